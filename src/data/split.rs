@@ -1,0 +1,1 @@
+//! Splits that never cut a song in two.

@@ -1,0 +1,32 @@
+//! Timbre: a batch pipeline and experiment runner for audio classification, musical instruments first.
+//!
+//! The order of the `mod` lines is the order of the layers: a module imports only from modules above it
+//! (`tests/layering.rs` holds us to it; `docs/architecture.md` is the map).
+
+// words
+pub mod seed;
+pub mod labels;
+#[macro_use]
+pub mod registry;
+// signal
+pub mod audio;
+pub mod dsp;
+// stages
+pub mod features;
+pub mod data;
+// tensors
+pub mod store;
+pub mod precompute;
+pub mod dataset;
+// learning
+pub mod predictions;
+pub mod models;
+pub mod metrics;
+// experiments
+pub mod experiment;
+pub mod run_dir;
+pub mod tables;
+pub mod runner;
+// doors
+pub mod cli;
+pub mod commands;
