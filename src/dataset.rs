@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
+use crate::store::Stored;
 
 /// How many bytes of features a model should hold at once.
 pub const BLOCK_BYTES: usize = 128 << 20;
@@ -37,7 +40,29 @@ impl RowSource for InMemory {
     }
 }
 
+/// Rows that stay in the feature cache until they are read.
+struct InStore(Vec<Stored>);
+
+impl RowSource for InStore {
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.0[row].read(columns, out)
+    }
+}
+
 impl FeatureSet {
+    /// The feature `name` of recordings in the cache.
+    pub fn from_store(name: &str, rows: Vec<Stored>, targets: Vec<usize>, n_classes: usize) -> Result<Self> {
+        let dims = rows.first().map_or(0, Stored::dims);
+        if let Some(other) = rows.iter().find(|r| r.dims() != dims) {
+            bail!(
+                "the clips differ in length, so `{name}` has {dims} values for one and {} for another: \
+                 set `audio.clip_seconds`, or give the feature a `summary`",
+                other.dims()
+            );
+        }
+        Ok(Self::new(Box::new(InStore(rows)), dims, targets, n_classes))
+    }
+
     /// A set that lies in `source`; `targets` has one class a row.
     pub fn new(source: Box<dyn RowSource>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
         FeatureSet { dims, targets, n_classes, source }
@@ -90,7 +115,6 @@ impl FeatureSet {
         if width == 0 {
             return Ok(());
         }
-        use rayon::prelude::*;
         out.par_chunks_exact_mut(width)
             .zip(rows)
             .try_for_each(|(row_out, row)| self.source.read(row, columns.clone(), row_out))
@@ -99,5 +123,20 @@ impl FeatureSet {
     /// Whole rows.
     pub fn read_rows(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         self.read(rows, 0..self.dims, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_holds_the_rows_and_columns_asked_for() {
+        let set = FeatureSet::from_memory((0..12).map(|v| v as f32).collect(), 4, vec![0, 1, 0], 2);
+        let mut block = Vec::new();
+        set.read(1..3, 1..3, &mut block).unwrap();
+        assert_eq!(block, [5.0, 6.0, 9.0, 10.0]);
+        set.read(0..0, 0..4, &mut block).unwrap();
+        assert!(block.is_empty());
     }
 }

@@ -8,6 +8,8 @@ pub mod seed;
 pub mod labels;
 #[macro_use]
 pub mod registry;
+pub mod files;
+pub mod progress;
 // signal
 pub mod audio;
 pub mod dsp;

@@ -1,0 +1,119 @@
+//! What a waiting person sees: a bar on a terminal, one plain line every few seconds elsewhere, nothing with `--quiet`.
+//!
+//! Everything here goes to stderr; stdout is for data.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a plain line is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    Bars,
+    Lines,
+    Nothing,
+}
+
+impl Show {
+    /// Bars where a person looks, lines in a log.
+    pub fn fitting(quiet: bool) -> Show {
+        match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Show::Nothing,
+            (false, true) => Show::Bars,
+            (false, false) => Show::Lines,
+        }
+    }
+
+    /// One sentence, above any bar.
+    pub fn say(self, sentence: &str) {
+        if self != Show::Nothing {
+            eprintln!("{sentence}");
+        }
+    }
+
+    /// A job of `total` steps.
+    pub fn start(self, what: &str, total: usize) -> Progress {
+        let bar = match self {
+            Show::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
+            _ => ProgressBar::hidden(),
+        };
+        bar.set_style(
+            ProgressStyle::with_template("{msg:14} {bar:30} {pos}/{len}  {per_sec}  {eta} left")
+                .expect("the template is fixed"),
+        );
+        bar.set_message(what.to_owned());
+        let now = Instant::now();
+        Progress { show: self, what: what.to_owned(), total, bar, state: Mutex::new(State { done: 0, printed: now }), started: now }
+    }
+}
+
+/// A job under way.
+pub struct Progress {
+    show: Show,
+    what: String,
+    total: usize,
+    bar: ProgressBar,
+    state: Mutex<State>,
+    started: Instant,
+}
+
+struct State {
+    done: usize,
+    printed: Instant,
+}
+
+impl Progress {
+    /// One more step is done.
+    pub fn step(&self) {
+        self.bar.inc(1);
+        let mut state = self.state.lock().expect("no step panics while it counts");
+        state.done += 1;
+        if self.show == Show::Lines && state.printed.elapsed() >= LINE_EVERY {
+            state.printed = Instant::now();
+            eprintln!("{}", line(&self.what, state.done, self.total, self.started.elapsed()));
+        }
+    }
+
+    /// Removes the bar and says how long it took.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+        let took = self.started.elapsed();
+        self.show.say(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
+    }
+}
+
+fn line(what: &str, done: usize, total: usize, elapsed: Duration) -> String {
+    let left = elapsed.mul_f64((total.saturating_sub(done)) as f64 / done.max(1) as f64);
+    format!("{what}: {done}/{total}, about {} left", seconds(left))
+}
+
+/// `0.42 s`, `31 s`, `4 min 05 s`.
+pub fn seconds(time: Duration) -> String {
+    let s = time.as_secs_f64();
+    match s {
+        s if s < 10.0 => format!("{s:.2} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_says_how_much_is_left() {
+        assert_eq!(line("features", 25, 100, Duration::from_secs(10)), "features: 25/100, about 30 s left");
+        assert_eq!(line("features", 0, 4, Duration::from_secs(1)), "features: 0/4, about 4.00 s left");
+    }
+
+    #[test]
+    fn long_times_are_given_in_minutes() {
+        assert_eq!(seconds(Duration::from_millis(420)), "0.42 s");
+        assert_eq!(seconds(Duration::from_secs(245)), "4 min 05 s");
+    }
+}

@@ -1,0 +1,149 @@
+//! What is in a recording: the BLAKE3 of its bytes, without reading them again when the file was not touched.
+//!
+//! Size, modification time, change time and inode together stand for the content, as in git. A file changed within the
+//! last seconds before it was hashed is not trusted (a second change in the same clock tick would go unseen).
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::Result;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::Hash;
+use crate::files;
+
+/// Older than this when hashed: a later change must show in the times.
+const SETTLED_NANOS: i64 = 2_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    size: u64,
+    modified: i64,
+    changed: i64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Stamp> {
+        let meta = fs::metadata(path)?;
+        let nanos = |s: i64, n: i64| i64::from(s) * 1_000_000_000 + i64::from(n);
+        Ok(Stamp {
+            size: meta.len(),
+            modified: nanos(meta.mtime(), meta.mtime_nsec()),
+            changed: nanos(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        })
+    }
+
+    fn settled(&self) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        now - self.modified.max(self.changed) > SETTLED_NANOS
+    }
+}
+
+/// The hashes that are known, in one file of the cache folder.
+pub struct Contents {
+    file: PathBuf,
+    known: HashMap<PathBuf, (Stamp, Hash)>,
+}
+
+/// Why a recording has no hash: it could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl Contents {
+    /// Reads the known hashes; an unreadable list is an empty one.
+    pub fn open(folder: &Path) -> Contents {
+        let file = folder.join("contents.json");
+        let known = fs::read(&file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Vec<(PathBuf, Stamp, Hash)>>(&bytes).ok())
+            .map(|list| list.into_iter().map(|(path, stamp, hash)| (path, (stamp, hash))).collect())
+            .unwrap_or_default();
+        Contents { file, known }
+    }
+
+    /// The hash of each file, in parallel; `step` is called after each.
+    pub fn hash_all(&mut self, paths: &[&Path], step: impl Fn() + Sync) -> Result<Vec<Result<Hash, Unreadable>>> {
+        let learnt = Mutex::new(Vec::new());
+        let hashes: Vec<Result<Hash, Unreadable>> = paths
+            .par_iter()
+            .map(|path| {
+                let hash = self.hash(path, &learnt).map_err(|e| Unreadable(e.to_string()));
+                step();
+                hash
+            })
+            .collect();
+        let learnt = learnt.into_inner().expect("no hashing thread panics");
+        if !learnt.is_empty() {
+            self.known.extend(learnt);
+            self.save()?;
+        }
+        Ok(hashes)
+    }
+
+    fn hash(&self, path: &Path, learnt: &Mutex<Vec<(PathBuf, (Stamp, Hash))>>) -> std::io::Result<Hash> {
+        let before = Stamp::of(path)?;
+        if let Some((stamp, hash)) = self.known.get(path)
+            && *stamp == before
+        {
+            return Ok(*hash);
+        }
+        let hash = *blake3::hash(&fs::read(path)?).as_bytes();
+        if before.settled() && Stamp::of(path)? == before {
+            learnt.lock().expect("no hashing thread panics").push((path.to_owned(), (before, hash)));
+        }
+        Ok(hash)
+    }
+
+    fn save(&self) -> Result<()> {
+        let mut list: Vec<(&PathBuf, &Stamp, &Hash)> = self.known.iter().map(|(p, (s, h))| (p, s, h)).collect();
+        list.sort_by_key(|(path, ..)| path.as_path());
+        files::write_bytes(&self.file, &serde_json::to_vec(&list)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash_of(contents: &mut Contents, path: &Path) -> Hash {
+        contents.hash_all(&[path], || ()).unwrap()[0].clone().unwrap()
+    }
+
+    #[test]
+    fn an_edit_of_the_same_length_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        fs::write(&path, b"one").unwrap();
+        let mut contents = Contents::open(folder.path());
+        let before = hash_of(&mut contents, &path);
+        fs::write(&path, b"two").unwrap();
+        assert_ne!(hash_of(&mut contents, &path), before);
+    }
+
+    #[test]
+    fn a_settled_file_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        fs::write(&path, b"one").unwrap();
+        std::thread::sleep(std::time::Duration::from_nanos(SETTLED_NANOS as u64 + 100_000_000));
+        let mut contents = Contents::open(folder.path());
+        let hash = hash_of(&mut contents, &path);
+        let again = Contents::open(folder.path());
+        assert_eq!(again.known.get(&path).map(|(_, h)| *h), Some(hash));
+    }
+
+    #[test]
+    fn a_missing_file_is_unreadable_and_harms_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, gone) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
+        fs::write(&here, b"one").unwrap();
+        let hashes = Contents::open(folder.path()).hash_all(&[&gone, &here], || ()).unwrap();
+        assert!(hashes[0].is_err() && hashes[1].is_ok());
+    }
+}
