@@ -1,7 +1,9 @@
 //! What a model says of a set: probabilities, a row a clip, a column a class.
 
+use serde::{Deserialize, Serialize};
+
 /// Row-major probabilities.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predictions {
     pub n_classes: usize,
     pub probabilities: Vec<f32>,

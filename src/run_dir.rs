@@ -1,1 +1,426 @@
-//! To be written.
+//! The folder of a run: its name, its files, who may write to it. No other module knows a file name of it.
+//!
+//! `runs/<experiment>/<UTC time>-<first 8 of the signature>/`, and the link `latest` beside it. The same signature finds its
+//! folder again. A lock in the folder keeps two processes from writing the same run.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::files::{self, write_bytes};
+use crate::models::Tensor;
+use crate::predictions::Predictions;
+
+/// Raised when a file of the folder changes its form.
+pub const SCHEMA: u32 = 1;
+
+/// One model on one feature with one seed: the unit of work that a kill cannot take away once it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unit {
+    pub features: String,
+    pub model: String,
+    pub seed: u64,
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}.{}.s{}", self.features, self.model, self.seed)
+    }
+}
+
+/// What a finished unit leaves: everything the tables are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitRecord {
+    pub unit: Unit,
+    pub splits: Vec<SplitRecord>,
+    /// Facts about the fit: iterations, tolerance reached.
+    pub notes: IndexMap<String, String>,
+    pub fit_seconds: f64,
+    pub predict_seconds: f64,
+}
+
+/// One side of the split as the model saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitRecord {
+    pub split: String,
+    pub clips: Vec<ClipTruth>,
+    pub predictions: Predictions,
+    pub curve: Vec<CurvePoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClipTruth {
+    pub path: String,
+    pub song: String,
+    pub truth: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    pub parameter: String,
+    pub value: f64,
+    pub accuracy: f64,
+}
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub schema: u32,
+    pub experiment: String,
+    pub description: String,
+    pub signature: String,
+    pub status: Status,
+    pub started: String,
+    pub ended: Option<String>,
+    pub seeds: Vec<u64>,
+    pub classes: Vec<String>,
+    /// The metric that the grid shows.
+    pub metric: String,
+    pub data: DataRecord,
+    pub cache: CacheRecord,
+    pub seconds: IndexMap<String, f64>,
+    /// Units that could not be fitted, and why.
+    pub failures: IndexMap<String, String>,
+    pub environment: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Running,
+    Stopped,
+    Failed,
+    /// Everything was written, but more recordings were unusable than `max_unusable` allows.
+    TooManyUnusable,
+    Done,
+}
+
+impl Status {
+    /// Whether the same signature need not run again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Status::Done | Status::TooManyUnusable)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub name: String,
+    /// BLAKE3 over every recording of the set that the experiment may use, with its labels and song.
+    pub hash: String,
+    pub clips: usize,
+    pub unusable: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    pub hits: usize,
+    pub misses: usize,
+}
+
+/// The folder, locked by this process.
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// How the folder of a signature was found.
+pub enum Opened {
+    /// New, or half done before.
+    ToDo(RunDir),
+    /// The same signature has run to its end.
+    Finished { path: PathBuf, record: Box<RunRecord> },
+}
+
+impl RunDir {
+    /// The folder of this signature: the finished one, the half-done one, or a new one (always with `fresh`).
+    pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
+        let home = runs.join(experiment);
+        fs::create_dir_all(&home)
+            .with_context(|| format!("cannot create {}: choose another folder with --runs", home.display()))?;
+        // Held while a folder is looked for or made, so that two processes agree on one.
+        let doorway = File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
+        doorway.lock()?;
+        if !fresh {
+            for path in folders_of(&home, signature).into_iter().rev() {
+                match read_record(&path) {
+                    Ok(record) if record.signature != signature => continue,
+                    Ok(record) if record.status.is_final() => {
+                        return Ok(Opened::Finished { path, record: Box::new(record) });
+                    }
+                    // No record: killed before its first write. The folder is as good as new.
+                    _ => return Ok(Opened::ToDo(RunDir::lock(path)?)),
+                }
+            }
+        }
+        let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%SZ");
+        let name = |n: usize| if n == 0 { String::new() } else { format!(".{n}") };
+        let path = (0..)
+            .map(|n| home.join(format!("{stamp}{}-{}", name(n), &signature[..8])))
+            .find(|p| !p.exists())
+            .expect("some name is free");
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Opened::ToDo(RunDir::lock(path)?))
+    }
+
+    fn lock(path: PathBuf) -> Result<RunDir> {
+        let lock = File::create(path.join(".lock")).with_context(|| format!("cannot write in {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process is at work on {}: wait for it, or use another --runs folder", path.display())
+            }
+            Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
+        }
+        for folder in ["units", "models"] {
+            fs::create_dir_all(path.join(folder))?;
+            files::remove_leftovers(&path.join(folder));
+        }
+        files::remove_leftovers(&path);
+        Ok(RunDir { path, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `config.toml` as written, `config.resolved.toml` as run: before any work.
+    pub fn write_config(&self, written: &str, resolved: &str) -> Result<()> {
+        write_bytes(&self.path.join("config.toml"), written.as_bytes())?;
+        write_bytes(&self.path.join("config.resolved.toml"), resolved.as_bytes())
+    }
+
+    pub fn write_record(&self, record: &RunRecord) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(record)?;
+        json.push(b'\n');
+        write_bytes(&self.path.join("run.json"), &json)
+    }
+
+    fn unit_path(&self, unit: &Unit) -> PathBuf {
+        self.path.join("units").join(format!("{unit}.json"))
+    }
+
+    /// A unit that was finished before.
+    pub fn read_unit(&self, unit: &Unit) -> Option<UnitRecord> {
+        serde_json::from_slice(&fs::read(self.unit_path(unit)).ok()?).ok()
+    }
+
+    pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
+        write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
+    }
+
+    /// `models/<unit>/`: the weights first, then the description that makes them readable.
+    pub fn write_model(&self, unit: &Unit, tensors: &[Tensor], description: &Value) -> Result<()> {
+        let folder = self.path.join("models").join(unit.to_string());
+        fs::create_dir_all(&folder)?;
+        files::remove_leftovers(&folder);
+        let views = tensors
+            .iter()
+            .map(|t| {
+                let bytes = bytemuck::cast_slice(&t.values);
+                Ok((t.name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, t.shape.clone(), bytes)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let weights = safetensors::serialize(views, None).with_context(|| format!("cannot serialise the model {unit}"))?;
+        write_bytes(&folder.join("model.safetensors"), &weights)?;
+        write_bytes(&folder.join("model.json"), &serde_json::to_vec_pretty(description)?)
+    }
+
+    /// A table of the run, written by `write`.
+    pub fn write_table(&self, name: Table, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        files::write_atomically(&self.path.join(name.file()), write)
+    }
+
+    /// One line an unusable recording.
+    pub fn write_unusable(&self, lines: &[Value]) -> Result<()> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        write_bytes(&self.path.join("unusable.jsonl"), text.as_bytes())
+    }
+
+    /// Appends an event to `log.jsonl`. A log that cannot be written stops nothing.
+    pub fn log(&self, event: &str, details: Value) {
+        let line = json!({ "time": now(), "event": event, "details": details });
+        if let Ok(mut file) = File::options().create(true).append(true).open(self.path.join("log.jsonl")) {
+            let _ = writeln!(file, "{line}");
+        }
+    }
+
+    /// Lets `latest` beside the folder point to it.
+    pub fn make_latest(&self) -> Result<()> {
+        let home = self.path.parent().expect("a run lies in the folder of its experiment");
+        let name = self.path.file_name().expect("a run has a name");
+        let part = home.join(format!(".latest-{}", std::process::id()));
+        let _ = fs::remove_file(&part);
+        std::os::unix::fs::symlink(name, &part)?;
+        fs::rename(&part, home.join("latest")).with_context(|| format!("cannot link {}/latest", home.display()))
+    }
+}
+
+/// The tables of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    ResultsCsv,
+    ResultsParquet,
+    Grid,
+    Predictions,
+    PerClass,
+    Confusion,
+    Hardest,
+    Curves,
+}
+
+impl Table {
+    pub fn file(self) -> &'static str {
+        match self {
+            Table::ResultsCsv => "results.csv",
+            Table::ResultsParquet => "results.parquet",
+            Table::Grid => "grid.csv",
+            Table::Predictions => "predictions.parquet",
+            Table::PerClass => "per_class.csv",
+            Table::Confusion => "confusion.csv",
+            Table::Hardest => "hardest.csv",
+            Table::Curves => "curves.csv",
+        }
+    }
+}
+
+/// The run folders of a signature, oldest first.
+fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
+    let ending = format!("-{}", &signature[..8]);
+    run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
+}
+
+/// The run folders of one experiment, oldest first.
+pub fn run_folders(home: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(home)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|e| e.path())
+        .collect();
+    folders.sort();
+    folders
+}
+
+pub fn read_record(run: &Path) -> Result<RunRecord> {
+    let path = run.join("run.json");
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}: is it a run folder?", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.
+pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
+    for path in [PathBuf::from(name), runs.join(name)] {
+        if path.join("run.json").is_file() {
+            return Ok(path);
+        }
+        if path.join("latest/run.json").is_file() {
+            return Ok(path.join("latest"));
+        }
+    }
+    let matching: Vec<PathBuf> = all(runs)
+        .into_iter()
+        .filter(|path| read_record(path).is_ok_and(|r| !name.is_empty() && r.signature.starts_with(name)))
+        .collect();
+    match matching.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"),
+        many => bail!(
+            "`{name}` is the beginning of {} signatures: {}",
+            many.len(),
+            many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+/// Every run folder, by experiment and age.
+pub fn all(runs: &Path) -> Vec<PathBuf> {
+    run_folders(runs).iter().flat_map(|home| run_folders(home)).filter(|p| p.join("run.json").is_file()).collect()
+}
+
+/// The current time as RFC 3339 in UTC.
+pub fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNATURE: &str = "0123456789abcdef";
+
+    fn record(status: Status) -> RunRecord {
+        RunRecord {
+            schema: SCHEMA,
+            experiment: "x".into(),
+            description: String::new(),
+            signature: SIGNATURE.into(),
+            status,
+            started: now(),
+            ended: None,
+            seeds: vec![1],
+            classes: vec![],
+            metric: "accuracy".into(),
+            data: DataRecord::default(),
+            cache: CacheRecord::default(),
+            seconds: IndexMap::new(),
+            failures: IndexMap::new(),
+            environment: Value::Null,
+        }
+    }
+
+    fn to_do(opened: Opened) -> RunDir {
+        match opened {
+            Opened::ToDo(dir) => dir,
+            Opened::Finished { path, .. } => panic!("{} is finished", path.display()),
+        }
+    }
+
+    #[test]
+    fn the_same_signature_finds_its_unfinished_folder_again() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        first.write_record(&record(Status::Running)).unwrap();
+        let path = first.path().to_owned();
+        drop(first);
+        assert_eq!(to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap()).path(), path);
+        assert_ne!(to_do(RunDir::open(runs.path(), "x", "fedcba9876543210", false).unwrap()).path(), path);
+    }
+
+    #[test]
+    fn a_finished_run_is_not_run_again_unless_fresh() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        first.write_record(&record(Status::Done)).unwrap();
+        assert!(matches!(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap(), Opened::Finished { .. }));
+        let fresh = to_do(RunDir::open(runs.path(), "x", SIGNATURE, true).unwrap());
+        assert_ne!(fresh.path(), first.path());
+    }
+
+    #[test]
+    fn two_processes_cannot_write_the_same_run() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        first.write_record(&record(Status::Running)).unwrap();
+        let second = RunDir::open(runs.path(), "x", SIGNATURE, false);
+        assert!(second.err().unwrap().to_string().contains("another process"));
+    }
+
+    #[test]
+    fn a_run_is_found_by_path_by_latest_and_by_signature() {
+        let runs = tempfile::tempdir().unwrap();
+        let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        dir.write_record(&record(Status::Done)).unwrap();
+        dir.make_latest().unwrap();
+        for name in [dir.path().to_str().unwrap(), "x/latest", "x", "0123"] {
+            let found = find(runs.path(), name).unwrap();
+            assert_eq!(found.canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{name}");
+        }
+        assert!(find(runs.path(), "77").unwrap_err().to_string().contains("timbre runs"));
+    }
+}

@@ -1,1 +1,315 @@
-//! To be written.
+//! The tables of a run as polars frames, and the comparison grid.
+//!
+//! Floats are written in the shortest form that reads back as the same number, so equal results are equal bytes.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use polars::prelude::*;
+use serde::Serialize;
+
+use crate::labels::Classes;
+use crate::metrics::Scores;
+use crate::run_dir::{SplitRecord, Unit, UnitRecord};
+
+/// What stands in the `features` column of a trivial baseline.
+pub const NO_FEATURES: &str = "-";
+
+/// One line of `results.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultRow {
+    #[serde(flatten)]
+    pub unit: Unit,
+    pub split: String,
+    pub n: usize,
+    pub metrics: indexmap::IndexMap<String, f64>,
+}
+
+impl ResultRow {
+    pub fn is_baseline(&self) -> bool {
+        self.unit.features == NO_FEATURES
+    }
+}
+
+/// The scores of a unit on one side of its split.
+pub struct Scored<'a> {
+    pub unit: &'a Unit,
+    pub split: &'a SplitRecord,
+    pub scores: Scores,
+}
+
+/// The columns that say which unit and split a row belongs to.
+fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
+    vec![
+        Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
+        Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.clone().map(|(u, _)| u.seed).collect::<Vec<_>>()),
+        Column::new("split".into(), rows.map(|(_, s)| s).collect::<Vec<_>>()),
+    ]
+}
+
+fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
+    DataFrame::new(height, columns).context("cannot build a table")
+}
+
+/// One row a (feature, model, seed, split), one column a metric; a metric that a row lacks is empty.
+pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
+    let mut columns = keys(rows.iter().map(|r| (&r.unit, r.split.as_str())));
+    columns.push(Column::new("n".into(), rows.iter().map(|r| r.n as u64).collect::<Vec<_>>()));
+    let mut names: Vec<&String> = Vec::new();
+    for name in rows.iter().flat_map(|r| r.metrics.keys()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let values: Vec<Option<f64>> = rows.iter().map(|r| r.metrics.get(name).copied()).collect();
+        columns.push(Column::new(name.as_str().into(), values));
+    }
+    frame(rows.len(), columns)
+}
+
+/// Every probability of every clip.
+pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
+    let rows = units.iter().flat_map(|u| {
+        u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.unit, s, clip)))
+    });
+    let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
+    columns.push(Column::new("path".into(), rows.clone().map(|(_, s, c)| s.clips[c].path.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new("song".into(), rows.clone().map(|(_, s, c)| s.clips[c].song.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new(
+        "truth".into(),
+        rows.clone().map(|(_, s, c)| classes.name(s.clips[c].truth)).collect::<Vec<_>>(),
+    ));
+    for (class, name) in classes.names().iter().enumerate() {
+        let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
+        columns.push(Column::new(name.as_str().into(), values));
+    }
+    frame(rows.count(), columns)
+}
+
+/// Support, precision, recall and F1 of each class.
+pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+    let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
+    columns.push(Column::new("support".into(), rows.clone().map(|(.., c)| c.support as u64).collect::<Vec<_>>()));
+    columns.push(Column::new("predicted".into(), rows.clone().map(|(.., c)| c.predicted as u64).collect::<Vec<_>>()));
+    columns.push(Column::new("precision".into(), rows.clone().map(|(.., c)| c.precision).collect::<Vec<_>>()));
+    columns.push(Column::new("recall".into(), rows.clone().map(|(.., c)| c.recall).collect::<Vec<_>>()));
+    columns.push(Column::new("f1".into(), rows.clone().map(|(.., c)| c.f1).collect::<Vec<_>>()));
+    frame(rows.count(), columns)
+}
+
+/// Truth down, decision across.
+pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+    let rows = scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
+    for (decision, name) in classes.names().iter().enumerate() {
+        let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision] as u64).collect();
+        columns.push(Column::new(name.as_str().into(), counts));
+    }
+    frame(rows.count(), columns)
+}
+
+/// How many clips a unit and split shows in `hardest.csv`.
+const HARDEST: usize = 25;
+
+/// The wrongly decided clips whose true class got the least, per unit and split.
+pub fn hardest(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
+    let mut rows: Vec<(&Unit, &SplitRecord, usize, usize)> = Vec::new();
+    for unit in units {
+        for split in &unit.splits {
+            let decided = split.predictions.decisions();
+            let mut wrong: Vec<usize> = (0..split.clips.len()).filter(|&c| decided[c] != split.clips[c].truth).collect();
+            let given = |c: usize| split.predictions.row(c)[split.clips[c].truth];
+            wrong.sort_by(|&a, &b| {
+                given(a).total_cmp(&given(b)).then_with(|| split.clips[a].path.cmp(&split.clips[b].path))
+            });
+            rows.extend(wrong.into_iter().take(HARDEST).map(|c| (&unit.unit, split, c, decided[c])));
+        }
+    }
+    let truth = |r: &(&Unit, &SplitRecord, usize, usize)| r.1.clips[r.2].truth;
+    let mut columns = keys(rows.iter().map(|r| (r.0, r.1.split.as_str())));
+    columns.push(Column::new("path".into(), rows.iter().map(|r| r.1.clips[r.2].path.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new("truth".into(), rows.iter().map(|r| classes.name(truth(r))).collect::<Vec<_>>()));
+    columns.push(Column::new("decided".into(), rows.iter().map(|r| classes.name(r.3)).collect::<Vec<_>>()));
+    columns.push(Column::new(
+        "p_truth".into(),
+        rows.iter().map(|r| r.1.predictions.row(r.2)[truth(r)]).collect::<Vec<f32>>(),
+    ));
+    columns.push(Column::new(
+        "p_decided".into(),
+        rows.iter().map(|r| r.1.predictions.row(r.2)[r.3]).collect::<Vec<f32>>(),
+    ));
+    frame(rows.len(), columns)
+}
+
+/// Accuracy along a parameter of a model, long form.
+pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
+    let rows = units
+        .iter()
+        .flat_map(|u| u.splits.iter().flat_map(move |s| s.curve.iter().map(move |point| (&u.unit, s, point))));
+    let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
+    columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
+    columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
+    columns.push(Column::new("accuracy".into(), rows.clone().map(|(.., p)| p.accuracy).collect::<Vec<_>>()));
+    frame(rows.count(), columns)
+}
+
+pub fn write_csv(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+    CsvWriter::new(out).finish(&mut frame).context("cannot write CSV")
+}
+
+pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+    ParquetWriter::new(out).finish(&mut frame).context("cannot write Parquet").map(|_| ())
+}
+
+/// Features down, models across, the headline metric in the cells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    pub metric: String,
+    pub split: String,
+    pub features: Vec<String>,
+    pub models: Vec<String>,
+    /// `cells[feature][model]`: the values over the seeds.
+    pub cells: Vec<Vec<Vec<f64>>>,
+    /// The trivial baseline: name, and its values over the seeds.
+    pub baselines: Vec<(String, Vec<f64>)>,
+}
+
+impl Grid {
+    /// Rows and columns keep the order in which features and models first appear; the test split where there is one.
+    pub fn new(rows: &[ResultRow], metric: &str) -> Grid {
+        let split = if rows.iter().any(|r| r.split == "test") { "test" } else { "validation" };
+        let mut grid = Grid {
+            metric: metric.to_owned(),
+            split: split.to_owned(),
+            features: Vec::new(),
+            models: Vec::new(),
+            cells: Vec::new(),
+            baselines: Vec::new(),
+        };
+        let shown = || rows.iter().filter(|r| r.split == split);
+        for row in shown().filter(|r| !r.is_baseline()) {
+            place(&mut grid.features, &row.unit.features);
+            place(&mut grid.models, &row.unit.model);
+        }
+        grid.cells = vec![vec![Vec::new(); grid.models.len()]; grid.features.len()];
+        for row in shown() {
+            let Some(&value) = row.metrics.get(metric) else { continue };
+            if row.is_baseline() {
+                match grid.baselines.iter_mut().find(|(name, _)| *name == row.unit.model) {
+                    Some((_, values)) => values.push(value),
+                    None => grid.baselines.push((row.unit.model.clone(), vec![value])),
+                }
+            } else {
+                let (f, m) = (place(&mut grid.features, &row.unit.features), place(&mut grid.models, &row.unit.model));
+                grid.cells[f][m].push(value);
+            }
+        }
+        grid
+    }
+
+    pub fn frame(&self) -> Result<DataFrame> {
+        let mut columns = vec![Column::new("features".into(), self.features.clone())];
+        for (m, model) in self.models.iter().enumerate() {
+            let texts: Vec<String> = self.cells.iter().map(|row| cell(&row[m])).collect();
+            columns.push(Column::new(model.as_str().into(), texts));
+        }
+        frame(self.features.len(), columns)
+    }
+
+    /// The grid as a person reads it, with the baselines below.
+    pub fn text(&self) -> String {
+        let corner = format!("{} ({})", self.metric, self.split);
+        let mut lines: Vec<Vec<String>> = vec![std::iter::once(corner).chain(self.models.iter().cloned()).collect()];
+        for (feature, row) in self.features.iter().zip(&self.cells) {
+            lines.push(std::iter::once(feature.clone()).chain(row.iter().map(|values| cell(values))).collect());
+        }
+        let columns = self.models.len() + 1;
+        let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for (i, line) in lines.iter().enumerate() {
+            let padded = line.iter().zip(&widths).enumerate().map(|(c, (word, &w))| {
+                // The first column is words, the others are numbers.
+                if c == 0 { format!("{word:<w$}") } else { format!("{word:>w$}") }
+            });
+            text += padded.collect::<Vec<_>>().join("  ").trim_end();
+            text.push('\n');
+            if i == 0 {
+                text += &"─".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
+                text.push('\n');
+            }
+        }
+        for (name, values) in &self.baselines {
+            text += &format!("baseline {name}: {}\n", cell(values));
+        }
+        text
+    }
+}
+
+fn place(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|n| n == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+/// `0.712`, `0.712 ± 0.013` over several seeds (sample standard deviation), `–` for nothing.
+pub fn cell(values: &[f64]) -> String {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    match values.len() {
+        0 => "–".to_owned(),
+        1 => format!("{mean:.3}"),
+        _ => {
+            let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+            format!("{mean:.3} ± {sd:.3}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
+        ResultRow {
+            unit: Unit { features: features.into(), model: model.into(), seed },
+            split: "test".into(),
+            n: 10,
+            metrics: [("accuracy".to_owned(), accuracy)].into(),
+        }
+    }
+
+    #[test]
+    fn the_grid_has_features_down_and_models_across_in_their_order() {
+        let rows = [row("raw", "knn", 1, 0.125), row("raw", "average", 1, 0.25), row("mel", "knn", 1, 0.5), row("-", "commonest_class", 1, 0.1)];
+        let grid = Grid::new(&rows, "accuracy");
+        let mut csv = Vec::new();
+        write_csv(grid.frame().unwrap(), &mut csv).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap(), "features,knn,average\nraw,0.125,0.250\nmel,0.500,–\n");
+        assert!(grid.text().ends_with("baseline commonest_class: 0.100\n"), "{}", grid.text());
+    }
+
+    #[test]
+    fn several_seeds_are_a_mean_and_a_standard_deviation() {
+        assert_eq!(cell(&[0.5, 0.7]), "0.600 ± 0.141");
+        assert_eq!(cell(&[0.5]), "0.500");
+        assert_eq!(cell(&[]), "–");
+    }
+
+    #[test]
+    fn a_metric_that_a_row_lacks_is_an_empty_cell() {
+        let mut other = row("mel", "knn", 1, 0.5);
+        other.metrics.insert("f1_macro".into(), 0.25);
+        let mut csv = Vec::new();
+        write_csv(results(&[row("raw", "knn", 1, 0.1), other]).unwrap(), &mut csv).unwrap();
+        let expected = "features,model,seed,split,n,accuracy,f1_macro\nraw,knn,1,test,10,0.1,\nmel,knn,1,test,10,0.5,0.25\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+}
