@@ -1,1 +1,164 @@
-//! To be written.
+//! The command line: what can be said, not what is done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Experiments in audio classification: one TOML file in, tables out.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Override one key of the experiment, e.g. `--set models.knn.k=3` or `--set data.root=DIR`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+
+    /// Where runs are written and looked for.
+    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
+    pub runs: PathBuf,
+
+    /// Where features and made data are kept.
+    #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = "data/.cache", global = true)]
+    pub cache: PathBuf,
+
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Say more; twice: everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// Which experiment, on which data.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// A TOML file, or the bare name of one in `experiments`.
+    #[arg(value_name = "EXP")]
+    pub experiment: String,
+
+    /// Run it on another data set, e.g. `--data demo`.
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Pool {
+    /// Threads; all cores unless told.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    Auto,
+    Cpu,
+    Cuda,
+    Wgpu,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment and print its grid.
+    Run {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        pool: Pool,
+        /// What the models compute on. The models at hand compute on the CPU.
+        #[arg(long, value_enum, default_value = "auto")]
+        device: Device,
+        /// Print one JSON object at the end and nothing else on stdout.
+        #[arg(long)]
+        json: bool,
+        /// Run again even if this very run is finished.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Say what is wrong with an experiment, or what it would do.
+    Check {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Say what an experiment would do.
+    Plan {
+        #[command(flatten)]
+        target: Target,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compute the features of an experiment and no more.
+    Features {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        pool: Pool,
+    },
+    /// Put the results of runs side by side.
+    Compare {
+        /// Run folders, `experiment/latest`, or beginnings of signatures; the latest of each experiment unless told.
+        #[arg(value_name = "RUN")]
+        chosen: Vec<String>,
+        /// Write the table to a CSV file, too.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+    },
+    /// List the runs.
+    Runs {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// The feature cache.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// The data sets that are described in `data`, and whether they are on disk.
+    List,
+    /// Make a data set that the program can make itself, as WAV files.
+    Make {
+        /// The set: `demo`.
+        name: String,
+        /// Where to: a folder that does not exist yet.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Training clips of each of the eleven classes.
+        #[arg(long, value_name = "N")]
+        clips_per_class: Option<usize>,
+    },
+    /// Read every recording of a set: what is unusable, and which recordings are there twice.
+    Check { name: String },
+    /// Clips, songs, seconds and rates of a set, by class.
+    Describe { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// How much lies in the cache.
+    Show,
+    /// Remove features that no run has written for some days.
+    Gc {
+        /// Keep what was written within this many days.
+        #[arg(long, value_name = "N", default_value_t = 30)]
+        days: u64,
+        /// Remove everything that no process is writing.
+        #[arg(long, conflicts_with = "days")]
+        all: bool,
+    },
+}

@@ -29,6 +29,7 @@ pub mod experiment;
 pub mod run_dir;
 pub mod tables;
 pub mod runner;
+pub mod compare;
 // doors
 pub mod cli;
 pub mod commands;

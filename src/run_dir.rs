@@ -37,6 +37,8 @@ impl std::fmt::Display for Unit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitRecord {
     pub unit: Unit,
+    /// The commonest class of the training clips: what the trivial baseline says of every clip.
+    pub commonest: usize,
     pub splits: Vec<SplitRecord>,
     /// Facts about the fit: iterations, tolerance reached.
     pub notes: IndexMap<String, String>,
@@ -67,6 +69,25 @@ pub struct CurvePoint {
     pub accuracy: f64,
 }
 
+/// What stands in the `features` column of a trivial baseline.
+pub const NO_FEATURES: &str = "-";
+
+/// One line of `results.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    #[serde(flatten)]
+    pub unit: Unit,
+    pub split: String,
+    pub n: usize,
+    pub metrics: IndexMap<String, f64>,
+}
+
+impl ResultRow {
+    pub fn is_baseline(&self) -> bool {
+        self.unit.features == NO_FEATURES
+    }
+}
+
 /// `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -86,6 +107,8 @@ pub struct RunRecord {
     pub seconds: IndexMap<String, f64>,
     /// Units that could not be fitted, and why.
     pub failures: IndexMap<String, String>,
+    /// The rows of `results.csv`, once the run is through.
+    pub results: Vec<ResultRow>,
     pub environment: Value,
 }
 
@@ -370,6 +393,7 @@ mod tests {
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),
             failures: IndexMap::new(),
+            results: vec![],
             environment: Value::Null,
         }
     }

@@ -6,30 +6,10 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use polars::prelude::*;
-use serde::Serialize;
 
 use crate::labels::Classes;
 use crate::metrics::Scores;
-use crate::run_dir::{SplitRecord, Unit, UnitRecord};
-
-/// What stands in the `features` column of a trivial baseline.
-pub const NO_FEATURES: &str = "-";
-
-/// One line of `results.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ResultRow {
-    #[serde(flatten)]
-    pub unit: Unit,
-    pub split: String,
-    pub n: usize,
-    pub metrics: indexmap::IndexMap<String, f64>,
-}
-
-impl ResultRow {
-    pub fn is_baseline(&self) -> bool {
-        self.unit.features == NO_FEATURES
-    }
-}
+use crate::run_dir::{ResultRow, SplitRecord, Unit, UnitRecord};
 
 /// The scores of a unit on one side of its split.
 pub struct Scored<'a> {
@@ -229,27 +209,32 @@ impl Grid {
         for (feature, row) in self.features.iter().zip(&self.cells) {
             lines.push(std::iter::once(feature.clone()).chain(row.iter().map(|values| cell(values))).collect());
         }
-        let columns = self.models.len() + 1;
-        let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for (i, line) in lines.iter().enumerate() {
-            let padded = line.iter().zip(&widths).enumerate().map(|(c, (word, &w))| {
-                // The first column is words, the others are numbers.
-                if c == 0 { format!("{word:<w$}") } else { format!("{word:>w$}") }
-            });
-            text += padded.collect::<Vec<_>>().join("  ").trim_end();
-            text.push('\n');
-            if i == 0 {
-                text += &"─".repeat(widths.iter().sum::<usize>() + 2 * (columns - 1));
-                text.push('\n');
-            }
-        }
+        let mut text = aligned(&lines, 1);
         for (name, values) in &self.baselines {
             text += &format!("baseline {name}: {}\n", cell(values));
         }
         text
     }
+}
+
+/// Lines of cells in columns, a rule under the first line; the first `words` columns to the left, the numbers to the right.
+pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        let pad = |(c, (word, &w)): (usize, (&String, &usize))| {
+            if c < words { format!("{word:<w$}") } else { format!("{word:>w$}") }
+        };
+        text += line.iter().zip(&widths).enumerate().map(pad).collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+        if i == 0 {
+            text += &"─".repeat(widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1));
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn place(names: &mut Vec<String>, name: &str) -> usize {

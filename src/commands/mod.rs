@@ -1,0 +1,135 @@
+//! One function a command. Data goes to stdout, everything else to stderr; the exit code says how it ended.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+
+use crate::cli::{Cli, Command, Common, Pool, Target};
+use crate::data::MissingData;
+use crate::experiment::{self, Faults, Request, Resolved};
+use crate::precompute::Stopped;
+use crate::progress::Show;
+use crate::runner::Settings;
+use crate::runner::material::NothingSelected;
+
+mod cache;
+mod compare;
+mod data;
+mod plan;
+mod run;
+
+/// How a command ended, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Done = 0,
+    Unexpected = 1,
+    Usage = 2,
+    TooManyUnusable = 3,
+    NothingSelected = 4,
+    Stopped = 75,
+}
+
+/// Runs the command and says how it ended.
+pub fn main(cli: Cli) -> ExitCode {
+    start_logging(&cli.common);
+    let ended = dispatch(cli).unwrap_or_else(|error| {
+        eprintln!("{}", explain(&error));
+        code_of(&error)
+    });
+    ExitCode::from(ended as u8)
+}
+
+fn dispatch(cli: Cli) -> Result<Ended> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Run { target, pool, device, json, fresh } => run::run(common, &target, &pool, device, json, fresh),
+        Command::Check { target } => plan::check(common, &target),
+        Command::Plan { target, json } => plan::plan(common, &target, json),
+        Command::Features { target, pool } => run::features(common, &target, &pool),
+        Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
+        Command::Runs { json } => compare::runs(common, json),
+        Command::Data(command) => data::data(common, command),
+        Command::Cache(command) => cache::cache(common, command),
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> Ended {
+    if error.is::<Faults>() || error.is::<MissingData>() {
+        Ended::Usage
+    } else if error.is::<NothingSelected>() {
+        Ended::NothingSelected
+    } else if error.is::<Stopped>() {
+        Ended::Stopped
+    } else {
+        Ended::Unexpected
+    }
+}
+
+/// Faults carry their own layout; other errors are a sentence with its causes.
+fn explain(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => faults.to_string(),
+        None => format!("timbre: {error:#}"),
+    }
+}
+
+fn start_logging(common: &Common) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => tracing::Level::ERROR,
+        (false, 0) => tracing::Level::WARN,
+        (false, 1) => tracing::Level::INFO,
+        (false, _) => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).without_time().init();
+}
+
+/// Prints to stdout; a reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to stdout"),
+    }
+}
+
+fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
+    let request = Request {
+        exp: target.experiment.clone(),
+        data: target.data.clone(),
+        set: common.set.clone(),
+        root: PathBuf::from("."),
+    };
+    let resolved = experiment::resolve(&request)?;
+    let show = Show::fitting(common.quiet);
+    resolved.notes.iter().for_each(|note| show.say(note));
+    Ok(resolved)
+}
+
+fn settings(common: &Common, fresh: bool) -> Settings {
+    Settings {
+        runs: common.runs.clone(),
+        cache: common.cache.clone(),
+        data_dir: PathBuf::from("data"),
+        fresh,
+        show: Show::fitting(common.quiet),
+        stop: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+/// The first signal asks the work to stop where it can be taken up again; the second ends the program at once.
+fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(())
+}
+
+fn start_threads(pool: &Pool) -> Result<()> {
+    let threads = pool.jobs.map_or(0, usize::from);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}

@@ -1,0 +1,179 @@
+//! What an experiment is made of: the recordings of its set, which of them can be used, and where their features lie.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::Settings;
+use crate::data::split::SplitSpec;
+use crate::data::{self, ClipRecord, DataSet, Part};
+use crate::experiment::Experiment;
+use crate::precompute::{Extraction, Input, LeftOut, Outcome};
+use crate::run_dir::CacheRecord;
+use crate::store::contents::{Contents, Unreadable};
+use crate::store::{Hash, Store, Stored, hex};
+use crate::{audio, metrics};
+
+/// Nothing is left to work on: exit code 4.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NothingSelected(String);
+
+/// The data set of an experiment with the hash of each recording.
+pub struct Material {
+    pub set: DataSet,
+    /// Recordings that the experiment may use, as indices into the set.
+    pub eligible: Vec<usize>,
+    /// Recordings with several labels, which a single-label experiment cannot use.
+    pub set_aside: usize,
+    pub data_hash: String,
+    contents: HashMap<usize, Result<Hash, Unreadable>>,
+}
+
+/// The recordings in use, with their features.
+pub struct Selection {
+    /// Indices into the set, ascending.
+    pub clips: Vec<usize>,
+    /// `stored[i][f]`: feature `f` of `clips[i]`.
+    pub stored: Vec<Vec<Stored>>,
+    pub unusable: Vec<(usize, LeftOut)>,
+    pub hits: usize,
+    pub misses: usize,
+}
+
+impl Selection {
+    pub fn cache(&self) -> CacheRecord {
+        CacheRecord { hits: self.hits, misses: self.misses }
+    }
+}
+
+impl Material {
+    /// Loads the set and hashes its recordings (those not touched since are not read).
+    pub fn gather(experiment: &Experiment, settings: &Settings) -> Result<Material> {
+        let set = experiment.data.as_kind().load(&settings.places())?;
+        let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
+        let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
+        let eligible: Vec<usize> = of_part.iter().copied().filter(|&i| set.records[i].labels.len() == 1).collect();
+        if eligible.is_empty() {
+            bail!(NothingSelected(format!("the data set `{}` has no recording that this experiment can use", set.name)));
+        }
+        let mut known = Contents::open(&settings.cache);
+        let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
+        std::fs::create_dir_all(&settings.cache)
+            .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
+        let hashes = known.hash_all(&paths, || ())?;
+        let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
+        let data_hash = manifest_hash(&set, &eligible, &contents);
+        Ok(Material { set_aside: of_part.len() - eligible.len(), set, eligible, data_hash, contents })
+    }
+
+    /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
+    pub fn signature(&self, experiment: &Experiment) -> String {
+        let versions = json!({
+            "runner": super::scoring::VERSION,
+            "decoding": audio::VERSION,
+            "metrics": metrics::VERSION,
+            "split": data::split::VERSION,
+            "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<HashMapSorted>(),
+            "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<HashMapSorted>(),
+        });
+        let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {
+        clips.iter().map(|&i| Input { record: &self.set.records[i], content: &self.contents[&i] }).collect()
+    }
+
+    /// The first recordings of each class that `usable` lets through, as indices into the set.
+    fn chosen(&self, experiment: &Experiment, usable: impl Fn(usize) -> bool) -> Vec<usize> {
+        let Some(limit) = experiment.data.limit_per_class() else {
+            return self.eligible.iter().copied().filter(|&i| usable(i)).collect();
+        };
+        let by_id: HashMap<&str, usize> = self.eligible.iter().map(|&i| (self.set.records[i].id.as_str(), i)).collect();
+        let records: Vec<ClipRecord> = self.eligible.iter().map(|&i| self.set.records[i].clone()).collect();
+        let kept = data::limit_per_class(&records, limit, |r| usable(by_id[r.id.as_str()]));
+        kept.into_iter().map(|k| self.eligible[k]).collect()
+    }
+
+    /// (hits, misses) of the cache if the experiment ran now and every recording were usable.
+    pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &Store) -> (usize, usize) {
+        extraction.look(&self.inputs(&self.chosen(experiment, |_| true)), store)
+    }
+
+    /// How many recordings the experiment would use if every one were usable.
+    pub fn count(&self, experiment: &Experiment) -> usize {
+        self.chosen(experiment, |_| true).len()
+    }
+
+    /// Computes the features that the cache lacks. A recording that turns out unusable is replaced by the next of its class,
+    /// so that the results are those of a set without it.
+    pub fn select(
+        &self,
+        experiment: &Experiment,
+        extraction: &Extraction,
+        store: &Store,
+        settings: &Settings,
+    ) -> Result<Selection> {
+        let mut outcomes: HashMap<usize, Outcome> = HashMap::new();
+        let (mut hits, mut misses) = (0, 0);
+        loop {
+            let unusable = |i: usize| matches!(outcomes.get(&i), Some(Err(_)));
+            let clips = self.chosen(experiment, |i| !unusable(i));
+            let open: Vec<usize> = clips.iter().copied().filter(|i| !outcomes.contains_key(i)).collect();
+            if open.is_empty() {
+                return self.selection(clips, outcomes, hits, misses);
+            }
+            let progress = settings.show.start("features", open.len());
+            let (found, work) = extraction.run(&self.inputs(&open), store, &settings.stop, || progress.step())?;
+            progress.finish();
+            for (why, count) in &work.reasons {
+                tracing::info!("{count} features computed: {why}");
+            }
+            hits += work.hits;
+            misses += work.misses;
+            outcomes.extend(open.into_iter().zip(found));
+        }
+    }
+
+    fn selection(&self, clips: Vec<usize>, mut outcomes: HashMap<usize, Outcome>, hits: usize, misses: usize) -> Result<Selection> {
+        let stored = clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable")).collect();
+        let mut unusable: Vec<(usize, LeftOut)> =
+            outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
+        unusable.sort_by_key(|(i, _)| *i);
+        if clips.is_empty() {
+            let (_, why) = &unusable[0];
+            bail!(NothingSelected(format!(
+                "none of the {} recordings of `{}` can be used; the first: {}",
+                unusable.len(),
+                self.set.name,
+                why.sentence
+            )));
+        }
+        Ok(Selection { clips, stored, unusable, hits, misses })
+    }
+
+    /// `unusable.jsonl`, a value a line.
+    pub fn unusable_lines(&self, selection: &Selection) -> Vec<Value> {
+        let line = |(i, why): &(usize, LeftOut)| {
+            json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence })
+        };
+        selection.unusable.iter().map(line).collect()
+    }
+}
+
+type HashMapSorted = std::collections::BTreeMap<String, u32>;
+
+fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Result<Hash, Unreadable>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for &i in eligible {
+        let r = &set.records[i];
+        let labels: Vec<&str> = r.labels.iter().map(|&l| set.classes.name(l)).collect();
+        let content = contents[&i].as_ref().map_or("unreadable".to_owned(), hex);
+        let line = json!([r.id, labels, r.group, format!("{:?}", r.part), r.fold, content]);
+        hasher.update(line.to_string().as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}

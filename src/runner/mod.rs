@@ -1,0 +1,303 @@
+//! One experiment from end to end: recordings in, run folder out.
+//!
+//! The order of work: find the recordings and hash them; derive the signature; open the run's folder and write the
+//! configuration; compute what the feature cache lacks; fit and judge each unit that is not done; write the tables.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use indexmap::IndexMap;
+use serde_json::json;
+
+use crate::dataset::FeatureSet;
+use crate::data::Places;
+use crate::data::split::{self, Splits};
+use crate::experiment::{Experiment, Resolved};
+use crate::metrics;
+use crate::precompute::{Extraction, Stopped};
+use crate::progress::Show;
+use crate::run_dir::{
+    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, Opened, RunDir, RunRecord, SplitRecord, Status, Unit, UnitRecord,
+};
+use crate::seed::Seed;
+use crate::store::Store;
+
+mod environment;
+pub mod material;
+pub mod scoring;
+mod writing;
+
+use material::{Material, Selection};
+
+/// Where a run reads and writes, and how it behaves; nothing here changes a result.
+#[derive(Clone)]
+pub struct Settings {
+    pub runs: PathBuf,
+    pub cache: PathBuf,
+    pub data_dir: PathBuf,
+    /// Run again even if this very run is finished.
+    pub fresh: bool,
+    pub show: Show,
+    /// Set by a signal: the unit in hand is finished, then the run ends.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Settings {
+    pub fn places(&self) -> Places {
+        Places { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
+    }
+
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.cache.join("features"))
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What a run came to.
+pub struct RunOutcome {
+    pub path: PathBuf,
+    pub record: RunRecord,
+    /// The same run had been finished before; nothing was computed.
+    pub reused: bool,
+}
+
+/// Runs `resolved`, or finds it finished.
+pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
+    let experiment = &resolved.experiment;
+    let begun = Instant::now();
+    let material = Material::gather(experiment, settings)?;
+    let signature = material.signature(experiment);
+    let store = settings.store()?;
+    let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
+    let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
+        Opened::Finished { path, mut record } => {
+            let (hits, _) = material.look(experiment, &extraction, &store);
+            record.cache = CacheRecord { hits, misses: 0 };
+            return Ok(RunOutcome { path, record: *record, reused: true });
+        }
+        Opened::ToDo(dir) => dir,
+    };
+    dir.write_config(&resolved.written, &resolved.resolved_toml)?;
+    let mut record = new_record(experiment, &material, signature);
+    record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
+    dir.write_record(&record)?;
+    dir.make_latest()?;
+    dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
+    let work = Work { experiment, settings, material: &material, extraction: &extraction, store: &store, dir: &dir };
+    let ended = work.all(&mut record);
+    record.ended = Some(run_dir::now());
+    record.seconds.insert("total".into(), begun.elapsed().as_secs_f64());
+    match ended {
+        Ok(()) => {
+            record.status = final_status(&record, experiment, work.unusable_share(&record));
+            dir.write_record(&record)?;
+            dir.log("ended", json!({ "status": record.status }));
+            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false })
+        }
+        Err(error) => {
+            record.status = if error.is::<Stopped>() { Status::Stopped } else { Status::Failed };
+            dir.log("ended", json!({ "status": record.status, "error": format!("{error:#}") }));
+            // The reason of the failure is worth more than a second one, of writing it down.
+            let _ = dir.write_record(&record);
+            Err(error)
+        }
+    }
+}
+
+/// Only the features: what `timbre features` does. Returns hits, misses and the number of unusable recordings.
+pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRecord, usize)> {
+    let material = Material::gather(experiment, settings)?;
+    let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
+    let selection = material.select(experiment, &extraction, &settings.store()?, settings)?;
+    Ok((selection.cache(), selection.unusable.len()))
+}
+
+/// The units of an experiment in the order of its file: features, then seeds, then models.
+pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for features in experiment.features.keys() {
+        for &seed in &experiment.seeds {
+            let trained_on = |choice: &crate::models::FeatureChoice| choice.0.as_ref().is_none_or(|c| c.contains(features));
+            let models = experiment.models.iter().filter(|(_, spec)| trained_on(spec.as_kind().features()));
+            units.extend(models.map(|(model, _)| Unit { features: features.clone(), model: model.clone(), seed }));
+        }
+    }
+    units
+}
+
+fn new_record(experiment: &Experiment, material: &Material, signature: String) -> RunRecord {
+    RunRecord {
+        schema: run_dir::SCHEMA,
+        experiment: experiment.name.clone(),
+        description: experiment.description.clone(),
+        signature,
+        status: Status::Running,
+        started: run_dir::now(),
+        ended: None,
+        seeds: experiment.seeds.clone(),
+        classes: material.set.classes.names().to_vec(),
+        metric: experiment.evaluate.metric.name().to_owned(),
+        data: DataRecord { name: material.set.name.clone(), hash: material.data_hash.clone(), clips: 0, unusable: 0 },
+        cache: CacheRecord::default(),
+        seconds: IndexMap::new(),
+        failures: IndexMap::new(),
+        results: Vec::new(),
+        environment: environment::describe(),
+    }
+}
+
+fn final_status(record: &RunRecord, experiment: &Experiment, unusable_share: f64) -> Status {
+    if !record.failures.is_empty() {
+        Status::Failed
+    } else if unusable_share > experiment.max_unusable {
+        Status::TooManyUnusable
+    } else {
+        Status::Done
+    }
+}
+
+/// Everything that the units share.
+struct Work<'a> {
+    experiment: &'a Experiment,
+    settings: &'a Settings,
+    material: &'a Material,
+    extraction: &'a Extraction<'a>,
+    store: &'a Store,
+    dir: &'a RunDir,
+}
+
+impl Work<'_> {
+    fn all(&self, record: &mut RunRecord) -> Result<()> {
+        let clock = Instant::now();
+        let selection = self.material.select(self.experiment, self.extraction, self.store, self.settings)?;
+        record.cache = selection.cache();
+        record.data.clips = selection.clips.len();
+        record.data.unusable = selection.unusable.len();
+        record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
+        self.dir.write_unusable(&self.material.unusable_lines(&selection))?;
+        let clock = Instant::now();
+        let done = self.units(&selection, record)?;
+        record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
+        let clock = Instant::now();
+        record.results = writing::write_all(self.dir, self.experiment, &self.material.set.classes, &done)?;
+        record.seconds.insert("tables".into(), clock.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn unusable_share(&self, record: &RunRecord) -> f64 {
+        let all = record.data.clips + record.data.unusable;
+        record.data.unusable as f64 / all.max(1) as f64
+    }
+
+    fn units(&self, selection: &Selection, record: &mut RunRecord) -> Result<Vec<UnitRecord>> {
+        let units = units_of(self.experiment);
+        let progress = self.settings.show.start("models", units.len());
+        let mut splits: IndexMap<u64, Splits> = IndexMap::new();
+        let mut done: Vec<UnitRecord> = Vec::new();
+        for unit in &units {
+            if self.settings.stopped() {
+                return Err(Stopped.into());
+            }
+            let finished = match self.dir.read_unit(unit) {
+                Some(finished) => Ok(finished),
+                None => {
+                    if !splits.contains_key(&unit.seed) {
+                        splits.insert(unit.seed, self.split(selection, unit.seed)?);
+                    }
+                    self.unit(unit, selection, &splits[&unit.seed])
+                }
+            };
+            match finished {
+                Ok(finished) => {
+                    done.push(finished);
+                    // After every unit, so that a killed run leaves a table of what it got to.
+                    writing::write_results(self.dir, self.experiment, &done)?;
+                }
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    self.settings.show.say(&format!("{unit} failed: {why}"));
+                    self.dir.log("unit failed", json!({ "unit": unit.to_string(), "error": why }));
+                    record.failures.insert(unit.to_string(), why);
+                }
+            }
+            progress.step();
+        }
+        progress.finish();
+        Ok(done)
+    }
+
+    fn split(&self, selection: &Selection, seed: u64) -> Result<Splits> {
+        let records: Vec<_> = selection.clips.iter().map(|&c| &self.material.set.records[c]).collect();
+        let n_classes = self.material.set.classes.len();
+        split::split(&records, n_classes, &self.experiment.split, Seed::new(seed).child("split"))
+            .context("cannot split the data")
+    }
+
+    /// Fits one model on one feature and lets it speak about every other side of the split.
+    fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits) -> Result<UnitRecord> {
+        let spec = self.experiment.models[&unit.model].as_kind();
+        let column = self.extraction.names().position(|n| n == unit.features).expect("units name features of the experiment");
+        let n_classes = self.material.set.classes.len();
+        let truth = |&row: &usize| self.material.set.records[selection.clips[row]].labels[0];
+        let set_of = |rows: &[usize]| {
+            let stored = rows.iter().map(|&row| selection.stored[row][column].clone()).collect();
+            FeatureSet::from_store(&unit.features, stored, rows.iter().map(truth).collect(), n_classes)
+        };
+        let clock = Instant::now();
+        let model = spec.fit(&set_of(&splits.train)?, Seed::new(unit.seed).child("fit").child(unit))?;
+        let fit_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let mut records = Vec::new();
+        for (name, rows) in [("validation", &splits.validation), ("test", &splits.test)] {
+            if rows.is_empty() {
+                continue;
+            }
+            let set = set_of(rows)?;
+            let predictions = model.predict(&set)?;
+            let curve = model.curve(&set)?.map_or(Vec::new(), |curve| {
+                let accuracy = |p: &crate::predictions::Predictions| {
+                    metrics::single_label(set.targets(), &p.decisions(), n_classes).values["accuracy"]
+                };
+                let point = |(value, p): &(f64, _)| CurvePoint {
+                    parameter: curve.parameter.clone(),
+                    value: *value,
+                    accuracy: accuracy(p),
+                };
+                curve.points.iter().map(point).collect()
+            });
+            let clip = |&row: &usize| {
+                let clip = &self.material.set.records[selection.clips[row]];
+                ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels[0] }
+            };
+            records.push(SplitRecord { split: name.to_owned(), clips: rows.iter().map(clip).collect(), predictions, curve });
+        }
+        let predict_seconds = clock.elapsed().as_secs_f64();
+        if self.experiment.save_models {
+            let description = json!({
+                "schema": run_dir::SCHEMA,
+                "classes": self.material.set.classes,
+                "audio": self.experiment.audio,
+                "feature": self.experiment.features[&unit.features],
+                "model": self.experiment.models[&unit.model],
+            });
+            self.dir.write_model(unit, &model.tensors()?, &description)?;
+        }
+        let finished = UnitRecord {
+            unit: unit.clone(),
+            commonest: metrics::commonest_class(&splits.train.iter().map(truth).collect::<Vec<_>>(), n_classes),
+            splits: records,
+            notes: model.notes().into_iter().collect(),
+            fit_seconds,
+            predict_seconds,
+        };
+        self.dir.write_unit(&finished)?;
+        self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
+        Ok(finished)
+    }
+}

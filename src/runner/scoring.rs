@@ -1,0 +1,65 @@
+//! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
+
+use crate::experiment::Experiment;
+use crate::metrics::{self, Scores};
+use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Unit, UnitRecord};
+use crate::seed::Seed;
+use crate::tables::Scored;
+
+/// Raised by hand when the same predictions give other rows, or the same units other predictions.
+pub const VERSION: u32 = 1;
+
+/// The name of the trivial baseline in the `model` column.
+pub const COMMONEST: &str = "commonest_class";
+
+fn truth(split: &SplitRecord) -> Vec<usize> {
+    split.clips.iter().map(|c| c.truth).collect()
+}
+
+/// The scores of every unit on every side of its split.
+pub fn scored(units: &[UnitRecord]) -> Vec<Scored<'_>> {
+    let judge = |split: &SplitRecord| {
+        metrics::single_label(&truth(split), &split.predictions.decisions(), split.predictions.n_classes)
+    };
+    units.iter().flat_map(|u| u.splits.iter().map(move |split| Scored { unit: &u.unit, split, scores: judge(split) })).collect()
+}
+
+/// The rows of `results.csv`: the units in their order, then the baselines.
+pub fn rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow> {
+    let mut rows: Vec<ResultRow> = scored(units)
+        .iter()
+        .map(|s| row(experiment, s.unit.clone(), s.split, &s.split.predictions.decisions(), &s.scores))
+        .collect();
+    // The split depends on the seed alone, so the first unit of each seed speaks for all.
+    for &seed in &experiment.seeds {
+        let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };
+        let unit = Unit { features: NO_FEATURES.to_owned(), model: COMMONEST.to_owned(), seed };
+        for split in &first.splits {
+            let decided = vec![first.commonest; split.clips.len()];
+            let scores = metrics::single_label(&truth(split), &decided, split.predictions.n_classes);
+            rows.push(row(experiment, unit.clone(), split, &decided, &scores));
+        }
+    }
+    rows
+}
+
+fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[usize], scores: &Scores) -> ResultRow {
+    let metric = experiment.evaluate.metric.name();
+    let mut metrics = scores.values.clone();
+    if experiment.evaluate.bootstrap > 0 {
+        let truth = truth(split);
+        let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
+        let n_classes = split.predictions.n_classes;
+        let statistic = |clips: &[usize]| {
+            let truth: Vec<usize> = clips.iter().map(|&c| truth[c]).collect();
+            let decided: Vec<usize> = clips.iter().map(|&c| decided[c]).collect();
+            metrics::single_label(&truth, &decided, n_classes).values[metric]
+        };
+        // The same resamples for every unit: intervals of two models differ by the models alone.
+        let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);
+        let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
+        metrics.insert(format!("{metric}_low"), low);
+        metrics.insert(format!("{metric}_high"), high);
+    }
+    ResultRow { unit, split: split.split.clone(), n: split.clips.len(), metrics }
+}
