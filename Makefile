@@ -1,0 +1,40 @@
+# `make` lists the targets. One cargo profile (release) serves running and testing, so dependencies are compiled once.
+
+CARGO ?= cargo
+DEVICE ?= auto
+# A GPU backend is a cargo feature of the same name; `auto` and `cpu` are always there.
+FEATURES = $(if $(filter cuda% wgpu%,$(DEVICE)),--features $(firstword $(subst :, ,$(DEVICE))))
+TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
+# SET="k=v k2=v2" becomes --set k=v --set k2=v2.
+SETS = $(foreach pair,$(SET),--set '$(pair)')
+
+.PHONY: help experiment compare test check bench data serve build
+
+help: ## this list
+	@echo 'make experiment EXP=quickstart   runs an experiment and prints its grid'; echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+build:
+	@$(CARGO) build --release $(FEATURES)
+
+experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seeds=[1,2]"]
+	@test -n '$(EXP)' || { echo 'which experiment? e.g. make experiment EXP=quickstart; there are:'; ls experiments/*.toml; exit 2; }
+	@$(TIMBRE) run '$(EXP)' $(if $(DATA),--data '$(DATA)') --device $(DEVICE) $(SETS)
+
+compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as reports/compare.csv
+	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv
+
+test: ## every test
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi
+
+check: ## rustfmt, clippy, rustdoc, layering
+	@$(CARGO) fmt --check
+	@$(CARGO) clippy --release --all-targets --quiet -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps --document-private-items --quiet
+	@$(CARGO) test --release --quiet --test layering
+
+bench: build ## this program beside librosa and scikit-learn (see benches/peers)
+	@benches/peers/run
+
+data: build ## the data sets that are described, and whether they are here
+	@$(TIMBRE) data list
