@@ -1,0 +1,153 @@
+//! `timbre data`: which sets there are, what is in them, whether it can be read; and the set that the program makes itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+
+use super::{Ended, print, settings};
+use crate::audio;
+use crate::cli::{Common, DataCommand};
+use crate::data::{self, DataSet, DataSpec, MissingData, demo};
+use crate::experiment::{self, Faults};
+use crate::tables::aligned;
+
+pub fn data(common: &Common, command: DataCommand) -> Result<Ended> {
+    match command {
+        DataCommand::List => list(common),
+        DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
+        DataCommand::Check { name } => check(common, &name),
+        DataCommand::Describe { name } => describe(common, &name),
+    }
+}
+
+fn spec(common: &Common, name: &str) -> Result<DataSpec, Faults> {
+    experiment::data_set(Path::new("."), name, &common.set)
+}
+
+fn load(common: &Common, name: &str) -> Result<DataSet> {
+    spec(common, name)?.as_kind().load(&settings(common, false).places())
+}
+
+fn list(common: &Common) -> Result<Ended> {
+    let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
+    for name in experiment::data_set_names(Path::new(".")) {
+        let spec = spec(common, &name)?;
+        let here = match &spec {
+            // Made when it is asked for.
+            DataSpec::Demo(demo) if demo.root.is_none() => "made".to_owned(),
+            other => match other.as_kind().load(&settings(common, false).places()) {
+                Ok(set) => format!("{} recordings", set.records.len()),
+                Err(error) if error.is::<MissingData>() => "no".to_owned(),
+                Err(error) => format!("faulty: {error:#}"),
+            },
+        };
+        let title = spec.as_kind().common().about.title.clone().unwrap_or_default();
+        lines.push(vec![name, spec.kind().to_owned(), here, title]);
+    }
+    print(&aligned(&lines, 4))?;
+    Ok(Ended::Done)
+}
+
+fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<Ended> {
+    let DataSpec::Demo(mut made) = spec(common, name)? else {
+        bail!("`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made");
+    };
+    if let Some(clips) = clips_per_class {
+        made.clips_per_class = clips;
+    }
+    let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
+    let settings = settings(common, false);
+    let total = demo::recordings_of(&made);
+    let progress = settings.show.start("recordings", total);
+    let summary = demo::write(&made, &out, &|_, _| progress.step())?;
+    progress.finish();
+    print(&format!("{}: {} training clips, {} test recordings\n", out.display(), summary.training, summary.testing))?;
+    settings.show.say(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
+    Ok(Ended::Done)
+}
+
+/// What decoding says of each recording, and which recordings are the same file.
+fn check(common: &Common, name: &str) -> Result<Ended> {
+    let set = load(common, name)?;
+    let progress = settings(common, false).show.start("recordings", set.records.len());
+    let read = set.records.par_iter().map(|record| {
+        let bytes = std::fs::read(&record.path).with_context(|| format!("cannot read {}", record.path.display()))?;
+        let extension = record.path.extension().and_then(|e| e.to_str());
+        progress.step();
+        Ok((*blake3::hash(&bytes).as_bytes(), audio::decode(&bytes, extension).err()))
+    });
+    let read: Vec<([u8; 32], Option<audio::Unusable>)> = read.collect::<Result<_>>()?;
+    progress.finish();
+    let mut text = String::new();
+    let mut unusable = 0;
+    for (record, (_, why)) in set.records.iter().zip(&read) {
+        if let Some(why) = why {
+            unusable += 1;
+            text += &format!("unusable  {}: {}: {why}\n", record.id, why.code());
+        }
+    }
+    let mut same: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    read.iter().enumerate().for_each(|(i, (hash, _))| same.entry(*hash).or_default().push(i));
+    let mut same: Vec<Vec<usize>> = same.into_values().filter(|group| group.len() > 1).collect();
+    same.sort();
+    for group in &same {
+        let records: Vec<_> = group.iter().map(|&i| &set.records[i]).collect();
+        let differ = |what: bool, word: &str| if what { format!(", {word}") } else { String::new() };
+        let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
+            + &differ(records.iter().any(|r| r.part != records[0].part), "in different parts")
+            + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
+        let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
+        text += &format!("the same  {}{notes}\n", ids.join(" = "));
+    }
+    text += &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
+    print(&text)?;
+    Ok(if unusable > 0 { Ended::TooManyUnusable } else { Ended::Done })
+}
+
+fn describe(common: &Common, name: &str) -> Result<Ended> {
+    let about = spec(common, name)?.as_kind().common().about.clone();
+    let set = load(common, name)?;
+    let counts = data::describe(&set);
+    let headers: Vec<Option<audio::Header>> =
+        set.records.par_iter().map(|record| audio::probe_file(&record.path).ok()).collect();
+    let mut text = about.title.map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
+    for (word, fact) in [("licence", about.licence), ("from", about.homepage)] {
+        text += &fact.map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
+    }
+    text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
+    let parts: Vec<String> =
+        counts.parts.iter().map(|p| format!("{:?} {} of {}", p.part, p.recordings, p.songs).to_lowercase()).collect();
+    text += &format!(" ({})\n", parts.join(", "));
+    if counts.by_label_count.len() > 2 {
+        let labels: Vec<String> = counts.by_label_count.iter().enumerate().map(|(n, clips)| format!("{n}: {clips}")).collect();
+        text += &format!("recordings by number of labels: {}\n", labels.join(", "));
+    }
+    if !counts.folds.is_empty() {
+        let folds: Vec<String> = counts.folds.iter().map(|(fold, n)| format!("{fold}: {n}")).collect();
+        text += &format!("recordings by fold: {}\n", folds.join(", "));
+    }
+    let known: Vec<&audio::Header> = headers.iter().flatten().collect();
+    let lengths: Vec<f64> = known.iter().filter_map(|h| h.seconds).collect();
+    if let (Some(least), Some(most)) = (lengths.iter().copied().reduce(f64::min), lengths.iter().copied().reduce(f64::max)) {
+        let all: f64 = lengths.iter().sum();
+        text += &format!("{:.0} s in all, {least:.2} to {most:.2} s each\n", all);
+    }
+    let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+    for h in &known {
+        *forms.entry(format!("{} Hz, {} channels, {}", h.sample_rate, h.channels, h.codec)).or_default() += 1;
+    }
+    forms.iter().for_each(|(form, n)| text += &format!("{n} × {form}\n"));
+    if known.len() < headers.len() {
+        text += &format!("{} files have no readable header: `timbre data check {name}` says why\n", headers.len() - known.len());
+    }
+    let mut lines = vec![["class", "training", "validation", "testing", "songs"].map(str::to_owned).to_vec()];
+    for c in &counts.classes {
+        let numbers = [c.training, c.validation, c.testing, c.songs].map(|n| n.to_string());
+        lines.push(std::iter::once(c.class.clone()).chain(numbers).collect());
+    }
+    text += &format!("\n{}", aligned(&lines, 1));
+    print(&text)?;
+    Ok(Ended::Done)
+}
