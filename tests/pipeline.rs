@@ -1,0 +1,339 @@
+//! The program from outside: recordings in, run folder out, whatever happens on the way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A small demo set: enough for every class to be on both sides of the split.
+const SMALL: [&str; 2] = ["data.clips_per_class=10", "data.test_recordings=2"];
+
+/// A folder to work in, without a copy of the project: experiments and data sets come from the program itself.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
+        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
+        command
+    }
+
+    fn timbre(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// `timbre run quickstart` on the small set, its runs in `runs`.
+    fn quickstart(&self, runs: &str, more: &[&str]) -> Command {
+        let mut command = self.command(&["run", "quickstart", "--json", "-q", "--runs", runs]);
+        SMALL.iter().for_each(|key| {
+            command.args(["--set", key]);
+        });
+        command.args(more);
+        command
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{:?}\n{}", output.status, text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn results(place: &Place, runs: &str) -> String {
+    fs::read_to_string(place.path(runs).join("quickstart/latest/results.csv")).unwrap()
+}
+
+#[test]
+fn quickstart_writes_every_file_of_the_run_folder() {
+    let place = Place::new();
+    let result = json(&place.quickstart("runs", &[]).output().unwrap());
+    assert_eq!(result["status"], "ok");
+    assert_eq!(result["schema"], 1);
+    // 5 features × 3 models, and the baseline.
+    assert_eq!(result["results"].as_array().unwrap().len(), 16);
+    let run = place.path(result["run"].as_str().unwrap());
+    for file in [
+        "config.toml",
+        "config.resolved.toml",
+        "run.json",
+        "results.csv",
+        "results.parquet",
+        "grid.csv",
+        "predictions.parquet",
+        "per_class.csv",
+        "confusion.csv",
+        "hardest.csv",
+        "unusable.jsonl",
+        "log.jsonl",
+        "models/mel.knn.s1/model.safetensors",
+        "models/mel.knn.s1/model.json",
+    ] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    let grid = fs::read_to_string(run.join("grid.csv")).unwrap();
+    let lines: Vec<&str> = grid.lines().collect();
+    assert_eq!(lines[0], "features,average,knn,logistic");
+    let features: Vec<&str> = lines[1..].iter().map(|l| l.split(',').next().unwrap()).collect();
+    assert_eq!(features, ["raw", "fft", "mel", "centroid", "bandwidth"]);
+}
+
+#[test]
+fn the_same_run_twice_computes_nothing_and_gives_the_same_rows() {
+    let place = Place::new();
+    let first = json(&place.quickstart("runs", &[]).output().unwrap());
+    let second = json(&place.quickstart("runs", &[]).output().unwrap());
+    assert!(first["cache"]["misses"].as_u64().unwrap() > 0);
+    assert_eq!(second["cache"]["misses"], 0);
+    assert_eq!(second["cache"]["hits"], first["cache"]["misses"]);
+    assert_eq!((&second["run"], &second["results"]), (&first["run"], &first["results"]));
+}
+
+#[test]
+fn one_thread_and_two_and_a_fresh_run_give_the_same_bytes() {
+    let place = Place::new();
+    json(&place.quickstart("one", &["--jobs", "1", "--cache", "cache1"]).output().unwrap());
+    json(&place.quickstart("two", &["--jobs", "2", "--cache", "cache2"]).output().unwrap());
+    json(&place.quickstart("two-again", &["--jobs", "2", "--cache", "cache2", "--fresh"]).output().unwrap());
+    assert_eq!(results(&place, "one"), results(&place, "two"));
+    assert_eq!(results(&place, "one"), results(&place, "two-again"));
+}
+
+#[test]
+fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
+    let place = Place::new();
+    json(&place.quickstart("undisturbed", &["--cache", "cache1"]).output().unwrap());
+    // Wherever the kill lands (data, features, models, tables), the next start must cope.
+    for millis in [40, 350, 700, 1_100, 1_600] {
+        let mut child = place.quickstart("killed", &["--cache", "cache2"]).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let end = json(&place.quickstart("killed", &["--cache", "cache2"]).output().unwrap());
+    assert_eq!(end["status"], "ok");
+    assert_eq!(results(&place, "undisturbed"), results(&place, "killed"));
+    let folders = fs::read_dir(place.path("killed/quickstart")).unwrap().flatten();
+    assert_eq!(folders.filter(|e| e.file_type().unwrap().is_dir()).count(), 1, "the same folder is taken up again");
+}
+
+#[test]
+fn ctrl_c_ends_with_code_75_and_the_next_start_goes_on() {
+    let place = Place::new();
+    let child = place.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let features = place.path("data/.cache/features");
+    // The first pack says that features are under way.
+    while !fs::read_dir(&features).is_ok_and(|mut d| d.any(|e| e.unwrap().path().extension().is_some_and(|x| x == "pack"))) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let end = json(&place.quickstart("runs", &[]).output().unwrap());
+    assert!(end["cache"]["hits"].as_u64().unwrap() > 0, "what was computed before the signal is in the cache");
+}
+
+/// A class folder each of the demo's voices, copied from the set that the program makes.
+fn folder_of_clips(place: &Place, name: &str) -> PathBuf {
+    let made = place.timbre(&["data", "make", "demo", "--clips-per-class", "10", "--out", "demo-set", "-q"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let root = place.path(name);
+    for class in fs::read_dir(place.path("demo-set/IRMAS-TrainingData")).unwrap().flatten() {
+        let into = root.join(class.file_name());
+        fs::create_dir_all(&into).unwrap();
+        for clip in fs::read_dir(class.path()).unwrap().flatten() {
+            fs::copy(clip.path(), into.join(clip.file_name())).unwrap();
+        }
+    }
+    root
+}
+
+fn experiment_on_folder(place: &Place, name: &str, root: &Path, more: &str) {
+    let song = r"\](\d+)__\d+\.wav$";
+    let text = format!(
+        "extends = \"quickstart.toml\"\n{more}\n[data]\nkind = \"folder\"\nroot = '{}'\ngroup = '{song}'\n",
+        root.display()
+    );
+    fs::write(place.path(name), text).unwrap();
+}
+
+#[test]
+fn bad_files_among_good_ones_are_listed_and_change_no_result() {
+    let place = Place::new();
+    let clean = folder_of_clips(&place, "clean");
+    let dirty = folder_of_clips_copy(&place, &clean, "dirty");
+    let class = dirty.join("cel");
+    let good = fs::read(fs::read_dir(&class).unwrap().next().unwrap().unwrap().path()).unwrap();
+    fs::write(class.join("empty]0001__1.wav"), b"").unwrap();
+    fs::write(class.join("truncated]0002__1.wav"), &good[..good.len() / 2]).unwrap();
+    fs::write(class.join("text]0003__1.wav"), "this is a letter, not a recording\n".repeat(40)).unwrap();
+    let mut float = wav_head(3, 32, 4 * 66_150);
+    float.extend((0..66_150u32).flat_map(|i| if i == 500 { f32::NAN } else { 0.25 }.to_le_bytes()));
+    fs::write(class.join("nan]0004__1.wav"), float).unwrap();
+    let mut silent = wav_head(1, 16, 2 * 66_150);
+    silent.extend(vec![0u8; 2 * 66_150]);
+    fs::write(class.join("silent]0005__1.wav"), silent).unwrap();
+    experiment_on_folder(&place, "clean.toml", &clean, "");
+    experiment_on_folder(&place, "dirty.toml", &dirty, "max_unusable = 0.05");
+    json(&place.timbre(&["run", "clean.toml", "--json", "-q"]));
+    let result = json(&place.timbre(&["run", "dirty.toml", "--json", "-q"]));
+    assert_eq!(result["unusable"], 5);
+    let listed = fs::read_to_string(place.path("runs/dirty/latest/unusable.jsonl")).unwrap();
+    let listed: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut reasons: Vec<(&str, &str)> =
+        listed.iter().map(|v| (v["path"].as_str().unwrap(), v["reason"].as_str().unwrap())).collect();
+    reasons.sort_unstable();
+    assert_eq!(
+        reasons,
+        [
+            ("cel/empty]0001__1.wav", "empty"),
+            ("cel/nan]0004__1.wav", "not_finite"),
+            ("cel/silent]0005__1.wav", "silent"),
+            ("cel/text]0003__1.wav", "not_audio"),
+            ("cel/truncated]0002__1.wav", "truncated"),
+        ]
+    );
+    let of = |name: &str| fs::read_to_string(place.path(&format!("runs/{name}/latest/results.csv"))).unwrap();
+    assert_eq!(of("clean"), of("dirty"));
+    // The same with a stricter limit: everything is written, and the code says that it was too much.
+    experiment_on_folder(&place, "strict.toml", &dirty, "max_unusable = 0.001");
+    let strict = place.timbre(&["run", "strict.toml", "-q"]);
+    assert_eq!(strict.status.code(), Some(3));
+    assert_eq!(of("strict"), of("clean"));
+}
+
+fn folder_of_clips_copy(place: &Place, from: &Path, name: &str) -> PathBuf {
+    let root = place.path(name);
+    for class in fs::read_dir(from).unwrap().flatten() {
+        fs::create_dir_all(root.join(class.file_name())).unwrap();
+        for clip in fs::read_dir(class.path()).unwrap().flatten() {
+            fs::copy(clip.path(), root.join(class.file_name()).join(clip.file_name())).unwrap();
+        }
+    }
+    root
+}
+
+/// The head of a mono WAV file at 22,050 Hz.
+fn wav_head(format: u16, bits: u16, data: u32) -> Vec<u8> {
+    let mut head = b"RIFF".to_vec();
+    head.extend((36 + data).to_le_bytes());
+    head.extend(b"WAVEfmt ");
+    head.extend(16u32.to_le_bytes());
+    head.extend(format.to_le_bytes());
+    head.extend(1u16.to_le_bytes());
+    head.extend(22_050u32.to_le_bytes());
+    head.extend((22_050 * u32::from(bits) / 8).to_le_bytes());
+    head.extend((bits / 8).to_le_bytes());
+    head.extend(bits.to_le_bytes());
+    head.extend(b"data");
+    head.extend(data.to_le_bytes());
+    head
+}
+
+#[test]
+fn a_folder_with_nothing_to_read_ends_with_code_4() {
+    let place = Place::new();
+    let root = place.path("silent");
+    fs::create_dir_all(root.join("cel")).unwrap();
+    fs::create_dir_all(root.join("flu")).unwrap();
+    for class in ["cel", "flu"] {
+        fs::write(root.join(class).join("a]0001__1.wav"), b"").unwrap();
+    }
+    experiment_on_folder(&place, "silent.toml", &root, "");
+    let output = place.timbre(&["run", "silent.toml", "-q"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+}
+
+#[test]
+fn misspelt_keys_are_usage_errors_with_a_suggestion_each() {
+    let place = Place::new();
+    fs::write(place.path("x.toml"), "extends = \"quickstart.toml\"\n[features.mel]\nn_mel = 64\n[models.knn]\nkk = 3\n").unwrap();
+    let output = place.timbre(&["check", "x.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("x.toml:3:1") && said.contains("n_mels") && said.contains("x.toml:5:1"), "{said}");
+    assert!(output.stdout.is_empty(), "stdout is for data");
+}
+
+#[test]
+fn data_that_is_not_there_is_explained() {
+    let place = Place::new();
+    let output = place.timbre(&["run", "simple_models"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for word in ["IRMAS-TrainingData", "4fd9f5ed5a18d8e2687e6360b5f60afe", "1290750", "DATA=demo"] {
+        assert!(said.contains(word), "{word} is missing in: {said}");
+    }
+}
+
+#[test]
+fn simple_models_runs_on_the_demo_data_and_draws_its_curve() {
+    let place = Place::new();
+    let output = place.timbre(&["run", "simple_models", "--data", "demo", "--json", "-q", "--set", SMALL[0], "--set", SMALL[1]]);
+    assert_eq!(json(&output)["status"], "ok");
+    let curves = fs::read_to_string(place.path("runs/simple_models/latest/curves.csv")).unwrap();
+    assert_eq!(curves.lines().filter(|line| line.starts_with("mel,knn,1,test,k,")).count(), 15, "{curves}");
+}
+
+#[test]
+fn a_second_process_on_the_same_run_is_told_to_wait() {
+    let place = Place::new();
+    json(&place.quickstart("runs", &["--set", "seeds=[7]"]).output().unwrap());
+    let run = fs::canonicalize(place.path("runs/quickstart/latest")).unwrap();
+    // Half done, and held by somebody.
+    let record = fs::read_to_string(run.join("run.json")).unwrap();
+    fs::write(run.join("run.json"), record.replace("\"status\": \"done\"", "\"status\": \"running\"")).unwrap();
+    let lock = fs::File::create(run.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let output = place.quickstart("runs", &["--set", "seeds=[7]"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("another process"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_edited_recording_is_computed_again_and_a_moved_folder_is_not() {
+    let place = Place::new();
+    let root = folder_of_clips(&place, "here");
+    experiment_on_folder(&place, "x.toml", &root, "");
+    let first = json(&place.timbre(&["run", "x.toml", "--json", "-q"]));
+    let moved = place.path("there");
+    fs::rename(&root, &moved).unwrap();
+    experiment_on_folder(&place, "x.toml", &moved, "");
+    let second = json(&place.timbre(&["run", "x.toml", "--json", "-q"]));
+    assert_eq!((&second["cache"]["misses"], &second["run"]), (&Value::from(0), &first["run"]));
+    let clip = fs::read_dir(moved.join("flu")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&clip).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&clip, bytes).unwrap();
+    let third = json(&place.timbre(&["run", "x.toml", "--json", "-q"]));
+    assert_eq!(third["cache"]["misses"], 5, "five features of one recording");
+    assert_ne!(third["run"], first["run"]);
+}
+
+#[test]
+fn runs_are_listed_and_compared() {
+    let place = Place::new();
+    json(&place.quickstart("runs", &[]).output().unwrap());
+    json(&place.quickstart("runs", &["--set", "models.knn.k=3"]).output().unwrap());
+    let listed = json(&place.timbre(&["runs", "--json"]));
+    let runs: Vec<&str> = listed["runs"].as_array().unwrap().iter().map(|r| r["run"].as_str().unwrap()).collect();
+    assert_eq!(runs.len(), 2);
+    let compared = place.timbre(&["compare", runs[0], runs[1], "--csv", "out/compared.csv"]);
+    assert!(compared.status.success(), "{}", text(&compared.stderr));
+    assert!(text(&compared.stdout).contains("models.knn.k: 5 | 3"), "{}", text(&compared.stdout));
+    assert_eq!(fs::read_to_string(place.path("out/compared.csv")).unwrap().lines().count(), 17);
+}
