@@ -1,1 +1,47 @@
 //! Pure functions over slices.
+//!
+//! Two layouts: a spectrogram is frame-major (the bins of a frame lie together, as the transform writes them and as the
+//! filters read them); what leaves as a feature is band-major (a row a band, a column a frame, as librosa shows it).
+
+pub mod window;
+pub mod stft;
+pub mod mel;
+pub mod dct;
+pub mod decibel;
+pub mod resize;
+
+/// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
+pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    assert_eq!(input.len(), rows * cols, "a matrix of {rows} x {cols}");
+    // Square tiles: both sides stay within a few cache lines.
+    const TILE: usize = 16;
+    let mut output = vec![0.0; input.len()];
+    for row in (0..rows).step_by(TILE) {
+        for col in (0..cols).step_by(TILE) {
+            for c in col..(col + TILE).min(cols) {
+                for r in row..(row + TILE).min(rows) {
+                    output[c * rows + r] = input[r * cols + c];
+                }
+            }
+        }
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_transposed_matrix_has_every_value_at_its_mirrored_place(rows in 1usize..40, cols in 1usize..40) {
+            let input: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+            let output = super::transpose(&input, rows, cols);
+            for r in 0..rows {
+                for c in 0..cols {
+                    prop_assert_eq!(output[c * rows + r], input[r * cols + c]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How fast each feature is on one thread: `cargo bench --bench features`.
+//!
+//! Clips of 3 s at 22050 Hz, already decoded. The floor is the time that the Fourier transforms alone take on this machine, by
+//! the same library at the same precision: what is above it is windowing, filters, logarithms and copies.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use realfft::RealFftPlanner;
+use timbre::audio::Clip;
+use timbre::features::{ClipAnalysis, Extractor, FeatureSpec};
+
+const RATE: u32 = 22050;
+const SAMPLES: usize = 66_150;
+const FRAMES: usize = 130;
+const N_FFT: usize = 2048;
+
+fn main() {
+    let clip = Clip { samples: noise(SAMPLES), sample_rate: RATE };
+    let floor = transform_seconds(N_FFT) * FRAMES as f64;
+    let whole = transform_seconds(SAMPLES);
+    println!(
+        "floor: {FRAMES} transforms of {N_FFT} take {:.3} ms, one of {SAMPLES} {:.3} ms",
+        floor * 1e3,
+        whole * 1e3
+    );
+    for (name, spec, floor) in [
+        ("raw", r#"{"kind": "raw"}"#, None),
+        ("fft", r#"{"kind": "fft"}"#, Some(whole)),
+        ("stft", r#"{"kind": "stft"}"#, Some(floor)),
+        ("mel", r#"{"kind": "mel"}"#, Some(floor)),
+        ("mel 256 x 156", r#"{"kind": "mel", "n_mels": 256, "resize": [256, 156]}"#, Some(floor)),
+        ("mfcc", r#"{"kind": "mfcc"}"#, Some(floor)),
+        ("centroid", r#"{"kind": "centroid"}"#, Some(floor)),
+        ("bandwidth", r#"{"kind": "bandwidth"}"#, Some(floor)),
+    ] {
+        let extractor = build(spec);
+        let seconds = median_seconds(|| {
+            black_box(extractor.extract(&ClipAnalysis::new(&clip)).unwrap());
+        });
+        let share = floor.map_or(String::new(), |floor| format!(", {:.2} x the floor", seconds / floor));
+        println!("{name:14} {:9.0} clips/s  {:8.4} ms{share}", 1.0 / seconds, seconds * 1e3);
+    }
+    let together: Vec<_> =
+        ["mel", "centroid", "bandwidth"].iter().map(|kind| build(&format!(r#"{{"kind": "{kind}"}}"#))).collect();
+    let seconds = median_seconds(|| {
+        let analysis = ClipAnalysis::new(&clip);
+        together.iter().for_each(|extractor| _ = black_box(extractor.extract(&analysis).unwrap()));
+    });
+    println!(
+        "{:14} {:9.0} clips/s  {:8.4} ms, {:.2} x the floor (mel, centroid and bandwidth, one transform)",
+        "three",
+        1.0 / seconds,
+        seconds * 1e3,
+        seconds / floor
+    );
+}
+
+fn build(spec: &str) -> Box<dyn Extractor> {
+    serde_json::from_str::<FeatureSpec>(spec).unwrap().as_kind().build(RATE).unwrap()
+}
+
+/// White enough, and the same everywhere.
+fn noise(samples: usize) -> Vec<f32> {
+    (0..samples as u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.1).collect()
+}
+
+/// Half of the calls take longer than this.
+fn median_seconds(mut work: impl FnMut()) -> f64 {
+    (0..20).for_each(|_| work());
+    let mut seconds: Vec<f64> = (0..400)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// One transform, the copy of its input included (it is overwritten).
+fn transform_seconds(length: usize) -> f64 {
+    let fft = RealFftPlanner::<f64>::new().plan_fft_forward(length);
+    let source: Vec<f64> = noise(length).into_iter().map(f64::from).collect();
+    let (mut input, mut output, mut scratch) = (fft.make_input_vec(), fft.make_output_vec(), fft.make_scratch_vec());
+    let calls = 1 + 100_000 / length;
+    median_seconds(|| {
+        for _ in 0..calls {
+            input.copy_from_slice(&source);
+            fft.process_with_scratch(&mut input, &mut output, &mut scratch).unwrap();
+            black_box(&output);
+        }
+    }) / calls as f64
+}
