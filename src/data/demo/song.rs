@@ -1,0 +1,193 @@
+//! A song: who plays, in which key, in which room; and its excerpts as 16-bit stereo.
+
+use super::band::{Bass, Drums};
+use super::dice::Dice;
+use super::filter::{RATE, db};
+use super::room::{Room, Track, level_to};
+use super::score::{Harmony, Note, Stretch};
+use super::voices::{Player, Voice};
+use crate::seed::Seed;
+
+pub const GENRES: [&str; 5] = ["cou_fol", "cla", "pop_roc", "lat_sou", "jaz_blu"];
+const CLASSICAL: usize = 1;
+const JAZZ: usize = 4;
+
+/// Rendered before the first sample that is kept, so that an excerpt begins in the middle of the music.
+const LEAD_IN_SECONDS: f64 = 0.6;
+
+/// What the excerpts of a song share.
+pub struct Song {
+    seed: Seed,
+    pub genre: &'static str,
+    pub has_drums: bool,
+    harmony: Harmony,
+    room: Room,
+    /// The instruments that the song is about.
+    leads: Vec<(Player, Style)>,
+    /// Softer, and no label: only behind a single lead.
+    backing: Option<(Player, Style)>,
+    bass: Option<Bass>,
+    drums: Option<Drums>,
+    /// Level of backing, bass and drums against the lead.
+    below_db: [f64; 3],
+}
+
+/// How a player fills the bars.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    Line,
+    Chords { every: f64, voices: usize, spread: f64 },
+    Arpeggio { per_beat: f64 },
+    ChordsAndLine { every: f64, voices: usize },
+}
+
+impl Song {
+    /// A training song is about one instrument and may have soft company; a testing song is about several and has drums and bass
+    /// at most, because everything else that sounds would have to be a label.
+    pub fn draw(leads: &[Voice], testing: bool, seed: Seed) -> Self {
+        let mut dice = Dice::new(seed.child("song"));
+        let genre = dice.weighted(&genre_weights(leads[0]));
+        let classical = genre == CLASSICAL;
+        let harmony = Harmony::draw(&mut dice, genre == JAZZ);
+        let room = Room::draw(&mut dice);
+        let drums = (!classical && dice.chance(0.6)).then(|| Drums::draw(&mut dice));
+        let bass = (!classical && dice.chance(0.65)).then(|| Bass::draw(&mut dice));
+        let players = leads.iter().map(|&voice| {
+            let mut dice = Dice::new(seed.child("player").child(voice as usize));
+            let player = Player::draw(voice, &mut dice);
+            let style = Style::draw(voice, &mut dice);
+            (player, style)
+        });
+        let leads: Vec<_> = players.collect();
+        let company = [Voice::Piano, Voice::AcousticGuitar, Voice::Organ, Voice::ElectricGuitar, Voice::Violin, Voice::Cello];
+        let company: Vec<Voice> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
+        let backing = (!testing && dice.chance(0.7)).then(|| {
+            let voice = dice.pick(&company);
+            let mut player = Player::draw(voice, &mut dice);
+            if !voice.plays_chords() {
+                player.low = voice.range().0;
+            }
+            let style = Style::Chords { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: dice.between(0.0, 0.02) };
+            (player, style)
+        });
+        let below_db = [dice.between(-19.0, -5.0), dice.between(-14.0, -4.0), dice.between(-13.0, -3.0)];
+        Song {
+            seed,
+            genre: GENRES[genre],
+            has_drums: drums.is_some(),
+            harmony,
+            room,
+            leads,
+            backing,
+            bass,
+            drums,
+            below_db,
+        }
+    }
+
+    /// Excerpt `k`, interleaved stereo at 44.1 kHz.
+    pub fn excerpt(&self, k: usize, frames: usize) -> Vec<i16> {
+        let seed = self.seed.child("excerpt").child(k);
+        let mut dice = Dice::new(seed);
+        let lead_in = (LEAD_IN_SECONDS * RATE) as usize;
+        let length = lead_in + frames;
+        let stretch = Stretch {
+            first_beat: k as f64 * 48.0 + dice.between(0.0, 16.0),
+            seconds: length as f64 / RATE,
+        };
+        let mut tracks = Vec::new();
+        let several = self.leads.len() > 1;
+        for (i, (player, style)) in self.leads.iter().enumerate() {
+            let mut dice = Dice::new(seed.child("lead").child(i));
+            let level = if several { dice.between(-5.0, 0.0) } else { 0.0 };
+            let place = if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { dice.between(0.35, 0.65) };
+            tracks.push(self.track(player, *style, stretch, level, place, &mut dice, length));
+        }
+        if let Some((player, style)) = &self.backing {
+            let mut dice = Dice::new(seed.child("backing"));
+            let place = dice.between(0.15, 0.85);
+            tracks.push(self.track(player, *style, stretch, self.below_db[0], place, &mut dice, length));
+        }
+        if let Some(bass) = &self.bass {
+            let mut dice = Dice::new(seed.child("bass"));
+            let notes = self.harmony.bass(&mut dice, stretch, 2);
+            let mut samples = vec![0.0; length];
+            bass.play(&notes, &mut dice, &mut samples);
+            level_to(&mut samples, self.below_db[1]);
+            tracks.push(Track { samples, place: 0.5 });
+        }
+        if let Some(drums) = &self.drums {
+            let mut samples = vec![0.0; length];
+            drums.play(&self.harmony, stretch, &mut Dice::new(seed.child("drums")), &mut samples);
+            level_to(&mut samples, self.below_db[2]);
+            tracks.push(Track { samples, place: 0.5 });
+        }
+        self.room.record(&tracks, lead_in, frames, &mut dice)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn track(
+        &self,
+        player: &Player,
+        style: Style,
+        stretch: Stretch,
+        level_db: f64,
+        place: f64,
+        dice: &mut Dice,
+        length: usize,
+    ) -> Track {
+        let notes = style.notes(&self.harmony, stretch, player, dice);
+        let mut samples = vec![0.0; length];
+        player.play(&notes, dice, &mut samples);
+        level_to(&mut samples, level_db);
+        Track { samples, place: place as f32 }
+    }
+}
+
+impl Style {
+    fn draw(voice: Voice, dice: &mut Dice) -> Self {
+        let strum = Style::Chords { every: dice.pick(&[0.5, 1.0, 2.0]), voices: 4, spread: dice.between(0.008, 0.025) };
+        let both = Style::ChordsAndLine { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3 };
+        let arpeggio = Style::Arpeggio { per_beat: dice.pick(&[2.0, 2.0, 3.0, 4.0]) };
+        match voice {
+            Voice::AcousticGuitar => dice.pick(&[strum, arpeggio, Style::Line]),
+            Voice::ElectricGuitar => dice.pick(&[strum, Style::Line, Style::Line]),
+            Voice::Organ => dice.pick(&[both, both, Style::Chords { every: 4.0, voices: 4, spread: 0.0 }]),
+            Voice::Piano => dice.pick(&[both, arpeggio, both, Style::Line]),
+            _ => Style::Line,
+        }
+    }
+
+    fn notes(self, harmony: &Harmony, stretch: Stretch, player: &Player, dice: &mut Dice) -> Vec<Note> {
+        let (low, high) = (player.low, player.high);
+        let mut notes = match self {
+            Style::Line => harmony.melody(dice, stretch, low, high, player.pace),
+            Style::Chords { every, voices, spread } => {
+                harmony.chords(dice, stretch, (low, low + 24), voices, every, spread)
+            }
+            Style::Arpeggio { per_beat } => harmony.arpeggio(dice, stretch, low, low + 24, per_beat),
+            Style::ChordsAndLine { every, voices } => {
+                let mut notes = harmony.chords(dice, stretch, (low, low + 14), voices, every, 0.0);
+                notes.iter_mut().for_each(|note| note.velocity *= db(-3.0));
+                notes.extend(harmony.melody(dice, stretch, low + 10, high + 5, player.pace));
+                notes
+            }
+        };
+        notes.sort_by(|a, b| a.start.total_cmp(&b.start));
+        notes
+    }
+}
+
+/// How likely each genre is for an instrument.
+fn genre_weights(voice: Voice) -> [f64; 5] {
+    match voice {
+        Voice::Cello | Voice::Violin => [0.15, 0.55, 0.15, 0.05, 0.10],
+        Voice::Clarinet | Voice::Flute => [0.10, 0.45, 0.15, 0.10, 0.20],
+        Voice::AcousticGuitar => [0.40, 0.20, 0.25, 0.10, 0.05],
+        Voice::ElectricGuitar => [0.15, 0.0, 0.65, 0.05, 0.15],
+        Voice::Organ => [0.05, 0.30, 0.40, 0.05, 0.20],
+        Voice::Piano => [0.10, 0.40, 0.25, 0.05, 0.20],
+        Voice::Saxophone | Voice::Trumpet => [0.05, 0.20, 0.20, 0.15, 0.40],
+        Voice::Singer => [0.20, 0.10, 0.50, 0.10, 0.10],
+    }
+}

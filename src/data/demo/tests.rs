@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::*;
+use crate::data::{DataKind, Part, describe};
+
+fn tiny() -> Demo {
+    Demo { clips_per_class: 2, test_recordings: 6, excerpts_per_song: 2, ..Demo::default() }
+}
+
+/// Relative path to content.
+fn contents(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = crate::data::walk::files_below(root).unwrap();
+    files.into_iter().map(|file| (file.names.join("/"), fs::read(&file.path).unwrap())).collect()
+}
+
+fn hash(contents: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in contents {
+        hasher.update(name.as_bytes());
+        hasher.update(bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[test]
+fn the_same_bytes_come_out_on_every_machine_and_with_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = |name: &str, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| write(&tiny(), &dir.path().join(name), &|_, _| {})).unwrap();
+        contents(&dir.path().join(name))
+    };
+    let one = made("one", 1);
+    assert!(one == made("three", 3), "the number of threads shows in the bytes");
+    assert_eq!(hash(&one), "PINNED", "the set sounds different: raise VERSION and pin the new hash");
+}
+
+#[test]
+fn clips_have_the_size_of_real_ones_and_are_neither_silent_nor_clipped_nor_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("set");
+    let seen = Mutex::new(Vec::new());
+    let summary = write(&tiny(), &root, &|done, all| seen.lock().unwrap().push((done, all))).unwrap();
+    assert_eq!((summary.training_clips, summary.testing_recordings, summary.classes), (22, 6, 11));
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=28).map(|n| (n, 28)).collect::<Vec<_>>());
+    let mut bytes = 0;
+    for (name, content) in contents(&root).into_iter().filter(|(name, _)| name.ends_with(".wav")) {
+        bytes += content.len() as u64;
+        if name.starts_with("IRMAS-TrainingData") {
+            assert_eq!(content.len(), 44 + 4 * 132_299, "{name}");
+        }
+        let samples: Vec<f64> =
+            content[44..].chunks_exact(2).map(|b| f64::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect();
+        let peak = samples.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        assert!((0.2..0.999).contains(&peak), "{name} peaks at {peak}");
+        let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+        assert!(mean.abs() < 0.01, "{name} is offset by {mean}");
+        for second in samples.chunks(2 * 44100).filter(|second| second.len() > 44100) {
+            let power = second.iter().map(|x| x * x).sum::<f64>() / second.len() as f64;
+            assert!(power.sqrt() > 0.003, "{name} has a second at {:.1} dB", 10.0 * power.log10());
+        }
+    }
+    assert_eq!(bytes, summary.bytes);
+}
+
+#[test]
+fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let spec = tiny();
+    let folder = spec.cache_folder(&places.cache_dir);
+    // What a killed process leaves behind.
+    let left = places.cache_dir.join(format!(".{}.abc", folder.file_name().unwrap().to_string_lossy()));
+    fs::create_dir_all(&left).unwrap();
+    let set = spec.load(&places).unwrap();
+    assert!(!left.exists(), "the half-made set is gone");
+    let made = fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap();
+    assert_eq!(set, spec.load(&places).unwrap());
+    assert_eq!(made, fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap());
+    let counts = describe(&set);
+    assert_eq!(counts.recordings, 28);
+    assert!(counts.classes.iter().all(|class| class.training == 2));
+    let testing: Vec<_> = set.records.iter().filter(|record| record.part == Part::Testing).collect();
+    assert_eq!(testing.len(), 6);
+    assert_eq!(testing.iter().map(|r| &r.group).collect::<std::collections::BTreeSet<_>>().len(), 3, "three songs");
+    assert_eq!(set.records.iter().filter(|r| r.tags.contains_key("genre")).count(), 22);
+}
+
+#[test]
+fn several_processes_at_once_end_with_one_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let spec = Demo { clips_per_class: 1, test_recordings: 0, ..Demo::default() };
+    let sets: Vec<DataSet> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| spec.load(&places).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(sets.windows(2).all(|pair| pair[0] == pair[1]));
+    let left: Vec<_> = fs::read_dir(&places.cache_dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "the set and its lock: {left:?}");
+}
+
+#[test]
+fn a_folder_that_holds_something_is_left_alone_and_a_root_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("mine.txt"), "x").unwrap();
+    assert!(write(&tiny(), dir.path(), &|_, _| {}).unwrap_err().to_string().contains("already"));
+    let places = Places { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
+    let error = Demo { root: Some("made".into()), ..tiny() }.load(&places).unwrap_err();
+    assert!(error.downcast_ref::<MissingData>().is_some());
+}
+
+#[test]
+fn only_what_is_heard_gives_another_folder() {
+    let cache = Path::new("c");
+    let folder = |spec: Demo| spec.cache_folder(cache);
+    let plain = folder(Demo::default());
+    assert_eq!(plain, folder(Demo { limit_per_class: Some(3), name: Some("x".into()), ..Demo::default() }));
+    assert_ne!(plain, folder(Demo { seed: 2, ..Demo::default() }));
+    assert_ne!(plain, folder(Demo { clips_per_class: 41, ..Demo::default() }));
+}

@@ -1,0 +1,151 @@
+//! Files below a folder, under names that can be compared.
+//!
+//! A name is kept in Unicode NFC, so that a set unpacked on another system has the same ids. Names are never used as patterns:
+//! real ones hold brackets.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use unicode_normalization::UnicodeNormalization;
+
+/// Deeper than any set goes; only a link that leads back to its parent gets there.
+const MAX_DEPTH: usize = 32;
+
+/// A file below the folder that was walked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub path: PathBuf,
+    /// Folders below the walked one, and the file's own name last; NFC.
+    pub names: Vec<String>,
+}
+
+impl Found {
+    pub fn file_name(&self) -> &str {
+        self.names.last().expect("a file has a name")
+    }
+
+    /// The folders between the walked one and the file.
+    pub fn folders(&self) -> &[String] {
+        &self.names[..self.names.len() - 1]
+    }
+
+    /// The name without its last extension, and that extension in lower case.
+    pub fn stem_and_extension(&self) -> (&str, String) {
+        match self.file_name().rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() => (stem, extension.to_lowercase()),
+            _ => (self.file_name(), String::new()),
+        }
+    }
+}
+
+/// Every file below `folder`, in no promised order. Hidden ones and what macOS puts into zips are left out.
+pub fn files_below(folder: &Path) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    walk(folder, &mut Vec::new(), &mut found)?;
+    Ok(found)
+}
+
+/// The folders directly below `folder`, by name.
+pub fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut folders = Vec::new();
+    for (name, path) in entries(folder)? {
+        if path.is_dir() {
+            folders.push((name, path));
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The folders directly below `folder` whose names begin with a dot.
+pub fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut folders = all_entries(folder)?;
+    folders.retain(|(name, path)| name.starts_with('.') && path.is_dir());
+    Ok(folders)
+}
+
+fn walk(folder: &Path, above: &mut Vec<String>, found: &mut Vec<Found>) -> Result<()> {
+    ensure!(above.len() < MAX_DEPTH, "walk {folder:?}: more than {MAX_DEPTH} folders deep; a link leads in a circle");
+    for (name, path) in entries(folder)? {
+        above.push(name);
+        if path.is_dir() {
+            walk(&path, above, found)?;
+        } else {
+            found.push(Found { path, names: above.clone() });
+        }
+        above.pop();
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut entries = all_entries(folder)?;
+    entries.retain(|(name, _)| !name.starts_with('.') && name != "__MACOSX");
+    Ok(entries)
+}
+
+fn all_entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut entries = Vec::new();
+    for entry in folder.read_dir().with_context(|| format!("list the folder {folder:?}"))? {
+        let entry = entry.with_context(|| format!("list the folder {folder:?}"))?;
+        entries.push((readable(&entry.file_name()), entry.path()));
+    }
+    Ok(entries)
+}
+
+/// NFC; bytes that are not UTF-8 are written `\xNN`, so that two such names stay two names.
+fn readable(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        text.extend(chunk.valid().nfc());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_extension_is_taken_off() {
+        let found = |name: &str| Found { path: PathBuf::new(), names: vec!["a".into(), name.into()] };
+        let stem = |name: &str| {
+            let found = found(name);
+            let (stem, extension) = found.stem_and_extension();
+            (stem.to_owned(), extension)
+        };
+        assert_eq!(stem("04. Op. 3, No. 2.-11.WAV"), ("04. Op. 3, No. 2.-11".into(), "wav".into()));
+        assert_eq!(stem("none"), ("none".into(), String::new()));
+    }
+
+    #[test]
+    fn hidden_files_are_left_out_and_names_are_composed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("x/__MACOSX")).unwrap();
+        for name in ["x/e\u{301}.wav", "x/._e.wav", "x/__MACOSX/f.wav", ".DS_Store"] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let found = files_below(dir.path()).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].names, ["x", "\u{e9}.wav"]);
+        assert!(found[0].path.exists(), "the path keeps the bytes of the disk");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_unicode_stay_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        assert_eq!(readable(OsStr::from_bytes(b"caf\xe9.wav")), "caf\\xe9.wav");
+        assert_ne!(readable(OsStr::from_bytes(b"\xe9")), readable(OsStr::from_bytes(b"\xe8")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_a_circle_is_named_and_not_followed_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+        assert!(files_below(dir.path()).unwrap_err().to_string().contains("circle"));
+    }
+}
