@@ -121,10 +121,6 @@ impl Collector {
         self.found.push((0, 0, fault));
     }
 
-    pub fn count(&self) -> usize {
-        self.found.len()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -1,8 +1,6 @@
 //! An experiment: a TOML file, its parents, the file of its data set and the command line become one resolved value, or a list
 //! of everything that is wrong with them.
 
-use std::path::PathBuf;
-
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

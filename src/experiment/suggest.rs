@@ -2,21 +2,23 @@
 
 /// The nearest of `known`, all of them where several are equally near; none where all are too far to be meant.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    // One slip in a short name, one in every three letters of a longer one.
-    let allowed = (wrong.chars().count() / 3).max(1);
     let folded = fold(wrong);
-    let mut best = allowed + 1;
+    let mut best = usize::MAX;
     let mut names = Vec::new();
     for name in known {
+        // One slip in a short name, one in every three letters of a longer one.
+        let longer = name.chars().count().max(wrong.chars().count());
+        let allowed = ((longer + 1) / 3).max(1);
         // Case and dashes are no slip at all: `Sample-Rate` can only mean `sample_rate`.
         let distance = if fold(name) == folded { 0 } else { strsim::damerau_levenshtein(wrong, name) };
+        if distance > allowed || distance > best || names.contains(&name) {
+            continue;
+        }
         if distance < best {
             best = distance;
             names.clear();
         }
-        if distance == best && distance <= allowed && !names.contains(&name) {
-            names.push(name);
-        }
+        names.push(name);
     }
     names
 }
@@ -28,7 +30,11 @@ fn fold(name: &str) -> String {
 /// What to write instead of `wrong`, and what there is: ``did you mean `n_mels`? Keys here: n_mels, n_fft``.
 pub fn help<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, what: &str) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = nearest(wrong, known.iter().copied());
+    let mut near = nearest(wrong, known.iter().copied());
+    if near.is_empty() && wrong.len() > 1 {
+        // `f1` for `f1_macro`.
+        near = known.iter().copied().filter(|name| name.starts_with(wrong)).collect();
+    }
     const SHOWN: usize = 24;
     let all = match known.len() {
         0 => format!("{what}: none"),
@@ -55,12 +61,13 @@ mod tests {
         assert_eq!(nearest("hop_lenght", keys), ["hop_length"]);
         assert_eq!(nearest("Hop-Length", keys), ["hop_length"]);
         assert_eq!(nearest("kk", keys), ["k"]);
+        assert!(help("hop", keys, "Keys here").starts_with("did you mean `hop_length`? "));
         assert!(nearest("window", keys).is_empty());
     }
 
     #[test]
     fn equally_near_names_are_all_told() {
-        assert_eq!(nearest("f_mxn", ["f_min", "f_max", "n_fft"]), ["f_min", "f_max"]);
-        assert!(help("f_mxn", ["f_min", "f_max"], "Keys here").starts_with("did you mean `f_min` or `f_max`? Keys"));
+        assert_eq!(nearest("f_mix", ["f_min", "f_max", "n_fft"]), ["f_min", "f_max"]);
+        assert!(help("f_mix", ["f_min", "f_max"], "Keys here").starts_with("did you mean `f_min` or `f_max`? Keys"));
     }
 }
