@@ -4,6 +4,7 @@
 //! whole, so that memory does not grow with the number of clips.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -19,12 +20,14 @@ pub trait RowSource: Send + Sync {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()>;
 }
 
-/// One feature of many clips with their labels.
+/// One feature of many clips with their labels. A clone shares the source: a model that needs its training rows later
+/// keeps one.
+#[derive(Clone)]
 pub struct FeatureSet {
     dims: usize,
     targets: Vec<usize>,
     n_classes: usize,
-    source: Box<dyn RowSource>,
+    source: Arc<dyn RowSource>,
 }
 
 struct InMemory {
@@ -65,7 +68,7 @@ impl FeatureSet {
 
     /// A set that lies in `source`; `targets` has one class a row.
     pub fn new(source: Box<dyn RowSource>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
-        FeatureSet { dims, targets, n_classes, source }
+        FeatureSet { dims, targets, n_classes, source: source.into() }
     }
 
     /// A set held in memory, row-major.

@@ -1,1 +1,11 @@
-//! Pure functions from predictions to [`Scores`].
+//! Pure functions from truth and decisions to scores, intervals and trivial baselines.
+//!
+//! One file a family of tasks, each opening with its definitions.
+
+pub mod baseline;
+pub mod bootstrap;
+pub mod single_label;
+
+pub use baseline::{Baseline, single_label_baselines};
+pub use bootstrap::bootstrap_interval;
+pub use single_label::{ClassScores, Scores, single_label};

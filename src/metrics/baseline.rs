@@ -1,0 +1,81 @@
+//! What no model at all would score: the numbers to print beside every result.
+//!
+//! Conventions: a baseline knows the training labels and nothing of the clips. `commonest` always decides the commonest class
+//! of the training part (of equals the first). `chance` draws a class with the frequency it has in the training part; its
+//! scores are expectations, exact rather than drawn, so only those that are linear in the confusion matrix are given.
+
+use indexmap::IndexMap;
+
+use super::single_label::single_label;
+
+/// A trivial predictor's scores by name, as in [`Scores`](super::Scores).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    pub name: &'static str,
+    pub metrics: IndexMap<String, f64>,
+}
+
+/// The baselines for one class a clip: `commonest` and `chance`. None where there is no training clip.
+pub fn single_label_baselines(train: &[usize], truth: &[usize], n_classes: usize) -> Vec<Baseline> {
+    let Some(commonest) = commonest_class(train, n_classes) else { return Vec::new() };
+    let always = single_label(truth, &vec![commonest; truth.len()], n_classes);
+    vec![
+        Baseline { name: "commonest", metrics: always.metrics },
+        Baseline { name: "chance", metrics: chance(train, truth, n_classes) },
+    ]
+}
+
+/// The class with the most clips, of equals the first.
+pub fn commonest_class(train: &[usize], n_classes: usize) -> Option<usize> {
+    let counts = counts(train, n_classes);
+    (0..n_classes).filter(|&class| counts[class] > 0).reduce(|best, c| if counts[c] > counts[best] { c } else { best })
+}
+
+fn chance(train: &[usize], truth: &[usize], n_classes: usize) -> IndexMap<String, f64> {
+    let (drawn, wanted) = (counts(train, n_classes), counts(truth, n_classes));
+    let share = |class: usize| drawn[class] as f64 / train.len() as f64;
+    let accuracy =
+        (0..n_classes).map(|class| share(class) * wanted[class] as f64).sum::<f64>() / truth.len().max(1) as f64;
+    let present: Vec<usize> = (0..n_classes).filter(|&class| wanted[class] > 0).collect();
+    let balanced = present.iter().map(|&class| share(class)).sum::<f64>() / present.len().max(1) as f64;
+    IndexMap::from([("accuracy".to_owned(), accuracy), ("balanced_accuracy".to_owned(), balanced)])
+}
+
+fn counts(labels: &[usize], n_classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; n_classes];
+    labels.iter().for_each(|&class| counts[class] += 1);
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::{Seed, below};
+
+    #[test]
+    fn the_commonest_training_class_is_decided_whatever_the_test_part_holds() {
+        let baselines = single_label_baselines(&[2, 1, 2, 0], &[0, 0, 0, 2], 4);
+        assert_eq!(baselines[0].name, "commonest");
+        assert_eq!(baselines[0].metrics["accuracy"], 0.25);
+        assert_eq!(baselines[0].metrics["balanced_accuracy"], 0.5);
+        assert_eq!(commonest_class(&[3, 1, 1, 3], 5), Some(1));
+        assert_eq!(commonest_class(&[], 5), None);
+    }
+
+    #[test]
+    fn chance_is_what_drawn_decisions_score_on_average() {
+        let train = [0, 0, 0, 1, 1, 2];
+        let truth: Vec<usize> = (0..300).map(|i| [0, 1, 1, 2][i % 4]).collect();
+        let expected = &single_label_baselines(&train, &truth, 4)[1].metrics;
+        let mut rng = Seed::new(5).rng();
+        let mut sums = [0.0; 2];
+        for _ in 0..400 {
+            let drawn: Vec<usize> = truth.iter().map(|_| train[below(&mut rng, 6) as usize]).collect();
+            let scores = single_label(&truth, &drawn, 4).metrics;
+            sums[0] += scores["accuracy"] / 400.0;
+            sums[1] += scores["balanced_accuracy"] / 400.0;
+        }
+        assert!((sums[0] - expected["accuracy"]).abs() < 0.005, "{sums:?} {expected:?}");
+        assert!((sums[1] - expected["balanced_accuracy"]).abs() < 0.005, "{sums:?} {expected:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! How far a score may be off: a bootstrap over groups.
+//!
+//! Conventions: whole groups (songs) are drawn with replacement, as many as there are, because clips of one song are not
+//! independent; an interval over clips would be several times too narrow. The interval is the percentile one: the empirical
+//! quantiles at (1 - level)/2 and (1 + level)/2, with linear interpolation as in numpy. Groups are taken in the order of their
+//! names and each resample has a seed of its own, so neither threads nor the order of unrelated work change a bit. One group
+//! alone says nothing of the spread: the interval is then a point.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use crate::seed::{Seed, below};
+
+/// The interval of `statistic` at `level` (0.95). `groups` names the group of each clip; `statistic` gets the numbers of the
+/// drawn clips, those of a group drawn twice twice. No clips at all: (NaN, NaN).
+pub fn bootstrap_interval<G: Ord>(
+    groups: &[G],
+    statistic: impl Fn(&[usize]) -> f64 + Sync,
+    resamples: usize,
+    level: f64,
+    seed: Seed,
+) -> (f64, f64) {
+    assert!((0.0..1.0).contains(&level), "a level is a share below 1, such as 0.95");
+    let mut by_name: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
+    groups.iter().enumerate().for_each(|(clip, group)| by_name.entry(group).or_default().push(clip));
+    let members: Vec<Vec<usize>> = by_name.into_values().collect();
+    if members.is_empty() || resamples == 0 {
+        return (f64::NAN, f64::NAN);
+    }
+    let mut values: Vec<f64> = (0..resamples)
+        .into_par_iter()
+        .map_init(Vec::new, |clips, resample| {
+            let mut rng = seed.child(resample).rng();
+            clips.clear();
+            for _ in 0..members.len() {
+                clips.extend_from_slice(&members[below(&mut rng, members.len() as u64) as usize]);
+            }
+            statistic(clips)
+        })
+        .collect();
+    values.sort_unstable_by(f64::total_cmp);
+    (quantile(&values, (1.0 - level) / 2.0), quantile(&values, (1.0 + level) / 2.0))
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * (sorted.len() - 1) as f64;
+    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    low + (high - low) * at.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accuracy(hits: &[bool]) -> impl Fn(&[usize]) -> f64 + Sync {
+        |clips: &[usize]| clips.iter().filter(|&&clip| hits[clip]).count() as f64 / clips.len() as f64
+    }
+
+    fn interval(groups: &[usize], hits: &[bool], resamples: usize) -> (f64, f64) {
+        bootstrap_interval(groups, accuracy(hits), resamples, 0.95, Seed::new(7))
+    }
+
+    /// 400 groups of five clips that are all right or all wrong, 7 in 10 right.
+    fn songs() -> (Vec<usize>, Vec<bool>) {
+        (0..2000).map(|clip| (clip / 5, (clip / 5) % 10 < 7)).unzip()
+    }
+
+    #[test]
+    fn the_interval_of_a_share_is_that_of_the_binomial_over_groups() {
+        let (groups, hits) = songs();
+        let (low, high) = interval(&groups, &hits, 4000);
+        // 1.96 · sqrt(0.7 · 0.3 / 400) = 0.0449
+        assert!((low - 0.6551).abs() < 0.006 && (high - 0.7449).abs() < 0.006, "{low} {high}");
+    }
+
+    #[test]
+    fn clips_of_one_song_count_as_one_trial() {
+        let (groups, hits) = songs();
+        let alone: Vec<usize> = (0..hits.len()).collect();
+        let ((a, b), (c, d)) = (interval(&groups, &hits, 1000), interval(&alone, &hits, 1000));
+        let ratio = (b - a) / (d - c);
+        assert!((2.0..2.5).contains(&ratio), "the root of five, not {ratio}");
+    }
+
+    #[test]
+    fn threads_and_the_names_of_groups_change_no_bit() {
+        let (groups, hits) = songs();
+        let names: Vec<String> = groups.iter().map(|group| format!("song {group:04}")).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let single = pool.install(|| interval(&groups, &hits, 300));
+        assert_eq!(single, interval(&groups, &hits, 300));
+        assert_eq!(single, bootstrap_interval(&names, accuracy(&hits), 300, 0.95, Seed::new(7)));
+        assert_ne!(single, bootstrap_interval(&names, accuracy(&hits), 300, 0.95, Seed::new(8)));
+    }
+
+    #[test]
+    fn one_group_gives_a_point_and_no_clips_give_nothing() {
+        assert_eq!(interval(&[3, 3, 3, 3], &[true, false, false, false], 50), (0.25, 0.25));
+        assert!(interval(&[], &[], 50).0.is_nan());
+    }
+
+    #[test]
+    fn quantiles_are_interpolated_between_neighbours() {
+        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
+        assert_eq!(quantile(&[1.0, 2.0, 4.0], 1.0), 4.0);
+    }
+}

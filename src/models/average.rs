@@ -1,0 +1,189 @@
+//! Nearest class mean.
+//!
+//! Conventions: as scikit-learn's NearestCentroid with the Euclidean metric; of equally near means the first class wins, a
+//! class without training rows is never chosen. Means and distances are f64, the means are kept as f32.
+//!
+//! The probabilities are not scikit-learn's (it assumes Gaussian classes): a class gets the share 1/d² of its mean at
+//! distance d, so that the likeliest class is always the nearest mean; a clip that lies on a mean belongs to it wholly.
+//!
+//! Memory: a block of rows, and one f64 row a class.
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::products::squared_distance;
+use super::scaling::Scaler;
+use super::{
+    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
+    probability_row, take_matrix, take_scaler, take_tensor,
+};
+use crate::dataset::FeatureSet;
+use crate::predictions::Predictions;
+use crate::seed::Seed;
+
+/// Nearest class mean: each class is the average of its training clips, a clip gets the class whose average is nearest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Average {
+    /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+    #[serde(skip_serializing_if = "FeatureChoice::is_all")]
+    pub features: FeatureChoice,
+    /// Bring every column to zero mean and unit variance of the training clips first. Default: false.
+    pub standardize: bool,
+}
+
+impl ModelKind for Average {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn features(&self) -> &FeatureChoice {
+        &self.features
+    }
+
+    fn fit(&self, train: &FeatureSet, _seed: Seed) -> Result<Box<dyn Classifier>> {
+        ensure_trainable(self, train)?;
+        let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
+        let (dims, n_classes) = (train.dims(), train.n_classes());
+        let mut counts = vec![0.0f32; n_classes];
+        train.targets().iter().for_each(|&class| counts[class] += 1.0);
+        let mut sums = vec![0.0f64; n_classes * dims];
+        let mut block = Vec::new();
+        for rows in pieces(train.len(), train.block_rows()) {
+            train.read_rows(rows.clone(), &mut block)?;
+            if let Some(scaler) = &scaler {
+                scaler.apply(&mut block);
+            }
+            let classes = &train.targets()[rows];
+            // A class is summed by one thread, in the order of its rows.
+            sums.par_chunks_exact_mut(dims.max(1)).enumerate().for_each(|(class, sum)| {
+                for (row, _) in block.chunks_exact(dims).zip(classes).filter(|&(_, &c)| c == class) {
+                    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+                }
+            });
+        }
+        let centroids = sums
+            .chunks_exact(dims.max(1))
+            .zip(&counts)
+            .flat_map(|(sum, &count)| sum.iter().map(move |&sum| (sum / f64::from(count).max(1.0)) as f32))
+            .collect();
+        Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
+    }
+
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+        let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
+        let counts = take_tensor(&mut tensors, "counts")?.values;
+        ensure!(
+            classes == n_classes && counts.len() == n_classes,
+            "`centroids` has {classes} classes and `counts` {}, {n_classes} are wanted",
+            counts.len()
+        );
+        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
+    }
+}
+
+struct Fitted {
+    dims: usize,
+    /// Training rows a class.
+    counts: Vec<f32>,
+    centroids: Vec<f32>,
+    scaler: Option<Scaler>,
+}
+
+impl Fitted {
+    fn probabilities(&self, row: &[f32]) -> Vec<f32> {
+        let squares: Vec<f64> = self
+            .counts
+            .iter()
+            .zip(self.centroids.chunks_exact(self.dims))
+            .map(|(&count, mean)| if count > 0.0 { squared_distance(row, mean) } else { f64::INFINITY })
+            .collect();
+        let nearest = first_largest(&squares.iter().map(|d| -d).collect::<Vec<_>>());
+        // Shares relative to the nearest mean: 1 for it, so that no square of a distance overflows or divides by zero.
+        let least = squares[nearest];
+        let weights: Vec<f64> = squares.iter().map(|&d| if d == least { 1.0 } else { least / d }).collect();
+        let total: f64 = weights.iter().sum();
+        probability_row(&weights.iter().map(|w| w / total).collect::<Vec<_>>(), nearest)
+    }
+}
+
+impl Classifier for Fitted {
+    fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
+        ensure_columns(set, self.dims)?;
+        let mut probabilities = Vec::with_capacity(set.len() * self.counts.len());
+        let mut block = Vec::new();
+        for rows in pieces(set.len(), set.block_rows()) {
+            set.read_rows(rows, &mut block)?;
+            if let Some(scaler) = &self.scaler {
+                scaler.apply(&mut block);
+            }
+            let rows: Vec<Vec<f32>> = block.par_chunks_exact(self.dims).map(|row| self.probabilities(row)).collect();
+            probabilities.extend(rows.into_iter().flatten());
+        }
+        Ok(Predictions { n_classes: self.counts.len(), probabilities })
+    }
+
+    fn tensors(&self) -> Result<Vec<Tensor>> {
+        let n_classes = self.counts.len();
+        let mut tensors = vec![
+            Tensor { name: "centroids".into(), shape: vec![n_classes, self.dims], values: self.centroids.clone() },
+            Tensor { name: "counts".into(), shape: vec![n_classes], values: self.counts.clone() },
+        ];
+        tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
+        Ok(tensors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(values: &[f32], targets: &[usize], n_classes: usize) -> Box<dyn Classifier> {
+        let dims = values.len() / targets.len();
+        let train = FeatureSet::from_memory(values.to_vec(), dims, targets.to_vec(), n_classes);
+        Average::default().fit(&train, Seed::new(1)).unwrap()
+    }
+
+    fn predict(model: &dyn Classifier, values: &[f32], dims: usize) -> Predictions {
+        let rows = values.len() / dims;
+        model.predict(&FeatureSet::from_memory(values.to_vec(), dims, vec![0; rows], 9)).unwrap()
+    }
+
+    #[test]
+    fn the_share_of_a_class_is_its_inverse_squared_distance() {
+        let model = fit(&[-1.0, 1.0, 3.0, 5.0], &[0, 0, 1, 1], 2);
+        assert_eq!(predict(&*model, &[1.0, 3.0, 4.0], 1).probabilities, [0.9, 0.1, 0.1, 0.9, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn of_equally_near_means_the_first_class_wins() {
+        let model = fit(&[2.0, 0.0], &[1, 2], 4);
+        assert_eq!(predict(&*model, &[1.0], 1).decisions(), [1]);
+    }
+
+    #[test]
+    fn a_class_without_training_rows_gets_nothing() {
+        let model = fit(&[1.0, 2.0, 9.0, 9.0], &[1, 3], 4);
+        let predictions = predict(&*model, &[0.0, 0.0, 9.0, 9.0], 2);
+        assert!((0..2).all(|clip| predictions.row(clip)[0] == 0.0 && predictions.row(clip)[2] == 0.0));
+        assert_eq!(predictions.decisions(), [1, 3]);
+    }
+
+    #[test]
+    fn means_too_close_for_f32_shares_are_still_told_apart() {
+        let model = fit(&[1.0, 1.000_000_1], &[0, 1], 2);
+        assert_eq!(predict(&*model, &[1e4, -1e4], 1).decisions(), [1, 0]);
+    }
+
+    #[test]
+    fn features_of_another_length_are_refused() {
+        let message = fit(&[1.0, 2.0], &[0, 1], 2)
+            .predict(&FeatureSet::from_memory(vec![1.0, 2.0], 2, vec![0], 2))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("2 columns") && message.contains("trained on 1"), "{message}");
+    }
+}

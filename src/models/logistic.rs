@@ -1,0 +1,296 @@
+//! Logistic regression with an L2 penalty.
+//!
+//! Conventions: the objective is ½‖W‖² + C · Σ loss over the training clips with a bias that is not penalised, as in
+//! scikit-learn's LogisticRegression with solver "lbfgs" (its "liblinear" penalises the bias too, and finds another
+//! minimum). `ovr` is its OneVsRestClassifier around that: each class against the rest, the probabilities divided by their
+//! sum. `multinomial` is one softmax over all classes; of two classes both peers fit a single column, so does this.
+//! Differences: columns are standardised by default, as the penalty treats all columns alike whatever their unit;
+//! `tolerance` is relative to the start (see the key), and scikit-learn's default stops far earlier on ill-conditioned data;
+//! a class without training clips gets probability 0.
+//!
+//! The solver (`newton.rs`) works in the span of the clips (`span.rs`) when a clip has more columns than there are clips, and
+//! in the columns (`primal.rs`) else. Both find the same minimum.
+//!
+//! Memory: at most `HELD_BYTES` for half the Gram matrix or for the scaled rows, beside the block buffers; a set that fits
+//! neither way (beyond about 11,500 clips of more columns than that) is read from its source again at each step.
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::newton::{Columns, Link, Problem, Solution};
+use super::primal::{self, Primal};
+use super::products::dot;
+use super::scaling::Scaler;
+use super::span::{self, Span};
+use super::{
+    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
+    probability_row, take_matrix, take_scaler, take_tensor,
+};
+use crate::dataset::FeatureSet;
+use crate::predictions::Predictions;
+use crate::seed::Seed;
+
+/// What the solver may hold of the data at once.
+const HELD_BYTES: usize = 512 << 20;
+
+/// How several classes are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Multi {
+    /// One regression a class, against all others.
+    #[default]
+    Ovr,
+    /// One softmax over all classes.
+    Multinomial,
+}
+
+/// Logistic regression: a linear score a class, turned into probabilities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logistic {
+    /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+    #[serde(skip_serializing_if = "FeatureChoice::is_all")]
+    pub features: FeatureChoice,
+    /// Bring every column to zero mean and unit variance of the training clips first, so that the penalty treats all
+    /// columns alike whatever their unit. Default: true.
+    pub standardize: bool,
+    /// How several classes are told apart: "ovr" (one regression a class, against the rest) or "multinomial" (one softmax
+    /// over all classes). Default: "ovr".
+    pub multi: Multi,
+    /// The weight of the training loss against the L2 penalty: smaller values regularise more. Default: 1.0.
+    #[schemars(range(min = 1e-12, max = 1e12))]
+    pub c: f64,
+    /// When to stop: the 2-norm of the gradient of the objective, as a share of that at zero weights. Default: 1e-6.
+    #[schemars(range(min = 1e-12, max = 0.1))]
+    pub tolerance: f64,
+    /// Newton steps at most; a fit that needs more says so in its notes and in the log. Default: 100.
+    #[schemars(range(min = 1))]
+    pub max_iterations: usize,
+}
+
+impl Default for Logistic {
+    fn default() -> Self {
+        Logistic {
+            features: FeatureChoice::default(),
+            standardize: true,
+            multi: Multi::Ovr,
+            c: 1.0,
+            tolerance: 1e-6,
+            max_iterations: 100,
+        }
+    }
+}
+
+impl ModelKind for Logistic {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn features(&self) -> &FeatureChoice {
+        &self.features
+    }
+
+    fn fit(&self, train: &FeatureSet, _seed: Seed) -> Result<Box<dyn Classifier>> {
+        ensure_trainable(self, train)?;
+        let fit = self.minimum(train, HELD_BYTES)?;
+        if !fit.converged {
+            tracing::warn!(
+                "logistic stopped after {} Newton steps before its tolerance; raise `max_iterations`, lower `c`, or standardize",
+                self.max_iterations
+            );
+        }
+        let weights = fit.weights.iter().map(|&w| w as f32).collect();
+        let bias = fit.bias.iter().map(|&b| b as f32).collect();
+        let scaler = self.standardize.then_some(fit.scaler);
+        Ok(Box::new(Fitted { multi: self.multi, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
+    }
+
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+        let (classes, dims, weights) = take_matrix(&mut tensors, "weights")?;
+        let bias = take_tensor(&mut tensors, "bias")?.values;
+        ensure!(
+            classes == n_classes && bias.len() == n_classes,
+            "`weights` has {classes} classes and `bias` {}, {n_classes} are wanted",
+            bias.len()
+        );
+        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        Ok(Box::new(Fitted { multi: self.multi, dims, weights, bias, scaler, notes: Vec::new() }))
+    }
+
+    fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, sentence: &str| faults.push((key.to_owned(), sentence.to_owned()));
+        if !(1e-12..=1e12).contains(&self.c) {
+            fault("c", "the weight of the loss lies between 1e-12 and 1e12");
+        }
+        if !(1e-12..=0.1).contains(&self.tolerance) {
+            fault("tolerance", "the share of the gradient that may be left lies between 1e-12 and 0.1");
+        }
+        if self.max_iterations == 0 {
+            fault("max_iterations", "at least one step is needed: write 1 or more");
+        }
+        faults
+    }
+}
+
+/// The minimum in f64, for all classes of the set.
+struct Minimum {
+    /// Row-major, a row a class, for scaled columns if the spec standardises and for raw ones else.
+    weights: Vec<f64>,
+    bias: Vec<f64>,
+    scaler: Scaler,
+    converged: bool,
+    notes: Vec<(String, String)>,
+}
+
+impl Logistic {
+    fn minimum(&self, train: &FeatureSet, held_bytes: usize) -> Result<Minimum> {
+        let (n_classes, dims) = (train.n_classes(), train.dims());
+        let mut present = train.targets().to_vec();
+        present.sort_unstable();
+        present.dedup();
+        // Two classes are one question; one class is none.
+        let asked = match present.len() {
+            1 => &[],
+            2 => &present[1..],
+            _ => &present[..],
+        };
+        let link = if asked.len() > 1 && self.multi == Multi::Multinomial { Link::Softmax } else { Link::Sigmoid };
+        let hot: Vec<Option<usize>> =
+            train.targets().iter().map(|class| asked.iter().position(|asked| asked == class)).collect();
+        let (solved, solution, scaler, way) = self.solve(train, link, &hot, asked.len(), held_bytes)?;
+
+        let mut weights = vec![0.0; n_classes * dims];
+        // A class that was never seen has probability 0.
+        let mut bias = vec![f64::NEG_INFINITY; n_classes];
+        present.iter().for_each(|&class| bias[class] = 0.0);
+        let mut put = |class: usize, column: usize, factor: f64| {
+            let row = &solved[column * dims..(column + 1) * dims];
+            weights[class * dims..(class + 1) * dims].iter_mut().zip(row).for_each(|(w, &x)| *w = factor * x);
+            bias[class] = factor * solution.place.bias[column];
+            if !self.standardize {
+                // The solver saw centred columns.
+                bias[class] -= factor * row.iter().zip(scaler.mean()).map(|(w, &m)| w * f64::from(m)).sum::<f64>();
+            }
+        };
+        match asked {
+            // The other class is the mirror image. In a softmax the difference counts, so each takes half.
+            [_] => {
+                let factor = if self.multi == Multi::Multinomial { 0.5 } else { 1.0 };
+                put(present[1], 0, factor);
+                put(present[0], 0, -factor);
+            }
+            _ => asked.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0)),
+        }
+        let notes = vec![
+            ("solved in".to_owned(), way),
+            ("newton steps".to_owned(), solution.iterations.to_string()),
+            ("conjugate gradient steps".to_owned(), solution.inner_steps.to_string()),
+            ("gradient left".to_owned(), format!("{:.2e}", solution.reached)),
+            ("converged".to_owned(), (solution.reached <= self.tolerance).to_string()),
+        ];
+        Ok(Minimum { weights, bias, scaler, converged: solution.reached <= self.tolerance, notes })
+    }
+
+    /// The weights of each column, the solution, the scaler and in which space it was found.
+    fn solve(
+        &self,
+        train: &FeatureSet,
+        link: Link,
+        hot: &[Option<usize>],
+        columns: usize,
+        held_bytes: usize,
+    ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
+        if train.dims() > train.len() && span::bytes(train.len()) <= held_bytes {
+            let (span, scaler) = Span::new(train, self.standardize)?;
+            let solution = self.problem(&span, link, hot, columns).solve()?;
+            drop(span);
+            let weights = Span::weights(train, &scaler, &solution.place.coefficients)?;
+            return Ok((weights, solution, scaler, format!("the span of {} clips", train.len())));
+        }
+        let scaler = Scaler::fit_with(train, self.standardize)?;
+        let hold = primal::bytes(train) <= held_bytes;
+        let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, hot, columns).solve()?;
+        let Columns { values, .. } = solution.place.coefficients.clone();
+        let way = format!("{} columns, {}", train.dims(), if hold { "held" } else { "streamed" });
+        Ok((values, solution, scaler, way))
+    }
+
+    fn problem<'a, S: super::newton::Space>(
+        &self,
+        space: &'a S,
+        link: Link,
+        hot: &'a [Option<usize>],
+        columns: usize,
+    ) -> Problem<'a, S> {
+        Problem {
+            space,
+            link,
+            hot,
+            columns,
+            strength: self.c,
+            tolerance: self.tolerance,
+            max_iterations: self.max_iterations,
+        }
+    }
+}
+
+struct Fitted {
+    multi: Multi,
+    dims: usize,
+    /// Row-major, a row a class.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    scaler: Option<Scaler>,
+    notes: Vec<(String, String)>,
+}
+
+impl Fitted {
+    fn probabilities(&self, row: &[f32]) -> Vec<f32> {
+        let scores: Vec<f64> =
+            self.weights.chunks_exact(self.dims).zip(&self.bias).map(|(w, &b)| dot(row, w) + f64::from(b)).collect();
+        let winner = first_largest(&scores);
+        // Logarithms, so that a clip far from every class still gets shares that sum to one.
+        let logs: Vec<f64> = match self.multi {
+            Multi::Multinomial => scores,
+            Multi::Ovr => scores.iter().map(|&z| z.min(0.0) - (-z.abs()).exp().ln_1p()).collect(),
+        };
+        let top = logs[first_largest(&logs)];
+        let shares: Vec<f64> = logs.iter().map(|log| (log - top).exp()).collect();
+        let total: f64 = shares.iter().sum();
+        probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
+    }
+}
+
+impl Classifier for Fitted {
+    fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
+        ensure_columns(set, self.dims)?;
+        let mut probabilities = Vec::with_capacity(set.len() * self.bias.len());
+        let mut block = Vec::new();
+        for rows in pieces(set.len(), set.block_rows()) {
+            set.read_rows(rows, &mut block)?;
+            if let Some(scaler) = &self.scaler {
+                scaler.apply(&mut block);
+            }
+            let rows: Vec<Vec<f32>> = block.par_chunks_exact(self.dims).map(|row| self.probabilities(row)).collect();
+            probabilities.extend(rows.into_iter().flatten());
+        }
+        Ok(Predictions { n_classes: self.bias.len(), probabilities })
+    }
+
+    fn tensors(&self) -> Result<Vec<Tensor>> {
+        let n_classes = self.bias.len();
+        let mut tensors = vec![
+            Tensor { name: "weights".into(), shape: vec![n_classes, self.dims], values: self.weights.clone() },
+            Tensor { name: "bias".into(), shape: vec![n_classes], values: self.bias.clone() },
+        ];
+        tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
+        Ok(tensors)
+    }
+
+    fn notes(&self) -> Vec<(String, String)> {
+        self.notes.clone()
+    }
+}

@@ -1,0 +1,348 @@
+//! Minimises ½‖W‖² + C · Σ loss(margins + bias) by Newton steps that conjugate gradients solve.
+//!
+//! The solver never sees the features. A [`Space`] says how coefficients become margins and residuals become
+//! coefficients: in `primal.rs` a coefficient belongs to a column of the features, in `span.rs` to a training row. Beside
+//! each vector the solver carries its margins, which are linear too; so a line search costs no product with the data and a
+//! step of conjugate gradients costs one product each way.
+//!
+//! With [`Link::Sigmoid`] the columns are problems of their own (one class against the rest), solved in step so that they
+//! share the products; with [`Link::Softmax`] they are one problem. Every number that steers a problem is a list with an
+//! entry a column; [`Link::pool`] makes the entries of one problem equal.
+//!
+//! Everything is f64. The bias is not penalised.
+
+use anyhow::{Result, ensure};
+
+use super::products::dot64;
+
+/// Steps of conjugate gradients for one Newton step at most.
+const MOST_INNER_STEPS: usize = 400;
+const MOST_HALVINGS: usize = 40;
+
+/// Column-major numbers: a column a class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns {
+    pub len: usize,
+    pub count: usize,
+    pub values: Vec<f64>,
+}
+
+impl Columns {
+    pub fn zeros(len: usize, count: usize) -> Self {
+        Columns { len, count, values: vec![0.0; len * count] }
+    }
+
+    pub fn column(&self, k: usize) -> &[f64] {
+        &self.values[k * self.len..(k + 1) * self.len]
+    }
+
+    fn column_mut(&mut self, k: usize) -> &mut [f64] {
+        &mut self.values[k * self.len..(k + 1) * self.len]
+    }
+
+    /// `self = scale * self + factor * other`, each column by its own factor.
+    fn blend(&mut self, scale: &[f64], factor: &[f64], other: &Columns) {
+        for k in 0..self.count {
+            let (scale, factor) = (scale[k], factor[k]);
+            self.column_mut(k).iter_mut().zip(other.column(k)).for_each(|(x, &y)| *x = scale * *x + factor * y);
+        }
+    }
+}
+
+/// Where the coefficients live.
+pub trait Space {
+    /// Training rows.
+    fn rows(&self) -> usize;
+
+    /// Coefficients a class.
+    fn size(&self) -> usize;
+
+    /// X·w of every row, for each column.
+    fn margins(&self, coefficients: &Columns) -> Result<Columns>;
+
+    /// The coefficients of Xᵀ·r.
+    fn pull(&self, residuals: Columns) -> Result<Columns>;
+
+    /// ⟨a, b⟩ in the space of the features, for one column.
+    fn inner(&self, a: &Vector, b: &Vector, column: usize) -> f64;
+}
+
+/// A direction or a place: coefficients, their margins (without the bias), the bias.
+#[derive(Clone, Debug)]
+pub struct Vector {
+    pub coefficients: Columns,
+    pub margins: Columns,
+    pub bias: Vec<f64>,
+}
+
+impl Vector {
+    fn blend(&mut self, scale: &[f64], factor: &[f64], other: &Vector) {
+        self.coefficients.blend(scale, factor, &other.coefficients);
+        self.margins.blend(scale, factor, &other.margins);
+        for (k, bias) in self.bias.iter_mut().enumerate() {
+            *bias = scale[k] * *bias + factor[k] * other.bias[k];
+        }
+    }
+
+    /// What goes into the link: margins and bias.
+    fn logits(&self) -> Columns {
+        let mut logits = self.margins.clone();
+        for (k, &bias) in self.bias.iter().enumerate() {
+            logits.column_mut(k).iter_mut().for_each(|x| *x += bias);
+        }
+        logits
+    }
+}
+
+/// How logits become probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Sigmoid,
+    Softmax,
+}
+
+impl Link {
+    /// The sum over the columns of one problem, at each of them.
+    fn pool(self, mut values: Vec<f64>) -> Vec<f64> {
+        if self == Link::Softmax {
+            let sum = values.iter().sum();
+            values.fill(sum);
+        }
+        values
+    }
+
+    /// Probabilities, and the loss of each column; `hot` is the column of each row's class, if it has one.
+    fn evaluate(self, logits: &Columns, hot: &[Option<usize>]) -> (Columns, Vec<f64>) {
+        let mut p = logits.clone();
+        let mut losses = vec![0.0; p.count];
+        match self {
+            Link::Sigmoid => {
+                for (k, loss) in losses.iter_mut().enumerate() {
+                    for (x, &hot) in p.column_mut(k).iter_mut().zip(hot) {
+                        let z = if hot == Some(k) { -*x } else { *x };
+                        *loss += z.max(0.0) + (-z.abs()).exp().ln_1p();
+                        *x = sigmoid(*x);
+                    }
+                }
+            }
+            Link::Softmax => {
+                let (n, count) = (p.len, p.count);
+                for (i, &hot) in hot.iter().enumerate() {
+                    let at = |k: usize| k * n + i;
+                    let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
+                    if let Some(k) = hot {
+                        losses[k] += top + sum.ln() - p.values[at(k)];
+                    }
+                    (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
+                }
+            }
+        }
+        (p, self.pool(losses))
+    }
+
+    /// The second derivative of the loss applied to logits `z`.
+    fn curve(self, p: &Columns, mut z: Columns) -> Columns {
+        match self {
+            Link::Sigmoid => z.values.iter_mut().zip(&p.values).for_each(|(z, &p)| *z *= p * (1.0 - p)),
+            Link::Softmax => {
+                for i in 0..z.len {
+                    let at = |k: usize| k * p.len + i;
+                    let mean: f64 = (0..p.count).map(|k| p.values[at(k)] * z.values[at(k)]).sum();
+                    (0..p.count).for_each(|k| z.values[at(k)] = p.values[at(k)] * (z.values[at(k)] - mean));
+                }
+            }
+        }
+        z
+    }
+}
+
+pub fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
+}
+
+/// Where the search ended.
+pub struct Solution {
+    pub place: Vector,
+    /// Newton steps taken.
+    pub iterations: usize,
+    /// Conjugate-gradient steps taken in all of them.
+    pub inner_steps: usize,
+    /// The norm of the gradient as a share of that at zero, of the worst problem.
+    pub reached: f64,
+}
+
+/// What is minimised, and until when.
+pub struct Problem<'a, S: Space> {
+    pub space: &'a S,
+    pub link: Link,
+    /// The column of each row's class.
+    pub hot: &'a [Option<usize>],
+    pub columns: usize,
+    /// C: the weight of the losses against ½‖W‖².
+    pub strength: f64,
+    /// The 2-norm of the gradient at the end, as a share of that at zero.
+    pub tolerance: f64,
+    pub max_iterations: usize,
+}
+
+impl<S: Space> Problem<'_, S> {
+    pub fn solve(&self) -> Result<Solution> {
+        let (n, k) = (self.space.rows(), self.columns);
+        let mut x = Vector {
+            coefficients: Columns::zeros(self.space.size(), k),
+            margins: Columns::zeros(n, k),
+            bias: vec![0.0; k],
+        };
+        let mut first: Option<Vec<f64>> = None;
+        let (mut iterations, mut inner_steps) = (0, 0);
+        loop {
+            let (p, losses) = self.link.evaluate(&x.logits(), self.hot);
+            let gradient = self.gradient(&x, &p)?;
+            let norms: Vec<f64> = self.squares(&gradient).iter().map(|s| s.sqrt()).collect();
+            ensure!(
+                norms.iter().all(|norm| norm.is_finite()),
+                "fit logistic: the training features hold NaN or infinite values, or values too large to multiply"
+            );
+            let first = first.get_or_insert_with(|| norms.clone());
+            let shares: Vec<f64> = norms
+                .iter()
+                .zip(first.iter())
+                .map(|(&norm, &first)| if first > 0.0 { norm / first } else { 0.0 })
+                .collect();
+            let reached = shares.iter().copied().fold(0.0, f64::max);
+            if reached <= self.tolerance || iterations == self.max_iterations {
+                return Ok(Solution { place: x, iterations, inner_steps, reached });
+            }
+            let done: Vec<bool> = shares.iter().map(|&share| share <= self.tolerance).collect();
+            let (step, steps) = self.newton_step(&gradient, &norms, &shares, &done, &p)?;
+            let lengths = self.line_search(&x, &gradient, &step, &losses, &done);
+            iterations += 1;
+            inner_steps += steps;
+            if lengths.iter().all(|&t| t == 0.0) {
+                // No step gets lower: rounding is all that is left of the gradient.
+                return Ok(Solution { place: x, iterations, inner_steps, reached });
+            }
+            x.blend(&vec![1.0; k], &lengths, &step);
+        }
+    }
+
+    fn gradient(&self, x: &Vector, p: &Columns) -> Result<Vector> {
+        let mut residuals = p.clone();
+        for (i, &hot) in self.hot.iter().enumerate() {
+            if let Some(k) = hot {
+                residuals.column_mut(k)[i] -= 1.0;
+            }
+        }
+        let mut gradient = self.pull(residuals)?;
+        let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
+        gradient.coefficients.blend(&strength, &ones, &x.coefficients);
+        gradient.bias.iter_mut().for_each(|bias| *bias *= self.strength);
+        gradient.margins = self.space.margins(&gradient.coefficients)?;
+        Ok(gradient)
+    }
+
+    /// Xᵀ·r and the sums of r; the margins are left empty.
+    fn pull(&self, residuals: Columns) -> Result<Vector> {
+        let bias = (0..self.columns).map(|k| residuals.column(k).iter().sum()).collect();
+        let coefficients = self.space.pull(residuals)?;
+        Ok(Vector { coefficients, margins: Columns::zeros(0, self.columns), bias })
+    }
+
+    fn squares(&self, v: &Vector) -> Vec<f64> {
+        let square = |k| self.space.inner(v, v, k) + v.bias[k] * v.bias[k];
+        // Rounding may leave a little less than nothing; `max` would also swallow NaN, which must be seen.
+        let checked = |k| if square(k) < 0.0 { 0.0 } else { square(k) };
+        self.link.pool((0..self.columns).map(checked).collect())
+    }
+
+    /// Solves H·s = -gradient, roughly while far from the end, better near it.
+    fn newton_step(
+        &self,
+        gradient: &Vector,
+        norms: &[f64],
+        shares: &[f64],
+        done: &[bool],
+        p: &Columns,
+    ) -> Result<(Vector, usize)> {
+        let k = self.columns;
+        let (zeros, ones) = (vec![0.0; k], vec![1.0; k]);
+        let target: Vec<f64> =
+            norms.iter().zip(shares).map(|(norm, share)| norm * share.sqrt().min(0.1).max(1e-3)).collect();
+        let mut done = done.to_vec();
+        let mut step = gradient.clone();
+        step.blend(&zeros, &zeros, gradient);
+        let mut residual = gradient.clone();
+        residual.blend(&vec![-1.0; k], &zeros, gradient);
+        let mut direction = residual.clone();
+        let mut squares = self.squares(&residual);
+        for taken in 0..MOST_INNER_STEPS {
+            if done.iter().all(|&done| done) {
+                return Ok((step, taken));
+            }
+            let logits = direction.logits();
+            let bent = self.link.curve(p, logits.clone());
+            let bends = (0..k).map(|k| {
+                self.space.inner(&direction, &direction, k) + self.strength * dot64(logits.column(k), bent.column(k))
+            });
+            let bends = self.link.pool(bends.collect());
+            let alpha: Vec<f64> =
+                (0..k).map(|k| if done[k] || bends[k] <= 0.0 { 0.0 } else { squares[k] / bends[k] }).collect();
+            step.blend(&ones, &alpha, &direction);
+            let pulled = self.pull(bent)?;
+            let bent_alpha: Vec<f64> = alpha.iter().map(|a| -a * self.strength).collect();
+            let straight: Vec<f64> = alpha.iter().map(|a| -a).collect();
+            residual.coefficients.blend(&ones, &bent_alpha, &pulled.coefficients);
+            residual.coefficients.blend(&ones, &straight, &direction.coefficients);
+            for (k, bias) in residual.bias.iter_mut().enumerate() {
+                *bias += bent_alpha[k] * pulled.bias[k];
+            }
+            residual.margins = self.space.margins(&residual.coefficients)?;
+            let before = std::mem::replace(&mut squares, self.squares(&residual));
+            for k in 0..k {
+                done[k] |= alpha[k] == 0.0 || squares[k].sqrt() <= target[k];
+            }
+            let beta: Vec<f64> = (0..k).map(|k| if done[k] { 0.0 } else { squares[k] / before[k] }).collect();
+            direction.blend(&beta, &ones, &residual);
+        }
+        Ok((step, MOST_INNER_STEPS))
+    }
+
+    /// The largest of 1, ½, ¼ … that lowers each problem enough (Armijo); 0 where the problem is done or nothing does.
+    fn line_search(&self, x: &Vector, gradient: &Vector, step: &Vector, losses: &[f64], done: &[bool]) -> Vec<f64> {
+        let inner = |a: &Vector, b: &Vector| {
+            self.link.pool((0..self.columns).map(|k| self.space.inner(a, b, k)).collect::<Vec<_>>())
+        };
+        let (xx, xs, ss) = (inner(x, x), inner(x, step), inner(step, step));
+        let slope = self.link.pool(
+            (0..self.columns)
+                .map(|k| self.space.inner(gradient, step, k) + gradient.bias[k] * step.bias[k])
+                .collect::<Vec<_>>(),
+        );
+        let mut lengths: Vec<f64> = done.iter().map(|&done| if done { 0.0 } else { 1.0 }).collect();
+        let mut open: Vec<bool> = done.iter().map(|done| !done).collect();
+        for _ in 0..MOST_HALVINGS {
+            let mut there = x.clone();
+            there.blend(&vec![1.0; self.columns], &lengths, step);
+            let (_, new_losses) = self.link.evaluate(&there.logits(), self.hot);
+            for k in 0..self.columns {
+                if !open[k] {
+                    continue;
+                }
+                let t = lengths[k];
+                let before = 0.5 * xx[k] + self.strength * losses[k];
+                let after = before + t * xs[k] + 0.5 * t * t * ss[k] + self.strength * (new_losses[k] - losses[k]);
+                // Near the end the gain drowns in rounding: a step that costs no more than that is taken.
+                if after <= before + 1e-4 * t * slope[k] + 1e-12 * before.abs() {
+                    open[k] = false;
+                } else {
+                    lengths[k] = t / 2.0;
+                }
+            }
+            if open.iter().all(|open| !open) {
+                break;
+            }
+        }
+        (0..self.columns).map(|k| if open[k] { 0.0 } else { lengths[k] }).collect()
+    }
+}

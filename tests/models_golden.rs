@@ -1,0 +1,139 @@
+//! The classic models against scikit-learn on the same features (`tests/golden/make_models.py`).
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use timbre::dataset::FeatureSet;
+use timbre::models::{Classifier, ModelSpec};
+use timbre::seed::Seed;
+
+struct Golden {
+    name: String,
+    train: FeatureSet,
+    test: FeatureSet,
+    expected: Value,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models")
+}
+
+fn document() -> Value {
+    serde_json::from_slice(&std::fs::read(folder().join("models.json")).unwrap()).unwrap()
+}
+
+fn golden_sets() -> Vec<Golden> {
+    let Value::Array(sets) = document()["sets"].take() else { panic!("a list of sets") };
+    sets.into_iter()
+        .map(|expected| {
+            let name = expected["name"].as_str().unwrap().to_owned();
+            let bytes = std::fs::read(folder().join(format!("{name}.f32"))).unwrap();
+            let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let dims = expected["dims"].as_u64().unwrap() as usize;
+            let classes = expected["classes"].as_u64().unwrap() as usize;
+            let (labels, truth) = (classes_of(&expected["train"]), classes_of(&expected["truth"]));
+            let (train, test) = values.split_at(labels.len() * dims);
+            Golden {
+                name,
+                train: FeatureSet::from_memory(train.to_vec(), dims, labels, classes),
+                test: FeatureSet::from_memory(test.to_vec(), dims, truth, classes),
+                expected,
+            }
+        })
+        .collect()
+}
+
+fn classes_of(list: &Value) -> Vec<usize> {
+    list.as_array().unwrap().iter().map(|class| class.as_u64().unwrap() as usize).collect()
+}
+
+fn numbers_of(list: &Value) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn fit(spec: Value, train: &FeatureSet) -> Box<dyn Classifier> {
+    let spec: ModelSpec = serde_json::from_value(spec).unwrap();
+    spec.as_kind().fit(train, Seed::new(1)).unwrap()
+}
+
+fn largest_difference(ours: &[f32], theirs: &[f64]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn the_nearest_means_are_those_of_scikit_learn() {
+    for golden in golden_sets() {
+        for case in golden.expected["average"].as_array().unwrap() {
+            let model = fit(json!({ "kind": "average", "standardize": case["standardize"] }), &golden.train);
+            let decisions = model.predict(&golden.test).unwrap().decisions();
+            assert_eq!(
+                decisions,
+                classes_of(&case["decisions"]),
+                "{} standardize {}",
+                golden.name,
+                case["standardize"]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_nearest_neighbours_vote_as_in_scikit_learn() {
+    for golden in golden_sets() {
+        for case in golden.expected["knn"].as_array().unwrap() {
+            let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
+            let predictions = fit(spec.clone(), &golden.train).predict(&golden.test).unwrap();
+            assert_eq!(predictions.decisions(), classes_of(&case["decisions"]), "{} {spec}", golden.name);
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < 1e-6, "{} {spec}: {off}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn logistic_regression_finds_the_minimum_of_scikit_learn() {
+    for golden in golden_sets() {
+        for case in golden.expected["logistic"].as_array().unwrap() {
+            let spec = json!({
+                "kind": "logistic", "multi": case["multi"], "standardize": case["standardize"], "c": case["c"]
+            });
+            let model = fit(spec.clone(), &golden.train);
+            let predictions = model.predict(&golden.test).unwrap();
+            let what = format!("{} {spec}", golden.name);
+            let hits = |decisions: &[usize]| {
+                decisions.iter().zip(golden.test.targets()).filter(|(a, b)| a == b).count() as i64
+            };
+            let theirs = classes_of(&case["decisions"]);
+            assert!((hits(&predictions.decisions()) - hits(&theirs)).abs() <= 1, "{what}");
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < 1e-3, "{what}: probabilities {off}");
+            for tensor in model.tensors().unwrap().iter().filter(|t| ["weights", "bias"].contains(&&*t.name)) {
+                let theirs = numbers_of(&case[&tensor.name]);
+                let size = theirs.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+                let off = largest_difference(&tensor.values, &theirs);
+                assert!(off < 1e-3 * size, "{what}: {} {off} of {size}", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_classes_are_one_regression_whatever_the_way_of_several() {
+    let golden = golden_sets().into_iter().find(|golden| golden.name == "wide").unwrap();
+    let rows: Vec<usize> = (0..golden.train.len()).filter(|&row| golden.train.targets()[row] < 2).collect();
+    let mut values = Vec::new();
+    let mut block = Vec::new();
+    for &row in &rows {
+        golden.train.read_rows(row..row + 1, &mut block).unwrap();
+        values.extend_from_slice(&block);
+    }
+    let targets = rows.iter().map(|&row| golden.train.targets()[row]).collect();
+    let train = FeatureSet::from_memory(values, golden.train.dims(), targets, 2);
+    let theirs = numbers_of(&document()["two_classes"]["probabilities"]);
+    for multi in ["ovr", "multinomial"] {
+        let model = fit(json!({ "kind": "logistic", "multi": multi }), &train);
+        let off = largest_difference(&model.predict(&golden.test).unwrap().probabilities, &theirs);
+        assert!(off < 1e-4, "{multi}: {off}");
+    }
+}
