@@ -1,1 +1,177 @@
-//! To be written.
+//! An experiment: a TOML file, its parents, the file of its data set and the command line become one resolved value, or a list
+//! of everything that is wrong with them.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::audio::AudioSpec;
+use crate::data::DataSpec;
+use crate::data::split::SplitSpec;
+use crate::features::FeatureSpec;
+use crate::models::ModelSpec;
+
+mod check;
+mod cross;
+mod faults;
+mod files;
+mod merge;
+mod resolve;
+mod schema;
+mod shipped;
+mod source;
+mod suggest;
+mod tree;
+mod words;
+
+pub use faults::{Fault, Faults};
+pub use resolve::{Request, Resolved, resolve};
+
+/// What is run: data, features, models, and how they are judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// The name of the file without its ending; the name of the folder of its runs.
+    #[serde(skip)]
+    pub name: String,
+    /// What this experiment is for, in a sentence.
+    #[serde(default)]
+    pub description: String,
+    /// One replicate is run with each of these seeds. Default: [1].
+    #[serde(default = "one_seed")]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub seeds: Vec<u64>,
+    /// Share of the recordings that may be unusable before the run counts as failed, 0 to 1. Default: 0.01.
+    #[serde(default = "one_percent")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_unusable: f64,
+    /// Write the fitted models into the folder of the run. Default: true.
+    #[serde(default = "yes")]
+    pub save_models: bool,
+    /// The recordings: a set by name (`use = "irmas"`), with keys of its own, or a set written out. Default: the set `demo`.
+    pub data: DataSpec,
+    /// How recordings are read.
+    #[serde(default)]
+    pub audio: AudioSpec,
+    /// How recordings are divided into training and test. Default: a hold-out of whole songs.
+    #[serde(default)]
+    pub split: SplitSpec,
+    /// A table a feature: `[features.NAME]`. NAME is its kind unless the table says another.
+    #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
+    #[serde(default)]
+    pub features: IndexMap<String, FeatureSpec>,
+    /// A table a model: `[models.NAME]`. NAME is its kind unless the table says another.
+    #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
+    #[serde(default)]
+    pub models: IndexMap<String, ModelSpec>,
+    /// How models are judged.
+    #[serde(default)]
+    pub evaluate: EvaluateSpec,
+}
+
+/// Names of features and models become names of folders.
+const TABLE_NAME: &str = "^[A-Za-z0-9_-]+$";
+
+/// How models are judged: `[evaluate]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateSpec {
+    /// What a recording has to be given. Default: `single_label`.
+    pub task: Task,
+    /// The metric of the grid, by which models are ranked. Default: `accuracy`.
+    pub metric: Metric,
+    /// Resamples of whole songs for the confidence intervals; 0: none. Default: 1000.
+    #[schemars(range(min = 0, max = 1000000))]
+    pub bootstrap: usize,
+}
+
+impl Default for EvaluateSpec {
+    fn default() -> Self {
+        EvaluateSpec { task: Task::default(), metric: Metric::default(), bootstrap: 1000 }
+    }
+}
+
+/// What a recording has to be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One class a recording.
+    #[default]
+    SingleLabel,
+}
+
+/// The headline metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of recordings that are given their class.
+    #[default]
+    Accuracy,
+    /// Mean precision of the classes.
+    PrecisionMacro,
+    /// Mean recall of the classes.
+    RecallMacro,
+    /// Mean F1 of the classes.
+    F1Macro,
+}
+
+impl Metric {
+    /// The word that selects it, which is also its column in the tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::PrecisionMacro => "precision_macro",
+            Metric::RecallMacro => "recall_macro",
+            Metric::F1Macro => "f1_macro",
+        }
+    }
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![1]
+}
+
+fn one_percent() -> f64 {
+    0.01
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Experiment {
+    /// What of this experiment can change a result, as JSON with sorted keys: the same bytes for the same work, for the
+    /// signature of a run.
+    ///
+    /// Left out: `name`, `description`, `max_unusable`, `save_models`, and of the data what only says where it lies (`use`,
+    /// `root`, `about`), since the recordings themselves are part of a signature. Features and models are lists of
+    /// `[name, spec]`: their order is the order of the rows in every table.
+    pub fn canonical_json(&self) -> String {
+        let in_order = |tables: Vec<(&String, Value)>| {
+            Value::from(tables.into_iter().map(|(name, spec)| json!([name, spec])).collect::<Vec<_>>())
+        };
+        let mut data = json!(self.data);
+        if let Some(data) = data.as_object_mut() {
+            ["use", "root", "about"].iter().for_each(|key| {
+                data.remove(*key);
+            });
+        }
+        let mut canonical = json!({
+            "seeds": self.seeds,
+            "data": data,
+            "audio": self.audio,
+            "split": self.split,
+            "features": in_order(self.features.iter().map(|(name, spec)| (name, json!(spec))).collect()),
+            "models": in_order(self.models.iter().map(|(name, spec)| (name, json!(spec))).collect()),
+            "evaluate": self.evaluate,
+        });
+        canonical.sort_all_objects();
+        canonical.to_string()
+    }
+}
+
+/// The JSON schema of a file as it is written, for editors: `docs/experiment.schema.json`.
+pub fn schema() -> Value {
+    schema::written()
+}

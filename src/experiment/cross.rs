@@ -1,0 +1,113 @@
+//! What no schema can say: names that refer to other tables, and what each kind finds wrong with itself. Then the typed value.
+
+use serde::de::DeserializeOwned;
+
+use super::Experiment;
+use super::faults::Collector;
+use super::suggest;
+use super::tree::{Entry, Node, Table, Value};
+use crate::audio::AudioSpec;
+use crate::data::DataSpec;
+use crate::data::split::SplitSpec;
+use crate::features::FeatureSpec;
+use crate::models::ModelSpec;
+
+/// Checks names across tables, and asks every kind that can be read.
+pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
+    let Some(root) = tree.table() else { return };
+    if complete {
+        for (section, word, kinds) in
+            [("features", "feature", FeatureSpec::KINDS), ("models", "model", ModelSpec::KINDS)]
+        {
+            // Another type than a table has been told already.
+            if root.get(section).is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty)) {
+                let at = root.get(section).map_or(tree.at, |entry| entry.key);
+                let help = format!("write a table [{section}.NAME]. Kinds: {}", kinds.join(", "));
+                faults.add(at, format!("no {word} is named"), &help);
+            }
+        }
+        feature_names(root, faults);
+    }
+    let audio = match root.get("audio") {
+        Some(entry) => read::<AudioSpec>(&entry.node),
+        None => Some(AudioSpec::default()),
+    };
+    if let Some(audio) = audio {
+        for entry in tables(root, "features") {
+            if let Some(spec) = read::<FeatureSpec>(&entry.node) {
+                report(entry, spec.as_kind().faults(audio.sample_rate), faults);
+            }
+        }
+    }
+    for entry in tables(root, "models") {
+        if let Some(spec) = read::<ModelSpec>(&entry.node) {
+            report(entry, spec.as_kind().faults(), faults);
+        }
+    }
+    if let Some((entry, spec)) = root.get("data").and_then(|entry| Some((entry, read::<DataSpec>(&entry.node)?))) {
+        report(entry, spec.as_kind().faults(), faults);
+    }
+    if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
+        report(entry, spec.faults(), faults);
+    }
+}
+
+/// Every name in the `features` of a model is a feature of the experiment.
+fn feature_names(root: &Table, faults: &mut Collector) {
+    let Some(known) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    for model in tables(root, "models") {
+        let Some(choice) = model.node.table().and_then(|table| table.get("features")) else { continue };
+        let names: Vec<&Node> = match &choice.node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![&choice.node],
+        };
+        for (i, node) in names.iter().enumerate() {
+            let Some(name) = node.text() else { continue };
+            if !known.contains_key(name) {
+                let help = suggest::help(name, known.keys().map(String::as_str), "Features here");
+                faults.add(node.at, format!("unknown feature `{name}`"), &help);
+            } else if names[..i].iter().any(|other| other.text() == Some(name)) {
+                faults.add(node.at, format!("the feature `{name}` is named twice"), "");
+            }
+        }
+    }
+}
+
+/// The experiment as a typed value, of a tree without faults. The schema and the types are one, so what is refused here is a
+/// case that the checker does not know: told section by section, to be near the place.
+pub fn build(tree: &Node, name: &str, faults: &mut Collector) -> Option<Experiment> {
+    if !faults.is_empty() {
+        return None;
+    }
+    match serde_json::from_value::<Experiment>(tree.to_json()) {
+        Ok(experiment) => Some(Experiment { name: name.to_owned(), ..experiment }),
+        Err(error) => {
+            let root = tree.table()?;
+            let mut at = tree.at;
+            for entry in tables(root, "features").filter(|entry| read::<FeatureSpec>(&entry.node).is_none()) {
+                at = entry.key;
+            }
+            for entry in tables(root, "models").filter(|entry| read::<ModelSpec>(&entry.node).is_none()) {
+                at = entry.key;
+            }
+            faults.add(at, format!("this cannot be read: {error}"), "");
+            None
+        }
+    }
+}
+
+fn tables<'a>(root: &'a Table, section: &str) -> impl Iterator<Item = &'a Entry> {
+    root.get(section).and_then(|entry| entry.node.table()).into_iter().flat_map(Table::values)
+}
+
+fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
+    serde_json::from_value(node.to_json()).ok()
+}
+
+/// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
+fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut Collector) {
+    for (key, sentence) in found {
+        let at = entry.node.table().and_then(|table| table.get(&key)).map_or(entry.key, |entry| entry.node.at);
+        faults.add(at, format!("`{key}`: {sentence}"), "");
+    }
+}

@@ -1,0 +1,218 @@
+//! Finding and reading the files of an experiment: the file itself, its parents, the file of its data set.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::faults::Collector;
+use super::merge::merge;
+use super::shipped;
+use super::source::Origin;
+use super::suggest;
+use super::tree::{Node, Value, parse};
+
+/// A file, on disk or carried by the program.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    Disk(PathBuf),
+    Shipped(&'static str),
+}
+
+/// Reads files and keeps what was read.
+pub struct Loader<'a> {
+    /// Holds `experiments` and `data`.
+    pub root: &'a Path,
+    pub faults: Collector,
+    pub notes: Vec<String>,
+    /// Whether everything that was named could be read.
+    pub complete: bool,
+    /// Name and text of each file, the first read first.
+    pub written: Vec<(String, String)>,
+    data_sets: HashMap<String, Option<Node>>,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(root: &'a Path) -> Self {
+        Loader {
+            root,
+            faults: Collector::default(),
+            notes: Vec::new(),
+            complete: true,
+            written: Vec::new(),
+            data_sets: HashMap::new(),
+        }
+    }
+
+    /// The name of an experiment and its tree, laid over its parents'.
+    pub fn experiment(&mut self, exp: &str) -> Option<(String, Node)> {
+        let folder = self.root.join("experiments");
+        let bases = [PathBuf::new(), self.root.to_owned(), folder.clone()];
+        let bases = if is_path(exp) { &bases[..] } else { &bases[2..] };
+        let Some(place) = find(exp, bases) else {
+            let message = format!("no experiment `{exp}`");
+            let help =
+                suggest::help(exp, names(&folder, shipped::EXPERIMENTS).iter().map(String::as_str), "Experiments");
+            self.faults.add_without_line(String::new(), message, &help);
+            self.complete = false;
+            return None;
+        };
+        let name = match &place {
+            Place::Disk(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+            Place::Shipped(name) => (*name).to_owned(),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !name.chars().all(plain) || name.starts_with('.') {
+            let help = "it becomes the name of a folder: letters, digits, -, _ and . only";
+            let message = format!("`{name}` cannot be the name of an experiment: rename the file");
+            self.faults.add_without_line(self.shown(&place), message, help);
+        }
+        let node = self.with_parents(place, &mut Vec::new())?;
+        Some((name, node))
+    }
+
+    fn with_parents(&mut self, place: Place, below: &mut Vec<Place>) -> Option<Node> {
+        let mut node = self.read(&place)?;
+        let extends = node.table_mut().and_then(|table| table.shift_remove("extends"));
+        below.push(canonical(&place));
+        let Some(extends) = extends else { return Some(node) };
+        let Value::Text(parent) = &extends.node.value else {
+            self.complete = false;
+            let help = "the name of one parent: a file from here, or in `experiments`";
+            self.faults.add(extends.node.at, "`extends`: expected text".into(), help);
+            return Some(node);
+        };
+        let folder = self.root.join("experiments");
+        let here = match &place {
+            Place::Disk(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
+            Place::Shipped(_) => folder.clone(),
+        };
+        let Some(parent_place) = find(parent, &[here, folder.clone()]) else {
+            self.complete = false;
+            let known = names(&folder, shipped::EXPERIMENTS);
+            let wrong = parent.strip_suffix(".toml").unwrap_or(parent);
+            let help = suggest::help(wrong, known.iter().map(String::as_str), "Experiments");
+            self.faults.add(extends.node.at, format!("`extends`: no experiment `{parent}`"), &help);
+            return Some(node);
+        };
+        if below.contains(&canonical(&parent_place)) {
+            self.complete = false;
+            let help = "an experiment cannot be its own parent, nor its parent's";
+            self.faults.add(extends.node.at, format!("`extends`: `{parent}` leads back to itself"), help);
+            return Some(node);
+        }
+        let Some(mut parent) = self.with_parents(parent_place, below) else { return Some(node) };
+        merge(&mut parent, node, &mut self.notes);
+        Some(parent)
+    }
+
+    /// The tree of a data set that is named at `at`. What is wrong with it is told the first time.
+    pub fn data_set(&mut self, name: &str, at: Origin) -> Option<Node> {
+        if let Some(known) = self.data_sets.get(name) {
+            return known.clone();
+        }
+        // Without its data set an experiment still tells all its other faults.
+        let complete = self.complete;
+        let set = self.read_data_set(name, at);
+        self.complete = complete;
+        self.data_sets.insert(name.to_owned(), set.clone());
+        set
+    }
+
+    fn read_data_set(&mut self, name: &str, at: Origin) -> Option<Node> {
+        let folder = self.root.join("data");
+        let path = folder.join(format!("{name}.toml"));
+        if !is_path(name) && path.is_file() {
+            return self.read(&Place::Disk(path));
+        }
+        if let Some(text) = shipped::find(shipped::DATA_SETS, name) {
+            return self.take(format!("data/{name}.toml (built in)"), text.to_owned());
+        }
+        let known = names(&folder, shipped::DATA_SETS);
+        let help = suggest::help(name, known.iter().map(String::as_str), "Data sets");
+        self.faults.add(at, format!("no data set `{name}`"), &help);
+        None
+    }
+
+    fn read(&mut self, place: &Place) -> Option<Node> {
+        let shown = self.shown(place);
+        match place {
+            Place::Shipped(name) => {
+                let text = shipped::find(shipped::EXPERIMENTS, name).unwrap_or_default();
+                self.take(shown, text.to_owned())
+            }
+            Place::Disk(path) => match fs::read(path).map(String::from_utf8) {
+                Ok(Ok(text)) => self.take(shown, text),
+                Ok(Err(error)) => {
+                    self.complete = false;
+                    let message = format!("this is not UTF-8 text (byte {})", error.utf8_error().valid_up_to());
+                    self.faults.add_without_line(shown, message, "");
+                    None
+                }
+                Err(error) => {
+                    self.complete = false;
+                    self.faults.add_without_line(shown, format!("cannot read: {error}"), "");
+                    None
+                }
+            },
+        }
+    }
+
+    fn take(&mut self, shown: String, text: String) -> Option<Node> {
+        self.written.push((shown.clone(), text.clone()));
+        let source = self.faults.sources.add(shown, text, false);
+        let node = parse(source, &mut self.faults);
+        self.complete &= node.is_some();
+        node
+    }
+
+    /// A path as messages show it: from the root of the project where it lies below it.
+    fn shown(&self, place: &Place) -> String {
+        match place {
+            Place::Disk(path) => {
+                let path = path.strip_prefix(self.root).unwrap_or(path);
+                path.strip_prefix(".").unwrap_or(path).display().to_string()
+            }
+            Place::Shipped(name) => format!("experiments/{name}.toml (built in)"),
+        }
+    }
+}
+
+fn is_path(name: &str) -> bool {
+    name.contains(['/', '\\']) || name.ends_with(".toml")
+}
+
+/// The first file of that name in `folders`, with `.toml` or without; else what the program carries.
+fn find(name: &str, folders: &[PathBuf]) -> Option<Place> {
+    if name.is_empty() {
+        return None;
+    }
+    let with_ending = format!("{name}.toml");
+    let candidates = folders.iter().flat_map(|folder| [folder.join(name), folder.join(&with_ending)]);
+    let on_disk = candidates.into_iter().find(|path| path.is_file()).map(Place::Disk);
+    on_disk.or_else(|| {
+        let stem = name.strip_suffix(".toml").unwrap_or(name);
+        let stem = stem.strip_prefix("experiments/").unwrap_or(stem);
+        shipped::EXPERIMENTS.iter().find(|(known, _)| *known == stem).map(|(known, _)| Place::Shipped(known))
+    })
+}
+
+/// The same file under one name, so that a cycle is seen through links and `..`.
+fn canonical(place: &Place) -> Place {
+    match place {
+        Place::Disk(path) => Place::Disk(path.canonicalize().unwrap_or_else(|_| path.clone())),
+        shipped => shipped.clone(),
+    }
+}
+
+/// The names that can be chosen: of the TOML files in a folder, and what the program carries.
+fn names(folder: &Path, shipped: &[(&str, &str)]) -> Vec<String> {
+    let on_disk = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let on_disk = on_disk.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    let mut names: Vec<String> = on_disk
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .chain(shipped.iter().map(|(n, _)| (*n).to_owned()))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,216 @@
+//! From a request to a resolved experiment: defaults < data file < parents < file < `--data` < `--set`.
+
+use std::path::PathBuf;
+
+use super::Experiment;
+use super::check::Checker;
+use super::cross;
+use super::faults::Faults;
+use super::files::Loader;
+use super::merge::{kinds_by_name, merge, merge_section};
+use super::schema;
+use super::source::Origin;
+use super::tree::{Entry, Node, Table, Value, kind_of, parse_assignment};
+use crate::data::split::SplitSpec;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The path of an experiment, or the bare name of a file in `experiments`.
+    pub exp: String,
+    /// `--data NAME`: another data set.
+    pub data: Option<String>,
+    /// `--set KEY=VALUE`, in order.
+    pub set: Vec<String>,
+    /// The root of the project, which holds `experiments` and `data`.
+    pub root: PathBuf,
+}
+
+/// An experiment that is right, and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub experiment: Experiment,
+    /// The files as written, parents first, each under a comment with its path; then the arguments.
+    pub written: String,
+    /// Every default filled in; reads back as the same experiment.
+    pub resolved_toml: String,
+    /// What the reader should know: keys that were dropped, and why.
+    pub notes: Vec<String>,
+}
+
+/// Reads, merges and checks an experiment. Everything that is wrong is reported at once.
+pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
+    let mut loader = Loader::new(&request.root);
+    let (name, mut tree) = match loader.experiment(&request.exp) {
+        Some((name, tree)) => (name, Some(tree)),
+        None => (String::new(), None),
+    };
+    let chain = loader.written.len();
+    let wanted = request.data.as_deref().map(|data| (data, argument_origin(&mut loader, "--data", data)));
+    if let (Some(tree), Some((data, at))) = (&mut tree, wanted) {
+        replace_data(&mut loader, tree, data, at);
+    } else if let Some((data, at)) = wanted {
+        loader.data_set(data, at);
+    }
+    let settings = assignments(&mut loader, &request.set);
+    let Some(mut tree) = tree else { return Err(loader.faults.finish()) };
+    if let Some(settings) = settings {
+        merge(&mut tree, settings, &mut loader.notes);
+    }
+    lay_over_data_set(&mut loader, &mut tree);
+    imply_kinds(&mut tree);
+
+    let complete = loader.complete;
+    let strict = schema::strict();
+    Checker { root: strict, faults: &mut loader.faults, complete }.check(&tree, strict, "experiment");
+    cross::check(&tree, complete, &mut loader.faults);
+    let experiment = cross::build(&tree, &name, &mut loader.faults);
+    let written = as_written(&loader, chain, request);
+    match experiment {
+        Some(experiment) if loader.faults.is_empty() => match toml::to_string(&experiment) {
+            Ok(resolved_toml) => Ok(Resolved { experiment, written, resolved_toml, notes: loader.notes }),
+            Err(error) => {
+                loader.faults.add(tree.at, format!("this cannot be written as TOML again: {error}"), "");
+                Err(loader.faults.finish())
+            }
+        },
+        _ => Err(loader.faults.finish()),
+    }
+}
+
+fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {
+    let source = loader.faults.sources.add(format!("{option} {value}"), value.to_owned(), true);
+    Origin { source, start: 0, end: value.len() }
+}
+
+/// All `--set` arguments as one tree; a later one wins.
+fn assignments(loader: &mut Loader, arguments: &[String]) -> Option<Node> {
+    let mut all: Option<Node> = None;
+    for argument in arguments {
+        let source = argument_origin(loader, "--set", argument).source;
+        let Some(mut node) = parse_assignment(source, &mut loader.faults) else { continue };
+        if let Some(extends) = node.table_mut().and_then(|table| table.shift_remove("extends")) {
+            let help = "name another experiment instead, or write it into a file";
+            loader.faults.add(extends.key, "`extends` can only stand in a file".into(), help);
+            continue;
+        }
+        match &mut all {
+            // Nothing that an argument replaces in another is worth a note.
+            Some(all) => merge(all, node, &mut Vec::new()),
+            None => all = Some(node),
+        }
+    }
+    all
+}
+
+/// `--data NAME`: the experiment's own `[data]` stays as far as NAME's kind knows its keys.
+fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
+    let Some(table) = tree.table_mut() else { return };
+    let data = table.entry("data".into()).or_insert_with(|| empty_table(at));
+    let Some(own) = data.node.table_mut() else { return };
+    let same = own.get("use").and_then(|entry| entry.node.text()) == Some(name) && !own.contains_key("kind");
+    if same {
+        return;
+    }
+    let set = loader.data_set(name, at);
+    let kind = set.as_ref().and_then(Node::table).and_then(kind_of);
+    let known: Vec<&str> = schema::data_keys(kind.unwrap_or_default());
+    // These say what the other set is and where it lies, whatever its kind.
+    let of_the_set = ["use", "kind", "root", "about"];
+    let mut dropped = Vec::new();
+    own.retain(|key, _| {
+        let keep = known.contains(&key.as_str()) && !of_the_set.contains(&key.as_str());
+        if !keep && key != "use" && key != "kind" {
+            dropped.push(key.clone());
+        }
+        keep
+    });
+    if !dropped.is_empty() && kind.is_some() {
+        loader.notes.push(format!("--data {name}: dropped from [data]: {}", dropped.join(", ")));
+    }
+    own.insert("use".into(), text_entry(name, at));
+}
+
+/// Puts the file of the named data set under `[data]`. Without a name and without a kind it is `demo`.
+fn lay_over_data_set(loader: &mut Loader, tree: &mut Node) {
+    let at = tree.at;
+    let complete = loader.complete;
+    let Some(table) = tree.table_mut() else { return };
+    let data = match table.get_mut("data") {
+        Some(data) => data,
+        // The name may stand in the file that could not be read.
+        None if !complete => return,
+        None => table.entry("data".into()).or_insert_with(|| empty_table(at)),
+    };
+    let key = data.key;
+    let Some(own) = data.node.table_mut() else { return };
+    if !own.contains_key("use") {
+        if own.contains_key("kind") || !complete {
+            return;
+        }
+        own.shift_insert(0, "use".into(), text_entry("demo", key));
+    }
+    let set = match own.get("use").map(|entry| &entry.node) {
+        Some(Node { value: Value::Text(name), at }) => loader.data_set(name, *at),
+        Some(Node { at, .. }) => {
+            loader.faults.add(*at, "`use`: expected the name of a data set".into(), "in quotes");
+            None
+        }
+        None => None,
+    };
+    match set {
+        Some(set) => {
+            let own = std::mem::replace(&mut data.node, set);
+            merge_section("data", &mut data.node, own, &mut loader.notes);
+        }
+        // Told; and without its set nothing can be said of the keys.
+        None => data.node.value = Value::Unreadable,
+    }
+}
+
+/// Writes down the kinds that need not be written: a feature's or model's name, the default split.
+fn imply_kinds(tree: &mut Node) {
+    let Some(table) = tree.table_mut() else { return };
+    for section in ["features", "models"] {
+        let Some(tables) = table.get_mut(section).and_then(|entry| entry.node.table_mut()) else { continue };
+        for (name, entry) in tables.iter_mut().filter(|(name, _)| kinds_by_name(section).contains(&name.as_str())) {
+            imply_kind(entry, name);
+        }
+    }
+    if let Some(split) = table.get_mut("split") {
+        imply_kind(split, SplitSpec::default().kind());
+    }
+}
+
+fn imply_kind(entry: &mut Entry, kind: &str) {
+    let key = entry.key;
+    if let Some(table) = entry.node.table_mut()
+        && !table.contains_key("kind")
+    {
+        table.shift_insert(0, "kind".into(), text_entry(kind, key));
+    }
+}
+
+fn text_entry(text: &str, at: Origin) -> Entry {
+    Entry { key: at, node: Node { value: Value::Text(text.to_owned()), at } }
+}
+
+fn empty_table(at: Origin) -> Entry {
+    Entry { key: at, node: Node { value: Value::Table(Table::new()), at } }
+}
+
+/// `chain`: how many of the files are the experiment and its parents; the others are data sets.
+fn as_written(loader: &Loader, chain: usize, request: &Request) -> String {
+    let (own, data) = loader.written.split_at(chain);
+    let mut text = String::new();
+    for (name, file) in data.iter().chain(own.iter().rev()) {
+        text.push_str(&format!("# {name}\n{}\n\n", file.trim_end()));
+    }
+    if let Some(data) = &request.data {
+        text.push_str(&format!("# --data {data}\n"));
+    }
+    for set in &request.set {
+        text.push_str(&format!("# --set {}\n", set.replace('\n', "\n# ")));
+    }
+    text
+}

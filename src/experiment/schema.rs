@@ -1,0 +1,130 @@
+//! The JSON schema of an experiment, generated from the types that are read: the checker walks it, and editors read it.
+
+use std::sync::LazyLock;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+use super::Experiment;
+use super::merge::kinds_by_name;
+
+/// What the merged file must be: each kind's table names its `kind`.
+pub fn strict() -> &'static Value {
+    static STRICT: LazyLock<Value> = LazyLock::new(|| {
+        let mut schema = schemars::schema_for!(Experiment).to_value();
+        schema["properties"]["extends"] = json!({
+            "description": "One parent, by its path from this file or its bare name in `experiments`: tables merge key by key, arrays replace.",
+            "type": "string", "minLength": 1
+        });
+        // Every kind of data set may be named instead of written out.
+        for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
+            let properties = variant["properties"].as_object_mut().expect("a kind has keys");
+            properties.entry("use").or_insert_with(|| {
+                json!({ "description": "A data set by name: `data/NAME.toml`, whose keys can be set anew here.", "type": "string" })
+            });
+        }
+        schema
+    });
+    &STRICT
+}
+
+/// What a file as written may hold, for editors: a table can leave out the `kind` that its name, its parent or its data set
+/// tells, and nothing is required. Misspelt keys stay faults.
+pub fn written() -> Value {
+    let mut schema = strict().clone();
+    schema["title"] = "A Timbre experiment".into();
+    schema.as_object_mut().expect("a struct is an object").remove("required");
+    for (key, spec) in [("features", "FeatureSpec"), ("models", "ModelSpec")] {
+        let by_name: Map<String, Value> = kinds_by_name(key)
+            .iter()
+            .map(|kind| {
+                let own = without_kind(variant(&schema["$defs"][spec], kind));
+                ((*kind).to_owned(), json!({ "anyOf": [own, reference(spec)] }))
+            })
+            .collect();
+        let part = format!("{spec}WithoutKind");
+        schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
+        let table = &mut schema["properties"][key];
+        table["properties"] = Value::Object(by_name);
+        table["additionalProperties"] = json!({ "anyOf": [reference(spec), reference(&part)] });
+    }
+    for (key, spec) in [("data", "DataSpec"), ("split", "SplitSpec")] {
+        let part = format!("{spec}WithoutKind");
+        schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
+        let table = schema["properties"][key].as_object_mut().expect("a section has a schema");
+        table.remove("$ref");
+        table.remove("default");
+        table.insert("anyOf".into(), json!([reference(spec), reference(&part)]));
+    }
+    schema
+}
+
+/// The definition behind `$ref`, however often it refers on.
+pub fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
+    while let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#')) {
+        match root.pointer(pointer) {
+            Some(target) => schema = target,
+            None => break,
+        }
+    }
+    schema
+}
+
+/// The kinds of a tagged enum, each with its schema; nothing if this is no such enum.
+pub fn kinds(schema: &Value) -> Option<Vec<(&str, &Value)>> {
+    let variants = schema.get("oneOf")?.as_array()?;
+    variants.iter().map(|variant| Some((variant.pointer("/properties/kind/const")?.as_str()?, variant))).collect()
+}
+
+fn variant<'a>(spec: &'a Value, kind: &str) -> &'a Value {
+    let found = kinds(spec).unwrap_or_default().into_iter().find(|(name, _)| *name == kind);
+    found.expect("every registered kind has a schema").1
+}
+
+fn reference(spec: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{spec}") })
+}
+
+/// A kind's table that does not name its kind.
+fn without_kind(variant: &Value) -> Value {
+    let mut own = variant.clone();
+    own["properties"].as_object_mut().expect("a kind has keys").remove("kind");
+    own.as_object_mut().expect("a kind is an object").remove("required");
+    own
+}
+
+/// A table of one of the kinds, it is not known here of which: every key that any of them has.
+fn union_without_kind(spec: &Value) -> Value {
+    let mut keys: IndexMap<String, Vec<Value>> = IndexMap::new();
+    for (_, variant) in kinds(spec).unwrap_or_default() {
+        for (key, schema) in variant["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "kind") {
+            let schemas = keys.entry(key.clone()).or_default();
+            if !schemas.contains(schema) {
+                schemas.push(schema.clone());
+            }
+        }
+    }
+    let properties: Map<String, Value> = keys
+        .into_iter()
+        .map(|(key, mut schemas)| {
+            let schema = if schemas.len() == 1 { schemas.remove(0) } else { json!({ "anyOf": schemas }) };
+            (key, schema)
+        })
+        .collect();
+    json!({
+        "description": "A table that leaves its kind to its parent, its data set or the default.",
+        "type": "object", "properties": properties, "additionalProperties": false
+    })
+}
+
+/// The keys of a kind of data set.
+pub fn data_keys(kind: &str) -> Vec<&'static str> {
+    let kinds = kinds(&strict()["$defs"]["DataSpec"]).unwrap_or_default();
+    let found = kinds.into_iter().find(|(name, _)| *name == kind);
+    found
+        .and_then(|(_, variant)| variant["properties"].as_object())
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! The texts an experiment is read from (files, `--set` arguments) and places in them.
+
+/// A place in one of the [`Sources`]: bytes `start..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub source: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// One text that was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What messages call it: a path, or the argument.
+    pub name: String,
+    pub text: String,
+    /// An argument of the command line, of which only the column is worth naming.
+    pub is_argument: bool,
+}
+
+/// Everything that was read, in the order of reading.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    list: Vec<Source>,
+}
+
+impl Sources {
+    pub fn add(&mut self, name: String, text: String, is_argument: bool) -> usize {
+        self.list.push(Source { name, text, is_argument });
+        self.list.len() - 1
+    }
+
+    pub fn get(&self, source: usize) -> &Source {
+        &self.list[source]
+    }
+}
+
+/// Where a byte lies: line and column from 1, the column in characters, and the line itself.
+pub struct Position<'a> {
+    pub line: usize,
+    pub column: usize,
+    pub text: &'a str,
+    /// How many characters of this line the span covers, at least 1.
+    pub width: usize,
+}
+
+impl Source {
+    /// The position of `start..end`; a span that reaches over the end of its line is cut there.
+    pub fn position(&self, start: usize, end: usize) -> Position<'_> {
+        let start = floor_char_boundary(&self.text, start);
+        let end = floor_char_boundary(&self.text, end.max(start));
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = self.text[start..].find('\n').map_or(self.text.len(), |newline| start + newline);
+        let text = self.text[line_start..line_end].trim_end_matches('\r');
+        let width = self.text[start..end.min(line_end)].trim_end().chars().count();
+        Position {
+            line: before.matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            text,
+            width: width.max(1),
+        }
+    }
+}
+
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { name: "x.toml".into(), text: text.into(), is_argument: false }
+    }
+
+    #[test]
+    fn a_position_counts_characters_and_not_bytes() {
+        let source = source("a = 1\r\n\"žica\" = 2\r\n");
+        let start = source.text.find('2').unwrap();
+        let position = source.position(start, start + 1);
+        assert_eq!((position.line, position.column, position.width), (2, 10, 1));
+        assert_eq!(position.text, "\"žica\" = 2");
+    }
+
+    #[test]
+    fn a_span_over_several_lines_or_past_the_end_is_cut() {
+        let source = source("a = [\n1,\n]");
+        assert_eq!(source.position(4, 10).width, 1);
+        let end = source.position(99, 120);
+        assert_eq!((end.line, end.column, end.width), (3, 2, 1));
+    }
+}

@@ -1,0 +1,191 @@
+//! TOML as a tree in which every key and value knows where it was written, so that a fault found after the merge of several
+//! files still points into the right one.
+
+use indexmap::IndexMap;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::faults::Collector;
+use super::source::Origin;
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub value: Value,
+    pub at: Origin,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    /// TOML's dates and times, which no key of an experiment takes.
+    Date(String),
+    List(Vec<Node>),
+    Table(Table),
+    /// Told already: no further fault is looked for in it.
+    Unreadable,
+}
+
+pub type Table = IndexMap<String, Entry>;
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where the key is written.
+    pub key: Origin,
+    pub node: Node,
+}
+
+impl Node {
+    pub fn table(&self) -> Option<&Table> {
+        if let Value::Table(table) = &self.value { Some(table) } else { None }
+    }
+
+    pub fn table_mut(&mut self) -> Option<&mut Table> {
+        if let Value::Table(table) = &mut self.value { Some(table) } else { None }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// The value without its places, to be read by serde.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Text(text) | Value::Date(text) => text.as_str().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Float(number) => (*number).into(),
+            Value::Boolean(truth) => (*truth).into(),
+            Value::Unreadable => serde_json::Value::Null,
+            Value::List(nodes) => nodes.iter().map(Node::to_json).collect(),
+            Value::Table(table) => serde_json::Value::Object(
+                table.iter().map(|(key, entry)| (key.clone(), entry.node.to_json())).collect(),
+            ),
+        }
+    }
+}
+
+/// The entry `kind` of a table, if it is a text.
+pub fn kind_of(table: &Table) -> Option<&str> {
+    table.get("kind").and_then(|entry| entry.node.text())
+}
+
+/// Reads one file. A syntax error is reported and leaves nothing: half a file would bring faults that are not there.
+pub fn parse(source: usize, faults: &mut Collector) -> Option<Node> {
+    let text = faults.sources.get(source).text.clone();
+    match DeTable::parse(&text) {
+        Ok(document) => {
+            let (span, table) = (document.span(), document.into_inner());
+            let at = Origin { source, start: span.start, end: span.end };
+            Some(Node { value: Value::Table(convert_table(&table, source, 0, faults)), at })
+        }
+        Err(error) => {
+            // The end of the file has no character to point at: the last one that is there has.
+            let end = text.trim_end().len();
+            let span = error.span().unwrap_or(end..end);
+            let start = span.start.min(end);
+            let at = Origin { source, start, end: span.end.max(start) };
+            faults.add(at, format!("this is not TOML: {}", error.message().trim()), "");
+            None
+        }
+    }
+}
+
+/// Reads the argument of `--set KEY=VALUE` into a tree with that one leaf.
+pub fn parse_assignment(source: usize, faults: &mut Collector) -> Option<Node> {
+    let text = faults.sources.get(source).text.clone();
+    let whole = Origin { source, start: 0, end: text.len() };
+    let Some(equals) = find_unquoted_equals(&text) else {
+        faults.add(whole, "expected KEY=VALUE".into(), "For example `--set models.knn.k=3`.");
+        return None;
+    };
+    let key_text = format!("{}=0", &text[..equals]);
+    let path = DeTable::parse(&key_text).ok().and_then(|document| path_of(document.get_ref()));
+    let Some(path) = path.filter(|_| !key_text.contains(['\n', '#'])) else {
+        let at = Origin { source, start: 0, end: equals };
+        faults.add(
+            at,
+            format!("`{}` is not a key", &text[..equals]),
+            "Keys are names with dots between them: `models.knn.k`.",
+        );
+        return None;
+    };
+    let written = &text[equals + 1..];
+    let start = equals + 1 + (written.len() - written.trim_start().len());
+    let written = written.trim();
+    let at = Origin { source, start, end: start + written.len() };
+    let mut node = match DeValue::parse(written) {
+        Ok(value) => convert(value.get_ref(), at, start, faults),
+        Err(_) => Node { value: Value::Text(written.to_owned()), at },
+    };
+    for (key, span) in path.into_iter().rev() {
+        let key_at = Origin { source, start: span.start, end: span.end };
+        node = Node { value: Value::Table(Table::from([(key, Entry { key: key_at, node })])), at: key_at };
+    }
+    Some(node)
+}
+
+fn find_unquoted_equals(text: &str) -> Option<usize> {
+    let mut quote = None;
+    text.char_indices().find_map(|(i, c)| {
+        match (quote, c) {
+            (None, '=') => return Some(i),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+        None
+    })
+}
+
+/// The keys on the way to the only leaf, with their places; nothing if there is more than one leaf.
+fn path_of(table: &DeTable) -> Option<Vec<(String, std::ops::Range<usize>)>> {
+    let mut path = Vec::new();
+    let mut table = table;
+    loop {
+        let (key, value) = table.iter().next().filter(|_| table.len() == 1)?;
+        path.push((key.get_ref().to_string(), key.span()));
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => return Some(path),
+        }
+    }
+}
+
+fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut Collector) -> Table {
+    let place = |span: std::ops::Range<usize>| Origin { source, start: span.start + shift, end: span.end + shift };
+    let mut converted = Table::with_capacity(table.len());
+    for (key, value) in table {
+        let entry =
+            Entry { key: place(key.span()), node: convert(value.get_ref(), place(value.span()), shift, faults) };
+        converted.insert(key.get_ref().to_string(), entry);
+    }
+    converted
+}
+
+/// `shift` is added to the places below `at`.
+fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut Collector) -> Node {
+    let value = match value {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(_) => {
+                faults.add(at, "this number does not fit into 64 bits".into(), "");
+                Value::Unreadable
+            }
+        },
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => Value::Boolean(*truth),
+        DeValue::Datetime(date) => Value::Date(date.to_string()),
+        DeValue::Array(items) => {
+            let place = |item: &Spanned<DeValue>| {
+                let span = item.span();
+                Origin { source: at.source, start: span.start + shift, end: span.end + shift }
+            };
+            Value::List(items.iter().map(|item| convert(item.get_ref(), place(item), shift, faults)).collect())
+        }
+        DeValue::Table(table) => Value::Table(convert_table(table, at.source, shift, faults)),
+    };
+    Node { value, at }
+}

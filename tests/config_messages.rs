@@ -1,0 +1,126 @@
+//! What a user reads when an experiment is wrong: all of it at once, word for word.
+
+mod config_support;
+
+use config_support::{Project, assert_golden};
+
+/// Replaces the folder of the test, which has another name each time.
+fn shown(project: &Project, text: String) -> String {
+    text.replace(&project.root().display().to_string(), "PROJECT") + "\n"
+}
+
+#[test]
+fn a_file_with_a_dozen_faults_is_told_them_all() {
+    let project = Project::new(&[(
+        "experiments/many.toml",
+        r#"description = 3
+seeds = [1, 1, -2]
+max_unusable = 1.5
+verbose = true
+
+[data]
+use = "demo"
+limit_per_clas = 10
+
+[audio]
+sample_rate = "22050"
+clip_seconds = 0
+crop = "center"
+
+[split]
+kind = "holdot"
+
+[features.mel]
+n_mel = 64
+n_mels = 64.0
+n_fft = 99999999999999999999
+
+[features.loud]
+kind = "loudness"
+
+[features."a/b"]
+kind = "raw"
+
+[models.knn]
+features = ["mell", "mel"]
+k = 0
+metric = "cosin"
+
+[models.nearest]
+k = 3
+
+[evaluate]
+metric = "f1"
+bootstrap = nan
+
+[grid]
+"models.knn.k" = [1, 3]
+"#,
+    )]);
+    assert_golden("many.txt", &shown(&project, project.faults("many")));
+}
+
+#[test]
+fn each_fault_points_into_the_file_or_argument_it_comes_from() {
+    let project = Project::new(&[
+        ("data/mine.toml", "kind = \"irmas\"\nrot = \"/x\"\n"),
+        ("experiments/parent.toml", "sed = [1]\n[features.raw]\n[models.average]\n"),
+        ("experiments/child.toml", "extends = \"parent\"\n[data]\nuse = \"mine\"\n[models.knn]\nkk = 3\n"),
+    ]);
+    let set = ["models.knn.metrc=cosine", "audio.sample_rate=a lot", "no equals", "=3", "extends=other", "a.b.=1"];
+    let faults = project.resolve_with("child", None, &set).unwrap_err().to_string();
+    assert_golden("sources.txt", &shown(&project, faults));
+}
+
+#[test]
+fn names_that_do_not_exist_bring_the_nearest_that_do() {
+    let project = Project::new(&[
+        ("experiments/base.toml", "extends = \"quickstrat\"\n[data]\nuse = \"imras\"\n[models.knn]\nk = 0\n"),
+        ("experiments/alone.toml", "[data]\nuse = 3\n"),
+    ]);
+    let mut text = project.faults("bse") + "\n\n" + &project.faults("base") + "\n\n" + &project.faults("alone");
+    text += "\n\n";
+    text += &project.resolve_with("quickstart", Some("dmo"), &[]).unwrap_err().to_string();
+    assert_golden("names.txt", &shown(&project, text));
+}
+
+#[test]
+fn files_that_are_not_toml_say_where() {
+    let project = Project::new(&[
+        ("experiments/bracket.toml", "seeds = [1,\n[features.raw]\n"),
+        ("experiments/twice.toml", "seeds = [1]\nseeds = [2]\n"),
+        ("experiments/value.toml", "description = \n"),
+        ("experiments/word.toml", "extends = \"bracket\"\n[models.knn]\nkk = 1\n"),
+        ("experiments/bad name.toml", ""),
+    ]);
+    std::fs::write(project.root().join("experiments/latin.toml"), b"description = \"\xe9\"\n").unwrap();
+    let names = ["bracket", "twice", "value", "word", "latin", "bad name"];
+    let text: Vec<String> = names.iter().map(|name| project.faults(name)).collect();
+    assert_golden("syntax.txt", &shown(&project, text.join("\n\n")));
+}
+
+#[test]
+fn a_cycle_of_parents_is_told_and_ends() {
+    let project = Project::new(&[
+        ("experiments/a.toml", "extends = \"b.toml\"\n[features.raw]\n"),
+        ("experiments/b.toml", "extends = \"c\"\n[models.average]\n"),
+        ("experiments/c.toml", "extends = \"../experiments/a.toml\"\n"),
+        ("experiments/self.toml", "extends = \"self\"\n"),
+    ]);
+    let faults = project.faults("a");
+    assert!(
+        faults.contains("experiments/c.toml:1:11: `extends`: `../experiments/a.toml` leads back to itself"),
+        "{faults}"
+    );
+    assert!(faults.ends_with("1 fault"), "{faults}");
+    assert!(project.faults("self").contains("leads back to itself"));
+}
+
+#[test]
+fn an_experiment_needs_a_feature_and_a_model() {
+    let project = Project::new(&[("experiments/empty.toml", ""), ("experiments/none.toml", "[features]\n[models]\n")]);
+    for name in ["empty", "none"] {
+        let faults = project.faults(name);
+        assert!(faults.contains("no feature is named") && faults.contains("no model is named"), "{faults}");
+    }
+}
