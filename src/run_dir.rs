@@ -37,8 +37,8 @@ impl std::fmt::Display for Unit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitRecord {
     pub unit: Unit,
-    /// The commonest class of the training clips: what the trivial baseline says of every clip.
-    pub commonest: usize,
+    /// Training clips of each class: what the trivial baselines know.
+    pub trained_on: Vec<usize>,
     pub splits: Vec<SplitRecord>,
     /// Facts about the fit: iterations, tolerance reached.
     pub notes: IndexMap<String, String>,

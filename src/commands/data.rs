@@ -59,11 +59,10 @@ fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Opti
     }
     let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
     let settings = settings(common, false);
-    let total = demo::recordings_of(&made);
-    let progress = settings.show.start("recordings", total);
+    let progress = settings.show.start("recordings", made.recordings());
     let summary = demo::write(&made, &out, &|_, _| progress.step())?;
     progress.finish();
-    print(&format!("{}: {} training clips, {} test recordings\n", out.display(), summary.training, summary.testing))?;
+    print(&format!("{}: {} training clips, {} test recordings\n", out.display(), summary.training_clips, summary.testing_recordings))?;
     settings.show.say(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
     Ok(Ended::Done)
 }
@@ -129,7 +128,7 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
         text += &format!("recordings by fold: {}\n", folds.join(", "));
     }
     let known: Vec<&audio::Header> = headers.iter().flatten().collect();
-    let lengths: Vec<f64> = known.iter().filter_map(|h| h.seconds).collect();
+    let lengths: Vec<f64> = known.iter().map(|h| h.seconds).collect();
     if let (Some(least), Some(most)) = (lengths.iter().copied().reduce(f64::min), lengths.iter().copied().reduce(f64::max)) {
         let all: f64 = lengths.iter().sum();
         text += &format!("{:.0} s in all, {least:.2} to {most:.2} s each\n", all);

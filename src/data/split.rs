@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{ClipRecord, Part};
 use crate::seed::Seed;
 
+/// Raised by hand when the same records, spec and seed give other sides.
+pub const VERSION: u32 = 1;
+
 /// How recordings are divided into sides: `[split]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -205,7 +205,7 @@ fn canonical(place: &Place) -> Place {
 }
 
 /// The names that can be chosen: of the TOML files in a folder, and what the program carries.
-fn names(folder: &Path, shipped: &[(&str, &str)]) -> Vec<String> {
+pub fn names(folder: &Path, shipped: &[(&str, &str)]) -> Vec<String> {
     let on_disk = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let on_disk = on_disk.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     let mut names: Vec<String> = on_disk

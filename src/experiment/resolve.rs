@@ -1,16 +1,18 @@
 //! From a request to a resolved experiment: defaults < data file < parents < file < `--data` < `--set`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Experiment;
 use super::check::Checker;
 use super::cross;
 use super::faults::Faults;
-use super::files::Loader;
+use super::files::{self, Loader};
 use super::merge::{kinds_by_name, merge, merge_section};
 use super::schema;
+use super::shipped;
 use super::source::Origin;
 use super::tree::{Entry, Node, Table, Value, kind_of, parse_assignment};
+use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 
 /// What the command line asks for.
@@ -76,6 +78,36 @@ pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
         },
         _ => Err(loader.faults.finish()),
     }
+}
+
+/// The data set of that name, with `--set data.KEY=VALUE` laid over it: what the `data` commands work on.
+pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Faults> {
+    let mut loader = Loader::new(root);
+    let at = argument_origin(&mut loader, "data set", name);
+    let mut tree = empty_table(at).node;
+    let mut data = empty_table(at);
+    if let Some(table) = data.node.table_mut() {
+        table.insert("use".into(), text_entry(name, at));
+    }
+    if let Some(table) = tree.table_mut() {
+        table.insert("data".into(), data);
+    }
+    if let Some(settings) = assignments(&mut loader, set) {
+        merge(&mut tree, settings, &mut loader.notes);
+    }
+    lay_over_data_set(&mut loader, &mut tree);
+    let (strict, complete) = (schema::strict(), loader.complete);
+    Checker { root: strict, faults: &mut loader.faults, complete }.check(&tree, strict, "data set");
+    let experiment = cross::build(&tree, name, &mut loader.faults);
+    match experiment {
+        Some(experiment) if loader.faults.is_empty() => Ok(experiment.data),
+        _ => Err(loader.faults.finish()),
+    }
+}
+
+/// The data sets that have a file in `data`, or that the program carries.
+pub fn data_set_names(root: &Path) -> Vec<String> {
+    files::names(&root.join("data"), shipped::DATA_SETS)
 }
 
 fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {

@@ -89,12 +89,12 @@ impl Material {
 
     /// The first recordings of each class that `usable` lets through, as indices into the set.
     fn chosen(&self, experiment: &Experiment, usable: impl Fn(usize) -> bool) -> Vec<usize> {
-        let Some(limit) = experiment.data.limit_per_class() else {
+        let Some(limit) = experiment.data.as_kind().common().limit_per_class else {
             return self.eligible.iter().copied().filter(|&i| usable(i)).collect();
         };
         let by_id: HashMap<&str, usize> = self.eligible.iter().map(|&i| (self.set.records[i].id.as_str(), i)).collect();
         let records: Vec<ClipRecord> = self.eligible.iter().map(|&i| self.set.records[i].clone()).collect();
-        let kept = data::limit_per_class(&records, limit, |r| usable(by_id[r.id.as_str()]));
+        let kept = data::limit_per_class(&records, Some(limit), |r| usable(by_id[r.id.as_str()]));
         kept.into_iter().map(|k| self.eligible[k]).collect()
     }
 

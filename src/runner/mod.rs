@@ -142,7 +142,7 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
         ended: None,
         seeds: experiment.seeds.clone(),
         classes: material.set.classes.names().to_vec(),
-        metric: experiment.evaluate.metric.name().to_owned(),
+        metric: experiment.evaluate.metric.word().to_owned(),
         data: DataRecord { name: material.set.name.clone(), hash: material.data_hash.clone(), clips: 0, unusable: 0 },
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
@@ -160,6 +160,12 @@ fn final_status(record: &RunRecord, experiment: &Experiment, unusable_share: f64
     } else {
         Status::Done
     }
+}
+
+fn counts(labels: impl Iterator<Item = usize>, n_classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; n_classes];
+    labels.for_each(|label| counts[label] += 1);
+    counts
 }
 
 /// Everything that the units share.
@@ -262,7 +268,7 @@ impl Work<'_> {
             let predictions = model.predict(&set)?;
             let curve = model.curve(&set)?.map_or(Vec::new(), |curve| {
                 let accuracy = |p: &crate::predictions::Predictions| {
-                    metrics::single_label(set.targets(), &p.decisions(), n_classes).values["accuracy"]
+                    metrics::single_label(set.targets(), &p.decisions(), n_classes).metrics["accuracy"]
                 };
                 let point = |(value, p): &(f64, _)| CurvePoint {
                     parameter: curve.parameter.clone(),
@@ -290,7 +296,7 @@ impl Work<'_> {
         }
         let finished = UnitRecord {
             unit: unit.clone(),
-            commonest: metrics::commonest_class(&splits.train.iter().map(truth).collect::<Vec<_>>(), n_classes),
+            trained_on: counts(splits.train.iter().map(truth), n_classes),
             splits: records,
             notes: model.notes().into_iter().collect(),
             fit_seconds,

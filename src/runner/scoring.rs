@@ -9,9 +9,6 @@ use crate::tables::Scored;
 /// Raised by hand when the same predictions give other rows, or the same units other predictions.
 pub const VERSION: u32 = 1;
 
-/// The name of the trivial baseline in the `model` column.
-pub const COMMONEST: &str = "commonest_class";
-
 fn truth(split: &SplitRecord) -> Vec<usize> {
     split.clips.iter().map(|c| c.truth).collect()
 }
@@ -33,19 +30,28 @@ pub fn rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow> {
     // The split depends on the seed alone, so the first unit of each seed speaks for all.
     for &seed in &experiment.seeds {
         let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };
-        let unit = Unit { features: NO_FEATURES.to_owned(), model: COMMONEST.to_owned(), seed };
         for split in &first.splits {
-            let decided = vec![first.commonest; split.clips.len()];
-            let scores = metrics::single_label(&truth(split), &decided, split.predictions.n_classes);
-            rows.push(row(experiment, unit.clone(), split, &decided, &scores));
+            rows.extend(baselines(first, split));
         }
     }
     rows
 }
 
+fn baselines(unit: &UnitRecord, split: &SplitRecord) -> Vec<ResultRow> {
+    let train: Vec<usize> =
+        unit.trained_on.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(class, n)).collect();
+    let row = |baseline: metrics::Baseline| ResultRow {
+        unit: Unit { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: unit.unit.seed },
+        split: split.split.clone(),
+        n: split.clips.len(),
+        metrics: baseline.metrics,
+    };
+    metrics::single_label_baselines(&train, &truth(split), split.predictions.n_classes).into_iter().map(row).collect()
+}
+
 fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[usize], scores: &Scores) -> ResultRow {
-    let metric = experiment.evaluate.metric.name();
-    let mut metrics = scores.values.clone();
+    let metric = experiment.evaluate.metric.word();
+    let mut metrics = scores.metrics.clone();
     if experiment.evaluate.bootstrap > 0 {
         let truth = truth(split);
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
@@ -53,7 +59,7 @@ fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[usiz
         let statistic = |clips: &[usize]| {
             let truth: Vec<usize> = clips.iter().map(|&c| truth[c]).collect();
             let decided: Vec<usize> = clips.iter().map(|&c| decided[c]).collect();
-            metrics::single_label(&truth, &decided, n_classes).values[metric]
+            metrics::single_label(&truth, &decided, n_classes).metrics[metric]
         };
         // The same resamples for every unit: intervals of two models differ by the models alone.
         let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);

@@ -138,6 +138,11 @@ pub struct Summary {
 }
 
 impl Demo {
+    /// How many recordings make the set.
+    pub fn recordings(&self) -> usize {
+        self.clips_per_class * INSTRUMENTS.len() + self.test_recordings
+    }
+
     /// The folder below `cache_dir` that holds this set once it is made.
     pub fn cache_folder(&self, cache_dir: &Path) -> PathBuf {
         let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
