@@ -169,19 +169,18 @@ impl Band {
     /// The weighted sums of several frames; each is the same whatever it is computed beside.
     #[inline]
     fn energies<const FRAMES: usize>(&self, power: [&[f32]; FRAMES]) -> [f32; FRAMES] {
-        let weights = &self.weights[..];
-        let power = power.map(|frame| &frame[self.start..self.start + weights.len()]);
+        let (whole, rest) = self.weights.as_chunks::<LANES>();
+        let power = power.map(|frame| frame[self.start..self.start + self.weights.len()].as_chunks::<LANES>());
         let mut lanes = [[0.0f32; LANES]; FRAMES];
-        let whole = weights.len() / LANES * LANES;
-        for at in (0..whole).step_by(LANES) {
-            for (lanes, power) in lanes.iter_mut().zip(power) {
-                for lane in 0..LANES {
-                    lanes[lane] += weights[at + lane] * power[at + lane];
+        for (at, weights) in whole.iter().enumerate() {
+            for (lanes, power) in lanes.iter_mut().zip(&power) {
+                for ((lane, weight), value) in lanes.iter_mut().zip(weights).zip(&power.0[at]) {
+                    *lane += weight * value;
                 }
             }
         }
         std::array::from_fn(|n| {
-            let rest: f32 = (whole..weights.len()).map(|at| weights[at] * power[n][at]).sum();
+            let rest: f32 = rest.iter().zip(power[n].1).map(|(w, v)| w * v).sum();
             (lanes[n][0] + lanes[n][2]) + (lanes[n][1] + lanes[n][3]) + rest
         })
     }

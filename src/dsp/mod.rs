@@ -22,10 +22,9 @@ pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         let high = TILE.min(rows - row);
         for col in (0..cols).step_by(TILE) {
             let wide = TILE.min(cols - col);
-            for r in 0..high {
-                let start = (row + r) * cols + col;
-                for (c, &value) in input[start..start + wide].iter().enumerate() {
-                    tile[c][r] = value;
+            for (r, line) in input[row * cols..].chunks_exact(cols).take(high).enumerate() {
+                for (values, &value) in tile.iter_mut().zip(&line[col..col + wide]) {
+                    values[r] = value;
                 }
             }
             for (c, values) in tile[..wide].iter().enumerate() {
