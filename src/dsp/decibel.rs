@@ -22,7 +22,7 @@ pub fn power_to_db(values: &mut [f32], top_db: Option<f32>) {
 /// `10 log10(power)` of a positive normal number.
 fn decibels(power: f32) -> f32 {
     const SQRT_HALF: i32 = 0x3f35_04f3;
-    const DB_OF_TWO: f32 = 3.010_299_9;
+    const DB_OF_TWO: f32 = 3.010_3;
     // Near-minimax for 10 log10(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1]: iteratively reweighted least squares on
     // Chebyshev nodes, largest error 2.9e-7 dB in f32.
     const SERIES: [f32; 8] =

@@ -13,15 +13,23 @@ pub mod resize;
 /// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
 pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     assert_eq!(input.len(), rows * cols, "a matrix of {rows} x {cols}");
-    // Square tiles: both sides stay within a few cache lines.
+    // Square tiles by way of a small buffer: whole cache lines are read and written, and rows whose length is near a power of
+    // two (n_fft / 2 + 1 bins) do not push each other out of the cache.
     const TILE: usize = 16;
     let mut output = vec![0.0; input.len()];
+    let mut tile = [[0.0f32; TILE]; TILE];
     for row in (0..rows).step_by(TILE) {
+        let high = TILE.min(rows - row);
         for col in (0..cols).step_by(TILE) {
-            for c in col..(col + TILE).min(cols) {
-                for r in row..(row + TILE).min(rows) {
-                    output[c * rows + r] = input[r * cols + c];
+            let wide = TILE.min(cols - col);
+            for (r, line) in input[row * cols..].chunks_exact(cols).take(high).enumerate() {
+                for (values, &value) in tile.iter_mut().zip(&line[col..col + wide]) {
+                    values[r] = value;
                 }
+            }
+            for (c, values) in tile[..wide].iter().enumerate() {
+                let start = (col + c) * rows + row;
+                output[start..start + high].copy_from_slice(&values[..high]);
             }
         }
     }

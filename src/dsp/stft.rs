@@ -95,6 +95,11 @@ impl StftPlan {
 
     /// The power spectrogram; without frames if the clip is too short for one.
     pub fn power(&self, samples: &[f32]) -> Spectrogram {
+        self.power_in(Vec::new(), samples)
+    }
+
+    /// The same, in memory that is lying around.
+    pub fn power_in(&self, mut power: Vec<f32>, samples: &[f32]) -> Spectrogram {
         let StftSpec { n_fft, hop_length, .. } = self.spec;
         let (bins, frames) = (self.spec.bins(), self.spec.frames(samples.len()));
         let mut frame = self.fft.make_input_vec();
@@ -102,7 +107,8 @@ impl StftPlan {
         let mut scratch = self.fft.make_scratch_vec();
         let lead = (n_fft - self.window.len()) / 2;
         let span = lead..lead + self.window.len();
-        let mut power = Vec::with_capacity(bins * frames);
+        power.clear();
+        power.reserve_exact(bins * frames);
         for t in 0..frames {
             // The transform uses its input as scratch, so the margins of a short window are cleared each time.
             frame[..span.start].fill(0.0);

@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use crate::dsp::stft::StftPlan;
-use crate::features::centroid::total_and_centroid;
+use crate::features::centroid::{sum_of, total_and_centroid};
 use crate::features::framewise::{Finish, fault, stft_faults};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
 
@@ -71,21 +71,6 @@ impl BandwidthSeries {
         let spread = if self.norm { spread / total } else { spread };
         if self.p == 2.0 { spread.sqrt() } else { spread.powf(1.0 / self.p) }
     }
-}
-
-/// The sum of `magnitude * weight(frequency)`, in independent lanes.
-#[inline]
-fn sum_of(magnitudes: &[f32], frequencies: &[f64], weight: impl Fn(f64) -> f64) -> f64 {
-    const LANES: usize = 4;
-    let mut sums = [0.0f64; LANES];
-    let (m, f) = (magnitudes.chunks_exact(LANES), frequencies.chunks_exact(LANES));
-    let rest: f64 = m.remainder().iter().zip(f.remainder()).map(|(&m, &f)| f64::from(m) * weight(f)).sum();
-    for (m, f) in m.zip(f) {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(m[lane]) * weight(f[lane]);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }
 
 impl Extractor for BandwidthSeries {

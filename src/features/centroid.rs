@@ -40,24 +40,23 @@ const SILENCE: f64 = f32::MIN_POSITIVE as f64;
 
 /// The sum of the magnitudes and their mean frequency; nothing where there is no sound.
 pub(super) fn total_and_centroid(magnitudes: &[f32], frequencies: &[f64]) -> Option<(f64, f64)> {
-    // Independent sums, so that they need not wait for each other.
+    let total = sum_of(magnitudes, frequencies, |_| 1.0);
+    (total >= SILENCE).then(|| (total, sum_of(magnitudes, frequencies, |frequency| frequency) / total))
+}
+
+/// The sum of `magnitude * weight(frequency)`, in lanes that need not wait for each other.
+#[inline]
+pub(super) fn sum_of(magnitudes: &[f32], frequencies: &[f64], weight: impl Fn(f64) -> f64) -> f64 {
     const LANES: usize = 4;
-    let (mut totals, mut moments) = ([0.0f64; LANES], [0.0f64; LANES]);
-    let mut add = |lane: usize, magnitude: f32, frequency: f64| {
-        totals[lane] += f64::from(magnitude);
-        moments[lane] += f64::from(magnitude) * frequency;
-    };
-    let (m, f) = (magnitudes.chunks_exact(LANES), frequencies.chunks_exact(LANES));
-    for (&magnitude, &frequency) in m.remainder().iter().zip(f.remainder()) {
-        add(0, magnitude, frequency);
-    }
-    for (m, f) in m.zip(f) {
-        for lane in 0..LANES {
-            add(lane, m[lane], f[lane]);
+    let mut sums = [0.0f64; LANES];
+    let ((m, m_rest), (f, f_rest)) = (magnitudes.as_chunks::<LANES>(), frequencies.as_chunks::<LANES>());
+    for (m, f) in m.iter().zip(f) {
+        for ((sum, &m), &f) in sums.iter_mut().zip(m).zip(f) {
+            *sum += f64::from(m) * weight(f);
         }
     }
-    let total: f64 = totals.iter().sum();
-    (total >= SILENCE).then(|| (total, moments.iter().sum::<f64>() / total))
+    let rest: f64 = m_rest.iter().zip(f_rest).map(|(&m, &f)| f64::from(m) * weight(f)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 struct CentroidSeries {

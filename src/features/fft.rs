@@ -2,9 +2,11 @@
 //!
 //! In f64 inside, as numpy's transform of f64 samples; scipy keeps f32 and is noisier.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
+use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,14 +58,31 @@ impl WholeSpectrum {
     }
 }
 
+/// What a transform works in. Fresh buffers of a megabyte a clip would cost more in page faults than the transform itself.
+#[derive(Default)]
+struct Buffers {
+    input: Vec<f64>,
+    spectrum: Vec<Complex<f64>>,
+    scratch: Vec<Complex<f64>>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
 impl Extractor for WholeSpectrum {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
         let samples = clip.samples()?;
         let plan = self.plan(samples.len());
-        let mut input: Vec<f64> = samples.iter().map(|&x| f64::from(x)).collect();
-        let mut spectrum = plan.make_output_vec();
-        plan.process(&mut input, &mut spectrum).expect("buffers of the plan's lengths");
-        let values: Vec<f32> = spectrum.iter().map(|z| (z.re * z.re + z.im * z.im).sqrt() as f32).collect();
+        let values: Vec<f32> = BUFFERS.with_borrow_mut(|Buffers { input, spectrum, scratch }| {
+            let zero = Complex::default();
+            input.clear();
+            input.extend(samples.iter().map(|&x| f64::from(x)));
+            spectrum.resize(plan.complex_len(), zero);
+            scratch.resize(plan.get_scratch_len(), zero);
+            plan.process_with_scratch(input, spectrum, scratch).expect("buffers of the plan's lengths");
+            spectrum.iter().map(|z| (z.re * z.re + z.im * z.im).sqrt() as f32).collect()
+        });
         Ok(FeatureMatrix { rows: 1, cols: values.len(), values })
     }
 }

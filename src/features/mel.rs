@@ -91,7 +91,7 @@ pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
             format!("the bands begin at {fmin} Hz but end at {fmax} Hz (fmax); lower fmin or raise fmax"),
         ));
     }
-    if !(fmax <= nyquist) {
+    if fmax > nyquist || fmax.is_nan() {
         let sentence = format!(
             "{fmax} Hz is above half the sample rate ({nyquist} Hz); lower it, or leave it out for {nyquist} Hz"
         );

@@ -101,7 +101,8 @@ impl<'a> ClipAnalysis<'a> {
             return Ok(spectrogram);
         }
         let samples = self.samples()?;
-        let spectrogram = Rc::new(plan.power(samples));
+        let buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let spectrogram = Rc::new(plan.power_in(buffer, samples));
         ensure!(
             spectrogram.frames > 0,
             "compute a spectrogram: the clip has {} samples but a frame needs {}; set center = true, a smaller n_fft, or longer clips",
@@ -110,6 +111,26 @@ impl<'a> ClipAnalysis<'a> {
         );
         self.spectrograms.borrow_mut().push((*plan.spec(), Rc::clone(&spectrogram)));
         Ok(spectrogram)
+    }
+}
+
+/// How many buffers a thread keeps from one clip to the next.
+const BUFFERS_KEPT: usize = 4;
+
+thread_local! {
+    /// The memory of past spectrograms: half a megabyte each, which would otherwise be mapped anew for every clip.
+    static SPARE_BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for ClipAnalysis<'_> {
+    fn drop(&mut self) {
+        let owned = self.spectrograms.take().into_iter().filter_map(|(_, spectrogram)| Rc::into_inner(spectrogram));
+        // While a thread ends its spare buffers may be gone already, and need not be kept.
+        let _ = SPARE_BUFFERS.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            spare.extend(owned.map(|spectrogram| spectrogram.power));
+            spare.truncate(BUFFERS_KEPT);
+        });
     }
 }
 
