@@ -200,3 +200,120 @@ impl Classifier for Fitted {
         Ok(Some(Curve { parameter: "k".into(), points }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The slow twin: every distance term by term, a stable sort, a count.
+    fn slow(spec: &Knn, train: &[Vec<f32>], labels: &[usize], row: &[f32]) -> usize {
+        let distance = |other: &Vec<f32>| {
+            let pairs = || row.iter().zip(other).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+            let sum = |term: fn(f64, f64) -> f64| pairs().map(|(a, b)| term(a, b)).sum::<f64>();
+            match spec.metric {
+                Metric::Euclidean => sum(|a, b| (a - b).powi(2)).sqrt(),
+                Metric::Manhattan => sum(|a, b| (a - b).abs()),
+                Metric::Cosine => {
+                    let norms = sum(|a, _| a * a).sqrt() * sum(|_, b| b * b).sqrt();
+                    if norms == 0.0 { 1.0 } else { 1.0 - sum(|a, b| a * b) / norms }
+                }
+            }
+        };
+        let mut order: Vec<(f64, usize)> = train.iter().map(distance).zip(0..).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut votes = [0.0; 4];
+        let exact = order[..spec.k].iter().any(|&(d, _)| d <= 0.0);
+        for &(d, i) in &order[..spec.k] {
+            votes[labels[i]] += match spec.weights {
+                Weights::Uniform => 1.0,
+                Weights::Distance if exact => f64::from(u8::from(d <= 0.0)),
+                Weights::Distance => 1.0 / d,
+            };
+        }
+        first_largest(&votes)
+    }
+
+    fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<f32>>> {
+        // Small whole numbers, so that distances are exact and ties abound.
+        prop::collection::vec(prop::collection::vec((-3i8..4).prop_map(f32::from), 3), count)
+    }
+
+    proptest! {
+        #[test]
+        fn the_neighbours_are_those_of_the_slow_twin(
+            train in rows(7..60), test in rows(1..40), k in 1usize..7, manhattan: bool, distance: bool,
+        ) {
+            let labels: Vec<usize> = (0..train.len()).map(|row| row * 7 % 4).collect();
+            let metric = if manhattan { Metric::Manhattan } else { Metric::Euclidean };
+            let weights = if distance { Weights::Distance } else { Weights::Uniform };
+            let spec = Knn { k, metric, weights, ..Knn::default() };
+            let set = FeatureSet::from_memory(train.concat(), 3, labels.clone(), 4);
+            let test_set = FeatureSet::from_memory(test.concat(), 3, vec![0; test.len()], 4);
+            let decisions = spec.fit(&set, Seed::new(1)).unwrap().predict(&test_set).unwrap().decisions();
+            for (row, decision) in test.iter().zip(decisions) {
+                // Sums of 1/d may differ in the last bit where two classes tie; elsewhere the twins agree.
+                if weights == Weights::Uniform {
+                    prop_assert_eq!(decision, slow(&spec, &train, &labels, row));
+                }
+            }
+        }
+
+        #[test]
+        fn distance_and_cosine_votes_are_those_of_the_slow_twin(
+            values in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 5), 12..50), k in 1usize..6, cosine: bool,
+        ) {
+            let (test, train) = values.split_at(3);
+            let labels: Vec<usize> = (0..train.len()).map(|row| row * 7 % 4).collect();
+            let metric = if cosine { Metric::Cosine } else { Metric::Euclidean };
+            let spec = Knn { k, metric, weights: Weights::Distance, ..Knn::default() };
+            let set = FeatureSet::from_memory(train.concat(), 5, labels.clone(), 4);
+            let test_set = FeatureSet::from_memory(test.concat(), 5, vec![0; 3], 4);
+            let decisions = spec.fit(&set, Seed::new(1)).unwrap().predict(&test_set).unwrap().decisions();
+            for (row, decision) in test.iter().zip(decisions) {
+                prop_assert_eq!(decision, slow(&spec, train, &labels, row));
+            }
+        }
+    }
+
+    #[test]
+    fn a_common_offset_far_larger_than_the_differences_decides_nothing() {
+        // ‖a‖² is 1e10 times the squared distance: the product form alone would lose most digits in f32.
+        let rows: Vec<f32> = (0..40).flat_map(|i| [1e5 + (i as f32) * 0.5, 1e5]).collect();
+        let train = FeatureSet::from_memory(rows.clone(), 2, (0..40).collect(), 40);
+        let model = Knn { k: 1, ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+        assert_eq!(model.predict(&train).unwrap().decisions(), (0..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_curve_at_k_is_the_prediction_at_k() {
+        let values: Vec<f32> = (0..90).map(|i| ((i * 37) % 90) as f32).collect();
+        let train = FeatureSet::from_memory(values, 3, (0..30).map(|i| i % 4).collect(), 4);
+        let curve_k = vec![1, 2, 9, 15];
+        let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+        let curve = model.curve(&train).unwrap().unwrap();
+        assert_eq!(curve.parameter, "k");
+        for (k, (at, predictions)) in curve_k.into_iter().zip(curve.points) {
+            let alone = Knn { k, ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+            assert_eq!((k as f64, alone.predict(&train).unwrap()), (at, predictions));
+        }
+        let without = Knn::default().fit(&train, Seed::new(1)).unwrap();
+        assert!(without.curve(&train).unwrap().is_none());
+    }
+
+    #[test]
+    fn more_neighbours_than_training_clips_is_an_error_that_says_what_to_lower() {
+        let train = FeatureSet::from_memory(vec![1.0, 2.0, 3.0], 1, vec![0, 1, 0], 2);
+        let spec = Knn { k: 2, curve_k: vec![1, 4], ..Knn::default() };
+        let error = spec.fit(&train, Seed::new(1)).err().expect("four of three").to_string();
+        assert!(error.contains("4 neighbours") && error.contains("3 clips") && error.contains("`curve_k`"), "{error}");
+    }
+
+    #[test]
+    fn no_neighbour_at_all_is_a_fault() {
+        let faults = Knn { k: 0, curve_k: vec![0, 3, 3], ..Knn::default() }.faults();
+        assert_eq!(faults.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["k", "curve_k", "curve_k"]);
+        assert!(Knn::default().faults().is_empty());
+    }
+}

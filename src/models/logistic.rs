@@ -294,3 +294,143 @@ impl Classifier for Fitted {
         self.notes.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::uniform;
+
+    fn set(rows: usize, dims: usize, n_classes: usize) -> FeatureSet {
+        let mut rng = Seed::new(4).rng();
+        let targets: Vec<usize> = (0..rows).map(|row| row % n_classes).collect();
+        let values = targets
+            .iter()
+            .flat_map(|&class| (0..dims).map(move |column| (class, column)))
+            .map(|(class, column)| {
+                let signal = if column % n_classes == class { 0.3 } else { 0.0 };
+                ((uniform(&mut rng) - 0.5 + signal) * (1.0 + column as f64 / 10.0) + 7.0) as f32
+            })
+            .collect();
+        FeatureSet::from_memory(values, dims, targets, n_classes)
+    }
+
+    fn spec(multi: Multi, standardize: bool) -> Logistic {
+        Logistic { multi, standardize, c: 0.5, ..Logistic::default() }
+    }
+
+    fn every_spec() -> impl Iterator<Item = Logistic> {
+        [Multi::Ovr, Multi::Multinomial]
+            .into_iter()
+            .flat_map(|multi| [true, false].map(|standardize| spec(multi, standardize)))
+    }
+
+    /// The slow twin: the norm of the gradient of the primal objective, at the weights and as a share of that at zero.
+    fn gradient_share(spec: &Logistic, train: &FeatureSet, weights: &[f64], bias: &[f64]) -> f64 {
+        let (n, dims, k) = (train.len(), train.dims(), train.n_classes());
+        let mut rows = Vec::new();
+        train.read_rows(0..n, &mut rows).unwrap();
+        if spec.standardize {
+            Scaler::fit(train).unwrap().apply(&mut rows);
+        }
+        // Centred, as the norm at zero weights depends on it where the minimum does not.
+        let means: Vec<f64> = (0..dims)
+            .map(|c| rows.iter().skip(c).step_by(dims).map(|&x| f64::from(x)).sum::<f64>() / n as f64)
+            .collect();
+        let norm = |weights: &[f64], bias: &[f64]| {
+            let mut gradient = weights.to_vec();
+            let mut bias_gradient = vec![0.0; k];
+            for (row, &target) in rows.chunks_exact(dims).zip(train.targets()) {
+                let z: Vec<f64> = (0..k)
+                    .map(|class| {
+                        bias[class] + (0..dims).map(|c| weights[class * dims + c] * f64::from(row[c])).sum::<f64>()
+                    })
+                    .collect();
+                let total: f64 = z.iter().map(|z| z.exp()).sum();
+                for class in 0..k {
+                    let p = match spec.multi {
+                        Multi::Ovr => 1.0 / (1.0 + (-z[class]).exp()),
+                        Multi::Multinomial => z[class].exp() / total,
+                    };
+                    let residual = spec.c * (p - f64::from(u8::from(class == target)));
+                    bias_gradient[class] += residual;
+                    (0..dims).for_each(|c| gradient[class * dims + c] += residual * (f64::from(row[c]) - means[c]));
+                }
+            }
+            gradient.iter().chain(&bias_gradient).map(|g| g * g).sum::<f64>().sqrt()
+        };
+        norm(weights, bias) / norm(&vec![0.0; k * dims], &vec![0.0; k])
+    }
+
+    #[test]
+    fn the_gradient_of_the_primal_objective_is_as_small_as_the_tolerance_says() {
+        for spec in every_spec() {
+            for (rows, dims) in [(60, 90), (90, 20)] {
+                let train = set(rows, dims, 3);
+                let fit = spec.minimum(&train, HELD_BYTES).unwrap();
+                let share = gradient_share(&spec, &train, &fit.weights, &fit.bias);
+                // Of one-against-rest problems the worst decides; the share of all of them together is no larger.
+                assert!(fit.converged && share <= 1.1e-6, "{spec:?} {rows}×{dims}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_span_the_held_columns_and_the_streamed_ones_lead_to_one_minimum() {
+        for spec in every_spec() {
+            let spec = Logistic { tolerance: 1e-9, ..spec };
+            let wide = set(150, 300, 4);
+            let by_span = spec.minimum(&wide, HELD_BYTES).unwrap();
+            assert!(by_span.notes[0].1.contains("span"));
+            // Half of G takes less than the rows: between the two the rows would still be held if G were not preferred.
+            let streamed = spec.minimum(&wide, 0).unwrap();
+            assert!(streamed.notes[0].1.contains("streamed"));
+            let tall = set(150, 40, 4);
+            let held = (spec.minimum(&tall, HELD_BYTES).unwrap(), spec.minimum(&tall, 0).unwrap());
+            assert!(held.0.notes[0].1.contains("held"));
+            for (a, b) in [(&by_span, &streamed), (&held.0, &held.1)] {
+                let size = a.weights.iter().fold(0.0f64, |size, w| size.max(w.abs()));
+                let off = a.weights.iter().zip(&b.weights).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(off < 1e-6 * size, "{spec:?}: {off} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_without_clips_gets_probability_zero() {
+        for spec in every_spec() {
+            let mut train = set(60, 5, 3);
+            let mut values = Vec::new();
+            train.read_rows(0..60, &mut values).unwrap();
+            // Classes 1, 2 and 4 of six; then 3 alone.
+            let targets = train.targets().iter().map(|&class| [1, 2, 4][class]).collect();
+            train = FeatureSet::from_memory(values.clone(), 5, targets, 6);
+            let predictions = spec.fit(&train, Seed::new(1)).unwrap().predict(&train).unwrap();
+            for clip in 0..60 {
+                let row = predictions.row(clip);
+                assert_eq!([row[0], row[3], row[5]], [0.0; 3]);
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            }
+            let alone = FeatureSet::from_memory(values, 5, vec![3; 60], 6);
+            let predictions = spec.fit(&alone, Seed::new(1)).unwrap().predict(&alone).unwrap();
+            assert!((0..60).all(|clip| predictions.row(clip) == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]));
+        }
+    }
+
+    #[test]
+    fn nan_in_the_features_is_an_error_that_says_so() {
+        for dims in [2, 90] {
+            let mut values = vec![1.0; 20 * dims];
+            values[7] = f32::NAN;
+            let train = FeatureSet::from_memory(values, dims, (0..20).map(|row| row % 3).collect(), 3);
+            let error = Logistic::default().fit(&train, Seed::new(1)).err().expect("NaN is refused").to_string();
+            assert!(error.contains("NaN"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_fit_says_so_in_its_notes() {
+        let hasty = Logistic { max_iterations: 1, tolerance: 1e-10, ..Logistic::default() };
+        let notes = hasty.fit(&set(60, 90, 3), Seed::new(1)).unwrap().notes();
+        assert!(notes.contains(&("converged".to_owned(), "false".to_owned())), "{notes:?}");
+    }
+}

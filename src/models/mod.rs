@@ -221,3 +221,95 @@ fn probability_row(shares: &[f64], winner: usize) -> Vec<f32> {
 fn first_largest(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::uniform;
+
+    fn noisy_set(rows: usize, dims: usize) -> FeatureSet {
+        let mut rng = Seed::new(2).rng();
+        let targets: Vec<usize> = (0..rows).map(|row| row * 5 % 4).collect();
+        let values =
+            (0..rows * dims).map(|i| (uniform(&mut rng) + (targets[i / dims] * (i % 3)) as f64 * 0.1) as f32).collect();
+        FeatureSet::from_memory(values, dims, targets, 4)
+    }
+
+    fn every_spec() -> Vec<ModelSpec> {
+        let mut specs = Vec::new();
+        for standardize in [false, true] {
+            specs.push(ModelSpec::Average(average::Average { standardize, ..Default::default() }));
+            for metric in [knn::Metric::Euclidean, knn::Metric::Cosine, knn::Metric::Manhattan] {
+                let weights = knn::Weights::Distance;
+                specs.push(ModelSpec::Knn(knn::Knn { standardize, metric, weights, ..Default::default() }));
+            }
+            for multi in [logistic::Multi::Ovr, logistic::Multi::Multinomial] {
+                specs.push(ModelSpec::Logistic(logistic::Logistic { standardize, multi, ..Default::default() }));
+            }
+        }
+        specs
+    }
+
+    #[test]
+    fn a_restored_model_predicts_the_same_bits() {
+        let (train, test) = (noisy_set(90, 37), noisy_set(31, 37));
+        for spec in every_spec() {
+            let fitted = spec.as_kind().fit(&train, Seed::new(1)).unwrap();
+            let tensors = fitted.tensors().unwrap();
+            let restored = spec.restore(tensors.clone(), 4).unwrap();
+            assert_eq!(fitted.predict(&test).unwrap(), restored.predict(&test).unwrap(), "{spec:?}");
+            for missing in 0..tensors.len() {
+                let mut fewer = tensors.clone();
+                let name = fewer.remove(missing).name;
+                let error = format!("{:#}", spec.restore(fewer, 4).err().expect("a tensor is missing"));
+                assert!(error.contains(&format!("`{name}` is missing")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_thread_and_many_learn_and_predict_the_same_bits() {
+        // More than one tile of the Gram matrix, more than one panel of columns; and more rows than columns.
+        for (rows, dims) in [(300, 1500), (400, 150)] {
+            let (train, test) = (noisy_set(rows, dims), noisy_set(70, dims));
+            for spec in every_spec() {
+                let run = |threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    pool.install(|| {
+                        let fitted = spec.as_kind().fit(&train, Seed::new(1)).unwrap();
+                        (fitted.tensors().unwrap(), fitted.predict(&test).unwrap())
+                    })
+                };
+                let alone = run(1);
+                assert!([2, 5].into_iter().all(|threads| run(threads) == alone), "{spec:?} on {rows}×{dims}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_spec_written_and_read_again_is_the_same_spec() {
+        for spec in every_spec() {
+            let text = toml::to_string(&spec).unwrap();
+            assert!(!text.contains("features"), "the default choice is left out: {text}");
+            assert_eq!(toml::from_str::<ModelSpec>(&text).unwrap(), spec);
+        }
+        let spec: ModelSpec = toml::from_str("kind = \"knn\"\nfeatures = [\"raw\", \"mel\"]").unwrap();
+        assert_eq!(spec.as_kind().features().0.as_deref().unwrap(), ["raw", "mel"]);
+        assert!(toml::from_str::<ModelSpec>("kind = \"knn\"\nneighbours = 3").is_err());
+    }
+
+    #[test]
+    fn an_empty_training_part_is_refused() {
+        for spec in every_spec() {
+            let nothing = FeatureSet::from_memory(Vec::new(), 3, Vec::new(), 4);
+            assert!(spec.as_kind().fit(&nothing, Seed::new(1)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_winner_stays_the_winner_when_f32_makes_a_tie() {
+        let row = probability_row(&[0.5 - 1e-12, 0.5 + 1e-12], 1);
+        assert!(row[1] > row[0] && row[1] - row[0] < 1e-6);
+        assert_eq!(probability_row(&[0.25, 0.75], 1), [0.25, 0.75]);
+    }
+}

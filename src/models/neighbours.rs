@@ -5,7 +5,7 @@
 //! again term by term in f64, so that cancellation decides no order and equal rows are at distance 0 exactly.
 //! Of equally near rows the one with the lower number comes first; scikit-learn leaves that order to a partial sort.
 //!
-//! Memory: at most one block of test rows, a quarter block of training rows, their distances (32 MB), panels of 1,024
+//! Memory: at most one block of test rows, half a block of training rows, their distances (32 MB), panels of 1,024
 //! columns in f64; nothing grows with the number of clips but the lists of neighbours.
 
 use anyhow::{Result, ensure};
@@ -20,11 +20,11 @@ use super::scaling::Scaler;
 use crate::dataset::FeatureSet;
 
 /// Candidates beyond the wanted number: what the cheap distance may have put on the wrong side of the border.
-const SPARE: usize = 16;
+const SPARE: usize = 8;
 const MOST_TEST_ROWS: usize = 1024;
 const MOST_TRAIN_ROWS: usize = 4096;
 /// Test rows that one thread compares at a time.
-const STRIP: usize = 32;
+const STRIP: usize = 64;
 
 /// A training row and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub fn nearest(
 ) -> Result<Vec<Vec<Neighbour>>> {
     let kept = (count + SPARE).min(train.len());
     let test_rows = test.block_rows().min(MOST_TEST_ROWS);
-    let train_rows = (train.block_rows() / 4).clamp(1, MOST_TRAIN_ROWS);
+    let train_rows = (train.block_rows() / 2).clamp(1, MOST_TRAIN_ROWS);
     let (mut near, mut far) = (Rows::default(), Rows::default());
     let mut found = Vec::with_capacity(test.len());
     for rows in pieces(test.len(), test_rows) {
