@@ -8,7 +8,8 @@
 //!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
 //!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
 //! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
-//!   declares is cut off; more samples than declared are kept.
+//!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
+//!   length: there, damage that still decodes and a cut at the end are not seen.
 //! - Of several audio tracks the default one is read. A chained Ogg file continues if rate and channels stay the same.
 
 use std::io::{Cursor, ErrorKind};
@@ -205,7 +206,6 @@ fn decode_any(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusab
     {
         return Err(Unusable::Truncated { declared, found: samples.len() as u64, unit: "samples" });
     }
-    check_ogg_end(bytes)?;
     if track.parameters.codec == CODEC_ID_AAC {
         samples.drain(..run_in(format.as_ref(), bytes, sample_rate).min(samples.len()));
     }
@@ -255,6 +255,7 @@ fn open<'a>(bytes: &'a [u8], extension: Option<&str>) -> Result<Box<dyn FormatRe
         return Err(Unusable::Empty);
     }
     check_data_chunk(bytes)?;
+    check_ogg_end(bytes)?;
     let mut hint = Hint::new();
     if let Some(extension) = extension {
         hint.with_extension(extension);
@@ -262,6 +263,10 @@ fn open<'a>(bytes: &'a [u8], extension: Option<&str>) -> Result<Box<dyn FormatRe
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     symphonia::default::get_probe().probe(&hint, source, FormatOptions::default(), MetadataOptions::default()).map_err(
         |error| match error {
+            // The index may lie behind the samples: cut off, there is none.
+            Error::Unsupported(_) if bytes.get(4..8) == Some(b"ftyp") => {
+                Unusable::damaged_header("an MP4 file without an index, cut off or never finished")
+            }
             Error::Unsupported(_) => Unusable::NotAudio { found: first_bytes(bytes) },
             Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 Unusable::damaged_header("it ends within its header")
