@@ -75,7 +75,9 @@ fn a_header_tells_the_length_that_decoding_gives() {
         let header = probe_file(&folder().join(&name)).expect("a usable file");
         assert_eq!((header.sample_rate, header.channels), (recording.sample_rate, recording.channels), "{name}");
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
-        assert!((header.seconds - seconds).abs() < 1e-9, "{name}: {header:?}, {seconds} s");
+        // AAC fills its last packet, and the header of an MP4 does not count what fills it.
+        let bound = if name == "aac.m4a" { 1024.0 / 22050.0 } else { 1e-9 };
+        assert!((header.seconds - seconds).abs() < bound, "{name}: {header:?}, {seconds} s");
     }
     assert_eq!(probe(&bytes("six.wav"), None).expect("usable").codec, "pcm_s24le");
     assert_eq!(probe(&bytes("six.wav"), None).expect("usable").channels, 6);
@@ -103,7 +105,7 @@ fn a_file_cut_off_in_the_middle_is_never_taken_for_a_shorter_one() {
             match decode(cut, extension(&name)) {
                 Err(unusable) => {
                     let code = unusable.code();
-                    assert!(["truncated", "corrupt", "not_audio"].contains(&code), "{name} at {percent} %: {unusable}");
+                    assert!(["truncated", "corrupt"].contains(&code), "{name} at {percent} %: {unusable}");
                 }
                 Ok(recording) => assert_eq!(recording.samples, golden(&name), "{name} at {percent} %"),
             }
@@ -116,7 +118,18 @@ fn a_cut_off_file_says_what_was_declared_and_what_is_there() {
     let wav = bytes("s16le.wav");
     let Err(Unusable::Truncated { declared, found, .. }) = decode(&wav[..wav.len() - 600], None) else { panic!() };
     assert_eq!((declared, found), (1600, 1000));
-    for name in ["s16.flac", "lame.mp3", "s16be.aiff", "f32le.caf"] {
+    // These chunks begin with a head of their own: 8 bytes and 4.
+    for (name, bytes_declared) in [("s16be.aiff", 1608), ("f32le.caf", 3204)] {
+        let whole = bytes(name);
+        let Err(Unusable::Truncated { declared, found, .. }) = decode(&whole[..whole.len() - 600], None) else {
+            panic!("{name}")
+        };
+        assert_eq!((declared, found), (bytes_declared, bytes_declared - 600), "{name}");
+    }
+    let ogg = bytes("vorbis.ogg");
+    let cut = decode(&ogg[..ogg.len() - 100], None);
+    assert!(matches!(&cut, Err(Unusable::Truncated { declared, found, .. }) if declared - found == 100), "{cut:?}");
+    for name in ["s16.flac", "lame.mp3"] {
         let whole = bytes(name);
         let Err(Unusable::Truncated { declared, found, .. }) = decode(&whole[..whole.len() * 2 / 3], None) else {
             panic!("{name}: {:?}", decode(&whole[..whole.len() * 2 / 3], None).map(|recording| recording.samples.len()))
@@ -171,7 +184,10 @@ fn each_unusable_file_has_its_own_word() {
     assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 0, 8000, 16)), (b"data", &[1, 2])])), "corrupt");
     assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 1, 7, 16)), (b"data", &[1, 2])])), "corrupt");
     assert_eq!(reason(&wav(&[(b"fmt ", &format(0x161, 1, 8000, 16)), (b"data", &[1, 2])])), "unsupported");
-    assert_eq!(load_file(Path::new("no such file.wav"), &AudioSpec::default()).expect_err("absent").code(), "unreadable");
+    assert_eq!(
+        load_file(Path::new("no such file.wav"), &AudioSpec::default()).expect_err("absent").code(),
+        "unreadable"
+    );
 }
 
 #[test]
@@ -258,7 +274,8 @@ fn a_damaged_flac_frame_makes_the_recording_corrupt() {
 fn a_clip_is_cut_or_padded_to_its_length() {
     let samples: Vec<f32> = (1..=8000).map(|i| i as f32 / 8000.0).collect();
     let file = float_wav(&samples);
-    let clip = |clip_seconds, crop| load(&file, None, &AudioSpec { sample_rate: 8000, clip_seconds, crop }).expect("usable");
+    let clip =
+        |clip_seconds, crop| load(&file, None, &AudioSpec { sample_rate: 8000, clip_seconds, crop }).expect("usable");
     assert_eq!(clip(None, Crop::Centre), Clip { samples: samples.clone(), sample_rate: 8000 });
     assert_eq!(clip(Some(0.25), Crop::Start).samples, samples[..2000]);
     assert_eq!(clip(Some(0.25), Crop::Centre).samples, samples[3000..5000]);
@@ -276,7 +293,10 @@ fn a_clip_of_a_long_recording_holds_the_numbers_of_the_whole_resampled() {
         let whole = load(&file, None, &spec(None, Crop::Start)).expect("usable").samples;
         let frames = rate as usize;
         let start = (whole.len() - frames) / 2;
-        assert_eq!(load(&file, None, &spec(Some(1.0), Crop::Centre)).expect("usable").samples, whole[start..start + frames]);
+        assert_eq!(
+            load(&file, None, &spec(Some(1.0), Crop::Centre)).expect("usable").samples,
+            whole[start..start + frames]
+        );
         assert_eq!(load(&file, None, &spec(Some(1.0), Crop::Start)).expect("usable").samples, whole[..frames]);
     }
 }
@@ -290,10 +310,14 @@ fn silence_is_asked_of_the_whole_recording() {
 }
 
 #[test]
-fn samples_that_overflow_in_the_filter_do_not_become_a_clip() {
-    let samples: Vec<f32> = (0..8000).map(|i| if i % 7 < 4 { 3e38 } else { -3e38 }).collect();
+fn numbers_that_would_overflow_in_the_filter_are_not_samples() {
+    assert_eq!(reason(&float_wav(&[0.5, -3e38, 0.5])), "not_finite");
     let spec = AudioSpec { sample_rate: 5000, clip_seconds: None, crop: Crop::Start };
-    assert_eq!(load(&float_wav(&samples), None, &spec).expect_err("overflows").code(), "not_finite");
+    for rate in [5000, 7999] {
+        let clip =
+            load(&float_wav(&[1e12; 9000]), None, &AudioSpec { sample_rate: rate, ..spec.clone() }).expect("usable");
+        assert!(clip.samples.iter().all(|sample| sample.is_finite()));
+    }
 }
 
 /// The excerpt of Medley-solos-DB, where this machine has it.

@@ -5,10 +5,11 @@
 //! - Channels are mixed by their mean, in f32 and in their order, as in librosa. Files without loss give libsndfile's
 //!   numbers to the bit.
 //! - MP3: the encoder's delay and padding are cut where a LAME header gives them (the length of the original returns).
-//!   Vorbis: cut as the granule positions say. AAC: the encoder's priming (usually 1024 samples, 2112 from Apple's) stays at
-//!   the start, where ffmpeg cuts it if the file has an edit list.
+//!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
+//!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
 //! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
-//!   declares is cut off; more samples than declared are kept.
+//!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
+//!   length: there, damage that still decodes and a cut at the end are not seen.
 //! - Of several audio tracks the default one is read. A chained Ogg file continues if rate and channels stay the same.
 
 use std::io::{Cursor, ErrorKind};
@@ -17,22 +18,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::conv::IntoSample;
 use symphonia::core::audio::sample::Sample;
 use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
-use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::well_known::{FORMAT_ID_MP1, FORMAT_ID_MP2, FORMAT_ID_MP3};
+use symphonia::core::formats::well_known::{FORMAT_ID_ISOMP4, FORMAT_ID_MP1, FORMAT_ID_MP2, FORMAT_ID_MP3};
 use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::PacketRef;
-use symphonia::core::units::{Duration, Timestamp};
+use symphonia::core::units::{Duration, TimeBase, Timestamp};
 
+use super::mp4;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
 
 /// Rates outside are damage: resampling from 1 Hz would turn a small file into one that fills the memory.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=1_536_000;
+/// No recording is as loud; beyond it sums of squares over a frame leave the range of f32, in the filter and in the features.
+const LOUDEST: f32 = 1e12;
 /// Frames that a WAVE decoder gets at a time.
 const FRAMES_PER_PACKET: u64 = 4096;
 
@@ -58,7 +62,8 @@ pub struct Header {
 /// Decodes the bytes of a file; `extension` is the file's, without the dot.
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
     guarded(|| {
-        let recording = if wav::is_wav(bytes) { decode_wav(&wav::read(bytes)?)? } else { decode_any(bytes, extension)? };
+        let recording =
+            if wav::is_wav(bytes) { decode_wav(&wav::read(bytes)?)? } else { decode_any(bytes, extension)? };
         check(recording)
     })
 }
@@ -95,27 +100,19 @@ fn check(recording: Recording) -> Result<Recording, Unusable> {
     if samples.is_empty() {
         return Err(Unusable::NoSamples);
     }
-    check_finite(samples, recording.sample_rate)?;
-    if samples.iter().all(|sample| *sample == 0.0) {
+    // Almost always all are fine: one pass without a branch tells, and only its failure is worth the search. As numbers,
+    // the bits of a positive float are in the order of the floats, infinity and NaN above all.
+    let largest = samples.iter().fold(0, |largest: u32, sample| largest.max(sample.abs().to_bits()));
+    if largest > LOUDEST.to_bits()
+        && let Some(frame) = samples.iter().position(|sample| sample.abs().to_bits() > LOUDEST.to_bits())
+    {
+        let seconds = frame as f64 / f64::from(recording.sample_rate);
+        return Err(Unusable::NotFinite { frame, seconds, value: samples[frame] });
+    }
+    if largest == 0 {
         return Err(Unusable::Silent { frames: samples.len() });
     }
     Ok(recording)
-}
-
-pub(super) fn check_finite(samples: &[f32], sample_rate: u32) -> Result<(), Unusable> {
-    // Almost always all are finite: one pass without a branch tells, and only its failure is worth the search.
-    let largest = samples.iter().fold(0, |largest: u32, sample| largest.max(sample.abs().to_bits()));
-    if largest < f32::INFINITY.to_bits() {
-        return Ok(());
-    }
-    match samples.iter().position(|sample| !sample.is_finite()) {
-        Some(frame) => Err(Unusable::NotFinite {
-            frame,
-            seconds: frame as f64 / f64::from(sample_rate),
-            value: samples[frame],
-        }),
-        None => Ok(()),
-    }
 }
 
 fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
@@ -162,9 +159,9 @@ fn decode_any(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusab
     let mut decoder = make_decoder(&track.parameters)?;
     let mut samples = Vec::new();
     let mut shape = None;
-    // Writers of MP4 and CAF count whole packets where the last one is shorter. A file that ends early gets no such grace.
+    // Writers of AAC and ALAC count whole packets where the last one is shorter. A file that ends early gets no such grace.
+    let counts_packets = matches!(track.parameters.codec, CODEC_ID_AAC | CODEC_ID_ALAC);
     let mut slack = 0;
-    let counts_packets = !matches!(format.format_info().format, FORMAT_ID_FLAC | FORMAT_ID_MP3 | FORMAT_ID_OGG);
     loop {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -197,7 +194,7 @@ fn decode_any(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusab
                     return Err(Unusable::Corrupt { seconds: samples.len() as f64 / f64::from(sample_rate), found });
                 }
                 mix_into(&buffer, &mut samples);
-                if counts_packets && is_compressed(track.parameters.codec) {
+                if counts_packets {
                     slack = slack.max(packet.dur.get().saturating_sub(1));
                 }
             }
@@ -209,7 +206,9 @@ fn decode_any(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusab
     {
         return Err(Unusable::Truncated { declared, found: samples.len() as u64, unit: "samples" });
     }
-    check_ogg_end(bytes)?;
+    if track.parameters.codec == CODEC_ID_AAC {
+        samples.drain(..run_in(format.as_ref(), bytes, sample_rate).min(samples.len()));
+    }
     // The decoder knows better than the container: an AAC stream may double the rate of its header.
     let Some((rate, channels)) = shape else { return Err(Unusable::NoSamples) };
     Ok(Recording { samples, sample_rate: check_rate(Some(rate))?, channels: channels as u16 })
@@ -228,10 +227,19 @@ fn probe_any(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> 
                     length += packet.dur.get() as f64;
                 }
             }
-            let tick = track.time_base.map_or(0.0, |base| f64::from(base.numer.get()) / f64::from(base.denom.get()));
-            length * tick * f64::from(sample_rate)
+            let tick = |base: TimeBase| f64::from(base.numer.get()) / f64::from(base.denom.get());
+            if length > 0.0 {
+                length * track.time_base.map_or(0.0, tick) * f64::from(sample_rate)
+            } else {
+                // Matroska's packets have no length; the file as a whole has.
+                let media = format.media_info();
+                let length = media.duration.map_or(0.0, |duration| duration.get() as f64);
+                length * media.time_base.map_or(0.0, tick) * f64::from(sample_rate)
+            }
         }
     };
+    let run_in = if parameters.codec == CODEC_ID_AAC { run_in(format.as_ref(), bytes, sample_rate) } else { 0 };
+    let frames = (frames - run_in as f64).max(0.0);
     let decoder = make_decoder(&parameters)?;
     let channels = parameters.channels.as_ref().map_or(decoder.last_decoded().num_planes(), |all| all.count());
     Ok(Header {
@@ -246,20 +254,26 @@ fn open<'a>(bytes: &'a [u8], extension: Option<&str>) -> Result<Box<dyn FormatRe
     if bytes.is_empty() {
         return Err(Unusable::Empty);
     }
+    check_data_chunk(bytes)?;
+    check_ogg_end(bytes)?;
     let mut hint = Hint::new();
     if let Some(extension) = extension {
         hint.with_extension(extension);
     }
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
-    symphonia::default::get_probe()
-        .probe(&hint, source, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| match error {
+    symphonia::default::get_probe().probe(&hint, source, FormatOptions::default(), MetadataOptions::default()).map_err(
+        |error| match error {
+            // The index may lie behind the samples: cut off, there is none.
+            Error::Unsupported(_) if bytes.get(4..8) == Some(b"ftyp") => {
+                Unusable::damaged_header("an MP4 file without an index, cut off or never finished")
+            }
             Error::Unsupported(_) => Unusable::NotAudio { found: first_bytes(bytes) },
             Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 Unusable::damaged_header("it ends within its header")
             }
             other => Unusable::damaged_header(other.to_string()),
-        })
+        },
+    )
 }
 
 /// The beginning of a file that no one knows, for the reader to recognise.
@@ -312,6 +326,32 @@ fn mp3_counts_its_frames(bytes: &[u8]) -> bool {
     let start = bytes.get(tag..).unwrap_or_default();
     let start = &start[..start.len().min(2048)];
     start.windows(4).any(|word| matches!(word, b"Xing" | b"Info" | b"VBRI"))
+}
+
+fn run_in(format: &dyn FormatReader, bytes: &[u8], sample_rate: u32) -> usize {
+    if format.format_info().format == FORMAT_ID_ISOMP4 { mp4::samples_before_start(bytes, sample_rate) } else { 0 }
+}
+
+/// symphonia's readers of AIFF and CAF stop at samples that are cut off, without saying how many are there.
+fn check_data_chunk(bytes: &[u8]) -> Result<(), Unusable> {
+    let (mut at, size_bytes, wanted) = match bytes {
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => (12, 4, b"SSND"),
+        [b'c', b'a', b'f', b'f', ..] => (8, 8, b"data"),
+        _ => return Ok(()),
+    };
+    while let Some((id, size)) = bytes.get(at..at + 4 + size_bytes).map(|head| head.split_at(4)) {
+        let declared = size.iter().fold(0, |size: u64, byte| size << 8 | u64::from(*byte));
+        at += 4 + size_bytes;
+        let found = (bytes.len() - at) as u64;
+        // Of a stream the size is not known: all ones.
+        if id == wanted && declared > found && declared != u64::MAX {
+            return Err(Unusable::Truncated { declared, found, unit: "bytes of samples" });
+        }
+        // The chunks of AIFF begin at even places.
+        let padding = if size_bytes == 4 { declared & 1 } else { 0 };
+        at += declared.saturating_add(padding).min(found) as usize;
+    }
+    Ok(())
 }
 
 /// An Ogg file has no length in its header, but its pages have: the last one must be whole.

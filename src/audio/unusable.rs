@@ -17,6 +17,7 @@ pub enum Unusable {
     Corrupt { seconds: f64, found: String },
     #[error("the file is cut off: its header declares {declared} {unit}, and {found} are there")]
     Truncated { declared: u64, found: u64, unit: &'static str },
+    /// NaN, infinity, or a number so large that it can only be damage.
     #[error("sample {frame} (at {seconds:.3} s) is {value}, not a number that can be played")]
     NotFinite { frame: usize, seconds: f64, value: f32 },
     #[error("the recording is silent throughout: all of its {frames} samples are zero once its channels are mixed")]

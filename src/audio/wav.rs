@@ -184,8 +184,7 @@ fn codec_of(format: &Format) -> Result<WavCodec, Unusable> {
     let adpcm = |kind, head: usize, extra: u64| {
         let too_small = block <= head * channels as usize;
         if channels > 2 || format.bits != 4 || too_small {
-            let found =
-                format!("ADPCM of {channels} channels, {} bits and blocks of {block} bytes", format.bits);
+            let found = format!("ADPCM of {channels} channels, {} bits and blocks of {block} bytes", format.bits);
             return Err(Unusable::Unsupported { found });
         }
         // Two samples a byte after a head for each channel, which holds one sample (IMA) or two (Microsoft).

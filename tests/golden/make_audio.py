@@ -91,7 +91,8 @@ def main():
     }
     for name, options in lossy.items():
         ffmpeg("loud.wav", name, *options)
-        expect(name, by_ffmpeg(name, 2))
+        # Of so short an Ogg file ffmpeg keeps what fills up the last packet; libsndfile ends where the file says.
+        expect(name, sf.read(name, dtype="float32")[0] if name.endswith(".ogg") else by_ffmpeg(name, 2))
     for source in ["source.wav", "one.wav", "loud.wav"]:
         os.remove(source)
 
