@@ -26,7 +26,7 @@ mod tree;
 mod words;
 
 pub use faults::{Fault, Faults};
-pub use resolve::{Request, Resolved, resolve};
+pub use resolve::{Request, Resolved, data_set, data_set_names, resolve};
 
 /// What is run: data, features, models, and how they are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,7 +118,7 @@ pub enum Metric {
 
 impl Metric {
     /// The word that selects it, which is also its column in the tables.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
             Metric::PrecisionMacro => "precision_macro",

@@ -1,16 +1,17 @@
 //! From a request to a resolved experiment: defaults < data file < parents < file < `--data` < `--set`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Experiment;
 use super::check::Checker;
 use super::cross;
 use super::faults::Faults;
-use super::files::Loader;
+use super::files::{self, Loader};
 use super::merge::{kinds_by_name, merge, merge_section};
 use super::schema;
 use super::source::Origin;
 use super::tree::{Entry, Node, Table, Value, kind_of, parse_assignment};
+use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 
 /// What the command line asks for.
@@ -76,6 +77,38 @@ pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
         },
         _ => Err(loader.faults.finish()),
     }
+}
+
+/// One data set by its name, as `timbre data` shows it: its file, and what `--set data.KEY=VALUE` says.
+pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Faults> {
+    let mut loader = Loader::new(root);
+    let at = argument_origin(&mut loader, "data", name);
+    let mut data = empty_table(at);
+    data.node.table_mut().into_iter().for_each(|table| drop(table.insert("use".into(), text_entry(name, at))));
+    let mut tree = Node { value: Value::Table(Table::from([("data".into(), data)])), at };
+    if let Some(settings) = assignments(&mut loader, set) {
+        merge(&mut tree, settings, &mut loader.notes);
+    }
+    lay_over_data_set(&mut loader, &mut tree);
+    let strict = schema::strict();
+    // Settings of other tables are checked too; that there is no feature is no fault here.
+    Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&tree, strict, "data");
+    let data = tree.table().and_then(|table| table.get("data"));
+    let spec = data.and_then(|data| cross::data_spec(data, &mut loader.faults));
+    match spec {
+        Some(spec) if loader.faults.is_empty() => Ok(spec),
+        _ => {
+            if loader.faults.is_empty() {
+                loader.faults.add(at, "this data set cannot be read".into(), "");
+            }
+            Err(loader.faults.finish())
+        }
+    }
+}
+
+/// The data sets that can be named: the files in `data`, and those that the program carries.
+pub fn data_set_names(root: &Path) -> Vec<String> {
+    files::data_set_names(root)
 }
 
 fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {
