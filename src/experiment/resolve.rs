@@ -91,9 +91,13 @@ pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Fau
     }
     lay_over_data_set(&mut loader, &mut tree);
     let strict = schema::strict();
-    // Settings of other tables are checked too; that there is no feature is no fault here.
-    Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&tree, strict, "data");
+    // A misspelt setting of another table is told too; that an experiment is missing around it is no fault here.
+    Checker { root: strict, faults: &mut loader.faults, complete: false }.check(&tree, strict, "experiment");
     let data = tree.table().and_then(|table| table.get("data"));
+    if let Some(data) = data {
+        let own = &strict["properties"]["data"];
+        Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&data.node, own, "data");
+    }
     let spec = data.and_then(|data| cross::data_spec(data, &mut loader.faults));
     match spec {
         Some(spec) if loader.faults.is_empty() => Ok(spec),
