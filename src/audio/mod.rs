@@ -1,9 +1,23 @@
 //! A recording becomes a [`Clip`]: mono, f32, at the rate of the experiment; or it is unusable, for a reason that is counted.
 
+use std::ops::Range;
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod decode;
+mod resample;
+mod unusable;
+mod wav;
 pub mod wav_write;
+
+pub use decode::{Header, Recording, decode, probe};
+pub use resample::{resample, resample_range, resampled_len};
+pub use unusable::Unusable;
+
+/// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
+pub const VERSION: u32 = 1;
 
 /// How recordings are read: `[audio]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,4 +53,57 @@ pub enum Crop {
 pub struct Clip {
     pub samples: Vec<f32>,
     pub sample_rate: u32,
+}
+
+/// Decodes the bytes of a file and brings them to the rate and length of `spec`; `extension` is the file's, without the
+/// dot. Whether a recording is silent is asked of the whole, not of the part that is cut out.
+pub fn load(bytes: &[u8], extension: Option<&str>, spec: &AudioSpec) -> Result<Clip, Unusable> {
+    decode(bytes, extension)?.into_clip(spec)
+}
+
+/// [`load`] for a file.
+pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
+    load(&read(path)?, extension(path), spec)
+}
+
+/// [`probe`] for a file.
+pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
+    probe(&read(path)?, extension(path))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+    std::fs::read(path).map_err(|error| Unusable::Unreadable { found: error.to_string() })
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension().and_then(|extension| extension.to_str())
+}
+
+impl Recording {
+    /// Resamples, then cuts out the wanted part or pads with zeros at the end.
+    pub fn into_clip(self, spec: &AudioSpec) -> Result<Clip, Unusable> {
+        let (from, to) = (self.sample_rate, spec.sample_rate);
+        let whole = resampled_len(self.samples.len(), from, to);
+        let frames = spec.clip_seconds.map_or(whole, |seconds| (seconds * f64::from(to)).round() as usize);
+        let range = part(whole, frames, spec.crop);
+        let mut samples = if from == to && range == (0..whole) {
+            self.samples
+        } else {
+            resample_range(&self.samples, from, to, range)
+        };
+        // Samples near the largest float are finite, and their filtered sum may not be.
+        decode::check_finite(&samples, to)?;
+        samples.resize(frames, 0.0);
+        Ok(Clip { samples, sample_rate: to })
+    }
+}
+
+/// Which of `whole` samples make a clip of `frames`.
+fn part(whole: usize, frames: usize, crop: Crop) -> Range<usize> {
+    let length = frames.min(whole);
+    let start = match crop {
+        Crop::Start => 0,
+        Crop::Centre => (whole - length) / 2,
+    };
+    start..start + length
 }

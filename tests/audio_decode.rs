@@ -1,0 +1,348 @@
+//! Decoding: every format against its golden samples, and every way to be unusable.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use timbre::audio::{AudioSpec, Clip, Crop, Unusable, decode, load, load_file, probe, probe_file};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")
+}
+
+fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(name)).expect("a golden file")
+}
+
+fn golden(name: &str) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(&bytes(&format!("{name}.f32")))
+}
+
+/// Without the expected samples, sorted.
+fn recordings() -> Vec<String> {
+    let entries = std::fs::read_dir(folder()).expect("the folder of golden files");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("an ASCII name"));
+    let mut names: Vec<String> = names.filter(|name| !name.ends_with(".f32")).collect();
+    names.sort();
+    names
+}
+
+fn extension(name: &str) -> Option<&str> {
+    name.rsplit_once('.').map(|(_, extension)| extension)
+}
+
+fn is_lossy(name: &str) -> bool {
+    ["ogg", "mp3", "aac"].contains(&extension(name).unwrap_or_default()) || name == "aac.m4a"
+}
+
+fn reason(bytes: &[u8]) -> &'static str {
+    match decode(bytes, None) {
+        Ok(recording) => panic!("decoded {} samples", recording.samples.len()),
+        Err(unusable) => {
+            assert!(!unusable.to_string().is_empty());
+            unusable.code()
+        }
+    }
+}
+
+#[test]
+fn formats_without_loss_decode_to_the_peers_samples_to_the_bit() {
+    let names: Vec<String> = recordings().into_iter().filter(|name| !is_lossy(name)).collect();
+    assert!(names.len() >= 20, "{names:?}");
+    for name in names {
+        let recording = decode(&bytes(&name), extension(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(recording.samples, golden(&name), "{name}");
+        assert_eq!(recording.sample_rate, 8000, "{name}");
+    }
+}
+
+#[test]
+fn lossy_formats_decode_to_ffmpegs_samples_within_rounding() {
+    for name in recordings().into_iter().filter(|name| is_lossy(name)) {
+        let recording = decode(&bytes(&name), extension(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let expected = golden(&name);
+        assert_eq!((recording.sample_rate, recording.channels), (22050, 2), "{name}");
+        assert_eq!(recording.samples.len(), expected.len(), "{name}");
+        for (i, (a, b)) in recording.samples.iter().zip(&expected).enumerate() {
+            assert!((a - b).abs() < 1e-5, "{name}: {a} and {b} at {i}");
+        }
+    }
+}
+
+#[test]
+fn a_header_tells_the_length_that_decoding_gives() {
+    for name in recordings() {
+        let recording = decode(&bytes(&name), extension(&name)).expect("a usable file");
+        let header = probe_file(&folder().join(&name)).expect("a usable file");
+        assert_eq!((header.sample_rate, header.channels), (recording.sample_rate, recording.channels), "{name}");
+        let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
+        assert!((header.seconds - seconds).abs() < 1e-9, "{name}: {header:?}, {seconds} s");
+    }
+    assert_eq!(probe(&bytes("six.wav"), None).expect("usable").codec, "pcm_s24le");
+    assert_eq!(probe(&bytes("six.wav"), None).expect("usable").channels, 6);
+    assert_eq!(probe(&bytes("s16.flac"), None).expect("usable").codec, "flac");
+}
+
+#[test]
+fn the_content_tells_the_format_and_the_extension_may_lie() {
+    for name in recordings() {
+        let right = decode(&bytes(&name), extension(&name));
+        for wrong in [None, Some("wav"), Some("mp3"), Some("flac"), Some("m4a"), Some("txt")] {
+            assert_eq!(decode(&bytes(&name), wrong), right, "{name} as {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_off_in_the_middle_is_never_taken_for_a_shorter_one() {
+    // Without any statement of length or end: a plain MP3, ADTS, a WAVE stream.
+    let unmarked = ["plain.mp3", "adts.aac", "stream.wav"];
+    for name in recordings().into_iter().filter(|name| !unmarked.contains(&name.as_str())) {
+        let whole = bytes(&name);
+        for percent in [30, 50, 70, 90, 97] {
+            let cut = &whole[..whole.len() * percent / 100];
+            match decode(cut, extension(&name)) {
+                Err(unusable) => {
+                    let code = unusable.code();
+                    assert!(["truncated", "corrupt", "not_audio"].contains(&code), "{name} at {percent} %: {unusable}");
+                }
+                Ok(recording) => assert_eq!(recording.samples, golden(&name), "{name} at {percent} %"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_off_file_says_what_was_declared_and_what_is_there() {
+    let wav = bytes("s16le.wav");
+    let Err(Unusable::Truncated { declared, found, .. }) = decode(&wav[..wav.len() - 600], None) else { panic!() };
+    assert_eq!((declared, found), (1600, 1000));
+    for name in ["s16.flac", "lame.mp3", "s16be.aiff", "f32le.caf"] {
+        let whole = bytes(name);
+        let Err(Unusable::Truncated { declared, found, .. }) = decode(&whole[..whole.len() * 2 / 3], None) else {
+            panic!("{name}: {:?}", decode(&whole[..whole.len() * 2 / 3], None).map(|recording| recording.samples.len()))
+        };
+        assert_eq!(declared, golden(name).len() as u64, "{name}");
+        assert!(found < declared, "{name}");
+    }
+}
+
+/// A WAVE file from its chunks.
+fn wav(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let mut file = b"RIFF\0\0\0\0WAVE".to_vec();
+    for (id, body) in chunks {
+        file.extend_from_slice(*id);
+        file.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        file.extend_from_slice(body);
+        file.resize(file.len().next_multiple_of(2), 0);
+    }
+    let size = file.len() as u32 - 8;
+    file[4..8].copy_from_slice(&size.to_le_bytes());
+    file
+}
+
+fn format(tag: u16, channels: u16, rate: u32, bits: u16) -> Vec<u8> {
+    let align = channels * bits.div_ceil(8);
+    let mut body = Vec::new();
+    body.extend_from_slice(&tag.to_le_bytes());
+    body.extend_from_slice(&channels.to_le_bytes());
+    body.extend_from_slice(&rate.to_le_bytes());
+    body.extend_from_slice(&(rate * u32::from(align)).to_le_bytes());
+    body.extend_from_slice(&align.to_le_bytes());
+    body.extend_from_slice(&bits.to_le_bytes());
+    body
+}
+
+fn float_wav(samples: &[f32]) -> Vec<u8> {
+    wav(&[(b"fmt ", &format(3, 1, 8000, 32)), (b"data", bytemuck::cast_slice(samples))])
+}
+
+#[test]
+fn each_unusable_file_has_its_own_word() {
+    assert_eq!(reason(b""), "empty");
+    assert_eq!(reason(b"This is a text file that someone named song.wav.\n"), "not_audio");
+    assert_eq!(reason("Schöne Müllerin\n".repeat(5000).as_bytes()), "not_audio");
+    assert_eq!(reason(&[0; 4096]), "not_audio");
+    assert_eq!(reason(&float_wav(&[0.0; 500])), "silent");
+    assert_eq!(reason(&float_wav(&[0.0, -0.0])), "silent");
+    assert_eq!(reason(&float_wav(&[])), "no_samples");
+    assert_eq!(reason(&float_wav(&[0.1, f32::NAN, 0.2])), "not_finite");
+    assert_eq!(reason(&wav(&[(b"data", &[1, 2, 3, 4])])), "corrupt");
+    assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 1, 8000, 16))])), "corrupt");
+    assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 0, 8000, 16)), (b"data", &[1, 2])])), "corrupt");
+    assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 1, 7, 16)), (b"data", &[1, 2])])), "corrupt");
+    assert_eq!(reason(&wav(&[(b"fmt ", &format(0x161, 1, 8000, 16)), (b"data", &[1, 2])])), "unsupported");
+    assert_eq!(load_file(Path::new("no such file.wav"), &AudioSpec::default()).expect_err("absent").code(), "unreadable");
+}
+
+#[test]
+fn a_nan_or_an_infinity_is_reported_with_its_place() {
+    let mut samples = vec![0.25f32; 8000];
+    samples[6000] = f32::NEG_INFINITY;
+    let found = decode(&float_wav(&samples), None);
+    let value = f32::NEG_INFINITY;
+    assert_eq!(found, Err(Unusable::NotFinite { frame: 6000, seconds: 0.75, value }));
+    // Finite in f64, infinite as f32.
+    let huge = wav(&[(b"fmt ", &format(3, 1, 8000, 64)), (b"data", bytemuck::cast_slice(&[0.5f64, 1e300]))]);
+    assert_eq!(reason(&huge), "not_finite");
+}
+
+#[test]
+fn two_channels_that_cancel_are_silent_and_one_loud_channel_is_not() {
+    let pcm = |frames: &[[i16; 2]]| {
+        let data: Vec<u8> = frames.as_flattened().iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        wav(&[(b"fmt ", &format(1, 2, 8000, 16)), (b"data", &data)])
+    };
+    assert_eq!(reason(&pcm(&[[5, -5], [100, -100]])), "silent");
+    let mixed = decode(&pcm(&[[0, 0], [16384, 0], [1, 2]]), None).expect("usable");
+    assert_eq!(mixed.samples, [0.0, 0.25, 1.5 / 32768.0]);
+    assert_eq!(mixed.channels, 2);
+}
+
+#[test]
+fn chunks_of_odd_size_before_and_after_the_samples_are_stepped_over() {
+    let data = [0x00, 0x40, 0x00, 0xC0];
+    let plain = decode(&wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", &data)]), None).expect("usable");
+    assert_eq!(plain.samples, [0.5, -0.5]);
+    let list = b"INFOISFT\x05\0\0\0Lavf5\0LIST";
+    let around = wav(&[(b"bext", b"odd"), (b"fmt ", &format(1, 1, 8000, 16)), (b"data", &data), (b"LIST", &list[..])]);
+    assert_eq!(decode(&around, None).expect("usable"), plain);
+    let behind = wav(&[(b"data", &data), (b"LIST", b"INFO?"), (b"fmt ", &format(1, 1, 8000, 16))]);
+    assert_eq!(decode(&behind, None).expect("usable"), plain);
+    // An odd data chunk, 24 bits in mono: its padding is no sample.
+    let odd = wav(&[(b"fmt ", &format(1, 1, 8000, 24)), (b"data", &[0, 0, 0x40]), (b"LIST", b"INFO")]);
+    assert_eq!(decode(&odd, None).expect("usable").samples, [0.5]);
+    let unpadded = &wav(&[(b"fmt ", &format(1, 1, 8000, 24)), (b"data", &[0, 0, 0x40])]);
+    assert_eq!(decode(&unpadded[..unpadded.len() - 1], None).expect("usable").samples, [0.5]);
+}
+
+#[test]
+fn sizes_that_a_pipe_left_unknown_mean_the_rest_of_the_file() {
+    let whole = wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", &[0x00, 0x40, 0x00, 0xC0, 0x01, 0x00])]);
+    let expected = decode(&whole, None).expect("usable");
+    for (riff, data) in [(0u32, 0u32), (u32::MAX, u32::MAX), (0x7FFF_F024, 0x7FFF_F000), (12345, 6)] {
+        let mut streamed = whole.clone();
+        streamed[4..8].copy_from_slice(&riff.to_le_bytes());
+        streamed[40..44].copy_from_slice(&data.to_le_bytes());
+        assert_eq!(decode(&streamed, None).expect("usable"), expected, "{riff:#x} {data:#x}");
+    }
+    // A size of 0 with a well-formed chunk behind it means what it says.
+    let empty = wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", b""), (b"LIST", b"INFOabcd")]);
+    assert_eq!(reason(&empty), "no_samples");
+}
+
+#[test]
+fn an_extensible_header_names_its_format_by_the_longer_id() {
+    let mut extensible = format(0xFFFE, 2, 8000, 32);
+    extensible.extend_from_slice(&22u16.to_le_bytes());
+    extensible.extend_from_slice(&32u16.to_le_bytes());
+    extensible.extend_from_slice(&3u32.to_le_bytes());
+    extensible.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71]);
+    let data: [f32; 4] = [0.5, 0.25, -1.5, 0.5];
+    let file = wav(&[(b"fmt ", &extensible), (b"data", bytemuck::cast_slice(&data))]);
+    assert_eq!(decode(&file, None).expect("usable").samples, [0.375, -0.5]);
+}
+
+#[test]
+fn a_damaged_flac_frame_makes_the_recording_corrupt() {
+    // One frame of 400 samples is all there is in the golden file: damage anywhere in it must show.
+    let whole = bytes("s16.flac");
+    let start = whole.len() - 300;
+    for place in (start..whole.len()).step_by(17) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x10;
+        assert!(decode(&damaged, None).is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn a_clip_is_cut_or_padded_to_its_length() {
+    let samples: Vec<f32> = (1..=8000).map(|i| i as f32 / 8000.0).collect();
+    let file = float_wav(&samples);
+    let clip = |clip_seconds, crop| load(&file, None, &AudioSpec { sample_rate: 8000, clip_seconds, crop }).expect("usable");
+    assert_eq!(clip(None, Crop::Centre), Clip { samples: samples.clone(), sample_rate: 8000 });
+    assert_eq!(clip(Some(0.25), Crop::Start).samples, samples[..2000]);
+    assert_eq!(clip(Some(0.25), Crop::Centre).samples, samples[3000..5000]);
+    let padded = clip(Some(1.5), Crop::Centre).samples;
+    assert_eq!((&padded[..8000], &padded[8000..]), (&samples[..], &[0.0f32; 4000][..]));
+    assert_eq!(clip(Some(0.00019), Crop::Start).samples.len(), 2);
+}
+
+#[test]
+fn a_clip_of_a_long_recording_holds_the_numbers_of_the_whole_resampled() {
+    let samples: Vec<f32> = (0..40000).map(|i| ((i * i) as f32 * 1e-4).sin() * 0.5).collect();
+    let file = float_wav(&samples);
+    for rate in [22050, 7999] {
+        let spec = |clip_seconds, crop| AudioSpec { sample_rate: rate, clip_seconds, crop };
+        let whole = load(&file, None, &spec(None, Crop::Start)).expect("usable").samples;
+        let frames = rate as usize;
+        let start = (whole.len() - frames) / 2;
+        assert_eq!(load(&file, None, &spec(Some(1.0), Crop::Centre)).expect("usable").samples, whole[start..start + frames]);
+        assert_eq!(load(&file, None, &spec(Some(1.0), Crop::Start)).expect("usable").samples, whole[..frames]);
+    }
+}
+
+#[test]
+fn silence_is_asked_of_the_whole_recording() {
+    let mut samples = vec![0.0f32; 8000];
+    samples[7999] = 0.5;
+    let spec = AudioSpec { sample_rate: 8000, clip_seconds: Some(0.1), crop: Crop::Start };
+    assert_eq!(load(&float_wav(&samples), None, &spec).expect("usable").samples, vec![0.0; 800]);
+}
+
+#[test]
+fn samples_that_overflow_in_the_filter_do_not_become_a_clip() {
+    let samples: Vec<f32> = (0..8000).map(|i| if i % 7 < 4 { 3e38 } else { -3e38 }).collect();
+    let spec = AudioSpec { sample_rate: 5000, clip_seconds: None, crop: Crop::Start };
+    assert_eq!(load(&float_wav(&samples), None, &spec).expect_err("overflows").code(), "not_finite");
+}
+
+/// The excerpt of Medley-solos-DB, where this machine has it.
+#[test]
+fn real_recordings_decode_to_what_their_headers_say() {
+    let root = std::env::var_os("TIMBRE_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let Ok(classes) = std::fs::read_dir(root.join("medley_solos/test")) else { return };
+    let mut count = 0;
+    for class in classes {
+        for file in std::fs::read_dir(class.expect("an entry").path()).expect("a folder a class") {
+            let path = file.expect("an entry").path();
+            let header = probe_file(&path).expect("a FLAC file");
+            let clip = load_file(&path, &AudioSpec::default()).expect("a FLAC file");
+            assert_eq!((header.sample_rate, header.channels, header.codec.as_str()), (44100, 1, "flac"));
+            assert_eq!(clip.samples.len(), (header.seconds * 22050.0).ceil() as usize);
+            count += 1;
+        }
+    }
+    assert!(count > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_bytes_never_panic(tail in prop::collection::vec(any::<u8>(), 0..4000), head in 0usize..9) {
+        let heads: [&[u8]; 9] =
+            [b"", b"RIFF\x20\0\0\0WAVEfmt ", b"fLaC", b"OggS", b"ID3\x03", b"\xFF\xFB\x90\x64", b"FORM\0\0\x10\0AIFFCOMM", b"caff\0\x01\0\0desc", b"\0\0\0\x18ftypM4A "];
+        let file = [heads[head], &tail[..]].concat();
+        for outcome in [decode(&file, None).map(|_| ()), probe(&file, Some("mp3")).map(|_| ())] {
+            if let Err(Unusable::Corrupt { found, .. }) = outcome {
+                prop_assert!(!found.contains("the decoder failed"), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_bits_never_panic_nor_leave_numbers_that_are_not_finite(which in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+        let names = recordings();
+        let name = which.get(&names);
+        let mut file = bytes(name);
+        for (place, bit) in &flips {
+            let place = place.index(file.len());
+            file[place] ^= 1 << bit;
+        }
+        let spec = AudioSpec { sample_rate: 16000, clip_seconds: Some(0.1), crop: Crop::Centre };
+        if let Ok(clip) = load(&file, extension(name), &spec) {
+            prop_assert!(clip.samples.len() == 1600 && clip.samples.iter().all(|sample| sample.is_finite()), "{name}");
+        }
+        let _ = probe(&file, extension(name));
+    }
+}
