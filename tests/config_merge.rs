@@ -3,7 +3,7 @@
 mod config_support;
 
 use config_support::{Project, repository};
-use timbre::experiment::{Experiment, Request, resolve};
+use timbre::experiment::{Experiment, Request, data_set, data_set_names, resolve};
 
 const SMALL: &str = "[features.raw]\n[models.average]\n";
 
@@ -178,4 +178,16 @@ fn the_canonical_form_changes_with_what_changes_a_result_and_with_nothing_else()
     }
     project.write("experiments/x.toml", "[features.fft]\n[features.raw]\n[models.average]\n[models.knn]\n");
     assert_ne!(canonical(&[]), plain, "the order of rows");
+}
+
+#[test]
+fn a_data_set_alone_takes_its_settings_and_tells_its_faults() {
+    let nowhere = Project::new(&[("data/mine.toml", "kind = \"irmas\"\n")]);
+    let set = ["data.root=/music".to_owned(), "models.knn.k=3".to_owned()];
+    let spec = data_set(&nowhere.root(), "mine", &set).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!((spec.kind(), spec.as_kind().common().root), ("irmas", Some("/music")));
+    assert_eq!(data_set_names(&nowhere.root()), ["demo", "irmas", "mine"]);
+    let faults = data_set(&nowhere.root(), "irma", &[]).unwrap_err().to_string();
+    assert!(faults.contains("no data set `irma`") && faults.contains("did you mean `irmas`?"), "{faults}");
+    assert!(data_set(&nowhere.root(), "demo", &["data.rot=/x".into()]).is_err());
 }

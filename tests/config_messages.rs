@@ -124,3 +124,16 @@ fn an_experiment_needs_a_feature_and_a_model() {
         assert!(faults.contains("no feature is named") && faults.contains("no model is named"), "{faults}");
     }
 }
+
+#[test]
+fn what_a_kind_finds_wrong_with_itself_points_at_its_keys() {
+    let project = Project::new(&[(
+        "experiments/x.toml",
+        "[audio]\nsample_rate = 8000\n[split]\ntest = 1.0\n[features.mel]\nfmax = 6000.0\n[models.knn]\nkk = 1\n",
+    )]);
+    let faults = project.faults("x");
+    for place in ["x.toml:4:8: `test`: ", "x.toml:6:8: `fmax`: ", "x.toml:8:1: unknown key `kk`"] {
+        assert!(faults.contains(place), "{place} is missing in\n{faults}");
+    }
+    assert!(faults.ends_with("3 faults"), "{faults}");
+}

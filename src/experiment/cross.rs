@@ -44,12 +44,19 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             report(entry, spec.as_kind().faults(), faults);
         }
     }
-    if let Some((entry, spec)) = root.get("data").and_then(|entry| Some((entry, read::<DataSpec>(&entry.node)?))) {
-        report(entry, spec.as_kind().faults(), faults);
+    if let Some(entry) = root.get("data") {
+        data_spec(entry, faults);
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
         report(entry, spec.faults(), faults);
     }
+}
+
+/// The data set of a table, with what it finds wrong with itself.
+pub fn data_spec(entry: &Entry, faults: &mut Collector) -> Option<DataSpec> {
+    let spec = read::<DataSpec>(&entry.node)?;
+    report(entry, spec.as_kind().faults(), faults);
+    Some(spec)
 }
 
 /// Every name in the `features` of a model is a feature of the experiment.

@@ -127,7 +127,7 @@ impl<'a> Loader<'a> {
         if let Some(text) = shipped::find(shipped::DATA_SETS, name) {
             return self.take(format!("data/{name}.toml (built in)"), text.to_owned());
         }
-        let known = names(&folder, shipped::DATA_SETS);
+        let known = data_set_names(self.root);
         let help = suggest::help(name, known.iter().map(String::as_str), "Data sets");
         self.faults.add(at, format!("no data set `{name}`"), &help);
         None
@@ -175,6 +175,11 @@ impl<'a> Loader<'a> {
             Place::Shipped(name) => format!("experiments/{name}.toml (built in)"),
         }
     }
+}
+
+/// The data sets that can be named.
+pub fn data_set_names(root: &Path) -> Vec<String> {
+    names(&root.join("data"), shipped::DATA_SETS)
 }
 
 fn is_path(name: &str) -> bool {

@@ -118,7 +118,7 @@ pub enum Metric {
 
 impl Metric {
     /// The word that selects it, which is also its column in the tables.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
             Metric::PrecisionMacro => "precision_macro",

@@ -9,7 +9,6 @@ use super::faults::Faults;
 use super::files::{self, Loader};
 use super::merge::{kinds_by_name, merge, merge_section};
 use super::schema;
-use super::shipped;
 use super::source::Origin;
 use super::tree::{Entry, Node, Table, Value, kind_of, parse_assignment};
 use crate::data::DataSpec;
@@ -80,34 +79,40 @@ pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
     }
 }
 
-/// The data set of that name, with `--set data.KEY=VALUE` laid over it: what the `data` commands work on.
+/// One data set by its name, as `timbre data` shows it: its file, and what `--set data.KEY=VALUE` says.
 pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Faults> {
     let mut loader = Loader::new(root);
-    let at = argument_origin(&mut loader, "data set", name);
-    let mut tree = empty_table(at).node;
+    let at = argument_origin(&mut loader, "data", name);
     let mut data = empty_table(at);
-    if let Some(table) = data.node.table_mut() {
-        table.insert("use".into(), text_entry(name, at));
-    }
-    if let Some(table) = tree.table_mut() {
-        table.insert("data".into(), data);
-    }
+    data.node.table_mut().into_iter().for_each(|table| drop(table.insert("use".into(), text_entry(name, at))));
+    let mut tree = Node { value: Value::Table(Table::from([("data".into(), data)])), at };
     if let Some(settings) = assignments(&mut loader, set) {
         merge(&mut tree, settings, &mut loader.notes);
     }
     lay_over_data_set(&mut loader, &mut tree);
-    let (strict, complete) = (schema::strict(), loader.complete);
-    Checker { root: strict, faults: &mut loader.faults, complete }.check(&tree, strict, "data set");
-    let experiment = cross::build(&tree, name, &mut loader.faults);
-    match experiment {
-        Some(experiment) if loader.faults.is_empty() => Ok(experiment.data),
-        _ => Err(loader.faults.finish()),
+    let strict = schema::strict();
+    // A misspelt setting of another table is told too; that an experiment is missing around it is no fault here.
+    Checker { root: strict, faults: &mut loader.faults, complete: false }.check(&tree, strict, "experiment");
+    let data = tree.table().and_then(|table| table.get("data"));
+    if let Some(data) = data {
+        let own = &strict["properties"]["data"];
+        Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&data.node, own, "data");
+    }
+    let spec = data.and_then(|data| cross::data_spec(data, &mut loader.faults));
+    match spec {
+        Some(spec) if loader.faults.is_empty() => Ok(spec),
+        _ => {
+            if loader.faults.is_empty() {
+                loader.faults.add(at, "this data set cannot be read".into(), "");
+            }
+            Err(loader.faults.finish())
+        }
     }
 }
 
-/// The data sets that have a file in `data`, or that the program carries.
+/// The data sets that can be named: the files in `data`, and those that the program carries.
 pub fn data_set_names(root: &Path) -> Vec<String> {
-    files::names(&root.join("data"), shipped::DATA_SETS)
+    files::data_set_names(root)
 }
 
 fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {
