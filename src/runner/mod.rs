@@ -142,7 +142,7 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
         ended: None,
         seeds: experiment.seeds.clone(),
         classes: material.set.classes.names().to_vec(),
-        metric: experiment.evaluate.metric.word().to_owned(),
+        metric: experiment.evaluate.metric.name().to_owned(),
         data: DataRecord { name: material.set.name.clone(), hash: material.data_hash.clone(), clips: 0, unusable: 0 },
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),

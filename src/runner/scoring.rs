@@ -50,7 +50,7 @@ fn baselines(unit: &UnitRecord, split: &SplitRecord) -> Vec<ResultRow> {
 }
 
 fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[usize], scores: &Scores) -> ResultRow {
-    let metric = experiment.evaluate.metric.word();
+    let metric = experiment.evaluate.metric.name();
     let mut metrics = scores.metrics.clone();
     if experiment.evaluate.bootstrap > 0 {
         let truth = truth(split);

@@ -12,7 +12,7 @@ use crate::tables::{self, Grid};
 pub fn write_results(dir: &RunDir, experiment: &Experiment, units: &[UnitRecord]) -> Result<Vec<ResultRow>> {
     let rows = scoring::rows(experiment, units);
     dir.write_table(Table::ResultsCsv, |out| tables::write_csv(tables::results(&rows)?, out))?;
-    let grid = Grid::new(&rows, experiment.evaluate.metric.word());
+    let grid = Grid::new(&rows, experiment.evaluate.metric.name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
     Ok(rows)
 }
