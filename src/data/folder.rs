@@ -101,8 +101,10 @@ impl DataKind for Folder {
         let fold = Captured::new("fold", self.fold.as_deref())?;
         for clip in clips {
             let Some(label) = classes.index(&clip.class) else { continue };
-            let song = group.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
-            let fold = fold.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
+            let song =
+                group.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
+            let fold =
+                fold.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
             records.push(ClipRecord {
                 group: song.unwrap_or_else(|| clip.id.clone()),
                 id: clip.id,
@@ -132,7 +134,9 @@ impl Folder {
         if !self.part_folders {
             let folders = folders_in(root)?;
             ensure!(
-                self.classes.is_some() || folders.is_empty() || folders.iter().any(|(name, _)| part_named(name).is_none()),
+                self.classes.is_some()
+                    || folders.is_empty()
+                    || folders.iter().any(|(name, _)| part_named(name).is_none()),
                 "its folders are named like parts ({}), not like classes: set `part_folders = true`, or list the `classes`",
                 folders.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
             );
@@ -188,7 +192,9 @@ fn part_named(folder: &str) -> Option<Part> {
 fn capturing(pattern: &str) -> std::result::Result<Regex, String> {
     let regex = Regex::new(pattern).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;
     if regex.captures_len() < 2 {
-        return Err(format!("{pattern:?} has no capture group: put what is to be taken from the file name in parentheses"));
+        return Err(format!(
+            "{pattern:?} has no capture group: put what is to be taken from the file name in parentheses"
+        ));
     }
     Ok(regex)
 }

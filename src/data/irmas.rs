@@ -155,10 +155,8 @@ impl Irmas {
 }
 
 static TRAINING_NAME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"^(?:\d+__)?\[(\w{3})\](?:\[(dru|nod|---)\])?\[(cou_fol|cla|pop_roc|lat_sou|jaz_blu)\](\d+)__\d+$",
-    )
-    .expect("the names of IRMAS")
+    Regex::new(r"^(?:\d+__)?\[(\w{3})\](?:\[(dru|nod|---)\])?\[(cou_fol|cla|pop_roc|lat_sou|jaz_blu)\](\d+)__\d+$")
+        .expect("the names of IRMAS")
 });
 
 static FIRST_TAG: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(?:\d+__)?\[(\w{3})\]").expect("a first tag"));
@@ -280,11 +278,8 @@ fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
     }
     if !without_recording.is_empty() {
         let gap = if message.is_empty() { "" } else { "\n" };
-        message += &format!(
-            "{gap}{} label files have no recording:{}",
-            without_recording.len(),
-            listed(without_recording)
-        );
+        message +=
+            &format!("{gap}{} label files have no recording:{}", without_recording.len(), listed(without_recording));
     }
     let strange = |names: &[String]| names.iter().any(|name| !name.is_ascii() || name.contains("\\x"));
     message += if strange(without_labels) || strange(without_recording) {

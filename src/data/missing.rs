@@ -50,6 +50,9 @@ impl fmt::Display for MissingData {
         if let Some(obtain) = &about.obtain {
             writeln!(f, "  how          {obtain}")?;
         }
-        write!(f, "  right now    the same experiment runs on the data that Timbre makes itself: `DATA=demo` (`--data demo`)")
+        write!(
+            f,
+            "  right now    the same experiment runs on the data that Timbre makes itself: `DATA=demo` (`--data demo`)"
+        )
     }
 }

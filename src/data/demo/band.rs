@@ -1,10 +1,10 @@
 //! What sounds beside the instrument that a recording is about: drums and bass, which are never a label.
 
 use super::dice::Dice;
+use super::filter::hertz;
 use super::filter::{Biquad, RATE, sine};
 use super::score::{Harmony, Note, Stretch};
 use super::string::{Pluck, pluck};
-use super::filter::hertz;
 
 /// A drum kit and what it plays, in sixteenths of a bar.
 pub struct Drums {

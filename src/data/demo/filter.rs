@@ -97,14 +97,18 @@ impl Biquad {
 
     #[inline]
     pub fn next(&mut self, x: f32) -> f32 {
-        let y = self.b[0] * x + self.z[0] + QUIETEST;
+        let y = self.b[0] * x + self.z[0];
         self.z[0] = self.b[1] * x - self.a[0] * y + self.z[1];
-        self.z[1] = self.b[2] * x - self.a[1] * y;
+        self.z[1] = self.b[2] * x - self.a[1] * y + QUIETEST;
         y
     }
+}
 
-    pub fn run(&mut self, samples: &mut [f32]) {
-        samples.iter_mut().for_each(|x| *x = self.next(*x));
+/// Sends samples through filters, one after the other. All of them in one pass: a filter waits for its own last result, and
+/// the processor works on the others meanwhile.
+pub fn chain<const N: usize>(mut filters: [Biquad; N], samples: &mut [f32]) {
+    for x in samples {
+        *x = filters.iter_mut().fold(*x, |x, filter| filter.next(x));
     }
 }
 

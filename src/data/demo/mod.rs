@@ -195,7 +195,10 @@ pub fn write(spec: &Demo, into: &Path, progress: &(dyn Fn(usize, usize) + Sync))
         bail!("make the demo data set: `{key}`: {sentence}");
     }
     let holds_something = into.exists() && into.read_dir().map_or(true, |mut entries| entries.next().is_some());
-    ensure!(!holds_something, "make the demo data set: {into:?} is there already; name a new folder, or remove this one");
+    ensure!(
+        !holds_something,
+        "make the demo data set: {into:?} is there already; name a new folder, or remove this one"
+    );
     let into = std::path::absolute(into).with_context(|| format!("find the folder {into:?}"))?;
     let parent = into.parent().with_context(|| format!("{into:?} has no folder above it"))?;
     let name = into.file_name().with_context(|| format!("{into:?} has no name"))?.to_string_lossy().into_owned();
@@ -241,7 +244,7 @@ fn write_songs(
     let done = AtomicUsize::new(0);
     songs.par_iter().try_for_each(|plan| -> Result<()> {
         let song = plan.song();
-        for (k, excerpt) in plan.excerpts.iter().enumerate() {
+        plan.excerpts.par_iter().enumerate().try_for_each(|(k, excerpt)| {
             let path = root.join(&excerpt.path);
             write_pcm16(&path, &song.excerpt(k, excerpt.frames), 2, 44100)?;
             if plan.testing {
@@ -251,8 +254,8 @@ fn write_songs(
                 fs::write(&path, labels).with_context(|| format!("write {path:?}"))?;
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-        }
-        Ok(())
+            Ok(())
+        })
     })?;
     Ok(summary)
 }

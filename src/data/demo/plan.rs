@@ -186,7 +186,9 @@ mod tests {
     fn every_form_of_name_occurs() {
         let songs = plan(&Demo::default());
         let paths: Vec<&str> = songs.iter().flat_map(|s| &s.excerpts).map(|e| e.path.as_str()).collect();
-        for part in ["[dru]", "[nod]", "[---]", "/[cel][", "e\u{301}", "\u{e9}", "[unknown]", "IRTestingData-Part2/", "&"] {
+        for part in
+            ["[dru]", "[nod]", "[---]", "/[cel][", "e\u{301}", "\u{e9}", "[unknown]", "IRTestingData-Part2/", "&"]
+        {
             assert!(paths.iter().any(|path| path.contains(part)), "{part}");
         }
     }

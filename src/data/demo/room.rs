@@ -1,7 +1,7 @@
 //! From the musicians to the tape: places in the stereo picture, a room, a microphone, 16 bits.
 
 use super::dice::Dice;
-use super::filter::{Biquad, RATE, db, decay};
+use super::filter::{Biquad, RATE, chain, db, decay};
 
 /// The room and the recording chain that all excerpts of a song share.
 pub struct Room {
@@ -31,15 +31,15 @@ const ALL_PASSES: [[usize; 2]; 2] = [[556, 225], [579, 248]];
 impl Room {
     pub fn draw(dice: &mut Dice) -> Self {
         Room {
-            wet: db(dice.between(-24.0, -7.0)) as f32,
-            seconds: dice.about(0.8, 1.3),
+            wet: db(dice.between(-26.0, -11.0)) as f32,
+            seconds: dice.about(0.7, 1.0),
             size: dice.between(0.7, 1.6),
             dull: dice.between(0.2, 0.7) as f32,
-            tilt_db: dice.between(-6.0, 5.0),
-            low_cut: dice.about(60.0, 0.9),
-            high_cut: dice.about(10500.0, 0.6),
-            hiss_db: dice.between(-78.0, -52.0),
-            peak: db(dice.between(-9.0, -0.8)),
+            tilt_db: dice.between(-1.5, 1.5),
+            low_cut: dice.about(50.0, 0.5),
+            high_cut: dice.about(13000.0, 0.3),
+            hiss_db: dice.between(-84.0, -74.0),
+            peak: db(dice.between(-6.0, -0.8)),
         }
     }
 
@@ -58,13 +58,12 @@ impl Room {
         }
         for (k, side) in sides.iter_mut().enumerate() {
             self.reverberate(&sent, k, side);
-            for mut filter in [
+            let microphone = [
                 Biquad::high_shelf(2500.0, self.tilt_db),
                 Biquad::high_pass(self.low_cut, 0.7),
                 Biquad::low_pass(self.high_cut, 0.7),
-            ] {
-                filter.run(side);
-            }
+            ];
+            chain(microphone, side);
         }
         let loudest = sides.iter().flat_map(|side| &side[from..]).fold(1e-9f32, |m, x| m.max(x.abs()));
         let scale = (self.peak * 32767.0) as f32 / loudest;
@@ -84,7 +83,12 @@ impl Room {
         let scaled = |delay: usize| (delay as f64 * self.size) as usize;
         let mut combs = COMBS[side].map(|delay| {
             let delay = scaled(delay);
-            Comb { line: vec![0.0; delay], at: 0, state: 0.0, back: libm::pow(decay(self.seconds), delay as f64) as f32 }
+            Comb {
+                line: vec![0.0; delay],
+                at: 0,
+                state: 0.0,
+                back: libm::pow(decay(self.seconds), delay as f64) as f32,
+            }
         });
         let mut all_passes = ALL_PASSES[side].map(|delay| (vec![0.0f32; delay], 0usize));
         let (level, dull) = (0.5 * self.wet, self.dull);

@@ -27,16 +27,8 @@ pub struct Harmony {
 
 const MAJOR: [usize; 7] = [0, 2, 4, 5, 7, 9, 11];
 const MINOR: [usize; 7] = [0, 2, 3, 5, 7, 8, 10];
-const PROGRESSIONS: [[usize; 4]; 8] = [
-    [0, 3, 4, 0],
-    [0, 5, 3, 4],
-    [0, 4, 5, 3],
-    [1, 4, 0, 0],
-    [0, 0, 3, 4],
-    [5, 3, 0, 4],
-    [0, 2, 3, 4],
-    [0, 6, 5, 4],
-];
+const PROGRESSIONS: [[usize; 4]; 8] =
+    [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 5, 3], [1, 4, 0, 0], [0, 0, 3, 4], [5, 3, 0, 4], [0, 2, 3, 4], [0, 6, 5, 4]];
 
 /// The stretch of a song that is rendered, in beats of the song.
 #[derive(Clone, Copy, Debug)]

@@ -50,8 +50,8 @@ impl Song {
         let classical = genre == CLASSICAL;
         let harmony = Harmony::draw(&mut dice, genre == JAZZ);
         let room = Room::draw(&mut dice);
-        let drums = (!classical && dice.chance(0.6)).then(|| Drums::draw(&mut dice));
-        let bass = (!classical && dice.chance(0.65)).then(|| Bass::draw(&mut dice));
+        let drums = (!classical && dice.chance(0.5)).then(|| Drums::draw(&mut dice));
+        let bass = (!classical && dice.chance(0.55)).then(|| Bass::draw(&mut dice));
         let players = leads.iter().map(|&voice| {
             let mut dice = Dice::new(seed.child("player").child(voice as usize));
             let player = Player::draw(voice, &mut dice);
@@ -59,18 +59,20 @@ impl Song {
             (player, style)
         });
         let leads: Vec<_> = players.collect();
-        let company = [Voice::Piano, Voice::AcousticGuitar, Voice::Organ, Voice::ElectricGuitar, Voice::Violin, Voice::Cello];
+        let company =
+            [Voice::Piano, Voice::AcousticGuitar, Voice::Organ, Voice::ElectricGuitar, Voice::Violin, Voice::Cello];
         let company: Vec<Voice> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
-        let backing = (!testing && dice.chance(0.7)).then(|| {
+        let backing = (!testing && dice.chance(0.5)).then(|| {
             let voice = dice.pick(&company);
             let mut player = Player::draw(voice, &mut dice);
             if !voice.plays_chords() {
                 player.low = voice.range().0;
             }
-            let style = Style::Chords { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: dice.between(0.0, 0.02) };
+            let style =
+                Style::Chords { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: dice.between(0.0, 0.02) };
             (player, style)
         });
-        let below_db = [dice.between(-19.0, -5.0), dice.between(-14.0, -4.0), dice.between(-13.0, -3.0)];
+        let below_db = [dice.between(-26.0, -13.0), dice.between(-24.0, -12.0), dice.between(-25.0, -13.0)];
         Song {
             seed,
             genre: GENRES[genre],
@@ -91,16 +93,14 @@ impl Song {
         let mut dice = Dice::new(seed);
         let lead_in = (LEAD_IN_SECONDS * RATE) as usize;
         let length = lead_in + frames;
-        let stretch = Stretch {
-            first_beat: k as f64 * 48.0 + dice.between(0.0, 16.0),
-            seconds: length as f64 / RATE,
-        };
+        let stretch = Stretch { first_beat: k as f64 * 48.0 + dice.between(0.0, 16.0), seconds: length as f64 / RATE };
         let mut tracks = Vec::new();
         let several = self.leads.len() > 1;
         for (i, (player, style)) in self.leads.iter().enumerate() {
             let mut dice = Dice::new(seed.child("lead").child(i));
             let level = if several { dice.between(-5.0, 0.0) } else { 0.0 };
-            let place = if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { dice.between(0.35, 0.65) };
+            let place =
+                if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { dice.between(0.35, 0.65) };
             tracks.push(self.track(player, *style, stretch, level, place, &mut dice, length));
         }
         if let Some((player, style)) = &self.backing {

@@ -97,7 +97,7 @@ impl Sounding<'_> {
         let vibrato_hertz = shape.vibrato_hertz * dice.between(0.94, 1.06);
         let drift = dice.between(-3.0, 3.0);
         let mut noise = dice.noise();
-        let mut breath = Biquad::band_pass(shape.breath_hertz, 0.8);
+        let mut breath = Biquad::band_pass(shape.breath_hertz, 1.0);
         let breath_level = db(shape.breath_db);
         let length = self.tables.soft.len();
         let mask = length - 1;
@@ -142,7 +142,7 @@ impl Sounding<'_> {
                 let soft = value(&self.tables.soft, phases[0]);
                 let bright = value(&self.tables.bright, phases[1]);
                 let mut sample = soft + (bright - soft) * now[1];
-                if breath_level > 1e-3 {
+                if breath_level > 2e-3 {
                     sample += breathe(&mut breath, &mut noise) * breath_level as f32;
                 }
                 if (0..end).contains(&i) {

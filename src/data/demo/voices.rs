@@ -129,10 +129,10 @@ pub struct Player {
 impl Player {
     pub fn draw(voice: Voice, dice: &mut Dice) -> Self {
         let (lowest, highest) = voice.range();
-        let width = 19.min(highest - lowest);
+        let width = 15.min(highest - lowest);
         // Players keep to the middle of the range more often than to its ends.
         let room = (highest - lowest - width) as f64;
-        let low = lowest + (0.5 * room * (dice.between(0.0, 1.0) + dice.between(0.0, 1.0))) as usize;
+        let low = lowest + (room * dice.between(0.35, 0.65)) as usize;
         let mut body = Vec::new();
         let mut drive = None;
         let source = match voice {
@@ -194,7 +194,9 @@ impl Player {
             let f0 = hertz(note.midi);
             match &self.source {
                 Source::String(how) => pluck(how, f0, note.start, note.seconds, note.velocity, dice, &mut dry),
-                Source::Hammer(piano) => strike(piano, note.midi, note.start, note.seconds, note.velocity, dice, &mut dry),
+                Source::Hammer(piano) => {
+                    strike(piano, note.midi, note.start, note.seconds, note.velocity, dice, &mut dry)
+                }
                 Source::Organ { draws, rank, shape } => {
                     let tables = Tables::new(f0 / 2.0, |h, frequency, bright| {
                         organ_amplitude(&draws[usize::from(bright)], rank, h, frequency)
@@ -211,7 +213,8 @@ impl Player {
                         None => Tables::new(f0, |h, f, bright| spectrum.amplitude(h, f, bright, &spectrum.formants)),
                         Some(size) => {
                             // From one vowel to another while the note grows and falls.
-                            let sung = [dice.below(5), dice.below(5)].map(|v| VOWELS[v].map(|(f, w, g)| (f * size, w * size, g)));
+                            let sung = [dice.below(5), dice.below(5)]
+                                .map(|v| VOWELS[v].map(|(f, w, g)| (f * size, w * size, g)));
                             Tables::new(f0, |h, f, bright| spectrum.amplitude(h, f, bright, &sung[usize::from(bright)]))
                         }
                     };
@@ -223,14 +226,23 @@ impl Player {
         if let Some(drive) = self.drive {
             overdrive(&mut dry, drive);
         }
-        for filter in &self.body {
-            filter.clone().run(&mut dry);
+        let mut body = self.body.clone();
+        for (y, x) in out.iter_mut().zip(&dry) {
+            *y += body.iter_mut().fold(*x, |x, filter| filter.next(x));
         }
-        out.iter_mut().zip(&dry).for_each(|(y, x)| *y += x);
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn sound(&self, tables: &Tables, shape: &Shape, f0: f64, note: &Note, slide: f64, dice: &mut Dice, out: &mut [f32]) {
+    fn sound(
+        &self,
+        tables: &Tables,
+        shape: &Shape,
+        f0: f64,
+        note: &Note,
+        slide: f64,
+        dice: &mut Dice,
+        out: &mut [f32],
+    ) {
         let sounding = Sounding {
             tables,
             shape,
@@ -264,11 +276,17 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             even: 1.0,
             floor: 0.3,
             cutoff: 7500.0,
-            formants: &[(280.0, 60.0, 0.9), (470.0, 80.0, 1.2), (720.0, 120.0, 0.7), (1100.0, 250.0, 0.9), (2600.0, 700.0, 1.1)],
+            formants: &[
+                (280.0, 60.0, 0.9),
+                (470.0, 80.0, 1.2),
+                (720.0, 120.0, 0.7),
+                (1100.0, 250.0, 0.9),
+                (2600.0, 700.0, 1.1),
+            ],
             attack: 0.07,
             vibrato: (5.8, 18.0, 0.12),
             scoop: 8.0,
-            breath: (-34.0, 3500.0),
+            breath: (-40.0, 3500.0),
             slides: 0.35,
         },
         Voice::Cello => Middle {
@@ -276,11 +294,17 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             even: 1.0,
             floor: 0.3,
             cutoff: 5500.0,
-            formants: &[(105.0, 30.0, 0.9), (190.0, 45.0, 1.1), (410.0, 100.0, 0.9), (680.0, 150.0, 0.7), (1900.0, 600.0, 0.7)],
+            formants: &[
+                (105.0, 30.0, 0.9),
+                (190.0, 45.0, 1.1),
+                (410.0, 100.0, 0.9),
+                (680.0, 150.0, 0.7),
+                (1900.0, 600.0, 0.7),
+            ],
             attack: 0.09,
             vibrato: (5.3, 16.0, 0.10),
             scoop: 8.0,
-            breath: (-36.0, 2200.0),
+            breath: (-42.0, 2200.0),
             slides: 0.35,
         },
         Voice::Clarinet => Middle {
@@ -292,7 +316,7 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             attack: 0.05,
             vibrato: (5.0, 3.0, 0.04),
             scoop: 10.0,
-            breath: (-42.0, 2500.0),
+            breath: (-50.0, 2500.0),
             slides: 0.1,
         },
         Voice::Flute => Middle {
@@ -304,7 +328,7 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             attack: 0.06,
             vibrato: (5.0, 9.0, 0.22),
             scoop: 12.0,
-            breath: (-25.0, 2400.0),
+            breath: (-31.0, 2400.0),
             slides: 0.1,
         },
         Voice::Saxophone => Middle {
@@ -316,7 +340,7 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             attack: 0.045,
             vibrato: (5.1, 18.0, 0.12),
             scoop: 45.0,
-            breath: (-30.0, 3000.0),
+            breath: (-40.0, 3000.0),
             slides: 0.25,
         },
         Voice::Trumpet => Middle {
@@ -328,7 +352,7 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             attack: 0.04,
             vibrato: (5.2, 8.0, 0.07),
             scoop: 20.0,
-            breath: (-42.0, 3000.0),
+            breath: (-50.0, 3000.0),
             slides: 0.1,
         },
         _ => Middle {
@@ -340,21 +364,23 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             attack: 0.07,
             vibrato: (5.7, 38.0, 0.10),
             scoop: 40.0,
-            breath: (-33.0, 3800.0),
+            breath: (-44.0, 3800.0),
             slides: 0.5,
         },
     };
-    let shift = dice.about(1.0, 0.12);
+    let shift = dice.about(1.0, 0.05);
     let spectrum = Spectrum {
-        fall: (middle.fall.0 + dice.between(-0.3, 0.3), middle.fall.1 + dice.between(-0.25, 0.25)),
-        even: middle.even * dice.about(1.0, 0.9),
-        floor: middle.floor * dice.about(1.0, 0.6),
+        fall: (middle.fall.0 + dice.between(-0.12, 0.12), middle.fall.1 + dice.between(-0.1, 0.1)),
+        even: middle.even * dice.about(1.0, 0.4),
+        floor: middle.floor * dice.about(1.0, 0.3),
         formants: middle
             .formants
             .iter()
-            .map(|(f, width, gain)| (f * shift * dice.about(1.0, 0.12), width * dice.about(1.0, 0.3), gain * dice.about(1.0, 0.7)))
+            .map(|(f, width, gain)| {
+                (f * shift * dice.about(1.0, 0.06), width * dice.about(1.0, 0.2), gain * dice.about(1.0, 0.35))
+            })
             .collect(),
-        cutoff: dice.about(middle.cutoff, 0.6),
+        cutoff: dice.about(middle.cutoff, 0.25),
     };
     let vibrato_cents = middle.vibrato.1 * if dice.chance(0.25) { 0.1 } else { dice.about(1.0, 0.7) };
     let shape = Shape {
@@ -367,8 +393,8 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
         tremolo: middle.vibrato.2 * dice.about(1.0, 0.7),
         scoop_cents: middle.scoop * dice.between(0.0, 1.8),
         scoop_seconds: dice.between(0.02, 0.06),
-        breath_db: middle.breath.0 + dice.between(-6.0, 5.0),
-        breath_hertz: dice.about(middle.breath.1, 0.4),
+        breath_db: middle.breath.0 + dice.between(-4.0, 3.0),
+        breath_hertz: dice.about(middle.breath.1, 0.25),
         detune_cents: 0.0,
         brightness: dice.between(0.6, 1.3),
     };
@@ -382,7 +408,11 @@ const DRAWBARS: [usize; 9] = [1, 3, 2, 4, 6, 8, 10, 12, 16];
 
 fn organ(dice: &mut Dice) -> Source {
     let pipes = dice.chance(0.5);
-    let likely = if pipes { [0.3, 0.1, 1.0, 0.8, 0.4, 0.6, 0.2, 0.2, 0.3] } else { [0.7, 0.5, 1.0, 0.6, 0.4, 0.4, 0.3, 0.2, 0.4] };
+    let likely = if pipes {
+        [0.3, 0.1, 1.0, 0.8, 0.4, 0.6, 0.2, 0.2, 0.3]
+    } else {
+        [0.7, 0.5, 1.0, 0.6, 0.4, 0.4, 0.3, 0.2, 0.4]
+    };
     let draws = [0, 1].map(|table| {
         let mut levels = likely.map(|p| if dice.chance(p) { dice.between(0.25, 1.0) } else { 0.0 });
         levels[if table == 0 { 2 } else { 3 }] = dice.between(0.5, 1.0);
