@@ -38,7 +38,8 @@ impl Compared {
 
     /// The values of one row of the table over the seeds.
     fn cell(&self, row: &RowKey) -> Vec<f64> {
-        let same = |r: &&ResultRow| r.unit.features == row.features && r.unit.model == row.model && r.split == row.split;
+        let same =
+            |r: &&ResultRow| r.unit.features == row.features && r.unit.model == row.model && r.split == row.split;
         self.record.results.iter().filter(same).filter_map(|r| r.metrics.get(&self.record.metric).copied()).collect()
     }
 }
@@ -64,7 +65,8 @@ struct RowKey {
 fn row_keys(runs: &[Compared]) -> Vec<RowKey> {
     let mut keys = Vec::new();
     for row in runs.iter().flat_map(|run| &run.record.results) {
-        let key = RowKey { features: row.unit.features.clone(), model: row.unit.model.clone(), split: row.split.clone() };
+        let key =
+            RowKey { features: row.unit.features.clone(), model: row.unit.model.clone(), split: row.split.clone() };
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -106,7 +108,15 @@ pub fn text(runs: &[Compared]) -> String {
     let mut text = String::new();
     for (i, run) in runs.iter().enumerate() {
         let r = &run.record;
-        text += &format!("{}: {}  {} on {} clips of {}  {}\n", i + 1, run.name(), r.metric, r.data.clips, r.data.name, run.path.display());
+        text += &format!(
+            "{}: {}  {} on {} clips of {}  {}\n",
+            i + 1,
+            run.name(),
+            r.metric,
+            r.data.clips,
+            r.data.name,
+            run.path.display()
+        );
     }
     let differing = differing(runs);
     if !differing.is_empty() {

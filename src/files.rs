@@ -9,10 +9,9 @@ use anyhow::{Context, Result};
 /// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().expect("a file lies in a folder");
-    let mut part = tempfile::Builder::new()
-        .prefix(".part-")
-        .tempfile_in(folder)
-        .with_context(|| format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display()))?;
+    let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(|| {
+        format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
+    })?;
     let fail = || format!("cannot write {}: is the disk full?", path.display());
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;

@@ -4,8 +4,8 @@
 //! recording a thread is in memory: what is computed goes to the cache and stays there until a model asks for it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -68,7 +68,10 @@ pub struct Stopped;
 
 impl<'a> Extraction<'a> {
     /// Plans the features: windows, filters and transforms are made here, once.
-    pub fn new<'s>(audio: &'a AudioSpec, specs: impl IntoIterator<Item = (&'s String, &'s FeatureSpec)>) -> Result<Self> {
+    pub fn new<'s>(
+        audio: &'a AudioSpec,
+        specs: impl IntoIterator<Item = (&'s String, &'s FeatureSpec)>,
+    ) -> Result<Self> {
         let decoding = json!({ "audio": audio, "decoding": audio::VERSION, "cache": VERSION });
         let features = specs
             .into_iter()
@@ -80,7 +83,9 @@ impl<'a> Extraction<'a> {
                 Ok(Feature {
                     name: name.clone(),
                     recipe: Recipe::new(recipe),
-                    extractor: kind.build(audio.sample_rate).with_context(|| format!("cannot set up the feature `{name}`"))?,
+                    extractor: kind
+                        .build(audio.sample_rate)
+                        .with_context(|| format!("cannot set up the feature `{name}`"))?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -203,6 +208,10 @@ struct Done {
 
 impl Done {
     fn left_out(hits: usize, code: &str, sentence: &str) -> Done {
-        Done { outcome: Err(LeftOut { code: code.to_owned(), sentence: sentence.to_owned() }), hits, misses: Vec::new() }
+        Done {
+            outcome: Err(LeftOut { code: code.to_owned(), sentence: sentence.to_owned() }),
+            hits,
+            misses: Vec::new(),
+        }
     }
 }

@@ -47,7 +47,14 @@ impl Show {
         );
         bar.set_message(what.to_owned());
         let now = Instant::now();
-        Progress { show: self, what: what.to_owned(), total, bar, state: Mutex::new(State { done: 0, printed: now }), started: now }
+        Progress {
+            show: self,
+            what: what.to_owned(),
+            total,
+            bar,
+            state: Mutex::new(State { done: 0, printed: now }),
+            started: now,
+        }
     }
 }
 

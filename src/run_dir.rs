@@ -166,7 +166,8 @@ impl RunDir {
         fs::create_dir_all(&home)
             .with_context(|| format!("cannot create {}: choose another folder with --runs", home.display()))?;
         // Held while a folder is looked for or made, so that two processes agree on one.
-        let doorway = File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
+        let doorway =
+            File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
         doorway.lock()?;
         if !fresh {
             for path in folders_of(&home, signature).into_iter().rev() {
@@ -245,10 +246,14 @@ impl RunDir {
             .iter()
             .map(|t| {
                 let bytes = bytemuck::cast_slice(&t.values);
-                Ok((t.name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, t.shape.clone(), bytes)?))
+                Ok((
+                    t.name.as_str(),
+                    safetensors::tensor::TensorView::new(safetensors::Dtype::F32, t.shape.clone(), bytes)?,
+                ))
             })
             .collect::<Result<Vec<_>>>()?;
-        let weights = safetensors::serialize(views, None).with_context(|| format!("cannot serialise the model {unit}"))?;
+        let weights =
+            safetensors::serialize(views, None).with_context(|| format!("cannot serialise the model {unit}"))?;
         write_bytes(&folder.join("model.safetensors"), &weights)?;
         write_bytes(&folder.join("model.json"), &serde_json::to_vec_pretty(description)?)
     }
@@ -352,7 +357,9 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
         .collect();
     match matching.as_slice() {
         [one] => Ok(one.clone()),
-        [] => bail!("no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"),
+        [] => bail!(
+            "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
+        ),
         many => bail!(
             "`{name}` is the beginning of {} signatures: {}",
             many.len(),

@@ -51,12 +51,14 @@ pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
 
 /// Every probability of every clip.
 pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
-    let rows = units.iter().flat_map(|u| {
-        u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.unit, s, clip)))
-    });
+    let rows = units
+        .iter()
+        .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.unit, s, clip))));
     let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
-    columns.push(Column::new("path".into(), rows.clone().map(|(_, s, c)| s.clips[c].path.as_str()).collect::<Vec<_>>()));
-    columns.push(Column::new("song".into(), rows.clone().map(|(_, s, c)| s.clips[c].song.as_str()).collect::<Vec<_>>()));
+    columns
+        .push(Column::new("path".into(), rows.clone().map(|(_, s, c)| s.clips[c].path.as_str()).collect::<Vec<_>>()));
+    columns
+        .push(Column::new("song".into(), rows.clone().map(|(_, s, c)| s.clips[c].song.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new(
         "truth".into(),
         rows.clone().map(|(_, s, c)| classes.name(s.clips[c].truth)).collect::<Vec<_>>(),
@@ -83,7 +85,8 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
 
 /// Truth down, decision across.
 pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
-    let rows = scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
+    let rows =
+        scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
     columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
     for (decision, name) in classes.names().iter().enumerate() {
@@ -102,7 +105,8 @@ pub fn hardest(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
     for unit in units {
         for split in &unit.splits {
             let decided = split.predictions.decisions();
-            let mut wrong: Vec<usize> = (0..split.clips.len()).filter(|&c| decided[c] != split.clips[c].truth).collect();
+            let mut wrong: Vec<usize> =
+                (0..split.clips.len()).filter(|&c| decided[c] != split.clips[c].truth).collect();
             let given = |c: usize| split.predictions.row(c)[split.clips[c].truth];
             wrong.sort_by(|&a, &b| {
                 given(a).total_cmp(&given(b)).then_with(|| split.clips[a].path.cmp(&split.clips[b].path))
@@ -273,7 +277,12 @@ mod tests {
 
     #[test]
     fn the_grid_has_features_down_and_models_across_in_their_order() {
-        let rows = [row("raw", "knn", 1, 0.125), row("raw", "average", 1, 0.25), row("mel", "knn", 1, 0.5), row("-", "commonest_class", 1, 0.1)];
+        let rows = [
+            row("raw", "knn", 1, 0.125),
+            row("raw", "average", 1, 0.25),
+            row("mel", "knn", 1, 0.5),
+            row("-", "commonest_class", 1, 0.1),
+        ];
         let grid = Grid::new(&rows, "accuracy");
         let mut csv = Vec::new();
         write_csv(grid.frame().unwrap(), &mut csv).unwrap();
@@ -294,7 +303,8 @@ mod tests {
         other.metrics.insert("f1_macro".into(), 0.25);
         let mut csv = Vec::new();
         write_csv(results(&[row("raw", "knn", 1, 0.1), other]).unwrap(), &mut csv).unwrap();
-        let expected = "features,model,seed,split,n,accuracy,f1_macro\nraw,knn,1,test,10,0.1,\nmel,knn,1,test,10,0.5,0.25\n";
+        let expected =
+            "features,model,seed,split,n,accuracy,f1_macro\nraw,knn,1,test,10,0.1,\nmel,knn,1,test,10,0.5,0.25\n";
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
     }
 }

@@ -34,7 +34,8 @@ fn module_of(file: &Path) -> Option<String> {
 
 /// Every top-level module that the text names after `crate::`, alone or in braces; comments do not count.
 fn imports(text: &str) -> Vec<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
     let mut names = Vec::new();
     for after in code.split("crate::").skip(1) {
         let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
@@ -104,7 +105,11 @@ fn no_folder_is_deep_and_no_file_is_called_misc() {
         let below = file.strip_prefix(root().join("src")).unwrap();
         assert!(below.components().count() <= 3, "{} lies more than two folders below src", below.display());
         let name = file.file_stem().unwrap().to_str().unwrap();
-        assert!(!["utils", "util", "helpers", "common", "base", "misc"].contains(&name), "{} says nothing", below.display());
+        assert!(
+            !["utils", "util", "helpers", "common", "base", "misc"].contains(&name),
+            "{} says nothing",
+            below.display()
+        );
     }
 }
 

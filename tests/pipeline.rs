@@ -134,10 +134,13 @@ fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
 #[test]
 fn ctrl_c_ends_with_code_75_and_the_next_start_goes_on() {
     let place = Place::new();
-    let child = place.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child =
+        place.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let features = place.path("data/.cache/features");
     // The first pack says that features are under way.
-    while !fs::read_dir(&features).is_ok_and(|mut d| d.any(|e| e.unwrap().path().extension().is_some_and(|x| x == "pack"))) {
+    while !fs::read_dir(&features)
+        .is_ok_and(|mut d| d.any(|e| e.unwrap().path().extension().is_some_and(|x| x == "pack")))
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -261,7 +264,11 @@ fn a_folder_with_nothing_to_read_ends_with_code_4() {
 #[test]
 fn misspelt_keys_are_usage_errors_with_a_suggestion_each() {
     let place = Place::new();
-    fs::write(place.path("x.toml"), "extends = \"quickstart.toml\"\n[features.mel]\nn_mel = 64\n[models.knn]\nkk = 3\n").unwrap();
+    fs::write(
+        place.path("x.toml"),
+        "extends = \"quickstart.toml\"\n[features.mel]\nn_mel = 64\n[models.knn]\nkk = 3\n",
+    )
+    .unwrap();
     let output = place.timbre(&["check", "x.toml"]);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
@@ -283,7 +290,8 @@ fn data_that_is_not_there_is_explained() {
 #[test]
 fn simple_models_runs_on_the_demo_data_and_draws_its_curve() {
     let place = Place::new();
-    let output = place.timbre(&["run", "simple_models", "--data", "demo", "--json", "-q", "--set", SMALL[0], "--set", SMALL[1]]);
+    let output =
+        place.timbre(&["run", "simple_models", "--data", "demo", "--json", "-q", "--set", SMALL[0], "--set", SMALL[1]]);
     assert_eq!(json(&output)["status"], "ok");
     let curves = fs::read_to_string(place.path("runs/simple_models/latest/curves.csv")).unwrap();
     assert_eq!(curves.lines().filter(|line| line.starts_with("mel,knn,1,test,k,")).count(), 15, "{curves}");

@@ -15,7 +15,11 @@ use crate::tables;
 
 pub fn compare(common: &Common, chosen: &[String], csv: Option<&Path>) -> Result<Ended> {
     let folders: Vec<PathBuf> = if chosen.is_empty() {
-        run_dir::run_folders(&common.runs).iter().map(|home| home.join("latest")).filter(|p| p.join("run.json").is_file()).collect()
+        run_dir::run_folders(&common.runs)
+            .iter()
+            .map(|home| home.join("latest"))
+            .filter(|p| p.join("run.json").is_file())
+            .collect()
     } else {
         chosen.iter().map(|name| run_dir::find(&common.runs, name)).collect::<Result<_>>()?
     };
@@ -42,7 +46,8 @@ pub fn runs(common: &Common, as_json: bool) -> Result<Ended> {
     let mut list = Vec::new();
     for path in run_dir::all(&common.runs) {
         let record = run_dir::read_record(&path)?;
-        lines += &format!("{}  {:?}  {} clips of {}\n", path.display(), record.status, record.data.clips, record.data.name);
+        lines +=
+            &format!("{}  {:?}  {} clips of {}\n", path.display(), record.status, record.data.clips, record.data.name);
         list.push(json!({ "run": path, "record": record }));
     }
     if as_json {

@@ -52,7 +52,9 @@ fn list(common: &Common) -> Result<Ended> {
 
 fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<Ended> {
     let DataSpec::Demo(mut made) = spec(common, name)? else {
-        bail!("`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made");
+        bail!(
+            "`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made"
+        );
     };
     if let Some(clips) = clips_per_class {
         made.clips_per_class = clips;
@@ -62,7 +64,12 @@ fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Opti
     let progress = settings.show.start("recordings", made.recordings());
     let summary = demo::write(&made, &out, &|_, _| progress.step())?;
     progress.finish();
-    print(&format!("{}: {} training clips, {} test recordings\n", out.display(), summary.training_clips, summary.testing_recordings))?;
+    print(&format!(
+        "{}: {} training clips, {} test recordings\n",
+        out.display(),
+        summary.training_clips,
+        summary.testing_recordings
+    ))?;
     settings.show.say(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
     Ok(Ended::Done)
 }
@@ -100,7 +107,8 @@ fn check(common: &Common, name: &str) -> Result<Ended> {
         let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
         text += &format!("the same  {}{notes}\n", ids.join(" = "));
     }
-    text += &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
+    text +=
+        &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
     print(&text)?;
     Ok(if unusable > 0 { Ended::TooManyUnusable } else { Ended::Done })
 }
@@ -120,7 +128,8 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
         counts.parts.iter().map(|p| format!("{:?} {} of {}", p.part, p.recordings, p.songs).to_lowercase()).collect();
     text += &format!(" ({})\n", parts.join(", "));
     if counts.by_label_count.len() > 2 {
-        let labels: Vec<String> = counts.by_label_count.iter().enumerate().map(|(n, clips)| format!("{n}: {clips}")).collect();
+        let labels: Vec<String> =
+            counts.by_label_count.iter().enumerate().map(|(n, clips)| format!("{n}: {clips}")).collect();
         text += &format!("recordings by number of labels: {}\n", labels.join(", "));
     }
     if !counts.folds.is_empty() {
@@ -129,7 +138,9 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
     }
     let known: Vec<&audio::Header> = headers.iter().flatten().collect();
     let lengths: Vec<f64> = known.iter().map(|h| h.seconds).collect();
-    if let (Some(least), Some(most)) = (lengths.iter().copied().reduce(f64::min), lengths.iter().copied().reduce(f64::max)) {
+    if let (Some(least), Some(most)) =
+        (lengths.iter().copied().reduce(f64::min), lengths.iter().copied().reduce(f64::max))
+    {
         let all: f64 = lengths.iter().sum();
         text += &format!("{:.0} s in all, {least:.2} to {most:.2} s each\n", all);
     }
@@ -139,7 +150,10 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
     }
     forms.iter().for_each(|(form, n)| text += &format!("{n} × {form}\n"));
     if known.len() < headers.len() {
-        text += &format!("{} files have no readable header: `timbre data check {name}` says why\n", headers.len() - known.len());
+        text += &format!(
+            "{} files have no readable header: `timbre data check {name}` says why\n",
+            headers.len() - known.len()
+        );
     }
     let mut lines = vec![["class", "training", "validation", "testing", "songs"].map(str::to_owned).to_vec()];
     for c in &counts.classes {

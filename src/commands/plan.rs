@@ -52,7 +52,10 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
     }
     text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
     text += &format!("  fit      {} models: {}\n", units.len(), list(units.iter().map(String::as_str)));
-    text += &format!("  write    {}\n", settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display());
+    text += &format!(
+        "  write    {}\n",
+        settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()
+    );
     print(&text)?;
     settings.show.say(&format!("Next: timbre run {}", target.experiment));
     Ok(Ended::Done)

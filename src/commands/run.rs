@@ -62,7 +62,10 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
         show.say(&format!("{unit} failed: {why}"));
     }
     if outcome.reused {
-        show.say(&format!("This very run was finished on {}; --fresh runs it again.", record.ended.as_deref().unwrap_or("?")));
+        show.say(&format!(
+            "This very run was finished on {}; --fresh runs it again.",
+            record.ended.as_deref().unwrap_or("?")
+        ));
     }
     show.say(&format!("{path}\nNext: timbre compare {path}"));
 }
@@ -73,7 +76,10 @@ pub fn features(common: &Common, target: &Target, pool: &Pool) -> Result<Ended> 
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     let (cache, unusable) = runner::features(&resolved.experiment, &settings)?;
-    print(&format!("{} features computed, {} found in the cache, {unusable} recordings unusable\n", cache.misses, cache.hits))?;
+    print(&format!(
+        "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
+        cache.misses, cache.hits
+    ))?;
     settings.show.say(&format!("Next: timbre run {}", target.experiment));
     Ok(Ended::Done)
 }

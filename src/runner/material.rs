@@ -57,7 +57,10 @@ impl Material {
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
         let eligible: Vec<usize> = of_part.iter().copied().filter(|&i| set.records[i].labels.len() == 1).collect();
         if eligible.is_empty() {
-            bail!(NothingSelected(format!("the data set `{}` has no recording that this experiment can use", set.name)));
+            bail!(NothingSelected(format!(
+                "the data set `{}` has no recording that this experiment can use",
+                set.name
+            )));
         }
         let mut known = Contents::open(&settings.cache);
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
@@ -138,8 +141,15 @@ impl Material {
         }
     }
 
-    fn selection(&self, clips: Vec<usize>, mut outcomes: HashMap<usize, Outcome>, hits: usize, misses: usize) -> Result<Selection> {
-        let stored = clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable")).collect();
+    fn selection(
+        &self,
+        clips: Vec<usize>,
+        mut outcomes: HashMap<usize, Outcome>,
+        hits: usize,
+        misses: usize,
+    ) -> Result<Selection> {
+        let stored =
+            clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable")).collect();
         let mut unusable: Vec<(usize, LeftOut)> =
             outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
         unusable.sort_by_key(|(i, _)| *i);
@@ -157,9 +167,7 @@ impl Material {
 
     /// `unusable.jsonl`, a value a line.
     pub fn unusable_lines(&self, selection: &Selection) -> Vec<Value> {
-        let line = |(i, why): &(usize, LeftOut)| {
-            json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence })
-        };
+        let line = |(i, why): &(usize, LeftOut)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
         selection.unusable.iter().map(line).collect()
     }
 }

@@ -12,15 +12,16 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::dataset::FeatureSet;
 use crate::data::Places;
 use crate::data::split::{self, Splits};
+use crate::dataset::FeatureSet;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics;
 use crate::precompute::{Extraction, Stopped};
 use crate::progress::Show;
 use crate::run_dir::{
-    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, Opened, RunDir, RunRecord, SplitRecord, Status, Unit, UnitRecord,
+    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, Opened, RunDir, RunRecord, SplitRecord, Status, Unit,
+    UnitRecord,
 };
 use crate::seed::Seed;
 use crate::store::Store;
@@ -123,7 +124,8 @@ pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
     let mut units = Vec::new();
     for features in experiment.features.keys() {
         for &seed in &experiment.seeds {
-            let trained_on = |choice: &crate::models::FeatureChoice| choice.0.as_ref().is_none_or(|c| c.contains(features));
+            let trained_on =
+                |choice: &crate::models::FeatureChoice| choice.0.as_ref().is_none_or(|c| c.contains(features));
             let models = experiment.models.iter().filter(|(_, spec)| trained_on(spec.as_kind().features()));
             units.extend(models.map(|(model, _)| Unit { features: features.clone(), model: model.clone(), seed }));
         }
@@ -248,7 +250,8 @@ impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits) -> Result<UnitRecord> {
         let spec = self.experiment.models[&unit.model].as_kind();
-        let column = self.extraction.names().position(|n| n == unit.features).expect("units name features of the experiment");
+        let column =
+            self.extraction.names().position(|n| n == unit.features).expect("units name features of the experiment");
         let n_classes = self.material.set.classes.len();
         let truth = |&row: &usize| self.material.set.records[selection.clips[row]].labels[0];
         let set_of = |rows: &[usize]| {
@@ -281,7 +284,12 @@ impl Work<'_> {
                 let clip = &self.material.set.records[selection.clips[row]];
                 ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels[0] }
             };
-            records.push(SplitRecord { split: name.to_owned(), clips: rows.iter().map(clip).collect(), predictions, curve });
+            records.push(SplitRecord {
+                split: name.to_owned(),
+                clips: rows.iter().map(clip).collect(),
+                predictions,
+                curve,
+            });
         }
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {

@@ -18,7 +18,10 @@ pub fn scored(units: &[UnitRecord]) -> Vec<Scored<'_>> {
     let judge = |split: &SplitRecord| {
         metrics::single_label(&truth(split), &split.predictions.decisions(), split.predictions.n_classes)
     };
-    units.iter().flat_map(|u| u.splits.iter().map(move |split| Scored { unit: &u.unit, split, scores: judge(split) })).collect()
+    units
+        .iter()
+        .flat_map(|u| u.splits.iter().map(move |split| Scored { unit: &u.unit, split, scores: judge(split) }))
+        .collect()
 }
 
 /// The rows of `results.csv`: the units in their order, then the baselines.

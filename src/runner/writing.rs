@@ -18,7 +18,12 @@ pub fn write_results(dir: &RunDir, experiment: &Experiment, units: &[UnitRecord]
 }
 
 /// Every table of the finished run.
-pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, units: &[UnitRecord]) -> Result<Vec<ResultRow>> {
+pub fn write_all(
+    dir: &RunDir,
+    experiment: &Experiment,
+    classes: &Classes,
+    units: &[UnitRecord],
+) -> Result<Vec<ResultRow>> {
     let rows = write_results(dir, experiment, units)?;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;

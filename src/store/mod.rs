@@ -51,7 +51,10 @@ impl Recipe {
 pub enum Found {
     Matrix(Stored),
     /// The recording cannot be used: code and sentence.
-    Unusable { code: String, sentence: String },
+    Unusable {
+        code: String,
+        sentence: String,
+    },
 }
 
 /// A matrix on disk.
@@ -88,8 +91,9 @@ pub struct Store {
 impl Store {
     /// Opens or creates the cache in `folder` and reads its indices.
     pub fn open(folder: &Path) -> Result<Store> {
-        fs::create_dir_all(folder.join("recipes"))
-            .with_context(|| format!("cannot create the feature cache {}: choose another with --cache", folder.display()))?;
+        fs::create_dir_all(folder.join("recipes")).with_context(|| {
+            format!("cannot create the feature cache {}: choose another with --cache", folder.display())
+        })?;
         let mut store = Store {
             folder: folder.to_owned(),
             found: HashMap::new(),
@@ -133,7 +137,14 @@ impl Store {
         self.append(pack::UNUSABLE, content, recipe, (0, 0), text.as_bytes()).map(|_| ())
     }
 
-    fn append(&self, kind: u8, content: &Hash, recipe: &Hash, shape: (u32, u32), bytes: &[u8]) -> Result<(Arc<File>, u64)> {
+    fn append(
+        &self,
+        kind: u8,
+        content: &Hash,
+        recipe: &Hash,
+        shape: (u32, u32),
+        bytes: &[u8],
+    ) -> Result<(Arc<File>, u64)> {
         let full = || format!("cannot write to the feature cache {}: is the disk full?", self.folder.display());
         let mut slot = self.writer.lock().expect("no writer panics");
         if slot.as_ref().is_some_and(|w| w.bytes() >= PACK_BYTES) {
@@ -317,7 +328,9 @@ mod tests {
     #[test]
     fn a_miss_names_the_field_that_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let recipe = |n: u32| Recipe::new(json!({ "audio": { "sample_rate": 22050 }, "feature": { "kind": "mel", "n_mels": n } }));
+        let recipe = |n: u32| {
+            Recipe::new(json!({ "audio": { "sample_rate": 22050 }, "feature": { "kind": "mel", "n_mels": n } }))
+        };
         let store = Store::open(folder.path()).unwrap();
         store.note_recipe(&recipe(128)).unwrap();
         store.put(&[1; 32], &recipe(128).hash, &matrix(0.0)).unwrap();

@@ -73,7 +73,8 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 
 /// The packs of a folder, oldest name first.
 pub fn packs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list the feature cache {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list the feature cache {}", folder.display()))?;
     let mut packs: Vec<PathBuf> =
         entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pack")).collect();
     packs.sort();
@@ -175,7 +176,14 @@ impl PackWriter {
         Ok(PackWriter { path, file: Arc::new(file), entries: Vec::new(), end: 0 })
     }
 
-    pub fn append(&mut self, kind: u8, content: &Hash, recipe: &Hash, shape: (u32, u32), payload: &[u8]) -> Result<u64> {
+    pub fn append(
+        &mut self,
+        kind: u8,
+        content: &Hash,
+        recipe: &Hash,
+        shape: (u32, u32),
+        payload: &[u8],
+    ) -> Result<u64> {
         let entry = Entry {
             kind,
             rows: shape.0,
