@@ -1,8 +1,7 @@
 //! What sounds beside the instrument that a recording is about: drums and bass, which are never a label.
 
 use super::dice::Dice;
-use super::filter::hertz;
-use super::filter::{Biquad, RATE, sine};
+use super::filter::{Biquad, RATE, hertz, sine};
 use super::score::{Harmony, Note, Stretch};
 use super::string::{Pluck, pluck};
 

@@ -82,14 +82,17 @@ impl Harmony {
         let ladder = self.ladder(low, high);
         let mut rung = ladder.len() / 3 + dice.below((ladder.len() / 3).max(1));
         let mut notes = Vec::new();
+        let mut rested = false;
         let mut beat = stretch.first_beat.floor();
         while beat < self.last_beat(stretch) {
             let wanted = pace / self.beat * dice.pick(&[0.5, 1.0, 1.0, 1.0, 1.5, 2.0]);
             let beats = (wanted * 2.0).round().clamp(1.0, 8.0) / 2.0;
-            if dice.chance(0.07) && beats <= 1.0 {
+            if dice.chance(0.07) && beats * self.beat < 0.45 && !rested {
+                rested = true;
                 beat += beats;
                 continue;
             }
+            rested = false;
             let step = dice.pick(&[-3i64, -2, -1, -1, -1, 0, 1, 1, 1, 2, 3, 4]);
             rung = (rung as i64 + step).clamp(0, ladder.len() as i64 - 1) as usize;
             if beat.fract() == 0.0 && dice.chance(0.7) {
@@ -185,7 +188,7 @@ mod tests {
             assert!(notes.iter().all(|n| (59.9..=76.1).contains(&n.midi)));
             let mut sounding_until = 0.0f64;
             for note in &notes {
-                assert!(note.start - sounding_until < 1.5, "song {song} is silent from {sounding_until}");
+                assert!(note.start - sounding_until < 0.8, "song {song} is silent from {sounding_until}");
                 sounding_until = sounding_until.max(note.start + note.seconds);
             }
             assert!(sounding_until > 4.5);

@@ -62,7 +62,7 @@ impl Song {
         let company =
             [Voice::Piano, Voice::AcousticGuitar, Voice::Organ, Voice::ElectricGuitar, Voice::Violin, Voice::Cello];
         let company: Vec<Voice> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
-        let backing = (!testing && dice.chance(0.5)).then(|| {
+        let backing = (!testing && dice.chance(0.45)).then(|| {
             let voice = dice.pick(&company);
             let mut player = Player::draw(voice, &mut dice);
             if !voice.plays_chords() {
@@ -72,7 +72,7 @@ impl Song {
                 Style::Chords { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: dice.between(0.0, 0.02) };
             (player, style)
         });
-        let below_db = [dice.between(-26.0, -13.0), dice.between(-24.0, -12.0), dice.between(-25.0, -13.0)];
+        let below_db = [dice.between(-28.0, -15.0), dice.between(-26.0, -13.0), dice.between(-27.0, -14.0)];
         Song {
             seed,
             genre: GENRES[genre],

@@ -257,7 +257,6 @@ impl Player {
 }
 
 fn sustained(voice: Voice, dice: &mut Dice) -> Source {
-    // fall soft/bright, even, floor, cutoff, attack, vibrato Hz/cents/tremolo, scoop, breath dB/Hz, slides
     struct Middle<'a> {
         fall: (f64, f64),
         even: f64,
@@ -272,10 +271,10 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
     }
     let middle = match voice {
         Voice::Violin => Middle {
-            fall: (1.5, 1.0),
+            fall: (1.4, 0.85),
             even: 1.0,
             floor: 0.3,
-            cutoff: 7500.0,
+            cutoff: 9500.0,
             formants: &[
                 (280.0, 60.0, 0.9),
                 (470.0, 80.0, 1.2),
@@ -336,19 +335,19 @@ fn sustained(voice: Voice, dice: &mut Dice) -> Source {
             even: 0.9,
             floor: 0.3,
             cutoff: 4800.0,
-            formants: &[(520.0, 180.0, 1.2), (1300.0, 320.0, 0.9), (2500.0, 500.0, 0.5)],
+            formants: &[(520.0, 160.0, 1.6), (1350.0, 300.0, 0.8), (2700.0, 500.0, 0.6)],
             attack: 0.045,
             vibrato: (5.1, 18.0, 0.12),
             scoop: 45.0,
-            breath: (-40.0, 3000.0),
+            breath: (-37.0, 3000.0),
             slides: 0.25,
         },
         Voice::Trumpet => Middle {
-            fall: (1.5, 0.55),
+            fall: (1.4, 0.5),
             even: 1.0,
-            floor: 0.35,
-            cutoff: 6000.0,
-            formants: &[(1200.0, 420.0, 1.2), (2300.0, 700.0, 0.6)],
+            floor: 0.25,
+            cutoff: 4500.0,
+            formants: &[(1200.0, 380.0, 1.6), (2300.0, 600.0, 0.5)],
             attack: 0.04,
             vibrato: (5.2, 8.0, 0.07),
             scoop: 20.0,
@@ -409,9 +408,9 @@ const DRAWBARS: [usize; 9] = [1, 3, 2, 4, 6, 8, 10, 12, 16];
 fn organ(dice: &mut Dice) -> Source {
     let pipes = dice.chance(0.5);
     let likely = if pipes {
-        [0.3, 0.1, 1.0, 0.8, 0.4, 0.6, 0.2, 0.2, 0.3]
+        [0.2, 0.05, 1.0, 0.9, 0.5, 0.9, 0.2, 0.3, 0.8]
     } else {
-        [0.7, 0.5, 1.0, 0.6, 0.4, 0.4, 0.3, 0.2, 0.4]
+        [0.9, 0.8, 1.0, 0.8, 0.5, 0.7, 0.3, 0.3, 0.8]
     };
     let draws = [0, 1].map(|table| {
         let mut levels = likely.map(|p| if dice.chance(p) { dice.between(0.25, 1.0) } else { 0.0 });
