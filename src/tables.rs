@@ -75,8 +75,8 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
     columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
-    columns.push(Column::new("support".into(), rows.clone().map(|(.., c)| c.support as u64).collect::<Vec<_>>()));
-    columns.push(Column::new("predicted".into(), rows.clone().map(|(.., c)| c.predicted as u64).collect::<Vec<_>>()));
+    columns.push(Column::new("support".into(), rows.clone().map(|(.., c)| c.support).collect::<Vec<_>>()));
+    columns.push(Column::new("predicted".into(), rows.clone().map(|(.., c)| c.predicted).collect::<Vec<_>>()));
     columns.push(Column::new("precision".into(), rows.clone().map(|(.., c)| c.precision).collect::<Vec<_>>()));
     columns.push(Column::new("recall".into(), rows.clone().map(|(.., c)| c.recall).collect::<Vec<_>>()));
     columns.push(Column::new("f1".into(), rows.clone().map(|(.., c)| c.f1).collect::<Vec<_>>()));
@@ -90,7 +90,7 @@ pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
     columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
     for (decision, name) in classes.names().iter().enumerate() {
-        let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision] as u64).collect();
+        let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision]).collect();
         columns.push(Column::new(name.as_str().into(), counts));
     }
     frame(rows.count(), columns)

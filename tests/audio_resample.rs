@@ -94,7 +94,9 @@ fn an_impulse_stays_at_its_place_and_rings_to_both_sides_alike() {
 
 /// The windowed sinc itself, summed in f64 for one output after the other.
 fn direct_sum(input: &[f32], from: u32, to: u32) -> Vec<f64> {
-    let gcd = (1..=from.min(to)).rev().find(|d| from % d == 0 && to % d == 0).expect("one divides all") as usize;
+    let gcd =
+        (1..=from.min(to)).rev().find(|d| from.is_multiple_of(*d) && to.is_multiple_of(*d)).expect("one divides all")
+            as usize;
     let low = from.min(to) as usize / gcd;
     // The filter spans an even number of common blocks of the lower rate, 512 samples at least; 512 for odd pairs.
     let span = if low <= 512 { 512usize.div_ceil(2 * low) * 2 * low } else { 512 };

@@ -95,14 +95,14 @@ impl Plan {
 
     fn build(self) -> Engine {
         match self {
-            Plan::Blocks { input, output } => Engine::Blocks(Blocks::new(input, output)),
+            Plan::Blocks { input, output } => Engine::Blocks(Box::new(Blocks::new(input, output))),
             Plan::Direct { step, parts } => Engine::Direct(Direct::new(step, parts)),
         }
     }
 }
 
 enum Engine {
-    Blocks(Blocks),
+    Blocks(Box<Blocks>),
     Direct(Direct),
 }
 

@@ -268,7 +268,7 @@ impl<S: Space> Problem<'_, S> {
         let k = self.columns;
         let (zeros, ones) = (vec![0.0; k], vec![1.0; k]);
         let target: Vec<f64> =
-            norms.iter().zip(shares).map(|(norm, share)| norm * share.sqrt().min(0.1).max(1e-3)).collect();
+            norms.iter().zip(shares).map(|(norm, share)| norm * share.sqrt().clamp(1e-3, 0.1)).collect();
         let mut done = done.to_vec();
         let mut step = gradient.clone();
         step.blend(&zeros, &zeros, gradient);

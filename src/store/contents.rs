@@ -30,7 +30,7 @@ struct Stamp {
 impl Stamp {
     fn of(path: &Path) -> std::io::Result<Stamp> {
         let meta = fs::metadata(path)?;
-        let nanos = |s: i64, n: i64| i64::from(s) * 1_000_000_000 + i64::from(n);
+        let nanos = |s: i64, n: i64| s * 1_000_000_000 + n;
         Ok(Stamp {
             size: meta.len(),
             modified: nanos(meta.mtime(), meta.mtime_nsec()),

@@ -40,11 +40,11 @@ impl Bank {
         let mut gain = gain;
         for y in out {
             let mut sum = [0.0f32; LANES];
-            for k in 0..LANES {
+            for (k, sum) in sum.iter_mut().enumerate() {
                 let re = self.re[k] * self.cos[k] - self.im[k] * self.sin[k];
                 self.im[k] = self.re[k] * self.sin[k] + self.im[k] * self.cos[k];
                 self.re[k] = re;
-                sum[k] = self.im[k];
+                *sum = self.im[k];
             }
             let pairs = [sum[0] + sum[4], sum[1] + sum[5], sum[2] + sum[6], sum[3] + sum[7]];
             *y += gain * ((pairs[0] + pairs[2]) + (pairs[1] + pairs[3]));

@@ -41,8 +41,8 @@ impl SongPlan {
 pub fn plan(spec: &Demo) -> Vec<SongPlan> {
     let seed = Seed::new(spec.seed).child("demo");
     let mut songs = Vec::new();
-    for label in 0..INSTRUMENTS.len() {
-        songs.extend(training_songs(spec, label, seed.child("training").child(INSTRUMENTS[label])));
+    for (label, code) in INSTRUMENTS.iter().enumerate() {
+        songs.extend(training_songs(spec, label, seed.child("training").child(code)));
     }
     songs.extend(testing_songs(spec, seed.child("testing")));
     songs
