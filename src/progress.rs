@@ -11,6 +11,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How often a plain line is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// What took less is not worth a line.
+const NOTICED: Duration = Duration::from_millis(300);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
     Bars,
@@ -85,10 +88,13 @@ impl Progress {
         }
     }
 
-    /// Removes the bar and says how long it took.
+    /// Removes the bar and says how long it took, where that was long enough to be noticed.
     pub fn finish(self) {
         self.bar.finish_and_clear();
         let took = self.started.elapsed();
+        if took < NOTICED {
+            return;
+        }
         self.show.say(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
     }
 }

@@ -51,6 +51,18 @@ fn each_layer_overrides_the_ones_below_it() {
 }
 
 #[test]
+fn a_set_written_out_does_not_carry_the_name_of_the_parents_set() {
+    let child = "extends = \"parent\"\n[data]\nkind = \"folder\"\nroot = \"/music\"\n";
+    let parent = format!("[data]\nuse = \"demo\"\nlimit_per_class = 7\n{SMALL}");
+    let project = Project::new(&[("experiments/parent.toml", &parent), ("experiments/child.toml", child)]);
+    let resolved = project.resolve("child").unwrap();
+    let data = &json(&resolved.experiment)["data"];
+    assert_eq!((&data["kind"], &data["use"]), (&"folder".into(), &serde_json::Value::Null));
+    assert_eq!((&data["root"], &data["limit_per_class"]), (&"/music".into(), &7.into()));
+    assert!(resolved.notes.is_empty(), "{:?}", resolved.notes);
+}
+
+#[test]
 fn another_data_set_takes_over_the_keys_it_knows_and_tells_which_it_drops() {
     let text = format!(
         "[data]\nuse = \"irmas\"\nroot = \"/music\"\nlimit_per_class = 9\ntraining_share_of_test = 0.5\n{SMALL}"

@@ -58,8 +58,9 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
     if record.status == Status::TooManyUnusable {
         show.say("That is more than `max_unusable` allows: the run counts as failed (code 3).");
     }
+    // Also with --quiet: an exit code alone explains nothing.
     for (unit, why) in &record.failures {
-        show.say(&format!("{unit} failed: {why}"));
+        eprintln!("timbre: {unit} failed: {why}");
     }
     if outcome.reused {
         show.say(&format!(

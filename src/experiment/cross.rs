@@ -114,7 +114,12 @@ fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
 /// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
 fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut Collector) {
     for (key, sentence) in found {
-        let at = entry.node.table().and_then(|table| table.get(&key)).map_or(entry.key, |entry| entry.node.at);
+        let written = entry.node.table().and_then(|table| table.get(&key));
+        let at = written.map_or(entry.key, |entry| entry.node.at);
+        // A value out of its range has been told by the schema already.
+        if written.is_some() && faults.has(at) {
+            continue;
+        }
         faults.add(at, format!("`{key}`: {sentence}"), "");
     }
 }

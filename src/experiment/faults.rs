@@ -125,6 +125,11 @@ impl Collector {
         self.found.is_empty()
     }
 
+    /// Whether something is wrong at this very place already.
+    pub fn has(&self, at: Origin) -> bool {
+        self.found.iter().any(|(source, start, _)| (*source, *start) == (at.source, at.start))
+    }
+
     /// In the order of reading, then of the place. The same fault is told once.
     pub fn finish(mut self) -> Faults {
         self.found.sort_by_key(|(source, start, _)| (*source, *start));

@@ -48,6 +48,10 @@ fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec
         return;
     }
     base.at = over.at;
+    // `[data]` with a kind of its own is a set written out: the name of the parent's set would only bring in its file.
+    if path.as_slice() == ["data"] && above.contains_key("kind") && !above.contains_key("use") {
+        under.shift_remove("use");
+    }
     let Value::Table(above) = over.value else { return };
     for (key, entry) in above {
         match under.get_mut(&key) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use crate::data::split::SplitSpec;
-use crate::data::{self, ClipRecord, DataSet, Part};
+use crate::data::{self, ClipRecord, DataSet, DataSpec, Part};
 use crate::experiment::Experiment;
 use crate::precompute::{Extraction, Input, LeftOut, Outcome};
 use crate::run_dir::CacheRecord;
@@ -52,6 +52,7 @@ impl Selection {
 impl Material {
     /// Loads the set and hashes its recordings (those not touched since are not read).
     pub fn gather(experiment: &Experiment, settings: &Settings) -> Result<Material> {
+        make_demo(&experiment.data, settings)?;
         let set = experiment.data.as_kind().load(&settings.places())?;
         let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
@@ -66,7 +67,9 @@ impl Material {
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
-        let hashes = known.hash_all(&paths, || ())?;
+        let progress = settings.show.start("recordings", paths.len());
+        let hashes = known.hash_all(&paths, || progress.step())?;
+        progress.finish();
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         Ok(Material { set_aside: of_part.len() - eligible.len(), set, eligible, data_hash, contents })
@@ -79,8 +82,8 @@ impl Material {
             "decoding": audio::VERSION,
             "metrics": metrics::VERSION,
             "split": data::split::VERSION,
-            "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<HashMapSorted>(),
-            "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<HashMapSorted>(),
+            "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<Versions>(),
+            "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
         });
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -172,7 +175,19 @@ impl Material {
     }
 }
 
-type HashMapSorted = std::collections::BTreeMap<String, u32>;
+/// Makes the demo set before it is loaded, so that who waits for it sees why.
+fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
+    let DataSpec::Demo(demo) = data else { return Ok(()) };
+    if demo.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
+        return Ok(());
+    }
+    let progress = settings.show.start("making demo", demo.recordings());
+    demo.in_cache(&settings.cache, &|_, _| progress.step())?;
+    progress.finish();
+    Ok(())
+}
+
+type Versions = std::collections::BTreeMap<String, u32>;
 
 fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Result<Hash, Unreadable>>) -> String {
     let mut hasher = blake3::Hasher::new();
