@@ -1,6 +1,6 @@
 //! RIFF/WAVE: the list of chunks is read here, not by symphonia, whose reader refuses files that every player plays
 //! (a wrong RIFF size, more than 26 channels, a stream with sizes of 0) and which does not tell a cut-off file from a
-//! whole one. Compressed samples still go through symphonia's decoders; see [`super::decode`].
+//! whole one. Compressed samples still go through symphonia's decoders; see `decode.rs`.
 //!
 //! Conventions
 //! - Integers of n bits are divided by 2^(n-1), 8-bit samples are unsigned around 128: libsndfile's numbers, to the bit.

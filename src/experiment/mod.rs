@@ -38,7 +38,7 @@ pub struct Experiment {
     /// What this experiment is for, in a sentence.
     #[serde(default)]
     pub description: String,
-    /// One replicate is run with each of these seeds. Default: [1].
+    /// One replicate is run with each of these seeds. Default: `[1]`.
     #[serde(default = "one_seed")]
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub seeds: Vec<u64>,
