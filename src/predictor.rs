@@ -147,6 +147,8 @@ impl Predictor {
             move |error: anyhow::Error| LeftOut { code, sentence: format!("{error:#}") }
         };
         let row = self.extract(&clip).map_err(left_out("no_feature"))?;
+        // While the model computes in parallel, this thread may begin with another recording.
+        drop(clip);
         let features = lap();
         let probabilities = self.ask(row).map_err(left_out("no_prediction"))?;
         Ok(Heard { probabilities, seconds, timings: Timings { decode, features, model: lap() } })

@@ -4,6 +4,7 @@
 //! heard at once. Recordings are decoded and heard on threads of their own, never where requests are read.
 
 use std::future::Future;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::predictor::Predictor;
+use crate::progress::Show;
 
 mod api;
 mod problem;
@@ -58,7 +60,7 @@ impl Default for Limits {
 }
 
 /// Listens on `address` until the program is told to stop.
-pub fn serve(predictor: Predictor, address: &str) -> Result<()> {
+pub fn serve(predictor: Predictor, address: &str, show: Show) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the server's threads")?;
     let ended = runtime.block_on(async {
         let listener = TcpListener::bind(address)
@@ -66,12 +68,13 @@ pub fn serve(predictor: Predictor, address: &str) -> Result<()> {
             .with_context(|| format!("cannot listen on {address}: choose another address with --addr HOST:PORT"))?;
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let here = listener.local_addr()?;
-        println!("listening on http://{here}");
-        eprintln!("{} hears {} classes; Ctrl-C stops", predictor.name(), predictor.classes().len());
+        // Whoever started the server need not listen.
+        let _ = writeln!(std::io::stdout(), "listening on http://{here}");
+        show.say(&format!("{} hears {} classes; Ctrl-C stops", predictor.name(), predictor.classes().len()));
         if !here.ip().is_loopback() {
-            eprintln!("everyone who can reach {here} can use it: there is no password");
+            show.say(&format!("everyone who can reach {here} can use it: there is no password"));
         }
-        serve_on(listener, predictor, Limits::default(), told_to_stop(interrupt, terminate)).await;
+        serve_on(listener, predictor, Limits::default(), told_to_stop(interrupt, terminate, show)).await;
         Ok(())
     });
     // What a client that has left still lets us compute is not waited for.
@@ -80,9 +83,9 @@ pub fn serve(predictor: Predictor, address: &str) -> Result<()> {
 }
 
 /// Returns at the first signal; the second ends the program at once.
-async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal) {
+async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, show: Show) {
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    eprintln!("stopping: finishing what is in hand; the same again stops at once");
+    show.say("stopping: finishing what is in hand; the same again stops at once");
     tokio::spawn(async move {
         let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
         std::process::exit(code);

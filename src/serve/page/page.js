@@ -29,11 +29,10 @@ const bar = ({ code, probability }) => {
 
 const show = (name, { classes, seconds, timings }) => {
   const took = 1000 * (timings.decode + timings.features + timings.model);
-  at("heard").textContent = `${name}: ${classes[0].code}`;
   at("bars").replaceChildren(...classes.map(bar));
   at("times").textContent = `A recording of ${seconds.toFixed(2)} s, heard in ${took.toFixed(0)} ms.`;
   answer.hidden = false;
-  say("");
+  say(`${name} sounds most like ${classes[0].code}.`, "done");
 };
 
 /// Only the answer to the newest recording is shown.
