@@ -16,6 +16,11 @@ const FRAMES: usize = 130;
 const N_FFT: usize = 2048;
 
 fn main() {
+    // `cargo bench` adds arguments of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if let [kind, file] = &arguments[..] {
+        return one_feature(kind, file);
+    }
     let clip = Clip { samples: noise(SAMPLES), sample_rate: RATE };
     let floor = transform_seconds(N_FFT) * FRAMES as f64;
     let whole = transform_seconds(SAMPLES);
@@ -54,6 +59,22 @@ fn main() {
         seconds * 1e3,
         seconds / floor
     );
+}
+
+/// The median of one feature over clips that another program wrote (f32, one after the other): for `benches/peers/mel.py`.
+fn one_feature(kind: &str, file: &str) {
+    let bytes = std::fs::read(file).expect("the file of samples can be read");
+    let samples: Vec<f32> =
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
+    let clips: Vec<Clip> =
+        samples.chunks_exact(SAMPLES).map(|c| Clip { samples: c.to_vec(), sample_rate: RATE }).collect();
+    let extractor = build(&format!(r#"{{"kind": "{kind}"}}"#));
+    let mut next = clips.iter().cycle();
+    let seconds = median_seconds(|| {
+        let clip = next.next().expect("a cycle never ends");
+        black_box(extractor.extract(&ClipAnalysis::new(clip)).unwrap());
+    });
+    println!("{seconds}");
 }
 
 fn build(spec: &str) -> Box<dyn Extractor> {

@@ -64,8 +64,8 @@ fn quickstart_writes_every_file_of_the_run_folder() {
     let result = json(&place.quickstart("runs", &[]).output().unwrap());
     assert_eq!(result["status"], "ok");
     assert_eq!(result["schema"], 1);
-    // 5 features × 3 models, and the baseline.
-    assert_eq!(result["results"].as_array().unwrap().len(), 16);
+    // 5 features × 3 models, and two baselines.
+    assert_eq!(result["results"].as_array().unwrap().len(), 17);
     let run = place.path(result["run"].as_str().unwrap());
     for file in [
         "config.toml",
@@ -343,5 +343,5 @@ fn runs_are_listed_and_compared() {
     let compared = place.timbre(&["compare", runs[0], runs[1], "--csv", "out/compared.csv"]);
     assert!(compared.status.success(), "{}", text(&compared.stderr));
     assert!(text(&compared.stdout).contains("models.knn.k: 5 | 3"), "{}", text(&compared.stdout));
-    assert_eq!(fs::read_to_string(place.path("out/compared.csv")).unwrap().lines().count(), 17);
+    assert_eq!(fs::read_to_string(place.path("out/compared.csv")).unwrap().lines().count(), 18);
 }

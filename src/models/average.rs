@@ -74,7 +74,7 @@ impl ModelKind for Average {
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
         let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
-        let counts = take_tensor(&mut tensors, "counts")?.values;
+        let counts = take_tensor(&mut tensors, "counts")?;
         ensure!(
             classes == n_classes && counts.len() == n_classes,
             "`centroids` has {classes} classes and `counts` {}, {n_classes} are wanted",
@@ -129,8 +129,8 @@ impl Classifier for Fitted {
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let n_classes = self.counts.len();
         let mut tensors = vec![
-            Tensor { name: "centroids".into(), shape: vec![n_classes, self.dims], values: self.centroids.clone() },
-            Tensor { name: "counts".into(), shape: vec![n_classes], values: self.counts.clone() },
+            Tensor::held("centroids", vec![n_classes, self.dims], self.centroids.clone()),
+            Tensor::held("counts", vec![n_classes], self.counts.clone()),
         ];
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
 use super::{
-    Classifier, Curve, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest,
+    Classifier, Curve, FeatureChoice, ModelKind, Tensor, Values, ensure_columns, ensure_trainable, first_largest,
     probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
@@ -111,7 +111,7 @@ impl ModelKind for Knn {
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
         let (rows, dims, values) = take_matrix(&mut tensors, "train")?;
-        let labels = take_tensor(&mut tensors, "train_labels")?.values;
+        let labels = take_tensor(&mut tensors, "train_labels")?;
         ensure!(labels.len() == rows, "`train` has {rows} rows and `train_labels` {}", labels.len());
         let valid = |label: &f32| *label >= 0.0 && label.fract() == 0.0 && (*label as usize) < n_classes;
         ensure!(labels.iter().all(valid), "`train_labels` holds something else than classes below {n_classes}");
@@ -182,22 +182,21 @@ impl Classifier for Fitted {
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let (rows, dims) = (self.train.len(), self.train.dims());
-        let mut values = Vec::new();
-        self.train.read_rows(0..rows, &mut values)?;
         let labels = self.train.targets().iter().map(|&class| class as f32).collect();
         let mut tensors = vec![
-            Tensor { name: "train".into(), shape: vec![rows, dims], values },
-            Tensor { name: "train_labels".into(), shape: vec![rows], values: labels },
+            Tensor { name: "train".to_owned(), shape: vec![rows, dims], values: Values::Rows(self.train.clone()) },
+            Tensor::held("train_labels", vec![rows], labels),
         ];
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
     }
 
-    fn curve(&self, set: &FeatureSet) -> Result<Option<Curve>> {
-        let Some(&most) = self.spec.curve_k.iter().max() else { return Ok(None) };
-        let neighbours = self.search(set, most)?;
+    /// One search, as wide as the largest k, serves them all.
+    fn predict_along(&self, set: &FeatureSet) -> Result<(Predictions, Option<Curve>)> {
+        let Some(&most) = self.spec.curve_k.iter().max() else { return Ok((self.predict(set)?, None)) };
+        let neighbours = self.search(set, most.max(self.spec.k))?;
         let points = self.spec.curve_k.iter().map(|&k| (k as f64, self.vote(&neighbours, k))).collect();
-        Ok(Some(Curve { parameter: "k".into(), points }))
+        Ok((self.vote(&neighbours, self.spec.k), Some(Curve { parameter: "k".into(), points })))
     }
 }
 
@@ -292,14 +291,14 @@ mod tests {
         let train = FeatureSet::from_memory(values, 3, (0..30).map(|i| i % 4).collect(), 4);
         let curve_k = vec![1, 2, 9, 15];
         let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
-        let curve = model.curve(&train).unwrap().unwrap();
+        let curve = model.predict_along(&train).unwrap().1.unwrap();
         assert_eq!(curve.parameter, "k");
         for (k, (at, predictions)) in curve_k.into_iter().zip(curve.points) {
             let alone = Knn { k, ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
             assert_eq!((k as f64, alone.predict(&train).unwrap()), (at, predictions));
         }
         let without = Knn::default().fit(&train, Seed::new(1)).unwrap();
-        assert!(without.curve(&train).unwrap().is_none());
+        assert!(without.predict_along(&train).unwrap().1.is_none());
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl ModelKind for Logistic {
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
         let (classes, dims, weights) = take_matrix(&mut tensors, "weights")?;
-        let bias = take_tensor(&mut tensors, "bias")?.values;
+        let bias = take_tensor(&mut tensors, "bias")?;
         ensure!(
             classes == n_classes && bias.len() == n_classes,
             "`weights` has {classes} classes and `bias` {}, {n_classes} are wanted",
@@ -283,8 +283,8 @@ impl Classifier for Fitted {
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let n_classes = self.bias.len();
         let mut tensors = vec![
-            Tensor { name: "weights".into(), shape: vec![n_classes, self.dims], values: self.weights.clone() },
-            Tensor { name: "bias".into(), shape: vec![n_classes], values: self.bias.clone() },
+            Tensor::held("weights", vec![n_classes, self.dims], self.weights.clone()),
+            Tensor::held("bias", vec![n_classes], self.bias.clone()),
         ];
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)

@@ -50,9 +50,10 @@ pub trait Classifier: Send + Sync {
     /// Everything the model has learnt, to be written to `model.safetensors`.
     fn tensors(&self) -> Result<Vec<Tensor>>;
 
-    /// The same model at other values of one of its parameters (kNN: at other k), where the spec asks for it.
-    fn curve(&self, _set: &FeatureSet) -> Result<Option<Curve>> {
-        Ok(None)
+    /// [`Self::predict`], and where the spec asks for it the same model at other values of one of its parameters (kNN: at
+    /// other k).
+    fn predict_along(&self, set: &FeatureSet) -> Result<(Predictions, Option<Curve>)> {
+        Ok((self.predict(set)?, None))
     }
 
     /// Facts about the fit for the log and `run.json`: iterations, tolerance reached.
@@ -81,11 +82,51 @@ pub trait ModelKind {
 }
 
 /// A named array of f32.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct Tensor {
     pub name: String,
     pub shape: Vec<usize>,
-    pub values: Vec<f32>,
+    pub values: Values,
+}
+
+/// The numbers of a tensor, row-major.
+#[derive(Clone)]
+pub enum Values {
+    Held(Vec<f32>),
+    /// As large as the training set: read in blocks when it is written.
+    Rows(FeatureSet),
+}
+
+impl Tensor {
+    pub fn held(name: &str, shape: Vec<usize>, values: Vec<f32>) -> Tensor {
+        Tensor { name: name.to_owned(), shape, values: Values::Held(values) }
+    }
+
+    /// Calls `write` with the values, block after block.
+    pub fn in_blocks(&self, mut write: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        match &self.values {
+            Values::Held(values) => write(values),
+            Values::Rows(set) => {
+                let mut block = Vec::new();
+                pieces(set.len(), set.block_rows()).into_iter().try_for_each(|rows| {
+                    set.read_rows(rows, &mut block)?;
+                    write(&block)
+                })
+            }
+        }
+    }
+
+    /// The whole of the values in memory.
+    pub fn into_values(self) -> Result<Vec<f32>> {
+        match self.values {
+            Values::Held(values) => Ok(values),
+            Values::Rows(set) => {
+                let mut values = Vec::new();
+                set.read_rows(0..set.len(), &mut values)?;
+                Ok(values)
+            }
+        }
+    }
 }
 
 /// Predictions along one parameter.
@@ -176,26 +217,29 @@ fn ensure_columns(set: &FeatureSet, dims: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes the tensor of that name out of the list.
-fn take_tensor(tensors: &mut Vec<Tensor>, name: &str) -> Result<Tensor> {
+/// Takes the tensor of that name out of the list: its shape and its values.
+fn take_shaped(tensors: &mut Vec<Tensor>, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
     let at = tensors.iter().position(|t| t.name == name).with_context(|| format!("the tensor `{name}` is missing"))?;
     let tensor = tensors.swap_remove(at);
+    let shape = tensor.shape.clone();
+    let values = tensor.into_values()?;
     ensure!(
-        tensor.shape.iter().product::<usize>() == tensor.values.len(),
-        "the tensor `{name}` has {} values, its shape {:?} asks for another number",
-        tensor.values.len(),
-        tensor.shape
+        shape.iter().product::<usize>() == values.len(),
+        "the tensor `{name}` has {} values, its shape {shape:?} asks for another number",
+        values.len()
     );
-    Ok(tensor)
+    Ok((shape, values))
+}
+
+fn take_tensor(tensors: &mut Vec<Tensor>, name: &str) -> Result<Vec<f32>> {
+    take_shaped(tensors, name).map(|(_, values)| values)
 }
 
 /// Takes a matrix, and gives its numbers of rows and columns.
 fn take_matrix(tensors: &mut Vec<Tensor>, name: &str) -> Result<(usize, usize, Vec<f32>)> {
-    let tensor = take_tensor(tensors, name)?;
-    let [rows, columns] = tensor.shape[..] else {
-        bail!("the tensor `{name}` has the shape {:?}, not two sizes", tensor.shape)
-    };
-    Ok((rows, columns, tensor.values))
+    let (shape, values) = take_shaped(tensors, name)?;
+    let [rows, columns] = shape[..] else { bail!("the tensor `{name}` has the shape {shape:?}, not two sizes") };
+    Ok((rows, columns, values))
 }
 
 fn take_scaler(tensors: &mut Vec<Tensor>, standardize: bool, dims: usize) -> Result<Option<scaling::Scaler>> {
@@ -277,7 +321,13 @@ mod tests {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                     pool.install(|| {
                         let fitted = spec.as_kind().fit(&train, Seed::new(1)).unwrap();
-                        (fitted.tensors().unwrap(), fitted.predict(&test).unwrap())
+                        let learnt: Vec<(String, Vec<f32>)> = fitted
+                            .tensors()
+                            .unwrap()
+                            .into_iter()
+                            .map(|t| (t.name.clone(), t.into_values().unwrap()))
+                            .collect();
+                        (learnt, fitted.predict(&test).unwrap())
                     })
                 };
                 let alone = run(1);

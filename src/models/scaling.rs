@@ -74,23 +74,19 @@ impl Scaler {
 
     /// As stored beside a model: `scale_mean`, `scale_std`.
     pub fn tensors(&self) -> Vec<Tensor> {
-        let tensor = |name: &str, values: &Vec<f32>| Tensor {
-            name: name.to_owned(),
-            shape: vec![values.len()],
-            values: values.clone(),
-        };
+        let tensor = |name: &str, values: &Vec<f32>| Tensor::held(name, vec![values.len()], values.clone());
         vec![tensor("scale_mean", &self.mean), tensor("scale_std", &self.std)]
     }
 
     /// The way back from [`Self::tensors`].
-    pub fn restore(mean: Tensor, std: Tensor, dims: usize) -> Result<Scaler> {
+    pub fn restore(mean: Vec<f32>, std: Vec<f32>, dims: usize) -> Result<Scaler> {
         ensure!(
-            mean.values.len() == dims && std.values.len() == dims,
+            mean.len() == dims && std.len() == dims,
             "restore a scaler: `scale_mean` has {} and `scale_std` {} values for {dims} columns",
-            mean.values.len(),
-            std.values.len()
+            mean.len(),
+            std.len()
         );
-        Ok(Scaler { mean: mean.values, std: std.values })
+        Ok(Scaler { mean, std })
     }
 }
 

@@ -268,8 +268,8 @@ impl Work<'_> {
                 continue;
             }
             let set = set_of(rows)?;
-            let predictions = model.predict(&set)?;
-            let curve = model.curve(&set)?.map_or(Vec::new(), |curve| {
+            let (predictions, curve) = model.predict_along(&set)?;
+            let curve = curve.map_or(Vec::new(), |curve| {
                 let accuracy = |p: &crate::predictions::Predictions| {
                     metrics::single_label(set.targets(), &p.decisions(), n_classes).metrics["accuracy"]
                 };
