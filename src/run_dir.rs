@@ -469,7 +469,8 @@ mod tests {
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let train = read.tensor("train").unwrap();
         assert_eq!((train.shape(), train.dtype()), (&[2, 3][..], safetensors::Dtype::F32));
-        let values: Vec<f32> = train.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let values: Vec<f32> =
+            train.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(read.tensor("bias").unwrap().data(), (-0.5f32).to_le_bytes());
     }
