@@ -58,6 +58,17 @@ pub struct Pool {
     pub jobs: Option<u16>,
 }
 
+/// How predictions are printed; for people unless told.
+#[derive(Debug, Args)]
+pub struct PredictAs {
+    /// As one JSON object with every probability.
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// As CSV: the path, then one column a class.
+    #[arg(long)]
+    pub csv: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Device {
     Auto,
@@ -118,6 +129,35 @@ pub enum Command {
         /// As one JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what a saved model of a run hears in recordings.
+    ///
+    /// A recording longer than the clips of the run is cropped exactly as there (`audio.clip_seconds`, `audio.crop`): only
+    /// that part is heard. Hearing a long recording window by window is not there yet.
+    Predict {
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`. Left out: the
+        /// best on the validation split.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Recordings, folders of recordings, or `-` for a recording on stdin.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        form: PredictAs,
+        #[command(flatten)]
+        pool: Pool,
+    },
+    /// Let a saved model hear recordings over HTTP: a page and a small API.
+    ///
+    /// A recording longer than the clips of the run is cropped exactly as there (`audio.clip_seconds`, `audio.crop`).
+    Serve {
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`. Left out: the
+        /// best on the validation split.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Where to listen. With port 0 the system picks one; the address is the first line on stdout.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+        addr: String,
     },
     /// Data sets.
     #[command(subcommand)]

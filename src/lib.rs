@@ -29,7 +29,9 @@ pub mod experiment;
 pub mod run_dir;
 pub mod tables;
 pub mod runner;
+pub mod predictor;
 pub mod compare;
 // doors
+pub mod serve;
 pub mod cli;
 pub mod commands;

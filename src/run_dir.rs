@@ -16,6 +16,10 @@ use crate::files::{self, write_bytes};
 use crate::models::Tensor;
 use crate::predictions::Predictions;
 
+mod saved;
+
+pub use saved::{ModelRecord, models, read_model};
+
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
 

@@ -12,6 +12,7 @@ use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
 use crate::precompute::Stopped;
+use crate::predictor::WhichModel;
 use crate::progress::Show;
 use crate::runner::Settings;
 use crate::runner::material::NothingSelected;
@@ -20,7 +21,9 @@ mod cache;
 mod compare;
 mod data;
 mod plan;
+mod predict;
 mod run;
+mod serve;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +55,15 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Features { target, pool } => run::features(common, &target, &pool),
         Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
         Command::Runs { json } => compare::runs(common, json),
+        Command::Predict { run, files, form, pool } => predict::predict(common, &run, &files, &form, &pool),
+        Command::Serve { run, addr } => serve::serve(common, &run, &addr),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
     }
 }
 
 fn code_of(error: &anyhow::Error) -> Ended {
-    if error.is::<Faults>() || error.is::<MissingData>() {
+    if error.is::<Faults>() || error.is::<MissingData>() || error.is::<WhichModel>() {
         Ended::Usage
     } else if error.is::<NothingSelected>() {
         Ended::NothingSelected

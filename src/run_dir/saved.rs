@@ -1,0 +1,166 @@
+//! The saved models of a run: the way back from [`RunDir::write_model`](super::RunDir::write_model).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::SCHEMA;
+use crate::audio::AudioSpec;
+use crate::features::FeatureSpec;
+use crate::labels::Classes;
+use crate::models::{ModelSpec, Tensor};
+
+/// `model.json`: everything that the weights need to become a classifier again.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecord {
+    pub schema: u32,
+    pub classes: Classes,
+    pub audio: AudioSpec,
+    pub feature: FeatureSpec,
+    pub model: ModelSpec,
+}
+
+#[derive(Deserialize)]
+struct OnlySchema {
+    schema: u32,
+}
+
+const AGAIN: &str = "run the experiment again with --fresh to write it anew";
+
+/// The names (`<features>.<model>.s<seed>`) of the models that the run has saved, in their order by name.
+pub fn models(run: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(run.join("models"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| description_of(&entry.path()).is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn description_of(folder: &Path) -> PathBuf {
+    folder.join("model.json")
+}
+
+/// The description and the weights of one of [`models`].
+pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> {
+    let folder = run.join("models").join(name);
+    let path = description_of(&folder);
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let damaged = || format!("{} is damaged: {AGAIN}", path.display());
+    let OnlySchema { schema } = serde_json::from_slice(&bytes).with_context(damaged)?;
+    ensure!(
+        schema == SCHEMA,
+        "{} has schema {schema} and this version reads schema {SCHEMA}: {AGAIN}, or use the version that wrote it",
+        path.display()
+    );
+    let record = serde_json::from_slice(&bytes).with_context(damaged)?;
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let tensors = tensors_of(&bytes).with_context(|| format!("{} is damaged: {AGAIN}", path.display()))?;
+    Ok((record, tensors))
+}
+
+fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {
+    let file = SafeTensors::deserialize(bytes).context("it is cut off, or no safetensors file")?;
+    let mut tensors = Vec::new();
+    for (name, view) in file.tensors() {
+        ensure!(view.dtype() == Dtype::F32, "the tensor `{name}` holds {:?}, not F32", view.dtype());
+        ensure!(!view.data().is_empty(), "the tensor `{name}` is empty: its shape is {:?}", view.shape());
+        let (words, _) = view.data().as_chunks::<4>();
+        let values: Vec<f32> = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            bail!("value {at} of the tensor `{name}` is {}, not a finite number", values[at]);
+        }
+        tensors.push(Tensor::held(&name, view.shape().to_vec(), values));
+    }
+    Ok(tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_dir::{Opened, RunDir, Unit};
+
+    const NAME: &str = "mel.average.s1";
+
+    /// A folder with one saved model, `edit`ed before it is written.
+    fn saved(edit: impl FnOnce(&mut serde_json::Value, &mut Vec<Tensor>)) -> (tempfile::TempDir, PathBuf) {
+        let runs = tempfile::tempdir().unwrap();
+        let Opened::ToDo(dir) = RunDir::open(runs.path(), "x", "0123456789abcdef", false).unwrap() else {
+            panic!("the folder is new")
+        };
+        let mut description = serde_json::json!({
+            "schema": SCHEMA, "classes": ["a", "b"], "audio": {"clip_seconds": 1.0},
+            "feature": {"kind": "mel"}, "model": {"kind": "average"},
+        });
+        let mut tensors = vec![
+            Tensor::held("centroids", vec![2, 3], vec![0.1, 2.0, 3.0, -0.0, 5.0, f32::MIN]),
+            Tensor::held("counts", vec![2], vec![4.0, 5.0]),
+        ];
+        edit(&mut description, &mut tensors);
+        let unit = Unit { features: "mel".into(), model: "average".into(), seed: 1 };
+        dir.write_model(&unit, &tensors, &description).unwrap();
+        (runs, dir.path().to_owned())
+    }
+
+    fn refusal(run: &Path) -> String {
+        format!("{:#}", read_model(run, NAME).err().expect("it is refused"))
+    }
+
+    #[test]
+    fn what_was_written_is_read_to_the_bit() {
+        let mut written = Vec::new();
+        let (_runs, run) = saved(|_, tensors| written = tensors.clone());
+        assert_eq!(models(&run), [NAME]);
+        let (record, mut tensors) = read_model(&run, NAME).unwrap();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(record.classes.names(), ["a", "b"]);
+        assert_eq!(record.feature.kind(), "mel");
+        let bits = |tensors: Vec<Tensor>| -> Vec<(String, Vec<usize>, Vec<u32>)> {
+            let bits = |t: Tensor| t.into_values().unwrap().into_iter().map(f32::to_bits).collect();
+            tensors.into_iter().map(|t| (t.name.clone(), t.shape.clone(), bits(t))).collect()
+        };
+        assert_eq!(bits(tensors), bits(written));
+    }
+
+    #[test]
+    fn every_truncation_of_the_weights_is_refused_with_a_sentence() {
+        let (_runs, run) = saved(|_, _| {});
+        let path = run.join("models").join(NAME).join("model.safetensors");
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let sentence = refusal(&run);
+            assert!(sentence.contains("is damaged") && sentence.contains("--fresh"), "{length}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_description_and_another_schema_are_refused() {
+        let (_runs, run) = saved(|description, _| description["schema"] = (SCHEMA + 1).into());
+        assert!(refusal(&run).contains(&format!("schema {}", SCHEMA + 1)));
+        let path = description_of(&run.join("models").join(NAME));
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(refusal(&run).contains("is damaged"));
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_and_empty_ones_are_refused() {
+        let (_runs, run) = saved(|_, tensors| {
+            tensors[0] = Tensor::held("centroids", vec![2, 2], vec![0.0, 1.0, 2.0, f32::NAN]);
+        });
+        assert!(refusal(&run).contains("value 3 of the tensor `centroids` is NaN"));
+        let (_runs, run) = saved(|_, tensors| {
+            tensors[0] = Tensor::held("centroids", vec![2, 0], vec![]);
+        });
+        assert!(refusal(&run).contains("is empty"));
+    }
+}
