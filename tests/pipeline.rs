@@ -277,6 +277,13 @@ fn misspelt_keys_are_usage_errors_with_a_suggestion_each() {
 }
 
 #[test]
+fn a_gpu_that_no_model_can_use_is_refused_with_a_sentence() {
+    let output = Place::new().timbre(&["run", "quickstart", "--device", "cuda"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--device cpu"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn data_that_is_not_there_is_explained() {
     let place = Place::new();
     let output = place.timbre(&["run", "simple_models"]);

@@ -1,6 +1,6 @@
 //! `timbre run` and `timbre features`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Ended, listen_for_signals, print, resolve, settings, start_threads};
@@ -13,7 +13,8 @@ use crate::tables::Grid;
 pub fn run(common: &Common, target: &Target, pool: &Pool, device: Device, json: bool, fresh: bool) -> Result<Ended> {
     let resolved = resolve(common, target)?;
     if matches!(device, Device::Cuda | Device::Wgpu) {
-        bail!("no model of this version computes on a GPU: leave --device out, or say --device cpu");
+        eprintln!("timbre: no model of this version computes on a GPU: leave --device out, or say --device cpu");
+        return Ok(Ended::Usage);
     }
     let settings = settings(common, fresh);
     start_threads(pool)?;

@@ -13,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::files::{self, write_bytes};
-use crate::models::Tensor;
 use crate::predictions::Predictions;
 
 mod saved;
 
-pub use saved::{ModelRecord, models, read_model};
+pub use saved::{ModelRecord, Versions, models, read_model};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
@@ -241,15 +240,6 @@ impl RunDir {
         write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
     }
 
-    /// `models/<unit>/`: the weights first, then the description that makes them readable.
-    pub fn write_model(&self, unit: &Unit, tensors: &[Tensor], description: &Value) -> Result<()> {
-        let folder = self.path.join("models").join(unit.to_string());
-        fs::create_dir_all(&folder)?;
-        files::remove_leftovers(&folder);
-        files::write_atomically(&folder.join("model.safetensors"), |out| write_safetensors(tensors, out))?;
-        write_bytes(&folder.join("model.json"), &serde_json::to_vec_pretty(description)?)
-    }
-
     /// A table of the run, written by `write`.
     pub fn write_table(&self, name: Table, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         files::write_atomically(&self.path.join(name.file()), write)
@@ -278,27 +268,6 @@ impl RunDir {
         std::os::unix::fs::symlink(name, &part)?;
         fs::rename(&part, home.join("latest")).with_context(|| format!("cannot link {}/latest", home.display()))
     }
-}
-
-/// The format is a length, a JSON head and the bytes. Written here and not by the crate, which wants every tensor in memory
-/// at once: the training rows of kNN may be larger than that.
-fn write_safetensors(tensors: &[Tensor], out: &mut dyn Write) -> Result<()> {
-    let mut end = 0;
-    let mut head = serde_json::Map::new();
-    for tensor in tensors {
-        let start = end;
-        end += 4 * tensor.shape.iter().product::<usize>();
-        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
-        head.insert(tensor.name.clone(), entry);
-    }
-    let mut head = Value::from(head).to_string();
-    // The bytes begin at a multiple of 8.
-    while head.len() % 8 != 0 {
-        head.push(' ');
-    }
-    out.write_all(&(head.len() as u64).to_le_bytes())?;
-    out.write_all(head.as_bytes())?;
-    tensors.iter().try_for_each(|tensor| tensor.in_blocks(|values| Ok(out.write_all(bytemuck::cast_slice(values))?)))
 }
 
 /// The tables of a run.
@@ -453,26 +422,6 @@ mod tests {
         first.write_record(&record(Status::Running)).unwrap();
         let second = RunDir::open(runs.path(), "x", SIGNATURE, false);
         assert!(second.err().unwrap().to_string().contains("another process"));
-    }
-
-    #[test]
-    fn the_weights_are_read_back_by_the_safetensors_crate() {
-        use crate::dataset::FeatureSet;
-        use crate::models::Values;
-        let set = FeatureSet::from_memory(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, vec![0, 1], 2);
-        let tensors = [
-            Tensor { name: "train".into(), shape: vec![2, 3], values: Values::Rows(set) },
-            Tensor::held("bias", vec![1], vec![-0.5]),
-        ];
-        let mut bytes = Vec::new();
-        write_safetensors(&tensors, &mut bytes).unwrap();
-        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let train = read.tensor("train").unwrap();
-        assert_eq!((train.shape(), train.dtype()), (&[2, 3][..], safetensors::Dtype::F32));
-        let values: Vec<f32> =
-            train.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(read.tensor("bias").unwrap().data(), (-0.5f32).to_le_bytes());
     }
 
     #[test]

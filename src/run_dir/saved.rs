@@ -1,20 +1,23 @@
-//! The saved models of a run: the way back from [`RunDir::write_model`](super::RunDir::write_model).
+//! The saved models of a run, written and read: `models/<unit>/model.safetensors` and `model.json`.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::SCHEMA;
-use crate::audio::AudioSpec;
+use super::{RunDir, SCHEMA, Unit};
+use crate::audio::{self, AudioSpec};
 use crate::features::FeatureSpec;
+use crate::files;
 use crate::labels::Classes;
 use crate::models::{ModelSpec, Tensor};
 
 /// `model.json`: everything that the weights need to become a classifier again.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecord {
     pub schema: u32,
@@ -22,6 +25,59 @@ pub struct ModelRecord {
     pub audio: AudioSpec,
     pub feature: FeatureSpec,
     pub model: ModelSpec,
+    pub versions: Versions,
+}
+
+/// The versions of the stages that stand between a recording and a probability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Versions {
+    pub decoding: u32,
+    pub feature: u32,
+    pub model: u32,
+}
+
+impl Versions {
+    /// Those of this program.
+    pub fn now(feature: &FeatureSpec, model: &ModelSpec) -> Versions {
+        Versions { decoding: audio::VERSION, feature: feature.as_kind().version(), model: model.as_kind().version() }
+    }
+}
+
+impl RunDir {
+    /// `models/<unit>/`: the weights first, then the description that makes them readable.
+    pub fn write_model(&self, unit: &Unit, tensors: &[Tensor], record: &ModelRecord) -> Result<()> {
+        self.write_described(unit, tensors, &json!(record))
+    }
+
+    fn write_described(&self, unit: &Unit, tensors: &[Tensor], description: &Value) -> Result<()> {
+        let folder = self.path().join("models").join(unit.to_string());
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        files::remove_leftovers(&folder);
+        files::write_atomically(&folder.join("model.safetensors"), |out| write_safetensors(tensors, out))?;
+        files::write_bytes(&description_of(&folder), &serde_json::to_vec_pretty(description)?)
+    }
+}
+
+/// The format is a length, a JSON head and the bytes. Written here and not by the crate, which wants every tensor in memory
+/// at once: the training rows of kNN may be larger than that.
+fn write_safetensors(tensors: &[Tensor], out: &mut dyn Write) -> Result<()> {
+    let mut end = 0;
+    let mut head = serde_json::Map::new();
+    for tensor in tensors {
+        let start = end;
+        end += 4 * tensor.shape.iter().product::<usize>();
+        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+        head.insert(tensor.name.clone(), entry);
+    }
+    let mut head = Value::from(head).to_string();
+    // The bytes begin at a multiple of 8.
+    while head.len() % 8 != 0 {
+        head.push(' ');
+    }
+    out.write_all(&(head.len() as u64).to_le_bytes())?;
+    out.write_all(head.as_bytes())?;
+    tensors.iter().try_for_each(|tensor| tensor.in_blocks(|values| Ok(out.write_all(bytemuck::cast_slice(values))?)))
 }
 
 #[derive(Deserialize)]
@@ -60,7 +116,12 @@ pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> 
         "{} has schema {schema} and this version reads schema {SCHEMA}: {AGAIN}, or use the version that wrote it",
         path.display()
     );
-    let record = serde_json::from_slice(&bytes).with_context(damaged)?;
+    let record: ModelRecord = serde_json::from_slice(&bytes).with_context(damaged)?;
+    ensure!(
+        record.versions == Versions::now(&record.feature, &record.model),
+        "{} was trained on features that this version computes in another way: {AGAIN}",
+        path.display()
+    );
     let path = folder.join("model.safetensors");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let tensors = tensors_of(&bytes).with_context(|| format!("{} is damaged: {AGAIN}", path.display()))?;
@@ -75,7 +136,8 @@ fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {
         ensure!(!view.data().is_empty(), "the tensor `{name}` is empty: its shape is {:?}", view.shape());
         let (words, _) = view.data().as_chunks::<4>();
         let values: Vec<f32> = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        // A bias of minus infinity is a class that had no training clip.
+        if let Some(at) = values.iter().position(|value| !value.is_finite() && *value != f32::NEG_INFINITY) {
             bail!("value {at} of the tensor `{name}` is {}, not a finite number", values[at]);
         }
         tensors.push(Tensor::held(&name, view.shape().to_vec(), values));
@@ -86,7 +148,9 @@ fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run_dir::{Opened, RunDir, Unit};
+    use crate::dataset::FeatureSet;
+    use crate::models::Values;
+    use crate::run_dir::Opened;
 
     const NAME: &str = "mel.average.s1";
 
@@ -100,18 +164,56 @@ mod tests {
             "schema": SCHEMA, "classes": ["a", "b"], "audio": {"clip_seconds": 1.0},
             "feature": {"kind": "mel"}, "model": {"kind": "average"},
         });
+        let kinds = (description["feature"].clone(), description["model"].clone());
+        let (feature, model) = (serde_json::from_value(kinds.0).unwrap(), serde_json::from_value(kinds.1).unwrap());
+        description["versions"] = json!(Versions::now(&feature, &model));
         let mut tensors = vec![
             Tensor::held("centroids", vec![2, 3], vec![0.1, 2.0, 3.0, -0.0, 5.0, f32::MIN]),
             Tensor::held("counts", vec![2], vec![4.0, 5.0]),
         ];
         edit(&mut description, &mut tensors);
         let unit = Unit { features: "mel".into(), model: "average".into(), seed: 1 };
-        dir.write_model(&unit, &tensors, &description).unwrap();
+        dir.write_described(&unit, &tensors, &description).unwrap();
         (runs, dir.path().to_owned())
     }
 
     fn refusal(run: &Path) -> String {
         format!("{:#}", read_model(run, NAME).err().expect("it is refused"))
+    }
+
+    #[test]
+    fn the_weights_are_read_back_by_the_safetensors_crate() {
+        let set = FeatureSet::from_memory(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, vec![0, 1], 2);
+        let tensors = [
+            Tensor { name: "train".into(), shape: vec![2, 3], values: Values::Rows(set) },
+            Tensor::held("bias", vec![1], vec![-0.5]),
+        ];
+        let mut bytes = Vec::new();
+        write_safetensors(&tensors, &mut bytes).unwrap();
+        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let train = read.tensor("train").unwrap();
+        assert_eq!((train.shape(), train.dtype()), (&[2, 3][..], safetensors::Dtype::F32));
+        let values: Vec<f32> =
+            train.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(read.tensor("bias").unwrap().data(), (-0.5f32).to_le_bytes());
+    }
+
+    #[test]
+    fn a_model_of_another_stage_version_is_refused() {
+        let (_runs, run) = saved(|description, _| {
+            let version = description["versions"]["feature"].as_u64().unwrap();
+            description["versions"]["feature"] = (version + 1).into();
+        });
+        assert!(refusal(&run).contains("in another way"));
+    }
+
+    #[test]
+    fn a_class_without_training_clips_is_no_damage() {
+        let (_runs, run) = saved(|_, tensors| {
+            tensors[1] = Tensor::held("bias", vec![2], vec![0.5, f32::NEG_INFINITY]);
+        });
+        read_model(&run, NAME).unwrap();
     }
 
     #[test]

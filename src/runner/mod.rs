@@ -20,8 +20,8 @@ use crate::metrics;
 use crate::precompute::{Extraction, Stopped};
 use crate::progress::Show;
 use crate::run_dir::{
-    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, Opened, RunDir, RunRecord, SplitRecord, Status, Unit,
-    UnitRecord,
+    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, ModelRecord, Opened, RunDir, RunRecord, SplitRecord, Status,
+    Unit, UnitRecord, Versions,
 };
 use crate::seed::Seed;
 use crate::store::Store;
@@ -293,14 +293,16 @@ impl Work<'_> {
         }
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
-            let description = json!({
-                "schema": run_dir::SCHEMA,
-                "classes": self.material.set.classes,
-                "audio": self.experiment.audio,
-                "feature": self.experiment.features[&unit.features],
-                "model": self.experiment.models[&unit.model],
-            });
-            self.dir.write_model(unit, &model.tensors()?, &description)?;
+            let (feature, spec) = (&self.experiment.features[&unit.features], &self.experiment.models[&unit.model]);
+            let record = ModelRecord {
+                schema: run_dir::SCHEMA,
+                classes: self.material.set.classes.clone(),
+                audio: self.experiment.audio.clone(),
+                feature: feature.clone(),
+                model: spec.clone(),
+                versions: Versions::now(feature, spec),
+            };
+            self.dir.write_model(unit, &model.tensors()?, &record)?;
         }
         let finished = UnitRecord {
             unit: unit.clone(),
