@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::store::Stored;
 
 /// How many bytes of features a model should hold at once.
-pub const BLOCK_BYTES: usize = 128 << 20;
+pub const BLOCK_BYTES: usize = 64 << 20;
 
 /// Where the rows lie.
 pub trait RowSource: Send + Sync {
@@ -113,7 +113,7 @@ impl FeatureSet {
     /// The block `rows` × `columns`, row-major, replacing the contents of `out`.
     pub fn read(&self, rows: Range<usize>, columns: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         let width = columns.len();
-        out.clear();
+        // Every value is overwritten: what a former block left need not be cleared.
         out.resize(rows.len() * width, 0.0);
         if width == 0 {
             return Ok(());

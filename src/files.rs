@@ -12,7 +12,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(|| {
         format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
     })?;
-    let fail = || format!("cannot write {}: is the disk full?", path.display());
+    let fail = || format!("cannot write {}", path.display());
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;
     buffered.flush().with_context(fail)?;

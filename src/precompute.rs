@@ -18,7 +18,7 @@ use crate::store::contents::Unreadable;
 use crate::store::{Found, Hash, Recipe, Store, Stored};
 
 /// Raised by hand when a record of the same recipe must be computed anew for a reason that no stage's version covers.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// A recording with the hash of its bytes.
 pub struct Input<'a> {
@@ -98,13 +98,15 @@ impl<'a> Extraction<'a> {
 
     /// What the cache holds of these recordings: (hits, misses), without computing anything.
     pub fn look(&self, inputs: &[Input], store: &Store) -> (usize, usize) {
-        let hits = inputs
-            .iter()
-            .filter_map(|i| i.content.as_ref().ok())
-            .flat_map(|content| self.features.iter().map(move |f| (content, &f.recipe.hash)))
-            .filter(|(content, recipe)| store.get(content, recipe).is_some())
-            .count();
-        (hits, inputs.len() * self.features.len() - hits)
+        let (mut hits, mut misses) = (0, 0);
+        // What cannot be used has no features to compute.
+        let usable = |content: &&Hash| !matches!(store.get(content, &self.decoding.hash), Some(Found::Unusable { .. }));
+        for content in inputs.iter().filter_map(|i| i.content.as_ref().ok()).filter(usable) {
+            let found = self.features.iter().filter(|f| store.get(content, &f.recipe.hash).is_some()).count();
+            hits += found;
+            misses += self.features.len() - found;
+        }
+        (hits, misses)
     }
 
     /// Computes what the cache lacks, on all threads of the pool, and says where everything lies.
@@ -167,10 +169,9 @@ impl<'a> Extraction<'a> {
         }
         let misses = missing.iter().map(|&i| store.why_missed(content, &self.features[i].recipe)).collect();
         let record = input.record;
-        let bytes = match std::fs::read(&record.path) {
-            Ok(bytes) => bytes,
-            Err(e) => return Ok(Done { misses, ..Done::left_out(0, "unreadable", &e.to_string()) }),
-        };
+        // It could be read a moment ago, to be hashed: this will pass, and must not become part of a result.
+        let bytes = std::fs::read(&record.path)
+            .with_context(|| format!("cannot read {} any more: run again", record.path.display()))?;
         // What lands in the cache under this hash must be made of these very bytes.
         if blake3::hash(&bytes).as_bytes() != content {
             bail!("{} was changed while this run was reading it: run again", record.path.display());

@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, SerWriter};
+use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerWriter};
 
 use crate::labels::Classes;
 use crate::metrics::Scores;
@@ -49,6 +49,12 @@ pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
     frame(rows.len(), columns)
 }
 
+/// The column of a class: its name, unless that is taken by a column that is always there.
+fn class_column(name: &str) -> PlSmallStr {
+    let taken = ["features", "model", "seed", "split", "path", "song", "truth"];
+    if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
+}
+
 /// Every probability of every clip.
 pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
     let rows = units
@@ -65,7 +71,7 @@ pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame>
     ));
     for (class, name) in classes.names().iter().enumerate() {
         let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
-        columns.push(Column::new(name.as_str().into(), values));
+        columns.push(Column::new(class_column(name), values));
     }
     frame(rows.count(), columns)
 }
@@ -91,7 +97,7 @@ pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
     for (decision, name) in classes.names().iter().enumerate() {
         let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision]).collect();
-        columns.push(Column::new(name.as_str().into(), counts));
+        columns.push(Column::new(class_column(name), counts));
     }
     frame(rows.count(), columns)
 }
@@ -288,6 +294,31 @@ mod tests {
         write_csv(grid.frame().unwrap(), &mut csv).unwrap();
         assert_eq!(String::from_utf8(csv).unwrap(), "features,knn,average\nraw,0.125,0.250\nmel,0.500,–\n");
         assert!(grid.text().ends_with("baseline commonest_class: 0.100\n"), "{}", grid.text());
+    }
+
+    #[test]
+    fn a_class_may_be_called_like_a_column() {
+        let classes = Classes::new(["song", "truth"]);
+        let unit = Unit { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: 1 };
+        let predictions = crate::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
+        let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, curve: vec![] };
+        let unit = UnitRecord {
+            unit,
+            trained_on: vec![1, 1],
+            splits: vec![split],
+            notes: Default::default(),
+            fit_seconds: 0.0,
+            predict_seconds: 0.0,
+        };
+        let mut csv = Vec::new();
+        write_csv(predictions_of(&unit, &classes), &mut csv).unwrap();
+        let expected = "features,model,seed,split,path,song,truth,song (class),truth (class)\nmel,knn,1,test,a,s,truth,0.25,0.75\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    fn predictions_of(unit: &UnitRecord, classes: &Classes) -> DataFrame {
+        super::predictions(std::slice::from_ref(unit), classes).unwrap()
     }
 
     #[test]

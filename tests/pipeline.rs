@@ -108,22 +108,52 @@ fn one_thread_and_two_and_a_fresh_run_give_the_same_bytes() {
     let place = Place::new();
     json(&place.quickstart("one", &["--jobs", "1", "--cache", "cache1"]).output().unwrap());
     json(&place.quickstart("two", &["--jobs", "2", "--cache", "cache2"]).output().unwrap());
-    json(&place.quickstart("two-again", &["--jobs", "2", "--cache", "cache2", "--fresh"]).output().unwrap());
+    let again =
+        json(&place.quickstart("two-again", &["--jobs", "2", "--cache", "cache2", "--fresh"]).output().unwrap());
+    assert_eq!(again["cache"]["misses"], 0, "the features were there");
     assert_eq!(results(&place, "one"), results(&place, "two"));
     assert_eq!(results(&place, "one"), results(&place, "two-again"));
+}
+
+/// Kills `child` with SIGKILL as soon as `reached` says so; whether it was still running.
+fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
+    loop {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if reached() {
+            child.kill().unwrap();
+            return child.wait().unwrap().code().is_none();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
 fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
     let place = Place::new();
     json(&place.quickstart("undisturbed", &["--cache", "cache1"]).output().unwrap());
-    // Wherever the kill lands (data, features, models, tables), the next start must cope.
-    for millis in [40, 350, 700, 1_100, 1_600] {
+    let (units, features) = (place.path("killed/quickstart/latest/units"), place.path("cache2/features"));
+    let files_in = |folder: &Path| fs::read_dir(folder).map_or(0, |d| d.flatten().count());
+    let bytes_in = |folder: &Path| {
+        let size = |e: fs::DirEntry| e.metadata().map_or(0, |m| m.len());
+        fs::read_dir(folder).map_or(0, |d| d.flatten().map(size).sum::<u64>())
+    };
+    // While the data is made, twice while features are computed, and after the first, the fifth and the twelfth unit.
+    let moments: [Box<dyn Fn() -> bool>; 6] = [
+        Box::new(|| place.path("cache2").is_dir()),
+        Box::new(|| bytes_in(&features) > 2_000_000),
+        Box::new(|| bytes_in(&features) > 20_000_000),
+        Box::new(|| files_in(&units) >= 1),
+        Box::new(|| files_in(&units) >= 5),
+        Box::new(|| files_in(&units) >= 12),
+    ];
+    let mut killed = 0;
+    for moment in moments {
         let mut child = place.quickstart("killed", &["--cache", "cache2"]).stdout(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(millis));
-        let _ = child.kill();
-        child.wait().unwrap();
+        killed += usize::from(kill_when(&mut child, moment));
     }
+    assert!(killed >= 5, "only {killed} kills found the program running");
     let end = json(&place.quickstart("killed", &["--cache", "cache2"]).output().unwrap());
     assert_eq!(end["status"], "ok");
     assert_eq!(results(&place, "undisturbed"), results(&place, "killed"));
@@ -217,6 +247,9 @@ fn bad_files_among_good_ones_are_listed_and_change_no_result() {
     let strict = place.timbre(&["run", "strict.toml", "-q"]);
     assert_eq!(strict.status.code(), Some(3));
     assert_eq!(of("strict"), of("clean"));
+    // The limit is judged anew when the finished run is shown again.
+    let lenient = place.timbre(&["run", "strict.toml", "-q", "--set", "max_unusable=0.5"]);
+    assert_eq!(lenient.status.code(), Some(0));
 }
 
 fn folder_of_clips_copy(place: &Place, from: &Path, name: &str) -> PathBuf {
@@ -337,6 +370,45 @@ fn an_edited_recording_is_computed_again_and_a_moved_folder_is_not() {
     let third = json(&place.timbre(&["run", "x.toml", "--json", "-q"]));
     assert_eq!(third["cache"]["misses"], 5, "five features of one recording");
     assert_ne!(third["run"], first["run"]);
+}
+
+#[test]
+fn copies_of_a_recording_in_two_songs_stay_on_one_side() {
+    let place = Place::new();
+    let root = folder_of_clips(&place, "copies");
+    for class in fs::read_dir(&root).unwrap().flatten() {
+        // Each clip once more, as a song of its own.
+        for (i, clip) in fs::read_dir(class.path()).unwrap().flatten().collect::<Vec<_>>().iter().enumerate() {
+            fs::copy(clip.path(), class.path().join(format!("copy]{}__1.wav", 9000 + i))).unwrap();
+        }
+    }
+    experiment_on_folder(&place, "copies.toml", &root, "");
+    // With a copy in the training part, one nearest neighbour on raw samples would know every answer.
+    let result = json(&place.timbre(&["run", "copies.toml", "--json", "-q", "--set", "models.knn.k=1"]));
+    let raw =
+        result["results"].as_array().unwrap().iter().find(|r| r["features"] == "raw" && r["model"] == "knn").unwrap();
+    assert!(raw["metrics"]["accuracy"].as_f64().unwrap() < 0.5, "{raw}");
+}
+
+#[test]
+fn models_that_were_not_saved_are_made_when_they_are_asked_for() {
+    let place = Place::new();
+    let first = json(&place.quickstart("runs", &["--set", "save_models=false"]).output().unwrap());
+    let model = place.path(first["run"].as_str().unwrap()).join("models/mel.logistic.s1/model.json");
+    assert!(!model.exists());
+    let second = json(&place.quickstart("runs", &[]).output().unwrap());
+    assert!(model.is_file());
+    assert_eq!((&first["run"], &first["results"]), (&second["run"], &second["results"]));
+}
+
+#[test]
+fn latest_is_the_run_that_was_shown_last() {
+    let place = Place::new();
+    let latest = || fs::canonicalize(place.path("runs/quickstart/latest")).unwrap();
+    let first = json(&place.quickstart("runs", &[]).output().unwrap());
+    json(&place.quickstart("runs", &["--set", "models.knn.k=3"]).output().unwrap());
+    json(&place.quickstart("runs", &[]).output().unwrap());
+    assert_eq!(latest(), fs::canonicalize(place.path(first["run"].as_str().unwrap())).unwrap());
 }
 
 #[test]

@@ -45,7 +45,13 @@ pub fn runs(common: &Common, as_json: bool) -> Result<Ended> {
     let mut lines = String::new();
     let mut list = Vec::new();
     for path in run_dir::all(&common.runs) {
-        let record = run_dir::read_record(&path)?;
+        let record = match run_dir::read_record(&path) {
+            Ok(record) => record,
+            Err(error) => {
+                eprintln!("timbre: left out: {error:#}");
+                continue;
+            }
+        };
         lines +=
             &format!("{}  {:?}  {} clips of {}\n", path.display(), record.status, record.data.clips, record.data.name);
         list.push(json!({ "run": path, "record": record }));

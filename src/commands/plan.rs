@@ -1,4 +1,5 @@
-//! `timbre check` and `timbre plan`: what an experiment would do, without doing it.
+//! `timbre check` and `timbre plan`: what an experiment would do, without doing it. The recordings are listed and hashed for
+//! that, and a demo set that is not there yet is made.
 
 use anyhow::Result;
 use serde_json::json;

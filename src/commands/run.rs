@@ -56,6 +56,9 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
         let all = unusable + record.data.clips;
         show.say(&format!("{unusable} of {all} recordings could not be used: see {path}/unusable.jsonl"));
     }
+    if record.data.set_aside > 0 {
+        show.say(&format!("{} recordings carry several labels and were left aside", record.data.set_aside));
+    }
     if record.status == Status::TooManyUnusable {
         show.say("That is more than `max_unusable` allows: the run counts as failed (code 3).");
     }

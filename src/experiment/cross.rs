@@ -28,6 +28,10 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         }
         feature_names(root, faults);
     }
+    if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
+    {
+        faults.add(entry.key, "a model cannot be called `features`: its column in the grid would be".into(), "");
+    }
     let audio = match root.get("audio") {
         Some(entry) => read::<AudioSpec>(&entry.node),
         None => Some(AudioSpec::default()),

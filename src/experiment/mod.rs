@@ -71,7 +71,7 @@ pub struct Experiment {
 }
 
 /// Names of features and models become names of folders.
-const TABLE_NAME: &str = "^[A-Za-z0-9_-]+$";
+const TABLE_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]*$";
 
 /// How models are judged: `[evaluate]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -21,7 +21,7 @@ use super::scaling::Scaler;
 use crate::dataset::FeatureSet;
 
 /// Rows and columns of a tile of G: enough tiles for many cores, large enough for the product to run near its peak.
-const TILE: usize = 128;
+const TILE: usize = 256;
 
 /// The Gram matrix of the centred rows: the tiles on and below the diagonal, each row-major.
 pub struct Span {

@@ -140,6 +140,8 @@ pub struct DataRecord {
     pub hash: String,
     pub clips: usize,
     pub unusable: usize,
+    /// Recordings with several labels, which a single-label experiment leaves aside.
+    pub set_aside: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +196,8 @@ impl RunDir {
         Ok(Opened::ToDo(RunDir::lock(path)?))
     }
 
-    fn lock(path: PathBuf) -> Result<RunDir> {
+    /// The folder at `path`, to work in it (again).
+    pub fn lock(path: PathBuf) -> Result<RunDir> {
         let lock = File::create(path.join(".lock")).with_context(|| format!("cannot write in {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -222,9 +225,7 @@ impl RunDir {
     }
 
     pub fn write_record(&self, record: &RunRecord) -> Result<()> {
-        let mut json = serde_json::to_vec_pretty(record)?;
-        json.push(b'\n');
-        write_bytes(&self.path.join("run.json"), &json)
+        write_record(&self.path, record)
     }
 
     fn unit_path(&self, unit: &Unit) -> PathBuf {
@@ -258,16 +259,23 @@ impl RunDir {
             let _ = writeln!(file, "{line}");
         }
     }
+}
 
-    /// Lets `latest` beside the folder point to it.
-    pub fn make_latest(&self) -> Result<()> {
-        let home = self.path.parent().expect("a run lies in the folder of its experiment");
-        let name = self.path.file_name().expect("a run has a name");
-        let part = home.join(format!(".latest-{}", std::process::id()));
-        let _ = fs::remove_file(&part);
-        std::os::unix::fs::symlink(name, &part)?;
-        fs::rename(&part, home.join("latest")).with_context(|| format!("cannot link {}/latest", home.display()))
-    }
+/// Lets `latest` beside a run folder point to it.
+pub fn make_latest(run: &Path) -> Result<()> {
+    let home = run.parent().expect("a run lies in the folder of its experiment");
+    let name = run.file_name().expect("a run has a name");
+    let part = home.join(format!(".latest-{}", std::process::id()));
+    let _ = fs::remove_file(&part);
+    std::os::unix::fs::symlink(name, &part)?;
+    fs::rename(&part, home.join("latest")).with_context(|| format!("cannot link {}/latest", home.display()))
+}
+
+/// `run.json`, replaced as a whole.
+pub fn write_record(run: &Path, record: &RunRecord) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(record)?;
+    json.push(b'\n');
+    write_bytes(&run.join("run.json"), &json)
 }
 
 /// The tables of a run.
@@ -320,7 +328,12 @@ pub fn run_folders(home: &Path) -> Vec<PathBuf> {
 pub fn read_record(run: &Path) -> Result<RunRecord> {
     let path = run.join("run.json");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}: is it a run folder?", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", path.display()))
+    let record: RunRecord =
+        serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", path.display()))?;
+    if record.schema != SCHEMA || record.signature.len() < 8 {
+        bail!("{} has schema {}, this version reads schema {SCHEMA}", path.display(), record.schema);
+    }
+    Ok(record)
 }
 
 /// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.
@@ -429,7 +442,7 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
         dir.write_record(&record(Status::Done)).unwrap();
-        dir.make_latest().unwrap();
+        make_latest(dir.path()).unwrap();
         for name in [dir.path().to_str().unwrap(), "x/latest", "x", "0123"] {
             let found = find(runs.path(), name).unwrap();
             assert_eq!(found.canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{name}");

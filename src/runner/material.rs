@@ -10,7 +10,7 @@ use super::Settings;
 use crate::data::split::SplitSpec;
 use crate::data::{self, ClipRecord, DataSet, DataSpec, Part};
 use crate::experiment::Experiment;
-use crate::precompute::{Extraction, Input, LeftOut, Outcome};
+use crate::precompute::{self, Extraction, Input, LeftOut, Outcome};
 use crate::run_dir::CacheRecord;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
@@ -79,6 +79,8 @@ impl Material {
     pub fn signature(&self, experiment: &Experiment) -> String {
         let versions = json!({
             "runner": super::scoring::VERSION,
+            "data": experiment.data.as_kind().version(),
+            "precompute": precompute::VERSION,
             "decoding": audio::VERSION,
             "metrics": metrics::VERSION,
             "split": data::split::VERSION,
@@ -87,6 +89,27 @@ impl Material {
         });
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The records of these clips, with songs that share a byte-identical recording made one: a copy on the other side of
+    /// the split would be an answer given away.
+    pub fn with_copies_united(&self, clips: &[usize]) -> Vec<ClipRecord> {
+        let mut records: Vec<ClipRecord> = clips.iter().map(|&c| self.set.records[c].clone()).collect();
+        let mut first_with: HashMap<Hash, usize> = HashMap::new();
+        let mut united = 0;
+        for (i, clip) in clips.iter().enumerate() {
+            let Ok(content) = &self.contents[clip] else { continue };
+            let first = *first_with.entry(*content).or_insert(i);
+            let (keep, lose) = (records[first].group.clone(), records[i].group.clone());
+            if keep != lose {
+                united += 1;
+                records.iter_mut().filter(|r| r.group == lose).for_each(|r| r.group.clone_from(&keep));
+            }
+        }
+        if united > 0 {
+            tracing::warn!("{united} songs hold copies of recordings of other songs and go to the same side with them");
+        }
+        records
     }
 
     fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {

@@ -3,7 +3,7 @@
 //! The order of work: find the recordings and hash them; derive the signature; open the run's folder and write the
 //! configuration; compute what the feature cache lacks; fit and judge each unit that is not done; write the tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -32,6 +32,7 @@ pub mod scoring;
 mod writing;
 
 use material::{Material, Selection};
+use scoring::Done;
 
 /// Where a run reads and writes, and how it behaves; nothing here changes a result.
 #[derive(Clone)]
@@ -77,18 +78,19 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     let store = settings.store()?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
-        Opened::Finished { path, mut record } => {
+        Opened::Finished { path, record } if has_models(&path, experiment) => {
             let (hits, _) = material.look(experiment, &extraction, &store);
-            record.cache = CacheRecord { hits, misses: 0 };
-            return Ok(RunOutcome { path, record: *record, reused: true });
+            return shown_again(path, *record, experiment, hits);
         }
+        // It was run without saving its models: only they are made now.
+        Opened::Finished { path, .. } => RunDir::lock(path)?,
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
     let mut record = new_record(experiment, &material, signature);
     record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
     dir.write_record(&record)?;
-    dir.make_latest()?;
+    run_dir::make_latest(dir.path())?;
     dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
     let work = Work { experiment, settings, material: &material, extraction: &extraction, store: &store, dir: &dir };
     let ended = work.all(&mut record);
@@ -96,7 +98,7 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     record.seconds.insert("total".into(), begun.elapsed().as_secs_f64());
     match ended {
         Ok(()) => {
-            record.status = final_status(&record, experiment, work.unusable_share(&record));
+            record.status = final_status(&record, experiment);
             dir.write_record(&record)?;
             dir.log("ended", json!({ "status": record.status }));
             Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false })
@@ -145,7 +147,13 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
         seeds: experiment.seeds.clone(),
         classes: material.set.classes.names().to_vec(),
         metric: experiment.evaluate.metric.name().to_owned(),
-        data: DataRecord { name: material.set.name.clone(), hash: material.data_hash.clone(), clips: 0, unusable: 0 },
+        data: DataRecord {
+            name: material.set.name.clone(),
+            hash: material.data_hash.clone(),
+            clips: 0,
+            unusable: 0,
+            set_aside: material.set_aside,
+        },
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
@@ -154,14 +162,33 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
     }
 }
 
-fn final_status(record: &RunRecord, experiment: &Experiment, unusable_share: f64) -> Status {
+/// The limit on unusable recordings is no part of the signature: each start judges by its own.
+fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
+    let all = record.data.clips + record.data.unusable;
     if !record.failures.is_empty() {
         Status::Failed
-    } else if unusable_share > experiment.max_unusable {
+    } else if record.data.unusable as f64 > experiment.max_unusable * all as f64 {
         Status::TooManyUnusable
     } else {
         Status::Done
     }
+}
+
+/// A run that was finished before: nothing is computed, and `latest` points to what was just shown.
+fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> Result<RunOutcome> {
+    let status = final_status(&record, experiment);
+    if status != record.status {
+        record.status = status;
+        run_dir::write_record(&path, &record)?;
+    }
+    run_dir::make_latest(&path)?;
+    record.cache = CacheRecord { hits, misses: 0 };
+    Ok(RunOutcome { path, record, reused: true })
+}
+
+fn has_models(run: &Path, experiment: &Experiment) -> bool {
+    let saved = run_dir::models(run);
+    !experiment.save_models || units_of(experiment).iter().all(|unit| saved.contains(&unit.to_string()))
 }
 
 fn counts(labels: impl Iterator<Item = usize>, n_classes: usize) -> Vec<usize> {
@@ -198,22 +225,21 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn unusable_share(&self, record: &RunRecord) -> f64 {
-        let all = record.data.clips + record.data.unusable;
-        record.data.unusable as f64 / all.max(1) as f64
-    }
-
-    fn units(&self, selection: &Selection, record: &mut RunRecord) -> Result<Vec<UnitRecord>> {
+    fn units(&self, selection: &Selection, record: &mut RunRecord) -> Result<Done> {
         let units = units_of(self.experiment);
         let progress = self.settings.show.start("models", units.len());
         let mut splits: IndexMap<u64, Splits> = IndexMap::new();
-        let mut done: Vec<UnitRecord> = Vec::new();
+        let mut done = Done::default();
         for unit in &units {
             if self.settings.stopped() {
                 return Err(Stopped.into());
             }
-            let finished = match self.dir.read_unit(unit) {
-                Some(finished) => Ok(finished),
+            let finished = match self.dir.read_unit(unit).filter(|_| self.is_saved(unit)) {
+                Some(finished) => {
+                    done.push(self.experiment, finished);
+                    progress.step();
+                    continue;
+                }
                 None => {
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.split(selection, unit.seed)?);
@@ -223,7 +249,7 @@ impl Work<'_> {
             };
             match finished {
                 Ok(finished) => {
-                    done.push(finished);
+                    done.push(self.experiment, finished);
                     // After every unit, so that a killed run leaves a table of what it got to.
                     writing::write_results(self.dir, self.experiment, &done)?;
                 }
@@ -240,8 +266,13 @@ impl Work<'_> {
         Ok(done)
     }
 
+    fn is_saved(&self, unit: &Unit) -> bool {
+        !self.experiment.save_models || run_dir::models(self.dir.path()).contains(&unit.to_string())
+    }
+
     fn split(&self, selection: &Selection, seed: u64) -> Result<Splits> {
-        let records: Vec<_> = selection.clips.iter().map(|&c| &self.material.set.records[c]).collect();
+        let records = self.material.with_copies_united(&selection.clips);
+        let records: Vec<_> = records.iter().collect();
         let n_classes = self.material.set.classes.len();
         split::split(&records, n_classes, &self.experiment.split, Seed::new(seed).child("split"))
             .context("cannot split the data")

@@ -24,12 +24,36 @@ pub fn scored(units: &[UnitRecord]) -> Vec<Scored<'_>> {
         .collect()
 }
 
-/// The rows of `results.csv`: the units in their order, then the baselines.
-pub fn rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow> {
-    let mut rows: Vec<ResultRow> = scored(units)
+/// The units that are done, with their rows: each is judged once.
+#[derive(Default)]
+pub struct Done {
+    pub units: Vec<UnitRecord>,
+    rows: Vec<ResultRow>,
+}
+
+impl Done {
+    pub fn push(&mut self, experiment: &Experiment, unit: UnitRecord) {
+        self.rows.extend(rows_of(experiment, &unit));
+        self.units.push(unit);
+    }
+
+    /// The rows of `results.csv`: the units in their order, then the baselines.
+    pub fn rows(&self, experiment: &Experiment) -> Vec<ResultRow> {
+        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.units)).collect()
+    }
+}
+
+/// The rows of one unit: one a side of its split.
+fn rows_of(experiment: &Experiment, unit: &UnitRecord) -> Vec<ResultRow> {
+    scored(std::slice::from_ref(unit))
         .iter()
         .map(|s| row(experiment, s.unit.clone(), s.split, &s.split.predictions.decisions(), &s.scores))
-        .collect();
+        .collect()
+}
+
+/// The rows that stand below those of the units.
+fn baseline_rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow> {
+    let mut rows = Vec::new();
     // The split depends on the seed alone, so the first unit of each seed speaks for all.
     for &seed in &experiment.seeds {
         let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 
-use super::scoring;
+use super::scoring::{self, Done};
 use crate::experiment::Experiment;
 use crate::labels::Classes;
-use crate::run_dir::{ResultRow, RunDir, Table, UnitRecord};
+use crate::run_dir::{ResultRow, RunDir, Table};
 use crate::tables::{self, Grid};
 
 /// `results.csv` and `grid.csv` of the units done so far.
-pub fn write_results(dir: &RunDir, experiment: &Experiment, units: &[UnitRecord]) -> Result<Vec<ResultRow>> {
-    let rows = scoring::rows(experiment, units);
+pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &Done) -> Result<Vec<ResultRow>> {
+    let rows = done.rows(experiment);
     dir.write_table(Table::ResultsCsv, |out| tables::write_csv(tables::results(&rows)?, out))?;
     let grid = Grid::new(&rows, experiment.evaluate.metric.name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
@@ -18,13 +18,9 @@ pub fn write_results(dir: &RunDir, experiment: &Experiment, units: &[UnitRecord]
 }
 
 /// Every table of the finished run.
-pub fn write_all(
-    dir: &RunDir,
-    experiment: &Experiment,
-    classes: &Classes,
-    units: &[UnitRecord],
-) -> Result<Vec<ResultRow>> {
-    let rows = write_results(dir, experiment, units)?;
+pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done: &Done) -> Result<Vec<ResultRow>> {
+    let rows = write_results(dir, experiment, done)?;
+    let units = &done.units;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
     let scored = scoring::scored(units);

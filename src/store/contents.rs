@@ -101,7 +101,9 @@ impl Contents {
     }
 
     fn save(&self) -> Result<()> {
-        let mut list: Vec<(&PathBuf, &Stamp, &Hash)> = self.known.iter().map(|(p, (s, h))| (p, s, h)).collect();
+        // JSON cannot hold a path that is not UTF-8: such a file is read again each time.
+        let mut list: Vec<(&PathBuf, &Stamp, &Hash)> =
+            self.known.iter().filter(|(p, _)| p.to_str().is_some()).map(|(p, (s, h))| (p, s, h)).collect();
         list.sort_by_key(|(path, ..)| path.as_path());
         files::write_bytes(&self.file, &serde_json::to_vec(&list)?)
     }
@@ -136,6 +138,19 @@ mod tests {
         let hash = hash_of(&mut contents, &path);
         let again = Contents::open(folder.path());
         assert_eq!(again.known.get(&path).map(|(_, h)| *h), Some(hash));
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_hashed_like_any_other() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"));
+        fs::write(&path, b"one").unwrap();
+        let stamp = Stamp::of(&path).unwrap();
+        let mut contents = Contents::open(folder.path());
+        contents.known.insert(path.clone(), (stamp, [7; 32]));
+        contents.save().unwrap();
+        assert_eq!(hash_of(&mut Contents::open(folder.path()), &path), *blake3::hash(b"one").as_bytes());
     }
 
     #[test]

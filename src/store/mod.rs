@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -85,6 +85,8 @@ pub struct Store {
     folder: PathBuf,
     found: HashMap<(Hash, Hash), Found>,
     recipes_of: HashMap<Hash, Vec<Hash>>,
+    /// The texts of recipes, by the beginning of their hash; read when the first miss wants to know.
+    recipes: OnceLock<HashMap<String, Value>>,
     writer: Mutex<Option<PackWriter>>,
 }
 
@@ -98,11 +100,16 @@ impl Store {
             folder: folder.to_owned(),
             found: HashMap::new(),
             recipes_of: HashMap::new(),
+            recipes: OnceLock::new(),
             writer: Mutex::new(None),
         };
         for path in pack::packs_in(folder)? {
-            // A pack that vanishes meanwhile was collected by another process: its records are misses now.
-            let Ok((file, entries)) = pack::open(&path) else { continue };
+            let (file, entries) = match pack::open(&path) {
+                Ok(opened) => opened,
+                // Collected by another process meanwhile: its records are misses now.
+                Err(error) if is_not_found(&error) => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            };
             let file = Arc::new(file);
             for entry in entries {
                 store.remember(&file, entry);
@@ -151,7 +158,7 @@ impl Store {
             slot.take().expect("just looked").close().with_context(full)?;
         }
         if slot.is_none() {
-            *slot = Some(PackWriter::create(&self.folder).with_context(full)?);
+            *slot = Some(PackWriter::open(&self.folder, PACK_BYTES).with_context(full)?);
         }
         let writer = slot.as_mut().expect("just made");
         let offset = writer.append(kind, content, recipe, shape, bytes).with_context(full)?;
@@ -165,7 +172,18 @@ impl Store {
     }
 
     fn recipe_path(&self, hash: &Hash) -> PathBuf {
-        self.folder.join("recipes").join(format!("{}.json", &hex(hash)[..16]))
+        self.folder.join("recipes").join(format!("{}.json", recipe_name(hash)))
+    }
+
+    fn recipes(&self) -> &HashMap<String, Value> {
+        self.recipes.get_or_init(|| {
+            let entries = fs::read_dir(self.folder.join("recipes")).into_iter().flatten().flatten();
+            let read = |path: PathBuf| {
+                let name = path.file_stem()?.to_str()?.to_owned();
+                Some((name, serde_json::from_slice(&fs::read(&path).ok()?).ok()?))
+            };
+            entries.filter_map(|entry| read(entry.path())).collect()
+        })
     }
 
     /// Why `recipe` was a miss for this recording: the fields in which it differs from the nearest recipe at hand.
@@ -176,9 +194,9 @@ impl Store {
             .get(content)
             .into_iter()
             .flatten()
-            .filter_map(|hash| serde_json::from_slice::<Value>(&fs::read(self.recipe_path(hash)).ok()?).ok())
+            .filter_map(|hash| self.recipes().get(&recipe_name(hash)))
             .filter(|json| json.pointer("/feature/kind") == kind)
-            .map(|json| differences(&json, &recipe.json, ""))
+            .map(|json| differences(json, &recipe.json, ""))
             .min_by_key(Vec::len);
         match nearest {
             Some(fields) => fields.join(", "),
@@ -202,6 +220,10 @@ impl Store {
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn found(file: &Arc<File>, entry: Entry) -> Option<Found> {
@@ -230,6 +252,10 @@ fn differences(old: &Value, new: &Value, path: &str) -> Vec<String> {
         (a, b) if a == b => Vec::new(),
         (a, b) => vec![format!("{path} {a} → {b}")],
     }
+}
+
+fn recipe_name(hash: &Hash) -> String {
+    hex(hash)[..16].to_owned()
 }
 
 pub fn hex(hash: &Hash) -> String {
@@ -323,6 +349,32 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, &bytes).unwrap();
         assert!(Store::open(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn run_after_run_goes_on_in_the_same_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in 0..5u8 {
+            let store = Store::open(folder.path()).unwrap();
+            assert_eq!(store.len(), usize::from(run));
+            store.put(&[run; 32], &[9; 32], &matrix(f32::from(run))).unwrap();
+            store.close().unwrap();
+        }
+        assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 1);
+        let store = Store::open(folder.path()).unwrap();
+        assert!((0..5u8).all(|run| read(store.get(&[run; 32], &[9; 32])) == vec![f32::from(run); 6]));
+    }
+
+    #[test]
+    fn two_writers_at_once_have_a_pack_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (Store::open(folder.path()).unwrap(), Store::open(folder.path()).unwrap());
+        one.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        two.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
+        one.close().unwrap();
+        two.close().unwrap();
+        assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 2);
+        assert_eq!(Store::open(folder.path()).unwrap().len(), 2);
     }
 
     #[test]

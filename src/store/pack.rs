@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::Hash;
 use crate::files;
@@ -90,7 +90,7 @@ pub fn open(path: &Path) -> Result<(File, Vec<Entry>)> {
     }
     let entries = scan(&file, size);
     // Whoever still holds the lock is writing: the index is his to make.
-    if file.try_lock().is_ok() && !entries.is_empty() {
+    if !entries.is_empty() && file.try_lock().is_ok() {
         write_index(path, size, &entries)?;
         file.unlock()?;
     }
@@ -164,15 +164,26 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    pub fn create(folder: &Path) -> Result<PackWriter> {
+    /// The newest pack, if it has room and nobody writes to it; else a new one. Many short runs thus share a pack: each
+    /// pack costs every later run an open file.
+    pub fn open(folder: &Path, room: u64) -> Result<PackWriter> {
+        if let Some(path) = packs_in(folder)?.pop()
+            && let Ok(file) = File::options().read(true).write(true).open(&path)
+            && file.metadata()?.len() < room
+            && file.try_lock().is_ok()
+        {
+            let size = file.metadata()?.len();
+            let entries = read_index(&path, size).unwrap_or_else(|| scan(&file, size));
+            let end = entries.last().map_or(0, |e| e.offset + e.bytes);
+            return Ok(PackWriter { path, file: Arc::new(file), entries, end });
+        }
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{nanos:020}-{}-{count}.pack", std::process::id()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        if file.try_lock().is_err() {
-            bail!("another process has locked the new file {}", path.display());
-        }
+        // A reader may hold it for the moment in which it looks whether an index is missing.
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(PackWriter { path, file: Arc::new(file), entries: Vec::new(), end: 0 })
     }
 
