@@ -158,7 +158,7 @@ impl<'a> Extraction<'a> {
             .features
             .iter()
             .map(|f| match store.get(content, &f.recipe.hash) {
-                Some(Found::Matrix(stored)) => Some(stored.clone()),
+                Some(Found::Matrix(stored)) if stored.is_intact() => Some(stored.clone()),
                 _ => None,
             })
             .collect();

@@ -247,7 +247,7 @@ mod tests {
         serde_json::from_value(json!({
             "schema": 1, "experiment": "x", "description": "", "signature": "0123456789", "status": "done", "started": "",
             "ended": null, "seeds": [1], "classes": ["a"], "metric": "accuracy",
-            "data": { "name": "d", "hash": "", "clips": 1, "unusable": 0 }, "cache": { "hits": 0, "misses": 0 },
+            "data": { "name": "d", "hash": "", "clips": 1, "unusable": 0, "set_aside": 0 }, "cache": { "hits": 0, "misses": 0 },
             "seconds": {}, "failures": {}, "results": results, "environment": null
         }))
         .unwrap()

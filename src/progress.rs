@@ -45,8 +45,7 @@ impl Show {
             _ => ProgressBar::hidden(),
         };
         bar.set_style(
-            ProgressStyle::with_template("{msg:14} {bar:30} {pos}/{len}  {per_sec}  {eta} left")
-                .expect("the template is fixed"),
+            ProgressStyle::with_template("{msg:14} {bar:30} {pos}/{len}  {eta} left").expect("the template is fixed"),
         );
         bar.set_message(what.to_owned());
         let now = Instant::now();

@@ -133,8 +133,12 @@ fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> boo
 fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
     let place = Place::new();
     json(&place.quickstart("undisturbed", &["--cache", "cache1"]).output().unwrap());
-    let (units, features) = (place.path("killed/quickstart/latest/units"), place.path("cache2/features"));
+    let (runs, features) = (place.path("killed/quickstart"), place.path("cache2/features"));
     let files_in = |folder: &Path| fs::read_dir(folder).map_or(0, |d| d.flatten().count());
+    let units = || {
+        let folders = fs::read_dir(&runs).into_iter().flatten().flatten();
+        folders.map(|run| files_in(&run.path().join("units"))).max().unwrap_or(0)
+    };
     let bytes_in = |folder: &Path| {
         let size = |e: fs::DirEntry| e.metadata().map_or(0, |m| m.len());
         fs::read_dir(folder).map_or(0, |d| d.flatten().map(size).sum::<u64>())
@@ -144,9 +148,9 @@ fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
         Box::new(|| place.path("cache2").is_dir()),
         Box::new(|| bytes_in(&features) > 2_000_000),
         Box::new(|| bytes_in(&features) > 20_000_000),
-        Box::new(|| files_in(&units) >= 1),
-        Box::new(|| files_in(&units) >= 5),
-        Box::new(|| files_in(&units) >= 12),
+        Box::new(|| units() >= 1),
+        Box::new(|| units() >= 5),
+        Box::new(|| units() >= 12),
     ];
     let mut killed = 0;
     for moment in moments {
@@ -376,10 +380,10 @@ fn an_edited_recording_is_computed_again_and_a_moved_folder_is_not() {
 fn copies_of_a_recording_in_two_songs_stay_on_one_side() {
     let place = Place::new();
     let root = folder_of_clips(&place, "copies");
-    for class in fs::read_dir(&root).unwrap().flatten() {
+    for (c, class) in fs::read_dir(&root).unwrap().flatten().enumerate() {
         // Each clip once more, as a song of its own.
         for (i, clip) in fs::read_dir(class.path()).unwrap().flatten().collect::<Vec<_>>().iter().enumerate() {
-            fs::copy(clip.path(), class.path().join(format!("copy]{}__1.wav", 9000 + i))).unwrap();
+            fs::copy(clip.path(), class.path().join(format!("copy]{}__1.wav", 9000 + 100 * c + i))).unwrap();
         }
     }
     experiment_on_folder(&place, "copies.toml", &root, "");
@@ -388,6 +392,40 @@ fn copies_of_a_recording_in_two_songs_stay_on_one_side() {
     let raw =
         result["results"].as_array().unwrap().iter().find(|r| r["features"] == "raw" && r["model"] == "knn").unwrap();
     assert!(raw["metrics"]["accuracy"].as_f64().unwrap() < 0.5, "{raw}");
+}
+
+#[test]
+fn a_cache_that_rots_on_disk_changes_no_result() {
+    let place = Place::new();
+    json(&place.quickstart("runs", &[]).output().unwrap());
+    let before = results(&place, "runs");
+    let features = fs::read_dir(place.path("data/.cache/features")).unwrap().flatten();
+    let pack = features.map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "pack")).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[10_000_000..14_000_000].fill(0);
+    fs::write(&pack, bytes).unwrap();
+    let again = json(&place.quickstart("runs", &["--fresh"]).output().unwrap());
+    assert!(again["cache"]["misses"].as_u64().unwrap() > 0);
+    assert_eq!(results(&place, "runs"), before);
+}
+
+#[test]
+fn a_table_that_was_removed_from_a_finished_run_is_written_again() {
+    let place = Place::new();
+    json(&place.quickstart("runs", &[]).output().unwrap());
+    let before = results(&place, "runs");
+    fs::remove_file(place.path("runs/quickstart/latest/results.csv")).unwrap();
+    json(&place.quickstart("runs", &[]).output().unwrap());
+    assert_eq!(results(&place, "runs"), before);
+}
+
+#[test]
+fn a_split_that_cannot_be_made_is_told_by_check_and_by_run() {
+    let place = Place::new();
+    for command in ["check", "run"] {
+        let output = place.timbre(&[command, "quickstart", "--set", "data.clips_per_class=1", "--set", SMALL[1]]);
+        assert_eq!(output.status.code(), Some(2), "{command}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! `timbre cache`: what lies in the feature cache, and how to get rid of it.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Ended, print, settings};
 use crate::cli::{CacheCommand, Common};
 use crate::store;
 
 pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
-    let folder = settings(common, false).cache.join("features");
+    let home = settings(common, false).cache;
+    let folder = home.join("features");
     match command {
         CacheCommand::Show => {
             let usage = if folder.is_dir() { store::usage(&folder)? } else { store::Usage::default() };
@@ -20,6 +22,9 @@ pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
                 usage.packs,
                 size(usage.bytes)
             ))?;
+            for set in made_sets(&home) {
+                print(&format!("{}: a made data set\n", set.display()))?;
+            }
         }
         CacheCommand::Gc { days, all } => {
             let now = SystemTime::now();
@@ -27,10 +32,25 @@ pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
             let keep_after =
                 if all { now + Duration::from_secs(86_400) } else { now - Duration::from_secs(86_400 * days) };
             let freed = if folder.is_dir() { store::collect(&folder, keep_after)? } else { 0 };
-            print(&format!("{} freed\n", size(freed)))?;
+            if all {
+                for set in made_sets(&home) {
+                    std::fs::remove_dir_all(&set).with_context(|| format!("cannot remove {}", set.display()))?;
+                    print(&format!("{} removed\n", set.display()))?;
+                }
+            }
+            print(&format!("{} of features freed\n", size(freed)))?;
         }
     }
     Ok(Ended::Done)
+}
+
+/// The demo sets that were made in the cache.
+fn made_sets(home: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
+    let made = |e: &std::fs::DirEntry| e.path().is_dir() && e.file_name().to_string_lossy().starts_with("demo-");
+    let mut sets: Vec<PathBuf> = entries.filter(made).map(|e| e.path()).collect();
+    sets.sort();
+    sets
 }
 
 /// Bytes as a person reads them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use super::{Ended, print, settings};
@@ -62,7 +62,10 @@ fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Opti
     let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
     let settings = settings(common, false);
     let progress = settings.show.start("recordings", made.recordings());
-    let summary = demo::write(&made, &out, &|_, _| progress.step())?;
+    let summary = demo::write(&made, &out, &|| {
+        progress.step();
+        Ok(())
+    })?;
     progress.finish();
     print(&format!(
         "{}: {} training clips, {} test recordings\n",
@@ -79,12 +82,18 @@ fn check(common: &Common, name: &str) -> Result<Ended> {
     let set = load(common, name)?;
     let progress = settings(common, false).show.start("recordings", set.records.len());
     let read = set.records.par_iter().map(|record| {
-        let bytes = std::fs::read(&record.path).with_context(|| format!("cannot read {}", record.path.display()))?;
+        let bytes = match std::fs::read(&record.path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let why = audio::Unusable::Unreadable { found: error.to_string() };
+                return (*blake3::hash(record.id.as_bytes()).as_bytes(), Some(why));
+            }
+        };
         let extension = record.path.extension().and_then(|e| e.to_str());
         progress.step();
-        Ok((*blake3::hash(&bytes).as_bytes(), audio::decode(&bytes, extension).err()))
+        (*blake3::hash(&bytes).as_bytes(), audio::decode(&bytes, extension).err())
     });
-    let read: Vec<([u8; 32], Option<audio::Unusable>)> = read.collect::<Result<_>>()?;
+    let read: Vec<([u8; 32], Option<audio::Unusable>)> = read.collect();
     progress.finish();
     let mut text = String::new();
     let mut unusable = 0;

@@ -14,8 +14,9 @@ use crate::experiment::{self, Faults, Request, Resolved};
 use crate::precompute::Stopped;
 use crate::predictor::WhichModel;
 use crate::progress::Show;
+use crate::run_dir::WhichRun;
 use crate::runner::Settings;
-use crate::runner::material::NothingSelected;
+use crate::runner::material::{NothingSelected, Unfit};
 
 mod cache;
 mod compare;
@@ -63,7 +64,12 @@ fn dispatch(cli: Cli) -> Result<Ended> {
 }
 
 fn code_of(error: &anyhow::Error) -> Ended {
-    if error.is::<Faults>() || error.is::<MissingData>() || error.is::<WhichModel>() {
+    if error.is::<Faults>()
+        || error.is::<MissingData>()
+        || error.is::<Unfit>()
+        || error.is::<WhichRun>()
+        || error.is::<WhichModel>()
+    {
         Ended::Usage
     } else if error.is::<NothingSelected>() {
         Ended::NothingSelected
@@ -111,6 +117,13 @@ fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
     let show = Show::fitting(common.quiet);
     resolved.notes.iter().for_each(|note| show.say(note));
     Ok(resolved)
+}
+
+/// The words that name the same experiment to another command.
+fn again(common: &Common, target: &Target) -> String {
+    let data = target.data.iter().map(|name| format!(" --data {name}"));
+    let set = common.set.iter().map(|set| format!(" --set '{set}'"));
+    std::iter::once(target.experiment.clone()).chain(data).chain(set).collect()
 }
 
 fn settings(common: &Common, fresh: bool) -> Settings {

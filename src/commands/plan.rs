@@ -4,7 +4,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Ended, print, resolve, settings};
+use super::{Ended, again, print, resolve, settings};
 use crate::cli::{Common, Target};
 use crate::data::MissingData;
 use crate::precompute::Extraction;
@@ -30,7 +30,11 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
     let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
     let (hits, misses) = material.look(experiment, &extraction, &settings.store()?);
     let units: Vec<String> = units_of(experiment).iter().map(ToString::to_string).collect();
-    let clips = material.count(experiment);
+    let chosen = material.all_chosen(experiment);
+    let clips = chosen.len();
+    for &seed in &experiment.seeds {
+        material.split(experiment, &chosen, seed)?;
+    }
     let signature = material.signature(experiment);
     if as_json {
         let plan = json!({
@@ -58,7 +62,7 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
         settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()
     );
     print(&text)?;
-    settings.show.say(&format!("Next: timbre run {}", target.experiment));
+    settings.show.say(&format!("Next: timbre run {}", again(common, target)));
     Ok(Ended::Done)
 }
 

@@ -14,6 +14,7 @@ use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
 use crate::precompute::LeftOut;
 use crate::predictor::{Heard, Predictor};
+use crate::progress::Show;
 
 /// Raised when the object of `--json` changes its form.
 const SCHEMA: u32 = 1;
@@ -50,6 +51,7 @@ struct ClassShare<'a> {
 pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, pool: &Pool) -> Result<Ended> {
     start_threads(pool)?;
     let predictor = Predictor::open(&common.runs, run)?;
+    Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(files.iter().filter(|file| *file == stdin).count() < 2, "`-` (stdin) can be read only once: name it once");
     let asked: Vec<Asked> = files.iter().flat_map(|file| below(file)).collect();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Ended, listen_for_signals, print, resolve, settings, start_threads};
+use super::{Ended, again, listen_for_signals, print, resolve, settings, start_threads};
 use crate::cli::{Common, Device, Pool, Target};
 use crate::progress::Show;
 use crate::run_dir::{SCHEMA, Status};
@@ -85,6 +85,6 @@ pub fn features(common: &Common, target: &Target, pool: &Pool) -> Result<Ended> 
         "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
         cache.misses, cache.hits
     ))?;
-    settings.show.say(&format!("Next: timbre run {}", target.experiment));
+    settings.show.say(&format!("Next: timbre run {}", again(common, target)));
     Ok(Ended::Done)
 }

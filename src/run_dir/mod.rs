@@ -306,6 +306,25 @@ impl Table {
     }
 }
 
+/// Whether every table lies in the folder that every finished run has.
+pub fn has_all_tables(run: &Path) -> bool {
+    let always = [
+        Table::ResultsCsv,
+        Table::ResultsParquet,
+        Table::Grid,
+        Table::Predictions,
+        Table::PerClass,
+        Table::Confusion,
+        Table::Hardest,
+    ];
+    always.iter().all(|table| run.join(table.file()).is_file())
+}
+
+/// There is no such run, or more than one: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WhichRun(String);
+
 /// The run folders of a signature, oldest first.
 fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
     let ending = format!("-{}", &signature[..8]);
@@ -350,17 +369,18 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
         .into_iter()
         .filter(|path| read_record(path).is_ok_and(|r| !name.is_empty() && r.signature.starts_with(name)))
         .collect();
-    match matching.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => bail!(
+    let sentence = match matching.as_slice() {
+        [one] => return Ok(one.clone()),
+        [] => format!(
             "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
         ),
-        many => bail!(
+        many => format!(
             "`{name}` is the beginning of {} signatures: {}",
             many.len(),
             many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
         ),
-    }
+    };
+    bail!(WhichRun(sentence))
 }
 
 /// Every run folder, by experiment and age.

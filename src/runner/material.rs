@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::Settings;
-use crate::data::split::SplitSpec;
-use crate::data::{self, ClipRecord, DataSet, DataSpec, Part};
+use crate::data::split::{self, SplitSpec, Splits};
+use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;
 use crate::precompute::{self, Extraction, Input, LeftOut, Outcome};
 use crate::run_dir::CacheRecord;
+use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
 use crate::{audio, metrics};
@@ -20,6 +21,22 @@ use crate::{audio, metrics};
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NothingSelected(String);
+
+/// The data and the experiment do not go together: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(String);
+
+impl Unfit {
+    /// Data that is not there has a message of its own.
+    fn unless_missing(error: anyhow::Error) -> anyhow::Error {
+        if error.is::<MissingData>() { error } else { Unfit::of(error) }
+    }
+
+    pub fn of(error: anyhow::Error) -> anyhow::Error {
+        Unfit(format!("{error:#}")).into()
+    }
+}
 
 /// The data set of an experiment with the hash of each recording.
 pub struct Material {
@@ -53,7 +70,7 @@ impl Material {
     /// Loads the set and hashes its recordings (those not touched since are not read).
     pub fn gather(experiment: &Experiment, settings: &Settings) -> Result<Material> {
         make_demo(&experiment.data, settings)?;
-        let set = experiment.data.as_kind().load(&settings.places())?;
+        let set = experiment.data.as_kind().load(&settings.places()).map_err(Unfit::unless_missing)?;
         let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
         let eligible: Vec<usize> = of_part.iter().copied().filter(|&i| set.records[i].labels.len() == 1).collect();
@@ -68,7 +85,7 @@ impl Material {
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
         let progress = settings.show.start("recordings", paths.len());
-        let hashes = known.hash_all(&paths, || progress.step())?;
+        let hashes = known.hash_all(&paths, || settings.step(&progress))?;
         progress.finish();
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
@@ -83,7 +100,7 @@ impl Material {
             "precompute": precompute::VERSION,
             "decoding": audio::VERSION,
             "metrics": metrics::VERSION,
-            "split": data::split::VERSION,
+            "split": split::VERSION,
             "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<Versions>(),
             "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
         });
@@ -93,7 +110,7 @@ impl Material {
 
     /// The records of these clips, with songs that share a byte-identical recording made one: a copy on the other side of
     /// the split would be an answer given away.
-    pub fn with_copies_united(&self, clips: &[usize]) -> Vec<ClipRecord> {
+    fn with_copies_united(&self, clips: &[usize]) -> Vec<ClipRecord> {
         let mut records: Vec<ClipRecord> = clips.iter().map(|&c| self.set.records[c].clone()).collect();
         let mut first_with: HashMap<Hash, usize> = HashMap::new();
         let mut united = 0;
@@ -110,6 +127,19 @@ impl Material {
             tracing::warn!("{united} songs hold copies of recordings of other songs and go to the same side with them");
         }
         records
+    }
+
+    /// The sides of the split of these clips, as indices into `clips`.
+    pub fn split(&self, experiment: &Experiment, clips: &[usize], seed: u64) -> Result<Splits> {
+        let records = self.with_copies_united(clips);
+        let records: Vec<&ClipRecord> = records.iter().collect();
+        split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
+            .map_err(Unfit::of)
+    }
+
+    /// The recordings that the experiment would use if every one were usable.
+    pub fn all_chosen(&self, experiment: &Experiment) -> Vec<usize> {
+        self.chosen(experiment, |_| true)
     }
 
     fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {
@@ -130,11 +160,6 @@ impl Material {
     /// (hits, misses) of the cache if the experiment ran now and every recording were usable.
     pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &Store) -> (usize, usize) {
         extraction.look(&self.inputs(&self.chosen(experiment, |_| true)), store)
-    }
-
-    /// How many recordings the experiment would use if every one were usable.
-    pub fn count(&self, experiment: &Experiment) -> usize {
-        self.chosen(experiment, |_| true).len()
     }
 
     /// Computes the features that the cache lacks. A recording that turns out unusable is replaced by the next of its class,
@@ -205,7 +230,7 @@ fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
         return Ok(());
     }
     let progress = settings.show.start("making demo", demo.recordings());
-    demo.in_cache(&settings.cache, &|_, _| progress.step())?;
+    demo.in_cache(&settings.cache, &|| settings.step(&progress))?;
     progress.finish();
     Ok(())
 }

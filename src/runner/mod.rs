@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::data::Places;
-use crate::data::split::{self, Splits};
+use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics;
 use crate::precompute::{Extraction, Stopped};
-use crate::progress::Show;
+use crate::progress::{Progress, Show};
 use crate::run_dir::{
     self, CacheRecord, ClipTruth, CurvePoint, DataRecord, ModelRecord, Opened, RunDir, RunRecord, SplitRecord, Status,
     Unit, UnitRecord, Versions,
@@ -56,6 +56,12 @@ impl Settings {
         Store::open(&self.cache.join("features"))
     }
 
+    /// Counts a step of a job, or ends it after a signal.
+    fn step(&self, progress: &Progress) -> Result<()> {
+        progress.step();
+        if self.stopped() { Err(Stopped.into()) } else { Ok(()) }
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -78,11 +84,11 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     let store = settings.store()?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
-        Opened::Finished { path, record } if has_models(&path, experiment) => {
+        Opened::Finished { path, record } if is_whole(&path, experiment) => {
             let (hits, _) = material.look(experiment, &extraction, &store);
             return shown_again(path, *record, experiment, hits);
         }
-        // It was run without saving its models: only they are made now.
+        // A file was removed, or the models were not saved and now shall be: what is missing is made.
         Opened::Finished { path, .. } => RunDir::lock(path)?,
         Opened::ToDo(dir) => dir,
     };
@@ -90,7 +96,6 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     let mut record = new_record(experiment, &material, signature);
     record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
     dir.write_record(&record)?;
-    run_dir::make_latest(dir.path())?;
     dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
     let work = Work { experiment, settings, material: &material, extraction: &extraction, store: &store, dir: &dir };
     let ended = work.all(&mut record);
@@ -99,6 +104,7 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     match ended {
         Ok(()) => {
             record.status = final_status(&record, experiment);
+            run_dir::make_latest(dir.path())?;
             dir.write_record(&record)?;
             dir.log("ended", json!({ "status": record.status }));
             Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false })
@@ -186,9 +192,10 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
     Ok(RunOutcome { path, record, reused: true })
 }
 
-fn has_models(run: &Path, experiment: &Experiment) -> bool {
+fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let saved = run_dir::models(run);
-    !experiment.save_models || units_of(experiment).iter().all(|unit| saved.contains(&unit.to_string()))
+    let has_models = || units_of(experiment).iter().all(|unit| saved.contains(&unit.to_string()));
+    run_dir::has_all_tables(run) && (!experiment.save_models || has_models())
 }
 
 fn counts(labels: impl Iterator<Item = usize>, n_classes: usize) -> Vec<usize> {
@@ -234,7 +241,7 @@ impl Work<'_> {
             if self.settings.stopped() {
                 return Err(Stopped.into());
             }
-            let finished = match self.dir.read_unit(unit).filter(|_| self.is_saved(unit)) {
+            let finished = match self.dir.read_unit(unit).filter(|record| record.unit == *unit && self.is_saved(unit)) {
                 Some(finished) => {
                     done.push(self.experiment, finished);
                     progress.step();
@@ -242,7 +249,7 @@ impl Work<'_> {
                 }
                 None => {
                     if !splits.contains_key(&unit.seed) {
-                        splits.insert(unit.seed, self.split(selection, unit.seed)?);
+                        splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }
                     self.unit(unit, selection, &splits[&unit.seed])
                 }
@@ -268,14 +275,6 @@ impl Work<'_> {
 
     fn is_saved(&self, unit: &Unit) -> bool {
         !self.experiment.save_models || run_dir::models(self.dir.path()).contains(&unit.to_string())
-    }
-
-    fn split(&self, selection: &Selection, seed: u64) -> Result<Splits> {
-        let records = self.material.with_copies_united(&selection.clips);
-        let records: Vec<_> = records.iter().collect();
-        let n_classes = self.material.set.classes.len();
-        split::split(&records, n_classes, &self.experiment.split, Seed::new(seed).child("split"))
-            .context("cannot split the data")
     }
 
     /// Fits one model on one feature and lets it speak about every other side of the split.

@@ -68,14 +68,17 @@ impl Contents {
     }
 
     /// The hash of each file, in parallel; `step` is called after each.
-    pub fn hash_all(&mut self, paths: &[&Path], step: impl Fn() + Sync) -> Result<Vec<Result<Hash, Unreadable>>> {
+    pub fn hash_all(
+        &mut self,
+        paths: &[&Path],
+        step: impl Fn() -> Result<()> + Sync,
+    ) -> Result<Vec<Result<Hash, Unreadable>>> {
         let learnt = Mutex::new(Vec::new());
-        let hashes: Vec<Result<Hash, Unreadable>> = paths
+        let hashes: Result<Vec<Result<Hash, Unreadable>>> = paths
             .par_iter()
             .map(|path| {
                 let hash = self.hash(path, &learnt).map_err(|e| Unreadable(e.to_string()));
-                step();
-                hash
+                step().map(|()| hash)
             })
             .collect();
         let learnt = learnt.into_inner().expect("no hashing thread panics");
@@ -83,7 +86,7 @@ impl Contents {
             self.known.extend(learnt);
             self.save()?;
         }
-        Ok(hashes)
+        hashes
     }
 
     fn hash(&self, path: &Path, learnt: &Mutex<Vec<(PathBuf, (Stamp, Hash))>>) -> std::io::Result<Hash> {
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
 
     fn hash_of(contents: &mut Contents, path: &Path) -> Hash {
-        contents.hash_all(&[path], || ()).unwrap()[0].clone().unwrap()
+        contents.hash_all(&[path], || Ok(())).unwrap()[0].clone().unwrap()
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (here, gone) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
         fs::write(&here, b"one").unwrap();
-        let hashes = Contents::open(folder.path()).hash_all(&[&gone, &here], || ()).unwrap();
+        let hashes = Contents::open(folder.path()).hash_all(&[&gone, &here], || Ok(())).unwrap();
         assert!(hashes[0].is_err() && hashes[1].is_ok());
     }
 }

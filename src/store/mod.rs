@@ -64,9 +64,16 @@ pub struct Stored {
     pub cols: usize,
     file: Arc<File>,
     offset: u64,
+    checksum: [u8; 8],
 }
 
 impl Stored {
+    /// Whether the values are those that were written: a disk may rot, and a number that is wrong is worse than a miss.
+    pub fn is_intact(&self) -> bool {
+        let mut bytes = vec![0; 4 * self.dims()];
+        self.file.read_exact_at(&mut bytes, self.offset).is_ok() && pack::checksum(&bytes) == self.checksum
+    }
+
     pub fn dims(&self) -> usize {
         self.rows * self.cols
     }
@@ -135,7 +142,7 @@ impl Store {
         let bytes = bytemuck::cast_slice(&matrix.values);
         let shape = (matrix.rows as u32, matrix.cols as u32);
         let (file, offset) = self.append(pack::MATRIX, content, recipe, shape, bytes)?;
-        Ok(Stored { rows: matrix.rows, cols: matrix.cols, file, offset })
+        Ok(Stored { rows: matrix.rows, cols: matrix.cols, file, offset, checksum: pack::checksum(bytes) })
     }
 
     /// Remembers that a recording cannot be used, so that it is not decoded again to find that out.
@@ -229,7 +236,13 @@ fn is_not_found(error: &anyhow::Error) -> bool {
 fn found(file: &Arc<File>, entry: Entry) -> Option<Found> {
     if entry.kind == pack::MATRIX {
         let (rows, cols) = (entry.rows as usize, entry.cols as usize);
-        return Some(Found::Matrix(Stored { rows, cols, file: file.clone(), offset: entry.offset }));
+        return Some(Found::Matrix(Stored {
+            rows,
+            cols,
+            file: file.clone(),
+            offset: entry.offset,
+            checksum: entry.checksum,
+        }));
     }
     let mut text = vec![0; entry.bytes as usize];
     file.read_exact_at(&mut text, entry.offset).ok()?;

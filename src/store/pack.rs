@@ -67,7 +67,7 @@ impl Entry {
     }
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 8] {
+pub fn checksum(bytes: &[u8]) -> [u8; 8] {
     blake3::hash(bytes).as_bytes()[..8].try_into().expect("a hash has 32 bytes")
 }
 

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
@@ -110,7 +109,7 @@ impl DataKind for Demo {
         let name = common.name_or("demo");
         let root = match &self.root {
             Some(_) => common.root_below(&places.data_dir, "demo"),
-            None => self.in_cache(&places.cache_dir, &|_, _| {})?,
+            None => self.in_cache(&places.cache_dir, &|| Ok(()))?,
         };
         if !is_in_layout(&root) {
             return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, &common).into());
@@ -121,9 +120,20 @@ impl DataKind for Demo {
         if !test_folders.is_empty() {
             parts.push(IrmasPart::Testing);
         }
-        Irmas { parts, test_folders, ..Irmas::default() }.load_from(&root, &name)
+        let set = Irmas { parts, test_folders, ..Irmas::default() }.load_from(&root, &name)?;
+        ensure!(
+            self.root.is_some() || set.records.len() == self.recordings(),
+            "the made set {} has {} recordings instead of {}: remove the folder, and it is made anew",
+            root.display(),
+            set.records.len(),
+            self.recordings()
+        );
+        Ok(set)
     }
 }
+
+/// Called after each recording, to count it or to stop.
+pub type Step<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -150,11 +160,11 @@ impl Demo {
         cache_dir.join(format!("demo-{}", &hash[..12]))
     }
 
-    /// The set in the cache, made now if it is not there yet. `progress` is called with recordings done and recordings in all.
+    /// The set in the cache, made now if it is not there yet. `step` is called after each recording, from several threads; its error ends the work.
     ///
     /// Two processes at once: the second waits for the first and takes what it made. What a killed process left half made is
     /// removed by the next one.
-    pub fn in_cache(&self, cache_dir: &Path, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<PathBuf> {
+    pub fn in_cache(&self, cache_dir: &Path, step: Step) -> Result<PathBuf> {
         let folder = self.cache_folder(cache_dir);
         if folder.is_dir() {
             return Ok(folder);
@@ -170,7 +180,7 @@ impl Demo {
             }
             remove_half_made(cache_dir, &name)?;
         }
-        if let Err(error) = write(self, &folder, progress)
+        if let Err(error) = write(self, &folder, step)
             && !folder.is_dir()
         {
             return Err(error);
@@ -188,9 +198,9 @@ fn remove_half_made(cache_dir: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `progress` is called with
-/// recordings done and recordings in all, from several threads.
-pub fn write(spec: &Demo, into: &Path, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Summary> {
+/// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `step` is called after
+/// each recording, from several threads; its error ends the work.
+pub fn write(spec: &Demo, into: &Path, step: Step) -> Result<Summary> {
     if let Some((key, sentence)) = spec.faults().first() {
         bail!("make the demo data set: `{key}`: {sentence}");
     }
@@ -207,7 +217,7 @@ pub fn write(spec: &Demo, into: &Path, progress: &(dyn Fn(usize, usize) + Sync))
         .prefix(&format!(".{name}."))
         .tempdir_in(parent)
         .with_context(|| format!("make a folder in {parent:?}"))?;
-    let summary = write_songs(&plan::plan(spec), half_made.path(), &into, progress)?;
+    let summary = write_songs(&plan::plan(spec), half_made.path(), &into, step)?;
     make_readable(half_made.path())?;
     let _ = fs::remove_dir(&into);
     fs::rename(half_made.path(), &into).with_context(|| format!("put the demo data set into {into:?}"))?;
@@ -216,12 +226,7 @@ pub fn write(spec: &Demo, into: &Path, progress: &(dyn Fn(usize, usize) + Sync))
     Ok(summary)
 }
 
-fn write_songs(
-    songs: &[SongPlan],
-    root: &Path,
-    into: &Path,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Summary> {
+fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: Step) -> Result<Summary> {
     let mut summary = Summary {
         folder: into.to_owned(),
         classes: INSTRUMENTS.len(),
@@ -240,8 +245,6 @@ fn write_songs(
             fs::create_dir_all(folder).with_context(|| format!("make the folder {folder:?}"))?;
         }
     }
-    let all = summary.training_clips + summary.testing_recordings;
-    let done = AtomicUsize::new(0);
     songs.par_iter().try_for_each(|plan| -> Result<()> {
         let song = plan.song();
         plan.excerpts.par_iter().enumerate().try_for_each(|(k, excerpt)| {
@@ -253,7 +256,7 @@ fn write_songs(
                 let path = root.join(format!("{stem}.txt"));
                 fs::write(&path, labels).with_context(|| format!("write {path:?}"))?;
             }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+            step()?;
             Ok(())
         })
     })?;
