@@ -13,6 +13,7 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::neighbours::Metric;
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
 use super::{
@@ -22,19 +23,6 @@ use super::{
 use crate::dataset::FeatureSet;
 use crate::predictions::Predictions;
 use crate::seed::Seed;
-
-/// How far two clips are from each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// The root of the summed squared differences.
-    #[default]
-    Euclidean,
-    /// One minus the cosine of the angle: loudness does not count.
-    Cosine,
-    /// The sum of the absolute differences.
-    Manhattan,
-}
 
 /// How much each neighbour counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -10,14 +10,28 @@
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::knn::Metric;
 use super::pieces;
 use super::products::{
     PANEL_COLUMNS, View, add_product, dot, manhattan_distance, rough_manhattan_distance, squared_distance,
 };
 use super::scaling::Scaler;
 use crate::dataset::FeatureSet;
+
+/// How far two clips are from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The root of the summed squared differences.
+    #[default]
+    Euclidean,
+    /// One minus the cosine of the angle: loudness does not count.
+    Cosine,
+    /// The sum of the absolute differences.
+    Manhattan,
+}
 
 /// Candidates beyond the wanted number: what the cheap distance may have put on the wrong side of the border.
 const SPARE: usize = 8;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::Settings;
+use super::settings::Settings;
 use crate::data::split::{self, SplitSpec, Splits};
 use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;

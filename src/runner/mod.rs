@@ -4,21 +4,17 @@
 //! configuration; compute what the feature cache lacks; fit and judge each unit that is not done; write the tables.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::data::Places;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics;
 use crate::precompute::{Extraction, Stopped};
-use crate::progress::{Progress, Show};
 use crate::run_dir::{
     self, CacheRecord, ClipTruth, CurvePoint, DataRecord, ModelRecord, Opened, RunDir, RunRecord, SplitRecord, Status,
     Unit, UnitRecord, Versions,
@@ -29,43 +25,13 @@ use crate::store::Store;
 mod environment;
 pub mod material;
 pub mod scoring;
+mod settings;
 mod writing;
+
+pub use settings::Settings;
 
 use material::{Material, Selection};
 use scoring::Done;
-
-/// Where a run reads and writes, and how it behaves; nothing here changes a result.
-#[derive(Clone)]
-pub struct Settings {
-    pub runs: PathBuf,
-    pub cache: PathBuf,
-    pub data_dir: PathBuf,
-    /// Run again even if this very run is finished.
-    pub fresh: bool,
-    pub show: Show,
-    /// Set by a signal: the unit in hand is finished, then the run ends.
-    pub stop: Arc<AtomicBool>,
-}
-
-impl Settings {
-    pub fn places(&self) -> Places {
-        Places { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
-    }
-
-    pub fn store(&self) -> Result<Store> {
-        Store::open(&self.cache.join("features"))
-    }
-
-    /// Counts a step of a job, or ends it after a signal.
-    fn step(&self, progress: &Progress) -> Result<()> {
-        progress.step();
-        if self.stopped() { Err(Stopped.into()) } else { Ok(()) }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 /// What a run came to.
 pub struct RunOutcome {

@@ -1,0 +1,45 @@
+//! Where a run reads and writes, and when it stops.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+
+use crate::data::Places;
+use crate::precompute::Stopped;
+use crate::progress::{Progress, Show};
+use crate::store::Store;
+
+/// Where a run reads and writes, and how it behaves; nothing here changes a result.
+#[derive(Clone)]
+pub struct Settings {
+    pub runs: PathBuf,
+    pub cache: PathBuf,
+    pub data_dir: PathBuf,
+    /// Run again even if this very run is finished.
+    pub fresh: bool,
+    pub show: Show,
+    /// Set by a signal: the unit in hand is finished, then the run ends.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Settings {
+    pub fn places(&self) -> Places {
+        Places { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
+    }
+
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.cache.join("features"))
+    }
+
+    /// Counts a step of a job, or ends it after a signal.
+    pub fn step(&self, progress: &Progress) -> Result<()> {
+        progress.step();
+        if self.stopped() { Err(Stopped.into()) } else { Ok(()) }
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
