@@ -8,7 +8,7 @@ use crate::dsp::stft::StftSpec;
 use crate::features::{Fault, FeatureMatrix};
 
 /// The longest frame that a spec may ask for.
-const LONGEST_FRAME: usize = 1 << 20;
+pub(super) const LONGEST_FRAME: usize = 1 << 20;
 /// The longest side of a resized image.
 const LONGEST_SIDE: usize = 1 << 14;
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::dsp::decibel::power_to_db;
 use crate::dsp::mel::{MelBank, MelNorm, MelSpec};
 use crate::dsp::stft::{Spectrogram, StftPlan};
-use crate::features::framewise::{Finish, fault, stft_faults};
+use crate::features::framewise::{Finish, LONGEST_FRAME, fault, stft_faults};
 use crate::features::stft::{top_db, top_db_fault};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
 
@@ -79,6 +79,9 @@ impl Mel {
 }
 
 /// What is wrong with the keys of a filter bank and the exponent before it.
+/// The schema says the same.
+const MOST_BANDS: usize = 4096;
+
 pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
     let MelSpec { sample_rate, n_fft, n_mels, fmin, fmax, .. } = *bank;
     let nyquist = f64::from(sample_rate) / 2.0;
@@ -99,9 +102,14 @@ pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
     }
     if n_mels == 0 {
         faults.push(fault("n_mels", "a spectrogram needs at least one band"));
+    } else if n_mels > MOST_BANDS {
+        faults.push(fault(
+            "n_mels",
+            format!("{n_mels} bands are more than anything can tell apart; choose up to {MOST_BANDS}"),
+        ));
     }
-    // Only a bank that is otherwise sound can be asked for its empty bands.
-    if faults.is_empty() && n_fft >= 2 {
+    // Only a bank that is otherwise sound can be asked for its empty bands: it is as large as its keys say.
+    if faults.is_empty() && (2..=LONGEST_FRAME).contains(&n_fft) {
         let empty = bank.empty_bands();
         if let Some(first) = empty.first() {
             let corners = bank.corners();
@@ -185,6 +193,18 @@ mod tests {
     use super::*;
     use crate::audio::Clip;
     use crate::dsp::mel::mel_to_hz;
+
+    #[test]
+    fn a_bank_of_any_size_is_judged_without_being_built() {
+        for (key, spec) in [
+            ("n_mels", Mel { n_mels: usize::MAX / 2, ..Mel::default() }),
+            ("n_mels", Mel { n_mels: 4097, ..Mel::default() }),
+            ("n_fft", Mel { n_fft: usize::MAX / 2, ..Mel::default() }),
+        ] {
+            let faults = spec.faults(22050);
+            assert!(faults.iter().any(|(found, _)| found == key), "{key}: {faults:?}");
+        }
+    }
 
     #[test]
     fn a_tone_is_loudest_in_the_band_around_it() {
