@@ -17,7 +17,7 @@ use super::products::squared_distance;
 use super::scaling::Scaler;
 use super::{
     Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
-    probability_row, take_matrix, take_scaler, take_tensor,
+    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
 use crate::predictions::Predictions;
@@ -113,17 +113,7 @@ impl Fitted {
 impl Classifier for Fitted {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
         ensure_columns(set, self.dims)?;
-        let mut probabilities = Vec::with_capacity(set.len() * self.counts.len());
-        let mut block = Vec::new();
-        for rows in pieces(set.len(), set.block_rows()) {
-            set.read_rows(rows, &mut block)?;
-            if let Some(scaler) = &self.scaler {
-                scaler.apply(&mut block);
-            }
-            let rows: Vec<Vec<f32>> = block.par_chunks_exact(self.dims).map(|row| self.probabilities(row)).collect();
-            probabilities.extend(rows.into_iter().flatten());
-        }
-        Ok(Predictions { n_classes: self.counts.len(), probabilities })
+        predict_row_by_row(set, self.scaler.as_ref(), self.counts.len(), |row| self.probabilities(row))
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {

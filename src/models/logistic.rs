@@ -15,7 +15,6 @@
 //! neither way (beyond about 11,500 clips of more columns than that) is read from its source again at each step.
 
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ use super::products::dot;
 use super::scaling::Scaler;
 use super::span::{self, Span};
 use super::{
-    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
+    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, predict_row_by_row,
     probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
@@ -267,17 +266,7 @@ impl Fitted {
 impl Classifier for Fitted {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
         ensure_columns(set, self.dims)?;
-        let mut probabilities = Vec::with_capacity(set.len() * self.bias.len());
-        let mut block = Vec::new();
-        for rows in pieces(set.len(), set.block_rows()) {
-            set.read_rows(rows, &mut block)?;
-            if let Some(scaler) = &self.scaler {
-                scaler.apply(&mut block);
-            }
-            let rows: Vec<Vec<f32>> = block.par_chunks_exact(self.dims).map(|row| self.probabilities(row)).collect();
-            probabilities.extend(rows.into_iter().flatten());
-        }
-        Ok(Predictions { n_classes: self.bias.len(), probabilities })
+        predict_row_by_row(set, self.scaler.as_ref(), self.bias.len(), |row| self.probabilities(row))
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {

@@ -18,6 +18,7 @@ mod span;
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +216,26 @@ fn ensure_columns(set: &FeatureSet, dims: usize) -> Result<()> {
         set.dims()
     );
     Ok(())
+}
+
+/// The predictions of a model that looks at one scaled row at a time; blocks are read one after the other, rows in parallel.
+fn predict_row_by_row(
+    set: &FeatureSet,
+    scaler: Option<&scaling::Scaler>,
+    n_classes: usize,
+    probabilities_of: impl Fn(&[f32]) -> Vec<f32> + Sync,
+) -> Result<Predictions> {
+    let mut probabilities = Vec::with_capacity(set.len() * n_classes);
+    let mut block = Vec::new();
+    for rows in pieces(set.len(), set.block_rows()) {
+        set.read_rows(rows, &mut block)?;
+        if let Some(scaler) = scaler {
+            scaler.apply(&mut block);
+        }
+        let rows: Vec<Vec<f32>> = block.par_chunks_exact(set.dims()).map(&probabilities_of).collect();
+        probabilities.extend(rows.into_iter().flatten());
+    }
+    Ok(Predictions { n_classes, probabilities })
 }
 
 /// Takes the tensor of that name out of the list: its shape and its values.

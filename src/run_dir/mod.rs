@@ -17,7 +17,7 @@ use crate::predictions::Predictions;
 
 mod saved;
 
-pub use saved::{ModelRecord, Versions, models, read_model};
+pub use saved::{ModelRecord, Versions, has_model, models, read_model};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;

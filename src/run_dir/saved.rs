@@ -100,6 +100,11 @@ pub fn models(run: &Path) -> Vec<String> {
     names
 }
 
+/// Whether the model of this unit has been saved whole: its description is written last.
+pub fn has_model(run: &Path, unit: &Unit) -> bool {
+    description_of(&run.join("models").join(unit.to_string())).is_file()
+}
+
 fn description_of(folder: &Path) -> PathBuf {
     folder.join("model.json")
 }

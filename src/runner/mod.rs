@@ -159,8 +159,7 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 }
 
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {
-    let saved = run_dir::models(run);
-    let has_models = || units_of(experiment).iter().all(|unit| saved.contains(&unit.to_string()));
+    let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
     run_dir::has_all_tables(run) && (!experiment.save_models || has_models())
 }
 
@@ -240,7 +239,7 @@ impl Work<'_> {
     }
 
     fn is_saved(&self, unit: &Unit) -> bool {
-        !self.experiment.save_models || run_dir::models(self.dir.path()).contains(&unit.to_string())
+        !self.experiment.save_models || run_dir::has_model(self.dir.path(), unit)
     }
 
     /// Fits one model on one feature and lets it speak about every other side of the split.
