@@ -20,14 +20,25 @@ pub trait RowSource: Send + Sync {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()>;
 }
 
+/// Examples that differ from epoch to epoch: made of the wave each time, by another crop or an augmentation.
+pub trait Fresh: Send + Sync {
+    /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked.
+    fn example(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()>;
+}
+
 /// One feature of many clips with their labels. A clone shares the source: a model that needs its training rows later
 /// keeps one.
 #[derive(Clone)]
 pub struct FeatureSet {
-    dims: usize,
+    /// Of the matrix that a row holds: bands and frames.
+    shape: [usize; 2],
+    /// The classes of each row, ascending.
+    labels: Arc<Vec<Vec<usize>>>,
+    /// The one class of each row; empty if any row has none or several.
     targets: Vec<usize>,
     n_classes: usize,
     source: Arc<dyn RowSource>,
+    fresh: Option<Arc<dyn Fresh>>,
 }
 
 struct InMemory {
@@ -54,60 +65,105 @@ impl RowSource for InStore {
 
 impl FeatureSet {
     /// The feature `name` of recordings in the cache.
-    pub fn from_store(name: &str, rows: Vec<Stored>, targets: Vec<usize>, n_classes: usize) -> Result<Self> {
-        let dims = rows.first().map_or(0, Stored::dims);
-        if let Some(other) = rows.iter().find(|r| r.dims() != dims) {
+    pub fn from_store(name: &str, rows: Vec<Stored>, labels: Vec<Vec<usize>>, n_classes: usize) -> Result<Self> {
+        let shape = rows.first().map_or([0, 0], |r| [r.rows, r.cols]);
+        if let Some(other) = rows.iter().find(|r| [r.rows, r.cols] != shape) {
             bail!(
-                "the clips differ in length, so `{name}` has {dims} values for one and {} for another: \
+                "the clips differ in length, so `{name}` has {} values for one and {} for another: \
                  set `audio.clip_seconds`, or give the feature a `summary`",
+                shape[0] * shape[1],
                 other.dims()
             );
         }
-        Ok(Self::new(Box::new(InStore(rows)), dims, targets, n_classes))
+        Ok(Self::new(Box::new(InStore(rows)), shape, labels, n_classes))
     }
 
-    /// A set that lies in `source`; `targets` has one class a row.
-    pub fn new(source: Box<dyn RowSource>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
-        FeatureSet { dims, targets, n_classes, source: source.into() }
+    /// A set that lies in `source`: rows of that shape, each with its classes.
+    pub fn new(source: Box<dyn RowSource>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
+        let targets: Option<Vec<usize>> =
+            labels.iter().map(|l| if let [one] = l[..] { Some(one) } else { None }).collect();
+        FeatureSet {
+            shape,
+            labels: Arc::new(labels),
+            targets: targets.unwrap_or_default(),
+            n_classes,
+            source: source.into(),
+            fresh: None,
+        }
     }
 
-    /// A set held in memory, row-major.
+    /// A set held in memory, row-major, one class a row.
     pub fn from_memory(values: Vec<f32>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
-        assert_eq!(values.len(), dims * targets.len(), "one row a target");
-        Self::new(Box::new(InMemory { dims, values }), dims, targets, n_classes)
+        Self::images(values, [1, dims], targets.into_iter().map(|t| vec![t]).collect(), n_classes)
+    }
+
+    /// Matrices held in memory, one after the other.
+    pub fn images(values: Vec<f32>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
+        let dims = shape[0] * shape[1];
+        assert_eq!(values.len(), dims * labels.len(), "one matrix a list of labels");
+        Self::new(Box::new(InMemory { dims, values }), shape, labels, n_classes)
+    }
+
+    /// The same set, whose rows a network sees afresh in each epoch.
+    pub fn with_fresh(self, fresh: Arc<dyn Fresh>) -> Self {
+        FeatureSet { fresh: Some(fresh), ..self }
     }
 
     /// The number of clips.
     pub fn len(&self) -> usize {
-        self.targets.len()
+        self.labels.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty()
+        self.labels.is_empty()
     }
 
     /// The length of a row.
     pub fn dims(&self) -> usize {
-        self.dims
+        self.shape[0] * self.shape[1]
+    }
+
+    /// Bands and frames of the matrix that a row holds.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
     }
 
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// The class of each row.
+    /// The class of each row, of a set in which each row has one.
     pub fn targets(&self) -> &[usize] {
+        assert!(self.targets.len() == self.len(), "every row has one class: the task is single_label");
         &self.targets
+    }
+
+    /// The classes of each row, ascending.
+    pub fn labels(&self) -> &[Vec<usize>] {
+        &self.labels
+    }
+
+    /// Whether rows differ from epoch to epoch.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.is_some()
+    }
+
+    /// Row `row` as a network sees it in an epoch, counted from 0.
+    pub fn read_in_epoch(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()> {
+        match &self.fresh {
+            Some(fresh) => fresh.example(row, epoch, out),
+            None => self.source.read(row, 0..self.dims(), out),
+        }
     }
 
     /// How many whole rows make a block of [`BLOCK_BYTES`] (at least one).
     pub fn block_rows(&self) -> usize {
-        (BLOCK_BYTES / (4 * self.dims.max(1))).max(1)
+        (BLOCK_BYTES / (4 * self.dims().max(1))).max(1)
     }
 
     /// How many whole columns make a block of [`BLOCK_BYTES`] (at least one).
     pub fn block_columns(&self) -> usize {
-        (BLOCK_BYTES / (4 * self.len().max(1))).max(1).min(self.dims)
+        (BLOCK_BYTES / (4 * self.len().max(1))).max(1).min(self.dims())
     }
 
     /// The block `rows` × `columns`, row-major, replacing the contents of `out`.
@@ -125,7 +181,7 @@ impl FeatureSet {
 
     /// Whole rows.
     pub fn read_rows(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
-        self.read(rows, 0..self.dims, out)
+        self.read(rows, 0..self.dims(), out)
     }
 }
 

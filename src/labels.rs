@@ -1,6 +1,18 @@
 //! Class names and their order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// What a recording has to be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One class a recording.
+    #[default]
+    SingleLabel,
+    /// Every class that is present in a recording: none, one or several.
+    MultiLabel,
+}
 
 /// The classes of a data set; a label is an index into this list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

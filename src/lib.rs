@@ -22,8 +22,8 @@ pub mod precompute;
 pub mod dataset;
 // learning
 pub mod predictions;
-pub mod models;
 pub mod metrics;
+pub mod models;
 // experiments
 pub mod experiment;
 pub mod run_dir;

@@ -15,6 +15,7 @@ use crate::dataset::FeatureSet;
 use crate::features::{ClipAnalysis, Extractor};
 use crate::labels::Classes;
 use crate::models::Classifier;
+use crate::models::device::Device;
 use crate::precompute::LeftOut;
 use crate::run_dir::{self, RunRecord};
 
@@ -100,7 +101,7 @@ impl Predictor {
         if let Some((key, sentence)) = saved.model.as_kind().faults().into_iter().next() {
             bail!("{}: `{key}`: {sentence}", refused());
         }
-        let classifier = saved.model.restore(tensors, saved.classes.len()).with_context(refused)?;
+        let classifier = saved.model.restore(tensors, saved.classes.len(), &Device::cpu()).with_context(refused)?;
         let name = ModelName {
             experiment: record.experiment.clone(),
             signature: record.signature.clone(),

@@ -6,6 +6,7 @@
 
 use indexmap::IndexMap;
 
+use super::multi_label::multi_label;
 use super::single_label::single_label;
 
 /// A trivial predictor's scores by name, as in [`Scores`](super::Scores).
@@ -23,6 +24,27 @@ pub fn single_label_baselines(train: &[usize], truth: &[usize], n_classes: usize
         Baseline { name: "commonest", metrics: always.metrics },
         Baseline { name: "chance", metrics: chance(train, truth, n_classes) },
     ]
+}
+
+/// The baselines for every class that is present: `nothing`, `commonest` (the class of most training clips), `two_commonest`
+/// and `all`; the two of the middle only where some training clip has a class.
+pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Vec<usize>], n_classes: usize) -> Vec<Baseline> {
+    let named: Vec<usize> = train.iter().flatten().copied().collect();
+    let counts = counts(&named, n_classes);
+    let mut ranked: Vec<usize> = (0..n_classes).filter(|&class| counts[class] > 0).collect();
+    ranked.sort_by_key(|&class| std::cmp::Reverse(counts[class]));
+    let always = |name: &'static str, classes: &[usize]| {
+        let mut classes = classes.to_vec();
+        classes.sort_unstable();
+        Baseline { name, metrics: multi_label(truth, &vec![classes; truth.len()], n_classes).metrics }
+    };
+    let mut baselines = vec![always("nothing", &[])];
+    if !ranked.is_empty() {
+        baselines.push(always("commonest", &ranked[..1]));
+        baselines.push(always("two_commonest", &ranked[..ranked.len().min(2)]));
+    }
+    baselines.push(always("all", &(0..n_classes).collect::<Vec<_>>()));
+    baselines
 }
 
 /// The class with the most clips, of equals the first.
@@ -60,6 +82,18 @@ mod tests {
         assert_eq!(baselines[0].metrics["balanced_accuracy"], 0.5);
         assert_eq!(commonest_class(&[3, 1, 1, 3], 5), Some(1));
         assert_eq!(commonest_class(&[], 5), None);
+    }
+
+    #[test]
+    fn the_baselines_of_several_classes_name_none_the_commonest_and_all() {
+        let train = [vec![1, 2], vec![2], vec![0, 2], vec![1]];
+        let truth = [vec![1, 2], vec![0]];
+        let baselines = multi_label_baselines(&train, &truth, 4);
+        let of = |name: &str, metric: &str| baselines.iter().find(|b| b.name == name).unwrap().metrics[metric];
+        assert_eq!(of("nothing", "hamming"), 5.0 / 8.0);
+        assert_eq!(of("commonest", "precision_micro"), 0.5);
+        assert_eq!(of("two_commonest", "exact_match"), 0.5);
+        assert_eq!(of("all", "recall_micro"), 1.0);
     }
 
     #[test]

@@ -7,8 +7,12 @@ pub const VERSION: u32 = 1;
 
 pub mod baseline;
 pub mod bootstrap;
+mod judge;
+pub mod multi_label;
 pub mod single_label;
 
-pub use baseline::{Baseline, single_label_baselines};
+pub use baseline::{Baseline, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
+pub use judge::Judge;
+pub use multi_label::multi_label;
 pub use single_label::{ClassScores, Scores, single_label};

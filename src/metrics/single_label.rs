@@ -72,7 +72,7 @@ pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Sco
     Scores { n: truth.len(), metrics, per_class, confusion }
 }
 
-fn share(part: u64, whole: u64) -> f64 {
+pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

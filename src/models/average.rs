@@ -13,15 +13,15 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::products::squared_distance;
 use super::scaling::Scaler;
 use super::{
-    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
+    Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
     predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
 use crate::predictions::Predictions;
-use crate::seed::Seed;
 
 /// Nearest class mean: each class is the average of its training clips, a clip gets the class whose average is nearest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ impl ModelKind for Average {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _seed: Seed) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
         let (dims, n_classes) = (train.dims(), train.n_classes());
@@ -72,7 +72,7 @@ impl ModelKind for Average {
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
         let counts = take_tensor(&mut tensors, "counts")?;
         ensure!(
@@ -130,11 +130,12 @@ impl Classifier for Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seed::Seed;
 
     fn fit(values: &[f32], targets: &[usize], n_classes: usize) -> Box<dyn Classifier> {
         let dims = values.len() / targets.len();
         let train = FeatureSet::from_memory(values.to_vec(), dims, targets.to_vec(), n_classes);
-        Average::default().fit(&train, Seed::new(1)).unwrap()
+        Average::default().fit(&train, &Job::alone(Seed::new(1))).unwrap()
     }
 
     fn predict(model: &dyn Classifier, values: &[f32], dims: usize) -> Predictions {

@@ -13,16 +13,16 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 pub use super::neighbours::Metric;
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
 use super::{
-    Classifier, Curve, FeatureChoice, ModelKind, Tensor, Values, ensure_columns, ensure_trainable, first_largest,
+    Classifier, Curve, FeatureChoice, Job, ModelKind, Tensor, Values, ensure_columns, ensure_trainable, first_largest,
     probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
 use crate::predictions::Predictions;
-use crate::seed::Seed;
 
 /// How much each neighbour counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,14 +90,14 @@ impl ModelKind for Knn {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _seed: Seed) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         self.ensure_enough(train.len())?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
         Ok(Box::new(Fitted { spec: self.clone(), train: train.clone(), scaler }))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         let (rows, dims, values) = take_matrix(&mut tensors, "train")?;
         let labels = take_tensor(&mut tensors, "train_labels")?;
         ensure!(labels.len() == rows, "`train` has {rows} rows and `train_labels` {}", labels.len());
@@ -193,6 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seed::Seed;
 
     /// The slow twin: every distance term by term, a stable sort, a count.
     fn slow(spec: &Knn, train: &[Vec<f32>], labels: &[usize], row: &[f32]) -> usize {
@@ -238,7 +239,7 @@ mod tests {
             let spec = Knn { k, metric, weights, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 3, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 3, vec![0; test.len()], 4);
-            let decisions = spec.fit(&set, Seed::new(1)).unwrap().predict(&test_set).unwrap().decisions();
+            let decisions = spec.fit(&set, &Job::alone(Seed::new(1))).unwrap().predict(&test_set).unwrap().decisions();
             for (row, decision) in test.iter().zip(decisions) {
                 // Sums of 1/d may differ in the last bit where two classes tie; elsewhere the twins agree.
                 if weights == Weights::Uniform {
@@ -257,7 +258,7 @@ mod tests {
             let spec = Knn { k, metric, weights: Weights::Distance, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 5, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 5, vec![0; 3], 4);
-            let decisions = spec.fit(&set, Seed::new(1)).unwrap().predict(&test_set).unwrap().decisions();
+            let decisions = spec.fit(&set, &Job::alone(Seed::new(1))).unwrap().predict(&test_set).unwrap().decisions();
             for (row, decision) in test.iter().zip(decisions) {
                 prop_assert_eq!(decision, slow(&spec, train, &labels, row));
             }
@@ -269,7 +270,7 @@ mod tests {
         // ‖a‖² is 1e10 times the squared distance: the product form alone would lose most digits in f32.
         let rows: Vec<f32> = (0..40).flat_map(|i| [1e5 + (i as f32) * 0.5, 1e5]).collect();
         let train = FeatureSet::from_memory(rows.clone(), 2, (0..40).collect(), 40);
-        let model = Knn { k: 1, ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+        let model = Knn { k: 1, ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
         assert_eq!(model.predict(&train).unwrap().decisions(), (0..40).collect::<Vec<_>>());
     }
 
@@ -278,14 +279,14 @@ mod tests {
         let values: Vec<f32> = (0..90).map(|i| ((i * 37) % 90) as f32).collect();
         let train = FeatureSet::from_memory(values, 3, (0..30).map(|i| i % 4).collect(), 4);
         let curve_k = vec![1, 2, 9, 15];
-        let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+        let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
         let curve = model.predict_along(&train).unwrap().1.unwrap();
         assert_eq!(curve.parameter, "k");
         for (k, (at, predictions)) in curve_k.into_iter().zip(curve.points) {
-            let alone = Knn { k, ..Knn::default() }.fit(&train, Seed::new(1)).unwrap();
+            let alone = Knn { k, ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
             assert_eq!((k as f64, alone.predict(&train).unwrap()), (at, predictions));
         }
-        let without = Knn::default().fit(&train, Seed::new(1)).unwrap();
+        let without = Knn::default().fit(&train, &Job::alone(Seed::new(1))).unwrap();
         assert!(without.predict_along(&train).unwrap().1.is_none());
     }
 
@@ -293,7 +294,7 @@ mod tests {
     fn more_neighbours_than_training_clips_is_an_error_that_says_what_to_lower() {
         let train = FeatureSet::from_memory(vec![1.0, 2.0, 3.0], 1, vec![0, 1, 0], 2);
         let spec = Knn { k: 2, curve_k: vec![1, 4], ..Knn::default() };
-        let error = spec.fit(&train, Seed::new(1)).err().expect("four of three").to_string();
+        let error = spec.fit(&train, &Job::alone(Seed::new(1))).err().expect("four of three").to_string();
         assert!(error.contains("4 neighbours") && error.contains("3 clips") && error.contains("`curve_k`"), "{error}");
     }
 

@@ -18,18 +18,18 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::newton::{Columns, Link, Problem, Solution};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::scaling::Scaler;
 use super::span::{self, Span};
 use super::{
-    Classifier, FeatureChoice, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, predict_row_by_row,
-    probability_row, take_matrix, take_scaler, take_tensor,
+    Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest,
+    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
 use crate::predictions::Predictions;
-use crate::seed::Seed;
 
 /// What the solver may hold of the data at once.
 const HELD_BYTES: usize = 512 << 20;
@@ -91,7 +91,7 @@ impl ModelKind for Logistic {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _seed: Seed) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         let fit = self.minimum(train, HELD_BYTES)?;
         if !fit.converged {
@@ -106,7 +106,7 @@ impl ModelKind for Logistic {
         Ok(Box::new(Fitted { multi: self.multi, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         let (classes, dims, weights) = take_matrix(&mut tensors, "weights")?;
         let bias = take_tensor(&mut tensors, "bias")?;
         ensure!(
@@ -287,7 +287,7 @@ impl Classifier for Fitted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seed::uniform;
+    use crate::seed::{Seed, uniform};
 
     fn set(rows: usize, dims: usize, n_classes: usize) -> FeatureSet {
         let mut rng = Seed::new(4).rng();
@@ -393,14 +393,14 @@ mod tests {
             // Classes 1, 2 and 4 of six; then 3 alone.
             let targets = train.targets().iter().map(|&class| [1, 2, 4][class]).collect();
             train = FeatureSet::from_memory(values.clone(), 5, targets, 6);
-            let predictions = spec.fit(&train, Seed::new(1)).unwrap().predict(&train).unwrap();
+            let predictions = spec.fit(&train, &Job::alone(Seed::new(1))).unwrap().predict(&train).unwrap();
             for clip in 0..60 {
                 let row = predictions.row(clip);
                 assert_eq!([row[0], row[3], row[5]], [0.0; 3]);
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             }
             let alone = FeatureSet::from_memory(values, 5, vec![3; 60], 6);
-            let predictions = spec.fit(&alone, Seed::new(1)).unwrap().predict(&alone).unwrap();
+            let predictions = spec.fit(&alone, &Job::alone(Seed::new(1))).unwrap().predict(&alone).unwrap();
             assert!((0..60).all(|clip| predictions.row(clip) == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]));
         }
     }
@@ -411,7 +411,8 @@ mod tests {
             let mut values = vec![1.0; 20 * dims];
             values[7] = f32::NAN;
             let train = FeatureSet::from_memory(values, dims, (0..20).map(|row| row % 3).collect(), 3);
-            let error = Logistic::default().fit(&train, Seed::new(1)).err().expect("NaN is refused").to_string();
+            let error =
+                Logistic::default().fit(&train, &Job::alone(Seed::new(1))).err().expect("NaN is refused").to_string();
             assert!(error.contains("NaN"), "{error}");
         }
     }
@@ -419,7 +420,7 @@ mod tests {
     #[test]
     fn an_unfinished_fit_says_so_in_its_notes() {
         let hasty = Logistic { max_iterations: 1, tolerance: 1e-10, ..Logistic::default() };
-        let notes = hasty.fit(&set(60, 90, 3), Seed::new(1)).unwrap().notes();
+        let notes = hasty.fit(&set(60, 90, 3), &Job::alone(Seed::new(1))).unwrap().notes();
         assert!(notes.contains(&("converged".to_owned(), "false".to_owned())), "{notes:?}");
     }
 }

@@ -5,8 +5,12 @@
 //! threads changes no bit.
 
 pub mod average;
+pub mod device;
 pub mod knn;
 pub mod logistic;
+pub mod networks;
+pub mod neural;
+pub mod training;
 
 mod neighbours;
 mod newton;
@@ -16,15 +20,25 @@ mod scaling;
 mod span;
 
 use std::ops::Range;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail, ensure};
+use indexmap::IndexMap;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::FeatureSet;
+use crate::labels::Task;
+use crate::metrics::Judge;
 use crate::predictions::Predictions;
+use crate::progress::Show;
 use crate::seed::Seed;
+
+use device::Device;
+use networks::{InputShape, LayerRow, cnn_small};
 
 registry! {
     /// A model by its `kind`.
@@ -32,14 +46,15 @@ registry! {
         "average" => average::Average,
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
+        "cnn_small" => cnn_small::CnnSmall,
     }
 }
 
 impl ModelSpec {
-    /// The fitted model that wrote `tensors` ([`Classifier::tensors`]): its predictions are the same bits.
-    pub fn restore(&self, tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>> {
+    /// The fitted model that wrote `tensors` ([`Classifier::tensors`]): its predictions are the same bits on the same device.
+    pub fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
         self.as_kind()
-            .restore(tensors, n_classes)
+            .restore(tensors, n_classes, device)
             .with_context(|| format!("restore a model of kind `{}` from its tensors", self.kind()))
     }
 }
@@ -71,15 +86,109 @@ pub trait ModelKind {
     /// The features it is trained on, one after the other.
     fn features(&self) -> &FeatureChoice;
 
-    fn fit(&self, train: &FeatureSet, seed: Seed) -> Result<Box<dyn Classifier>>;
+    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>>;
 
     /// The way back from [`Classifier::tensors`].
-    fn restore(&self, tensors: Vec<Tensor>, n_classes: usize) -> Result<Box<dyn Classifier>>;
+    fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
+
+    /// Whether it can be asked for several classes of a recording.
+    fn is_for(&self, task: Task) -> bool {
+        task == Task::SingleLabel
+    }
+
+    /// Whether it computes on a [`Device`], and sees fresh examples each epoch.
+    fn is_network(&self) -> bool {
+        false
+    }
+
+    /// The layers of a network for such an input; nothing for other models.
+    fn layers(&self, _input: InputShape, _n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
+        None
+    }
 
     /// What is wrong between or within the keys of a spec: the key, and a sentence that says what to write instead.
     fn faults(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+}
+
+/// What a fit is told beside its training set.
+pub struct Job<'a> {
+    pub seed: Seed,
+    /// The task, and how predictions become decisions.
+    pub judge: Judge,
+    /// What epochs are judged on.
+    pub validation: Option<&'a FeatureSet>,
+    pub device: &'a Device,
+    /// Where checkpoints lie, of this fit alone. Nothing: none are written.
+    pub checkpoints: Option<&'a Path>,
+    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Stopped`](crate::precompute::Stopped).
+    pub stop: &'a AtomicBool,
+    pub show: Show,
+    pub observer: &'a dyn Observer,
+}
+
+impl Job<'_> {
+    /// A fit that nobody looks at, on the CPU.
+    pub fn alone(seed: Seed) -> Job<'static> {
+        static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Job {
+            seed,
+            judge: Judge::default(),
+            validation: None,
+            device: &CPU,
+            checkpoints: None,
+            stop: &NEVER,
+            show: Show::Nothing,
+            observer: &Nobody,
+        }
+    }
+}
+
+/// Who looks on while a network is trained: the folder of the run.
+pub trait Observer: Sync {
+    /// After every epoch, and once after a checkpoint was read: all epochs so far.
+    fn epochs(&self, _history: &[Epoch]) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the search for a learning rate has found.
+    fn rates(&self, _curve: &RateCurve) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Looks away.
+pub struct Nobody;
+
+impl Observer for Nobody {}
+
+/// A line of `epochs.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// At its end.
+    pub learning_rate: f64,
+    pub train_loss: f64,
+    pub validation_loss: Option<f64>,
+    /// On the validation split.
+    pub metrics: IndexMap<String, f64>,
+    /// Whether it is the best so far.
+    pub best: bool,
+    pub seconds: f64,
+    pub clips_per_second: f64,
+    /// The share of the time in which the device waited for clips.
+    pub waited: f64,
+}
+
+/// Losses along learning rates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateCurve {
+    /// (learning rate, smoothed loss), ascending.
+    pub points: Vec<(f64, f64)>,
+    pub suggestion: f64,
 }
 
 /// A named array of f32.
@@ -319,14 +428,14 @@ mod tests {
     fn a_restored_model_predicts_the_same_bits() {
         let (train, test) = (noisy_set(90, 37), noisy_set(31, 37));
         for spec in every_spec() {
-            let fitted = spec.as_kind().fit(&train, Seed::new(1)).unwrap();
+            let fitted = spec.as_kind().fit(&train, &Job::alone(Seed::new(1))).unwrap();
             let tensors = fitted.tensors().unwrap();
-            let restored = spec.restore(tensors.clone(), 4).unwrap();
+            let restored = spec.restore(tensors.clone(), 4, &Device::cpu()).unwrap();
             assert_eq!(fitted.predict(&test).unwrap(), restored.predict(&test).unwrap(), "{spec:?}");
             for missing in 0..tensors.len() {
                 let mut fewer = tensors.clone();
                 let name = fewer.remove(missing).name;
-                let error = format!("{:#}", spec.restore(fewer, 4).err().expect("a tensor is missing"));
+                let error = format!("{:#}", spec.restore(fewer, 4, &Device::cpu()).err().expect("a tensor is missing"));
                 assert!(error.contains(&format!("`{name}` is missing")), "{error}");
             }
         }
@@ -341,7 +450,7 @@ mod tests {
                 let run = |threads| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                     pool.install(|| {
-                        let fitted = spec.as_kind().fit(&train, Seed::new(1)).unwrap();
+                        let fitted = spec.as_kind().fit(&train, &Job::alone(Seed::new(1))).unwrap();
                         let learnt: Vec<(String, Vec<f32>)> = fitted
                             .tensors()
                             .unwrap()
@@ -373,7 +482,7 @@ mod tests {
     fn an_empty_training_part_is_refused() {
         for spec in every_spec() {
             let nothing = FeatureSet::from_memory(Vec::new(), 3, Vec::new(), 4);
-            assert!(spec.as_kind().fit(&nothing, Seed::new(1)).is_err());
+            assert!(spec.as_kind().fit(&nothing, &Job::alone(Seed::new(1))).is_err());
         }
     }
 

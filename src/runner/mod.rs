@@ -14,6 +14,7 @@ use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics;
+use crate::models::Job;
 use crate::precompute::{Extraction, Stopped};
 use crate::run_dir::{
     self, CacheRecord, ClipTruth, CurvePoint, DataRecord, ModelRecord, Opened, RunDir, RunRecord, SplitRecord, Status,
@@ -251,10 +252,10 @@ impl Work<'_> {
         let truth = |&row: &usize| self.material.set.records[selection.clips[row]].labels[0];
         let set_of = |rows: &[usize]| {
             let stored = rows.iter().map(|&row| selection.stored[row][column].clone()).collect();
-            FeatureSet::from_store(&unit.features, stored, rows.iter().map(truth).collect(), n_classes)
+            FeatureSet::from_store(&unit.features, stored, rows.iter().map(|row| vec![truth(row)]).collect(), n_classes)
         };
         let clock = Instant::now();
-        let model = spec.fit(&set_of(&splits.train)?, Seed::new(unit.seed).child("fit").child(unit))?;
+        let model = spec.fit(&set_of(&splits.train)?, &Job::alone(Seed::new(unit.seed).child("fit").child(unit)))?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let mut records = Vec::new();

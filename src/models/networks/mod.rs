@@ -1,0 +1,81 @@
+//! Networks: an image of a feature becomes a logit a class.
+//!
+//! A network is described first (its spec, and the table of its layers, which is arithmetic alone) and built second. Names and
+//! layouts of its tensors are PyTorch's (`state.rs`), so that weights travel both ways. Every random number of the
+//! initialisation is named by the path of its parameter.
+
+pub mod cnn_small;
+pub mod layers;
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+
+use super::FeatureChoice;
+use super::training::Training;
+use crate::seed::Seed;
+
+/// What goes in, without the batch: channels × height (bands) × width (frames).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct InputShape {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// A line of the table that `run --dry-run` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerRow {
+    /// The path of the layer, as in the names of its tensors.
+    pub name: String,
+    /// What it is, for people: `conv 3×3, 64, stride 2`.
+    pub kind: String,
+    /// What comes out, without the batch.
+    pub output: Vec<usize>,
+    pub parameters: u64,
+    /// Multiplications with an addition, for one clip.
+    pub multiply_adds: u64,
+}
+
+/// What each kind of network gives. [`crate::models::neural`] makes a model of it.
+pub trait NetworkKind: Send + Sync {
+    /// Raised by hand when the same spec gives another network, or other first weights.
+    fn version(&self) -> u32;
+
+    fn features(&self) -> &FeatureChoice;
+
+    fn training(&self) -> Training;
+
+    /// What is wrong between or within the keys of the network itself.
+    fn faults(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Fails with a sentence if the input is too small for the network, or of another form.
+    fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>>;
+
+    /// The network with its first weights, on `device` (for training: with autodiff).
+    fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network>;
+
+    /// Groups of layers for rates and freezing, from the input to the head; the last is the head.
+    fn groups(&self) -> usize;
+
+    /// The group of a parameter by its path.
+    fn group_of(&self, path: &str) -> usize;
+}
+
+/// Every network. One enum, so that the training loop is compiled once.
+#[derive(Module, Debug)]
+pub enum Network {
+    CnnSmall(cnn_small::Net),
+}
+
+impl Network {
+    /// From `[clips, channels, height, width]` to logits, `[clips, classes]`.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        match self {
+            Network::CnnSmall(net) => net.forward(images),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! How a network is trained: the keys that all networks have, as a value.
+//!
+//! The keys stand in the table of the model itself (`models.resnet18.learning_rate`), so that any of them can be an axis of a
+//! grid. [`network_spec!`] puts them there.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Cross-entropy where a recording has one label, binary cross-entropy where it has several.
+    #[default]
+    Auto,
+    /// A softmax over the classes.
+    CrossEntropy,
+    /// A sigmoid a class: binary cross-entropy with logits.
+    Bce,
+    /// Binary cross-entropy whose easy answers weigh less.
+    Focal,
+}
+
+/// How weights follow gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    Sgd,
+    /// Weight decay is added to the gradient.
+    Adam,
+    /// Weight decay is apart from the gradient.
+    #[default]
+    Adamw,
+}
+
+/// How the learning rate changes over the training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    Constant,
+    /// Up and down in cosines, the momentum the other way.
+    #[default]
+    OneCycle,
+    /// Down to zero in half a cosine.
+    Cosine,
+    /// By `factor` after every `step_epochs` epochs.
+    Step,
+    /// By `factor` when the monitored metric has not improved for `plateau_patience` epochs.
+    Plateau,
+}
+
+/// How the clips of an epoch are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Every clip once, in a random order.
+    #[default]
+    Shuffle,
+    /// As many clips as there are, with replacement; a clip the likelier, the rarer its labels.
+    Weighted,
+    /// As many clips as there are, with replacement: first a class, then a clip of it.
+    Balanced,
+}
+
+/// A whole recipe instead of single keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The keys say it all.
+    #[default]
+    None,
+    /// fastai's `fit_one_cycle`: one cycle over all epochs, peak at a quarter.
+    FitOneCycle,
+    /// fastai's `fine_tune`: `freeze_epochs` of the head alone, then `epochs` of all groups with rates from a hundredth.
+    FineTune,
+}
+
+/// How inputs are scaled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalize {
+    None,
+    /// By one mean and deviation of all values of the training clips.
+    #[default]
+    Global,
+    /// By a mean and deviation a row (a band) of the feature.
+    Rows,
+}
+
+/// Makes the spec of a network: its own keys first, then those of the training.
+macro_rules! network_spec {
+    ($(#[$meta:meta])* pub struct $Spec:ident {
+        $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)*
+    } defaults { $($common:ident: $value:expr,)* }) => {
+        $crate::models::training::training_keys! {
+            [$(#[$meta])*] $Spec [$($(#[$key_meta])* pub $key: $Type = $default,)*] [$($common: $value,)*]
+        }
+    };
+}
+pub(crate) use network_spec;
+
+/// Lists the keys of the training once: for the spec of each network, and for [`Training`] itself.
+macro_rules! training_keys {
+    ($($input:tt)*) => {
+        $crate::models::training::expand_keys! { {$($input)*}
+            /// Times that every training clip is seen.
+            #[schemars(range(min = 1, max = 100000))]
+            pub epochs: usize = 20,
+            /// Clips a step.
+            #[schemars(range(min = 1, max = 65536))]
+            pub batch_size: usize = 32,
+            /// Steps whose gradients are summed before the weights move. Default: 1.
+            #[schemars(range(min = 1, max = 65536))]
+            pub accumulate: usize = 1,
+            /// What is minimised: "auto", "cross_entropy", "bce" or "focal". Default: "auto".
+            pub loss: $crate::models::training::Loss = $crate::models::training::Loss::Auto,
+            /// Share of the certainty of a target that is spread over the other classes, 0 to below 1. Default: 0.
+            #[schemars(range(min = 0.0, max = 0.999))]
+            pub label_smoothing: f64 = 0.0,
+            /// With "bce" and "focal": how much more a present class weighs than an absent one; one number for all classes or
+            /// one a class. Default: 1.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub pos_weight: Vec<f64> = Vec::new(),
+            /// With "focal": the exponent that makes easy answers weigh less. Default: 2.
+            #[schemars(range(min = 0.0, max = 20.0))]
+            pub focal_gamma: f64 = 2.0,
+            /// How weights follow gradients: "sgd", "adam" or "adamw". Default: "adamw".
+            pub optimizer: $crate::models::training::Optimizer = $crate::models::training::Optimizer::Adamw,
+            /// The learning rate; with a schedule its highest.
+            #[schemars(range(min = 1e-12, max = 1000.0))]
+            pub learning_rate: f64 = 1e-3,
+            /// Momentum of "sgd", first decay of "adam" and "adamw". Default: 0.9.
+            #[schemars(range(min = 0.0, max = 0.9999))]
+            pub momentum: f64 = 0.9,
+            /// Second decay of "adam" and "adamw". Default: 0.999.
+            #[schemars(range(min = 0.0, max = 0.999999))]
+            pub beta2: f64 = 0.999,
+            /// What "adam" and "adamw" add to the root. Default: 1e-8.
+            #[schemars(range(min = 1e-16, max = 1.0))]
+            pub epsilon: f64 = 1e-8,
+            /// Pulls weights (no biases, no batch norms) to zero. Default: 0.01.
+            #[schemars(range(min = 0.0, max = 100.0))]
+            pub weight_decay: f64 = 0.01,
+            /// The gradients of a step are scaled down to this 2-norm. Left out: never.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(range(min = 1e-9))]
+            pub clip_norm: Option<f64> = None,
+            /// How the learning rate changes: "constant", "one_cycle", "cosine", "step" or "plateau". Default: "one_cycle".
+            pub schedule: $crate::models::training::Schedule = $crate::models::training::Schedule::OneCycle,
+            /// Epochs over which the rate rises from zero before the schedule begins; parts of an epoch, too. Default: 0.
+            #[schemars(range(min = 0.0))]
+            pub warmup_epochs: f64 = 0.0,
+            /// With "one_cycle": the share of the steps at which the rate is highest. Default: 0.25.
+            #[schemars(range(min = 0.0, max = 1.0))]
+            pub peak_at: f64 = 0.25,
+            /// With "step": epochs from one step to the next. Default: 10.
+            #[schemars(range(min = 1))]
+            pub step_epochs: usize = 10,
+            /// With "plateau": epochs without a better value before the rate falls. Default: 5.
+            #[schemars(range(min = 1))]
+            pub plateau_patience: usize = 5,
+            /// With "step" and "plateau": what the rate is multiplied by. Default: 0.1.
+            #[schemars(range(min = 1e-6, max = 1.0))]
+            pub factor: f64 = 0.1,
+            /// A recipe instead of single keys: "none", "fit_one_cycle" or "fine_tune". Default: "none".
+            pub preset: $crate::models::training::Preset = $crate::models::training::Preset::None,
+            /// Try rates from 1e-7 to 10 before the training and take the one that the curve suggests. Default: false.
+            pub find_rate: bool = false,
+            /// How the clips of an epoch are drawn: "shuffle", "weighted" or "balanced". Default: "shuffle".
+            pub sampling: $crate::models::training::Sampling = $crate::models::training::Sampling::Shuffle,
+            /// How inputs are scaled: "none", "global" or "rows". Default: "global".
+            pub normalize: $crate::models::training::Normalize = $crate::models::training::Normalize::Global,
+            /// Decay of a moving average of the weights, which then predicts instead of them. Left out: none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(range(min = 0.0, max = 0.999999))]
+            pub ema: Option<f64> = None,
+            /// What epochs are judged by, on the validation split: "loss" or a metric. Default: "loss".
+            pub monitor: String = "loss".to_owned(),
+            /// Epochs without a better value after which training stops. Left out: all epochs are run.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(range(min = 1))]
+            pub patience: Option<usize> = None,
+            /// Keep the weights of the best epoch rather than of the last, where there is a validation split. Default: true.
+            pub restore_best: bool = true,
+            /// Checkpoints kept beside the best one. Default: 1.
+            #[schemars(range(min = 1, max = 1000))]
+            pub keep_checkpoints: usize = 1,
+            /// Weights to begin with: a `.safetensors` or `.pth` file of the same architecture. Left out: random ones.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub init: Option<String> = None,
+            /// Epochs at the beginning in which only the head learns. Default: 0 (with "fine_tune": 1).
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub freeze_epochs: Option<usize> = None,
+            /// After `freeze_epochs`, one more group of layers learns each epoch, from the head down. Default: false.
+            pub gradual_unfreezing: bool = false,
+            /// Factors on the learning rate a group of layers, from the input to the head (see docs/networks.md for the groups).
+            /// Left out: 1 for all.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub group_rates: Vec<f64> = Vec::new(),
+        }
+    };
+}
+pub(crate) use training_keys;
+
+/// The two ends of [`training_keys!`]: a network with keys of its own, or the keys alone.
+macro_rules! expand_keys {
+    ({[$(#[$meta:meta])*] $Spec:ident [$($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)*] [$($changed:ident: $value:expr,)*]}
+        $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $Spec {
+            /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+            #[serde(skip_serializing_if = "crate::models::FeatureChoice::is_all")]
+            pub features: $crate::models::FeatureChoice,
+            $($(#[$key_meta])* pub $key: $Type,)*
+            $($(#[$common_meta])* pub $common: $Common,)*
+        }
+
+        impl Default for $Spec {
+            fn default() -> Self {
+                #[allow(unused_mut)]
+                let mut training = $crate::models::training::Training::default();
+                $(training.$changed = $value;)*
+                $Spec {
+                    features: $crate::models::FeatureChoice::default(),
+                    $($key: $default,)*
+                    $($common: training.$common,)*
+                }
+            }
+        }
+
+        impl $Spec {
+            /// The keys of the training.
+            fn training(&self) -> $crate::models::training::Training {
+                $crate::models::training::Training { $($common: self.$common.clone(),)* }
+            }
+        }
+    };
+    ({Training}
+        $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
+        /// The keys of the training, without those of the network.
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        pub struct Training {
+            $($(#[$common_meta])* pub $common: $Common,)*
+        }
+
+        impl Default for Training {
+            fn default() -> Self {
+                Training { $($common: $common_default,)* }
+            }
+        }
+    };
+}
+pub(crate) use expand_keys;
+
+training_keys! { Training }
