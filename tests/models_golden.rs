@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use timbre::dataset::FeatureSet;
-use timbre::models::{Classifier, ModelSpec};
+use timbre::models::{Job, Classifier, ModelSpec};
 use timbre::seed::Seed;
 
 struct Golden {
@@ -53,7 +53,7 @@ fn numbers_of(list: &Value) -> Vec<f64> {
 
 fn fit(spec: Value, train: &FeatureSet) -> Box<dyn Classifier> {
     let spec: ModelSpec = serde_json::from_value(spec).unwrap();
-    spec.as_kind().fit(train, Seed::new(1)).unwrap()
+    spec.as_kind().fit(train, &Job::alone(Seed::new(1))).unwrap()
 }
 
 fn largest_difference(ours: &[f32], theirs: &[f64]) -> f64 {
