@@ -94,6 +94,9 @@ pub enum Command {
         /// Run again even if this very run is finished.
         #[arg(long)]
         fresh: bool,
+        /// Only say what would be done, as `plan` does, and print the layers of each network.
+        #[arg(long, conflicts_with = "json")]
+        dry_run: bool,
     },
     /// Say what is wrong with an experiment, or what it would do.
     Check {

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::audio::{self, AudioSpec, Clip};
 use crate::dataset::FeatureSet;
-use crate::features::{ClipAnalysis, Extractor};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix};
 use crate::labels::Classes;
 use crate::models::Classifier;
 use crate::models::device::Device;
@@ -165,14 +165,14 @@ impl Predictor {
         self.hear(&bytes, path.extension().and_then(|extension| extension.to_str()))
     }
 
-    fn extract(&self, clip: &Clip) -> Result<Vec<f32>> {
-        Ok(self.extractor.extract(&ClipAnalysis::new(clip))?.values)
+    fn extract(&self, clip: &Clip) -> Result<FeatureMatrix> {
+        self.extractor.extract(&ClipAnalysis::new(clip))
     }
 
-    fn ask(&self, row: Vec<f32>) -> Result<Vec<f32>> {
-        let dims = row.len();
-        // The target is not looked at; a set has one a row.
-        let set = FeatureSet::from_memory(row, dims, vec![0], self.classes.len());
+    fn ask(&self, matrix: FeatureMatrix) -> Result<Vec<f32>> {
+        let shape = [matrix.rows, matrix.cols];
+        // The classes are not looked at; a set has some a row.
+        let set = FeatureSet::images(matrix.values, shape, vec![vec![0]], self.classes.len());
         let predictions = self.classifier.predict(&set)?;
         let probabilities = predictions.probabilities;
         ensure!(

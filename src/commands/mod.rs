@@ -50,7 +50,8 @@ pub fn main(cli: Cli) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Ended> {
     let common = &cli.common;
     match cli.command {
-        Command::Run { target, pool, device, json, fresh } => run::run(common, &target, &pool, device, json, fresh),
+        Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
+        Command::Run { target, pool, device, json, fresh, .. } => run::run(common, &target, &pool, device, json, fresh),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
@@ -132,6 +133,7 @@ fn settings(common: &Common, fresh: bool) -> Settings {
         cache: common.cache.clone(),
         data_dir: PathBuf::from("data"),
         fresh,
+        device: crate::models::device::Device::cpu(),
         show: Show::fitting(common.quiet),
         stop: Arc::new(AtomicBool::new(false)),
     }

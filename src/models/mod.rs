@@ -20,7 +20,7 @@ mod scaling;
 mod span;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
@@ -94,6 +94,16 @@ pub trait ModelKind {
     /// Whether it can be asked for several classes of a recording.
     fn is_for(&self, task: Task) -> bool {
         task == Task::SingleLabel
+    }
+
+    /// What is wrong with its keys for that task.
+    fn task_faults(&self, _judge: &Judge) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The files that it reads beside its training set: what lies in them changes the model.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// Whether it computes on a [`Device`], and sees fresh examples each epoch.

@@ -1,5 +1,7 @@
 //! The training loop of all networks.
 
+pub mod feeding;
+
 use anyhow::{Result, bail};
 
 use super::device::Device;
