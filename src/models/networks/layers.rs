@@ -2,4 +2,5 @@
 
 pub use burn::nn::conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig};
 pub use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-pub use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig, PaddingConfig2d};
+pub use super::dropout::{Dropout, DropoutConfig};
+pub use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};

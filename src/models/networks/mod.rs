@@ -5,7 +5,9 @@
 //! initialisation is named by the path of its parameter.
 
 pub mod cnn_small;
+pub mod dropout;
 pub mod layers;
+pub mod state;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -63,6 +65,12 @@ pub trait NetworkKind: Send + Sync {
 
     /// The group of a parameter by its path.
     fn group_of(&self, path: &str) -> usize;
+
+    /// What the sum of the squares of this tensor is multiplied with before it is added to the loss, beside the weight decay
+    /// of the training: Keras's `kernel_regularizer=l2(…)`. Its gradient is twice that times the tensor.
+    fn l2(&self, _path: &str) -> f64 {
+        0.0
+    }
 }
 
 /// Every network. One enum, so that the training loop is compiled once.

@@ -1,9 +1,6 @@
 //! What goes into a network: images of clips, batch by batch, scaled by the statistics of the training clips.
 
-use std::ops::Range;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
@@ -12,43 +9,10 @@ use crate::models::networks::InputShape;
 use crate::models::training::Normalize;
 use crate::models::{Tensor as Saved, pieces, take_shaped, take_tensor};
 
-/// Some clips of a set.
-pub struct Batch {
-    /// Their rows in the set.
-    pub rows: Vec<usize>,
-    /// Their values, one after the other.
-    pub inputs: Vec<f32>,
-}
-
 /// The shape of the images of a set.
 pub fn shape_of(set: &FeatureSet) -> InputShape {
     let [height, width] = set.shape();
     InputShape { channels: 1, height, width }
-}
-
-/// Reads the rows `order` in batches and hands them to `each`; says how long that waited for them. With an epoch (from 0) rows
-/// are what a network sees in that epoch, else what they are.
-pub fn in_batches(
-    set: &FeatureSet,
-    order: &[usize],
-    batches: &[Range<usize>],
-    epoch: Option<usize>,
-    mut each: impl FnMut(Batch) -> Result<()>,
-) -> Result<Duration> {
-    let dims = set.dims();
-    let mut waited = Duration::ZERO;
-    for batch in batches {
-        let clock = Instant::now();
-        let rows = order[batch.clone()].to_vec();
-        let mut inputs = vec![0.0; rows.len() * dims];
-        inputs.par_chunks_exact_mut(dims).zip(&rows).try_for_each(|(out, &row)| match epoch {
-            Some(epoch) => set.read_in_epoch(row, epoch, out),
-            None => set.read_row(row, out),
-        })?;
-        waited += clock.elapsed();
-        each(Batch { rows, inputs })?;
-    }
-    Ok(waited)
 }
 
 /// Means and deviations of the training clips: one of each, or one a row (a band) of the image.
@@ -87,18 +51,12 @@ impl Normalization {
         Ok(Normalization { mean, deviation: all.iter().map(Moments::deviation).collect() })
     }
 
-    /// Scales the images of a batch, clips × channels × height × width.
-    pub fn apply(&self, images: Tensor<4>) -> Tensor<4> {
-        if self.mean == [0.0] && self.deviation == [1.0] {
-            return images;
+    /// Scales the image of a clip, in place.
+    pub fn apply(&self, image: &mut [f32]) {
+        let length = image.len() / self.mean.len();
+        for (band, (&mean, &deviation)) in image.chunks_exact_mut(length).zip(self.mean.iter().zip(&self.deviation)) {
+            band.iter_mut().for_each(|v| *v = (*v - mean) / deviation);
         }
-        let device = images.device();
-        let column = |values: Vec<f32>| {
-            let bands = values.len();
-            Tensor::<4>::from_data(TensorData::new(values, [1, 1, bands, 1]), &device)
-        };
-        let scale = self.deviation.iter().map(|deviation| 1.0 / deviation).collect();
-        (images - column(self.mean.clone())) * column(scale)
     }
 
     /// What is saved with a model.
@@ -133,7 +91,7 @@ pub fn saved_shape(shape: InputShape) -> Saved {
 pub fn restored_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
     let (_, sizes) = take_shaped(tensors, SHAPE)?;
     let whole = |size: &f32| *size >= 1.0 && size.fract() == 0.0;
-    let [channels, height, width] = sizes[..] else { anyhow::bail!("`{SHAPE}` has {} values, not 3", sizes.len()) };
+    let [channels, height, width] = sizes[..] else { bail!("`{SHAPE}` has {} values, not 3", sizes.len()) };
     ensure!(sizes.iter().all(whole), "`{SHAPE}` is {sizes:?}, not three whole numbers");
     Ok(InputShape { channels: channels as usize, height: height as usize, width: width as usize })
 }

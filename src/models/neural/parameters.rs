@@ -1,13 +1,13 @@
 //! The tensors of a network by path, each as a flat one.
 //!
-//! A path is that of the fields, without the variants of enums: `blocks.0.conv.weight`. Statistics of batch norms are walked
-//! over with the weights; no gradient reaches them.
+//! A path is the name in `networks/state.rs`: `blocks.0.conv.weight`. The values lie as the network has them. Statistics of
+//! batch norms are walked over with the weights; no gradient reaches them.
 
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use indexmap::IndexMap;
 
-use crate::models::networks::Network;
+use crate::models::networks::{Network, state};
 
 /// Where a tensor stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn in_place(values: Tensor<1>, change: impl FnOnce(&mut [f32])) -> Tensor<1>
 
 /// The values of a tensor, copied from its device.
 pub fn copied(values: Tensor<1>) -> Vec<f32> {
-    values.into_data().to_vec::<f32>().expect("networks are f32")
+    values.into_data().try_into_vec::<f32>().expect("networks are f32")
 }
 
 /// A flat tensor of these values.
@@ -93,8 +93,7 @@ impl Stack {
     }
 
     fn path(&self) -> String {
-        let fields = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
-        fields.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
+        state::name_of(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
     }
 
     fn in_batch_norm(&self) -> bool {

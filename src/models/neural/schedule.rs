@@ -175,6 +175,12 @@ impl Plan {
         Setting { rates: stage.factors.iter().map(|factor| rate * factor * share).collect(), momentum }
     }
 
+    /// The setting of a step at a rate that is tried.
+    pub fn trial(&self, rate: f64) -> Setting {
+        let (stage, _) = self.stage(0);
+        Setting { rates: stage.factors.iter().map(|factor| rate * factor).collect(), momentum: self.momentum }
+    }
+
     /// The share of the full rate, and the momentum, some steps after the warm-up.
     fn shaped(&self, stage: &Stage, done: usize, falls: usize) -> (f64, f64) {
         let all = (stage.epochs * self.steps).saturating_sub(stage.warmup).max(1);
