@@ -76,11 +76,11 @@ impl HeadKind {
         }
     }
 
-    /// The rows of what [`Self::build`] builds; nothing for a network's own classifier.
-    pub fn rows(self, table: &mut Table, n_classes: usize) {
+    /// The rows of what [`Self::build`] builds, or of the network's own classifier.
+    pub fn rows(self, table: &mut Table, n_classes: usize, own: impl FnOnce(&mut Table)) {
         let [channels, _, frames] = table.shape[..] else { panic!("a head stands on a map, not on {:?}", table.shape) };
         match self {
-            HeadKind::Linear => {}
+            HeadKind::Linear => own(table),
             HeadKind::Concat => {
                 table.add("head.pool", "highest and mean".to_owned(), vec![2 * channels], 0, 0);
                 table.norm("head.bn1");
@@ -100,7 +100,13 @@ impl HeadKind {
                 let weights = channels * n_classes;
                 for name in ["head.attention", "head.value"] {
                     let output = vec![n_classes, frames];
-                    table.add(name, format!("linear {n_classes} a frame"), output, weights + n_classes, weights * frames);
+                    table.add(
+                        name,
+                        format!("linear {n_classes} a frame"),
+                        output,
+                        weights + n_classes,
+                        weights * frames,
+                    );
                 }
                 let kind = "mean over time, weighted".to_owned();
                 table.add("head.mean", kind, vec![n_classes], 0, n_classes * frames);
