@@ -4,14 +4,17 @@
 //! layouts of its tensors are PyTorch's (`state.rs`), so that weights travel both ways. Every random number of the
 //! initialisation is named by the path of its parameter.
 
+pub mod alexnet;
 pub mod cnn_small;
 pub mod head;
 pub mod layers;
 pub mod resnet;
 pub mod state;
+pub mod vgg16_bn;
 
 mod init;
 mod rows;
+mod steps;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -85,6 +88,8 @@ pub trait NetworkKind: Send + Sync {
 pub enum Network {
     CnnSmall(cnn_small::Net),
     Resnet(resnet::Net),
+    Vgg16Bn(vgg16_bn::Net),
+    Alexnet(alexnet::Net),
 }
 
 impl Network {
@@ -93,6 +98,8 @@ impl Network {
         match self {
             Network::CnnSmall(net) => net.forward(images),
             Network::Resnet(net) => net.forward(images),
+            Network::Vgg16Bn(net) => net.forward(images),
+            Network::Alexnet(net) => net.forward(images),
         }
     }
 }
