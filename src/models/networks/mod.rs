@@ -6,12 +6,16 @@
 
 pub mod alexnet;
 pub mod cnn_small;
+pub mod conv1d_mfcc;
 pub mod head;
 pub mod layers;
 pub mod resnet;
 pub mod state;
+pub mod tagging_cnn;
+pub mod tagging_crnn;
 pub mod vgg16_bn;
 
+mod gru;
 mod init;
 mod rows;
 mod steps;
@@ -90,6 +94,9 @@ pub enum Network {
     Resnet(resnet::Net),
     Vgg16Bn(vgg16_bn::Net),
     Alexnet(alexnet::Net),
+    TaggingCnn(tagging_cnn::Net),
+    TaggingCrnn(tagging_crnn::Net),
+    Conv1dMfcc(conv1d_mfcc::Net),
 }
 
 impl Network {
@@ -100,6 +107,9 @@ impl Network {
             Network::Resnet(net) => net.forward(images),
             Network::Vgg16Bn(net) => net.forward(images),
             Network::Alexnet(net) => net.forward(images),
+            Network::TaggingCnn(net) => net.forward(images),
+            Network::TaggingCrnn(net) => net.forward(images),
+            Network::Conv1dMfcc(net) => net.forward(images),
         }
     }
 }
