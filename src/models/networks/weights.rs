@@ -10,7 +10,8 @@
 //! * A tensor of another shape is left out, as the head of another number of classes is. Fewer than half of the tensors before
 //!   the head: the file belongs to another network, and is refused.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -132,7 +133,7 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
     let mut own = state::tensors(&network);
     let asked: HashSet<String> = own.iter().map(|tensor| tensor.name.clone()).collect();
     let mut report = ImportReport::default();
-    let mut given = BTreeMap::new();
+    let mut given: HashMap<String, Tensor> = HashMap::new();
     let mut some_name = String::new();
     for tensor in tensors {
         let name = plain_name(&tensor.name, &asked);
@@ -140,12 +141,12 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
             continue;
         }
         some_name.clone_from(&tensor.name);
-        if !asked.contains(&name) {
-            report.left_out.push((tensor.name, "the network has no such tensor".to_owned()));
-        } else if given.contains_key(&name) {
-            report.left_out.push((tensor.name, format!("`{name}` is there twice")));
-        } else {
-            given.insert(name, tensor);
+        match given.entry(name) {
+            Entry::Vacant(place) if asked.contains(place.key()) => {
+                place.insert(tensor);
+            }
+            Entry::Vacant(_) => report.left_out.push((tensor.name, "the network has no such tensor".to_owned())),
+            Entry::Occupied(taken) => report.left_out.push((tensor.name, format!("`{}` is there twice", taken.key()))),
         }
     }
     for tensor in &mut own {
