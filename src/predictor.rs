@@ -14,9 +14,11 @@ use crate::audio::{self, AudioSpec, Clip};
 use crate::dataset::FeatureSet;
 use crate::features::{ClipAnalysis, Extractor, FeatureMatrix};
 use crate::labels::Classes;
+use crate::metrics::Judge;
 use crate::models::Classifier;
 use crate::models::device::Device;
 use crate::precompute::LeftOut;
+use crate::predictions::Predictions;
 use crate::run_dir::{self, RunRecord};
 
 /// The run has several models, and nothing says which is meant.
@@ -29,6 +31,7 @@ pub struct Predictor {
     name: ModelName,
     classes: Classes,
     audio: AudioSpec,
+    judge: Judge,
     extractor: Box<dyn Extractor>,
     classifier: Box<dyn Classifier>,
 }
@@ -107,7 +110,8 @@ impl Predictor {
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let predictor = Predictor { name, classes: saved.classes, audio: saved.audio, extractor, classifier };
+        let predictor =
+            Predictor { name, classes: saved.classes, audio: saved.audio, judge: saved.judge, extractor, classifier };
         predictor.try_out().with_context(refused)?;
         Ok(predictor)
     }
@@ -127,6 +131,13 @@ impl Predictor {
 
     pub fn classes(&self) -> &Classes {
         &self.classes
+    }
+
+    /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
+    /// the run.
+    pub fn decided(&self, heard: &Heard) -> Vec<&str> {
+        let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
+        self.judge.decide(&row).concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
     /// How many seconds of a recording are heard; all of it where this is none.

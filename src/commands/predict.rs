@@ -39,6 +39,8 @@ enum Source {
 struct Line<'a> {
     path: String,
     seconds: f64,
+    /// The likeliest class, or every class that reaches the cut-off of a multi-label run.
+    decided: Vec<&'a str>,
     classes: Vec<ClassShare<'a>>,
 }
 
@@ -66,9 +68,10 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
             let path = asked.path.display().to_string();
             match heard {
                 Ok(heard) if form.json => {
+                    let decided = predictor.decided(&heard);
                     let shares = heard.ranked(predictor.classes()).into_iter();
                     let classes = shares.map(|(code, probability)| ClassShare { code, probability }).collect();
-                    lines.push(Line { path, seconds: heard.seconds, classes });
+                    lines.push(Line { path, seconds: heard.seconds, decided, classes });
                 }
                 Ok(heard) if form.csv => print(&csv_line(&path, &heard))?,
                 Ok(heard) => print(&text_line(&path, &heard, &predictor))?,
@@ -104,7 +107,9 @@ fn print_json(predictor: &Predictor, lines: &[Line], unusable: &[Value]) -> Resu
 
 fn text_line(path: &str, heard: &Heard, predictor: &Predictor) -> String {
     let ranked = heard.ranked(predictor.classes());
-    let top: Vec<String> = ranked.iter().take(TOP).map(|(class, p)| format!("{class} {p:.3}")).collect();
+    // Of several labels everything that was decided, even if that is more.
+    let shown = TOP.max(predictor.decided(heard).len());
+    let top: Vec<String> = ranked.iter().take(shown).map(|(class, p)| format!("{class} {p:.3}")).collect();
     format!("{path}  {}\n", top.join("  "))
 }
 
