@@ -20,6 +20,7 @@ pub mod data;
 pub mod store;
 pub mod precompute;
 pub mod dataset;
+pub mod waves;
 // learning
 pub mod predictions;
 pub mod metrics;
