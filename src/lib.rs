@@ -28,6 +28,7 @@ pub mod models;
 // experiments
 pub mod experiment;
 pub mod run_dir;
+pub mod tensorboard;
 pub mod tables;
 pub mod runner;
 pub mod predictor;
