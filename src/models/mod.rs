@@ -111,6 +111,11 @@ pub trait ModelKind {
         false
     }
 
+    /// Whether it trains on another part of a long recording in each epoch (see [`crate::waves`]).
+    fn crops_at_random(&self) -> bool {
+        false
+    }
+
     /// The layers of a network for such an input; nothing for other models.
     fn layers(&self, _input: InputShape, _n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
         None

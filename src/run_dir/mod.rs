@@ -263,6 +263,11 @@ impl RunDir {
         self.path.join("networks").join(unit.to_string())
     }
 
+    /// The event file of a unit. TensorBoard makes a curve of each folder, so each unit has its own.
+    pub fn events(&self, unit: &Unit) -> PathBuf {
+        self.network_folder(unit).join("events.out.tfevents.timbre")
+    }
+
     /// Removes the checkpoints of a unit that is finished: its model is saved, and they are as large as several of it.
     pub fn remove_checkpoints(&self, unit: &Unit) {
         let _ = fs::remove_dir_all(self.checkpoints(unit));

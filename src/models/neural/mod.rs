@@ -1,9 +1,12 @@
 //! The training loop of all networks.
 
+pub mod feeding;
+
 use anyhow::{Result, bail};
 
 use super::device::Device;
 use super::networks::{InputShape, LayerRow, NetworkKind};
+use super::training::TrainingCrop;
 use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor};
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
@@ -32,6 +35,10 @@ impl<K: NetworkKind> ModelKind for K {
 
     fn is_network(&self) -> bool {
         true
+    }
+
+    fn crops_at_random(&self) -> bool {
+        self.training().crop == TrainingCrop::Random
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
