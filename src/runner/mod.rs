@@ -23,7 +23,7 @@ use crate::run_dir::{
 use crate::seed::Seed;
 use crate::store::Store;
 
-mod environment;
+pub mod environment;
 pub mod material;
 pub mod scoring;
 mod settings;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 
 use crate::data::Places;
+use crate::models::device::Device;
 use crate::precompute::Stopped;
 use crate::progress::{Progress, Show};
 use crate::store::Store;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Run again even if this very run is finished.
     pub fresh: bool,
+    /// What networks compute on.
+    pub device: Device,
     pub show: Show,
     /// Set by a signal: the unit in hand is finished, then the run ends.
     pub stop: Arc<AtomicBool>,
