@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Ended, print, start_threads};
-use crate::cli::{Common, Pool, PredictAs};
+use super::{Ended, print};
+use crate::cli::{Common, PredictAs};
 use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
 use crate::precompute::LeftOut;
@@ -50,9 +50,7 @@ struct ClassShare<'a> {
     probability: f32,
 }
 
-pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, pool: &Pool) -> Result<Ended> {
-    start_threads(pool)?;
-    let predictor = Predictor::open(&common.runs, run)?;
+pub fn predict(common: &Common, predictor: &Predictor, files: &[PathBuf], form: &PredictAs) -> Result<Ended> {
     Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(files.iter().filter(|file| *file == stdin).count() < 2, "`-` (stdin) can be read only once: name it once");
@@ -63,7 +61,7 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
     }
     let (mut lines, mut unusable) = (Vec::new(), Vec::new());
     for batch in asked.chunks(BATCH) {
-        let heard: Vec<_> = batch.par_iter().map(|asked| hear(&predictor, asked)).collect();
+        let heard: Vec<_> = batch.par_iter().map(|asked| hear(predictor, asked)).collect();
         for (asked, heard) in batch.iter().zip(heard) {
             let path = asked.path.display().to_string();
             match heard {
@@ -74,7 +72,7 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
                     lines.push(Line { path, seconds: heard.seconds, decided, classes });
                 }
                 Ok(heard) if form.csv => print(&csv_line(&path, &heard))?,
-                Ok(heard) => print(&text_line(&path, &heard, &predictor))?,
+                Ok(heard) => print(&text_line(&path, &heard, predictor))?,
                 Err(why) => {
                     eprintln!("{path}: {}", why.sentence);
                     unusable.push(json!({ "path": path, "code": why.code, "reason": why.sentence }));
@@ -83,7 +81,7 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
         }
     }
     if form.json {
-        print_json(&predictor, &lines, &unusable)?;
+        print_json(predictor, &lines, &unusable)?;
     }
     Ok(match (unusable.len(), asked.len()) {
         (0, 1..) => Ended::Done,
