@@ -100,7 +100,13 @@ impl HeadKind {
                 let weights = channels * n_classes;
                 for name in ["head.attention", "head.value"] {
                     let output = vec![n_classes, frames];
-                    table.add(name, format!("linear {n_classes} a frame"), output, weights + n_classes, weights * frames);
+                    table.add(
+                        name,
+                        format!("linear {n_classes} a frame"),
+                        output,
+                        weights + n_classes,
+                        weights * frames,
+                    );
                 }
                 let kind = "mean over time, weighted".to_owned();
                 table.add("head.mean", kind, vec![n_classes], 0, n_classes * frames);

@@ -57,11 +57,7 @@ pub fn torch_default(_: &str, fans: Fans) -> Draw {
 
 /// What Keras's layers begin with: Glorot's uniform for weights and zero for biases.
 pub fn glorot(name: &str, fans: Fans) -> Draw {
-    if is_bias(name) {
-        Draw::Constant(0.0)
-    } else {
-        Draw::Uniform((6.0 / (fans.inputs + fans.outputs) as f64).sqrt())
-    }
+    if is_bias(name) { Draw::Constant(0.0) } else { Draw::Uniform((6.0 / (fans.inputs + fans.outputs) as f64).sqrt()) }
 }
 
 fn is_bias(name: &str) -> bool {
@@ -108,11 +104,7 @@ fn drawn(draw: Draw, shape: &[usize], seed: Seed) -> Vec<f32> {
     }
 }
 
-fn in_blocks(
-    count: usize,
-    seed: Seed,
-    pair: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f64; 2] + Sync,
-) -> Vec<f32> {
+fn in_blocks(count: usize, seed: Seed, pair: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f64; 2] + Sync) -> Vec<f32> {
     let mut values = vec![0.0; count];
     values.par_chunks_mut(BLOCK).enumerate().for_each(|(number, block)| {
         let mut rng = seed.child(number).rng();

@@ -215,7 +215,8 @@ impl Net {
         let mut before = FILTERS[0];
         let mut stage = |number: usize| -> Vec<Block> {
             let filters = FILTERS[number];
-            let blocks = (0..blocks[number]).map(|_| Block::new(std::mem::replace(&mut before, filters), filters, device));
+            let blocks =
+                (0..blocks[number]).map(|_| Block::new(std::mem::replace(&mut before, filters), filters, device));
             blocks.collect()
         };
         Net {
@@ -295,7 +296,11 @@ mod tests {
             // 11 biases say little about a deviation.
             let slack = if values.len() < 100 { 0.5 } else { 0.05 };
             assert!((deviation - expected).abs() <= slack * expected, "{name}: {deviation} for {expected}");
-            let constant = if name.ends_with("running_var") || name.contains("bn") && name.ends_with("weight") { 1.0 } else { 0.0 };
+            let constant = if name.ends_with("running_var") || name.contains("bn") && name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            };
             if expected == 0.0 && !name.contains("downsample") {
                 assert_eq!(mean, constant, "{name}");
             }

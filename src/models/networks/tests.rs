@@ -16,7 +16,11 @@ fn every_network() -> Vec<(String, Box<dyn NetworkKind>, InputShape)> {
     for head in [HeadKind::Linear, HeadKind::Concat, HeadKind::PerClass, HeadKind::Attention] {
         let kinds: Vec<(&str, Box<dyn NetworkKind>, InputShape)> = vec![
             ("resnet18", Box::new(resnet::Resnet18 { head, ..Default::default() }), image(64, 40)),
-            ("resnet18, 3 channels", Box::new(resnet::Resnet18 { head, channels: 3, ..Default::default() }), image(33, 33)),
+            (
+                "resnet18, 3 channels",
+                Box::new(resnet::Resnet18 { head, channels: 3, ..Default::default() }),
+                image(33, 33),
+            ),
             ("resnet34", Box::new(resnet::Resnet34 { head, ..Default::default() }), image(32, 65)),
             ("cnn_small", Box::new(cnn_small::CnnSmall { head, ..Default::default() }), image(32, 47)),
         ];
