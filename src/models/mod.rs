@@ -38,7 +38,7 @@ use crate::progress::Show;
 use crate::seed::Seed;
 
 use device::Device;
-use networks::{InputShape, LayerRow, cnn_small};
+use networks::{InputShape, LayerRow, alexnet, cnn_small, conv1d_mfcc, resnet, tagging_cnn, tagging_crnn, vgg16_bn};
 
 registry! {
     /// A model by its `kind`.
@@ -47,6 +47,13 @@ registry! {
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
         "cnn_small" => cnn_small::CnnSmall,
+        "resnet18" => resnet::Resnet18,
+        "resnet34" => resnet::Resnet34,
+        "vgg16_bn" => vgg16_bn::Vgg16Bn,
+        "alexnet" => alexnet::Alexnet,
+        "tagging_cnn" => tagging_cnn::TaggingCnn,
+        "tagging_crnn" => tagging_crnn::TaggingCrnn,
+        "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
     }
 }
 

@@ -54,11 +54,10 @@ impl NetworkKind for CnnSmall {
             table.norm(&format!("blocks.{number}.bn"));
             table.max_pool(&format!("blocks.{number}.pool"), Window::apart([2, 2]))?;
         }
-        if self.head == HeadKind::Linear {
+        self.head.rows(&mut table, n_classes, |table| {
             table.average_pool("mean", [1, 1]);
             table.linear("fc", n_classes, true);
-        }
-        self.head.rows(&mut table, n_classes);
+        });
         Ok(table.into_rows())
     }
 

@@ -76,11 +76,13 @@ impl HeadKind {
         }
     }
 
-    /// The rows of what [`Self::build`] builds; nothing for a network's own classifier.
-    pub fn rows(self, table: &mut Table, n_classes: usize) {
-        let [channels, _, frames] = table.shape[..] else { panic!("a head stands on a map, not on {:?}", table.shape) };
+    /// The rows of what [`Self::build`] builds, or of the network's own classifier.
+    pub fn rows(self, table: &mut Table, n_classes: usize, own: impl FnOnce(&mut Table)) {
+        let [channels, .., frames] = table.shape[..] else {
+            panic!("a head stands on a map, not on {:?}", table.shape)
+        };
         match self {
-            HeadKind::Linear => {}
+            HeadKind::Linear => own(table),
             HeadKind::Concat => {
                 table.add("head.pool", "highest and mean".to_owned(), vec![2 * channels], 0, 0);
                 table.norm("head.bn1");

@@ -139,11 +139,10 @@ fn layers(
             }
         }
     }
-    if head == HeadKind::Linear {
+    head.rows(&mut table, n_classes, |table| {
         table.average_pool("avgpool", [1, 1]);
         table.linear("fc", n_classes, true);
-    }
-    head.rows(&mut table, n_classes);
+    });
     Ok(table.into_rows())
 }
 
