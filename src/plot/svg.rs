@@ -13,6 +13,8 @@ const RIGHT: f64 = 24.0;
 /// Title, and a line of the legend.
 const TITLE: f64 = 40.0;
 const LEGEND: f64 = 20.0;
+/// What is said of a mark.
+const MARK: f64 = 20.0;
 /// Between legend and axes.
 const AIR: f64 = 6.0;
 /// Numbers and label of the horizontal axis, and air.
@@ -33,7 +35,7 @@ const LINES: [(&str, &str, &str); 6] = [
 ];
 
 pub fn svg(panels: &[Panel]) -> String {
-    let heights: Vec<f64> = panels.iter().map(|panel| TITLE + legend_height(panel) + HEIGHT + BOTTOM).collect();
+    let heights: Vec<f64> = panels.iter().map(|panel| head_height(panel) + HEIGHT + BOTTOM).collect();
     let height: f64 = heights.iter().sum();
     let said = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
     let mut out = format!(
@@ -55,11 +57,11 @@ fn style() -> String {
         "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
         stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
         .soft{fill:#59636e}.grid{stroke:#e4e7eb}.axis{stroke:#8b949e}.guide{stroke:#59636e;stroke-dasharray:3 3}\
-        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.halo{paint-order:stroke;stroke:#fff;stroke-width:5;stroke-linejoin:round}"
+        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}"
             .to_owned();
     let mut dark =
         ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.grid{stroke:#262c36}.axis{stroke:#6e7681}\
-        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}.halo{stroke:#0d1117}"
+        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}"
             .to_owned();
     for (n, (on_white, on_black, dashes)) in LINES.iter().enumerate() {
         let _ = write!(
@@ -87,14 +89,15 @@ fn legend(panel: &Panel) -> Vec<(f64, usize)> {
     panel.lines.iter().map(place).collect()
 }
 
-/// One line alone is named by the axis.
-fn legend_height(panel: &Panel) -> f64 {
+/// What stands above the axes. One line alone is named by its axis.
+fn head_height(panel: &Panel) -> f64 {
     let lines = legend(panel).last().map_or(0, |(_, line)| line + 1);
-    if panel.lines.len() > 1 { LEGEND * lines as f64 + AIR } else { 0.0 }
+    let legend = if panel.lines.len() > 1 { LEGEND * lines as f64 + AIR } else { 0.0 };
+    TITLE + legend + if panel.mark.is_some() { MARK } else { 0.0 }
 }
 
 fn draw(panel: &Panel, top: f64, out: &mut String) {
-    let from = top + TITLE + legend_height(panel);
+    let from = top + head_height(panel);
     let (left, right, bottom) = (LEFT, WIDTH - RIGHT, from + HEIGHT);
     let points = || panel.lines.iter().flat_map(|line| &line.points);
     let x = Ruler::new(panel.x.scale, points().map(|p| p.0), (left + 8.0, right - 8.0), 9, false);
@@ -167,17 +170,22 @@ fn draw(panel: &Panel, top: f64, out: &mut String) {
         }
     }
     if let Some((mark, at)) = marked {
-        say(mark, at, mark.y.and_then(|value| y.place(value)), from, (left + right) / 2.0, &mut put);
+        say(mark, at, mark.y.and_then(|value| y.place(value)), from, &mut put);
     }
 }
 
-/// The ring around a marked point, and its text on the side that has room.
-fn say(mark: &Mark, at: f64, ring: Option<f64>, from: f64, middle: f64, put: &mut impl FnMut(std::fmt::Arguments)) {
+/// The ring around a marked point, and its text above the axes, where no line runs.
+fn say(mark: &Mark, at: f64, ring: Option<f64>, from: f64, put: &mut impl FnMut(std::fmt::Arguments)) {
     if let Some(height) = ring {
         put(format_args!("<circle class=\"mark\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"5\"/>\n"));
     }
-    let (class, x) = if at < middle { ("ink halo", at + 7.0) } else { ("ink halo end", at - 7.0) };
-    put(format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n", from + 14.0, escaped(&mark.text)));
+    let half = LETTER * mark.text.chars().count() as f64 / 2.0;
+    let x = at.min(WIDTH - RIGHT - half).max(LEFT + half);
+    put(format_args!(
+        "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
+        from - 6.0,
+        escaped(&mark.text)
+    ));
 }
 
 /// The stretches of a line between its gaps, on the paper.
