@@ -62,6 +62,9 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             if let Some(evaluate) = &evaluate {
                 task(entry, &spec, evaluate, faults);
             }
+            if let Some(audio) = &audio {
+                crop(entry, &spec, audio, faults);
+            }
         }
     }
     if let Some(entry) = root.get("data") {
@@ -82,6 +85,14 @@ fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut C
         faults.add(entry.key, found, "");
     }
     report(entry, kind.task_faults(&evaluate.judge()), faults);
+}
+
+/// A random crop needs a length.
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut Collector) {
+    if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
+        let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
+        report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+    }
 }
 
 /// A network that is too deep for the features it is given.
