@@ -30,6 +30,7 @@ pub mod experiment;
 pub mod run_dir;
 pub mod tensorboard;
 pub mod tables;
+pub mod plot;
 pub mod runner;
 pub mod predictor;
 pub mod compare;
