@@ -10,6 +10,7 @@ pub mod knn;
 pub mod logistic;
 pub mod networks;
 pub mod neural;
+pub mod tensor_file;
 pub mod training;
 
 mod neighbours;
