@@ -7,6 +7,7 @@
 pub mod alexnet;
 pub mod cnn_small;
 pub mod conv1d_mfcc;
+pub mod dropout;
 pub mod head;
 pub mod layers;
 pub mod resnet;
