@@ -46,6 +46,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             }
         }
         network_inputs(root, audio, faults);
+        random_crops(root, audio, faults);
     }
     let evaluate = match root.get("evaluate") {
         Some(entry) => {
@@ -60,6 +61,9 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             report(entry, spec.as_kind().faults(), faults);
             if let Some(evaluate) = &evaluate {
                 task(entry, &spec, evaluate, faults);
+            }
+            if let Some(audio) = &audio {
+                crop(entry, &spec, audio, faults);
             }
         }
     }
@@ -83,6 +87,14 @@ fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut C
     report(entry, kind.task_faults(&evaluate.judge()), faults);
 }
 
+/// A random crop needs a length.
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut Collector) {
+    if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
+        let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
+        report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+    }
+}
+
 /// A network that is too deep for the features it is given.
 fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
@@ -104,6 +116,19 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
             if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
                 faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
             }
+        }
+    }
+}
+
+/// A random crop of no length.
+fn random_crops(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+    if audio.clip_seconds.is_some() {
+        return;
+    }
+    for entry in tables(root, "models") {
+        if read::<ModelSpec>(&entry.node).is_some_and(|spec| spec.as_kind().crops_at_random()) {
+            let sentence = "a random part of a recording needs a length: set `audio.clip_seconds`";
+            report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
         }
     }
 }

@@ -39,7 +39,7 @@ use crate::progress::Show;
 use crate::seed::Seed;
 
 use device::Device;
-use networks::{InputShape, LayerRow, cnn_small};
+use networks::{InputShape, LayerRow, alexnet, cnn_small, conv1d_mfcc, resnet, tagging_cnn, tagging_crnn, vgg16_bn};
 
 registry! {
     /// A model by its `kind`.
@@ -48,6 +48,13 @@ registry! {
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
         "cnn_small" => cnn_small::CnnSmall,
+        "resnet18" => resnet::Resnet18,
+        "resnet34" => resnet::Resnet34,
+        "vgg16_bn" => vgg16_bn::Vgg16Bn,
+        "alexnet" => alexnet::Alexnet,
+        "tagging_cnn" => tagging_cnn::TaggingCnn,
+        "tagging_crnn" => tagging_crnn::TaggingCrnn,
+        "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
     }
 }
 
@@ -109,6 +116,11 @@ pub trait ModelKind {
 
     /// Whether it computes on a [`Device`], and sees fresh examples each epoch.
     fn is_network(&self) -> bool {
+        false
+    }
+
+    /// Whether it trains on another part of a long recording in each epoch (see [`crate::waves`]).
+    fn crops_at_random(&self) -> bool {
         false
     }
 

@@ -75,6 +75,17 @@ pub enum Preset {
     FineTune,
 }
 
+/// Which part of a recording that is longer than a clip is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingCrop {
+    /// The one that `audio.crop` names, which is judged, too.
+    #[default]
+    Fixed,
+    /// Another one in each epoch.
+    Random,
+}
+
 /// How inputs are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +179,9 @@ macro_rules! training_keys {
             pub find_rate: bool = false,
             /// How the clips of an epoch are drawn: "shuffle", "weighted" or "balanced". Default: "shuffle".
             pub sampling: $crate::models::training::Sampling = $crate::models::training::Sampling::Shuffle,
+            /// Which part is trained on of a recording that is longer than `audio.clip_seconds`: "fixed" (as `audio.crop` says)
+            /// or "random" (another one in each epoch). What is judged and predicted is cut as `audio.crop` says. Default: "fixed".
+            pub crop: $crate::models::training::TrainingCrop = $crate::models::training::TrainingCrop::Fixed,
             /// How inputs are scaled: "none", "global" or "rows". Default: "global".
             pub normalize: $crate::models::training::Normalize = $crate::models::training::Normalize::Global,
             /// Decay of a moving average of the weights, which then predicts instead of them. Left out: none.
@@ -284,7 +298,11 @@ impl Training {
         unless((0.0..1.0).contains(&self.beta2), "beta2", "the decay lies from 0 to below 1");
         unless(positive(self.epsilon), "epsilon", "what is added to the root is above zero");
         unless(self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay", "the decay is not negative");
-        unless(self.clip_norm.is_none_or(positive), "clip_norm", "the norm is above zero; leave it out to clip nothing");
+        unless(
+            self.clip_norm.is_none_or(positive),
+            "clip_norm",
+            "the norm is above zero; leave it out to clip nothing",
+        );
         unless(
             self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs as f64,
             "warmup_epochs",

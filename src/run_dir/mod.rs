@@ -251,16 +251,11 @@ impl RunDir {
         self.path.join("checkpoints").join(unit.to_string())
     }
 
-    /// What a network leaves beside the tables: `networks/<unit>/<name>`.
-    pub fn write_beside(&self, unit: &Unit, name: &str, bytes: &[u8]) -> Result<()> {
-        let folder = self.network_folder(unit);
+    /// `networks/<unit>/`, made: what a network leaves beside the tables, where TensorBoard finds its learning curves.
+    pub fn network_folder(&self, unit: &Unit) -> Result<PathBuf> {
+        let folder = self.path.join("networks").join(unit.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        write_bytes(&folder.join(name), bytes)
-    }
-
-    /// Where TensorBoard finds the learning curves of a unit, and where its plots lie.
-    pub fn network_folder(&self, unit: &Unit) -> PathBuf {
-        self.path.join("networks").join(unit.to_string())
+        Ok(folder)
     }
 
     /// Removes the checkpoints of a unit that is finished: its model is saved, and they are as large as several of it.

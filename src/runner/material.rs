@@ -16,6 +16,7 @@ use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
+use crate::waves::Source;
 use crate::{audio, metrics};
 
 /// Nothing is left to work on: exit code 4.
@@ -149,6 +150,13 @@ impl Material {
     /// The recordings that the experiment would use if every one were usable.
     pub fn all_chosen(&self, experiment: &Experiment) -> Vec<usize> {
         self.chosen(experiment, |_| true)
+    }
+
+    /// The file of a recording that the cache holds.
+    pub fn source(&self, clip: usize) -> Source {
+        let record = &self.set.records[clip];
+        let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
+        Source { path: record.path.clone(), id: record.id.clone(), content }
     }
 
     fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {

@@ -16,7 +16,7 @@ use crate::precompute::{Extraction, Stopped};
 use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Unit};
 use crate::store::Store;
 
-mod environment;
+pub mod environment;
 pub mod material;
 pub mod scoring;
 mod settings;

@@ -1,6 +1,6 @@
 //! One unit: one model on one feature with one seed, from its features to its record in the run's folder.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -12,16 +12,22 @@ use super::scoring::Done;
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
+use crate::files;
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::predictions::Predictions;
 use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
 use crate::seed::Seed;
+use crate::tensorboard;
+use crate::waves::Waves;
+
+/// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
+const TENSORBOARD: &str = "events.out.tfevents.timbre";
 
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
         let sets = Sets { work: self, unit, selection };
-        let (train, validation) = (sets.of(&splits.train)?, sets.of(&splits.validation)?);
+        let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
         let onlooker = Onlooker { work: self, unit, done: &done.units, history: Mutex::default() };
         let clock = Instant::now();
         let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &onlooker)?;
@@ -141,6 +147,21 @@ impl Sets<'_> {
     }
 }
 
+impl Sets<'_> {
+    /// The training part, for a network that asks for it with another crop of each recording in each epoch.
+    fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
+        let (train, experiment) = (self.of(rows)?, self.work.experiment);
+        if !experiment.models[&self.unit.model].as_kind().crops_at_random() {
+            return Ok(train);
+        }
+        let sources = rows.iter().map(|&row| self.work.material.source(self.selection.clips[row])).collect();
+        let seed = Seed::new(self.unit.seed).child("waves");
+        let feature = &experiment.features[&self.unit.features];
+        let waves = Waves::new(&train, sources, &experiment.audio, feature, seed)?;
+        Ok(train.with_fresh(Arc::new(waves)))
+    }
+}
+
 /// Clips of each class.
 fn counts(labels: &[Vec<usize>], n_classes: usize) -> Vec<usize> {
     let mut counts = vec![0; n_classes];
@@ -159,10 +180,12 @@ struct Onlooker<'a> {
 impl Observer for Onlooker<'_> {
     fn epochs(&self, history: &[Epoch]) -> Result<()> {
         *self.history.lock().expect("no onlooker panics") = history.to_vec();
+        tensorboard::write(&self.work.dir.network_folder(self.unit)?.join(TENSORBOARD), history)?;
         writing::write_epochs(self.work.dir, self.done, Some((self.unit, history)))
     }
 
     fn rates(&self, curve: &RateCurve) -> Result<()> {
-        self.work.dir.write_beside(self.unit, "rate_finder.json", &serde_json::to_vec_pretty(curve)?)
+        let path = self.work.dir.network_folder(self.unit)?.join("rate_finder.json");
+        files::write_bytes(&path, &serde_json::to_vec_pretty(curve)?)
     }
 }

@@ -122,7 +122,8 @@ mod tests {
         let input = Tensor::<2>::ones([8, 8], &Device::flex());
         assert!(dropped(1, &input).iter().all(|&v| v == 1.0));
         let trained = Tensor::<2>::ones([8, 8], &Device::flex().autodiff());
-        let output = DropoutConfig::new(0.25).init().valid().forward(trained).into_data().try_into_vec::<f32>().unwrap();
+        let output =
+            DropoutConfig::new(0.25).init().valid().forward(trained).into_data().try_into_vec::<f32>().unwrap();
         assert!(output.iter().all(|&v| v == 1.0));
     }
 }

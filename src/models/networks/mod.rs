@@ -4,10 +4,23 @@
 //! layouts of its tensors are PyTorch's (`state.rs`), so that weights travel both ways. Every random number of the
 //! initialisation is named by the path of its parameter.
 
+pub mod alexnet;
 pub mod cnn_small;
+pub mod conv1d_mfcc;
 pub mod dropout;
+pub mod head;
 pub mod layers;
+pub mod resnet;
 pub mod state;
+pub mod tagging_cnn;
+pub mod tagging_crnn;
+pub mod vgg16_bn;
+pub mod weights;
+
+mod gru;
+mod init;
+mod rows;
+mod steps;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -35,7 +48,10 @@ pub struct LayerRow {
     pub kind: String,
     /// What comes out, without the batch.
     pub output: Vec<usize>,
+    /// Numbers that training moves, as PyTorch counts parameters.
     pub parameters: u64,
+    /// Running means and variances, which Keras counts as parameters, too.
+    pub statistics: u64,
     /// Multiplications with an addition, for one clip.
     pub multiply_adds: u64,
 }
@@ -63,7 +79,7 @@ pub trait NetworkKind: Send + Sync {
     /// Groups of layers for rates and freezing, from the input to the head; the last is the head.
     fn groups(&self) -> usize;
 
-    /// The group of a parameter by its path.
+    /// The group of a tensor by its name ([`state::name_of`] its path).
     fn group_of(&self, path: &str) -> usize;
 
     /// What the sum of the squares of this tensor is multiplied with before it is added to the loss, beside the weight decay
@@ -77,6 +93,12 @@ pub trait NetworkKind: Send + Sync {
 #[derive(Module, Debug)]
 pub enum Network {
     CnnSmall(cnn_small::Net),
+    Resnet(resnet::Net),
+    Vgg16Bn(vgg16_bn::Net),
+    Alexnet(alexnet::Net),
+    TaggingCnn(tagging_cnn::Net),
+    TaggingCrnn(tagging_crnn::Net),
+    Conv1dMfcc(conv1d_mfcc::Net),
 }
 
 impl Network {
@@ -84,6 +106,20 @@ impl Network {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Network::CnnSmall(net) => net.forward(images),
+            Network::Resnet(net) => net.forward(images),
+            Network::Vgg16Bn(net) => net.forward(images),
+            Network::Alexnet(net) => net.forward(images),
+            Network::TaggingCnn(net) => net.forward(images),
+            Network::TaggingCrnn(net) => net.forward(images),
+            Network::Conv1dMfcc(net) => net.forward(images),
         }
     }
 }
+
+/// One channel as often as the network has channels.
+fn repeated(images: Tensor<4>, channels: usize) -> Tensor<4> {
+    if images.dims()[1] == channels { images } else { images.repeat_dim(1, channels) }
+}
+
+#[cfg(test)]
+mod tests;

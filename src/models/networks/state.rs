@@ -88,7 +88,9 @@ pub fn load(network: Network, tensors: &[Tensor]) -> Result<Network> {
     for (name, shape) in &asked {
         let count = values[name].len();
         if count != shape.iter().product::<usize>() {
-            bail!("load a network: the tensor `{name}` has {count} values, its shape {shape:?} asks for another number");
+            bail!(
+                "load a network: the tensor `{name}` has {count} values, its shape {shape:?} asks for another number"
+            );
         }
     }
     Ok(map_values(own_statistics(network), |parameter| values.remove(&parameter.name).expect("checked above")))

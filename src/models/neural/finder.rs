@@ -30,7 +30,8 @@ impl Finder {
     /// The rate of the next step; nothing when the search is over.
     pub fn next_rate(&self) -> Option<f64> {
         let done = self.points.len();
-        let is_over = done == STEPS || self.points.last().is_some_and(|&(_, loss)| loss > END * self.best || loss.is_nan());
+        let is_over =
+            done == STEPS || self.points.last().is_some_and(|&(_, loss)| loss > END * self.best || loss.is_nan());
         (!is_over).then(|| rate(done))
     }
 
@@ -51,7 +52,9 @@ impl Finder {
         let losses: Vec<f64> = looked_at.iter().map(|&(_, loss)| loss).collect();
         let at = valley(&losses).with_context(|| {
             let tried = points.len();
-            format!("search for a learning rate: the loss fell at none of {tried} rates; write a `learning_rate` instead")
+            format!(
+                "search for a learning rate: the loss fell at none of {tried} rates; write a `learning_rate` instead"
+            )
         })?;
         Ok(RateCurve { suggestion: looked_at[at].0, points })
     }

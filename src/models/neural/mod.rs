@@ -30,6 +30,7 @@ use anyhow::Result;
 
 use super::device::Device;
 use super::networks::{InputShape, LayerRow, NetworkKind};
+use super::training::TrainingCrop;
 use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_trainable};
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
@@ -63,6 +64,10 @@ impl<K: NetworkKind> ModelKind for K {
 
     fn is_network(&self) -> bool {
         true
+    }
+
+    fn crops_at_random(&self) -> bool {
+        self.training().crop == TrainingCrop::Random
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {

@@ -210,7 +210,12 @@ impl Step {
         (tensor(values), moments.into_iter().map(tensor).collect())
     }
 
-    fn on_tensors(self, values: Tensor<1>, gradient: Tensor<1>, moments: Vec<Tensor<1>>) -> (Tensor<1>, Vec<Tensor<1>>) {
+    fn on_tensors(
+        self,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        moments: Vec<Tensor<1>>,
+    ) -> (Tensor<1>, Vec<Tensor<1>>) {
         let mut moments = moments.into_iter();
         let first = moments.next().expect("every rule remembers something");
         let mut gradient = if self.given.scale == 1.0 { gradient } else { gradient.mul_scalar(self.given.scale) };

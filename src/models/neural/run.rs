@@ -293,8 +293,7 @@ impl Run<'_> {
             let (network, device) = (learner.predicting(), self.job.device.burn());
             let batch_size = self.training.batch_size;
             let mut before_each = || self.may_go_on();
-            let logits =
-                model::logits(&network, set, &self.normalization, batch_size, &device, &mut before_each)?;
+            let logits = model::logits(&network, set, &self.normalization, batch_size, &device, &mut before_each)?;
             // A loss that is no number stands for nothing in a table.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
             let predictions = model::probabilities(&logits, set.n_classes(), self.lesson.objective.output());

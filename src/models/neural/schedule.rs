@@ -60,9 +60,13 @@ enum Learning {
     /// The head; and the batch norms of the other layers.
     HeadAndBatchNorms,
     /// The head for some epochs, then all.
-    HeadFirst { epochs: usize },
+    HeadFirst {
+        epochs: usize,
+    },
     /// The head for some epochs, then one more group each epoch.
-    Gradual { epochs: usize },
+    Gradual {
+        epochs: usize,
+    },
 }
 
 /// Which layers learn in an epoch.
@@ -84,7 +88,9 @@ impl Plan {
                     Schedule::OneCycle => Shape::OneCycle { peak_at: training.peak_at, div: DIV },
                     Schedule::Cosine => Shape::Cosine,
                     Schedule::Step => Shape::Step { epochs: training.step_epochs, factor: training.factor },
-                    Schedule::Plateau => Shape::Plateau { patience: training.plateau_patience, factor: training.factor },
+                    Schedule::Plateau => {
+                        Shape::Plateau { patience: training.plateau_patience, factor: training.factor }
+                    }
                 },
                 warmup: (training.warmup_epochs * steps as f64).round() as usize,
                 factors: factors(&training.group_rates, groups),
