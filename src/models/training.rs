@@ -330,3 +330,31 @@ impl Training {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(training: Training) -> Vec<String> {
+        training.faults(3).into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_told() {
+        let usual = Training::default;
+        assert!(keys(usual()).is_empty());
+        assert_eq!(keys(Training { loss: Loss::CrossEntropy, pos_weight: vec![2.0], ..usual() }), ["pos_weight"]);
+        assert_eq!(keys(Training { warmup_epochs: 20.0, ..usual() }), ["warmup_epochs"]);
+        assert_eq!(keys(Training { group_rates: vec![0.1; 4], ..usual() }), ["group_rates"]);
+        assert!(keys(Training { group_rates: vec![0.1, 1.0], ..usual() }).is_empty());
+        let fine_tune = Training { preset: Preset::FineTune, gradual_unfreezing: true, ..usual() };
+        assert_eq!(keys(fine_tune), ["gradual_unfreezing"]);
+    }
+
+    #[test]
+    fn values_out_of_their_ranges_are_told() {
+        let nan = f64::NAN;
+        let wrong = Training { learning_rate: nan, ema: Some(1.0), clip_norm: Some(0.0), epochs: 0, ..Training::default() };
+        assert_eq!(keys(wrong), ["epochs", "learning_rate", "clip_norm", "warmup_epochs", "ema"]);
+    }
+}
