@@ -15,6 +15,7 @@ pub mod state;
 pub mod tagging_cnn;
 pub mod tagging_crnn;
 pub mod vgg16_bn;
+pub mod weights;
 
 mod gru;
 mod init;
