@@ -22,6 +22,9 @@ mod run;
 mod sampler;
 mod schedule;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
