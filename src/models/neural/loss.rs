@@ -164,3 +164,105 @@ impl Output {
         crate::models::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::models::neural::tests::{golden, numbers};
+
+    fn set(labels: &Value, classes: usize) -> FeatureSet {
+        let labels: Vec<Vec<usize>> = serde_json::from_value(labels.clone()).unwrap();
+        FeatureSet::images(vec![0.0; labels.len()], [1, 1], labels, classes)
+    }
+
+    fn training(spec: &Value) -> Training {
+        let mut training = serde_json::to_value(Training::default()).unwrap();
+        training.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        serde_json::from_value(training).unwrap()
+    }
+
+    /// The loss, and its gradient by the logits.
+    fn loss_of(objective: &Objective, logits: &[f32], set: &FeatureSet) -> (f64, Vec<f32>) {
+        let device = Device::flex().autodiff();
+        let tensor =
+            |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
+        let logits = tensor(logits.to_vec()).require_grad();
+        let loss = objective.loss(logits.clone(), tensor(objective.targets(set.labels())));
+        let gradient = logits.grad(&loss.backward()).unwrap();
+        (f64::from(loss.into_scalar::<f32>()), gradient.into_data().try_into_vec().unwrap())
+    }
+
+    #[test]
+    fn losses_and_their_gradients_are_those_of_pytorch() {
+        let golden = golden();
+        let losses = &golden["losses"];
+        let classes = losses["classes"].as_u64().unwrap() as usize;
+        let logits: Vec<f32> = numbers(&losses["logits"]).into_iter().map(|v| v as f32).collect();
+        for case in losses["cases"].as_array().unwrap() {
+            let set = set(&case["labels"], classes);
+            let several = set.labels().iter().any(|labels| labels.len() != 1);
+            let task = if several { Task::MultiLabel } else { Task::SingleLabel };
+            let objective = Objective::new(&training(&case["spec"]), task, &set).unwrap();
+            let (loss, gradient) = loss_of(&objective, &logits, &set);
+            let expected = case["loss"].as_f64().unwrap();
+            assert!(
+                (loss - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                "{loss}, not {expected}: {}",
+                case["spec"]
+            );
+            for (ours, theirs) in gradient.iter().zip(numbers(&case["gradient"])) {
+                assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours}, not {theirs}: {}", case["spec"]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_certain_answer_has_a_finite_gradient_under_any_focal_exponent() {
+        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![]], 2);
+        for gamma in [0.0, 0.3, 1.0, 2.0] {
+            let training = Training { loss: Loss::Focal, focal_gamma: gamma, ..Training::default() };
+            let objective = Objective::new(&training, Task::MultiLabel, &set).unwrap();
+            let (loss, gradient) = loss_of(&objective, &[90.0, -90.0, 90.0, -90.0], &set);
+            assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{gamma}: {loss} {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn auto_is_cross_entropy_for_one_label_and_sigmoids_for_several() {
+        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 2);
+        let of = |loss, task| Objective::new(&Training { loss, ..Training::default() }, task, &set).unwrap();
+        assert_eq!(of(Loss::Auto, Task::SingleLabel), of(Loss::CrossEntropy, Task::SingleLabel));
+        assert_eq!(of(Loss::Auto, Task::MultiLabel), of(Loss::Bce, Task::MultiLabel));
+        assert_eq!(of(Loss::Auto, Task::SingleLabel).output(), Output::Softmax);
+        assert_eq!(of(Loss::Bce, Task::SingleLabel).output(), Output::SigmoidShares);
+        assert_eq!(of(Loss::Focal, Task::MultiLabel).output(), Output::Sigmoid);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_labels_is_refused() {
+        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![0, 1]], 2);
+        let refusal = |training: Training| Objective::new(&training, Task::MultiLabel, &set).unwrap_err().to_string();
+        assert!(refusal(Training { loss: Loss::CrossEntropy, ..Training::default() }).contains("loss = \"bce\""));
+        assert!(refusal(Training { pos_weight: vec![1.0; 3], ..Training::default() }).contains("there are 2 classes"));
+    }
+
+    #[test]
+    fn probabilities_follow_the_loss() {
+        let close = |output: Output, logits: &[f32], expected: &[f64]| {
+            let found = output.probabilities(logits);
+            assert!(
+                found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6),
+                "{found:?} {expected:?}"
+            );
+        };
+        let (e, s) = (std::f64::consts::E, |z: f64| 1.0 / (1.0 + (-z).exp()));
+        close(Output::Softmax, &[1.0, 0.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+        close(Output::Sigmoid, &[1.0, -2.0], &[s(1.0), s(-2.0)]);
+        close(Output::SigmoidShares, &[1.0, -2.0], &[s(1.0) / (s(1.0) + s(-2.0)), s(-2.0) / (s(1.0) + s(-2.0))]);
+        // Far from every class, and still shares.
+        close(Output::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+    }
+}

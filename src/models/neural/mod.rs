@@ -7,6 +7,7 @@ pub mod feeding;
 
 mod average;
 mod checkpoint;
+mod device_waves;
 mod faulty;
 mod finder;
 mod inputs;
@@ -20,6 +21,9 @@ mod report;
 mod run;
 mod sampler;
 mod schedule;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

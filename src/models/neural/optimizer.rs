@@ -57,15 +57,21 @@ pub struct Memory {
 #[derive(Clone, Copy)]
 struct Step {
     rule: Rule,
-    rate: f64,
-    momentum: f64,
+    given: Given,
     decay: f64,
-    /// Twice the strength of an L2 penalty of the network.
-    penalty: f64,
-    /// What gradients are scaled by, to keep their norm.
-    scale: f64,
     /// The step is its `number`-th, from 1.
     number: u64,
+}
+
+/// What differs from step to step.
+#[derive(Clone, Copy)]
+struct Given {
+    rate: f64,
+    momentum: f64,
+    /// Twice the strength of an L2 penalty of the network.
+    penalty: f64,
+    /// What gradients are multiplied by, to keep their norm.
+    scale: f64,
 }
 
 impl Optimizer {
@@ -92,28 +98,16 @@ impl Optimizer {
         group_of: &dyn Fn(&str) -> usize,
         l2_of: &dyn Fn(&str) -> f64,
     ) -> Network {
-        let scale = match self.clip_norm {
-            Some(most) => (most / (self.norm(&mut gradients) + NORM_GUARD)).min(1.0),
-            None => 1.0,
-        };
+        let scale = self.scale(&mut gradients);
         parameters::map_learning(network, &mut |place, values| {
             let Some(gradient) = gradients.swap_remove(&place.path) else { return values };
             let rate = setting.rates[group_of(&place.path)];
-            self.update(place, values, gradient, rate, setting.momentum, 2.0 * l2_of(&place.path), scale)
+            let penalty = 2.0 * l2_of(&place.path);
+            self.update(place, values, gradient, Given { rate, momentum: setting.momentum, penalty, scale })
         })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn update(
-        &mut self,
-        place: &Place,
-        values: Tensor<1>,
-        gradient: Tensor<1>,
-        rate: f64,
-        momentum: f64,
-        penalty: f64,
-        scale: f64,
-    ) -> Tensor<1> {
+    fn update(&mut self, place: &Place, values: Tensor<1>, gradient: Tensor<1>, given: Given) -> Tensor<1> {
         let moments = if self.rule == Rule::Sgd { 1 } else { 2 };
         let memory = self.memory.entry(place.path.clone()).or_insert_with(|| Memory {
             steps: 0,
@@ -121,7 +115,7 @@ impl Optimizer {
         });
         memory.steps += 1;
         let decay = if place.shape.len() > 1 { self.decay } else { 0.0 };
-        let step = Step { rule: self.rule, rate, momentum, decay, penalty, scale, number: memory.steps };
+        let step = Step { rule: self.rule, given, decay, number: memory.steps };
         let before = std::mem::take(&mut memory.moments);
         let (values, after) = if self.on_cpu {
             step.on_slices(values, gradient, before)
@@ -130,6 +124,14 @@ impl Optimizer {
         };
         memory.moments = after;
         values
+    }
+
+    /// What gradients are multiplied by, so that their norm stays below the one to clip at.
+    fn scale(&self, gradients: &mut IndexMap<String, Tensor<1>>) -> f64 {
+        match self.clip_norm {
+            Some(most) => (most / (self.norm(gradients) + NORM_GUARD)).min(1.0),
+            None => 1.0,
+        }
     }
 
     /// The 2-norm of all gradients together.
@@ -193,8 +195,8 @@ impl Step {
                     pieces.for_each(|(((w, g), m), v)| adam.chunk(w, g, m, v));
                 }
                 _ => {
-                    let (scale, pull) = (self.scale as f32, (self.decay + self.penalty) as f32);
-                    let (momentum, rate) = (self.momentum as f32, self.rate as f32);
+                    let (scale, pull) = (self.given.scale as f32, (self.decay + self.given.penalty) as f32);
+                    let (momentum, rate) = (self.given.momentum as f32, self.given.rate as f32);
                     pieces.zip(first).for_each(|((w, g), m)| {
                         for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
                             *m = momentum * *m + (g * scale + pull * *w);
@@ -216,26 +218,27 @@ impl Step {
     ) -> (Tensor<1>, Vec<Tensor<1>>) {
         let mut moments = moments.into_iter();
         let first = moments.next().expect("every rule remembers something");
-        let mut gradient = if self.scale == 1.0 { gradient } else { gradient.mul_scalar(self.scale) };
+        let mut gradient = if self.given.scale == 1.0 { gradient } else { gradient.mul_scalar(self.given.scale) };
         match (self.rule, moments.next()) {
             (Rule::Adam { beta2, epsilon, decoupled }, Some(second)) => {
                 let adam = self.adam(beta2, epsilon, decoupled);
                 if adam.pull != 0.0 {
                     gradient = gradient + values.clone().mul_scalar(adam.pull);
                 }
-                let first = first.mul_scalar(self.momentum) + gradient.clone().mul_scalar(1.0 - self.momentum);
+                let first =
+                    first.mul_scalar(self.given.momentum) + gradient.clone().mul_scalar(1.0 - self.given.momentum);
                 let second = second.mul_scalar(beta2) + gradient.powi_scalar(2).mul_scalar(1.0 - beta2);
                 let root = second.clone().sqrt().div_scalar(adam.correction).add_scalar(epsilon);
                 let values = values.mul_scalar(adam.shrink) - (first.clone() / root).mul_scalar(adam.size);
                 (values, vec![first, second])
             }
             _ => {
-                let pull = self.decay + self.penalty;
+                let pull = self.decay + self.given.penalty;
                 if pull != 0.0 {
                     gradient = gradient + values.clone().mul_scalar(pull);
                 }
-                let velocity = first.mul_scalar(self.momentum) + gradient;
-                (values - velocity.clone().mul_scalar(self.rate), vec![velocity])
+                let velocity = first.mul_scalar(self.given.momentum) + gradient;
+                (values - velocity.clone().mul_scalar(self.given.rate), vec![velocity])
             }
         }
     }
@@ -243,15 +246,15 @@ impl Step {
     fn adam(self, beta2: f64, epsilon: f64, decoupled: bool) -> AdamStep {
         let steps = self.number as i32;
         AdamStep {
-            beta1: self.momentum as f32,
-            rest1: (1.0 - self.momentum) as f32,
+            beta1: self.given.momentum as f32,
+            rest1: (1.0 - self.given.momentum) as f32,
             beta2: beta2 as f32,
             rest2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
-            scale: self.scale as f32,
-            pull: (self.penalty + if decoupled { 0.0 } else { self.decay }) as f32,
-            shrink: (1.0 - if decoupled { self.rate * self.decay } else { 0.0 }) as f32,
-            size: (self.rate / (1.0 - self.momentum.powi(steps))) as f32,
+            scale: self.given.scale as f32,
+            pull: (self.given.penalty + if decoupled { 0.0 } else { self.decay }) as f32,
+            shrink: (1.0 - if decoupled { self.given.rate * self.decay } else { 0.0 }) as f32,
+            size: (self.given.rate / (1.0 - self.given.momentum.powi(steps))) as f32,
             correction: (1.0 - beta2.powi(steps)).sqrt() as f32,
         }
     }
@@ -291,5 +294,66 @@ impl Memory {
 
     pub fn restored(steps: u64, moments: Vec<Vec<f32>>, device: &Device) -> Memory {
         Memory { steps, moments: moments.into_iter().map(|values| flat(values, device)).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::models::neural::tests::{golden, numbers};
+
+    fn optimizer(spec: &Value, on_cpu: bool) -> Optimizer {
+        let mut training = serde_json::to_value(Training::default()).unwrap();
+        training.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        Optimizer::new(&serde_json::from_value(training).unwrap(), on_cpu)
+    }
+
+    fn tensor(values: &Value) -> Tensor<1> {
+        flat(numbers(values).into_iter().map(|v| v as f32).collect(), &Device::flex())
+    }
+
+    #[test]
+    fn twenty_steps_are_those_of_pytorch() {
+        let golden = golden();
+        let golden = &golden["optimizers"];
+        let place =
+            |path: &str, shape: Vec<usize>| Place { path: path.to_owned(), shape, learns: true, in_batch_norm: false };
+        let places = [place("matrix", vec![3, 5]), place("bias", vec![5])];
+        for case in golden["cases"].as_array().unwrap() {
+            for on_cpu in [true, false] {
+                let mut optimizer = optimizer(&case["spec"], on_cpu);
+                let mut weights = [tensor(&golden["matrix"]), tensor(&golden["bias"])];
+                for gradients in golden["gradients"].as_array().unwrap() {
+                    let of = |i: usize| (places[i].path.clone(), tensor(&gradients[i]));
+                    let mut gradients: IndexMap<String, Tensor<1>> = [of(0), of(1)].into_iter().collect();
+                    let scale = optimizer.scale(&mut gradients);
+                    for (place, weight) in places.iter().zip(&mut weights) {
+                        let gradient = gradients.swap_remove(&place.path).unwrap();
+                        let momentum = case["spec"]["momentum"].as_f64().unwrap();
+                        let step = Given { rate: case["rate"].as_f64().unwrap(), momentum, penalty: 0.0, scale };
+                        *weight = optimizer.update(place, weight.clone(), gradient, step);
+                    }
+                }
+                for (weight, expected) in weights.into_iter().zip([&case["matrix"], &case["bias"]]) {
+                    for (ours, theirs) in parameters::copied(weight).into_iter().zip(numbers(expected)) {
+                        assert!((f64::from(ours) - theirs).abs() < 1e-5, "{ours}, not {theirs}: {}", case["spec"]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_on_the_cpu_changes_the_weights_where_they_lie() {
+        let mut values = flat(vec![1.0; 100_000], &Device::flex());
+        let mut address = 0;
+        for _ in 0..3 {
+            values = in_place(values, |values| {
+                assert!(address == 0 || address == values.as_ptr() as usize, "the values were copied");
+                address = values.as_ptr() as usize;
+            });
+        }
     }
 }

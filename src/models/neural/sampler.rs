@@ -131,7 +131,8 @@ mod tests {
         for (clips, expected) in
             [(0..60, 60.0 / 66.0 / 3.0), (60..66, 0.5 / 3.0), (66..72, (6.0 / 66.0 + 0.5) / 3.0), (72..75, 1.0 / 3.0)]
         {
-            assert!((share(clips.clone()) - expected).abs() < 0.01, "{clips:?}: {} of {expected}", share(clips));
+            let drawn = share(clips.clone());
+            assert!((drawn - expected).abs() < 0.01, "{clips:?}: {drawn} of {expected}");
         }
     }
 
