@@ -47,8 +47,9 @@ pub struct Learner<'a> {
 pub struct Summed(IndexMap<String, Tensor<1>>);
 
 impl<'a> Learner<'a> {
-    pub fn new(lesson: Lesson<'a>, network: Network, optimizer: Optimizer, average: Option<Average>) -> Learner<'a> {
-        Learner { lesson, device: lesson.device.burn().autodiff(), network: Some(network), optimizer, average }
+    /// Without an average.
+    pub fn new(lesson: Lesson<'a>, network: Network, optimizer: Optimizer) -> Learner<'a> {
+        Learner { lesson, device: lesson.device.burn().autodiff(), network: Some(network), optimizer, average: None }
     }
 
     /// The network that learns.
@@ -66,13 +67,8 @@ impl<'a> Learner<'a> {
         }
     }
 
-    fn change(&mut self, change: impl FnOnce(Network) -> Network) {
-        let network = self.network.take().expect("a network is away only within a step");
-        self.network = Some(change(network));
-    }
-
-    /// Puts other weights into the network.
-    pub fn try_change(&mut self, change: impl FnOnce(Network) -> Result<Network>) -> Result<()> {
+    /// Puts another network in the place of the one that learns.
+    pub fn change(&mut self, change: impl FnOnce(Network) -> Result<Network>) -> Result<()> {
         let network = self.network.take().expect("a network is away only within a step");
         self.network = Some(change(network)?);
         Ok(())
@@ -81,14 +77,11 @@ impl<'a> Learner<'a> {
     /// Lets only these layers learn.
     pub fn thaw(&mut self, thawed: Thawed) {
         let kind = self.lesson.kind;
-        let above = move |path: &str| kind.group_of(path) >= thawed.from;
-        self.change(|network| {
-            parameters::set_learning(
-                network,
-                &|path, in_batch_norm| above(path) || (in_batch_norm && thawed.batch_norms),
-                &|path| above(path) || thawed.batch_norms,
-            )
-        });
+        let above = |path: &str| kind.group_of(path) >= thawed.from;
+        let learns = |path: &str, in_batch_norm: bool| above(path) || (in_batch_norm && thawed.batch_norms);
+        let statistics_move = |path: &str| above(path) || thawed.batch_norms;
+        let network = self.network.take().expect("a network is away only within a step");
+        self.network = Some(parameters::set_learning(network, &learns, &statistics_move));
     }
 
     /// Adds the gradients of a batch, times `share`, to `summed`. The loss of the batch is still on its device. Everything

@@ -3,6 +3,7 @@
 //! Everything random has an address (seed, epoch, step), so that a training which was killed and begun again at its last
 //! checkpoint ends with the same bits as one that was not, on the CPU.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use super::report;
 use super::sampler;
 use super::schedule::Plan;
 use crate::dataset::FeatureSet;
-use crate::models::networks::{NetworkKind, state};
+use crate::models::networks::{NetworkKind, state, weights};
 use crate::models::training::Training;
 use crate::models::{Epoch, Job, RateCurve};
 use crate::precompute::Stopped;
@@ -52,8 +53,7 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Tr
     let checkpoints =
         job.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
     let run = Run { job, train, training, lesson, plan, monitor, normalization, checkpoints, clips, steps, with_best };
-    let average = run.training.ema.map(|decay| Average::new(decay, &network));
-    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()), average);
+    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()));
     run.all(learner, parameters)
 }
 
@@ -101,7 +101,7 @@ impl Run<'_> {
         let clock = Instant::now();
         let mut course = match self.newest(&mut learner)? {
             Some(course) => course,
-            None => self.begin(&learner)?,
+            None => self.begin(&mut learner)?,
         };
         let (begun, mut seen_before) = (course.history.len(), None);
         let (mut trained, mut waited) = (Duration::ZERO, Duration::ZERO);
@@ -186,7 +186,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let Checkpoint { progress, weights, memory, average, best } = found;
-        learner.try_change(|network| checkpoint::with_values(network, &weights))?;
+        learner.change(|network| checkpoint::with_values(network, &weights))?;
         learner.optimizer.recall(memory);
         learner.average = average;
         let Progress { rate, curve, history, steps, .. } = progress;
@@ -198,7 +198,18 @@ impl Run<'_> {
         Ok(Some(Course { rate, curve, history, steps, best }))
     }
 
-    fn begin(&self, learner: &Learner) -> Result<Course> {
+    fn begin(&self, learner: &mut Learner) -> Result<Course> {
+        if let Some(path) = &self.training.init {
+            let mut report = None;
+            learner.change(|network| {
+                let (network, found) = weights::import(Path::new(path), network)?;
+                report = Some(found);
+                Ok(network)
+            })?;
+            let report = report.expect("an import ends with a report");
+            self.job.show.say(&format!("begins with {path}: {report}"));
+        }
+        learner.average = self.training.ema.map(|decay| Average::new(decay, learner.network()));
         if self.job.validation.is_none() {
             self.job.show.say("there is no validation split: epochs are judged by their training loss");
         }
