@@ -392,6 +392,33 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_the_learning_curves_is_an_epoch_and_what_it_lacks_is_empty() {
+        let epoch = |epoch: usize, metric: &str| Epoch {
+            epoch,
+            learning_rate: 0.001,
+            train_loss: 0.5,
+            validation_loss: (metric == "accuracy").then_some(0.75),
+            metrics: [(metric.to_owned(), 0.25)].into(),
+            best: epoch == 1,
+            seconds: 2.5,
+            clips_per_second: 40.0,
+            waited: 0.125,
+        };
+        let unit = |model: &str| Unit { features: "mel".into(), model: model.into(), seed: 3 };
+        let (small, large) = (unit("small"), unit("large"));
+        let one = [epoch(1, "accuracy"), epoch(2, "accuracy")];
+        let two = [epoch(1, "f1_micro")];
+        let mut csv = Vec::new();
+        write_csv(epochs(&[(&small, &one[..]), (&large, &two[..])]).unwrap(), &mut csv).unwrap();
+        let expected = "features,model,seed,epoch,learning_rate,train_loss,validation_loss,accuracy,f1_micro,best,seconds,\
+             clips_per_second,waited\n\
+             mel,small,3,1,0.001,0.5,0.75,0.25,,true,2.5,40.0,0.125\n\
+             mel,small,3,2,0.001,0.5,0.75,0.25,,false,2.5,40.0,0.125\n\
+             mel,large,3,1,0.001,0.5,,,0.25,true,2.5,40.0,0.125\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    #[test]
     fn several_seeds_are_a_mean_and_a_standard_deviation() {
         assert_eq!(cell(&[0.5, 0.7]), "0.600 ± 0.141");
         assert_eq!(cell(&[0.5]), "0.500");

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::audio::{self, AudioSpec, Recording};
-use crate::dataset::{FeatureSet, Fresh};
+use crate::dataset::{FeatureSet, Fresh, WaveSource};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
 use crate::seed::{Seed, below};
 use crate::store::Hash;
@@ -41,6 +41,7 @@ pub struct Waves {
     cached: FeatureSet,
     sources: Vec<Source>,
     audio: AudioSpec,
+    feature: FeatureSpec,
     extractor: Box<dyn Extractor>,
     seed: Seed,
     /// What the first reading of each recording has found, where it is kept.
@@ -75,7 +76,8 @@ impl Waves {
         let extractor = feature.as_kind().build(audio.sample_rate).context("set up a feature for random crops")?;
         let known = sources.iter().map(|_| OnceLock::new()).collect();
         let left = HELD_BYTES.into();
-        Ok(Waves { cached: cached.clone(), sources, audio: audio.clone(), extractor, seed, known, left })
+        let (cached, audio, feature) = (cached.clone(), audio.clone(), feature.clone());
+        Ok(Waves { cached, sources, audio, feature, extractor, seed, known, left })
     }
 
     fn decode(&self, row: usize) -> Result<Recording> {
@@ -147,6 +149,35 @@ impl Fresh for Waves {
             Known::Short => self.cached.read_in_epoch(row, epoch, out),
             Known::Long(recording) => self.cut(row, epoch, recording, out),
         }
+    }
+
+    fn waves(&self) -> Option<&dyn WaveSource> {
+        Some(self)
+    }
+}
+
+impl WaveSource for Waves {
+    fn feature(&self) -> &FeatureSpec {
+        &self.feature
+    }
+
+    fn sample_rate(&self) -> u32 {
+        self.audio.sample_rate
+    }
+
+    fn clip_samples(&self) -> usize {
+        self.audio.frames().expect("random crops have a length")
+    }
+
+    fn wave(&self, row: usize) -> Result<Vec<f32>> {
+        let recording = self.decode(row)?;
+        let mut samples = audio::resample(&recording.samples, recording.sample_rate, self.audio.sample_rate);
+        samples.resize(samples.len().max(self.clip_samples()), 0.0);
+        Ok(samples)
+    }
+
+    fn start(&self, row: usize, epoch: usize, samples: usize) -> usize {
+        self.draw(row, epoch, samples - self.clip_samples())
     }
 }
 

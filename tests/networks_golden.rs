@@ -231,7 +231,7 @@ fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_left_out() {
 #[test]
 fn a_foreign_a_cut_and_a_malicious_file_are_refused_with_a_sentence_and_nothing_is_executed() {
     let scratch = tempfile::tempdir().unwrap();
-    let refused = |path: &Path| format!("{:#}", weights::import(path, small(3, 5)).err().expect("a refusal"));
+    let refused = |path: &Path| format!("{:#}", weights::import(path, small(3, 5)).expect_err("a refusal"));
     let write = |name: &str, bytes: &[u8]| {
         let path = scratch.path().join(name);
         fs::write(&path, bytes).unwrap();
@@ -275,10 +275,10 @@ fn a_file_with_a_wrong_byte_gives_an_error_or_a_network_and_never_a_panic() {
 #[test]
 fn weights_of_another_network_are_refused_with_a_sentence() {
     let case = &cases_of(&["resnet18"])[0];
-    let told = format!("{:#}", weights::import(&folder().join("small.pth"), built(case)).err().expect("a refusal"));
+    let told = format!("{:#}", weights::import(&folder().join("small.pth"), built(case)).expect_err("a refusal"));
     assert!(told.contains("another network") && told.contains("`conv1.weight`"), "{told}");
     let deeper = &cases_of(&["resnet34"])[0];
-    let told = format!("{:#}", weights::adopt(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).err().unwrap());
+    let told = format!("{:#}", weights::adopt(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).unwrap_err());
     assert!(told.contains("0 of the 180 tensors before the head fit"), "{told}");
 }
 

@@ -42,7 +42,7 @@ impl Default for AudioSpec {
 
 impl AudioSpec {
     /// Samples of a clip, if all have one length.
-    fn frames(&self) -> Option<usize> {
+    pub fn frames(&self) -> Option<usize> {
         self.clip_seconds.map(|seconds| (seconds * f64::from(self.sample_rate)).round() as usize)
     }
 }

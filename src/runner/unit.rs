@@ -14,6 +14,7 @@ use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
 use crate::files;
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
+use crate::plot;
 use crate::predictions::Predictions;
 use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
 use crate::seed::Seed;
@@ -180,12 +181,19 @@ struct Onlooker<'a> {
 impl Observer for Onlooker<'_> {
     fn epochs(&self, history: &[Epoch]) -> Result<()> {
         *self.history.lock().expect("no onlooker panics") = history.to_vec();
-        tensorboard::write(&self.work.dir.network_folder(self.unit)?.join(TENSORBOARD), history)?;
+        let folder = self.work.dir.network_folder(self.unit)?;
+        tensorboard::write(&folder.join(TENSORBOARD), history)?;
+        let curves = plot::learning_curves(&self.unit.to_string(), history);
+        files::write_bytes(&folder.join("epochs.svg"), curves.as_bytes())?;
         writing::write_epochs(self.work.dir, self.done, Some((self.unit, history)))
     }
 
     fn rates(&self, curve: &RateCurve) -> Result<()> {
-        let path = self.work.dir.network_folder(self.unit)?.join("rate_finder.json");
-        files::write_bytes(&path, &serde_json::to_vec_pretty(curve)?)
+        let folder = self.work.dir.network_folder(self.unit)?;
+        files::write_bytes(
+            &folder.join("rate_finder.svg"),
+            plot::rate_finder(&self.unit.to_string(), curve).as_bytes(),
+        )?;
+        files::write_bytes(&folder.join("rate_finder.json"), &serde_json::to_vec_pretty(curve)?)
     }
 }

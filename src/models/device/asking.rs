@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// The first kernel of a process can take a driver some seconds; nothing that works takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The thread that asks.
+const THREAD: &str = "device question";
 /// Of a panic's message: enough to search for it.
 const LONGEST: usize = 240;
 
@@ -20,19 +22,30 @@ pub(super) fn asked<T: Send + 'static>(
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let first_panic = Arc::new(Mutex::new(None));
     let heard = Arc::clone(&first_panic);
-    let before = panic::take_hook();
+    let before = Arc::new(panic::take_hook());
+    let elsewhere = Arc::clone(&before);
     panic::set_hook(Box::new(move |panic| {
+        if !is_of_a_device() {
+            return elsewhere(panic);
+        }
         // What a library's own thread says first is the cause; what comes of it on this side is not.
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.get_or_insert_with(|| short(panic.payload_as_str().unwrap_or("it panicked without a word")));
     }));
     let answer = answer_in_time(question);
-    panic::set_hook(before);
+    drop(panic::take_hook());
+    panic::set_hook(Arc::try_unwrap(before).unwrap_or_else(|in_use| Box::new(move |panic| in_use(panic))));
     let first_panic = first_panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     match answer {
         Ok(answer) => answer.map_err(|why| first_panic.map_or(short(&why), broken)),
         Err(why) => Err(first_panic.map_or(why, broken)),
     }
+}
+
+/// Threads of the program itself have other names, but for rayon's, which rest meanwhile; cubecl names its own DS and a number,
+/// or not at all.
+fn is_of_a_device() -> bool {
+    std::thread::current().name().is_none_or(|name| name == THREAD || name.starts_with("DS"))
 }
 
 fn broken(message: String) -> String {
@@ -50,7 +63,7 @@ fn answer_in_time<T: Send + 'static>(
         let _ = sender.send(answer);
     };
     std::thread::Builder::new()
-        .name("device".to_owned())
+        .name(THREAD.to_owned())
         .spawn(ask)
         .map_err(|error| format!("no thread could be started to ask it: {error}"))?;
     match answer.recv_timeout(PATIENCE) {
@@ -89,6 +102,16 @@ mod tests {
             Ok(())
         };
         assert_eq!(asked(second_hand), Err(broken("no compiler".to_owned())));
+    }
+
+    #[test]
+    fn other_threads_still_panic_aloud_and_are_not_blamed_on_the_device() {
+        let meanwhile = || {
+            let other = std::thread::Builder::new().name("other".to_owned()).spawn(|| panic!("of another thread"));
+            other.unwrap().join().map_err(|_| ()).unwrap_err();
+            Err::<(), _>("no driver".to_owned())
+        };
+        assert_eq!(asked(meanwhile), Err("no driver".to_owned()));
     }
 
     #[test]

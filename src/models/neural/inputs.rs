@@ -59,6 +59,12 @@ impl Normalization {
         }
     }
 
+    /// Means and deviations for images on a device, `[1, 1 or bands, 1]`.
+    pub fn on_device(&self, device: &Device) -> (Tensor<3>, Tensor<3>) {
+        let tensor = |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len(), 1]), device);
+        (tensor(&self.mean), tensor(&self.deviation))
+    }
+
     /// What is saved with a model.
     pub fn tensors(&self) -> Vec<Saved> {
         let tensor = |name: &str, values: &[f32]| Saved::held(name, vec![values.len()], values.to_vec());

@@ -187,9 +187,8 @@ mod tests {
     /// The loss, and its gradient by the logits.
     fn loss_of(objective: &Objective, logits: &[f32], set: &FeatureSet) -> (f64, Vec<f32>) {
         let device = Device::flex().autodiff();
-        let tensor = |values: Vec<f32>| {
-            Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device)
-        };
+        let tensor =
+            |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
         let logits = tensor(logits.to_vec()).require_grad();
         let loss = objective.loss(logits.clone(), tensor(objective.targets(set.labels())));
         let gradient = logits.grad(&loss.backward()).unwrap();
@@ -209,7 +208,11 @@ mod tests {
             let objective = Objective::new(&training(&case["spec"]), task, &set).unwrap();
             let (loss, gradient) = loss_of(&objective, &logits, &set);
             let expected = case["loss"].as_f64().unwrap();
-            assert!((loss - expected).abs() < 1e-5 * expected.abs().max(1.0), "{loss}, not {expected}: {}", case["spec"]);
+            assert!(
+                (loss - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                "{loss}, not {expected}: {}",
+                case["spec"]
+            );
             for (ours, theirs) in gradient.iter().zip(numbers(&case["gradient"])) {
                 assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours}, not {theirs}: {}", case["spec"]);
             }
@@ -250,7 +253,10 @@ mod tests {
     fn probabilities_follow_the_loss() {
         let close = |output: Output, logits: &[f32], expected: &[f64]| {
             let found = output.probabilities(logits);
-            assert!(found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6), "{found:?} {expected:?}");
+            assert!(
+                found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6),
+                "{found:?} {expected:?}"
+            );
         };
         let (e, s) = (std::f64::consts::E, |z: f64| 1.0 / (1.0 + (-z).exp()));
         close(Output::Softmax, &[1.0, 0.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);

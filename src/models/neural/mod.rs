@@ -7,6 +7,7 @@ pub mod feeding;
 
 mod average;
 mod checkpoint;
+mod device_waves;
 mod faulty;
 mod finder;
 mod inputs;

@@ -225,7 +225,8 @@ impl Step {
                 if adam.pull != 0.0 {
                     gradient = gradient + values.clone().mul_scalar(adam.pull);
                 }
-                let first = first.mul_scalar(self.given.momentum) + gradient.clone().mul_scalar(1.0 - self.given.momentum);
+                let first =
+                    first.mul_scalar(self.given.momentum) + gradient.clone().mul_scalar(1.0 - self.given.momentum);
                 let second = second.mul_scalar(beta2) + gradient.powi_scalar(2).mul_scalar(1.0 - beta2);
                 let root = second.clone().sqrt().div_scalar(adam.correction).add_scalar(epsilon);
                 let values = values.mul_scalar(adam.shrink) - (first.clone() / root).mul_scalar(adam.size);
@@ -317,12 +318,8 @@ mod tests {
     fn twenty_steps_are_those_of_pytorch() {
         let golden = golden();
         let golden = &golden["optimizers"];
-        let place = |path: &str, shape: Vec<usize>| Place {
-            path: path.to_owned(),
-            shape,
-            learns: true,
-            in_batch_norm: false,
-        };
+        let place =
+            |path: &str, shape: Vec<usize>| Place { path: path.to_owned(), shape, learns: true, in_batch_norm: false };
         let places = [place("matrix", vec![3, 5]), place("bias", vec![5])];
         for case in golden["cases"].as_array().unwrap() {
             for on_cpu in [true, false] {
