@@ -63,8 +63,8 @@ impl Average {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::networks::NetworkKind;
     use crate::models::networks::InputShape;
+    use crate::models::networks::NetworkKind;
     use crate::models::networks::cnn_small::CnnSmall;
     use crate::models::neural::checkpoint::values_of;
     use crate::seed::Seed;

@@ -307,7 +307,9 @@ mod tests {
     #[test]
     fn the_other_schedules_have_their_values() {
         let cosine = training(|t| t.schedule = Schedule::Cosine);
-        for (step, rate) in [(0, 0.2), (10, 0.1 * (1.0 + (PI / 4.0).cos())), (20, 0.1), (30, 0.1 * (1.0 - (PI / 4.0).cos()))] {
+        for (step, rate) in
+            [(0, 0.2), (10, 0.1 * (1.0 + (PI / 4.0).cos())), (20, 0.1), (30, 0.1 * (1.0 - (PI / 4.0).cos()))]
+        {
             close(at(&cosine, step).0, rate);
             close(at(&cosine, step).1, 0.9);
         }
