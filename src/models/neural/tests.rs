@@ -1,7 +1,5 @@
 //! Whole trainings of tiny networks.
 
-mod learning;
-mod resuming;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::*;
+use super::tests::*;
 use crate::dataset::Fresh;
 use crate::models::networks::NetworkKind;
 use crate::models::neural::learner::{Learner, Lesson, Summed};

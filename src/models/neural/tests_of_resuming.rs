@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::*;
+use super::tests::*;
 use crate::models::training::{Optimizer, Preset, Sampling, Schedule};
 use crate::precompute::Stopped;
 
