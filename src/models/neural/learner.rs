@@ -8,8 +8,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use indexmap::IndexMap;
 
 use super::average::Average;
-use super::feeding::Batch;
-use super::inputs;
 use super::loss::Objective;
 use super::optimizer::{Optimizer, Setting};
 use super::parameters;
@@ -40,6 +38,12 @@ pub struct Learner<'a> {
     network: Option<Network>,
     pub optimizer: Optimizer,
     pub average: Option<Average>,
+}
+
+/// The clips of one step on the device: rows of the training set, and their images.
+pub struct Images {
+    pub rows: Vec<usize>,
+    pub images: Tensor<4>,
 }
 
 /// The summed gradients of some batches, by path.
@@ -86,13 +90,13 @@ impl<'a> Learner<'a> {
 
     /// Adds the gradients of a batch, times `share`, to `summed`. The loss of the batch is still on its device. Everything
     /// random is drawn from `seed`.
-    pub fn add_gradients(&self, batch: Batch, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
+    pub fn add_gradients(&self, batch: Images, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
         let _held = self.seed(seed);
         let clips = batch.rows.len();
         let targets = self.lesson.objective.targets(batch.rows.iter().map(|&row| &self.lesson.labels[row]));
         let classes = targets.len() / clips;
         let targets = Tensor::from_data(TensorData::new(targets, [clips, classes]), &self.device);
-        let images = inputs::images(batch.inputs, self.lesson.shape, &self.device)?;
+        let images = Tensor::from_inner(batch.images);
         let loss = self.lesson.objective.loss(self.network().forward(images), targets);
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();

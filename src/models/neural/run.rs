@@ -14,11 +14,12 @@ use indexmap::IndexMap;
 
 use super::average::Average;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Progress, Values};
+use super::device_waves::DeviceWaves;
 use super::faulty;
 use super::feeding::{self, Feed, Feeder};
 use super::finder::Finder;
 use super::inputs::{self, Normalization};
-use super::learner::{Learner, Lesson, Summed};
+use super::learner::{Images, Learner, Lesson, Summed};
 use super::loss::Objective;
 use super::model::{self, AHEAD, Trained};
 use super::monitor::Monitor;
@@ -52,7 +53,13 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Tr
     let with_best = training.restore_best && job.validation.is_some();
     let checkpoints =
         job.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
-    let run = Run { job, train, training, lesson, plan, monitor, normalization, checkpoints, clips, steps, with_best };
+    // The CPU has nothing to gain from matrix products where it has its own transform.
+    let waves = match job.device.is_cpu() {
+        true => None,
+        false => DeviceWaves::hold(train, &normalization, &job.device.burn(), job.device.precision())?,
+    };
+    let run =
+        Run { job, train, training, lesson, plan, monitor, normalization, waves, checkpoints, clips, steps, with_best };
     let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()));
     run.all(learner, parameters)
 }
@@ -70,6 +77,8 @@ struct Run<'a> {
     plan: Plan,
     monitor: Monitor,
     normalization: Normalization,
+    /// The training recordings, where the device makes the images itself.
+    waves: Option<DeviceWaves<'a>>,
     checkpoints: Option<Checkpoints<'a>>,
     /// Of an epoch.
     clips: usize,
@@ -264,8 +273,18 @@ impl Run<'_> {
         &self,
         order: &[usize],
         epoch: usize,
-        mut each: impl FnMut(feeding::Batch, usize) -> Result<bool>,
+        mut each: impl FnMut(Images, usize) -> Result<bool>,
     ) -> Result<Duration> {
+        if let Some(waves) = &self.waves {
+            for (number, rows) in order.chunks(self.training.batch_size).enumerate() {
+                self.may_go_on()?;
+                if !each(Images { rows: rows.to_vec(), images: waves.images(rows, epoch) }, number)? {
+                    break;
+                }
+            }
+            return Ok(Duration::ZERO);
+        }
+        let device = self.job.device.burn();
         let prepare = |image: &mut [f32]| self.normalization.apply(image);
         let feed = Feed {
             set: self.train,
@@ -281,7 +300,9 @@ impl Run<'_> {
             let mut number = 0;
             while let Some(batch) = feeder.next() {
                 self.may_go_on()?;
-                if !each(batch?, number)? {
+                let feeding::Batch { rows, inputs } = batch?;
+                let images = inputs::images(inputs, self.lesson.shape, &device)?;
+                if !each(Images { rows, images }, number)? {
                     break;
                 }
                 number += 1;

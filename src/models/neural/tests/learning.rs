@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use super::*;
 use crate::dataset::Fresh;
 use crate::models::networks::NetworkKind;
-use crate::models::neural::learner::{Learner, Lesson, Summed};
+use crate::models::neural::learner::{Images, Learner, Lesson, Summed};
 use crate::models::neural::loss::Objective;
 use crate::models::neural::schedule::Thawed;
-use crate::models::neural::{checkpoint, feeding, inputs, optimizer, parameters};
+use crate::models::neural::{checkpoint, inputs, optimizer, parameters};
 use crate::models::training::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
 use crate::precompute::Stopped;
 
@@ -105,10 +105,11 @@ fn lesson<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSet) -> 
     act(&mut learner, &train)
 }
 
-fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> feeding::Batch {
-    let mut inputs = Vec::new();
-    set.read_rows(rows.clone(), &mut inputs).unwrap();
-    feeding::Batch { rows: rows.collect(), inputs }
+fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Images {
+    let mut values = Vec::new();
+    set.read_rows(rows.clone(), &mut values).unwrap();
+    let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn()).unwrap();
+    Images { rows: rows.collect(), images }
 }
 
 #[test]
@@ -140,8 +141,7 @@ fn two_batches_of_four_are_a_batch_of_eight() {
 #[test]
 fn clipped_gradients_take_a_step_of_the_norm_asked_for() {
     let norm_of_step = |clip_norm| {
-        let training =
-            Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, clip_norm, ..Training::default() };
+        let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, clip_norm, ..Training::default() };
         lesson(training, |learner, set| {
             let before = checkpoint::values_of(learner.network());
             let mut summed = Summed::default();
@@ -205,8 +205,7 @@ fn a_stop_signal_ends_the_fit_at_the_next_batch() {
 #[test]
 fn patience_ends_the_fit_and_the_best_weights_predict() {
     let (train, validation) = (one_label(1, 12), one_label(2, 30));
-    let spec =
-        CnnSmall { epochs: 40, patience: Some(3), learning_rate: 0.05, schedule: Schedule::Constant, ..small() };
+    let spec = CnnSmall { epochs: 40, patience: Some(3), learning_rate: 0.05, schedule: Schedule::Constant, ..small() };
     let scene = Scene::new(Some(validation.clone()));
     let model = scene.fit(&spec, &train).unwrap();
     let told = scene.told();
@@ -227,9 +226,12 @@ fn what_is_frozen_stands_still() {
     let train = one_label(1, 12);
     let first = |spec: &CnnSmall| {
         let scene = Scene::new(None);
-        bits(scene.fit(&CnnSmall { learning_rate: 1e-12, epochs: 1, freeze_epochs: Some(1), ..spec.clone() }, &train)
-            .unwrap()
-            .as_ref())
+        bits(
+            scene
+                .fit(&CnnSmall { learning_rate: 1e-12, epochs: 1, freeze_epochs: Some(1), ..spec.clone() }, &train)
+                .unwrap()
+                .as_ref(),
+        )
     };
     let moved = |spec: CnnSmall| -> Vec<String> {
         let before = first(&CnnSmall { preset: Preset::None, ..spec.clone() });
