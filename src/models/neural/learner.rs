@@ -12,7 +12,8 @@ use super::loss::Objective;
 use super::optimizer::{Optimizer, Setting};
 use super::parameters;
 use super::schedule::Thawed;
-use crate::models::networks::{InputShape, Network, NetworkKind, dropout};
+use super::supply::Clips;
+use crate::models::networks::{Network, NetworkKind, dropout};
 use crate::seed::Seed;
 
 /// Devices other than the CPU have one random generator for all.
@@ -25,7 +26,6 @@ pub struct Lesson<'a> {
     pub objective: &'a Objective,
     /// The classes of each training clip.
     pub labels: &'a [Vec<usize>],
-    pub shape: InputShape,
     pub device: &'a crate::models::device::Device,
 }
 
@@ -38,12 +38,6 @@ pub struct Learner<'a> {
     network: Option<Network>,
     pub optimizer: Optimizer,
     pub average: Option<Average>,
-}
-
-/// The clips of one step on the device: rows of the training set, and their images.
-pub struct Images {
-    pub rows: Vec<usize>,
-    pub images: Tensor<4>,
 }
 
 /// The summed gradients of some batches, by path.
@@ -90,14 +84,12 @@ impl<'a> Learner<'a> {
 
     /// Adds the gradients of a batch, times `share`, to `summed`. The loss of the batch is still on its device. Everything
     /// random is drawn from `seed`.
-    pub fn add_gradients(&self, batch: Images, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
+    pub fn add_gradients(&self, clips: Clips, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
         let _held = self.seed(seed);
-        let clips = batch.rows.len();
-        let targets = self.lesson.objective.targets(batch.rows.iter().map(|&row| &self.lesson.labels[row]));
-        let classes = targets.len() / clips;
-        let targets = Tensor::from_data(TensorData::new(targets, [clips, classes]), &self.device);
-        let images = Tensor::from_inner(batch.images);
-        let loss = self.lesson.objective.loss(self.network().forward(images), targets);
+        let targets = self.lesson.objective.targets(clips.rows.iter().map(|&row| &self.lesson.labels[row]));
+        let sizes = [clips.rows.len(), targets.len() / clips.rows.len()];
+        let targets = Tensor::from_data(TensorData::new(targets, sizes), &self.device);
+        let loss = self.lesson.objective.loss(self.network().forward(clips.images), targets);
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();
         for (path, gradient) in parameters::gradients(self.network(), &mut gradients) {

@@ -7,9 +7,10 @@ use burn::tensor::Tensor;
 use super::*;
 use crate::dataset::Fresh;
 use crate::models::networks::NetworkKind;
-use crate::models::neural::learner::{Images, Learner, Lesson, Summed};
+use crate::models::neural::learner::{Learner, Lesson, Summed};
 use crate::models::neural::loss::Objective;
 use crate::models::neural::schedule::Thawed;
+use crate::models::neural::supply::Clips;
 use crate::models::neural::{checkpoint, inputs, optimizer, parameters};
 use crate::models::training::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
 use crate::precompute::Stopped;
@@ -97,7 +98,7 @@ fn lesson<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSet) -> 
     let device = Device::cpu();
     let shape = inputs::shape_of(&train);
     let network = spec.build(shape, 3, Seed::new(1), &device.burn().autodiff()).unwrap();
-    let lesson = Lesson { kind: &spec, objective: &objective, labels: train.labels(), shape, device: &device };
+    let lesson = Lesson { kind: &spec, objective: &objective, labels: train.labels(), device: &device };
     let mut learner = Learner::new(lesson, network, optimizer::Optimizer::new(&training, true));
     learner
         .change(|network| Ok(parameters::set_learning(network, &|path, _| !path.contains("running"), &|_| false)))
@@ -105,11 +106,11 @@ fn lesson<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSet) -> 
     act(&mut learner, &train)
 }
 
-fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Images {
+fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Clips {
     let mut values = Vec::new();
     set.read_rows(rows.clone(), &mut values).unwrap();
-    let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn()).unwrap();
-    Images { rows: rows.collect(), images }
+    let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
+    Clips { rows: rows.collect(), images }
 }
 
 #[test]
