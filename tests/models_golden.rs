@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use timbre::dataset::FeatureSet;
-use timbre::models::{Job, Classifier, ModelSpec};
+use timbre::models::{Classifier, Job, ModelSpec};
 use timbre::seed::Seed;
 
 struct Golden {

@@ -38,7 +38,7 @@ use crate::progress::Show;
 use crate::seed::Seed;
 
 use device::Device;
-use networks::{InputShape, LayerRow, cnn_small};
+use networks::{InputShape, LayerRow, cnn_small, resnet};
 
 registry! {
     /// A model by its `kind`.
@@ -47,6 +47,8 @@ registry! {
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
         "cnn_small" => cnn_small::CnnSmall,
+        "resnet18" => resnet::Resnet18,
+        "resnet34" => resnet::Resnet34,
     }
 }
 

@@ -5,7 +5,13 @@
 //! initialisation is named by the path of its parameter.
 
 pub mod cnn_small;
+pub mod head;
 pub mod layers;
+pub mod resnet;
+pub mod state;
+
+mod init;
+mod rows;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -33,7 +39,10 @@ pub struct LayerRow {
     pub kind: String,
     /// What comes out, without the batch.
     pub output: Vec<usize>,
+    /// Numbers that training moves, as PyTorch counts parameters.
     pub parameters: u64,
+    /// Running means and variances, which Keras counts as parameters, too.
+    pub statistics: u64,
     /// Multiplications with an addition, for one clip.
     pub multiply_adds: u64,
 }
@@ -61,14 +70,21 @@ pub trait NetworkKind: Send + Sync {
     /// Groups of layers for rates and freezing, from the input to the head; the last is the head.
     fn groups(&self) -> usize;
 
-    /// The group of a parameter by its path.
+    /// The group of a tensor by its name ([`state::name_of`] its path).
     fn group_of(&self, path: &str) -> usize;
+
+    /// What the sum of the squares of this tensor is multiplied with before it is added to the loss, beside the weight decay
+    /// of the training: Keras's `kernel_regularizer=l2(…)`. Its gradient is twice that times the tensor.
+    fn l2(&self, _path: &str) -> f64 {
+        0.0
+    }
 }
 
 /// Every network. One enum, so that the training loop is compiled once.
 #[derive(Module, Debug)]
 pub enum Network {
     CnnSmall(cnn_small::Net),
+    Resnet(resnet::Net),
 }
 
 impl Network {
@@ -76,6 +92,15 @@ impl Network {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Network::CnnSmall(net) => net.forward(images),
+            Network::Resnet(net) => net.forward(images),
         }
     }
 }
+
+/// One channel as often as the network has channels.
+fn repeated(images: Tensor<4>, channels: usize) -> Tensor<4> {
+    if images.dims()[1] == channels { images } else { images.repeat_dim(1, channels) }
+}
+
+#[cfg(test)]
+mod tests;

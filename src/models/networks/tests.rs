@@ -1,0 +1,191 @@
+//! What holds for every network.
+
+use burn::tensor::{Device as BurnDevice, Distribution};
+
+use super::head::HeadKind;
+use super::*;
+use crate::models::Tensor as Named;
+
+fn image(height: usize, width: usize) -> InputShape {
+    InputShape { channels: 1, height, width }
+}
+
+/// Every network with every head that it has, and an image that is large enough.
+fn every_network() -> Vec<(String, Box<dyn NetworkKind>, InputShape)> {
+    let mut all: Vec<(String, Box<dyn NetworkKind>, InputShape)> = Vec::new();
+    for head in [HeadKind::Linear, HeadKind::Concat, HeadKind::PerClass, HeadKind::Attention] {
+        let kinds: Vec<(&str, Box<dyn NetworkKind>, InputShape)> = vec![
+            ("resnet18", Box::new(resnet::Resnet18 { head, ..Default::default() }), image(64, 40)),
+            (
+                "resnet18, 3 channels",
+                Box::new(resnet::Resnet18 { head, channels: 3, ..Default::default() }),
+                image(33, 33),
+            ),
+            ("resnet34", Box::new(resnet::Resnet34 { head, ..Default::default() }), image(32, 65)),
+            ("cnn_small", Box::new(cnn_small::CnnSmall { head, ..Default::default() }), image(32, 47)),
+        ];
+        let sound = kinds.into_iter().filter(|(_, kind, _)| kind.faults().is_empty());
+        all.extend(sound.map(|(name, kind, input)| (format!("{name}, {head:?}"), kind, input)));
+    }
+    all
+}
+
+fn noise(input: InputShape, clips: usize, device: &BurnDevice) -> Tensor<4> {
+    Tensor::random([clips, input.channels, input.height, input.width], Distribution::Normal(0.0, 1.0), device)
+}
+
+fn bits(tensors: &[Named]) -> Vec<(String, Vec<u32>)> {
+    let bits_of = |tensor: &Named| tensor.clone().into_values().unwrap().iter().map(|value| value.to_bits()).collect();
+    tensors.iter().map(|tensor| (tensor.name.clone(), bits_of(tensor))).collect()
+}
+
+fn logits(network: &Network, images: Tensor<4>) -> Vec<f32> {
+    network.forward(images).into_data().try_into_vec::<f32>().unwrap()
+}
+
+#[test]
+fn the_table_has_the_parameters_of_the_network_and_its_logits() {
+    let device = BurnDevice::flex();
+    for (name, kind, input) in every_network() {
+        let rows = kind.layers(input, 7).unwrap();
+        let network = kind.build(input, 7, Seed::new(1), &device).unwrap();
+        let sums = rows.iter().fold((0, 0), |(p, s), row| (p + row.parameters, s + row.statistics));
+        assert_eq!(sums, state::counts(&network), "{name}");
+        assert_eq!(rows.last().unwrap().output, [7], "{name}");
+        assert_eq!(network.forward(noise(input, 2, &device)).dims(), [2, 7], "{name}");
+    }
+}
+
+#[test]
+fn each_tensor_stands_in_the_row_of_its_layer() {
+    for (name, kind, input) in every_network() {
+        let rows = kind.layers(input, 5).unwrap();
+        let network = kind.build(input, 5, Seed::new(1), &BurnDevice::flex()).unwrap();
+        let mut counted = std::collections::HashMap::<String, u64>::new();
+        for (tensor, shape) in state::shapes(&network) {
+            let (layer, _) = tensor.rsplit_once('.').unwrap();
+            *counted.entry(layer.to_owned()).or_default() += shape.iter().product::<usize>() as u64;
+        }
+        for row in rows {
+            let expected = counted.remove(&row.name).unwrap_or(0);
+            assert_eq!(row.parameters + row.statistics, expected, "{name}: `{}`", row.name);
+        }
+        assert!(counted.is_empty(), "{name}: no row for {counted:?}");
+    }
+}
+
+#[test]
+fn a_loaded_network_gives_the_same_bits() {
+    let device = BurnDevice::flex();
+    for (name, kind, input) in every_network() {
+        let first = kind.build(input, 3, Seed::new(1), &device).unwrap();
+        let second = kind.build(input, 3, Seed::new(2), &device).unwrap();
+        let images = noise(input, 2, &device);
+        let tensors = state::tensors(&first);
+        assert_ne!(logits(&first, images.clone()), logits(&second, images.clone()), "{name}");
+        let loaded = state::load(second, &tensors).unwrap();
+        assert_eq!(bits(&state::tensors(&loaded)), bits(&tensors), "{name}");
+        assert_eq!(logits(&loaded, images.clone()), logits(&first, images), "{name}");
+    }
+}
+
+#[test]
+fn first_weights_hang_on_the_seed_and_the_name_alone() {
+    let device = BurnDevice::flex();
+    for (name, kind, input) in every_network().into_iter().take(4) {
+        let of = |seed, device: &BurnDevice, threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| bits(&state::tensors(&kind.build(input, 3, Seed::new(seed), device).unwrap())))
+        };
+        device.seed(5);
+        let weights = of(1, &device, 1);
+        device.seed(6);
+        assert_eq!(of(1, &device.clone().autodiff(), 3), weights, "{name}");
+        assert_ne!(of(2, &device, 1), weights, "{name}");
+    }
+}
+
+#[test]
+fn training_steps_move_statistics_that_are_read_at_once_and_loaded_without_touching_a_clone() {
+    let device = BurnDevice::flex().autodiff();
+    for (name, kind, input) in every_network() {
+        let network = kind.build(input, 3, Seed::new(1), &device).unwrap();
+        let before = state::tensors(&network);
+        let images = noise(input, 3, &device);
+        network.forward(images.clone());
+        let after = state::tensors(&network);
+        for (old, new) in bits(&before).into_iter().zip(bits(&after)) {
+            let (tensor, old, new) = (old.0, old.1, new.1);
+            assert_eq!(old != new, state::is_statistic(&tensor), "{name}: `{tensor}` after one step");
+        }
+        network.forward(images.clone());
+        let clone = network.clone();
+        let loaded = state::load(network, &before).unwrap();
+        assert_eq!(bits(&state::tensors(&loaded)), bits(&before), "{name}");
+        assert_ne!(bits(&state::tensors(&clone)), bits(&before), "{name}: the clone was written to");
+        // The loaded network still learns.
+        let gradients = loaded.forward(images).sum().backward();
+        let with_gradient = Learning::count(&loaded, &gradients);
+        let learnt = before.iter().filter(|tensor| !state::is_statistic(&tensor.name)).count();
+        assert_eq!(with_gradient, learnt, "{name}");
+    }
+}
+
+/// Counts the tensors that have a gradient.
+struct Learning<'a> {
+    gradients: &'a burn::tensor::Gradients,
+    count: usize,
+}
+
+impl Learning<'_> {
+    fn count(network: &Network, gradients: &burn::tensor::Gradients) -> usize {
+        let mut learning = Learning { gradients, count: 0 };
+        network.visit(&mut learning);
+        learning.count
+    }
+}
+
+impl burn::module::ModuleVisitor for Learning<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+        self.count += usize::from(param.val().grad(self.gradients).is_some());
+    }
+}
+
+#[test]
+fn loading_is_strict() {
+    let kind = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
+    let build = |classes| kind.build(image(8, 8), classes, Seed::new(1), &BurnDevice::flex()).unwrap();
+    let tensors = state::tensors(&build(3));
+    let fault = |classes, tensors: &[Named]| state::load(build(classes), tensors).err().expect("a fault").to_string();
+    for missing in 0..tensors.len() {
+        let mut fewer = tensors.clone();
+        let name = fewer.remove(missing).name;
+        assert!(fault(3, &fewer).contains(&format!("`{name}` is missing")));
+    }
+    assert!(fault(4, &tensors).contains("`fc.weight` is [3, 8], the network has [4, 8] there"));
+    let mut more = tensors.clone();
+    more.push(Named::held("fc.scale", vec![1], vec![1.0]));
+    assert!(fault(3, &more).contains("no tensor `fc.scale`"));
+    more.pop();
+    more.push(tensors[0].clone());
+    assert!(fault(3, &more).contains("`blocks.0.conv.weight` is there twice"));
+}
+
+#[test]
+fn groups_run_from_the_input_to_the_head() {
+    for (name, kind, input) in every_network() {
+        let network = kind.build(input, 3, Seed::new(1), &BurnDevice::flex()).unwrap();
+        let groups: Vec<usize> = state::shapes(&network).iter().map(|(tensor, _)| kind.group_of(tensor)).collect();
+        assert!(groups.is_sorted(), "{name}: {groups:?}");
+        assert_eq!(groups[0], 0, "{name}");
+        assert_eq!(*groups.last().unwrap(), kind.groups() - 1, "{name}");
+        assert!((0..kind.groups()).all(|group| groups.contains(&group)), "{name}: {groups:?}");
+    }
+}
+
+#[test]
+fn paths_of_burn_become_names_of_pytorch() {
+    assert_eq!(state::name_of("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
+    assert_eq!(state::name_of("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
+    assert_eq!(state::name_of("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
+}
