@@ -39,7 +39,7 @@ use crate::progress::Show;
 use crate::seed::Seed;
 
 use device::Device;
-use networks::{InputShape, LayerRow, cnn_small, resnet};
+use networks::{InputShape, LayerRow, alexnet, cnn_small, conv1d_mfcc, resnet, tagging_cnn, tagging_crnn, vgg16_bn};
 
 registry! {
     /// A model by its `kind`.
@@ -50,6 +50,11 @@ registry! {
         "cnn_small" => cnn_small::CnnSmall,
         "resnet18" => resnet::Resnet18,
         "resnet34" => resnet::Resnet34,
+        "vgg16_bn" => vgg16_bn::Vgg16Bn,
+        "alexnet" => alexnet::Alexnet,
+        "tagging_cnn" => tagging_cnn::TaggingCnn,
+        "tagging_crnn" => tagging_crnn::TaggingCrnn,
+        "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation::relu};
+use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
 use super::init::{self, Draw, Fans};
@@ -119,7 +119,7 @@ impl Net {
         let map = self
             .blocks
             .iter()
-            .fold(images, |x, block| self.pool.forward(relu(block.bn.forward(block.conv.forward(x)))));
+            .fold(images, |x, block| self.pool.forward(block.bn.forward_relu(block.conv.forward(x))));
         match (&self.fc, &self.head) {
             (Some(fc), _) => fc.forward(self.dropout.forward(head::mean(map))),
             (None, Some(head)) => head.forward(map),

@@ -78,7 +78,9 @@ impl HeadKind {
 
     /// The rows of what [`Self::build`] builds, or of the network's own classifier.
     pub fn rows(self, table: &mut Table, n_classes: usize, own: impl FnOnce(&mut Table)) {
-        let [channels, _, frames] = table.shape[..] else { panic!("a head stands on a map, not on {:?}", table.shape) };
+        let [channels, .., frames] = table.shape[..] else {
+            panic!("a head stands on a map, not on {:?}", table.shape)
+        };
         match self {
             HeadKind::Linear => own(table),
             HeadKind::Concat => {

@@ -5,7 +5,8 @@
 //! divided by the number of pixels less one; burn divides by the number of pixels.
 
 pub use burn::nn::conv::{Conv1d, Conv1dConfig};
-pub use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig, PaddingConfig2d};
+pub use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool1d, MaxPool1dConfig};
+pub use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig, PaddingConfig2d, Relu};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;
@@ -81,11 +82,16 @@ impl Conv2d {
 
 pub struct BatchNormConfig {
     channels: usize,
+    epsilon: f64,
 }
 
 impl BatchNormConfig {
     pub fn new(channels: usize) -> BatchNormConfig {
-        BatchNormConfig { channels }
+        BatchNormConfig { channels, epsilon: EPSILON }
+    }
+
+    pub fn with_epsilon(self, epsilon: f64) -> BatchNormConfig {
+        BatchNormConfig { epsilon, ..self }
     }
 
     pub fn init(self, device: &Device) -> BatchNorm {
@@ -96,6 +102,7 @@ impl BatchNormConfig {
             training: Param::from_bool(true),
             running_mean: RunningState::new(Tensor::zeros(shape, device)),
             running_var: RunningState::new(Tensor::ones(shape, device)),
+            epsilon: self.epsilon,
         }
     }
 }
@@ -109,6 +116,7 @@ pub struct BatchNorm {
     training: Param<Flag>,
     running_mean: RunningState<Tensor<1>>,
     running_var: RunningState<Tensor<1>>,
+    epsilon: f64,
 }
 
 impl BatchNorm {
@@ -138,7 +146,7 @@ impl BatchNorm {
         let device = x.device();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let (ours, in_training) = (kernels::takes(&x), device.is_autodiff() && self.training.is_enabled());
-        let after = batch_norm::After { epsilon: EPSILON, relu: with_relu };
+        let after = batch_norm::After { epsilon: self.epsilon, relu: with_relu };
         if ours && in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
             let (out, mean, variance) = batch_norm::normalise_batch(x, gamma, beta, shortcut, after);
@@ -151,13 +159,13 @@ impl BatchNorm {
         }
         let out = if in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
-            let result = module::batch_norm_train(x, gamma, beta, EPSILON);
+            let result = module::batch_norm_train(x, gamma, beta, self.epsilon);
             self.remember(result.mean, result.variance, pixels, &device);
             result.output
         } else {
             let statistics = [&self.running_mean, &self.running_var].map(|state| state.value().to_device(&device));
             let [mean, variance] = statistics;
-            module::batch_norm(x, gamma, beta, mean, variance, EPSILON)
+            module::batch_norm(x, gamma, beta, mean, variance, self.epsilon)
         };
         let out = match shortcut {
             Some(shortcut) => out + shortcut,

@@ -4,14 +4,21 @@
 //! layouts of its tensors are PyTorch's (`state.rs`), so that weights travel both ways. Every random number of the
 //! initialisation is named by the path of its parameter.
 
+pub mod alexnet;
 pub mod cnn_small;
+pub mod conv1d_mfcc;
 pub mod head;
 pub mod layers;
 pub mod resnet;
 pub mod state;
+pub mod tagging_cnn;
+pub mod tagging_crnn;
+pub mod vgg16_bn;
 
+mod gru;
 mod init;
 mod rows;
+mod steps;
 
 use anyhow::Result;
 use burn::module::Module;
@@ -85,6 +92,11 @@ pub trait NetworkKind: Send + Sync {
 pub enum Network {
     CnnSmall(cnn_small::Net),
     Resnet(resnet::Net),
+    Vgg16Bn(vgg16_bn::Net),
+    Alexnet(alexnet::Net),
+    TaggingCnn(tagging_cnn::Net),
+    TaggingCrnn(tagging_crnn::Net),
+    Conv1dMfcc(conv1d_mfcc::Net),
 }
 
 impl Network {
@@ -93,6 +105,11 @@ impl Network {
         match self {
             Network::CnnSmall(net) => net.forward(images),
             Network::Resnet(net) => net.forward(images),
+            Network::Vgg16Bn(net) => net.forward(images),
+            Network::Alexnet(net) => net.forward(images),
+            Network::TaggingCnn(net) => net.forward(images),
+            Network::TaggingCrnn(net) => net.forward(images),
+            Network::Conv1dMfcc(net) => net.forward(images),
         }
     }
 }

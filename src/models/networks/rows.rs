@@ -113,25 +113,48 @@ impl Table {
         self.add(name, format!("linear {features}"), vec![features], parameters, weights);
     }
 
+    /// A convolution over time alone, of what is `[channels, frames]`.
+    pub fn conv_over_time(&mut self, name: &str, filters: usize, kernel: usize) -> Result<()> {
+        let frames = self.places(name, 1, Along { kernel, stride: 1, padding: 0 })?;
+        let weights = filters * self.shape[0] * kernel;
+        self.add(name, format!("conv {kernel}, {filters}"), vec![filters, frames], weights + filters, weights * frames);
+        Ok(())
+    }
+
+    pub fn max_pool_over_time(&mut self, name: &str, kernel: usize) -> Result<()> {
+        let frames = self.places(name, 1, Along { kernel, stride: kernel, padding: 0 })?;
+        self.add(name, format!("max pool {kernel}, stride {kernel}"), vec![self.shape[0], frames], 0, 0);
+        Ok(())
+    }
+
     /// How often the window fits on the image that reaches it: height × width.
     fn slide(&self, name: &str, window: Window) -> Result<[usize; 2]> {
-        let [_, height, width] = self.shape[..] else {
-            panic!("`{name}` slides over an image, not over {:?}", self.shape)
+        let along = |axis: usize| Along {
+            kernel: window.kernel[axis],
+            stride: window.stride[axis],
+            padding: window.padding[axis],
         };
-        let fits = |size: usize, axis: usize| {
-            let padded = size + 2 * window.padding[axis];
-            Some(padded.checked_sub(window.kernel[axis])? / window.stride[axis] + 1)
-        };
-        match (fits(height, 0), fits(width, 1)) {
-            (Some(height), Some(width)) => Ok([height, width]),
-            _ => anyhow::bail!(
-                "an image of {} × {} (bands × frames) is too small for the network: {height} × {width} of it reach the layer \
-                 `{name}`, which looks at {} × {}; take more bands or longer clips",
-                self.input.height,
-                self.input.width,
-                window.kernel[0],
-                window.kernel[1]
-            ),
-        }
+        Ok([self.places(name, 1, along(0))?, self.places(name, 2, along(1))?])
     }
+
+    fn places(&self, name: &str, axis: usize, window: Along) -> Result<usize> {
+        let Along { kernel, stride, padding } = window;
+        let size = self.shape[axis];
+        ensure!(
+            size + 2 * padding >= kernel,
+            "an image of {} × {} (bands × frames) is too small for the network: {} of it reach the layer `{name}`, which looks \
+             at {kernel} in a row; take more bands or longer clips",
+            self.input.height,
+            self.input.width,
+            self.shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
+        );
+        Ok((size + 2 * padding - kernel) / stride + 1)
+    }
+}
+
+/// A window along one axis.
+struct Along {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
 }
