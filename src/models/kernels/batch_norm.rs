@@ -10,12 +10,16 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, Flex, backend_
 use burn::tensor::Tensor;
 
 use super::bridge::{ChannelsLast, channels_last, dense, shape_of, values_of};
+use super::images::Images;
 use super::norm::{self, Line, Statistics};
 
 /// What happens to the output of a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct After {
     pub epsilon: f64,
+    /// Whether a shortcut is added. Where it is not, the shortcut of the operations below is `x` and is not looked at: burn
+    /// passes no tensor that may be missing.
+    pub add: bool,
     pub relu: bool,
 }
 
@@ -26,7 +30,7 @@ pub trait Normalise: Backend {
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        shortcut: Option<FloatTensor<Self>>,
+        shortcut: FloatTensor<Self>,
         after: After,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
@@ -37,7 +41,7 @@ pub trait Normalise: Backend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        shortcut: Option<FloatTensor<Self>>,
+        shortcut: FloatTensor<Self>,
         after: After,
     ) -> FloatTensor<Self>;
 }
@@ -48,9 +52,11 @@ pub fn normalise_batch(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     shortcut: Option<Tensor<4>>,
-    after: After,
+    epsilon: f64,
+    relu: bool,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-    let shortcut = shortcut.map(Tensor::into_dispatch);
+    let after = After { epsilon, add: shortcut.is_some(), relu };
+    let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
     let (out, mean, variance) =
         Dispatch::normalise_batch(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shortcut, after);
     (Tensor::from_dispatch(out), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
@@ -61,15 +67,18 @@ pub fn normalise(
     x: Tensor<4>,
     [gamma, beta, mean, variance]: [Tensor<1>; 4],
     shortcut: Option<Tensor<4>>,
-    after: After,
+    epsilon: f64,
+    relu: bool,
 ) -> Tensor<4> {
+    let after = After { epsilon, add: shortcut.is_some(), relu };
+    let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
     Tensor::from_dispatch(Dispatch::normalise(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         mean.into_dispatch(),
         variance.into_dispatch(),
-        shortcut.map(Tensor::into_dispatch),
+        shortcut,
         after,
     ))
 }
@@ -79,14 +88,14 @@ impl Normalise for Flex {
         x: FlexTensor,
         gamma: FlexTensor,
         beta: FlexTensor,
-        shortcut: Option<FlexTensor>,
+        shortcut: FlexTensor,
         after: After,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let x = ChannelsLast::of(&x);
         let x = x.images();
         let statistics = norm::statistics(&x);
         let line = Line::new(&vector(&gamma), &vector(&beta), &statistics, after.epsilon);
-        let out = apply(&x, &line, shortcut, after);
+        let out = apply(&x, &line, &shortcut, after);
         (out, dense(statistics.mean, [x.channels]), dense(statistics.variance, [x.channels]))
     }
 
@@ -96,17 +105,17 @@ impl Normalise for Flex {
         beta: FlexTensor,
         mean: FlexTensor,
         variance: FlexTensor,
-        shortcut: Option<FlexTensor>,
+        shortcut: FlexTensor,
         after: After,
     ) -> FlexTensor {
         let statistics = Statistics { mean: vector(&mean), variance: vector(&variance) };
         let line = Line::new(&vector(&gamma), &vector(&beta), &statistics, after.epsilon);
-        apply(&ChannelsLast::of(&x).images(), &line, shortcut, after)
+        apply(&ChannelsLast::of(&x).images(), &line, &shortcut, after)
     }
 }
 
-fn apply(x: &super::images::Images, line: &Line, shortcut: Option<FlexTensor>, after: After) -> FlexTensor {
-    let shortcut = shortcut.map(|shortcut| ChannelsLast::of(&shortcut));
+fn apply(x: &Images, line: &Line, shortcut: &FlexTensor, after: After) -> FlexTensor {
+    let shortcut = after.add.then(|| ChannelsLast::of(shortcut));
     let out = norm::apply(x, line, shortcut.as_ref().map(|shortcut| shortcut.images()).as_ref(), after.relu);
     channels_last(out, [x.count, x.height, x.width, x.channels])
 }
@@ -185,17 +194,18 @@ impl<C: CheckpointStrategy> Normalise for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        shortcut: Option<FloatTensor<Self>>,
+        shortcut: FloatTensor<Self>,
         after: After,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let ((x, x_node), (gamma, gamma_node), (beta, beta_node)) =
             (x.into_parts(), gamma.into_parts(), beta.into_parts());
-        let (shortcut, shortcut_node) = shortcut.map(|shortcut| shortcut.into_parts()).unzip();
+        let (shortcut, shortcut_node) = shortcut.into_parts();
         let (out, mean, variance) = Flex::normalise_batch(x.clone(), gamma.clone(), beta, shortcut, after);
         let state = State { x, gamma, mean: mean.clone(), variance: variance.clone(), out: out.clone(), after };
-        let out = match shortcut_node {
-            None => finish::<C, 3>([x_node, gamma_node, beta_node], state, out),
-            Some(shortcut_node) => finish::<C, 4>([x_node, gamma_node, beta_node, shortcut_node], state, out),
+        let out = if after.add {
+            finish::<C, 4>([x_node, gamma_node, beta_node, shortcut_node], state, out)
+        } else {
+            finish::<C, 3>([x_node, gamma_node, beta_node], state, out)
         };
         (out, <Self as AutodiffBackend>::from_inner(mean), <Self as AutodiffBackend>::from_inner(variance))
     }
@@ -206,7 +216,7 @@ impl<C: CheckpointStrategy> Normalise for Autodiff<Flex, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: Option<FloatTensor<Self>>,
+        _: FloatTensor<Self>,
         _: After,
     ) -> FloatTensor<Self> {
         unreachable!("layers that need a gradient through fixed statistics call burn's own batch norm")

@@ -21,6 +21,15 @@ const EPSILON: f64 = 1e-5;
 /// The share of a batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 
+/// Rows and columns of zeros: top, left, bottom, right.
+fn zeros(padding: &PaddingConfig2d) -> [usize; 4] {
+    match *padding {
+        PaddingConfig2d::Valid => [0; 4],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right],
+        PaddingConfig2d::Same => panic!("a layer here says its padding in numbers"),
+    }
+}
+
 /// A convolution without groups, to be built.
 pub struct Conv2dConfig {
     inner: burn_conv::Conv2dConfig,
@@ -45,7 +54,7 @@ impl Conv2dConfig {
 
     pub fn init(self, device: &Device) -> Conv2d {
         let built = self.inner.init(device);
-        Conv2d { weight: built.weight, bias: built.bias, stride: built.stride, padding: self.inner.padding }
+        Conv2d { weight: built.weight, bias: built.bias, stride: built.stride, padding: zeros(&self.inner.padding) }
     }
 }
 
@@ -55,23 +64,22 @@ pub struct Conv2d {
     weight: Param<Tensor<4>>,
     bias: Option<Param<Tensor<1>>>,
     stride: [usize; 2],
-    #[module(skip)]
-    padding: PaddingConfig2d,
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
 }
 
 impl Conv2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [.., height, width] = x.dims();
         let weight = self.weight.val();
         let [outputs, _, rows, columns] = weight.dims();
-        let kernel = [rows, columns];
-        let (vertical, horizontal) = self.padding.calculate_padding_2d_pairs(height, width, &kernel, &self.stride);
         let bias = self.bias.as_ref().map(Param::val);
-        if !kernels::takes(&x) || vertical.0 != vertical.1 || horizontal.0 != horizontal.1 {
-            let options = ConvOptions::new_with_padding(self.stride, [vertical, horizontal], [1, 1], 1);
+        let [top, left, bottom, right] = self.padding;
+        if !kernels::takes(&x) || top != bottom || left != right {
+            let options = ConvOptions::new_with_padding(self.stride, [(top, bottom), (left, right)], [1, 1], 1);
             return module::conv2d(x, weight, bias, options);
         }
-        let window = Window { kernel, stride: self.stride, padding: [vertical.0, horizontal.0], dilation: [1, 1] };
+        let kernel = [rows, columns];
+        let window = Window { kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
         let out = convolution::convolve(x, weight, window);
         match bias {
             Some(bias) => out + bias.reshape([1, outputs, 1, 1]),
@@ -146,16 +154,15 @@ impl BatchNorm {
         let device = x.device();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let (ours, in_training) = (kernels::takes(&x), device.is_autodiff() && self.training.is_enabled());
-        let after = batch_norm::After { epsilon: self.epsilon, relu: with_relu };
         if ours && in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
-            let (out, mean, variance) = batch_norm::normalise_batch(x, gamma, beta, shortcut, after);
+            let (out, mean, variance) = batch_norm::normalise_batch(x, gamma, beta, shortcut, self.epsilon, with_relu);
             self.remember(mean, variance, pixels, &device);
             return out;
         }
         if ours && !device.is_autodiff() {
             let statistics = [gamma, beta, self.running_mean.value(), self.running_var.value()];
-            return batch_norm::normalise(x, statistics, shortcut, after);
+            return batch_norm::normalise(x, statistics, shortcut, self.epsilon, with_relu);
         }
         let out = if in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
@@ -206,7 +213,7 @@ impl MaxPool2dConfig {
     }
 
     pub fn init(self) -> MaxPool2d {
-        MaxPool2d { kernel: self.kernel, stride: self.stride, padding: self.padding }
+        MaxPool2d { kernel: self.kernel, stride: self.stride, padding: zeros(&self.padding) }
     }
 }
 
@@ -214,22 +221,20 @@ impl MaxPool2dConfig {
 pub struct MaxPool2d {
     kernel: [usize; 2],
     stride: [usize; 2],
-    #[module(skip)]
-    padding: PaddingConfig2d,
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
 }
 
 impl MaxPool2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [.., height, width] = x.dims();
-        let (vertical, horizontal) =
-            self.padding.calculate_padding_2d_pairs(height, width, &self.kernel, &self.stride);
-        if kernels::takes(&x) && vertical.0 == vertical.1 && horizontal.0 == horizontal.1 {
-            let padding = [vertical.0, horizontal.0];
-            let window = Window { kernel: self.kernel, stride: self.stride, padding, dilation: [1, 1] };
+        let [top, left, bottom, right] = self.padding;
+        if kernels::takes(&x) && top == bottom && left == right {
+            let window = Window { kernel: self.kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
             return max_pool::largest(x, window);
         }
-        let options =
-            MaxPoolOptions::new(self.kernel).with_stride(self.stride).with_padding_pairs([vertical, horizontal]);
+        let options = MaxPoolOptions::new(self.kernel)
+            .with_stride(self.stride)
+            .with_padding_pairs([(top, bottom), (left, right)]);
         module::max_pool2d(x, options)
     }
 }
