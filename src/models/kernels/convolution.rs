@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use super::bridge::{ChannelsLast, channels_last, dense, shape_of, values_of};
 use super::images::Window;
-use super::{gather, weight_gradient};
+use super::{gather, weight_gradient, winograd};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait Convolve: Backend {
@@ -28,7 +28,12 @@ impl Convolve for Flex {
         let (x, weight) = (ChannelsLast::of(&x), weight.to_contiguous());
         let (x, [out_channels, ..]) = (x.images(), shape_of::<4>(&weight));
         let [height, width] = window.output(x.height, x.width);
-        let out = gather::forward(&x, values_of(&weight), None, out_channels, &window);
+        let weight = values_of(&weight);
+        let out = if winograd::pays(&window, [x.count, height, width], [x.channels, out_channels]) {
+            winograd::forward(&x, weight, out_channels, &window)
+        } else {
+            gather::forward(&x, weight, None, out_channels, &window)
+        };
         channels_last(out, [x.count, height, width, out_channels])
     }
 }
@@ -46,7 +51,12 @@ impl Backward<Flex, 2> for ConvolveBackward {
         // The images themselves have no gradient: the first layer of a network skips it.
         if let Some(node) = x_node {
             let ([count, channels, height, width], weight) = (shape_of(&x), weight.to_contiguous());
-            let dx = gather::input_gradient(&dy.images(), values_of(&weight), channels, [height, width], &window);
+            let (dy, weight) = (dy.images(), values_of(&weight));
+            let dx = if winograd::pays(&window, [count, height, width], [dy.channels, channels]) {
+                winograd::input_gradient(&dy, weight, channels, &window)
+            } else {
+                gather::input_gradient(&dy, weight, channels, [height, width], &window)
+            };
             grads.register::<Flex>(node.id, channels_last(dx, [count, height, width, channels]));
         }
         if let Some(node) = weight_node {

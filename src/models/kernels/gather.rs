@@ -215,14 +215,19 @@ fn multiply<'x, V: Vector, const P: usize>(
         for (nth, weights) in weights.chunks(group * depth * width).enumerate() {
             for first in (0..pixels.len()).step_by(ROWS) {
                 // The last rows are short of pixels: the last pixel stands in, and is written once.
-                let these: [usize; ROWS] = std::array::from_fn(|r| (first + r).min(pixels.len() - 1));
-                let mut sums = if nth == 0 {
-                    [load::<V, P>(&start, width); ROWS]
-                } else {
-                    these.map(|pixel| load::<V, P>(&out[pixels[pixel].goes_to + panel * width..], columns))
-                };
+                let mut these = [pixels.len() - 1; ROWS];
+                these.iter_mut().zip(first..pixels.len()).for_each(|(this, pixel)| *this = pixel);
+                let mut sums = [load::<V, P>(&start, width); ROWS];
+                if nth > 0 {
+                    for r in 0..ROWS {
+                        sums[r] = load::<V, P>(&out[pixels[these[r]].goes_to + panel * width..], columns);
+                    }
+                }
                 for (tap, weights) in weights.chunks_exact(depth * width).enumerate() {
-                    let rows = these.map(|pixel| row(pixel, nth * group + tap));
+                    let mut rows = [&start[..0]; ROWS];
+                    for r in 0..ROWS {
+                        rows[r] = row(these[r], nth * group + tap);
+                    }
                     sums = add_products(rows, weights, sums);
                 }
                 for (&pixel, &sums) in these.iter().zip(&sums).take(pixels.len() - first) {
@@ -240,11 +245,12 @@ pub fn add_products<V: Vector, const R: usize, const P: usize>(
     weights: &[f32],
     mut sums: [[V; P]; R],
 ) -> [[V; P]; R] {
-    let rows = rows.map(|row| &row[..weights.len() / (P * V::LANES)]);
+    let depth = weights.len() / (P * V::LANES);
+    assert!(rows.iter().all(|row| row.len() >= depth));
     for (i, weights) in weights.chunks_exact(P * V::LANES).enumerate() {
-        let weights: [V; P] = std::array::from_fn(|p| V::load(&weights[p * V::LANES..]));
+        let weights = load::<V, P>(weights, P * V::LANES);
         for r in 0..R {
-            // SAFETY: every row was cut to the number of chunks of the weights above.
+            // SAFETY: every row has a number for each chunk of the weights, see above.
             let factor = V::splat(unsafe { *rows[r].get_unchecked(i) });
             for p in 0..P {
                 sums[r][p] = factor.times_plus(weights[p], sums[r][p]);
@@ -256,12 +262,19 @@ pub fn add_products<V: Vector, const R: usize, const P: usize>(
 
 #[inline(always)]
 pub fn load<V: Vector, const P: usize>(values: &[f32], columns: usize) -> [V; P] {
-    if columns == P * V::LANES {
-        return std::array::from_fn(|p| V::load(&values[p * V::LANES..]));
-    }
     let mut whole = [0.0; 64];
-    whole[..columns].copy_from_slice(&values[..columns]);
-    std::array::from_fn(|p| V::load(&whole[p * V::LANES..]))
+    let values = if columns == P * V::LANES {
+        values
+    } else {
+        whole[..columns].copy_from_slice(&values[..columns]);
+        &whole
+    };
+    // No `from_fn`: a function of the library is compiled for the plainest processor and would be called, not inlined.
+    let mut vectors = [V::splat(0.0); P];
+    for (p, vector) in vectors.iter_mut().enumerate() {
+        *vector = V::load(&values[p * V::LANES..]);
+    }
+    vectors
 }
 
 #[inline(always)]

@@ -10,6 +10,7 @@ mod norm;
 mod pool;
 mod simd;
 mod weight_gradient;
+mod winograd;
 
 pub mod batch_norm;
 pub mod convolution;

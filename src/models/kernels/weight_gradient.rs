@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::gather::{load, store};
 use super::images::{Images, Window};
 use super::simd::{Vector, Work, on_best, panel_width};
+use super::winograd::{self, GradientBlock, Tiles};
 
 /// Channels of the output whose gradients a task holds.
 const GROUP: usize = 64;
@@ -31,17 +32,27 @@ pub fn weight_gradient(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
         padded = with_zeros(x, channels.next_multiple_of(width));
         &Images { values: &padded, channels: channels.next_multiple_of(width), ..*x }
     };
-    let rows = dy.count * dy.height;
-    let parts = (rows * dy.width / PART_PIXELS).clamp(1, 16).min(rows.max(1));
-    let rows_of_part = rows.div_ceil(parts).max(1);
-    let parts = rows.div_ceil(rows_of_part);
+    let tiles = winograd::knows_gradient(window, [x.channels, dy.channels], width)
+        .then(|| Tiles::new([dy.height, dy.width], window.padding));
+    // Rows of pixels, or tiles.
+    let lines = tiles.map_or(dy.count * dy.height, |tiles| tiles.count(dy.count));
+    let parts = (dy.pixels() / PART_PIXELS).clamp(1, 16).min(lines.max(1));
+    let lines_of_part = lines.div_ceil(parts).max(1);
+    let parts = lines.div_ceil(lines_of_part);
     let (panels, groups) = (x.channels / width, dy.channels.div_ceil(GROUP));
     let sums: Vec<Vec<f32>> = (0..parts * panels * groups)
         .into_par_iter()
         .map(|task| {
             let (part, panel, group) = (task / (panels * groups), task / groups % panels, task % groups);
-            let rows = part * rows_of_part..((part + 1) * rows_of_part).min(rows);
-            on_best(channels, Block { x, dy, window, rows, first_in: panel * width, first_out: group * GROUP })
+            let lines = part * lines_of_part..((part + 1) * lines_of_part).min(lines);
+            let (first_in, first_out) = (panel * width, group * GROUP);
+            match tiles {
+                Some(tiles) => {
+                    let outs = first_out..(first_out + GROUP).min(dy.channels);
+                    on_best(channels, GradientBlock { x, dy, tiles, these: lines, first_in, outs })
+                }
+                None => on_best(channels, Block { x, dy, window, rows: lines, first_in, first_out }),
+            }
         })
         .collect();
     let mut gradient = vec![0.0; dy.channels * channels * taps];
@@ -140,13 +151,16 @@ impl Block<'_> {
     #[inline(always)]
     fn add_outer<V: Vector, const R: usize, const P: usize>(&self, runs: &[Run], out: usize, sums: &mut [f32]) {
         let width = P * V::LANES;
-        let mut held: [[V; P]; R] = std::array::from_fn(|r| load(&sums[r * width..], width));
+        let mut held = [[V::splat(0.0); P]; R];
+        for r in 0..R {
+            held[r] = load(&sums[r * width..], width);
+        }
         for run in runs {
             let dy = self.dy.values[run.dy + out..].chunks(self.dy.channels);
             let x = self.x.values[run.x..].chunks(self.x.channels * self.window.stride[1]);
             for (dy, x) in dy.zip(x).take(run.pixels) {
                 let (dy, x) = (&dy[..R], &x[..width]);
-                let x: [V; P] = std::array::from_fn(|p| V::load(&x[p * V::LANES..]));
+                let x: [V; P] = load(x, width);
                 for r in 0..R {
                     let factor = V::splat(dy[r]);
                     for p in 0..P {
