@@ -6,6 +6,7 @@
 
 pub mod average;
 pub mod device;
+mod kernels;
 pub mod knn;
 pub mod logistic;
 pub mod networks;

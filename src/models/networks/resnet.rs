@@ -13,7 +13,6 @@
 
 use anyhow::Result;
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
@@ -190,8 +189,8 @@ impl Block {
             Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
             None => x.clone(),
         };
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
-        relu(self.bn2.forward(self.conv2.forward(x)) + shortcut)
+        let x = self.bn1.forward_relu(self.conv1.forward(x));
+        self.bn2.forward_add_relu(self.conv2.forward(x), shortcut)
     }
 }
 
@@ -237,7 +236,7 @@ impl Net {
 
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = repeated(images, self.channels);
-        let x = self.maxpool.forward(relu(self.bn1.forward(self.conv1.forward(x))));
+        let x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(x)));
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let map = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
         match (&self.fc, &self.head) {

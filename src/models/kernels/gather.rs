@@ -1,0 +1,293 @@
+//! Convolution as a sum over taps: each pixel that comes out gathers rows of channels and multiplies them with packed weights.
+//!
+//! No matrix of patches is made: a row of six pixels is read where it lies, for one tap after the other, and its sums stay in
+//! registers over channels and taps. The gradient with respect to the input is the same walk with other taps: with a stride of
+//! s, pixels fall into s × s phases, each of which meets its own taps. Every sum has its own order, whatever the threads do.
+
+use rayon::prelude::*;
+
+use super::images::{Images, Window};
+use super::simd::{Vector, Work, on_best, panel_width};
+
+/// Pixels whose sums are in registers together.
+const ROWS: usize = 6;
+/// Packed weights that stay in the second-level cache while the pixels of a chunk pass by.
+const CACHED_BYTES: usize = 320 << 10;
+/// Pixels of a chunk: enough to pay for reading the weights.
+const CHUNK_PIXELS: usize = 128;
+/// Below this many channels the taps of a pixel are copied side by side first.
+const FEW_CHANNELS: usize = 8;
+
+/// Pixels of the output that meet the same taps.
+struct Phase {
+    /// The first row and column of the output, and the step to the next.
+    origin: [usize; 2],
+    step: [usize; 2],
+    /// How far the source moves with each step.
+    source_step: [usize; 2],
+    taps: Vec<[isize; 2]>,
+    /// `[panel][tap][channel of the source][column of the panel]`.
+    weights: Vec<f32>,
+}
+
+/// `x * weight + bias`; `weight` is `[out, in, row, column]`.
+pub fn forward(x: &Images, weight: &[f32], bias: Option<&[f32]>, out_channels: usize, window: &Window) -> Vec<f32> {
+    let [height, width] = window.output(x.height, x.width);
+    let taps: Vec<usize> = (0..window.taps()).collect();
+    let sizes = [out_channels, x.channels, window.taps()];
+    let phase = Phase {
+        origin: [0, 0],
+        step: [1, 1],
+        source_step: window.stride,
+        taps: taps.iter().map(|&tap| window.offset(tap)).collect(),
+        weights: pack(out_channels, x.channels, &taps, |column, row, tap| {
+            weight[(column * sizes[1] + row) * sizes[2] + tap]
+        }),
+    };
+    gather(x, &[phase], bias, [height, width, out_channels])
+}
+
+/// The gradient with respect to an input of `[height, width]` with `in_channels`.
+pub fn input_gradient(
+    dy: &Images,
+    weight: &[f32],
+    in_channels: usize,
+    [height, width]: [usize; 2],
+    window: &Window,
+) -> Vec<f32> {
+    let step = window.stride;
+    let mut phases = Vec::new();
+    for first in 0..step[0] * step[1] {
+        let origin = [first / step[1], first % step[1]];
+        // A pixel `origin + step * j` was seen by the output at `j + source` through this tap, if the division leaves nothing.
+        let (taps, sources): (Vec<usize>, Vec<[isize; 2]>) = (0..window.taps())
+            .filter_map(|tap| {
+                let distance: [isize; 2] = std::array::from_fn(|axis| origin[axis] as isize - window.offset(tap)[axis]);
+                let whole = (0..2).all(|axis| distance[axis].rem_euclid(step[axis] as isize) == 0);
+                let source = std::array::from_fn(|axis| distance[axis].div_euclid(step[axis] as isize));
+                whole.then_some((tap, source))
+            })
+            .unzip();
+        let weights = pack(in_channels, dy.channels, &taps, |column, row, tap| {
+            weight[(row * in_channels + column) * window.taps() + tap]
+        });
+        phases.push(Phase { origin, step, source_step: [1, 1], taps: sources, weights });
+    }
+    gather(dy, &phases, None, [height, width, in_channels])
+}
+
+/// Weights by panels of columns, zero beyond the last column: `value(column, row, tap)`.
+fn pack(columns: usize, rows: usize, taps: &[usize], value: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<f32> {
+    let width = panel_width(columns);
+    let mut packed = vec![0.0; columns.div_ceil(width) * taps.len() * rows * width];
+    if packed.is_empty() {
+        return packed;
+    }
+    packed.par_chunks_mut(taps.len() * rows * width).enumerate().for_each(|(panel, packed)| {
+        let here = panel * width..(panel * width + width).min(columns);
+        for row in 0..rows {
+            for (at, column) in here.clone().enumerate() {
+                for (slot, &tap) in taps.iter().enumerate() {
+                    packed[(slot * rows + row) * width + at] = value(column, row, tap);
+                }
+            }
+        }
+    });
+    packed
+}
+
+fn gather(x: &Images, phases: &[Phase], bias: Option<&[f32]>, [height, width, channels]: [usize; 3]) -> Vec<f32> {
+    let rows = x.count * height;
+    let mut out = vec![0.0; rows * width * channels];
+    // By sizes alone: at least sixteen chunks if there are rows, so that a few threads end together.
+    let rows_of_chunk = CHUNK_PIXELS.div_ceil(width).min(rows.div_ceil(16)).max(1);
+    out.par_chunks_mut(rows_of_chunk * width * channels).enumerate().for_each(|(chunk, out)| {
+        let first_row = chunk * rows_of_chunk;
+        on_best(channels, Chunk { x, phases, bias, height, width, channels, first_row, out });
+    });
+    out
+}
+
+struct Chunk<'a> {
+    x: &'a Images<'a>,
+    phases: &'a [Phase],
+    bias: Option<&'a [f32]>,
+    height: usize,
+    width: usize,
+    channels: usize,
+    first_row: usize,
+    out: &'a mut [f32],
+}
+
+/// A pixel that comes out: where it goes in the chunk, and where its taps count from.
+#[derive(Clone, Copy)]
+struct Pixel {
+    goes_to: usize,
+    image: usize,
+    row: isize,
+    column: isize,
+}
+
+impl Work for Chunk<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) {
+        let nothing = vec![0.0; self.x.channels];
+        let mut unrolled = Vec::new();
+        for phase in self.phases.iter().filter(|phase| !phase.taps.is_empty()) {
+            let pixels = self.pixels(phase);
+            if self.x.channels < FEW_CHANNELS {
+                let depth = phase.taps.len() * self.x.channels;
+                unroll(self.x, &pixels, &phase.taps, depth, &mut unrolled);
+                let row = |pixel: usize, _: usize| &unrolled[pixel * depth..][..depth];
+                multiply::<V, P>(row, &pixels, [1, depth], &phase.weights, self.bias, self.channels, self.out);
+            } else {
+                let row = |pixel: usize, tap: usize| {
+                    let (pixel, tap) = (pixels[pixel], phase.taps[tap]);
+                    match self.x.at(pixel.image, pixel.row + tap[0], pixel.column + tap[1]) {
+                        Some(at) => &self.x.values[at..][..self.x.channels],
+                        None => &nothing,
+                    }
+                };
+                let sizes = [phase.taps.len(), self.x.channels];
+                multiply::<V, P>(row, &pixels, sizes, &phase.weights, self.bias, self.channels, self.out);
+            }
+        }
+    }
+}
+
+impl Chunk<'_> {
+    fn pixels(&self, phase: &Phase) -> Vec<Pixel> {
+        let rows = self.out.len() / (self.width * self.channels);
+        let mut pixels = Vec::with_capacity(rows * self.width);
+        for at in 0..rows {
+            let row = self.first_row + at;
+            let (image, row) = (row / self.height, row % self.height);
+            if row % phase.step[0] != phase.origin[0] {
+                continue;
+            }
+            for column in (phase.origin[1]..self.width).step_by(phase.step[1]) {
+                pixels.push(Pixel {
+                    goes_to: (at * self.width + column) * self.channels,
+                    image,
+                    row: (row / phase.step[0] * phase.source_step[0]) as isize,
+                    column: (column / phase.step[1] * phase.source_step[1]) as isize,
+                });
+            }
+        }
+        pixels
+    }
+}
+
+/// The taps of each pixel side by side: `[pixel][tap][channel]`.
+fn unroll(x: &Images, pixels: &[Pixel], taps: &[[isize; 2]], depth: usize, unrolled: &mut Vec<f32>) {
+    unrolled.clear();
+    unrolled.resize(pixels.len() * depth, 0.0);
+    for (pixel, patch) in pixels.iter().zip(unrolled.chunks_exact_mut(depth)) {
+        for (tap, patch) in taps.iter().zip(patch.chunks_exact_mut(x.channels)) {
+            if let Some(at) = x.at(pixel.image, pixel.row + tap[0], pixel.column + tap[1]) {
+                patch.copy_from_slice(&x.values[at..][..x.channels]);
+            }
+        }
+    }
+}
+
+/// The products of all pixels with all panels; `row(pixel, tap)` gives `depth` numbers.
+#[inline(always)]
+fn multiply<'x, V: Vector, const P: usize>(
+    row: impl Fn(usize, usize) -> &'x [f32],
+    pixels: &[Pixel],
+    [taps, depth]: [usize; 2],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    channels: usize,
+    out: &mut [f32],
+) {
+    let width = P * V::LANES;
+    let group = (CACHED_BYTES / (depth * width * size_of::<f32>())).clamp(1, taps);
+    for (panel, weights) in weights.chunks_exact(taps * depth * width).enumerate() {
+        let columns = width.min(channels - panel * width);
+        let mut start = vec![0.0; width];
+        if let Some(bias) = bias {
+            start[..columns].copy_from_slice(&bias[panel * width..][..columns]);
+        }
+        for (nth, weights) in weights.chunks(group * depth * width).enumerate() {
+            for first in (0..pixels.len()).step_by(ROWS) {
+                // The last rows are short of pixels: the last pixel stands in, and is written once.
+                let mut these = [pixels.len() - 1; ROWS];
+                these.iter_mut().zip(first..pixels.len()).for_each(|(this, pixel)| *this = pixel);
+                let mut sums = [load::<V, P>(&start, width); ROWS];
+                if nth > 0 {
+                    for r in 0..ROWS {
+                        sums[r] = load::<V, P>(&out[pixels[these[r]].goes_to + panel * width..], columns);
+                    }
+                }
+                for (tap, weights) in weights.chunks_exact(depth * width).enumerate() {
+                    let mut rows = [&start[..0]; ROWS];
+                    for r in 0..ROWS {
+                        rows[r] = row(these[r], nth * group + tap);
+                    }
+                    sums = add_products(rows, weights, sums);
+                }
+                for (&pixel, &sums) in these.iter().zip(&sums).take(pixels.len() - first) {
+                    store(sums, &mut out[pixels[pixel].goes_to + panel * width..], columns);
+                }
+            }
+        }
+    }
+}
+
+/// `sums[r] += Σ rows[r][i] · weights[i]`, in the order of `i`.
+#[inline(always)]
+pub fn add_products<V: Vector, const R: usize, const P: usize>(
+    rows: [&[f32]; R],
+    weights: &[f32],
+    mut sums: [[V; P]; R],
+) -> [[V; P]; R] {
+    let depth = weights.len() / (P * V::LANES);
+    assert!(rows.iter().all(|row| row.len() >= depth));
+    for (i, weights) in weights.chunks_exact(P * V::LANES).enumerate() {
+        let weights = load::<V, P>(weights, P * V::LANES);
+        for r in 0..R {
+            // SAFETY: every row has a number for each chunk of the weights, see above.
+            let factor = V::splat(unsafe { *rows[r].get_unchecked(i) });
+            for p in 0..P {
+                sums[r][p] = factor.times_plus(weights[p], sums[r][p]);
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+pub fn load<V: Vector, const P: usize>(values: &[f32], columns: usize) -> [V; P] {
+    let mut whole = [0.0; 64];
+    let values = if columns == P * V::LANES {
+        values
+    } else {
+        whole[..columns].copy_from_slice(&values[..columns]);
+        &whole
+    };
+    // No `from_fn`: a function of the library is compiled for the plainest processor and would be called, not inlined.
+    let mut vectors = [V::splat(0.0); P];
+    for (p, vector) in vectors.iter_mut().enumerate() {
+        *vector = V::load(&values[p * V::LANES..]);
+    }
+    vectors
+}
+
+#[inline(always)]
+pub fn store<V: Vector, const P: usize>(sums: [V; P], values: &mut [f32], columns: usize) {
+    if columns == P * V::LANES {
+        for (p, sum) in sums.into_iter().enumerate() {
+            sum.store(&mut values[p * V::LANES..]);
+        }
+        return;
+    }
+    let mut whole = [0.0; 64];
+    for (p, sum) in sums.into_iter().enumerate() {
+        sum.store(&mut whole[p * V::LANES..]);
+    }
+    values[..columns].copy_from_slice(&whole[..columns]);
+}

@@ -1,0 +1,310 @@
+//! Batch norm with what follows it, on channels-last images: an addition, a ReLU.
+//!
+//! The variance is the one over the batch, divided by the number of pixels; who keeps running statistics makes the unbiased
+//! one of it, as PyTorch does. Sums over pixels are f32 within a piece of a few hundred pixels, taken around the piece's own
+//! mean, and f64 over the pieces.
+
+use rayon::prelude::*;
+
+use super::images::Images;
+use super::simd::{Vector, Work, on_best};
+
+/// Numbers of a piece: its two or three factors stay in the second-level cache.
+const PIECE: usize = 16 << 10;
+
+/// Mean and variance of every channel.
+pub struct Statistics {
+    pub mean: Vec<f32>,
+    pub variance: Vec<f32>,
+}
+
+pub fn statistics(x: &Images) -> Statistics {
+    let channels = x.channels;
+    let pieces: Vec<(usize, Vec<f32>, Vec<f32>)> = x
+        .values
+        .par_chunks(piece(channels))
+        .map(|piece| {
+            let (means, squares) = on_best(channels, Moments { piece, channels });
+            (piece.len() / channels, means, squares)
+        })
+        .collect();
+    let (mut count, mut mean, mut squares) = (0.0, vec![0.0f64; channels], vec![0.0f64; channels]);
+    for (pixels, means, more) in &pieces {
+        let pixels = *pixels as f64;
+        let together: f64 = count + pixels;
+        for channel in 0..channels {
+            let apart = f64::from(means[channel]) - mean[channel];
+            squares[channel] += f64::from(more[channel]) + apart * apart * count * pixels / together;
+            mean[channel] += apart * pixels / together;
+        }
+        count = together;
+    }
+    Statistics {
+        mean: mean.iter().map(|&mean| mean as f32).collect(),
+        variance: squares.iter().map(|&squares| (squares / count) as f32).collect(),
+    }
+}
+
+fn piece(channels: usize) -> usize {
+    (PIECE / channels).max(1) * channels
+}
+
+/// What batch norm multiplies each channel with and adds to it.
+pub struct Line {
+    pub factor: Vec<f32>,
+    pub term: Vec<f32>,
+}
+
+impl Line {
+    pub fn new(gamma: &[f32], beta: &[f32], statistics: &Statistics, epsilon: f64) -> Line {
+        let channels = 0..gamma.len();
+        let factor: Vec<f32> = channels.clone().map(|c| gamma[c] * spread(statistics.variance[c], epsilon)).collect();
+        let term = channels.map(|c| beta[c] - statistics.mean[c] * factor[c]).collect();
+        Line { factor, term }
+    }
+}
+
+/// One over the standard deviation.
+fn spread(variance: f32, epsilon: f64) -> f32 {
+    (1.0 / (f64::from(variance) + epsilon).sqrt()) as f32
+}
+
+/// `line(x) + shortcut`, and nothing below zero if `relu`.
+pub fn apply(x: &Images, line: &Line, shortcut: Option<&Images>, relu: bool) -> Vec<f32> {
+    let channels = x.channels;
+    let mut out = vec![0.0; x.values.len()];
+    let size = piece(channels);
+    out.par_chunks_mut(size).enumerate().for_each(|(nth, out)| {
+        let here = nth * size..nth * size + out.len();
+        let shortcut = shortcut.map(|shortcut| &shortcut.values[here.clone()]);
+        on_best(channels, Apply { x: &x.values[here], line, shortcut, relu, out });
+    });
+    out
+}
+
+/// What comes back through [`apply`] with the statistics of the batch.
+pub struct Gradients {
+    pub x: Vec<f32>,
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+    /// Of the shortcut, where a ReLU changed it.
+    pub shortcut: Option<Vec<f32>>,
+}
+
+/// `y` is what came out, if a ReLU made it.
+pub fn gradients(
+    dy: &Images,
+    x: &Images,
+    y: Option<&Images>,
+    gamma: &[f32],
+    statistics: &Statistics,
+    epsilon: f64,
+    with_shortcut: bool,
+) -> Gradients {
+    let (channels, size) = (x.channels, piece(x.channels));
+    let mean = &statistics.mean;
+    let part = |images: &Images<'_>, nth: usize| -> std::ops::Range<usize> {
+        nth * size..(nth * size + size).min(images.values.len())
+    };
+    let pieces: Vec<(Vec<f32>, Vec<f32>)> = (0..x.values.len().div_ceil(size))
+        .into_par_iter()
+        .map(|nth| {
+            let here = part(x, nth);
+            let (dy, x) = (&dy.values[here.clone()], &x.values[here.clone()]);
+            on_best(channels, Sums { dy, x, y: y.map(|y| &y.values[here]), mean })
+        })
+        .collect();
+    let (mut sums, mut products) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+    for (more_sums, more_products) in &pieces {
+        for channel in 0..channels {
+            sums[channel] += f64::from(more_sums[channel]);
+            products[channel] += f64::from(more_products[channel]);
+        }
+    }
+    let pixels = x.pixels() as f64;
+    let spread: Vec<f32> = statistics.variance.iter().map(|&variance| spread(variance, epsilon)).collect();
+    let factor: Vec<f32> = (0..channels).map(|c| gamma[c] * spread[c]).collect();
+    let tilt: Vec<f32> = (0..channels)
+        .map(|c| (-f64::from(factor[c]) * f64::from(spread[c]).powi(2) * products[c] / pixels) as f32)
+        .collect();
+    let term: Vec<f32> = (0..channels).map(|c| (-f64::from(factor[c]) * sums[c] / pixels) as f32).collect();
+
+    let mut dx = vec![0.0; x.values.len()];
+    let mut shortcut = if with_shortcut && y.is_some() { vec![0.0; x.values.len()] } else { Vec::new() };
+    let write = |nth: usize, dx: &mut [f32], shortcut: &mut [f32]| {
+        let here = part(x, nth);
+        let (dy, x) = (&dy.values[here.clone()], &x.values[here.clone()]);
+        let y = y.map(|y| &y.values[here]);
+        on_best(channels, Back { dy, x, y, mean, factor: &factor, tilt: &tilt, term: &term, dx, shortcut });
+    };
+    if shortcut.is_empty() {
+        dx.par_chunks_mut(size).enumerate().for_each(|(nth, dx)| write(nth, dx, &mut []));
+    } else {
+        let both = dx.par_chunks_mut(size).zip(shortcut.par_chunks_mut(size)).enumerate();
+        both.for_each(|(nth, (dx, shortcut))| write(nth, dx, shortcut));
+    }
+    Gradients {
+        x: dx,
+        gamma: (0..channels).map(|c| (products[c] * f64::from(spread[c])) as f32).collect(),
+        beta: sums.iter().map(|&sum| sum as f32).collect(),
+        shortcut: (!shortcut.is_empty()).then_some(shortcut),
+    }
+}
+
+struct Moments<'a> {
+    piece: &'a [f32],
+    channels: usize,
+}
+
+impl Work for Moments<'_> {
+    /// Means, and sums of squared distances from them.
+    type Result = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) -> (Vec<f32>, Vec<f32>) {
+        let (mut means, mut squares) = (vec![0.0; self.channels], vec![0.0; self.channels]);
+        for pixel in self.piece.chunks_exact(self.channels) {
+            for (sum, &x) in means.iter_mut().zip(pixel) {
+                *sum += x;
+            }
+        }
+        let share = 1.0 / (self.piece.len() / self.channels) as f32;
+        means.iter_mut().for_each(|sum| *sum *= share);
+        for pixel in self.piece.chunks_exact(self.channels) {
+            for ((sum, &mean), &x) in squares.iter_mut().zip(&means).zip(pixel) {
+                *sum += (x - mean) * (x - mean);
+            }
+        }
+        (means, squares)
+    }
+}
+
+struct Apply<'a> {
+    x: &'a [f32],
+    line: &'a Line,
+    shortcut: Option<&'a [f32]>,
+    relu: bool,
+    out: &'a mut [f32],
+}
+
+impl Work for Apply<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) {
+        let (factor, term) = (&self.line.factor[..], &self.line.term[..]);
+        let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
+        let pixels = self.out.chunks_exact_mut(factor.len()).zip(self.x.chunks_exact(factor.len()));
+        match self.shortcut {
+            None => {
+                for (out, x) in pixels {
+                    for c in 0..factor.len() {
+                        let value = x[c] * factor[c] + term[c];
+                        // NaN stays NaN: a comparison the other way round would hide it.
+                        out[c] = if value < floor { floor } else { value };
+                    }
+                }
+            }
+            Some(shortcut) => {
+                for ((out, x), shortcut) in pixels.zip(shortcut.chunks_exact(factor.len())) {
+                    for c in 0..factor.len() {
+                        let value = x[c] * factor[c] + term[c] + shortcut[c];
+                        out[c] = if value < floor { floor } else { value };
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Sums<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    y: Option<&'a [f32]>,
+    mean: &'a [f32],
+}
+
+impl Work for Sums<'_> {
+    /// Of the gradient, and of its products with the distance from the mean.
+    type Result = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) -> (Vec<f32>, Vec<f32>) {
+        let channels = self.mean.len();
+        let (mut sums, mut products) = (vec![0.0; channels], vec![0.0; channels]);
+        let (sum, product) = (&mut sums[..channels], &mut products[..channels]);
+        let pixels = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
+        match self.y {
+            None => {
+                for (dy, x) in pixels {
+                    for c in 0..channels {
+                        sum[c] += dy[c];
+                        product[c] += dy[c] * (x[c] - self.mean[c]);
+                    }
+                }
+            }
+            Some(y) => {
+                for ((dy, x), y) in pixels.zip(y.chunks_exact(channels)) {
+                    for c in 0..channels {
+                        let dy = if y[c] > 0.0 { dy[c] } else { 0.0 };
+                        sum[c] += dy;
+                        product[c] += dy * (x[c] - self.mean[c]);
+                    }
+                }
+            }
+        }
+        (sums, products)
+    }
+}
+
+struct Back<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    y: Option<&'a [f32]>,
+    mean: &'a [f32],
+    factor: &'a [f32],
+    tilt: &'a [f32],
+    term: &'a [f32],
+    dx: &'a mut [f32],
+    shortcut: &'a mut [f32],
+}
+
+impl Work for Back<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) {
+        let channels = self.mean.len();
+        let (mean, factor) = (self.mean, &self.factor[..channels]);
+        let (tilt, term) = (&self.tilt[..channels], &self.term[..channels]);
+        let pixels =
+            self.dx.chunks_exact_mut(channels).zip(self.dy.chunks_exact(channels)).zip(self.x.chunks_exact(channels));
+        match self.y {
+            None => {
+                for ((dx, dy), x) in pixels {
+                    for c in 0..channels {
+                        dx[c] = dy[c] * factor[c] + (x[c] - mean[c]) * tilt[c] + term[c];
+                    }
+                }
+            }
+            Some(y) if self.shortcut.is_empty() => {
+                for (((dx, dy), x), y) in pixels.zip(y.chunks_exact(channels)) {
+                    for c in 0..channels {
+                        let dy = if y[c] > 0.0 { dy[c] } else { 0.0 };
+                        dx[c] = dy * factor[c] + (x[c] - mean[c]) * tilt[c] + term[c];
+                    }
+                }
+            }
+            Some(y) => {
+                let shortcuts = self.shortcut.chunks_exact_mut(channels);
+                for ((((dx, dy), x), y), shortcut) in pixels.zip(y.chunks_exact(channels)).zip(shortcuts) {
+                    for c in 0..channels {
+                        let dy = if y[c] > 0.0 { dy[c] } else { 0.0 };
+                        shortcut[c] = dy;
+                        dx[c] = dy * factor[c] + (x[c] - mean[c]) * tilt[c] + term[c];
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Vectors of f32 of this processor: AVX-512, AVX2 with FMA, or what the compiler makes of arrays (NEON on ARM).
+//!
+//! A kernel is written once, over [`Vector`], and compiled for each. [`on_best`] looks at the processor and runs the one that
+//! fits. Products of a panel keep `6 × P` sums in registers, where a panel is `P` vectors wide.
+
+/// A few neighbouring f32.
+pub trait Vector: Copy + Send + Sync {
+    const LANES: usize;
+
+    fn splat(value: f32) -> Self;
+    /// The first lanes of a slice that is long enough.
+    fn load(values: &[f32]) -> Self;
+    fn store(self, values: &mut [f32]);
+    /// `self * factor + term`.
+    fn times_plus(self, factor: Self, term: Self) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+    /// The larger of the two; `other` where one of them is NaN.
+    fn or_larger(self, other: Self) -> Self;
+}
+
+/// Work that is compiled for every kind of vector.
+pub trait Work {
+    type Result;
+
+    fn with<V: Vector, const P: usize>(self) -> Self::Result;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+fn kind() -> Kind {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+            return Kind::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Kind::Avx2;
+        }
+    }
+    Kind::Plain
+}
+
+/// How many columns a panel has on this processor when a matrix has `columns`: no more than needed.
+pub fn panel_width(columns: usize) -> usize {
+    struct Width;
+    impl Work for Width {
+        type Result = usize;
+
+        fn with<V: Vector, const P: usize>(self) -> usize {
+            P * V::LANES
+        }
+    }
+    on_best(columns, Width)
+}
+
+/// Runs `work` with the widest vectors of this processor, and with panels that fit `columns` columns.
+pub fn on_best<W: Work>(columns: usize, work: W) -> W::Result {
+    match kind() {
+        // SAFETY: `kind` saw that the processor has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => unsafe { x86::on_avx512(columns, work) },
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => unsafe { x86::on_avx2(columns, work) },
+        Kind::Plain if columns <= 4 => work.with::<Plain, 1>(),
+        Kind::Plain => work.with::<Plain, 2>(),
+    }
+}
+
+/// Four lanes without a word about instructions.
+#[derive(Clone, Copy)]
+pub struct Plain([f32; 4]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Self, of: impl Fn(f32, f32) -> f32) -> Self {
+        Plain(std::array::from_fn(|i| of(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Plain {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Plain([value; 4])
+    }
+
+    #[inline(always)]
+    fn load(values: &[f32]) -> Self {
+        Plain(std::array::from_fn(|i| values[i]))
+    }
+
+    #[inline(always)]
+    fn store(self, values: &mut [f32]) {
+        values[..4].copy_from_slice(&self.0);
+    }
+
+    #[inline(always)]
+    fn times_plus(self, factor: Self, term: Self) -> Self {
+        // Without the instruction, `mul_add` is a call into the C library.
+        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+            Plain(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], term.0[i])))
+        } else {
+            self.times(factor).plus(term)
+        }
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn or_larger(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Vector, Work};
+
+    #[target_feature(enable = "avx512f,fma")]
+    pub fn on_avx512<W: Work>(columns: usize, work: W) -> W::Result {
+        match columns {
+            0..=16 => work.with::<Avx512, 1>(),
+            17..=32 => work.with::<Avx512, 2>(),
+            _ => work.with::<Avx512, 4>(),
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn on_avx2<W: Work>(columns: usize, work: W) -> W::Result {
+        match columns {
+            0..=8 => work.with::<Avx2, 1>(),
+            _ => work.with::<Avx2, 2>(),
+        }
+    }
+
+    macro_rules! vector {
+        ($name:ident($inner:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
+            #[derive(Clone, Copy)]
+            pub struct $name($inner);
+
+            // SAFETY: only `on_best` names this type, after it saw that the processor has its instructions; loads and stores
+            // slice the memory first.
+            impl Vector for $name {
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(value: f32) -> Self {
+                    unsafe { $name($splat(value)) }
+                }
+
+                #[inline(always)]
+                fn load(values: &[f32]) -> Self {
+                    unsafe { $name($load(values[..$lanes].as_ptr())) }
+                }
+
+                #[inline(always)]
+                fn store(self, values: &mut [f32]) {
+                    unsafe { $store(values[..$lanes].as_mut_ptr(), self.0) }
+                }
+
+                #[inline(always)]
+                fn times_plus(self, factor: Self, term: Self) -> Self {
+                    unsafe { $name($fma(self.0, factor.0, term.0)) }
+                }
+
+                #[inline(always)]
+                fn plus(self, other: Self) -> Self {
+                    unsafe { $name($add(self.0, other.0)) }
+                }
+
+                #[inline(always)]
+                fn minus(self, other: Self) -> Self {
+                    unsafe { $name($sub(self.0, other.0)) }
+                }
+
+                #[inline(always)]
+                fn times(self, other: Self) -> Self {
+                    unsafe { $name($mul(self.0, other.0)) }
+                }
+
+                #[inline(always)]
+                fn or_larger(self, other: Self) -> Self {
+                    unsafe { $name($max(self.0, other.0)) }
+                }
+            }
+        };
+    }
+
+    vector!(
+        Avx512(__m512),
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_max_ps
+    );
+    vector!(
+        Avx2(__m256),
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_max_ps
+    );
+}

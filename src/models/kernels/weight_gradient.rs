@@ -1,0 +1,211 @@
+//! The gradient of a convolution with respect to its weights: a sum over pixels of outer products.
+//!
+//! Both factors lie with their channels together, so rows are read where they lie. Pixels are cut into parts, by sizes alone;
+//! each part sums its own copy of a block of the gradient, and copies are added in the order of the parts.
+
+use rayon::prelude::*;
+
+use super::gather::{load, store};
+use super::images::{Images, Window};
+use super::simd::{Vector, Work, on_best, panel_width};
+use super::winograd::{self, GradientBlock, Tiles};
+
+/// Channels of the output whose gradients a task holds.
+const GROUP: usize = 64;
+/// Pixels of a part, about.
+const PART_PIXELS: usize = 2500;
+/// Pixels whose factors stay in the first-level cache.
+const CACHED_PIXELS: usize = 80;
+
+/// `[out, in, row, column]` of the gradient with respect to the weights.
+pub fn weight_gradient(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
+    let (taps, channels) = (window.taps(), x.channels);
+    // With few channels, the taps of a pixel side by side are the channels of a 1 × 1 convolution.
+    if channels % panel_width(channels) != 0 && channels * taps <= 4 * panel_width(channels * taps) {
+        return of_patches(x, dy, window);
+    }
+    let width = panel_width(channels);
+    let padded;
+    let x = if channels % width == 0 {
+        x
+    } else {
+        padded = with_zeros(x, channels.next_multiple_of(width));
+        &Images { values: &padded, channels: channels.next_multiple_of(width), ..*x }
+    };
+    let tiles = winograd::knows_gradient(window, [x.channels, dy.channels], width)
+        .then(|| Tiles::new([dy.height, dy.width], window.padding));
+    // Rows of pixels, or tiles.
+    let lines = tiles.map_or(dy.count * dy.height, |tiles| tiles.count(dy.count));
+    let parts = (dy.pixels() / PART_PIXELS).clamp(1, 16).min(lines.max(1));
+    let lines_of_part = lines.div_ceil(parts).max(1);
+    let parts = lines.div_ceil(lines_of_part);
+    let (panels, groups) = (x.channels / width, dy.channels.div_ceil(GROUP));
+    let sums: Vec<Vec<f32>> = (0..parts * panels * groups)
+        .into_par_iter()
+        .map(|task| {
+            let (part, panel, group) = (task / (panels * groups), task / groups % panels, task % groups);
+            let lines = part * lines_of_part..((part + 1) * lines_of_part).min(lines);
+            let (first_in, first_out) = (panel * width, group * GROUP);
+            match tiles {
+                Some(tiles) => {
+                    let outs = first_out..(first_out + GROUP).min(dy.channels);
+                    on_best(channels, GradientBlock { x, dy, tiles, these: lines, first_in, outs })
+                }
+                None => on_best(channels, Block { x, dy, window, rows: lines, first_in, first_out }),
+            }
+        })
+        .collect();
+    let mut gradient = vec![0.0; dy.channels * channels * taps];
+    gradient.par_chunks_mut(channels * taps).enumerate().for_each(|(out, gradient)| {
+        let (group, out) = (out / GROUP, out % GROUP);
+        let size = GROUP.min(dy.channels - group * GROUP);
+        for part in 0..parts {
+            for panel in 0..panels {
+                let sums = &sums[(part * panels + panel) * groups + group];
+                let columns = width.min(channels - panel * width);
+                for tap in 0..taps {
+                    let sums = &sums[(tap * size + out) * width..][..columns];
+                    for (column, sum) in sums.iter().enumerate() {
+                        gradient[(panel * width + column) * taps + tap] += sum;
+                    }
+                }
+            }
+        }
+    });
+    gradient
+}
+
+/// Rows of pixels in the output, all taps, a group of output channels, a panel of input channels.
+struct Block<'a> {
+    x: &'a Images<'a>,
+    dy: &'a Images<'a>,
+    window: &'a Window,
+    rows: std::ops::Range<usize>,
+    first_in: usize,
+    first_out: usize,
+}
+
+/// Neighbouring pixels of both factors.
+struct Run {
+    dy: usize,
+    x: usize,
+    pixels: usize,
+}
+
+impl Work for Block<'_> {
+    /// `[tap][output channel of the group][column of the panel]`.
+    type Result = Vec<f32>;
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
+        let width = P * V::LANES;
+        let size = GROUP.min(self.dy.channels - self.first_out);
+        let mut sums = vec![0.0; self.window.taps() * size * width];
+        let rows_at_once = CACHED_PIXELS.div_ceil(self.dy.width);
+        let mut runs = Vec::with_capacity(rows_at_once);
+        for first in self.rows.clone().step_by(rows_at_once) {
+            let rows = first..(first + rows_at_once).min(self.rows.end);
+            for (tap, sums) in sums.chunks_exact_mut(size * width).enumerate() {
+                self.runs(rows.clone(), tap, &mut runs);
+                let mut done = 0;
+                for sums in sums.chunks_mut(6 * width) {
+                    let at = self.first_out + done;
+                    done += sums.len() / width;
+                    match sums.len() / width {
+                        6 => self.add_outer::<V, 6, P>(&runs, at, sums),
+                        4 => self.add_outer::<V, 4, P>(&runs, at, sums),
+                        2 => self.add_outer::<V, 2, P>(&runs, at, sums),
+                        _ => {
+                            for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
+                                self.add_outer::<V, 1, P>(&runs, at + r, sums);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl Block<'_> {
+    /// The pixels of these rows that see the inside of the input through this tap.
+    fn runs(&self, rows: std::ops::Range<usize>, tap: usize, runs: &mut Vec<Run>) {
+        runs.clear();
+        let [down, right] = self.window.offset(tap);
+        let step = self.window.stride[1] as isize;
+        let first = (-right).max(0).div_euclid(step) + isize::from((-right).max(0) % step != 0);
+        let end = ((self.x.width as isize - right + step - 1).div_euclid(step)).min(self.dy.width as isize);
+        if first >= end {
+            return;
+        }
+        for row in rows {
+            let (image, above) = (row / self.dy.height, row % self.dy.height * self.window.stride[0]);
+            if let Some(x) = self.x.at(image, above as isize + down, first * step + right) {
+                let dy = (row * self.dy.width + first as usize) * self.dy.channels;
+                runs.push(Run { dy, x: x + self.first_in, pixels: (end - first) as usize });
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_outer<V: Vector, const R: usize, const P: usize>(&self, runs: &[Run], out: usize, sums: &mut [f32]) {
+        let width = P * V::LANES;
+        let mut held = [[V::splat(0.0); P]; R];
+        for r in 0..R {
+            held[r] = load(&sums[r * width..], width);
+        }
+        for run in runs {
+            let dy = self.dy.values[run.dy + out..].chunks(self.dy.channels);
+            let x = self.x.values[run.x..].chunks(self.x.channels * self.window.stride[1]);
+            for (dy, x) in dy.zip(x).take(run.pixels) {
+                let (dy, x) = (&dy[..R], &x[..width]);
+                let x: [V; P] = load(x, width);
+                for r in 0..R {
+                    let factor = V::splat(dy[r]);
+                    for p in 0..P {
+                        held[r][p] = factor.times_plus(x[p], held[r][p]);
+                    }
+                }
+            }
+        }
+        for (r, held) in held.into_iter().enumerate() {
+            store(held, &mut sums[r * width..], width);
+        }
+    }
+}
+
+fn with_zeros(x: &Images, channels: usize) -> Vec<f32> {
+    let mut padded = vec![0.0; x.pixels() * channels];
+    padded.par_chunks_mut(channels).zip(x.values.par_chunks(x.channels)).for_each(|(to, from)| {
+        to[..x.channels].copy_from_slice(from);
+    });
+    padded
+}
+
+/// By way of the patches: `[pixel][tap][channel]`, zeros up to a whole panel.
+fn of_patches(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
+    let (taps, channels) = (window.taps(), x.channels);
+    let depth = (taps * channels).next_multiple_of(panel_width(taps * channels));
+    let mut patches = vec![0.0; dy.pixels() * depth];
+    patches.par_chunks_mut(depth * dy.width).enumerate().for_each(|(row, patches)| {
+        let (image, above) = (row / dy.height, row % dy.height * window.stride[0]);
+        for (column, patch) in patches.chunks_exact_mut(depth).enumerate() {
+            for (tap, patch) in patch.chunks_exact_mut(channels).take(taps).enumerate() {
+                let [down, right] = window.offset(tap);
+                let left = column * window.stride[1];
+                if let Some(at) = x.at(image, above as isize + down, left as isize + right) {
+                    patch.copy_from_slice(&x.values[at..][..channels]);
+                }
+            }
+        }
+    });
+    let patches = Images { values: &patches, channels: depth, height: dy.height, width: dy.width, count: dy.count };
+    let one = Window { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1] };
+    let wide = weight_gradient(&patches, dy, &one);
+    let mut gradient = Vec::with_capacity(dy.channels * taps * channels);
+    for row in wide.chunks_exact(depth) {
+        gradient.extend((0..channels).flat_map(|channel| (0..taps).map(move |tap| row[tap * channels + channel])));
+    }
+    gradient
+}

@@ -1,0 +1,490 @@
+//! 3 × 3 convolutions with stride 1 by Winograd's minimal filtering F(4×4, 3×3): 36 products where the sum over taps has 144.
+//!
+//! Tiles of 6 × 6 pixels of the input, four apart, and the weights are turned into 36 numbers each; numbers of one place are
+//! multiplied with each other, as matrices over the channels; 36 sums become 4 × 4 pixels. The gradient with respect to the
+//! input is the same convolution with the weights turned round; the one with respect to the weights multiplies the turned
+//! tiles of input and gradient, summed over tiles. The matrices are those of Lavin and Gray (2015), for the points 0, ±1, ±2.
+//! What rounding costs: about ten times the error of the sum over taps, still some 1e-6 of the largest number.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gather::{add_products, load, store};
+use super::images::{Images, Window};
+use super::simd::{Vector, Work, on_best, panel_width};
+
+/// Pixels of a tile that come out along one axis, and pixels that go in.
+pub const OUT: usize = 4;
+pub const IN: usize = 6;
+pub const PLACES: usize = IN * IN;
+const ROWS: usize = 6;
+
+/// Whether [`forward`] and [`input_gradient`] know this window, and need less time than the sum over taps.
+pub fn pays(window: &Window, pixels: [usize; 3], channels: [usize; 2]) -> bool {
+    let three = Window { padding: window.padding, kernel: [3, 3], stride: [1, 1], dilation: [1, 1] };
+    let [count, height, width] = pixels;
+    let tiles = count * height.div_ceil(OUT) * width.div_ceil(OUT);
+    // Turning the weights costs as much as so many tiles do.
+    let products = (tiles + 100) * PLACES;
+    *window == three
+        && window.padding.iter().all(|&padding| padding <= 2)
+        && channels.iter().all(|&channels| channels >= 16)
+        && products * 10 < count * height * width * 9 * 8
+}
+
+/// `x * weight`; `weight` is `[out, in, 3, 3]`.
+pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window) -> Vec<f32> {
+    let channels = x.channels;
+    let turned = turn_weights(out_channels, channels, |column, row, tap| weight[(column * channels + row) * 9 + tap]);
+    multiply(x, &turned, out_channels, window.padding)
+}
+
+/// The gradient with respect to the input.
+pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
+    let turned = turn_weights(in_channels, dy.channels, |column, row, tap| {
+        weight[(row * in_channels + column) * 9 + 8 - tap]
+    });
+    multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
+}
+
+/// Where the tiles of a batch lie.
+#[derive(Clone, Copy)]
+pub struct Tiles {
+    down: usize,
+    along: usize,
+    /// Rows and columns of what comes out.
+    size: [usize; 2],
+    padding: [usize; 2],
+}
+
+impl Tiles {
+    pub fn new(size: [usize; 2], padding: [usize; 2]) -> Tiles {
+        Tiles { down: size[0].div_ceil(OUT), along: size[1].div_ceil(OUT), size, padding }
+    }
+
+    pub fn count(&self, images: usize) -> usize {
+        images * self.down * self.along
+    }
+
+    /// The image, and the first row and column that come out.
+    fn place(&self, tile: usize) -> (usize, usize, usize) {
+        let (image, tile) = (tile / (self.down * self.along), tile % (self.down * self.along));
+        (image, tile / self.along * OUT, tile % self.along * OUT)
+    }
+}
+
+/// `[panel][place][row][column of the panel]`, zero beyond the last column.
+fn turn_weights(columns: usize, rows: usize, value: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<f32> {
+    let width = panel_width(columns);
+    let mut turned = vec![0.0; columns.div_ceil(width) * PLACES * rows * width];
+    turned.par_chunks_mut(PLACES * rows * width).enumerate().for_each(|(panel, turned)| {
+        let here = panel * width..(panel * width + width).min(columns);
+        let mut taps = vec![0.0; 9 * width];
+        for row in 0..rows {
+            for (at, column) in here.clone().enumerate() {
+                for tap in 0..9 {
+                    taps[tap * width + at] = value(column, row, tap);
+                }
+            }
+            on_best(columns, TurnWeights { taps: &taps, turned, row, rows });
+        }
+    });
+    turned
+}
+
+struct TurnWeights<'a> {
+    taps: &'a [f32],
+    turned: &'a mut [f32],
+    row: usize,
+    rows: usize,
+}
+
+impl Work for TurnWeights<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) {
+        let width = P * V::LANES;
+        for p in 0..P {
+            let mut half = [[V::splat(0.0); 3]; IN];
+            for column in 0..3 {
+                let mut taps = [V::splat(0.0); 3];
+                for (row, tap) in taps.iter_mut().enumerate() {
+                    *tap = V::load(&self.taps[(row * 3 + column) * width + p * V::LANES..]);
+                }
+                for (row, value) in weights_along(taps).into_iter().enumerate() {
+                    half[row][column] = value;
+                }
+            }
+            for (row, half) in half.into_iter().enumerate() {
+                for (column, value) in weights_along(half).into_iter().enumerate() {
+                    let at = ((row * IN + column) * self.rows + self.row) * width + p * V::LANES;
+                    value.store(&mut self.turned[at..]);
+                }
+            }
+        }
+    }
+}
+
+/// G · g
+#[inline(always)]
+fn weights_along<V: Vector>([a, b, c]: [V; 3]) -> [V; IN] {
+    let (even, odd) = (a.plus(c).times(V::splat(-1.0 / 6.0)), b.times(V::splat(-1.0 / 6.0)));
+    let wide = c.times(V::splat(1.0 / 6.0)).plus(a.times(V::splat(1.0 / 24.0)));
+    let step = b.times(V::splat(1.0 / 12.0));
+    [a.times(V::splat(0.25)), even.plus(odd), even.minus(odd), wide.plus(step), wide.minus(step), c]
+}
+
+/// Bᵀ · d
+#[inline(always)]
+fn input_along<V: Vector>(d: [V; IN]) -> [V; IN] {
+    let (two, four) = (V::splat(2.0), V::splat(4.0));
+    let minus_five = V::splat(-5.0);
+    let even = d[4].minus(four.times(d[2]));
+    let odd = d[3].minus(four.times(d[1]));
+    let (near, far) = (d[4].minus(d[2]), two.times(d[3].minus(d[1])));
+    [
+        four.times_plus(d[0], minus_five.times_plus(d[2], d[4])),
+        even.plus(odd),
+        even.minus(odd),
+        near.plus(far),
+        near.minus(far),
+        four.times_plus(d[1], minus_five.times_plus(d[3], d[5])),
+    ]
+}
+
+/// Aᵀ · m
+#[inline(always)]
+fn output_along<V: Vector>(m: [V; IN]) -> [V; OUT] {
+    let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
+    let (near, far) = (m[1].plus(m[2]), m[3].plus(m[4]));
+    let (left, right) = (m[1].minus(m[2]), m[3].minus(m[4]));
+    [
+        m[0].plus(near).plus(far),
+        two.times_plus(right, left),
+        four.times_plus(far, near),
+        eight.times_plus(right, left).plus(m[5]),
+    ]
+}
+
+/// A · y
+#[inline(always)]
+fn gradient_along<V: Vector>(y: [V; OUT]) -> [V; IN] {
+    let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
+    let (even, odd) = (y[0].plus(y[2]), y[1].plus(y[3]));
+    let (far_even, far_odd) = (four.times_plus(y[2], y[0]), eight.times_plus(y[3], two.times(y[1])));
+    [y[0], even.plus(odd), even.minus(odd), far_even.plus(far_odd), far_even.minus(far_odd), y[3]]
+}
+
+/// Gᵀ · u
+#[inline(always)]
+fn taps_along<V: Vector>(u: [V; IN]) -> [V; 3] {
+    let (near, far) = (u[1].plus(u[2]), u[3].plus(u[4]));
+    let (left, right) = (u[1].minus(u[2]), u[3].minus(u[4]));
+    let (sixth, twelfth, small) = (V::splat(-1.0 / 6.0), V::splat(1.0 / 12.0), V::splat(1.0 / 24.0));
+    [
+        V::splat(0.25).times_plus(u[0], sixth.times_plus(near, small.times(far))),
+        sixth.times_plus(left, twelfth.times(right)),
+        sixth.times_plus(near.minus(far), u[5]),
+    ]
+}
+
+/// Turns `N × N` vectors into `M × M`, rows first.
+macro_rules! both_ways {
+    ($values:expr, $n:expr, $m:expr, $along:ident) => {{
+        let values = $values;
+        let mut half = [[V::splat(0.0); $n]; $m];
+        for column in 0..$n {
+            let mut line = [V::splat(0.0); $n];
+            for row in 0..$n {
+                line[row] = values[row][column];
+            }
+            let line = $along(line);
+            for row in 0..$m {
+                half[row][column] = line[row];
+            }
+        }
+        let mut whole = [[V::splat(0.0); $m]; $m];
+        for row in 0..$m {
+            whole[row] = $along(half[row]);
+        }
+        whole
+    }};
+}
+
+/// Tiles whose numbers are held at once: in the second-level cache with few channels; with many, enough that the weights that
+/// pass by are not read for nothing.
+fn tiles_of_block(channels: usize, tiles: usize) -> usize {
+    let held = if channels <= 128 { 24 } else { 48 };
+    held.min(tiles.div_ceil(8).next_multiple_of(ROWS)).max(ROWS)
+}
+
+fn multiply(x: &Images, turned: &[f32], out_channels: usize, padding: [usize; 2]) -> Vec<f32> {
+    let size = [x.height + 2 * padding[0] - 2, x.width + 2 * padding[1] - 2];
+    let tiles = Tiles::new(size, padding);
+    let mut out = vec![0.0; x.count * size[0] * size[1] * out_channels];
+    let count = tiles.count(x.count);
+    let block = tiles_of_block(x.channels + out_channels, count);
+    let pixels = Pixels(out.as_mut_ptr());
+    (0..count.div_ceil(block)).into_par_iter().for_each(|nth| {
+        let these = nth * block..(nth * block + block).min(count);
+        on_best(out_channels, Block { x, turned, tiles, these, out_channels, pixels });
+    });
+    out
+}
+
+/// The output of all tiles. Each tile writes pixels of its own.
+#[derive(Clone, Copy)]
+struct Pixels(*mut f32);
+
+// SAFETY: tasks write through the pointer where their own tiles lie, and nobody reads until all have ended.
+unsafe impl Send for Pixels {}
+unsafe impl Sync for Pixels {}
+
+struct Block<'a> {
+    x: &'a Images<'a>,
+    turned: &'a [f32],
+    tiles: Tiles,
+    these: Range<usize>,
+    out_channels: usize,
+    pixels: Pixels,
+}
+
+impl Work for Block<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) {
+        let (width, depth, count) = (P * V::LANES, self.x.channels, self.these.len());
+        let mut input = vec![0.0; PLACES * count * depth];
+        for (nth, tile) in self.these.clone().enumerate() {
+            turn_input::<V>(self.x, 0..depth, &self.tiles, tile, |place| (place * count + nth) * depth, &mut input);
+        }
+        let panels = self.out_channels.div_ceil(width);
+        let mut sums = vec![0.0; PLACES * count * panels * width];
+        for (place, (input, sums)) in
+            input.chunks_exact(count * depth).zip(sums.chunks_exact_mut(count * panels * width)).enumerate()
+        {
+            for panel in 0..panels {
+                let weights = &self.turned[(panel * PLACES + place) * depth * width..][..depth * width];
+                for first in (0..count).step_by(ROWS) {
+                    let mut rows = [&input[..0]; ROWS];
+                    for (r, row) in rows.iter_mut().enumerate() {
+                        *row = &input[(first + r).min(count - 1) * depth..][..depth];
+                    }
+                    let products = add_products(rows, weights, [[V::splat(0.0); P]; ROWS]);
+                    for (r, products) in products.into_iter().take(count - first).enumerate() {
+                        store(products, &mut sums[((first + r) * panels + panel) * width..], width);
+                    }
+                }
+            }
+        }
+        for (nth, tile) in self.these.clone().enumerate() {
+            self.turn_output::<V>(tile, |place| (place * count + nth) * panels * width, &sums);
+        }
+    }
+}
+
+/// The 36 numbers of every channel of a tile, to `at(place)` onwards.
+#[inline(always)]
+fn turn_input<V: Vector>(
+    x: &Images,
+    channels: Range<usize>,
+    tiles: &Tiles,
+    tile: usize,
+    at: impl Fn(usize) -> usize,
+    turned: &mut [f32],
+) {
+    let (image, down, along) = tiles.place(tile);
+    let first = [down as isize - tiles.padding[0] as isize, along as isize - tiles.padding[1] as isize];
+    let mut from = [[None; IN]; IN];
+    for (row, from) in from.iter_mut().enumerate() {
+        for (column, from) in from.iter_mut().enumerate() {
+            *from = x.at(image, first[0] + row as isize, first[1] + column as isize);
+        }
+    }
+    turn::<V, IN>(x, channels, from, at, turned, |values| both_ways!(values, IN, IN, input_along));
+}
+
+/// The 36 numbers of every channel of a tile of the gradient.
+#[inline(always)]
+fn turn_gradient<V: Vector>(
+    dy: &Images,
+    channels: Range<usize>,
+    tiles: &Tiles,
+    tile: usize,
+    at: impl Fn(usize) -> usize,
+    turned: &mut [f32],
+) {
+    let (image, down, along) = tiles.place(tile);
+    let mut from = [[None; OUT]; OUT];
+    for (row, from) in from.iter_mut().enumerate() {
+        for (column, from) in from.iter_mut().enumerate() {
+            *from = dy.at(image, (down + row) as isize, (along + column) as isize);
+        }
+    }
+    turn::<V, OUT>(dy, channels, from, at, turned, |values| both_ways!(values, OUT, IN, gradient_along));
+}
+
+#[inline(always)]
+fn turn<V: Vector, const N: usize>(
+    x: &Images,
+    channels: Range<usize>,
+    from: [[Option<usize>; N]; N],
+    at: impl Fn(usize) -> usize,
+    turned: &mut [f32],
+    turn: impl Fn([[V; N]; N]) -> [[V; IN]; IN],
+) {
+    let mut channel = channels.start;
+    while channel < channels.end {
+        // The last vector begins early enough to end with the last channel; some channels are then turned twice.
+        let first = channel.min(channels.end - V::LANES);
+        let mut values = [[V::splat(0.0); N]; N];
+        for (values, from) in values.iter_mut().zip(&from) {
+            for (value, from) in values.iter_mut().zip(from) {
+                if let Some(from) = from {
+                    *value = V::load(&x.values[from + first..]);
+                }
+            }
+        }
+        for (row, values) in turn(values).into_iter().enumerate() {
+            for (column, value) in values.into_iter().enumerate() {
+                value.store(&mut turned[at(row * IN + column) + first - channels.start..]);
+            }
+        }
+        channel += V::LANES;
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn turn_output<V: Vector>(&self, tile: usize, at: impl Fn(usize) -> usize, sums: &[f32]) {
+        let (image, down, along) = self.tiles.place(tile);
+        let [height, width] = self.tiles.size;
+        let mut channel = 0;
+        while channel < self.out_channels {
+            let first = channel.min(self.out_channels.saturating_sub(V::LANES));
+            let mut values = [[V::splat(0.0); IN]; IN];
+            for (row, values) in values.iter_mut().enumerate() {
+                for (column, value) in values.iter_mut().enumerate() {
+                    *value = V::load(&sums[at(row * IN + column) + first..]);
+                }
+            }
+            let values = both_ways!(values, IN, OUT, output_along);
+            for (row, values) in values.into_iter().enumerate().take(height - down) {
+                for (column, value) in values.into_iter().enumerate().take(width - along) {
+                    let pixel = (image * height + down + row) * width + along + column;
+                    // SAFETY: the pixel is inside the images, `first + LANES` is no more than the channels (at least 16, see
+                    // `pays`), and the pixel belongs to this tile alone.
+                    let to = unsafe {
+                        std::slice::from_raw_parts_mut(self.pixels.0.add(pixel * self.out_channels + first), V::LANES)
+                    };
+                    value.store(to);
+                }
+            }
+            channel += V::LANES;
+        }
+    }
+}
+
+/// Whether [`GradientBlock`] knows this window and these channels of input and gradient, a panel of the input being so wide.
+pub fn knows_gradient(window: &Window, [input, output]: [usize; 2], panel: usize) -> bool {
+    let three = Window { padding: window.padding, kernel: [3, 3], stride: [1, 1], dilation: [1, 1] };
+    *window == three && input % panel == 0 && panel >= 16 && output % 16 == 0
+}
+
+/// Tiles whose numbers of input and gradient stay in the second-level cache.
+const GRADIENT_TILES: usize = 32;
+
+/// The gradient of some weights, summed over some tiles.
+pub struct GradientBlock<'a> {
+    pub x: &'a Images<'a>,
+    pub dy: &'a Images<'a>,
+    pub tiles: Tiles,
+    pub these: Range<usize>,
+    /// A panel of channels that begins here.
+    pub first_in: usize,
+    pub outs: Range<usize>,
+}
+
+impl Work for GradientBlock<'_> {
+    /// `[tap][output channel][column of the panel]`
+    type Result = Vec<f32>;
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
+        let (width, outs) = (P * V::LANES, self.outs.len());
+        let mut sums = vec![0.0; PLACES * outs * width];
+        let (mut input, mut gradient) = (Vec::new(), Vec::new());
+        for first in self.these.clone().step_by(GRADIENT_TILES) {
+            let count = GRADIENT_TILES.min(self.these.end - first);
+            input.resize(PLACES * count * width, 0.0);
+            gradient.resize(PLACES * count * outs, 0.0);
+            for nth in 0..count {
+                let columns = self.first_in..self.first_in + width;
+                let at = |place| (place * count + nth) * width;
+                turn_input::<V>(self.x, columns, &self.tiles, first + nth, at, &mut input);
+                let at = |place| (place * count + nth) * outs;
+                turn_gradient::<V>(self.dy, self.outs.clone(), &self.tiles, first + nth, at, &mut gradient);
+            }
+            let places = input.chunks_exact(count * width).zip(gradient.chunks_exact(count * outs));
+            for ((input, gradient), sums) in places.zip(sums.chunks_exact_mut(outs * width)) {
+                add_outer_products::<V, P>(gradient, outs, input, sums);
+            }
+        }
+        let mut taps = vec![0.0; 9 * outs * width];
+        for at in (0..outs * width).step_by(V::LANES) {
+            let mut values = [[V::splat(0.0); IN]; IN];
+            for (row, values) in values.iter_mut().enumerate() {
+                for (column, value) in values.iter_mut().enumerate() {
+                    *value = V::load(&sums[(row * IN + column) * outs * width + at..]);
+                }
+            }
+            for (row, values) in both_ways!(values, IN, 3, taps_along).into_iter().enumerate() {
+                for (column, value) in values.into_iter().enumerate() {
+                    value.store(&mut taps[(row * 3 + column) * outs * width + at..]);
+                }
+            }
+        }
+        taps
+    }
+}
+
+/// `sums[out][column] += Σ gradient[tile][out] · input[tile][column]`
+#[inline(always)]
+fn add_outer_products<V: Vector, const P: usize>(gradient: &[f32], outs: usize, input: &[f32], sums: &mut [f32]) {
+    let width = P * V::LANES;
+    let mut out = 0;
+    for sums in sums.chunks_mut(ROWS * width) {
+        if sums.len() == ROWS * width {
+            add_rows::<V, ROWS, P>(&gradient[out..], outs, input, sums);
+        } else {
+            for (r, sums) in sums.chunks_exact_mut(2 * width).enumerate() {
+                add_rows::<V, 2, P>(&gradient[out + 2 * r..], outs, input, sums);
+            }
+        }
+        out += ROWS;
+    }
+}
+
+#[inline(always)]
+fn add_rows<V: Vector, const R: usize, const P: usize>(gradient: &[f32], outs: usize, input: &[f32], sums: &mut [f32]) {
+    let width = P * V::LANES;
+    let mut held = [[V::splat(0.0); P]; R];
+    for r in 0..R {
+        held[r] = load(&sums[r * width..], width);
+    }
+    for (gradient, input) in gradient.chunks(outs).zip(input.chunks_exact(width)) {
+        let (gradient, input) = (&gradient[..R], load::<V, P>(input, width));
+        for r in 0..R {
+            let factor = V::splat(gradient[r]);
+            for p in 0..P {
+                held[r][p] = factor.times_plus(input[p], held[r][p]);
+            }
+        }
+    }
+    for (r, held) in held.into_iter().enumerate() {
+        store(held, &mut sums[r * width..], width);
+    }
+}
