@@ -42,9 +42,8 @@ pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window)
 
 /// The gradient with respect to the input.
 pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
-    let turned = turn_weights(in_channels, dy.channels, |column, row, tap| {
-        weight[(row * in_channels + column) * 9 + 8 - tap]
-    });
+    let turned =
+        turn_weights(in_channels, dy.channels, |column, row, tap| weight[(row * in_channels + column) * 9 + 8 - tap]);
     multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
 }
 
