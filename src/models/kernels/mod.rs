@@ -6,6 +6,7 @@
 mod bridge;
 mod gather;
 mod images;
+mod memory;
 mod norm;
 mod pool;
 mod simd;

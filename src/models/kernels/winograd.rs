@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gather::{add_products, load, store};
+use super::gather::{AT_ONCE, Order, add_products, load, store};
 use super::images::{Images, Window};
+use super::memory;
 use super::simd::{Vector, Work, on_best, panel_width};
 
 /// Pixels of a tile that come out along one axis, and pixels that go in.
@@ -35,16 +36,13 @@ pub fn pays(window: &Window, pixels: [usize; 3], channels: [usize; 2]) -> bool {
 
 /// `x * weight`; `weight` is `[out, in, 3, 3]`.
 pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window) -> Vec<f32> {
-    let channels = x.channels;
-    let turned = turn_weights(out_channels, channels, |column, row, tap| weight[(column * channels + row) * 9 + tap]);
+    let turned = turn_weights(weight, out_channels, x.channels, Order::ColumnsAreOutputs);
     multiply(x, &turned, out_channels, window.padding)
 }
 
 /// The gradient with respect to the input.
 pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
-    let turned = turn_weights(in_channels, dy.channels, |column, row, tap| {
-        weight[(row * in_channels + column) * 9 + 8 - tap]
-    });
+    let turned = turn_weights(weight, in_channels, dy.channels, Order::ColumnsAreInputs);
     multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
 }
 
@@ -75,19 +73,22 @@ impl Tiles {
 }
 
 /// `[panel][place][row][column of the panel]`, zero beyond the last column.
-fn turn_weights(columns: usize, rows: usize, value: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<f32> {
+fn turn_weights(weight: &[f32], columns: usize, rows: usize, order: Order) -> Vec<f32> {
     let width = panel_width(columns);
     let mut turned = vec![0.0; columns.div_ceil(width) * PLACES * rows * width];
     turned.par_chunks_mut(PLACES * rows * width).enumerate().for_each(|(panel, turned)| {
         let here = panel * width..(panel * width + width).min(columns);
-        let mut taps = vec![0.0; 9 * width];
-        for row in 0..rows {
-            for (at, column) in here.clone().enumerate() {
+        let mut taps = vec![0.0; 9 * AT_ONCE * width];
+        for first in (0..rows).step_by(AT_ONCE) {
+            let some = first..(first + AT_ONCE).min(rows);
+            order.each(here.clone(), some, |at, row, column| {
+                let from = &weight[order.at(row + first, column, rows, columns) * 9..][..9];
                 for tap in 0..9 {
-                    taps[tap * width + at] = value(column, row, tap);
+                    let turned_round = if order == Order::ColumnsAreOutputs { tap } else { 8 - tap };
+                    taps[(row * 9 + tap) * width + at] = from[turned_round];
                 }
-            }
-            on_best(columns, TurnWeights { taps: &taps, turned, row, rows });
+            });
+            on_best(columns, TurnWeights { taps: &taps, turned, first, rows });
         }
     });
     turned
@@ -96,7 +97,7 @@ fn turn_weights(columns: usize, rows: usize, value: impl Fn(usize, usize, usize)
 struct TurnWeights<'a> {
     taps: &'a [f32],
     turned: &'a mut [f32],
-    row: usize,
+    first: usize,
     rows: usize,
 }
 
@@ -106,21 +107,23 @@ impl Work for TurnWeights<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let width = P * V::LANES;
-        for p in 0..P {
-            let mut half = [[V::splat(0.0); 3]; IN];
-            for column in 0..3 {
-                let mut taps = [V::splat(0.0); 3];
-                for (row, tap) in taps.iter_mut().enumerate() {
-                    *tap = V::load(&self.taps[(row * 3 + column) * width + p * V::LANES..]);
+        for at in 0..AT_ONCE.min(self.rows - self.first) {
+            for p in 0..P {
+                let mut half = [[V::splat(0.0); 3]; IN];
+                for column in 0..3 {
+                    let mut taps = [V::splat(0.0); 3];
+                    for (row, tap) in taps.iter_mut().enumerate() {
+                        *tap = V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..]);
+                    }
+                    for (row, value) in weights_along(taps).into_iter().enumerate() {
+                        half[row][column] = value;
+                    }
                 }
-                for (row, value) in weights_along(taps).into_iter().enumerate() {
-                    half[row][column] = value;
-                }
-            }
-            for (row, half) in half.into_iter().enumerate() {
-                for (column, value) in weights_along(half).into_iter().enumerate() {
-                    let at = ((row * IN + column) * self.rows + self.row) * width + p * V::LANES;
-                    value.store(&mut self.turned[at..]);
+                for (row, half) in half.into_iter().enumerate() {
+                    for (column, value) in weights_along(half).into_iter().enumerate() {
+                        let to = ((row * IN + column) * self.rows + self.first + at) * width + p * V::LANES;
+                        value.store(&mut self.turned[to..]);
+                    }
                 }
             }
         }
@@ -257,12 +260,13 @@ impl Work for Block<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let (width, depth, count) = (P * V::LANES, self.x.channels, self.these.len());
-        let mut input = vec![0.0; PLACES * count * depth];
+        let [mut input, mut sums, third] = memory::borrow();
+        input.resize(PLACES * count * depth, 0.0);
         for (nth, tile) in self.these.clone().enumerate() {
             turn_input::<V>(self.x, 0..depth, &self.tiles, tile, |place| (place * count + nth) * depth, &mut input);
         }
         let panels = self.out_channels.div_ceil(width);
-        let mut sums = vec![0.0; PLACES * count * panels * width];
+        sums.resize(PLACES * count * panels * width, 0.0);
         for (place, (input, sums)) in
             input.chunks_exact(count * depth).zip(sums.chunks_exact_mut(count * panels * width)).enumerate()
         {
@@ -283,6 +287,7 @@ impl Work for Block<'_> {
         for (nth, tile) in self.these.clone().enumerate() {
             self.turn_output::<V>(tile, |place| (place * count + nth) * panels * width, &sums);
         }
+        memory::give_back([input, sums, third]);
     }
 }
 
@@ -415,8 +420,9 @@ impl Work for GradientBlock<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
         let (width, outs) = (P * V::LANES, self.outs.len());
-        let mut sums = vec![0.0; PLACES * outs * width];
-        let (mut input, mut gradient) = (Vec::new(), Vec::new());
+        let [mut input, mut sums, mut gradient] = memory::borrow();
+        sums.clear();
+        sums.resize(PLACES * outs * width, 0.0);
         for first in self.these.clone().step_by(GRADIENT_TILES) {
             let count = GRADIENT_TILES.min(self.these.end - first);
             input.resize(PLACES * count * width, 0.0);
@@ -447,6 +453,7 @@ impl Work for GradientBlock<'_> {
                 }
             }
         }
+        memory::give_back([input, sums, gradient]);
         taps
     }
 }
