@@ -8,7 +8,7 @@ TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare test check bench data serve build
+.PHONY: help experiment compare test check bench data serve doctor build
 
 help: ## this list
 	@echo 'make experiment EXP=quickstart   runs an experiment and prints its grid'; echo
@@ -27,9 +27,10 @@ compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as re
 test: ## every test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi
 
-check: ## rustfmt, clippy, rustdoc, layering
+check: ## rustfmt, clippy (also of the GPU backends), rustdoc, layering
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --release --all-targets --quiet -- -D warnings
+	@$(CARGO) clippy --release --all-targets --quiet --features cuda,wgpu -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps --document-private-items --quiet
 	@$(CARGO) test --release --quiet --test layering
 
@@ -42,3 +43,6 @@ data: build ## the data sets that are described, and whether they are here
 serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080]: a page and an API that hear recordings
 	@test -n '$(RUN)' || { echo 'which model? e.g. make serve RUN=quickstart/latest:mel.logistic.s1; there are:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
 	@$(TIMBRE) serve '$(RUN)' $(if $(ADDR),--addr '$(ADDR)')
+
+doctor: build ## [DEVICE=wgpu]: what this machine offers: devices and why not the others, memory, data, disk
+	@$(TIMBRE) doctor

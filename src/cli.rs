@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::models::device::DeviceChoice;
 
 /// Experiments in audio classification: one TOML file in, tables out.
 #[derive(Debug, Parser)]
@@ -69,14 +71,6 @@ pub struct PredictAs {
     pub csv: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    Auto,
-    Cpu,
-    Cuda,
-    Wgpu,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run an experiment and print its grid.
@@ -85,15 +79,19 @@ pub enum Command {
         target: Target,
         #[command(flatten)]
         pool: Pool,
-        /// What the models compute on. The models at hand compute on the CPU.
-        #[arg(long, value_enum, default_value = "auto")]
-        device: Device,
+        /// What networks compute on: auto (the first GPU that works, else the CPU), cpu, cuda, wgpu, or one GPU by its number,
+        /// e.g. cuda:1. All other models compute on the CPU.
+        #[arg(long, value_name = "DEVICE", default_value_t)]
+        device: DeviceChoice,
         /// Print one JSON object at the end and nothing else on stdout.
         #[arg(long)]
         json: bool,
         /// Run again even if this very run is finished.
         #[arg(long)]
         fresh: bool,
+        /// Only say what would be done, as `plan` does, and print the layers of each network.
+        #[arg(long, conflicts_with = "json")]
+        dry_run: bool,
     },
     /// Say what is wrong with an experiment, or what it would do.
     Check {
@@ -142,6 +140,9 @@ pub enum Command {
         /// Recordings, folders of recordings, or `-` for a recording on stdin.
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// What a network computes on, as in `run`.
+        #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+        device: DeviceChoice,
         #[command(flatten)]
         form: PredictAs,
         #[command(flatten)]
@@ -158,6 +159,9 @@ pub enum Command {
         /// Where to listen. With port 0 the system picks one; the address is the first line on stdout.
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
         addr: String,
+        /// What a network computes on, as in `run`.
+        #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+        device: DeviceChoice,
     },
     /// Data sets.
     #[command(subcommand)]
@@ -165,6 +169,12 @@ pub enum Command {
     /// The feature cache.
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Say what this machine offers: devices, memory, instructions, data, disk.
+    Doctor {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
+use crate::features::FeatureSpec;
 use crate::store::Stored;
 
 /// How many bytes of features a model should hold at once.
@@ -24,6 +25,28 @@ pub trait RowSource: Send + Sync {
 pub trait Fresh: Send + Sync {
     /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked.
     fn example(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()>;
+
+    /// The waves behind the examples, for a device that cuts and transforms them itself; nothing where only the CPU can.
+    fn waves(&self) -> Option<&dyn WaveSource> {
+        None
+    }
+}
+
+/// The recordings of a set and where they are cut.
+pub trait WaveSource: Send + Sync {
+    /// What is computed of each clip.
+    fn feature(&self) -> &FeatureSpec;
+
+    fn sample_rate(&self) -> u32;
+
+    /// The length of a clip.
+    fn clip_samples(&self) -> usize;
+
+    /// The whole recording of a row at that rate, at least as long as a clip.
+    fn wave(&self, row: usize) -> Result<Vec<f32>>;
+
+    /// The first sample of the clip of an epoch, in a wave of so many samples.
+    fn start(&self, row: usize, epoch: usize, samples: usize) -> usize;
 }
 
 /// One feature of many clips with their labels. A clone shares the source: a model that needs its training rows later
@@ -146,6 +169,11 @@ impl FeatureSet {
     /// Whether rows differ from epoch to epoch.
     pub fn is_fresh(&self) -> bool {
         self.fresh.is_some()
+    }
+
+    /// The waves of a set whose rows differ from epoch to epoch, where a device may cut them itself.
+    pub fn waves(&self) -> Option<&dyn WaveSource> {
+        self.fresh.as_ref()?.waves()
     }
 
     /// Row `row` as a network sees it in an epoch, counted from 0.

@@ -20,6 +20,7 @@ pub mod data;
 pub mod store;
 pub mod precompute;
 pub mod dataset;
+pub mod waves;
 // learning
 pub mod predictions;
 pub mod metrics;
@@ -27,7 +28,9 @@ pub mod models;
 // experiments
 pub mod experiment;
 pub mod run_dir;
+pub mod tensorboard;
 pub mod tables;
+pub mod plot;
 pub mod runner;
 pub mod predictor;
 pub mod compare;

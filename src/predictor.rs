@@ -12,11 +12,13 @@ use thiserror::Error;
 
 use crate::audio::{self, AudioSpec, Clip};
 use crate::dataset::FeatureSet;
-use crate::features::{ClipAnalysis, Extractor};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix};
 use crate::labels::Classes;
+use crate::metrics::Judge;
 use crate::models::Classifier;
 use crate::models::device::Device;
 use crate::precompute::LeftOut;
+use crate::predictions::Predictions;
 use crate::run_dir::{self, RunRecord};
 
 /// The run has several models, and nothing says which is meant.
@@ -29,6 +31,7 @@ pub struct Predictor {
     name: ModelName,
     classes: Classes,
     audio: AudioSpec,
+    judge: Judge,
     extractor: Box<dyn Extractor>,
     classifier: Box<dyn Classifier>,
 }
@@ -79,8 +82,13 @@ impl Heard {
 }
 
 impl Predictor {
-    /// The model that a person calls `RUN` or `RUN:MODEL`; see [`run_dir::find`] for what a run may be called.
+    /// The model that a person calls `RUN` or `RUN:MODEL`, on the CPU; see [`run_dir::find`] for what a run may be called.
     pub fn open(runs: &Path, name: &str) -> Result<Predictor> {
+        Predictor::open_on(runs, name, &Device::cpu())
+    }
+
+    /// [`open`](Self::open) on another device, which matters to networks alone.
+    pub fn open_on(runs: &Path, name: &str, device: &Device) -> Result<Predictor> {
         let (run, model) = match (run_dir::find(runs, name), name.rsplit_once(':')) {
             (Ok(run), _) => (run, None),
             (Err(_), Some((run, model))) => (run_dir::find(runs, run)?, Some(model)),
@@ -89,10 +97,10 @@ impl Predictor {
         let record = run_dir::read_record(&run)?;
         let called = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
         let model = choose(&record, &run_dir::models(&run), model, called)?;
-        Predictor::read(&run, &record, &model)
+        Predictor::read(&run, &record, &model, device)
     }
 
-    fn read(run: &Path, record: &RunRecord, model: &str) -> Result<Predictor> {
+    fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
         let (saved, tensors) = run_dir::read_model(run, model)?;
         let refused = || format!("the model {model} of {} cannot be used", run.display());
         ensure!(!saved.classes.is_empty(), "{}: it knows no class", refused());
@@ -101,13 +109,14 @@ impl Predictor {
         if let Some((key, sentence)) = saved.model.as_kind().faults().into_iter().next() {
             bail!("{}: `{key}`: {sentence}", refused());
         }
-        let classifier = saved.model.restore(tensors, saved.classes.len(), &Device::cpu()).with_context(refused)?;
+        let classifier = saved.model.restore(tensors, saved.classes.len(), device).with_context(refused)?;
         let name = ModelName {
             experiment: record.experiment.clone(),
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let predictor = Predictor { name, classes: saved.classes, audio: saved.audio, extractor, classifier };
+        let predictor =
+            Predictor { name, classes: saved.classes, audio: saved.audio, judge: saved.judge, extractor, classifier };
         predictor.try_out().with_context(refused)?;
         Ok(predictor)
     }
@@ -127,6 +136,13 @@ impl Predictor {
 
     pub fn classes(&self) -> &Classes {
         &self.classes
+    }
+
+    /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
+    /// the run.
+    pub fn decided(&self, heard: &Heard) -> Vec<&str> {
+        let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
+        self.judge.decide(&row).concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
     /// How many seconds of a recording are heard; all of it where this is none.
@@ -165,14 +181,14 @@ impl Predictor {
         self.hear(&bytes, path.extension().and_then(|extension| extension.to_str()))
     }
 
-    fn extract(&self, clip: &Clip) -> Result<Vec<f32>> {
-        Ok(self.extractor.extract(&ClipAnalysis::new(clip))?.values)
+    fn extract(&self, clip: &Clip) -> Result<FeatureMatrix> {
+        self.extractor.extract(&ClipAnalysis::new(clip))
     }
 
-    fn ask(&self, row: Vec<f32>) -> Result<Vec<f32>> {
-        let dims = row.len();
-        // The target is not looked at; a set has one a row.
-        let set = FeatureSet::from_memory(row, dims, vec![0], self.classes.len());
+    fn ask(&self, matrix: FeatureMatrix) -> Result<Vec<f32>> {
+        let shape = [matrix.rows, matrix.cols];
+        // The classes are not looked at; a set has some a row.
+        let set = FeatureSet::images(matrix.values, shape, vec![vec![0]], self.classes.len());
         let predictions = self.classifier.predict(&set)?;
         let probabilities = predictions.probabilities;
         ensure!(

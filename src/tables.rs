@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerWriter};
 
 use crate::labels::Classes;
-use crate::metrics::Scores;
+use crate::metrics::{ClassScores, Scores};
+use crate::models::Epoch;
 use crate::run_dir::{ResultRow, SplitRecord, Unit, UnitRecord};
 
 /// The scores of a unit on one side of its split.
@@ -16,6 +17,13 @@ pub struct Scored<'a> {
     pub unit: &'a Unit,
     pub split: &'a SplitRecord,
     pub scores: Scores,
+    /// The classes decided for each clip.
+    pub decided: Vec<Vec<usize>>,
+}
+
+/// `gel`, `gel;voi`, or nothing.
+fn class_list(classes: &Classes, labels: &[usize]) -> String {
+    labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
 }
 
 /// The columns that say which unit and split a row belongs to.
@@ -67,7 +75,7 @@ pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame>
         .push(Column::new("song".into(), rows.clone().map(|(_, s, c)| s.clips[c].song.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new(
         "truth".into(),
-        rows.clone().map(|(_, s, c)| classes.name(s.clips[c].truth)).collect::<Vec<_>>(),
+        rows.clone().map(|(_, s, c)| class_list(classes, &s.clips[c].truth)).collect::<Vec<_>>(),
     ));
     for (class, name) in classes.names().iter().enumerate() {
         let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
@@ -89,8 +97,11 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     frame(rows.count(), columns)
 }
 
-/// Truth down, decision across.
+/// Of a single-label task: truth down, decision across. Of a multi-label one: a row a class with its four counts.
 pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+    if scored.iter().all(|s| s.scores.confusion.is_empty()) {
+        return confusion_by_class(scored, classes);
+    }
     let rows =
         scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
@@ -102,38 +113,66 @@ pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     frame(rows.count(), columns)
 }
 
+fn confusion_by_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+    let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
+    let count = |name: &str, of: &dyn Fn(&Scored, &ClassScores) -> u64| {
+        Column::new(name.into(), rows.clone().map(|(s, _, c)| of(s, c)).collect::<Vec<_>>())
+    };
+    columns.push(count("true_positives", &|_, c| c.hits));
+    columns.push(count("false_positives", &|_, c| c.predicted - c.hits));
+    columns.push(count("false_negatives", &|_, c| c.support - c.hits));
+    columns.push(count("true_negatives", &|s, c| s.scores.n as u64 + c.hits - c.support - c.predicted));
+    frame(rows.clone().count(), columns)
+}
+
 /// How many clips a unit and split shows in `hardest.csv`.
 const HARDEST: usize = 25;
 
-/// The wrongly decided clips whose true class got the least, per unit and split.
-pub fn hardest(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
-    let mut rows: Vec<(&Unit, &SplitRecord, usize, usize)> = Vec::new();
-    for unit in units {
-        for split in &unit.splits {
-            let decided = split.predictions.decisions();
-            let mut wrong: Vec<usize> =
-                (0..split.clips.len()).filter(|&c| decided[c] != split.clips[c].truth).collect();
-            let given = |c: usize| split.predictions.row(c)[split.clips[c].truth];
-            wrong.sort_by(|&a, &b| {
-                given(a).total_cmp(&given(b)).then_with(|| split.clips[a].path.cmp(&split.clips[b].path))
-            });
-            rows.extend(wrong.into_iter().take(HARDEST).map(|c| (&unit.unit, split, c, decided[c])));
-        }
+/// The wrongly decided clips of a unit and split, the least likely truth first: by the probability of the true class, or by
+/// the likelihood of all classes where there may be several. `p_truth` is the probability of the true
+/// classes, of several their mean; empty where there is none. So is `p_decided`.
+pub fn hardest(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+    let mut rows: Vec<(&Scored, usize)> = Vec::new();
+    for one in scored {
+        let split = one.split;
+        let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
+            .filter(|&c| one.decided[c] != split.clips[c].truth)
+            .map(|c| {
+                let (row, truth) = (split.predictions.row(c), &split.clips[c].truth);
+                (if one.scores.confusion.is_empty() { likelihood(row, truth) } else { f64::from(row[truth[0]]) }, c)
+            })
+            .collect();
+        wrong.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| split.clips[a.1].path.cmp(&split.clips[b.1].path)));
+        rows.extend(wrong.into_iter().take(HARDEST).map(|(_, c)| (one, c)));
     }
-    let truth = |r: &(&Unit, &SplitRecord, usize, usize)| r.1.clips[r.2].truth;
-    let mut columns = keys(rows.iter().map(|r| (r.0, r.1.split.as_str())));
-    columns.push(Column::new("path".into(), rows.iter().map(|r| r.1.clips[r.2].path.as_str()).collect::<Vec<_>>()));
-    columns.push(Column::new("truth".into(), rows.iter().map(|r| classes.name(truth(r))).collect::<Vec<_>>()));
-    columns.push(Column::new("decided".into(), rows.iter().map(|r| classes.name(r.3)).collect::<Vec<_>>()));
+    let clip = |r: &(&Scored, usize)| r.0.split.clips[r.1].clone();
+    let mut columns = keys(rows.iter().map(|r| (r.0.unit, r.0.split.split.as_str())));
+    columns.push(Column::new("path".into(), rows.iter().map(|r| clip(r).path).collect::<Vec<_>>()));
     columns.push(Column::new(
-        "p_truth".into(),
-        rows.iter().map(|r| r.1.predictions.row(r.2)[truth(r)]).collect::<Vec<f32>>(),
+        "truth".into(),
+        rows.iter().map(|r| class_list(classes, &clip(r).truth)).collect::<Vec<_>>(),
     ));
-    columns.push(Column::new(
-        "p_decided".into(),
-        rows.iter().map(|r| r.1.predictions.row(r.2)[r.3]).collect::<Vec<f32>>(),
-    ));
+    let decided = |r: &(&Scored, usize)| class_list(classes, &r.0.decided[r.1]);
+    columns.push(Column::new("decided".into(), rows.iter().map(decided).collect::<Vec<_>>()));
+    let given = |r: &(&Scored, usize), labels: &[usize]| {
+        let row = r.0.split.predictions.row(r.1);
+        let sum: f32 = labels.iter().map(|&label| row[label]).sum();
+        (!labels.is_empty()).then_some(sum / labels.len() as f32)
+    };
+    columns.push(Column::new("p_truth".into(), rows.iter().map(|r| given(r, &clip(r).truth)).collect::<Vec<_>>()));
+    columns.push(Column::new("p_decided".into(), rows.iter().map(|r| given(r, &r.0.decided[r.1])).collect::<Vec<_>>()));
     frame(rows.len(), columns)
+}
+
+/// The mean log-likelihood of every class being there or not.
+fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
+    let of = |(class, &p): (usize, &f32)| {
+        let p = f64::from(p).clamp(1e-7, 1.0 - 1e-7);
+        if truth.contains(&class) { p.ln() } else { (1.0 - p).ln() }
+    };
+    row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
 }
 
 /// Accuracy along a parameter of a model, long form.
@@ -147,6 +186,36 @@ pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
     columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
     columns.push(Column::new("accuracy".into(), rows.clone().map(|(.., p)| p.accuracy).collect::<Vec<_>>()));
     frame(rows.count(), columns)
+}
+
+/// Learning curves: a row an epoch.
+pub fn epochs(curves: &[(&Unit, &[Epoch])]) -> Result<DataFrame> {
+    let rows = curves.iter().flat_map(|(unit, epochs)| epochs.iter().map(move |epoch| (*unit, epoch)));
+    let n = rows.clone().count();
+    let mut names: Vec<&String> = Vec::new();
+    for name in rows.clone().flat_map(|(_, e)| e.metrics.keys()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let number = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| {
+        Column::new(name.into(), rows.clone().map(|(_, e)| of(e)).collect::<Vec<_>>())
+    };
+    let mut columns = vec![
+        Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
+        Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.clone().map(|(u, _)| u.seed).collect::<Vec<_>>()),
+        Column::new("epoch".into(), rows.clone().map(|(_, e)| e.epoch as u64).collect::<Vec<_>>()),
+        number("learning_rate", &|e| Some(e.learning_rate)),
+        number("train_loss", &|e| Some(e.train_loss)),
+        number("validation_loss", &|e| e.validation_loss),
+    ];
+    columns.extend(names.iter().map(|name| number(name, &|e| e.metrics.get(*name).copied())));
+    columns.push(Column::new("best".into(), rows.clone().map(|(_, e)| e.best).collect::<Vec<_>>()));
+    columns.push(number("seconds", &|e| Some(e.seconds)));
+    columns.push(number("clips_per_second", &|e| Some(e.clips_per_second)));
+    columns.push(number("waited", &|e| Some(e.waited)));
+    frame(n, columns)
 }
 
 pub fn write_csv(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
@@ -300,12 +369,13 @@ mod tests {
     fn a_class_may_be_called_like_a_column() {
         let classes = Classes::new(["song", "truth"]);
         let unit = Unit { features: "mel".into(), model: "knn".into(), seed: 1 };
-        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: 1 };
+        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
         let predictions = crate::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
         let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, curve: vec![] };
         let unit = UnitRecord {
             unit,
             trained_on: vec![1, 1],
+            epochs: vec![],
             splits: vec![split],
             notes: Default::default(),
             fit_seconds: 0.0,
@@ -319,6 +389,33 @@ mod tests {
 
     fn predictions_of(unit: &UnitRecord, classes: &Classes) -> DataFrame {
         super::predictions(std::slice::from_ref(unit), classes).unwrap()
+    }
+
+    #[test]
+    fn a_row_of_the_learning_curves_is_an_epoch_and_what_it_lacks_is_empty() {
+        let epoch = |epoch: usize, metric: &str| Epoch {
+            epoch,
+            learning_rate: 0.001,
+            train_loss: 0.5,
+            validation_loss: (metric == "accuracy").then_some(0.75),
+            metrics: [(metric.to_owned(), 0.25)].into(),
+            best: epoch == 1,
+            seconds: 2.5,
+            clips_per_second: 40.0,
+            waited: 0.125,
+        };
+        let unit = |model: &str| Unit { features: "mel".into(), model: model.into(), seed: 3 };
+        let (small, large) = (unit("small"), unit("large"));
+        let one = [epoch(1, "accuracy"), epoch(2, "accuracy")];
+        let two = [epoch(1, "f1_micro")];
+        let mut csv = Vec::new();
+        write_csv(epochs(&[(&small, &one[..]), (&large, &two[..])]).unwrap(), &mut csv).unwrap();
+        let expected = "features,model,seed,epoch,learning_rate,train_loss,validation_loss,accuracy,f1_micro,best,seconds,\
+             clips_per_second,waited\n\
+             mel,small,3,1,0.001,0.5,0.75,0.25,,true,2.5,40.0,0.125\n\
+             mel,small,3,2,0.001,0.5,0.75,0.25,,false,2.5,40.0,0.125\n\
+             mel,large,3,1,0.001,0.5,,,0.25,true,2.5,40.0,0.125\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
     }
 
     #[test]

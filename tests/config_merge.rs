@@ -64,14 +64,12 @@ fn a_set_written_out_does_not_carry_the_name_of_the_parents_set() {
 
 #[test]
 fn another_data_set_takes_over_the_keys_it_knows_and_tells_which_it_drops() {
-    let text = format!(
-        "[data]\nuse = \"irmas\"\nroot = \"/music\"\nlimit_per_class = 9\ntraining_share_of_test = 0.5\n{SMALL}"
-    );
+    let text = format!("[data]\nuse = \"irmas\"\nroot = \"/music\"\nlimit_per_class = 9\ntest_folders = [1]\n{SMALL}");
     let project = Project::new(&[("experiments/x.toml", &text)]);
     let resolved = project.resolve_with("x", Some("demo"), &[]).unwrap();
     let data = &json(&resolved.experiment)["data"];
     assert_eq!((&data["kind"], &data["use"], &data["limit_per_class"]), (&"demo".into(), &"demo".into(), &9.into()));
-    assert_eq!(resolved.notes, ["--data demo: dropped from [data]: root, training_share_of_test"]);
+    assert_eq!(resolved.notes, ["--data demo: dropped from [data]: root, test_folders"]);
     assert!(resolved.written.contains("# --data demo\n"), "{}", resolved.written);
 
     let same = project.resolve_with("x", Some("irmas"), &[]).unwrap();

@@ -147,7 +147,7 @@ fn one_song_alone_cannot_be_held_out_and_the_message_says_what_to_do() {
 #[test]
 fn official_parts_are_taken_as_they_are_unless_they_cut_a_song() {
     let mut records = ten_songs();
-    let official = SplitSpec::Official(Official {});
+    let official = SplitSpec::Official(Official::default());
     let message = run(&records, 2, &official, 1).unwrap_err().to_string();
     assert!(message.contains("holdout"), "nothing to test on: {message}");
     records.iter_mut().filter(|r| r.group == "song 9").for_each(|r| r.part = Part::Testing);

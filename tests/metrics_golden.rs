@@ -1,7 +1,31 @@
-//! Scores of one class a clip against scikit-learn (`tests/golden/make_metrics.py`).
+//! Scores of one class a clip, and of any number, against scikit-learn (`tests/golden/make_metrics.py`).
 
 use serde_json::Value;
-use timbre::metrics::{ClassScores, single_label};
+use timbre::metrics::{ClassScores, Scores, multi_label, single_label};
+
+fn cases(name: &str) -> Vec<Value> {
+    let path = format!("{}/tests/golden/metrics/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    document["cases"].as_array().unwrap().clone()
+}
+
+fn assert_equal(scores: &Scores, case: &Value) {
+    let close = |ours: f64, theirs: &Value, what: &str| {
+        let theirs = theirs.as_f64().unwrap();
+        assert!((ours - theirs).abs() < 1e-12, "{what}: {ours}, not {theirs}, in {case}");
+    };
+    for (name, theirs) in case["metrics"].as_object().unwrap() {
+        close(scores.metrics[name], theirs, name);
+    }
+    assert_eq!(scores.metrics.len(), case["metrics"].as_object().unwrap().len());
+    let terms: [fn(&ClassScores) -> f64; 4] = [|c| c.precision, |c| c.recall, |c| c.f1, |c| c.support as f64];
+    for (which, (term, theirs)) in terms.iter().zip(case["per_class"].as_array().unwrap()).enumerate() {
+        let ours: f64 = scores.per_class.iter().enumerate().map(|(i, c)| (i + 1) as f64 * term(c)).sum();
+        let theirs = theirs.as_f64().unwrap();
+        // A weighted sum of up to 11 scores, not one score: the bound grows with it.
+        assert!((ours - theirs).abs() < 1e-11, "per class {which}: {ours}, not {theirs}, in {case}");
+    }
+}
 
 fn labels(letters: &Value) -> Vec<usize> {
     letters.as_str().unwrap().bytes().map(|letter| usize::from(letter - b'a')).collect()
@@ -9,30 +33,25 @@ fn labels(letters: &Value) -> Vec<usize> {
 
 #[test]
 fn scores_are_those_of_scikit_learn() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics/single_label.json");
-    let document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let cases = document["cases"].as_array().unwrap();
+    let cases = cases("single_label");
     assert_eq!(cases.len(), 300);
-    for case in cases {
+    for case in &cases {
         let classes = case["classes"].as_u64().unwrap() as usize;
         let scores = single_label(&labels(&case["truth"]), &labels(&case["decided"]), classes);
-        let close = |ours: f64, theirs: &Value, what: &str| {
-            let theirs = theirs.as_f64().unwrap();
-            assert!((ours - theirs).abs() < 1e-12, "{what}: {ours}, not {theirs}, in {case}");
-        };
-        for (name, theirs) in case["metrics"].as_object().unwrap() {
-            close(scores.metrics[name], theirs, name);
-        }
-        assert_eq!(scores.metrics.len(), case["metrics"].as_object().unwrap().len());
-        let terms: [fn(&ClassScores) -> f64; 4] = [|c| c.precision, |c| c.recall, |c| c.f1, |c| c.support as f64];
-        for (which, (term, theirs)) in terms.iter().zip(case["per_class"].as_array().unwrap()).enumerate() {
-            let ours: f64 = scores.per_class.iter().enumerate().map(|(i, c)| (i + 1) as f64 * term(c)).sum();
-            let theirs = theirs.as_f64().unwrap();
-            // A weighted sum of up to 11 scores, not one score: the bound grows with it.
-            assert!((ours - theirs).abs() < 1e-11, "per class {which}: {ours}, not {theirs}, in {case}");
-        }
+        assert_equal(&scores, case);
         let confusion: Vec<u64> = scores.confusion.concat();
         let theirs: Vec<u64> = case["confusion"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
         assert_eq!(confusion, theirs);
+    }
+}
+
+#[test]
+fn scores_of_several_classes_a_clip_are_those_of_scikit_learn() {
+    let cases = cases("multi_label");
+    assert_eq!(cases.len(), 200);
+    for case in &cases {
+        let classes = case["classes"].as_u64().unwrap() as usize;
+        let sets = |key: &str| case[key].as_array().unwrap().iter().map(labels).collect::<Vec<_>>();
+        assert_equal(&multi_label(&sets("truth"), &sets("decided"), classes), case);
     }
 }

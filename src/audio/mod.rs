@@ -1,6 +1,5 @@
 //! A recording becomes a [`Clip`]: mono, f32, at the rate of the experiment; or it is unusable, for a reason that is counted.
 
-use std::ops::Range;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -38,6 +37,13 @@ pub struct AudioSpec {
 impl Default for AudioSpec {
     fn default() -> Self {
         AudioSpec { sample_rate: 22050, clip_seconds: None, crop: Crop::Centre }
+    }
+}
+
+impl AudioSpec {
+    /// Samples of a clip, if all have one length.
+    pub fn frames(&self) -> Option<usize> {
+        self.clip_seconds.map(|seconds| (seconds * f64::from(self.sample_rate)).round() as usize)
     }
 }
 
@@ -83,26 +89,30 @@ fn extension(path: &Path) -> Option<&str> {
 impl Recording {
     /// Resamples, then cuts out the wanted part or pads with zeros at the end.
     pub fn into_clip(self, spec: &AudioSpec) -> Clip {
+        let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
+        if self.sample_rate == spec.sample_rate && spec.frames().is_none_or(|frames| frames == whole) {
+            return Clip { samples: self.samples, sample_rate: spec.sample_rate };
+        }
+        let start = match spec.crop {
+            Crop::Start => 0,
+            Crop::Centre => self.spare(spec) / 2,
+        };
+        self.clip_at(start, spec)
+    }
+
+    /// How many samples, at the rate of `spec`, the recording is longer than a clip: a clip begins at 0 to that.
+    pub fn spare(&self, spec: &AudioSpec) -> usize {
+        let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
+        whole - spec.frames().map_or(whole, |frames| frames.min(whole))
+    }
+
+    /// The clip that begins at sample `start` of the resampled recording, padded with zeros at the end.
+    pub fn clip_at(&self, start: usize, spec: &AudioSpec) -> Clip {
         let (from, to) = (self.sample_rate, spec.sample_rate);
         let whole = resampled_len(self.samples.len(), from, to);
-        let frames = spec.clip_seconds.map_or(whole, |seconds| (seconds * f64::from(to)).round() as usize);
-        let range = part(whole, frames, spec.crop);
-        let mut samples = if from == to && range == (0..whole) {
-            self.samples
-        } else {
-            resample_range(&self.samples, from, to, range)
-        };
+        let frames = spec.frames().unwrap_or(whole - start);
+        let mut samples = resample_range(&self.samples, from, to, start..whole.min(start + frames));
         samples.resize(frames, 0.0);
         Clip { samples, sample_rate: to }
     }
-}
-
-/// Which of `whole` samples make a clip of `frames`.
-fn part(whole: usize, frames: usize, crop: Crop) -> Range<usize> {
-    let length = frames.min(whole);
-    let start = match crop {
-        Crop::Start => 0,
-        Crop::Centre => (whole - length) / 2,
-    };
-    start..start + length
 }

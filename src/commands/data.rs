@@ -30,21 +30,56 @@ fn load(common: &Common, name: &str) -> Result<DataSet> {
     spec(common, name)?.as_kind().load(&settings(common, false).places())
 }
 
-fn list(common: &Common) -> Result<Ended> {
-    let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
+/// A described set, and whether its recordings are here.
+pub(super) struct Presence {
+    pub name: String,
+    pub kind: &'static str,
+    pub title: String,
+    pub here: Here,
+}
+
+pub(super) enum Here {
+    /// The program makes it when it is asked for.
+    Made,
+    Recordings(usize),
+    Missing,
+    Faulty(String),
+}
+
+impl std::fmt::Display for Here {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Here::Made => write!(f, "made"),
+            Here::Recordings(n) => write!(f, "{n} recordings"),
+            Here::Missing => write!(f, "no"),
+            Here::Faulty(why) => write!(f, "faulty: {why}"),
+        }
+    }
+}
+
+/// Every set that is described, in the order of the names.
+pub(super) fn presence(common: &Common) -> Result<Vec<Presence>> {
+    let mut sets = Vec::new();
     for name in experiment::data_set_names(Path::new(".")) {
         let spec = spec(common, &name)?;
         let here = match &spec {
-            // Made when it is asked for.
-            DataSpec::Demo(demo) if demo.root.is_none() => "made".to_owned(),
+            DataSpec::Demo(demo) if demo.root.is_none() => Here::Made,
             other => match other.as_kind().load(&settings(common, false).places()) {
-                Ok(set) => format!("{} recordings", set.records.len()),
-                Err(error) if error.is::<MissingData>() => "no".to_owned(),
-                Err(error) => format!("faulty: {error:#}"),
+                Ok(set) => Here::Recordings(set.records.len()),
+                Err(error) if error.is::<MissingData>() => Here::Missing,
+                Err(error) => Here::Faulty(format!("{error:#}")),
             },
         };
         let title = spec.as_kind().common().about.title.clone().unwrap_or_default();
-        lines.push(vec![name, spec.kind().to_owned(), here, title]);
+        sets.push(Presence { name, kind: spec.kind(), title, here });
+    }
+    Ok(sets)
+}
+
+fn list(common: &Common) -> Result<Ended> {
+    let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
+    for set in presence(common)? {
+        lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
     }
     print(&aligned(&lines, 4))?;
     Ok(Ended::Done)

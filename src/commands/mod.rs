@@ -11,8 +11,9 @@ use anyhow::{Context, Result};
 use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
+use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
-use crate::predictor::WhichModel;
+use crate::predictor::{Predictor, WhichModel};
 use crate::progress::Show;
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
@@ -21,6 +22,8 @@ use crate::runner::material::{NothingSelected, Unfit};
 mod cache;
 mod compare;
 mod data;
+mod doctor;
+mod machine;
 mod plan;
 mod predict;
 mod run;
@@ -50,16 +53,21 @@ pub fn main(cli: Cli) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Ended> {
     let common = &cli.common;
     match cli.command {
-        Command::Run { target, pool, device, json, fresh } => run::run(common, &target, &pool, device, json, fresh),
+        Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
+        Command::Run { target, pool, device, json, fresh, .. } => run::run(common, &target, &pool, device, json, fresh),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
         Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
         Command::Runs { json } => compare::runs(common, json),
-        Command::Predict { run, files, form, pool } => predict::predict(common, &run, &files, &form, &pool),
-        Command::Serve { run, addr } => serve::serve(common, &run, &addr),
+        Command::Predict { run, files, device, form, pool } => {
+            start_threads(&pool)?;
+            predict::predict(common, &open(common, &run, device)?, &files, &form)
+        }
+        Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
+        Command::Doctor { json } => doctor::doctor(common, json),
     }
 }
 
@@ -69,6 +77,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<Unfit>()
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
+        || error.is::<NoDevice>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {
@@ -132,9 +141,19 @@ fn settings(common: &Common, fresh: bool) -> Settings {
         cache: common.cache.clone(),
         data_dir: PathBuf::from("data"),
         fresh,
+        device: Device::cpu(),
         show: Show::fitting(common.quiet),
         stop: Arc::new(AtomicBool::new(false)),
     }
+}
+
+/// A saved model, on a device that was tried out.
+fn open(common: &Common, run: &str, device: DeviceChoice) -> Result<Predictor> {
+    let chosen = device.choose()?;
+    if device != DeviceChoice::Cpu {
+        Show::fitting(common.quiet).say(&chosen.sentence);
+    }
+    Predictor::open_on(&common.runs, run, &chosen.device)
 }
 
 /// The first signal asks the work to stop where it can be taken up again; the second ends the program at once.

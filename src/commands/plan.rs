@@ -7,9 +7,12 @@ use serde_json::json;
 use super::{Ended, again, print, resolve, settings};
 use crate::cli::{Common, Target};
 use crate::data::MissingData;
+use crate::experiment::shapes;
+use crate::models::networks::{InputShape, LayerRow};
 use crate::precompute::Extraction;
 use crate::runner::material::Material;
 use crate::runner::units_of;
+use crate::tables::aligned;
 
 pub fn check(common: &Common, target: &Target) -> Result<Ended> {
     match plan(common, target, false) {
@@ -64,6 +67,60 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
     print(&text)?;
     settings.show.say(&format!("Next: timbre run {}", again(common, target)));
     Ok(Ended::Done)
+}
+
+/// `timbre run --dry-run`: the plan, and the layers of each network on each feature.
+pub fn dry_run(common: &Common, target: &Target) -> Result<Ended> {
+    let ended = plan(common, target, false)?;
+    let resolved = resolve(common, target)?;
+    let experiment = &resolved.experiment;
+    let settings = settings(common, false);
+    let classes = experiment.data.as_kind().load(&settings.places())?.classes.len();
+    for (model, spec) in experiment.models.iter().filter(|(_, spec)| spec.as_kind().is_network()) {
+        for (name, feature) in &experiment.features {
+            if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let title = format!("\n{name}.{model}: {} of {classes} classes", spec.kind());
+            let Some(input) = shapes::of_feature(&experiment.audio, feature) else {
+                print(&format!("{title}: its input is as long as the recordings (no audio.clip_seconds)\n"))?;
+                continue;
+            };
+            if let Some(layers) = spec.as_kind().layers(input, classes) {
+                print(&format!("{title}\n{}", layer_table(input, &layers?)))?;
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// The layers from the input down, with the sums at the end.
+fn layer_table(input: InputShape, layers: &[LayerRow]) -> String {
+    let line = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+    let shape = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    let mut lines = vec![line(["layer", "what", "output", "parameters", "multiply-adds"])];
+    lines.push(line(["input", "", &shape(&[input.channels, input.height, input.width]), "", ""]));
+    for row in layers {
+        let (parameters, work) = (thousands(row.parameters), thousands(row.multiply_adds));
+        lines.push(line([&row.name, &row.kind, &shape(&row.output), &parameters, &work]));
+    }
+    let sum = |of: fn(&LayerRow) -> u64| thousands(layers.iter().map(of).sum());
+    lines.push(line(["all", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
+    aligned(&lines, 3)
+}
+
+/// `11,175,883`; nothing for 0.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    if number == 0 {
+        return String::new();
+    }
+    let first = digits.len() % 3;
+    let mut groups: Vec<&str> = (first..digits.len()).step_by(3).map(|at| &digits[at..at + 3]).collect();
+    if first > 0 {
+        groups.insert(0, &digits[..first]);
+    }
+    groups.join(",")
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Ended, print, start_threads};
-use crate::cli::{Common, Pool, PredictAs};
+use super::{Ended, print};
+use crate::cli::{Common, PredictAs};
 use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
 use crate::precompute::LeftOut;
@@ -39,6 +39,8 @@ enum Source {
 struct Line<'a> {
     path: String,
     seconds: f64,
+    /// The likeliest class, or every class that reaches the cut-off of a multi-label run.
+    decided: Vec<&'a str>,
     classes: Vec<ClassShare<'a>>,
 }
 
@@ -48,9 +50,7 @@ struct ClassShare<'a> {
     probability: f32,
 }
 
-pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, pool: &Pool) -> Result<Ended> {
-    start_threads(pool)?;
-    let predictor = Predictor::open(&common.runs, run)?;
+pub fn predict(common: &Common, predictor: &Predictor, files: &[PathBuf], form: &PredictAs) -> Result<Ended> {
     Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(files.iter().filter(|file| *file == stdin).count() < 2, "`-` (stdin) can be read only once: name it once");
@@ -61,17 +61,18 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
     }
     let (mut lines, mut unusable) = (Vec::new(), Vec::new());
     for batch in asked.chunks(BATCH) {
-        let heard: Vec<_> = batch.par_iter().map(|asked| hear(&predictor, asked)).collect();
+        let heard: Vec<_> = batch.par_iter().map(|asked| hear(predictor, asked)).collect();
         for (asked, heard) in batch.iter().zip(heard) {
             let path = asked.path.display().to_string();
             match heard {
                 Ok(heard) if form.json => {
+                    let decided = predictor.decided(&heard);
                     let shares = heard.ranked(predictor.classes()).into_iter();
                     let classes = shares.map(|(code, probability)| ClassShare { code, probability }).collect();
-                    lines.push(Line { path, seconds: heard.seconds, classes });
+                    lines.push(Line { path, seconds: heard.seconds, decided, classes });
                 }
                 Ok(heard) if form.csv => print(&csv_line(&path, &heard))?,
-                Ok(heard) => print(&text_line(&path, &heard, &predictor))?,
+                Ok(heard) => print(&text_line(&path, &heard, predictor))?,
                 Err(why) => {
                     eprintln!("{path}: {}", why.sentence);
                     unusable.push(json!({ "path": path, "code": why.code, "reason": why.sentence }));
@@ -80,7 +81,7 @@ pub fn predict(common: &Common, run: &str, files: &[PathBuf], form: &PredictAs, 
         }
     }
     if form.json {
-        print_json(&predictor, &lines, &unusable)?;
+        print_json(predictor, &lines, &unusable)?;
     }
     Ok(match (unusable.len(), asked.len()) {
         (0, 1..) => Ended::Done,
@@ -104,7 +105,9 @@ fn print_json(predictor: &Predictor, lines: &[Line], unusable: &[Value]) -> Resu
 
 fn text_line(path: &str, heard: &Heard, predictor: &Predictor) -> String {
     let ranked = heard.ranked(predictor.classes());
-    let top: Vec<String> = ranked.iter().take(TOP).map(|(class, p)| format!("{class} {p:.3}")).collect();
+    // Of several labels everything that was decided, even if that is more.
+    let shown = TOP.max(predictor.decided(heard).len());
+    let top: Vec<String> = ranked.iter().take(shown).map(|(class, p)| format!("{class} {p:.3}")).collect();
     format!("{path}  {}\n", top.join("  "))
 }
 

@@ -4,19 +4,25 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Ended, again, listen_for_signals, print, resolve, settings, start_threads};
-use crate::cli::{Common, Device, Pool, Target};
+use crate::cli::{Common, Pool, Target};
+use crate::experiment::Experiment;
+use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::progress::Show;
 use crate::run_dir::{SCHEMA, Status};
-use crate::runner::{self, RunOutcome};
+use crate::runner::{self, RunOutcome, Settings};
 use crate::tables::Grid;
 
-pub fn run(common: &Common, target: &Target, pool: &Pool, device: Device, json: bool, fresh: bool) -> Result<Ended> {
+pub fn run(
+    common: &Common,
+    target: &Target,
+    pool: &Pool,
+    device: DeviceChoice,
+    json: bool,
+    fresh: bool,
+) -> Result<Ended> {
     let resolved = resolve(common, target)?;
-    if matches!(device, Device::Cuda | Device::Wgpu) {
-        eprintln!("timbre: no model of this version computes on a GPU: leave --device out, or say --device cpu");
-        return Ok(Ended::Usage);
-    }
     let settings = settings(common, fresh);
+    let settings = Settings { device: choose(&resolved.experiment, device, settings.show)?, ..settings };
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     let outcome = runner::run(&resolved, &settings)?;
@@ -31,6 +37,23 @@ pub fn run(common: &Common, target: &Target, pool: &Pool, device: Device, json: 
         Status::Failed => Ended::Unexpected,
         _ => Ended::Done,
     })
+}
+
+/// The device for the networks of an experiment. Without networks nothing is opened, unless a GPU is asked for by name: then
+/// it is there, or this is an error.
+fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
+    let has_networks = experiment.models.values().any(|spec| spec.as_kind().is_network());
+    let is_named = matches!(device, DeviceChoice::Gpu(..));
+    if !has_networks && !is_named {
+        return Ok(Device::cpu());
+    }
+    let chosen = device.choose()?;
+    if has_networks {
+        show.say(&chosen.sentence);
+    } else {
+        show.say(&format!("no model of {} is a network: all compute on the CPU, none on {device}", experiment.name));
+    }
+    Ok(chosen.device)
 }
 
 /// The one object of `--json`.

@@ -8,7 +8,7 @@ use crate::predictor::Predictor;
 use crate::progress::Show;
 use crate::serve;
 
-pub fn serve(common: &Common, run: &str, address: &str) -> Result<Ended> {
-    serve::serve(Predictor::open(&common.runs, run)?, address, Show::fitting(common.quiet))?;
+pub fn serve(common: &Common, predictor: Predictor, address: &str) -> Result<Ended> {
+    serve::serve(predictor, address, Show::fitting(common.quiet))?;
     Ok(Ended::Done)
 }

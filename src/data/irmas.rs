@@ -44,6 +44,11 @@ pub struct Irmas {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit_per_class: Option<usize>,
+    /// Only these instruments, in this order; of a testing recording the other labels are dropped, and one that has no label
+    /// left is left out. Left out: all eleven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub classes: Option<Vec<String>>,
     /// Which parts are read: `training`, `testing`.
     pub parts: Vec<IrmasPart>,
     /// Which of the three testing folders are read: 1, 2, 3.
@@ -70,6 +75,7 @@ impl Default for Irmas {
             name: None,
             root: None,
             limit_per_class: None,
+            classes: None,
             parts: vec![IrmasPart::Training, IrmasPart::Testing],
             test_folders: vec![1, 2, 3],
             training_share_of_test: 0.0,
@@ -108,6 +114,7 @@ impl DataKind for Irmas {
         } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasPart::Testing) {
             fault("training_share_of_test", "moves testing recordings, but `parts` leaves `testing` out".into());
         }
+        faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
 
@@ -150,8 +157,44 @@ impl Irmas {
         }
         let mut records = in_order_of_ids(records, name)?;
         move_first_share_to_training(&mut records, self.training_share_of_test);
-        Ok(DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records })
+        let set = DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records };
+        Ok(match &self.classes {
+            Some(wanted) => only(set, wanted),
+            None => set,
+        })
     }
+}
+
+/// What is wrong with a choice of instruments.
+pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<(String, String)> {
+    let classes = classes?;
+    let sentence = match classes
+        .iter()
+        .enumerate()
+        .find(|(i, class)| !INSTRUMENTS.contains(&class.as_str()) || classes[..*i].contains(class))
+    {
+        Some((_, class)) if !INSTRUMENTS.contains(&class.as_str()) => {
+            format!("there is no instrument {class:?}; there are {}", INSTRUMENTS.join(", "))
+        }
+        Some((_, class)) => format!("names {class:?} twice"),
+        None if classes.is_empty() => "names no instrument; leave it out for all".to_owned(),
+        None => return None,
+    };
+    Some(("classes".to_owned(), sentence))
+}
+
+/// The recordings with at least one of the wanted instruments, which become the classes.
+fn only(set: DataSet, wanted: &[String]) -> DataSet {
+    let classes = Classes::new(wanted);
+    let mut records = set.records;
+    for record in &mut records {
+        let mut labels: Vec<usize> =
+            record.labels.iter().filter_map(|&label| classes.index(set.classes.name(label))).collect();
+        labels.sort_unstable();
+        record.labels = labels;
+    }
+    records.retain(|record| !record.labels.is_empty());
+    DataSet { classes, records, ..set }
 }
 
 static TRAINING_NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -345,4 +388,31 @@ fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
 /// Whether `folder` holds a set in the layout of IRMAS.
 pub(super) fn is_in_layout(folder: &Path) -> bool {
     folders_in(folder).is_ok_and(|folders| folders.iter().any(|(name, _)| name == TRAINING_FOLDER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_of_instruments_drops_other_labels_and_recordings_without_any() {
+        let record = |id: &str, labels: &[usize]| ClipRecord {
+            id: id.into(),
+            path: id.into(),
+            labels: labels.to_vec(),
+            group: id.into(),
+            part: Part::Testing,
+            fold: None,
+            tags: BTreeMap::new(),
+        };
+        let records = vec![record("a", &[0, 10]), record("b", &[3]), record("c", &[0])];
+        let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records };
+        let chosen = only(set, &["voi".to_owned(), "cel".to_owned()]);
+        assert_eq!(chosen.classes.names(), ["voi", "cel"]);
+        let kept: Vec<(&str, &[usize])> = chosen.records.iter().map(|r| (r.id.as_str(), &r.labels[..])).collect();
+        assert_eq!(kept, [("a", &[0, 1][..]), ("c", &[1][..])]);
+        assert!(classes_fault(Some(&["cel".into(), "tuba".into()])).unwrap().1.contains("no instrument \"tuba\""));
+        assert!(classes_fault(Some(&["cel".into(), "cel".into()])).unwrap().1.contains("twice"));
+        assert!(classes_fault(Some(&["cel".into()])).is_none() && classes_fault(None).is_none());
+    }
 }

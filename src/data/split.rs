@@ -49,7 +49,12 @@ impl Default for Holdout {
 /// The parts as the makers of the set declare them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Official {}
+pub struct Official {
+    /// Share of the training recordings that epochs and thresholds are chosen on, whole songs at a time; for sets whose makers
+    /// declare no validation part. Default: 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation: f64,
+}
 
 /// The official folds of the set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +95,11 @@ impl SplitSpec {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
         match self {
-            SplitSpec::Official(_) => {}
+            SplitSpec::Official(official) => {
+                if !(0.0..1.0).contains(&official.validation) {
+                    fault("validation", format!("{} is not a share from 0 to below 1", official.validation));
+                }
+            }
             SplitSpec::Holdout(holdout) => {
                 let (test, validation) = (holdout.test, holdout.validation);
                 if !(test > 0.0 && test < 1.0) {
@@ -137,16 +146,16 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
     }
     let sides = match spec {
         SplitSpec::Holdout(holdout) => held_out(records, n_classes, holdout, seed)?,
-        SplitSpec::Official(_) => records
-            .iter()
-            .map(|record| {
-                Some(match record.part {
-                    Part::Training => Side::Train,
-                    Part::Validation => Side::Validation,
-                    Part::Testing => Side::Test,
-                })
-            })
-            .collect(),
+        SplitSpec::Official(official) => {
+            let holdout = Holdout { test: 0.0, validation: official.validation, seed: None };
+            let held = held_out(records, n_classes, &holdout, seed)?;
+            let side = |(record, held): (&&ClipRecord, Option<Side>)| match record.part {
+                Part::Training => held,
+                Part::Validation => Some(Side::Validation),
+                Part::Testing => Some(Side::Test),
+            };
+            records.iter().zip(held).map(side).collect()
+        }
         SplitSpec::Folds(folds) => by_fold(records, folds)?,
     };
     refuse_cut_songs(records, &sides)?;

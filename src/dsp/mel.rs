@@ -133,6 +133,15 @@ impl MelBank {
         MelBank { bins, bands }
     }
 
+    /// All weights, zeros too: a row a band, a column a bin.
+    pub fn dense(&self) -> Vec<f32> {
+        let mut matrix = vec![0.0; self.bands.len() * self.bins];
+        for (row, band) in matrix.chunks_exact_mut(self.bins).zip(&self.bands) {
+            row[band.start..band.start + band.weights.len()].copy_from_slice(&band.weights);
+        }
+        matrix
+    }
+
     /// The energy of each band, band-major.
     pub fn apply(&self, spectrogram: &Spectrogram) -> Vec<f32> {
         assert_eq!(spectrogram.bins, self.bins, "a spectrogram of this bank's n_fft");

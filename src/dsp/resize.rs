@@ -26,6 +26,17 @@ fn taps(input: usize, output: usize) -> Vec<Taps> {
         .collect()
 }
 
+/// The same as a matrix, `input` × `output` (row-major): a row of pixels times it is the resized row.
+pub fn weights(input: usize, output: usize) -> Vec<f64> {
+    let mut matrix = vec![0.0; input * output];
+    for (at, Taps { start, weights }) in taps(input, output).into_iter().enumerate() {
+        for (i, weight) in (start..).zip(weights) {
+            matrix[i * output + at] = f64::from(weight);
+        }
+    }
+    matrix
+}
+
 /// `rows` × `cols` (row-major) to `height` × `width`. No side may be zero.
 pub fn bilinear(image: &[f32], (rows, cols): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
     assert_eq!(image.len(), rows * cols, "an image of {rows} x {cols}");

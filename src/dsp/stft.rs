@@ -54,6 +54,11 @@ impl StftSpec {
         if samples == 0 || padded < self.n_fft { 0 } else { 1 + (padded - self.n_fft) / self.hop_length }
     }
 
+    /// Which of a clip's samples lies at place `n` of frame `t`; none where there is a padding of zeros.
+    pub fn sample_at(&self, t: usize, n: usize, samples: usize) -> Option<usize> {
+        mirrored((t * self.hop_length + n) as isize - self.padding() as isize, samples, self.pad_mode)
+    }
+
     /// The middle of each bin in Hz.
     pub fn frequencies(&self, sample_rate: u32) -> Vec<f64> {
         (0..self.bins()).map(|k| k as f64 * f64::from(sample_rate) / self.n_fft as f64).collect()
@@ -140,16 +145,21 @@ impl StftPlan {
 }
 
 fn sample_or_padding(samples: &[f32], i: isize, pad_mode: PadMode) -> f32 {
-    let last = samples.len() as isize - 1;
+    mirrored(i, samples.len(), pad_mode).map_or(0.0, |i| samples[i])
+}
+
+/// The sample that is seen at `i`, before the clip or past it, too.
+fn mirrored(i: isize, samples: usize, pad_mode: PadMode) -> Option<usize> {
+    let last = samples as isize - 1;
     if (0..=last).contains(&i) {
-        return samples[i as usize];
+        return Some(i as usize);
     }
     match pad_mode {
-        PadMode::Constant => 0.0,
-        PadMode::Reflect if last == 0 => samples[0],
+        PadMode::Constant => None,
+        PadMode::Reflect if last == 0 => Some(0),
         PadMode::Reflect => {
             let along = i.rem_euclid(2 * last);
-            samples[along.min(2 * last - along) as usize]
+            Some(along.min(2 * last - along) as usize)
         }
     }
 }

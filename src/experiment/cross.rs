@@ -1,16 +1,19 @@
 //! What no schema can say: names that refer to other tables, and what each kind finds wrong with itself. Then the typed value.
 
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 
-use super::Experiment;
 use super::faults::Collector;
 use super::suggest;
 use super::tree::{Entry, Node, Table, Value};
+use super::{EvaluateSpec, Experiment, shapes};
 use crate::audio::AudioSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
 use crate::models::ModelSpec;
+use crate::models::networks::InputShape;
 
 /// Checks names across tables, and asks every kind that can be read.
 pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
@@ -36,16 +39,32 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         Some(entry) => read::<AudioSpec>(&entry.node),
         None => Some(AudioSpec::default()),
     };
-    if let Some(audio) = audio {
+    if let Some(audio) = &audio {
         for entry in tables(root, "features") {
             if let Some(spec) = read::<FeatureSpec>(&entry.node) {
                 report(entry, spec.as_kind().faults(audio.sample_rate), faults);
             }
         }
+        network_inputs(root, audio, faults);
+        random_crops(root, audio, faults);
     }
+    let evaluate = match root.get("evaluate") {
+        Some(entry) => {
+            let spec = read::<EvaluateSpec>(&entry.node);
+            spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
+            spec
+        }
+        None => Some(EvaluateSpec::default()),
+    };
     for entry in tables(root, "models") {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
+            if let Some(evaluate) = &evaluate {
+                task(entry, &spec, evaluate, faults);
+            }
+            if let Some(audio) = &audio {
+                crop(entry, &spec, audio, faults);
+            }
         }
     }
     if let Some(entry) = root.get("data") {
@@ -53,6 +72,64 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
         report(entry, spec.faults(), faults);
+    }
+}
+
+/// A model that knows one class a recording cannot be asked for several.
+fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut Collector) {
+    let kind = spec.as_kind();
+    if !kind.is_for(evaluate.task) {
+        let networks = "use a network, such as cnn_small or resnet18";
+        let found =
+            format!("`{}` gives one class a recording, and evaluate.task asks for several: {networks}", spec.kind());
+        faults.add(entry.key, found, "");
+    }
+    report(entry, kind.task_faults(&evaluate.judge()), faults);
+}
+
+/// A random crop needs a length.
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut Collector) {
+    if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
+        let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
+        report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+    }
+}
+
+/// A network that is too deep for the features it is given.
+fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+    let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
+    for entry in tables(root, "models") {
+        let Some(model) = read::<ModelSpec>(&entry.node).filter(|spec| spec.as_kind().is_network()) else { continue };
+        let kind = model.as_kind();
+        if !kind.faults().is_empty() {
+            continue;
+        }
+        for (name, feature) in features {
+            if kind.features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let shape = shapes.entry(name).or_insert_with(|| {
+                read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::of_feature(audio, &spec))
+            });
+            // However many classes there are: a network that fits two fits them all.
+            if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
+                faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
+            }
+        }
+    }
+}
+
+/// A random crop of no length.
+fn random_crops(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+    if audio.clip_seconds.is_some() {
+        return;
+    }
+    for entry in tables(root, "models") {
+        if read::<ModelSpec>(&entry.node).is_some_and(|spec| spec.as_kind().crops_at_random()) {
+            let sentence = "a random part of a recording needs a length: set `audio.clip_seconds`";
+            report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+        }
     }
 }
 

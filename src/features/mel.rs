@@ -65,7 +65,8 @@ impl FeatureKind for Mel {
 }
 
 impl Mel {
-    fn bank(&self, sample_rate: u32) -> MelSpec {
+    /// The filter bank that these keys ask for.
+    pub(super) fn bank(&self, sample_rate: u32) -> MelSpec {
         MelSpec {
             sample_rate,
             n_fft: self.n_fft,

@@ -21,6 +21,7 @@ pub mod mel;
 pub mod mfcc;
 pub mod centroid;
 pub mod bandwidth;
+pub mod device_mel;
 
 registry! {
     /// A feature: `kind` says which, the other keys are those of the kind.

@@ -1,11 +1,14 @@
 //! From probabilities to decisions to scores: the one place that knows the task.
 
+use serde::{Deserialize, Serialize};
+
 use crate::labels::Task;
 use crate::metrics::{Baseline, Scores, multi_label, multi_label_baselines, single_label, single_label_baselines};
 use crate::predictions::Predictions;
 
 /// How decisions are taken and scored.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Judge {
     pub task: Task,
     /// With several labels: a class is decided whose probability is at least this.

@@ -25,6 +25,7 @@ pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usiz
         .map(|class| ClassScores {
             support: support[class],
             predicted: predicted[class],
+            hits: hits[class],
             precision: share(hits[class], predicted[class]),
             recall: share(hits[class], support[class]),
             f1: share(2 * hits[class], support[class] + predicted[class]),

@@ -16,6 +16,8 @@ pub struct ClassScores {
     pub support: u64,
     /// Clips decided to be of this class.
     pub predicted: u64,
+    /// Clips for which both are true.
+    pub hits: u64,
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
@@ -47,6 +49,7 @@ pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Sco
             ClassScores {
                 support,
                 predicted,
+                hits,
                 precision: share(hits, predicted),
                 recall: share(hits, support),
                 f1: share(2 * hits, support + predicted),

@@ -11,6 +11,7 @@ pub mod knn;
 pub mod logistic;
 pub mod networks;
 pub mod neural;
+pub mod tensor_file;
 pub mod training;
 
 mod neighbours;
@@ -21,7 +22,7 @@ mod scaling;
 mod span;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
@@ -104,8 +105,23 @@ pub trait ModelKind {
         task == Task::SingleLabel
     }
 
+    /// What is wrong with its keys for that task.
+    fn task_faults(&self, _judge: &Judge) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The files that it reads beside its training set: what lies in them changes the model.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Whether it computes on a [`Device`], and sees fresh examples each epoch.
     fn is_network(&self) -> bool {
+        false
+    }
+
+    /// Whether it trains on another part of a long recording in each epoch (see [`crate::waves`]).
+    fn crops_at_random(&self) -> bool {
         false
     }
 

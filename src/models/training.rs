@@ -75,6 +75,17 @@ pub enum Preset {
     FineTune,
 }
 
+/// Which part of a recording that is longer than a clip is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingCrop {
+    /// The one that `audio.crop` names, which is judged, too.
+    #[default]
+    Fixed,
+    /// Another one in each epoch.
+    Random,
+}
+
 /// How inputs are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +179,9 @@ macro_rules! training_keys {
             pub find_rate: bool = false,
             /// How the clips of an epoch are drawn: "shuffle", "weighted" or "balanced". Default: "shuffle".
             pub sampling: $crate::models::training::Sampling = $crate::models::training::Sampling::Shuffle,
+            /// Which part is trained on of a recording that is longer than `audio.clip_seconds`: "fixed" (as `audio.crop` says)
+            /// or "random" (another one in each epoch). What is judged and predicted is cut as `audio.crop` says. Default: "fixed".
+            pub crop: $crate::models::training::TrainingCrop = $crate::models::training::TrainingCrop::Fixed,
             /// How inputs are scaled: "none", "global" or "rows". Default: "global".
             pub normalize: $crate::models::training::Normalize = $crate::models::training::Normalize::Global,
             /// Decay of a moving average of the weights, which then predicts instead of them. Left out: none.
@@ -240,7 +254,9 @@ macro_rules! expand_keys {
     ({Training}
         $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
         /// The keys of the training, without those of the network.
+        /// The keys of the training, without those of the network.
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(default)]
         pub struct Training {
             $($(#[$common_meta])* pub $common: $Common,)*
         }
@@ -255,3 +271,62 @@ macro_rules! expand_keys {
 pub(crate) use expand_keys;
 
 training_keys! { Training }
+
+impl Training {
+    /// What is wrong between or within the keys, for a network of so many groups of layers.
+    pub fn faults(&self, groups: usize) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut unless = |holds: bool, key: &str, sentence: &str| {
+            if !holds {
+                faults.push((key.to_owned(), sentence.to_owned()));
+            }
+        };
+        unless(self.epochs > 0, "epochs", "at least one epoch is needed: write 1 or more");
+        unless(self.batch_size > 0, "batch_size", "a step needs at least one clip: write 1 or more");
+        unless(self.accumulate > 0, "accumulate", "at least one batch makes a step: write 1 or more");
+        unless((0.0..1.0).contains(&self.label_smoothing), "label_smoothing", "the share lies from 0 to below 1");
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        unless(self.pos_weight.iter().all(|&w| positive(w)), "pos_weight", "the weights are above zero");
+        unless(
+            self.pos_weight.is_empty() || self.loss != Loss::CrossEntropy,
+            "pos_weight",
+            "cross-entropy has no weights of presence: write `loss = \"bce\"` or \"focal\", or leave it out",
+        );
+        unless((0.0..=20.0).contains(&self.focal_gamma), "focal_gamma", "the exponent lies between 0 and 20");
+        unless(positive(self.learning_rate), "learning_rate", "the rate is above zero");
+        unless((0.0..1.0).contains(&self.momentum), "momentum", "the momentum lies from 0 to below 1");
+        unless((0.0..1.0).contains(&self.beta2), "beta2", "the decay lies from 0 to below 1");
+        unless(positive(self.epsilon), "epsilon", "what is added to the root is above zero");
+        unless(self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay", "the decay is not negative");
+        unless(
+            self.clip_norm.is_none_or(positive),
+            "clip_norm",
+            "the norm is above zero; leave it out to clip nothing",
+        );
+        unless(
+            self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs as f64,
+            "warmup_epochs",
+            "the rate rises for 0 epochs or more, and for fewer than all `epochs`",
+        );
+        unless((0.0..=1.0).contains(&self.peak_at), "peak_at", "the share lies between 0 and 1");
+        unless(self.step_epochs > 0, "step_epochs", "at least one epoch lies between steps: write 1 or more");
+        unless(self.plateau_patience > 0, "plateau_patience", "a plateau lasts one epoch or more");
+        unless(self.factor > 0.0 && self.factor <= 1.0, "factor", "the rate falls by a factor above 0, at most 1");
+        unless(self.ema.is_none_or(|ema| (0.0..1.0).contains(&ema)), "ema", "the decay lies from 0 to below 1");
+        unless(self.patience != Some(0), "patience", "at least one epoch is waited for; leave it out to run all");
+        unless(self.keep_checkpoints > 0, "keep_checkpoints", "a training goes on from one checkpoint or more");
+        let written = self.group_rates.len();
+        unless(
+            written == 0 || written == groups || written == 2,
+            "group_rates",
+            &format!("this network has {groups} groups of layers: write {groups} factors, or two to be spread between"),
+        );
+        unless(self.group_rates.iter().all(|&rate| positive(rate)), "group_rates", "the factors are above zero");
+        if self.preset == Preset::FineTune {
+            let own = "the preset \"fine_tune\" has rates and freezing of its own: leave this out, or the preset";
+            unless(self.group_rates.is_empty(), "group_rates", own);
+            unless(!self.gradual_unfreezing, "gradual_unfreezing", own);
+        }
+        faults
+    }
+}

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::files::{self, write_bytes};
+use crate::models::Epoch;
 use crate::predictions::Predictions;
 
 mod saved;
@@ -43,6 +44,9 @@ pub struct UnitRecord {
     /// Training clips of each class: what the trivial baselines know.
     pub trained_on: Vec<usize>,
     pub splits: Vec<SplitRecord>,
+    /// The epochs of a network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<Epoch>,
     /// Facts about the fit: iterations, tolerance reached.
     pub notes: IndexMap<String, String>,
     pub fit_seconds: f64,
@@ -62,7 +66,8 @@ pub struct SplitRecord {
 pub struct ClipTruth {
     pub path: String,
     pub song: String,
-    pub truth: usize,
+    /// Its classes, ascending; of a single-label task exactly one.
+    pub truth: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,6 +246,25 @@ impl RunDir {
         write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
     }
 
+    /// Where the checkpoints of a unit lie while it is fitted.
+    pub fn checkpoints(&self, unit: &Unit) -> PathBuf {
+        self.path.join("checkpoints").join(unit.to_string())
+    }
+
+    /// `networks/<unit>/`, made: what a network leaves beside the tables, where TensorBoard finds its learning curves.
+    pub fn network_folder(&self, unit: &Unit) -> Result<PathBuf> {
+        let folder = self.path.join("networks").join(unit.to_string());
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// Removes the checkpoints of a unit that is finished: its model is saved, and they are as large as several of it.
+    pub fn remove_checkpoints(&self, unit: &Unit) {
+        let _ = fs::remove_dir_all(self.checkpoints(unit));
+        // Gone with the last unit.
+        let _ = fs::remove_dir(self.path.join("checkpoints"));
+    }
+
     /// A table of the run, written by `write`.
     pub fn write_table(&self, name: Table, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         files::write_atomically(&self.path.join(name.file()), write)
@@ -289,6 +313,7 @@ pub enum Table {
     Confusion,
     Hardest,
     Curves,
+    Epochs,
 }
 
 impl Table {
@@ -302,6 +327,7 @@ impl Table {
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",
             Table::Curves => "curves.csv",
+            Table::Epochs => "epochs.csv",
         }
     }
 }

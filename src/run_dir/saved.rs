@@ -14,6 +14,7 @@ use crate::audio::{self, AudioSpec};
 use crate::features::FeatureSpec;
 use crate::files;
 use crate::labels::Classes;
+use crate::metrics::Judge;
 use crate::models::{ModelSpec, Tensor};
 
 /// `model.json`: everything that the weights need to become a classifier again.
@@ -25,6 +26,9 @@ pub struct ModelRecord {
     pub audio: AudioSpec,
     pub feature: FeatureSpec,
     pub model: ModelSpec,
+    /// The task, and how probabilities become decisions.
+    #[serde(default)]
+    pub judge: Judge,
     pub versions: Versions,
 }
 

@@ -1,6 +1,6 @@
 //! What an experiment is made of: the recordings of its set, which of them can be used, and where their features lie.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,11 +10,13 @@ use super::settings::Settings;
 use crate::data::split::{self, SplitSpec, Splits};
 use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;
+use crate::labels::Task;
 use crate::precompute::{self, Extraction, Input, LeftOut, Outcome};
 use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
+use crate::waves::Source;
 use crate::{audio, metrics};
 
 /// Nothing is left to work on: exit code 4.
@@ -46,6 +48,8 @@ pub struct Material {
     /// Recordings with several labels, which a single-label experiment cannot use.
     pub set_aside: usize,
     pub data_hash: String,
+    /// The files that models begin with, by name: the hashes of their bytes.
+    model_files: BTreeMap<String, String>,
     contents: HashMap<usize, Result<Hash, Unreadable>>,
 }
 
@@ -73,7 +77,11 @@ impl Material {
         let set = experiment.data.as_kind().load(&settings.places()).map_err(Unfit::unless_missing)?;
         let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
-        let eligible: Vec<usize> = of_part.iter().copied().filter(|&i| set.records[i].labels.len() == 1).collect();
+        let has_its_labels = |&i: &usize| match experiment.evaluate.task {
+            Task::SingleLabel => set.records[i].labels.len() == 1,
+            Task::MultiLabel => true,
+        };
+        let eligible: Vec<usize> = of_part.iter().copied().filter(has_its_labels).collect();
         if eligible.is_empty() {
             bail!(NothingSelected(format!(
                 "the data set `{}` has no recording that this experiment can use",
@@ -89,7 +97,8 @@ impl Material {
         progress.finish();
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
-        Ok(Material { set_aside: of_part.len() - eligible.len(), set, eligible, data_hash, contents })
+        let set_aside = of_part.len() - eligible.len();
+        Ok(Material { set_aside, set, eligible, data_hash, model_files: model_files(experiment)?, contents })
     }
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
@@ -103,6 +112,7 @@ impl Material {
             "split": split::VERSION,
             "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<Versions>(),
             "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
+            "files": self.model_files,
         });
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -140,6 +150,13 @@ impl Material {
     /// The recordings that the experiment would use if every one were usable.
     pub fn all_chosen(&self, experiment: &Experiment) -> Vec<usize> {
         self.chosen(experiment, |_| true)
+    }
+
+    /// The file of a recording that the cache holds.
+    pub fn source(&self, clip: usize) -> Source {
+        let record = &self.set.records[clip];
+        let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
+        Source { path: record.path.clone(), id: record.id.clone(), content }
     }
 
     fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {
@@ -235,7 +252,20 @@ fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-type Versions = std::collections::BTreeMap<String, u32>;
+/// What lies in the files that models begin with is part of what is run.
+fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
+    let files =
+        experiment.models.iter().flat_map(|(name, spec)| spec.as_kind().files().into_iter().map(move |f| (name, f)));
+    let hash = |(name, file): (&String, std::path::PathBuf)| {
+        let bytes = std::fs::read(&file)
+            .with_context(|| format!("cannot read {}, with which the model `{name}` begins", file.display()))
+            .map_err(Unfit::of)?;
+        Ok((name.clone(), blake3::hash(&bytes).to_hex().to_string()))
+    };
+    files.map(hash).collect()
+}
+
+type Versions = BTreeMap<String, u32>;
 
 fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Result<Hash, Unreadable>>) -> String {
     let mut hasher = blake3::Hasher::new();

@@ -11,22 +11,16 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::data::split::Splits;
-use crate::dataset::FeatureSet;
 use crate::experiment::{Experiment, Resolved};
-use crate::metrics;
-use crate::models::Job;
 use crate::precompute::{Extraction, Stopped};
-use crate::run_dir::{
-    self, CacheRecord, ClipTruth, CurvePoint, DataRecord, ModelRecord, Opened, RunDir, RunRecord, SplitRecord, Status,
-    Unit, UnitRecord, Versions,
-};
-use crate::seed::Seed;
+use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Unit};
 use crate::store::Store;
 
-mod environment;
+pub mod environment;
 pub mod material;
 pub mod scoring;
 mod settings;
+mod unit;
 mod writing;
 
 pub use settings::Settings;
@@ -119,7 +113,7 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
         ended: None,
         seeds: experiment.seeds.clone(),
         classes: material.set.classes.names().to_vec(),
-        metric: experiment.evaluate.metric.name().to_owned(),
+        metric: experiment.evaluate.metric().name().to_owned(),
         data: DataRecord {
             name: material.set.name.clone(),
             hash: material.data_hash.clone(),
@@ -162,12 +156,6 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
     run_dir::has_all_tables(run) && (!experiment.save_models || has_models())
-}
-
-fn counts(labels: impl Iterator<Item = usize>, n_classes: usize) -> Vec<usize> {
-    let mut counts = vec![0; n_classes];
-    labels.for_each(|label| counts[label] += 1);
-    counts
 }
 
 /// Everything that the units share.
@@ -217,7 +205,7 @@ impl Work<'_> {
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }
-                    self.unit(unit, selection, &splits[&unit.seed])
+                    self.unit(unit, selection, &splits[&unit.seed], &done)
                 }
             };
             match finished {
@@ -226,6 +214,8 @@ impl Work<'_> {
                     // After every unit, so that a killed run leaves a table of what it got to.
                     writing::write_results(self.dir, self.experiment, &done)?;
                 }
+                // What was begun is taken up again by the next run.
+                Err(error) if error.is::<Stopped>() => return Err(error),
                 Err(error) => {
                     let why = format!("{error:#}");
                     self.settings.show.say(&format!("{unit} failed: {why}"));
@@ -241,75 +231,5 @@ impl Work<'_> {
 
     fn is_saved(&self, unit: &Unit) -> bool {
         !self.experiment.save_models || run_dir::has_model(self.dir.path(), unit)
-    }
-
-    /// Fits one model on one feature and lets it speak about every other side of the split.
-    fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits) -> Result<UnitRecord> {
-        let spec = self.experiment.models[&unit.model].as_kind();
-        let column =
-            self.extraction.names().position(|n| n == unit.features).expect("units name features of the experiment");
-        let n_classes = self.material.set.classes.len();
-        let truth = |&row: &usize| self.material.set.records[selection.clips[row]].labels[0];
-        let set_of = |rows: &[usize]| {
-            let stored = rows.iter().map(|&row| selection.stored[row][column].clone()).collect();
-            FeatureSet::from_store(&unit.features, stored, rows.iter().map(|row| vec![truth(row)]).collect(), n_classes)
-        };
-        let clock = Instant::now();
-        let model = spec.fit(&set_of(&splits.train)?, &Job::alone(Seed::new(unit.seed).child("fit").child(unit)))?;
-        let fit_seconds = clock.elapsed().as_secs_f64();
-        let clock = Instant::now();
-        let mut records = Vec::new();
-        for (name, rows) in [("validation", &splits.validation), ("test", &splits.test)] {
-            if rows.is_empty() {
-                continue;
-            }
-            let set = set_of(rows)?;
-            let (predictions, curve) = model.predict_along(&set)?;
-            let curve = curve.map_or(Vec::new(), |curve| {
-                let accuracy = |p: &crate::predictions::Predictions| {
-                    metrics::single_label(set.targets(), &p.decisions(), n_classes).metrics["accuracy"]
-                };
-                let point = |(value, p): &(f64, _)| CurvePoint {
-                    parameter: curve.parameter.clone(),
-                    value: *value,
-                    accuracy: accuracy(p),
-                };
-                curve.points.iter().map(point).collect()
-            });
-            let clip = |&row: &usize| {
-                let clip = &self.material.set.records[selection.clips[row]];
-                ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels[0] }
-            };
-            records.push(SplitRecord {
-                split: name.to_owned(),
-                clips: rows.iter().map(clip).collect(),
-                predictions,
-                curve,
-            });
-        }
-        let predict_seconds = clock.elapsed().as_secs_f64();
-        if self.experiment.save_models {
-            let (feature, spec) = (&self.experiment.features[&unit.features], &self.experiment.models[&unit.model]);
-            let record = ModelRecord {
-                schema: run_dir::SCHEMA,
-                classes: self.material.set.classes.clone(),
-                audio: self.experiment.audio.clone(),
-                feature: feature.clone(),
-                model: spec.clone(),
-                versions: Versions::now(feature, spec),
-            };
-            self.dir.write_model(unit, &model.tensors()?, &record)?;
-        }
-        let finished = UnitRecord {
-            unit: unit.clone(),
-            trained_on: counts(splits.train.iter().map(truth), n_classes),
-            splits: records,
-            notes: model.notes().into_iter().collect(),
-            fit_seconds,
-            predict_seconds,
-        };
-        self.dir.write_unit(&finished)?;
-        self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
-        Ok(finished)
     }
 }

@@ -1,7 +1,7 @@
 //! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
 
 use crate::experiment::Experiment;
-use crate::metrics::{self, Scores};
+use crate::metrics::{self, Judge, Scores};
 use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Unit, UnitRecord};
 use crate::seed::Seed;
 use crate::tables::Scored;
@@ -9,18 +9,23 @@ use crate::tables::Scored;
 /// Raised by hand when the same predictions give other rows, or the same units other predictions.
 pub const VERSION: u32 = 1;
 
-fn truth(split: &SplitRecord) -> Vec<usize> {
-    split.clips.iter().map(|c| c.truth).collect()
+fn truth(split: &SplitRecord) -> Vec<Vec<usize>> {
+    split.clips.iter().map(|c| c.truth.clone()).collect()
 }
 
 /// The scores of every unit on every side of its split.
-pub fn scored(units: &[UnitRecord]) -> Vec<Scored<'_>> {
-    let judge = |split: &SplitRecord| {
-        metrics::single_label(&truth(split), &split.predictions.decisions(), split.predictions.n_classes)
+pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
+    let score = |split: &'a SplitRecord| {
+        let decided = judge.decide(&split.predictions);
+        (judge.score(&truth(split), &decided, split.predictions.n_classes), decided)
     };
     units
         .iter()
-        .flat_map(|u| u.splits.iter().map(move |split| Scored { unit: &u.unit, split, scores: judge(split) }))
+        .flat_map(|u| u.splits.iter().map(move |split| (u, split)))
+        .map(|(u, split)| {
+            let (scores, decided) = score(split);
+            Scored { unit: &u.unit, split, scores, decided }
+        })
         .collect()
 }
 
@@ -45,9 +50,9 @@ impl Done {
 
 /// The rows of one unit: one a side of its split.
 fn rows_of(experiment: &Experiment, unit: &UnitRecord) -> Vec<ResultRow> {
-    scored(std::slice::from_ref(unit))
+    scored(std::slice::from_ref(unit), &experiment.evaluate.judge())
         .iter()
-        .map(|s| row(experiment, s.unit.clone(), s.split, &s.split.predictions.decisions(), &s.scores))
+        .map(|s| row(experiment, s.unit.clone(), s.split, &s.decided, &s.scores))
         .collect()
 }
 
@@ -58,35 +63,36 @@ fn baseline_rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow
     for &seed in &experiment.seeds {
         let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };
         for split in &first.splits {
-            rows.extend(baselines(first, split));
+            rows.extend(baselines(&experiment.evaluate.judge(), first, split));
         }
     }
     rows
 }
 
-fn baselines(unit: &UnitRecord, split: &SplitRecord) -> Vec<ResultRow> {
-    let train: Vec<usize> =
-        unit.trained_on.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(class, n)).collect();
+fn baselines(judge: &Judge, unit: &UnitRecord, split: &SplitRecord) -> Vec<ResultRow> {
+    let counted = unit.trained_on.iter().enumerate();
+    let train: Vec<Vec<usize>> = counted.flat_map(|(class, &n)| std::iter::repeat_n(vec![class], n)).collect();
     let row = |baseline: metrics::Baseline| ResultRow {
         unit: Unit { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: unit.unit.seed },
         split: split.split.clone(),
         n: split.clips.len(),
         metrics: baseline.metrics,
     };
-    metrics::single_label_baselines(&train, &truth(split), split.predictions.n_classes).into_iter().map(row).collect()
+    judge.baselines(&train, &truth(split), split.predictions.n_classes).into_iter().map(row).collect()
 }
 
-fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[usize], scores: &Scores) -> ResultRow {
-    let metric = experiment.evaluate.metric.name();
+fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[Vec<usize>], scores: &Scores) -> ResultRow {
+    let metric = experiment.evaluate.metric().name();
     let mut metrics = scores.metrics.clone();
     if experiment.evaluate.bootstrap > 0 {
+        let judge = experiment.evaluate.judge();
         let truth = truth(split);
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
         let n_classes = split.predictions.n_classes;
         let statistic = |clips: &[usize]| {
-            let truth: Vec<usize> = clips.iter().map(|&c| truth[c]).collect();
-            let decided: Vec<usize> = clips.iter().map(|&c| decided[c]).collect();
-            metrics::single_label(&truth, &decided, n_classes).metrics[metric]
+            let truth: Vec<Vec<usize>> = clips.iter().map(|&c| truth[c].clone()).collect();
+            let decided: Vec<Vec<usize>> = clips.iter().map(|&c| decided[c].clone()).collect();
+            judge.score(&truth, &decided, n_classes).metrics[metric]
         };
         // The same resamples for every unit: intervals of two models differ by the models alone.
         let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);

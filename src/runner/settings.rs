@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 
 use crate::data::Places;
+use crate::models::device::Device;
 use crate::precompute::Stopped;
 use crate::progress::{Progress, Show};
 use crate::store::Store;
 
-/// Where a run reads and writes, and how it behaves; nothing here changes a result.
+/// Where a run reads and writes, and how it behaves; nothing here changes what is asked for (on another device a network rounds
+/// differently).
 #[derive(Clone)]
 pub struct Settings {
     pub runs: PathBuf,
@@ -19,6 +21,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Run again even if this very run is finished.
     pub fresh: bool,
+    /// What networks compute on.
+    pub device: Device,
     pub show: Show,
     /// Set by a signal: the unit in hand is finished, then the run ends.
     pub stop: Arc<AtomicBool>,

@@ -5,14 +5,15 @@ use anyhow::Result;
 use super::scoring::{self, Done};
 use crate::experiment::Experiment;
 use crate::labels::Classes;
-use crate::run_dir::{ResultRow, RunDir, Table};
+use crate::models::Epoch;
+use crate::run_dir::{ResultRow, RunDir, Table, Unit, UnitRecord};
 use crate::tables::{self, Grid};
 
 /// `results.csv` and `grid.csv` of the units done so far.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &Done) -> Result<Vec<ResultRow>> {
     let rows = done.rows(experiment);
     dir.write_table(Table::ResultsCsv, |out| tables::write_csv(tables::results(&rows)?, out))?;
-    let grid = Grid::new(&rows, experiment.evaluate.metric.name());
+    let grid = Grid::new(&rows, experiment.evaluate.metric().name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
     Ok(rows)
 }
@@ -23,12 +24,23 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     let units = &done.units;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
-    let scored = scoring::scored(units);
+    let scored = scoring::scored(units, &experiment.evaluate.judge());
     dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;
     dir.write_table(Table::Confusion, |out| tables::write_csv(tables::confusion(&scored, classes)?, out))?;
-    dir.write_table(Table::Hardest, |out| tables::write_csv(tables::hardest(units, classes)?, out))?;
+    dir.write_table(Table::Hardest, |out| tables::write_csv(tables::hardest(&scored, classes)?, out))?;
     if units.iter().any(|u| u.splits.iter().any(|s| !s.curve.is_empty())) {
         dir.write_table(Table::Curves, |out| tables::write_csv(tables::curves(units)?, out))?;
     }
+    write_epochs(dir, units, None)?;
     Ok(rows)
+}
+
+/// `epochs.csv`: the learning curves of the units that are done, and of the one in hand.
+pub fn write_epochs(dir: &RunDir, done: &[UnitRecord], current: Option<(&Unit, &[Epoch])>) -> Result<()> {
+    let finished = done.iter().map(|record| (&record.unit, record.epochs.as_slice()));
+    let curves: Vec<(&Unit, &[Epoch])> = finished.chain(current).filter(|(_, epochs)| !epochs.is_empty()).collect();
+    if curves.is_empty() {
+        return Ok(());
+    }
+    dir.write_table(Table::Epochs, |out| tables::write_csv(tables::epochs(&curves)?, out))
 }

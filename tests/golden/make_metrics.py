@@ -1,7 +1,8 @@
-"""Golden numbers of scikit-learn for one class a clip: python tests/golden/make_metrics.py
+"""Golden numbers of scikit-learn for decisions: python tests/golden/make_metrics.py
 
 Three hundred seeded cases from none right to all right, many with classes that never occur. Written to
-tests/golden/metrics/single_label.json; labels are strings of one letter a clip ("a" is class 0).
+tests/golden/metrics/single_label.json; labels are strings of one letter a clip ("a" is class 0). As many with any number of
+classes a clip are written to multi_label.json; a clip is a string of the letters of its classes.
 """
 
 import json
@@ -47,6 +48,43 @@ def case(rng):
     }
 
 
+def sets(indicators):
+    return [letters(np.flatnonzero(row)) for row in indicators]
+
+
+def multi_case(rng):
+    classes = int(rng.integers(2, 12))
+    clips = int(rng.integers(1, 40))
+    truth = rng.random((clips, classes)) < rng.dirichlet(np.full(classes, 0.6)) * 2
+    wrong = rng.random((clips, classes)) < rng.dirichlet(np.full(classes, 0.6)) * 2
+    decided = np.where(rng.random((clips, 1)) < rng.random(), truth, wrong)
+
+    def means(average):
+        return metrics.precision_recall_fscore_support(truth, decided, average=average, zero_division=0)[:3]
+
+    micro, macro = means("micro"), means("macro")
+    each = metrics.precision_recall_fscore_support(truth, decided, average=None, zero_division=0)
+    return {
+        "classes": classes,
+        "truth": sets(truth),
+        "decided": sets(decided),
+        "metrics": {
+            "hamming": 1 - metrics.hamming_loss(truth, decided),
+            "exact_match": metrics.accuracy_score(truth, decided),
+            "precision_micro": micro[0],
+            "recall_micro": micro[1],
+            "f1_micro": micro[2],
+            "precision_macro": macro[0],
+            "recall_macro": macro[1],
+            "f1_macro": macro[2],
+            "f1_weighted": means("weighted")[2],
+            "f1_samples": means("samples")[2],
+            "jaccard_samples": metrics.jaccard_score(truth, decided, average="samples", zero_division=0),
+        },
+        "per_class": [float(np.dot(np.arange(1, classes + 1), column)) for column in each],
+    }
+
+
 def main():
     HERE.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")
@@ -54,6 +92,9 @@ def main():
     out = {"scikit-learn": sklearn.__version__, "cases": [case(rng) for _ in range(300)]}
     text = json.dumps(out, separators=(",", ":"), default=float)
     (HERE / "single_label.json").write_text(text + "\n")
+    out = {"scikit-learn": sklearn.__version__, "cases": [multi_case(rng) for _ in range(200)]}
+    text = json.dumps(out, separators=(",", ":"), default=float)
+    (HERE / "multi_label.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

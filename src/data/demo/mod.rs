@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::irmas::{INSTRUMENTS, Irmas, IrmasPart, is_in_layout};
+use super::irmas::{INSTRUMENTS, Irmas, IrmasPart, classes_fault, is_in_layout};
 use super::{About, Common, DataKind, DataSet, MissingData, Places};
 use crate::audio::wav_write::write_pcm16;
 use plan::SongPlan;
@@ -46,6 +46,10 @@ pub struct Demo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit_per_class: Option<usize>,
+    /// Only these instruments, in this order, as in IRMAS. Left out: all eleven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub classes: Option<Vec<String>>,
     /// Training clips of 3 s for each of the eleven instruments.
     #[schemars(range(min = 1, max = 10000))]
     pub clips_per_class: usize,
@@ -55,6 +59,9 @@ pub struct Demo {
     /// How many excerpts of each song there are; the last song of a class may have fewer.
     #[schemars(range(min = 1, max = 100))]
     pub excerpts_per_song: usize,
+    /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1), as in IRMAS.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub training_share_of_test: f64,
     /// Another number gives other songs.
     pub seed: u64,
     /// Where the set comes from.
@@ -67,9 +74,11 @@ impl Default for Demo {
             name: None,
             root: None,
             limit_per_class: None,
+            classes: None,
             clips_per_class: 40,
             test_recordings: 66,
             excerpts_per_song: 3,
+            training_share_of_test: 0.0,
             seed: 1,
             about: About::default(),
         }
@@ -101,6 +110,11 @@ impl DataKind for Demo {
         if !(1..=100).contains(&self.excerpts_per_song) {
             faults.push(("excerpts_per_song".into(), format!("{} is not from 1 to 100", self.excerpts_per_song)));
         }
+        if !(0.0..=1.0).contains(&self.training_share_of_test) {
+            let sentence = format!("{} is not a share from 0 to 1", self.training_share_of_test);
+            faults.push(("training_share_of_test".into(), sentence));
+        }
+        faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
 
@@ -120,9 +134,16 @@ impl DataKind for Demo {
         if !test_folders.is_empty() {
             parts.push(IrmasPart::Testing);
         }
-        let set = Irmas { parts, test_folders, ..Irmas::default() }.load_from(&root, &name)?;
+        let loader = Irmas {
+            parts,
+            test_folders,
+            classes: self.classes.clone(),
+            training_share_of_test: self.training_share_of_test,
+            ..Irmas::default()
+        };
+        let set = loader.load_from(&root, &name)?;
         ensure!(
-            self.root.is_some() || set.records.len() == self.recordings(),
+            self.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
             "the made set {} has {} recordings instead of {}: remove the folder, and it is made anew",
             root.display(),
             set.records.len(),

@@ -1,6 +1,6 @@
 //! A small network that a CPU trains in a minute or two: blocks of a 3×3 convolution, batch norm, ReLU and a 2×2 pool.
 //!
-//! The default (16, 32, 64 and 128 filters) has 99,339 parameters for 11 classes. First weights are those of ResNets.
+//! The default (16, 32, 64 and 128 filters) has 98,811 parameters for 11 classes. First weights are those of ResNets.
 
 use anyhow::Result;
 use burn::module::Module;
@@ -125,5 +125,25 @@ impl Net {
             (None, Some(head)) => head.forward(map),
             (None, None) => unreachable!("a network is built with its classifier or with another head"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_has_98_811_parameters_for_11_classes() {
+        let input = InputShape { channels: 1, height: 96, width: 130 };
+        let rows = CnnSmall::default().layers(input, 11).unwrap();
+        assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), 98_811);
+    }
+
+    #[test]
+    fn an_image_that_the_pools_leave_nothing_of_is_refused_with_a_sentence() {
+        let layers = |height, width| CnnSmall::default().layers(InputShape { channels: 1, height, width }, 3);
+        assert!(layers(16, 16).is_ok());
+        let error = layers(20, 15).unwrap_err().to_string();
+        assert!(error.contains("20 × 15") && error.contains("`blocks.3.pool`"), "{error}");
     }
 }

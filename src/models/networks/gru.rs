@@ -72,8 +72,6 @@ pub fn first_weights(name: &str, fans: Fans) -> Option<Draw> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn recurrent_matrices_have_rows_at_right_angles() {
         let network = super::super::tests::tagging_crnn();

@@ -32,6 +32,8 @@ const PER_CLASS: usize = 16;
 /// Hidden units of fastai's head.
 const HIDDEN: usize = 512;
 
+/// A network has one: its size is of no account.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Head {
     Concat(Concat),

@@ -7,6 +7,7 @@
 pub mod alexnet;
 pub mod cnn_small;
 pub mod conv1d_mfcc;
+pub mod dropout;
 pub mod head;
 pub mod layers;
 pub mod resnet;
@@ -14,6 +15,7 @@ pub mod state;
 pub mod tagging_cnn;
 pub mod tagging_crnn;
 pub mod vgg16_bn;
+pub mod weights;
 
 mod gru;
 mod init;

@@ -184,7 +184,7 @@ fn loading_is_strict() {
     let kind = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
     let build = |classes| kind.build(image(8, 8), classes, Seed::new(1), &BurnDevice::flex()).unwrap();
     let tensors = state::tensors(&build(3));
-    let fault = |classes, tensors: &[Named]| state::load(build(classes), tensors).err().expect("a fault").to_string();
+    let fault = |classes, tensors: &[Named]| state::load(build(classes), tensors).expect_err("a fault").to_string();
     for missing in 0..tensors.len() {
         let mut fewer = tensors.clone();
         let name = fewer.remove(missing).name;

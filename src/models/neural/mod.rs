@@ -1,29 +1,62 @@
 //! The training loop of all networks.
+//!
+//! `run.rs` is the loop; what it needs lies beside it, a file each: losses, optimisers, schedules, samplers, the average of
+//! weights, what epochs are judged by, checkpoints, the search for a learning rate, the feeding of clips.
 
-use anyhow::{Result, bail};
+pub mod feeding;
+
+mod average;
+mod checkpoint;
+mod device_waves;
+mod faulty;
+mod finder;
+mod inputs;
+mod learner;
+mod loss;
+mod model;
+mod monitor;
+mod optimizer;
+mod parameters;
+mod report;
+mod run;
+mod sampler;
+mod schedule;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
 
 use super::device::Device;
 use super::networks::{InputShape, LayerRow, NetworkKind};
-use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor};
+use super::training::TrainingCrop;
+use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_trainable};
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
+use crate::metrics::Judge;
+use model::Trained;
+use monitor::Monitor;
 
 /// Every network is a model.
 impl<K: NetworkKind> ModelKind for K {
+    /// Of the network and of the loop.
     fn version(&self) -> u32 {
-        NetworkKind::version(self)
+        1000 * NetworkKind::version(self) + run::VERSION
     }
 
     fn features(&self) -> &FeatureChoice {
         NetworkKind::features(self)
     }
 
-    fn fit(&self, _train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
-        bail!("there is no training loop yet")
+    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
+        ensure_trainable(self, train)?;
+        Ok(Box::new(run::train(self, train, job)?))
     }
 
-    fn restore(&self, _tensors: Vec<Tensor>, _n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
-        bail!("there is no training loop yet")
+    fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
+        Ok(Box::new(Trained::restore(self, tensors, n_classes, device)?))
     }
 
     fn is_for(&self, _task: Task) -> bool {
@@ -34,11 +67,26 @@ impl<K: NetworkKind> ModelKind for K {
         true
     }
 
+    fn crops_at_random(&self) -> bool {
+        self.training().crop == TrainingCrop::Random
+    }
+
     fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
         Some(NetworkKind::layers(self, input, n_classes))
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        NetworkKind::faults(self)
+        let mut faults = NetworkKind::faults(self);
+        faults.extend(self.training().faults(self.groups()));
+        faults
+    }
+
+    fn task_faults(&self, judge: &Judge) -> Vec<(String, String)> {
+        let monitor = Monitor::new(&self.training().monitor, None, judge, true);
+        monitor.err().map(|error| ("monitor".to_owned(), error.to_string())).into_iter().collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.training().init.into_iter().map(PathBuf::from).collect()
     }
 }

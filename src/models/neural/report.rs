@@ -1,0 +1,69 @@
+//! What a person reads of a training: a line an epoch, facts at the end.
+
+use std::time::Duration;
+
+use super::monitor::Monitor;
+use crate::models::Epoch;
+use crate::progress::seconds;
+
+/// `epoch 3/20: loss 0.412, validation loss 0.398, f1_macro 0.712, best so far, 312 clips/s, waited 3 %, 2 min 05 s left`.
+pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration) -> String {
+    let Some(last) = history.last() else { return String::new() };
+    let mut parts = vec![format!("epoch {}/{epochs}: loss {:.4}", last.epoch, last.train_loss)];
+    if !last.metrics.is_empty() {
+        let loss = last.validation_loss.map_or("not finite".to_owned(), |loss| format!("{loss:.4}"));
+        parts.push(format!("validation loss {loss}"));
+    }
+    if let Some((name, value)) = monitor.metric(last) {
+        parts.push(format!("{name} {value:.4}"));
+    }
+    if last.best {
+        parts.push("best so far".to_owned());
+    }
+    parts.push(format!("{} clips/s", count(last.clips_per_second)));
+    parts.push(format!("waited {:.0} %", 100.0 * last.waited));
+    if last.epoch < epochs {
+        parts.push(format!("{} left", seconds(left)));
+    }
+    parts.join(", ")
+}
+
+/// Three digits at least.
+fn count(number: f64) -> String {
+    match number {
+        n if n < 10.0 => format!("{n:.2}"),
+        n if n < 100.0 => format!("{n:.1}"),
+        n => format!("{n:.0}"),
+    }
+}
+
+/// Facts about a training that has ended.
+pub struct Notes<'a> {
+    pub parameters: u64,
+    pub epochs: usize,
+    /// The epoch (from 0) whose weights predict, if they were put aside.
+    pub best: Option<usize>,
+    pub device: &'a str,
+    pub steps: u64,
+    pub waited: Option<f64>,
+    pub found: Option<f64>,
+    pub resumed: Option<usize>,
+    pub ended: String,
+}
+
+impl Notes<'_> {
+    pub fn listed(self) -> Vec<(String, String)> {
+        let notes = [
+            ("parameters", Some(self.parameters.to_string())),
+            ("epochs", Some(self.epochs.to_string())),
+            ("best epoch", self.best.map(|best| (best + 1).to_string())),
+            ("steps", Some(self.steps.to_string())),
+            ("device", Some(self.device.to_owned())),
+            ("learning rate found", self.found.map(|rate| format!("{rate:.3e}"))),
+            ("waited for clips", self.waited.map(|share| format!("{:.1} %", 100.0 * share))),
+            ("taken up after epoch", self.resumed.map(|epoch| epoch.to_string())),
+            ("ended because", Some(self.ended)),
+        ];
+        notes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}

@@ -1,0 +1,423 @@
+//! The loop: epochs of steps, a judgement after each, checkpoints between them.
+//!
+//! Everything random has an address (seed, epoch, step), so that a training which was killed and begun again at its last
+//! checkpoint ends with the same bits as one that was not, on the CPU.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Tensor, TensorData};
+use indexmap::IndexMap;
+
+use super::average::Average;
+use super::checkpoint::{self, Checkpoint, Checkpoints, Progress, Values};
+use super::faulty;
+use super::feeding::{self, Feed, Feeder};
+use super::finder::Finder;
+use super::inputs::{self, Normalization};
+use super::learner::{Learner, Lesson, Summed};
+use super::loss::Objective;
+use super::model::{self, AHEAD, Trained};
+use super::monitor::Monitor;
+use super::optimizer::Optimizer;
+use super::report;
+use super::sampler;
+use super::schedule::Plan;
+use crate::dataset::FeatureSet;
+use crate::models::networks::{NetworkKind, state};
+use crate::models::training::Training;
+use crate::models::{Epoch, Job, RateCurve};
+use crate::precompute::Stopped;
+use crate::seed::Seed;
+
+/// Raised by hand when the same training gives other numbers than before.
+pub const VERSION: u32 = 1;
+
+/// Trains a network of that kind.
+pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Trained> {
+    let training = kind.training();
+    let objective = Objective::new(&training, job.judge.task, train)?;
+    let monitor = Monitor::new(&training.monitor, training.patience, &job.judge, job.validation.is_some())?;
+    let shape = inputs::shape_of(train);
+    let normalization = Normalization::fit(training.normalize, train)?;
+    let network = kind.build(shape, train.n_classes(), job.seed.child("weights"), &job.device.burn().autodiff())?;
+    let (parameters, _) = state::counts(&network);
+    let lesson = Lesson { kind, objective: &objective, labels: train.labels(), shape, device: job.device };
+    let clips = whole_batches(train.len(), training.batch_size);
+    let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
+    let plan = Plan::new(&training, kind.groups(), steps);
+    let with_best = training.restore_best && job.validation.is_some();
+    let checkpoints =
+        job.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
+    let run = Run { job, train, training, lesson, plan, monitor, normalization, checkpoints, clips, steps, with_best };
+    let average = run.training.ema.map(|decay| Average::new(decay, &network));
+    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()), average);
+    run.all(learner, parameters)
+}
+
+/// The clips of an epoch. A single one that would be a batch of its own is left out: a batch norm learns nothing from it.
+fn whole_batches(len: usize, batch_size: usize) -> usize {
+    if batch_size > 1 && len > 1 && len % batch_size == 1 { len - 1 } else { len }
+}
+
+struct Run<'a> {
+    job: &'a Job<'a>,
+    train: &'a FeatureSet,
+    training: Training,
+    lesson: Lesson<'a>,
+    plan: Plan,
+    monitor: Monitor,
+    normalization: Normalization,
+    checkpoints: Option<Checkpoints<'a>>,
+    /// Of an epoch.
+    clips: usize,
+    /// Of an epoch.
+    steps: usize,
+    with_best: bool,
+}
+
+/// Where a training is.
+struct Course {
+    rate: f64,
+    curve: Option<RateCurve>,
+    history: Vec<Epoch>,
+    steps: u64,
+    best: Option<Values>,
+}
+
+/// What an epoch of training gave.
+struct Seen {
+    loss: f64,
+    /// Of the head, at its end.
+    rate: f64,
+    trained: Duration,
+    waited: Duration,
+}
+
+impl Run<'_> {
+    fn all(&self, mut learner: Learner, parameters: u64) -> Result<Trained> {
+        let clock = Instant::now();
+        let mut course = match self.newest(&mut learner)? {
+            Some(course) => course,
+            None => self.begin(&learner)?,
+        };
+        let (begun, mut seen_before) = (course.history.len(), None);
+        let (mut trained, mut waited) = (Duration::ZERO, Duration::ZERO);
+        while self.ends(&course.history).is_none() {
+            let epoch = course.history.len();
+            if self.plan.begins_afresh(epoch) {
+                learner.optimizer.forget();
+            }
+            let thawed = self.plan.thawed(epoch);
+            if seen_before != Some(thawed) {
+                learner.thaw(thawed);
+                seen_before = Some(thawed);
+            }
+            let clock_of_epoch = Instant::now();
+            let seen = self.epoch(&mut learner, &course, epoch)?;
+            course.steps += self.steps as u64;
+            trained += seen.trained;
+            waited += seen.waited;
+            self.judge(&learner, &mut course, &seen, clock_of_epoch)?;
+            self.write(&learner, &course)?;
+            self.job.observer.epochs(&course.history)?;
+            let done = (course.history.len() - begun) as u32;
+            let left = clock.elapsed() / done * (self.plan.epochs() - course.history.len()) as u32;
+            self.job.show.say(&report::line(&course.history, self.plan.epochs(), &self.monitor, left));
+        }
+        let ended = self.ends(&course.history).expect("the loop has ended");
+        let mut network = learner.predicting();
+        if let Some(best) = &course.best {
+            network = checkpoint::with_values(network, best)?;
+        }
+        let share = waited.as_secs_f64() / trained.as_secs_f64().max(f64::MIN_POSITIVE);
+        let notes = report::Notes {
+            parameters,
+            epochs: course.history.len(),
+            best: self.monitor.best(&course.history).filter(|_| self.with_best),
+            device: self.job.device.name(),
+            steps: course.steps,
+            waited: (done(&course.history, begun) > 0).then_some(share),
+            found: course.curve.as_ref().map(|curve| curve.suggestion),
+            resumed: (begun > 0).then_some(begun),
+            ended,
+        };
+        Ok(Trained {
+            network,
+            normalization: self.normalization.clone(),
+            shape: self.lesson.shape,
+            output: self.lesson.objective.output(),
+            n_classes: self.train.n_classes(),
+            batch_size: self.training.batch_size,
+            device: self.job.device.burn(),
+            notes: notes.listed(),
+        })
+    }
+
+    /// Why the training ends here, if it does.
+    fn ends(&self, history: &[Epoch]) -> Option<String> {
+        if self.monitor.is_exhausted(history) {
+            let patience = self.training.patience.unwrap_or_default();
+            return Some(format!("no better {} for {patience} epochs", self.monitor.name()));
+        }
+        (history.len() >= self.plan.epochs()).then(|| "all epochs were run".to_owned())
+    }
+
+    /// What this training is, so that no checkpoint of another is taken for one of it.
+    fn signature(&self, learner: &Learner) -> Result<String> {
+        let what = serde_json::json!({
+            "training": self.training,
+            "tensors": state::shapes(learner.network()),
+            "seed": self.job.seed.number(),
+            "clips": self.train.len(),
+            "classes": self.train.n_classes(),
+            "versions": [VERSION, NetworkKind::version(self.lesson.kind)],
+        });
+        Ok(blake3::hash(&serde_json::to_vec(&what)?).to_hex().to_string())
+    }
+
+    /// Goes on from the newest checkpoint.
+    fn newest(&self, learner: &mut Learner) -> Result<Option<Course>> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
+        let signature = self.signature(learner)?;
+        let Some(found) = checkpoints.newest(&signature, self.training.ema, &self.job.device.burn()) else {
+            return Ok(None);
+        };
+        let Checkpoint { progress, weights, memory, average, best } = found;
+        learner.try_change(|network| checkpoint::with_values(network, &weights))?;
+        learner.optimizer.recall(memory);
+        learner.average = average;
+        let Progress { rate, curve, history, steps, .. } = progress;
+        self.job.show.say(&format!("going on after epoch {} of {}", history.len(), self.plan.epochs()));
+        if let Some(curve) = &curve {
+            self.job.observer.rates(curve)?;
+        }
+        self.job.observer.epochs(&history)?;
+        Ok(Some(Course { rate, curve, history, steps, best }))
+    }
+
+    fn begin(&self, learner: &Learner) -> Result<Course> {
+        if self.job.validation.is_none() {
+            self.job.show.say("there is no validation split: epochs are judged by their training loss");
+        }
+        let curve = if self.training.find_rate { Some(self.find_rate(learner)?) } else { None };
+        let rate = curve.as_ref().map_or(self.training.learning_rate, |curve| curve.suggestion);
+        if let Some(curve) = &curve {
+            self.job.observer.rates(curve)?;
+            self.job.show.say(&format!("learning rate found: {rate:.2e}"));
+        }
+        Ok(Course { rate, curve, history: Vec::new(), steps: 0, best: None })
+    }
+
+    /// One epoch of steps.
+    fn epoch(&self, learner: &mut Learner, course: &Course, epoch: usize) -> Result<Seen> {
+        let clock = Instant::now();
+        let order = self.order(self.job.seed, epoch);
+        let falls = self.plan.falls(&self.monitor.values(&course.history), |a, b| self.monitor.is_better(a, b));
+        let seed = self.job.seed.child("step").child(epoch);
+        let mut losses = Losses { run: self, epoch, order: &order, pending: None, sum: 0.0 };
+        let (mut step, mut rate) = (0, course.rate);
+        let mut summed = Summed::default();
+        let waited = self.feed(&order, epoch, |batch, number| {
+            // Each batch weighs as many clips as it has among those of its step.
+            let group = number / self.training.accumulate * self.training.accumulate * self.training.batch_size;
+            let of_step = (self.training.accumulate * self.training.batch_size).min(order.len() - group);
+            let clips = batch.rows.len();
+            let loss = learner.add_gradients(batch, clips as f64 / of_step as f64, seed.child(number), &mut summed)?;
+            losses.push(loss, number, clips)?;
+            let last = (number + 1) * self.training.batch_size >= order.len();
+            if (number + 1) % self.training.accumulate == 0 || last {
+                let setting = self.plan.setting(course.rate, epoch, step, falls);
+                learner.step(std::mem::take(&mut summed), &setting);
+                rate = *setting.rates.last().expect("a network has groups");
+                step += 1;
+            }
+            Ok(true)
+        })?;
+        losses.settle()?;
+        Ok(Seen { loss: losses.sum / order.len() as f64, rate, trained: clock.elapsed(), waited })
+    }
+
+    /// The rows of an epoch.
+    fn order(&self, seed: Seed, epoch: usize) -> Vec<usize> {
+        let mut order =
+            sampler::order(self.training.sampling, self.train.labels(), self.train.n_classes(), seed, epoch);
+        order.truncate(self.clips);
+        order
+    }
+
+    /// Hands the batches of an epoch to `each` with their numbers, until that says false; says how long it waited for them.
+    fn feed(
+        &self,
+        order: &[usize],
+        epoch: usize,
+        mut each: impl FnMut(feeding::Batch, usize) -> Result<bool>,
+    ) -> Result<Duration> {
+        let prepare = |image: &mut [f32]| self.normalization.apply(image);
+        let feed = Feed {
+            set: self.train,
+            order,
+            batch_size: self.training.batch_size,
+            epoch,
+            ahead: AHEAD,
+            threads: feeding::threads_for(self.train),
+            prepare: &prepare,
+        };
+        thread::scope(|scope| {
+            let mut feeder = Feeder::start(scope, feed)?;
+            let mut number = 0;
+            while let Some(batch) = feeder.next() {
+                self.may_go_on()?;
+                if !each(batch?, number)? {
+                    break;
+                }
+                number += 1;
+            }
+            Ok(feeder.waited())
+        })
+    }
+
+    fn may_go_on(&self) -> Result<()> {
+        if self.job.stop.load(Ordering::Relaxed) {
+            return Err(Stopped.into());
+        }
+        Ok(())
+    }
+
+    /// Adds the epoch to the history, with what the validation split says of it.
+    fn judge(&self, learner: &Learner, course: &mut Course, seen: &Seen, clock: Instant) -> Result<()> {
+        let (mut validation_loss, mut metrics) = (None, IndexMap::new());
+        if let Some(set) = self.job.validation {
+            let (network, device) = (learner.predicting(), self.job.device.burn());
+            let batch_size = self.training.batch_size;
+            let mut before_each = || self.may_go_on();
+            let logits = model::logits(&network, set, &self.normalization, batch_size, &device, &mut before_each)?;
+            // A loss that is no number stands for nothing in a table.
+            validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
+            let predictions = model::probabilities(&logits, set.n_classes(), self.lesson.objective.output());
+            metrics = self.job.judge.scores(set.labels(), &predictions).metrics;
+        }
+        let history = &mut course.history;
+        let seconds = seen.trained.as_secs_f64();
+        history.push(Epoch {
+            epoch: history.len() + 1,
+            learning_rate: seen.rate,
+            train_loss: seen.loss,
+            validation_loss,
+            metrics,
+            best: false,
+            seconds: clock.elapsed().as_secs_f64(),
+            clips_per_second: self.clips as f64 / seconds.max(f64::MIN_POSITIVE),
+            waited: seen.waited.as_secs_f64() / seconds.max(f64::MIN_POSITIVE),
+        });
+        if self.monitor.best(history) == Some(history.len() - 1) {
+            history.last_mut().expect("just added").best = true;
+            if self.with_best {
+                course.best = Some(checkpoint::values_of(&learner.predicting()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The loss on all clips of a set together.
+    fn loss_of(&self, set: &FeatureSet, logits: &[f32]) -> f64 {
+        let cpu = burn::tensor::Device::flex();
+        let sizes = [set.len(), set.n_classes()];
+        let targets = self.lesson.objective.targets(set.labels());
+        let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, sizes), &cpu);
+        number_of(self.lesson.objective.loss(tensor(logits.to_vec()), tensor(targets)))
+    }
+
+    /// The best weights first: the checkpoint refers to them.
+    fn write(&self, learner: &Learner, course: &Course) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        let last = course.history.last().context("a checkpoint follows an epoch")?;
+        if let Some(best) = course.best.as_ref().filter(|_| last.best) {
+            checkpoints.write_best(last.epoch, best)?;
+        }
+        let (signature, history) = (self.signature(learner)?, course.history.clone());
+        let progress = Progress::new(signature, course.rate, course.curve.clone(), history, course.steps);
+        checkpoints.write(progress, learner.network(), learner.optimizer.memory(), learner.average.as_ref())
+    }
+
+    /// Tries rates on a network that is thrown away.
+    fn find_rate(&self, learner: &Learner) -> Result<RateCurve> {
+        let mut trial = learner.apart(Optimizer::new(&self.training, self.job.device.is_cpu()));
+        trial.thaw(self.plan.thawed(0));
+        let (mut finder, seed) = (Finder::default(), self.job.seed.child("finder"));
+        for epoch in 0.. {
+            if finder.next_rate().is_none() {
+                break;
+            }
+            let order = self.order(seed, epoch);
+            self.feed(&order, epoch, |batch, number| {
+                let Some(rate) = finder.next_rate() else { return Ok(false) };
+                let mut summed = Summed::default();
+                let loss = trial.add_gradients(batch, 1.0, seed.child(epoch).child(number), &mut summed)?;
+                finder.push(number_of(loss));
+                trial.step(summed, &self.plan.trial(rate));
+                Ok(true)
+            })?;
+        }
+        finder.curve()
+    }
+}
+
+fn done(history: &[Epoch], begun: usize) -> usize {
+    history.len() - begun
+}
+
+fn number_of(loss: Tensor<1>) -> f64 {
+    f64::from(loss.into_scalar::<f32>())
+}
+
+/// The losses of an epoch. Each is read a step late, so that a device can work on the next while it is waited for.
+struct Losses<'a> {
+    run: &'a Run<'a>,
+    epoch: usize,
+    order: &'a [usize],
+    /// A loss on its device, the number of its batch, and the clips of that.
+    pending: Option<(Tensor<1>, usize, usize)>,
+    /// Over clips.
+    sum: f64,
+}
+
+impl Losses<'_> {
+    fn push(&mut self, loss: Tensor<1>, number: usize, clips: usize) -> Result<()> {
+        self.settle()?;
+        self.pending = Some((loss, number, clips));
+        Ok(())
+    }
+
+    /// Reads the loss that is pending; one that is no number ends the training with its batch saved.
+    fn settle(&mut self) -> Result<()> {
+        let Some((loss, number, clips)) = self.pending.take() else { return Ok(()) };
+        let loss = number_of(loss);
+        if loss.is_finite() {
+            self.sum += loss * clips as f64;
+            return Ok(());
+        }
+        let run = self.run;
+        let start = number * run.training.batch_size;
+        let batch = faulty::Batch {
+            rows: &self.order[start..start + clips],
+            epoch: self.epoch,
+            number,
+            set: run.train,
+            normalization: &run.normalization,
+        };
+        let saved = match run.job.checkpoints {
+            Some(folder) => format!("its inputs and labels lie in {}", batch.save(folder)?.display()),
+            None => "its inputs and labels were not saved, as no folder was named for checkpoints".to_owned(),
+        };
+        bail!(
+            "the loss became {loss} in epoch {} at batch {} of clips {:?}: {saved}; try a lower `learning_rate`, or \
+             `clip_norm = 1.0`, and look for features that are no numbers",
+            self.epoch + 1,
+            number + 1,
+            batch.rows
+        )
+    }
+}

@@ -1,0 +1,199 @@
+//! One unit: one model on one feature with one seed, from its features to its record in the run's folder.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Work;
+use super::material::Selection;
+use super::scoring::Done;
+use super::writing;
+use crate::data::split::Splits;
+use crate::dataset::FeatureSet;
+use crate::files;
+use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
+use crate::plot;
+use crate::predictions::Predictions;
+use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
+use crate::seed::Seed;
+use crate::tensorboard;
+use crate::waves::Waves;
+
+/// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
+const TENSORBOARD: &str = "events.out.tfevents.timbre";
+
+impl Work<'_> {
+    /// Fits one model on one feature and lets it speak about every other side of the split.
+    pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
+        let sets = Sets { work: self, unit, selection };
+        let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
+        let onlooker = Onlooker { work: self, unit, done: &done.units, history: Mutex::default() };
+        let clock = Instant::now();
+        let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &onlooker)?;
+        let fit_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let mut records = Vec::new();
+        for (name, rows, set) in
+            [("validation", &splits.validation, validation), ("test", &splits.test, sets.of(&splits.test)?)]
+        {
+            if !rows.is_empty() {
+                records.push(self.spoken(model.as_ref(), name, rows, &set, selection)?);
+            }
+        }
+        let predict_seconds = clock.elapsed().as_secs_f64();
+        if self.experiment.save_models {
+            self.save(unit, model.as_ref())?;
+        }
+        let finished = UnitRecord {
+            unit: unit.clone(),
+            trained_on: counts(train.labels(), train.n_classes()),
+            splits: records,
+            epochs: onlooker.history.into_inner().expect("no onlooker panics"),
+            notes: model.notes().into_iter().collect(),
+            fit_seconds,
+            predict_seconds,
+        };
+        self.dir.write_unit(&finished)?;
+        self.dir.remove_checkpoints(unit);
+        self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
+        Ok(finished)
+    }
+
+    fn fit(
+        &self,
+        unit: &Unit,
+        train: &FeatureSet,
+        validation: Option<&FeatureSet>,
+        observer: &Onlooker,
+    ) -> Result<Box<dyn Classifier>> {
+        let spec = self.experiment.models[&unit.model].as_kind();
+        let checkpoints = self.dir.checkpoints(unit);
+        let job = Job {
+            seed: Seed::new(unit.seed).child("fit").child(unit),
+            judge: self.experiment.evaluate.judge(),
+            validation,
+            device: &self.settings.device,
+            checkpoints: spec.is_network().then_some(&checkpoints),
+            stop: &self.settings.stop,
+            show: self.settings.show,
+            observer,
+        };
+        spec.fit(train, &job)
+    }
+
+    /// What the model says of one side of the split.
+    fn spoken(
+        &self,
+        model: &dyn Classifier,
+        split: &str,
+        rows: &[usize],
+        set: &FeatureSet,
+        selection: &Selection,
+    ) -> Result<SplitRecord> {
+        let judge = self.experiment.evaluate.judge();
+        let (predictions, curve) = model.predict_along(set)?;
+        let along = |curve: Curve| {
+            let accuracy = |p: &Predictions| judge.scores(set.labels(), p).metrics["accuracy"];
+            let point = |(value, p): &(f64, Predictions)| CurvePoint {
+                parameter: curve.parameter.clone(),
+                value: *value,
+                accuracy: accuracy(p),
+            };
+            curve.points.iter().map(point).collect()
+        };
+        let clip = |&row: &usize| {
+            let clip = &self.material.set.records[selection.clips[row]];
+            ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels.clone() }
+        };
+        Ok(SplitRecord {
+            split: split.to_owned(),
+            clips: rows.iter().map(clip).collect(),
+            predictions,
+            curve: curve.map_or(Vec::new(), along),
+        })
+    }
+
+    fn save(&self, unit: &Unit, model: &dyn Classifier) -> Result<()> {
+        let (feature, spec) = (&self.experiment.features[&unit.features], &self.experiment.models[&unit.model]);
+        let record = ModelRecord {
+            schema: run_dir::SCHEMA,
+            classes: self.material.set.classes.clone(),
+            audio: self.experiment.audio.clone(),
+            feature: feature.clone(),
+            model: spec.clone(),
+            judge: self.experiment.evaluate.judge(),
+            versions: Versions::now(feature, spec),
+        };
+        self.dir.write_model(unit, &model.tensors()?, &record)
+    }
+}
+
+/// The features of a unit for the sides of its split.
+struct Sets<'a> {
+    work: &'a Work<'a>,
+    unit: &'a Unit,
+    selection: &'a Selection,
+}
+
+impl Sets<'_> {
+    fn of(&self, rows: &[usize]) -> Result<FeatureSet> {
+        let mut names = self.work.extraction.names();
+        let column = names.position(|n| n == self.unit.features).expect("units name features of the experiment");
+        let set = &self.work.material.set;
+        let stored = rows.iter().map(|&row| self.selection.stored[row][column].clone()).collect();
+        let labels = rows.iter().map(|&row| set.records[self.selection.clips[row]].labels.clone()).collect();
+        FeatureSet::from_store(&self.unit.features, stored, labels, set.classes.len())
+    }
+}
+
+impl Sets<'_> {
+    /// The training part, for a network that asks for it with another crop of each recording in each epoch.
+    fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
+        let (train, experiment) = (self.of(rows)?, self.work.experiment);
+        if !experiment.models[&self.unit.model].as_kind().crops_at_random() {
+            return Ok(train);
+        }
+        let sources = rows.iter().map(|&row| self.work.material.source(self.selection.clips[row])).collect();
+        let seed = Seed::new(self.unit.seed).child("waves");
+        let feature = &experiment.features[&self.unit.features];
+        let waves = Waves::new(&train, sources, &experiment.audio, feature, seed)?;
+        Ok(train.with_fresh(Arc::new(waves)))
+    }
+}
+
+/// Clips of each class.
+fn counts(labels: &[Vec<usize>], n_classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; n_classes];
+    labels.iter().flatten().for_each(|&label| counts[label] += 1);
+    counts
+}
+
+/// Writes down what a network does while it is trained.
+struct Onlooker<'a> {
+    work: &'a Work<'a>,
+    unit: &'a Unit,
+    done: &'a [UnitRecord],
+    history: Mutex<Vec<Epoch>>,
+}
+
+impl Observer for Onlooker<'_> {
+    fn epochs(&self, history: &[Epoch]) -> Result<()> {
+        *self.history.lock().expect("no onlooker panics") = history.to_vec();
+        let folder = self.work.dir.network_folder(self.unit)?;
+        tensorboard::write(&folder.join(TENSORBOARD), history)?;
+        let curves = plot::learning_curves(&self.unit.to_string(), history);
+        files::write_bytes(&folder.join("epochs.svg"), curves.as_bytes())?;
+        writing::write_epochs(self.work.dir, self.done, Some((self.unit, history)))
+    }
+
+    fn rates(&self, curve: &RateCurve) -> Result<()> {
+        let folder = self.work.dir.network_folder(self.unit)?;
+        files::write_bytes(
+            &folder.join("rate_finder.svg"),
+            plot::rate_finder(&self.unit.to_string(), curve).as_bytes(),
+        )?;
+        files::write_bytes(&folder.join("rate_finder.json"), &serde_json::to_vec_pretty(curve)?)
+    }
+}

@@ -1,0 +1,306 @@
+"""Golden numbers of PyTorch for the networks: python tests/golden/make_networks.py (torch, torchvision, safetensors)
+
+No checkpoint of these sizes lies in git: every tensor is filled by a formula of its name and index that the Rust test computes,
+too (`filled`). Written to tests/golden/networks/networks.json: per case the names and shapes of the state dict, the outputs of
+every layer, and the logits in evaluation mode. torchvision's networks come from torchvision; the others are written down here
+once more. A case with fold = true has one input channel whose weights are the sum over three.
+
+Beside it small real files for the import (cnn_small with filters 4 and 8, three channels, five classes): a state dict as
+.safetensors, .pth and legacy .pth, one nested below "model" with the prefix "module.", a whole pickled module, and one whose
+pickle calls a function.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+HERE = pathlib.Path(__file__).parent / "networks"
+
+
+def filled(name, shape):
+    """The formula: FNV-1a of the name, a mixed counter, a scale by the kind of tensor."""
+    seed = 0x811C9DC5
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x01000193 % 2**32
+    x = np.arange(int(np.prod(shape)), dtype=np.uint32) * np.uint32(2654435761) + np.uint32(seed)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x7FEB352D)
+    x ^= x >> np.uint32(15)
+    x *= np.uint32(0x846CA68B)
+    x ^= x >> np.uint32(16)
+    u = x.astype(np.float64) / 2.0**31 - 1.0
+    if name.endswith("running_var"):
+        u = 1.0 + 0.5 * u
+    elif len(shape) == 1:
+        u = (1.0 if name.endswith("weight") else 0.0) + 0.2 * u
+    elif name != "input":
+        u = u * np.sqrt(4.0 / np.prod(shape[1:]))
+    return torch.from_numpy(u.astype(np.float32)).reshape(shape)
+
+
+class Concat(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.bn1, self.fc1 = nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, 512, bias=False)
+        self.bn2, self.fc2 = nn.BatchNorm1d(512), nn.Linear(512, classes, bias=False)
+
+    def forward(self, x):
+        x = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+        return self.fc2(self.bn2(F.relu(self.fc1(self.bn1(x)))))
+
+
+class PerClass(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.hidden = nn.Linear(channels, 16 * classes)
+        self.weight, self.bias = nn.Parameter(torch.zeros(classes, 16)), nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x):
+        hidden = F.relu(self.hidden(x.mean((2, 3))))
+        each = [hidden[:, 16 * c : 16 * c + 16] @ self.weight[c] for c in range(len(self.bias))]
+        return torch.stack(each, 1) + self.bias
+
+
+class Attention(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.attention, self.value = nn.Linear(channels, classes), nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = x.mean(2).transpose(1, 2)
+        return (torch.softmax(self.attention(x), 1) * self.value(x)).sum(1)
+
+
+HEADS = {"concat": Concat, "per_class": PerClass, "attention": Attention}
+
+
+class Bare(nn.Module):
+    """torchvision's ResNet up to its last map, with another head."""
+
+    def __init__(self, net, head):
+        super().__init__()
+        for name in ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]:
+            setattr(self, name, getattr(net, name))
+        self.head = head
+
+    def forward(self, x):
+        for part in self.children():
+            x = part(x)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, before, filters, pool, bias, eps, activation):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(before, filters, 3, padding=1, bias=bias), nn.BatchNorm2d(filters, eps=eps)
+        self.pool, self.activation = nn.MaxPool2d(pool), activation
+
+    def forward(self, x):
+        return self.pool(self.activation(self.bn(self.conv(x))))
+
+
+def chain(channels, plans, bias, eps, activation):
+    befores = [channels] + [filters for filters, _ in plans]
+    blocks = [Block(before, *plan, bias, eps, activation) for before, plan in zip(befores, plans)]
+    return nn.ModuleList(blocks)
+
+
+class CnnSmall(nn.Module):
+    def __init__(self, channels, filters, classes, head=None):
+        super().__init__()
+        self.blocks = chain(channels, [(f, 2) for f in filters], False, 1e-5, F.relu)
+        if head:
+            self.head = HEADS[head](filters[-1], classes)
+        else:
+            self.fc = nn.Linear(filters[-1], classes)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x) if hasattr(self, "head") else self.fc(x.mean((2, 3)))
+
+
+class Features(nn.Module):
+    def __init__(self, bands, plans):
+        super().__init__()
+        self.bn0 = nn.BatchNorm2d(bands, eps=1e-3)
+        self.blocks = chain(1, plans, True, 1e-3, F.elu)
+
+    def forward(self, x):
+        x = self.bn0(x.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class TaggingCnn(nn.Module):
+    def __init__(self, bands, values, classes):
+        super().__init__()
+        self.features = Features(bands, [(64, (2, 4)), (128, (2, 4)), (128, (2, 4)), (128, (3, 5)), (64, (4, 4))])
+        self.fc = nn.Linear(values, classes)
+
+    def forward(self, x):
+        return self.fc(self.features(x).flatten(1))
+
+
+class Keras1Gru(nn.Module):
+    """As Keras 1 computes it, frame by frame; the gates of its weights in PyTorch's order (reset, update, new)."""
+
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.weight_ih_l0 = nn.Parameter(torch.zeros(3 * hidden, inputs))
+        self.weight_hh_l0 = nn.Parameter(torch.zeros(3 * hidden, hidden))
+        self.bias_ih_l0 = nn.Parameter(torch.zeros(3 * hidden))
+
+    def forward(self, x):
+        w_r, w_z, w_h = self.weight_ih_l0.chunk(3)
+        u_r, u_z, u_h = self.weight_hh_l0.chunk(3)
+        b_r, b_z, b_h = self.bias_ih_l0.chunk(3)
+        h, states = torch.zeros(len(x), len(u_r)), []
+        for frame in x.unbind(1):
+            z = torch.clamp(0.2 * (frame @ w_z.T + b_z + h @ u_z.T) + 0.5, 0, 1)
+            r = torch.clamp(0.2 * (frame @ w_r.T + b_r + h @ u_r.T) + 0.5, 0, 1)
+            h = z * h + (1 - z) * torch.tanh(frame @ w_h.T + b_h + (r * h) @ u_h.T)
+            states.append(h)
+        return torch.stack(states, 1)
+
+
+class TaggingCrnn(nn.Module):
+    def __init__(self, bands, classes, head=None):
+        super().__init__()
+        self.features = Features(bands, [(64, (2, 2)), (128, (3, 3)), (128, (4, 4)), (128, (4, 4))])
+        self.gru1, self.gru2 = Keras1Gru(128 * (bands // 96), 32), Keras1Gru(32, 32)
+        if head:
+            self.head = HEADS[head](32, classes)
+        else:
+            self.fc = nn.Linear(32, classes)
+
+    def forward(self, x):
+        x = self.features(F.pad(x, (37, 37)))
+        states = self.gru2(self.gru1(x.flatten(1, 2).transpose(1, 2)))
+        return self.head(states.transpose(1, 2)[:, :, None]) if hasattr(self, "head") else self.fc(states[:, -1])
+
+
+class Conv1dMfcc(nn.Module):
+    def __init__(self, classes, head=None):
+        super().__init__()
+        self.conv1, self.pool1 = nn.Conv1d(20, 64, 3), nn.MaxPool1d(2)
+        self.conv2, self.pool2 = nn.Conv1d(64, 128, 3), nn.MaxPool1d(2)
+        if head:
+            self.head = HEADS[head](128, classes)
+        else:
+            self.fc1, self.fc2, self.fc = nn.Linear(384, 256), nn.Linear(256, 128), nn.Linear(128, classes)
+
+    def forward(self, x):
+        x = self.pool1(F.relu(self.conv1(x[:, 0])))
+        x = self.pool2(F.relu(self.conv2(x)))
+        if hasattr(self, "head"):
+            return self.head(x[:, :, None])
+        return self.fc(F.relu(self.fc2(F.relu(self.fc1(x.flatten(1))))))
+
+
+def state_of(net):
+    return {name: t for name, t in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def case(kind, keys, net, classes, image, clips=1, channels=1, fold=False):
+    """`image` is what the Rust network gets: bands × frames, one channel."""
+    state = {name: filled(name, tuple(t.shape)) for name, t in state_of(net).items()}
+    net.load_state_dict(state, strict=False)
+    net.eval()
+    layers = []
+
+    def look(name):
+        def hook(module, _, output):
+            own = sum(p.numel() for p in module.parameters(False))
+            layers.append({"name": name, "output": list(output.shape[1:]), "parameters": own})
+
+        return hook
+
+    for name, module in net.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(look(name))
+    x = filled("input", (clips, 1, *image)).expand(clips, channels, *image)
+    with torch.no_grad():
+        logits = net(x)
+    print(kind, keys, "logits from", logits.min().item(), "to", logits.max().item())
+    assert 0.05 < logits.std() < 50
+    shapes = [[name, list(t.shape)] for name, t in state.items()]
+    found = {"kind": kind, "keys": keys, "classes": classes, "image": list(image), "clips": clips, "fold": fold}
+    numbers = [float(f"{value:.8g}") for value in logits.double().ravel().tolist()]
+    return found | {"state": shapes, "layers": layers, "logits": numbers}
+
+
+def torchvision_cases():
+    vision = torchvision.models
+    # A one-channel network of folded weights is a three-channel network on a repeated image.
+    for kind, make, image in [
+        ("resnet18", vision.resnet18, (64, 47)),
+        ("resnet34", vision.resnet34, (47, 64)),
+        ("vgg16_bn", vision.vgg16_bn, (96, 160)),
+        ("alexnet", vision.alexnet, (96, 160)),
+    ]:
+        for fold in (False, True):
+            net = make(weights=None, num_classes=11)
+            yield case(kind, {} if fold else {"channels": 3}, net, 11, image, 1, 3, fold)
+    for head in HEADS:
+        net = vision.resnet18(weights=None)
+        net.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+        yield case("resnet18", {"head": head}, Bare(net, HEADS[head](512, 7)), 7, (64, 47), 2)
+
+
+def other_cases():
+    small = {"filters": [8, 16]}
+    yield case("cnn_small", small, CnnSmall(1, [8, 16], 4), 4, (13, 18), 2)
+    for head in HEADS:
+        yield case("cnn_small", small | {"head": head}, CnnSmall(1, [8, 16], 4, head), 4, (13, 18), 2)
+    yield case("tagging_cnn", {}, TaggingCnn(96, 64, 50), 50, (96, 1366))
+    yield case("tagging_cnn", {}, TaggingCnn(100, 128, 5), 5, (100, 2570))
+    yield case("tagging_crnn", {}, TaggingCrnn(96, 50), 50, (96, 1366))
+    yield case("tagging_crnn", {}, TaggingCrnn(192, 5), 5, (192, 130), 2)
+    for head in ("per_class", "attention"):
+        yield case("tagging_crnn", {"head": head}, TaggingCrnn(96, 5, head), 5, (96, 260), 2)
+    yield case("conv1d_mfcc", {}, Conv1dMfcc(5), 5, (20, 20), 3)
+    for head in ("per_class", "attention"):
+        yield case("conv1d_mfcc", {"head": head}, Conv1dMfcc(5, head), 5, (20, 20), 3)
+
+
+class Runs:
+    """What a foreign file may try: unpickling it would make a folder."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("executed-by-unpickling",))
+
+
+def small_files():
+    net = CnnSmall(3, [4, 8], 5)
+    net.load_state_dict({name: filled(name, tuple(t.shape)) for name, t in state_of(net).items()}, strict=False)
+    state = net.state_dict()
+    save_file(state, HERE / "small.safetensors")
+    torch.save(state, HERE / "small.pth")
+    torch.save(state, HERE / "legacy.pth", _use_new_zipfile_serialization=False)
+    nested = {"epoch": 3, "model": {f"module.{name}": t.half() for name, t in state.items()}, "loss": [0.5]}
+    torch.save(nested, HERE / "nested.pth")
+    net.blocks[0].activation = net.blocks[1].activation = None
+    torch.save(net, HERE / "whole.pt")
+    torch.save({"blocks.0.conv.weight": Runs()}, HERE / "runs.pth")
+
+
+def main():
+    HERE.mkdir(exist_ok=True)
+    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    cases = [*torchvision_cases(), *other_cases()]
+    lines = ",\n".join(json.dumps(found, separators=(",", ":")) for found in cases)
+    (HERE / "networks.json").write_text(f'{{"versions":{json.dumps(versions)},\n"cases":[\n{lines}\n]}}\n')
+    small_files()
+
+
+if __name__ == "__main__":
+    main()
