@@ -119,7 +119,7 @@ fn examine(common: &Common) -> Result<Report> {
         schema: SCHEMA,
         status: if cpu.works { "ok" } else { "the CPU does not work" },
         profile: if cfg!(debug_assertions) { "debug" } else { "release" },
-        environment: environment::describe(),
+        environment: environment::describe(None),
         simd: machine::simd(),
         memory_bytes: memory.map(|(all, _)| all),
         memory_free_bytes: memory.map(|(_, free)| free),

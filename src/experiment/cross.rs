@@ -46,7 +46,6 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             }
         }
         network_inputs(root, audio, faults);
-        random_crops(root, audio, faults);
     }
     let evaluate = match root.get("evaluate") {
         Some(entry) => {
@@ -116,19 +115,6 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
             if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
                 faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
             }
-        }
-    }
-}
-
-/// A random crop of no length.
-fn random_crops(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
-    if audio.clip_seconds.is_some() {
-        return;
-    }
-    for entry in tables(root, "models") {
-        if read::<ModelSpec>(&entry.node).is_some_and(|spec| spec.as_kind().crops_at_random()) {
-            let sentence = "a random part of a recording needs a length: set `audio.clip_seconds`";
-            report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
         }
     }
 }

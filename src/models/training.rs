@@ -38,7 +38,7 @@ pub enum Optimizer {
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     Constant,
-    /// Up and down in cosines, the momentum the other way.
+    /// Up and down in cosines (rate / 25, rate, rate / 100,000), the momentum the other way (0.95, 0.85, 0.95).
     #[default]
     OneCycle,
     /// Down to zero in half a cosine.
@@ -53,7 +53,7 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// Every clip once, in a random order.
+    /// Every clip once, in a random order. One that would be alone in the last batch is left out.
     #[default]
     Shuffle,
     /// As many clips as there are, with replacement; a clip the likelier, the rarer its labels.
@@ -69,9 +69,11 @@ pub enum Preset {
     /// The keys say it all.
     #[default]
     None,
-    /// fastai's `fit_one_cycle`: one cycle over all epochs, peak at a quarter.
+    /// fastai's `fit_one_cycle`: one cycle over all epochs, peak at a quarter. It takes the place of the keys of schedule and
+    /// warm-up.
     FitOneCycle,
-    /// fastai's `fine_tune`: `freeze_epochs` of the head alone, then `epochs` of all groups with rates from a hundredth.
+    /// fastai's `fine_tune`: `freeze_epochs` of the head (and of the batch norms below), then `epochs` of all groups at half the
+    /// rate, down to a hundredth of that at the input. It takes the place of the keys of schedule, warm-up and group rates.
     FineTune,
 }
 
@@ -125,7 +127,8 @@ macro_rules! training_keys {
             pub accumulate: usize = 1,
             /// What is minimised: "auto", "cross_entropy", "bce" or "focal". Default: "auto".
             pub loss: $crate::models::training::Loss = $crate::models::training::Loss::Auto,
-            /// Share of the certainty of a target that is spread over the other classes, 0 to below 1. Default: 0.
+            /// Share of the certainty of a target that is spread over all classes (cross-entropy) or between present and absent
+            /// ("bce", "focal"), 0 to below 1. Default: 0.
             #[schemars(range(min = 0.0, max = 0.999))]
             pub label_smoothing: f64 = 0.0,
             /// With "bce" and "focal": how much more a present class weighs than an absent one; one number for all classes or
@@ -140,7 +143,8 @@ macro_rules! training_keys {
             /// The learning rate; with a schedule its highest.
             #[schemars(range(min = 1e-12, max = 1000.0))]
             pub learning_rate: f64 = 1e-3,
-            /// Momentum of "sgd", first decay of "adam" and "adamw". Default: 0.9.
+            /// Momentum of "sgd", first decay of "adam" and "adamw". With "one_cycle" and the presets it follows the schedule
+            /// instead, unless it is 0. Default: 0.9.
             #[schemars(range(min = 0.0, max = 0.9999))]
             pub momentum: f64 = 0.9,
             /// Second decay of "adam" and "adamw". Default: 0.999.
@@ -158,7 +162,7 @@ macro_rules! training_keys {
             pub clip_norm: Option<f64> = None,
             /// How the learning rate changes: "constant", "one_cycle", "cosine", "step" or "plateau". Default: "one_cycle".
             pub schedule: $crate::models::training::Schedule = $crate::models::training::Schedule::OneCycle,
-            /// Epochs over which the rate rises from zero before the schedule begins; parts of an epoch, too. Default: 0.
+            /// Epochs over which the rate rises evenly from zero before the schedule begins; parts of an epoch, too. Default: 0.
             #[schemars(range(min = 0.0))]
             pub warmup_epochs: f64 = 0.0,
             /// With "one_cycle": the share of the steps at which the rate is highest. Default: 0.25.
@@ -184,11 +188,13 @@ macro_rules! training_keys {
             pub crop: $crate::models::training::TrainingCrop = $crate::models::training::TrainingCrop::Fixed,
             /// How inputs are scaled: "none", "global" or "rows". Default: "global".
             pub normalize: $crate::models::training::Normalize = $crate::models::training::Normalize::Global,
-            /// Decay of a moving average of the weights, which then predicts instead of them. Left out: none.
+            /// Decay of a moving average of weights and batch-norm statistics, which then predicts instead of them; at the
+            /// beginning it decays faster. Left out: none.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[schemars(range(min = 0.0, max = 0.999999))]
             pub ema: Option<f64> = None,
-            /// What epochs are judged by, on the validation split: "loss" or a metric. Default: "loss".
+            /// What epochs are judged by, on the validation split: "loss" or a metric. Without that split it is the training loss.
+            /// Default: "loss".
             pub monitor: String = "loss".to_owned(),
             /// Epochs without a better value after which training stops. Left out: all epochs are run.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,13 +208,13 @@ macro_rules! training_keys {
             /// Weights to begin with: a `.safetensors` or `.pth` file of the same architecture. Left out: random ones.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub init: Option<String> = None,
-            /// Epochs at the beginning in which only the head learns. Default: 0 (with "fine_tune": 1).
+            /// Epochs at the beginning in which only the head learns. Default: 0 (with "fine_tune" and `gradual_unfreezing`: 1).
             #[serde(skip_serializing_if = "Option::is_none")]
             pub freeze_epochs: Option<usize> = None,
             /// After `freeze_epochs`, one more group of layers learns each epoch, from the head down. Default: false.
             pub gradual_unfreezing: bool = false,
             /// Factors on the learning rate a group of layers, from the input to the head (see docs/networks.md for the groups).
-            /// Left out: 1 for all.
+            /// Two numbers for more groups are spread between in equal ratios. Left out: 1 for all.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub group_rates: Vec<f64> = Vec::new(),
         }
@@ -328,5 +334,34 @@ impl Training {
             unless(!self.gradual_unfreezing, "gradual_unfreezing", own);
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(training: Training) -> Vec<String> {
+        training.faults(3).into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_told() {
+        let usual = Training::default;
+        assert!(keys(usual()).is_empty());
+        assert_eq!(keys(Training { loss: Loss::CrossEntropy, pos_weight: vec![2.0], ..usual() }), ["pos_weight"]);
+        assert_eq!(keys(Training { warmup_epochs: 20.0, ..usual() }), ["warmup_epochs"]);
+        assert_eq!(keys(Training { group_rates: vec![0.1; 4], ..usual() }), ["group_rates"]);
+        assert!(keys(Training { group_rates: vec![0.1, 1.0], ..usual() }).is_empty());
+        let fine_tune = Training { preset: Preset::FineTune, gradual_unfreezing: true, ..usual() };
+        assert_eq!(keys(fine_tune), ["gradual_unfreezing"]);
+    }
+
+    #[test]
+    fn values_out_of_their_ranges_are_told() {
+        let nan = f64::NAN;
+        let wrong =
+            Training { learning_rate: nan, ema: Some(1.0), clip_norm: Some(0.0), epochs: 0, ..Training::default() };
+        assert_eq!(keys(wrong), ["epochs", "learning_rate", "clip_norm", "warmup_epochs", "ema"]);
     }
 }

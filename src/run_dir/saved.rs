@@ -1,7 +1,6 @@
 //! The saved models of a run, written and read: `models/<unit>/model.safetensors` and `model.json`.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +14,7 @@ use crate::features::FeatureSpec;
 use crate::files;
 use crate::labels::Classes;
 use crate::metrics::Judge;
+use crate::models::tensor_file::write_safetensors;
 use crate::models::{ModelSpec, Tensor};
 
 /// `model.json`: everything that the weights need to become a classifier again.
@@ -58,30 +58,9 @@ impl RunDir {
         let folder = self.path().join("models").join(unit.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         files::remove_leftovers(&folder);
-        files::write_atomically(&folder.join("model.safetensors"), |out| write_safetensors(tensors, out))?;
+        files::write_atomically(&folder.join("model.safetensors"), |out| write_safetensors(tensors, &[], out))?;
         files::write_bytes(&description_of(&folder), &serde_json::to_vec_pretty(description)?)
     }
-}
-
-/// The format is a length, a JSON head and the bytes. Written here and not by the crate, which wants every tensor in memory
-/// at once: the training rows of kNN may be larger than that.
-fn write_safetensors(tensors: &[Tensor], out: &mut dyn Write) -> Result<()> {
-    let mut end = 0;
-    let mut head = serde_json::Map::new();
-    for tensor in tensors {
-        let start = end;
-        end += 4 * tensor.shape.iter().product::<usize>();
-        let entry = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
-        head.insert(tensor.name.clone(), entry);
-    }
-    let mut head = Value::from(head).to_string();
-    // The bytes begin at a multiple of 8.
-    while head.len() % 8 != 0 {
-        head.push(' ');
-    }
-    out.write_all(&(head.len() as u64).to_le_bytes())?;
-    out.write_all(head.as_bytes())?;
-    tensors.iter().try_for_each(|tensor| tensor.in_blocks(|values| Ok(out.write_all(bytemuck::cast_slice(values))?)))
 }
 
 #[derive(Deserialize)]
@@ -198,7 +177,7 @@ mod tests {
             Tensor::held("bias", vec![1], vec![-0.5]),
         ];
         let mut bytes = Vec::new();
-        write_safetensors(&tensors, &mut bytes).unwrap();
+        write_safetensors(&tensors, &[], &mut bytes).unwrap();
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let train = read.tensor("train").unwrap();
         assert_eq!((train.shape(), train.dtype()), (&[2, 3][..], safetensors::Dtype::F32));

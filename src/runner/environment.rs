@@ -4,7 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-pub fn describe() -> Value {
+use crate::models::device::Device;
+
+pub fn describe(device: Option<&Device>) -> Value {
     json!({
         "timbre": env!("CARGO_PKG_VERSION"),
         "commit": git(&["rev-parse", "HEAD"]),
@@ -15,7 +17,7 @@ pub fn describe() -> Value {
         "cpu": cpu(),
         "cores": std::thread::available_parallelism().map(usize::from).ok(),
         "threads": rayon::current_num_threads(),
-        "gpu": Value::Null,
+        "device": device.map(Device::name),
     })
 }
 

@@ -54,7 +54,7 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-    let mut record = new_record(experiment, &material, signature);
+    let mut record = new_record(experiment, settings, &material, signature);
     record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
@@ -102,7 +102,7 @@ pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
     units
 }
 
-fn new_record(experiment: &Experiment, material: &Material, signature: String) -> RunRecord {
+fn new_record(experiment: &Experiment, settings: &Settings, material: &Material, signature: String) -> RunRecord {
     RunRecord {
         schema: run_dir::SCHEMA,
         experiment: experiment.name.clone(),
@@ -125,7 +125,7 @@ fn new_record(experiment: &Experiment, material: &Material, signature: String) -
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
         results: Vec::new(),
-        environment: environment::describe(),
+        environment: environment::describe(Some(&settings.device)),
     }
 }
 

@@ -152,11 +152,8 @@ impl State {
             self.after.epsilon,
             with_shortcut,
         );
-        let own = [
-            channels_last(gradients.x, shape),
-            dense(gradients.gamma, [channels]),
-            dense(gradients.beta, [channels]),
-        ];
+        let own =
+            [channels_last(gradients.x, shape), dense(gradients.gamma, [channels]), dense(gradients.beta, [channels])];
         (own, gradients.shortcut.map_or(dy, |shortcut| channels_last(shortcut, shape)))
     }
 }

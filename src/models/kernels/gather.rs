@@ -61,8 +61,7 @@ pub fn input_gradient(
         // A pixel `origin + step * j` was seen by the output at `j + source` through this tap, if the division leaves nothing.
         let (taps, sources): (Vec<usize>, Vec<[isize; 2]>) = (0..window.taps())
             .filter_map(|tap| {
-                let distance: [isize; 2] =
-                    std::array::from_fn(|axis| origin[axis] as isize - window.offset(tap)[axis]);
+                let distance: [isize; 2] = std::array::from_fn(|axis| origin[axis] as isize - window.offset(tap)[axis]);
                 let whole = (0..2).all(|axis| distance[axis].rem_euclid(step[axis] as isize) == 0);
                 let source = std::array::from_fn(|axis| distance[axis].div_euclid(step[axis] as isize));
                 whole.then_some((tap, source))

@@ -116,10 +116,8 @@ pub struct Net {
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = self
-            .blocks
-            .iter()
-            .fold(images, |x, block| self.pool.forward(block.bn.forward_relu(block.conv.forward(x))));
+        let map =
+            self.blocks.iter().fold(images, |x, block| self.pool.forward(block.bn.forward_relu(block.conv.forward(x))));
         match (&self.fc, &self.head) {
             (Some(fc), _) => fc.forward(self.dropout.forward(head::mean(map))),
             (None, Some(head)) => head.forward(map),

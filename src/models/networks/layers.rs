@@ -4,10 +4,11 @@
 //! the kernels do not do (groups, one-sided padding), burn's own. Parameters have burn's names. Running variances are PyTorch's,
 //! divided by the number of pixels less one; burn divides by the number of pixels.
 
-pub use super::dropout::{Dropout, DropoutConfig};
 pub use burn::nn::conv::{Conv1d, Conv1dConfig};
 pub use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool1d, MaxPool1dConfig};
 pub use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Relu};
+
+pub use super::dropout::{Dropout, DropoutConfig};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;

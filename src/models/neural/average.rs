@@ -59,3 +59,41 @@ impl Average {
         Average { decay, steps, values }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::networks::InputShape;
+    use crate::models::networks::NetworkKind;
+    use crate::models::networks::cnn_small::CnnSmall;
+    use crate::models::neural::checkpoint::values_of;
+    use crate::seed::Seed;
+
+    /// A network whose every number is `value`.
+    fn filled(value: f32) -> Network {
+        let input = InputShape { channels: 1, height: 4, width: 4 };
+        let spec = CnnSmall { filters: vec![2], ..CnnSmall::default() };
+        let network = spec.build(input, 2, Seed::new(1), &Device::flex()).unwrap();
+        parameters::map(network, &mut |_, tensor| tensor.zeros_like() + value)
+    }
+
+    #[test]
+    fn an_average_follows_weights_and_statistics_faster_at_first() {
+        let mut average = Average::new(0.25, &filled(1.0));
+        // Shares of 1 − 2/11, then 1 − 0.25 as 3/12 is no longer below the decay.
+        average.follow(&filled(2.0));
+        let after_one = 1.0 + (1.0 - 2.0 / 11.0);
+        average.follow(&filled(3.0));
+        let after_two = after_one + (3.0 - after_one) * 0.75;
+        let values = values_of(&average.applied(filled(0.0)));
+        assert!(values.contains_key("blocks.0.bn.running_var") && values.len() == 7);
+        assert!(values.values().flatten().all(|v| (f64::from(*v) - after_two).abs() < 1e-6), "{values:?}");
+    }
+
+    #[test]
+    fn what_stands_still_keeps_its_bits() {
+        let mut average = Average::new(0.999, &filled(0.1));
+        (0..50).for_each(|_| average.follow(&filled(0.1)));
+        assert!(values_of(&average.applied(filled(0.0))).values().flatten().all(|v| *v == 0.1));
+    }
+}

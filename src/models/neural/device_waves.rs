@@ -98,3 +98,75 @@ impl<'a> DeviceWaves<'a> {
         ((images - self.mean.clone()) / self.deviation.clone()).unsqueeze_dim(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::audio::wav_write::write_pcm16;
+    use crate::audio::{AudioSpec, Crop};
+    use crate::models::training::Normalize;
+    use crate::seed::{Seed, uniform};
+    use crate::waves::{Source, Waves};
+
+    #[test]
+    fn images_made_on_the_device_are_those_of_the_cpu() {
+        let folder = tempfile::tempdir().unwrap();
+        let audio = AudioSpec { sample_rate: 8000, clip_seconds: Some(1.0), crop: Crop::Centre };
+        let feature: FeatureSpec = serde_json::from_value(
+            serde_json::json!({ "kind": "mel", "n_mels": 24, "n_fft": 512, "hop_length": 256, "resize": [32, 20] }),
+        )
+        .unwrap();
+        let mut rng = Seed::new(5).rng();
+        let sources: Vec<Source> = [0.7, 1.0, 2.4, 3.1]
+            .iter()
+            .enumerate()
+            .map(|(n, seconds)| {
+                let path = folder.path().join(format!("{n}.wav"));
+                let tone = 200.0 * (n + 1) as f64;
+                let sample = |i: usize| {
+                    let wave = (std::f64::consts::TAU * tone * i as f64 / 11025.0).sin() * (i as f64 / 4000.0).cos();
+                    ((0.6 * wave + 0.1 * (uniform(&mut rng) - 0.5)) * 32767.0) as i16
+                };
+                let samples: Vec<i16> = (0..(seconds * 11025.0) as usize).map(sample).collect();
+                write_pcm16(&path, &samples, 1, 11025).unwrap();
+                let content = *blake3::hash(&std::fs::read(&path).unwrap()).as_bytes();
+                Source { path, id: n.to_string(), content }
+            })
+            .collect();
+        let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
+        let cached: Vec<f32> = sources
+            .iter()
+            .flat_map(|source| {
+                let clip = crate::audio::load_file(&source.path, &audio).unwrap();
+                extractor.extract(&crate::features::ClipAnalysis::new(&clip)).unwrap().values
+            })
+            .collect();
+        let labels = vec![vec![0]; sources.len()];
+        let set = FeatureSet::images(cached, [32, 20], labels, 1);
+        let waves = Waves::new(&set, sources, &audio, &feature, Seed::new(3)).unwrap();
+        let set = set.with_fresh(Arc::new(waves));
+        let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
+        let device = Device::flex();
+        let on_device = DeviceWaves::hold(&set, &normalization, &device, Precision::Full).unwrap().unwrap();
+        let mut differ = false;
+        for epoch in 0..3 {
+            let rows = [3, 0, 2, 1, 2];
+            let images = on_device.images(&rows, epoch).into_data();
+            let images = images.as_slice::<f32>().unwrap();
+            for (&row, image) in rows.iter().zip(images.chunks_exact(set.dims())) {
+                let mut ours = vec![0.0; set.dims()];
+                set.read_in_epoch(row, epoch, &mut ours).unwrap();
+                let unscaled = ours.clone();
+                normalization.apply(&mut ours);
+                let apart = ours.iter().zip(image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < 1e-3, "row {row} of epoch {epoch}: {apart}");
+                let mut before = vec![0.0; set.dims()];
+                set.read_in_epoch(row, epoch + 1, &mut before).unwrap();
+                differ |= before != unscaled;
+            }
+        }
+        assert!(differ, "long recordings are cut at another place in each epoch");
+    }
+}

@@ -82,3 +82,57 @@ fn valley(losses: &[f64]) -> Option<usize> {
     // fastai takes the subsequence for a stretch without gaps that ends here, and begins one point before it.
     Some((end + length / 3 + length / 6).saturating_sub(length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_grow_in_equal_ratios() {
+        assert_eq!(rate(0), 1e-7);
+        assert!((rate(50) / 1e-3 - 1.0).abs() < 1e-9 && (rate(100) / 10.0 - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_search_ends_at_four_times_the_best_loss_or_after_a_hundred_steps() {
+        let mut calm = Finder::default();
+        while calm.next_rate().is_some() {
+            calm.push(1.0);
+        }
+        assert_eq!(calm.points.len(), STEPS);
+        // The mean of equal losses is that loss: its start is corrected for.
+        assert!(calm.points.iter().all(|(_, loss)| (loss - 1.0).abs() < 1e-12));
+        for end in [1000.0, f64::NAN, f64::INFINITY] {
+            let mut wild = Finder::default();
+            (0..30).for_each(|_| wild.push(1.0));
+            assert!(wild.next_rate().is_some());
+            wild.push(end);
+            assert!(wild.next_rate().is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_suggestion_lies_on_the_slope() {
+        let mut finder = Finder::default();
+        while let Some(rate) = finder.next_rate() {
+            // Flat up to 1e-4, down to 1e-2, then up.
+            let slope = (rate.log10() + 4.0).clamp(0.0, 2.0) / 2.0;
+            finder.push(2.0 - 1.5 * slope + if rate > 0.03 { rate * 40.0 } else { 0.0 });
+        }
+        let curve = finder.curve().unwrap();
+        assert!((1e-4..1e-2).contains(&curve.suggestion), "{}", curve.suggestion);
+    }
+
+    #[test]
+    fn the_valley_is_counted_in_thirds_of_the_longest_fall() {
+        // A rise, then nine falling values: indices 3 to 11, so that the stretch is from 2 to 11.
+        let losses = [1.0, 2.0, 3.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 20.0];
+        assert_eq!(valley(&losses), Some(2 + 3 + 1));
+        assert_eq!(valley(&[1.0, 1.0, 2.0]), None);
+        assert_eq!(valley(&[]), None);
+        let rising: Vec<f64> = (0..60).map(f64::from).collect();
+        let mut finder = Finder::default();
+        rising.iter().for_each(|&loss| finder.push(1.0 + loss));
+        assert!(finder.curve().unwrap_err().to_string().contains("learning_rate"));
+    }
+}

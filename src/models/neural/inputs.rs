@@ -139,3 +139,70 @@ impl Moments {
         if deviation > 0.0 { deviation } else { 1.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three clips of two bands and two frames.
+    fn set() -> FeatureSet {
+        let values = vec![1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 10.0, 10.0, 9.0, 11.0, 10.0, 10.0];
+        FeatureSet::images(values, [2, 2], vec![vec![0]; 3], 1)
+    }
+
+    fn scaled(how: Normalize) -> Vec<f32> {
+        let mut values = Vec::new();
+        set().read_rows(0..3, &mut values).unwrap();
+        let normalization = Normalization::fit(how, &set()).unwrap();
+        values.chunks_exact_mut(4).for_each(|image| normalization.apply(image));
+        values
+    }
+
+    fn moments(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
+        let n = values.clone().count() as f32;
+        let mean = values.clone().sum::<f32>() / n;
+        (mean, (values.map(|v| (v - mean).powi(2)).sum::<f32>() / n).sqrt())
+    }
+
+    #[test]
+    fn scaled_clips_have_mean_zero_and_deviation_one() {
+        let (mean, deviation) = moments(scaled(Normalize::Global).into_iter());
+        assert!(mean.abs() < 1e-6 && (deviation - 1.0).abs() < 1e-6, "{mean} {deviation}");
+        let rows = scaled(Normalize::Rows);
+        let band = |band: usize| rows.chunks_exact(2).skip(band).step_by(2).flatten().copied().collect::<Vec<f32>>();
+        let (mean, deviation) = moments(band(0).into_iter());
+        assert!(mean.abs() < 1e-6 && (deviation - 1.0).abs() < 1e-6, "{mean} {deviation}");
+        // A band that never changes is no reason to divide by zero.
+        assert_eq!(band(1), [0.0; 6]);
+        let mut values = Vec::new();
+        set().read_rows(0..3, &mut values).unwrap();
+        assert_eq!(scaled(Normalize::None), values);
+    }
+
+    #[test]
+    fn values_far_from_zero_keep_their_deviation() {
+        let values: Vec<f32> = (0..4000).map(|i| 1e6 + (i % 2) as f32).collect();
+        let set = FeatureSet::images(values, [1, 4], vec![vec![0]; 1000], 1);
+        let normalization = Normalization::fit(Normalize::Global, &set).unwrap();
+        assert!((normalization.deviation[0] - 0.5).abs() < 1e-6, "{:?}", normalization);
+    }
+
+    #[test]
+    fn what_is_saved_is_restored() {
+        for how in [Normalize::None, Normalize::Global, Normalize::Rows] {
+            let fitted = Normalization::fit(how, &set()).unwrap();
+            let mut tensors = fitted.tensors();
+            tensors.push(saved_shape(shape_of(&set())));
+            let shape = restored_shape(&mut tensors).unwrap();
+            assert_eq!(shape, InputShape { channels: 1, height: 2, width: 2 });
+            assert_eq!(Normalization::restore(&mut tensors, shape).unwrap(), fitted);
+            assert!(tensors.is_empty());
+        }
+    }
+
+    #[test]
+    fn features_that_are_no_numbers_are_told() {
+        let set = FeatureSet::images(vec![1.0, f32::NAN], [1, 2], vec![vec![0]], 1);
+        assert!(Normalization::fit(Normalize::Global, &set).unwrap_err().to_string().contains("no finite numbers"));
+    }
+}

@@ -8,13 +8,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use indexmap::IndexMap;
 
 use super::average::Average;
-use super::feeding::Batch;
-use super::inputs;
 use super::loss::Objective;
 use super::optimizer::{Optimizer, Setting};
 use super::parameters;
 use super::schedule::Thawed;
-use crate::models::networks::{InputShape, Network, NetworkKind, dropout};
+use super::supply::Clips;
+use crate::models::networks::{Network, NetworkKind, dropout};
 use crate::seed::Seed;
 
 /// Devices other than the CPU have one random generator for all.
@@ -27,7 +26,6 @@ pub struct Lesson<'a> {
     pub objective: &'a Objective,
     /// The classes of each training clip.
     pub labels: &'a [Vec<usize>],
-    pub shape: InputShape,
     pub device: &'a crate::models::device::Device,
 }
 
@@ -47,8 +45,9 @@ pub struct Learner<'a> {
 pub struct Summed(IndexMap<String, Tensor<1>>);
 
 impl<'a> Learner<'a> {
-    pub fn new(lesson: Lesson<'a>, network: Network, optimizer: Optimizer, average: Option<Average>) -> Learner<'a> {
-        Learner { lesson, device: lesson.device.burn().autodiff(), network: Some(network), optimizer, average }
+    /// Without an average.
+    pub fn new(lesson: Lesson<'a>, network: Network, optimizer: Optimizer) -> Learner<'a> {
+        Learner { lesson, device: lesson.device.burn().autodiff(), network: Some(network), optimizer, average: None }
     }
 
     /// The network that learns.
@@ -66,13 +65,8 @@ impl<'a> Learner<'a> {
         }
     }
 
-    fn change(&mut self, change: impl FnOnce(Network) -> Network) {
-        let network = self.network.take().expect("a network is away only within a step");
-        self.network = Some(change(network));
-    }
-
-    /// Puts other weights into the network.
-    pub fn try_change(&mut self, change: impl FnOnce(Network) -> Result<Network>) -> Result<()> {
+    /// Puts another network in the place of the one that learns.
+    pub fn change(&mut self, change: impl FnOnce(Network) -> Result<Network>) -> Result<()> {
         let network = self.network.take().expect("a network is away only within a step");
         self.network = Some(change(network)?);
         Ok(())
@@ -81,26 +75,21 @@ impl<'a> Learner<'a> {
     /// Lets only these layers learn.
     pub fn thaw(&mut self, thawed: Thawed) {
         let kind = self.lesson.kind;
-        let above = move |path: &str| kind.group_of(path) >= thawed.from;
-        self.change(|network| {
-            parameters::set_learning(
-                network,
-                &|path, in_batch_norm| above(path) || (in_batch_norm && thawed.batch_norms),
-                &|path| above(path) || thawed.batch_norms,
-            )
-        });
+        let above = |path: &str| kind.group_of(path) >= thawed.from;
+        let learns = |path: &str, in_batch_norm: bool| above(path) || (in_batch_norm && thawed.batch_norms);
+        let statistics_move = |path: &str| above(path) || thawed.batch_norms;
+        let network = self.network.take().expect("a network is away only within a step");
+        self.network = Some(parameters::set_learning(network, &learns, &statistics_move));
     }
 
     /// Adds the gradients of a batch, times `share`, to `summed`. The loss of the batch is still on its device. Everything
     /// random is drawn from `seed`.
-    pub fn add_gradients(&self, batch: Batch, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
+    pub fn add_gradients(&self, clips: Clips, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
         let _held = self.seed(seed);
-        let clips = batch.rows.len();
-        let targets = self.lesson.objective.targets(batch.rows.iter().map(|&row| &self.lesson.labels[row]));
-        let classes = targets.len() / clips;
-        let targets = Tensor::from_data(TensorData::new(targets, [clips, classes]), &self.device);
-        let images = inputs::images(batch.inputs, self.lesson.shape, &self.device)?;
-        let loss = self.lesson.objective.loss(self.network().forward(images), targets);
+        let targets = self.lesson.objective.targets(clips.rows.iter().map(|&row| &self.lesson.labels[row]));
+        let sizes = [clips.rows.len(), targets.len() / clips.rows.len()];
+        let targets = Tensor::from_data(TensorData::new(targets, sizes), &self.device);
+        let loss = self.lesson.objective.loss(self.network().forward(clips.images), targets);
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();
         for (path, gradient) in parameters::gradients(self.network(), &mut gradients) {

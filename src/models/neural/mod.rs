@@ -13,6 +13,7 @@ mod finder;
 mod inputs;
 mod learner;
 mod loss;
+mod losses;
 mod model;
 mod monitor;
 mod optimizer;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod sampler;
 mod schedule;
+mod supply;
 
 #[cfg(test)]
 mod tests;

@@ -67,3 +67,35 @@ impl Notes<'_> {
         notes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Judge;
+
+    #[test]
+    fn a_line_says_how_it_goes_and_how_long_it_takes() {
+        let epoch = Epoch {
+            epoch: 3,
+            learning_rate: 0.1,
+            train_loss: 0.41234,
+            validation_loss: Some(0.39876),
+            metrics: [("f1_macro".to_owned(), 0.7123)].into_iter().collect(),
+            best: true,
+            seconds: 12.0,
+            clips_per_second: 312.4,
+            waited: 0.031,
+        };
+        let monitor = Monitor::new("f1_macro", None, &Judge::default(), true).unwrap();
+        let said = line(std::slice::from_ref(&epoch), 20, &monitor, Duration::from_secs(125));
+        assert_eq!(
+            said,
+            "epoch 3/20: loss 0.4123, validation loss 0.3988, f1_macro 0.7123, best so far, 312 clips/s, waited 3 %, \
+             2 min 05 s left"
+        );
+        let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, ..epoch };
+        let monitor = Monitor::new("loss", None, &Judge::default(), false).unwrap();
+        let said = line(&[bare], 3, &monitor, Duration::ZERO);
+        assert_eq!(said, "epoch 3/3: loss 0.4123, 312 clips/s, waited 3 %");
+    }
+}

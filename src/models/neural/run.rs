@@ -3,30 +3,30 @@
 //! Everything random has an address (seed, epoch, step), so that a training which was killed and begun again at its last
 //! checkpoint ends with the same bits as one that was not, on the CPU.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use indexmap::IndexMap;
 
 use super::average::Average;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Progress, Values};
-use super::faulty;
-use super::feeding::{self, Feed, Feeder};
 use super::finder::Finder;
 use super::inputs::{self, Normalization};
 use super::learner::{Learner, Lesson, Summed};
 use super::loss::Objective;
-use super::model::{self, AHEAD, Trained};
+use super::losses::{Losses, number_of};
+use super::model::{self, Trained};
 use super::monitor::Monitor;
 use super::optimizer::Optimizer;
 use super::report;
 use super::sampler;
 use super::schedule::Plan;
+use super::supply::Supply;
 use crate::dataset::FeatureSet;
-use crate::models::networks::{NetworkKind, state};
+use crate::models::networks::{NetworkKind, state, weights};
 use crate::models::training::Training;
 use crate::models::{Epoch, Job, RateCurve};
 use crate::precompute::Stopped;
@@ -42,18 +42,18 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Tr
     let monitor = Monitor::new(&training.monitor, training.patience, &job.judge, job.validation.is_some())?;
     let shape = inputs::shape_of(train);
     let normalization = Normalization::fit(training.normalize, train)?;
+    let supply = Supply::new(train, normalization, training.batch_size, job.device)?;
     let network = kind.build(shape, train.n_classes(), job.seed.child("weights"), &job.device.burn().autodiff())?;
     let (parameters, _) = state::counts(&network);
-    let lesson = Lesson { kind, objective: &objective, labels: train.labels(), shape, device: job.device };
+    let lesson = Lesson { kind, objective: &objective, labels: train.labels(), device: job.device };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
     let plan = Plan::new(&training, kind.groups(), steps);
     let with_best = training.restore_best && job.validation.is_some();
     let checkpoints =
         job.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
-    let run = Run { job, train, training, lesson, plan, monitor, normalization, checkpoints, clips, steps, with_best };
-    let average = run.training.ema.map(|decay| Average::new(decay, &network));
-    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()), average);
+    let run = Run { job, train, training, lesson, plan, monitor, supply, checkpoints, clips, steps, with_best };
+    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()));
     run.all(learner, parameters)
 }
 
@@ -69,7 +69,7 @@ struct Run<'a> {
     lesson: Lesson<'a>,
     plan: Plan,
     monitor: Monitor,
-    normalization: Normalization,
+    supply: Supply<'a>,
     checkpoints: Option<Checkpoints<'a>>,
     /// Of an epoch.
     clips: usize,
@@ -101,7 +101,7 @@ impl Run<'_> {
         let clock = Instant::now();
         let mut course = match self.newest(&mut learner)? {
             Some(course) => course,
-            None => self.begin(&learner)?,
+            None => self.begin(&mut learner)?,
         };
         let (begun, mut seen_before) = (course.history.len(), None);
         let (mut trained, mut waited) = (Duration::ZERO, Duration::ZERO);
@@ -146,8 +146,8 @@ impl Run<'_> {
         };
         Ok(Trained {
             network,
-            normalization: self.normalization.clone(),
-            shape: self.lesson.shape,
+            normalization: self.supply.normalization().clone(),
+            shape: inputs::shape_of(self.train),
             output: self.lesson.objective.output(),
             n_classes: self.train.n_classes(),
             batch_size: self.training.batch_size,
@@ -186,7 +186,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let Checkpoint { progress, weights, memory, average, best } = found;
-        learner.try_change(|network| checkpoint::with_values(network, &weights))?;
+        learner.change(|network| checkpoint::with_values(network, &weights))?;
         learner.optimizer.recall(memory);
         learner.average = average;
         let Progress { rate, curve, history, steps, .. } = progress;
@@ -198,7 +198,18 @@ impl Run<'_> {
         Ok(Some(Course { rate, curve, history, steps, best }))
     }
 
-    fn begin(&self, learner: &Learner) -> Result<Course> {
+    fn begin(&self, learner: &mut Learner) -> Result<Course> {
+        if let Some(path) = &self.training.init {
+            let mut report = None;
+            learner.change(|network| {
+                let (network, found) = weights::import(Path::new(path), network)?;
+                report = Some(found);
+                Ok(network)
+            })?;
+            let report = report.expect("an import ends with a report");
+            self.job.show.say(&format!("begins with {path}: {report}"));
+        }
+        learner.average = self.training.ema.map(|decay| Average::new(decay, learner.network()));
         if self.job.validation.is_none() {
             self.job.show.say("there is no validation split: epochs are judged by their training loss");
         }
@@ -217,10 +228,20 @@ impl Run<'_> {
         let order = self.order(self.job.seed, epoch);
         let falls = self.plan.falls(&self.monitor.values(&course.history), |a, b| self.monitor.is_better(a, b));
         let seed = self.job.seed.child("step").child(epoch);
-        let mut losses = Losses { run: self, epoch, order: &order, pending: None, sum: 0.0 };
+        let mut losses = Losses {
+            job: self.job,
+            train: self.train,
+            normalization: self.supply.normalization(),
+            batch_size: self.training.batch_size,
+            epoch,
+            order: &order,
+            pending: None,
+            sum: 0.0,
+        };
         let (mut step, mut rate) = (0, course.rate);
         let mut summed = Summed::default();
-        let waited = self.feed(&order, epoch, |batch, number| {
+        let waited = self.supply.feed(&order, epoch, |batch, number| {
+            self.may_go_on()?;
             // Each batch weighs as many clips as it has among those of its step.
             let group = number / self.training.accumulate * self.training.accumulate * self.training.batch_size;
             let of_step = (self.training.accumulate * self.training.batch_size).min(order.len() - group);
@@ -248,37 +269,6 @@ impl Run<'_> {
         order
     }
 
-    /// Hands the batches of an epoch to `each` with their numbers, until that says false; says how long it waited for them.
-    fn feed(
-        &self,
-        order: &[usize],
-        epoch: usize,
-        mut each: impl FnMut(feeding::Batch, usize) -> Result<bool>,
-    ) -> Result<Duration> {
-        let prepare = |image: &mut [f32]| self.normalization.apply(image);
-        let feed = Feed {
-            set: self.train,
-            order,
-            batch_size: self.training.batch_size,
-            epoch,
-            ahead: AHEAD,
-            threads: feeding::threads_for(self.train),
-            prepare: &prepare,
-        };
-        thread::scope(|scope| {
-            let mut feeder = Feeder::start(scope, feed)?;
-            let mut number = 0;
-            while let Some(batch) = feeder.next() {
-                self.may_go_on()?;
-                if !each(batch?, number)? {
-                    break;
-                }
-                number += 1;
-            }
-            Ok(feeder.waited())
-        })
-    }
-
     fn may_go_on(&self) -> Result<()> {
         if self.job.stop.load(Ordering::Relaxed) {
             return Err(Stopped.into());
@@ -293,7 +283,8 @@ impl Run<'_> {
             let (network, device) = (learner.predicting(), self.job.device.burn());
             let batch_size = self.training.batch_size;
             let mut before_each = || self.may_go_on();
-            let logits = model::logits(&network, set, &self.normalization, batch_size, &device, &mut before_each)?;
+            let logits =
+                model::logits(&network, set, self.supply.normalization(), batch_size, &device, &mut before_each)?;
             // A loss that is no number stands for nothing in a table.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
             let predictions = model::probabilities(&logits, set.n_classes(), self.lesson.objective.output());
@@ -352,7 +343,8 @@ impl Run<'_> {
                 break;
             }
             let order = self.order(seed, epoch);
-            self.feed(&order, epoch, |batch, number| {
+            self.supply.feed(&order, epoch, |batch, number| {
+                self.may_go_on()?;
                 let Some(rate) = finder.next_rate() else { return Ok(false) };
                 let mut summed = Summed::default();
                 let loss = trial.add_gradients(batch, 1.0, seed.child(epoch).child(number), &mut summed)?;
@@ -367,57 +359,4 @@ impl Run<'_> {
 
 fn done(history: &[Epoch], begun: usize) -> usize {
     history.len() - begun
-}
-
-fn number_of(loss: Tensor<1>) -> f64 {
-    f64::from(loss.into_scalar::<f32>())
-}
-
-/// The losses of an epoch. Each is read a step late, so that a device can work on the next while it is waited for.
-struct Losses<'a> {
-    run: &'a Run<'a>,
-    epoch: usize,
-    order: &'a [usize],
-    /// A loss on its device, the number of its batch, and the clips of that.
-    pending: Option<(Tensor<1>, usize, usize)>,
-    /// Over clips.
-    sum: f64,
-}
-
-impl Losses<'_> {
-    fn push(&mut self, loss: Tensor<1>, number: usize, clips: usize) -> Result<()> {
-        self.settle()?;
-        self.pending = Some((loss, number, clips));
-        Ok(())
-    }
-
-    /// Reads the loss that is pending; one that is no number ends the training with its batch saved.
-    fn settle(&mut self) -> Result<()> {
-        let Some((loss, number, clips)) = self.pending.take() else { return Ok(()) };
-        let loss = number_of(loss);
-        if loss.is_finite() {
-            self.sum += loss * clips as f64;
-            return Ok(());
-        }
-        let run = self.run;
-        let start = number * run.training.batch_size;
-        let batch = faulty::Batch {
-            rows: &self.order[start..start + clips],
-            epoch: self.epoch,
-            number,
-            set: run.train,
-            normalization: &run.normalization,
-        };
-        let saved = match run.job.checkpoints {
-            Some(folder) => format!("its inputs and labels lie in {}", batch.save(folder)?.display()),
-            None => "its inputs and labels were not saved, as no folder was named for checkpoints".to_owned(),
-        };
-        bail!(
-            "the loss became {loss} in epoch {} at batch {} of clips {:?}: {saved}; try a lower `learning_rate`, or \
-             `clip_norm = 1.0`, and look for features that are no numbers",
-            self.epoch + 1,
-            number + 1,
-            batch.rows
-        )
-    }
 }

@@ -1,7 +1,5 @@
 //! Which clips an epoch sees, in which order: pure functions of a seed and the epoch.
 
-use std::ops::Range;
-
 use crate::models::training::Sampling;
 use crate::seed::{Seed, below, shuffle, uniform};
 
@@ -58,19 +56,10 @@ fn members(labels: &[Vec<usize>], n_classes: usize) -> Vec<Vec<usize>> {
     members
 }
 
-/// `0..len` cut into batches of `size`. A single clip that is left joins the batch before it: a batch norm can learn nothing
-/// from one clip.
-pub fn batches(len: usize, size: usize) -> Vec<Range<usize>> {
-    let mut batches: Vec<Range<usize>> = (0..len).step_by(size).map(|start| start..(start + size).min(len)).collect();
-    if size > 1 && len > 1 && len % size == 1 {
-        batches.pop();
-        batches.last_mut().expect("more than one clip").end = len;
-    }
-    batches
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// Sixty clips of class 0, six of class 1, six of both, three of none.
@@ -134,15 +123,5 @@ mod tests {
             let drawn = share(clips.clone());
             assert!((drawn - expected).abs() < 0.01, "{clips:?}: {drawn} of {expected}");
         }
-    }
-
-    #[test]
-    fn a_single_clip_that_is_left_joins_the_batch_before() {
-        assert_eq!(batches(9, 4), [0..4, 4..9]);
-        assert_eq!(batches(10, 4), [0..4, 4..8, 8..10]);
-        assert_eq!(batches(8, 4), [0..4, 4..8]);
-        assert_eq!(batches(1, 4), [0..1]);
-        assert_eq!(batches(2, 1), [0..1, 1..2]);
-        assert_eq!(batches(3, 4), [0..3]);
     }
 }

@@ -264,3 +264,122 @@ fn up_and_down(start: f64, peak: f64, end: f64, peak_at: f64, position: f64) -> 
         peak
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn training(change: impl FnOnce(&mut Training)) -> Training {
+        let mut training = Training { epochs: 4, learning_rate: 0.2, momentum: 0.9, ..Training::default() };
+        change(&mut training);
+        training
+    }
+
+    /// Ten steps an epoch: the rate of the head and the momentum at a step of all.
+    fn at(training: &Training, step: usize) -> (f64, f64) {
+        let setting = Plan::new(training, 1, 10).setting(training.learning_rate, step / 10, step % 10, 0);
+        (setting.rates[0], setting.momentum)
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-12 * expected.abs().max(1e-3), "{found}, not {expected}");
+    }
+
+    #[test]
+    fn one_cycle_goes_up_to_the_peak_and_down_to_almost_nothing() {
+        let training = training(|t| t.schedule = Schedule::OneCycle);
+        let expected = [
+            (0, 0.2 / 25.0, 0.95),
+            // Half-way up and half-way down, a half cosine is in the middle.
+            (5, (0.2 / 25.0 + 0.2) / 2.0, 0.9),
+            (10, 0.2, 0.85),
+            (25, (0.2 + 0.2 / 1e5) / 2.0, 0.9),
+        ];
+        for (step, rate, momentum) in expected {
+            close(at(&training, step).0, rate);
+            close(at(&training, step).1, momentum);
+        }
+        let (last, momentum) = at(&training, 39);
+        assert!(last > 0.2 / 1e5 && last < 0.2 / 300.0 && momentum < 0.95, "{last} {momentum}");
+        close(at(&Training { momentum: 0.0, ..training }, 7).1, 0.0);
+    }
+
+    #[test]
+    fn the_other_schedules_have_their_values() {
+        let cosine = training(|t| t.schedule = Schedule::Cosine);
+        for (step, rate) in
+            [(0, 0.2), (10, 0.1 * (1.0 + (PI / 4.0).cos())), (20, 0.1), (30, 0.1 * (1.0 - (PI / 4.0).cos()))]
+        {
+            close(at(&cosine, step).0, rate);
+            close(at(&cosine, step).1, 0.9);
+        }
+        let steps = training(|t| (t.schedule, t.step_epochs, t.factor) = (Schedule::Step, 2, 0.5));
+        for (step, rate) in [(0, 0.2), (19, 0.2), (20, 0.1), (39, 0.1)] {
+            close(at(&steps, step).0, rate);
+        }
+        close(at(&training(|t| t.schedule = Schedule::Constant), 39).0, 0.2);
+    }
+
+    #[test]
+    fn a_warm_up_rises_to_the_rate_before_the_schedule_begins() {
+        let warm = training(|t| (t.schedule, t.warmup_epochs) = (Schedule::Cosine, 0.5));
+        for (step, rate) in [(0, 0.04), (1, 0.08), (4, 0.2), (5, 0.2)] {
+            close(at(&warm, step).0, rate);
+        }
+        close(at(&warm, 5 + 35 / 5).0, 0.1 * (1.0 + (PI / 5.0).cos()));
+    }
+
+    #[test]
+    fn a_plateau_lowers_the_rate_after_each_wait_for_a_better_value() {
+        let training = training(|t| (t.schedule, t.plateau_patience, t.factor) = (Schedule::Plateau, 2, 0.5));
+        let plan = Plan::new(&training, 1, 10);
+        let lower = |a: f64, b: f64| a < b;
+        let falls = |values: &[f64]| plan.falls(values, lower);
+        assert_eq!([falls(&[]), falls(&[3.0, 2.0, 2.0]), falls(&[3.0, 2.0, 2.0, 2.5])], [0, 0, 1]);
+        assert_eq!(falls(&[3.0, 2.0, 2.0, 2.5, 1.0, 1.5, 1.5, 1.5, 1.5]), 3);
+        close(plan.setting(0.2, 2, 0, 2).rates[0], 0.05);
+        let other = Plan::new(&Training::default(), 1, 10);
+        assert_eq!(other.falls(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], lower), 0);
+    }
+
+    #[test]
+    fn fine_tune_trains_the_head_first_and_then_all_layers_at_rates_of_their_own() {
+        let training = training(|t| t.preset = Preset::FineTune);
+        let plan = Plan::new(&training, 3, 10);
+        assert_eq!(plan.epochs(), 5);
+        assert_eq!(plan.thawed(0), Thawed { from: 2, batch_norms: true });
+        assert_eq!(plan.thawed(1), Thawed { from: 0, batch_norms: false });
+        assert!(!plan.begins_afresh(0) && plan.begins_afresh(1) && !plan.begins_afresh(2));
+        let rates = |epoch, step| plan.setting(0.2, epoch, step, 0).rates;
+        let all = |found: Vec<f64>, expected: [f64; 3]| found.into_iter().zip(expected).for_each(|(f, e)| close(f, e));
+        all(rates(0, 0), [0.02 / 25.0, 0.02 / 25.0, 0.2 / 25.0]);
+        // Half the rate at the head, a hundredth of that at the input, and the middle between in ratio; a fifth of it to begin.
+        all(rates(1, 0), [0.001 / 5.0, 0.01 / 5.0, 0.1 / 5.0]);
+        // The peak is at 30 % of forty steps.
+        all(rates(2, 2), [0.001, 0.01, 0.1]);
+        let once = Plan::new(&Training { freeze_epochs: Some(0), ..training }, 3, 10);
+        assert_eq!((once.epochs(), once.thawed(0).from), (4, 0));
+    }
+
+    #[test]
+    fn groups_have_the_rates_that_are_written_or_lie_between_two() {
+        let rates = |group_rates: &[f64], groups| {
+            let training = training(|t| (t.schedule, t.group_rates) = (Schedule::Constant, group_rates.to_vec()));
+            Plan::new(&training, groups, 10).setting(1.0, 0, 0, 0).rates
+        };
+        assert_eq!(rates(&[], 3), [1.0, 1.0, 1.0]);
+        assert_eq!(rates(&[0.5, 2.0, 3.0], 3), [0.5, 2.0, 3.0]);
+        rates(&[0.01, 1.0], 3).into_iter().zip([0.01, 0.1, 1.0]).for_each(|(f, e)| close(f, e));
+        assert_eq!(rates(&[0.25, 0.5], 2), [0.25, 0.5]);
+    }
+
+    #[test]
+    fn layers_thaw_as_written() {
+        let from = |change: fn(&mut Training), epoch| Plan::new(&training(change), 3, 10).thawed(epoch).from;
+        assert_eq!([0, 1, 2, 3].map(|e| from(|_| {}, e)), [0, 0, 0, 0]);
+        assert_eq!([0, 1, 2, 3].map(|e| from(|t| t.freeze_epochs = Some(2), e)), [2, 2, 0, 0]);
+        assert_eq!([0, 1, 2, 3].map(|e| from(|t| t.gradual_unfreezing = true, e)), [2, 1, 0, 0]);
+        let late: fn(&mut Training) = |t| (t.freeze_epochs, t.gradual_unfreezing) = (Some(2), true);
+        assert_eq!([0, 1, 2, 3].map(|e| from(late, e)), [2, 2, 1, 0]);
+    }
+}

@@ -1,0 +1,93 @@
+//! The training clips of an epoch on their way to the device: images that feeders make ahead of it, or, where the recordings
+//! lie in its memory, images that it makes itself.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use burn::tensor::{Device as BurnDevice, Tensor};
+
+use super::device_waves::DeviceWaves;
+use super::feeding::{self, Feed, Feeder};
+use super::inputs::{self, Normalization};
+use super::model::AHEAD;
+use crate::dataset::FeatureSet;
+use crate::models::device::Device;
+
+/// The clips of a step, on the device and for training.
+pub struct Clips {
+    /// Rows of the training set.
+    pub rows: Vec<usize>,
+    /// Scaled, clips × channels × bands × frames.
+    pub images: Tensor<4>,
+}
+
+pub struct Supply<'a> {
+    set: &'a FeatureSet,
+    normalization: Normalization,
+    batch_size: usize,
+    device: BurnDevice,
+    waves: Option<DeviceWaves<'a>>,
+}
+
+impl<'a> Supply<'a> {
+    pub fn new(
+        set: &'a FeatureSet,
+        normalization: Normalization,
+        batch_size: usize,
+        device: &Device,
+    ) -> Result<Supply<'a>> {
+        let waves = match device.is_cpu() {
+            true => None,
+            false => DeviceWaves::hold(set, &normalization, &device.burn(), device.precision())?,
+        };
+        Ok(Supply { set, normalization, batch_size, device: device.burn().autodiff(), waves })
+    }
+
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
+    /// Hands the clips of an epoch to `each`, batch by batch with their numbers, until that says false; says how long that
+    /// waited for them.
+    pub fn feed(
+        &self,
+        order: &[usize],
+        epoch: usize,
+        mut each: impl FnMut(Clips, usize) -> Result<bool>,
+    ) -> Result<Duration> {
+        if let Some(waves) = &self.waves {
+            let mut waited = Duration::ZERO;
+            for (number, rows) in order.chunks(self.batch_size).enumerate() {
+                let clock = Instant::now();
+                let images = waves.images(rows, epoch).autodiff();
+                waited += clock.elapsed();
+                if !each(Clips { rows: rows.to_vec(), images }, number)? {
+                    break;
+                }
+            }
+            return Ok(waited);
+        }
+        let prepare = |image: &mut [f32]| self.normalization.apply(image);
+        let feed = Feed {
+            set: self.set,
+            order,
+            batch_size: self.batch_size,
+            epoch,
+            ahead: AHEAD,
+            threads: feeding::threads_for(self.set),
+            prepare: &prepare,
+        };
+        thread::scope(|scope| {
+            let mut feeder = Feeder::start(scope, feed)?;
+            for (number, batch) in feeder.by_ref().enumerate() {
+                let batch = batch?;
+                let images = inputs::images(batch.inputs, inputs::shape_of(self.set), &self.device)?;
+                if !each(Clips { rows: batch.rows, images }, number)? {
+                    break;
+                }
+            }
+            Ok(feeder.waited())
+        })
+    }
+}
