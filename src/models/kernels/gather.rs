@@ -342,3 +342,52 @@ pub fn store<V: Vector, const P: usize>(sums: [V; P], values: &mut [f32], column
     }
     values[..columns].copy_from_slice(&whole[..columns]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    #[test]
+    fn a_convolution_is_the_sum_over_taps() {
+        for case in cases() {
+            let (x, weight) = (case.x(), case.weight());
+            let ours = forward(&Images::new(&x, case.shape), &weight, None, case.out_channels, &case.window);
+            let difference = difference(&ours, &slow_forward(&case));
+            assert!(difference < 3e-6, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn a_bias_is_where_every_sum_begins() {
+        for case in cases() {
+            let (x, weight, bias) = (case.x(), case.weight(), noise(case.out_channels, 4));
+            let x = Images::new(&x, case.shape);
+            let ours = forward(&x, &weight, Some(&bias), case.out_channels, &case.window);
+            let slow = slow_forward(&case).into_iter().zip(bias.iter().cycle()).map(|(sum, &bias)| sum + f64::from(bias));
+            assert!(difference(&ours, &slow.collect::<Vec<_>>()) < 3e-6);
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_the_input_collects_from_every_output_that_saw_it() {
+        for case in cases() {
+            let (dy, weight) = (case.dy(), case.weight());
+            let [_, height, width, channels] = case.shape;
+            let dy = Images::new(&dy, case.out_shape());
+            let ours = input_gradient(&dy, &weight, channels, [height, width], &case.window);
+            let difference = difference(&ours, &slow_input_gradient(&case));
+            assert!(difference < 3e-6, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let case = Case { shape: [3, 40, 33, 40], out_channels: 70, window: square(3, 2, 1) };
+        let (x, weight, dy) = (case.x(), case.weight(), case.dy());
+        ensure_same_on_any_threads(|| {
+            let out = forward(&Images::new(&x, case.shape), &weight, None, 70, &case.window);
+            (out, input_gradient(&Images::new(&dy, case.out_shape()), &weight, 40, [40, 33], &case.window))
+        });
+    }
+}

@@ -17,6 +17,9 @@ pub mod batch_norm;
 pub mod convolution;
 pub mod max_pool;
 
+#[cfg(test)]
+mod twins;
+
 pub use images::Window;
 
 use burn::tensor::{DType, Tensor};

@@ -276,3 +276,32 @@ impl Patches<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    #[test]
+    fn the_gradient_of_the_weights_is_the_sum_over_pixels() {
+        let long = Case { shape: [9, 40, 33, 64], out_channels: 48, window: square(3, 1, 1) };
+        let long_stride = Case { shape: [18, 40, 33, 16], out_channels: 23, window: square(3, 2, 1) };
+        let long_patches = Case { shape: [9, 40, 33, 2], out_channels: 23, window: square(3, 1, 1) };
+        for case in cases().into_iter().chain([long, long_stride, long_patches]) {
+            let (x, dy) = (case.x(), case.dy());
+            let (x, dy) = (Images::new(&x, case.shape), Images::new(&dy, case.out_shape()));
+            let difference = difference(&weight_gradient(&x, &dy, &case.window), &slow_weight_gradient(&case));
+            assert!(difference < 2e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        for (channels, stride) in [(64, 1), (64, 2), (1, 2)] {
+            let case = Case { shape: [9, 40, 33, channels], out_channels: 64, window: square(3, stride, 1) };
+            let (x, dy) = (case.x(), case.dy());
+            let (x, dy) = (Images::new(&x, case.shape), Images::new(&dy, case.out_shape()));
+            ensure_same_on_any_threads(|| weight_gradient(&x, &dy, &case.window));
+        }
+    }
+}

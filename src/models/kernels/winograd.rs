@@ -495,3 +495,53 @@ fn add_rows<V: Vector, const R: usize, const P: usize>(gradient: &[f32], outs: u
         store(held, &mut sums[r * width..], width);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    fn known() -> Vec<Case> {
+        let three = cases().into_iter().filter(|case| case.window == square(3, 1, case.window.padding[0]));
+        let known: Vec<Case> = three.filter(|case| case.shape[3] >= 16 && case.out_channels >= 16).collect();
+        assert!(known.len() >= 6);
+        known
+    }
+
+    #[test]
+    fn tiles_give_the_sum_over_taps() {
+        for case in known() {
+            let (x, weight) = (case.x(), case.weight());
+            let ours = forward(&Images::new(&x, case.shape), &weight, case.out_channels, &case.window);
+            let difference = difference(&ours, &slow_forward(&case));
+            assert!(difference < 1e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn tiles_give_the_gradient_of_the_input() {
+        for case in known() {
+            let (dy, weight) = (case.dy(), case.weight());
+            let dy = Images::new(&dy, case.out_shape());
+            let ours = input_gradient(&dy, &weight, case.shape[3], &case.window);
+            let difference = difference(&ours, &slow_input_gradient(&case));
+            assert!(difference < 1e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let case = Case { shape: [3, 40, 33, 64], out_channels: 64, window: square(3, 1, 1) };
+        let (x, weight) = (case.x(), case.weight());
+        ensure_same_on_any_threads(|| forward(&Images::new(&x, case.shape), &weight, 64, &case.window));
+    }
+
+    #[test]
+    fn only_what_the_tiles_know_is_theirs() {
+        let large = [16, 32, 20];
+        assert!(pays(&square(3, 1, 1), large, [64, 64]));
+        assert!(!pays(&square(3, 2, 1), large, [64, 64]) && !pays(&square(1, 1, 0), large, [64, 64]));
+        assert!(!pays(&square(3, 1, 3), large, [64, 64]), "the turned window has a padding of 2 less its own");
+        assert!(!pays(&square(3, 1, 1), large, [3, 64]) && !pays(&square(3, 1, 1), [1, 4, 4], [512, 512]));
+    }
+}
