@@ -7,6 +7,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 
 use super::images::Images;
+use super::memory;
 
 /// A tensor whose channels lie together; copied only if they did not.
 pub struct ChannelsLast {
@@ -16,6 +17,7 @@ pub struct ChannelsLast {
 
 impl ChannelsLast {
     pub fn of(tensor: &FlexTensor) -> ChannelsLast {
+        memory::keep();
         let [_, channels, height, width] = shape_of(tensor);
         if channels == 1 || height * width == 1 {
             // Both orders are the same.

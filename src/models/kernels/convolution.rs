@@ -76,3 +76,53 @@ impl<C: CheckpointStrategy> Convolve for Autodiff<Flex, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::ops::ConvOptions;
+    use burn::tensor::{Device, module};
+
+    use super::super::twins::*;
+    use super::*;
+
+    fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::from_data(burn::tensor::TensorData::new(values, shape), device)
+    }
+
+    fn largest(difference: Tensor<4>) -> f32 {
+        difference.abs().max().into_scalar()
+    }
+
+    #[test]
+    fn outputs_and_gradients_are_those_of_burn() {
+        let device = Device::flex().autodiff();
+        for case in cases() {
+            let ([count, height, width, inputs], window) = (case.shape, case.window);
+            let x = tensor(case.x(), [count, inputs, height, width], &device).require_grad();
+            let shape = [case.out_channels, inputs, window.kernel[0], window.kernel[1]];
+            let weight = tensor(case.weight(), shape, &device).require_grad();
+            let options = ConvOptions::new(window.stride, window.padding, window.dilation, 1);
+            let ours = convolve(x.clone(), weight.clone(), window);
+            let theirs = module::conv2d(x.clone(), weight.clone(), None, options);
+            assert_eq!(ours.dims(), theirs.dims());
+            assert!(largest(ours.clone() - theirs.clone()) < 2e-3);
+            let dy = tensor(case.dy(), ours.dims(), &device);
+            let (ours, theirs) = ((ours * dy.clone()).sum().backward(), (theirs * dy).sum().backward());
+            assert!(largest(x.grad(&ours).unwrap() - x.grad(&theirs).unwrap()) < 2e-3);
+            assert!(largest(weight.grad(&ours).unwrap() - weight.grad(&theirs).unwrap()) < 1e-2);
+        }
+    }
+
+    #[test]
+    fn images_without_a_gradient_get_none_and_frozen_weights_neither() {
+        let device = Device::flex().autodiff();
+        let (x, weight) = (noise(2 * 3 * 8 * 8, 1), noise(4 * 3 * 9, 2));
+        let (x, weight) = (tensor(x, [2, 3, 8, 8], &device), tensor(weight, [4, 3, 3, 3], &device));
+        let learnt = weight.clone().require_grad();
+        let grads = convolve(x.clone(), learnt.clone(), square(3, 1, 1)).sum().backward();
+        assert!(learnt.grad(&grads).is_some() && x.grad(&grads).is_none());
+        let x = x.require_grad();
+        let grads = convolve(x.clone(), weight.clone(), square(3, 1, 1)).sum().backward();
+        assert!(x.grad(&grads).is_some() && weight.grad(&grads).is_none());
+    }
+}

@@ -4,6 +4,8 @@
 //! registers over channels and taps. The gradient with respect to the input is the same walk with other taps: with a stride of
 //! s, pixels fall into s × s phases, each of which meets its own taps. Every sum has its own order, whatever the threads do.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::images::{Images, Window};
@@ -16,7 +18,7 @@ const CACHED_BYTES: usize = 320 << 10;
 /// Pixels of a chunk: enough to pay for reading the weights.
 const CHUNK_PIXELS: usize = 128;
 /// Below this many channels the taps of a pixel are copied side by side first.
-const FEW_CHANNELS: usize = 8;
+pub const FEW_CHANNELS: usize = 8;
 
 /// Pixels of the output that meet the same taps.
 struct Phase {
@@ -34,15 +36,12 @@ struct Phase {
 pub fn forward(x: &Images, weight: &[f32], bias: Option<&[f32]>, out_channels: usize, window: &Window) -> Vec<f32> {
     let [height, width] = window.output(x.height, x.width);
     let taps: Vec<usize> = (0..window.taps()).collect();
-    let sizes = [out_channels, x.channels, window.taps()];
     let phase = Phase {
         origin: [0, 0],
         step: [1, 1],
         source_step: window.stride,
         taps: taps.iter().map(|&tap| window.offset(tap)).collect(),
-        weights: pack(out_channels, x.channels, &taps, |column, row, tap| {
-            weight[(column * sizes[1] + row) * sizes[2] + tap]
-        }),
+        weights: pack(weight, [out_channels, x.channels, window.taps()], &taps, Order::ColumnsAreOutputs),
     };
     gather(x, &[phase], bias, [height, width, out_channels])
 }
@@ -68,16 +67,50 @@ pub fn input_gradient(
                 whole.then_some((tap, source))
             })
             .unzip();
-        let weights = pack(in_channels, dy.channels, &taps, |column, row, tap| {
-            weight[(row * in_channels + column) * window.taps() + tap]
-        });
+        let weights = pack(weight, [in_channels, dy.channels, window.taps()], &taps, Order::ColumnsAreInputs);
         phases.push(Phase { origin, step, source_step: [1, 1], taps: sources, weights });
     }
     gather(dy, &phases, None, [height, width, in_channels])
 }
 
-/// Weights by panels of columns, zero beyond the last column: `value(column, row, tap)`.
-fn pack(columns: usize, rows: usize, taps: &[usize], value: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<f32> {
+/// Which channels of a weight `[out, in, …]` are the columns of a panel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    ColumnsAreOutputs,
+    ColumnsAreInputs,
+}
+
+/// Rows whose weights are packed together.
+pub const AT_ONCE: usize = 16;
+
+impl Order {
+    /// Which pair of channels this is in the weight.
+    pub fn at(self, row: usize, column: usize, rows: usize, columns: usize) -> usize {
+        match self {
+            Order::ColumnsAreOutputs => column * rows + row,
+            Order::ColumnsAreInputs => row * columns + column,
+        }
+    }
+
+    /// Calls with the place in the panel, the row from the first of `rows`, the column: so that weights are read as they lie.
+    pub fn each(self, columns: Range<usize>, rows: Range<usize>, mut call: impl FnMut(usize, usize, usize)) {
+        match self {
+            Order::ColumnsAreOutputs => {
+                for (at, column) in columns.enumerate() {
+                    (0..rows.len()).for_each(|row| call(at, row, column));
+                }
+            }
+            Order::ColumnsAreInputs => {
+                for row in 0..rows.len() {
+                    columns.clone().enumerate().for_each(|(at, column)| call(at, row, column));
+                }
+            }
+        }
+    }
+}
+
+/// Weights by panels of columns, zero beyond the last column: some taps of all.
+fn pack(weight: &[f32], [columns, rows, all]: [usize; 3], taps: &[usize], order: Order) -> Vec<f32> {
     let width = panel_width(columns);
     let mut packed = vec![0.0; columns.div_ceil(width) * taps.len() * rows * width];
     if packed.is_empty() {
@@ -85,12 +118,13 @@ fn pack(columns: usize, rows: usize, taps: &[usize], value: impl Fn(usize, usize
     }
     packed.par_chunks_mut(taps.len() * rows * width).enumerate().for_each(|(panel, packed)| {
         let here = panel * width..(panel * width + width).min(columns);
-        for row in 0..rows {
-            for (at, column) in here.clone().enumerate() {
+        for first in (0..rows).step_by(AT_ONCE) {
+            order.each(here.clone(), first..(first + AT_ONCE).min(rows), |at, row, column| {
+                let from = &weight[order.at(row + first, column, rows, columns) * all..][..all];
                 for (slot, &tap) in taps.iter().enumerate() {
-                    packed[(slot * rows + row) * width + at] = value(column, row, tap);
+                    packed[(slot * rows + first + row) * width + at] = from[tap];
                 }
-            }
+            });
         }
     });
     packed
@@ -184,11 +218,28 @@ impl Chunk<'_> {
 fn unroll(x: &Images, pixels: &[Pixel], taps: &[[isize; 2]], depth: usize, unrolled: &mut Vec<f32>) {
     unrolled.clear();
     unrolled.resize(pixels.len() * depth, 0.0);
-    for (pixel, patch) in pixels.iter().zip(unrolled.chunks_exact_mut(depth)) {
-        for (tap, patch) in taps.iter().zip(patch.chunks_exact_mut(x.channels)) {
-            if let Some(at) = x.at(pixel.image, pixel.row + tap[0], pixel.column + tap[1]) {
-                patch.copy_from_slice(&x.values[at..][..x.channels]);
-            }
+    // Taps of one row of the kernel lie together in the image, too.
+    let runs: Vec<&[[isize; 2]]> = taps.chunk_by(|a, b| a[0] == b[0] && a[1] + 1 == b[1]).collect();
+    for (pixel, mut patch) in pixels.iter().zip(unrolled.chunks_exact_mut(depth)) {
+        for run in &runs {
+            let (to, rest) = patch.split_at_mut(run.len() * x.channels);
+            patch = rest;
+            copy_run(x, pixel.image, [pixel.row + run[0][0], pixel.column + run[0][1]], to);
+        }
+    }
+}
+
+/// Neighbouring pixels of one row, where they are inside of the image.
+pub fn copy_run(x: &Images, image: usize, [row, column]: [isize; 2], to: &mut [f32]) {
+    let pixels = to.len() / x.channels;
+    let first = (-column).clamp(0, pixels as isize) as usize;
+    let end = (x.width as isize - column).clamp(first as isize, pixels as isize) as usize;
+    if first < end
+        && let Some(at) = x.at(image, row, column + first as isize)
+    {
+        let values = &x.values[at..][..(end - first) * x.channels];
+        for (to, &value) in to[first * x.channels..].iter_mut().zip(values) {
+            *to = value;
         }
     }
 }
@@ -290,4 +341,53 @@ pub fn store<V: Vector, const P: usize>(sums: [V; P], values: &mut [f32], column
         sum.store(&mut whole[p * V::LANES..]);
     }
     values[..columns].copy_from_slice(&whole[..columns]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    #[test]
+    fn a_convolution_is_the_sum_over_taps() {
+        for case in cases() {
+            let (x, weight) = (case.x(), case.weight());
+            let ours = forward(&Images::new(&x, case.shape), &weight, None, case.out_channels, &case.window);
+            let difference = difference(&ours, &slow_forward(&case));
+            assert!(difference < 3e-6, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn a_bias_is_where_every_sum_begins() {
+        for case in cases() {
+            let (x, weight, bias) = (case.x(), case.weight(), noise(case.out_channels, 4));
+            let x = Images::new(&x, case.shape);
+            let ours = forward(&x, &weight, Some(&bias), case.out_channels, &case.window);
+            let slow = slow_forward(&case).into_iter().zip(bias.iter().cycle()).map(|(sum, &bias)| sum + f64::from(bias));
+            assert!(difference(&ours, &slow.collect::<Vec<_>>()) < 3e-6);
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_the_input_collects_from_every_output_that_saw_it() {
+        for case in cases() {
+            let (dy, weight) = (case.dy(), case.weight());
+            let [_, height, width, channels] = case.shape;
+            let dy = Images::new(&dy, case.out_shape());
+            let ours = input_gradient(&dy, &weight, channels, [height, width], &case.window);
+            let difference = difference(&ours, &slow_input_gradient(&case));
+            assert!(difference < 3e-6, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let case = Case { shape: [3, 40, 33, 40], out_channels: 70, window: square(3, 2, 1) };
+        let (x, weight, dy) = (case.x(), case.weight(), case.dy());
+        ensure_same_on_any_threads(|| {
+            let out = forward(&Images::new(&x, case.shape), &weight, None, 70, &case.window);
+            (out, input_gradient(&Images::new(&dy, case.out_shape()), &weight, 40, [40, 33], &case.window))
+        });
+    }
 }

@@ -6,6 +6,7 @@
 mod bridge;
 mod gather;
 mod images;
+mod memory;
 mod norm;
 mod pool;
 mod simd;
@@ -15,6 +16,9 @@ mod winograd;
 pub mod batch_norm;
 pub mod convolution;
 pub mod max_pool;
+
+#[cfg(test)]
+mod twins;
 
 pub use images::Window;
 

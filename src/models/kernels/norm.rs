@@ -308,3 +308,93 @@ impl Work for Back<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    const EPSILON: f64 = 1e-5;
+
+    /// Means and variances in f64, the obvious way.
+    fn slow_statistics(x: &Images) -> (Vec<f64>, Vec<f64>) {
+        let of = |channel: usize| x.values[channel..].iter().step_by(x.channels).map(|&value| f64::from(value));
+        let pixels = x.pixels() as f64;
+        let means: Vec<f64> = (0..x.channels).map(|channel| of(channel).sum::<f64>() / pixels).collect();
+        let squares = |channel: usize| of(channel).map(|value| (value - means[channel]).powi(2)).sum::<f64>();
+        let variances = (0..x.channels).map(|channel| squares(channel) / pixels).collect();
+        (means, variances)
+    }
+
+    #[test]
+    fn means_far_from_zero_cost_the_variance_nothing() {
+        for shape in [[3, 40, 33, 64], [2, 5, 5, 7], [16, 1, 1, 512]] {
+            let values: Vec<f32> = noise(shape.iter().product(), 1).iter().map(|value| value + 100.0).collect();
+            let x = Images::new(&values, shape);
+            let (ours, (means, variances)) = (statistics(&x), slow_statistics(&x));
+            assert!(difference(&ours.mean, &means) < 1e-6);
+            assert!(difference(&ours.variance, &variances) < 1e-5);
+        }
+    }
+
+    /// In f64 from the definition: what comes out, and the gradients of x, gamma, beta and the shortcut.
+    fn slow(shape: [usize; 4], relu: bool) -> [Vec<f64>; 5] {
+        let (values, dy, shortcut) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
+        let (gamma, beta) = (noise(shape[3], 4), noise(shape[3], 5));
+        let x = Images::new(&values, shape);
+        let (means, variances) = slow_statistics(&x);
+        let (channels, pixels) = (shape[3], x.pixels() as f64);
+        let mut found = [vec![0.0; values.len()], vec![0.0; values.len()], vec![0.0; channels], vec![0.0; channels], vec![0.0; values.len()]];
+        let spread = |channel: usize| 1.0 / (variances[channel] + EPSILON).sqrt();
+        let hat = |at: usize| (f64::from(values[at]) - means[at % channels]) * spread(at % channels);
+        for at in 0..values.len() {
+            let channel = at % channels;
+            let sum = hat(at) * f64::from(gamma[channel]) + f64::from(beta[channel]) + f64::from(shortcut[at]);
+            let passes = !relu || sum > 0.0;
+            found[0][at] = if passes { sum } else { 0.0 };
+            found[4][at] = if passes { f64::from(dy[at]) } else { 0.0 };
+            found[2][channel] += found[4][at] * hat(at);
+            found[3][channel] += found[4][at];
+        }
+        for at in 0..values.len() {
+            let channel = at % channels;
+            let mean = (found[3][channel] + hat(at) * found[2][channel]) / pixels;
+            found[1][at] = f64::from(gamma[channel]) * spread(channel) * (found[4][at] - mean);
+        }
+        found
+    }
+
+    #[test]
+    fn outputs_and_gradients_are_those_of_the_definition() {
+        for (shape, relu) in [([3, 40, 33, 64], true), ([3, 40, 33, 64], false), ([2, 5, 5, 7], true), ([5, 1, 1, 40], false)] {
+            let (values, dy, shortcut) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
+            let (gamma, beta) = (noise(shape[3], 4), noise(shape[3], 5));
+            let (x, dy, shortcut) = (Images::new(&values, shape), Images::new(&dy, shape), Images::new(&shortcut, shape));
+            let statistics = statistics(&x);
+            let out = apply(&x, &Line::new(&gamma, &beta, &statistics, EPSILON), Some(&shortcut), relu);
+            let y = relu.then(|| Images::new(&out, shape));
+            let ours = gradients(&dy, &x, y.as_ref(), &gamma, &statistics, EPSILON, true);
+            let slow = slow(shape, relu);
+            assert!(difference(&out, &slow[0]) < 1e-6);
+            assert!(difference(&ours.x, &slow[1]) < 1e-5);
+            assert!(difference(&ours.gamma, &slow[2]) < 1e-5);
+            assert!(difference(&ours.beta, &slow[3]) < 1e-5);
+            assert_eq!(ours.shortcut.is_some(), relu, "without a ReLU the gradient passes as it is");
+            if let Some(shortcut) = ours.shortcut {
+                assert!(difference(&shortcut, &slow[4]) < 1e-7);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let shape = [3, 40, 33, 64];
+        let (values, dy, gamma) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(64, 3));
+        let (x, dy) = (Images::new(&values, shape), Images::new(&dy, shape));
+        ensure_same_on_any_threads(|| {
+            let found = statistics(&x);
+            let back = gradients(&dy, &x, None, &gamma, &found, EPSILON, false);
+            (found.mean, found.variance, back.x, back.gamma, back.beta)
+        });
+    }
+}

@@ -99,3 +99,44 @@ impl Work for Spread<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    #[test]
+    fn the_first_of_equal_ones_is_the_largest_and_nan_wins() {
+        let values = [1.0, 3.0, 3.0, 2.0, 5.0, f32::NAN, 7.0, -1.0];
+        let x = Images::new(&values, [1, 2, 4, 1]);
+        let (out, taps) = forward(&x, &Window { kernel: [1, 4], stride: [1, 4], padding: [0, 0], dilation: [1, 1] });
+        assert_eq!((out[0], taps[0]), (3.0, 1));
+        assert!(out[1].is_nan() && taps[1] == 1);
+    }
+
+    #[test]
+    fn every_output_is_the_largest_of_its_window_and_its_gradient_goes_there() {
+        for (shape, window) in [([2, 11, 8, 5], square(3, 2, 1)), ([2, 6, 6, 64], square(2, 2, 0))] {
+            let values = noise(shape.iter().product(), 1);
+            let x = Images::new(&values, shape);
+            let [height, width] = window.output(shape[1], shape[2]);
+            let dy = noise(shape[0] * height * width * shape[3], 2);
+            let (out, taps) = forward(&x, &window);
+            let mut expected = vec![0.0; values.len()];
+            for (at, &out) in out.iter().enumerate() {
+                let (pixel, channel) = (at / shape[3], at % shape[3]);
+                let (image, row, column) = (pixel / (height * width), pixel / width % height, pixel % width);
+                let seen = (0..window.taps()).filter_map(|tap| {
+                    let [down, right] = window.offset(tap);
+                    let [row, column] = [row * window.stride[0], column * window.stride[1]];
+                    x.at(image, row as isize + down, column as isize + right).map(|at| at + channel)
+                });
+                let largest = seen.max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
+                assert_eq!(out, values[largest]);
+                expected[largest] += f64::from(dy[at]);
+            }
+            let dy = Images::new(&dy, [shape[0], height, width, shape[3]]);
+            assert!(difference(&backward(&dy, &taps, [shape[1], shape[2]], &window), &expected) < 1e-6);
+        }
+    }
+}

@@ -16,8 +16,6 @@ pub trait Vector: Copy + Send + Sync {
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
     fn times(self, other: Self) -> Self;
-    /// The larger of the two; `other` where one of them is NaN.
-    fn or_larger(self, other: Self) -> Self;
 }
 
 /// Work that is compiled for every kind of vector.
@@ -128,11 +126,6 @@ impl Vector for Plain {
     fn times(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
-
-    #[inline(always)]
-    fn or_larger(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a > b { a } else { b })
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -159,7 +152,7 @@ mod x86 {
     }
 
     macro_rules! vector {
-        ($name:ident($inner:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident, $max:ident) => {
+        ($name:ident($inner:ty), $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident) => {
             #[derive(Clone, Copy)]
             pub struct $name($inner);
 
@@ -202,11 +195,6 @@ mod x86 {
                 fn times(self, other: Self) -> Self {
                     unsafe { $name($mul(self.0, other.0)) }
                 }
-
-                #[inline(always)]
-                fn or_larger(self, other: Self) -> Self {
-                    unsafe { $name($max(self.0, other.0)) }
-                }
             }
         };
     }
@@ -220,8 +208,7 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
-        _mm512_mul_ps,
-        _mm512_max_ps
+        _mm512_mul_ps
     );
     vector!(
         Avx2(__m256),
@@ -232,7 +219,6 @@ mod x86 {
         _mm256_fmadd_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
-        _mm256_mul_ps,
-        _mm256_max_ps
+        _mm256_mul_ps
     );
 }

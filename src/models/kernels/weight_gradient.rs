@@ -3,9 +3,11 @@
 //! Both factors lie with their channels together, so rows are read where they lie. Pixels are cut into parts, by sizes alone;
 //! each part sums its own copy of a block of the gradient, and copies are added in the order of the parts.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::gather::{load, store};
+use super::gather::{FEW_CHANNELS, copy_run, load, store};
 use super::images::{Images, Window};
 use super::simd::{Vector, Work, on_best, panel_width};
 use super::winograd::{self, GradientBlock, Tiles};
@@ -20,8 +22,7 @@ const CACHED_PIXELS: usize = 80;
 /// `[out, in, row, column]` of the gradient with respect to the weights.
 pub fn weight_gradient(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
     let (taps, channels) = (window.taps(), x.channels);
-    // With few channels, the taps of a pixel side by side are the channels of a 1 × 1 convolution.
-    if channels % panel_width(channels) != 0 && channels * taps <= 4 * panel_width(channels * taps) {
+    if channels < FEW_CHANNELS {
         return of_patches(x, dy, window);
     }
     let width = panel_width(channels);
@@ -80,7 +81,7 @@ struct Block<'a> {
     x: &'a Images<'a>,
     dy: &'a Images<'a>,
     window: &'a Window,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     first_in: usize,
     first_out: usize,
 }
@@ -107,21 +108,7 @@ impl Work for Block<'_> {
             let rows = first..(first + rows_at_once).min(self.rows.end);
             for (tap, sums) in sums.chunks_exact_mut(size * width).enumerate() {
                 self.runs(rows.clone(), tap, &mut runs);
-                let mut done = 0;
-                for sums in sums.chunks_mut(6 * width) {
-                    let at = self.first_out + done;
-                    done += sums.len() / width;
-                    match sums.len() / width {
-                        6 => self.add_outer::<V, 6, P>(&runs, at, sums),
-                        4 => self.add_outer::<V, 4, P>(&runs, at, sums),
-                        2 => self.add_outer::<V, 2, P>(&runs, at, sums),
-                        _ => {
-                            for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
-                                self.add_outer::<V, 1, P>(&runs, at + r, sums);
-                            }
-                        }
-                    }
-                }
+                add_all::<V, P>(self.dy, self.x, self.window.stride[1], &runs, self.first_out, sums);
             }
         }
         sums
@@ -130,7 +117,7 @@ impl Work for Block<'_> {
 
 impl Block<'_> {
     /// The pixels of these rows that see the inside of the input through this tap.
-    fn runs(&self, rows: std::ops::Range<usize>, tap: usize, runs: &mut Vec<Run>) {
+    fn runs(&self, rows: Range<usize>, tap: usize, runs: &mut Vec<Run>) {
         runs.clear();
         let [down, right] = self.window.offset(tap);
         let step = self.window.stride[1] as isize;
@@ -147,31 +134,65 @@ impl Block<'_> {
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn add_outer<V: Vector, const R: usize, const P: usize>(&self, runs: &[Run], out: usize, sums: &mut [f32]) {
-        let width = P * V::LANES;
-        let mut held = [[V::splat(0.0); P]; R];
-        for r in 0..R {
-            held[r] = load(&sums[r * width..], width);
-        }
-        for run in runs {
-            let dy = self.dy.values[run.dy + out..].chunks(self.dy.channels);
-            let x = self.x.values[run.x..].chunks(self.x.channels * self.window.stride[1]);
-            for (dy, x) in dy.zip(x).take(run.pixels) {
-                let (dy, x) = (&dy[..R], &x[..width]);
-                let x: [V; P] = load(x, width);
-                for r in 0..R {
-                    let factor = V::splat(dy[r]);
-                    for p in 0..P {
-                        held[r][p] = factor.times_plus(x[p], held[r][p]);
-                    }
+/// All rows of a block, six at a time.
+#[inline(always)]
+fn add_all<V: Vector, const P: usize>(
+    dy: &Images,
+    x: &Images,
+    step: usize,
+    runs: &[Run],
+    first_out: usize,
+    sums: &mut [f32],
+) {
+    let width = P * V::LANES;
+    let mut out = first_out;
+    for sums in sums.chunks_mut(6 * width) {
+        match sums.len() / width {
+            6 => add_outer::<V, 6, P>(dy, x, step, runs, out, sums),
+            4 => add_outer::<V, 4, P>(dy, x, step, runs, out, sums),
+            2 => add_outer::<V, 2, P>(dy, x, step, runs, out, sums),
+            _ => {
+                for (r, sums) in sums.chunks_exact_mut(width).enumerate() {
+                    add_outer::<V, 1, P>(dy, x, step, runs, out + r, sums);
                 }
             }
         }
-        for (r, held) in held.into_iter().enumerate() {
-            store(held, &mut sums[r * width..], width);
+        out += sums.len() / width;
+    }
+}
+
+/// `sums[r][column] += Σ dy[pixel][out + r] · x[pixel][column]`; pixels of `x` are `step` apart.
+#[inline(always)]
+fn add_outer<V: Vector, const R: usize, const P: usize>(
+    dy: &Images,
+    x: &Images,
+    step: usize,
+    runs: &[Run],
+    out: usize,
+    sums: &mut [f32],
+) {
+    let width = P * V::LANES;
+    let mut held = [[V::splat(0.0); P]; R];
+    for r in 0..R {
+        held[r] = load(&sums[r * width..], width);
+    }
+    for run in runs {
+        let dy = dy.values[run.dy + out..].chunks(dy.channels);
+        let x = x.values[run.x..].chunks(x.channels * step);
+        for (dy, x) in dy.zip(x).take(run.pixels) {
+            let (dy, x) = (&dy[..R], load::<V, P>(x, width));
+            for r in 0..R {
+                let factor = V::splat(dy[r]);
+                for p in 0..P {
+                    held[r][p] = factor.times_plus(x[p], held[r][p]);
+                }
+            }
         }
+    }
+    for (r, held) in held.into_iter().enumerate() {
+        store(held, &mut sums[r * width..], width);
     }
 }
 
@@ -183,29 +204,104 @@ fn with_zeros(x: &Images, channels: usize) -> Vec<f32> {
     padded
 }
 
-/// By way of the patches: `[pixel][tap][channel]`, zeros up to a whole panel.
+/// With few channels: the taps of a pixel side by side are the columns.
 fn of_patches(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
-    let (taps, channels) = (window.taps(), x.channels);
-    let depth = (taps * channels).next_multiple_of(panel_width(taps * channels));
-    let mut patches = vec![0.0; dy.pixels() * depth];
-    patches.par_chunks_mut(depth * dy.width).enumerate().for_each(|(row, patches)| {
-        let (image, above) = (row / dy.height, row % dy.height * window.stride[0]);
-        for (column, patch) in patches.chunks_exact_mut(depth).enumerate() {
-            for (tap, patch) in patch.chunks_exact_mut(channels).take(taps).enumerate() {
-                let [down, right] = window.offset(tap);
-                let left = column * window.stride[1];
-                if let Some(at) = x.at(image, above as isize + down, left as isize + right) {
-                    patch.copy_from_slice(&x.values[at..][..channels]);
-                }
-            }
+    let depth = window.taps() * x.channels;
+    let width = panel_width(depth);
+    let rows = dy.count * dy.height;
+    let parts = (dy.pixels() / PART_PIXELS).clamp(1, 16).min(rows.max(1));
+    let rows_of_part = rows.div_ceil(parts).max(1);
+    let sums: Vec<Vec<f32>> = (0..rows.div_ceil(rows_of_part))
+        .into_par_iter()
+        .map(|part| {
+            let rows = part * rows_of_part..((part + 1) * rows_of_part).min(rows);
+            on_best(depth, Patches { x, dy, window, rows })
+        })
+        .collect();
+    let (wide, taps, channels) = (depth.next_multiple_of(width), window.taps(), x.channels);
+    let mut gradient = Vec::with_capacity(dy.channels * depth);
+    for out in 0..dy.channels {
+        for at in (0..channels).flat_map(|channel| (0..taps).map(move |tap| tap * channels + channel)) {
+            let (panel, column) = (at / width, at % width);
+            let sum = |part: &Vec<f32>| part[(panel * dy.channels + out) * width + column];
+            debug_assert!(at < wide);
+            gradient.push(sums.iter().map(sum).sum());
         }
-    });
-    let patches = Images { values: &patches, channels: depth, height: dy.height, width: dy.width, count: dy.count };
-    let one = Window { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: [1, 1] };
-    let wide = weight_gradient(&patches, dy, &one);
-    let mut gradient = Vec::with_capacity(dy.channels * taps * channels);
-    for row in wide.chunks_exact(depth) {
-        gradient.extend((0..channels).flat_map(|channel| (0..taps).map(move |tap| row[tap * channels + channel])));
     }
     gradient
+}
+
+struct Patches<'a> {
+    x: &'a Images<'a>,
+    dy: &'a Images<'a>,
+    window: &'a Window,
+    rows: Range<usize>,
+}
+
+impl Work for Patches<'_> {
+    /// `[panel][output channel][column of the panel]`, where a column is a channel of a tap.
+    type Result = Vec<f32>;
+
+    #[inline(always)]
+    fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
+        let width = P * V::LANES;
+        let wide = (self.window.taps() * self.x.channels).next_multiple_of(width);
+        let mut sums = vec![0.0; wide * self.dy.channels];
+        let mut patches = vec![0.0; self.dy.width * wide];
+        for row in self.rows.clone() {
+            self.fill(row, wide, &mut patches);
+            let patches = Images { values: &patches, channels: wide, count: 1, height: 1, width: self.dy.width };
+            for (panel, sums) in sums.chunks_exact_mut(self.dy.channels * width).enumerate() {
+                let run = Run { dy: row * self.dy.width * self.dy.channels, x: panel * width, pixels: self.dy.width };
+                add_all::<V, P>(self.dy, &patches, 1, &[run], 0, sums);
+            }
+        }
+        sums
+    }
+}
+
+impl Patches<'_> {
+    /// The patches of a row of pixels that come out.
+    fn fill(&self, row: usize, wide: usize, patches: &mut [f32]) {
+        patches.fill(0.0);
+        let (image, above) = (row / self.dy.height, row % self.dy.height * self.window.stride[0]);
+        let [rows, columns] = self.window.kernel;
+        let together = if self.window.dilation[1] == 1 { columns } else { 1 };
+        for (column, patch) in patches.chunks_exact_mut(wide).enumerate() {
+            let left = (column * self.window.stride[1]) as isize;
+            for (run, to) in patch.chunks_exact_mut(together * self.x.channels).take(rows * columns / together).enumerate() {
+                let [down, right] = self.window.offset(run * together);
+                copy_run(self.x, image, [above as isize + down, left + right], to);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    #[test]
+    fn the_gradient_of_the_weights_is_the_sum_over_pixels() {
+        let long = Case { shape: [9, 40, 33, 64], out_channels: 48, window: square(3, 1, 1) };
+        let long_stride = Case { shape: [18, 40, 33, 16], out_channels: 23, window: square(3, 2, 1) };
+        let long_patches = Case { shape: [9, 40, 33, 2], out_channels: 23, window: square(3, 1, 1) };
+        for case in cases().into_iter().chain([long, long_stride, long_patches]) {
+            let (x, dy) = (case.x(), case.dy());
+            let (x, dy) = (Images::new(&x, case.shape), Images::new(&dy, case.out_shape()));
+            let difference = difference(&weight_gradient(&x, &dy, &case.window), &slow_weight_gradient(&case));
+            assert!(difference < 2e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        for (channels, stride) in [(64, 1), (64, 2), (1, 2)] {
+            let case = Case { shape: [9, 40, 33, channels], out_channels: 64, window: square(3, stride, 1) };
+            let (x, dy) = (case.x(), case.dy());
+            let (x, dy) = (Images::new(&x, case.shape), Images::new(&dy, case.out_shape()));
+            ensure_same_on_any_threads(|| weight_gradient(&x, &dy, &case.window));
+        }
+    }
 }

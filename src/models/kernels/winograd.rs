@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gather::{add_products, load, store};
+use super::gather::{AT_ONCE, Order, add_products, load, store};
 use super::images::{Images, Window};
+use super::memory;
 use super::simd::{Vector, Work, on_best, panel_width};
 
 /// Pixels of a tile that come out along one axis, and pixels that go in.
@@ -35,15 +36,13 @@ pub fn pays(window: &Window, pixels: [usize; 3], channels: [usize; 2]) -> bool {
 
 /// `x * weight`; `weight` is `[out, in, 3, 3]`.
 pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window) -> Vec<f32> {
-    let channels = x.channels;
-    let turned = turn_weights(out_channels, channels, |column, row, tap| weight[(column * channels + row) * 9 + tap]);
+    let turned = turn_weights(weight, out_channels, x.channels, Order::ColumnsAreOutputs);
     multiply(x, &turned, out_channels, window.padding)
 }
 
 /// The gradient with respect to the input.
 pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
-    let turned =
-        turn_weights(in_channels, dy.channels, |column, row, tap| weight[(row * in_channels + column) * 9 + 8 - tap]);
+    let turned = turn_weights(weight, in_channels, dy.channels, Order::ColumnsAreInputs);
     multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
 }
 
@@ -74,19 +73,22 @@ impl Tiles {
 }
 
 /// `[panel][place][row][column of the panel]`, zero beyond the last column.
-fn turn_weights(columns: usize, rows: usize, value: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<f32> {
+fn turn_weights(weight: &[f32], columns: usize, rows: usize, order: Order) -> Vec<f32> {
     let width = panel_width(columns);
     let mut turned = vec![0.0; columns.div_ceil(width) * PLACES * rows * width];
     turned.par_chunks_mut(PLACES * rows * width).enumerate().for_each(|(panel, turned)| {
         let here = panel * width..(panel * width + width).min(columns);
-        let mut taps = vec![0.0; 9 * width];
-        for row in 0..rows {
-            for (at, column) in here.clone().enumerate() {
+        let mut taps = vec![0.0; 9 * AT_ONCE * width];
+        for first in (0..rows).step_by(AT_ONCE) {
+            let some = first..(first + AT_ONCE).min(rows);
+            order.each(here.clone(), some, |at, row, column| {
+                let from = &weight[order.at(row + first, column, rows, columns) * 9..][..9];
                 for tap in 0..9 {
-                    taps[tap * width + at] = value(column, row, tap);
+                    let turned_round = if order == Order::ColumnsAreOutputs { tap } else { 8 - tap };
+                    taps[(row * 9 + tap) * width + at] = from[turned_round];
                 }
-            }
-            on_best(columns, TurnWeights { taps: &taps, turned, row, rows });
+            });
+            on_best(columns, TurnWeights { taps: &taps, turned, first, rows });
         }
     });
     turned
@@ -95,7 +97,7 @@ fn turn_weights(columns: usize, rows: usize, value: impl Fn(usize, usize, usize)
 struct TurnWeights<'a> {
     taps: &'a [f32],
     turned: &'a mut [f32],
-    row: usize,
+    first: usize,
     rows: usize,
 }
 
@@ -105,21 +107,23 @@ impl Work for TurnWeights<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let width = P * V::LANES;
-        for p in 0..P {
-            let mut half = [[V::splat(0.0); 3]; IN];
-            for column in 0..3 {
-                let mut taps = [V::splat(0.0); 3];
-                for (row, tap) in taps.iter_mut().enumerate() {
-                    *tap = V::load(&self.taps[(row * 3 + column) * width + p * V::LANES..]);
+        for at in 0..AT_ONCE.min(self.rows - self.first) {
+            for p in 0..P {
+                let mut half = [[V::splat(0.0); 3]; IN];
+                for column in 0..3 {
+                    let mut taps = [V::splat(0.0); 3];
+                    for (row, tap) in taps.iter_mut().enumerate() {
+                        *tap = V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..]);
+                    }
+                    for (row, value) in weights_along(taps).into_iter().enumerate() {
+                        half[row][column] = value;
+                    }
                 }
-                for (row, value) in weights_along(taps).into_iter().enumerate() {
-                    half[row][column] = value;
-                }
-            }
-            for (row, half) in half.into_iter().enumerate() {
-                for (column, value) in weights_along(half).into_iter().enumerate() {
-                    let at = ((row * IN + column) * self.rows + self.row) * width + p * V::LANES;
-                    value.store(&mut self.turned[at..]);
+                for (row, half) in half.into_iter().enumerate() {
+                    for (column, value) in weights_along(half).into_iter().enumerate() {
+                        let to = ((row * IN + column) * self.rows + self.first + at) * width + p * V::LANES;
+                        value.store(&mut self.turned[to..]);
+                    }
                 }
             }
         }
@@ -256,12 +260,13 @@ impl Work for Block<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let (width, depth, count) = (P * V::LANES, self.x.channels, self.these.len());
-        let mut input = vec![0.0; PLACES * count * depth];
+        let [mut input, mut sums, third] = memory::borrow();
+        input.resize(PLACES * count * depth, 0.0);
         for (nth, tile) in self.these.clone().enumerate() {
             turn_input::<V>(self.x, 0..depth, &self.tiles, tile, |place| (place * count + nth) * depth, &mut input);
         }
         let panels = self.out_channels.div_ceil(width);
-        let mut sums = vec![0.0; PLACES * count * panels * width];
+        sums.resize(PLACES * count * panels * width, 0.0);
         for (place, (input, sums)) in
             input.chunks_exact(count * depth).zip(sums.chunks_exact_mut(count * panels * width)).enumerate()
         {
@@ -282,6 +287,7 @@ impl Work for Block<'_> {
         for (nth, tile) in self.these.clone().enumerate() {
             self.turn_output::<V>(tile, |place| (place * count + nth) * panels * width, &sums);
         }
+        memory::give_back([input, sums, third]);
     }
 }
 
@@ -414,8 +420,9 @@ impl Work for GradientBlock<'_> {
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
         let (width, outs) = (P * V::LANES, self.outs.len());
-        let mut sums = vec![0.0; PLACES * outs * width];
-        let (mut input, mut gradient) = (Vec::new(), Vec::new());
+        let [mut input, mut sums, mut gradient] = memory::borrow();
+        sums.clear();
+        sums.resize(PLACES * outs * width, 0.0);
         for first in self.these.clone().step_by(GRADIENT_TILES) {
             let count = GRADIENT_TILES.min(self.these.end - first);
             input.resize(PLACES * count * width, 0.0);
@@ -446,6 +453,7 @@ impl Work for GradientBlock<'_> {
                 }
             }
         }
+        memory::give_back([input, sums, gradient]);
         taps
     }
 }
@@ -485,5 +493,55 @@ fn add_rows<V: Vector, const R: usize, const P: usize>(gradient: &[f32], outs: u
     }
     for (r, held) in held.into_iter().enumerate() {
         store(held, &mut sums[r * width..], width);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins::*;
+    use super::*;
+
+    fn known() -> Vec<Case> {
+        let three = cases().into_iter().filter(|case| case.window == square(3, 1, case.window.padding[0]));
+        let known: Vec<Case> = three.filter(|case| case.shape[3] >= 16 && case.out_channels >= 16).collect();
+        assert!(known.len() >= 6);
+        known
+    }
+
+    #[test]
+    fn tiles_give_the_sum_over_taps() {
+        for case in known() {
+            let (x, weight) = (case.x(), case.weight());
+            let ours = forward(&Images::new(&x, case.shape), &weight, case.out_channels, &case.window);
+            let difference = difference(&ours, &slow_forward(&case));
+            assert!(difference < 1e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn tiles_give_the_gradient_of_the_input() {
+        for case in known() {
+            let (dy, weight) = (case.dy(), case.weight());
+            let dy = Images::new(&dy, case.out_shape());
+            let ours = input_gradient(&dy, &weight, case.shape[3], &case.window);
+            let difference = difference(&ours, &slow_input_gradient(&case));
+            assert!(difference < 1e-5, "{:?} to {}, {:?}: {difference}", case.shape, case.out_channels, case.window);
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let case = Case { shape: [3, 40, 33, 64], out_channels: 64, window: square(3, 1, 1) };
+        let (x, weight) = (case.x(), case.weight());
+        ensure_same_on_any_threads(|| forward(&Images::new(&x, case.shape), &weight, 64, &case.window));
+    }
+
+    #[test]
+    fn only_what_the_tiles_know_is_theirs() {
+        let large = [16, 32, 20];
+        assert!(pays(&square(3, 1, 1), large, [64, 64]));
+        assert!(!pays(&square(3, 2, 1), large, [64, 64]) && !pays(&square(1, 1, 0), large, [64, 64]));
+        assert!(!pays(&square(3, 1, 3), large, [64, 64]), "the turned window has a padding of 2 less its own");
+        assert!(!pays(&square(3, 1, 1), large, [3, 64]) && !pays(&square(3, 1, 1), [1, 4, 4], [512, 512]));
     }
 }

@@ -240,3 +240,7 @@ impl MaxPool2d {
         module::max_pool2d(x, options)
     }
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;
