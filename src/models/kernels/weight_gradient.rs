@@ -269,7 +269,9 @@ impl Patches<'_> {
         let together = if self.window.dilation[1] == 1 { columns } else { 1 };
         for (column, patch) in patches.chunks_exact_mut(wide).enumerate() {
             let left = (column * self.window.stride[1]) as isize;
-            for (run, to) in patch.chunks_exact_mut(together * self.x.channels).take(rows * columns / together).enumerate() {
+            for (run, to) in
+                patch.chunks_exact_mut(together * self.x.channels).take(rows * columns / together).enumerate()
+            {
                 let [down, right] = self.window.offset(run * together);
                 copy_run(self.x, image, [above as isize + down, left + right], to);
             }

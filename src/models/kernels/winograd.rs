@@ -109,16 +109,12 @@ impl Work for TurnWeights<'_> {
         let width = P * V::LANES;
         for at in 0..AT_ONCE.min(self.rows - self.first) {
             for p in 0..P {
-                let mut half = [[V::splat(0.0); 3]; IN];
-                for column in 0..3 {
-                    let mut taps = [V::splat(0.0); 3];
-                    for (row, tap) in taps.iter_mut().enumerate() {
-                        *tap = V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..]);
-                    }
-                    for (row, value) in weights_along(taps).into_iter().enumerate() {
-                        half[row][column] = value;
-                    }
-                }
+                let tap = |row: usize, column: usize| {
+                    V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..])
+                };
+                let columns: [[V; IN]; 3] =
+                    std::array::from_fn(|column| weights_along(std::array::from_fn(|row| tap(row, column))));
+                let half: [[V; 3]; IN] = std::array::from_fn(|row| columns.map(|column| column[row]));
                 for (row, half) in half.into_iter().enumerate() {
                     for (column, value) in weights_along(half).into_iter().enumerate() {
                         let to = ((row * IN + column) * self.rows + self.first + at) * width + p * V::LANES;
