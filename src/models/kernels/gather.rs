@@ -364,7 +364,8 @@ mod tests {
             let (x, weight, bias) = (case.x(), case.weight(), noise(case.out_channels, 4));
             let x = Images::new(&x, case.shape);
             let ours = forward(&x, &weight, Some(&bias), case.out_channels, &case.window);
-            let slow = slow_forward(&case).into_iter().zip(bias.iter().cycle()).map(|(sum, &bias)| sum + f64::from(bias));
+            let slow =
+                slow_forward(&case).into_iter().zip(bias.iter().cycle()).map(|(sum, &bias)| sum + f64::from(bias));
             assert!(difference(&ours, &slow.collect::<Vec<_>>()) < 3e-6);
         }
     }

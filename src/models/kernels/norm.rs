@@ -339,12 +339,19 @@ mod tests {
 
     /// In f64 from the definition: what comes out, and the gradients of x, gamma, beta and the shortcut.
     fn slow(shape: [usize; 4], relu: bool) -> [Vec<f64>; 5] {
-        let (values, dy, shortcut) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
+        let (values, dy, shortcut) =
+            (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
         let (gamma, beta) = (noise(shape[3], 4), noise(shape[3], 5));
         let x = Images::new(&values, shape);
         let (means, variances) = slow_statistics(&x);
         let (channels, pixels) = (shape[3], x.pixels() as f64);
-        let mut found = [vec![0.0; values.len()], vec![0.0; values.len()], vec![0.0; channels], vec![0.0; channels], vec![0.0; values.len()]];
+        let mut found = [
+            vec![0.0; values.len()],
+            vec![0.0; values.len()],
+            vec![0.0; channels],
+            vec![0.0; channels],
+            vec![0.0; values.len()],
+        ];
         let spread = |channel: usize| 1.0 / (variances[channel] + EPSILON).sqrt();
         let hat = |at: usize| (f64::from(values[at]) - means[at % channels]) * spread(at % channels);
         for at in 0..values.len() {
@@ -366,10 +373,14 @@ mod tests {
 
     #[test]
     fn outputs_and_gradients_are_those_of_the_definition() {
-        for (shape, relu) in [([3, 40, 33, 64], true), ([3, 40, 33, 64], false), ([2, 5, 5, 7], true), ([5, 1, 1, 40], false)] {
-            let (values, dy, shortcut) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
+        for (shape, relu) in
+            [([3, 40, 33, 64], true), ([3, 40, 33, 64], false), ([2, 5, 5, 7], true), ([5, 1, 1, 40], false)]
+        {
+            let (values, dy, shortcut) =
+                (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
             let (gamma, beta) = (noise(shape[3], 4), noise(shape[3], 5));
-            let (x, dy, shortcut) = (Images::new(&values, shape), Images::new(&dy, shape), Images::new(&shortcut, shape));
+            let (x, dy, shortcut) =
+                (Images::new(&values, shape), Images::new(&dy, shape), Images::new(&shortcut, shape));
             let statistics = statistics(&x);
             let out = apply(&x, &Line::new(&gamma, &beta, &statistics, EPSILON), Some(&shortcut), relu);
             let y = relu.then(|| Images::new(&out, shape));

@@ -58,7 +58,8 @@ impl Work for Largest<'_> {
             for tap in 0..self.window.taps() {
                 let [down, right] = self.window.offset(tap);
                 let Some(at) = self.x.at(self.image, above + down, left + right) else { continue };
-                for ((best, place), &x) in best.iter_mut().zip(places.iter_mut()).zip(&self.x.values[at..][..channels]) {
+                for ((best, place), &x) in best.iter_mut().zip(places.iter_mut()).zip(&self.x.values[at..][..channels])
+                {
                     // NaN is larger than all, and nothing is larger than NaN.
                     let larger = (x > *best) | x.is_nan();
                     *place = if larger { tap as u32 } else { *place };

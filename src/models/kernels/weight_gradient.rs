@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use super::gather::{FEW_CHANNELS, copy_run, load, store};
 use super::images::{Images, Window};
 use super::simd::{Vector, Work, on_best, panel_width};
-use super::winograd::{self, GradientBlock, Tiles};
+use super::tiles::Tiles;
+use super::winograd::{self, GradientBlock};
 
 /// Channels of the output whose gradients a task holds.
 const GROUP: usize = 64;
@@ -269,7 +270,9 @@ impl Patches<'_> {
         let together = if self.window.dilation[1] == 1 { columns } else { 1 };
         for (column, patch) in patches.chunks_exact_mut(wide).enumerate() {
             let left = (column * self.window.stride[1]) as isize;
-            for (run, to) in patch.chunks_exact_mut(together * self.x.channels).take(rows * columns / together).enumerate() {
+            for (run, to) in
+                patch.chunks_exact_mut(together * self.x.channels).take(rows * columns / together).enumerate()
+            {
                 let [down, right] = self.window.offset(run * together);
                 copy_run(self.x, image, [above as isize + down, left + right], to);
             }

@@ -7,7 +7,8 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use super::*;
 
 fn images(shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let numbers: Vec<f32> = (0..shape.iter().product::<usize>()).map(|at| ((at * 7919) % 1009) as f32 / 504.0 - 1.0).collect();
+    let numbers: Vec<f32> =
+        (0..shape.iter().product::<usize>()).map(|at| ((at * 7919) % 1009) as f32 / 504.0 - 1.0).collect();
     Tensor::from_data(TensorData::new(numbers, shape), device)
 }
 
@@ -20,7 +21,8 @@ fn a_norm_with_what_follows_it_is_burns_norm_and_what_follows_it() {
     let device = Device::flex().autodiff();
     for shape in [[4, 24, 9, 7], [3, 5, 1, 6]] {
         let (x, shortcut) = (images(shape, &device).require_grad(), (images(shape, &device) * 0.7).require_grad());
-        let (ours, theirs) = (BatchNormConfig::new(shape[1]).init(&device), nn::BatchNormConfig::new(shape[1]).init(&device));
+        let (ours, theirs) =
+            (BatchNormConfig::new(shape[1]).init(&device), nn::BatchNormConfig::new(shape[1]).init(&device));
         let weights = Tensor::random(shape, Distribution::Default, &device);
         let pairs = [
             (ours.forward(x.clone()), theirs.forward(x.clone())),
@@ -29,7 +31,8 @@ fn a_norm_with_what_follows_it_is_burns_norm_and_what_follows_it() {
         ];
         for (ours, theirs) in pairs {
             assert!(largest(ours.clone() - theirs.clone()) < 1e-5);
-            let (ours, theirs) = ((ours * weights.clone()).sum().backward(), (theirs * weights.clone()).sum().backward());
+            let (ours, theirs) =
+                ((ours * weights.clone()).sum().backward(), (theirs * weights.clone()).sum().backward());
             for x in [&x, &shortcut] {
                 match (x.grad(&ours), x.grad(&theirs)) {
                     (Some(ours), Some(theirs)) => assert!(largest(ours - theirs) < 1e-4),
@@ -94,6 +97,7 @@ fn padding_on_one_side_is_left_to_burn() {
     let device = Device::flex();
     let conv = Conv2dConfig::new([2, 4], [2, 2]).with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1)).init(&device);
     assert_eq!(conv.forward(images([1, 2, 5, 6], &device)).dims(), [1, 4, 5, 6]);
-    let pool = MaxPool2dConfig::new([2, 2]).with_strides([1, 1]).with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1)).init();
+    let pool =
+        MaxPool2dConfig::new([2, 2]).with_strides([1, 1]).with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1)).init();
     assert_eq!(pool.forward(images([1, 2, 5, 6], &device)).dims(), [1, 2, 5, 6]);
 }
