@@ -29,7 +29,7 @@ impl Convolve for Flex {
         let (x, [out_channels, ..]) = (x.images(), shape_of::<4>(&weight));
         let [height, width] = window.output(x.height, x.width);
         let weight = values_of(&weight);
-        let out = if winograd::pays(&window, [x.count, height, width], [x.channels, out_channels]) {
+        let out = if winograd::pays(&window, [height, width], [x.channels, out_channels]) {
             winograd::forward(&x, weight, out_channels, &window)
         } else {
             gather::forward(&x, weight, None, out_channels, &window)
@@ -52,7 +52,7 @@ impl Backward<Flex, 2> for ConvolveBackward {
         if let Some(node) = x_node {
             let ([count, channels, height, width], weight) = (shape_of(&x), weight.to_contiguous());
             let (dy, weight) = (dy.images(), values_of(&weight));
-            let dx = if winograd::pays(&window, [count, height, width], [dy.channels, channels]) {
+            let dx = if winograd::pays(&window, [height, width], [dy.channels, channels]) {
                 winograd::input_gradient(&dy, weight, channels, &window)
             } else {
                 gather::input_gradient(&dy, weight, channels, [height, width], &window)
@@ -110,6 +110,19 @@ mod tests {
             let (ours, theirs) = ((ours * dy.clone()).sum().backward(), (theirs * dy).sum().backward());
             assert!(largest(x.grad(&ours).unwrap() - x.grad(&theirs).unwrap()) < 2e-3);
             assert!(largest(weight.grad(&ours).unwrap() - weight.grad(&theirs).unwrap()) < 1e-2);
+        }
+    }
+
+    #[test]
+    fn an_image_alone_gives_the_bits_that_it_gives_among_others() {
+        let device = Device::flex();
+        for (channels, size) in [(64, [40, 33]), (32, [6, 5]), (1, [20, 20])] {
+            let shape = [5, channels, size[0], size[1]];
+            let x = tensor(noise(shape.iter().product(), 1), shape, &device);
+            let weight = tensor(noise(64 * channels * 9, 2), [64, channels, 3, 3], &device);
+            let together = convolve(x.clone(), weight.clone(), square(3, 1, 1)).narrow(0, 3, 1);
+            let alone = convolve(x.narrow(0, 3, 1), weight, square(3, 1, 1));
+            assert_eq!(together.into_data(), alone.into_data());
         }
     }
 

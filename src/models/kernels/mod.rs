@@ -10,6 +10,7 @@ mod memory;
 mod norm;
 mod pool;
 mod simd;
+mod tiles;
 mod weight_gradient;
 mod winograd;
 

@@ -46,22 +46,28 @@ impl Work for Largest<'_> {
     fn with<V: Vector, const P: usize>(self) {
         let (channels, stride) = (self.x.channels, self.window.stride);
         let above = (self.row * stride[0]) as isize;
+        let (mut best, mut places) = (vec![0.0f32; channels], vec![0u32; channels]);
         for (column, (out, taps)) in
             self.out.chunks_exact_mut(channels).zip(self.taps.chunks_exact_mut(channels)).enumerate()
         {
             let left = (column * stride[1]) as isize;
-            out.fill(f32::NEG_INFINITY);
+            // The numbers of taps are as wide as the values while they are compared, so that both fit the same vectors.
+            let (best, places) = (&mut best[..channels], &mut places[..channels]);
+            best.fill(f32::NEG_INFINITY);
+            places.fill(0);
             for tap in 0..self.window.taps() {
                 let [down, right] = self.window.offset(tap);
                 let Some(at) = self.x.at(self.image, above + down, left + right) else { continue };
-                let x = &self.x.values[at..][..channels];
-                for c in 0..channels {
+                for ((best, place), &x) in best.iter_mut().zip(places.iter_mut()).zip(&self.x.values[at..][..channels])
+                {
                     // NaN is larger than all, and nothing is larger than NaN.
-                    let larger = (x[c] > out[c]) | x[c].is_nan();
-                    out[c] = if larger { x[c] } else { out[c] };
-                    taps[c] = if larger { tap as u8 } else { taps[c] };
+                    let larger = (x > *best) | x.is_nan();
+                    *place = if larger { tap as u32 } else { *place };
+                    *best = if larger { x } else { *best };
                 }
             }
+            out.copy_from_slice(best);
+            taps.iter_mut().zip(places.iter()).for_each(|(tap, &place)| *tap = place as u8);
         }
     }
 }

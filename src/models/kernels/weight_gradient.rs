@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use super::gather::{FEW_CHANNELS, copy_run, load, store};
 use super::images::{Images, Window};
 use super::simd::{Vector, Work, on_best, panel_width};
-use super::winograd::{self, GradientBlock, Tiles};
+use super::tiles::Tiles;
+use super::winograd::{self, GradientBlock};
 
 /// Channels of the output whose gradients a task holds.
 const GROUP: usize = 64;

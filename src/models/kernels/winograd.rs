@@ -14,24 +14,26 @@ use super::gather::{AT_ONCE, Order, add_products, load, store};
 use super::images::{Images, Window};
 use super::memory;
 use super::simd::{Vector, Work, on_best, panel_width};
+use super::tiles::{
+    IN, OUT, PLACES, Tiles, both_ways, output_along, taps_along, turn_gradient, turn_input, weights_along,
+};
 
-/// Pixels of a tile that come out along one axis, and pixels that go in.
-pub const OUT: usize = 4;
-pub const IN: usize = 6;
-pub const PLACES: usize = IN * IN;
 const ROWS: usize = 6;
 
+/// Images of a batch for which [`pays`] decides. The batch at hand is not asked: the numbers of a clip would depend on how many
+/// others are computed with it.
+const BATCH: usize = 16;
+
 /// Whether [`forward`] and [`input_gradient`] know this window, and need less time than the sum over taps.
-pub fn pays(window: &Window, pixels: [usize; 3], channels: [usize; 2]) -> bool {
+pub fn pays(window: &Window, [height, width]: [usize; 2], channels: [usize; 2]) -> bool {
     let three = Window { padding: window.padding, kernel: [3, 3], stride: [1, 1], dilation: [1, 1] };
-    let [count, height, width] = pixels;
-    let tiles = count * height.div_ceil(OUT) * width.div_ceil(OUT);
+    let tiles = BATCH * height.div_ceil(OUT) * width.div_ceil(OUT);
     // Turning the weights costs as much as so many tiles do.
     let products = (tiles + 100) * PLACES;
     *window == three
         && window.padding.iter().all(|&padding| padding <= 2)
         && channels.iter().all(|&channels| channels >= 16)
-        && products * 10 < count * height * width * 9 * 8
+        && products * 10 < BATCH * height * width * 9 * 8
 }
 
 /// `x * weight`; `weight` is `[out, in, 3, 3]`.
@@ -44,32 +46,6 @@ pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window)
 pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
     let turned = turn_weights(weight, in_channels, dy.channels, Order::ColumnsAreInputs);
     multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
-}
-
-/// Where the tiles of a batch lie.
-#[derive(Clone, Copy)]
-pub struct Tiles {
-    down: usize,
-    along: usize,
-    /// Rows and columns of what comes out.
-    size: [usize; 2],
-    padding: [usize; 2],
-}
-
-impl Tiles {
-    pub fn new(size: [usize; 2], padding: [usize; 2]) -> Tiles {
-        Tiles { down: size[0].div_ceil(OUT), along: size[1].div_ceil(OUT), size, padding }
-    }
-
-    pub fn count(&self, images: usize) -> usize {
-        images * self.down * self.along
-    }
-
-    /// The image, and the first row and column that come out.
-    fn place(&self, tile: usize) -> (usize, usize, usize) {
-        let (image, tile) = (tile / (self.down * self.along), tile % (self.down * self.along));
-        (image, tile / self.along * OUT, tile % self.along * OUT)
-    }
 }
 
 /// `[panel][place][row][column of the panel]`, zero beyond the last column.
@@ -109,14 +85,14 @@ impl Work for TurnWeights<'_> {
         let width = P * V::LANES;
         for at in 0..AT_ONCE.min(self.rows - self.first) {
             for p in 0..P {
-                let tap = |row: usize, column: usize| {
-                    V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..])
-                };
-                let columns: [[V; IN]; 3] =
-                    std::array::from_fn(|column| weights_along(std::array::from_fn(|row| tap(row, column))));
-                let half: [[V; 3]; IN] = std::array::from_fn(|row| columns.map(|column| column[row]));
-                for (row, half) in half.into_iter().enumerate() {
-                    for (column, value) in weights_along(half).into_iter().enumerate() {
+                let mut taps = [[V::splat(0.0); 3]; 3];
+                for (row, taps) in taps.iter_mut().enumerate() {
+                    for (column, tap) in taps.iter_mut().enumerate() {
+                        *tap = V::load(&self.taps[(at * 9 + row * 3 + column) * width + p * V::LANES..]);
+                    }
+                }
+                for (row, values) in both_ways!(taps, 3, IN, weights_along).into_iter().enumerate() {
+                    for (column, value) in values.into_iter().enumerate() {
                         let to = ((row * IN + column) * self.rows + self.first + at) * width + p * V::LANES;
                         value.store(&mut self.turned[to..]);
                     }
@@ -124,92 +100,6 @@ impl Work for TurnWeights<'_> {
             }
         }
     }
-}
-
-/// G · g
-#[inline(always)]
-fn weights_along<V: Vector>([a, b, c]: [V; 3]) -> [V; IN] {
-    let (even, odd) = (a.plus(c).times(V::splat(-1.0 / 6.0)), b.times(V::splat(-1.0 / 6.0)));
-    let wide = c.times(V::splat(1.0 / 6.0)).plus(a.times(V::splat(1.0 / 24.0)));
-    let step = b.times(V::splat(1.0 / 12.0));
-    [a.times(V::splat(0.25)), even.plus(odd), even.minus(odd), wide.plus(step), wide.minus(step), c]
-}
-
-/// Bᵀ · d
-#[inline(always)]
-fn input_along<V: Vector>(d: [V; IN]) -> [V; IN] {
-    let (two, four) = (V::splat(2.0), V::splat(4.0));
-    let minus_five = V::splat(-5.0);
-    let even = d[4].minus(four.times(d[2]));
-    let odd = d[3].minus(four.times(d[1]));
-    let (near, far) = (d[4].minus(d[2]), two.times(d[3].minus(d[1])));
-    [
-        four.times_plus(d[0], minus_five.times_plus(d[2], d[4])),
-        even.plus(odd),
-        even.minus(odd),
-        near.plus(far),
-        near.minus(far),
-        four.times_plus(d[1], minus_five.times_plus(d[3], d[5])),
-    ]
-}
-
-/// Aᵀ · m
-#[inline(always)]
-fn output_along<V: Vector>(m: [V; IN]) -> [V; OUT] {
-    let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
-    let (near, far) = (m[1].plus(m[2]), m[3].plus(m[4]));
-    let (left, right) = (m[1].minus(m[2]), m[3].minus(m[4]));
-    [
-        m[0].plus(near).plus(far),
-        two.times_plus(right, left),
-        four.times_plus(far, near),
-        eight.times_plus(right, left).plus(m[5]),
-    ]
-}
-
-/// A · y
-#[inline(always)]
-fn gradient_along<V: Vector>(y: [V; OUT]) -> [V; IN] {
-    let (two, four, eight) = (V::splat(2.0), V::splat(4.0), V::splat(8.0));
-    let (even, odd) = (y[0].plus(y[2]), y[1].plus(y[3]));
-    let (far_even, far_odd) = (four.times_plus(y[2], y[0]), eight.times_plus(y[3], two.times(y[1])));
-    [y[0], even.plus(odd), even.minus(odd), far_even.plus(far_odd), far_even.minus(far_odd), y[3]]
-}
-
-/// Gᵀ · u
-#[inline(always)]
-fn taps_along<V: Vector>(u: [V; IN]) -> [V; 3] {
-    let (near, far) = (u[1].plus(u[2]), u[3].plus(u[4]));
-    let (left, right) = (u[1].minus(u[2]), u[3].minus(u[4]));
-    let (sixth, twelfth, small) = (V::splat(-1.0 / 6.0), V::splat(1.0 / 12.0), V::splat(1.0 / 24.0));
-    [
-        V::splat(0.25).times_plus(u[0], sixth.times_plus(near, small.times(far))),
-        sixth.times_plus(left, twelfth.times(right)),
-        sixth.times_plus(near.minus(far), u[5]),
-    ]
-}
-
-/// Turns `N × N` vectors into `M × M`, rows first.
-macro_rules! both_ways {
-    ($values:expr, $n:expr, $m:expr, $along:ident) => {{
-        let values = $values;
-        let mut half = [[V::splat(0.0); $n]; $m];
-        for column in 0..$n {
-            let mut line = [V::splat(0.0); $n];
-            for row in 0..$n {
-                line[row] = values[row][column];
-            }
-            let line = $along(line);
-            for row in 0..$m {
-                half[row][column] = line[row];
-            }
-        }
-        let mut whole = [[V::splat(0.0); $m]; $m];
-        for row in 0..$m {
-            whole[row] = $along(half[row]);
-        }
-        whole
-    }};
 }
 
 /// Tiles whose numbers are held at once: in the second-level cache with few channels; with many, enough that the weights that
@@ -284,77 +174,6 @@ impl Work for Block<'_> {
             self.turn_output::<V>(tile, |place| (place * count + nth) * panels * width, &sums);
         }
         memory::give_back([input, sums, third]);
-    }
-}
-
-/// The 36 numbers of every channel of a tile, to `at(place)` onwards.
-#[inline(always)]
-fn turn_input<V: Vector>(
-    x: &Images,
-    channels: Range<usize>,
-    tiles: &Tiles,
-    tile: usize,
-    at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
-) {
-    let (image, down, along) = tiles.place(tile);
-    let first = [down as isize - tiles.padding[0] as isize, along as isize - tiles.padding[1] as isize];
-    let mut from = [[None; IN]; IN];
-    for (row, from) in from.iter_mut().enumerate() {
-        for (column, from) in from.iter_mut().enumerate() {
-            *from = x.at(image, first[0] + row as isize, first[1] + column as isize);
-        }
-    }
-    turn::<V, IN>(x, channels, from, at, turned, |values| both_ways!(values, IN, IN, input_along));
-}
-
-/// The 36 numbers of every channel of a tile of the gradient.
-#[inline(always)]
-fn turn_gradient<V: Vector>(
-    dy: &Images,
-    channels: Range<usize>,
-    tiles: &Tiles,
-    tile: usize,
-    at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
-) {
-    let (image, down, along) = tiles.place(tile);
-    let mut from = [[None; OUT]; OUT];
-    for (row, from) in from.iter_mut().enumerate() {
-        for (column, from) in from.iter_mut().enumerate() {
-            *from = dy.at(image, (down + row) as isize, (along + column) as isize);
-        }
-    }
-    turn::<V, OUT>(dy, channels, from, at, turned, |values| both_ways!(values, OUT, IN, gradient_along));
-}
-
-#[inline(always)]
-fn turn<V: Vector, const N: usize>(
-    x: &Images,
-    channels: Range<usize>,
-    from: [[Option<usize>; N]; N],
-    at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
-    turn: impl Fn([[V; N]; N]) -> [[V; IN]; IN],
-) {
-    let mut channel = channels.start;
-    while channel < channels.end {
-        // The last vector begins early enough to end with the last channel; some channels are then turned twice.
-        let first = channel.min(channels.end - V::LANES);
-        let mut values = [[V::splat(0.0); N]; N];
-        for (values, from) in values.iter_mut().zip(&from) {
-            for (value, from) in values.iter_mut().zip(from) {
-                if let Some(from) = from {
-                    *value = V::load(&x.values[from + first..]);
-                }
-            }
-        }
-        for (row, values) in turn(values).into_iter().enumerate() {
-            for (column, value) in values.into_iter().enumerate() {
-                value.store(&mut turned[at(row * IN + column) + first - channels.start..]);
-            }
-        }
-        channel += V::LANES;
     }
 }
 
@@ -534,10 +353,10 @@ mod tests {
 
     #[test]
     fn only_what_the_tiles_know_is_theirs() {
-        let large = [16, 32, 20];
+        let large = [32, 20];
         assert!(pays(&square(3, 1, 1), large, [64, 64]));
         assert!(!pays(&square(3, 2, 1), large, [64, 64]) && !pays(&square(1, 1, 0), large, [64, 64]));
         assert!(!pays(&square(3, 1, 3), large, [64, 64]), "the turned window has a padding of 2 less its own");
-        assert!(!pays(&square(3, 1, 1), large, [3, 64]) && !pays(&square(3, 1, 1), [1, 4, 4], [512, 512]));
+        assert!(!pays(&square(3, 1, 1), large, [3, 64]) && !pays(&square(3, 1, 1), [8, 5], [512, 512]));
     }
 }
