@@ -112,7 +112,7 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
         crc = (crc >> 1) ^ (carry * 0x82f6_3b78);
     }
     let crc = !crc;
-    ((crc >> 15 | crc << 17).wrapping_add(0xa282_ead8)).to_le_bytes()
+    (crc.rotate_right(15).wrapping_add(0xa282_ead8)).to_le_bytes()
 }
 
 fn expected(epochs: &[Epoch]) -> Vec<(u64, String, f32)> {

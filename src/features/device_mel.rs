@@ -3,7 +3,7 @@
 //! The numbers are those of the feature `mel` up to rounding: that one transforms in f64, this one in f32. Down to 100 dB of
 //! power below the loudest value of a clip both agree within a thousandth of the 80 dB that an image spans; what lies deeper
 //! stays deeper. All steps are gathers and matrix products, which every device has: burn's fast Fourier transform is bound to
-//! powers of two. A frame is folded first, x[n] ± x[N - n], so that the cosines see one half and the sines the other; that
+//! powers of two. A frame is folded first, `x[n] ± x[N - n]`, so that the cosines see one half and the sines the other; that
 //! halves the products.
 //!
 //! NVIDIA's matrix units round the factors of an f32 product to eleven bits (TF32), and burn takes them when they are faster: a

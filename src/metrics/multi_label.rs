@@ -67,7 +67,9 @@ mod tests {
         prop::collection::btree_set(0..k, 0..=k).prop_map(|set| set.into_iter().collect())
     }
 
-    fn cases() -> impl Strategy<Value = (usize, Vec<(Vec<usize>, Vec<usize>)>)> {
+    type Pair = (Vec<usize>, Vec<usize>);
+
+    fn cases() -> impl Strategy<Value = (usize, Vec<Pair>)> {
         (1usize..7).prop_flat_map(|k| (Just(k), prop::collection::vec((sets(k), sets(k)), 1..40)))
     }
 

@@ -1,7 +1,7 @@
 //! How a network is trained: the keys that all networks have, as a value.
 //!
 //! The keys stand in the table of the model itself (`models.resnet18.learning_rate`), so that any of them can be an axis of a
-//! grid. [`network_spec!`] puts them there.
+//! grid. `network_spec!` puts them there.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

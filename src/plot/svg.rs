@@ -207,9 +207,11 @@ fn escaped(text: &str) -> String {
 /// Reads pictures back, for tests.
 #[cfg(test)]
 pub(super) mod reading {
+    type Attributes = Vec<(String, String)>;
+
     /// The elements of that name as their attributes and text; the whole must be well-formed.
-    fn elements(picture: &str, name: &str) -> Vec<(Vec<(String, String)>, String)> {
-        let mut open: Vec<(String, Vec<(String, String)>, String)> = Vec::new();
+    fn elements(picture: &str, name: &str) -> Vec<(Attributes, String)> {
+        let mut open: Vec<(String, Attributes, String)> = Vec::new();
         let mut found = Vec::new();
         let mut rest = picture;
         while let Some(begin) = rest.find('<') {

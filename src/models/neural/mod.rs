@@ -26,6 +26,10 @@ mod supply;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_learning;
+#[cfg(test)]
+mod tests_of_resuming;
 
 use std::path::PathBuf;
 

@@ -168,7 +168,7 @@ impl Plan {
     }
 
     /// Rates and momentum of a step of an epoch (both from 0). `falls` says how often a plateau has lowered the rate
-    /// ([`Plan::plateau`]).
+    /// ([`Plan::falls`]).
     pub fn setting(&self, rate: f64, epoch: usize, step: usize, falls: usize) -> Setting {
         let (stage, epoch) = self.stage(epoch);
         let done = epoch * self.steps + step;

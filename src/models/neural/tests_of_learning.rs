@@ -1,12 +1,19 @@
 //! What a training comes to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Result;
 use burn::tensor::Tensor;
 
-use super::*;
-use crate::dataset::Fresh;
+use super::tests::{Scene, bits, note, one_label, several_labels, small};
+use crate::dataset::{FeatureSet, Fresh};
+use crate::labels::Task;
+use crate::metrics::Judge;
+use crate::models::ModelKind;
+use crate::models::device::Device;
 use crate::models::networks::NetworkKind;
+use crate::models::networks::cnn_small::CnnSmall;
 use crate::models::neural::learner::{Learner, Lesson, Summed};
 use crate::models::neural::loss::Objective;
 use crate::models::neural::schedule::Thawed;
@@ -14,6 +21,7 @@ use crate::models::neural::supply::Clips;
 use crate::models::neural::{checkpoint, inputs, optimizer, parameters};
 use crate::models::training::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
 use crate::precompute::Stopped;
+use crate::seed::{Seed, uniform};
 
 #[test]
 fn a_network_overfits_eight_clips_to_near_zero_loss() {

@@ -1,8 +1,11 @@
 //! A training that was killed and taken up again ends as one that was not.
 
 use std::fs;
+use std::path::Path;
 
-use super::*;
+use super::tests::{Scene, bits, note, one_label, small};
+use crate::dataset::FeatureSet;
+use crate::models::networks::cnn_small::CnnSmall;
 use crate::models::training::{Optimizer, Preset, Sampling, Schedule};
 use crate::precompute::Stopped;
 

@@ -1,8 +1,5 @@
 //! Whole trainings of tiny networks.
 
-mod learning;
-mod resuming;
-
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +27,7 @@ pub fn numbers(list: &Value) -> Vec<f64> {
 }
 
 /// Images of 8 × 8 with a bright row a class, under noise.
-fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSet {
+pub fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSet {
     let mut rng = Seed::new(seed).rng();
     let value = |labels: &Vec<usize>, row: usize, noise: f64| {
         let bright = labels.iter().any(|class| row % n_classes == *class);
@@ -42,35 +39,35 @@ fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSet {
 }
 
 /// Clips of one class each, in turn.
-fn one_label(seed: u64, clips: usize) -> FeatureSet {
+pub fn one_label(seed: u64, clips: usize) -> FeatureSet {
     images(seed, (0..clips).map(|clip| vec![clip % 3]).collect(), 3)
 }
 
 /// Clips of no class, one or two.
-fn several_labels(seed: u64, clips: usize) -> FeatureSet {
+pub fn several_labels(seed: u64, clips: usize) -> FeatureSet {
     let labels = |clip: usize| (0..3).filter(|class| (clip >> class) & 1 == 1).take(2).collect();
     images(seed, (0..clips).map(labels).collect(), 3)
 }
 
-fn small() -> CnnSmall {
+pub fn small() -> CnnSmall {
     CnnSmall { filters: vec![4, 8], epochs: 4, batch_size: 4, ..CnnSmall::default() }
 }
 
 /// Where a fit happens, and what is seen of it.
-struct Scene {
-    validation: Option<FeatureSet>,
-    task: Task,
-    folder: Option<tempfile::TempDir>,
-    stop: AtomicBool,
+pub struct Scene {
+    pub validation: Option<FeatureSet>,
+    pub task: Task,
+    pub folder: Option<tempfile::TempDir>,
+    pub stop: AtomicBool,
     /// The epoch after which the onlooker fails, or stops the fit.
-    fails_after: Option<usize>,
-    stops_after: Option<usize>,
-    history: Mutex<Vec<Epoch>>,
-    curve: Mutex<Option<RateCurve>>,
+    pub fails_after: Option<usize>,
+    pub stops_after: Option<usize>,
+    pub history: Mutex<Vec<Epoch>>,
+    pub curve: Mutex<Option<RateCurve>>,
 }
 
 impl Scene {
-    fn new(validation: Option<FeatureSet>) -> Scene {
+    pub fn new(validation: Option<FeatureSet>) -> Scene {
         Scene {
             validation,
             task: Task::SingleLabel,
@@ -83,15 +80,15 @@ impl Scene {
         }
     }
 
-    fn with_checkpoints(self) -> Scene {
+    pub fn with_checkpoints(self) -> Scene {
         Scene { folder: Some(tempfile::tempdir().unwrap()), ..self }
     }
 
-    fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }
 
-    fn fit(&self, spec: &dyn ModelKind, train: &FeatureSet) -> Result<Box<dyn Classifier>> {
+    pub fn fit(&self, spec: &dyn ModelKind, train: &FeatureSet) -> Result<Box<dyn Classifier>> {
         self.stop.store(false, Ordering::Relaxed);
         let device = Device::cpu();
         let job = Job {
@@ -108,12 +105,12 @@ impl Scene {
     }
 
     /// What was written down of each epoch, without the times.
-    fn told(&self) -> Vec<Epoch> {
+    pub fn told(&self) -> Vec<Epoch> {
         let timeless = |epoch: &Epoch| Epoch { seconds: 0.0, clips_per_second: 0.0, waited: 0.0, ..epoch.clone() };
         self.history.lock().unwrap().iter().map(timeless).collect()
     }
 
-    fn error(&self, spec: &dyn ModelKind, train: &FeatureSet) -> anyhow::Error {
+    pub fn error(&self, spec: &dyn ModelKind, train: &FeatureSet) -> anyhow::Error {
         self.fit(spec, train).err().expect("the fit fails")
     }
 }
@@ -137,11 +134,11 @@ impl Observer for Scene {
 }
 
 /// Everything a model has learnt, to the bit.
-fn bits(model: &dyn Classifier) -> Vec<(String, Vec<u32>)> {
+pub fn bits(model: &dyn Classifier) -> Vec<(String, Vec<u32>)> {
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
     model.tensors().unwrap().into_iter().map(|t| (t.name.clone(), bits(t.into_values().unwrap()))).collect()
 }
 
-fn note(model: &dyn Classifier, name: &str) -> Option<String> {
+pub fn note(model: &dyn Classifier, name: &str) -> Option<String> {
     model.notes().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
