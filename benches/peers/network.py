@@ -3,6 +3,10 @@
 Batches of 16 images of 1 x 256 x 156, 11 classes, in memory. Training is forward, BCE with logits, backward and a step of
 Adam; PyTorch's side is a bare loop, Timbre's is its whole training loop (`cargo bench --bench network`). PyTorch is measured in
 its own order of axes and with channels last, and the better of the two counts.
+
+    pip install -r benches/peers/requirements-network.txt && python benches/peers/network.py [--threads N] [--repetitions N]
+
+On a machine that others use, `--threads 1` is the fair one: with more, PyTorch's threads wait for each other.
 """
 
 import argparse
