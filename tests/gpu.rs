@@ -12,7 +12,7 @@ use timbre::features::mel::Mel;
 use timbre::models::device::{Backend, Device, DeviceChoice};
 use timbre::models::networks::cnn_small::CnnSmall;
 use timbre::models::training::Schedule;
-use timbre::models::{Classifier, Epoch, Job, ModelKind, Observer};
+use timbre::models::{Epoch, Job, ModelKind, Observer};
 use timbre::predictions::Predictions;
 use timbre::seed::Seed;
 
