@@ -15,6 +15,7 @@ pub mod audio;
 pub mod dsp;
 // stages
 pub mod features;
+pub mod augment;
 pub mod data;
 // tensors
 pub mod store;

@@ -6,6 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::FeatureChoice;
+
 /// What is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +100,15 @@ pub enum Normalize {
     Global,
     /// By a mean and deviation a row (a band) of the feature.
     Rows,
+}
+
+/// What every spec has that `network_spec!` makes.
+pub trait Keys {
+    /// The features that it is trained on, one after the other.
+    fn features(&self) -> &FeatureChoice;
+
+    /// The keys of the training.
+    fn training(&self) -> Training;
 }
 
 /// Makes the spec of a network: its own keys first, then those of the training.
@@ -250,8 +261,11 @@ macro_rules! expand_keys {
             }
         }
 
-        impl $Spec {
-            /// The keys of the training.
+        impl $crate::models::training::Keys for $Spec {
+            fn features(&self) -> &$crate::models::FeatureChoice {
+                &self.features
+            }
+
             fn training(&self) -> $crate::models::training::Training {
                 $crate::models::training::Training { $($common: self.$common.clone(),)* }
             }

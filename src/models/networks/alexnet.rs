@@ -16,8 +16,7 @@ use super::layers::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig};
 use super::rows::{Table, Window};
 use super::steps::{self, Plan, Step};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeated};
-use crate::models::FeatureChoice;
-use crate::models::training::{Training, network_spec};
+use crate::models::training::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -44,14 +43,6 @@ const LAST_FILTERS: usize = 256;
 impl NetworkKind for Alexnet {
     fn version(&self) -> u32 {
         1
-    }
-
-    fn features(&self) -> &FeatureChoice {
-        &self.features
-    }
-
-    fn training(&self) -> Training {
-        self.training()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {

@@ -14,8 +14,7 @@ use super::layers::{
 };
 use super::rows::{Table, Window};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::FeatureChoice;
-use crate::models::training::{Training, network_spec};
+use crate::models::training::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -37,14 +36,6 @@ network_spec! {
 impl NetworkKind for CnnSmall {
     fn version(&self) -> u32 {
         1
-    }
-
-    fn features(&self) -> &FeatureChoice {
-        &self.features
-    }
-
-    fn training(&self) -> Training {
-        self.training()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {

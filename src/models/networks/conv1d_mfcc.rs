@@ -20,8 +20,7 @@ use super::init::{self, Draw, Fans};
 use super::layers::{Conv1d, Conv1dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
 use super::rows::Table;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::FeatureChoice;
-use crate::models::training::{Optimizer, Schedule, Training, network_spec};
+use crate::models::training::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -66,14 +65,6 @@ impl Conv1dMfcc {
 impl NetworkKind for Conv1dMfcc {
     fn version(&self) -> u32 {
         1
-    }
-
-    fn features(&self) -> &FeatureChoice {
-        &self.features
-    }
-
-    fn training(&self) -> Training {
-        self.training()
     }
 
     fn faults(&self) -> Vec<(String, String)> {

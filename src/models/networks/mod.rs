@@ -27,8 +27,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use super::FeatureChoice;
-use super::training::Training;
+use super::training::Keys;
 use crate::seed::Seed;
 
 /// What goes in, without the batch: channels × height (bands) × width (frames).
@@ -57,13 +56,9 @@ pub struct LayerRow {
 }
 
 /// What each kind of network gives. [`crate::models::neural`] makes a model of it.
-pub trait NetworkKind: Send + Sync {
+pub trait NetworkKind: Keys + Send + Sync {
     /// Raised by hand when the same spec gives another network, or other first weights.
     fn version(&self) -> u32;
-
-    fn features(&self) -> &FeatureChoice;
-
-    fn training(&self) -> Training;
 
     /// What is wrong between or within the keys of the network itself.
     fn faults(&self) -> Vec<(String, String)> {

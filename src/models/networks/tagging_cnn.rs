@@ -24,8 +24,7 @@ use super::layers::{
 use super::rows::{Table, Window};
 use super::steps::padding_of;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::FeatureChoice;
-use crate::models::training::{Optimizer, Schedule, Training, network_spec};
+use crate::models::training::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -51,14 +50,6 @@ const BLOCKS: [BlockPlan; 5] = [
 impl NetworkKind for TaggingCnn {
     fn version(&self) -> u32 {
         1
-    }
-
-    fn features(&self) -> &FeatureChoice {
-        &self.features
-    }
-
-    fn training(&self) -> Training {
-        self.training()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {

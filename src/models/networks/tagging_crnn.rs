@@ -23,8 +23,7 @@ use super::layers::{Dropout, DropoutConfig, Linear, LinearConfig};
 use super::rows::Table;
 use super::tagging_cnn::{BlockPlan, Features, features_rows};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::FeatureChoice;
-use crate::models::training::{Optimizer, Schedule, Training, network_spec};
+use crate::models::training::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -69,14 +68,6 @@ impl TaggingCrnn {
 impl NetworkKind for TaggingCrnn {
     fn version(&self) -> u32 {
         1
-    }
-
-    fn features(&self) -> &FeatureChoice {
-        &self.features
-    }
-
-    fn training(&self) -> Training {
-        self.training()
     }
 
     fn faults(&self) -> Vec<(String, String)> {

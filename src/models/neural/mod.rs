@@ -37,7 +37,7 @@ use anyhow::Result;
 
 use super::device::Device;
 use super::networks::{InputShape, LayerRow, NetworkKind};
-use super::training::TrainingCrop;
+use super::training::{Keys, TrainingCrop};
 use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_trainable};
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
@@ -53,7 +53,7 @@ impl<K: NetworkKind> ModelKind for K {
     }
 
     fn features(&self) -> &FeatureChoice {
-        NetworkKind::features(self)
+        Keys::features(self)
     }
 
     fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
