@@ -84,7 +84,7 @@ pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame>
     frame(rows.count(), columns)
 }
 
-/// Support, precision, recall and F1 of each class.
+/// Support, precision, recall, F1, false positives and negatives of each class.
 pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
@@ -94,6 +94,9 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     columns.push(Column::new("precision".into(), rows.clone().map(|(.., c)| c.precision).collect::<Vec<_>>()));
     columns.push(Column::new("recall".into(), rows.clone().map(|(.., c)| c.recall).collect::<Vec<_>>()));
     columns.push(Column::new("f1".into(), rows.clone().map(|(.., c)| c.f1).collect::<Vec<_>>()));
+    let wrong = |of: fn(&ClassScores) -> u64| rows.clone().map(|(.., c)| of(c)).collect::<Vec<_>>();
+    columns.push(Column::new("false_positives".into(), wrong(|c| c.predicted - c.hits)));
+    columns.push(Column::new("false_negatives".into(), wrong(|c| c.support - c.hits)));
     frame(rows.count(), columns)
 }
 

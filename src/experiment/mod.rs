@@ -11,7 +11,7 @@ use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
 use crate::labels::Task;
-use crate::metrics::Judge;
+use crate::metrics::{Judge, Metric};
 use crate::models::ModelSpec;
 
 mod check;
@@ -137,47 +137,6 @@ pub enum Mode {
     /// As `[audio]` cuts it: `clip_seconds` from where `crop` says.
     #[default]
     Centre,
-}
-
-/// The headline metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of recordings that are given their class.
-    Accuracy,
-    /// One label: mean recall of the classes that occur.
-    BalancedAccuracy,
-    /// Several labels: share of (recording, class) pairs that are right.
-    Hamming,
-    /// Several labels: share of recordings whose classes are exactly right.
-    ExactMatch,
-    /// Several labels: F1 over all (recording, class) pairs.
-    F1Micro,
-    /// Several labels: mean F1 of the recordings.
-    F1Samples,
-    /// Mean precision of the classes.
-    PrecisionMacro,
-    /// Mean recall of the classes.
-    RecallMacro,
-    /// Mean F1 of the classes.
-    F1Macro,
-}
-
-impl Metric {
-    /// The word that selects it, which is also its column in the tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::BalancedAccuracy => "balanced_accuracy",
-            Metric::Hamming => "hamming",
-            Metric::ExactMatch => "exact_match",
-            Metric::F1Micro => "f1_micro",
-            Metric::F1Samples => "f1_samples",
-            Metric::PrecisionMacro => "precision_macro",
-            Metric::RecallMacro => "recall_macro",
-            Metric::F1Macro => "f1_macro",
-        }
-    }
 }
 
 fn one_seed() -> Vec<u64> {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::labels::Task;
-use crate::metrics::{Baseline, Scores, multi_label, multi_label_baselines, single_label, single_label_baselines};
+use crate::metrics::{
+    self, Baseline, Scores, multi_label, multi_label_baselines, ranked_scores, single_label, single_label_baselines,
+};
 use crate::predictions::Predictions;
 
 /// How decisions are taken and scored.
@@ -41,9 +43,11 @@ impl Judge {
         }
     }
 
-    /// [`decide`](Self::decide), then [`score`](Self::score).
+    /// [`decide`](Self::decide), then [`score`](Self::score), and the scores of the probabilities.
     pub fn scores(&self, truth: &[Vec<usize>], predictions: &Predictions) -> Scores {
-        self.score(truth, &self.decide(predictions), predictions.n_classes)
+        let mut scores = self.score(truth, &self.decide(predictions), predictions.n_classes);
+        scores.metrics.extend(ranked_scores(self.task, truth, predictions));
+        scores
     }
 
     /// What no model at all would score.
@@ -56,7 +60,7 @@ impl Judge {
 
     /// The names of the scores, in the order of the tables.
     pub fn metrics(&self) -> Vec<String> {
-        self.score(&[], &[], 1).metrics.into_keys().collect()
+        metrics::names(self.task).map(str::to_owned).collect()
     }
 }
 

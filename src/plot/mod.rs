@@ -4,6 +4,7 @@
 //! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
 //! not finite, or not positive on a logarithmic axis, is a gap in its line.
 
+use crate::metrics;
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
@@ -95,8 +96,12 @@ pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
     };
     let losses = vec![line("training", &|e| Some(e.train_loss)), line("validation", &|e| e.validation_loss)];
     let mut panels = vec![panel(format!("Loss of {unit}"), "loss", losses)];
-    // What precision and recall have to say, F1 says with one line.
-    let is_part = |name: &str| name.starts_with("precision_") || name.starts_with("recall_");
+    // What precision and recall have to say, F1 says with one line, and the Jaccard index in other words. Losses have a scale
+    // of their own.
+    let is_part = |name: &str| {
+        let other_words = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
+        other_words || name == "f1_weighted" || metrics::is_loss(name)
+    };
     let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_part(name));
     let metrics: Vec<Line> =
         names.take(METRICS).map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
@@ -122,17 +127,7 @@ mod tests {
     fn epochs(n: usize) -> Vec<Epoch> {
         let epoch = |number: usize| {
             let x = number as f64;
-            let names = [
-                "accuracy",
-                "precision_macro",
-                "recall_macro",
-                "f1_macro",
-                "f1_weighted",
-                "balanced",
-                "m5",
-                "m6",
-                "m7",
-            ];
+            let names = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "m3", "balanced", "m5", "m6", "m7"];
             Epoch {
                 epoch: number,
                 learning_rate: 1e-3,
