@@ -96,6 +96,11 @@ impl Tally {
         scores
     }
 
+    /// One of the scores, by its place in [`NAMES`].
+    pub fn score(&self, metric: usize) -> f64 {
+        self.scores()[metric]
+    }
+
     fn mean(&self, whole: u64, weight: impl Fn(&ClassCounts) -> u64) -> [f64; 4] {
         let mut sums = [0.0; 4];
         for class in &self.classes {
@@ -126,6 +131,11 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 /// Where a metric stands in [`NAMES`].
 pub fn position(metric: &str) -> Option<usize> {
     NAMES.iter().position(|name| *name == metric)
+}
+
+/// Whether a score is made of single recordings (`exact`, `samples`), not of the counts of the classes alone.
+pub fn is_of_recordings(metric: usize) -> bool {
+    NAMES[metric] == "exact_match" || NAMES[metric].ends_with("_samples")
 }
 
 #[cfg(test)]
