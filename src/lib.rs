@@ -14,6 +14,7 @@ pub mod progress;
 pub mod audio;
 pub mod dsp;
 // stages
+pub mod windows;
 pub mod features;
 pub mod data;
 // tensors
@@ -23,7 +24,9 @@ pub mod dataset;
 pub mod waves;
 // learning
 pub mod predictions;
+pub mod decisions;
 pub mod metrics;
+pub mod search;
 pub mod models;
 // experiments
 pub mod experiment;

@@ -24,7 +24,7 @@ pub mod tally;
 
 pub use baseline::{Baseline, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
-pub use judge::Judge;
+pub use judge::{Judge, Verdict};
 pub use metric::{Metric, is_loss, names};
 pub use multi_label::multi_label;
 pub use ranked::ranked_scores;

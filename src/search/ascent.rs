@@ -97,7 +97,11 @@ impl Climb<'_> {
                 );
                 for i in 0..5 {
                     let base = (without[i] - now[i]) * i64::from(times);
-                    if i < 4 { tally.samples[i] += base } else { tally.exact = tally.exact.wrapping_add_signed(base) }
+                    if i < 4 {
+                        tally.samples[i] += base
+                    } else {
+                        tally.exact = tally.exact.wrapping_add_signed(base)
+                    }
                     steps[passed][i] += (with[i] - without[i]) * i64::from(times);
                 }
             }

@@ -108,7 +108,8 @@ impl SearchSpec {
             );
         }
         if let Some(metric) = self.metric.filter(|metric| tally::position(metric.name()).is_none()) {
-            let sentence = format!("`{}` is no score of decisions; there are {}", metric.name(), tally::NAMES.join(", "));
+            let sentence =
+                format!("`{}` is no score of decisions; there are {}", metric.name(), tally::NAMES.join(", "));
             fault("metric", sentence);
         }
         faults
@@ -156,10 +157,15 @@ mod tests {
     fn an_axis_has_both_ends_and_the_numbers_as_they_are_written() {
         assert_eq!(axis("0.5..0.6/0.02").unwrap(), [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]);
         let fine = axis("0.30..0.80/0.001").unwrap();
-        assert!(fine.len() == 501 && fine.iter().enumerate().all(|(i, v)| *v == format!("0.{}", 300 + i).parse::<f64>().unwrap()));
+        assert!(
+            fine.len() == 501
+                && fine.iter().enumerate().all(|(i, v)| *v == format!("0.{}", 300 + i).parse::<f64>().unwrap())
+        );
         assert_eq!(axis("0..1/0.4").unwrap(), [0.0, 0.4, 0.8]);
         assert_eq!(axis("0.56").unwrap(), [0.56]);
-        for wrong in ["", "a..b/c", "0.3..0.8", "0.8..0.3/0.1", "0..1/0", "0.3/0.1", "0..1/0.00001", "-1..1/0.5", "nan", "1e3"] {
+        for wrong in
+            ["", "a..b/c", "0.3..0.8", "0.8..0.3/0.1", "0..1/0", "0.3/0.1", "0..1/0.00001", "-1..1/0.5", "nan", "1e3"]
+        {
             assert!(axis(wrong).is_err(), "{wrong}");
         }
     }

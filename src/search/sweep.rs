@@ -70,7 +70,15 @@ impl Sweep {
         cutoffs: Vec<f64>,
         fractions: Vec<f64>,
     ) -> Sweep {
-        Sweep::new(&windows.probabilities, windows.bounds.clone(), windows.n_classes, truth, cutoffs, fractions, Rule::MoreThan)
+        Sweep::new(
+            &windows.probabilities,
+            windows.bounds.clone(),
+            windows.n_classes,
+            truth,
+            cutoffs,
+            fractions,
+            Rule::MoreThan,
+        )
     }
 
     /// One score a class of each recording.
@@ -96,7 +104,15 @@ impl Sweep {
         };
         let steps: Vec<Vec<Step>> = truth.par_iter().enumerate().with_min_len(64).map(recording).collect();
         let most = truth.iter().map(Vec::len).max().unwrap_or(0);
-        Sweep { cutoffs, fractions, n_classes, bounds, steps: steps.concat(), truth: truth.to_vec(), values: Values::new(most, n_classes) }
+        Sweep {
+            cutoffs,
+            fractions,
+            n_classes,
+            bounds,
+            steps: steps.concat(),
+            truth: truth.to_vec(),
+            values: Values::new(most, n_classes),
+        }
     }
 
     /// The scores of every point. `times`: how often each recording counts.
@@ -318,6 +334,132 @@ impl Sums {
             }
             self.tally.exact = (self.nothing[4] + own[4]) as u64;
             on(&self.tally);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decisions::Aggregate;
+    use crate::labels::Task;
+    use crate::metrics::{Judge, multi_label};
+    use crate::search::{ascend, best};
+
+    #[derive(Clone, Debug)]
+    struct Case {
+        windows: WindowPredictions,
+        truth: Vec<Vec<usize>>,
+        cutoffs: Vec<f64>,
+        fractions: Vec<f64>,
+        times: Vec<u32>,
+    }
+
+    /// Few levels of probability, so that many lie on a cut-off, and as many windows as do share a fraction.
+    fn cases() -> impl Strategy<Value = Case> {
+        (1usize..5, prop::collection::vec(1usize..7, 1..8)).prop_flat_map(|(k, counts)| {
+            let n: usize = counts.iter().sum();
+            let sets = prop::collection::btree_set(0..k, 0..=k).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+            let axis = |most: f64| {
+                prop::collection::btree_set(0u8..20, 1..7)
+                    .prop_map(move |set| set.into_iter().map(|n| f64::from(n) / 20.0 * most).collect::<Vec<f64>>())
+            };
+            let starts: Vec<Vec<f64>> = counts.iter().map(|&n| vec![0.0; n]).collect();
+            (
+                prop::collection::vec((0u8..=20).prop_map(|n| f32::from(n) / 20.0), n * k),
+                prop::collection::vec(sets, counts.len()),
+                axis(1.0),
+                axis(1.0),
+                prop::collection::vec(0u32..4, counts.len()),
+            )
+                .prop_map(move |(probabilities, truth, cutoffs, fractions, times)| Case {
+                    windows: WindowPredictions::new(Predictions { n_classes: k, probabilities }, &starts),
+                    truth,
+                    cutoffs,
+                    fractions,
+                    times,
+                })
+        })
+    }
+
+    fn judge() -> Judge {
+        Judge { task: Task::MultiLabel, aggregate: Aggregate::Vote, ..Judge::default() }
+    }
+
+    fn values_of(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<f64> {
+        multi_label(truth, decided, n_classes).metrics.into_values().collect()
+    }
+
+    /// Each recording as often as it counts.
+    fn repeated<T: Clone>(items: &[T], times: &[u32]) -> Vec<T> {
+        items.iter().zip(times).flat_map(|(item, &n)| std::iter::repeat_n(item.clone(), n as usize)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_of_the_grid_is_that_of_judging_the_run_so(case in cases()) {
+            let n = case.windows.n_classes;
+            let sweep = Sweep::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
+            let once = vec![1; case.truth.len()];
+            let (plain, weighted) = (sweep.surface(&once), sweep.surface(&case.times));
+            for (f, &window_fraction) in case.fractions.iter().enumerate() {
+                for (c, &cutoff) in case.cutoffs.iter().enumerate() {
+                    let point = Point { cutoff: c, fraction: f };
+                    let decided = Judge { cutoff, window_fraction, ..judge() }.verdict(&case.windows).decided;
+                    prop_assert_eq!(&plain.at(point)[..], &values_of(&case.truth, &decided, n)[..]);
+                    let many = values_of(&repeated(&case.truth, &case.times), &repeated(&decided, &case.times), n);
+                    prop_assert_eq!(&weighted.at(point)[..], &many[..]);
+                    prop_assert_eq!(sweep.tally_at(point, &once).scores(), *plain.at(point));
+                }
+            }
+            for metric in 0..tally::NAMES.len() {
+                prop_assert_eq!(sweep.one_metric(&case.times, metric), weighted.of(metric));
+            }
+        }
+
+        #[test]
+        fn scores_of_whole_recordings_are_cut_as_a_run_cuts_them(case in cases()) {
+            let scores = Aggregate::Mean.clip_scores(&case.windows, &vec![0.5; case.windows.n_classes]);
+            let sweep = Sweep::of_scores(&scores, &case.truth, case.cutoffs.clone());
+            let surface = sweep.surface(&vec![1; case.truth.len()]);
+            prop_assert_eq!(surface.scores.len(), case.cutoffs.len());
+            for (c, &cutoff) in case.cutoffs.iter().enumerate() {
+                let decided = Judge { cutoff, aggregate: Aggregate::Mean, ..judge() }.decide(&scores);
+                let values = values_of(&case.truth, &decided, scores.n_classes);
+                prop_assert_eq!(&surface.at(Point { cutoff: c, fraction: 0 })[..], &values[..]);
+            }
+        }
+
+        #[test]
+        fn a_cut_off_a_class_is_scored_as_a_run_would_and_no_single_change_is_better(case in cases()) {
+            let n = case.windows.n_classes;
+            let sweep = Sweep::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
+            prop_assume!(case.times.iter().any(|&n| n > 0));
+            for metric in [0, 1, 4, 8, 16] {
+                let scores = sweep.one_metric(&case.times, metric);
+                let start = best(&scores, case.cutoffs.len());
+                let own = ascend(&sweep, start.fraction, start.cutoff, metric, &case.times);
+                let score = |cutoffs: &[usize]| {
+                    let judge = Judge {
+                        cutoffs: cutoffs.iter().map(|&c| case.cutoffs[c]).collect(),
+                        window_fraction: case.fractions[start.fraction],
+                        ..judge()
+                    };
+                    let decided = judge.verdict(&case.windows).decided;
+                    values_of(&repeated(&case.truth, &case.times), &repeated(&decided, &case.times), n)[metric]
+                };
+                prop_assert_eq!(score(&own.cutoffs), own.score);
+                prop_assert!(own.score >= scores[start.fraction * case.cutoffs.len() + start.cutoff]);
+                for class in 0..n {
+                    for cutoff in 0..case.cutoffs.len() {
+                        let mut other = own.cutoffs.clone();
+                        other[class] = cutoff;
+                        prop_assert!(score(&other) <= own.score);
+                    }
+                }
+            }
         }
     }
 }
