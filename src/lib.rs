@@ -34,6 +34,7 @@ pub mod run_dir;
 pub mod tensorboard;
 pub mod tables;
 pub mod plot;
+pub mod thresholds;
 pub mod runner;
 pub mod predictor;
 pub mod compare;

@@ -22,12 +22,12 @@ pub struct Scored<'a> {
 }
 
 /// `gel`, `gel;voi`, or nothing.
-fn class_list(classes: &Classes, labels: &[usize]) -> String {
+pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
     labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
 }
 
 /// The columns that say which unit and split a row belongs to.
-fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
+pub fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
     vec![
         Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
         Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
@@ -36,7 +36,7 @@ fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Colu
     ]
 }
 
-fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
+pub fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
     DataFrame::new(height, columns).context("cannot build a table")
 }
 
@@ -58,7 +58,7 @@ pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
 }
 
 /// The column of a class: its name, unless that is taken by a column that is always there.
-fn class_column(name: &str) -> PlSmallStr {
+pub fn class_column(name: &str) -> PlSmallStr {
     let taken = ["features", "model", "seed", "split", "path", "song", "truth"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }

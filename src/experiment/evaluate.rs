@@ -169,6 +169,9 @@ impl EvaluateSpec {
         if let Some(search) = &self.search {
             let own = search.faults().into_iter();
             own.for_each(|(key, sentence)| fault("search", format!("{key}: {sentence}")));
+            if self.at_most.is_some() || self.at_least_one {
+                fault("search", "it knows cut-off and window fraction: leave `at_most` and `at_least_one` out".into());
+            }
         }
         if self.task == Task::SingleLabel {
             if self.mode == Mode::Windows && self.aggregate() == Aggregate::Vote {

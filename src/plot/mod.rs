@@ -1,4 +1,4 @@
-//! Line plots as SVG: the search for a learning rate, and learning curves.
+//! Plots as SVG: lines (the search for a learning rate, learning curves), and heat maps (the search for thresholds).
 //!
 //! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
 //! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
@@ -8,8 +8,10 @@ use crate::metrics;
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
+mod heat;
 mod svg;
 
+pub use heat::{HeatMap, Place, Sign, heat_map};
 pub use svg::svg;
 
 /// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
@@ -109,6 +111,19 @@ pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
         panels.push(panel("On the validation split".to_owned(), "score", metrics));
     }
     svg(&panels)
+}
+
+/// A score along cut-offs, with the one that was chosen.
+pub fn cutoff_curve(title: &str, score: &str, points: Vec<(f64, f64)>, chosen: (f64, String)) -> String {
+    let (x, text) = chosen;
+    let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
+    svg(&[Panel {
+        title: title.to_owned(),
+        x: axis("cut-off", Scale::Linear),
+        y: axis(score, Scale::Linear),
+        lines: vec![Line { name: score.to_owned(), points }],
+        mark: Some(Mark { x, y, text }),
+    }])
 }
 
 #[cfg(test)]

@@ -17,8 +17,12 @@ use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
 mod saved;
+mod taken_over;
+mod thresholds;
 
 pub use saved::{ModelRecord, Versions, has_model, models, read_model};
+pub use taken_over::TakenOver;
+pub use thresholds::{ThresholdFile, resolved_config};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
@@ -116,6 +120,12 @@ pub struct RunRecord {
     /// The metric that the grid shows.
     pub metric: String,
     pub data: DataRecord,
+    /// Of all that decides what the units are: runs that agree in it have the same units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
+    /// Units that another run had fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
     pub cache: CacheRecord,
     pub seconds: IndexMap<String, f64>,
     /// Units that could not be fitted, and why.
@@ -314,6 +324,8 @@ pub enum Table {
     ResultsParquet,
     Grid,
     Predictions,
+    /// Only where recordings were heard in windows.
+    Windows,
     PerClass,
     Confusion,
     Hardest,
@@ -328,6 +340,7 @@ impl Table {
             Table::ResultsParquet => "results.parquet",
             Table::Grid => "grid.csv",
             Table::Predictions => "predictions.parquet",
+            Table::Windows => "windows.parquet",
             Table::PerClass => "per_class.csv",
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",
@@ -443,6 +456,8 @@ mod tests {
             classes: vec![],
             metric: "accuracy".into(),
             data: DataRecord::default(),
+            training: None,
+            taken_over: None,
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),
             failures: IndexMap::new(),
