@@ -19,6 +19,7 @@ use crate::predictions::{Predictions, WindowPredictions};
 mod saved;
 mod taken_over;
 mod thresholds;
+mod windows;
 
 pub use saved::{ModelRecord, Versions, has_model, models, read_model};
 pub use taken_over::TakenOver;
@@ -48,6 +49,9 @@ pub struct UnitRecord {
     /// Training clips of each class: what the trivial baselines know.
     pub trained_on: Vec<usize>,
     pub splits: Vec<SplitRecord>,
+    /// Of the file that holds the windows of the sides, where recordings were heard in windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows_hash: Option<String>,
     /// The epochs of a network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<Epoch>,
@@ -249,12 +253,12 @@ impl RunDir {
     }
 
     fn unit_path(&self, unit: &Unit) -> PathBuf {
-        self.path.join("units").join(format!("{unit}.json"))
+        unit_path(&self.path, unit)
     }
 
     /// A unit that was finished before.
     pub fn read_unit(&self, unit: &Unit) -> Option<UnitRecord> {
-        serde_json::from_slice(&fs::read(self.unit_path(unit)).ok()?).ok()
+        read_unit(&self.path, unit)
     }
 
     pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
@@ -298,6 +302,15 @@ impl RunDir {
             let _ = writeln!(file, "{line}");
         }
     }
+}
+
+fn unit_path(run: &Path, unit: &Unit) -> PathBuf {
+    run.join("units").join(format!("{unit}.json"))
+}
+
+/// What a finished unit of a run has left, its windows with it.
+pub fn read_unit(run: &Path, unit: &Unit) -> Option<UnitRecord> {
+    windows::with_windows(run, serde_json::from_slice(&fs::read(unit_path(run, unit)).ok()?).ok()?)
 }
 
 /// Lets `latest` beside a run folder point to it.
