@@ -48,8 +48,9 @@ pub struct Found {
     pub chosen: Point,
     pub luck: Option<Luck>,
     pub per_class: Option<ClassCutoffs>,
-    /// Songs of the side that chose.
+    /// Songs of the side that chose, and recordings with more than one window.
     pub songs: usize,
+    pub of_several_windows: usize,
     /// The side that chose first.
     pub sides: Vec<Side>,
 }
@@ -117,6 +118,9 @@ impl Search<'_> {
         distinct.dedup();
         let seed = Seed::new(unit.seed).child("thresholds").child(&own.split);
         let luck = luck(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
+        let of_several_windows = own.windows.as_ref().map_or(0, |windows| {
+            (0..windows.len()).filter(|&recording| windows.windows_of(recording).len() > 1).count()
+        });
         let (cutoffs, fractions) = (sweep.cutoffs.clone(), sweep.fractions.clone());
         let mut found = Found {
             unit: unit.clone(),
@@ -127,6 +131,7 @@ impl Search<'_> {
             luck,
             per_class,
             songs: distinct.len(),
+            of_several_windows,
             sides: Vec::new(),
         };
         let others = splits.iter().filter(|split| split.split != own.split);

@@ -57,6 +57,7 @@ fn of_unit(search: &Search, found: &Found) -> Value {
         "seed": found.unit.seed,
         "recordings": found.sides[0].n,
         "songs": found.songs,
+        "of_several_windows": found.of_several_windows,
         "points": found.surface.scores.len(),
         "cutoff": found.cutoff(),
         "window_fraction": found.fraction(),
@@ -152,6 +153,12 @@ pub fn sentences(search: &Search, found: &Found) -> String {
         line("by class", "by class".to_owned(), fraction(found.fraction()), &|side| Some(side.per_class.as_ref()?[at]));
     }
     text += &aligned(&lines, 1);
+    if votes && 2 * found.of_several_windows < own.n {
+        text += &format!(
+            "Only {} of these recordings have more than one window: they alone speak about the fraction\n",
+            found.of_several_windows
+        );
+    }
     for axis in on_the_edge(found) {
         text += &format!("The best {axis} is the last that was tried: widen evaluate.search.{axis}\n");
     }
