@@ -27,6 +27,7 @@ pub mod waves;
 pub mod predictions;
 pub mod decisions;
 pub mod metrics;
+pub mod search;
 pub mod models;
 // experiments
 pub mod experiment;
@@ -34,6 +35,7 @@ pub mod run_dir;
 pub mod tensorboard;
 pub mod tables;
 pub mod plot;
+pub mod thresholds;
 pub mod runner;
 pub mod predictor;
 pub mod compare;

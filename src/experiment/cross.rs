@@ -15,6 +15,7 @@ use crate::features::FeatureSpec;
 use crate::labels::Classes;
 use crate::models::ModelSpec;
 use crate::models::networks::InputShape;
+use crate::search::TuneOn;
 
 /// Checks names across tables, and asks every kind that can be read.
 pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
@@ -48,14 +49,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         }
         network_inputs(root, audio, faults);
     }
-    let evaluate = match root.get("evaluate") {
-        Some(entry) => {
-            let spec = read::<EvaluateSpec>(&entry.node);
-            spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
-            spec
-        }
-        None => Some(EvaluateSpec::default()),
-    };
+    let evaluate = evaluation(root, faults);
     if let (Some(entry), Some(evaluate)) = (root.get("evaluate"), &evaluate) {
         class_names(root, entry, faults);
         if let Some(audio) = &audio {
@@ -78,6 +72,31 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
         report(entry, spec.faults(), faults);
+    }
+}
+
+/// How the experiment judges, with what is wrong with it.
+pub fn evaluation(root: &Table, faults: &mut Collector) -> Option<EvaluateSpec> {
+    let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
+    let spec = read::<EvaluateSpec>(&entry.node);
+    spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
+    search_split(root, spec.as_ref(), faults);
+    spec
+}
+
+/// A search that chooses on validation recordings needs some.
+fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Collector) {
+    let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
+    let split = match root.get("split") {
+        Some(entry) => read::<SplitSpec>(&entry.node),
+        None => Some(SplitSpec::default()),
+    };
+    let entry = root.get("evaluate").and_then(|entry| entry.node.table()?.get("search"));
+    if let (Some(TuneOn::Validation), Some(split), Some(entry)) = (chooses, split, entry)
+        && !split.may_have_validation()
+    {
+        let help = "set split.validation, such as 0.1: whole songs of the training recordings";
+        faults.add(entry.key, "the search chooses on the validation split, and there is none".into(), help);
     }
 }
 

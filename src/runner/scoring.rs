@@ -24,8 +24,10 @@ fn decided(judge: &Judge, split: &SplitRecord) -> Vec<Vec<usize>> {
 /// The scores of every unit on every side of its split.
 pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
     let score = |split: &'a SplitRecord| {
-        let decided = decided(judge, split);
-        (judge.score(&truth(split), &decided, split.predictions.n_classes), decided)
+        let (truth, decided) = (truth(split), decided(judge, split));
+        let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
+        scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
+        (scores, decided)
     };
     units
         .iter()
@@ -112,17 +114,15 @@ fn row(
     if experiment.evaluate.bootstrap > 0 {
         let truth = truth(split);
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
-        let n_classes = split.predictions.n_classes;
-        let statistic = |clips: &[usize]| {
-            let truth: Vec<Vec<usize>> = clips.iter().map(|&c| truth[c].clone()).collect();
-            let decided: Vec<Vec<usize>> = clips.iter().map(|&c| decided[c].clone()).collect();
-            judge.score(&truth, &decided, n_classes).metrics[metric]
-        };
+        let statistic = metrics::resampled(judge.task, metric, &truth, decided, &split.predictions);
         // The same resamples for every unit: intervals of two models differ by the models alone.
         let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);
         let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
-        metrics.insert(format!("{metric}_low"), low);
-        metrics.insert(format!("{metric}_high"), high);
+        // An undefined metric has no interval: empty cells, as its own.
+        if low.is_finite() {
+            metrics.insert(format!("{metric}_low"), low);
+            metrics.insert(format!("{metric}_high"), high);
+        }
     }
     ResultRow { unit, split: split.split.clone(), n: split.clips.len(), metrics }
 }
