@@ -37,15 +37,26 @@ pub struct Luck {
 }
 
 struct Resampled {
-    scores: Vec<f64>,
     choice: Point,
+    /// Of the point that all songs choose.
+    chosen: f64,
     /// On the songs left out, and on all.
     reached: [f64; 2],
     per_class: Option<[f64; 2]>,
 }
 
+/// Some resamples, one after the other, and how far each point falls short in them: the sums, and the sums of squares. A grid for
+/// each resample would be gigabytes.
+struct Block {
+    resampled: Vec<Resampled>,
+    short: Vec<[f64; 2]>,
+}
+
+/// Resamples of a block: always the same ones, whoever computes them.
+const BLOCK: usize = 16;
+
 /// `scores` are those of `metric` on all recordings; `songs` names the song of each; with `per_class` the ascent is judged, too.
-pub fn luck<G: Ord>(
+pub fn luck<G: Ord + Sync>(
     sweep: &Sweep,
     metric: usize,
     songs: &[G],
@@ -59,42 +70,54 @@ pub fn luck<G: Ord>(
         return None;
     }
     let cutoffs = sweep.cutoffs.len();
-    let clips = songs.len();
-    let all = vec![1; clips];
-    let resample = |times: &mut Vec<u32>, number: usize| {
+    let place = |point: Point| point.fraction * cutoffs + point.cutoff;
+    let chosen = best(scores, cutoffs);
+    let at = place(chosen);
+    let all = vec![1; songs.len()];
+    let resample = |number: usize, times: &mut [u32], short: &mut [[f64; 2]]| {
         bootstrap::draw(&members, seed.child(number), times);
         let left_out: Vec<u32> = times.iter().map(|&n| u32::from(n == 0)).collect();
         // Every song was drawn: nothing is left out.
         if left_out.iter().all(|&n| n == 0) {
             return None;
         }
-        let scores_here = sweep.one_metric(times, metric);
-        let choice = best(&scores_here, cutoffs);
-        let elsewhere = sweep.tally_at(choice, &left_out).score(metric);
-        let on_all = scores[choice.fraction * cutoffs + choice.cutoff];
-        let classes = per_class.then(|| {
+        let own = sweep.one_metric(times, metric);
+        for (sums, score) in short.iter_mut().zip(&own) {
+            let difference = own[at] - score;
+            *sums = [sums[0] + difference, sums[1] + difference * difference];
+        }
+        let choice = best(&own, cutoffs);
+        let per_class = per_class.then(|| {
             let own = ascend(sweep, choice.fraction, choice.cutoff, metric, times);
             let reached = |times: &[u32]| sweep.tally_of(choice.fraction, &own.cutoffs, times).score(metric);
             [reached(&left_out), reached(&all)]
         });
-        Some(Resampled { scores: scores_here, choice, reached: [elsewhere, on_all], per_class: classes })
+        let elsewhere = sweep.tally_at(choice, &left_out).score(metric);
+        Some(Resampled { choice, chosen: own[at], reached: [elsewhere, scores[place(choice)]], per_class })
     };
-    let resampled: Vec<Resampled> =
-        (0..resamples).into_par_iter().map_init(|| vec![0; clips], resample).flatten().collect();
+    let block = |number: usize| {
+        let (mut times, mut short) = (vec![0; songs.len()], vec![[0.0; 2]; scores.len()]);
+        let numbers = number * BLOCK..resamples.min((number + 1) * BLOCK);
+        let resampled = numbers.filter_map(|number| resample(number, &mut times, &mut short)).collect();
+        Block { resampled, short }
+    };
+    let blocks = resamples.div_ceil(BLOCK);
+    let mut short = vec![[0.0; 2]; scores.len()];
+    let mut resampled: Vec<Resampled> = Vec::new();
+    for own in (0..blocks).into_par_iter().map(block).collect::<Vec<Block>>() {
+        short.iter_mut().zip(own.short).for_each(|(sums, own)| *sums = [sums[0] + own[0], sums[1] + own[1]]);
+        resampled.extend(own.resampled);
+    }
     let n = resampled.len() as f64;
     if resampled.len() < 2 {
         return None;
     }
-    let chosen = best(scores, cutoffs);
-    let at = chosen.fraction * cutoffs + chosen.cutoff;
     let mean = |of: &dyn Fn(&Resampled) -> f64| resampled.iter().map(of).sum::<f64>() / n;
-    let spread = |of: &dyn Fn(&Resampled) -> f64| {
-        let mean = mean(of);
-        (resampled.iter().map(|r| (of(r) - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
-    };
-    let is_on_plateau = |point: usize| {
-        let short = scores[at] - scores[point];
-        short <= spread(&|r: &Resampled| r.scores[at] - r.scores[point])
+    let error = |[sum, squares]: [f64; 2]| ((squares - sum * sum / n).max(0.0) / (n - 1.0)).sqrt();
+    let is_on_plateau = |(score, &short): (&f64, &[f64; 2])| scores[at] - score <= error(short);
+    let standard_error = {
+        let middle = mean(&|r| r.chosen);
+        (resampled.iter().map(|r| (r.chosen - middle).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
     };
     let per_class = per_class.then(|| {
         let own = |r: &Resampled| r.per_class.expect("asked for");
@@ -103,8 +126,8 @@ pub fn luck<G: Ord>(
     });
     Some(Luck {
         resamples: resampled.len(),
-        standard_error: spread(&|r| r.scores[at]),
-        plateau: (0..scores.len()).into_par_iter().map(is_on_plateau).collect(),
+        standard_error,
+        plateau: scores.iter().zip(&short).map(is_on_plateau).collect(),
         elsewhere: mean(&|r| r.reached[0]),
         regret: mean(&|r| scores[at] - r.reached[1]),
         per_class,
