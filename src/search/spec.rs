@@ -66,6 +66,9 @@ impl Default for SearchSpec {
 /// More values on an axis are a slip of the pen.
 const MOST: usize = 2000;
 
+/// A grid is looked at as a whole; more points than these are no grid that anybody looks at.
+const MOST_POINTS: usize = 250_000;
+
 impl SearchSpec {
     /// The metric that chooses, where `[evaluate]` has that headline.
     pub fn metric(&self, headline: Metric) -> Metric {
@@ -98,6 +101,15 @@ impl SearchSpec {
                     }
                 }
             }
+        }
+        if let (Ok(cutoffs), Ok(fractions)) = (axis(&self.cutoff), axis(&self.window_fraction))
+            && cutoffs.len() * fractions.len() > MOST_POINTS
+        {
+            let points = cutoffs.len() * fractions.len();
+            fault(
+                "cutoff",
+                format!("with the window fractions these are {points} points, and {MOST_POINTS} is the most"),
+            );
         }
         if self.tune_on == TuneOn::Test && !self.on_test {
             fault(
@@ -186,6 +198,9 @@ mod tests {
             ["cutoff", "window_fraction", "metric"]
         );
         assert!(SearchSpec::default().faults().is_empty());
+        let huge =
+            SearchSpec { cutoff: "0..1/0.001".into(), window_fraction: "0..0.9/0.001".into(), ..SearchSpec::default() };
+        assert_eq!(huge.faults().len(), 1);
     }
 
     #[test]

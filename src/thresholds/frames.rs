@@ -57,9 +57,9 @@ fn long(search: &Search, found: &[Found]) -> Result<DataFrame> {
     let mut columns = keys(rows.iter().map(|row| (&row.found.unit, row.split)));
     // The split stands beside `n`, as in every table of thresholds.
     let split = columns.pop().expect("keys end with the split");
-    let words = |word: &dyn Fn(&Row) -> &'static str| rows.iter().map(word).collect::<Vec<_>>();
-    columns.push(Column::new("tuned_on".into(), words(&|_| search.tuned_on())));
-    columns.push(Column::new("chosen_by".into(), words(&|row| if row.is_chosen { search.metric.name() } else { "" })));
+    columns.push(Column::new("tuned_on".into(), vec![search.tuned_on(); rows.len()]));
+    let chosen_by = |row: &Row| row.is_chosen.then_some(search.metric.name());
+    columns.push(Column::new("chosen_by".into(), rows.iter().map(chosen_by).collect::<Vec<Option<&str>>>()));
     columns
         .push(Column::new("cutoff".into(), rows.iter().map(|r| r.found.cutoffs[r.point.cutoff]).collect::<Vec<_>>()));
     let fraction = |row: &Row| row.found.fractions.get(row.point.fraction).copied();

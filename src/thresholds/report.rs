@@ -70,8 +70,8 @@ fn of_unit(search: &Search, found: &Found) -> Value {
                 "cutoffs": cutoffs,
                 "score": own.score,
                 "rounds": own.rounds,
-                "optimism": luck.map(|luck| luck.0),
-                "honest": luck.map(|luck| own.score - luck.0),
+                "elsewhere": luck.map(|luck| luck.0),
+                "optimism": luck.map(|luck| own.score - luck.0),
                 "regret": luck.map(|luck| luck.1),
             })
         }),
@@ -84,8 +84,8 @@ fn of_luck(found: &Found, luck: &Luck, metric: usize) -> Value {
     json!({
         "resamples": luck.resamples,
         "standard_error": luck.standard_error,
-        "optimism": luck.optimism,
-        "honest": found.surface.at(found.chosen)[metric] - luck.optimism,
+        "elsewhere": luck.elsewhere,
+        "optimism": found.surface.at(found.chosen)[metric] - luck.elsewhere,
         "regret": luck.regret,
         "plateau": { "points": points, "cutoff": cutoff, "window_fraction": fraction },
         "choices": { "cutoff": central(&luck.choices, |p| found.cutoffs[p.cutoff]),
@@ -173,18 +173,18 @@ pub fn sentences(search: &Search, found: &Found) -> String {
         );
         let score = found.surface.at(found.chosen)[at];
         text += &format!(
-            "Luck: of the {score:.3}, {:.3} are owed to the choice ({} resamples of songs); expect {:.3} of other songs. \
-             Another sample would choose a point that scores {:.3} less here\n",
-            luck.optimism,
+            "Luck: a choice on some of these songs scores {:.3} on the others ({} resamples): {:.3} of the {score:.3} are owed to \
+             the choice. Another sample would choose a point that scores {:.3} less here\n",
+            luck.elsewhere,
             luck.resamples,
-            score - luck.optimism,
+            score - luck.elsewhere,
             luck.regret
         );
-        if let (Some((optimism, regret)), Some(own)) = (luck.per_class, &found.per_class) {
+        if let (Some((elsewhere, regret)), Some(own)) = (luck.per_class, &found.per_class) {
             text += &format!(
-                "Luck by class: of the {:.3}, {optimism:.3}; expect {:.3}. Another sample: {regret:.3} less\n",
-                own.score,
-                own.score - optimism
+                "Luck by class: {elsewhere:.3} on the others, {:.3} of the {:.3} are owed to the choice; another sample {regret:.3}\n",
+                own.score - elsewhere,
+                own.score
             );
         }
     }
