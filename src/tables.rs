@@ -175,7 +175,7 @@ fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
     row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
 }
 
-/// Accuracy along a parameter of a model, long form.
+/// A metric along a parameter of a model, long form.
 pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
     let rows = units
         .iter()
@@ -184,7 +184,9 @@ pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
     columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
     columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
-    columns.push(Column::new("accuracy".into(), rows.clone().map(|(.., p)| p.accuracy).collect::<Vec<_>>()));
+    // The same for all units of a run.
+    let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
+    columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
     frame(rows.count(), columns)
 }
 

@@ -18,7 +18,7 @@ use crate::predictions::Predictions;
 
 mod saved;
 
-pub use saved::{ModelRecord, Versions, has_model, models, read_model};
+pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
@@ -74,7 +74,9 @@ pub struct ClipTruth {
 pub struct CurvePoint {
     pub parameter: String,
     pub value: f64,
-    pub accuracy: f64,
+    /// `accuracy`; with several labels the headline metric.
+    pub metric: String,
+    pub score: f64,
 }
 
 /// What stands in the `features` column of a trivial baseline.

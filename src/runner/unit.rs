@@ -12,7 +12,9 @@ use super::scoring::Done;
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
+use crate::experiment::Metric;
 use crate::files;
+use crate::labels::Task;
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::plot;
 use crate::predictions::Predictions;
@@ -94,12 +96,17 @@ impl Work<'_> {
     ) -> Result<SplitRecord> {
         let judge = self.experiment.evaluate.judge();
         let (predictions, curve) = model.predict_along(set)?;
+        let metric = match judge.task {
+            Task::SingleLabel => Metric::Accuracy,
+            Task::MultiLabel => self.experiment.evaluate.metric(),
+        };
         let along = |curve: Curve| {
-            let accuracy = |p: &Predictions| judge.scores(set.labels(), p).metrics["accuracy"];
+            let score = |p: &Predictions| judge.scores(set.labels(), p).metrics[metric.name()];
             let point = |(value, p): &(f64, Predictions)| CurvePoint {
                 parameter: curve.parameter.clone(),
                 value: *value,
-                accuracy: accuracy(p),
+                metric: metric.name().to_owned(),
+                score: score(p),
             };
             curve.points.iter().map(point).collect()
         };
