@@ -14,6 +14,7 @@ use crate::audio::AudioSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
+use crate::labels::Classes;
 use crate::models::ModelSpec;
 use crate::models::networks::InputShape;
 
@@ -62,7 +63,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
             if let Some(evaluate) = &evaluate {
-                report(entry, spec.as_kind().task_faults(&evaluate.judge()), faults);
+                report(entry, spec.as_kind().task_faults(&evaluate.judge(&Classes::default())), faults);
             }
             if let Some(audio) = &audio {
                 crop(entry, &spec, audio, faults);

@@ -18,6 +18,7 @@ use crate::metrics::Judge;
 use crate::models::ensemble::{Ensemble, Fuse};
 use crate::models::tensor_file::write_safetensors;
 use crate::models::{ModelKind, ModelSpec, Tensor};
+use crate::windows::WindowSpec;
 
 /// `model.json`: everything that the weights need to become a classifier again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct ModelRecord {
     /// The task, and how probabilities become decisions.
     #[serde(default)]
     pub judge: Judge,
+    /// The windows in which recordings were judged; nothing: their clips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
     pub versions: Versions,
 }
 
@@ -47,6 +51,9 @@ pub struct EnsembleRecord {
     /// One a member; their sum is 1.
     pub weights: Vec<f64>,
     pub judge: Judge,
+    /// The windows in which recordings were judged, and which are fused one by one; nothing: their clips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
     /// Of the kind `ensemble`.
     pub version: u32,
 }

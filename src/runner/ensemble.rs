@@ -12,7 +12,7 @@ use crate::experiment::members;
 use crate::models::ModelKind;
 use crate::models::ensemble::{Ensemble, Fuse, Weights};
 use crate::models::fusion::{Fusion, Reference, normalized};
-use crate::predictions::Predictions;
+use crate::predictions::{Predictions, WindowPredictions};
 use crate::run_dir::{self, EnsembleRecord, SplitRecord, Unit, UnitRecord};
 
 /// The side on which weights are searched and ranks are taken.
@@ -30,13 +30,13 @@ impl Work<'_> {
             .splits
             .iter()
             .map(|first| {
-                let sides = sides(&members, &first.split)?;
-                Ok(SplitRecord {
-                    split: first.split.clone(),
-                    clips: first.clips.clone(),
-                    predictions: fusion.fuse(&said(&sides)),
-                    curve: Vec::new(),
-                })
+                let fused = fusion.fuse(&said(&sides(&members, &first.split)?).iter().collect::<Vec<_>>());
+                let (predictions, windows) = match windows_of(first, &fused) {
+                    Some(windows) => (self.judge().verdict(&windows).scores, Some(windows)),
+                    None => (fused, None),
+                };
+                let (split, clips) = (first.split.clone(), first.clips.clone());
+                Ok(SplitRecord { split, clips, predictions, windows, curve: Vec::new() })
             })
             .collect::<Result<_>>()?;
         let weights = members.iter().zip(&fusion.weights);
@@ -71,9 +71,9 @@ impl Work<'_> {
 
     /// The weights and ranks of an ensemble, and what is to be told of the search.
     fn fusion(&self, spec: &Ensemble, members: &[&UnitRecord]) -> Result<(Fusion, IndexMap<String, String>)> {
-        let judge = self.experiment.evaluate.judge();
+        let judge = self.judge();
         let references = match spec.fuse {
-            Fuse::RankMean => said(&sides(members, VALIDATION)?).into_iter().map(Reference::new).collect(),
+            Fuse::RankMean => said(&sides(members, VALIDATION)?).iter().map(Reference::new).collect(),
             _ => Vec::new(),
         };
         let weights = match &spec.weights {
@@ -89,8 +89,15 @@ impl Work<'_> {
             let sides = sides(members, VALIDATION)?;
             let truth: Vec<Vec<usize>> = sides[0].clips.iter().map(|clip| clip.truth.clone()).collect();
             let metric = self.experiment.evaluate.metric().name();
-            let score = |said: &Predictions| judge.scores(&truth, said).metrics[metric];
-            let (best, tried) = fusion.search(&said(&sides), score);
+            let score = |fused: &Predictions| {
+                let decided = match windows_of(sides[0], fused) {
+                    Some(windows) => judge.verdict(&windows).decided,
+                    None => judge.decide(fused),
+                };
+                judge.score(&truth, &decided, fused.n_classes).metrics[metric]
+            };
+            let said = said(&sides);
+            let (best, tried) = fusion.search(&said.iter().collect::<Vec<_>>(), score);
             notes.insert("weights looked at".to_owned(), tried.to_string());
             notes.insert(format!("{metric} on the validation split"), format!("{best:.4}"));
         }
@@ -104,7 +111,8 @@ impl Work<'_> {
             members: members.iter().map(|member| member.unit.to_string()).collect(),
             fuse: fusion.fuse,
             weights: fusion.weights.clone(),
-            judge: self.experiment.evaluate.judge(),
+            judge: self.judge(),
+            window: self.experiment.evaluate.windows(),
             version: spec.version(),
         };
         self.dir.write_ensemble(unit, &fusion.tensors(), &record)
@@ -118,11 +126,24 @@ fn sides<'a>(members: &[&'a UnitRecord], split: &str) -> Result<Vec<&'a SplitRec
         found.with_context(|| format!("{} has no {split} split: run with --fresh", member.unit))
     };
     let sides: Vec<&SplitRecord> = members.iter().map(side).collect::<Result<_>>()?;
-    let alike = sides.iter().all(|side| side.clips == sides[0].clips);
+    let starts = |side: &SplitRecord| side.windows.as_ref().map(|windows| windows.starts.clone());
+    let alike = sides.iter().all(|side| side.clips == sides[0].clips && starts(side) == starts(sides[0]));
     ensure!(alike, "the members were asked about different recordings of the {split} split: run with --fresh");
     Ok(sides)
 }
 
-fn said<'a>(sides: &[&'a SplitRecord]) -> Vec<&'a Predictions> {
-    sides.iter().map(|side| &side.predictions).collect()
+/// What each member said: of every window where recordings were heard in windows, else of every recording.
+fn said(sides: &[&SplitRecord]) -> Vec<Predictions> {
+    let rows = |side: &&SplitRecord| match &side.windows {
+        Some(windows) => Predictions { n_classes: windows.n_classes, probabilities: windows.probabilities.clone() },
+        None => side.predictions.clone(),
+    };
+    sides.iter().map(rows).collect()
+}
+
+/// Fused windows, put together by recording as those of `side` are; nothing where recordings were not heard in windows.
+fn windows_of(side: &SplitRecord, fused: &Predictions) -> Option<WindowPredictions> {
+    let WindowPredictions { bounds, starts, .. } = side.windows.as_ref()?;
+    let (n_classes, probabilities) = (fused.n_classes, fused.probabilities.clone());
+    Some(WindowPredictions { n_classes, probabilities, bounds: bounds.clone(), starts: starts.clone() })
 }
