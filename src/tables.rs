@@ -42,7 +42,20 @@ fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
 
 /// One row a (feature, model, seed, split), one column a metric; a metric that a row lacks is empty.
 pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
+    let rows: Vec<&ResultRow> = rows.iter().collect();
+    scores(&rows, Vec::new())
+}
+
+/// The same for recordings with each number of labels.
+pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
+    let labels = Column::new("labels".into(), rows.iter().map(|(labels, _)| labels.as_str()).collect::<Vec<_>>());
+    scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), vec![labels])
+}
+
+/// `more` columns stand between the keys and the scores.
+fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
     let mut columns = keys(rows.iter().map(|r| (&r.unit, r.split.as_str())));
+    columns.extend(more);
     columns.push(Column::new("n".into(), rows.iter().map(|r| r.n as u64).collect::<Vec<_>>()));
     let mut names: Vec<&String> = Vec::new();
     for name in rows.iter().flat_map(|r| r.metrics.keys()) {

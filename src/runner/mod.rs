@@ -18,6 +18,7 @@ use crate::precompute::{Extraction, Stopped};
 use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Unit};
 use crate::store::Store;
 
+mod by_labels;
 mod ensemble;
 pub mod environment;
 pub mod material;

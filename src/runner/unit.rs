@@ -37,12 +37,9 @@ impl Work<'_> {
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let mut records = Vec::new();
-        for (name, rows, set) in
-            [("validation", &splits.validation, validation), ("test", &splits.test, sets.of(&splits.test)?)]
-        {
-            if !rows.is_empty() {
-                records.push(self.spoken(model.as_ref(), name, rows, &set, selection)?);
-            }
+        for (name, rows) in splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let again = if name == "validation" { validation.clone() } else { sets.of(rows)? };
+            records.push(self.spoken(model.as_ref(), name, rows, &again, selection)?);
         }
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
