@@ -137,3 +137,39 @@ fn what_a_kind_finds_wrong_with_itself_points_at_its_keys() {
     }
     assert!(faults.ends_with("3 faults"), "{faults}");
 }
+
+#[test]
+fn an_ensemble_is_told_which_of_its_members_do_not_exist_and_what_it_lacks() {
+    let project = Project::new(&[(
+        "experiments/x.toml",
+        r#"[split]
+kind = "holdout"
+[features.mel]
+[features.fft]
+[models.knn]
+[models.average]
+features = "mel"
+[models.one]
+kind = "ensemble"
+members = ["mel.knnn", "knn", "fft.average", "average", "mel.average"]
+[models.two]
+kind = "ensemble"
+members = ["mel.knn", "+.three"]
+weights = [0.5, 0.2, 0.3]
+[models.three]
+kind = "ensemble"
+members = ["two", "average"]
+weights = "search"
+[models.four]
+kind = "ensemble"
+members = ["mel.knn"]
+fuse = "rank_mean"
+[models.five]
+kind = "ensemble"
+members = ["mel.knn", "fft.knn"]
+weights = "serch"
+feature = "mel"
+"#,
+    )]);
+    assert_golden("ensembles.txt", &shown(&project, project.faults("x")));
+}
