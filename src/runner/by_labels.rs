@@ -88,6 +88,7 @@ mod tests {
             unit: Unit { features: "mel".into(), model: "knn".into(), seed: 1 },
             trained_on: vec![1, 1, 1],
             splits: vec![split("validation"), split("test")],
+            windows_hash: None,
             epochs: Vec::new(),
             notes: Default::default(),
             fit_seconds: 0.0,

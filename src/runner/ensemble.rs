@@ -47,6 +47,7 @@ impl Work<'_> {
         let finished = UnitRecord {
             unit: unit.clone(),
             trained_on: members[0].trained_on.clone(),
+            windows_hash: self.dir.write_windows(unit, &splits)?,
             splits,
             epochs: Vec::new(),
             notes,

@@ -25,6 +25,9 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     let units = &done.units;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
+    if experiment.evaluate.windows().is_some() {
+        dir.write_table(Table::Windows, |out| tables::write_parquet(tables::windows(units, classes)?, out))?;
+    }
     if done.judge().task == Task::MultiLabel {
         let rows = by_labels::rows(experiment, done.judge(), units);
         dir.write_table(Table::ByLabels, |out| tables::write_csv(tables::by_labels(&rows)?, out))?;
