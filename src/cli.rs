@@ -122,6 +122,23 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
     },
+    /// Search cut-off and window fraction of a finished run of several labels. It needs no model, only what the run wrote.
+    ///
+    /// `--set evaluate.search.KEY=VALUE` says what is tried, e.g. `--set evaluate.search.cutoff=0.30..0.80/0.02`.
+    Thresholds {
+        /// A run as in `compare`; with `:UNIT` one of its units, e.g. `resnet_windows/latest:mel.resnet18.s1`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// The metric that chooses: a score of decisions, such as f1_micro or hamming.
+        #[arg(long, value_name = "METRIC")]
+        metric: Option<String>,
+        /// Choose on the test split. What it scores there is then no result, and every table says so.
+        #[arg(long)]
+        on_test: bool,
+        /// Print the content of thresholds.json and nothing else on stdout.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the runs.
     Runs {
         /// As one JSON object.

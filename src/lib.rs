@@ -26,6 +26,7 @@ pub mod waves;
 pub mod predictions;
 pub mod decisions;
 pub mod metrics;
+pub mod search;
 pub mod models;
 // experiments
 pub mod experiment;
@@ -33,6 +34,7 @@ pub mod run_dir;
 pub mod tensorboard;
 pub mod tables;
 pub mod plot;
+pub mod thresholds;
 pub mod runner;
 pub mod predictor;
 pub mod compare;

@@ -22,12 +22,12 @@ pub struct Scored<'a> {
 }
 
 /// `gel`, `gel;voi`, or nothing.
-fn class_list(classes: &Classes, labels: &[usize]) -> String {
+pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
     labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
 }
 
 /// The columns that say which unit and split a row belongs to.
-fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
+pub fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
     vec![
         Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
         Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
@@ -36,7 +36,7 @@ fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Colu
     ]
 }
 
-fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
+pub fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
     DataFrame::new(height, columns).context("cannot build a table")
 }
 
@@ -71,7 +71,7 @@ fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
 }
 
 /// The column of a class: its name, unless that is taken by a column that is always there.
-fn class_column(name: &str) -> PlSmallStr {
+pub fn class_column(name: &str) -> PlSmallStr {
     let taken = ["features", "model", "seed", "split", "path", "song", "truth", "start"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
@@ -113,7 +113,7 @@ pub fn windows(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
     frame(rows.count(), columns)
 }
 
-/// Support, precision, recall and F1 of each class.
+/// Support, precision, recall, F1, false positives and negatives of each class.
 pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
@@ -123,6 +123,9 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     columns.push(Column::new("precision".into(), rows.clone().map(|(.., c)| c.precision).collect::<Vec<_>>()));
     columns.push(Column::new("recall".into(), rows.clone().map(|(.., c)| c.recall).collect::<Vec<_>>()));
     columns.push(Column::new("f1".into(), rows.clone().map(|(.., c)| c.f1).collect::<Vec<_>>()));
+    let wrong = |of: fn(&ClassScores) -> u64| rows.clone().map(|(.., c)| of(c)).collect::<Vec<_>>();
+    columns.push(Column::new("false_positives".into(), wrong(|c| c.predicted - c.hits)));
+    columns.push(Column::new("false_negatives".into(), wrong(|c| c.support - c.hits)));
     frame(rows.count(), columns)
 }
 

@@ -1,7 +1,9 @@
 //! Scores of one class a clip, and of any number, against scikit-learn (`tests/golden/make_metrics.py`).
 
 use serde_json::Value;
-use timbre::metrics::{ClassScores, Scores, multi_label, single_label};
+use timbre::labels::Task;
+use timbre::metrics::{ClassScores, Scores, multi_label, names, ranked_scores, single_label};
+use timbre::predictions::Predictions;
 
 fn cases(name: &str) -> Vec<Value> {
     let path = format!("{}/tests/golden/metrics/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -52,6 +54,53 @@ fn scores_of_several_classes_a_clip_are_those_of_scikit_learn() {
     for case in &cases {
         let classes = case["classes"].as_u64().unwrap() as usize;
         let sets = |key: &str| case[key].as_array().unwrap().iter().map(labels).collect::<Vec<_>>();
-        assert_equal(&multi_label(&sets("truth"), &sets("decided"), classes), case);
+        let scores = multi_label(&sets("truth"), &sets("decided"), classes);
+        assert_equal(&scores, case);
+        let n = scores.n as u64;
+        let four =
+            |c: &ClassScores| [n + c.hits - c.support - c.predicted, c.predicted - c.hits, c.support - c.hits, c.hits];
+        let theirs: Vec<u64> = case["confusion"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        assert_eq!(scores.per_class.iter().flat_map(four).collect::<Vec<_>>(), theirs);
+    }
+}
+
+fn assert_ranked(task: Task, case: &Value, truth: &[Vec<usize>]) {
+    let levels = case["levels"].as_u64().unwrap() as f32;
+    let numbers = case["scores"].as_str().unwrap().split(' ');
+    let probabilities = numbers.map(|number| number.parse::<f32>().unwrap() / levels).collect();
+    let n_classes = case["classes"].as_u64().unwrap() as usize;
+    let scores = ranked_scores(task, truth, &Predictions { n_classes, probabilities });
+    let theirs = case["metrics"].as_object().unwrap();
+    for (name, theirs) in theirs {
+        let ours = scores.get(name).copied();
+        let close = match (ours, theirs.as_f64()) {
+            (Some(ours), Some(theirs)) => (ours - theirs).abs() < 1e-10,
+            (None, None) => true,
+            _ => false,
+        };
+        assert!(close, "{name}: {ours:?}, not {theirs}, in {case}");
+    }
+    assert!(names(task).filter(|name| theirs.contains_key(*name)).count() == theirs.len());
+}
+
+#[test]
+fn scores_of_the_probabilities_of_several_classes_are_those_of_scikit_learn() {
+    let cases = cases("ranked");
+    assert_eq!(cases.len(), 200);
+    for case in &cases {
+        let truth: Vec<Vec<usize>> = case["truth"].as_array().unwrap().iter().map(labels).collect();
+        assert_ranked(Task::MultiLabel, case, &truth);
+    }
+    let undefined = |case: &&Value| case["metrics"]["roc_auc_samples"].is_null();
+    assert!(cases.iter().any(|case| undefined(&case)) && !cases.iter().all(|case| undefined(&case)));
+}
+
+#[test]
+fn scores_of_the_probabilities_of_one_class_a_clip_are_those_of_scikit_learn() {
+    let cases = cases("single_label_ranked");
+    assert_eq!(cases.len(), 150);
+    for case in &cases {
+        let truth: Vec<Vec<usize>> = labels(&case["truth"]).into_iter().map(|class| vec![class]).collect();
+        assert_ranked(Task::SingleLabel, case, &truth);
     }
 }

@@ -18,6 +18,7 @@ use crate::progress::Show;
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
 use crate::runner::material::{NothingSelected, Unfit};
+use crate::thresholds::CannotSearch;
 
 mod cache;
 mod compare;
@@ -28,6 +29,7 @@ mod plan;
 mod predict;
 mod run;
 mod serve;
+mod thresholds;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
         Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
+        Command::Thresholds { run, metric, on_test, json } => {
+            thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
+        }
         Command::Runs { json } => compare::runs(common, json),
         Command::Predict { run, files, device, form, pool } => {
             start_threads(&pool)?;
@@ -78,6 +83,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
+        || error.is::<CannotSearch>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {

@@ -100,6 +100,15 @@ impl SplitSpec {
         }
     }
 
+    /// Whether there can be recordings to choose thresholds and epochs on. The makers of a set may declare some.
+    pub fn may_have_validation(&self) -> bool {
+        match self {
+            SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
+            SplitSpec::Official(_) => true,
+            SplitSpec::Folds(folds) => !folds.validation.is_empty(),
+        }
+    }
+
     /// What is wrong with the values of the keys: the key, and a sentence.
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();

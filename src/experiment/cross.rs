@@ -17,6 +17,7 @@ use crate::features::FeatureSpec;
 use crate::labels::Classes;
 use crate::models::ModelSpec;
 use crate::models::networks::InputShape;
+use crate::search::TuneOn;
 
 /// Checks names across tables, and asks every kind that can be read.
 pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
@@ -51,14 +52,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         }
         network_inputs(root, audio, faults);
     }
-    let evaluate = match root.get("evaluate") {
-        Some(entry) => {
-            let spec = read::<EvaluateSpec>(&entry.node);
-            spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
-            spec
-        }
-        None => Some(EvaluateSpec::default()),
-    };
+    let evaluate = evaluation(root, faults);
     for entry in tables(root, "models") {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
@@ -75,6 +69,31 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
         report(entry, spec.faults(), faults);
+    }
+}
+
+/// How the experiment judges, with what is wrong with it.
+pub fn evaluation(root: &Table, faults: &mut Collector) -> Option<EvaluateSpec> {
+    let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
+    let spec = read::<EvaluateSpec>(&entry.node);
+    spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
+    search_split(root, spec.as_ref(), faults);
+    spec
+}
+
+/// A search that chooses on validation recordings needs some.
+fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Collector) {
+    let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
+    let split = match root.get("split") {
+        Some(entry) => read::<SplitSpec>(&entry.node),
+        None => Some(SplitSpec::default()),
+    };
+    let entry = root.get("evaluate").and_then(|entry| entry.node.table()?.get("search"));
+    if let (Some(TuneOn::Validation), Some(split), Some(entry)) = (chooses, split, entry)
+        && !split.may_have_validation()
+    {
+        let help = "set split.validation, such as 0.1: whole songs of the training recordings";
+        faults.add(entry.key, "the search chooses on the validation split, and there is none".into(), help);
     }
 }
 
@@ -149,7 +168,12 @@ fn ensembles(root: &Table, faults: &mut Collector) {
     let models: Vec<(&str, &ModelSpec)> = specs.iter().map(|(name, spec)| (*name, *spec)).collect();
     let places = members::places(features.keys().map(String::as_str), &models);
     let names: Vec<String> = places.iter().map(ToString::to_string).collect();
-    let is_held_out = has_validation(root);
+    let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
+    let may_choose = split.is_none_or(|split: SplitSpec| split.may_have_validation());
+    let is_unreadable = |member: &str| {
+        let model = member.rsplit('.').next().unwrap_or(member);
+        written.contains_key(model) && !specs.contains_key(model)
+    };
     for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().ensemble()?))) {
         let entry = &written[name];
         let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
@@ -165,8 +189,8 @@ fn ensembles(root: &Table, faults: &mut Collector) {
                     );
                 }
                 Ok(place) => meant.push(place),
-                // A model that cannot be read has been told already, and may be the one that is meant.
-                Err(NoMember::Unknown) if specs.len() < written.len() => {}
+                // A model that cannot be read has been told already.
+                Err(NoMember::Unknown) if is_unreadable(member) => {}
                 Err(NoMember::Unknown) => {
                     let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
                     faults.add(node.at, format!("unknown member `{member}`"), &help);
@@ -181,21 +205,11 @@ fn ensembles(root: &Table, faults: &mut Collector) {
         if let Some(way) = members::cycle(name, &specs) {
             faults.add(list.node.at, format!("`{name}` is made of itself: {}", way.join(", of ")), "");
         }
-        if let (Some((key, word)), false) = (spec.needs_validation(), is_held_out) {
+        if let (Some((key, word)), false) = (spec.needs_validation(), may_choose) {
             let at = entry.node.table().and_then(|table| table.get(key)).map_or(entry.key, |entry| entry.node.at);
             let help = "hold some of the training recordings out with `validation = 0.1` in [split]";
             faults.add(at, format!("`{key}`: `{word}` needs a validation split, and there is none"), help);
         }
-    }
-}
-
-/// Whether some recordings may be held out for choices: unknown of the parts that the makers of a set declare.
-fn has_validation(root: &Table) -> bool {
-    let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
-    match split {
-        Some(SplitSpec::Holdout(holdout)) => holdout.validation > 0.0,
-        Some(SplitSpec::Folds(folds)) => !folds.validation.is_empty(),
-        Some(SplitSpec::Official(_)) | None => true,
     }
 }
 

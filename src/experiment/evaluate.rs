@@ -8,7 +8,8 @@ use serde_json::json;
 use super::suggest;
 use crate::decisions::Aggregate;
 use crate::labels::{Classes, Task};
-use crate::metrics::Judge;
+use crate::metrics::{Judge, Metric};
+use crate::search::SearchSpec;
 use crate::windows::WindowSpec;
 
 /// How models are judged: `[evaluate]`.
@@ -51,6 +52,9 @@ pub struct EvaluateSpec {
     /// The metric of the grid, by which models are ranked. Default: `accuracy`, with several labels `f1_micro`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
+    /// With several labels: search cut-off and window fraction when the models are fitted, without fitting them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchSpec>,
     /// Resamples of whole songs for the confidence intervals; 0: none. Default: 1000.
     #[schemars(range(min = 0, max = 1000000))]
     pub bootstrap: usize,
@@ -73,6 +77,7 @@ impl Default for EvaluateSpec {
             aggregate: None,
             window_fraction: None,
             metric: None,
+            search: None,
             bootstrap: 1000,
         }
     }
@@ -161,6 +166,13 @@ impl EvaluateSpec {
         if self.window_fraction.is_some_and(|fraction| !(0.0..1.0).contains(&fraction)) {
             fault("window_fraction", "a share of the windows from 0 to below 1, such as 0.26".into());
         }
+        if let Some(search) = &self.search {
+            let own = search.faults().into_iter();
+            own.for_each(|(key, sentence)| fault("search", format!("{key}: {sentence}")));
+            if self.at_most.is_some() || self.at_least_one {
+                fault("search", "it knows cut-off and window fraction: leave `at_most` and `at_least_one` out".into());
+            }
+        }
         if self.task == Task::SingleLabel {
             if self.mode == Mode::Windows && self.aggregate() == Aggregate::Vote {
                 let sentence =
@@ -171,6 +183,7 @@ impl EvaluateSpec {
                 ("cutoffs", !self.cutoffs.is_empty()),
                 ("at_most", self.at_most.is_some()),
                 ("at_least_one", self.at_least_one),
+                ("search", self.search.is_some()),
             ] {
                 if is_written {
                     fault(key, "it is for several labels: write task = \"multi_label\", or leave it out".into());
@@ -190,45 +203,4 @@ pub enum Mode {
     Centre,
     /// All of it, in windows.
     Windows,
-}
-
-/// The headline metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of recordings that are given their class.
-    Accuracy,
-    /// One label: mean recall of the classes that occur.
-    BalancedAccuracy,
-    /// Several labels: share of (recording, class) pairs that are right.
-    Hamming,
-    /// Several labels: share of recordings whose classes are exactly right.
-    ExactMatch,
-    /// Several labels: F1 over all (recording, class) pairs.
-    F1Micro,
-    /// Several labels: mean F1 of the recordings.
-    F1Samples,
-    /// Mean precision of the classes.
-    PrecisionMacro,
-    /// Mean recall of the classes.
-    RecallMacro,
-    /// Mean F1 of the classes.
-    F1Macro,
-}
-
-impl Metric {
-    /// The word that selects it, which is also its column in the tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::BalancedAccuracy => "balanced_accuracy",
-            Metric::Hamming => "hamming",
-            Metric::ExactMatch => "exact_match",
-            Metric::F1Micro => "f1_micro",
-            Metric::F1Samples => "f1_samples",
-            Metric::PrecisionMacro => "precision_macro",
-            Metric::RecallMacro => "recall_macro",
-            Metric::F1Macro => "f1_macro",
-        }
-    }
 }

@@ -79,6 +79,45 @@ pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
     }
 }
 
+/// The experiment of a run, from its `config.resolved.toml`, with other keys of its search: `set` may hold
+/// `evaluate.search.KEY=VALUE`. What else is wrong with it was judged when it ran.
+pub fn of_run(resolved: &Path, set: &[String]) -> Result<Experiment, Faults> {
+    let mut loader = Loader::new(Path::new("."));
+    let path = resolved.display().to_string();
+    let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.faults.finish()) };
+    // The set is written out there; its file may have changed since.
+    if let Some(data) = tree.table_mut().and_then(|table| table.get_mut("data")).and_then(|data| data.node.table_mut())
+    {
+        data.shift_remove("use");
+    }
+    if let Some(mut settings) = assignments(&mut loader, set) {
+        keep_search(&mut settings, &mut loader);
+        merge(&mut tree, settings, &mut loader.notes);
+    }
+    let strict = schema::strict();
+    Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&tree, strict, "experiment");
+    tree.table().into_iter().for_each(|root| drop(cross::evaluation(root, &mut loader.faults)));
+    let experiment = cross::build(&tree, "", &mut loader.faults);
+    experiment.filter(|_| loader.faults.is_empty()).ok_or_else(|| loader.faults.finish())
+}
+
+/// Tells of settings that a finished run cannot follow.
+fn keep_search(settings: &mut Node, loader: &mut Loader) {
+    let mut path = Vec::new();
+    for wanted in ["evaluate", "search"] {
+        let mut here = &*settings;
+        for key in &path {
+            let Some(entry) = here.table().and_then(|table| table.get(*key)) else { return };
+            here = &entry.node;
+        }
+        for (key, entry) in here.table().into_iter().flatten().filter(|(key, _)| *key != wanted) {
+            let help = "a run that is finished can be searched anew, not made anew: only evaluate.search.* can be set";
+            loader.faults.add(entry.key, format!("`{key}` is no key of the search"), help);
+        }
+        path.push(wanted);
+    }
+}
+
 /// One data set by its name, as `timbre data` shows it: its file, and what `--set data.KEY=VALUE` says.
 pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Faults> {
     let mut loader = Loader::new(root);

@@ -12,33 +12,52 @@ use rayon::prelude::*;
 
 use crate::seed::{Seed, below};
 
-/// The interval of `statistic` at `level` (0.95). `groups` names the group of each clip; `statistic` gets the numbers of the
-/// drawn clips, those of a group drawn twice twice. No clips at all: (NaN, NaN).
+/// The clips of each group, the groups in the order of their names.
+pub fn members<G: Ord>(groups: &[G]) -> Vec<Vec<usize>> {
+    let mut by_name: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
+    groups.iter().enumerate().for_each(|(clip, group)| by_name.entry(group).or_default().push(clip));
+    by_name.into_values().collect()
+}
+
+/// How often each clip of one resample is drawn, into `times`.
+pub fn draw(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
+    let mut rng = seed.rng();
+    times.fill(0);
+    for _ in 0..members.len() {
+        let group = &members[below(&mut rng, members.len() as u64) as usize];
+        group.iter().for_each(|&clip| times[clip] += 1);
+    }
+}
+
+/// The interval of `statistic` at `level` (0.95). `groups` names the group of each clip; `statistic` gets how often each clip
+/// was drawn, and gives nothing where it is undefined: such resamples are left out. No clips at all, or no value: (NaN, NaN).
 pub fn bootstrap_interval<G: Ord>(
     groups: &[G],
-    statistic: impl Fn(&[usize]) -> f64 + Sync,
+    statistic: impl Fn(&[u32]) -> Option<f64> + Sync,
     resamples: usize,
     level: f64,
     seed: Seed,
 ) -> (f64, f64) {
     assert!((0.0..1.0).contains(&level), "a level is a share below 1, such as 0.95");
-    let mut by_name: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
-    groups.iter().enumerate().for_each(|(clip, group)| by_name.entry(group).or_default().push(clip));
-    let members: Vec<Vec<usize>> = by_name.into_values().collect();
-    if members.is_empty() || resamples == 0 {
+    let members = members(groups);
+    if members.is_empty() {
         return (f64::NAN, f64::NAN);
     }
+    let clips = groups.len();
     let mut values: Vec<f64> = (0..resamples)
         .into_par_iter()
-        .map_init(Vec::new, |clips, resample| {
-            let mut rng = seed.child(resample).rng();
-            clips.clear();
-            for _ in 0..members.len() {
-                clips.extend_from_slice(&members[below(&mut rng, members.len() as u64) as usize]);
-            }
-            statistic(clips)
-        })
+        .map_init(
+            || vec![0; clips],
+            |times, resample| {
+                draw(&members, seed.child(resample), times);
+                statistic(times)
+            },
+        )
+        .flatten()
         .collect();
+    if values.is_empty() {
+        return (f64::NAN, f64::NAN);
+    }
     values.sort_unstable_by(f64::total_cmp);
     (quantile(&values, (1.0 - level) / 2.0), quantile(&values, (1.0 + level) / 2.0))
 }
@@ -53,8 +72,11 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn accuracy(hits: &[bool]) -> impl Fn(&[usize]) -> f64 + Sync {
-        |clips: &[usize]| clips.iter().filter(|&&clip| hits[clip]).count() as f64 / clips.len() as f64
+    fn accuracy(hits: &[bool]) -> impl Fn(&[u32]) -> Option<f64> + Sync {
+        move |times: &[u32]| {
+            let right: u32 = times.iter().zip(hits).filter(|(_, hit)| **hit).map(|(times, _)| times).sum();
+            Some(f64::from(right) / f64::from(times.iter().sum::<u32>()))
+        }
     }
 
     fn interval(groups: &[usize], hits: &[bool], resamples: usize) -> (f64, f64) {
@@ -98,6 +120,14 @@ mod tests {
     fn one_group_gives_a_point_and_no_clips_give_nothing() {
         assert_eq!(interval(&[3, 3, 3, 3], &[true, false, false, false], 50), (0.25, 0.25));
         assert!(interval(&[], &[], 50).0.is_nan());
+    }
+
+    #[test]
+    fn resamples_without_a_value_are_left_out() {
+        let seldom = |times: &[u32]| (times[0] > 0).then_some(f64::from(times[0]));
+        let (low, _) = bootstrap_interval(&[1, 2, 3], seldom, 200, 0.95, Seed::new(1));
+        assert_eq!(low, 1.0);
+        assert!(bootstrap_interval(&[1, 2, 3], |_| None, 200, 0.95, Seed::new(1)).0.is_nan());
     }
 
     #[test]

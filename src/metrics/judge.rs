@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decisions::{self, Aggregate};
 use crate::labels::Task;
-use crate::metrics::{Baseline, Scores, multi_label, multi_label_baselines, single_label, single_label_baselines};
+use crate::metrics::{
+    self, Baseline, Scores, multi_label, multi_label_baselines, ranked_scores, single_label, single_label_baselines,
+};
 use crate::predictions::{Predictions, WindowPredictions};
 
 /// How decisions are taken and scored: all that `[evaluate]` says of it, with the class names looked up.
@@ -105,9 +107,11 @@ impl Judge {
         }
     }
 
-    /// [`decide`](Self::decide), then [`score`](Self::score).
+    /// [`decide`](Self::decide), then [`score`](Self::score), and the scores of the probabilities.
     pub fn scores(&self, truth: &[Vec<usize>], predictions: &Predictions) -> Scores {
-        self.score(truth, &self.decide(predictions), predictions.n_classes)
+        let mut scores = self.score(truth, &self.decide(predictions), predictions.n_classes);
+        scores.metrics.extend(ranked_scores(self.task, truth, predictions));
+        scores
     }
 
     /// What no model at all would score.
@@ -120,7 +124,7 @@ impl Judge {
 
     /// The names of the scores, in the order of the tables.
     pub fn metrics(&self) -> Vec<String> {
-        self.score(&[], &[], 1).metrics.into_keys().collect()
+        metrics::names(self.task).map(str::to_owned).collect()
     }
 }
 

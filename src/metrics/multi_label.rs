@@ -2,58 +2,23 @@
 //!
 //! Conventions: scikit-learn's for indicator matrices with `zero_division=0`; all classes of the data set are columns, and the
 //! macro means run over all of them. `hamming` is the score, one minus scikit-learn's `hamming_loss`. A clip with neither a
-//! class nor a decision has a sample-wise F1 and Jaccard index of 0, as there. Of no clips at all every score is 0.
+//! class nor a decision has sample-wise scores of 0, as there. Weighted means of truths without any class are 0, as is every
+//! score of no clips at all. False positives of a class are `predicted - hits`, false negatives `support - hits`.
 
-use super::single_label::{ClassScores, Scores, share};
+use super::single_label::{ClassScores, Scores};
+use super::tally::{NAMES, Tally};
 
 /// Scores `decided` against `truth`: for each clip its classes, ascending, below `n_classes`.
 pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Scores {
     assert_eq!(truth.len(), decided.len(), "one decision a clip");
-    let (mut hits, mut support, mut predicted) = (vec![0u64; n_classes], vec![0u64; n_classes], vec![0u64; n_classes]);
-    let (mut exact, mut f1_samples, mut jaccard_samples) = (0, 0.0, 0.0);
-    for (truth, decided) in truth.iter().zip(decided) {
-        truth.iter().for_each(|&class| support[class] += 1);
-        decided.iter().for_each(|&class| predicted[class] += 1);
-        let both = decided.iter().filter(|class| truth.contains(class));
-        let common = both.inspect(|&&class| hits[class] += 1).count() as u64;
-        let named = (truth.len() + decided.len()) as u64;
-        exact += u64::from(truth == decided);
-        f1_samples += share(2 * common, named);
-        jaccard_samples += share(common, named - common);
-    }
-    let per_class: Vec<ClassScores> = (0..n_classes)
-        .map(|class| ClassScores {
-            support: support[class],
-            predicted: predicted[class],
-            hits: hits[class],
-            precision: share(hits[class], predicted[class]),
-            recall: share(hits[class], support[class]),
-            f1: share(2 * hits[class], support[class] + predicted[class]),
-        })
-        .collect();
-    let n = truth.len() as u64;
-    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
-    let (all_hits, all_support, all_predicted) = (sum(&hits), sum(&support), sum(&predicted));
-    let cells = n * n_classes as u64;
-    let wrong = all_support + all_predicted - 2 * all_hits;
-    let macro_mean =
-        |score: fn(&ClassScores) -> f64| per_class.iter().map(score).sum::<f64>() / n_classes.max(1) as f64;
-    let weighted = per_class.iter().map(|c| c.f1 * c.support as f64).sum::<f64>() / all_support.max(1) as f64;
-    let metrics = [
-        ("hamming", share(cells - wrong, cells)),
-        ("exact_match", share(exact, n)),
-        ("precision_micro", share(all_hits, all_predicted)),
-        ("recall_micro", share(all_hits, all_support)),
-        ("f1_micro", share(2 * all_hits, all_support + all_predicted)),
-        ("precision_macro", macro_mean(|c| c.precision)),
-        ("recall_macro", macro_mean(|c| c.recall)),
-        ("f1_macro", macro_mean(|c| c.f1)),
-        ("f1_weighted", weighted),
-        ("f1_samples", f1_samples / n.max(1) as f64),
-        ("jaccard_samples", jaccard_samples / n.max(1) as f64),
-    ];
-    let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Scores { n: truth.len(), metrics, per_class, confusion: Vec::new() }
+    let mut tally = Tally::new(n_classes);
+    truth.iter().zip(decided).for_each(|(truth, decided)| tally.count(truth, decided, 1));
+    let metrics = NAMES.iter().zip(tally.scores()).map(|(name, value)| ((*name).to_owned(), value)).collect();
+    let per_class = tally.classes.iter().map(|class| {
+        let [precision, recall, f1, _] = class.scores();
+        ClassScores { support: class.support, predicted: class.predicted, hits: class.hits, precision, recall, f1 }
+    });
+    Scores { n: truth.len(), metrics, per_class: per_class.collect(), confusion: Vec::new() }
 }
 
 #[cfg(test)]

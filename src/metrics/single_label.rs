@@ -9,6 +9,9 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use super::metric::SINGLE_LABEL;
+use super::tally::share;
+
 /// How one class fared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClassScores {
@@ -39,8 +42,13 @@ pub struct Scores {
 /// Scores `decided` against `truth`, class numbers below `n_classes`.
 pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Scores {
     assert_eq!(truth.len(), decided.len(), "one decision a clip");
+    weighted(truth, decided, &vec![1; truth.len()], n_classes)
+}
+
+/// As [`single_label`], each clip counted so many times.
+pub(super) fn weighted(truth: &[usize], decided: &[usize], times: &[u32], n_classes: usize) -> Scores {
     let mut confusion = vec![vec![0u64; n_classes]; n_classes];
-    truth.iter().zip(decided).for_each(|(&truth, &decided)| confusion[truth][decided] += 1);
+    truth.iter().zip(decided).zip(times).for_each(|((&t, &d), &times)| confusion[t][d] += u64::from(times));
     let per_class: Vec<ClassScores> = (0..n_classes)
         .map(|class| {
             let hits = confusion[class][class];
@@ -57,26 +65,22 @@ pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Sco
         })
         .collect();
 
-    let n = truth.len() as u64;
+    let n: u64 = times.iter().copied().map(u64::from).sum();
     let hits: u64 = (0..n_classes).map(|class| confusion[class][class]).sum();
     let occurring: Vec<&ClassScores> = per_class.iter().filter(|c| c.support + c.predicted > 0).collect();
     let supported: Vec<&ClassScores> = per_class.iter().filter(|c| c.support > 0).collect();
     let weighted = per_class.iter().map(|c| c.f1 * c.support as f64).sum::<f64>() / n.max(1) as f64;
     let metrics = [
-        ("accuracy", share(hits, n)),
-        ("precision_macro", mean(&occurring, |c| c.precision)),
-        ("recall_macro", mean(&occurring, |c| c.recall)),
-        ("f1_macro", mean(&occurring, |c| c.f1)),
-        ("f1_weighted", weighted),
-        ("balanced_accuracy", mean(&supported, |c| c.recall)),
-        ("matthews", matthews(&per_class, hits, n)),
+        share(hits, n),
+        mean(&occurring, |c| c.precision),
+        mean(&occurring, |c| c.recall),
+        mean(&occurring, |c| c.f1),
+        weighted,
+        mean(&supported, |c| c.recall),
+        matthews(&per_class, hits, n),
     ];
-    let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Scores { n: truth.len(), metrics, per_class, confusion }
-}
-
-pub(super) fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    let metrics = SINGLE_LABEL.iter().zip(metrics).map(|(name, value)| ((*name).to_owned(), value)).collect();
+    Scores { n: n as usize, metrics, per_class, confusion }
 }
 
 fn mean(classes: &[&ClassScores], score: impl Fn(&ClassScores) -> f64) -> f64 {

@@ -69,6 +69,10 @@ impl ModelKind for Ensemble {
         Some(self)
     }
 
+    fn asks_for_metric(&self) -> bool {
+        self.weights == Weights::Search
+    }
+
     fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         if self.members.len() < 2 {

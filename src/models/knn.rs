@@ -117,6 +117,11 @@ impl ModelKind for Knn {
         Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
     }
 
+    /// Its curve is drawn in it, where there are several labels.
+    fn asks_for_metric(&self) -> bool {
+        !self.curve_k.is_empty()
+    }
+
     fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         if self.k == 0 {

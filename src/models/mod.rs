@@ -128,6 +128,11 @@ pub trait ModelKind {
         None
     }
 
+    /// Whether what it becomes depends on the headline metric of the experiment: then runs with another metric have other units.
+    fn asks_for_metric(&self) -> bool {
+        false
+    }
+
     /// The layers of a network for such an input; nothing for other models.
     fn layers(&self, _input: InputShape, _n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
         None

@@ -1,14 +1,17 @@
-//! Line plots as SVG: the search for a learning rate, and learning curves.
+//! Plots as SVG: lines (the search for a learning rate, learning curves), and heat maps (the search for thresholds).
 //!
 //! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
 //! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
 //! not finite, or not positive on a logarithmic axis, is a gap in its line.
 
+use crate::metrics;
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
+mod heat;
 mod svg;
 
+pub use heat::{HeatMap, Place, Sign, heat_map};
 pub use svg::svg;
 
 /// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
@@ -95,8 +98,12 @@ pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
     };
     let losses = vec![line("training", &|e| Some(e.train_loss)), line("validation", &|e| e.validation_loss)];
     let mut panels = vec![panel(format!("Loss of {unit}"), "loss", losses)];
-    // What precision and recall have to say, F1 says with one line.
-    let is_part = |name: &str| name.starts_with("precision_") || name.starts_with("recall_");
+    // What precision and recall have to say, F1 says with one line, and the Jaccard index in other words. Losses have a scale
+    // of their own.
+    let is_part = |name: &str| {
+        let other_words = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
+        other_words || name == "f1_weighted" || metrics::is_loss(name)
+    };
     let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_part(name));
     let metrics: Vec<Line> =
         names.take(METRICS).map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
@@ -104,6 +111,19 @@ pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
         panels.push(panel("On the validation split".to_owned(), "score", metrics));
     }
     svg(&panels)
+}
+
+/// A score along cut-offs, with the one that was chosen.
+pub fn cutoff_curve(title: &str, score: &str, points: Vec<(f64, f64)>, chosen: (f64, String)) -> String {
+    let (x, text) = chosen;
+    let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
+    svg(&[Panel {
+        title: title.to_owned(),
+        x: axis("cut-off", Scale::Linear),
+        y: axis(score, Scale::Linear),
+        lines: vec![Line { name: score.to_owned(), points }],
+        mark: Some(Mark { x, y, text }),
+    }])
 }
 
 #[cfg(test)]
@@ -122,17 +142,7 @@ mod tests {
     fn epochs(n: usize) -> Vec<Epoch> {
         let epoch = |number: usize| {
             let x = number as f64;
-            let names = [
-                "accuracy",
-                "precision_macro",
-                "recall_macro",
-                "f1_macro",
-                "f1_weighted",
-                "balanced",
-                "m5",
-                "m6",
-                "m7",
-            ];
+            let names = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "m3", "balanced", "m5", "m6", "m7"];
             Epoch {
                 epoch: number,
                 learning_rate: 1e-3,

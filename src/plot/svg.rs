@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::axis::Ruler;
 use super::{Mark, Panel};
 
-const WIDTH: f64 = 760.0;
+pub(super) const WIDTH: f64 = 760.0;
 /// Of the axes of a panel.
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 74.0;
@@ -22,7 +22,7 @@ const BOTTOM: f64 = 62.0;
 /// Points are dots where they are few enough to be told apart.
 const DOTS: usize = 40;
 /// About the width of a letter.
-const LETTER: f64 = 7.0;
+pub(super) const LETTER: f64 = 7.0;
 
 /// Colours on white and on black, and dashes, by the number of the line.
 const LINES: [(&str, &str, &str); 6] = [
@@ -52,7 +52,7 @@ pub fn svg(panels: &[Panel]) -> String {
     out + "</svg>\n"
 }
 
-fn style() -> String {
+pub(super) fn style() -> String {
     let mut light =
         "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
         stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
@@ -198,7 +198,7 @@ fn parts(points: &[(f64, f64)], x: &Ruler, y: &Ruler) -> Vec<Vec<(f64, f64)>> {
         .collect()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     // Characters that XML does not have, even escaped, are shown as such.
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(shown).collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -277,6 +277,15 @@ pub(super) mod reading {
             .filter(|(attributes, _)| attribute(attributes, "class").split(' ').any(|c| c == class))
             .map(|(attributes, _)| (number(attributes, "cx"), number(attributes, "cy")))
             .collect()
+    }
+
+    /// The shapes of the paths of that class.
+    pub fn paths(picture: &str, class: &str) -> Vec<String> {
+        let is_of = |attributes: &Attributes| {
+            attributes.iter().any(|(key, value)| key == "class" && value.split(' ').any(|c| c == class))
+        };
+        let found = elements(picture, "path").into_iter().filter(|(attributes, _)| is_of(attributes));
+        found.map(|(attributes, _)| attribute(&attributes, "d").to_owned()).collect()
     }
 
     pub fn texts(picture: &str) -> Vec<String> {

@@ -17,9 +17,13 @@ use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
 mod saved;
+mod taken_over;
+mod thresholds;
 mod windows;
 
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
+pub use taken_over::TakenOver;
+pub use thresholds::{ThresholdFile, resolved_config};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
@@ -85,7 +89,8 @@ pub struct CurvePoint {
     pub value: f64,
     /// `accuracy`; with several labels the headline metric.
     pub metric: String,
-    pub score: f64,
+    /// Nothing where it is undefined.
+    pub score: Option<f64>,
 }
 
 /// What stands in the `features` column of a trivial baseline.
@@ -122,6 +127,12 @@ pub struct RunRecord {
     /// The metric that the grid shows.
     pub metric: String,
     pub data: DataRecord,
+    /// Of all that decides what the units are: runs that agree in it have the same units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
+    /// Units that another run had fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
     pub cache: CacheRecord,
     pub seconds: IndexMap<String, f64>,
     /// Units that could not be fitted, and why.
@@ -463,6 +474,8 @@ mod tests {
             classes: vec![],
             metric: "accuracy".into(),
             data: DataRecord::default(),
+            training: None,
+            taken_over: None,
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),
             failures: IndexMap::new(),

@@ -7,8 +7,9 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::Work;
-use super::scoring::Done;
+use super::scoring::{Done, headline};
 use crate::experiment::members;
+use crate::metrics::Verdict;
 use crate::models::ModelKind;
 use crate::models::ensemble::{Ensemble, Fuse, Weights};
 use crate::models::fusion::{Fusion, Reference, normalized};
@@ -91,11 +92,12 @@ impl Work<'_> {
             let truth: Vec<Vec<usize>> = sides[0].clips.iter().map(|clip| clip.truth.clone()).collect();
             let metric = self.experiment.evaluate.metric().name();
             let score = |fused: &Predictions| {
-                let decided = match windows_of(sides[0], fused) {
-                    Some(windows) => judge.verdict(&windows).decided,
-                    None => judge.decide(fused),
+                let verdict = match windows_of(sides[0], fused) {
+                    Some(windows) => judge.verdict(&windows),
+                    None => Verdict { scores: fused.clone(), decided: judge.decide(fused) },
                 };
-                judge.score(&truth, &decided, fused.n_classes).metrics[metric]
+                // Undefined on these recordings for all weights alike, if at all.
+                headline(self.experiment, &judge, &truth, &verdict).unwrap_or(f64::NEG_INFINITY)
             };
             let said = said(&sides);
             let (best, tried) = fusion.search(&said.iter().collect::<Vec<_>>(), score);

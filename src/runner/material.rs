@@ -127,6 +127,17 @@ impl Material {
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 
+    /// The name of all that decides what the units of a run are: its signature without what is done with finished units.
+    pub fn training_signature(&self, experiment: &Experiment) -> String {
+        let mut training = experiment.clone();
+        training.evaluate.search = None;
+        training.evaluate.bootstrap = 0;
+        if !training.models.values().any(|spec| spec.as_kind().asks_for_metric()) {
+            training.evaluate.metric = None;
+        }
+        self.signature(&training)
+    }
+
     /// The records of these clips, with songs that share a byte-identical recording made one: a copy on the other side of
     /// the split would be an answer given away.
     fn with_copies_united(&self, clips: &[usize]) -> Vec<ClipRecord> {

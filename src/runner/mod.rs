@@ -15,7 +15,7 @@ use crate::experiment::members::Place;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
-use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
+use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, ThresholdFile, Unit};
 use crate::store::Store;
 
 mod by_labels;
@@ -23,6 +23,8 @@ mod ensemble;
 pub mod environment;
 pub mod material;
 pub mod scoring;
+mod reuse;
+mod searching;
 mod settings;
 mod unit;
 mod writing;
@@ -59,6 +61,9 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
     let mut record = new_record(experiment, settings, &material, signature);
+    record.training = Some(material.training_signature(experiment));
+    // Of an earlier start of this run, which is not taken over again.
+    record.taken_over = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.taken_over);
     record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
@@ -125,6 +130,8 @@ fn new_record(experiment: &Experiment, settings: &Settings, material: &Material,
             unusable: 0,
             set_aside: material.set_aside,
         },
+        training: None,
+        taken_over: None,
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
@@ -159,8 +166,9 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
+    let has_thresholds = experiment.evaluate.search.is_none() || run.join(ThresholdFile::Long.name()).is_file();
     let has_windows = experiment.evaluate.windows().is_none() || run.join(Table::Windows.file()).is_file();
-    run_dir::has_all_tables(run) && has_windows && (!experiment.save_models || has_models())
+    run_dir::has_all_tables(run) && has_windows && has_thresholds && (!experiment.save_models || has_models())
 }
 
 /// Everything that the units share.
@@ -186,11 +194,17 @@ impl Work<'_> {
         record.data.unusable = selection.unusable.len();
         record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
         self.dir.write_unusable(&self.material.unusable_lines(&selection))?;
+        self.can_search(&selection)?;
         let clock = Instant::now();
+        if let Some(taken_over) = self.take_over(record)? {
+            record.taken_over = Some(taken_over);
+            self.dir.write_record(record)?;
+        }
         let done = self.units(&selection, record)?;
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
         record.results = writing::write_all(self.dir, self.experiment, &self.material.set.classes, &done)?;
+        self.search(&done.units)?;
         record.seconds.insert("tables".into(), clock.elapsed().as_secs_f64());
         Ok(())
     }

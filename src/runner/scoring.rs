@@ -1,7 +1,7 @@
 //! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
 
 use crate::experiment::Experiment;
-use crate::metrics::{self, Judge, Scores};
+use crate::metrics::{self, Judge, Scores, Verdict};
 use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Unit, UnitRecord};
 use crate::seed::Seed;
 use crate::tables::Scored;
@@ -21,11 +21,19 @@ fn decided(judge: &Judge, split: &SplitRecord) -> Vec<Vec<usize>> {
     }
 }
 
+/// The headline metric of what was said of recordings; None where it is undefined.
+pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], said: &Verdict) -> Option<f64> {
+    let metric = experiment.evaluate.metric().name();
+    metrics::resampled(judge.task, metric, truth, &said.decided, &said.scores)(&vec![1; truth.len()])
+}
+
 /// The scores of every unit on every side of its split.
 pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
     let score = |split: &'a SplitRecord| {
-        let decided = decided(judge, split);
-        (judge.score(&truth(split), &decided, split.predictions.n_classes), decided)
+        let (truth, decided) = (truth(split), decided(judge, split));
+        let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
+        scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
+        (scores, decided)
     };
     units
         .iter()
@@ -112,17 +120,15 @@ fn row(
     if experiment.evaluate.bootstrap > 0 {
         let truth = truth(split);
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
-        let n_classes = split.predictions.n_classes;
-        let statistic = |clips: &[usize]| {
-            let truth: Vec<Vec<usize>> = clips.iter().map(|&c| truth[c].clone()).collect();
-            let decided: Vec<Vec<usize>> = clips.iter().map(|&c| decided[c].clone()).collect();
-            judge.score(&truth, &decided, n_classes).metrics[metric]
-        };
+        let statistic = metrics::resampled(judge.task, metric, &truth, decided, &split.predictions);
         // The same resamples for every unit: intervals of two models differ by the models alone.
         let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);
         let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
-        metrics.insert(format!("{metric}_low"), low);
-        metrics.insert(format!("{metric}_high"), high);
+        // An undefined metric has no interval: empty cells, as its own.
+        if low.is_finite() {
+            metrics.insert(format!("{metric}_low"), low);
+            metrics.insert(format!("{metric}_high"), high);
+        }
     }
     ResultRow { unit, split: split.split.clone(), n: split.clips.len(), metrics }
 }

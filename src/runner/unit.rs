@@ -8,13 +8,14 @@ use serde_json::json;
 
 use super::Work;
 use super::material::Selection;
-use super::scoring::Done;
+use super::scoring::{Done, headline};
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
 use crate::experiment::Metric;
 use crate::files;
 use crate::labels::Task;
+use crate::metrics::Verdict;
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::plot;
 use crate::predictions::{Predictions, WindowPredictions};
@@ -25,6 +26,9 @@ use crate::waves::Waves;
 
 /// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
 const TENSORBOARD: &str = "events.out.tfevents.timbre";
+
+/// A metric of what was said.
+type Score<'a> = &'a dyn Fn(&Verdict) -> Option<f64>;
 
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
@@ -91,23 +95,25 @@ impl Work<'_> {
         let (said, curve) = model.predict_along(&set)?;
         let in_windows = |said: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(said, starts));
         let labels = sets.labels(rows);
-        let metric = match judge.task {
-            Task::SingleLabel => Metric::Accuracy,
-            Task::MultiLabel => self.experiment.evaluate.metric(),
+        let verdict = |said: &Predictions| match in_windows(said.clone()) {
+            Some(windows) => judge.verdict(&windows),
+            None => Verdict { scores: said.clone(), decided: judge.decide(said) },
         };
-        let score = |said: &Predictions| {
-            let decided = match in_windows(said.clone()) {
-                Some(windows) => judge.verdict(&windows).decided,
-                None => judge.decide(said),
-            };
-            judge.score(&labels, &decided, said.n_classes).metrics[metric.name()]
+        // Of one label the curve has always been drawn in accuracy.
+        let (metric, score): (Metric, Score) = match judge.task {
+            Task::SingleLabel => (Metric::Accuracy, &|said| {
+                judge.score(&labels, &said.decided, set.n_classes()).metrics.get("accuracy").copied()
+            }),
+            Task::MultiLabel => {
+                (self.experiment.evaluate.metric(), &|said| headline(self.experiment, &judge, &labels, said))
+            }
         };
         let along = |curve: Curve| {
             let point = |(value, said): &(f64, Predictions)| CurvePoint {
                 parameter: curve.parameter.clone(),
                 value: *value,
                 metric: metric.name().to_owned(),
-                score: score(said),
+                score: score(&verdict(said)),
             };
             curve.points.iter().map(point).collect()
         };

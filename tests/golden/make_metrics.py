@@ -2,7 +2,12 @@
 
 Three hundred seeded cases from none right to all right, many with classes that never occur. Written to
 tests/golden/metrics/single_label.json; labels are strings of one letter a clip ("a" is class 0). As many with any number of
-classes a clip are written to multi_label.json; a clip is a string of the letters of its classes.
+classes a clip are written to multi_label.json; a clip is a string of the letters of its classes. Probabilities (ranked.json,
+single_label_ranked.json) are whole numbers divided by `levels` in single precision, so that there are ties; they are written
+as those numbers, row by row.
+
+Where scikit-learn warns and has no number (the area under the ROC curve of a class without positives or without negatives),
+the class or the clip is left out of the mean, as src/metrics/roc_auc.rs says; a mean of nothing is null.
 """
 
 import json
@@ -11,7 +16,7 @@ import warnings
 
 import numpy as np
 import sklearn
-from sklearn import metrics
+from sklearn import calibration, metrics
 
 HERE = pathlib.Path(__file__).parent / "metrics"
 
@@ -62,7 +67,11 @@ def multi_case(rng):
     def means(average):
         return metrics.precision_recall_fscore_support(truth, decided, average=average, zero_division=0)[:3]
 
-    micro, macro = means("micro"), means("macro")
+    def scores(average):
+        jaccard = metrics.jaccard_score(truth, decided, average=average, zero_division=0)
+        names = ("precision", "recall", "f1", "jaccard")
+        return {f"{name}_{average}": value for name, value in zip(names, (*means(average), jaccard))}
+
     each = metrics.precision_recall_fscore_support(truth, decided, average=None, zero_division=0)
     return {
         "classes": classes,
@@ -71,30 +80,104 @@ def multi_case(rng):
         "metrics": {
             "hamming": 1 - metrics.hamming_loss(truth, decided),
             "exact_match": metrics.accuracy_score(truth, decided),
-            "precision_micro": micro[0],
-            "recall_micro": micro[1],
-            "f1_micro": micro[2],
-            "precision_macro": macro[0],
-            "recall_macro": macro[1],
-            "f1_macro": macro[2],
-            "f1_weighted": means("weighted")[2],
-            "f1_samples": means("samples")[2],
-            "jaccard_samples": metrics.jaccard_score(truth, decided, average="samples", zero_division=0),
+            **scores("micro"),
+            **scores("macro"),
+            **scores("weighted"),
+            **scores("samples"),
         },
         "per_class": [float(np.dot(np.arange(1, classes + 1), column)) for column in each],
+        # Each class: true negatives, false positives, false negatives, true positives.
+        "confusion": metrics.multilabel_confusion_matrix(truth, decided).ravel().tolist(),
     }
+
+
+def ranked_case(rng):
+    """Scores of probabilities: truths with and without empty classes and empty clips, scores with many and with few ties."""
+    classes = int(rng.integers(2, 12))
+    clips = int(rng.integers(2, 30))
+    truth = rng.random((clips, classes)) < rng.dirichlet(np.full(classes, 0.6)) * rng.choice([0.5, 2, 6])
+    levels = int(rng.choice([2, 10, 300]))
+    skill = rng.random()
+    # Halves of the scores speak of the truth, the others do not; 0 and 1 occur.
+    numbers = np.floor(np.clip(skill * truth * 0.5 + rng.random((clips, classes)) * (1 - skill / 2), 0, 1) * (levels + 1))
+    numbers = np.minimum(numbers, levels)
+    scores = (numbers.astype(np.float32) / np.float32(levels)).astype(np.float64)
+
+    def defined(average):
+        """Mean areas over what has positives and negatives."""
+        rows = (truth, scores) if average == "samples" else (truth.T, scores.T)
+        pairs = [(t, s, t.sum()) for t, s in zip(*rows) if 0 < t.sum() < len(t)]
+        if not pairs:
+            return None
+        weights = [support if average == "weighted" else 1 for *_, support in pairs]
+        return np.average([metrics.roc_auc_score(t, s) for t, s, _ in pairs], weights=weights)
+
+    both = 0 < truth.sum() < truth.size
+    own = {}
+    for average in ("micro", "macro", "weighted", "samples"):
+        own[f"average_precision_{average}"] = metrics.average_precision_score(truth, scores, average=average)
+    own["roc_auc_micro"] = metrics.roc_auc_score(truth.ravel(), scores.ravel()) if both else None
+    for average in ("macro", "weighted", "samples"):
+        own[f"roc_auc_{average}"] = defined(average)
+    own["lrap"] = metrics.label_ranking_average_precision_score(truth, scores)
+    own["ranking_loss"] = metrics.label_ranking_loss(truth, scores)
+    own["coverage_error"] = metrics.coverage_error(truth, scores)
+    own["log_loss"] = log_loss(truth.ravel().astype(int), np.stack([1 - scores.ravel(), scores.ravel()], 1), [0, 1])
+    own["calibration_error"] = calibration_error(truth.ravel(), scores.ravel())
+    return {"classes": classes, "levels": levels, "truth": sets(truth), "scores": text(numbers), "metrics": own}
+
+
+def single_ranked_case(rng):
+    """As ranked_case, one class a clip; rows need not sum to one in single precision."""
+    classes = int(rng.integers(2, 12))
+    clips = int(rng.integers(1, 30))
+    truth = rng.integers(0, classes, clips)
+    levels = 1000
+    weights = rng.dirichlet(np.full(classes, rng.choice([0.05, 0.5, 5])), clips)
+    weights = 0.5 * weights + 0.5 * np.eye(classes)[truth] * rng.random((clips, 1)) if rng.random() < 0.5 else weights
+    numbers = np.floor(weights * levels)
+    scores = (numbers.astype(np.float32) / np.float32(levels)).astype(np.float64)
+    decided = scores.argmax(axis=1)
+    own = {
+        "log_loss": log_loss(truth, scores, list(range(classes))),
+        "calibration_error": calibration_error(decided == truth, scores.max(axis=1)),
+    }
+    return {"classes": classes, "levels": levels, "truth": letters(truth), "scores": text(numbers), "metrics": own}
+
+
+def text(numbers):
+    return " ".join(str(int(number)) for number in numbers.ravel())
+
+
+def log_loss(truth, scores, labels):
+    # What the clipping of single-precision input does, in double precision.
+    least = float(np.finfo(np.float32).eps)
+    return metrics.log_loss(truth, y_proba=np.clip(scores, least, 1 - least), labels=labels)
+
+
+def calibration_error(came_true, stated):
+    bins = np.searchsorted(np.linspace(0, 1, 16)[1:-1], stated)
+    if len(np.unique(came_true)) < 2:  # calibration_curve wants both kinds
+        gaps = [abs(came_true[bins == b].sum() - stated[bins == b].sum()) for b in range(15)]
+        return sum(gaps) / len(stated)
+    true, mean = calibration.calibration_curve(came_true, stated, n_bins=15, strategy="uniform")
+    counts = np.bincount(bins, minlength=15)
+    return float(np.sum(counts[counts > 0] * np.abs(true - mean)) / len(stated))
+
+
+def write(name, cases):
+    out = {"scikit-learn": sklearn.__version__, "cases": cases}
+    (HERE / name).write_text(json.dumps(out, separators=(",", ":"), default=float) + "\n")
 
 
 def main():
     HERE.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(3)
-    out = {"scikit-learn": sklearn.__version__, "cases": [case(rng) for _ in range(300)]}
-    text = json.dumps(out, separators=(",", ":"), default=float)
-    (HERE / "single_label.json").write_text(text + "\n")
-    out = {"scikit-learn": sklearn.__version__, "cases": [multi_case(rng) for _ in range(200)]}
-    text = json.dumps(out, separators=(",", ":"), default=float)
-    (HERE / "multi_label.json").write_text(text + "\n")
+    write("single_label.json", [case(rng) for _ in range(300)])
+    write("multi_label.json", [multi_case(rng) for _ in range(200)])
+    write("ranked.json", [ranked_case(rng) for _ in range(200)])
+    write("single_label_ranked.json", [single_ranked_case(rng) for _ in range(150)])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::metrics::Judge;
+use crate::metrics::{self, Judge};
 use crate::models::Epoch;
 
 /// The value that decides which epoch is best, and when to stop.
@@ -61,12 +61,14 @@ impl Monitor {
         }
     }
 
-    /// Losses are better when lower, metrics when higher. What is no number is never better, and always worse.
+    /// Losses are better when lower (some metrics are losses, too), other metrics when higher. What is no number is never
+    /// better, and always worse.
     pub fn is_better(&self, value: f64, than: f64) -> bool {
         match self.watched {
             _ if value.is_nan() => false,
             _ if than.is_nan() => true,
             Watched::TrainLoss | Watched::ValidationLoss => value < than,
+            Watched::Metric(ref name) if metrics::is_loss(name) => value < than,
             Watched::Metric(_) => value > than,
         }
     }
@@ -125,6 +127,8 @@ mod tests {
         // Without a validation split it is the training loss, here the negative.
         assert_eq!(monitor("accuracy", 9, false).best(&history), Some(0));
         assert_eq!(monitor("loss", 9, true).best(&[]), None);
+        let log_loss = monitor("log_loss", 9, true);
+        assert!(log_loss.is_better(0.5, 0.75) && !log_loss.is_better(0.75, 0.5));
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! Average precision: the precision at each distinct score, weighted by the recall that it adds, without interpolation.
+//!
+//! Conventions: scikit-learn's `average_precision_score`. Equal scores are one step. Without any positive it is 0 (there, too,
+//! with a warning), and such a class is part of the macro mean, such a clip of the mean over clips: a set that lacks
+//! classes has a low mean, as it has a low macro F1.
+
+use super::by_score::ByScore;
+
+pub fn average_precision(ranked: &ByScore, times: impl Fn(usize) -> u32) -> f64 {
+    let mut sum = 0.0;
+    let (positives, _) = ranked.each_step(times, |step| {
+        // Steps without a positive add no recall.
+        if step.new.0 > 0 {
+            sum += step.new.0 as f64 * step.so_far.0 as f64 / (step.so_far.0 + step.so_far.1) as f64;
+        }
+    });
+    if positives == 0 { 0.0 } else { sum / positives as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_scores_are_one_step_and_no_positive_scores_nothing() {
+        let of = |items: &[(f32, bool)]| {
+            let items = items.iter().enumerate().map(|(i, &(score, there))| (i as u32, score, there));
+            average_precision(&ByScore::new(items), |_| 1)
+        };
+        assert_eq!(of(&[(0.9, true), (0.9, false), (0.5, true)]), 0.5 * 0.5 + 0.5 * (2.0 / 3.0));
+        assert_eq!(of(&[(0.9, false)]), 0.0);
+        assert_eq!(of(&[(0.9, true), (0.1, false)]), 1.0);
+    }
+}

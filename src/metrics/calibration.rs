@@ -1,0 +1,61 @@
+//! The expected calibration error: how far stated probabilities are from the shares of cases in which they come true.
+//!
+//! Conventions: 15 bins of equal width, `(k/15, (k+1)/15]` with 0 in the first (the bins of scikit-learn's `calibration_curve`
+//! with `n_bins=15`); the mean over the cases of |share that came true - mean probability| of their bin. With one class a clip
+//! a case is a clip and its probability that of the decided class (Guo et al. 2017); with several a case is a pair of clip and
+//! class. Of no cases it is 0. The mean probability of a bin is summed in the order of the clips.
+
+pub const BINS: usize = 15;
+
+/// The bin of a probability.
+pub fn bin(probability: f64) -> usize {
+    // As numpy.linspace has the edges, so that a probability on an edge falls to the same side.
+    let step = 1.0 / BINS as f64;
+    (1..BINS).filter(|&edge| edge as f64 * step < probability).count()
+}
+
+/// Cases of one bin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bin {
+    cases: u64,
+    came_true: u64,
+    probability: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Bins([Bin; BINS]);
+
+impl Bins {
+    pub fn add(&mut self, bin: usize, probability: f64, came_true: bool, times: u32) {
+        let own = &mut self.0[bin];
+        own.cases += u64::from(times);
+        own.came_true += if came_true { u64::from(times) } else { 0 };
+        own.probability += probability * f64::from(times);
+    }
+
+    pub fn error(&self) -> f64 {
+        let cases: u64 = self.0.iter().map(|bin| bin.cases).sum();
+        let gap = |bin: &Bin| (bin.came_true as f64 - bin.probability).abs();
+        self.0.iter().map(gap).sum::<f64>() / cases.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probability_on_an_edge_belongs_to_the_bin_below() {
+        assert_eq!([0.0, 1.0 / 15.0, 0.0667, 0.2, 0.2001, 1.0].map(bin), [0, 0, 1, 2, 3, 14]);
+    }
+
+    #[test]
+    fn the_error_is_the_mean_gap_of_the_bins() {
+        let mut bins = Bins::default();
+        bins.add(bin(0.9), 0.9, true, 1);
+        bins.add(bin(0.9), 0.9, false, 1);
+        bins.add(bin(0.25), 0.25, false, 2);
+        assert!((bins.error() - (0.8 + 0.5) / 4.0).abs() < 1e-12);
+        assert_eq!(Bins::default().error(), 0.0);
+    }
+}

@@ -1,0 +1,47 @@
+//! How the classes of one clip are ranked by their scores; means over clips.
+//!
+//! Conventions: scikit-learn's `label_ranking_average_precision_score` (1 for a clip with no class or with all), `label_ranking_loss`
+//! (0 for such a clip) and `coverage_error` (0 for a clip with no class). Equal scores count against the model everywhere: a rank
+//! is the number of classes with that score or a higher one, and a wrong class with the score of a right one is in the wrong
+//! order. Coverage counts classes: with every class ranked right it is the number of classes of a clip, not 1.
+
+/// Of a clip's classes, `truth` ascending: (LRAP, ranking loss, coverage).
+pub fn of_clip(truth: &[usize], scores: &[f32]) -> [f64; 3] {
+    if truth.is_empty() {
+        return [1.0, 0.0, 0.0];
+    }
+    let at_least =
+        |classes: &mut dyn Iterator<Item = usize>, score: f32| classes.filter(|&c| scores[c] >= score).count();
+    let (mut precision, mut misordered, mut coverage) = (0.0, 0, 0);
+    for &class in truth {
+        let right = at_least(&mut truth.iter().copied(), scores[class]);
+        let rank = at_least(&mut (0..scores.len()), scores[class]);
+        precision += right as f64 / rank as f64;
+        misordered += rank - right;
+        coverage = coverage.max(rank);
+    }
+    let absent = scores.len() - truth.len();
+    if absent == 0 {
+        return [1.0, 0.0, coverage as f64];
+    }
+    [precision / truth.len() as f64, misordered as f64 / (absent * truth.len()) as f64, coverage as f64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_scores_count_against_the_model() {
+        // Class 1 shares the first place with the wrong class 0; class 3 stands behind class 2.
+        let [lrap, loss, coverage] = of_clip(&[1, 3], &[0.9, 0.9, 0.5, 0.1]);
+        assert_eq!(lrap, (1.0 / 2.0 + 2.0 / 4.0) / 2.0);
+        assert_eq!((loss, coverage), (3.0 / 4.0, 4.0));
+    }
+
+    #[test]
+    fn a_clip_with_no_class_or_with_all_has_nothing_to_be_ranked() {
+        assert_eq!(of_clip(&[], &[0.5, 0.25]), [1.0, 0.0, 0.0]);
+        assert_eq!(of_clip(&[0, 1], &[0.5, 0.25]), [1.0, 0.0, 2.0]);
+    }
+}

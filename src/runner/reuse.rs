@@ -1,0 +1,52 @@
+//! Units that another run has fitted already.
+//!
+//! Two runs have the same units if everything that decides what a unit says is the same: recordings, split, features, models, seeds,
+//! how decisions are judged while networks are trained, and the version of every stage. What may differ is done with finished units
+//! alone: `evaluate.search`, `evaluate.bootstrap`, `evaluate.metric` (unless a model asks for it), and what is no part of any
+//! signature (name, description, `max_unusable`, `save_models`). Then the units are copied instead of fitted again.
+
+use anyhow::Result;
+
+use super::{Work, units_of};
+use crate::run_dir::{self, RunRecord, TakenOver, Unit};
+
+impl Work<'_> {
+    /// Takes over what a finished run of the same units has; with `fresh` nothing. Of several runs the youngest.
+    pub(super) fn take_over(&self, record: &RunRecord) -> Result<Option<TakenOver>> {
+        if self.settings.fresh {
+            return Ok(None);
+        }
+        let missing: Vec<Unit> = units_of(self.experiment).into_iter().filter(|unit| !self.is_done(unit)).collect();
+        for run in run_dir::all(&self.settings.runs).into_iter().rev() {
+            let Ok(other) = run_dir::read_record(&run) else { continue };
+            let is_same = other.training.is_some() && other.training == record.training;
+            if !is_same || !other.status.is_final() || other.signature == record.signature {
+                continue;
+            }
+            let whole = |unit: &&Unit| {
+                let has_model = !self.experiment.save_models || run_dir::has_model(&run, unit);
+                has_model && run_dir::read_unit(&run, unit).is_some_and(|found| found.unit == **unit)
+            };
+            let units: Vec<&Unit> = missing.iter().filter(whole).collect();
+            if units.is_empty() {
+                continue;
+            }
+            for unit in &units {
+                self.dir.take_over(&run, unit)?;
+            }
+            self.settings.show.say(&format!(
+                "{} of {} models were fitted before, in {}: taken over, not fitted again (--fresh fits them again)",
+                units.len(),
+                units_of(self.experiment).len(),
+                run.display()
+            ));
+            let units = units.iter().map(ToString::to_string).collect();
+            return Ok(Some(TakenOver { run, signature: other.signature, units }));
+        }
+        Ok(None)
+    }
+
+    fn is_done(&self, unit: &Unit) -> bool {
+        self.is_saved(unit) && self.dir.read_unit(unit).is_some_and(|record| record.unit == *unit)
+    }
+}

@@ -1,0 +1,40 @@
+//! The threshold search at the end of a run: `[evaluate.search]`.
+
+use anyhow::{Result, bail};
+
+use super::Work;
+use super::material::{Selection, Unfit};
+use crate::run_dir::UnitRecord;
+use crate::search::TuneOn;
+use crate::thresholds::{Found, Search, sentences};
+
+impl Work<'_> {
+    /// Told before anything is fitted: a search that chooses on validation recordings needs some.
+    pub(super) fn can_search(&self, selection: &Selection) -> Result<()> {
+        let Some(search) = &self.experiment.evaluate.search else { return Ok(()) };
+        for &seed in &self.experiment.seeds {
+            let split = self.material.split(self.experiment, &selection.clips, seed)?;
+            if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
+                bail!(Unfit::of(anyhow::anyhow!(
+                    "evaluate.search chooses on the validation split, and there is none: set split.validation, such as 0.1"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn search(&self, units: &[UnitRecord]) -> Result<()> {
+        let Some(spec) = &self.experiment.evaluate.search else { return Ok(()) };
+        let classes = &self.material.set.classes;
+        let evaluate = &self.experiment.evaluate;
+        let search = Search { spec, metric: spec.metric(evaluate.metric()), judge: evaluate.judge(classes), classes };
+        let found: Vec<Found> =
+            units.iter().map(|unit| search.of_unit(&unit.unit, &unit.splits)).collect::<Result<_>>()?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        search.write(self.dir, &found)?;
+        found.iter().for_each(|own| self.settings.show.say(sentences(&search, own).trim_end()));
+        Ok(())
+    }
+}

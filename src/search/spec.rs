@@ -1,0 +1,198 @@
+//! What is searched: `[evaluate.search]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{Metric, tally};
+
+/// The search for cut-off and window fraction: `[evaluate.search]`. It chooses on one named side of the split and needs no model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchSpec {
+    /// The cut-offs that are tried: "FROM..TO/STEP", both ends included, or one number. Default: `"0.02..0.98/0.02"`.
+    pub cutoff: String,
+    /// With votes of windows, the window fractions that are tried, as the cut-offs are. Default: `"0.02..0.90/0.02"`.
+    pub window_fraction: String,
+    /// The side of the split that chooses: "validation", or "test" together with `on_test = true`. Default: `validation`.
+    pub tune_on: TuneOn,
+    /// The score that is reached on the recordings that chose says nothing of other recordings. Who wants to choose on the test
+    /// split all the same says so here. Default: false.
+    pub on_test: bool,
+    /// The metric that chooses, a score of decisions. Default: the metric of `[evaluate]`, or `f1_micro` where that has no
+    /// cut-off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Metric>,
+    /// Search a cut-off of its own for each class, too, from the best common one. Default: false.
+    pub per_class: bool,
+    /// Resamples of whole songs that tell how much of the score is luck; 0: none. Default: 200.
+    #[schemars(range(min = 0, max = 100000))]
+    pub resamples: usize,
+}
+
+/// The side of the split that chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TuneOn {
+    /// The validation split.
+    #[default]
+    Validation,
+    /// The test split: for a comparison with numbers that were reached so. Needs `on_test = true`.
+    Test,
+}
+
+impl TuneOn {
+    pub fn name(self) -> &'static str {
+        match self {
+            TuneOn::Validation => "validation",
+            TuneOn::Test => "test",
+        }
+    }
+}
+
+impl Default for SearchSpec {
+    fn default() -> Self {
+        SearchSpec {
+            cutoff: "0.02..0.98/0.02".to_owned(),
+            window_fraction: "0.02..0.90/0.02".to_owned(),
+            tune_on: TuneOn::default(),
+            on_test: false,
+            metric: None,
+            per_class: false,
+            resamples: 200,
+        }
+    }
+}
+
+/// More values on an axis are a slip of the pen.
+const MOST: usize = 2000;
+
+impl SearchSpec {
+    /// The metric that chooses, where `[evaluate]` has that headline.
+    pub fn metric(&self, headline: Metric) -> Metric {
+        let searchable = |metric: &Metric| tally::position(metric.name()).is_some();
+        self.metric.or(Some(headline).filter(searchable)).unwrap_or(Metric::F1Micro)
+    }
+
+    pub fn cutoffs(&self) -> Vec<f64> {
+        axis(&self.cutoff).expect("checked")
+    }
+
+    pub fn window_fractions(&self) -> Vec<f64> {
+        axis(&self.window_fraction).expect("checked")
+    }
+
+    /// What is wrong, by key.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        for (key, text, below_one) in
+            [("cutoff", &self.cutoff, false), ("window_fraction", &self.window_fraction, true)]
+        {
+            match axis(text) {
+                Err(sentence) => fault(key, sentence),
+                Ok(values) => {
+                    let last = values[values.len() - 1];
+                    if values[0] < 0.0 || last > 1.0 || (below_one && last >= 1.0) {
+                        let range = if below_one { "from 0 to below 1" } else { "from 0 to 1" };
+                        fault(key, format!("`{text}` leaves the range: {range}"));
+                    }
+                }
+            }
+        }
+        if self.tune_on == TuneOn::Test && !self.on_test {
+            fault(
+                "tune_on",
+                "what is chosen on the test split is no result on the test split: choose on \"validation\", or say \
+                 `on_test = true` beside it; every table then says so"
+                    .to_owned(),
+            );
+        }
+        if let Some(metric) = self.metric.filter(|metric| tally::position(metric.name()).is_none()) {
+            let sentence =
+                format!("`{}` is no score of decisions; there are {}", metric.name(), tally::NAMES.join(", "));
+            fault("metric", sentence);
+        }
+        faults
+    }
+}
+
+/// `"0.30..0.80/0.02"` as its values. They are the doubles that the decimals are written as: 0.56, not 0.5600000000000001.
+pub fn axis(text: &str) -> Result<Vec<f64>, String> {
+    let wrong = || format!("`{text}`: expected \"FROM..TO/STEP\", such as \"0.30..0.80/0.02\", or one number");
+    let (range, step) = match text.split_once('/') {
+        Some((range, step)) => (range, Some(step)),
+        None => (text, None),
+    };
+    let (from, to) = match (range.split_once(".."), step) {
+        (Some((from, to)), Some(_)) => (from, to),
+        (None, None) => (range, range),
+        _ => return Err(wrong()),
+    };
+    let parts = [from, to, step.unwrap_or("1")].map(str::trim);
+    let decimals = parts.iter().map(|part| part.split_once('.').map_or(0, |(_, after)| after.len())).max().unwrap_or(0);
+    let is_decimal = |part: &str| {
+        let plain = |c: char| c.is_ascii_digit() || c == '.';
+        part.chars().all(plain) && part.parse::<f64>().is_ok()
+    };
+    if decimals > 9 || !parts.iter().all(|part| is_decimal(part) && part.len() < 14) {
+        return Err(wrong());
+    }
+    let unit = 10f64.powi(decimals as i32);
+    let [from, to, step] = parts.map(|part| (part.parse::<f64>().expect("a decimal") * unit).round() as u64);
+    if step == 0 || to < from {
+        return Err(format!("`{text}`: from the smaller to the larger number, in steps of more than 0"));
+    }
+    let count = (to - from) / step + 1;
+    if count > MOST as u64 {
+        return Err(format!("`{text}` are {count} values, and {MOST} is the most"));
+    }
+    Ok((0..count).map(|i| (from + i * step) as f64 / unit).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_has_both_ends_and_the_numbers_as_they_are_written() {
+        assert_eq!(axis("0.5..0.6/0.02").unwrap(), [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]);
+        let fine = axis("0.30..0.80/0.001").unwrap();
+        assert!(
+            fine.len() == 501
+                && fine.iter().enumerate().all(|(i, v)| *v == format!("0.{}", 300 + i).parse::<f64>().unwrap())
+        );
+        assert_eq!(axis("0..1/0.4").unwrap(), [0.0, 0.4, 0.8]);
+        assert_eq!(axis("0.56").unwrap(), [0.56]);
+        for wrong in
+            ["", "a..b/c", "0.3..0.8", "0.8..0.3/0.1", "0..1/0", "0.3/0.1", "0..1/0.00001", "-1..1/0.5", "nan", "1e3"]
+        {
+            assert!(axis(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_search_on_the_test_split_is_a_fault_unless_it_is_said_twice() {
+        let spec = SearchSpec { tune_on: TuneOn::Test, ..SearchSpec::default() };
+        assert_eq!(spec.faults().iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["tune_on"]);
+        assert!(SearchSpec { on_test: true, ..spec }.faults().is_empty());
+        let spec = SearchSpec {
+            cutoff: "0..2/0.5".into(),
+            window_fraction: "0.5..1/0.5".into(),
+            metric: Some(Metric::Lrap),
+            ..SearchSpec::default()
+        };
+        assert_eq!(
+            spec.faults().iter().map(|f| f.0.as_str()).collect::<Vec<_>>(),
+            ["cutoff", "window_fraction", "metric"]
+        );
+        assert!(SearchSpec::default().faults().is_empty());
+    }
+
+    #[test]
+    fn a_headline_without_a_cut_off_is_searched_by_micro_f1() {
+        let spec = SearchSpec::default();
+        assert_eq!(spec.metric(Metric::Lrap), Metric::F1Micro);
+        assert_eq!(spec.metric(Metric::Hamming), Metric::Hamming);
+        assert_eq!(SearchSpec { metric: Some(Metric::F1Macro), ..spec }.metric(Metric::Hamming), Metric::F1Macro);
+    }
+}

@@ -1,0 +1,176 @@
+//! The threshold search of a run: from what its units said to chosen points, tables and pictures in its folder.
+//!
+//! What is chosen on one side of the split is scored on the others, too, so that the honest number stands beside the best one.
+//! Nothing here needs a model or a feature.
+
+use anyhow::Result;
+
+use crate::decisions::Aggregate;
+use crate::labels::Classes;
+use crate::metrics::tally::{self, Tally};
+use crate::metrics::{Judge, Metric};
+use crate::run_dir::{RunDir, SplitRecord, Unit};
+use crate::search::{ClassCutoffs, Luck, Point, SearchSpec, Surface, Sweep, ascend, best, luck};
+use crate::seed::Seed;
+
+mod frames;
+mod picture;
+mod report;
+mod stored;
+
+pub use report::{report, sentences};
+pub use stored::read_units;
+
+/// The run cannot be searched so: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotSearch(pub String);
+
+/// What is searched, and how decisions are judged.
+pub struct Search<'a> {
+    pub spec: &'a SearchSpec,
+    pub metric: Metric,
+    /// As the run has it.
+    pub judge: Judge,
+    pub classes: &'a Classes,
+}
+
+/// The scores of decisions, in the order of [`tally::NAMES`].
+pub type Scores = [f64; tally::NAMES.len()];
+
+/// What a search found for one unit.
+pub struct Found {
+    pub unit: Unit,
+    pub cutoffs: Vec<f64>,
+    /// Empty where recordings are decided by one score.
+    pub fractions: Vec<f64>,
+    pub surface: Surface,
+    pub chosen: Point,
+    pub luck: Option<Luck>,
+    pub per_class: Option<ClassCutoffs>,
+    /// Songs of the side that chose.
+    pub songs: usize,
+    /// The side that chose first.
+    pub sides: Vec<Side>,
+}
+
+/// One side of the split, judged in three ways.
+pub struct Side {
+    pub split: String,
+    pub n: usize,
+    pub as_run: Scores,
+    pub chosen: Scores,
+    pub per_class: Option<Scores>,
+}
+
+impl Found {
+    pub fn cutoff(&self) -> f64 {
+        self.cutoffs[self.chosen.cutoff]
+    }
+
+    pub fn fraction(&self) -> Option<f64> {
+        self.fractions.get(self.chosen.fraction).copied()
+    }
+
+    pub fn class_cutoffs(&self) -> Option<Vec<f64>> {
+        Some(self.per_class.as_ref()?.cutoffs.iter().map(|&at| self.cutoffs[at]).collect())
+    }
+}
+
+impl Search<'_> {
+    pub fn tuned_on(&self) -> &'static str {
+        self.spec.tune_on.name()
+    }
+
+    /// The place of the metric that chooses in [`tally::NAMES`].
+    pub fn metric_at(&self) -> usize {
+        tally::position(self.metric.name()).expect("a score of decisions, as was checked")
+    }
+
+    /// Searches on the one side and judges all.
+    pub fn of_unit(&self, unit: &Unit, splits: &[SplitRecord]) -> Result<Found> {
+        let Some(own) = splits.iter().find(|split| split.split == self.tuned_on() && !split.clips.is_empty()) else {
+            let there: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
+            return Err(CannotSearch(format!(
+                "the run has no {} split to choose on, only: {}. Give it one (split.validation), or choose on the test \
+                 split with --on-test, which is no result on the test split",
+                self.tuned_on(),
+                there.join(", ")
+            ))
+            .into());
+        };
+        let truth = truth(own);
+        let sweep = match &own.windows {
+            Some(windows) if self.judge.aggregate == Aggregate::Vote => {
+                Sweep::of_windows(windows, &truth, self.spec.cutoffs(), self.spec.window_fractions())
+            }
+            _ => Sweep::of_scores(&own.predictions, &truth, self.spec.cutoffs()),
+        };
+        let (metric, once) = (self.metric_at(), vec![1; truth.len()]);
+        let surface = sweep.surface(&once);
+        let scores = surface.of(metric);
+        let chosen = best(&scores, sweep.cutoffs.len());
+        let per_class = self.spec.per_class.then(|| ascend(&sweep, chosen.fraction, chosen.cutoff, metric, &once));
+        let songs: Vec<&str> = own.clips.iter().map(|clip| clip.song.as_str()).collect();
+        let mut distinct = songs.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let seed = Seed::new(unit.seed).child("thresholds").child(&own.split);
+        let luck = luck(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
+        let (cutoffs, fractions) = (sweep.cutoffs.clone(), sweep.fractions.clone());
+        let mut found = Found {
+            unit: unit.clone(),
+            cutoffs,
+            fractions,
+            surface,
+            chosen,
+            luck,
+            per_class,
+            songs: distinct.len(),
+            sides: Vec::new(),
+        };
+        let others = splits.iter().filter(|split| split.split != own.split);
+        found.sides = std::iter::once(own).chain(others).map(|split| self.side(split, &found)).collect();
+        Ok(found)
+    }
+
+    fn side(&self, split: &SplitRecord, found: &Found) -> Side {
+        let window_fraction = found.fraction().unwrap_or(self.judge.window_fraction);
+        let common = Judge { cutoff: found.cutoff(), cutoffs: Vec::new(), window_fraction, ..self.judge.clone() };
+        let own = found.class_cutoffs().map(|cutoffs| Judge { cutoffs, ..common.clone() });
+        Side {
+            split: split.split.clone(),
+            n: split.clips.len(),
+            as_run: score(&self.judge, split),
+            chosen: score(&common, split),
+            per_class: own.map(|judge| score(&judge, split)),
+        }
+    }
+
+    /// Every file of the search; the units in their order.
+    pub fn write(&self, dir: &RunDir, found: &[Found]) -> Result<()> {
+        frames::write(self, dir, found)?;
+        picture::write(self, dir, found)?;
+        report::write(self, dir, found)
+    }
+}
+
+/// The unit with the best score on the side that chose; of equals the first.
+fn best_unit<'a>(found: &'a [Found], metric: usize) -> Option<&'a Found> {
+    let score = |found: &Found| found.surface.at(found.chosen)[metric];
+    found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
+}
+
+fn truth(split: &SplitRecord) -> Vec<Vec<usize>> {
+    split.clips.iter().map(|clip| clip.truth.clone()).collect()
+}
+
+fn score(judge: &Judge, split: &SplitRecord) -> Scores {
+    let decided = match &split.windows {
+        Some(windows) => judge.verdict(windows).decided,
+        None => judge.decide(&split.predictions),
+    };
+    let mut tally = Tally::new(split.predictions.n_classes);
+    split.clips.iter().zip(decided).for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
+    tally.scores()
+}
