@@ -14,6 +14,7 @@ pub mod progress;
 pub mod audio;
 pub mod dsp;
 // stages
+pub mod windows;
 pub mod features;
 pub mod data;
 // tensors
@@ -23,6 +24,7 @@ pub mod dataset;
 pub mod waves;
 // learning
 pub mod predictions;
+pub mod decisions;
 pub mod metrics;
 pub mod models;
 // experiments

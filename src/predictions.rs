@@ -1,5 +1,7 @@
 //! What a model says of a set: probabilities, a row a clip, a column a class.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// Row-major probabilities.
@@ -28,6 +30,66 @@ impl Predictions {
     }
 }
 
+/// What a model says of every window of the recordings of a set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowPredictions {
+    pub n_classes: usize,
+    /// A row a window, the windows of a recording one after the other.
+    pub probabilities: Vec<f32>,
+    /// Recording r owns the windows `bounds[r]..bounds[r + 1]`.
+    pub bounds: Vec<usize>,
+    /// Where each window begins in its recording, in seconds.
+    pub starts: Vec<f64>,
+}
+
+impl WindowPredictions {
+    /// Predictions of windows, a row each, put together by recording; `starts` are those of each recording's windows.
+    pub fn new(windows: Predictions, starts: &[Vec<f64>]) -> WindowPredictions {
+        let mut bounds = vec![0];
+        starts.iter().for_each(|of_one| bounds.push(bounds[bounds.len() - 1] + of_one.len()));
+        let starts = starts.concat();
+        assert_eq!(windows.probabilities.len(), starts.len() * windows.n_classes, "a row a window");
+        WindowPredictions { n_classes: windows.n_classes, probabilities: windows.probabilities, bounds, starts }
+    }
+
+    /// The number of recordings.
+    pub fn len(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The windows of a recording.
+    pub fn windows_of(&self, recording: usize) -> Range<usize> {
+        self.bounds[recording]..self.bounds[recording + 1]
+    }
+
+    pub fn row(&self, window: usize) -> &[f32] {
+        &self.probabilities[window * self.n_classes..(window + 1) * self.n_classes]
+    }
+
+    /// The rows of the windows of a recording.
+    pub fn rows_of(&self, recording: usize) -> impl Iterator<Item = &[f32]> {
+        self.windows_of(recording).map(|window| self.row(window))
+    }
+}
+
 fn argmax(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_recording_owns_its_windows() {
+        let windows = Predictions { n_classes: 2, probabilities: (0..8).map(|n| n as f32).collect() };
+        let windows = WindowPredictions::new(windows, &[vec![0.0, 1.0, 1.5], vec![0.0]]);
+        assert_eq!((windows.len(), &windows.bounds[..]), (2, &[0, 3, 4][..]));
+        assert_eq!(windows.rows_of(0).collect::<Vec<_>>(), [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]);
+        assert_eq!((windows.rows_of(1).count(), windows.row(3), windows.starts[2]), (1, &[6.0, 7.0][..], 1.5));
+    }
 }

@@ -371,7 +371,7 @@ mod tests {
         let unit = Unit { features: "mel".into(), model: "knn".into(), seed: 1 };
         let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
         let predictions = crate::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
-        let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, curve: vec![] };
+        let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
         let unit = UnitRecord {
             unit,
             trained_on: vec![1, 1],

@@ -12,6 +12,7 @@ use crate::audio::AudioSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
+use crate::labels::Classes;
 use crate::models::ModelSpec;
 use crate::models::networks::InputShape;
 
@@ -83,7 +84,7 @@ fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut C
             format!("`{}` gives one class a recording, and evaluate.task asks for several: {networks}", spec.kind());
         faults.add(entry.key, found, "");
     }
-    report(entry, kind.task_faults(&evaluate.judge()), faults);
+    report(entry, kind.task_faults(&evaluate.judge(&Classes::default())), faults);
 }
 
 /// A random crop needs a length.

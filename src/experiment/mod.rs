@@ -10,12 +10,11 @@ use crate::audio::AudioSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
-use crate::labels::Task;
-use crate::metrics::Judge;
 use crate::models::ModelSpec;
 
 mod check;
 mod cross;
+mod evaluate;
 mod faults;
 mod files;
 mod merge;
@@ -28,6 +27,7 @@ mod suggest;
 mod tree;
 mod words;
 
+pub use evaluate::{EvaluateSpec, Metric, Mode};
 pub use faults::{Fault, Faults};
 pub use resolve::{Request, Resolved, data_set, data_set_names, resolve};
 
@@ -75,110 +75,6 @@ pub struct Experiment {
 
 /// Names of features and models become names of folders.
 const TABLE_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]*$";
-
-/// How models are judged: `[evaluate]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct EvaluateSpec {
-    /// What a recording has to be given: "single_label" (one class) or "multi_label" (every class that is present).
-    /// Default: `single_label`.
-    pub task: Task,
-    /// The part of a longer recording that is judged: "centre", as long as the clips that were trained on. Default: `centre`.
-    pub mode: Mode,
-    /// With several labels: a class is present whose probability is at least this. Default: 0.5.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub cutoff: f64,
-    /// The metric of the grid, by which models are ranked. Default: `accuracy`, with several labels `f1_micro`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metric: Option<Metric>,
-    /// Resamples of whole songs for the confidence intervals; 0: none. Default: 1000.
-    #[schemars(range(min = 0, max = 1000000))]
-    pub bootstrap: usize,
-}
-
-impl Default for EvaluateSpec {
-    fn default() -> Self {
-        EvaluateSpec { task: Task::default(), mode: Mode::default(), cutoff: 0.5, metric: None, bootstrap: 1000 }
-    }
-}
-
-impl EvaluateSpec {
-    /// How predictions become decisions and scores.
-    pub fn judge(&self) -> Judge {
-        Judge { task: self.task, cutoff: self.cutoff }
-    }
-
-    /// The headline metric.
-    pub fn metric(&self) -> Metric {
-        self.metric.unwrap_or(match self.task {
-            Task::SingleLabel => Metric::Accuracy,
-            Task::MultiLabel => Metric::F1Micro,
-        })
-    }
-
-    fn faults(&self) -> Vec<(String, String)> {
-        let there = self.judge().metrics();
-        let metric = self.metric().name();
-        if there.iter().any(|name| name == metric) {
-            return Vec::new();
-        }
-        let task = json!(self.task);
-        vec![(
-            "metric".to_owned(),
-            format!("`{metric}` is no metric of the task {task}; there are {}", there.join(", ")),
-        )]
-    }
-}
-
-/// The part of a recording that is judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// As `[audio]` cuts it: `clip_seconds` from where `crop` says.
-    #[default]
-    Centre,
-}
-
-/// The headline metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of recordings that are given their class.
-    Accuracy,
-    /// One label: mean recall of the classes that occur.
-    BalancedAccuracy,
-    /// Several labels: share of (recording, class) pairs that are right.
-    Hamming,
-    /// Several labels: share of recordings whose classes are exactly right.
-    ExactMatch,
-    /// Several labels: F1 over all (recording, class) pairs.
-    F1Micro,
-    /// Several labels: mean F1 of the recordings.
-    F1Samples,
-    /// Mean precision of the classes.
-    PrecisionMacro,
-    /// Mean recall of the classes.
-    RecallMacro,
-    /// Mean F1 of the classes.
-    F1Macro,
-}
-
-impl Metric {
-    /// The word that selects it, which is also its column in the tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::BalancedAccuracy => "balanced_accuracy",
-            Metric::Hamming => "hamming",
-            Metric::ExactMatch => "exact_match",
-            Metric::F1Micro => "f1_micro",
-            Metric::F1Samples => "f1_samples",
-            Metric::PrecisionMacro => "precision_macro",
-            Metric::RecallMacro => "recall_macro",
-            Metric::F1Macro => "f1_macro",
-        }
-    }
-}
 
 fn one_seed() -> Vec<u64> {
     vec![1]

@@ -13,6 +13,6 @@ pub mod single_label;
 
 pub use baseline::{Baseline, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
-pub use judge::Judge;
+pub use judge::{Judge, Verdict};
 pub use multi_label::multi_label;
 pub use single_label::{ClassScores, Scores, single_label};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::files::{self, write_bytes};
 use crate::models::Epoch;
-use crate::predictions::Predictions;
+use crate::predictions::{Predictions, WindowPredictions};
 
 mod saved;
 
@@ -58,7 +58,12 @@ pub struct UnitRecord {
 pub struct SplitRecord {
     pub split: String,
     pub clips: Vec<ClipTruth>,
+    /// A row a recording: probabilities, or the scores that its windows came to.
     pub predictions: Predictions,
+    /// What was said of each window, of recordings that were heard in windows. Kept in a file of its own, in binary: as text
+    /// it would be the largest part of the record.
+    #[serde(skip)]
+    pub windows: Option<WindowPredictions>,
     pub curve: Vec<CurvePoint>,
 }
 

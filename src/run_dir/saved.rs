@@ -16,6 +16,7 @@ use crate::labels::Classes;
 use crate::metrics::Judge;
 use crate::models::tensor_file::write_safetensors;
 use crate::models::{ModelSpec, Tensor};
+use crate::windows::WindowSpec;
 
 /// `model.json`: everything that the weights need to become a classifier again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct ModelRecord {
     /// The task, and how probabilities become decisions.
     #[serde(default)]
     pub judge: Judge,
+    /// The windows in which recordings were judged; nothing: their clips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
     pub versions: Versions,
 }
 

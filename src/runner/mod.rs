@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::data::split::Splits;
 use crate::experiment::{Experiment, Resolved};
+use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
 use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Unit};
 use crate::store::Store;
@@ -169,6 +170,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn judge(&self) -> Judge {
+        self.experiment.evaluate.judge(&self.material.set.classes)
+    }
+
     fn all(&self, record: &mut RunRecord) -> Result<()> {
         let clock = Instant::now();
         let selection = self.material.select(self.experiment, self.extraction, self.store, self.settings)?;
@@ -190,7 +195,7 @@ impl Work<'_> {
         let units = units_of(self.experiment);
         let progress = self.settings.show.start("models", units.len());
         let mut splits: IndexMap<u64, Splits> = IndexMap::new();
-        let mut done = Done::default();
+        let mut done = Done::new(self.judge());
         for unit in &units {
             if self.settings.stopped() {
                 return Err(Stopped.into());

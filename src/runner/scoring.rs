@@ -13,10 +13,18 @@ fn truth(split: &SplitRecord) -> Vec<Vec<usize>> {
     split.clips.iter().map(|c| c.truth.clone()).collect()
 }
 
+/// The classes of each recording: from its windows where it was heard in windows.
+fn decided(judge: &Judge, split: &SplitRecord) -> Vec<Vec<usize>> {
+    match &split.windows {
+        Some(windows) => judge.verdict(windows).decided,
+        None => judge.decide(&split.predictions),
+    }
+}
+
 /// The scores of every unit on every side of its split.
 pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
     let score = |split: &'a SplitRecord| {
-        let decided = judge.decide(&split.predictions);
+        let decided = decided(judge, split);
         (judge.score(&truth(split), &decided, split.predictions.n_classes), decided)
     };
     units
@@ -30,40 +38,50 @@ pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
 }
 
 /// The units that are done, with their rows: each is judged once.
-#[derive(Default)]
 pub struct Done {
     pub units: Vec<UnitRecord>,
     rows: Vec<ResultRow>,
+    judge: Judge,
 }
 
 impl Done {
+    /// None yet.
+    pub fn new(judge: Judge) -> Done {
+        Done { units: Vec::new(), rows: Vec::new(), judge }
+    }
+
+    /// Who judges them.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
     pub fn push(&mut self, experiment: &Experiment, unit: UnitRecord) {
-        self.rows.extend(rows_of(experiment, &unit));
+        self.rows.extend(rows_of(experiment, &self.judge, &unit));
         self.units.push(unit);
     }
 
     /// The rows of `results.csv`: the units in their order, then the baselines.
     pub fn rows(&self, experiment: &Experiment) -> Vec<ResultRow> {
-        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.units)).collect()
+        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.judge, &self.units)).collect()
     }
 }
 
 /// The rows of one unit: one a side of its split.
-fn rows_of(experiment: &Experiment, unit: &UnitRecord) -> Vec<ResultRow> {
-    scored(std::slice::from_ref(unit), &experiment.evaluate.judge())
+fn rows_of(experiment: &Experiment, judge: &Judge, unit: &UnitRecord) -> Vec<ResultRow> {
+    scored(std::slice::from_ref(unit), judge)
         .iter()
-        .map(|s| row(experiment, s.unit.clone(), s.split, &s.decided, &s.scores))
+        .map(|s| row(experiment, judge, s.unit.clone(), s.split, &s.decided, &s.scores))
         .collect()
 }
 
 /// The rows that stand below those of the units.
-fn baseline_rows(experiment: &Experiment, units: &[UnitRecord]) -> Vec<ResultRow> {
+fn baseline_rows(experiment: &Experiment, judge: &Judge, units: &[UnitRecord]) -> Vec<ResultRow> {
     let mut rows = Vec::new();
     // The split depends on the seed alone, so the first unit of each seed speaks for all.
     for &seed in &experiment.seeds {
         let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };
         for split in &first.splits {
-            rows.extend(baselines(&experiment.evaluate.judge(), first, split));
+            rows.extend(baselines(judge, first, split));
         }
     }
     rows
@@ -81,11 +99,17 @@ fn baselines(judge: &Judge, unit: &UnitRecord, split: &SplitRecord) -> Vec<Resul
     judge.baselines(&train, &truth(split), split.predictions.n_classes).into_iter().map(row).collect()
 }
 
-fn row(experiment: &Experiment, unit: Unit, split: &SplitRecord, decided: &[Vec<usize>], scores: &Scores) -> ResultRow {
+fn row(
+    experiment: &Experiment,
+    judge: &Judge,
+    unit: Unit,
+    split: &SplitRecord,
+    decided: &[Vec<usize>],
+    scores: &Scores,
+) -> ResultRow {
     let metric = experiment.evaluate.metric().name();
     let mut metrics = scores.metrics.clone();
     if experiment.evaluate.bootstrap > 0 {
-        let judge = experiment.evaluate.judge();
         let truth = truth(split);
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
         let n_classes = split.predictions.n_classes;

@@ -72,7 +72,7 @@ impl Work<'_> {
         let checkpoints = self.dir.checkpoints(unit);
         let job = Job {
             seed: Seed::new(unit.seed).child("fit").child(unit),
-            judge: self.experiment.evaluate.judge(),
+            judge: self.judge(),
             validation,
             device: &self.settings.device,
             checkpoints: spec.is_network().then_some(&checkpoints),
@@ -92,7 +92,7 @@ impl Work<'_> {
         set: &FeatureSet,
         selection: &Selection,
     ) -> Result<SplitRecord> {
-        let judge = self.experiment.evaluate.judge();
+        let judge = self.judge();
         let (predictions, curve) = model.predict_along(set)?;
         let along = |curve: Curve| {
             let accuracy = |p: &Predictions| judge.scores(set.labels(), p).metrics["accuracy"];
@@ -111,6 +111,7 @@ impl Work<'_> {
             split: split.to_owned(),
             clips: rows.iter().map(clip).collect(),
             predictions,
+            windows: None,
             curve: curve.map_or(Vec::new(), along),
         })
     }
@@ -123,7 +124,8 @@ impl Work<'_> {
             audio: self.experiment.audio.clone(),
             feature: feature.clone(),
             model: spec.clone(),
-            judge: self.experiment.evaluate.judge(),
+            judge: self.judge(),
+            window: self.experiment.evaluate.windows(),
             versions: Versions::now(feature, spec),
         };
         self.dir.write_model(unit, &model.tensors()?, &record)

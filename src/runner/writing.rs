@@ -24,7 +24,7 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     let units = &done.units;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
-    let scored = scoring::scored(units, &experiment.evaluate.judge());
+    let scored = scoring::scored(units, done.judge());
     dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;
     dir.write_table(Table::Confusion, |out| tables::write_csv(tables::confusion(&scored, classes)?, out))?;
     dir.write_table(Table::Hardest, |out| tables::write_csv(tables::hardest(&scored, classes)?, out))?;

@@ -147,7 +147,7 @@ mod tests {
         for (task, other, own) in
             [(Task::SingleLabel, "hamming", "balanced_accuracy"), (Task::MultiLabel, "accuracy", "f1_samples")]
         {
-            let judge = Judge { task, cutoff: 0.5 };
+            let judge = Judge { task, ..Judge::default() };
             let sentence = Monitor::new(other, None, &judge, true).unwrap_err().to_string();
             assert!(sentence.contains(other) && sentence.contains("\"loss\"") && sentence.contains(own), "{sentence}");
         }

@@ -93,7 +93,7 @@ impl Scene {
         let device = Device::cpu();
         let job = Job {
             seed: Seed::new(1),
-            judge: Judge { task: self.task, cutoff: 0.5 },
+            judge: Judge { task: self.task, ..Judge::default() },
             validation: self.validation.as_ref(),
             device: &device,
             checkpoints: self.folder.as_ref().map(|folder| folder.path()),

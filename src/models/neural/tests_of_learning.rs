@@ -43,7 +43,7 @@ fn a_network_overfits_eight_clips_to_near_zero_loss() {
         let model = scene.fit(&patient(loss), &train).unwrap();
         let last = scene.told().pop().unwrap();
         assert!(last.train_loss < 0.01, "{task:?}: {}", last.train_loss);
-        let judge = Judge { task, cutoff: 0.5 };
+        let judge = Judge { task, ..Judge::default() };
         assert_eq!(judge.decide(&model.predict(&train).unwrap()), *train.labels());
     }
 }

@@ -1,0 +1,288 @@
+//! From what a model says of windows to what is said of the recording: pure functions over probabilities.
+//!
+//! Conventions
+//! - A vote counts the windows whose probability is **more than** the cut-off, and a class is named if **more than** the
+//!   fraction of the windows voted for it: both comparisons are strict, as in the reference. Every other score names a class
+//!   that is **at least** the cut-off, as the probability of a single clip does.
+//! - Sums run over the windows of a recording in their order, in f64; a score is rounded to f32 once. Logits are taken of
+//!   probabilities within 1e-7 of 0 and 1, so that a window that is sure does not outweigh all others for ever.
+//! - Of equal scores the first class wins.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::predictions::{Predictions, WindowPredictions};
+
+/// Raised by hand when the same windows give other scores or decisions.
+pub const VERSION: u32 = 1;
+
+/// How the windows of a recording become one score a class, from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// The share of the windows whose probability is more than the cut-off.
+    Vote,
+    /// The mean of the probabilities (S1 of the literature).
+    #[default]
+    Mean,
+    /// The largest probability.
+    Max,
+    /// The mean of the logits, as a probability.
+    MeanLogits,
+    /// The sum over the windows, divided by that of the class with the largest (S2 of the literature): the loudest class has 1.
+    Loudest,
+    /// The mean of the probabilities with weights: the softmax over the windows of the logit of the class.
+    Attention,
+}
+
+impl Aggregate {
+    /// A score a class of each recording; the cut-offs, one a class, matter to a vote alone.
+    pub fn clip_scores(self, windows: &WindowPredictions, cutoffs: &[f64]) -> Predictions {
+        let n_classes = windows.n_classes;
+        if self == Aggregate::Vote {
+            let counts = votes(windows, cutoffs);
+            let share = |(r, votes): (usize, &[usize])| {
+                let all = windows.windows_of(r).len().max(1) as f64;
+                votes.iter().map(|&count| (count as f64 / all) as f32).collect::<Vec<f32>>()
+            };
+            let probabilities = counts.chunks_exact(n_classes.max(1)).enumerate().flat_map(share).collect();
+            return Predictions { n_classes, probabilities };
+        }
+        let probabilities = (0..windows.len()).flat_map(|r| self.scores_of(windows, r)).map(|s| s as f32).collect();
+        Predictions { n_classes, probabilities }
+    }
+
+    fn scores_of(self, windows: &WindowPredictions, recording: usize) -> Vec<f64> {
+        let n = windows.windows_of(recording).len().max(1) as f64;
+        let sum = |term: fn(f64) -> f64| {
+            let mut sums = vec![0.0; windows.n_classes];
+            for row in windows.rows_of(recording) {
+                sums.iter_mut().zip(row).for_each(|(sum, &p)| *sum += term(f64::from(p)));
+            }
+            sums
+        };
+        match self {
+            Aggregate::Vote => unreachable!("votes are counted"),
+            Aggregate::Mean => sum(|p| p).into_iter().map(|sum| sum / n).collect(),
+            Aggregate::Max => {
+                let mut most = vec![0.0f64; windows.n_classes];
+                for row in windows.rows_of(recording) {
+                    most.iter_mut().zip(row).for_each(|(most, &p)| *most = most.max(f64::from(p)));
+                }
+                most
+            }
+            Aggregate::MeanLogits => sum(logit).into_iter().map(|sum| 1.0 / (1.0 + (-sum / n).exp())).collect(),
+            Aggregate::Loudest => {
+                let sums = sum(|p| p);
+                let loudest = sums.iter().copied().fold(0.0, f64::max);
+                sums.into_iter().map(|sum| if loudest > 0.0 { sum / loudest } else { 0.0 }).collect()
+            }
+            // The softmax of a logit is proportional to the odds.
+            Aggregate::Attention => {
+                let (odds, weighted) = (sum(odds), sum(|p| odds(p) * p));
+                weighted.into_iter().zip(odds).map(|(weighted, odds)| weighted / odds).collect()
+            }
+        }
+    }
+}
+
+/// How near to 0 and 1 a logit looks.
+const NEAREST: f64 = 1e-7;
+
+fn odds(p: f64) -> f64 {
+    let p = p.clamp(NEAREST, 1.0 - NEAREST);
+    p / (1.0 - p)
+}
+
+fn logit(p: f64) -> f64 {
+    odds(p).ln()
+}
+
+/// The windows of each recording whose probability is more than the cut-off of the class: a row a recording.
+pub fn votes(windows: &WindowPredictions, cutoffs: &[f64]) -> Vec<usize> {
+    let n_classes = windows.n_classes;
+    assert_eq!(cutoffs.len(), n_classes, "a cut-off a class");
+    let mut votes = vec![0; windows.len() * n_classes];
+    for (recording, votes) in votes.chunks_exact_mut(n_classes.max(1)).enumerate() {
+        for row in windows.rows_of(recording) {
+            for ((count, &p), &cutoff) in votes.iter_mut().zip(row).zip(cutoffs) {
+                *count += usize::from(f64::from(p) > cutoff);
+            }
+        }
+    }
+    votes
+}
+
+/// The least number of votes that is more than `fraction` of so many windows: the one home of that rule. A fraction of 1 or
+/// more asks for one vote more than there are windows.
+pub fn votes_needed(windows: usize, fraction: f64) -> usize {
+    let enough = |votes: usize| votes as f64 / windows as f64 > fraction;
+    let mut votes = ((fraction * windows as f64).max(0.0) as usize).min(windows);
+    while votes > 0 && enough(votes - 1) {
+        votes -= 1;
+    }
+    while votes <= windows && !enough(votes) {
+        votes += 1;
+    }
+    votes
+}
+
+/// The classes whose score is at least their cut-off, ascending.
+pub fn reaching(scores: &[f32], cutoffs: &[f64]) -> Vec<usize> {
+    assert_eq!(cutoffs.len(), scores.len(), "a cut-off a class");
+    (0..scores.len()).filter(|&class| f64::from(scores[class]) >= cutoffs[class]).collect()
+}
+
+/// Of the named classes the `at_most` with the highest scores; where none is named and one is wanted, the class with the
+/// highest score of all. Of equal scores the first classes. Ascending.
+pub fn limited(mut named: Vec<usize>, scores: &[f32], at_most: Option<usize>, at_least_one: bool) -> Vec<usize> {
+    let by_score = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    if named.is_empty() && at_least_one {
+        named.extend((0..scores.len()).min_by(by_score));
+    }
+    if let Some(most) = at_most.filter(|&most| most < named.len()) {
+        named.sort_by(by_score);
+        named.truncate(most);
+        named.sort_unstable();
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Aggregate; 6] = [
+        Aggregate::Vote,
+        Aggregate::Mean,
+        Aggregate::Max,
+        Aggregate::MeanLogits,
+        Aggregate::Loudest,
+        Aggregate::Attention,
+    ];
+
+    /// Recordings of 1 to 9 windows of 1 to 5 classes, with ties, sure windows and values on the cut-offs.
+    fn cases() -> impl Strategy<Value = (WindowPredictions, Vec<f64>)> {
+        let p = prop_oneof![
+            4 => 0.0f32..=1.0,
+            1 => prop::sample::select(vec![0.0f32, 0.25, 0.5, 0.75, 1.0, 1.0f32.next_down(), 1e-9]),
+        ];
+        let cutoff = prop_oneof![0.0..=1.0f64, prop::sample::select(vec![0.25, 0.5, 0.56, 1.0])];
+        (1usize..6, prop::collection::vec(1usize..10, 1..6)).prop_flat_map(move |(k, counts)| {
+            let n: usize = counts.iter().sum();
+            let starts: Vec<Vec<f64>> = counts.iter().map(|&n| (0..n).map(|w| w as f64).collect()).collect();
+            (prop::collection::vec(p.clone(), n * k), prop::collection::vec(cutoff.clone(), k)).prop_map(
+                move |(probabilities, cutoffs)| {
+                    (WindowPredictions::new(Predictions { n_classes: k, probabilities }, &starts), cutoffs)
+                },
+            )
+        })
+    }
+
+    /// The definitions, a class of a recording at a time, from the list of its probabilities.
+    fn slow(aggregate: Aggregate, of_all_classes: &[Vec<f64>], class: usize, cutoff: f64) -> f64 {
+        let own = &of_all_classes[class];
+        let n = own.len() as f64;
+        let logits: Vec<f64> = own.iter().map(|p| p.clamp(1e-7, 1.0 - 1e-7)).map(|p| p.ln() - (1.0 - p).ln()).collect();
+        match aggregate {
+            Aggregate::Vote => own.iter().filter(|&&p| p > cutoff).count() as f64 / n,
+            Aggregate::Mean => own.iter().sum::<f64>() / n,
+            Aggregate::Max => own.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            Aggregate::MeanLogits => {
+                let x = logits.iter().sum::<f64>() / n;
+                x.exp() / (1.0 + x.exp())
+            }
+            Aggregate::Loudest => {
+                let sums: Vec<f64> = of_all_classes.iter().map(|ps| ps.iter().sum()).collect();
+                let largest = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                if largest == 0.0 { 0.0 } else { sums[class] / largest }
+            }
+            Aggregate::Attention => {
+                let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = logits.iter().map(|x| (x - top).exp()).collect();
+                let all: f64 = weights.iter().sum();
+                weights.iter().zip(own).map(|(w, p)| w / all * p).sum()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_aggregate_is_its_definition((windows, cutoffs) in cases()) {
+            for aggregate in ALL {
+                let scores = aggregate.clip_scores(&windows, &cutoffs);
+                prop_assert_eq!(scores.len(), windows.len());
+                for r in 0..windows.len() {
+                    let of_class = |c: usize| windows.rows_of(r).map(|row| f64::from(row[c])).collect::<Vec<f64>>();
+                    let all: Vec<Vec<f64>> = (0..windows.n_classes).map(of_class).collect();
+                    for (class, &score) in scores.row(r).iter().enumerate() {
+                        let expected = slow(aggregate, &all, class, cutoffs[class]);
+                        prop_assert!((f64::from(score) - expected).abs() < 1e-6, "{aggregate:?}: {score} is not {expected}");
+                        prop_assert!((0.0..=1.0).contains(&score), "{aggregate:?}: {score}");
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn of_a_single_window_every_mean_is_its_probability(ps in prop::collection::vec(0.0f32..=1.0, 1..6)) {
+            let k = ps.len();
+            let windows = WindowPredictions::new(Predictions { n_classes: k, probabilities: ps.clone() }, &[vec![0.0]]);
+            for aggregate in [Aggregate::Mean, Aggregate::Max] {
+                prop_assert_eq!(&aggregate.clip_scores(&windows, &vec![0.5; k]).probabilities, &ps);
+            }
+            for aggregate in [Aggregate::MeanLogits, Aggregate::Attention] {
+                let scores = aggregate.clip_scores(&windows, &vec![0.5; k]);
+                prop_assert!(scores.probabilities.iter().zip(&ps).all(|(a, b)| (a - b).abs() < 1e-6));
+            }
+        }
+
+        #[test]
+        fn votes_needed_is_the_first_count_that_is_more(windows in 1usize..400, fraction in -0.2..1.3f64) {
+            let slow = (0..=windows).find(|&c| c as f64 / windows as f64 > fraction).unwrap_or(windows + 1);
+            prop_assert_eq!(votes_needed(windows, fraction), slow);
+        }
+
+        #[test]
+        fn votes_needed_is_strict_where_the_fraction_is_a_count(windows in 1usize..400, share in 0.0..1.0f64) {
+            let count = (share * windows as f64) as usize;
+            prop_assert_eq!(votes_needed(windows, count as f64 / windows as f64), count + 1);
+        }
+
+        #[test]
+        fn limits_keep_the_highest_and_name_at_least_one(
+            scores in prop::collection::vec(prop::sample::select(vec![0.0f32, 0.2, 0.4, 0.6, 0.8]), 1..8),
+            (cutoff, most, one) in (0.0..1.0f64, 1usize..9, any::<bool>()),
+        ) {
+            let cutoffs = vec![cutoff; scores.len()];
+            let named = limited(reaching(&scores, &cutoffs), &scores, Some(most), one);
+            // One after the other, the highest that is left and named, the first of equals.
+            let mut expected: Vec<usize> = Vec::new();
+            while expected.len() < most {
+                let open = (0..scores.len()).filter(|c| f64::from(scores[*c]) >= cutoff && !expected.contains(c));
+                let Some(next) = open.reduce(|best, c| if scores[c] > scores[best] { c } else { best }) else { break };
+                expected.push(next);
+            }
+            if expected.is_empty() && one {
+                expected.push((0..scores.len()).reduce(|best, c| if scores[c] > scores[best] { c } else { best }).unwrap());
+            }
+            expected.sort_unstable();
+            prop_assert_eq!(named, expected);
+        }
+    }
+
+    #[test]
+    fn a_window_on_the_cut_off_does_not_vote_and_a_clip_on_it_is_named() {
+        let windows = WindowPredictions::new(
+            Predictions { n_classes: 1, probabilities: vec![0.5, 0.5, 0.75, 0.25] },
+            &[vec![0.0, 1.0, 2.0, 3.0]],
+        );
+        assert_eq!(votes(&windows, &[0.5]), [1]);
+        assert_eq!(reaching(&[0.5], &[0.5]), [0]);
+        assert_eq!((votes_needed(4, 0.25), votes_needed(4, 0.24), votes_needed(4, 0.0)), (2, 1, 1));
+        // 18 windows and the fraction of the reference: five of them are more than 26 %.
+        assert_eq!(votes_needed(18, 0.26), 5);
+    }
+}

@@ -1,0 +1,184 @@
+//! A long recording as a row of windows of one length: what slides over it where every part is to be heard.
+//!
+//! Conventions
+//! - Length and hop are rounded to whole samples once, at the rate at which features are computed; window k begins at k hops,
+//!   so windows stay equally far apart. The last window is aligned to the end: where the hops do not end there, one more
+//!   window is taken that overlaps the one before it by more than the others. Peers drop the rest or pad it.
+//! - A recording that is no longer than a window has one window, which begins at 0.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Raised by hand when the same spec cuts another way: part of the cache key of windows.
+pub const VERSION: u32 = 1;
+
+/// The windows that are judged: `evaluate.window`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Length of a window in seconds: for networks that of the clips they were trained on. Default: 3.0.
+    #[schemars(range(min = 0.01, max = 36000.0))]
+    pub seconds: f64,
+    /// Seconds from one window to the next. Default: 1.0.
+    #[schemars(range(min = 0.001, max = 36000.0))]
+    pub hop: f64,
+    /// What fills the one window of a recording that is shorter: "pad" (zeros after it) or "repeat" (the recording again).
+    /// Default: `pad`.
+    pub short: Short,
+}
+
+impl Default for WindowSpec {
+    fn default() -> Self {
+        WindowSpec { seconds: 3.0, hop: 1.0, short: Short::Pad }
+    }
+}
+
+/// How a recording that is shorter than a window fills it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Short {
+    /// Zeros come after it.
+    #[default]
+    Pad,
+    /// It begins again, as often as it takes.
+    Repeat,
+}
+
+impl WindowSpec {
+    /// Samples of a window.
+    pub fn length(&self, sample_rate: u32) -> usize {
+        whole_samples(self.seconds, sample_rate)
+    }
+
+    /// Samples from one window to the next.
+    pub fn hop_length(&self, sample_rate: u32) -> usize {
+        whole_samples(self.hop, sample_rate)
+    }
+
+    /// The first samples of the windows of a recording of so many samples: at least one, ascending.
+    pub fn starts(&self, samples: usize, sample_rate: u32) -> Vec<usize> {
+        let last = samples.saturating_sub(self.length(sample_rate));
+        let mut starts: Vec<usize> = (0..=last).step_by(self.hop_length(sample_rate)).collect();
+        if starts.last().is_some_and(|&start| start < last) {
+            starts.push(last);
+        }
+        starts
+    }
+
+    /// The window of a recording that begins at `start`, one of its [`starts`](Self::starts).
+    pub fn cut(&self, recording: &[f32], start: usize, sample_rate: u32) -> Vec<f32> {
+        let length = self.length(sample_rate);
+        if start + length <= recording.len() {
+            return recording[start..start + length].to_vec();
+        }
+        let mut window = match self.short {
+            Short::Repeat if start < recording.len() => {
+                recording[start..].iter().copied().cycle().take(length).collect()
+            }
+            _ => recording.get(start..).unwrap_or_default().to_vec(),
+        };
+        window.resize(length, 0.0);
+        window
+    }
+
+    /// What is wrong with the keys: the key, and a sentence. The schema says the same of a file.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        if !(self.seconds > 0.0 && self.seconds.is_finite()) {
+            faults.push(("seconds".into(), format!("a window of {} s hears nothing; write e.g. 3.0", self.seconds)));
+        }
+        if !(self.hop > 0.0 && self.hop.is_finite()) {
+            faults.push(("hop".into(), format!("a hop of {} s never arrives at the end; write e.g. 1.0", self.hop)));
+        }
+        faults
+    }
+}
+
+/// At least one: less never ends.
+fn whole_samples(seconds: f64, sample_rate: u32) -> usize {
+    ((seconds * f64::from(sample_rate)).round() as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spec(seconds: f64, hop: f64) -> WindowSpec {
+        WindowSpec { seconds, hop, short: Short::Pad }
+    }
+
+    /// One sample after the other is asked whether a window begins there.
+    fn slow_starts(length: usize, hop: usize, samples: usize) -> Vec<usize> {
+        if samples <= length {
+            return vec![0];
+        }
+        let begins = |start: &usize| start % hop == 0 || *start == samples - length;
+        (0..=samples - length).filter(begins).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn windows_begin_at_every_hop_and_the_last_one_ends_with_the_recording(
+            (length, hop, samples) in (1usize..80, 1usize..50, 1usize..400),
+        ) {
+            // At 1 Hz a second is a sample.
+            let starts = spec(length as f64, hop as f64).starts(samples, 1);
+            prop_assert_eq!(&starts, &slow_starts(length, hop, samples));
+            prop_assert!(starts.windows(2).all(|pair| pair[0] < pair[1]));
+            if samples >= length {
+                prop_assert_eq!(starts.last().unwrap() + length, samples);
+            }
+            // With hops no longer than a window nothing goes unheard.
+            let heard = |at: usize| starts.iter().any(|&start| (start..start + length).contains(&at));
+            prop_assert!(hop > length || (0..samples).all(heard));
+        }
+
+        #[test]
+        fn a_window_is_the_part_of_the_recording_or_the_whole_and_what_fills_it(
+            (length, hop, samples, repeat) in (1usize..40, 1usize..30, 1usize..90, any::<bool>()),
+        ) {
+            let recording: Vec<f32> = (0..samples).map(|n| n as f32 + 1.0).collect();
+            let short = if repeat { Short::Repeat } else { Short::Pad };
+            let spec = WindowSpec { short, ..spec(length as f64, hop as f64) };
+            for start in spec.starts(samples, 1) {
+                let window = spec.cut(&recording, start, 1);
+                prop_assert_eq!(window.len(), length);
+                for (n, value) in window.iter().enumerate() {
+                    let expected = match start + n {
+                        at if at < samples => at as f32 + 1.0,
+                        at if repeat => (at % samples) as f32 + 1.0,
+                        _ => 0.0,
+                    };
+                    prop_assert_eq!(*value, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_seconds_have_eighteen_windows_of_three_and_a_little_more_one_more() {
+        let spec = WindowSpec::default();
+        assert_eq!(spec.starts(20 * 22050, 22050), (0..18).map(|k| k * 22050).collect::<Vec<_>>());
+        let starts = spec.starts(20 * 22050 + 5, 22050);
+        assert_eq!((starts.len(), starts[17], starts[18]), (19, 17 * 22050, 17 * 22050 + 5));
+        assert_eq!(spec.starts(3 * 22050, 22050), [0]);
+        assert_eq!(spec.starts(10, 22050), [0]);
+    }
+
+    #[test]
+    fn hops_of_odd_length_do_not_drift() {
+        let spec = spec(3.0, 0.3333);
+        let starts = spec.starts(60 * 22050, 22050);
+        assert!(starts[..starts.len() - 1].windows(2).all(|pair| pair[1] - pair[0] == 7349));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        assert!(WindowSpec::default().faults().is_empty());
+        let keys = |spec: WindowSpec| spec.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys(spec(0.0, -1.0)), ["seconds", "hop"]);
+        assert_eq!(keys(spec(3.0, f64::NAN)), ["hop"]);
+    }
+}
