@@ -87,8 +87,12 @@ fn a_file_that_is_cut_off_or_damaged_has_the_reason_that_the_whole_has() {
 }
 
 fn float_wav(samples: &[f32], rate: u32) -> Vec<u8> {
-    let spec =
-        hound::WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 32, sample_format: hound::SampleFormat::Float };
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: rate,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
     let mut bytes = std::io::Cursor::new(Vec::new());
     let mut writer = hound::WavWriter::new(&mut bytes, spec).expect("a header");
     samples.iter().for_each(|sample| writer.write_sample(*sample).expect("a sample"));
@@ -118,6 +122,13 @@ fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once
     let told = drained(Stream::open(file.path(), 22050)).expect_err("it is no number");
     assert_eq!((told.code(), told.to_string().contains("sample 150000 ")), ("not_finite", true), "{told}");
     assert_eq!(bits(Err(told)), bits(whole(&bytes, None, 22050)));
+
+    // The rate of a container is known with its first packet.
+    let mut caf = std::fs::read(folder().join("f32le.caf")).expect("a golden file");
+    let last = caf.len() - 4;
+    caf[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let told = drained(Stream::of_bytes(&caf, None, 22050)).expect_err("it is no number");
+    assert!(matches!(told, Unusable::NotFinite { frame: 399, seconds, .. } if seconds == 399.0 / 8000.0), "{told}");
 
     assert_eq!(drained(Stream::open(Path::new("no such file.wav"), 22050)).expect_err("absent").code(), "unreadable");
     assert_eq!(drained(Stream::open(&folder(), 22050)).expect_err("a folder").code(), "unreadable");

@@ -118,13 +118,7 @@ impl<'a> Decoding<'a> {
     /// The decoder knows better than the container: an AAC stream may double the rate of its header.
     fn learn_shape(&mut self) -> Result<(), Unusable> {
         let mut first = Vec::new();
-        loop {
-            let Way::Packets(packets) = &self.way else { return Ok(()) };
-            if let Some((rate, channels)) = packets.shape {
-                self.channels = channels as u16;
-                self.sample_rate = rate;
-                break;
-            }
+        while self.sample_rate == 0 {
             if self.ended {
                 return Err(Unusable::NoSamples);
             }
@@ -155,6 +149,11 @@ impl<'a> Decoding<'a> {
             (None, more) => more?,
         };
         self.ended = !more;
+        if let Way::Packets(packets) = &self.way
+            && let Some((rate, channels)) = packets.shape
+        {
+            (self.sample_rate, self.channels) = (rate, channels as u16);
+        }
         // Almost always all are fine: one pass without a branch tells, and only its failure is worth the search. As numbers,
         // the bits of a positive float are in the order of the floats, infinity and NaN above all.
         let new = &mono[before..];
@@ -164,7 +163,7 @@ impl<'a> Decoding<'a> {
             && let Some(place) = new.iter().position(|sample| sample.abs().to_bits() > LOUDEST.to_bits())
         {
             let frame = self.frames + place;
-            let seconds = frame as f64 / f64::from(self.sample_rate.max(1));
+            let seconds = frame as f64 / f64::from(self.sample_rate);
             self.fault = Some(Unusable::NotFinite { frame, seconds, value: new[place] });
         }
         self.largest = self.largest.max(largest);
@@ -304,8 +303,7 @@ impl<'a> Packets<'a> {
             let found = format!("{missing} samples are missing where a frame was damaged");
             return Err(Unusable::Corrupt { seconds, found });
         }
-        let buffer =
-            self.decoder.decode(&packet).map_err(|error| damaged(&error, self.decoded, self.sample_rate))?;
+        let buffer = self.decoder.decode(&packet).map_err(|error| damaged(&error, self.decoded, self.sample_rate))?;
         let here = (buffer.spec().rate(), buffer.num_planes());
         if *self.shape.get_or_insert(here) != here {
             let found = "the sample rate or the number of channels changes".into();

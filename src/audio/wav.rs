@@ -139,7 +139,8 @@ pub(super) fn read(source: &Source) -> Result<Wav, Unusable> {
     let format = format.ok_or_else(|| Unusable::damaged_header("a WAVE file without a format chunk"))?;
     let (body, declared) = data.ok_or_else(|| Unusable::damaged_header("a WAVE file without a data chunk"))?;
     let there = source.len() - body;
-    let streamed = UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut heads, body, source.len())?);
+    let streamed =
+        UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut heads, body, source.len())?);
     if declared > there && !streamed {
         return Err(Unusable::Truncated { declared, found: there, unit: "bytes of samples" });
     }
@@ -300,8 +301,7 @@ fn mix<const BYTES: usize>(data: &[u8], channels: usize, mono: &mut Vec<f32>, sa
     let (samples, _) = data.as_chunks::<BYTES>();
     match channels {
         1 => mono.extend(samples.iter().map(|bytes| sample(*bytes))),
-        2 => mono
-            .extend(samples.as_chunks::<2>().0.iter().map(|[left, right]| (sample(*left) + sample(*right)) / 2.0)),
+        2 => mono.extend(samples.as_chunks::<2>().0.iter().map(|[left, right]| (sample(*left) + sample(*right)) / 2.0)),
         _ => mono.extend(
             samples
                 .chunks_exact(channels)
