@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use crate::features::FeatureSpec;
+use crate::precompute::StoredWindows;
 use crate::store::Stored;
 
 /// How many bytes of features a model should hold at once.
@@ -86,7 +87,39 @@ impl RowSource for InStore {
     }
 }
 
+/// The windows of recordings in the feature cache, a row each.
+struct WindowsInStore {
+    recordings: Vec<StoredWindows>,
+    /// The recording of each row, and which of its windows it is.
+    rows: Vec<(usize, usize)>,
+}
+
+impl RowSource for WindowsInStore {
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let (recording, window) = self.rows[row];
+        self.recordings[recording].read(window, columns, out)
+    }
+}
+
 impl FeatureSet {
+    /// The feature `name` of every window of recordings in the cache, one recording after the other; a window has the labels of
+    /// its recording.
+    pub fn of_windows(
+        name: &str,
+        recordings: Vec<StoredWindows>,
+        labels: &[Vec<usize>],
+        n_classes: usize,
+    ) -> Result<Self> {
+        let shape = recordings.first().map_or([0, 0], StoredWindows::shape);
+        if let Some(other) = recordings.iter().find(|r| r.shape() != shape) {
+            bail!("the windows of `{name}` are {shape:?} in one recording and {:?} in another", other.shape());
+        }
+        let windows = |(recording, of): (usize, &StoredWindows)| (0..of.starts().len()).map(move |w| (recording, w));
+        let rows: Vec<(usize, usize)> = recordings.iter().enumerate().flat_map(windows).collect();
+        let labels = rows.iter().map(|&(recording, _)| labels[recording].clone()).collect();
+        Ok(Self::new(Box::new(WindowsInStore { recordings, rows }), shape, labels, n_classes))
+    }
+
     /// The feature `name` of recordings in the cache.
     pub fn from_store(name: &str, rows: Vec<Stored>, labels: Vec<Vec<usize>>, n_classes: usize) -> Result<Self> {
         let shape = rows.first().map_or([0, 0], |r| [r.rows, r.cols]);

@@ -59,7 +59,7 @@ pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
 
 /// The column of a class: its name, unless that is taken by a column that is always there.
 fn class_column(name: &str) -> PlSmallStr {
-    let taken = ["features", "model", "seed", "split", "path", "song", "truth"];
+    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "start"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
 
@@ -79,6 +79,22 @@ pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame>
     ));
     for (class, name) in classes.names().iter().enumerate() {
         let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
+        columns.push(Column::new(class_column(name), values));
+    }
+    frame(rows.count(), columns)
+}
+
+/// Every probability of every window, of recordings that were heard in windows.
+pub fn windows(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
+    let sides = units.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.unit, s, s.windows.as_ref()?))));
+    let recordings = sides.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
+    let rows = recordings.flat_map(|(u, s, w, r)| w.windows_of(r).map(move |window| (u, s, w, r, window)));
+    let mut columns = keys(rows.clone().map(|(u, s, ..)| (u, s.split.as_str())));
+    let path = rows.clone().map(|(_, s, _, recording, _)| s.clips[recording].path.as_str());
+    columns.push(Column::new("path".into(), path.collect::<Vec<_>>()));
+    columns.push(Column::new("start".into(), rows.clone().map(|(_, _, w, _, n)| w.starts[n]).collect::<Vec<f64>>()));
+    for (class, name) in classes.names().iter().enumerate() {
+        let values: Vec<f32> = rows.clone().map(|(_, _, w, _, n)| w.row(n)[class]).collect();
         columns.push(Column::new(class_column(name), values));
     }
     frame(rows.count(), columns)
@@ -375,6 +391,7 @@ mod tests {
         let unit = UnitRecord {
             unit,
             trained_on: vec![1, 1],
+            windows_hash: None,
             epochs: vec![],
             splits: vec![split],
             notes: Default::default(),

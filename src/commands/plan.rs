@@ -30,8 +30,8 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
     let material = Material::gather(experiment, &settings)?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
-    let (hits, misses) = material.look(experiment, &extraction, &settings.store()?);
+    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let (hits, misses) = material.look(experiment, &extraction, &settings.store()?)?;
     let units: Vec<String> = units_of(experiment).iter().map(ToString::to_string).collect();
     let chosen = material.all_chosen(experiment);
     let clips = chosen.len();

@@ -17,6 +17,7 @@ use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
 mod saved;
+mod windows;
 
 pub use saved::{ModelRecord, Versions, has_model, models, read_model};
 
@@ -44,6 +45,9 @@ pub struct UnitRecord {
     /// Training clips of each class: what the trivial baselines know.
     pub trained_on: Vec<usize>,
     pub splits: Vec<SplitRecord>,
+    /// Of the file that holds the windows of the sides, where recordings were heard in windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows_hash: Option<String>,
     /// The epochs of a network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<Epoch>,
@@ -239,12 +243,12 @@ impl RunDir {
     }
 
     fn unit_path(&self, unit: &Unit) -> PathBuf {
-        self.path.join("units").join(format!("{unit}.json"))
+        unit_path(&self.path, unit)
     }
 
     /// A unit that was finished before.
     pub fn read_unit(&self, unit: &Unit) -> Option<UnitRecord> {
-        serde_json::from_slice(&fs::read(self.unit_path(unit)).ok()?).ok()
+        read_unit(&self.path, unit)
     }
 
     pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
@@ -290,6 +294,15 @@ impl RunDir {
     }
 }
 
+fn unit_path(run: &Path, unit: &Unit) -> PathBuf {
+    run.join("units").join(format!("{unit}.json"))
+}
+
+/// What a finished unit of a run has left, its windows with it.
+pub fn read_unit(run: &Path, unit: &Unit) -> Option<UnitRecord> {
+    windows::with_windows(run, serde_json::from_slice(&fs::read(unit_path(run, unit)).ok()?).ok()?)
+}
+
 /// Lets `latest` beside a run folder point to it.
 pub fn make_latest(run: &Path) -> Result<()> {
     let home = run.parent().expect("a run lies in the folder of its experiment");
@@ -314,6 +327,8 @@ pub enum Table {
     ResultsParquet,
     Grid,
     Predictions,
+    /// Only where recordings were heard in windows.
+    Windows,
     PerClass,
     Confusion,
     Hardest,
@@ -328,6 +343,7 @@ impl Table {
             Table::ResultsParquet => "results.parquet",
             Table::Grid => "grid.csv",
             Table::Predictions => "predictions.parquet",
+            Table::Windows => "windows.parquet",
             Table::PerClass => "per_class.csv",
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",

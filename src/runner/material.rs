@@ -1,6 +1,6 @@
 //! What an experiment is made of: the recordings of its set, which of them can be used, and where their features lie.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -11,13 +11,13 @@ use crate::data::split::{self, SplitSpec, Splits};
 use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;
 use crate::labels::Task;
-use crate::precompute::{self, Extraction, Input, LeftOut, Outcome};
+use crate::precompute::{self, Extraction, Input, LeftOut, Outcome, StoredWindows};
 use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
 use crate::waves::Source;
-use crate::{audio, metrics};
+use crate::{audio, decisions, metrics, windows};
 
 /// Nothing is left to work on: exit code 4.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,8 @@ pub struct Selection {
     pub clips: Vec<usize>,
     /// `stored[i][f]`: feature `f` of `clips[i]`.
     pub stored: Vec<Vec<Stored>>,
+    /// `windows[i][f]`: feature `f` of every window of `clips[i]`; empty where it is not judged in windows.
+    pub windows: Vec<Vec<StoredWindows>>,
     pub unusable: Vec<(usize, LeftOut)>,
     pub hits: usize,
     pub misses: usize,
@@ -75,6 +77,9 @@ impl Material {
     pub fn gather(experiment: &Experiment, settings: &Settings) -> Result<Material> {
         make_demo(&experiment.data, settings)?;
         let set = experiment.data.as_kind().load(&settings.places()).map_err(Unfit::unless_missing)?;
+        if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
+            bail!(Unfit(sentence));
+        }
         let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
         let has_its_labels = |&i: &usize| match experiment.evaluate.task {
@@ -103,7 +108,7 @@ impl Material {
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
     pub fn signature(&self, experiment: &Experiment) -> String {
-        let versions = json!({
+        let mut versions = json!({
             "runner": super::scoring::VERSION,
             "data": experiment.data.as_kind().version(),
             "precompute": precompute::VERSION,
@@ -114,6 +119,9 @@ impl Material {
             "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
             "files": self.model_files,
         });
+        if experiment.evaluate.windows().is_some() {
+            versions["windows"] = json!([windows::VERSION, decisions::VERSION]);
+        }
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
@@ -159,8 +167,21 @@ impl Material {
         Source { path: record.path.clone(), id: record.id.clone(), content }
     }
 
-    fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {
-        clips.iter().map(|&i| Input { record: &self.set.records[i], content: &self.contents[&i] }).collect()
+    fn input(&self, clip: usize, of_clip: bool, windows: bool) -> Input<'_> {
+        Input { record: &self.set.records[clip], content: &self.contents[&clip], clip: of_clip, windows }
+    }
+
+    /// Which of these clips are judged in windows: those that some seed validates or tests on.
+    fn judged_in_windows(&self, experiment: &Experiment, clips: &[usize]) -> Result<HashSet<usize>> {
+        let mut judged = HashSet::new();
+        if experiment.evaluate.windows().is_none() {
+            return Ok(judged);
+        }
+        for &seed in &experiment.seeds {
+            let splits = self.split(experiment, clips, seed)?;
+            judged.extend(splits.validation.iter().chain(&splits.test).map(|&row| clips[row]));
+        }
+        Ok(judged)
     }
 
     /// The first recordings of each class that `usable` lets through, as indices into the set.
@@ -175,12 +196,16 @@ impl Material {
     }
 
     /// (hits, misses) of the cache if the experiment ran now and every recording were usable.
-    pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &Store) -> (usize, usize) {
-        extraction.look(&self.inputs(&self.chosen(experiment, |_| true)), store)
+    pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &Store) -> Result<(usize, usize)> {
+        let clips = self.all_chosen(experiment);
+        let judged = self.judged_in_windows(experiment, &clips)?;
+        let inputs: Vec<Input> = clips.iter().map(|&i| self.input(i, true, judged.contains(&i))).collect();
+        Ok(extraction.look(&inputs, store))
     }
 
     /// Computes the features that the cache lacks. A recording that turns out unusable is replaced by the next of its class,
-    /// so that the results are those of a set without it.
+    /// so that the results are those of a set without it. Windows are computed of what is judged if every recording is
+    /// usable, while it is in memory; the few that another one moves to another side are read a second time.
     pub fn select(
         &self,
         experiment: &Experiment,
@@ -193,19 +218,33 @@ impl Material {
         loop {
             let unusable = |i: usize| matches!(outcomes.get(&i), Some(Err(_)));
             let clips = self.chosen(experiment, |i| !unusable(i));
-            let open: Vec<usize> = clips.iter().copied().filter(|i| !outcomes.contains_key(i)).collect();
+            let judged = self.judged_in_windows(experiment, &clips)?;
+            let lacks_windows = |i: &usize| {
+                let has = |outcome: &Outcome| outcome.as_ref().is_ok_and(|computed| !computed.windows.is_empty());
+                judged.contains(i) && !outcomes.get(i).is_some_and(has)
+            };
+            let is_open = |i: &usize| !outcomes.contains_key(i) || lacks_windows(i);
+            let open: Vec<usize> = clips.iter().copied().filter(is_open).collect();
             if open.is_empty() {
                 return self.selection(clips, outcomes, hits, misses);
             }
+            let inputs: Vec<Input> =
+                open.iter().map(|i| self.input(*i, !outcomes.contains_key(i), judged.contains(i))).collect();
             let progress = settings.show.start("features", open.len());
-            let (found, work) = extraction.run(&self.inputs(&open), store, &settings.stop, || progress.step())?;
+            let (found, work) = extraction.run(&inputs, store, &settings.stop, || progress.step())?;
             progress.finish();
             for (why, count) in &work.reasons {
                 tracing::info!("{count} features computed: {why}");
             }
             hits += work.hits;
             misses += work.misses;
-            outcomes.extend(open.into_iter().zip(found));
+            for (clip, found) in open.into_iter().zip(found) {
+                match (outcomes.get_mut(&clip), found) {
+                    // Its clip was there before.
+                    (Some(Ok(computed)), Ok(found)) => computed.windows = found.windows,
+                    (_, found) => drop(outcomes.insert(clip, found)),
+                }
+            }
         }
     }
 
@@ -216,8 +255,8 @@ impl Material {
         hits: usize,
         misses: usize,
     ) -> Result<Selection> {
-        let stored =
-            clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable")).collect();
+        let computed = clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable"));
+        let (stored, windows) = computed.map(|computed| (computed.clip, computed.windows)).unzip();
         let mut unusable: Vec<(usize, LeftOut)> =
             outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
         unusable.sort_by_key(|(i, _)| *i);
@@ -230,7 +269,7 @@ impl Material {
                 why.sentence
             )));
         }
-        Ok(Selection { clips, stored, unusable, hits, misses })
+        Ok(Selection { clips, stored, windows, unusable, hits, misses })
     }
 
     /// `unusable.jsonl`, a value a line.

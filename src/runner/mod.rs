@@ -14,7 +14,7 @@ use crate::data::split::Splits;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
-use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Unit};
+use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
 use crate::store::Store;
 
 pub mod environment;
@@ -44,10 +44,10 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     let material = Material::gather(experiment, settings)?;
     let signature = material.signature(experiment);
     let store = settings.store()?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
+    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_whole(&path, experiment) => {
-            let (hits, _) = material.look(experiment, &extraction, &store);
+            let (hits, _) = material.look(experiment, &extraction, &store)?;
             return shown_again(path, *record, experiment, hits);
         }
         // A file was removed, or the models were not saved and now shall be: what is missing is made.
@@ -84,7 +84,7 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
 /// Only the features: what `timbre features` does. Returns hits, misses and the number of unusable recordings.
 pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let material = Material::gather(experiment, settings)?;
-    let extraction = Extraction::new(&experiment.audio, &experiment.features)?;
+    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let selection = material.select(experiment, &extraction, &settings.store()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }
@@ -156,7 +156,8 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
-    run_dir::has_all_tables(run) && (!experiment.save_models || has_models())
+    let has_windows = experiment.evaluate.windows().is_none() || run.join(Table::Windows.file()).is_file();
+    run_dir::has_all_tables(run) && has_windows && (!experiment.save_models || has_models())
 }
 
 /// Everything that the units share.

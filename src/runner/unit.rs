@@ -15,7 +15,7 @@ use crate::dataset::FeatureSet;
 use crate::files;
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::plot;
-use crate::predictions::Predictions;
+use crate::predictions::{Predictions, WindowPredictions};
 use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
 use crate::seed::Seed;
 use crate::tensorboard;
@@ -28,20 +28,18 @@ impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
         let sets = Sets { work: self, unit, selection };
+        // Epochs are judged on the clips of the validation side also where its windows are judged in the end: an epoch should
+        // not take longer for it, and what is chosen is the epoch, not a threshold.
         let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
         let onlooker = Onlooker { work: self, unit, done: &done.units, history: Mutex::default() };
         let clock = Instant::now();
         let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &onlooker)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let mut records = Vec::new();
-        for (name, rows, set) in
-            [("validation", &splits.validation, validation), ("test", &splits.test, sets.of(&splits.test)?)]
-        {
-            if !rows.is_empty() {
-                records.push(self.spoken(model.as_ref(), name, rows, &set, selection)?);
-            }
-        }
+        let sides = [("validation", &splits.validation), ("test", &splits.test)];
+        let sides = sides.into_iter().filter(|(_, rows)| !rows.is_empty());
+        let records: Vec<SplitRecord> =
+            sides.map(|(name, rows)| self.spoken(model.as_ref(), name, rows, &sets)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
             self.save(unit, model.as_ref())?;
@@ -49,6 +47,7 @@ impl Work<'_> {
         let finished = UnitRecord {
             unit: unit.clone(),
             trained_on: counts(train.labels(), train.n_classes()),
+            windows_hash: self.dir.write_windows(unit, &records)?,
             splits: records,
             epochs: onlooker.history.into_inner().expect("no onlooker panics"),
             notes: model.notes().into_iter().collect(),
@@ -83,37 +82,44 @@ impl Work<'_> {
         spec.fit(train, &job)
     }
 
-    /// What the model says of one side of the split.
-    fn spoken(
-        &self,
-        model: &dyn Classifier,
-        split: &str,
-        rows: &[usize],
-        set: &FeatureSet,
-        selection: &Selection,
-    ) -> Result<SplitRecord> {
+    /// What the model says of one side of the split: of its clips, or of every window of its recordings.
+    fn spoken(&self, model: &dyn Classifier, split: &str, rows: &[usize], sets: &Sets) -> Result<SplitRecord> {
         let judge = self.judge();
-        let (predictions, curve) = model.predict_along(set)?;
+        let starts = self.experiment.evaluate.windows().map(|_| sets.starts(rows));
+        let set = if starts.is_some() { sets.in_windows(rows)? } else { sets.of(rows)? };
+        let (said, curve) = model.predict_along(&set)?;
+        let in_windows = |said: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(said, starts));
+        let labels = sets.labels(rows);
+        let accuracy = |said: &Predictions| {
+            let decided = match in_windows(said.clone()) {
+                Some(windows) => judge.verdict(&windows).decided,
+                None => judge.decide(said),
+            };
+            let metrics = judge.score(&labels, &decided, said.n_classes).metrics;
+            // scikit-learn's accuracy of several labels is that all of them are right.
+            metrics.get("accuracy").or(metrics.get("exact_match")).copied().unwrap_or(f64::NAN)
+        };
         let along = |curve: Curve| {
-            let accuracy = |p: &Predictions| judge.scores(set.labels(), p).metrics["accuracy"];
-            let point = |(value, p): &(f64, Predictions)| CurvePoint {
+            let point = |(value, said): &(f64, Predictions)| CurvePoint {
                 parameter: curve.parameter.clone(),
                 value: *value,
-                accuracy: accuracy(p),
+                accuracy: accuracy(said),
             };
             curve.points.iter().map(point).collect()
         };
+        let curve = curve.map_or(Vec::new(), along);
+        let (predictions, windows) = match starts {
+            Some(_) => {
+                let windows = in_windows(said).expect("there are windows");
+                (judge.verdict(&windows).scores, Some(windows))
+            }
+            None => (said, None),
+        };
         let clip = |&row: &usize| {
-            let clip = &self.material.set.records[selection.clips[row]];
+            let clip = &self.material.set.records[sets.selection.clips[row]];
             ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels.clone() }
         };
-        Ok(SplitRecord {
-            split: split.to_owned(),
-            clips: rows.iter().map(clip).collect(),
-            predictions,
-            windows: None,
-            curve: curve.map_or(Vec::new(), along),
-        })
+        Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
     fn save(&self, unit: &Unit, model: &dyn Classifier) -> Result<()> {
@@ -141,16 +147,44 @@ struct Sets<'a> {
 
 impl Sets<'_> {
     fn of(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let mut names = self.work.extraction.names();
-        let column = names.position(|n| n == self.unit.features).expect("units name features of the experiment");
-        let set = &self.work.material.set;
+        let column = self.column();
         let stored = rows.iter().map(|&row| self.selection.stored[row][column].clone()).collect();
-        let labels = rows.iter().map(|&row| set.records[self.selection.clips[row]].labels.clone()).collect();
-        FeatureSet::from_store(&self.unit.features, stored, labels, set.classes.len())
+        FeatureSet::from_store(&self.unit.features, stored, self.labels(rows), self.n_classes())
     }
-}
 
-impl Sets<'_> {
+    /// Every window of these recordings, a row each.
+    fn in_windows(&self, rows: &[usize]) -> Result<FeatureSet> {
+        let column = self.column();
+        let stored = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
+        FeatureSet::of_windows(&self.unit.features, stored, &self.labels(rows), self.n_classes())
+    }
+
+    /// Where the windows of these recordings begin, in seconds.
+    fn starts(&self, rows: &[usize]) -> Vec<Vec<f64>> {
+        let (column, rate) = (self.column(), f64::from(self.work.experiment.audio.sample_rate));
+        let of_one = |&row: &usize| {
+            let starts = self.selection.windows[row][column].starts();
+            starts.iter().map(|&start| start as f64 / rate).collect()
+        };
+        rows.iter().map(of_one).collect()
+    }
+
+    /// The classes of these recordings.
+    fn labels(&self, rows: &[usize]) -> Vec<Vec<usize>> {
+        let records = &self.work.material.set.records;
+        rows.iter().map(|&row| records[self.selection.clips[row]].labels.clone()).collect()
+    }
+
+    /// Which of the features the unit is about.
+    fn column(&self) -> usize {
+        let mut names = self.work.extraction.names();
+        names.position(|n| n == self.unit.features).expect("units name features of the experiment")
+    }
+
+    fn n_classes(&self) -> usize {
+        self.work.material.set.classes.len()
+    }
+
     /// The training part, for a network that asks for it with another crop of each recording in each epoch.
     fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
         let (train, experiment) = (self.of(rows)?, self.work.experiment);

@@ -24,6 +24,9 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     let units = &done.units;
     dir.write_table(Table::ResultsParquet, |out| tables::write_parquet(tables::results(&rows)?, out))?;
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
+    if experiment.evaluate.windows().is_some() {
+        dir.write_table(Table::Windows, |out| tables::write_parquet(tables::windows(units, classes)?, out))?;
+    }
     let scored = scoring::scored(units, done.judge());
     dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;
     dir.write_table(Table::Confusion, |out| tables::write_csv(tables::confusion(&scored, classes)?, out))?;
