@@ -166,6 +166,9 @@ members = ["mel.knn"]
 fuse = "rank_mean"
 [models.five]
 kind = "ensemble"
+members = ["mel.knn", "+.six"]
+[models.six]
+kind = "ensemble"
 members = ["mel.knn", "fft.knn"]
 weights = "serch"
 feature = "mel"

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use timbre::predictor::Predictor;
+use timbre::run_dir::{self, Unit};
 
 /// Three classic models on two small features, for every instrument of a recording; and what they say together.
 const SEVERAL: &str = r#"
@@ -239,4 +241,74 @@ fn shares_of_one_label_are_fused_to_shares_again() {
         }
     }
     assert!(!run.join("by_labels.csv").exists(), "every recording has one label");
+}
+
+#[test]
+fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
+    let place = Place::with(SEVERAL);
+    let result = place.run(&[]);
+    let run = place.path(result["run"].as_str().unwrap());
+    let made = fs::read_dir(place.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
+    let recordings = made.into_iter().find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap();
+    for model in ["+.equal.s1", "+.searched.s1", "+.outer.s1", "+.ranks.s1"] {
+        let predictor = Predictor::open(&place.path("runs"), &format!("fused/latest:{model}")).unwrap();
+        let unit = unit(&run, model);
+        let side = side(&unit, "test");
+        for (clip, row) in side["clips"].as_array().unwrap().iter().zip(said(&unit, "test").chunks_exact(11)) {
+            let heard = predictor.hear_file(&recordings.join(clip["path"].as_str().unwrap())).unwrap();
+            let row: Vec<f32> = row.iter().map(|&p| p as f32).collect();
+            assert_eq!(heard.probabilities, row, "{model} on {}", clip["path"]);
+        }
+    }
+    // The best on the validation split is taken where none is named, and that may be an ensemble.
+    let clip = recordings.join(side(&unit(&run, "+.equal.s1"), "test")["clips"][0]["path"].as_str().unwrap());
+    let output = place.timbre(&["predict", "fused/latest:+.ranks.s1", clip.to_str().unwrap(), "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["model"]["model"], "+.ranks.s1");
+    // A member that is gone or changed is told by its name.
+    fs::remove_file(run.join("models/mel.knn.s1/model.safetensors")).unwrap();
+    let error = Predictor::open(&place.path("runs"), "fused/latest:+.outer.s1").err().expect("a member is gone");
+    let sentence = format!("{error:#}");
+    assert!(sentence.contains("the member mel.knn.s1 of the ensemble +.searched.s1"), "{sentence}");
+    let description = run.join("models/+.equal.s1/model.json");
+    let changed = fs::read_to_string(&description).unwrap().replace("\"mel.knn.s1\"", "\"+.equal.s1\"");
+    fs::write(&description, changed).unwrap();
+    let error = Predictor::open(&place.path("runs"), "fused/latest:+.equal.s1").err().expect("a cycle");
+    assert!(format!("{error:#}").contains("made of itself"), "{error:#}");
+}
+
+#[test]
+fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
+    let in_windows =
+        SEVERAL.replace("cutoff = 0.3", "cutoff = 0.3\nmode = \"windows\"\nwindow = { seconds = 3.0, hop = 2.0 }");
+    let place = Place::with(&in_windows);
+    let result = place.run(&["--jobs", "2"]);
+    let run = place.path(result["run"].as_str().unwrap());
+    let of = |name: &str| {
+        let (features, model) = name.split_once('.').unwrap();
+        let unit = Unit { features: features.into(), model: model.into(), seed: 1 };
+        let record = run_dir::read_unit(&run, &unit).unwrap();
+        record.splits.into_iter().find(|side| side.split == "test").unwrap()
+    };
+    let windows = |name: &str| of(name).windows.unwrap();
+    let members = ["mel.logistic", "mel.knn", "mfcc.knn"].map(windows);
+    let fused = windows("+.equal");
+    assert_eq!((&fused.bounds, &fused.starts), (&members[0].bounds, &members[0].starts));
+    assert!(fused.starts.len() > fused.len(), "recordings have several windows");
+    for (i, p) in fused.probabilities.iter().enumerate() {
+        let mean = members.iter().map(|member| f64::from(member.probabilities[i])).sum::<f64>() / 3.0;
+        assert!((f64::from(*p) - mean).abs() < 1e-6);
+    }
+    let made = fs::read_dir(place.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
+    let recordings = made.into_iter().find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap();
+    for model in ["+.searched", "+.ranks"] {
+        let (side, predictor) = (of(model), Predictor::open(&place.path("runs"), &format!("fused/latest:{model}.s1")));
+        let (said, predictor) = (side.windows.unwrap(), predictor.unwrap());
+        for (recording, clip) in side.clips.iter().enumerate() {
+            let heard = predictor.hear_file(&recordings.join(&clip.path)).unwrap();
+            let rows: Vec<f32> = said.rows_of(recording).flatten().copied().collect();
+            assert_eq!(heard.windows.unwrap().probabilities, rows, "{model} on {}", clip.path);
+            assert_eq!(heard.probabilities, side.predictions.row(recording), "{model} on {}", clip.path);
+        }
+    }
 }

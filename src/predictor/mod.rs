@@ -12,12 +12,9 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::audio::{self, AudioSpec, Clip};
-use crate::dataset::FeatureSet;
 use crate::decisions::Aggregate;
-use crate::features::{ClipAnalysis, Extractor, FeatureMatrix};
 use crate::labels::{Classes, Task};
 use crate::metrics::Judge;
-use crate::models::Classifier;
 use crate::models::device::Device;
 use crate::precompute::LeftOut;
 use crate::predictions::{Predictions, WindowPredictions};
@@ -25,9 +22,11 @@ use crate::run_dir::{self, RunRecord};
 use crate::windows::WindowSpec;
 
 mod cutter;
+mod voices;
 mod which;
 mod windowed;
 
+use voices::{Features, Manner, Voices};
 pub use windowed::{Onlooker, Recording};
 
 /// The run has several models, and nothing says which is meant.
@@ -35,7 +34,7 @@ pub use windowed::{Onlooker, Recording};
 #[error("{0}")]
 pub struct WhichModel(String);
 
-/// A model with the front end that it was trained behind.
+/// A model with the front end that it was trained behind, or an ensemble of models with theirs.
 pub struct Predictor {
     name: ModelName,
     classes: Classes,
@@ -43,8 +42,7 @@ pub struct Predictor {
     judge: Judge,
     /// Recordings are heard in these windows; nothing: as one clip.
     window: Option<WindowSpec>,
-    extractor: Box<dyn Extractor>,
-    classifier: Box<dyn Classifier>,
+    voices: Voices,
     /// How many windows it is asked about at once.
     at_once: usize,
 }
@@ -122,32 +120,17 @@ impl Predictor {
     }
 
     fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
-        let (saved, tensors) = run_dir::read_model(run, model)?;
         let refused = || format!("the model {model} of {} cannot be used", run.display());
-        ensure!(!saved.classes.is_empty(), "{}: it knows no class", refused());
-        check_audio(&saved.audio).with_context(refused)?;
-        let extractor = saved.feature.as_kind().build(saved.audio.sample_rate).with_context(refused)?;
-        if let Some((key, sentence)) = saved.model.as_kind().faults().into_iter().next() {
-            bail!("{}: `{key}`: {sentence}", refused());
-        }
-        let classifier = saved.model.restore(tensors, saved.classes.len(), device).with_context(refused)?;
+        let (voices, Manner { classes, audio, judge, window }) =
+            Voices::read(run, model, device).with_context(refused)?;
         let name = ModelName {
             experiment: record.experiment.clone(),
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let at_once = if saved.model.as_kind().is_network() { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
-        let predictor = Predictor {
-            name,
-            classes: saved.classes,
-            audio: saved.audio,
-            judge: saved.judge,
-            window: None,
-            extractor,
-            classifier,
-            at_once,
-        };
-        match saved.window {
+        let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
+        let predictor = Predictor { name, classes, audio, judge, window: None, voices, at_once };
+        match window {
             Some(window) => predictor.judging_windows(window).with_context(refused),
             None => {
                 predictor.try_out(predictor.audio.frames()).with_context(refused)?;
@@ -255,30 +238,13 @@ impl Predictor {
         Ok(Heard { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
     }
 
-    fn extract(&self, clip: &Clip) -> Result<FeatureMatrix> {
-        self.extractor.extract(&ClipAnalysis::new(clip))
+    fn extract(&self, clip: &Clip) -> Result<Features> {
+        self.voices.extract(clip)
     }
 
-    /// The probabilities of matrices of one shape, a row a matrix.
-    fn ask(&self, matrices: Vec<FeatureMatrix>) -> Result<Vec<f32>> {
-        let (n, n_classes) = (matrices.len(), self.classes.len());
-        let shape = matrices.first().map_or([0, 0], |matrix| [matrix.rows, matrix.cols]);
-        ensure!(
-            matrices.iter().all(|matrix| [matrix.rows, matrix.cols] == shape),
-            "windows have features of one shape"
-        );
-        let mut matrices = matrices.into_iter().map(|matrix| matrix.values);
-        let mut values = matrices.next().unwrap_or_default();
-        values.reserve_exact(values.len() * n.saturating_sub(1));
-        matrices.for_each(|matrix| values.extend(matrix));
-        // The classes are not looked at; a set has some a row.
-        let set = FeatureSet::images(values, shape, vec![vec![0]; n], n_classes);
-        let probabilities = self.classifier.predict(&set)?.probabilities;
-        ensure!(
-            probabilities.len() == n * n_classes && probabilities.iter().all(|p| p.is_finite()),
-            "the model gives no finite probability for each of its {n_classes} classes"
-        );
-        Ok(probabilities)
+    /// The probabilities of clips of one length, a row a clip.
+    fn ask(&self, clips: Vec<Features>) -> Result<Vec<f32>> {
+        self.voices.ask(clips, self.classes.len())
     }
 }
 

@@ -15,9 +15,9 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::cutter::{Cut, Cutter};
+use super::voices::Features;
 use super::{Heard, Predictor, Timings, left_out};
 use crate::audio::{Clip, Stream, Unusable};
-use crate::features::FeatureMatrix;
 use crate::precompute::LeftOut;
 use crate::predictions::{Predictions, WindowPredictions};
 
@@ -52,7 +52,7 @@ fn unreadable(error: io::Error) -> LeftOut {
 /// Windows on their way to the model.
 struct Batch {
     starts: Vec<usize>,
-    what: Vec<FeatureMatrix>,
+    what: Vec<Features>,
 }
 
 impl Predictor {
@@ -130,7 +130,7 @@ impl Predictor {
         let sample_rate = self.audio.sample_rate;
         let (starts, windows): (Vec<usize>, Vec<Vec<f32>>) = cuts.into_iter().unzip();
         let extract = |samples| self.extract(&Clip { samples, sample_rate });
-        let what: anyhow::Result<Vec<FeatureMatrix>> = windows.into_par_iter().map(extract).collect();
+        let what: anyhow::Result<Vec<Features>> = windows.into_par_iter().map(extract).collect();
         Ok(Batch { starts, what: what.map_err(|error| left_out("no_feature", &error))? })
     }
 }

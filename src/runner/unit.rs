@@ -12,10 +12,10 @@ use super::scoring::{Done, headline};
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
-use crate::experiment::Metric;
+
 use crate::files;
 use crate::labels::Task;
-use crate::metrics::Verdict;
+use crate::metrics::{Metric, Verdict};
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::plot;
 use crate::predictions::{Predictions, WindowPredictions};
