@@ -42,7 +42,20 @@ pub fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
 
 /// One row a (feature, model, seed, split), one column a metric; a metric that a row lacks is empty.
 pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
+    let rows: Vec<&ResultRow> = rows.iter().collect();
+    scores(&rows, Vec::new())
+}
+
+/// The same for recordings with each number of labels.
+pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
+    let labels = Column::new("labels".into(), rows.iter().map(|(labels, _)| labels.as_str()).collect::<Vec<_>>());
+    scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), vec![labels])
+}
+
+/// `more` columns stand between the keys and the scores.
+fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
     let mut columns = keys(rows.iter().map(|r| (&r.unit, r.split.as_str())));
+    columns.extend(more);
     columns.push(Column::new("n".into(), rows.iter().map(|r| r.n as u64).collect::<Vec<_>>()));
     let mut names: Vec<&String> = Vec::new();
     for name in rows.iter().flat_map(|r| r.metrics.keys()) {
@@ -194,7 +207,7 @@ fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
     row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
 }
 
-/// Accuracy along a parameter of a model, long form.
+/// A metric along a parameter of a model, long form.
 pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
     let rows = units
         .iter()
@@ -203,7 +216,9 @@ pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
     columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
     columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
-    columns.push(Column::new("accuracy".into(), rows.clone().map(|(.., p)| p.accuracy).collect::<Vec<_>>()));
+    // The same for all units of a run.
+    let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
+    columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
     frame(rows.count(), columns)
 }
 

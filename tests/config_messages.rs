@@ -212,4 +212,41 @@ fn windows_of_another_length_are_right_where_the_feature_has_one_shape_and_no_ne
     // As many pixels, but three times as fast.
     let faults = experiment("resize = [64, 64]", "cnn_small");
     assert!(faults.contains("windows of 1 s are shorter than the clips"), "{faults}");
+#[test]
+fn an_ensemble_is_told_which_of_its_members_do_not_exist_and_what_it_lacks() {
+    let project = Project::new(&[(
+        "experiments/x.toml",
+        r#"[split]
+kind = "holdout"
+[features.mel]
+[features.fft]
+[models.knn]
+[models.average]
+features = "mel"
+[models.one]
+kind = "ensemble"
+members = ["mel.knnn", "knn", "fft.average", "average", "mel.average"]
+[models.two]
+kind = "ensemble"
+members = ["mel.knn", "+.three"]
+weights = [0.5, 0.2, 0.3]
+[models.three]
+kind = "ensemble"
+members = ["two", "average"]
+weights = "search"
+[models.four]
+kind = "ensemble"
+members = ["mel.knn"]
+fuse = "rank_mean"
+[models.five]
+kind = "ensemble"
+members = ["mel.knn", "+.six"]
+[models.six]
+kind = "ensemble"
+members = ["mel.knn", "fft.knn"]
+weights = "serch"
+feature = "mel"
+"#,
+    )]);
+    assert_golden("ensembles.txt", &shown(&project, project.faults("x")));
 }

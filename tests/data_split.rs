@@ -190,3 +190,34 @@ fn faults_name_their_key_and_toml_reads_every_kind() {
         assert!(toml::from_str::<SplitSpec>(&format!("kind = \"{kind}\"\ntets = 1")).is_err());
     }
 }
+
+#[test]
+fn songs_can_be_held_out_beside_the_official_test_part() {
+    let mut records = Vec::new();
+    for class in 0..3 {
+        for song in 0..10 {
+            for k in 0..2 {
+                records.push(record(format!("{class}/{song}-{k}"), format!("{class}/{song}"), vec![class]));
+            }
+        }
+    }
+    for k in 0..4 {
+        records.push(ClipRecord { part: Part::Testing, ..record(format!("t{k}"), format!("t{k}"), vec![0, 2]) });
+    }
+    let spec = |held_out| SplitSpec::Official(Official { validation: 0.1, held_out });
+    let splits = run(&records, 3, &spec(0.2), 4).unwrap();
+    assert_eq!(ids(&records, &splits.test), ["t0", "t1", "t2", "t3"].map(str::to_owned).into());
+    assert_eq!((splits.held_out.len(), splits.validation.len(), splits.train.len()), (12, 6, 42));
+    let sides = [&splits.train, &splits.validation, &splits.held_out];
+    let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
+    assert!(songs[0].is_disjoint(&songs[1]) && songs[0].is_disjoint(&songs[2]) && songs[1].is_disjoint(&songs[2]));
+    assert_eq!(
+        splits.judged().map(|(name, side)| (name, side.len())),
+        [("validation", 6), ("test", 4), ("held_out", 12)]
+    );
+    // Without the key nothing is, and the resolved configuration of older runs stays as it was.
+    assert!(run(&records, 3, &spec(0.0), 4).unwrap().held_out.is_empty());
+    assert!(!toml::to_string(&spec(0.0)).unwrap().contains("held_out"));
+    let faults = SplitSpec::Official(Official { validation: 0.4, held_out: 0.6 }).faults();
+    assert!(faults[0].0 == "held_out" && faults[0].1.contains("nothing to train on"), "{faults:?}");
+}

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use timbre::dataset::FeatureSet;
+use timbre::labels::Task;
+use timbre::metrics::Judge;
 use timbre::models::{Classifier, Job, ModelSpec};
 use timbre::seed::Seed;
 
@@ -137,5 +139,61 @@ fn two_classes_are_one_regression_whatever_the_way_of_several() {
         let model = fit(json!({ "kind": "logistic", "multi": multi }), &train);
         let off = largest_difference(&model.predict(&golden.test).unwrap().probabilities, &theirs);
         assert!(off < 1e-4, "{multi}: {off}");
+    }
+}
+
+/// With several labels a row, on the same features and on whole numbers.
+fn several() -> Value {
+    serde_json::from_slice(&std::fs::read(folder().join("several.json")).unwrap()).unwrap()
+}
+
+fn marked(marks: &Value) -> Vec<Vec<usize>> {
+    let row = |row: &Value| (0..row.as_array().unwrap().len()).filter(|&class| row[class] == 1).collect();
+    marks.as_array().unwrap().iter().map(row).collect()
+}
+
+fn fit_several(spec: &Value, train: &FeatureSet) -> Box<dyn Classifier> {
+    let spec: ModelSpec = serde_json::from_value(spec.clone()).unwrap();
+    let judge = Judge { task: Task::MultiLabel, ..Judge::default() };
+    spec.as_kind().fit(train, &Job { judge, ..Job::alone(Seed::new(1)) }).unwrap()
+}
+
+#[test]
+fn with_several_labels_each_class_has_the_probability_of_scikit_learn() {
+    let document = several();
+    for (golden, case) in golden_sets().iter().zip(document["sets"].as_array().unwrap()) {
+        assert_eq!(case["name"], golden.name);
+        let mut values = Vec::new();
+        golden.train.read_rows(0..golden.train.len(), &mut values).unwrap();
+        let labels = marked(&case["marks"]);
+        let train = FeatureSet::images(values, [1, golden.train.dims()], labels, golden.train.n_classes() + 2);
+        for (kind, most) in [("logistic", 1e-4), ("knn", 1e-6), ("average", 1e-4)] {
+            for case in case[kind].as_array().unwrap() {
+                let mut spec = case.clone();
+                spec.as_object_mut().unwrap().remove("probabilities");
+                spec["kind"] = kind.into();
+                let said = fit_several(&spec, &train).predict(&golden.test).unwrap();
+                let off = largest_difference(&said.probabilities, &numbers_of(&case["probabilities"]));
+                assert!(off < most, "{} {spec}: {off}", golden.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_distances_and_equal_votes_give_the_shares_of_scikit_learn() {
+    let document = several();
+    let values = |rows: &Value| -> Vec<f32> {
+        rows.as_array().unwrap().iter().flat_map(numbers_of).map(|number| number as f32).collect()
+    };
+    let labels = marked(&document["ties_marks"]);
+    let train = FeatureSet::images(values(&document["ties_train"]), [1, 3], labels, 4);
+    for case in document["ties"].as_array().unwrap() {
+        let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
+        let test = values(&case["test"]);
+        let test = FeatureSet::from_memory(test.clone(), 3, vec![0; test.len() / 3], 4);
+        let said = fit_several(&spec, &train).predict(&test).unwrap();
+        let off = largest_difference(&said.probabilities, &numbers_of(&case["probabilities"]));
+        assert!(off < 1e-6, "{spec}: {off}");
     }
 }

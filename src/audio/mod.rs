@@ -6,14 +6,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod decode;
+mod decoding;
+mod formats;
 mod mp4;
 mod resample;
+mod source;
+mod stream;
 mod unusable;
 mod wav;
 pub mod wav_write;
 
 pub use decode::{Header, Recording, decode, probe};
-pub use resample::{resample, resample_range, resampled_len};
+pub use resample::{Resampling, resample, resample_range, resampled_len};
+pub use stream::Stream;
 pub use unusable::Unusable;
 
 /// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
@@ -75,7 +80,7 @@ pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
 
 /// [`probe`] for a file.
 pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
-    probe(&read(path)?, extension(path))
+    decode::probe_source(&source::Source::open(path)?, extension(path))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Unusable> {

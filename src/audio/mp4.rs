@@ -1,9 +1,46 @@
 //! The one thing about MP4 that symphonia does not use: the edit list, which says how many samples at the start are the
 //! AAC encoder's run-in and no part of the recording (1024 from most encoders, 2112 from Apple's). ffmpeg cuts them too.
 
+use super::source::{Heads, Source};
+use super::unusable::Unusable;
+
+/// An index that is larger than this is damage: two days of AAC have one of 32 MiB.
+const LARGEST_INDEX: u64 = 256 << 20;
+
 /// Samples at the rate `sample_rate` that come before the recording in the first audio track.
-pub(super) fn samples_before_start(file: &[u8], sample_rate: u32) -> usize {
-    let track = children(child(file, b"moov").unwrap_or_default()).find_map(|(id, trak)| {
+pub(super) fn samples_before_start(source: &Source, sample_rate: u32) -> Result<usize, Unusable> {
+    let index = match index(&mut source.heads(), source.len())? {
+        Some((at, size)) if size <= LARGEST_INDEX => source.read(at, size as usize)?,
+        _ => return Ok(0),
+    };
+    Ok(samples_before_first_edit(&index, sample_rate))
+}
+
+/// Where the body of the first `moov` atom lies, and its size.
+fn index(heads: &mut Heads, length: u64) -> Result<Option<(u64, u64)>, Unusable> {
+    let mut at = 0;
+    while let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) {
+        let (head, size) = match number(&first[..4]) {
+            0 => (8, length - at),
+            1 => match heads.get(at + 8, 8)? {
+                Some(long) => (16, number(long)),
+                None => return Ok(None),
+            },
+            size => (8, size),
+        };
+        if size < head || size > length - at {
+            return Ok(None);
+        }
+        if &first[4..] == b"moov" {
+            return Ok(Some((at + head, size - head)));
+        }
+        at += size;
+    }
+    Ok(None)
+}
+
+fn samples_before_first_edit(moov: &[u8], sample_rate: u32) -> usize {
+    let track = children(moov).find_map(|(id, trak)| {
         let mdia = child(trak, b"mdia").filter(|_| id == b"trak")?;
         let handler = child(mdia, b"hdlr")?;
         (handler.get(8..12)? == b"soun").then_some((trak, mdia))
@@ -75,6 +112,7 @@ mod tests {
     fn the_first_edit_of_the_audio_track_that_is_not_empty_counts() {
         let entry = |start: i32| [&[0, 0, 1, 0], &start.to_be_bytes()[..], &[0, 1, 0, 0]].concat();
         let list = |starts: &[i32]| [vec![0; 8], starts.iter().flat_map(|start| entry(*start)).collect()].concat();
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&Source::Memory(file), rate).unwrap();
         assert_eq!(samples_before_start(&file(&list(&[1024])), 44100), 1024);
         assert_eq!(samples_before_start(&file(&list(&[-1, 2112, 7])), 44100), 2112);
         assert_eq!(samples_before_start(&file(&list(&[1024])), 22050), 512);
@@ -83,6 +121,7 @@ mod tests {
 
     #[test]
     fn atoms_that_make_no_sense_count_for_nothing() {
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&Source::Memory(file), rate).unwrap();
         let whole = file(&[[0; 8].as_slice(), &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0]].concat());
         assert_eq!(samples_before_start(&whole, 44100), 1024);
         for end in 0..whole.len() {

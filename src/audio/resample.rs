@@ -10,6 +10,8 @@
 //! - n samples become ceil(n · to / from), as in librosa; the ceiling is taken on integers, librosa's on a float.
 //! - The same input gives the same bytes, whatever was resampled before and on whichever thread.
 //!
+//! - [`Resampling`] gives the same bytes block after block, wherever the borders of the blocks lie.
+//!
 //! Two engines with the same filter: rubato's FFT resampler where the rates have a short common block (all usual pairs),
 //! and a direct sum over a table of filter phases for odd pairs such as 44099 to 22050 Hz, whose FFT blocks would be
 //! seconds long and whose filter would ring as long. rubato's own engine for such pairs delays by a fraction of a sample
@@ -52,23 +54,15 @@ pub fn resample_range(input: &[f32], from: u32, to: u32, range: Range<usize>) ->
     if range.is_empty() {
         return Vec::new();
     }
-    thread_local! {
-        /// Most recently used last. Thousands of short clips share a few pairs of rates, and a plan costs as much as a clip.
-        static PLANS: RefCell<Vec<((u32, u32), Engine)>> = const { RefCell::new(Vec::new()) };
-    }
-    PLANS.with_borrow_mut(|plans| {
-        let known = plans.iter().position(|(rates, _)| *rates == (from, to));
-        let entry = match known {
-            Some(place) => plans.remove(place),
-            None => ((from, to), Plan::choose(from, to).build()),
-        };
-        if plans.len() == CACHED_PLANS {
-            plans.remove(0);
-        }
-        plans.push(entry);
-        let (_, engine) = plans.last_mut().expect("just pushed");
-        engine.run(input, range)
-    })
+    let mut engine = Engine::take(from, to);
+    let samples = engine.run(input, range);
+    engine.keep(from, to);
+    samples
+}
+
+thread_local! {
+    /// Most recently used last. Thousands of short clips share a few pairs of rates, and a plan costs as much as a clip.
+    static PLANS: RefCell<Vec<((u32, u32), Engine)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What will be built for a pair of rates.
@@ -107,11 +101,123 @@ enum Engine {
 }
 
 impl Engine {
+    /// One that this thread has used before, or a new one.
+    fn take(from: u32, to: u32) -> Engine {
+        let known = PLANS.with_borrow_mut(|plans| {
+            let place = plans.iter().position(|(rates, _)| *rates == (from, to))?;
+            Some(plans.remove(place).1)
+        });
+        known.unwrap_or_else(|| Plan::choose(from, to).build())
+    }
+
+    /// Leaves it to this thread's next recording.
+    fn keep(self, from: u32, to: u32) {
+        // While a thread ends there may be no place left, and no need for one.
+        let _ = PLANS.try_with(|plans| {
+            let mut plans = plans.borrow_mut();
+            if plans.len() == CACHED_PLANS {
+                plans.remove(0);
+            }
+            plans.push(((from, to), self));
+        });
+    }
+
     fn run(&mut self, input: &[f32], range: Range<usize>) -> Vec<f32> {
         match self {
             Engine::Blocks(blocks) => blocks.run(input, range),
             Engine::Direct(direct) => direct.run(input, range),
         }
+    }
+}
+
+/// What [`resample`] gives, of a recording that comes block after block.
+pub struct Resampling {
+    from: u32,
+    to: u32,
+    /// None where the rates are the same, and at the end.
+    engine: Option<Engine>,
+    received: usize,
+    /// Samples that the engine has made; those of FFT blocks begin with their delay.
+    made: usize,
+    /// Input that is still needed: less than a block, or what the direct filter reaches.
+    held: Vec<f32>,
+    /// Of the direct filter: which sample lies first in `held`, counted from the silence before the recording.
+    first: usize,
+}
+
+impl Resampling {
+    pub fn new(from: u32, to: u32) -> Resampling {
+        assert!(from > 0 && to > 0, "a rate is positive");
+        let mut engine = (from != to).then(|| Engine::take(from, to));
+        let mut held = Vec::new();
+        match &mut engine {
+            Some(Engine::Blocks(blocks)) => blocks.fft.reset(),
+            Some(Engine::Direct(direct)) => held.resize(direct.reach - 1, 0.0),
+            None => {}
+        }
+        Resampling { from, to, engine, received: 0, made: 0, held, first: 0 }
+    }
+
+    /// Takes the next samples and appends what is known by now.
+    pub fn push(&mut self, input: &[f32], output: &mut Vec<f32>) {
+        self.received += input.len();
+        match &mut self.engine {
+            None => output.extend_from_slice(input),
+            Some(Engine::Blocks(blocks)) => {
+                let mut rest = input;
+                while self.held.len() + rest.len() >= blocks.input {
+                    let (missing, after) = rest.split_at(blocks.input - self.held.len());
+                    rest = after;
+                    if self.held.is_empty() {
+                        blocks.step(missing);
+                    } else {
+                        self.held.extend_from_slice(missing);
+                        blocks.step(&self.held);
+                        self.held.clear();
+                    }
+                    output.extend_from_slice(blocks.made_for(self.made, usize::MAX));
+                    self.made += blocks.output;
+                }
+                self.held.extend_from_slice(rest);
+            }
+            Some(Engine::Direct(direct)) => {
+                self.held.extend_from_slice(input);
+                self.made = direct.go_on(&mut self.held, &mut self.first, self.made, usize::MAX, output);
+            }
+        }
+    }
+
+    /// Appends the rest, at the end of the recording.
+    pub fn finish(&mut self, output: &mut Vec<f32>) {
+        let total = resampled_len(self.received, self.from, self.to);
+        match &mut self.engine {
+            None => {}
+            Some(Engine::Blocks(blocks)) => {
+                while total > 0 && self.made < total + blocks.output / 2 {
+                    blocks.step(&self.held);
+                    self.held.clear();
+                    output.extend_from_slice(blocks.made_for(self.made, total));
+                    self.made += blocks.output;
+                }
+            }
+            Some(Engine::Direct(direct)) => {
+                self.held.resize(self.held.len() + 2 * direct.reach, 0.0);
+                direct.go_on(&mut self.held, &mut self.first, self.made, total, output);
+            }
+        }
+        self.put_back();
+    }
+
+    fn put_back(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.keep(self.from, self.to);
+        }
+    }
+}
+
+impl Drop for Resampling {
+    fn drop(&mut self) {
+        self.put_back();
     }
 }
 
@@ -143,10 +249,7 @@ impl Blocks {
         for index in first.saturating_sub(1)..=last {
             let start = (index * self.input).min(input.len());
             let end = (start + self.input).min(input.len());
-            let source = InterleavedSlice::new(&input[start..end], 1, end - start).expect("one channel");
-            let mut sink = InterleavedSlice::new_mut(&mut self.block, 1, self.output).expect("one channel");
-            let part = Indexing::new().partial_len(end - start);
-            self.fft.process_into_buffer(&source, &mut sink, Some(&part)).expect("the buffers have the block's length");
+            self.step(&input[start..end]);
             if index >= first {
                 let origin = index * self.output;
                 let from = wanted.start.max(origin) - origin;
@@ -155,6 +258,22 @@ impl Blocks {
             }
         }
         samples
+    }
+
+    /// The next block of input, or what there is of it.
+    fn step(&mut self, input: &[f32]) {
+        let source = InterleavedSlice::new(input, 1, input.len()).expect("one channel");
+        let mut sink = InterleavedSlice::new_mut(&mut self.block, 1, self.output).expect("one channel");
+        let part = Indexing::new().partial_len(input.len());
+        self.fft.process_into_buffer(&source, &mut sink, Some(&part)).expect("the buffers have the block's length");
+    }
+
+    /// Of the block that begins at `origin`, what belongs to the first `total` samples of the output.
+    fn made_for(&self, origin: usize, total: usize) -> &[f32] {
+        let delay = self.output / 2;
+        let from = delay.saturating_sub(origin).min(self.output);
+        let to = total.saturating_add(delay).saturating_sub(origin).min(self.output);
+        &self.block[from..to.max(from)]
     }
 }
 
@@ -198,21 +317,42 @@ impl Direct {
             let at = from + before - origin;
             padded[at..at + to - from].copy_from_slice(&input[from..to]);
         }
-        range
-            .map(|n| {
-                let place = n * self.step;
-                let around = &padded[place / self.parts - origin..][..taps];
-                let fine = place % self.parts * self.phases;
-                let (phase, rest) = (fine / self.parts, fine % self.parts);
-                let row = |phase: usize| &self.table[phase * taps..][..taps];
-                let here = dot(around, row(phase));
-                if rest == 0 {
-                    return here;
-                }
-                let weight = rest as f32 / self.parts as f32;
-                here + weight * (dot(around, row(phase + 1)) - here)
-            })
-            .collect()
+        range.map(|n| self.at(n, &padded[n * self.step / self.parts - origin..])).collect()
+    }
+
+    /// Output n, of the input around its place.
+    fn at(&self, n: usize, around: &[f32]) -> f32 {
+        let taps = 2 * self.reach;
+        let around = &around[..taps];
+        let fine = n * self.step % self.parts * self.phases;
+        let (phase, rest) = (fine / self.parts, fine % self.parts);
+        let row = |phase: usize| &self.table[phase * taps..][..taps];
+        let here = dot(around, row(phase));
+        if rest == 0 {
+            return here;
+        }
+        let weight = rest as f32 / self.parts as f32;
+        here + weight * (dot(around, row(phase + 1)) - here)
+    }
+
+    /// Appends the outputs from `made` on whose input is there, drops what no later one needs, and says how far it came.
+    fn go_on(
+        &self,
+        held: &mut Vec<f32>,
+        first: &mut usize,
+        mut made: usize,
+        total: usize,
+        output: &mut Vec<f32>,
+    ) -> usize {
+        let place = |n: usize| n * self.step / self.parts;
+        while made < total && place(made) + 2 * self.reach <= *first + held.len() {
+            output.push(self.at(made, &held[place(made) - *first..]));
+            made += 1;
+        }
+        let used = (place(made) - *first).min(held.len());
+        held.drain(..used);
+        *first += used;
+        made
     }
 }
 

@@ -9,12 +9,15 @@
 //! - Any other data chunk that is longer than the file is cut off. The size of the outermost RIFF chunk is not looked at.
 //! - Bytes after the last whole frame of a complete data chunk are ignored.
 
+use std::ops::Range;
+
 use symphonia::core::audio::{Channels, Position};
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
 };
 
+use super::source::{Heads, Source};
 use super::unusable::Unusable;
 
 /// Sizes that stand for "not known when the header was written": ffmpeg and GStreamer to a pipe, sox to a pipe.
@@ -22,12 +25,14 @@ const UNKNOWN_SIZES: [u64; 2] = [0xFFFF_FFFF, 0x7FFF_F000];
 /// The 14 bytes that follow the format tag in the sub-format of an extensible header.
 const SUBFORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71];
 
-/// A WAVE file, its samples still encoded.
-pub(super) struct Wav<'a> {
+/// What the chunks of a WAVE file say of its samples.
+#[derive(Clone, Debug)]
+pub(super) struct Wav {
     pub codec: WavCodec,
     pub sample_rate: u32,
     pub channels: u16,
-    pub data: &'a [u8],
+    /// Where the encoded samples lie in the file.
+    pub data: Range<u64>,
     /// Frames in `data`.
     pub frames: u64,
 }
@@ -57,6 +62,18 @@ pub(super) enum BlockKind {
 }
 
 impl WavCodec {
+    /// Of plain samples; 0 of blocks.
+    fn bytes_per_sample(self) -> u64 {
+        match self {
+            WavCodec::U8 => 1,
+            WavCodec::S16 => 2,
+            WavCodec::S24 => 3,
+            WavCodec::S32 | WavCodec::F32 => 4,
+            WavCodec::F64 => 8,
+            WavCodec::Blocks { .. } => 0,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             WavCodec::U8 => "pcm_u8",
@@ -85,19 +102,25 @@ struct Format {
     bits: u16,
 }
 
+/// Of a format chunk, nothing after this is looked at.
+const FORMAT_BYTES: u64 = 64;
+
 /// Reads the chunks of what [`is_wav`] recognised.
-pub(super) fn read(bytes: &[u8]) -> Result<Wav<'_>, Unusable> {
+pub(super) fn read(source: &Source) -> Result<Wav, Unusable> {
+    let mut heads = source.heads();
     let mut format = None;
     let mut fact = None;
     let mut long_size = None;
     let mut data = None;
     let mut at = 12;
-    while let Some((id, size, body)) = chunk_at(bytes, at) {
-        let content = &bytes[body..bytes.len().min(body.saturating_add(size as usize))];
-        match id {
-            b"fmt " => format = Some(read_format(content)?),
-            b"fact" => fact = u32_at(content, 0),
-            b"ds64" => long_size = u32_at(content, 8).zip(u32_at(content, 12)),
+    while let Some((id, size, body)) = chunk_at(&mut heads, at)? {
+        match &id {
+            b"fmt " => format = Some(read_format(heads.up_to(body, size.min(FORMAT_BYTES))?)?),
+            b"fact" => fact = u32_at(heads.up_to(body, size.min(4))?, 0),
+            b"ds64" => {
+                let content = heads.up_to(body, size.min(16))?;
+                long_size = u32_at(content, 8).zip(u32_at(content, 12));
+            }
             b"data" => {
                 let size = match long_size {
                     Some((low, high)) if size == 0xFFFF_FFFF => u64::from(high) << 32 | u64::from(low),
@@ -115,43 +138,47 @@ pub(super) fn read(bytes: &[u8]) -> Result<Wav<'_>, Unusable> {
     }
     let format = format.ok_or_else(|| Unusable::damaged_header("a WAVE file without a format chunk"))?;
     let (body, declared) = data.ok_or_else(|| Unusable::damaged_header("a WAVE file without a data chunk"))?;
-    let there = (bytes.len() - body) as u64;
-    let streamed = UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(bytes, body));
+    let there = source.len() - body;
+    let streamed =
+        UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut heads, body, source.len())?);
     if declared > there && !streamed {
         return Err(Unusable::Truncated { declared, found: there, unit: "bytes of samples" });
     }
     let size = if streamed { there } else { declared };
-    let data = &bytes[body..body + size as usize];
     let codec = codec_of(&format)?;
-    let frames = count_frames(codec, format.channels, data.len(), fact);
-    Ok(Wav { codec, sample_rate: format.sample_rate, channels: format.channels, data, frames })
+    let frames = count_frames(codec, format.channels, size, fact);
+    Ok(Wav { codec, sample_rate: format.sample_rate, channels: format.channels, data: body..body + size, frames })
 }
 
 /// Id, declared size and start of the body of the chunk that begins at `at`.
-fn chunk_at(bytes: &[u8], at: usize) -> Option<(&[u8], u64, usize)> {
-    let size = u32_at(bytes, at.checked_add(4)?)?;
-    Some((&bytes[at..at + 4], u64::from(size), at + 8))
+fn chunk_at(heads: &mut Heads, at: u64) -> Result<Option<([u8; 4], u64, u64)>, Unusable> {
+    let head = heads.get(at, 8)?;
+    Ok(head.map(|head| {
+        let (id, size) = head.split_at(4);
+        let (id, size): ([u8; 4], [u8; 4]) = (id.try_into().expect("four bytes"), size.try_into().expect("four bytes"));
+        (id, u64::from(u32::from_le_bytes(size)), at + 8)
+    }))
 }
 
 /// Chunks begin at even places.
-fn end_of_chunk(body: usize, size: u64) -> usize {
-    body.saturating_add((size + (size & 1)) as usize)
+fn end_of_chunk(body: u64, size: u64) -> u64 {
+    body.saturating_add(size + (size & 1))
 }
 
-fn only_chunks_follow(bytes: &[u8], mut at: usize) -> bool {
-    while at < bytes.len() {
-        match chunk_at(bytes, at) {
+fn only_chunks_follow(heads: &mut Heads, mut at: u64, length: u64) -> Result<bool, Unusable> {
+    while at < length {
+        match chunk_at(heads, at)? {
             Some((id, size, body)) if id.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
                 at = end_of_chunk(body, size);
                 // A last odd chunk may lack its padding byte.
-                if at > bytes.len() + 1 {
-                    return false;
+                if at > length + 1 {
+                    return Ok(false);
                 }
             }
-            _ => return false,
+            _ => return Ok(false),
         }
     }
-    true
+    Ok(true)
 }
 
 fn read_format(content: &[u8]) -> Result<Format, Unusable> {
@@ -209,16 +236,10 @@ fn codec_of(format: &Format) -> Result<WavCodec, Unusable> {
     }
 }
 
-fn count_frames(codec: WavCodec, channels: u16, bytes: usize, fact: Option<u32>) -> u64 {
-    let channels = usize::from(channels);
+fn count_frames(codec: WavCodec, channels: u16, bytes: u64, fact: Option<u32>) -> u64 {
     match codec {
-        WavCodec::U8 => (bytes / channels) as u64,
-        WavCodec::S16 => (bytes / (2 * channels)) as u64,
-        WavCodec::S24 => (bytes / (3 * channels)) as u64,
-        WavCodec::S32 | WavCodec::F32 => (bytes / (4 * channels)) as u64,
-        WavCodec::F64 => (bytes / (8 * channels)) as u64,
         WavCodec::Blocks { bytes: block, frames, .. } => {
-            let all = (bytes / block) as u64 * frames;
+            let all = bytes / block as u64 * frames;
             // The fact chunk counts the frames that are meant when the last block is filled up. Some writers leave
             // nonsense there, so it is believed only where it ends within the last block.
             match fact {
@@ -226,24 +247,30 @@ fn count_frames(codec: WavCodec, channels: u16, bytes: usize, fact: Option<u32>)
                 _ => all,
             }
         }
+        _ => bytes / (codec.bytes_per_sample() * u64::from(channels)),
     }
 }
 
-impl Wav<'_> {
-    /// Plain samples, mixed to mono; `None` where the codec needs a decoder.
-    pub fn mixed_pcm(&self) -> Option<Vec<f32>> {
+impl Wav {
+    /// Bytes of a frame of plain samples.
+    pub fn frame_bytes(&self) -> u64 {
+        self.codec.bytes_per_sample() * u64::from(self.channels)
+    }
+
+    /// Appends plain samples, mixed to mono; nothing where the codec needs a decoder.
+    pub fn mix_into(&self, bytes: &[u8], mono: &mut Vec<f32>) {
         let channels = usize::from(self.channels);
-        Some(match self.codec {
-            WavCodec::U8 => mix(self.data, channels, |[byte]| (f32::from(byte) - 128.0) / 128.0),
-            WavCodec::S16 => mix(self.data, channels, |bytes| f32::from(i16::from_le_bytes(bytes)) / 32768.0),
-            WavCodec::S24 => mix(self.data, channels, |[low, middle, high]| {
+        match self.codec {
+            WavCodec::U8 => mix(bytes, channels, mono, |[byte]| (f32::from(byte) - 128.0) / 128.0),
+            WavCodec::S16 => mix(bytes, channels, mono, |bytes| f32::from(i16::from_le_bytes(bytes)) / 32768.0),
+            WavCodec::S24 => mix(bytes, channels, mono, |[low, middle, high]| {
                 (i32::from_le_bytes([0, low, middle, high]) >> 8) as f32 / 8_388_608.0
             }),
-            WavCodec::S32 => mix(self.data, channels, |bytes| i32::from_le_bytes(bytes) as f32 / 2_147_483_648.0),
-            WavCodec::F32 => mix(self.data, channels, f32::from_le_bytes),
-            WavCodec::F64 => mix(self.data, channels, |bytes| f64::from_le_bytes(bytes) as f32),
-            WavCodec::Blocks { .. } => return None,
-        })
+            WavCodec::S32 => mix(bytes, channels, mono, |bytes| i32::from_le_bytes(bytes) as f32 / 2_147_483_648.0),
+            WavCodec::F32 => mix(bytes, channels, mono, f32::from_le_bytes),
+            WavCodec::F64 => mix(bytes, channels, mono, |bytes| f64::from_le_bytes(bytes) as f32),
+            WavCodec::Blocks { .. } => {}
+        }
     }
 
     /// What symphonia's decoder has to know of a block codec.
@@ -269,16 +296,17 @@ impl Wav<'_> {
     }
 }
 
-/// The mean over the channels, summed in f32 in their order, as numpy does for librosa.
-fn mix<const BYTES: usize>(data: &[u8], channels: usize, sample: impl Fn([u8; BYTES]) -> f32) -> Vec<f32> {
+/// Appends the mean over the channels, summed in f32 in their order, as numpy does for librosa.
+fn mix<const BYTES: usize>(data: &[u8], channels: usize, mono: &mut Vec<f32>, sample: impl Fn([u8; BYTES]) -> f32) {
     let (samples, _) = data.as_chunks::<BYTES>();
     match channels {
-        1 => samples.iter().map(|bytes| sample(*bytes)).collect(),
-        2 => samples.as_chunks::<2>().0.iter().map(|[left, right]| (sample(*left) + sample(*right)) / 2.0).collect(),
-        _ => samples
-            .chunks_exact(channels)
-            .map(|frame| frame.iter().map(|bytes| sample(*bytes)).sum::<f32>() / channels as f32)
-            .collect(),
+        1 => mono.extend(samples.iter().map(|bytes| sample(*bytes))),
+        2 => mono.extend(samples.as_chunks::<2>().0.iter().map(|[left, right]| (sample(*left) + sample(*right)) / 2.0)),
+        _ => mono.extend(
+            samples
+                .chunks_exact(channels)
+                .map(|frame| frame.iter().map(|bytes| sample(*bytes)).sum::<f32>() / channels as f32),
+        ),
     }
 }
 

@@ -7,9 +7,11 @@ use serde_json::json;
 use super::{Ended, again, print, resolve, settings};
 use crate::cli::{Common, Target};
 use crate::data::MissingData;
+use crate::experiment::members::OF_MEMBERS;
 use crate::experiment::shapes;
 use crate::models::networks::{InputShape, LayerRow};
 use crate::precompute::Extraction;
+use crate::run_dir::Unit;
 use crate::runner::material::Material;
 use crate::runner::units_of;
 use crate::tables::aligned;
@@ -32,7 +34,7 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
     let material = Material::gather(experiment, &settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let (hits, misses) = material.look(experiment, &extraction, &settings.store()?)?;
-    let units: Vec<String> = units_of(experiment).iter().map(ToString::to_string).collect();
+    let units: Vec<Unit> = units_of(experiment);
     let chosen = material.all_chosen(experiment);
     let clips = chosen.len();
     for &seed in &experiment.seeds {
@@ -48,7 +50,7 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
             "classes": material.set.classes,
             "clips": clips,
             "cache": { "hits": hits, "misses": misses },
-            "units": units,
+            "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         print(&format!("{plan}\n"))?;
         return Ok(Ended::Done);
@@ -59,7 +61,11 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
         text += &format!(" ({} more carry several labels)", material.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
-    text += &format!("  fit      {} models: {}\n", units.len(), list(units.iter().map(String::as_str)));
+    let (fused, fitted): (Vec<&Unit>, Vec<&Unit>) = units.iter().partition(|unit| unit.features == OF_MEMBERS);
+    for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {
+        let names: Vec<String> = units.iter().map(ToString::to_string).collect();
+        text += &format!("  {word}     {} models: {}\n", units.len(), list(names.iter().map(String::as_str)));
+    }
     text += &format!(
         "  write    {}\n",
         settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()

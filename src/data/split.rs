@@ -54,6 +54,16 @@ pub struct Official {
     /// declare no validation part. Default: 0.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
+    /// Share of the training recordings that are judged beside the test part, whole songs at a time, as a split `held_out` of
+    /// its own: how a model does on songs like those it learnt from. Default: 0.
+    #[serde(skip_serializing_if = "is_nothing")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub held_out: f64,
+}
+
+/// Left out of a resolved configuration: a key that is not used names no other run.
+fn is_nothing(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// The official folds of the set.
@@ -105,8 +115,15 @@ impl SplitSpec {
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
         match self {
             SplitSpec::Official(official) => {
-                if !(0.0..1.0).contains(&official.validation) {
-                    fault("validation", format!("{} is not a share from 0 to below 1", official.validation));
+                let (validation, held_out) = (official.validation, official.held_out);
+                if !(0.0..1.0).contains(&validation) {
+                    fault("validation", format!("{validation} is not a share from 0 to below 1"));
+                }
+                if !(0.0..1.0).contains(&held_out) {
+                    fault("held_out", format!("{held_out} is not a share from 0 to below 1"));
+                } else if validation < 1.0 && held_out + validation >= 1.0 {
+                    let both = format!("held_out {held_out} and validation {validation}");
+                    fault("held_out", format!("{both} leave nothing to train on"));
                 }
             }
             SplitSpec::Holdout(holdout) => {
@@ -139,6 +156,15 @@ pub struct Splits {
     pub train: Vec<usize>,
     pub validation: Vec<usize>,
     pub test: Vec<usize>,
+    /// Recordings like those that are trained on, judged beside the test side.
+    pub held_out: Vec<usize>,
+}
+
+impl Splits {
+    /// The sides that are predicted, by the names they have in the tables.
+    pub fn judged(&self) -> [(&'static str, &[usize]); 3] {
+        [("validation", &self.validation), ("test", &self.test), ("held_out", &self.held_out)]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +172,7 @@ enum Side {
     Train,
     Validation,
     Test,
+    HeldOut,
 }
 
 /// Divides `records`. A hold-out takes the training part only and leaves the other parts out; `folds` and `official` take all.
@@ -156,10 +183,10 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
     let sides = match spec {
         SplitSpec::Holdout(holdout) => held_out(records, n_classes, holdout, seed)?,
         SplitSpec::Official(official) => {
-            let holdout = Holdout { test: 0.0, validation: official.validation, seed: None };
+            let holdout = Holdout { test: official.held_out, validation: official.validation, seed: None };
             let held = held_out(records, n_classes, &holdout, seed)?;
             let side = |(record, held): (&&ClipRecord, Option<Side>)| match record.part {
-                Part::Training => held,
+                Part::Training => held.map(|side| if side == Side::Test { Side::HeldOut } else { side }),
                 Part::Validation => Some(Side::Validation),
                 Part::Testing => Some(Side::Test),
             };
@@ -174,6 +201,7 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
             Some(Side::Train) => splits.train.push(i),
             Some(Side::Validation) => splits.validation.push(i),
             Some(Side::Test) => splits.test.push(i),
+            Some(Side::HeldOut) => splits.held_out.push(i),
             None => {}
         }
     }
@@ -322,10 +350,12 @@ fn refuse_empty_sides(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits
         SplitSpec::Folds(folds) => !folds.validation.is_empty(),
         SplitSpec::Official(_) => false,
     };
+    let wants_held_out = matches!(spec, SplitSpec::Official(official) if official.held_out > 0.0);
     let empty = match () {
         _ if splits.train.is_empty() => "train on",
         _ if splits.test.is_empty() => "test on",
         _ if wants_validation && splits.validation.is_empty() => "validate on",
+        _ if wants_held_out && splits.held_out.is_empty() => "hold out",
         _ => return Ok(()),
     };
     let part = |part: Part| records.iter().filter(|record| record.part == part).count();

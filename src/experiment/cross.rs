@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
 use super::faults::Collector;
+use super::members::{self, NoMember, Place};
 use super::suggest;
 use super::tree::{Entry, Node, Table, Value};
 use super::{EvaluateSpec, Experiment, shapes};
@@ -32,6 +34,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             }
         }
         feature_names(root, faults);
+        ensembles(root, faults);
     }
     if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
     {
@@ -60,7 +63,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
             if let Some(evaluate) = &evaluate {
-                task(entry, &spec, evaluate, faults);
+                report(entry, spec.as_kind().task_faults(&evaluate.judge(&Classes::default())), faults);
             }
             if let Some(audio) = &audio {
                 crop(entry, &spec, audio, faults);
@@ -98,18 +101,6 @@ fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Coll
         let help = "set split.validation, such as 0.1: whole songs of the training recordings";
         faults.add(entry.key, "the search chooses on the validation split, and there is none".into(), help);
     }
-}
-
-/// A model that knows one class a recording cannot be asked for several.
-fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut Collector) {
-    let kind = spec.as_kind();
-    if !kind.is_for(evaluate.task) {
-        let networks = "use a network, such as cnn_small or resnet18";
-        let found =
-            format!("`{}` gives one class a recording, and evaluate.task asks for several: {networks}", spec.kind());
-        faults.add(entry.key, found, "");
-    }
-    report(entry, kind.task_faults(&evaluate.judge(&Classes::default())), faults);
 }
 
 /// Every class with a cut-off of its own is one of the data set, where its classes are known before it is read.
@@ -248,6 +239,61 @@ fn feature_names(root: &Table, faults: &mut Collector) {
             } else if names[..i].iter().any(|other| other.text() == Some(name)) {
                 faults.add(node.at, format!("the feature `{name}` is named twice"), "");
             }
+        }
+    }
+}
+
+/// Every member of an ensemble is another model of the experiment, and what is chosen on a validation split has one.
+fn ensembles(root: &Table, faults: &mut Collector) {
+    let table = |section: &str| root.get(section).and_then(|entry| entry.node.table());
+    let (Some(features), Some(written)) = (table("features"), table("models")) else { return };
+    let specs: IndexMap<&str, ModelSpec> =
+        written.iter().filter_map(|(name, entry)| Some((name.as_str(), read(&entry.node)?))).collect();
+    let specs: IndexMap<&str, &ModelSpec> = specs.iter().map(|(name, spec)| (*name, spec)).collect();
+    let models: Vec<(&str, &ModelSpec)> = specs.iter().map(|(name, spec)| (*name, *spec)).collect();
+    let places = members::places(features.keys().map(String::as_str), &models);
+    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
+    let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
+    let may_choose = split.is_none_or(|split: SplitSpec| split.may_have_validation());
+    let is_unreadable = |member: &str| {
+        let model = member.rsplit('.').next().unwrap_or(member);
+        written.contains_key(model) && !specs.contains_key(model)
+    };
+    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().ensemble()?))) {
+        let entry = &written[name];
+        let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
+        let Value::List(nodes) = &list.node.value else { continue };
+        let mut meant: Vec<&Place> = Vec::new();
+        for (node, member) in nodes.iter().zip(&spec.members) {
+            match members::member(member, &places) {
+                Ok(place) if meant.contains(&place) => {
+                    faults.add(
+                        node.at,
+                        format!("the member `{place}` is named twice"),
+                        "give it a larger weight instead",
+                    );
+                }
+                Ok(place) => meant.push(place),
+                // A model that cannot be read has been told already.
+                Err(NoMember::Unknown) if is_unreadable(member) => {}
+                Err(NoMember::Unknown) => {
+                    let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
+                    faults.add(node.at, format!("unknown member `{member}`"), &help);
+                }
+                Err(NoMember::Several(several)) => {
+                    let several: Vec<&str> = several.iter().map(String::as_str).collect();
+                    let help = format!("write {}", suggest::quoted(&several));
+                    faults.add(node.at, format!("the model `{member}` stands on several features"), &help);
+                }
+            }
+        }
+        if let Some(way) = members::cycle(name, &specs) {
+            faults.add(list.node.at, format!("`{name}` is made of itself: {}", way.join(", of ")), "");
+        }
+        if let (Some((key, word)), false) = (spec.needs_validation(), may_choose) {
+            let at = entry.node.table().and_then(|table| table.get(key)).map_or(entry.key, |entry| entry.node.at);
+            let help = "hold some of the training recordings out with `validation = 0.1` in [split]";
+            faults.add(at, format!("`{key}`: `{word}` needs a validation split, and there is none"), help);
         }
     }
 }

@@ -17,6 +17,7 @@ mod cross;
 mod evaluate;
 mod faults;
 mod files;
+pub mod members;
 mod merge;
 mod resolve;
 mod schema;
@@ -89,6 +90,12 @@ fn yes() -> bool {
 }
 
 impl Experiment {
+    /// Where its models stand, in the order of the tables.
+    pub fn places(&self) -> Vec<members::Place> {
+        let models: Vec<_> = self.models.iter().map(|(name, spec)| (name.as_str(), spec)).collect();
+        members::places(self.features.keys().map(String::as_str), &models)
+    }
+
     /// What of this experiment can change a result, as JSON with sorted keys: the same bytes for the same work, for the
     /// signature of a run.
     ///

@@ -5,6 +5,7 @@
 //!
 //! The probabilities are not scikit-learn's (it assumes Gaussian classes): a class gets the share 1/d² of its mean at
 //! distance d, so that the likeliest class is always the nearest mean; a clip that lies on a mean belongs to it wholly.
+//! With several labels a clip see `templates.rs`.
 //!
 //! Memory: a block of rows, and one f64 row a class.
 
@@ -16,14 +17,20 @@ use serde::{Deserialize, Serialize};
 use super::device::Device;
 use super::products::squared_distance;
 use super::scaling::Scaler;
+use super::templates::Templates;
 use super::{
     Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest, pieces,
     predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
+use crate::labels::Task;
 use crate::predictions::Predictions;
 
-/// Nearest class mean: each class is the average of its training clips, a clip gets the class whose average is nearest.
+/// Columns that one thread adds up at a time.
+const STRIP: usize = 4096;
+
+/// Nearest class mean: each class is the average of its training clips, a clip gets the class whose average is nearest. With
+/// several labels a class is given by how much nearer a clip is to the clips that have it than to those that lack it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Average {
@@ -43,36 +50,28 @@ impl ModelKind for Average {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
-        let (dims, n_classes) = (train.dims(), train.n_classes());
-        let mut counts = vec![0.0f32; n_classes];
-        train.targets().iter().for_each(|&class| counts[class] += 1.0);
-        let mut sums = vec![0.0f64; n_classes * dims];
-        let mut block = Vec::new();
-        for rows in pieces(train.len(), train.block_rows()) {
-            train.read_rows(rows.clone(), &mut block)?;
-            if let Some(scaler) = &scaler {
-                scaler.apply(&mut block);
-            }
-            let classes = &train.targets()[rows];
-            // A class is summed by one thread, in the order of its rows.
-            sums.par_chunks_exact_mut(dims.max(1)).enumerate().for_each(|(class, sum)| {
-                for (row, _) in block.chunks_exact(dims).zip(classes).filter(|&(_, &c)| c == class) {
-                    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-                }
-            });
+        let Sums { counts, sums, all } = Sums::new(train, scaler.as_ref())?;
+        let mean = |sum: &[f64], count: f32| -> Vec<f32> {
+            sum.iter().map(|&sum| (sum / f64::from(count).max(1.0)) as f32).collect()
+        };
+        let centroids = sums.chunks_exact(train.dims()).zip(&counts).flat_map(|(sum, &n)| mean(sum, n)).collect();
+        if job.judge.task == Task::MultiLabel {
+            let all = mean(&all, train.len() as f32);
+            let templates = Templates::fit(train, scaler.as_ref(), all, centroids, counts)?;
+            return Ok(Box::new(Several { templates, scaler }));
         }
-        let centroids = sums
-            .chunks_exact(dims.max(1))
-            .zip(&counts)
-            .flat_map(|(sum, &count)| sum.iter().map(move |&sum| (sum / f64::from(count).max(1.0)) as f32))
-            .collect();
-        Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
+        Ok(Box::new(Fitted { dims: train.dims(), counts, centroids, scaler }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
+        if tensors.iter().any(|tensor| tensor.name == "slopes") {
+            let templates = Templates::restore(&mut tensors, n_classes)?;
+            let scaler = take_scaler(&mut tensors, self.standardize, templates.dims())?;
+            return Ok(Box::new(Several { templates, scaler }));
+        }
         let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
         let counts = take_tensor(&mut tensors, "counts")?;
         ensure!(
@@ -82,6 +81,63 @@ impl ModelKind for Average {
         );
         let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
+    }
+}
+
+/// The rows of each class, and of all, added up.
+struct Sums {
+    /// Rows a class.
+    counts: Vec<f32>,
+    /// Row-major, a row a class.
+    sums: Vec<f64>,
+    all: Vec<f64>,
+}
+
+impl Sums {
+    fn new(train: &FeatureSet, scaler: Option<&Scaler>) -> Result<Sums> {
+        let (dims, n_classes) = (train.dims(), train.n_classes());
+        let mut counts = vec![0.0f32; n_classes];
+        train.labels().iter().flatten().for_each(|&class| counts[class] += 1.0);
+        let (mut sums, mut all) = (vec![0.0f64; n_classes * dims], vec![0.0f64; dims]);
+        let mut block = Vec::new();
+        for rows in pieces(train.len(), train.block_rows()) {
+            train.read_rows(rows.clone(), &mut block)?;
+            if let Some(scaler) = scaler {
+                scaler.apply(&mut block);
+            }
+            let labels = &train.labels()[rows];
+            // A class is summed by one thread, in the order of its rows.
+            sums.par_chunks_exact_mut(dims).enumerate().for_each(|(class, sum)| {
+                for (row, _) in block.chunks_exact(dims).zip(labels).filter(|(_, labels)| labels.contains(&class)) {
+                    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+                }
+            });
+            all.par_chunks_mut(STRIP).enumerate().for_each(|(strip, sum)| {
+                for row in block.chunks_exact(dims) {
+                    sum.iter_mut().zip(&row[strip * STRIP..]).for_each(|(sum, &x)| *sum += f64::from(x));
+                }
+            });
+        }
+        Ok(Sums { counts, sums, all })
+    }
+}
+
+/// For several labels a clip.
+struct Several {
+    templates: Templates,
+    scaler: Option<Scaler>,
+}
+
+impl Classifier for Several {
+    fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
+        ensure_columns(set, self.templates.dims())?;
+        self.templates.predict(set, self.scaler.as_ref())
+    }
+
+    fn tensors(&self) -> Result<Vec<Tensor>> {
+        let mut tensors = self.templates.tensors();
+        tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
+        Ok(tensors)
     }
 }
 

@@ -5,11 +5,14 @@
 //! equally near training clips the earlier one comes first (scikit-learn's order is that of a partial sort, so it may take
 //! another when a tie crosses the k-th place), and a clip is at cosine distance 0 from itself exactly (scikit-learn leaves a
 //! rounding error there, which decides who counts under distance weights).
+//! With several labels a clip the probability of a class is the share of the neighbours that have it, as of
+//! KNeighborsClassifier on an indicator matrix; whether half is enough is the cut-off's business (scikit-learn's `predict`
+//! says no).
 //!
 //! Memory: fitting copies nothing, the model keeps the place of its training rows and streams them (see `neighbours.rs`).
 //! Only `tensors` allocates the whole training matrix, since that is what is asked for.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +22,10 @@ use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
 use super::{
     Classifier, Curve, FeatureChoice, Job, ModelKind, Tensor, Values, ensure_columns, ensure_trainable, first_largest,
-    probability_row, take_matrix, take_scaler, take_tensor,
+    probability_row, take_matrix, take_scaler, take_shaped,
 };
 use crate::dataset::FeatureSet;
+use crate::labels::Task;
 use crate::predictions::Predictions;
 
 /// How much each neighbour counts.
@@ -90,24 +94,32 @@ impl ModelKind for Knn {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         self.ensure_enough(train.len())?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
-        Ok(Box::new(Fitted { spec: self.clone(), train: train.clone(), scaler }))
+        Ok(Box::new(Fitted { spec: self.clone(), task: job.judge.task, train: train.clone(), scaler }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         let (rows, dims, values) = take_matrix(&mut tensors, "train")?;
-        let labels = take_tensor(&mut tensors, "train_labels")?;
-        ensure!(labels.len() == rows, "`train` has {rows} rows and `train_labels` {}", labels.len());
-        let valid = |label: &f32| *label >= 0.0 && label.fract() == 0.0 && (*label as usize) < n_classes;
-        ensure!(labels.iter().all(valid), "`train_labels` holds something else than classes below {n_classes}");
+        let (shape, labels) = take_shaped(&mut tensors, "train_labels")?;
+        let (task, labels) = match shape[..] {
+            [count] if count == rows => (Task::SingleLabel, numbered(&labels, n_classes)?),
+            [count, classes] if (count, classes) == (rows, n_classes) => {
+                (Task::MultiLabel, indicated(&labels, n_classes)?)
+            }
+            _ => bail!("`train` has {rows} rows, and `train_labels` of {n_classes} classes the shape {shape:?}"),
+        };
         self.ensure_enough(rows)?;
         let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
-        let targets = labels.into_iter().map(|label| label as usize).collect();
-        let train = FeatureSet::from_memory(values, dims, targets, n_classes);
-        Ok(Box::new(Fitted { spec: self.clone(), train, scaler }))
+        let train = FeatureSet::images(values, [1, dims], labels, n_classes);
+        Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
+    }
+
+    /// Its curve is drawn in it, where there are several labels.
+    fn asks_for_metric(&self) -> bool {
+        !self.curve_k.is_empty()
     }
 
     fn faults(&self) -> Vec<(String, String)> {
@@ -128,8 +140,23 @@ impl ModelKind for Knn {
     }
 }
 
+/// A class a row.
+fn numbered(labels: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
+    let valid = |label: &f32| *label >= 0.0 && label.fract() == 0.0 && (*label as usize) < n_classes;
+    ensure!(labels.iter().all(valid), "`train_labels` holds something else than classes below {n_classes}");
+    Ok(labels.iter().map(|&label| vec![label as usize]).collect())
+}
+
+/// A row of zeros and ones a row, one a class.
+fn indicated(marks: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
+    ensure!(marks.iter().all(|&mark| mark == 0.0 || mark == 1.0), "`train_labels` holds something else than 0 and 1");
+    let classes = |row: &[f32]| (0..n_classes).filter(|&class| row[class] == 1.0).collect();
+    Ok(marks.chunks_exact(n_classes).map(classes).collect())
+}
+
 struct Fitted {
     spec: Knn,
+    task: Task,
     train: FeatureSet,
     scaler: Option<Scaler>,
 }
@@ -149,12 +176,18 @@ impl Fitted {
     fn share(&self, neighbours: &[Neighbour]) -> Vec<f32> {
         let on_the_spot = neighbours.iter().any(|n| n.distance <= 0.0);
         let mut votes = vec![0.0f64; self.train.n_classes()];
+        let mut total = 0.0;
         for neighbour in neighbours {
-            votes[self.train.targets()[neighbour.row]] += match self.spec.weights {
+            let vote = match self.spec.weights {
                 Weights::Uniform => 1.0,
                 Weights::Distance if on_the_spot => f64::from(u8::from(neighbour.distance <= 0.0)),
                 Weights::Distance => neighbour.distance.recip(),
             };
+            total += vote;
+            self.train.labels()[neighbour.row].iter().for_each(|&class| votes[class] += vote);
+        }
+        if self.task == Task::MultiLabel {
+            return votes.iter().map(|vote| (vote / total) as f32).collect();
         }
         let winner = first_largest(&votes);
         let total: f64 = votes.iter().sum();
@@ -170,10 +203,18 @@ impl Classifier for Fitted {
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let (rows, dims) = (self.train.len(), self.train.dims());
-        let labels = self.train.targets().iter().map(|&class| class as f32).collect();
+        let n_classes = self.train.n_classes();
+        let (shape, labels) = match self.task {
+            Task::SingleLabel => (vec![rows], self.train.targets().iter().map(|&class| class as f32).collect()),
+            Task::MultiLabel => {
+                let mark = |row: &Vec<usize>, class: usize| f32::from(u8::from(row.contains(&class)));
+                let marks = |row| (0..n_classes).map(move |class| mark(row, class));
+                (vec![rows, n_classes], self.train.labels().iter().flat_map(marks).collect())
+            }
+        };
         let mut tensors = vec![
             Tensor { name: "train".to_owned(), shape: vec![rows, dims], values: Values::Rows(self.train.clone()) },
-            Tensor::held("train_labels", vec![rows], labels),
+            Tensor::held("train_labels", shape, labels),
         ];
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)

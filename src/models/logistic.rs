@@ -4,6 +4,8 @@
 //! scikit-learn's LogisticRegression with solver "lbfgs" (its "liblinear" penalises the bias too, and finds another
 //! minimum). `ovr` is its OneVsRestClassifier around that: each class against the rest, the probabilities divided by their
 //! sum. `multinomial` is one softmax over all classes; of two classes both peers fit a single column, so does this.
+//! With several labels a clip it is OneVsRestClassifier on an indicator matrix: each class has its own probability, and they
+//! need not sum to one. As there, a class that every training clip has gets probability 1.
 //! Differences: columns are standardised by default, as the penalty treats all columns alike whatever their unit;
 //! `tolerance` is relative to the start (see the key), and scikit-learn's default stops far earlier on ill-conditioned data;
 //! a class without training clips gets probability 0.
@@ -14,12 +16,12 @@
 //! Memory: at most `HELD_BYTES` for half the Gram matrix or for the scaled rows, beside the block buffers; a set that fits
 //! neither way (beyond about 11,500 clips of more columns than that) is read from its source again at each step.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::device::Device;
-use super::newton::{Columns, Link, Problem, Solution};
+use super::newton::{Columns, Link, Marks, Problem, Solution, sigmoid};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::scaling::Scaler;
@@ -29,7 +31,15 @@ use super::{
     predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
+use crate::labels::Task;
+use crate::metrics::Judge;
 use crate::predictions::Predictions;
+
+/// Beside the weights of a model for several labels.
+const SEVERAL: &str = "output.several_labels";
+
+/// A bias whose probability is 1, and which safetensors and JSON can hold.
+const CERTAIN: f64 = f32::MAX as f64;
 
 /// What the solver may hold of the data at once.
 const HELD_BYTES: usize = 512 << 20;
@@ -91,9 +101,12 @@ impl ModelKind for Logistic {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        let fit = self.minimum(train, HELD_BYTES)?;
+        if let Some((key, sentence)) = self.task_faults(&job.judge).into_iter().next() {
+            bail!("fit logistic: `{key}`: {sentence}");
+        }
+        let fit = self.minimum(train, job.judge.task, HELD_BYTES)?;
         if !fit.converged {
             tracing::warn!(
                 "logistic stopped after {} Newton steps before its tolerance; raise `max_iterations`, lower `c`, or standardize",
@@ -103,7 +116,8 @@ impl ModelKind for Logistic {
         let weights = fit.weights.iter().map(|&w| w as f32).collect();
         let bias = fit.bias.iter().map(|&b| b as f32).collect();
         let scaler = self.standardize.then_some(fit.scaler);
-        Ok(Box::new(Fitted { multi: self.multi, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
+        let output = Output::of(self.multi, job.judge.task);
+        Ok(Box::new(Fitted { output, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
@@ -115,7 +129,18 @@ impl ModelKind for Logistic {
             bias.len()
         );
         let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
-        Ok(Box::new(Fitted { multi: self.multi, dims, weights, bias, scaler, notes: Vec::new() }))
+        let task = if tensors.iter().any(|t| t.name == SEVERAL) { Task::MultiLabel } else { Task::SingleLabel };
+        let output = Output::of(self.multi, task);
+        Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))
+    }
+
+    fn task_faults(&self, judge: &Judge) -> Vec<(String, String)> {
+        if judge.task == Task::SingleLabel || self.multi == Multi::Ovr {
+            return Vec::new();
+        }
+        let sentence = "one softmax over all classes gives one class a recording, and evaluate.task asks for several: write \
+                        \"ovr\"";
+        vec![("multi".to_owned(), sentence.to_owned())]
     }
 
     fn faults(&self) -> Vec<(String, String)> {
@@ -145,26 +170,24 @@ struct Minimum {
 }
 
 impl Logistic {
-    fn minimum(&self, train: &FeatureSet, held_bytes: usize) -> Result<Minimum> {
+    fn minimum(&self, train: &FeatureSet, task: Task, held_bytes: usize) -> Result<Minimum> {
         let (n_classes, dims) = (train.n_classes(), train.dims());
-        let mut present = train.targets().to_vec();
-        present.sort_unstable();
-        present.dedup();
-        // Two classes are one question; one class is none.
-        let asked = match present.len() {
-            1 => &[],
-            2 => &present[1..],
-            _ => &present[..],
-        };
+        let mut clips = vec![0; n_classes];
+        train.labels().iter().flatten().for_each(|&class| clips[class] += 1);
+        let present: Vec<usize> = (0..n_classes).filter(|&class| clips[class] > 0).collect();
+        // What every clip has, or none, is no question.
+        let open: Vec<usize> = present.iter().copied().filter(|&class| clips[class] < train.len()).collect();
+        // Two classes of which a clip has one are one question.
+        let mirrored = task == Task::SingleLabel && open.len() == 2;
+        let asked = if mirrored { &open[1..] } else { &open[..] };
         let link = if asked.len() > 1 && self.multi == Multi::Multinomial { Link::Softmax } else { Link::Sigmoid };
-        let hot: Vec<Option<usize>> =
-            train.targets().iter().map(|class| asked.iter().position(|asked| asked == class)).collect();
-        let (solved, solution, scaler, way) = self.solve(train, link, &hot, asked.len(), held_bytes)?;
+        let marks = Marks::new(train.len(), asked.len(), |row, column| train.labels()[row].contains(&asked[column]));
+        let (solved, solution, scaler, way) = self.solve(train, link, &marks, asked.len(), held_bytes)?;
 
         let mut weights = vec![0.0; n_classes * dims];
         // A class that was never seen has probability 0.
         let mut bias = vec![f64::NEG_INFINITY; n_classes];
-        present.iter().for_each(|&class| bias[class] = 0.0);
+        present.iter().for_each(|&class| bias[class] = if task == Task::MultiLabel { CERTAIN } else { 0.0 });
         let mut put = |class: usize, column: usize, factor: f64| {
             let row = &solved[column * dims..(column + 1) * dims];
             weights[class * dims..(class + 1) * dims].iter_mut().zip(row).for_each(|(w, &x)| *w = factor * x);
@@ -174,14 +197,13 @@ impl Logistic {
                 bias[class] -= factor * row.iter().zip(scaler.mean()).map(|(w, &m)| w * f64::from(m)).sum::<f64>();
             }
         };
-        match asked {
+        if mirrored {
             // The other class is the mirror image. In a softmax the difference counts, so each takes half.
-            [_] => {
-                let factor = if self.multi == Multi::Multinomial { 0.5 } else { 1.0 };
-                put(present[1], 0, factor);
-                put(present[0], 0, -factor);
-            }
-            _ => asked.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0)),
+            let factor = if self.multi == Multi::Multinomial { 0.5 } else { 1.0 };
+            put(open[1], 0, factor);
+            put(open[0], 0, -factor);
+        } else {
+            asked.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0));
         }
         let notes = vec![
             ("solved in".to_owned(), way),
@@ -198,20 +220,20 @@ impl Logistic {
         &self,
         train: &FeatureSet,
         link: Link,
-        hot: &[Option<usize>],
+        marks: &Marks,
         columns: usize,
         held_bytes: usize,
     ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
         if train.dims() > train.len() && span::bytes(train.len()) <= held_bytes {
             let (span, scaler) = Span::new(train, self.standardize)?;
-            let solution = self.problem(&span, link, hot, columns).solve()?;
+            let solution = self.problem(&span, link, marks, columns).solve()?;
             drop(span);
             let weights = Span::weights(train, &scaler, &solution.place.coefficients)?;
             return Ok((weights, solution, scaler, format!("the span of {} clips", train.len())));
         }
         let scaler = Scaler::fit_with(train, self.standardize)?;
         let hold = primal::bytes(train) <= held_bytes;
-        let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, hot, columns).solve()?;
+        let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, marks, columns).solve()?;
         let Columns { values, .. } = solution.place.coefficients.clone();
         let way = format!("{} columns, {}", train.dims(), if hold { "held" } else { "streamed" });
         Ok((values, solution, scaler, way))
@@ -221,13 +243,13 @@ impl Logistic {
         &self,
         space: &'a S,
         link: Link,
-        hot: &'a [Option<usize>],
+        marks: &'a Marks,
         columns: usize,
     ) -> Problem<'a, S> {
         Problem {
             space,
             link,
-            hot,
+            marks,
             columns,
             strength: self.c,
             tolerance: self.tolerance,
@@ -236,8 +258,28 @@ impl Logistic {
     }
 }
 
+/// How scores become probabilities.
+#[derive(Clone, Copy)]
+enum Output {
+    /// Sigmoids divided by their sum.
+    SigmoidShares,
+    Softmax,
+    /// A sigmoid a class.
+    Sigmoids,
+}
+
+impl Output {
+    fn of(multi: Multi, task: Task) -> Output {
+        match (task, multi) {
+            (Task::MultiLabel, _) => Output::Sigmoids,
+            (Task::SingleLabel, Multi::Ovr) => Output::SigmoidShares,
+            (Task::SingleLabel, Multi::Multinomial) => Output::Softmax,
+        }
+    }
+}
+
 struct Fitted {
-    multi: Multi,
+    output: Output,
     dims: usize,
     /// Row-major, a row a class.
     weights: Vec<f32>,
@@ -252,9 +294,10 @@ impl Fitted {
             self.weights.chunks_exact(self.dims).zip(&self.bias).map(|(w, &b)| dot(row, w) + f64::from(b)).collect();
         let winner = first_largest(&scores);
         // Logarithms, so that a clip far from every class still gets shares that sum to one.
-        let logs: Vec<f64> = match self.multi {
-            Multi::Multinomial => scores,
-            Multi::Ovr => scores.iter().map(|&z| z.min(0.0) - (-z.abs()).exp().ln_1p()).collect(),
+        let logs: Vec<f64> = match self.output {
+            Output::Sigmoids => return scores.iter().map(|&z| sigmoid(z) as f32).collect(),
+            Output::Softmax => scores,
+            Output::SigmoidShares => scores.iter().map(|&z| z.min(0.0) - (-z.abs()).exp().ln_1p()).collect(),
         };
         let top = logs[first_largest(&logs)];
         let shares: Vec<f64> = logs.iter().map(|log| (log - top).exp()).collect();
@@ -275,6 +318,9 @@ impl Classifier for Fitted {
             Tensor::held("weights", vec![n_classes, self.dims], self.weights.clone()),
             Tensor::held("bias", vec![n_classes], self.bias.clone()),
         ];
+        if let Output::Sigmoids = self.output {
+            tensors.push(Tensor::held(SEVERAL, vec![1], vec![1.0]));
+        }
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
     }
@@ -355,7 +401,7 @@ mod tests {
         for spec in every_spec() {
             for (rows, dims) in [(60, 90), (90, 20)] {
                 let train = set(rows, dims, 3);
-                let fit = spec.minimum(&train, HELD_BYTES).unwrap();
+                let fit = spec.minimum(&train, Task::SingleLabel, HELD_BYTES).unwrap();
                 let share = gradient_share(&spec, &train, &fit.weights, &fit.bias);
                 // Of one-against-rest problems the worst decides; the share of all of them together is no larger.
                 assert!(fit.converged && share <= 1.1e-6, "{spec:?} {rows}×{dims}: {share}");
@@ -368,13 +414,16 @@ mod tests {
         for spec in every_spec() {
             let spec = Logistic { tolerance: 1e-9, ..spec };
             let wide = set(150, 300, 4);
-            let by_span = spec.minimum(&wide, HELD_BYTES).unwrap();
+            let by_span = spec.minimum(&wide, Task::SingleLabel, HELD_BYTES).unwrap();
             assert!(by_span.notes[0].1.contains("span"));
             // Half of G takes less than the rows: between the two the rows would still be held if G were not preferred.
-            let streamed = spec.minimum(&wide, 0).unwrap();
+            let streamed = spec.minimum(&wide, Task::SingleLabel, 0).unwrap();
             assert!(streamed.notes[0].1.contains("streamed"));
             let tall = set(150, 40, 4);
-            let held = (spec.minimum(&tall, HELD_BYTES).unwrap(), spec.minimum(&tall, 0).unwrap());
+            let held = (
+                spec.minimum(&tall, Task::SingleLabel, HELD_BYTES).unwrap(),
+                spec.minimum(&tall, Task::SingleLabel, 0).unwrap(),
+            );
             assert!(held.0.notes[0].1.contains("held"));
             for (a, b) in [(&by_span, &streamed), (&held.0, &held.1)] {
                 let size = a.weights.iter().fold(0.0f64, |size, w| size.max(w.abs()));

@@ -6,6 +6,8 @@
 
 pub mod average;
 pub mod device;
+pub mod ensemble;
+pub mod fusion;
 mod kernels;
 pub mod knn;
 pub mod logistic;
@@ -20,6 +22,7 @@ mod primal;
 mod products;
 mod scaling;
 mod span;
+mod templates;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -33,7 +36,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::FeatureSet;
-use crate::labels::Task;
 use crate::metrics::Judge;
 use crate::predictions::Predictions;
 use crate::progress::Show;
@@ -56,6 +58,7 @@ registry! {
         "tagging_cnn" => tagging_cnn::TaggingCnn,
         "tagging_crnn" => tagging_crnn::TaggingCrnn,
         "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
+        "ensemble" => ensemble::Ensemble,
     }
 }
 
@@ -100,11 +103,6 @@ pub trait ModelKind {
     /// The way back from [`Classifier::tensors`].
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
 
-    /// Whether it can be asked for several classes of a recording.
-    fn is_for(&self, task: Task) -> bool {
-        task == Task::SingleLabel
-    }
-
     /// What is wrong with its keys for that task.
     fn task_faults(&self, _judge: &Judge) -> Vec<(String, String)> {
         Vec::new()
@@ -123,6 +121,11 @@ pub trait ModelKind {
     /// Whether it trains on another part of a long recording in each epoch (see [`crate::waves`]).
     fn crops_at_random(&self) -> bool {
         false
+    }
+
+    /// Itself, if it is made of other models of the experiment instead of being fitted to a feature.
+    fn ensemble(&self) -> Option<&ensemble::Ensemble> {
+        None
     }
 
     /// Whether what it becomes depends on the headline metric of the experiment: then runs with another metric have other units.
@@ -428,6 +431,7 @@ fn first_largest(values: &[f64]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::Task;
     use crate::seed::uniform;
 
     fn noisy_set(rows: usize, dims: usize) -> FeatureSet {
@@ -493,6 +497,67 @@ mod tests {
                 assert!([2, 5].into_iter().all(|threads| run(threads) == alone), "{spec:?} on {rows}×{dims}");
             }
         }
+    }
+
+    fn several_labels() -> Job<'static> {
+        Job { judge: Judge { task: Task::MultiLabel, ..Judge::default() }, ..Job::alone(Seed::new(1)) }
+    }
+
+    /// The noisy set, a third of its rows with a second class and some with none.
+    fn noisy_with_several(rows: usize, dims: usize) -> FeatureSet {
+        let set = noisy_set(rows, dims);
+        let labels = (0..rows).map(|row| {
+            let mut labels = vec![set.targets()[row]];
+            match row % 9 {
+                0 => labels.clear(),
+                1..4 => labels.push((labels[0] + 1) % 4),
+                _ => {}
+            }
+            labels.sort_unstable();
+            labels
+        });
+        let mut values = Vec::new();
+        set.read_rows(0..rows, &mut values).unwrap();
+        FeatureSet::images(values, [1, dims], labels.collect(), 4)
+    }
+
+    fn for_several() -> impl Iterator<Item = ModelSpec> {
+        let judge = several_labels().judge;
+        every_spec().into_iter().filter(move |spec| spec.as_kind().task_faults(&judge).is_empty())
+    }
+
+    #[test]
+    fn with_several_labels_too_a_model_is_restored_and_threads_change_no_bit() {
+        let (train, test) = (noisy_with_several(300, 1100), noisy_with_several(70, 1100));
+        for spec in for_several() {
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let fitted = spec.as_kind().fit(&train, &several_labels()).unwrap();
+                    let restored = spec.restore(fitted.tensors().unwrap(), 4, &Device::cpu()).unwrap();
+                    let said = fitted.predict(&test).unwrap();
+                    assert_eq!(said, restored.predict(&test).unwrap(), "{spec:?}");
+                    said
+                })
+            };
+            let alone = run(1);
+            assert_eq!(run(3), alone, "{spec:?}");
+            // What is asked of one recording is what is said of it among others.
+            let mut row = Vec::new();
+            test.read_rows(11..12, &mut row).unwrap();
+            let one = FeatureSet::images(row, [1, 1100], vec![vec![]], 4);
+            let fitted = spec.as_kind().fit(&train, &several_labels()).unwrap();
+            assert_eq!(fitted.predict(&one).unwrap().row(0), alone.row(11), "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
+        let spec = logistic::Logistic { multi: logistic::Multi::Multinomial, ..Default::default() };
+        let faults = spec.task_faults(&several_labels().judge);
+        assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
+        let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");
+        assert!(error.to_string().contains("`multi`"), "{error}");
     }
 
     #[test]

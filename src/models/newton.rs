@@ -49,6 +49,23 @@ impl Columns {
     }
 }
 
+/// Which rows have the class of which column; column-major like [`Columns`].
+pub struct Marks {
+    rows: usize,
+    values: Vec<bool>,
+}
+
+impl Marks {
+    pub fn new(rows: usize, columns: usize, has: impl Fn(usize, usize) -> bool) -> Self {
+        let columns = 0..columns;
+        Marks { rows, values: columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect() }
+    }
+
+    fn column(&self, k: usize) -> &[bool] {
+        &self.values[k * self.rows..(k + 1) * self.rows]
+    }
+}
+
 /// Where the coefficients live.
 pub trait Space {
     /// Training rows.
@@ -111,15 +128,16 @@ impl Link {
         values
     }
 
-    /// Probabilities, and the loss of each column; `hot` is the column of each row's class, if it has one.
-    fn evaluate(self, logits: &Columns, hot: &[Option<usize>]) -> (Columns, Vec<f64>) {
+    /// Probabilities, and the loss of each column. A row may have the classes of several columns of a sigmoid, of a softmax
+    /// that of one.
+    fn evaluate(self, logits: &Columns, marks: &Marks) -> (Columns, Vec<f64>) {
         let mut p = logits.clone();
         let mut losses = vec![0.0; p.count];
         match self {
             Link::Sigmoid => {
                 for (k, loss) in losses.iter_mut().enumerate() {
-                    for (x, &hot) in p.column_mut(k).iter_mut().zip(hot) {
-                        let z = if hot == Some(k) { -*x } else { *x };
+                    for (x, &has) in p.column_mut(k).iter_mut().zip(marks.column(k)) {
+                        let z = if has { -*x } else { *x };
                         *loss += z.max(0.0) + (-z.abs()).exp().ln_1p();
                         *x = sigmoid(*x);
                     }
@@ -127,11 +145,11 @@ impl Link {
             }
             Link::Softmax => {
                 let (n, count) = (p.len, p.count);
-                for (i, &hot) in hot.iter().enumerate() {
+                for i in 0..n {
                     let at = |k: usize| k * n + i;
                     let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
-                    if let Some(k) = hot {
+                    if let Some(k) = (0..count).find(|&k| marks.values[at(k)]) {
                         losses[k] += top + sum.ln() - p.values[at(k)];
                     }
                     (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
@@ -176,8 +194,7 @@ pub struct Solution {
 pub struct Problem<'a, S: Space> {
     pub space: &'a S,
     pub link: Link,
-    /// The column of each row's class.
-    pub hot: &'a [Option<usize>],
+    pub marks: &'a Marks,
     pub columns: usize,
     /// C: the weight of the losses against ½‖W‖².
     pub strength: f64,
@@ -197,7 +214,7 @@ impl<S: Space> Problem<'_, S> {
         let mut first: Option<Vec<f64>> = None;
         let (mut iterations, mut inner_steps) = (0, 0);
         loop {
-            let (p, losses) = self.link.evaluate(&x.logits(), self.hot);
+            let (p, losses) = self.link.evaluate(&x.logits(), self.marks);
             let gradient = self.gradient(&x, &p)?;
             let norms: Vec<f64> = self.squares(&gradient).iter().map(|s| s.sqrt()).collect();
             ensure!(
@@ -229,10 +246,8 @@ impl<S: Space> Problem<'_, S> {
 
     fn gradient(&self, x: &Vector, p: &Columns) -> Result<Vector> {
         let mut residuals = p.clone();
-        for (i, &hot) in self.hot.iter().enumerate() {
-            if let Some(k) = hot {
-                residuals.column_mut(k)[i] -= 1.0;
-            }
+        for (p, _) in residuals.values.iter_mut().zip(&self.marks.values).filter(|&(_, &has)| has) {
+            *p -= 1.0;
         }
         let mut gradient = self.pull(residuals)?;
         let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
@@ -324,7 +339,7 @@ impl<S: Space> Problem<'_, S> {
         for _ in 0..MOST_HALVINGS {
             let mut there = x.clone();
             there.blend(&vec![1.0; self.columns], &lengths, step);
-            let (_, new_losses) = self.link.evaluate(&there.logits(), self.hot);
+            let (_, new_losses) = self.link.evaluate(&there.logits(), self.marks);
             for k in 0..self.columns {
                 if !open[k] {
                     continue;

@@ -21,7 +21,7 @@ mod taken_over;
 mod thresholds;
 mod windows;
 
-pub use saved::{ModelRecord, Versions, has_model, models, read_model};
+pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
 pub use thresholds::{ThresholdFile, resolved_config};
 
@@ -87,7 +87,10 @@ pub struct ClipTruth {
 pub struct CurvePoint {
     pub parameter: String,
     pub value: f64,
-    pub accuracy: f64,
+    /// `accuracy`; with several labels the headline metric.
+    pub metric: String,
+    /// Nothing where it is undefined.
+    pub score: Option<f64>,
 }
 
 /// What stands in the `features` column of a trivial baseline.
@@ -339,6 +342,7 @@ pub enum Table {
     Predictions,
     /// Only where recordings were heard in windows.
     Windows,
+    ByLabels,
     PerClass,
     Confusion,
     Hardest,
@@ -354,6 +358,7 @@ impl Table {
             Table::Grid => "grid.csv",
             Table::Predictions => "predictions.parquet",
             Table::Windows => "windows.parquet",
+            Table::ByLabels => "by_labels.csv",
             Table::PerClass => "per_class.csv",
             Table::Confusion => "confusion.csv",
             Table::Hardest => "hardest.csv",

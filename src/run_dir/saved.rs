@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,8 +15,9 @@ use crate::features::FeatureSpec;
 use crate::files;
 use crate::labels::Classes;
 use crate::metrics::Judge;
+use crate::models::ensemble::{Ensemble, Fuse};
 use crate::models::tensor_file::write_safetensors;
-use crate::models::{ModelSpec, Tensor};
+use crate::models::{ModelKind, ModelSpec, Tensor};
 use crate::windows::WindowSpec;
 
 /// `model.json`: everything that the weights need to become a classifier again.
@@ -34,6 +36,26 @@ pub struct ModelRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
     pub versions: Versions,
+}
+
+/// `model.json` of an ensemble: the folders beside it that hold its members, and how what they say becomes one. Its tensors are
+/// those of [`Fusion`](crate::models::fusion::Fusion).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsembleRecord {
+    pub schema: u32,
+    pub classes: Classes,
+    /// Names of [`models`] of the same run, among them no ensemble that holds this one.
+    pub members: Vec<String>,
+    pub fuse: Fuse,
+    /// One a member; their sum is 1.
+    pub weights: Vec<f64>,
+    pub judge: Judge,
+    /// The windows in which recordings were judged, and which are fused one by one; nothing: their clips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+    /// Of the kind `ensemble`.
+    pub version: u32,
 }
 
 /// The versions of the stages that stand between a recording and a probability.
@@ -58,6 +80,11 @@ impl RunDir {
         self.write_described(unit, tensors, &json!(record))
     }
 
+    /// `models/<unit>/` of an ensemble.
+    pub fn write_ensemble(&self, unit: &Unit, tensors: &[Tensor], record: &EnsembleRecord) -> Result<()> {
+        self.write_described(unit, tensors, &json!(record))
+    }
+
     fn write_described(&self, unit: &Unit, tensors: &[Tensor], description: &Value) -> Result<()> {
         let folder = self.path().join("models").join(unit.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -67,9 +94,11 @@ impl RunDir {
     }
 }
 
+/// What every description has, and what tells an ensemble.
 #[derive(Deserialize)]
-struct OnlySchema {
+struct Head {
     schema: u32,
+    members: Option<IgnoredAny>,
 }
 
 const AGAIN: &str = "run the experiment again with --fresh to write it anew";
@@ -96,28 +125,58 @@ fn description_of(folder: &Path) -> PathBuf {
     folder.join("model.json")
 }
 
-/// The description and the weights of one of [`models`].
-pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> {
-    let folder = run.join("models").join(name);
-    let path = description_of(&folder);
-    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let damaged = || format!("{} is damaged: {AGAIN}", path.display());
-    let OnlySchema { schema } = serde_json::from_slice(&bytes).with_context(damaged)?;
+/// The bytes of a description of this schema, and whether it is an ensemble's.
+fn read_description(path: &Path) -> Result<(Vec<u8>, bool)> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Head { schema, members } = serde_json::from_slice(&bytes).with_context(|| damaged(path))?;
     ensure!(
         schema == SCHEMA,
         "{} has schema {schema} and this version reads schema {SCHEMA}: {AGAIN}, or use the version that wrote it",
         path.display()
     );
-    let record: ModelRecord = serde_json::from_slice(&bytes).with_context(damaged)?;
+    Ok((bytes, members.is_some()))
+}
+
+fn damaged(path: &Path) -> String {
+    format!("{} is damaged: {AGAIN}", path.display())
+}
+
+/// The description and the weights of one of [`models`] that is no ensemble.
+pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> {
+    let folder = run.join("models").join(name);
+    let path = description_of(&folder);
+    let (bytes, is_ensemble) = read_description(&path)?;
+    ensure!(!is_ensemble, "{} describes an ensemble: its members are the models", path.display());
+    let record: ModelRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
     ensure!(
         record.versions == Versions::now(&record.feature, &record.model),
         "{} was trained on features that this version computes in another way: {AGAIN}",
         path.display()
     );
+    Ok((record, read_tensors(&folder)?))
+}
+
+/// The description and the tensors of one of [`models`] that is an ensemble; nothing of another model.
+pub fn read_ensemble(run: &Path, name: &str) -> Result<Option<(EnsembleRecord, Vec<Tensor>)>> {
+    let folder = run.join("models").join(name);
+    let path = description_of(&folder);
+    let (bytes, is_ensemble) = read_description(&path)?;
+    if !is_ensemble {
+        return Ok(None);
+    }
+    let record: EnsembleRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
+    ensure!(
+        record.version == Ensemble::default().version(),
+        "{} was fused in another way than by this version: {AGAIN}",
+        path.display()
+    );
+    Ok(Some((record, read_tensors(&folder)?)))
+}
+
+fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
     let path = folder.join("model.safetensors");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let tensors = tensors_of(&bytes).with_context(|| format!("{} is damaged: {AGAIN}", path.display()))?;
-    Ok((record, tensors))
+    tensors_of(&bytes).with_context(|| damaged(&path))
 }
 
 fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {

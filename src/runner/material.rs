@@ -11,6 +11,7 @@ use crate::data::split::{self, SplitSpec, Splits};
 use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;
 use crate::labels::Task;
+use crate::models::ModelSpec;
 use crate::precompute::{self, Extraction, Input, LeftOut, Outcome, StoredWindows};
 use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
@@ -162,8 +163,21 @@ impl Material {
     pub fn split(&self, experiment: &Experiment, clips: &[usize], seed: u64) -> Result<Splits> {
         let records = self.with_copies_united(clips);
         let records: Vec<&ClipRecord> = records.iter().collect();
-        split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
-            .map_err(Unfit::of)
+        let splits = split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
+            .map_err(Unfit::of)?;
+        // A set may declare no validation part, which the configuration alone does not tell.
+        let needs = |(name, spec): (&String, &ModelSpec)| {
+            let (key, word) = spec.as_kind().ensemble()?.needs_validation()?;
+            Some(format!(
+                "models.{name}.{key} is {word:?}, which needs a validation split, and `{}` declares none: hold some of the \
+                 training recordings out with `validation = 0.1` in [split]",
+                self.set.name
+            ))
+        };
+        match experiment.models.iter().find_map(needs) {
+            Some(sentence) if splits.validation.is_empty() => bail!(Unfit(sentence)),
+            _ => Ok(splits),
+        }
     }
 
     /// The recordings that the experiment would use if every one were usable.
@@ -190,7 +204,7 @@ impl Material {
         }
         for &seed in &experiment.seeds {
             let splits = self.split(experiment, clips, seed)?;
-            judged.extend(splits.validation.iter().chain(&splits.test).map(|&row| clips[row]));
+            judged.extend(splits.judged().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
         }
         Ok(judged)
     }

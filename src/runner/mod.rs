@@ -11,12 +11,15 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::data::split::Splits;
+use crate::experiment::members::Place;
 use crate::experiment::{Experiment, Resolved};
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
 use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, ThresholdFile, Unit};
 use crate::store::Store;
 
+mod by_labels;
+mod ensemble;
 pub mod environment;
 pub mod material;
 pub mod scoring;
@@ -94,15 +97,15 @@ pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRe
     Ok((selection.cache(), selection.unusable.len()))
 }
 
-/// The units of an experiment in the order of its file: features, then seeds, then models.
+/// The units of an experiment in the order of its file: features, then seeds, then models; ensembles, which wait for the
+/// others, last.
 pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
+    let places = experiment.places();
     let mut units = Vec::new();
-    for features in experiment.features.keys() {
+    for of_one_feature in places.chunk_by(|a, b| a.features == b.features) {
         for &seed in &experiment.seeds {
-            let trained_on =
-                |choice: &crate::models::FeatureChoice| choice.0.as_ref().is_none_or(|c| c.contains(features));
-            let models = experiment.models.iter().filter(|(_, spec)| trained_on(spec.as_kind().features()));
-            units.extend(models.map(|(model, _)| Unit { features: features.clone(), model: model.clone(), seed }));
+            let unit = |place: &Place| Unit { features: place.features.clone(), model: place.model.clone(), seed };
+            units.extend(of_one_feature.iter().map(unit));
         }
     }
     units
@@ -225,7 +228,10 @@ impl Work<'_> {
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }
-                    self.unit(unit, selection, &splits[&unit.seed], &done)
+                    match self.experiment.models[&unit.model].as_kind().ensemble() {
+                        Some(spec) => self.fuse(unit, spec, &done),
+                        None => self.unit(unit, selection, &splits[&unit.seed], &done),
+                    }
                 }
             };
             match finished {

@@ -1,7 +1,7 @@
 //! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
 
 use crate::experiment::Experiment;
-use crate::metrics::{self, Judge, Scores};
+use crate::metrics::{self, Judge, Scores, Verdict};
 use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Unit, UnitRecord};
 use crate::seed::Seed;
 use crate::tables::Scored;
@@ -19,6 +19,12 @@ fn decided(judge: &Judge, split: &SplitRecord) -> Vec<Vec<usize>> {
         Some(windows) => judge.verdict(windows).decided,
         None => judge.decide(&split.predictions),
     }
+}
+
+/// The headline metric of what was said of recordings; None where it is undefined.
+pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], said: &Verdict) -> Option<f64> {
+    let metric = experiment.evaluate.metric().name();
+    metrics::resampled(judge.task, metric, truth, &said.decided, &said.scores)(&vec![1; truth.len()])
 }
 
 /// The scores of every unit on every side of its split.

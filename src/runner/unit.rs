@@ -8,11 +8,14 @@ use serde_json::json;
 
 use super::Work;
 use super::material::Selection;
-use super::scoring::Done;
+use super::scoring::{Done, headline};
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
+
 use crate::files;
+use crate::labels::Task;
+use crate::metrics::{Metric, Verdict};
 use crate::models::{Classifier, Curve, Epoch, Job, Observer, RateCurve};
 use crate::plot;
 use crate::predictions::{Predictions, WindowPredictions};
@@ -23,6 +26,9 @@ use crate::waves::Waves;
 
 /// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
 const TENSORBOARD: &str = "events.out.tfevents.timbre";
+
+/// A metric of what was said.
+type Score<'a> = &'a dyn Fn(&Verdict) -> Option<f64>;
 
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
@@ -36,8 +42,7 @@ impl Work<'_> {
         let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &onlooker)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let sides = [("validation", &splits.validation), ("test", &splits.test)];
-        let sides = sides.into_iter().filter(|(_, rows)| !rows.is_empty());
+        let sides = splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
             sides.map(|(name, rows)| self.spoken(model.as_ref(), name, rows, &sets)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
@@ -90,20 +95,25 @@ impl Work<'_> {
         let (said, curve) = model.predict_along(&set)?;
         let in_windows = |said: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(said, starts));
         let labels = sets.labels(rows);
-        let accuracy = |said: &Predictions| {
-            let decided = match in_windows(said.clone()) {
-                Some(windows) => judge.verdict(&windows).decided,
-                None => judge.decide(said),
-            };
-            let metrics = judge.score(&labels, &decided, said.n_classes).metrics;
-            // scikit-learn's accuracy of several labels is that all of them are right.
-            metrics.get("accuracy").or(metrics.get("exact_match")).copied().unwrap_or(f64::NAN)
+        let verdict = |said: &Predictions| match in_windows(said.clone()) {
+            Some(windows) => judge.verdict(&windows),
+            None => Verdict { scores: said.clone(), decided: judge.decide(said) },
+        };
+        // Of one label the curve has always been drawn in accuracy.
+        let (metric, score): (Metric, Score) = match judge.task {
+            Task::SingleLabel => (Metric::Accuracy, &|said| {
+                judge.score(&labels, &said.decided, set.n_classes()).metrics.get("accuracy").copied()
+            }),
+            Task::MultiLabel => {
+                (self.experiment.evaluate.metric(), &|said| headline(self.experiment, &judge, &labels, said))
+            }
         };
         let along = |curve: Curve| {
             let point = |(value, said): &(f64, Predictions)| CurvePoint {
                 parameter: curve.parameter.clone(),
                 value: *value,
-                accuracy: accuracy(said),
+                metric: metric.name().to_owned(),
+                score: score(&verdict(said)),
             };
             curve.points.iter().map(point).collect()
         };

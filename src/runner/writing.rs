@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
+use super::by_labels;
 use super::scoring::{self, Done};
 use crate::experiment::Experiment;
-use crate::labels::Classes;
+use crate::labels::{Classes, Task};
 use crate::models::Epoch;
 use crate::run_dir::{ResultRow, RunDir, Table, Unit, UnitRecord};
 use crate::tables::{self, Grid};
@@ -26,6 +27,10 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     dir.write_table(Table::Predictions, |out| tables::write_parquet(tables::predictions(units, classes)?, out))?;
     if experiment.evaluate.windows().is_some() {
         dir.write_table(Table::Windows, |out| tables::write_parquet(tables::windows(units, classes)?, out))?;
+    }
+    if done.judge().task == Task::MultiLabel {
+        let rows = by_labels::rows(experiment, done.judge(), units);
+        dir.write_table(Table::ByLabels, |out| tables::write_csv(tables::by_labels(&rows)?, out))?;
     }
     let scored = scoring::scored(units, done.judge());
     dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;

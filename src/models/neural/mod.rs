@@ -40,7 +40,6 @@ use super::networks::{InputShape, LayerRow, NetworkKind};
 use super::training::{Keys, TrainingCrop};
 use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_trainable};
 use crate::dataset::FeatureSet;
-use crate::labels::Task;
 use crate::metrics::Judge;
 use model::Trained;
 use monitor::Monitor;
@@ -63,10 +62,6 @@ impl<K: NetworkKind> ModelKind for K {
 
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
         Ok(Box::new(Trained::restore(self, tensors, n_classes, device)?))
-    }
-
-    fn is_for(&self, _task: Task) -> bool {
-        true
     }
 
     fn is_network(&self) -> bool {

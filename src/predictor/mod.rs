@@ -1,0 +1,277 @@
+//! A saved model of a run, ready to hear recordings: the same front end, the same weights, the same bits as in the run.
+//!
+//! A model that was judged on windows hears all of a recording in the same windows, however long it is (`windowed.rs`). For
+//! any other a recording is brought to the length of the run's clips exactly as there (`audio.clip_seconds`, `audio.crop`),
+//! and of a longer one only that part is heard, unless windows are asked for.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::audio::{self, AudioSpec, Clip};
+use crate::decisions::Aggregate;
+use crate::labels::{Classes, Task};
+use crate::metrics::Judge;
+use crate::models::device::Device;
+use crate::precompute::LeftOut;
+use crate::predictions::{Predictions, WindowPredictions};
+use crate::run_dir::{self, RunRecord};
+use crate::windows::WindowSpec;
+
+mod cutter;
+mod voices;
+mod which;
+mod windowed;
+
+use voices::{Features, Manner, Voices};
+pub use windowed::{Onlooker, Recording};
+
+/// The run has several models, and nothing says which is meant.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct WhichModel(String);
+
+/// A model with the front end that it was trained behind, or an ensemble of models with theirs.
+pub struct Predictor {
+    name: ModelName,
+    classes: Classes,
+    audio: AudioSpec,
+    judge: Judge,
+    /// Recordings are heard in these windows; nothing: as one clip.
+    window: Option<WindowSpec>,
+    voices: Voices,
+    /// How many windows it is asked about at once.
+    at_once: usize,
+}
+
+/// Windows that a network is asked about at once: its larger layers then still fit the cache.
+const WINDOWS_OF_A_NETWORK: usize = 16;
+/// Windows that any other model is asked about at once: kNN reads all of its training set each time.
+const WINDOWS_OF_OTHERS: usize = 64;
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelName {
+    pub experiment: String,
+    /// The signature of the run.
+    pub signature: String,
+    /// `<features>.<model>.s<seed>`
+    pub model: String,
+}
+
+impl std::fmt::Display for ModelName {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let signature: String = self.signature.chars().take(8).collect();
+        write!(f, "{} of {} {signature}", self.model, self.experiment)
+    }
+}
+
+/// What the model says of one recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// One a class, in the order of the classes: the probabilities of the clip, or the scores that its windows come to.
+    pub probabilities: Vec<f32>,
+    /// What was said of each window, where it was heard in windows.
+    pub windows: Option<WindowPredictions>,
+    /// The length of the whole recording.
+    pub seconds: f64,
+    pub timings: Timings,
+}
+
+/// Seconds a stage. In windows the stages run beside each other, and a stage may use several threads: they need not sum up to
+/// the time that passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Timings {
+    pub decode: f64,
+    pub features: f64,
+    pub model: f64,
+}
+
+impl Heard {
+    /// The classes with their probabilities, the likeliest first; of equals the first class.
+    pub fn ranked<'a>(&self, classes: &'a Classes) -> Vec<(&'a str, f32)> {
+        let mut ranked: Vec<(&str, f32)> =
+            classes.names().iter().map(String::as_str).zip(self.probabilities.iter().copied()).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+impl Predictor {
+    /// The model that a person calls `RUN` or `RUN:MODEL`, on the CPU; see [`run_dir::find`] for what a run may be called.
+    pub fn open(runs: &Path, name: &str) -> Result<Predictor> {
+        Predictor::open_on(runs, name, &Device::cpu())
+    }
+
+    /// [`open`](Self::open) on another device, which matters to networks alone.
+    pub fn open_on(runs: &Path, name: &str, device: &Device) -> Result<Predictor> {
+        let (run, model) = match (run_dir::find(runs, name), name.rsplit_once(':')) {
+            (Ok(run), _) => (run, None),
+            (Err(_), Some((run, model))) => (run_dir::find(runs, run)?, Some(model)),
+            (Err(error), None) => return Err(error),
+        };
+        let record = run_dir::read_record(&run)?;
+        let called = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
+        let model = which::choose(&record, &run_dir::models(&run), model, called)?;
+        Predictor::read(&run, &record, &model, device)
+    }
+
+    fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
+        let refused = || format!("the model {model} of {} cannot be used", run.display());
+        let (voices, Manner { classes, audio, judge, window }) =
+            Voices::read(run, model, device).with_context(refused)?;
+        let name = ModelName {
+            experiment: record.experiment.clone(),
+            signature: record.signature.clone(),
+            model: model.to_owned(),
+        };
+        let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
+        let predictor = Predictor { name, classes, audio, judge, window: None, voices, at_once };
+        match window {
+            Some(window) => predictor.judging_windows(window).with_context(refused),
+            None => {
+                predictor.try_out(predictor.audio.frames()).with_context(refused)?;
+                Ok(predictor)
+            }
+        }
+    }
+
+    /// The same model, hearing recordings in these windows. One that was judged on clips, of several labels, then counts votes
+    /// as an experiment with windows does unless told.
+    pub fn in_windows(mut self, window: WindowSpec) -> Result<Predictor> {
+        if self.window.is_none() && self.judge.task == Task::MultiLabel {
+            self.judge.aggregate = Aggregate::Vote;
+        }
+        let seconds = window.seconds;
+        self.judging_windows(window)
+            .with_context(|| format!("windows of {seconds} s cannot be heard by this model: choose another --window"))
+    }
+
+    fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
+        if let Some((key, sentence)) = window.faults().into_iter().next() {
+            bail!("its window.{key}: {sentence}");
+        }
+        check_seconds(window.seconds)?;
+        self.try_out(Some(window.length(self.audio.sample_rate)))?;
+        self.window = Some(window);
+        Ok(self)
+    }
+
+    /// Where all clips have one length, the shape of the feature is known before the first recording: weights of another
+    /// shape are found now, not at the first request.
+    fn try_out(&self, frames: Option<usize>) -> Result<()> {
+        let Some(frames) = frames else { return Ok(()) };
+        let samples = (0..frames).map(|i| if i % 100 < 50 { 0.1 } else { -0.1 }).collect();
+        self.ask(vec![self.extract(&Clip { samples, sample_rate: self.audio.sample_rate })?]).map(drop)
+    }
+
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
+    /// the run.
+    pub fn decided(&self, heard: &Heard) -> Vec<&str> {
+        let names =
+            |decided: Vec<Vec<usize>>| decided.concat().into_iter().map(|class| self.classes.name(class)).collect();
+        if let Some(windows) = &heard.windows {
+            return names(self.judge.verdict(windows).decided);
+        }
+        let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
+        names(self.judge.decide(&row))
+    }
+
+    /// How many seconds of a recording are heard; all of it where this is none.
+    pub fn clip_seconds(&self) -> Option<f64> {
+        self.audio.clip_seconds.filter(|_| self.window.is_none())
+    }
+
+    /// The length of the clips that the model was trained on, if all had one.
+    pub fn trained_on_seconds(&self) -> Option<f64> {
+        self.audio.clip_seconds
+    }
+
+    /// The windows in which recordings are heard; none where they are heard as one clip.
+    pub fn window(&self) -> Option<WindowSpec> {
+        self.window
+    }
+
+    /// The rate at which recordings are heard.
+    pub fn sample_rate(&self) -> u32 {
+        self.audio.sample_rate
+    }
+
+    /// From which probability on a window is taken to have the class, a number a class.
+    pub fn cutoffs(&self) -> Vec<f64> {
+        self.judge.cutoffs(self.classes.len())
+    }
+
+    /// Hears the bytes of a file; `extension` is the file's, without the dot.
+    pub fn hear(&self, bytes: &[u8], extension: Option<&str>) -> Result<Heard, LeftOut> {
+        self.hear_recording(Recording::Bytes { bytes, extension }, None)
+    }
+
+    /// [`hear`](Self::hear) for a file, of which only a part is ever in memory if it is heard in windows.
+    pub fn hear_file(&self, path: &Path) -> Result<Heard, LeftOut> {
+        self.hear_recording(Recording::File(path), None)
+    }
+
+    fn hear_clip(&self, bytes: &[u8], extension: Option<&str>) -> Result<Heard, LeftOut> {
+        let mut clock = Instant::now();
+        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
+        let recording = audio::decode(bytes, extension).map_err(|why| windowed::unusable(&why))?;
+        let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
+        let clip = recording.into_clip(&self.audio);
+        let decode = lap();
+        let row = self.extract(&clip).map_err(|error| left_out("no_feature", &error))?;
+        // While the model computes in parallel, this thread may begin with another recording.
+        drop(clip);
+        let features = lap();
+        let probabilities = self.ask(vec![row]).map_err(|error| left_out("no_prediction", &error))?;
+        Ok(Heard { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
+    }
+
+    fn extract(&self, clip: &Clip) -> Result<Features> {
+        self.voices.extract(clip)
+    }
+
+    /// The probabilities of clips of one length, a row a clip.
+    fn ask(&self, clips: Vec<Features>) -> Result<Vec<f32>> {
+        self.voices.ask(clips, self.classes.len())
+    }
+}
+
+fn left_out(code: &str, error: &anyhow::Error) -> LeftOut {
+    LeftOut { code: code.to_owned(), sentence: format!("{error:#}") }
+}
+
+/// The ranges of the experiment's schema, for a description that was changed by hand.
+fn check_audio(audio: &AudioSpec) -> Result<()> {
+    ensure!((1000..=384_000).contains(&audio.sample_rate), "its sample rate is {} Hz", audio.sample_rate);
+    audio.clip_seconds.map_or(Ok(()), check_seconds)
+}
+
+fn check_seconds(seconds: f64) -> Result<()> {
+    ensure!((0.01..=36_000.0).contains(&seconds), "its clips are {seconds} s long");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_class_comes_first_and_of_equals_the_first() {
+        let heard =
+            Heard { probabilities: vec![0.2, 0.4, 0.4], windows: None, seconds: 1.0, timings: Timings::default() };
+        let classes = Classes::new(["a", "b", "c"]);
+        assert_eq!(heard.ranked(&classes), [("b", 0.4), ("c", 0.4), ("a", 0.2)]);
+    }
+}

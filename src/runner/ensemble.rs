@@ -1,0 +1,152 @@
+//! The unit of an ensemble: what its members said becomes one. Nothing is fitted again, and no recording is read.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::Work;
+use super::scoring::{Done, headline};
+use crate::experiment::members;
+use crate::metrics::Verdict;
+use crate::models::ModelKind;
+use crate::models::ensemble::{Ensemble, Fuse, Weights};
+use crate::models::fusion::{Fusion, Reference, normalized};
+use crate::predictions::{Predictions, WindowPredictions};
+use crate::run_dir::{self, EnsembleRecord, SplitRecord, Unit, UnitRecord};
+
+/// The side on which weights are searched and ranks are taken.
+const VALIDATION: &str = "validation";
+
+impl Work<'_> {
+    /// Fuses what the members of an ensemble said with the same seed. They are `done`, or have failed.
+    pub(super) fn fuse(&self, unit: &Unit, spec: &Ensemble, done: &Done) -> Result<UnitRecord> {
+        let clock = Instant::now();
+        let members = self.members(unit, spec, done)?;
+        let (fusion, mut notes) = self.fusion(spec, &members)?;
+        let fit_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let splits: Vec<SplitRecord> = members[0]
+            .splits
+            .iter()
+            .map(|first| {
+                let fused = fusion.fuse(&said(&sides(&members, &first.split)?).iter().collect::<Vec<_>>());
+                let (predictions, windows) = match windows_of(first, &fused) {
+                    Some(windows) => (self.judge().verdict(&windows).scores, Some(windows)),
+                    None => (fused, None),
+                };
+                let (split, clips) = (first.split.clone(), first.clips.clone());
+                Ok(SplitRecord { split, clips, predictions, windows, curve: Vec::new() })
+            })
+            .collect::<Result<_>>()?;
+        let weights = members.iter().zip(&fusion.weights);
+        notes.extend(weights.map(|(member, weight)| (format!("weight of {}", member.unit), format!("{weight:.4}"))));
+        if self.experiment.save_models {
+            self.save_ensemble(unit, spec, &members, &fusion)?;
+        }
+        let finished = UnitRecord {
+            unit: unit.clone(),
+            trained_on: members[0].trained_on.clone(),
+            windows_hash: self.dir.write_windows(unit, &splits)?,
+            splits,
+            epochs: Vec::new(),
+            notes,
+            fit_seconds,
+            predict_seconds: clock.elapsed().as_secs_f64(),
+        };
+        self.dir.write_unit(&finished)?;
+        self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
+        Ok(finished)
+    }
+
+    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
+        let places = self.experiment.places();
+        let record = |name: &String| {
+            let place = members::member(name, &places).expect("a checked experiment has the members it names");
+            let wanted = Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed };
+            let found = done.units.iter().find(|record| record.unit == wanted);
+            found.with_context(|| format!("its member {wanted} has failed, so there is nothing to fuse"))
+        };
+        spec.members.iter().map(record).collect()
+    }
+
+    /// The weights and ranks of an ensemble, and what is to be told of the search.
+    fn fusion(&self, spec: &Ensemble, members: &[&UnitRecord]) -> Result<(Fusion, IndexMap<String, String>)> {
+        let judge = self.judge();
+        let references = match spec.fuse {
+            Fuse::RankMean => said(&sides(members, VALIDATION)?).iter().map(Reference::new).collect(),
+            _ => Vec::new(),
+        };
+        let weights = match &spec.weights {
+            Weights::Given(weights) => {
+                let total: f64 = weights.iter().sum();
+                weights.iter().map(|weight| weight / total).collect()
+            }
+            _ => normalized(&vec![1; members.len()]),
+        };
+        let mut fusion = Fusion { fuse: spec.fuse, task: judge.task, weights, references };
+        let mut notes = IndexMap::new();
+        if spec.weights == Weights::Search {
+            let sides = sides(members, VALIDATION)?;
+            let truth: Vec<Vec<usize>> = sides[0].clips.iter().map(|clip| clip.truth.clone()).collect();
+            let metric = self.experiment.evaluate.metric().name();
+            let score = |fused: &Predictions| {
+                let verdict = match windows_of(sides[0], fused) {
+                    Some(windows) => judge.verdict(&windows),
+                    None => Verdict { scores: fused.clone(), decided: judge.decide(fused) },
+                };
+                // Undefined on these recordings for all weights alike, if at all.
+                headline(self.experiment, &judge, &truth, &verdict).unwrap_or(f64::NEG_INFINITY)
+            };
+            let said = said(&sides);
+            let (best, tried) = fusion.search(&said.iter().collect::<Vec<_>>(), score);
+            notes.insert("weights looked at".to_owned(), tried.to_string());
+            notes.insert(format!("{metric} on the validation split"), format!("{best:.4}"));
+        }
+        Ok((fusion, notes))
+    }
+
+    fn save_ensemble(&self, unit: &Unit, spec: &Ensemble, members: &[&UnitRecord], fusion: &Fusion) -> Result<()> {
+        let record = EnsembleRecord {
+            schema: run_dir::SCHEMA,
+            classes: self.material.set.classes.clone(),
+            members: members.iter().map(|member| member.unit.to_string()).collect(),
+            fuse: fusion.fuse,
+            weights: fusion.weights.clone(),
+            judge: self.judge(),
+            window: self.experiment.evaluate.windows(),
+            version: spec.version(),
+        };
+        self.dir.write_ensemble(unit, &fusion.tensors(), &record)
+    }
+}
+
+/// One side of the split as each member saw it.
+fn sides<'a>(members: &[&'a UnitRecord], split: &str) -> Result<Vec<&'a SplitRecord>> {
+    let side = |member: &&'a UnitRecord| {
+        let found = member.splits.iter().find(|side| side.split == split);
+        found.with_context(|| format!("{} has no {split} split: run with --fresh", member.unit))
+    };
+    let sides: Vec<&SplitRecord> = members.iter().map(side).collect::<Result<_>>()?;
+    let starts = |side: &SplitRecord| side.windows.as_ref().map(|windows| windows.starts.clone());
+    let alike = sides.iter().all(|side| side.clips == sides[0].clips && starts(side) == starts(sides[0]));
+    ensure!(alike, "the members were asked about different recordings of the {split} split: run with --fresh");
+    Ok(sides)
+}
+
+/// What each member said: of every window where recordings were heard in windows, else of every recording.
+fn said(sides: &[&SplitRecord]) -> Vec<Predictions> {
+    let rows = |side: &&SplitRecord| match &side.windows {
+        Some(windows) => Predictions { n_classes: windows.n_classes, probabilities: windows.probabilities.clone() },
+        None => side.predictions.clone(),
+    };
+    sides.iter().map(rows).collect()
+}
+
+/// Fused windows, put together by recording as those of `side` are; nothing where recordings were not heard in windows.
+fn windows_of(side: &SplitRecord, fused: &Predictions) -> Option<WindowPredictions> {
+    let WindowPredictions { bounds, starts, .. } = side.windows.as_ref()?;
+    let (n_classes, probabilities) = (fused.n_classes, fused.probabilities.clone());
+    Some(WindowPredictions { n_classes, probabilities, bounds: bounds.clone(), starts: starts.clone() })
+}

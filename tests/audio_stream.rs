@@ -1,0 +1,172 @@
+//! The stream beside the decoder and resampler of whole recordings: the same bits, the same reasons.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use timbre::audio::{AudioSpec, Crop, Resampling, Stream, Unusable, load, resample};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")
+}
+
+fn recordings() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder()).expect("the folder of golden files");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| extension(path) != Some("f32"));
+    paths.sort();
+    assert!(paths.len() >= 28, "{paths:?}");
+    paths
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension().and_then(|extension| extension.to_str())
+}
+
+fn whole(bytes: &[u8], extension: Option<&str>, sample_rate: u32) -> Result<Vec<f32>, Unusable> {
+    let spec = AudioSpec { sample_rate, clip_seconds: None, crop: Crop::Start };
+    load(bytes, extension, &spec).map(|clip| clip.samples)
+}
+
+fn drained(stream: Result<Stream, Unusable>) -> Result<Vec<f32>, Unusable> {
+    let mut stream = stream?;
+    let mut samples = Vec::new();
+    while stream.next_block(&mut samples)? {}
+    assert_eq!(stream.next_block(&mut samples), Ok(false), "the end stays the end");
+    Ok(samples)
+}
+
+/// As bits, in which a NaN equals itself and -0 is not 0.
+fn bits(samples: Result<Vec<f32>, Unusable>) -> Result<Vec<u32>, String> {
+    samples.map(|all| all.into_iter().map(f32::to_bits).collect()).map_err(|why| format!("{}: {why}", why.code()))
+}
+
+fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("its bytes");
+    file
+}
+
+/// Rates with FFT blocks and odd ones, up, down and the same.
+const RATES: [u32; 6] = [22050, 8000, 16000, 44099, 7919, 3001];
+
+#[test]
+fn every_format_is_streamed_to_the_bits_of_the_whole_from_a_file_from_memory_and_from_a_pipe() {
+    for path in recordings() {
+        let bytes = std::fs::read(&path).expect("a golden file");
+        for rate in RATES {
+            let expected = bits(whole(&bytes, extension(&path), rate));
+            assert!(expected.is_ok(), "{path:?}: {expected:?}");
+            assert_eq!(bits(drained(Stream::open(&path, rate))), expected, "{path:?} at {rate}");
+            assert_eq!(bits(drained(Stream::of_bytes(&bytes, extension(&path), rate))), expected, "{path:?} at {rate}");
+            let piped = Stream::of_pipe(File::open(&path).expect("a golden file"), rate);
+            assert_eq!(bits(drained(piped)), bits(whole(&bytes, None, rate)), "{path:?} at {rate}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_or_damaged_has_the_reason_that_the_whole_has() {
+    for path in recordings() {
+        let good = std::fs::read(&path).expect("a golden file");
+        for percent in [1, 10, 30, 50, 70, 90, 97, 99] {
+            let cut = &good[..good.len() * percent / 100];
+            let file = written(cut);
+            let expected = bits(whole(cut, None, 16000));
+            assert_eq!(bits(drained(Stream::open(file.path(), 16000))), expected, "{path:?} at {percent} %");
+        }
+        for place in (20..good.len()).step_by(41) {
+            let mut damaged = good.clone();
+            damaged[place] ^= 0x5A;
+            let file = written(&damaged);
+            let expected = bits(whole(&damaged, None, 7919));
+            assert_eq!(bits(drained(Stream::open(file.path(), 7919))), expected, "{path:?}, byte {place}");
+        }
+    }
+}
+
+fn float_wav(samples: &[f32], rate: u32) -> Vec<u8> {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: rate,
+        bits_per_sample: 32,
+        sample_format: hound::SampleFormat::Float,
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut bytes, spec).expect("a header");
+    samples.iter().for_each(|sample| writer.write_sample(*sample).expect("a sample"));
+    writer.finalize().expect("an end");
+    bytes.into_inner()
+}
+
+#[test]
+fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once() {
+    let silent = written(&float_wav(&[0.0; 200_000], 44100));
+    let mut stream = Stream::open(silent.path(), 22050).expect("a header is there");
+    let mut samples = Vec::new();
+    assert_eq!(stream.next_block(&mut samples), Ok(true));
+    let end = loop {
+        match stream.next_block(&mut samples) {
+            Ok(true) => {}
+            end => break end,
+        }
+    };
+    assert_eq!(end.expect_err("it is silent").code(), "silent");
+
+    let mut odd = vec![0.25f32; 200_000];
+    odd[150_000] = f32::NAN;
+    odd[150_007] = f32::INFINITY;
+    let bytes = float_wav(&odd, 44100);
+    let file = written(&bytes);
+    let told = drained(Stream::open(file.path(), 22050)).expect_err("it is no number");
+    assert_eq!((told.code(), told.to_string().contains("sample 150000 ")), ("not_finite", true), "{told}");
+    assert_eq!(bits(Err(told)), bits(whole(&bytes, None, 22050)));
+
+    // The rate of a container is known with its first packet.
+    let mut caf = std::fs::read(folder().join("f32le.caf")).expect("a golden file");
+    let last = caf.len() - 4;
+    caf[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let told = drained(Stream::of_bytes(&caf, None, 22050)).expect_err("it is no number");
+    assert!(matches!(told, Unusable::NotFinite { frame: 399, seconds, .. } if seconds == 399.0 / 8000.0), "{told}");
+
+    assert_eq!(drained(Stream::open(Path::new("no such file.wav"), 22050)).expect_err("absent").code(), "unreadable");
+    assert_eq!(drained(Stream::open(&folder(), 22050)).expect_err("a folder").code(), "unreadable");
+    assert_eq!(drained(Stream::of_pipe(std::io::empty(), 22050)).expect_err("nothing").code(), "empty");
+}
+
+#[test]
+fn a_recording_of_many_blocks_is_streamed_to_the_bits_of_the_whole() {
+    let samples: Vec<f32> = (0..300_001).map(|i| ((i * i) as f32 * 1e-5).sin() * 0.5).collect();
+    for from in [44100, 44099, 22050] {
+        let bytes = float_wav(&samples, from);
+        let file = written(&bytes);
+        for to in [22050, 16000, 44100] {
+            let streamed = bits(drained(Stream::open(file.path(), to)));
+            assert!(streamed == bits(whole(&bytes, None, to)), "{from} to {to}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn wherever_the_borders_of_blocks_lie_the_resampled_bits_are_the_same(
+        from in prop::sample::select(vec![44100u32, 48000, 22050, 8000, 44099, 16001, 11025]),
+        to in prop::sample::select(vec![22050u32, 16000, 44100, 44099, 3001, 11025]),
+        lengths in prop::collection::vec(prop_oneof![0usize..40, 900..1200usize, 0..6000usize], 0..8),
+    ) {
+        let total: usize = lengths.iter().sum();
+        let input: Vec<f32> = (0..total).map(|i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0).collect();
+        let mut resampling = Resampling::new(from, to);
+        let (mut output, mut at) = (Vec::new(), 0);
+        for length in lengths {
+            resampling.push(&input[at..at + length], &mut output);
+            at += length;
+        }
+        resampling.finish(&mut output);
+        let bits = |samples: &[f32]| samples.iter().map(|sample| sample.to_bits()).collect::<Vec<_>>();
+        prop_assert!(bits(&output) == bits(&resample(&input, from, to)), "{from} to {to}, {total} samples");
+    }
+}
