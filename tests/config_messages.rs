@@ -212,6 +212,8 @@ fn windows_of_another_length_are_right_where_the_feature_has_one_shape_and_no_ne
     // As many pixels, but three times as fast.
     let faults = experiment("resize = [64, 64]", "cnn_small");
     assert!(faults.contains("windows of 1 s are shorter than the clips"), "{faults}");
+}
+
 #[test]
 fn an_ensemble_is_told_which_of_its_members_do_not_exist_and_what_it_lacks() {
     let project = Project::new(&[(
