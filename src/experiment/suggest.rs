@@ -35,7 +35,7 @@ pub fn help<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, what: &st
         // `f1` for `f1_macro`.
         near = known.iter().copied().filter(|name| name.starts_with(wrong)).collect();
     }
-    const SHOWN: usize = 24;
+    const SHOWN: usize = 32;
     let all = match known.len() {
         0 => format!("{what}: none"),
         1..=SHOWN => format!("{what}: {}", known.join(", ")),

@@ -25,6 +25,8 @@ const TICKS: usize = 13;
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap {
     pub title: String,
+    /// What the title has no room for.
+    pub note: String,
     /// What is on the axis, and its values, which go up in equal steps.
     pub x: (String, Vec<f64>),
     pub y: (String, Vec<f64>),
@@ -79,18 +81,19 @@ struct Layout {
 pub fn heat_map(map: &HeatMap) -> String {
     let (columns, rows) = (map.x.1.len(), map.y.1.len());
     assert_eq!(map.cells.len(), columns * rows, "a value a cell");
-    let lines = map.places.len() + usize::from(map.outlined.is_some());
+    let lines = map.places.len() + usize::from(map.outlined.is_some()) + 1;
     let from = TITLE + LINE * lines as f64 + 8.0;
     let height = from + HEIGHT + BOTTOM;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>{}</title>\n<style>{}.under{{fill:none;stroke:#000;stroke-width:4}}.over{{fill:none;stroke:#fff;stroke-width:1.8}}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n",
-        escaped(&map.title),
+        escaped(&format!("{}, {}", map.title, map.note)),
         style()
     );
     let layout = Layout { from, cell: ((WIDTH - RIGHT - LEFT) / columns as f64, HEIGHT / rows as f64) };
     text(&mut out, "ink title", (LEFT, 26.0), &map.title);
+    text(&mut out, "ink", (LEFT, 46.0), &map.note);
     cells(map, &layout, &mut out);
     if let Some((is_in, _)) = &map.outlined {
         let path = outline(is_in, columns, &layout);
@@ -208,7 +211,7 @@ fn axes(map: &HeatMap, layout: &Layout, out: &mut String) {
 
 /// Signs in the map, and what they are above it.
 fn legend(map: &HeatMap, layout: &Layout, out: &mut String) {
-    let mut y = TITLE + 12.0;
+    let mut y = TITLE + LINE + 12.0;
     if let Some((_, words)) = &map.outlined {
         let _ = writeln!(
             out,
@@ -263,6 +266,7 @@ mod tests {
             ((0..5).map(|i| f64::from(30 + 2 * i) / 100.0).collect(), (0..4).map(|i| f64::from(i) / 10.0).collect());
         HeatMap {
             title: "f1 <micro>".to_owned(),
+            note: "on validation".to_owned(),
             x: ("cut-off".to_owned(), x),
             y: ("window fraction".to_owned(), y),
             value: "f1_micro".to_owned(),
@@ -281,7 +285,7 @@ mod tests {
         let places = paths(&picture, "place");
         assert_eq!(places.len(), 1);
         let begin: Vec<f64> = places[0][1..].split(['a', ' ']).take(2).map(|n| n.parse().unwrap()).collect();
-        let (width, top) = ((WIDTH - RIGHT - LEFT) / 5.0, TITLE + 3.0 * LINE + 8.0);
+        let (width, top) = ((WIDTH - RIGHT - LEFT) / 5.0, TITLE + 4.0 * LINE + 8.0);
         assert!((begin[0] + 6.0 - (LEFT + 2.5 * width)).abs() < 0.1);
         assert!((begin[1] - (top + 2.5 * HEIGHT / 4.0)).abs() < 0.1);
         let texts = texts(&picture);

@@ -29,12 +29,18 @@ fn picture(search: &Search, found: &Found) -> String {
         TuneOn::Validation => "",
         TuneOn::Test => ": no result on the test split",
     };
-    let title = format!("{metric} of {} on {split}, tuned on {split}{warning}", found.unit);
+    let title = format!("{metric} of {}", found.unit);
+    let note = format!("on {split}, tuned on {split}{warning}");
     let scores = found.surface.of(search.metric_at());
     let (cutoff, score) = (found.cutoff(), found.surface.at(found.chosen)[search.metric_at()]);
     let Some(fraction) = found.fraction() else {
         let points = found.cutoffs.iter().copied().zip(scores).collect();
-        return plot::cutoff_curve(&title, metric, points, (cutoff, format!("chosen: {cutoff} → {score:.3}")));
+        return plot::cutoff_curve(
+            &format!("{title} {note}"),
+            metric,
+            points,
+            (cutoff, format!("chosen: {cutoff} → {score:.3}")),
+        );
     };
     let as_run = (search.judge.cutoff, search.judge.window_fraction);
     let own = found.sides[0].as_run[search.metric_at()];
@@ -61,6 +67,7 @@ fn picture(search: &Search, found: &Found) -> String {
     });
     plot::heat_map(&HeatMap {
         title,
+        note,
         x: ("cut-off".to_owned(), found.cutoffs.clone()),
         y: ("window fraction".to_owned(), found.fractions.clone()),
         value: metric.to_owned(),
