@@ -7,6 +7,9 @@
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
+pub mod picture;
+mod png;
+pub mod strips;
 mod svg;
 
 pub use svg::svg;
