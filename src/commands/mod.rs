@@ -60,9 +60,9 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Features { target, pool } => run::features(common, &target, &pool),
         Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
         Command::Runs { json } => compare::runs(common, json),
-        Command::Predict { run, files, device, form, pool } => {
+        Command::Predict { run, files, device, listening, form, pool } => {
             start_threads(&pool)?;
-            predict::predict(common, &open(common, &run, device)?, &files, &form)
+            predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
         Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
         Command::Data(command) => data::data(common, command),
@@ -78,6 +78,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
+        || error.is::<predict::Unsuited>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {

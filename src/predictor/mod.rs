@@ -25,6 +25,7 @@ use crate::run_dir::{self, RunRecord};
 use crate::windows::WindowSpec;
 
 mod cutter;
+pub mod told;
 mod which;
 mod windowed;
 
