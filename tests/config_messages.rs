@@ -137,3 +137,79 @@ fn what_a_kind_finds_wrong_with_itself_points_at_its_keys() {
     }
     assert!(faults.ends_with("3 faults"), "{faults}");
 }
+
+/// The faults of an experiment with this `[evaluate]` and whatever else it says.
+fn evaluated(more: &str) -> String {
+    let head = "[audio]\nclip_seconds = 3.0\n[features.mel]\n[models.cnn_small]\nloss = \"bce\"\n";
+    let project = Project::new(&[("experiments/x.toml", &format!("{head}[evaluate]\n{more}"))]);
+    project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "sound".to_owned())
+}
+
+#[test]
+fn windows_that_cannot_be_are_told_with_what_to_write() {
+    let several = "task = \"multi_label\"\nmode = \"windows\"\n";
+    for (more, says) in [
+        (
+            "window = { seconds = 4.0 }",
+            "windows of 4 s are longer than the clips of 3 s that `cnn_small` is trained on",
+        ),
+        ("window = { seconds = 1.5, hop = 0.5 }", "shorter than the clips of 3 s"),
+        ("window = { seconds = 1.5 }", "write window = { seconds = 3.0 }, or change audio.clip_seconds"),
+        ("window = { hop = 0 }", "`hop`: expected a number from 0.001 to 36000, found 0"),
+        ("window = { hop = -1.0 }", "`hop`: expected a number"),
+        ("window = { seconds = 3.0, hops = 1.0 }", "did you mean `hop`?"),
+        ("cutoffs = { cal = 0.4 }", "unknown class `cal`"),
+        ("cutoffs = { cal = 0.4 }", "did you mean `cel` or `gac`"),
+        ("cutoffs = { cel = 1.4 }", "`cel`: expected a number from 0 to 1, found 1.4"),
+        ("window_fraction = 1.0", "`window_fraction`: expected a number of at least 0 and below 1, found 1.0"),
+        ("window_fraction = -0.1", "`window_fraction`: expected a number"),
+        (
+            "aggregate = \"mean\"\nwindow_fraction = 0.3",
+            "`window_fraction`: it counts votes, and the aggregate is \"mean\"",
+        ),
+        ("aggregate = \"loud\"", "did you mean `loudest`?"),
+        ("at_most = 0", "`at_most`: expected a whole number of at least 1, found 0"),
+    ] {
+        let faults = evaluated(&format!("{several}{more}\n"));
+        assert!(faults.contains(says) && faults.ends_with("1 fault"), "{more}: {says} is missing in\n{faults}");
+    }
+    let whole = "window = { hop = 0.5, short = \"repeat\" }\naggregate = \"vote\"\nwindow_fraction = 0.0\ncutoff = 0.56\n\
+                 cutoffs = { cel = 0.4 }\nat_most = 3\nat_least_one = true\n";
+    assert_eq!(evaluated(&format!("{several}{whole}")), "sound");
+    assert_eq!(evaluated("mode = \"windows\"\n"), "sound");
+}
+
+#[test]
+fn keys_of_windows_and_of_several_labels_are_refused_where_there_are_none() {
+    for key in ["window = { seconds = 3.0 }", "aggregate = \"mean\"", "window_fraction = 0.3"] {
+        let faults = evaluated(&format!("task = \"multi_label\"\n{key}\n"));
+        assert!(faults.contains("write mode = \"windows\"") && faults.ends_with("1 fault"), "{key}: {faults}");
+    }
+    for key in ["cutoffs = { cel = 0.4 }", "at_most = 2", "at_least_one = true"] {
+        let faults = evaluated(&format!("{key}\n"));
+        assert!(faults.contains("write task = \"multi_label\"") && faults.ends_with("1 fault"), "{key}: {faults}");
+    }
+    let faults = evaluated("mode = \"windows\"\naggregate = \"vote\"\n");
+    assert!(faults.contains("for one choose \"mean\"") && faults.ends_with("1 fault"), "{faults}");
+}
+
+#[test]
+fn windows_of_another_length_are_right_where_the_feature_has_one_shape_and_no_network_hears_them() {
+    let experiment = |features: &str, model: &str| {
+        let text = format!(
+            "[audio]\nclip_seconds = 3.0\n[features.mel]\n{features}\n[models.{model}]\n[evaluate]\nmode = \"windows\"\n\
+             window = {{ seconds = 1.0 }}\n"
+        );
+        let project = Project::new(&[("experiments/x.toml", &text)]);
+        project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "sound".to_owned())
+    };
+    assert_eq!(experiment("summary = [\"mean\"]", "knn"), "sound");
+    let faults = experiment("", "knn");
+    assert!(
+        faults.contains("the feature `mel` of a window of 1 s is 128 × 44") && faults.contains("128 × 130"),
+        "{faults}"
+    );
+    // As many pixels, but three times as fast.
+    let faults = experiment("resize = [64, 64]", "cnn_small");
+    assert!(faults.contains("windows of 1 s are shorter than the clips"), "{faults}");
+}

@@ -98,6 +98,13 @@ impl DataKind for Irmas {
         }
     }
 
+    fn known_classes(&self) -> Option<Classes> {
+        Some(match &self.classes {
+            Some(chosen) => Classes::new(chosen),
+            None => Classes::new(INSTRUMENTS),
+        })
+    }
+
     fn faults(&self) -> Vec<(String, String)> {
         let mut faults = self.common().limit_faults();
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));

@@ -40,6 +40,11 @@ pub trait DataKind {
     /// The keys that every kind has.
     fn common(&self) -> Common<'_>;
 
+    /// The classes, where they are known before the recordings are looked for.
+    fn known_classes(&self) -> Option<Classes> {
+        None
+    }
+
     /// What is wrong with the values of the keys: the key, and a sentence.
     fn faults(&self) -> Vec<(String, String)> {
         Vec::new()

@@ -56,6 +56,12 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         }
         None => Some(EvaluateSpec::default()),
     };
+    if let (Some(entry), Some(evaluate)) = (root.get("evaluate"), &evaluate) {
+        class_names(root, entry, faults);
+        if let Some(audio) = &audio {
+            windows(root, entry, evaluate, audio, faults);
+        }
+    }
     for entry in tables(root, "models") {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
@@ -85,6 +91,85 @@ fn task(entry: &Entry, spec: &ModelSpec, evaluate: &EvaluateSpec, faults: &mut C
         faults.add(entry.key, found, "");
     }
     report(entry, kind.task_faults(&evaluate.judge(&Classes::default())), faults);
+}
+
+/// Every class with a cut-off of its own is one of the data set, where its classes are known before it is read.
+fn class_names(root: &Table, evaluate: &Entry, faults: &mut Collector) {
+    let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
+    let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
+    let (Some(own), Some(classes)) = (own, data.and_then(|data| data.as_kind().known_classes())) else { return };
+    for (name, entry) in own.iter().filter(|(name, _)| classes.index(name).is_none()) {
+        let help = suggest::help(name, classes.names().iter().map(String::as_str), "Classes here");
+        faults.add(entry.key, format!("unknown class `{name}`"), &help);
+    }
+}
+
+/// A model hears windows as it was trained on clips: features of another shape it cannot read, and a network that was trained
+/// on another length would hear another tempo.
+fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut Collector) {
+    let Some(window) = evaluate.windows().filter(|window| window.faults().is_empty()) else { return };
+    let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    let key = |name: &str| at.node.table().and_then(|table| table.get(name)).map(|entry| entry.node.at);
+    let place = key("window").or(key("mode")).unwrap_or(at.key);
+    let length = window.length(audio.sample_rate);
+    if audio.frames() == Some(length) || faults.has(place) {
+        return;
+    }
+    let of_windows = AudioSpec { clip_seconds: Some(window.seconds), ..audio.clone() };
+    for entry in tables(root, "models") {
+        let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
+        let kind = model.as_kind();
+        if kind.is_network() {
+            let (sentence, help) = match audio.clip_seconds {
+                None => (
+                    format!(
+                        "windows of {} s, and `{}` is trained on clips as long as their recordings",
+                        window.seconds,
+                        model.kind()
+                    ),
+                    format!("set audio.clip_seconds = {:?}", window.seconds),
+                ),
+                Some(clip) => {
+                    let relation = if window.seconds > clip { "longer" } else { "shorter" };
+                    (
+                        format!(
+                            "windows of {} s are {relation} than the clips of {clip} s that `{}` is trained on (audio.clip_seconds)",
+                            window.seconds,
+                            model.kind()
+                        ),
+                        format!("write window = {{ seconds = {clip:?} }}, or change audio.clip_seconds"),
+                    )
+                }
+            };
+            return faults.add(place, sentence, &help);
+        }
+        for (name, feature) in features {
+            if kind.features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let Some(spec) = read::<FeatureSpec>(&feature.node) else { continue };
+            let (Some(clip), Some(own)) = (shapes::of_feature(audio, &spec), shapes::of_feature(&of_windows, &spec))
+            else {
+                continue;
+            };
+            if clip != own {
+                let sentence = format!(
+                    "the feature `{name}` of a window of {} s is {} × {}, and `{}` is trained on clips with {} × {}",
+                    window.seconds,
+                    own.height,
+                    own.width,
+                    model.kind(),
+                    clip.height,
+                    clip.width
+                );
+                return faults.add(
+                    place,
+                    sentence,
+                    "make window.seconds and audio.clip_seconds equal, or give the feature a `summary`",
+                );
+            }
+        }
+    }
 }
 
 /// A random crop needs a length.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::irmas::{INSTRUMENTS, Irmas, IrmasPart, classes_fault, is_in_layout};
 use super::{About, Common, DataKind, DataSet, MissingData, Places};
 use crate::audio::wav_write::write_pcm16;
+use crate::labels::Classes;
 use plan::SongPlan;
 
 mod band;
@@ -97,6 +98,13 @@ impl DataKind for Demo {
             limit_per_class: self.limit_per_class,
             about: &self.about,
         }
+    }
+
+    fn known_classes(&self) -> Option<Classes> {
+        Some(match &self.classes {
+            Some(chosen) => Classes::new(chosen),
+            None => Classes::new(INSTRUMENTS),
+        })
     }
 
     fn faults(&self) -> Vec<(String, String)> {
