@@ -48,6 +48,8 @@ pub struct Predictor {
     classifier: Box<dyn Classifier>,
     /// How many windows it is asked about at once.
     at_once: usize,
+    /// Seconds of a recording that are heard in windows, at most.
+    longest: f64,
 }
 
 /// Windows that a network is asked about at once: its larger layers then still fit the cache.
@@ -147,6 +149,7 @@ impl Predictor {
             extractor,
             classifier,
             at_once,
+            longest: f64::INFINITY,
         };
         match saved.window {
             Some(window) => predictor.judging_windows(window).with_context(refused),
@@ -166,6 +169,12 @@ impl Predictor {
         let seconds = window.seconds;
         self.judging_windows(window)
             .with_context(|| format!("windows of {seconds} s cannot be heard by this model: choose another --window"))
+    }
+
+    /// The same model, for which a recording of more seconds is unusable (`too_long`) where it hears windows: of a clip it hears
+    /// no more than its length anyway.
+    pub fn hearing_at_most(self, longest: f64) -> Predictor {
+        Predictor { longest, ..self }
     }
 
     fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
