@@ -107,7 +107,7 @@ mod tests {
         }
         assert_eq!(names, [b"IHDR", b"PLTE", b"IDAT", b"IEND"]);
         // Two blocks: 301 x 250 bytes are more than 65535.
-        let (mut at, mut rows) = (2, Vec::new());
+        let (mut at, mut rows) = (2, Vec::<u8>::new());
         loop {
             let length = usize::from(u16::from_le_bytes(data[at + 1..at + 3].try_into().unwrap()));
             rows.extend(&data[at + 5..at + 5 + length]);

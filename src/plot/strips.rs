@@ -196,7 +196,7 @@ mod tests {
         assert_eq!((number(bars[0], "x"), number(bars[0], "width")), (LEFT, (WIDTH - LEFT - RIGHT) / 2.0));
         assert_eq!(number(bars[1], "x"), LEFT + (WIDTH - LEFT - RIGHT) / 2.0);
         assert_eq!(number(bars[1], "y") - number(bars[0], "y"), STRIP + AIR);
-        for text in ["a &amp; b.wav", "a &lt; b &amp; a v…", "cel 0.0 to 5.0 s, 0.75", "data:image/png;base64,iVBOR"]
+        for text in ["a &amp; b.wav", "a &lt; b &amp; a ve…", "cel 0.0 to 5.0 s, 0.75", "data:image/png;base64,iVBOR"]
         {
             assert!(picture.contains(text), "{text}");
         }
