@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::models::device::DeviceChoice;
+use crate::timeline;
 
 /// Experiments in audio classification: one TOML file in, tables out.
 #[derive(Debug, Parser)]
@@ -60,15 +61,69 @@ pub struct Pool {
     pub jobs: Option<u16>,
 }
 
-/// How predictions are printed; for people unless told.
+/// How predictions are told; for people unless told.
 #[derive(Debug, Args)]
 pub struct PredictAs {
-    /// As one JSON object with every probability.
-    #[arg(long, conflicts_with = "csv")]
+    /// As one JSON object with every probability: `--format json`.
+    #[arg(long, conflicts_with_all = ["csv", "format"])]
     pub json: bool,
-    /// As CSV: the path, then one column a class.
-    #[arg(long)]
+    /// As CSV, the path, then one column a class: `--format csv`.
+    #[arg(long, conflicts_with = "format")]
     pub csv: bool,
+    /// The form; those about time need a model that hears windows (see --windows).
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Text)]
+    pub format: Form,
+    /// Write a file for each recording into this folder instead of printing.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Draw what is heard when below the spectrogram, as SVG: into this file, or into a folder a file for each recording.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub plot: Option<PathBuf>,
+}
+
+/// A form of predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A line a recording, and below it a line a segment.
+    Text,
+    /// One object.
+    Json,
+    /// A line a recording, a column a class.
+    Csv,
+    /// CSV, a line a window.
+    Windows,
+    /// CSV, a line a segment.
+    Segments,
+    /// A label track for Audacity.
+    Audacity,
+    /// A JAMS 0.3 file, for tools of music research.
+    Jams,
+}
+
+/// What of a recording is heard, and how windows become segments.
+#[derive(Debug, Args)]
+pub struct Listening {
+    /// Hear all of a recording in windows, also with a model that was judged on clips: as long as its clips, a second apart.
+    #[arg(long)]
+    pub windows: bool,
+    /// Length of a window; takes --windows for granted. Networks hear no other length than they were trained on.
+    #[arg(long, value_name = "SECONDS")]
+    pub window: Option<f64>,
+    /// From one window to the next; takes --windows for granted.
+    #[arg(long, value_name = "SECONDS")]
+    pub hop: Option<f64>,
+    /// A segment begins with a window of a higher probability than this. The model's cut-offs unless told.
+    #[arg(long, value_name = "P")]
+    pub on: Option<f64>,
+    /// A segment ends with a window of a lower probability than this. 0.8 of --on unless told.
+    #[arg(long, value_name = "P")]
+    pub off: Option<f64>,
+    /// Gaps of at most so long within a class are filled.
+    #[arg(long, value_name = "SECONDS", default_value_t = timeline::BRIDGE)]
+    pub bridge: f64,
+    /// Shorter segments are dropped.
+    #[arg(long, value_name = "SECONDS", default_value_t = timeline::SHORTEST)]
+    pub shortest: f64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,8 +202,9 @@ pub enum Command {
     },
     /// Say what a saved model of a run hears in recordings.
     ///
-    /// A recording longer than the clips of the run is cropped exactly as there (`audio.clip_seconds`, `audio.crop`): only
-    /// that part is heard. Hearing a long recording window by window is not there yet.
+    /// A model that was judged on windows hears all of a recording, of hours too, in the same windows, and says what is heard
+    /// when. For any other, a recording longer than the clips of the run is cropped exactly as there (`audio.clip_seconds`,
+    /// `audio.crop`), and only that part is heard, unless --windows is given.
     Predict {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`. Left out: the
         /// best on the validation split.
@@ -161,13 +217,15 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
         #[command(flatten)]
+        listening: Listening,
+        #[command(flatten)]
         form: PredictAs,
         #[command(flatten)]
         pool: Pool,
     },
     /// Let a saved model hear recordings over HTTP: a page and a small API.
     ///
-    /// A recording longer than the clips of the run is cropped exactly as there (`audio.clip_seconds`, `audio.crop`).
+    /// Recordings are heard as `predict` hears them: in windows, or cropped as in the run (`audio.clip_seconds`, `audio.crop`).
     Serve {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`. Left out: the
         /// best on the validation split.

@@ -26,6 +26,7 @@ pub mod waves;
 // learning
 pub mod predictions;
 pub mod decisions;
+pub mod timeline;
 pub mod metrics;
 pub mod search;
 pub mod models;

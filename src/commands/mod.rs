@@ -65,9 +65,9 @@ fn dispatch(cli: Cli) -> Result<Ended> {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
         }
         Command::Runs { json } => compare::runs(common, json),
-        Command::Predict { run, files, device, form, pool } => {
+        Command::Predict { run, files, device, listening, form, pool } => {
             start_threads(&pool)?;
-            predict::predict(common, &open(common, &run, device)?, &files, &form)
+            predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
         Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
         Command::Data(command) => data::data(common, command),
@@ -84,6 +84,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
         || error.is::<CannotSearch>()
+        || error.is::<predict::Unsuited>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {

@@ -1,31 +1,43 @@
 //! `timbre predict`: what a saved model says of recordings, one after the other in the order they were named.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use rayon::prelude::*;
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::{Ended, print};
-use crate::cli::{Common, PredictAs};
+use crate::cli::{Common, Form, Listening, PredictAs};
 use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
+use crate::files;
+use crate::plot::picture::Picture;
+use crate::plot::strips::{self, Strip, Timeline};
 use crate::precompute::LeftOut;
-use crate::predictor::{Heard, Predictor};
+use crate::predictor::told::{self, Told};
+use crate::predictor::{Onlooker, Predictor, Recording};
 use crate::progress::Show;
+use crate::timeline::{self, Hysteresis};
+use crate::windows::WindowSpec;
 
-/// Raised when the object of `--json` changes its form.
-const SCHEMA: u32 = 1;
-/// Recordings that are heard before their lines are printed: many enough to keep the threads busy, few enough to wait for.
-const BATCH: usize = 64;
-/// Classes of a line for people.
-const TOP: usize = 3;
+/// Classes that a plot shows.
+const MOST_STRIPS: usize = 24;
+/// Classes that a plot shows where none was heard.
+const FEW_STRIPS: usize = 3;
+
+/// What was asked for does not fit together; the sentence says what would.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unsuited(String);
 
 /// What was asked for: a recording, or why there is none.
 struct Asked {
     path: PathBuf,
+    /// The folder that was named, of a recording that was found below it.
+    below: Option<PathBuf>,
     source: Source,
 }
 
@@ -35,53 +47,47 @@ enum Source {
     Nothing(LeftOut),
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    path: String,
-    seconds: f64,
-    /// The likeliest class, or every class that reaches the cut-off of a multi-label run.
-    decided: Vec<&'a str>,
-    classes: Vec<ClassShare<'a>>,
-}
-
-#[derive(Serialize)]
-struct ClassShare<'a> {
-    code: &'a str,
-    probability: f32,
-}
-
-pub fn predict(common: &Common, predictor: &Predictor, files: &[PathBuf], form: &PredictAs) -> Result<Ended> {
+pub fn predict(
+    common: &Common,
+    predictor: Predictor,
+    files: &[PathBuf],
+    listening: &Listening,
+    form: &PredictAs,
+) -> Result<Ended> {
+    let predictor = listening_as_told(predictor, listening)?;
     Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(files.iter().filter(|file| *file == stdin).count() < 2, "`-` (stdin) can be read only once: name it once");
     let asked: Vec<Asked> = files.iter().flat_map(|file| below(file)).collect();
-    if form.csv {
-        let names = predictor.classes().names().iter().map(|name| format!(",{}", quoted(name)));
-        print(&format!("path{}\n", names.collect::<String>()))?;
+    let job = Job::new(&predictor, rule(&predictor, listening)?, form, &asked)?;
+    if form.out.is_none() {
+        print(&job.head())?;
     }
-    let (mut lines, mut unusable) = (Vec::new(), Vec::new());
-    for batch in asked.chunks(BATCH) {
-        let heard: Vec<_> = batch.par_iter().map(|asked| hear(predictor, asked)).collect();
-        for (asked, heard) in batch.iter().zip(heard) {
-            let path = asked.path.display().to_string();
-            match heard {
-                Ok(heard) if form.json => {
-                    let decided = predictor.decided(&heard);
-                    let shares = heard.ranked(predictor.classes()).into_iter();
-                    let classes = shares.map(|(code, probability)| ClassShare { code, probability }).collect();
-                    lines.push(Line { path, seconds: heard.seconds, decided, classes });
-                }
-                Ok(heard) if form.csv => print(&csv_line(&path, &heard))?,
-                Ok(heard) => print(&text_line(&path, &heard, predictor))?,
-                Err(why) => {
-                    eprintln!("{path}: {}", why.sentence);
-                    unusable.push(json!({ "path": path, "code": why.code, "reason": why.sentence }));
+    let (mut told, mut unusable) = (Vec::new(), Vec::new());
+    job.each(&asked, |n, heard| {
+        match heard {
+            Ok(one) if form.out.is_some() => {
+                let path = &job.outs[n];
+                let text = job.head() + &job.body(&one) + &job.tail(&[one], &[]);
+                files::write_bytes(path, text.as_bytes())?;
+            }
+            Ok(one) => {
+                print(&job.body(&one))?;
+                // The others are printed already.
+                if job.form == Form::Json {
+                    told.push(one);
                 }
             }
+            Err(why) => {
+                let path = asked[n].path.display().to_string();
+                eprintln!("{path}: {}", why.sentence);
+                unusable.push((path, why));
+            }
         }
-    }
-    if form.json {
-        print_json(predictor, &lines, &unusable)?;
+        Ok(())
+    })?;
+    if form.out.is_none() {
+        print(&job.tail(&told, &unusable))?;
     }
     Ok(match (unusable.len(), asked.len()) {
         (0, 1..) => Ended::Done,
@@ -90,52 +96,254 @@ pub fn predict(common: &Common, predictor: &Predictor, files: &[PathBuf], form: 
     })
 }
 
-/// One object in a fixed order of keys.
-fn print_json(predictor: &Predictor, lines: &[Line], unusable: &[Value]) -> Result<()> {
-    #[derive(Serialize)]
-    struct Report<'a> {
-        schema: u32,
-        model: &'a crate::predictor::ModelName,
-        files: &'a [Line<'a>],
-        unusable: &'a [Value],
+/// The same model, hearing windows if that was asked for.
+fn listening_as_told(predictor: Predictor, listening: &Listening) -> Result<Predictor> {
+    let Listening { windows, window, hop, .. } = *listening;
+    if !windows && window.is_none() && hop.is_none() {
+        return Ok(predictor);
     }
-    let report = Report { schema: SCHEMA, model: predictor.name(), files: lines, unusable };
-    print(&format!("{}\n", serde_json::to_string(&report)?))
+    let before = predictor.window().unwrap_or_else(|| {
+        let usual = WindowSpec::default();
+        WindowSpec { seconds: predictor.trained_on_seconds().unwrap_or(usual.seconds), ..usual }
+    });
+    let spec = WindowSpec { seconds: window.unwrap_or(before.seconds), hop: hop.unwrap_or(before.hop), ..before };
+    predictor.in_windows(spec).map_err(|error| Unsuited(format!("{error:#}")).into())
 }
 
-fn text_line(path: &str, heard: &Heard, predictor: &Predictor) -> String {
-    let ranked = heard.ranked(predictor.classes());
-    // Of several labels everything that was decided, even if that is more.
-    let shown = TOP.max(predictor.decided(heard).len());
-    let top: Vec<String> = ranked.iter().take(shown).map(|(class, p)| format!("{class} {p:.3}")).collect();
-    format!("{path}  {}\n", top.join("  "))
-}
-
-fn csv_line(path: &str, heard: &Heard) -> String {
-    let shares: String = heard.probabilities.iter().map(|p| format!(",{p}")).collect();
-    format!("{}{shares}\n", quoted(path))
-}
-
-/// A CSV field (RFC 4180).
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
+fn rule(predictor: &Predictor, listening: &Listening) -> Result<Hysteresis> {
+    let Listening { on, off, bridge, shortest, .. } = *listening;
+    let cutoffs = predictor.cutoffs();
+    let n_classes = cutoffs.len();
+    let mut rule = Hysteresis::at(on.map_or(cutoffs, |on| vec![on; n_classes]));
+    if let Some(off) = off {
+        rule.off = vec![off; n_classes];
     }
+    (rule.bridge, rule.shortest) = (bridge, shortest);
+    let shares = [("--on", on), ("--off", off)];
+    for (name, share) in shares.into_iter().filter_map(|(name, share)| Some((name, share?))) {
+        ensure!((0.0..=1.0).contains(&share), Unsuited(format!("{name} is {share}: write a probability, 0 to 1")));
+    }
+    if let Some((on, off)) = rule.on.iter().zip(&rule.off).find(|(on, off)| off > on) {
+        let sentence = format!("a segment would end below {off} and begin above {on}: write --off no higher than --on");
+        return Err(Unsuited(sentence).into());
+    }
+    for (name, seconds) in [("--bridge", bridge), ("--shortest", shortest)] {
+        ensure!(seconds >= 0.0, Unsuited(format!("{name} is {seconds}: write seconds, 0 or more")));
+    }
+    Ok(rule)
+}
+
+/// Recordings to be heard, and where what is heard goes.
+struct Job<'a> {
+    predictor: &'a Predictor,
+    rule: Hysteresis,
+    form: Form,
+    /// A file for each recording; none where it is printed.
+    outs: Vec<PathBuf>,
+    /// A plot for each recording; none where none is wanted.
+    plots: Vec<PathBuf>,
+}
+
+impl<'a> Job<'a> {
+    fn new(predictor: &'a Predictor, rule: Hysteresis, form: &PredictAs, asked: &[Asked]) -> Result<Job<'a>> {
+        let which = match form {
+            PredictAs { json: true, .. } => Form::Json,
+            PredictAs { csv: true, .. } => Form::Csv,
+            other => other.format,
+        };
+        let about_time = matches!(which, Form::Windows | Form::Segments | Form::Audacity | Form::Jams);
+        if predictor.window().is_none() && (about_time || form.plot.is_some()) {
+            let sentence = "this model was judged on clips and hears one part of a recording: to know what is heard when, add --windows";
+            return Err(Unsuited(sentence.to_owned()).into());
+        }
+        let one_file = matches!(which, Form::Audacity | Form::Jams);
+        if one_file && form.out.is_none() && asked.len() > 1 {
+            let sentence =
+                format!("{} recordings do not fit into one file of this form: name a folder with --out", asked.len());
+            return Err(Unsuited(sentence).into());
+        }
+        let (mut outs, mut plots) = (Vec::new(), Vec::new());
+        if let Some(folder) = &form.out {
+            let ending = match which {
+                Form::Text | Form::Audacity => "txt",
+                Form::Json => "json",
+                Form::Csv | Form::Windows | Form::Segments => "csv",
+                Form::Jams => "jams",
+            };
+            outs = names_in(folder, ending, asked)?;
+        }
+        match &form.plot {
+            Some(file) if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg")) => {
+                if asked.len() > 1 {
+                    let sentence =
+                        format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
+                    return Err(Unsuited(sentence).into());
+                }
+                plots = vec![file.clone()];
+            }
+            Some(folder) => plots = names_in(folder, "svg", asked)?,
+            None => {}
+        }
+        Ok(Job { predictor, rule, form: which, outs, plots })
+    }
+
+    fn head(&self) -> String {
+        match self.form {
+            Form::Csv => told::csv_head(self.predictor),
+            Form::Windows => told::windows_head(self.predictor),
+            Form::Segments => told::SEGMENTS_HEAD.to_owned(),
+            Form::Text | Form::Json | Form::Audacity | Form::Jams => String::new(),
+        }
+    }
+
+    fn body(&self, told: &Told) -> String {
+        match self.form {
+            Form::Text => told::text(self.predictor, told),
+            Form::Csv => told::csv(told),
+            Form::Windows => told::windows(told),
+            Form::Segments => told::segments(self.predictor, told),
+            Form::Audacity => told::audacity(self.predictor, told),
+            Form::Jams => told::jams(self.predictor, told),
+            Form::Json => String::new(),
+        }
+    }
+
+    fn tail(&self, told: &[Told], unusable: &[(String, LeftOut)]) -> String {
+        match self.form {
+            Form::Json => told::json(self.predictor, &self.rule, told, unusable),
+            _ => String::new(),
+        }
+    }
+
+    /// Hears the recordings on as many threads as the pool has, and hands over what was heard in their order. The threads are
+    /// none of the pool's: they wait for work that the pool does.
+    fn each(
+        &self,
+        asked: &[Asked],
+        mut take: impl FnMut(usize, Result<Told<'a>, LeftOut>) -> Result<()>,
+    ) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let (give, heard) = mpsc::channel();
+            for _ in 0..rayon::current_num_threads().min(asked.len()) {
+                let (give, next) = (give.clone(), &next);
+                scope.spawn(move || {
+                    while let Some((n, asked)) = take_next(next, asked) {
+                        if give.send((n, self.hear(n, asked))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(give);
+            // What comes before its turn waits here.
+            let mut early: Vec<Option<Result<Result<Told, LeftOut>>>> = asked.iter().map(|_| None).collect();
+            let mut turn = 0;
+            for (n, one) in heard {
+                early[n] = Some(one);
+                while let Some(one) = early.get_mut(turn).and_then(Option::take) {
+                    take(turn, one?)?;
+                    turn += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn hear(&self, n: usize, asked: &Asked) -> Result<Result<Told<'a>, LeftOut>> {
+        let mut seen = self.plots.get(n).map(|_| Seen(Picture::new(self.predictor.sample_rate())));
+        let onlooker = seen.as_mut().map(|seen| seen as &mut dyn Onlooker);
+        let heard = match &asked.source {
+            Source::File => self.predictor.hear_recording(Recording::File(&asked.path), onlooker),
+            Source::Stdin => self.predictor.hear_recording(Recording::Pipe(&mut std::io::stdin()), onlooker),
+            Source::Nothing(why) => Err(why.clone()),
+        };
+        let path = asked.path.display().to_string();
+        let told = match heard {
+            Ok(heard) => Told::new(path, heard, self.predictor, &self.rule),
+            Err(why) => return Ok(Err(why)),
+        };
+        if let Some((Seen(mut picture), file)) = seen.zip(self.plots.get(n)) {
+            files::write_bytes(file, self.drawing(&told, &mut picture).as_bytes())?;
+        }
+        Ok(Ok(told))
+    }
+
+    fn drawing(&self, told: &Told, picture: &mut Picture) -> String {
+        let (Some(windows), Some(spec)) = (&told.heard.windows, self.predictor.window()) else { return String::new() };
+        let classes = self.predictor.classes();
+        let is_heard = |name: &str| {
+            told.decided.contains(&name) || told.segments.iter().any(|segment| classes.name(segment.class) == name)
+        };
+        let ranked = told.heard.ranked(classes);
+        let mut shown: Vec<(&str, f32)> = ranked.iter().copied().filter(|(name, _)| is_heard(name)).collect();
+        if shown.is_empty() {
+            shown = ranked.into_iter().take(FEW_STRIPS).collect();
+        }
+        let strip = |(name, score): (&'a str, f32)| {
+            let class = classes.index(name).expect("a class of the model");
+            let probabilities = windows.rows_of(0).map(|row| row[class]).collect();
+            Strip { class, name, score, probabilities, on: self.rule.on[class] }
+        };
+        let borders = timeline::borders(&windows.starts, spec.seconds, told.heard.seconds);
+        let timeline = Timeline {
+            title: &told.path,
+            seconds: told.heard.seconds,
+            borders: &borders,
+            strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
+            segments: &told.segments,
+        };
+        strips::timeline(&timeline, picture)
+    }
+}
+
+fn take_next<'s>(next: &AtomicUsize, asked: &'s [Asked]) -> Option<(usize, &'s Asked)> {
+    let n = next.fetch_add(1, Ordering::Relaxed);
+    Some((n, asked.get(n)?))
+}
+
+struct Seen(Picture);
+
+impl Onlooker for Seen {
+    fn samples(&mut self, samples: &[f32]) {
+        self.0.add(samples);
+    }
+}
+
+/// A file in `folder` for each recording: named as it is, with the folders between it and the one that was named.
+fn names_in(folder: &Path, ending: &str, asked: &[Asked]) -> Result<Vec<PathBuf>> {
+    let mut taken = HashSet::new();
+    let mut name = |asked: &Asked| {
+        let named = match &asked.below {
+            Some(above) => asked.path.strip_prefix(above).unwrap_or(&asked.path),
+            None => Path::new(asked.path.file_name().unwrap_or_default()),
+        };
+        let stem = if matches!(asked.source, Source::Stdin) { Path::new("stdin") } else { named };
+        let stem = folder.join(stem.with_extension(""));
+        let numbered = |n: usize| {
+            let number = if n == 1 { String::new() } else { format!(".{n}") };
+            PathBuf::from(format!("{}{number}.{ending}", stem.display()))
+        };
+        (1..).map(numbered).find(|path| taken.insert(path.clone())).expect("some number is free")
+    };
+    let names: Vec<PathBuf> = asked.iter().map(&mut name).collect();
+    for folder in names.iter().filter_map(|name| name.parent()) {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    Ok(names)
 }
 
 /// What a name of the command line stands for: stdin, a file, or every recording below a folder.
 fn below(path: &Path) -> Vec<Asked> {
     let nothing = |code: &str, sentence: String| {
         let source = Source::Nothing(LeftOut { code: code.to_owned(), sentence });
-        vec![Asked { path: path.to_owned(), source }]
+        vec![Asked { path: path.to_owned(), below: None, source }]
     };
     if path == Path::new("-") {
-        return vec![Asked { path: path.to_owned(), source: Source::Stdin }];
+        return vec![Asked { path: path.to_owned(), below: None, source: Source::Stdin }];
     }
     if !path.is_dir() {
-        return vec![Asked { path: path.to_owned(), source: Source::File }];
+        return vec![Asked { path: path.to_owned(), below: None, source: Source::File }];
     }
     let mut found = match walk::files_below(path) {
         Ok(found) => found,
@@ -147,23 +355,8 @@ fn below(path: &Path) -> Vec<Asked> {
         return nothing("no_recordings", format!("the folder holds no file that ends like a recording ({known})"));
     }
     found.sort_by(|a, b| a.names.cmp(&b.names));
-    found.into_iter().map(|file| Asked { path: file.path, source: Source::File }).collect()
-}
-
-fn hear(predictor: &Predictor, asked: &Asked) -> Result<Heard, LeftOut> {
-    match &asked.source {
-        Source::File => predictor.hear_file(&asked.path),
-        Source::Nothing(why) => Err(why.clone()),
-        Source::Stdin => {
-            let mut bytes = Vec::new();
-            std::io::stdin()
-                .lock()
-                .read_to_end(&mut bytes)
-                .context("stdin cannot be read")
-                .map_err(|error| LeftOut { code: "unreadable".to_owned(), sentence: format!("{error:#}") })?;
-            predictor.hear(&bytes, None)
-        }
-    }
+    let asked = |file: walk::Found| Asked { path: file.path, below: Some(path.to_owned()), source: Source::File };
+    found.into_iter().map(asked).collect()
 }
 
 #[cfg(test)]
@@ -171,8 +364,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_with_a_comma_or_a_quote_is_quoted() {
-        assert_eq!(quoted("plain [x].wav"), "plain [x].wav");
-        assert_eq!(quoted("a, \"b\".wav"), "\"a, \"\"b\"\".wav\"");
+    fn each_recording_has_a_file_of_its_own_with_the_folders_below_the_one_that_was_named() {
+        let home = tempfile::tempdir().unwrap();
+        let asked = |path: &str, below: Option<&str>| Asked {
+            path: path.into(),
+            below: below.map(PathBuf::from),
+            source: if path == "-" { Source::Stdin } else { Source::File },
+        };
+        let all = [
+            asked("x/a.wav", None),
+            asked("y/a.mp3", None),
+            asked("set/one/b.flac", Some("set")),
+            asked("set/two/b.flac", Some("set")),
+            asked("-", None),
+            asked("no.1 in C.wav", None),
+        ];
+        let names = names_in(home.path(), "jams", &all).unwrap();
+        let names: Vec<_> =
+            names.iter().map(|name| name.strip_prefix(home.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.jams", "a.2.jams", "one/b.jams", "two/b.jams", "stdin.jams", "no.1 in C.jams"]);
+        assert!(home.path().join("two").is_dir());
     }
 }

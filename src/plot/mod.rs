@@ -9,6 +9,9 @@ use crate::models::{Epoch, RateCurve};
 
 mod axis;
 mod heat;
+pub mod picture;
+mod png;
+pub mod strips;
 mod svg;
 
 pub use heat::{HeatMap, Place, Sign, heat_map};

@@ -22,6 +22,7 @@ use crate::run_dir::{self, RunRecord};
 use crate::windows::WindowSpec;
 
 mod cutter;
+pub mod told;
 mod voices;
 mod which;
 mod windowed;
@@ -45,6 +46,8 @@ pub struct Predictor {
     voices: Voices,
     /// How many windows it is asked about at once.
     at_once: usize,
+    /// Seconds of a recording that are heard in windows, at most.
+    longest: f64,
 }
 
 /// Windows that a network is asked about at once: its larger layers then still fit the cache.
@@ -129,7 +132,7 @@ impl Predictor {
             model: model.to_owned(),
         };
         let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
-        let predictor = Predictor { name, classes, audio, judge, window: None, voices, at_once };
+        let predictor = Predictor { name, classes, audio, judge, window: None, voices, at_once, longest: f64::INFINITY };
         match window {
             Some(window) => predictor.judging_windows(window).with_context(refused),
             None => {
@@ -148,6 +151,12 @@ impl Predictor {
         let seconds = window.seconds;
         self.judging_windows(window)
             .with_context(|| format!("windows of {seconds} s cannot be heard by this model: choose another --window"))
+    }
+
+    /// The same model, for which a recording of more seconds is unusable (`too_long`) where it hears windows: of a clip it hears
+    /// no more than its length anyway.
+    pub fn hearing_at_most(self, longest: f64) -> Predictor {
+        Predictor { longest, ..self }
     }
 
     fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {

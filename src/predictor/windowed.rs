@@ -89,6 +89,7 @@ impl Predictor {
             cutter: Cutter::new(window, rate),
             ready: Vec::new(),
             at_once: self.at_once,
+            longest: self.longest,
             onlooker,
             ended: false,
             seconds: 0.0,
@@ -160,6 +161,7 @@ struct Cutting<'a, 's, 'o> {
     /// Windows of a batch that is not full yet.
     ready: Vec<Cut>,
     at_once: usize,
+    longest: f64,
     onlooker: Option<&'o mut dyn Onlooker>,
     ended: bool,
     seconds: f64,
@@ -188,6 +190,10 @@ impl Cutting<'_, '_, '_> {
             let before = held.len();
             match self.stream.next_block(held) {
                 Err(why) => return Some(Err(unusable(&why))),
+                Ok(_) if self.stream.seconds() > self.longest => {
+                    let sentence = format!("the recording is longer than {} s, more than is heard here", self.longest);
+                    return Some(Err(LeftOut { code: "too_long".to_owned(), sentence }));
+                }
                 Ok(true) => {
                     if let Some(onlooker) = &mut self.onlooker {
                         onlooker.samples(&held[before..]);

@@ -34,6 +34,7 @@ struct Hall {
 
 pub fn router(predictor: Predictor, limits: Limits) -> Router {
     let (places, jobs) = (Semaphore::new(limits.places), Semaphore::new(limits.jobs));
+    let predictor = predictor.hearing_at_most(limits.seconds);
     let hall = Hall { predictor, limits, places: places.into(), jobs: jobs.into() };
     Router::new()
         .route("/", get(async || asset("text/html; charset=utf-8", include_str!("page/index.html"))))

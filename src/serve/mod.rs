@@ -29,6 +29,8 @@ pub struct Limits {
     pub connections: usize,
     /// Of a request's body.
     pub bytes: usize,
+    /// Of a recording that is heard in windows: a small file may hold many hours.
+    pub seconds: f64,
     /// Recordings that are being received, waiting or being heard; one more is told to come again.
     pub places: usize,
     /// Recordings that are being heard.
@@ -49,6 +51,7 @@ impl Default for Limits {
         Limits {
             connections: 256,
             bytes: 64 << 20,
+            seconds: 3600.0,
             places: jobs + 8,
             jobs,
             head: Duration::from_secs(15),

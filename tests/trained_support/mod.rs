@@ -37,6 +37,15 @@ impl Trained {
         trained
     }
 
+    /// A run of that experiment.
+    pub fn of(name: &str, experiment: &str) -> Trained {
+        let trained = Trained { folder: tempfile::tempdir().unwrap() };
+        let file = format!("{name}.toml");
+        fs::write(trained.path(&file), experiment).unwrap();
+        trained.run(&["run", &file, "-q"]);
+        trained
+    }
+
     /// The fifteen models of the quickstart; its split has no validation part.
     pub fn quickstart() -> Trained {
         let trained = Trained { folder: tempfile::tempdir().unwrap() };
