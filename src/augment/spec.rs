@@ -9,6 +9,7 @@ macro_rules! augment_spec {
         pub struct $Spec {
             /// What a model's key `augment` calls it. Left out: its kind.
             #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(length(min = 1))]
             pub name: Option<String>,
             /// How often it happens, 0 to 1. Default: 1.
             #[schemars(range(min = 0.0, max = 1.0))]

@@ -103,7 +103,7 @@ impl Material {
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
     pub fn signature(&self, experiment: &Experiment) -> String {
-        let versions = json!({
+        let mut versions = json!({
             "runner": super::scoring::VERSION,
             "data": experiment.data.as_kind().version(),
             "precompute": precompute::VERSION,
@@ -114,6 +114,9 @@ impl Material {
             "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
             "files": self.model_files,
         });
+        if !experiment.augment.is_empty() {
+            versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();
+        }
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
@@ -156,7 +159,8 @@ impl Material {
     pub fn source(&self, clip: usize) -> Source {
         let record = &self.set.records[clip];
         let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
-        Source { path: record.path.clone(), id: record.id.clone(), content }
+        let (song, tags) = (record.group.clone(), record.tags.clone());
+        Source { path: record.path.clone(), id: record.id.clone(), content, song, tags }
     }
 
     fn inputs<'a>(&'a self, clips: &[usize]) -> Vec<Input<'a>> {
@@ -252,15 +256,19 @@ fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What lies in the files that models begin with is part of what is run.
+/// What lies in the files that models begin with, or play again, is part of what is run.
 fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
-    let files =
-        experiment.models.iter().flat_map(|(name, spec)| spec.as_kind().files().into_iter().map(move |f| (name, f)));
-    let hash = |(name, file): (&String, std::path::PathBuf)| {
+    let files = experiment.models.iter().flat_map(|(name, spec)| {
+        let files = spec.as_kind().files();
+        // One file alone is named by its model.
+        let key = |(n, file)| (if n == 0 { name.clone() } else { format!("{name}#{n}") }, name, file);
+        files.into_iter().enumerate().map(key).collect::<Vec<_>>()
+    });
+    let hash = |(key, name, file): (String, &String, std::path::PathBuf)| {
         let bytes = std::fs::read(&file)
-            .with_context(|| format!("cannot read {}, with which the model `{name}` begins", file.display()))
+            .with_context(|| format!("cannot read {}, which the model `{name}` needs", file.display()))
             .map_err(Unfit::of)?;
-        Ok((name.clone(), blake3::hash(&bytes).to_hex().to_string()))
+        Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
     files.map(hash).collect()
 }

@@ -157,13 +157,13 @@ mod tests {
             let images = images.as_slice::<f32>().unwrap();
             for (&row, image) in rows.iter().zip(images.chunks_exact(set.dims())) {
                 let mut ours = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch, &mut ours).unwrap();
+                set.read_in_epoch(row, epoch, &mut ours, &mut [0.0]).unwrap();
                 let unscaled = ours.clone();
                 normalization.apply(&mut ours);
                 let apart = ours.iter().zip(image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(apart < 1e-3, "row {row} of epoch {epoch}: {apart}");
                 let mut before = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch + 1, &mut before).unwrap();
+                set.read_in_epoch(row, epoch + 1, &mut before, &mut [0.0]).unwrap();
                 differ |= before != unscaled;
             }
         }
