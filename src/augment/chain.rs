@@ -103,7 +103,9 @@ mod tests {
     }
 
     fn three() -> Vec<AugmentSpec> {
-        specs(json!([{ "kind": "time_mask" }, { "kind": "gain", "p": 0.5 }, { "kind": "gain", "name": "soft", "db": -3.0 }]))
+        specs(
+            json!([{ "kind": "time_mask" }, { "kind": "gain", "p": 0.5 }, { "kind": "gain", "name": "soft", "db": -3.0 }]),
+        )
     }
 
     #[test]

@@ -127,7 +127,11 @@ impl Effect for MixDraw {
             let row = row_of(company, &part.clip)?;
             let wave = company.wave(row, part.cut)?;
             let theirs = mean_square(&wave);
-            let gain = if own > 0.0 && theirs > 0.0 { (own / theirs).sqrt() * libm::pow(10.0, -part.snr_db / 20.0) } else { 1.0 };
+            let gain = if own > 0.0 && theirs > 0.0 {
+                (own / theirs).sqrt() * libm::pow(10.0, -part.snr_db / 20.0)
+            } else {
+                1.0
+            };
             let gain = gain as f32;
             let later = sound.samples.iter_mut().skip(part.offset);
             later.zip(&wave).for_each(|(sample, added)| *sample += gain * added);
@@ -231,7 +235,10 @@ mod tests {
             let mix = drawn(&Mix::default(), 1, seed).unwrap();
             counts[friends().row_of(&mix.parts[0].clip).unwrap()] += 1;
         }
-        assert!(counts[1] == 0 && counts.iter().enumerate().all(|(row, n)| row == 1 || (430..570).contains(n)), "{counts:?}");
+        assert!(
+            counts[1] == 0 && counts.iter().enumerate().all(|(row, n)| row == 1 || (430..570).contains(n)),
+            "{counts:?}"
+        );
     }
 
     #[test]

@@ -61,7 +61,11 @@ impl Effect for MixupDraw {
         let mut other = vec![0.0; image.values.len()];
         company.image(row, &mut other)?;
         let weight = self.weight as f32;
-        image.values.iter_mut().zip(&other).for_each(|(value, other)| *value = weight * *value + (1.0 - weight) * other);
+        image
+            .values
+            .iter_mut()
+            .zip(&other)
+            .for_each(|(value, other)| *value = weight * *value + (1.0 - weight) * other);
         weigh(image.targets, weight, company.companion(row).labels);
         Ok(())
     }
@@ -83,7 +87,9 @@ pub(super) fn another(scene: &Scene, rng: &mut ChaCha8Rng) -> Option<String> {
 
 /// The row of a clip that a draw names.
 pub(super) fn row_of(company: &dyn Company, id: &str) -> Result<usize> {
-    company.row_of(id).with_context(|| format!("{id} is no training clip here: draws are played again on the split they were drawn for"))
+    company.row_of(id).with_context(|| {
+        format!("{id} is no training clip here: draws are played again on the split they were drawn for")
+    })
 }
 
 /// A number drawn from Beta(alpha, alpha), by two gamma variates (Marsaglia and Tsang 2000).
@@ -127,7 +133,10 @@ mod tests {
             let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n);
             let expected = 1.0 / (4.0 * (2.0 * alpha + 1.0));
             assert!(drawn.iter().all(|x| (0.0..=1.0).contains(x)));
-            assert!((mean - 0.5).abs() < 0.015 && (variance / expected - 1.0).abs() < 0.05, "{alpha}: {mean} {variance}");
+            assert!(
+                (mean - 0.5).abs() < 0.015 && (variance / expected - 1.0).abs() < 0.05,
+                "{alpha}: {mean} {variance}"
+            );
         }
     }
 
@@ -137,7 +146,9 @@ mod tests {
         let scene = Scene { sample_rate: 8000, samples: 800, row: 1, company: &company };
         for seed in 0..50 {
             let mut rng = Seed::new(seed).rng();
-            let Draw::MixupDraw(draw) = Mixup::default().draw(&scene, &mut rng).unwrap().remove(0) else { unreachable!() };
+            let Draw::MixupDraw(draw) = Mixup::default().draw(&scene, &mut rng).unwrap().remove(0) else {
+                unreachable!()
+            };
             assert_ne!(draw.partner, company.companion(1).id);
             let partner = company.row_of(&draw.partner).unwrap();
             let [rows, cols] = IMAGE;
@@ -145,7 +156,9 @@ mod tests {
             draw.on_image(&mut Image { rows, cols, values: &mut values, targets: &mut targets }, &company).unwrap();
             let weight = draw.weight as f32;
             assert!(values.iter().all(|v| (v - (weight * 7.0 + (1.0 - weight) * partner as f32)).abs() < 1e-5));
-            assert!((targets[1] - if company.companion(partner).labels.contains(&1) { 1.0 } else { weight }).abs() < 1e-6);
+            assert!(
+                (targets[1] - if company.companion(partner).labels.contains(&1) { 1.0 } else { weight }).abs() < 1e-6
+            );
         }
         let larger = Mixup { keep_larger: true, ..Mixup::default() };
         assert!((0..50).all(|seed| {
@@ -158,6 +171,8 @@ mod tests {
     fn who_is_not_there_is_told() {
         let draw = MixupDraw { partner: "gone.wav".into(), weight: 0.5 };
         let mut image = Image { rows: 1, cols: 1, values: &mut [0.0], targets: &mut [1.0] };
-        assert!(draw.on_image(&mut image, &friends()).unwrap_err().to_string().contains("gone.wav is no training clip"));
+        assert!(
+            draw.on_image(&mut image, &friends()).unwrap_err().to_string().contains("gone.wav is no training clip")
+        );
     }
 }

@@ -26,7 +26,10 @@ impl AugmentKind for OneOf {
         let mut faults = faults_of(&self.of, sample_rate);
         let (weights, all) = (self.weights.len(), self.of.len());
         if weights != 0 && weights != all {
-            faults.push(("weights".into(), format!("{weights} weights for {all} augmentations: write one each, or none")));
+            faults.push((
+                "weights".into(),
+                format!("{weights} weights for {all} augmentations: write one each, or none"),
+            ));
         }
         let usable = |weight: &f64| *weight >= 0.0 && weight.is_finite();
         if !self.weights.iter().all(usable) || (weights > 0 && self.weights.iter().sum::<f64>() <= 0.0) {
@@ -69,7 +72,9 @@ pub(super) fn faults_of(of: &[AugmentSpec], sample_rate: u32) -> Vec<Fault> {
     let faults = of.iter().enumerate().flat_map(|(place, spec)| {
         let found = spec.as_kind().faults(sample_rate);
         let number = place + 1;
-        found.into_iter().map(move |(key, why)| ("of".to_owned(), format!("number {number}, {}: `{key}`: {why}", spec.kind())))
+        found
+            .into_iter()
+            .map(move |(key, why)| ("of".to_owned(), format!("number {number}, {}: `{key}`: {why}", spec.kind())))
     });
     faults.collect()
 }
@@ -100,7 +105,11 @@ mod tests {
         let alike = one_of(json!({ "of": [{ "kind": "gain" }, { "kind": "translate", "p": 0.5 }] }));
         let drawn = kinds(&alike, 1000);
         let gains = drawn.iter().filter(|kind| **kind == "gain").count();
-        assert!((450..550).contains(&gains) && (200..300).contains(&(drawn.len() - gains)), "{gains} of {}", drawn.len());
+        assert!(
+            (450..550).contains(&gains) && (200..300).contains(&(drawn.len() - gains)),
+            "{gains} of {}",
+            drawn.len()
+        );
     }
 
     #[test]

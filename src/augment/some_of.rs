@@ -68,7 +68,8 @@ mod tests {
         for seed in 0..900 {
             let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
             let draws = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap();
-            let place = |draw: &Draw| ["translate", "gain", "time_mask"].iter().position(|k| *k == draw.kind()).unwrap();
+            let place =
+                |draw: &Draw| ["translate", "gain", "time_mask"].iter().position(|k| *k == draw.kind()).unwrap();
             assert!(draws.iter().map(place).is_sorted_by(|a, b| a < b));
             counts[draws.len()] += 1;
         }

@@ -111,7 +111,11 @@ mod tests {
             let (mut values, mut targets) = (values.clone(), []);
             let mut image = Image { rows: 3, cols: 4, values: &mut values, targets: &mut targets };
             let stripes = [Stripe { start: 1, width: 1 }, Stripe { start: 2, width: 9 }];
-            if rows { fill_rows(&mut image, &stripes, fill) } else { fill_columns(&mut image, &stripes, fill) }
+            if rows {
+                fill_rows(&mut image, &stripes, fill)
+            } else {
+                fill_columns(&mut image, &stripes, fill)
+            }
             values
         };
         assert_eq!(masked(Fill::Mean, true), [&values[..4], &[3.5; 8]].concat());

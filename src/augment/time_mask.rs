@@ -71,14 +71,23 @@ mod tests {
     fn whole_columns_are_blanked_and_the_others_left() {
         let company = friends();
         let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
-        let spec = TimeMask { width: Some(Amount::Fixed(2.0)), masks: Amount::Fixed(1.0), value: Fill::Zero, ..Default::default() };
+        let spec = TimeMask {
+            width: Some(Amount::Fixed(2.0)),
+            masks: Amount::Fixed(1.0),
+            value: Fill::Zero,
+            ..Default::default()
+        };
         let [rows, cols] = IMAGE;
         for seed in 0..20 {
             let draws = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap();
             let (mut values, mut targets) = (vec![1.0; rows * cols], [1.0]);
             let mut image = Image { rows, cols, values: &mut values, targets: &mut targets };
             draws[0].as_kind().on_image(&mut image, &alone()).unwrap();
-            let blank = |column: usize| (0..rows * cols).filter(|place| [place / cols, place % cols][1] == column).all(|place| values[place] == 0.0);
+            let blank = |column: usize| {
+                (0..rows * cols)
+                    .filter(|place| [place / cols, place % cols][1] == column)
+                    .all(|place| values[place] == 0.0)
+            };
             assert_eq!((0..IMAGE[1]).filter(|&column| blank(column)).count(), 2);
             assert_eq!(values.iter().filter(|value| **value == 0.0).count(), 2 * IMAGE[1 - 1]);
         }

@@ -93,7 +93,9 @@ mod tests {
         let mut values: Vec<f32> = (0..101).map(|frame| frame as f32).collect();
         let mut image = Image { rows: 1, cols: 101, values: &mut values, targets: &mut [] };
         TimeWarpDraw { from: 0.4, to: 0.5 }.on_image(&mut image, &alone()).unwrap();
-        assert!((values[50] - 40.0).abs() < 1e-3 && (values[25] - 20.0).abs() < 1e-3 && (values[75] - 70.0).abs() < 1e-3);
+        assert!(
+            (values[50] - 40.0).abs() < 1e-3 && (values[25] - 20.0).abs() < 1e-3 && (values[75] - 70.0).abs() < 1e-3
+        );
         assert!(values[0] == 0.0 && (values[100] - 100.0).abs() < 1e-3 && values.is_sorted());
     }
 }

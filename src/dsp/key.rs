@@ -99,7 +99,8 @@ mod tests {
             for (note, partial) in chord.iter().flat_map(|note| (1..=6).map(move |partial| (note, partial))) {
                 let hertz = 440.0 * 2f64.powf(f64::from(note + transposed - 69) / 12.0) * f64::from(partial);
                 for (n, sample) in samples[number * length..][..length].iter_mut().enumerate() {
-                    *sample += (0.1 / f64::from(partial) * (TAU * hertz * n as f64 / f64::from(sample_rate)).sin()) as f32;
+                    *sample +=
+                        (0.1 / f64::from(partial) * (TAU * hertz * n as f64 / f64::from(sample_rate)).sin()) as f32;
                 }
             }
         }

@@ -39,8 +39,10 @@ pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<f64> {
         let octaves = (60.0 * frames_a_second / lag as f64 / USUAL).log2();
         (-0.5 * octaves * octaves).exp()
     };
-    let scores: Vec<f64> = (least - 1..=most + 1).map(|lag| correlation(lag.min(onsets.len() - 1)) * weight(lag)).collect();
-    let peaks = (1..scores.len() - 1).filter(|&i| scores[i] > 0.0 && scores[i] >= scores[i - 1] && scores[i] >= scores[i + 1]);
+    let scores: Vec<f64> =
+        (least - 1..=most + 1).map(|lag| correlation(lag.min(onsets.len() - 1)) * weight(lag)).collect();
+    let peaks =
+        (1..scores.len() - 1).filter(|&i| scores[i] > 0.0 && scores[i] >= scores[i - 1] && scores[i] >= scores[i + 1]);
     let best = peaks.reduce(|best, next| if scores[next] > scores[best] { next } else { best })?;
     let (before, here, after) = (scores[best - 1], scores[best], scores[best + 1]);
     let bend = before - 2.0 * here + after;
@@ -64,7 +66,8 @@ fn onsets(samples: &[f32], n_fft: usize, hop_length: usize, frames_a_second: f64
         return None;
     }
     let scale = COMPRESSION / f64::from(loudest).sqrt();
-    let compressed: Vec<f64> = spectrogram.power.iter().map(|&power| (scale * f64::from(power).sqrt()).ln_1p()).collect();
+    let compressed: Vec<f64> =
+        spectrogram.power.iter().map(|&power| (scale * f64::from(power).sqrt()).ln_1p()).collect();
     let frames: Vec<&[f64]> = compressed.chunks_exact(spectrogram.bins).collect();
     let rise = |pair: &[&[f64]]| pair[1].iter().zip(pair[0]).map(|(now, before)| (now - before).max(0.0)).sum::<f64>();
     let flux: Vec<f64> = frames.windows(2).map(rise).collect();
@@ -107,7 +110,10 @@ mod tests {
             for tempo in [66.0, 80.0, 97.0, 120.0, 133.0, 150.0, 180.0] {
                 for seconds in [3.0, 8.0] {
                     let heard = estimate(&beats(tempo, seconds, sample_rate), sample_rate).unwrap();
-                    assert!(octaves_apart(heard, tempo) < 0.03, "{heard} for {tempo} in {seconds} s at {sample_rate} Hz");
+                    assert!(
+                        octaves_apart(heard, tempo) < 0.03,
+                        "{heard} for {tempo} in {seconds} s at {sample_rate} Hz"
+                    );
                 }
             }
         }

@@ -170,7 +170,8 @@ fn augmentation_names(root: &Table, faults: &mut Collector) {
         let before = all[..place].iter().any(|(_, other)| name.is_some() && other == name);
         if before {
             let name = name.unwrap_or_default();
-            let at = node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
+            let at =
+                node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
             let help = format!("give one of them another: `name = \"{name}_2\"`");
             faults.add(at, format!("two augmentations are called `{name}`"), &help);
         }

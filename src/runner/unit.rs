@@ -27,13 +27,8 @@ const TENSORBOARD: &str = "events.out.tfevents.timbre";
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
-        let sets = Sets {
-            experiment: self.experiment,
-            extraction: self.extraction,
-            material: self.material,
-            unit,
-            selection,
-        };
+        let sets =
+            Sets { experiment: self.experiment, extraction: self.extraction, material: self.material, unit, selection };
         let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
         let onlooker = Onlooker { work: self, unit, done: &done.units, history: Mutex::default() };
         let clock = Instant::now();

@@ -35,7 +35,8 @@ pub struct Replay {
 impl Replay {
     /// Reads what a file has of a seed.
     pub fn read(path: &Path, seed: u64) -> Result<Replay> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the draws in {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the draws in {}", path.display()))?;
         let mut drawn: HashMap<String, BTreeMap<usize, Drawn>> = HashMap::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let read = serde_json::from_str::<Drawn>(line);

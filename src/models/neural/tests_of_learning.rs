@@ -118,7 +118,9 @@ fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Clips {
     let mut values = Vec::new();
     set.read_rows(rows.clone(), &mut values).unwrap();
     let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
-    Clips { rows: rows.collect(), images }
+    let mut targets = vec![0.0; rows.len() * set.n_classes()];
+    targets.chunks_exact_mut(set.n_classes()).zip(rows.clone()).for_each(|(targets, row)| set.presence(row, targets));
+    Clips { rows: rows.collect(), images, targets }
 }
 
 #[test]
