@@ -1,7 +1,6 @@
 //! `timbre data augment`: what a network would hear, before it is trained.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
