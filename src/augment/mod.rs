@@ -20,6 +20,35 @@ pub mod amount;
 pub mod spec;
 pub mod gain;
 pub mod translate;
+pub mod silence;
+pub mod noise;
+pub mod background;
+pub mod polarity;
+pub mod normalize;
+pub mod fade;
+pub mod low_pass;
+pub mod high_pass;
+pub mod band_pass;
+pub mod band_stop;
+pub mod low_shelf;
+pub mod high_shelf;
+pub mod peaking;
+pub mod equalizer;
+pub mod compressor;
+pub mod limiter;
+pub mod clipping;
+pub mod reverb;
+pub mod echo;
+pub mod chorus;
+pub mod tremolo;
+pub mod resample_loss;
+pub mod bit_depth;
+pub mod codec_loss;
+pub mod crop;
+pub mod reverse;
+pub mod repeat;
+#[cfg(test)]
+pub(crate) mod probe;
 
 pub use amount::Amount;
 pub use spec::Common;
@@ -46,6 +75,33 @@ macro_rules! augmentations {
 augmentations! {
     "gain" => gain::Gain, GainDraw;
     "translate" => translate::Translate, TranslateDraw;
+    "silence" => silence::Silence, SilenceDraw;
+    "noise" => noise::Noise, NoiseDraw;
+    "background" => background::Background, BackgroundDraw;
+    "polarity" => polarity::Polarity, PolarityDraw;
+    "normalize" => normalize::Normalize, NormalizeDraw;
+    "fade" => fade::Fade, FadeDraw;
+    "low_pass" => low_pass::LowPass, LowPassDraw;
+    "high_pass" => high_pass::HighPass, HighPassDraw;
+    "band_pass" => band_pass::BandPass, BandPassDraw;
+    "band_stop" => band_stop::BandStop, BandStopDraw;
+    "low_shelf" => low_shelf::LowShelf, LowShelfDraw;
+    "high_shelf" => high_shelf::HighShelf, HighShelfDraw;
+    "peaking" => peaking::Peaking, PeakingDraw;
+    "equalizer" => equalizer::Equalizer, EqualizerDraw;
+    "compressor" => compressor::Compressor, CompressorDraw;
+    "limiter" => limiter::Limiter, LimiterDraw;
+    "clipping" => clipping::Clipping, ClippingDraw;
+    "reverb" => reverb::Reverb, ReverbDraw;
+    "echo" => echo::Echo, EchoDraw;
+    "chorus" => chorus::Chorus, ChorusDraw;
+    "tremolo" => tremolo::Tremolo, TremoloDraw;
+    "resample_loss" => resample_loss::ResampleLoss, ResampleLossDraw;
+    "bit_depth" => bit_depth::BitDepth, BitDepthDraw;
+    "codec_loss" => codec_loss::CodecLoss, CodecLossDraw;
+    "crop" => crop::Crop, CropDraw;
+    "reverse" => reverse::Reverse, ReverseDraw;
+    "repeat" => repeat::Repeat, RepeatDraw;
 }
 
 /// A key and a sentence about what is wrong with its value.

@@ -26,7 +26,7 @@ const QUARTER: usize = FRAME / 2;
 /// The modified cosine transform: 2 · 576 samples to 576 coefficients, and back by overlap.
 struct Transform {
     window: Vec<f32>,
-    /// `exp(-iπ (4n + 1) / (4 · 576))`.
+    /// `exp(-iπ (8n + 1) / (8 · 576))`.
     twiddles: Vec<Complex<f32>>,
     fft: Arc<dyn RealToComplex<f32>>,
     parts: [Vec<f32>; 2],
@@ -38,7 +38,7 @@ impl Transform {
     fn new() -> Transform {
         let fft = RealFftPlanner::new().plan_fft_forward(QUARTER);
         let twiddle = |n: usize| {
-            let angle = -PI * (4 * n + 1) as f64 / (4 * FRAME) as f64;
+            let angle = -PI * (8 * n + 1) as f64 / (8 * FRAME) as f64;
             Complex::new(angle.cos() as f32, angle.sin() as f32)
         };
         Transform {
@@ -312,7 +312,8 @@ mod tests {
 
     #[test]
     fn nothing_is_left_above_the_low_pass_and_silence_stays_silent() {
-        let mut tone: Vec<f32> = (0..44_100).map(|n| (f64::from(n) * 2.0 * PI * 15_000.0 / 44_100.0).sin() as f32).collect();
+        let mut tone: Vec<f32> =
+            (0..44_100).map(|n| (f64::from(n) * 2.0 * PI * 15_000.0 / 44_100.0).sin() as f32).collect();
         code(&mut tone, 32.0, 44_100);
         assert!(level::rms(&tone[2000..42_000]) < 1e-3, "32 kbit/s end at 11 kHz");
         let mut silence = vec![0.0; 5000];

@@ -68,7 +68,8 @@ fn best_length(samples: usize, response: usize) -> usize {
         (2 * blocks + 1) as f64 * length as f64 * (length as f64).log2()
     };
     let enough = (samples + response - 1).max(2).next_power_of_two();
-    let candidates = (1..usize::BITS - 1).flat_map(|k| [1usize << k, 3 << (k - 1)]).take_while(|&length| length <= enough);
+    let candidates =
+        (1..usize::BITS - 1).flat_map(|k| [1usize << k, 3 << (k - 1)]).take_while(|&length| length <= enough);
     candidates
         .filter(|length| length % 2 == 0 && *length > response)
         .min_by(|&a, &b| cost(a).total_cmp(&cost(b)))

@@ -135,9 +135,7 @@ impl Filter {
         };
         // The poles of the analogue filter; the numerator of a section of two and of one; where the gain is 1.
         let (poles, numerator, single, reference): (Vec<Complex<f64>>, _, _, f64) = match pass {
-            Pass::Low(hz) => {
-                (prototype.map(|pole| pole * warped(hz)).collect(), [1.0, 2.0, 1.0], [1.0, 1.0, 0.0], 0.0)
-            }
+            Pass::Low(hz) => (prototype.map(|pole| pole * warped(hz)).collect(), [1.0, 2.0, 1.0], [1.0, 1.0, 0.0], 0.0),
             Pass::High(hz) => {
                 let corner = Complex::from(warped(hz));
                 (prototype.map(|pole| corner / pole).collect(), [1.0, -2.0, 1.0], [1.0, -1.0, 0.0], PI)
@@ -230,12 +228,7 @@ impl Section {
                 b0 * r + b1 * q + b2 * p,
                 b0 * s + b1 * r + b2 * q,
             ];
-            let w = [
-                v[0],
-                v[1] + h1 * v[0],
-                v[2] + h1 * v[1] + h2 * v[0],
-                v[3] + h1 * v[2] + h2 * v[1] + h3 * v[0],
-            ];
+            let w = [v[0], v[1] + h1 * v[0], v[2] + h1 * v[1] + h2 * v[0], v[3] + h1 * v[2] + h2 * v[1] + h3 * v[0]];
             for k in 0..4 {
                 four[k] = w[k] + older[k] * y2 + newer[k] * y1;
             }

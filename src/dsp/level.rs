@@ -42,6 +42,26 @@ pub fn peak(samples: &[f32]) -> f32 {
     rest.iter().map(|x| x.abs()).chain(peaks).fold(0.0, larger)
 }
 
+/// The magnitude that `share` of the samples (0 to 1) exceed: none exceeds that of 0. 0 of nothing.
+pub fn exceeded_by(samples: &[f32], share: f64) -> f32 {
+    if samples.is_empty() {
+        return 0.0;
+    }
+    let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
+    // The bits of positive numbers are in their order. Counted by their upper half, few are left to be sorted.
+    let bits = |sample: &f32| sample.abs().to_bits();
+    let mut counts = vec![0u32; 1 << 15];
+    samples.iter().for_each(|sample| counts[(bits(sample) >> 16) as usize] += 1);
+    let (mut left, mut upper) = (above, counts.len() - 1);
+    while left >= counts[upper] as usize {
+        left -= counts[upper] as usize;
+        upper -= 1;
+    }
+    let mut here: Vec<u32> = samples.iter().map(bits).filter(|bits| (bits >> 16) as usize == upper).collect();
+    let from_below = here.len() - 1 - left;
+    f32::from_bits(*here.select_nth_unstable(from_below).1)
+}
+
 /// Every sample times a factor.
 pub fn scale(samples: &mut [f32], factor: f32) {
     samples.iter_mut().for_each(|sample| *sample *= factor);
@@ -65,6 +85,16 @@ mod tests {
             prop_assert!((energy(&samples) - slow).abs() <= 1e-5 * slow);
             let loudest = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
             prop_assert_eq!(peak(&samples), loudest);
+        }
+
+        #[test]
+        fn a_share_of_the_samples_exceeds_the_quantile(
+            samples in prop::collection::vec(-2.0f32..2.0, 1..400), share in 0.0f64..1.0
+        ) {
+            let mut sorted: Vec<f32> = samples.iter().map(|x| x.abs()).collect();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
+            prop_assert_eq!(exceeded_by(&samples, share), sorted[above]);
         }
     }
 

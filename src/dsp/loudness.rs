@@ -41,9 +41,8 @@ fn block_powers(samples: &[f32], sample_rate: u32) -> Vec<f64> {
         return if samples.is_empty() { Vec::new() } else { vec![energy(samples) / samples.len() as f64] };
     }
     let energies: Vec<f64> = (0..tenths).map(|tenth| energy(&samples[place(tenth)..place(tenth + 1)])).collect();
-    let block = |(tenth, energies): (usize, &[f64])| {
-        energies.iter().sum::<f64>() / (place(tenth + 4) - place(tenth)) as f64
-    };
+    let block =
+        |(tenth, energies): (usize, &[f64])| energies.iter().sum::<f64>() / (place(tenth + 4) - place(tenth)) as f64;
     energies.windows(4).enumerate().map(block).collect()
 }
 
@@ -94,7 +93,8 @@ mod tests {
     use super::*;
 
     fn tone(hz: f64, amplitude: f64, seconds: f64, sample_rate: u32) -> Vec<f32> {
-        let sample = |n| (amplitude * (std::f64::consts::TAU * hz * f64::from(n) / f64::from(sample_rate)).sin()) as f32;
+        let sample =
+            |n| (amplitude * (std::f64::consts::TAU * hz * f64::from(n) / f64::from(sample_rate)).sin()) as f32;
         (0..(seconds * f64::from(sample_rate)) as u32).map(sample).collect()
     }
 

@@ -18,6 +18,7 @@ pub mod room;
 pub mod dynamics;
 pub mod modulation;
 pub mod codec;
+pub mod rate_loss;
 
 /// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
 pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {

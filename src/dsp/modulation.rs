@@ -2,6 +2,9 @@
 
 use std::f64::consts::TAU;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Multiplies by `1 - depth (1 - cos(2π hz t + phase)) / 2`: between 1 and `1 - depth`.
 pub fn tremolo(samples: &mut [f32], hz: f64, depth: f64, phase: f64, sample_rate: u32) {
     const LANES: usize = 16;
@@ -25,7 +28,8 @@ pub fn tremolo(samples: &mut [f32], hz: f64, depth: f64, phase: f64, sample_rate
 }
 
 /// A copy that comes later, by a time that swings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Voice {
     /// Seconds: the middle, and how far it swings to either side (kept so small that it neither reaches beyond now nor runs
     /// back faster than time goes on).

@@ -43,10 +43,8 @@ impl Colour {
             Rung { pole: 0.565_068_06, zero: 0.226_877_97 },
             Rung { pole: -0.302_240_41, zero: -0.406_932_3 },
         ];
-        const BROWN: [Rung; 2] = [
-            Rung { pole: 0.997, zero: -0.104_597_15 },
-            Rung { pole: -0.541_878_34, zero: -0.615_367_35 },
-        ];
+        const BROWN: [Rung; 2] =
+            [Rung { pole: 0.997, zero: -0.104_597_15 }, Rung { pole: -0.541_878_34, zero: -0.615_367_35 }];
         let upside_down = |ladder: &[Rung]| ladder.iter().map(|r| Rung { pole: r.zero, zero: r.pole }).collect();
         match self {
             Colour::White => Vec::new(),
@@ -206,7 +204,9 @@ mod tests {
         let moment = |k: i32| samples.iter().map(|&x| f64::from(x).powi(k)).sum::<f64>() / n as f64;
         // Five standard errors each.
         let error = |variance: f64| 5.0 * (variance / n as f64).sqrt();
-        for (k, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (6, 15.0, 10170.0)] {
+        for (k, expected, variance) in
+            [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0), (6, 15.0, 10170.0)]
+        {
             assert!((moment(k) - expected).abs() < error(variance), "moment {k} is {}", moment(k));
         }
     }
@@ -250,7 +250,9 @@ mod tests {
 
     #[test]
     fn the_two_of_a_pair_lie_where_the_exact_transform_puts_them() {
-        for (length, turn) in [(0, 0), (1, 1 << 31), (u32::MAX, u32::MAX), (1 << 31, 3 << 30), (123_456_789, 987_654_321)] {
+        for (length, turn) in
+            [(0, 0), (1, 1 << 31), (u32::MAX, u32::MAX), (1 << 31, 3 << 30), (123_456_789, 987_654_321)]
+        {
             let uniform = (f64::from(length >> 1) + 0.5) / 2f64.powi(31);
             let radius = (-2.0 * uniform.ln()).sqrt();
             let within = f64::from((turn << 2) as i32) / 2f64.powi(31) * std::f64::consts::FRAC_PI_4;
@@ -321,9 +323,12 @@ mod tests {
 
     #[test]
     fn a_ladder_deviates_from_its_line_by_a_tenth_of_a_decibel() {
-        for (colour, slope, lowest) in
-            [(Colour::Pink, -10.0, 1000.0), (Colour::Brown, -20.0, 100.0), (Colour::Blue, 10.0, 1000.0), (Colour::Violet, 20.0, 100.0)]
-        {
+        for (colour, slope, lowest) in [
+            (Colour::Pink, -10.0, 1000.0),
+            (Colour::Brown, -20.0, 100.0),
+            (Colour::Blue, 10.0, 1000.0),
+            (Colour::Violet, 20.0, 100.0),
+        ] {
             let ladder = colour.ladder();
             let deviations: Vec<f64> = (0..200)
                 .map(|n| {

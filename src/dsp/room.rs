@@ -178,7 +178,8 @@ mod tests {
             .filter(|(_, db)| (-35.0..-5.0).contains(db))
             .collect();
         let n = points.len() as f64;
-        let (mean_t, mean_db) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+        let (mean_t, mean_db) =
+            (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
         let slope = points.iter().map(|(t, db)| (t - mean_t) * (db - mean_db)).sum::<f64>()
             / points.iter().map(|(t, _)| (t - mean_t).powi(2)).sum::<f64>();
         -60.0 / slope
