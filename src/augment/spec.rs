@@ -42,3 +42,8 @@ pub trait Common {
     /// How often it happens.
     fn p(&self) -> f64;
 }
+
+/// What is wrong with the keys of a spec, of those that have something wrong.
+pub fn faults_of<const N: usize>(keys: [(&str, Option<String>); N]) -> Vec<super::Fault> {
+    keys.into_iter().filter_map(|(key, why)| Some((key.to_owned(), why?))).collect()
+}

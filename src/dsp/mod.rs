@@ -9,6 +9,16 @@ pub mod mel;
 pub mod dct;
 pub mod decibel;
 pub mod resize;
+pub mod level;
+pub mod noise;
+pub mod iir;
+pub mod loudness;
+pub mod convolve;
+pub mod room;
+pub mod dynamics;
+pub mod modulation;
+pub mod codec;
+pub mod rate_loss;
 pub mod key;
 pub mod tempo;
 
