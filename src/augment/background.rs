@@ -60,6 +60,10 @@ impl AugmentKind for Background {
         faults_of([("snr_db", self.snr_db.fault(-100.0, 200.0)), ("folder", empty)])
     }
 
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        self.folder.as_ref().map_or(Ok(Vec::new()), |folder| Ok(recordings(folder)?.to_vec()))
+    }
+
     /// Nothing, where there is no other clip.
     fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let of = match &self.folder {
@@ -83,9 +87,11 @@ impl Effect for BackgroundDraw {
     fn on_sound(&self, sound: &mut Sound, company: &dyn Company) -> Result<()> {
         match &self.of {
             Origin::Clip { row, id } => {
-                let known = *row < company.len() && company.companion(*row).id == id;
-                ensure!(known, "add a background: clip {row} is not {id}; the draws are those of another training set");
-                add(&mut sound.samples, &company.wave(*row, self.cut)?, self.snr_db);
+                // The name counts: the number is another one in another selection of the same set.
+                let named = *row < company.len() && company.companion(*row).id == id;
+                let row = if named { Some(*row) } else { company.row_of(id) };
+                let row = row.with_context(|| format!("add a background: {id} is no training clip here"))?;
+                add(&mut sound.samples, &company.wave(row, self.cut)?, self.snr_db);
             }
             Origin::File { path } => {
                 if let Some(other) = decoded(path, sound.sample_rate) {

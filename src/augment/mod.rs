@@ -11,6 +11,7 @@
 //! An augmentation is one file: its spec (`augment_spec!`), its draw, what that does, and its tests; and one line in the list below.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
@@ -153,6 +154,11 @@ pub trait AugmentKind: Common {
     /// Whether it chooses partners by [`Company::music`].
     fn wants_music(&self) -> bool {
         false
+    }
+
+    /// The recordings that it reads beside the training clips: what lies in them changes what is heard.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Some augmentations out of several, in their order.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
@@ -47,6 +49,11 @@ impl AugmentKind for SomeOf {
 
     fn wants_music(&self) -> bool {
         self.of.iter().any(|spec| spec.as_kind().wants_music())
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let each: Vec<_> = self.of.iter().map(|spec| spec.as_kind().files()).collect::<Result<_>>()?;
+        Ok(each.concat())
     }
 }
 

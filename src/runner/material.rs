@@ -50,6 +50,8 @@ pub struct Material {
     pub data_hash: String,
     /// The files that models begin with, by name: the hashes of their bytes.
     model_files: BTreeMap<String, String>,
+    /// Of the recordings that augmentations read: the hashes of their bytes.
+    heard_files: Vec<String>,
     contents: HashMap<usize, Result<Hash, Unreadable>>,
 }
 
@@ -98,7 +100,15 @@ impl Material {
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_part.len() - eligible.len();
-        Ok(Material { set_aside, set, eligible, data_hash, model_files: model_files(experiment)?, contents })
+        Ok(Material {
+            set_aside,
+            set,
+            eligible,
+            data_hash,
+            model_files: model_files(experiment)?,
+            heard_files: heard_files(experiment)?,
+            contents,
+        })
     }
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
@@ -116,6 +126,9 @@ impl Material {
         });
         if !experiment.augment.is_empty() {
             versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();
+        }
+        if !self.heard_files.is_empty() {
+            versions["augment_files"] = json!(self.heard_files);
         }
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -271,6 +284,22 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
     files.map(hash).collect()
+}
+
+/// The recordings of backgrounds, in the order in which they can be drawn.
+fn heard_files(experiment: &Experiment) -> Result<Vec<String>> {
+    let mut hashes = Vec::new();
+    for spec in &experiment.augment {
+        for file in spec.as_kind().files().map_err(Unfit::of)? {
+            let bytes = std::fs::read(&file)
+                .with_context(|| {
+                    format!("cannot read {}, which the augmentation `{}` needs", file.display(), spec.name())
+                })
+                .map_err(Unfit::of)?;
+            hashes.push(blake3::hash(&bytes).to_hex().to_string());
+        }
+    }
+    Ok(hashes)
 }
 
 type Versions = BTreeMap<String, u32>;
