@@ -90,7 +90,9 @@ impl Effect for BackgroundDraw {
                 // The name counts: the number is another one in another selection of the same set.
                 let named = *row < company.len() && company.companion(*row).id == id;
                 let row = if named { Some(*row) } else { company.row_of(id) };
-                let row = row.with_context(|| format!("add a background: {id} is no training clip here"))?;
+                let row = row.with_context(|| {
+                    format!("add a background: {id} is not here; the draws are those of another training set")
+                })?;
                 add(&mut sound.samples, &company.wave(row, self.cut)?, self.snr_db);
             }
             Origin::File { path } => {
