@@ -219,6 +219,19 @@ fn a_file_of_what_is_heard_has_the_feature_that_is_trained_on_to_the_bit() {
 }
 
 #[test]
+fn a_faster_clip_takes_more_of_its_recording_and_ends_in_silence_where_that_ends() {
+    let set = Set::new();
+    let waves = set.waves(&raw(), &ALL, 1, hearing(false, json!([{ "kind": "time_stretch", "rate": 1.6 }])));
+    let ends = |row: usize| {
+        let samples = waves.hear(row, 0).unwrap().samples;
+        let power = |samples: &[f32]| samples.iter().map(|x| f64::from(x * x)).sum::<f64>() / samples.len() as f64;
+        power(&samples[4700..]) / power(&samples)
+    };
+    // Four seconds, of which 1.6 are taken, and exactly one second.
+    assert!(ends(3) > 0.2 && ends(2) < 0.02, "{} {}", ends(3), ends(2));
+}
+
+#[test]
 fn a_device_cuts_only_where_nothing_else_is_done() {
     let set = Set::new();
     let only_cut = |random_crop, augment: Value| {
