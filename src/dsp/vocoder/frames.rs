@@ -1,0 +1,341 @@
+//! Reads frames of the clip, turns their phases, and lays them over each other again.
+//!
+//! Two frames go through one complex transform, one as its real and one as its imaginary part: that is half the price of two
+//! real transforms.
+//! Hann windows on both sides; their product, four on each other, sums up to a constant, so whatever is not turned comes out as it went in.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftPlanner};
+
+use super::lengths::Shape;
+use super::lock::{MARGIN, Peaks, Regions, Spectrum, Step, lock, rotate};
+use super::map::Place;
+
+type Transform = Arc<dyn Fft<f32>>;
+
+/// What a thread keeps from clip to clip.
+#[derive(Default)]
+struct Bench {
+    plans: Plans,
+    work: Work,
+}
+
+#[derive(Default)]
+struct Plans {
+    planner: Option<FftPlanner<f32>>,
+    windows: BTreeMap<usize, Rc<[f32]>>,
+}
+
+/// How many windows, and so about how many transforms, a thread keeps: with random pitches there are about 150 lengths for a sample rate.
+const WINDOWS_KEPT: usize = 400;
+
+impl Plans {
+    fn window(&mut self, length: usize) -> Rc<[f32]> {
+        if self.windows.len() == WINDOWS_KEPT && !self.windows.contains_key(&length) {
+            *self = Plans::default();
+        }
+        let hann = |n: usize| (0.5 - 0.5 * (TAU * n as f64 / length as f64).cos()) as f32;
+        Rc::clone(self.windows.entry(length).or_insert_with(|| (0..length).map(hann).collect()))
+    }
+
+    fn transforms(&mut self, shape: &Shape) -> (Transform, Transform) {
+        let planner = self.planner.get_or_insert_with(FftPlanner::new);
+        (planner.plan_fft_forward(shape.analysis), planner.plan_fft_inverse(shape.synthesis))
+    }
+}
+
+/// Everything that a frame is worked on in.
+#[derive(Default)]
+struct Work {
+    waves: Vec<Complex<f32>>,
+    scratch: Vec<Complex<f32>>,
+    /// The frame before the two, and the two.
+    spectra: [Spectrum; 3],
+    regions: [Regions; 3],
+    peaks: Peaks,
+    energies: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    turned: [(Vec<f32>, Vec<f32>); 2],
+}
+
+impl Work {
+    fn resize(&mut self, shape: &Shape, scratch: usize) {
+        let (bins, zero) = (shape.bins(), Complex::default());
+        self.waves.clear();
+        self.waves.resize(shape.analysis.max(shape.synthesis), zero);
+        self.scratch.resize(self.scratch.len().max(scratch), zero);
+        self.spectra.iter_mut().for_each(|spectrum| spectrum.resize(bins));
+        self.regions.iter_mut().for_each(|regions| regions.resize(bins));
+        self.peaks.resize(bins);
+        self.cos.resize(bins, 1.0);
+        self.sin.resize(bins, 0.0);
+        for (re, im) in &mut self.turned {
+            re.resize(bins, 0.0);
+            im.resize(bins, 0.0);
+        }
+    }
+}
+
+thread_local! {
+    static BENCH: RefCell<Bench> = RefCell::default();
+}
+
+/// `output` samples, of frames whose middles lie at `places` of the recording and, one hop after the other from `first` on, of the output.
+pub fn run(samples: &[f32], shape: &Shape, places: &[Place], first: isize, output: usize) -> Vec<f32> {
+    let mut out = vec![0.0; output];
+    BENCH.with_borrow_mut(|Bench { plans, work }| {
+        let windows = (plans.window(shape.analysis), plans.window(shape.synthesis));
+        let (forward, inverse) = plans.transforms(shape);
+        work.resize(shape, forward.get_inplace_scratch_len().max(inverse.get_inplace_scratch_len()));
+        let job = Job { samples, shape, windows: (&windows.0, &windows.1), forward: &*forward, inverse: &*inverse };
+        job.run(work, places, first, &mut out);
+    });
+    out
+}
+
+struct Job<'a> {
+    samples: &'a [f32],
+    shape: &'a Shape,
+    windows: (&'a [f32], &'a [f32]),
+    forward: &'a dyn Fft<f32>,
+    inverse: &'a dyn Fft<f32>,
+}
+
+impl Job<'_> {
+    fn run(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has just said that it knows these instructions.
+            return unsafe { self.run_on_avx2(work, places, first, out) };
+        }
+        self.frames(work, places, first, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn run_on_avx2(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
+        self.frames(work, places, first, out);
+    }
+
+    #[inline(always)]
+    fn frames(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
+        let Shape { analysis, synthesis, hop, pitch } = *self.shape;
+        let mut middle = first;
+        work.energies.clear();
+        let mut was = None;
+        for two in places.chunks(2) {
+            self.read(two, &mut work.waves[..analysis]);
+            self.forward.process_with_scratch(&mut work.waves[..analysis], &mut work.scratch);
+            let [before, one, other] = &mut work.spectra;
+            split(&work.waves[..analysis], one, other);
+            for (i, place) in two.iter().enumerate() {
+                let read = was.map_or(0.0, |was| (place.sample - was) as f64);
+                was = Some(place.sample);
+                let step = Step { read, write: hop as f64 * pitch, analysis, before_attack: place.before_attack };
+                let (now, before) = if i == 0 { (&*one, &*before) } else { (&*other, &*one) };
+                let [zeroth, first, second] = &mut work.regions;
+                let (old, new) = if i == 0 { (&*zeroth, first) } else { (&*first, second) };
+                lock(now, before, step, old, new, &mut work.peaks);
+                let (re, im) = &mut work.turned[i];
+                rotate(now, new, &mut work.cos, &mut work.sin, (re, im));
+                work.energies.push(energy(&now.power[MARGIN..]));
+            }
+            let lone = two.len() == 1;
+            let [(one_re, one_im), (other_re, other_im)] = &mut work.turned;
+            if lone {
+                other_re.fill(0.0);
+                other_im.fill(0.0);
+            }
+            let off = pitch * synthesis as f64 / analysis as f64 - 1.0;
+            if off.abs() * one_re.len() as f64 > 0.01 {
+                shift(one_re, one_im, &mut work.cos, off as f32);
+                shift(other_re, other_im, &mut work.cos, off as f32);
+            }
+            join((one_re, one_im), (other_re, other_im), &mut work.waves[..synthesis]);
+            self.inverse.process_with_scratch(&mut work.waves[..synthesis], &mut work.scratch);
+            self.write(&work.waves[..synthesis], middle, out);
+            work.spectra.rotate_right(1);
+            work.regions.rotate_right(1);
+            middle += 2 * hop as isize;
+        }
+        self.keep_level(&work.energies, places, first, out);
+    }
+
+    /// Partials keep their level, but where time is stretched, frames of noise do not add up as they did in the recording: what they lose
+    /// on the whole is given back there.
+    #[inline(always)]
+    fn keep_level(&self, energies: &[f32], places: &[Place], first: isize, out: &mut [f32]) {
+        let Shape { analysis, synthesis, hop, .. } = *self.shape;
+        // By Parseval, over bins of both signs.
+        let scale = 2.0 * synthesis as f32 / (analysis as f32 * analysis as f32);
+        let (mut wanted, mut have) = (0.0f64, 0.0f64);
+        let mut middle = first;
+        for (place, energy) in places.iter().zip(energies) {
+            let start = middle - (synthesis / 2) as isize;
+            if place.free && start >= 0 && start as usize + synthesis <= out.len() {
+                wanted += f64::from(energy * scale);
+                have += f64::from(windowed_energy(&out[start as usize..][..synthesis], self.windows.1));
+            }
+            middle += hop as isize;
+        }
+        // Noise and a click can be f32, their ratio cannot be anything.
+        if !(have > 0.0 && wanted > 0.0) {
+            return;
+        }
+        let gain = ((wanted / have).sqrt() as f32).clamp(1.0 / MOST_GAIN, MOST_GAIN);
+        let gain_at = |place: &Place| if place.free { gain } else { 1.0 };
+        let mut start = first;
+        for two in places.windows(2) {
+            let (from, to) = (gain_at(&two[0]), gain_at(&two[1]));
+            let slope = (to - from) / hop as f32;
+            let (begin, end) = (start.clamp(0, out.len() as isize), (start + hop as isize).clamp(0, out.len() as isize));
+            for (i, x) in out[begin as usize..end as usize].iter_mut().enumerate() {
+                *x *= from + slope * (i as isize + begin - start) as f32;
+            }
+            start += hop as isize;
+        }
+    }
+
+    /// Two frames as real and imaginary parts, windowed and halved (which `split` would have to do otherwise).
+    #[inline(always)]
+    fn read(&self, two: &[Place], waves: &mut [Complex<f32>]) {
+        let half = (waves.len() / 2) as isize;
+        let window = &self.windows.0[..waves.len()];
+        let (one, other) = (two[0].sample - half, two.last().expect("one or two").sample - half);
+        let inside = |start: isize| start >= 0 && start as usize + waves.len() <= self.samples.len();
+        if inside(one) && inside(other) {
+            let n = waves.len();
+            let (a, b) = (&self.samples[one as usize..][..n], &self.samples[other as usize..][..n]);
+            for i in 0..n {
+                let w = 0.5 * window[i];
+                waves[i] = Complex::new(a[i] * w, b[i] * w);
+            }
+        } else {
+            let sample = |at: isize| usize::try_from(at).ok().and_then(|at| self.samples.get(at)).copied().unwrap_or(0.0);
+            for (i, (z, w)) in waves.iter_mut().zip(window).enumerate() {
+                let i = i as isize;
+                *z = Complex::new(0.5 * w * sample(one + i), 0.5 * w * sample(other + i));
+            }
+        }
+    }
+
+    /// The two frames, the first with its middle at `middle`, laid over what is there.
+    #[inline(always)]
+    fn write(&self, waves: &[Complex<f32>], middle: isize, out: &mut [f32]) {
+        let Shape { analysis, synthesis, hop, .. } = *self.shape;
+        // The inverse transform does not divide, and the products of the windows sum up to 3/8 of their number.
+        let scale = (8 * hop) as f32 / (3.0 * (analysis * synthesis) as f32);
+        for i in 0..2 {
+            let start = middle + (i * hop) as isize - (synthesis / 2) as isize;
+            let skipped = (-start).clamp(0, synthesis as isize) as usize;
+            let end = (out.len() as isize - start).clamp(skipped as isize, synthesis as isize) as usize;
+            if skipped == end {
+                continue;
+            }
+            let to = &mut out[(start + skipped as isize) as usize..(start + end as isize) as usize];
+            let (from, window) = (&waves[skipped..end], &self.windows.1[skipped..end]);
+            if i == 0 {
+                to.iter_mut().zip(from).zip(window).for_each(|((to, z), w)| *to += z.re * (w * scale));
+            } else {
+                to.iter_mut().zip(from).zip(window).for_each(|((to, z), w)| *to += z.im * (w * scale));
+            }
+        }
+    }
+}
+
+/// The spectra of the two frames (times two) from that of their sum.
+#[inline(always)]
+fn split(waves: &[Complex<f32>], one: &mut Spectrum, other: &mut Spectrum) {
+    let bins = one.re.len();
+    let tail = &waves[waves.len() + 1 - bins..];
+    let (one_re, one_im) = (&mut one.re[..bins], &mut one.im[..bins]);
+    let (other_re, other_im) = (&mut other.re[..bins], &mut other.im[..bins]);
+    (one_re[0], one_im[0], other_re[0], other_im[0]) = (2.0 * waves[0].re, 0.0, 2.0 * waves[0].im, 0.0);
+    for k in 1..bins {
+        let (z, mirrored) = (waves[k], tail[bins - 1 - k]);
+        one_re[k] = z.re + mirrored.re;
+        one_im[k] = z.im - mirrored.im;
+        other_re[k] = z.im + mirrored.im;
+        other_im[k] = mirrored.re - z.re;
+    }
+    for spectrum in [one, other] {
+        let (re, im) = (&spectrum.re[..bins], &spectrum.im[..bins]);
+        let power = &mut spectrum.power[MARGIN..][..bins];
+        for k in 0..bins {
+            power[k] = re[k] * re[k] + im[k] * im[k];
+        }
+        for k in 1..=MARGIN {
+            spectrum.power[MARGIN - k] = spectrum.power[MARGIN + k];
+        }
+    }
+}
+
+/// The spectrum of a frame with these two as real and imaginary part.
+#[inline(always)]
+fn join(one: (&[f32], &[f32]), other: (&[f32], &[f32]), waves: &mut [Complex<f32>]) {
+    let bins = one.0.len();
+    let length = waves.len();
+    let (one_re, one_im, other_re, other_im) = (&one.0[..bins], &one.1[..bins], &other.0[..bins], &other.1[..bins]);
+    let (low, high) = waves.split_at_mut(bins);
+    let tail_start = high.len() - (bins - 1);
+    let (between, tail) = high.split_at_mut(tail_start);
+    between.fill(Complex::default());
+    low[0] = Complex::new(one_re[0], other_re[0]);
+    for k in 1..bins {
+        low[k] = Complex::new(one_re[k] - other_im[k], one_im[k] + other_re[k]);
+        tail[bins - 1 - k] = Complex::new(one_re[k] + other_im[k], other_re[k] - one_im[k]);
+    }
+    debug_assert_eq!(length, bins + between.len() + bins - 1);
+}
+
+/// Moves every bin up by `off` of its number, by the tangent: the frame is multiplied by `1 + i off k sin`.
+#[inline(always)]
+fn shift(re: &mut [f32], im: &mut [f32], room: &mut [f32], off: f32) {
+    for values in [re, im] {
+        let bins = values.len();
+        let room = &mut room[..bins];
+        room.copy_from_slice(values);
+        for k in 1..bins - 1 {
+            let d = 0.5 * off * k as f32;
+            values[k] = room[k] * (1.0 - d * d) + d * (room[k + 1] - room[k - 1]);
+        }
+    }
+}
+
+/// The sum of the powers above 0 Hz and half of that at 0 Hz.
+#[inline(always)]
+fn energy(power: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let chunks = power.chunks_exact(8);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for i in 0..8 {
+            sums[i] += chunk[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest - 0.5 * power[0]
+}
+
+/// How far the level may be corrected: as far as that of frames that have nothing to do with each other sinks.
+const MOST_GAIN: f32 = 1.44;
+
+/// The sum of the squares under a window.
+#[inline(always)]
+fn windowed_energy(samples: &[f32], window: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    for (x, w) in samples.chunks_exact(8).zip(window.chunks_exact(8)) {
+        for i in 0..8 {
+            sums[i] += (x[i] * w[i]) * (x[i] * w[i]);
+        }
+    }
+    let rest = samples.len() - samples.len() % 8;
+    let tail: f32 = samples[rest..].iter().zip(&window[rest..]).map(|(x, w)| (x * w) * (x * w)).sum();
+    sums.iter().sum::<f32>() + tail
+}

@@ -1,0 +1,91 @@
+//! Which place of the recording is heard at which place of the output.
+//!
+//! On the whole the map is a straight line. Around an attack (and around the ends of the clip, which are attacks of their own)
+//! it runs at the pace of the frames themselves: there the frames that contain the attack all put it at the same place, so
+//! it stays as sharp as it was. The time that is won or lost so is made up for between the attacks; where these lie so close together that
+//! the pace between them would be more than three times (or less than a third of) the average, the zones are narrower.
+
+/// How many times faster or slower than on the average the recording may be read between two zones.
+const HURRY: f64 = 3.0;
+
+/// A piecewise linear map from output places to recording places.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeMap {
+    /// Output place, recording place, both rising.
+    nodes: Vec<(f64, f64)>,
+    /// Recording samples for each output sample in the zones and beyond the ends.
+    pace: f64,
+    /// Output place, half width of the zone, recording place.
+    zones: Vec<(f64, f64, f64)>,
+}
+
+impl TimeMap {
+    /// For `input` samples that become `output`. `attacks` are places of the recording, rising; `pace` is that of the frames,
+    /// and `reach` is how many output samples a frame reaches to either side.
+    pub fn new(input: usize, output: usize, attacks: &[usize], pace: f64, reach: usize) -> TimeMap {
+        let average = input as f64 / output as f64;
+        let mut places: Vec<(f64, f64)> = vec![(0.0, 0.0)];
+        places.extend(attacks.iter().map(|&at| (at as f64 / average, at as f64)));
+        places.push((output as f64, input as f64));
+        // How wide the zones of two neighbours may be.
+        let widths: Vec<f64> = places
+            .windows(2)
+            .map(|two| {
+                let gap = two[1].1 - two[0].1;
+                let most = if pace <= average {
+                    gap * (HURRY - 1.0) / (2.0 * (HURRY * average - pace))
+                } else {
+                    gap * (1.0 - 1.0 / HURRY) / (2.0 * (pace - average / HURRY))
+                };
+                most.min((two[1].0 - two[0].0) / 2.0).min(reach as f64)
+            })
+            .collect();
+        let mut nodes = vec![(0.0, 0.0)];
+        for (two, &width) in places.windows(2).zip(&widths) {
+            nodes.push((two[0].0 + width, two[0].1 + pace * width));
+            nodes.push((two[1].0 - width, two[1].1 - pace * width));
+            nodes.push(two[1]);
+        }
+        let zones = places[1..places.len() - 1].iter().zip(&widths).map(|(&(to, from), &before)| (to, before, from));
+        TimeMap { zones: zones.collect(), nodes, pace }
+    }
+
+    /// The places of the recording for rising places of the output, which may lie beyond its ends.
+    pub fn places(&self, outputs: impl Iterator<Item = isize>) -> Vec<Place> {
+        let (mut next, mut zone) = (0, 0);
+        let last = *self.nodes.last().expect("a map has two ends");
+        outputs
+            .map(|output| {
+                let at = output as f64;
+                while next < self.nodes.len() && self.nodes[next].0 <= at {
+                    next += 1;
+                }
+                let place = if next == 0 {
+                    self.pace * at
+                } else if next == self.nodes.len() {
+                    last.1 + self.pace * (at - last.0)
+                } else {
+                    let ((s0, t0), (s1, t1)) = (self.nodes[next - 1], self.nodes[next]);
+                    t0 + (at - s0) * (t1 - t0) / (s1 - s0)
+                };
+                while zone < self.zones.len() && self.zones[zone].0 <= at {
+                    zone += 1;
+                }
+                let before_attack = self.zones.get(zone).is_some_and(|&(to, width, _)| at >= to - width);
+                // Between nodes 3 i + 1 and 3 i + 2 lies the way from one zone to the next.
+                let free = next % 3 == 2;
+                Place { sample: place.round() as isize, before_attack, free }
+            })
+            .collect()
+    }
+}
+
+/// Where a frame has its middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub sample: isize,
+    /// Whether an attack follows so soon that the frame belongs to it.
+    pub before_attack: bool,
+    /// Whether it lies between the zones, where time is stretched.
+    pub free: bool,
+}
