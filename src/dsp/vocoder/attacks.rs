@@ -13,9 +13,17 @@ const JUMP: f32 = 10.0;
 /// What lies this far below the average power is never an attack.
 const QUIET: f32 = 1e-2;
 
-/// The places of the attacks, rising.
-#[inline(always)]
-pub fn attacks(samples: &[f32], sample_rate: u32) -> Vec<usize> {
+/// Where a clip's attacks lie.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attacks {
+    /// Samples, rising.
+    pub places: Vec<usize>,
+    /// Whether the clip begins, or ends, in the middle of a sound.
+    pub at_start: bool,
+    pub at_end: bool,
+}
+
+pub fn attacks(samples: &[f32], sample_rate: u32) -> Attacks {
     let block = (sample_rate / BLOCKS).max(8) as usize;
     let energies: Vec<f32> = (0..samples.len() / block)
         .map(|b| energy(&samples[(b * block).saturating_sub(1)..(b + 1) * block]))
@@ -35,7 +43,9 @@ pub fn attacks(samples: &[f32], sample_rate: u32) -> Vec<usize> {
             from = b + BEFORE;
         }
     }
-    found
+    let (first, last) = (energies.first(), energies.last());
+    let loud = |energy: Option<&f32>| energy.is_none_or(|&energy| energy > floor);
+    Attacks { at_start: loud(first), at_end: loud(last), places: found }
 }
 
 /// Of the differences between neighbours, in eight sums that a vector register holds.

@@ -14,7 +14,7 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
 use super::lengths::Shape;
-use super::lock::{MARGIN, Peaks, Regions, Spectrum, Step, lock, rotate};
+use super::lock::{MARGIN, Peaks, Spectrum, Step, Turns, lock};
 use super::map::Place;
 
 type Transform = Arc<dyn Fft<f32>>;
@@ -50,6 +50,9 @@ impl Plans {
     }
 }
 
+/// Real and imaginary parts.
+type Parts = (Vec<f32>, Vec<f32>);
+
 /// Everything that a frame is worked on in.
 #[derive(Default)]
 struct Work {
@@ -57,12 +60,11 @@ struct Work {
     scratch: Vec<Complex<f32>>,
     /// The frame before the two, and the two.
     spectra: [Spectrum; 3],
-    regions: [Regions; 3],
+    turns: [Turns; 3],
     peaks: Peaks,
     energies: Vec<f32>,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    turned: [(Vec<f32>, Vec<f32>); 2],
+    turned: [Parts; 2],
+    shifted: [Parts; 2],
 }
 
 impl Work {
@@ -72,11 +74,9 @@ impl Work {
         self.waves.resize(shape.analysis.max(shape.synthesis), zero);
         self.scratch.resize(self.scratch.len().max(scratch), zero);
         self.spectra.iter_mut().for_each(|spectrum| spectrum.resize(bins));
-        self.regions.iter_mut().for_each(|regions| regions.resize(bins));
+        self.turns.iter_mut().for_each(|turns| turns.resize(bins));
         self.peaks.resize(bins);
-        self.cos.resize(bins, 1.0);
-        self.sin.resize(bins, 0.0);
-        for (re, im) in &mut self.turned {
+        for (re, im) in self.turned.iter_mut().chain(&mut self.shifted) {
             re.resize(bins, 0.0);
             im.resize(bins, 0.0);
         }
@@ -129,6 +129,8 @@ impl Job<'_> {
         let Shape { analysis, synthesis, hop, pitch } = *self.shape;
         let mut middle = first;
         work.energies.clear();
+        // By how much of its number a bin lies too low where it is laid down.
+        let off = pitch * synthesis as f64 / analysis as f64 - 1.0;
         let mut was = None;
         for two in places.chunks(2) {
             self.read(two, &mut work.waves[..analysis]);
@@ -136,33 +138,36 @@ impl Job<'_> {
             let [before, one, other] = &mut work.spectra;
             split(&work.waves[..analysis], one, other);
             for (i, place) in two.iter().enumerate() {
-                let read = was.map_or(0.0, |was| (place.sample - was) as f64);
+                // The first frame is not turned, as if it followed another at the pace of the frames.
+                let read = was.map_or(hop as f64 * pitch, |was| (place.sample - was) as f64);
                 was = Some(place.sample);
                 let step = Step { read, write: hop as f64 * pitch, analysis, before_attack: place.before_attack };
                 let (now, before) = if i == 0 { (&*one, &*before) } else { (&*other, &*one) };
-                let [zeroth, first, second] = &mut work.regions;
+                let [zeroth, first, second] = &mut work.turns;
                 let (old, new) = if i == 0 { (&*zeroth, first) } else { (&*first, second) };
-                lock(now, before, step, old, new, &mut work.peaks);
                 let (re, im) = &mut work.turned[i];
-                rotate(now, new, &mut work.cos, &mut work.sin, (re, im));
+                lock(now, before, step, old, new, &mut work.peaks, (re, im));
                 work.energies.push(energy(&now.power[MARGIN..]));
             }
-            let lone = two.len() == 1;
-            let [(one_re, one_im), (other_re, other_im)] = &mut work.turned;
-            if lone {
-                other_re.fill(0.0);
-                other_im.fill(0.0);
+            if two.len() == 1 {
+                work.turned[1].0.fill(0.0);
+                work.turned[1].1.fill(0.0);
             }
-            let off = pitch * synthesis as f64 / analysis as f64 - 1.0;
-            if off.abs() * one_re.len() as f64 > 0.01 {
-                shift(one_re, one_im, &mut work.cos, off as f32);
-                shift(other_re, other_im, &mut work.cos, off as f32);
-            }
-            join((one_re, one_im), (other_re, other_im), &mut work.waves[..synthesis]);
+            let Work { turned, shifted, .. } = work;
+            let [one, other] = if off.abs() * (turned[0].0.len() as f64) < EXACT {
+                &*turned
+            } else {
+                for (from, to) in turned.iter().zip(shifted.iter_mut()) {
+                    shift(&from.0, &mut to.0, off as f32);
+                    shift(&from.1, &mut to.1, off as f32);
+                }
+                &*shifted
+            };
+            join((&one.0, &one.1), (&other.0, &other.1), &mut work.waves[..synthesis]);
             self.inverse.process_with_scratch(&mut work.waves[..synthesis], &mut work.scratch);
             self.write(&work.waves[..synthesis], middle, out);
             work.spectra.rotate_right(1);
-            work.regions.rotate_right(1);
+            work.turns.rotate_right(1);
             middle += 2 * hop as isize;
         }
         self.keep_level(&work.energies, places, first, out);
@@ -177,13 +182,14 @@ impl Job<'_> {
         let scale = 2.0 * synthesis as f32 / (analysis as f32 * analysis as f32);
         let (mut wanted, mut have) = (0.0f64, 0.0f64);
         let mut middle = first;
-        for (place, energy) in places.iter().zip(energies) {
+        // Every second one says enough.
+        for (place, energy) in places.iter().zip(energies).step_by(2) {
             let start = middle - (synthesis / 2) as isize;
             if place.free && start >= 0 && start as usize + synthesis <= out.len() {
                 wanted += f64::from(energy * scale);
                 have += f64::from(windowed_energy(&out[start as usize..][..synthesis], self.windows.1));
             }
-            middle += hop as isize;
+            middle += 2 * hop as isize;
         }
         // Noise and a click can be f32, their ratio cannot be anything.
         if !(have > 0.0 && wanted > 0.0) {
@@ -295,17 +301,20 @@ fn join(one: (&[f32], &[f32]), other: (&[f32], &[f32]), waves: &mut [Complex<f32
     debug_assert_eq!(length, bins + between.len() + bins - 1);
 }
 
-/// Moves every bin up by `off` of its number, by the tangent: the frame is multiplied by `1 + i off k sin`.
+/// The highest bin may lie so far from its place, in bins, before something is done about it.
+const EXACT: f64 = 0.01;
+
+/// Moves every bin up by `off` of its number, a part of a bin: as if the frame were multiplied by `exp(i d sin)`, which near its middle is
+/// the same, by the first terms of its series.
 #[inline(always)]
-fn shift(re: &mut [f32], im: &mut [f32], room: &mut [f32], off: f32) {
-    for values in [re, im] {
-        let bins = values.len();
-        let room = &mut room[..bins];
-        room.copy_from_slice(values);
-        for k in 1..bins - 1 {
-            let d = 0.5 * off * k as f32;
-            values[k] = room[k] * (1.0 - d * d) + d * (room[k + 1] - room[k - 1]);
-        }
+fn shift(from: &[f32], to: &mut [f32], off: f32) {
+    let bins = from.len();
+    let (below, here, above) = (&from[..bins - 2], &from[1..bins - 1], &from[2..]);
+    to[0] = from[0];
+    to[bins - 1] = from[bins - 1];
+    for (i, to) in to[1..bins - 1].iter_mut().enumerate() {
+        let half = 0.5 * off * (i + 1) as i32 as f32;
+        *to = here[i] * (1.0 - half * half) + half * (above[i] - below[i]);
     }
 }
 

@@ -33,8 +33,9 @@ impl Shape {
         // Four frames on each other; more where frames that far apart would be read more than half a frame apart, for then
         // nobody knows how often a partial went round in between.
         let most = (analysis as f64 / (2.0 * rate)).floor() as usize;
-        let hop = (1..).map(|n| synthesis / (4 * n)).find(|&hop| hop <= most.max(1)).expect("a hop of 1 is small enough");
-        Shape { analysis, synthesis, hop: hop.max(1), pitch }
+        let hop = (1..).map(|n| synthesis / (4 * n)).find(|&hop| hop <= most.max(1)).unwrap_or(1).max(1);
+        let hop = whole_step(hop, pitch);
+        Shape { analysis, synthesis, hop, pitch }
     }
 
     /// Bins that both sides have, without the one at half the rate.
@@ -43,7 +44,16 @@ impl Shape {
     }
 }
 
-/// A power of two or three times one, nearest to the window.
+/// The longest of slightly shorter hops that are whole numbers of samples at the pace of the frames, too, as near as matters: frames
+/// around an attack are that far apart in the recording, and a click must not lie half a sample elsewhere in each of them.
+fn whole_step(hop: usize, pitch: f64) -> usize {
+    let off = |hop: usize| (hop as f64 * pitch - (hop as f64 * pitch).round()).abs();
+    let hops = (hop - hop / 16..=hop).rev();
+    let near = hops.clone().find(|&hop| off(hop) < 0.03);
+    near.or(hops.min_by(|&a, &b| off(a).total_cmp(&off(b)))).unwrap_or(hop)
+}
+
+/// Four to seven times a power of two, nearest to the window.
 fn window(sample_rate: u32) -> usize {
     let wanted = (WINDOW * f64::from(sample_rate) / WINDOW_RATE).max(64.0);
     let lengths = (4..28).flat_map(|n| [4usize << n, 5 << n, 6 << n, 7 << n]);
@@ -63,9 +73,10 @@ fn pair(window: usize, pitch: f64) -> (usize, usize) {
         range.map(|half| 2 * half).filter(|&n| n > 0 && is_fast(n))
     };
     let analyses: Vec<usize> = lengths(long).collect();
-    // A cent is as bad as a window that is 7 % too long.
+    // A cent is as bad as a window that is 7 % too long, and as transforms that take half as long again.
     let cost = |&(a, s): &(usize, usize)| {
-        1200.0 * (a as f64 / s as f64 / pitch).log2().abs() + 15.0 * (away(a, long) + away(s, short)) / 2.0
+        let cents = 1200.0 * (a as f64 / s as f64 / pitch).log2().abs();
+        cents + 7.0 * (away(a, long) + away(s, short)) + unwieldy(a) + unwieldy(s)
     };
     lengths(short)
         .flat_map(|s| analyses.iter().map(move |&a| (a, s)))
@@ -73,6 +84,15 @@ fn pair(window: usize, pitch: f64) -> (usize, usize) {
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .expect("there are fast lengths in every range that long")
         .0
+}
+
+/// Vectors of eight want lengths that divide by eight.
+fn unwieldy(n: usize) -> f64 {
+    match n.trailing_zeros() {
+        0 | 1 => 1.0,
+        2 => 0.4,
+        _ => 0.0,
+    }
 }
 
 fn is_fast(mut n: usize) -> bool {
@@ -90,12 +110,12 @@ mod tests {
 
     #[test]
     fn a_stretch_reads_and_writes_frames_of_one_length() {
-        let plain = Shape { analysis: 2048, synthesis: 2048, hop: 512, pitch: 1.0 };
+        let plain = Shape { analysis: 2560, synthesis: 2560, hop: 640, pitch: 1.0 };
         assert_eq!(Shape::new(22050, 1.2, 1.0), plain);
         assert_eq!(Shape::new(22050, 0.25, 1.0), plain);
-        assert_eq!(Shape::new(22050, 4.0, 1.0), Shape { hop: 256, ..plain });
-        assert_eq!(Shape::new(44100, 1.2, 1.0), Shape { analysis: 4096, synthesis: 4096, hop: 1024, pitch: 1.0 });
-        assert_eq!(Shape::new(16000, 1.0, 1.0).analysis, 1536);
+        assert_eq!(Shape::new(22050, 4.0, 1.0), Shape { hop: 320, ..plain });
+        assert_eq!(Shape::new(44100, 1.2, 1.0), Shape { analysis: 5120, synthesis: 5120, hop: 1280, pitch: 1.0 });
+        assert_eq!(Shape::new(16000, 1.0, 1.0).analysis, 1792);
     }
 
     #[test]

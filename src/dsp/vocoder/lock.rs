@@ -1,10 +1,11 @@
 //! The phases of a frame: identity phase locking (Laroche & Dolson 1999).
 //!
 //! A spectrum is cut into regions, one around each peak. All bins of a region are turned by the same angle, so that they stay to
-//! each other as they were in the recording. The angle is that of the peak: the angle by which the region was turned that held this
-//! bin in the frame before, plus what the partial gains by travelling another distance in the output than in the recording.
-//! The frames that lead up to an attack turn back to no angle at all what has its centre of gravity in their right half (cf. Röbel 2003),
-//! so that the partials of the attack keep their phases to each other; what sounds on from before is not touched.
+//! each other as they were in the recording. The angle is that of the peak: the angle by which this bin was turned in the frame
+//! before (with the region that held it), plus what the partial gains by travelling another distance in the output than in the recording.
+//!
+//! The frames that lead up to an attack turn back to no angle at all what has its centre of gravity in their right half (cf. Röbel
+//! 2003), so that the partials of the attack keep their phases to each other; what sounds on from before is not touched.
 
 use super::turns::{angle, phasor};
 
@@ -20,52 +21,53 @@ pub struct Spectrum {
 pub const MARGIN: usize = 1;
 /// Lists have room for a vector more than they hold, so that loops over them need no rest.
 const LANES: usize = 8;
+/// No partial is near this bin.
+const NOWHERE: f32 = -100.0;
 
 impl Spectrum {
     pub fn resize(&mut self, bins: usize) {
-        self.re.clear();
-        self.re.resize(bins, 0.0);
-        self.im.clear();
-        self.im.resize(bins, 0.0);
-        self.power.clear();
-        self.power.resize(bins + 2 * MARGIN, 0.0);
+        refill(&mut self.re, bins, 0.0);
+        refill(&mut self.im, bins, 0.0);
+        refill(&mut self.power, bins + 2 * MARGIN, 0.0);
     }
 }
 
-/// What the regions of a frame are turned by.
+/// What each bin of a frame is turned by, and where the partial of its region lies.
 #[derive(Default)]
-pub struct Regions {
-    /// Peaks, rising.
-    peak: Vec<usize>,
-    /// The first bin that belongs to the next region.
-    end: Vec<usize>,
-    /// Where between the bins the partial lies.
-    centre: Vec<f32>,
+pub struct Turns {
     cos: Vec<f32>,
     sin: Vec<f32>,
-    count: usize,
+    centre: Vec<f32>,
 }
 
-impl Regions {
+impl Turns {
     pub fn resize(&mut self, bins: usize) {
-        self.peak.resize(bins + LANES, 0);
-        self.end.resize(bins + LANES, 0);
-        self.centre.resize(bins + LANES, 0.0);
-        self.cos.resize(bins + LANES, 1.0);
-        self.sin.resize(bins + LANES, 0.0);
-        self.count = 0;
+        refill(&mut self.cos, bins + LANES, 1.0);
+        refill(&mut self.sin, bins + LANES, 0.0);
+        refill(&mut self.centre, bins + LANES, NOWHERE);
     }
 }
 
-/// What of each peak is needed for its angle, gathered.
+fn refill(list: &mut Vec<f32>, length: usize, value: f32) {
+    list.clear();
+    list.resize(length, value);
+}
+
+/// What of each peak is needed for its angle, gathered so that the work runs along vectors.
 #[derive(Default)]
 pub struct Peaks {
     is_peak: Vec<u8>,
+    bin: Vec<i32>,
     /// The product of the bin with the conjugate of the same bin one frame before: its angle is the phase gained in between.
     cross_re: Vec<f32>,
     cross_im: Vec<f32>,
-    /// The middle of where the partial was one frame before and of where it is.
-    between: Vec<f32>,
+    /// The powers of the peak and of its neighbours.
+    left: Vec<f32>,
+    middle: Vec<f32>,
+    right: Vec<f32>,
+    /// Where the partial was one frame before, and where it is.
+    was: Vec<f32>,
+    centre: Vec<f32>,
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
@@ -74,8 +76,10 @@ impl Peaks {
     pub fn resize(&mut self, bins: usize) {
         self.is_peak.clear();
         self.is_peak.resize(bins.next_multiple_of(8), 0);
-        for list in [&mut self.cross_re, &mut self.cross_im, &mut self.between, &mut self.cos, &mut self.sin] {
-            list.resize(bins + LANES, 0.0);
+        self.bin.resize(bins + LANES, 0);
+        let Peaks { cross_re, cross_im, left, middle, right, was, centre, cos, sin, .. } = self;
+        for list in [cross_re, cross_im, left, middle, right, was, centre, cos, sin] {
+            refill(list, bins + LANES, 0.0);
         }
     }
 }
@@ -92,80 +96,37 @@ pub struct Step {
     pub before_attack: bool,
 }
 
-/// The regions of `now`, which follows `before` with its `old` regions.
+/// Turns `now`, which follows `before` with its `old` turns, into `out`.
 #[inline(always)]
-pub fn lock(now: &Spectrum, before: &Spectrum, step: Step, old: &Regions, new: &mut Regions, peaks: &mut Peaks) {
-    find_peaks(&now.power, peaks, new);
-    if new.count == 0 {
-        return;
-    }
-    let bins = now.re.len();
-    let count = new.count;
-    refine(&now.power, new);
-    // Gather.
-    let mut region = 0;
-    for i in 0..count {
-        let k = new.peak[i];
-        let border = if i + 1 < count { (k + new.peak[i + 1]).div_ceil(2) } else { bins };
-        new.end[i] = border;
-        (peaks.cross_re[i], peaks.cross_im[i]) = (
-            now.re[k] * before.re[k] + now.im[k] * before.im[k],
-            now.im[k] * before.re[k] - now.re[k] * before.im[k],
-        );
-        while region + 1 < old.count && old.end[region] <= k {
-            region += 1;
-        }
-        (peaks.between[i], peaks.cos[i], peaks.sin[i]) = if old.count > 0 {
-            let was = old.centre[region];
-            let moved = (was - new.centre[i]).abs() < 4.0;
-            let between = if moved { 0.5 * (was + new.centre[i]) } else { new.centre[i] };
-            (between, old.cos[region], old.sin[region])
-        } else {
-            (new.centre[i], 1.0, 0.0)
-        };
-    }
-    turn(step, new, peaks);
+pub fn lock(
+    now: &Spectrum,
+    before: &Spectrum,
+    step: Step,
+    old: &Turns,
+    new: &mut Turns,
+    peaks: &mut Peaks,
+    out: (&mut [f32], &mut [f32]),
+) {
+    let count = find_peaks(&now.power, peaks);
+    gather(now, before, old, peaks, count);
+    turn(step, peaks, count);
     if step.before_attack {
         for i in 0..count {
-            if comes_late(now, new.peak[i]) {
-                (new.cos[i], new.sin[i]) = (1.0, 0.0);
+            if comes_late(now, peaks.bin[i] as usize) {
+                (peaks.cos[i], peaks.sin[i]) = (1.0, 0.0);
             }
         }
     }
+    spread(peaks, count, new, now.re.len());
+    rotate(now, new, out);
 }
 
-/// The angle of each peak.
+/// Bins with more power than their neighbours, and how many there are. (Laroche & Dolson ask for two on either side; then partials of
+/// a low chord, three bins apart, are taken for one.)
 #[inline(always)]
-fn turn(step: Step, new: &mut Regions, peaks: &Peaks) {
-    let round = step.read as f32 / step.analysis as f32;
-    // Hardly moved: a phase difference says little about a frequency, and the shape of the peak says it.
-    let still = step.read.abs() < 16.0;
-    let more = if still { 0.0 } else { step.write / step.read - 1.0 };
-    let across = step.write / step.analysis as f64;
-    let count = new.count.next_multiple_of(LANES);
-    let lists = (&peaks.cross_re[..count], &peaks.cross_im[..count], &peaks.between[..count]);
-    let olds = (&peaks.cos[..count], &peaks.sin[..count]);
-    let news = (&mut new.cos[..count], &mut new.sin[..count]);
-    for i in 0..count {
-        let measured = angle(lists.1[i], lists.0[i]);
-        // As many whole turns as bring it next to what its frequency makes one expect.
-        let whole = (lists.2[i] * round - measured).round_ties_even();
-        let gained = if still { f64::from(lists.2[i]) * across - f64::from(measured) } else { f64::from(measured) * more + f64::from(whole) * more };
-        let (cos, sin) = phasor((gained - gained.round_ties_even()) as f32);
-        let (re, im) = (cos * olds.0[i] - sin * olds.1[i], cos * olds.1[i] + sin * olds.0[i]);
-        // Back to length 1, to which it is near.
-        let length = 1.5 - 0.5 * (re * re + im * im);
-        news.0[i] = re * length;
-        news.1[i] = im * length;
-    }
-}
-
-/// Bins with more power than their neighbours. (Laroche & Dolson ask for two on either side; then partials of a low chord, three bins
-/// apart, are taken for one.)
-#[inline(always)]
-fn find_peaks(power: &[f32], peaks: &mut Peaks, new: &mut Regions) {
+fn find_peaks(power: &[f32], peaks: &mut Peaks) -> usize {
     let bins = power.len() - 2 * MARGIN;
-    let (left, middle, right) = (&power[MARGIN - 1..][..bins], &power[MARGIN..][..bins], &power[MARGIN + 1..][..bins]);
+    let (left, middle, right) = (&power[..bins], &power[MARGIN..][..bins], &power[2 * MARGIN..][..bins]);
     let flags = &mut peaks.is_peak[..bins];
     for i in 0..bins {
         flags[i] = u8::from(middle[i] >= left[i]) & u8::from(middle[i] > right[i]);
@@ -174,22 +135,65 @@ fn find_peaks(power: &[f32], peaks: &mut Peaks, new: &mut Regions) {
     for (at, flags) in peaks.is_peak.chunks_exact(8).enumerate() {
         let mut word = u64::from_le_bytes(flags.try_into().expect("eight flags"));
         while word != 0 {
-            new.peak[count] = at * 8 + word.trailing_zeros() as usize / 8;
+            peaks.bin[count] = (at * 8) as i32 + (word.trailing_zeros() / 8) as i32;
             count += 1;
             word &= word - 1;
         }
     }
-    new.count = count;
+    count
 }
 
-/// Where between the bins each peak lies: exact for a partial under a Hann window.
 #[inline(always)]
-fn refine(power: &[f32], new: &mut Regions) {
-    for i in 0..new.count {
-        let k = new.peak[i];
-        let (left, middle, right) = (power[k].sqrt(), power[k + 1].sqrt(), power[k + 2].sqrt());
-        let shift = 2.0 * (right - left) / (left + 2.0 * middle + right);
-        new.centre[i] = (k as f32 + shift).max(0.0);
+fn gather(now: &Spectrum, before: &Spectrum, old: &Turns, peaks: &mut Peaks, count: usize) {
+    let bins = now.re.len();
+    let (re, im, was_re, was_im) = (&now.re[..bins], &now.im[..bins], &before.re[..bins], &before.im[..bins]);
+    let (old_cos, old_sin, old_centre) = (&old.cos[..bins], &old.sin[..bins], &old.centre[..bins]);
+    let power = &now.power[..bins + 2];
+    let bin = &peaks.bin[..count];
+    let (cross_re, cross_im) = (&mut peaks.cross_re[..count], &mut peaks.cross_im[..count]);
+    let (left, middle, right) = (&mut peaks.left[..count], &mut peaks.middle[..count], &mut peaks.right[..count]);
+    let (was, cos, sin) = (&mut peaks.was[..count], &mut peaks.cos[..count], &mut peaks.sin[..count]);
+    for i in 0..count {
+        // It is: said once here, it need not be checked below.
+        let k = (bin[i] as usize).min(bins - 1);
+        cross_re[i] = re[k] * was_re[k] + im[k] * was_im[k];
+        cross_im[i] = im[k] * was_re[k] - re[k] * was_im[k];
+        (left[i], middle[i], right[i]) = (power[k], power[k + 1], power[k + 2]);
+        (was[i], cos[i], sin[i]) = (old_centre[k], old_cos[k], old_sin[k]);
+    }
+}
+
+/// The angle of each peak.
+#[inline(always)]
+fn turn(step: Step, peaks: &mut Peaks, count: usize) {
+    let round = step.read as f32 / step.analysis as f32;
+    // Hardly moved: a phase difference says little about a frequency, and the shape of the peak says it.
+    let still = step.read.abs() < 16.0;
+    let more = if still { 0.0 } else { step.write / step.read - 1.0 };
+    let (across, back) = if still { (step.write / step.analysis as f64, -1.0) } else { (0.0, more) };
+    let length = count.next_multiple_of(LANES);
+    let (cross_re, cross_im) = (&peaks.cross_re[..length], &peaks.cross_im[..length]);
+    let (left, middle, right) = (&peaks.left[..length], &peaks.middle[..length], &peaks.right[..length]);
+    let bin = &peaks.bin[..length];
+    let (was, centre) = (&peaks.was[..length], &mut peaks.centre[..length]);
+    let (to_cos, to_sin) = (&mut peaks.cos[..length], &mut peaks.sin[..length]);
+    for i in 0..length {
+        // Between the bins, exact for a partial under a Hann window.
+        let (left, middle, right) = (left[i].sqrt(), middle[i].sqrt(), right[i].sqrt());
+        let here = (bin[i] as f32 + 2.0 * (right - left) / (left + 2.0 * middle + right + f32::MIN_POSITIVE)).max(0.0);
+        let moved = (was[i] - here).abs() < 4.0;
+        let between = if moved { 0.5 * (was[i] + here) } else { here };
+        centre[i] = here;
+        let measured = angle(cross_im[i], cross_re[i]);
+        // As many whole turns as bring it next to what its frequency makes one expect.
+        let whole = (between * round - measured).round_ties_even();
+        let gained = f64::from(measured) * back + f64::from(whole) * more + f64::from(between) * across;
+        let (cos, sin) = phasor((gained - gained.round_ties_even()) as f32);
+        let (re, im) = (cos * to_cos[i] - sin * to_sin[i], cos * to_sin[i] + sin * to_cos[i]);
+        // Back to length 1, to which it is near.
+        let length = 1.5 - 0.5 * (re * re + im * im);
+        to_cos[i] = re * length;
+        to_sin[i] = im * length;
     }
 }
 
@@ -208,20 +212,31 @@ fn comes_late(now: &Spectrum, k: usize) -> bool {
     across < 0.0 && -across > 0.414 * along
 }
 
-/// The bins of `now`, each turned as its region.
+/// From the peaks to their regions, which meet halfway.
 #[inline(always)]
-pub fn rotate(now: &Spectrum, regions: &Regions, cos: &mut [f32], sin: &mut [f32], out: (&mut [f32], &mut [f32])) {
-    let bins = now.re.len();
+fn spread(peaks: &Peaks, count: usize, new: &mut Turns, bins: usize) {
+    if count == 0 {
+        return new.resize(bins);
+    }
     let mut start = 0;
-    for i in 0..regions.count {
-        let end = regions.end[i];
-        cos[start..end].fill(regions.cos[i]);
-        sin[start..end].fill(regions.sin[i]);
+    for i in 0..count {
+        let end = if i + 1 < count { (peaks.bin[i] + peaks.bin[i + 1] + 1) as usize / 2 } else { bins };
+        // Whole vectors: what is written too far is written again by the next regions, or lies behind the last bin.
+        let mut at = start;
+        while at < end {
+            new.cos[at..at + LANES].copy_from_slice(&[peaks.cos[i]; LANES]);
+            new.sin[at..at + LANES].copy_from_slice(&[peaks.sin[i]; LANES]);
+            new.centre[at..at + LANES].copy_from_slice(&[peaks.centre[i]; LANES]);
+            at += LANES;
+        }
         start = end;
     }
-    cos[start..bins].fill(1.0);
-    sin[start..bins].fill(0.0);
-    let (re, im, cos, sin) = (&now.re[..bins], &now.im[..bins], &cos[..bins], &sin[..bins]);
+}
+
+#[inline(always)]
+fn rotate(now: &Spectrum, turns: &Turns, out: (&mut [f32], &mut [f32])) {
+    let bins = now.re.len();
+    let (re, im, cos, sin) = (&now.re[..bins], &now.im[..bins], &turns.cos[..bins], &turns.sin[..bins]);
     let (to_re, to_im) = (&mut out.0[..bins], &mut out.1[..bins]);
     for i in 0..bins {
         to_re[i] = re[i] * cos[i] - im[i] * sin[i];

@@ -1,9 +1,11 @@
 //! Which place of the recording is heard at which place of the output.
 //!
-//! On the whole the map is a straight line. Around an attack (and around the ends of the clip, which are attacks of their own)
+//! On the whole the map is a straight line. Around an attack (and around an end of the clip that is cut out of a sound: an attack of its own)
 //! it runs at the pace of the frames themselves: there the frames that contain the attack all put it at the same place, so
 //! it stays as sharp as it was. The time that is won or lost so is made up for between the attacks; where these lie so close together that
 //! the pace between them would be more than three times (or less than a third of) the average, the zones are narrower.
+
+use super::attacks::Attacks;
 
 /// How many times faster or slower than on the average the recording may be read between two zones.
 const HURRY: f64 = 3.0;
@@ -22,31 +24,35 @@ pub struct TimeMap {
 impl TimeMap {
     /// For `input` samples that become `output`. `attacks` are places of the recording, rising; `pace` is that of the frames,
     /// and `reach` is how many output samples a frame reaches to either side.
-    pub fn new(input: usize, output: usize, attacks: &[usize], pace: f64, reach: usize) -> TimeMap {
+    pub fn new(input: usize, output: usize, attacks: &Attacks, pace: f64, reach: usize) -> TimeMap {
         let average = input as f64 / output as f64;
         let mut places: Vec<(f64, f64)> = vec![(0.0, 0.0)];
-        places.extend(attacks.iter().map(|&at| (at as f64 / average, at as f64)));
+        places.extend(attacks.places.iter().map(|&at| (at as f64 / average, at as f64)));
         places.push((output as f64, input as f64));
         // How wide the zones of two neighbours may be.
-        let widths: Vec<f64> = places
+        let gaps = places.len() - 1;
+        let widths: Vec<(f64, f64)> = places
             .windows(2)
-            .map(|two| {
+            .enumerate()
+            .map(|(i, two)| {
                 let gap = two[1].1 - two[0].1;
                 let most = if pace <= average {
                     gap * (HURRY - 1.0) / (2.0 * (HURRY * average - pace))
                 } else {
                     gap * (1.0 - 1.0 / HURRY) / (2.0 * (pace - average / HURRY))
                 };
-                most.min((two[1].0 - two[0].0) / 2.0).min(reach as f64)
+                let width = most.min((two[1].0 - two[0].0) / 2.0).min(reach as f64);
+                let (starts, ends) = (i > 0 || attacks.at_start, i + 1 < gaps || attacks.at_end);
+                (if starts { width } else { 0.0 }, if ends { width } else { 0.0 })
             })
             .collect();
         let mut nodes = vec![(0.0, 0.0)];
-        for (two, &width) in places.windows(2).zip(&widths) {
-            nodes.push((two[0].0 + width, two[0].1 + pace * width));
-            nodes.push((two[1].0 - width, two[1].1 - pace * width));
+        for (two, &(after, before)) in places.windows(2).zip(&widths) {
+            nodes.push((two[0].0 + after, two[0].1 + pace * after));
+            nodes.push((two[1].0 - before, two[1].1 - pace * before));
             nodes.push(two[1]);
         }
-        let zones = places[1..places.len() - 1].iter().zip(&widths).map(|(&(to, from), &before)| (to, before, from));
+        let zones = places[1..places.len() - 1].iter().zip(&widths).map(|(&(to, from), &(_, before))| (to, before, from));
         TimeMap { zones: zones.collect(), nodes, pace }
     }
 
