@@ -304,17 +304,20 @@ fn join(one: (&[f32], &[f32]), other: (&[f32], &[f32]), waves: &mut [Complex<f32
 /// The highest bin may lie so far from its place, in bins, before something is done about it.
 const EXACT: f64 = 0.01;
 
-/// Moves every bin up by `off` of its number, a part of a bin: as if the frame were multiplied by `exp(i d sin)`, which near its middle is
-/// the same, by the first terms of its series.
+/// Moves every bin up by `off` of its number `k`: as if the frame were multiplied by `exp(i d sin)` with `d = k off`, which near its
+/// middle is the same. The taps are the Bessel functions 0 to 2 of `d`, by their first terms.
 #[inline(always)]
 fn shift(from: &[f32], to: &mut [f32], off: f32) {
     let bins = from.len();
-    let (below, here, above) = (&from[..bins - 2], &from[1..bins - 1], &from[2..]);
-    to[0] = from[0];
-    to[bins - 1] = from[bins - 1];
-    for (i, to) in to[1..bins - 1].iter_mut().enumerate() {
-        let half = 0.5 * off * (i + 1) as i32 as f32;
-        *to = here[i] * (1.0 - half * half) + half * (above[i] - below[i]);
+    let inner = bins - 4;
+    let at = |i: usize| &from[i..][..inner];
+    let (below2, below, here, above, above2) = (at(0), at(1), at(2), at(3), at(4));
+    to[..2].copy_from_slice(&from[..2]);
+    to[bins - 2..bins].copy_from_slice(&from[bins - 2..]);
+    for (i, to) in to[2..bins - 2].iter_mut().enumerate() {
+        let h = 0.5 * off * (i + 2) as i32 as f32;
+        let h2 = h * h;
+        *to = here[i] * (1.0 - h2) + h * (1.0 - 0.5 * h2) * (above[i] - below[i]) + 0.5 * h2 * (above2[i] + below2[i]);
     }
 }
 

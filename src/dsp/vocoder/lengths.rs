@@ -73,10 +73,10 @@ fn pair(window: usize, pitch: f64) -> (usize, usize) {
         range.map(|half| 2 * half).filter(|&n| n > 0 && is_fast(n))
     };
     let analyses: Vec<usize> = lengths(long).collect();
-    // A cent is as bad as a window that is 7 % too long, and as transforms that take half as long again.
+    // A cent is as bad as a window that is 20 % too long, and as transforms that take twice as long.
     let cost = |&(a, s): &(usize, usize)| {
         let cents = 1200.0 * (a as f64 / s as f64 / pitch).log2().abs();
-        cents + 7.0 * (away(a, long) + away(s, short)) + unwieldy(a) + unwieldy(s)
+        2.0 * cents + 5.0 * (away(a, long) + away(s, short)) + unwieldy(a) + unwieldy(s)
     };
     lengths(short)
         .flat_map(|s| analyses.iter().map(move |&a| (a, s)))

@@ -29,6 +29,17 @@ impl TimeMap {
         let mut places: Vec<(f64, f64)> = vec![(0.0, 0.0)];
         places.extend(attacks.places.iter().map(|&at| (at as f64 / average, at as f64)));
         places.push((output as f64, input as f64));
+        // A quiet end next to an attack belongs to it: nothing there has to keep its place.
+        let last = places.len() - 1;
+        let near = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).abs() < 2.0 * reach as f64;
+        let quiet_start = last > 1 && !attacks.at_start && near(places[0], places[1]);
+        let quiet_end = last > 1 && !attacks.at_end && near(places[last - 1], places[last]);
+        if quiet_start {
+            places[0].1 = places[1].1 - pace * (places[1].0 - places[0].0);
+        }
+        if quiet_end {
+            places[last].1 = places[last - 1].1 + pace * (places[last].0 - places[last - 1].0);
+        }
         // How wide the zones of two neighbours may be.
         let gaps = places.len() - 1;
         let widths: Vec<(f64, f64)> = places
@@ -36,17 +47,20 @@ impl TimeMap {
             .enumerate()
             .map(|(i, two)| {
                 let gap = two[1].1 - two[0].1;
-                let most = if pace <= average {
+                let joined = (i == 0 && quiet_start) || (i + 1 == gaps && quiet_end);
+                let most = if joined {
+                    gap
+                } else if pace <= average {
                     gap * (HURRY - 1.0) / (2.0 * (HURRY * average - pace))
                 } else {
                     gap * (1.0 - 1.0 / HURRY) / (2.0 * (pace - average / HURRY))
                 };
                 let width = most.min((two[1].0 - two[0].0) / 2.0).min(reach as f64);
-                let (starts, ends) = (i > 0 || attacks.at_start, i + 1 < gaps || attacks.at_end);
+                let (starts, ends) = (i > 0 || attacks.at_start || joined, i + 1 < gaps || attacks.at_end || joined);
                 (if starts { width } else { 0.0 }, if ends { width } else { 0.0 })
             })
             .collect();
-        let mut nodes = vec![(0.0, 0.0)];
+        let mut nodes = vec![places[0]];
         for (two, &(after, before)) in places.windows(2).zip(&widths) {
             nodes.push((two[0].0 + after, two[0].1 + pace * after));
             nodes.push((two[1].0 - before, two[1].1 - pace * before));
@@ -59,7 +73,7 @@ impl TimeMap {
     /// The places of the recording for rising places of the output, which may lie beyond its ends.
     pub fn places(&self, outputs: impl Iterator<Item = isize>) -> Vec<Place> {
         let (mut next, mut zone) = (0, 0);
-        let last = *self.nodes.last().expect("a map has two ends");
+        let (start, last) = (self.nodes[0], self.nodes[self.nodes.len() - 1]);
         outputs
             .map(|output| {
                 let at = output as f64;
@@ -67,7 +81,7 @@ impl TimeMap {
                     next += 1;
                 }
                 let place = if next == 0 {
-                    self.pace * at
+                    start.1 + self.pace * (at - start.0)
                 } else if next == self.nodes.len() {
                     last.1 + self.pace * (at - last.0)
                 } else {
