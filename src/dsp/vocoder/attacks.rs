@@ -68,3 +68,57 @@ fn steepest(samples: &[f32], range: std::ops::Range<usize>) -> usize {
     let slope = |at: usize| (samples[at] - samples[at.saturating_sub(1)]).abs();
     range.fold((0, -1.0), |best, at| if slope(at) > best.1 { (at, slope(at)) } else { best }).0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f32::consts::TAU;
+
+    const RATE: u32 = 22050;
+
+    fn found(samples: &[f32]) -> Vec<usize> {
+        attacks(samples, RATE).places
+    }
+
+    #[test]
+    fn a_click_is_an_attack_to_the_sample_at_any_level() {
+        for level in [1e-4, 1.0] {
+            let mut samples = vec![0.0; 30_000];
+            samples[12_345] = level;
+            samples[20_000] = 0.5 * level;
+            assert_eq!(attacks(&samples, RATE), Attacks { places: vec![12_345, 20_000], at_start: false, at_end: false });
+        }
+    }
+
+    #[test]
+    fn a_plucked_string_is_an_attack_over_one_that_rings_on() {
+        let samples: Vec<f32> = (0..40_000)
+            .map(|n| {
+                let note = |from: i32, step: f32| if n < from { 0.0 } else { (-(n - from) as f32 / 4000.0).exp() * (step * (n - from) as f32).sin() };
+                note(2000, 0.07) + note(20_000, 0.11)
+            })
+            .collect();
+        let places = found(&samples);
+        assert!(places.len() == 2 && places[0].abs_diff(2000) < 100 && places[1].abs_diff(20_000) < 100, "{places:?}");
+    }
+
+    #[test]
+    fn noise_tones_beats_and_the_pulses_of_low_notes_have_none() {
+        let noise: Vec<f32> = (0..60_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32).collect();
+        let beats = |n: u32| (TAU * 440.0 * n as f32 / 22050.0).sin() + (TAU * 447.0 * n as f32 / 22050.0).sin();
+        let beats: Vec<f32> = (0..60_000).map(beats).collect();
+        let pulses: Vec<f32> = (0..60_000).map(|n| if n % 400 == 0 { 1.0 } else { 0.0 }).collect();
+        for samples in [&noise, &beats, &pulses] {
+            assert!(attacks(samples, RATE).places.is_empty());
+        }
+        let attacks = attacks(&noise, RATE);
+        assert!(attacks.at_start && attacks.at_end);
+    }
+
+    #[test]
+    fn silence_and_next_to_nothing_have_none() {
+        for length in [0, 1, 10, 5000] {
+            assert!(found(&vec![0.0; length]).is_empty());
+        }
+    }
+}

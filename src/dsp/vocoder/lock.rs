@@ -243,3 +243,93 @@ fn rotate(now: &Spectrum, turns: &Turns, out: (&mut [f32], &mut [f32])) {
         to_im[i] = re[i] * sin[i] + im[i] * cos[i];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::f64::consts::TAU;
+
+    type Bins = Vec<(f64, f64)>;
+
+    fn spectrum(bins: &Bins) -> Spectrum {
+        let mut spectrum = Spectrum::default();
+        spectrum.resize(bins.len());
+        for (k, &(re, im)) in bins.iter().enumerate() {
+            (spectrum.re[k], spectrum.im[k]) = (re as f32, im as f32);
+            spectrum.power[k + MARGIN] = (re * re + im * im) as f32;
+        }
+        spectrum.power[0] = spectrum.power[2];
+        spectrum
+    }
+
+    /// Word for word: the angle (in turns) of each bin, and where its partial lies.
+    fn slow_turns(now: &Bins, before: &Bins, step: Step, old: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let power = |k: isize| now.get(k.unsigned_abs()).map_or(0.0, |&(re, im)| ((re * re + im * im) as f32).into());
+        let length = |k: isize| f64::sqrt(power(k));
+        let peaks: Vec<usize> = (0..now.len() as isize)
+            .filter(|&k| power(k) >= power(k - 1) && power(k) > power(k + 1))
+            .map(|k| k as usize)
+            .collect();
+        let turned = |&k: &usize| {
+            let here = k as isize;
+            let shape = 2.0 * (length(here + 1) - length(here - 1)) / (length(here - 1) + 2.0 * length(here) + length(here + 1));
+            let centre = (k as f64 + shape).max(0.0);
+            let (turns, was) = old[k];
+            let middle = if (was - centre).abs() < 4.0 { (was + centre) / 2.0 } else { centre };
+            let frequency = middle / step.analysis as f64;
+            let gained = (now[k].1.atan2(now[k].0) - before[k].1.atan2(before[k].0)) / TAU;
+            let gained = gained + (frequency * step.read - gained).round();
+            (turns + gained / step.read * step.write - gained, centre)
+        };
+        let mut all = Vec::new();
+        for (i, k) in peaks.iter().enumerate() {
+            let end = peaks.get(i + 1).map_or(now.len(), |next| (k + next).div_ceil(2));
+            all.resize(end, turned(k));
+        }
+        all
+    }
+
+    fn bins(count: usize) -> impl Strategy<Value = Bins> {
+        prop::collection::vec((-1.0f64..1.0, -1.0f64..1.0), count)
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_lock_is_the_definition(
+            frames in prop::collection::vec(bins(40), 3), read in 20i32..40, write in 20.0f64..40.0,
+        ) {
+            let step = Step { read: read.into(), write, analysis: 80, before_attack: false };
+            let spectra: Vec<Spectrum> = frames.iter().map(spectrum).collect();
+            let (mut peaks, mut old, mut new) = (Peaks::default(), Turns::default(), Turns::default());
+            peaks.resize(40);
+            old.resize(40);
+            new.resize(40);
+            let mut slow = vec![(0.0, f64::from(NOWHERE)); 40];
+            for at in 1..3 {
+                let (mut re, mut im) = ([0.0; 40], [0.0; 40]);
+                lock(&spectra[at], &spectra[at - 1], step, &old, &mut new, &mut peaks, (&mut re, &mut im));
+                slow = slow_turns(&frames[at], &frames[at - 1], step, &slow);
+                for (k, &(turns, _)) in slow.iter().enumerate() {
+                    let (a, b) = frames[at][k];
+                    let (cos, sin) = ((TAU * turns).cos(), (TAU * turns).sin());
+                    let (right_re, right_im) = (a * cos - b * sin, a * sin + b * cos);
+                    let off = (f64::from(re[k]) - right_re).hypot(f64::from(im[k]) - right_im);
+                    prop_assert!(off < 2e-4, "bin {k} of frame {at} is {off} off");
+                }
+                std::mem::swap(&mut old, &mut new);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_before_the_middle_of_a_frame_or_in_it_is_not_late() {
+        // A click at `at` of 80 samples turns each bin by -at / 80 of a circle more than the one below.
+        let click = |at: f64| {
+            let bins: Bins = (0..40).map(|k| (TAU * f64::from(k) * -at / 80.0).sin_cos()).map(|(sin, cos)| (cos, sin)).collect();
+            comes_late(&spectrum(&bins), 20)
+        };
+        assert!(!click(10.0) && !click(39.0) && !click(44.0));
+        assert!(click(46.0) && click(60.0) && click(79.0));
+    }
+}

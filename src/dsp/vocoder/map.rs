@@ -109,3 +109,60 @@ pub struct Place {
     /// Whether it lies between the zones, where time is stretched.
     pub free: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(attacks: &[usize], ends: bool, rate: f64) -> TimeMap {
+        let attacks = Attacks { places: attacks.to_vec(), at_start: ends, at_end: ends };
+        TimeMap::new(60_000, (60_000.0 / rate) as usize, &attacks, 1.0, 1000)
+    }
+
+    fn samples(map: &TimeMap, outputs: &[isize]) -> Vec<isize> {
+        map.places(outputs.iter().copied()).iter().map(|place| place.sample).collect()
+    }
+
+    #[test]
+    fn without_attacks_it_is_a_straight_line() {
+        assert_eq!(samples(&map(&[], false, 0.5), &[-100, 0, 1000, 120_000, 120_100]), [-100, 0, 500, 60_000, 60_100]);
+    }
+
+    #[test]
+    fn an_attack_is_where_it_belongs_and_its_neighbourhood_is_not_stretched() {
+        for rate in [0.5, 0.8, 1.25, 2.0] {
+            let map = map(&[20_000, 40_000], true, rate);
+            for (at, place) in [(0.0, 0), (20_000.0 / rate, 20_000), (40_000.0 / rate, 40_000), (60_000.0 / rate, 60_000)] {
+                let at = at as isize;
+                let around: Vec<isize> = (-900..=900).step_by(300).collect();
+                let outputs: Vec<isize> = around.iter().map(|offset| at + offset).collect();
+                let right: Vec<isize> = around.iter().map(|offset| place + offset).collect();
+                assert_eq!(samples(&map, &outputs), right, "{rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn zones_of_attacks_that_lie_close_together_leave_a_way_between_them() {
+        let attacks: Vec<usize> = (1..60).map(|n| n * 1000).collect();
+        for rate in [0.25, 0.8, 1.25, 4.0] {
+            let outputs: Vec<isize> = (0..(60_000.0 / rate) as isize).collect();
+            let places = samples(&map(&attacks, true, rate), &outputs);
+            let most = (HURRY * rate).max(1.0).ceil() as isize;
+            assert!(places.windows(2).all(|two| (0..=most).contains(&(two[1] - two[0]))), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_beginning_goes_with_the_attack_after_it() {
+        assert_eq!(samples(&map(&[700], false, 0.5), &[0, 400, 1400, 2300]), [-700, -300, 700, 1600]);
+    }
+
+    #[test]
+    fn frames_that_lead_up_to_an_attack_know_it() {
+        let places = map(&[30_000], true, 0.5).places([58_999, 59_001, 59_999, 60_000, 61_000].into_iter());
+        let known: Vec<bool> = places.iter().map(|place| place.before_attack).collect();
+        assert_eq!(known, [false, true, true, false, false]);
+        assert!(places[0].free && !places[1].free && !places[3].free);
+    }
+}
