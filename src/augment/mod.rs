@@ -20,6 +20,8 @@ pub mod amount;
 pub mod spec;
 pub mod gain;
 pub mod translate;
+pub mod pitch_shift;
+pub mod time_stretch;
 
 pub use amount::Amount;
 pub use spec::Common;
@@ -46,6 +48,8 @@ macro_rules! augmentations {
 augmentations! {
     "gain" => gain::Gain, GainDraw;
     "translate" => translate::Translate, TranslateDraw;
+    "pitch_shift" => pitch_shift::PitchShift, PitchShiftDraw;
+    "time_stretch" => time_stretch::TimeStretch, TimeStretchDraw;
 }
 
 /// A key and a sentence about what is wrong with its value.

@@ -9,6 +9,7 @@ pub mod mel;
 pub mod dct;
 pub mod decibel;
 pub mod resize;
+pub mod vocoder;
 
 /// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
 pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {

@@ -25,9 +25,8 @@ pub struct Attacks {
 
 pub fn attacks(samples: &[f32], sample_rate: u32) -> Attacks {
     let block = (sample_rate / BLOCKS).max(8) as usize;
-    let energies: Vec<f32> = (0..samples.len() / block)
-        .map(|b| energy(&samples[(b * block).saturating_sub(1)..(b + 1) * block]))
-        .collect();
+    let energies: Vec<f32> =
+        (0..samples.len() / block).map(|b| energy(&samples[(b * block).saturating_sub(1)..(b + 1) * block])).collect();
     let floor = QUIET * energies.iter().sum::<f32>() / energies.len().max(1) as f32;
     let mut found = Vec::new();
     let mut from = 1;
@@ -86,7 +85,10 @@ mod tests {
             let mut samples = vec![0.0; 30_000];
             samples[12_345] = level;
             samples[20_000] = 0.5 * level;
-            assert_eq!(attacks(&samples, RATE), Attacks { places: vec![12_345, 20_000], at_start: false, at_end: false });
+            assert_eq!(
+                attacks(&samples, RATE),
+                Attacks { places: vec![12_345, 20_000], at_start: false, at_end: false }
+            );
         }
     }
 
@@ -94,7 +96,9 @@ mod tests {
     fn a_plucked_string_is_an_attack_over_one_that_rings_on() {
         let samples: Vec<f32> = (0..40_000)
             .map(|n| {
-                let note = |from: i32, step: f32| if n < from { 0.0 } else { (-(n - from) as f32 / 4000.0).exp() * (step * (n - from) as f32).sin() };
+                let note = |from: i32, step: f32| {
+                    if n < from { 0.0 } else { (-(n - from) as f32 / 4000.0).exp() * (step * (n - from) as f32).sin() }
+                };
                 note(2000, 0.07) + note(20_000, 0.11)
             })
             .collect();
@@ -104,7 +108,8 @@ mod tests {
 
     #[test]
     fn noise_tones_beats_and_the_pulses_of_low_notes_have_none() {
-        let noise: Vec<f32> = (0..60_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32).collect();
+        let noise: Vec<f32> =
+            (0..60_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32).collect();
         let beats = |n: u32| (TAU * 440.0 * n as f32 / 22050.0).sin() + (TAU * 447.0 * n as f32 / 22050.0).sin();
         let beats: Vec<f32> = (0..60_000).map(beats).collect();
         let pulses: Vec<f32> = (0..60_000).map(|n| if n % 400 == 0 { 1.0 } else { 0.0 }).collect();

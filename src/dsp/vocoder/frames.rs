@@ -200,7 +200,8 @@ impl Job<'_> {
         for two in places.windows(2) {
             let (from, to) = (gain_at(&two[0]), gain_at(&two[1]));
             let slope = (to - from) / hop as f32;
-            let (begin, end) = (start.clamp(0, out.len() as isize), (start + hop as isize).clamp(0, out.len() as isize));
+            let (begin, end) =
+                (start.clamp(0, out.len() as isize), (start + hop as isize).clamp(0, out.len() as isize));
             for (i, x) in out[begin as usize..end as usize].iter_mut().enumerate() {
                 *x *= from + slope * (i as isize + begin - start) as f32;
             }
@@ -223,7 +224,8 @@ impl Job<'_> {
                 waves[i] = Complex::new(a[i] * w, b[i] * w);
             }
         } else {
-            let sample = |at: isize| usize::try_from(at).ok().and_then(|at| self.samples.get(at)).copied().unwrap_or(0.0);
+            let sample =
+                |at: isize| usize::try_from(at).ok().and_then(|at| self.samples.get(at)).copied().unwrap_or(0.0);
             for (i, (z, w)) in waves.iter_mut().zip(window).enumerate() {
                 let i = i as isize;
                 *z = Complex::new(0.5 * w * sample(one + i), 0.5 * w * sample(other + i));
@@ -369,7 +371,13 @@ mod tests {
         let (forward, inverse) = plans.transforms(&shape);
         let mut work = Work::default();
         work.resize(&shape, forward.get_inplace_scratch_len().max(inverse.get_inplace_scratch_len()));
-        let job = Job { samples: &samples, shape: &shape, windows: (&windows.0, &windows.1), forward: &*forward, inverse: &*inverse };
+        let job = Job {
+            samples: &samples,
+            shape: &shape,
+            windows: (&windows.0, &windows.1),
+            forward: &*forward,
+            inverse: &*inverse,
+        };
         let mut plain = vec![0.0; 30_000];
         job.frames(&mut work, &places, 0, &mut plain);
         assert_eq!(fast, plain);
@@ -378,7 +386,8 @@ mod tests {
     #[test]
     fn two_spectra_are_split_and_joined_again() {
         let length = 96;
-        let waves: Vec<Complex<f32>> = (0..length).map(|n| Complex::new((n as f32).sin(), (3.0 * n as f32).cos())).collect();
+        let waves: Vec<Complex<f32>> =
+            (0..length).map(|n| Complex::new((n as f32).sin(), (3.0 * n as f32).cos())).collect();
         let (mut one, mut other) = (Spectrum::default(), Spectrum::default());
         one.resize(length / 2);
         other.resize(length / 2);
@@ -393,7 +402,13 @@ mod tests {
     #[test]
     fn a_shift_by_a_part_of_a_bin_is_a_slow_modulation() {
         // A Hann window, moved from bin 20 by a tenth of a bin: 20 times 1/200.
-        let hann = |x: f64| if x.abs() < 1e-9 { 1.0 } else { (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x) / (1.0 - x * x) };
+        let hann = |x: f64| {
+            if x.abs() < 1e-9 {
+                1.0
+            } else {
+                (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x) / (1.0 - x * x)
+            }
+        };
         let at = |k: usize, middle: f64| {
             let x = k as f64 - middle;
             // Counted from the start of the frame, the signs alternate.

@@ -126,7 +126,10 @@ mod tests {
                 let Shape { analysis, synthesis, hop, .. } = Shape::new(rate, 1.0, pitch);
                 let cents = 1200.0 * (analysis as f64 / synthesis as f64 / pitch).log2();
                 assert!(cents.abs() < 2.5, "{cents} cents at {pitch}");
-                assert!(4 * hop <= synthesis && 2 * hop <= analysis && synthesis <= 9 * hop, "{analysis} {synthesis} {hop}");
+                assert!(
+                    4 * hop <= synthesis && 2 * hop <= analysis && synthesis <= 9 * hop,
+                    "{analysis} {synthesis} {hop}"
+                );
             }
         }
     }

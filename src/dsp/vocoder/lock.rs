@@ -273,7 +273,8 @@ mod tests {
             .collect();
         let turned = |&k: &usize| {
             let here = k as isize;
-            let shape = 2.0 * (length(here + 1) - length(here - 1)) / (length(here - 1) + 2.0 * length(here) + length(here + 1));
+            let shape = 2.0 * (length(here + 1) - length(here - 1))
+                / (length(here - 1) + 2.0 * length(here) + length(here + 1));
             let centre = (k as f64 + shape).max(0.0);
             let (turns, was) = old[k];
             let middle = if (was - centre).abs() < 4.0 { (was + centre) / 2.0 } else { centre };
@@ -326,7 +327,8 @@ mod tests {
     fn what_comes_before_the_middle_of_a_frame_or_in_it_is_not_late() {
         // A click at `at` of 80 samples turns each bin by -at / 80 of a circle more than the one below.
         let click = |at: f64| {
-            let bins: Bins = (0..40).map(|k| (TAU * f64::from(k) * -at / 80.0).sin_cos()).map(|(sin, cos)| (cos, sin)).collect();
+            let bins: Bins =
+                (0..40).map(|k| (TAU * f64::from(k) * -at / 80.0).sin_cos()).map(|(sin, cos)| (cos, sin)).collect();
             comes_late(&spectrum(&bins), 20)
         };
         assert!(!click(10.0) && !click(39.0) && !click(44.0));

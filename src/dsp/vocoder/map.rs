@@ -66,7 +66,8 @@ impl TimeMap {
             nodes.push((two[1].0 - before, two[1].1 - pace * before));
             nodes.push(two[1]);
         }
-        let zones = places[1..places.len() - 1].iter().zip(&widths).map(|(&(to, from), &(_, before))| (to, before, from));
+        let zones =
+            places[1..places.len() - 1].iter().zip(&widths).map(|(&(to, from), &(_, before))| (to, before, from));
         TimeMap { zones: zones.collect(), nodes, pace }
     }
 
@@ -132,7 +133,9 @@ mod tests {
     fn an_attack_is_where_it_belongs_and_its_neighbourhood_is_not_stretched() {
         for rate in [0.5, 0.8, 1.25, 2.0] {
             let map = map(&[20_000, 40_000], true, rate);
-            for (at, place) in [(0.0, 0), (20_000.0 / rate, 20_000), (40_000.0 / rate, 40_000), (60_000.0 / rate, 60_000)] {
+            for (at, place) in
+                [(0.0, 0), (20_000.0 / rate, 20_000), (40_000.0 / rate, 40_000), (60_000.0 / rate, 60_000)]
+            {
                 let at = at as isize;
                 let around: Vec<isize> = (-900..=900).step_by(300).collect();
                 let outputs: Vec<isize> = around.iter().map(|offset| at + offset).collect();

@@ -170,7 +170,10 @@ mod tests {
             assert!(inside > 0.99 * all && (all / (4.0 * 0.64) - 1.0).abs() < 0.03, "{rate}: {inside} of {all}");
         }
         let heard = pitch_shift(&clip, RATE, 5.0);
-        let inside: f32 = [5000, 21_000, 40_000, 60_000].map(|at| heard[at - 8..at + 9].iter().map(|x| x * x).sum::<f32>()).iter().sum();
+        let inside: f32 = [5000, 21_000, 40_000, 60_000]
+            .map(|at| heard[at - 8..at + 9].iter().map(|x| x * x).sum::<f32>())
+            .iter()
+            .sum();
         let all: f32 = heard.iter().map(|x| x * x).sum();
         assert!(inside > 0.97 * all, "{inside} of {all}");
     }
@@ -185,7 +188,8 @@ mod tests {
         // Down: all of it in less band. Up: what would lie beyond half the rate is gone.
         let level = 10.0 * (power(&pitch_shift(&clip, RATE, -4.0)) / power(&clip)).log10();
         assert!(level.abs() < 0.3, "{level} dB");
-        let level = 10.0 * (power(&pitch_shift(&clip, RATE, 4.0)) / power(&clip)).log10() + 10.0 * 2f64.powf(4.0 / 12.0).log10();
+        let level = 10.0 * (power(&pitch_shift(&clip, RATE, 4.0)) / power(&clip)).log10()
+            + 10.0 * 2f64.powf(4.0 / 12.0).log10();
         assert!(level.abs() < 0.3, "{level} dB");
     }
 
