@@ -25,6 +25,8 @@ pub mod stripes;
 pub mod spec;
 pub mod gain;
 pub mod translate;
+pub mod pitch_shift;
+pub mod time_stretch;
 pub mod silence;
 pub mod noise;
 pub mod background;
@@ -92,6 +94,8 @@ macro_rules! augmentations {
 augmentations! {
     "gain" => gain::Gain, GainDraw;
     "translate" => translate::Translate, TranslateDraw;
+    "pitch_shift" => pitch_shift::PitchShift, PitchShiftDraw;
+    "time_stretch" => time_stretch::TimeStretch, TimeStretchDraw;
     "silence" => silence::Silence, SilenceDraw;
     "noise" => noise::Noise, NoiseDraw;
     "background" => background::Background, BackgroundDraw;

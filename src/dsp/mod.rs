@@ -9,6 +9,7 @@ pub mod mel;
 pub mod dct;
 pub mod decibel;
 pub mod resize;
+pub mod vocoder;
 pub mod level;
 pub mod noise;
 pub mod iir;
