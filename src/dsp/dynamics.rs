@@ -30,12 +30,15 @@ pub fn compress(samples: &mut [f32], how: &Compression, sample_rate: u32) {
     let curve = Curve::new(how);
     let mut level = 0.0f32;
     let mut levels = [0.0f32; 256];
+    // Of the two ways to go on, the one with the shorter time constant is the higher upwards and the lower downwards: no branch
+    // that would be guessed wrong every other time.
+    let quick_attack = attack <= release;
     for stretch in samples.chunks_mut(levels.len()) {
         for (followed, sample) in levels.iter_mut().zip(&*stretch) {
             let now = sample.abs();
-            // Both are computed: which is wanted cannot be foreseen, and a branch would be guessed wrong every other time.
-            let (rising, falling) = (now + attack * (level - now), now + release * (level - now));
-            level = if now > level { rising } else { falling };
+            let rising = (1.0 - attack) * now + attack * level;
+            let falling = (1.0 - release) * now + release * level;
+            level = if (rising > falling) == quick_attack { rising } else { falling };
             *followed = level;
         }
         for (sample, &level) in stretch.iter_mut().zip(&levels) {
@@ -91,14 +94,20 @@ pub fn limit(samples: &mut [f32], ceiling: f32, attack: f64, release: f64, sampl
     }
     let ahead = ((attack * f64::from(sample_rate)).round() as usize).clamp(1, samples.len());
     // What each sample would have to be multiplied by; the least of those that come within the attack; back up slowly.
-    let mut gains: Vec<f32> = samples.iter().map(|x| if x.abs() > ceiling { ceiling / x.abs() } else { 1.0 }).collect();
+    let mut gains: Vec<f32> = samples
+        .iter()
+        .map(|x| {
+            let most = if x.abs() > ceiling { x.abs() } else { ceiling };
+            ceiling / most
+        })
+        .collect();
     least_ahead(&mut gains, ahead);
-    let back = 1.0 - left_after_a_sample(release, sample_rate);
-    let mut gain = 1.0f32;
+    let left = left_after_a_sample(release, sample_rate);
+    let mut loss = 0.0f32;
     for value in &mut gains {
-        let risen = gain + back * (1.0 - gain);
-        gain = if *value < risen { *value } else { risen };
-        *value = gain;
+        let (wanted, fading) = (1.0 - *value, loss * left);
+        loss = if wanted > fading { wanted } else { fading };
+        *value = 1.0 - loss;
     }
     // The mean over the attack makes ramps of steps. Each of its values allows for the sample at hand, so the mean does, too.
     let mut sum = ahead as f64 * f64::from(gains[0]);

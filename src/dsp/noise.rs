@@ -34,26 +34,36 @@ pub enum Colour {
 
 impl Colour {
     /// Poles and zeros of the filter that colours white noise: fitted in the least squares of decibels over the logarithm of
-    /// frequency, largest error 0.09 dB.
-    fn ladder(self) -> Vec<Rung> {
-        const PINK: [Rung; 5] = [
-            Rung { pole: 0.996_976_66, zero: 0.991_710_84 },
-            Rung { pole: 0.980_419_87, zero: 0.955_266_52 },
-            Rung { pole: 0.899_966_23, zero: 0.784_096_4 },
-            Rung { pole: 0.565_068_06, zero: 0.226_877_97 },
-            Rung { pole: -0.302_240_41, zero: -0.406_932_3 },
-        ];
-        const BROWN: [Rung; 2] =
-            [Rung { pole: 0.997, zero: -0.104_597_15 }, Rung { pole: -0.541_878_34, zero: -0.615_367_35 }];
-        let upside_down = |ladder: &[Rung]| ladder.iter().map(|r| Rung { pole: r.zero, zero: r.pole }).collect();
+    /// frequency.
+    fn ladder(self) -> &'static [Rung] {
         match self {
-            Colour::White => Vec::new(),
-            Colour::Pink => PINK.to_vec(),
-            Colour::Brown => BROWN.to_vec(),
-            Colour::Blue => upside_down(&PINK),
-            Colour::Violet => upside_down(&BROWN),
+            Colour::White => &[],
+            Colour::Pink => &PINK,
+            Colour::Brown => &BROWN,
+            Colour::Blue => &BLUE,
+            Colour::Violet => &VIOLET,
         }
     }
+}
+
+const PINK: [Rung; 5] = [
+    Rung { pole: 0.996_976_66, zero: 0.991_710_84 },
+    Rung { pole: 0.980_419_87, zero: 0.955_266_52 },
+    Rung { pole: 0.899_966_23, zero: 0.784_096_4 },
+    Rung { pole: 0.565_068_06, zero: 0.226_877_97 },
+    Rung { pole: -0.302_240_41, zero: -0.406_932_3 },
+];
+const BROWN: [Rung; 2] = [Rung { pole: 0.997, zero: -0.104_597_15 }, Rung { pole: -0.541_878_34, zero: -0.615_367_35 }];
+const BLUE: [Rung; 5] = upside_down(PINK);
+const VIOLET: [Rung; 2] = upside_down(BROWN);
+
+const fn upside_down<const N: usize>(mut ladder: [Rung; N]) -> [Rung; N] {
+    let mut n = 0;
+    while n < N {
+        ladder[n] = Rung { pole: ladder[n].zero, zero: ladder[n].pole };
+        n += 1;
+    }
+    ladder
 }
 
 #[derive(Clone, Copy)]
@@ -108,7 +118,24 @@ impl Gaussians {
     }
 }
 
+/// The same bits with vectors of any width: nothing is fused and nothing is summed.
 fn make(lanes: &mut [[u32; LANES]; 4], out: &mut [f32; BLOCK]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn in_wide_vectors(lanes: &mut [[u32; LANES]; 4], out: &mut [f32; BLOCK]) {
+            make_here(lanes, out);
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has these instructions.
+            return unsafe { in_wide_vectors(lanes, out) };
+        }
+    }
+    make_here(lanes, out);
+}
+
+#[inline(always)]
+fn make_here(lanes: &mut [[u32; LANES]; 4], out: &mut [f32; BLOCK]) {
     let mut words = [0u32; BLOCK];
     for words in words.as_chunks_mut::<LANES>().0 {
         next_words(lanes, words);
@@ -154,32 +181,41 @@ fn two_gaussians(length: u32, turn: u32) -> (f32, f32) {
 
 /// Fills `out` with noise of that colour; its level is the colour's own (white: variance 1), so the caller scales it.
 pub fn fill(colour: Colour, seed: u64, out: &mut [f32]) {
-    let mut gaussians = Gaussians::new(seed);
-    let ladder = colour.ladder();
-    let mut states = vec![0.0f32; ladder.len()];
-    if !ladder.is_empty() {
-        let mut lead = [0.0; WARM_UP];
-        gaussians.fill(&mut lead);
-        climb(&ladder, &mut states, &mut lead);
-    }
-    for stretch in out.chunks_mut(8 * BLOCK) {
-        gaussians.fill(stretch);
-        climb(&ladder, &mut states, stretch);
+    match colour {
+        Colour::White => Gaussians::new(seed).fill(out),
+        Colour::Pink => fill_by(&PINK, seed, out),
+        Colour::Brown => fill_by(&BROWN, seed, out),
+        Colour::Blue => fill_by(&BLUE, seed, out),
+        Colour::Violet => fill_by(&VIOLET, seed, out),
     }
 }
 
-/// The filter, in place; it goes on where it stopped.
-fn climb(ladder: &[Rung], states: &mut [f32], samples: &mut [f32]) {
-    for (rung, state) in ladder.iter().zip(states) {
-        let Rung { pole, zero } = *rung;
-        let mut kept = *state;
-        for sample in samples.iter_mut() {
-            let out = *sample + kept;
-            kept = pole * out - zero * *sample;
-            *sample = out;
-        }
-        *state = kept;
+fn fill_by<const N: usize>(ladder: &[Rung; N], seed: u64, out: &mut [f32]) {
+    let mut gaussians = Gaussians::new(seed);
+    let mut past = [[0.0f32; 2]; N];
+    let mut lead = [0.0; WARM_UP];
+    gaussians.fill(&mut lead);
+    climb(ladder, &mut past, &mut lead);
+    for stretch in out.chunks_mut(8 * BLOCK) {
+        gaussians.fill(stretch);
+        climb(ladder, &mut past, stretch);
     }
+}
+
+/// The filter, in place; it goes on where it stopped. Rung after rung within a sample: while one waits for its last output, the
+/// others work.
+fn climb<const N: usize>(ladder: &[Rung; N], past: &mut [[f32; 2]; N], samples: &mut [f32]) {
+    let mut now = *past;
+    for sample in samples {
+        let mut value = *sample;
+        for (rung, [x, y]) in ladder.iter().zip(&mut now) {
+            let out = (value - rung.zero * *x) + rung.pole * *y;
+            (*x, *y) = (value, out);
+            value = out;
+        }
+        *sample = value;
+    }
+    *past = now;
 }
 
 #[cfg(test)]
