@@ -19,6 +19,7 @@ use crate::run_dir::WhichRun;
 use crate::runner::Settings;
 use crate::runner::material::{NothingSelected, Unfit};
 
+mod augment;
 mod cache;
 mod compare;
 mod data;

@@ -59,6 +59,12 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
         text += &format!(" ({} more carry several labels)", material.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
+    if !experiment.augment.is_empty() {
+        text += &format!(
+            "  augment  training clips of networks: {}\n",
+            list(experiment.augment.iter().map(|spec| spec.name()))
+        );
+    }
     text += &format!("  fit      {} models: {}\n", units.len(), list(units.iter().map(String::as_str)));
     text += &format!(
         "  write    {}\n",

@@ -7,6 +7,8 @@
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
+pub mod hearing;
+mod png;
 mod svg;
 
 pub use svg::svg;

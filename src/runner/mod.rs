@@ -19,6 +19,8 @@ use crate::store::Store;
 pub mod environment;
 pub mod material;
 pub mod scoring;
+pub mod rehearsal;
+mod sets;
 mod settings;
 mod unit;
 mod writing;

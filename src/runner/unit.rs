@@ -1,6 +1,6 @@
 //! One unit: one model on one feature with one seed, from its features to its record in the run's folder.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Work;
 use super::material::Selection;
 use super::scoring::Done;
+use super::sets::Sets;
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
@@ -19,7 +20,6 @@ use crate::predictions::Predictions;
 use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
 use crate::seed::Seed;
 use crate::tensorboard;
-use crate::waves::Waves;
 
 /// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
 const TENSORBOARD: &str = "events.out.tfevents.timbre";
@@ -27,7 +27,8 @@ const TENSORBOARD: &str = "events.out.tfevents.timbre";
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
-        let sets = Sets { work: self, unit, selection };
+        let sets =
+            Sets { experiment: self.experiment, extraction: self.extraction, material: self.material, unit, selection };
         let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
         let onlooker = Onlooker { work: self, unit, done: &done.units, history: Mutex::default() };
         let clock = Instant::now();
@@ -127,39 +128,6 @@ impl Work<'_> {
             versions: Versions::now(feature, spec),
         };
         self.dir.write_model(unit, &model.tensors()?, &record)
-    }
-}
-
-/// The features of a unit for the sides of its split.
-struct Sets<'a> {
-    work: &'a Work<'a>,
-    unit: &'a Unit,
-    selection: &'a Selection,
-}
-
-impl Sets<'_> {
-    fn of(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let mut names = self.work.extraction.names();
-        let column = names.position(|n| n == self.unit.features).expect("units name features of the experiment");
-        let set = &self.work.material.set;
-        let stored = rows.iter().map(|&row| self.selection.stored[row][column].clone()).collect();
-        let labels = rows.iter().map(|&row| set.records[self.selection.clips[row]].labels.clone()).collect();
-        FeatureSet::from_store(&self.unit.features, stored, labels, set.classes.len())
-    }
-}
-
-impl Sets<'_> {
-    /// The training part, for a network that asks for it with another crop of each recording in each epoch.
-    fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let (train, experiment) = (self.of(rows)?, self.work.experiment);
-        if !experiment.models[&self.unit.model].as_kind().crops_at_random() {
-            return Ok(train);
-        }
-        let sources = rows.iter().map(|&row| self.work.material.source(self.selection.clips[row])).collect();
-        let seed = Seed::new(self.unit.seed).child("waves");
-        let feature = &experiment.features[&self.unit.features];
-        let waves = Waves::new(&train, sources, &experiment.audio, feature, seed)?;
-        Ok(train.with_fresh(Arc::new(waves)))
     }
 }
 
