@@ -55,7 +55,8 @@ impl Company for Clips<'_> {
     }
 
     fn companion(&self, _row: usize) -> Companion<'_> {
-        static TAGS: std::sync::LazyLock<std::collections::BTreeMap<String, String>> = std::sync::LazyLock::new(Default::default);
+        static TAGS: std::sync::LazyLock<std::collections::BTreeMap<String, String>> =
+            std::sync::LazyLock::new(Default::default);
         Companion { id: "clip", labels: &[0], song: "song", tags: &TAGS }
     }
 
@@ -136,6 +137,7 @@ fn noise(samples: usize) -> Vec<f32> {
 
 fn read(file: &str, samples: usize) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(file).expect("the file of samples can be read");
-    let samples_of = |bytes: &[u8]| bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
+    let samples_of =
+        |bytes: &[u8]| bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
     bytes.chunks_exact(4 * samples).map(samples_of).collect()
 }
