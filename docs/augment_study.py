@@ -1,57 +1,89 @@
-"""The page of the augmentation study from the folder of its run: python3 docs/augment_study.py runs/augment_study/latest
+"""The page of the augmentation study from the folder of its run:
 
-Every model is compared with the model `none`, seed by seed, on the test recordings. With n seeds the interval of the mean
-difference is that of Student's t with n - 1 degrees of freedom at 95 %: with three seeds it is wide, and that is what is known.
+    python3 docs/augment_study.py runs/augment_study/latest > docs/augment_study.md     (needs pyarrow)
+
+Every model is compared with the model `none` on the same recordings with the same seeds. The interval of the difference is a
+bootstrap over songs and over seeds at once (2000 resamples of both, 95 %): other recordings, and other trainings. With three
+seeds the second half of that is coarse, and the page says so.
 """
 
-import csv
 import json
-import math
 import pathlib
+import random
 import sys
 
-T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+import pyarrow.parquet
+
+RESAMPLES = 2000
 
 
-def mean(values):
-    return sum(values) / len(values)
+def right_by_seed_and_song(run):
+    """model -> seed -> song -> (recordings that got their class, recordings)"""
+    table = pyarrow.parquet.read_table(run / "predictions.parquet")
+    known = ["features", "model", "seed", "split", "path", "song", "truth"]
+    classes = [name for name in table.column_names if name not in known]
+    rows = table.to_pydict()
+    scores = {}
+    for n in range(table.num_rows):
+        if rows["split"][n] != "test":
+            continue
+        heard = max(classes, key=lambda name: rows[name][n])
+        songs = scores.setdefault(rows["model"][n], {}).setdefault(rows["seed"][n], {})
+        right, all_ = songs.get(rows["song"][n], (0, 0))
+        songs[rows["song"][n]] = (right + (heard == rows["truth"][n]), all_ + 1)
+    return scores
+
+
+def accuracy(of_seeds):
+    right = sum(r for songs in of_seeds.values() for r, _ in songs.values())
+    return right / sum(n for songs in of_seeds.values() for _, n in songs.values())
+
+
+def interval(model, plain):
+    """Of the difference of accuracies, resampling songs and seeds."""
+    dice = random.Random(1)
+    seeds = sorted(plain)
+    songs = sorted(plain[seeds[0]])
+    size = {song: plain[seeds[0]][song][1] for song in songs}
+    difference = {seed: {song: model[seed][song][0] - plain[seed][song][0] for song in songs} for seed in seeds}
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = dice.choices(songs, k=len(songs))
+        recordings = sum(size[song] for song in drawn)
+        chosen = dice.choices(seeds, k=len(seeds))
+        means.append(sum(difference[seed][song] for seed in chosen for song in drawn) / (recordings * len(chosen)))
+    means.sort()
+    return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
 
 
 def main(folder):
     run = pathlib.Path(folder)
     record = json.loads((run / "run.json").read_text())
-    metric = record["metric"]
-    scores = {}
-    for row in csv.DictReader((run / "results.csv").open()):
-        if row["split"] == "test" and row["features"] not in ("-", ""):
-            scores.setdefault(row["model"], {})[row["seed"]] = float(row[metric])
-    baselines = {}
-    for row in csv.DictReader((run / "results.csv").open()):
-        if row["split"] == "test" and row["features"] in ("-", ""):
-            baselines.setdefault(row["model"], []).append(float(row[metric]))
+    scores = right_by_seed_and_song(run)
     plain = scores.pop("none")
-    seconds = record.get("seconds", {}).get("total", 0.0)
+    seeds = sorted(plain)
+    recordings = sum(n for _, n in plain[seeds[0]].values())
     print("# Does augmentation help?\n")
-    print(f"`experiments/{record['experiment']}.toml`, run {record['signature'][:8]}: {record['description']}. Metric: `{metric}` on the test")
-    print(f"recordings; seeds {', '.join(map(str, record['seeds']))}; {record['data']['clips']} recordings in all; {seconds / 60:.0f} minutes.")
+    print(f"`experiments/{record['experiment']}.toml`, run {record['signature'][:8]}: one small network, trained with each augmentation alone, with all and")
+    print(f"with none, {len(seeds)} seeds each; accuracy on {recordings} testing recordings that sound as no training clip does. Chance is 0.091.")
     print("Written by `docs/augment_study.py`; how to run it is told in [Augmentations](augmentations.md#does-it-help).\n")
-    print(f"Without augmentations: {mean(list(plain.values())):.3f} ({min(plain.values()):.3f} to {max(plain.values()):.3f}). "
-          "What needs no ears: " + ", ".join(f"{name} {mean(values):.3f}" for name, values in baselines.items()) + ".\n")
-    print(f"| augmentation | {metric} | over the seeds | difference to none | 95 % interval | |\n|---|---:|---|---:|---|---|")
+    of_seeds = [accuracy({seed: plain[seed]}) for seed in seeds]
+    print(f"Without augmentations: {accuracy(plain):.3f} (seed by seed {', '.join(f'{value:.3f}' for value in of_seeds)}).\n")
+    print("| augmentation | accuracy | over the seeds | difference to none | 95 % interval | |\n|---|---:|---|---:|---|---|")
     rows = []
-    for model, of_seed in scores.items():
-        differences = [of_seed[seed] - plain[seed] for seed in plain if seed in of_seed]
-        middle, n = mean(differences), len(differences)
-        deviation = math.sqrt(sum((d - middle) ** 2 for d in differences) / (n - 1)) if n > 1 else math.nan
-        half = T_95.get(n - 1, 1.96) * deviation / math.sqrt(n) if n > 1 else math.nan
-        rows.append((middle, model, list(of_seed.values()), half))
-    for middle, model, values, half in sorted(rows, reverse=True):
-        verdict = "better" if middle - half > 0 else "worse" if middle + half < 0 else "not told apart"
-        print(f"| `{model}` | {mean(values):.3f} | {min(values):.3f} to {max(values):.3f} | {middle:+.3f} | {middle - half:+.3f} to {middle + half:+.3f} | {verdict} |")
-    told = sum(1 for middle, _, _, half in rows if abs(middle) > half)
-    print(f"\nOf {len(rows)} rows, {told} have an interval that excludes zero. Of {len(rows)} comparisons at 95 % about "
-          f"{len(rows) * 0.05:.0f} would do so if nothing helped and nothing hurt: read the table as a whole. The recordings are made by a program, and the")
-    print("networks are small and trained shortly: what helps here need not help elsewhere.")
+    for name, model in scores.items():
+        low, high = interval(model, plain)
+        values = [accuracy({seed: model[seed]}) for seed in seeds]
+        rows.append((accuracy(model) - accuracy(plain), name, accuracy(model), values, low, high))
+    for difference, name, value, values, low, high in sorted(rows, reverse=True):
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        print(f"| `{name}` | {value:.3f} | {min(values):.3f} to {max(values):.3f} | {difference:+.3f} | {low:+.3f} to {high:+.3f} | {verdict} |")
+    better = [row[1] for row in rows if row[4] > 0]
+    worse = [row[1] for row in rows if row[5] < 0]
+    print(f"\nBetter than without, as far as this can tell: {len(better)} of {len(rows)}; worse: {len(worse)}; not told apart: {len(rows) - len(better) - len(worse)}.")
+    print(f"About {0.05 * len(rows):.0f} of {len(rows)} intervals would miss zero if nothing helped and nothing hurt. {len(seeds)} trainings say little about others, so")
+    print("an interval that ends near zero is no finding. The recordings are made by a program, the networks are small and trained")
+    print("shortly, and the testing recordings were shifted in ways that some of these augmentations imitate: what helps here need not help elsewhere.")
 
 
 if __name__ == "__main__":
