@@ -36,3 +36,55 @@ pub fn gain_at(draw: &impl Effect, hz: f64) -> f64 {
     let late = |samples: &[f32]| crate::dsp::level::rms(&samples[11_025..33_075]);
     20.0 * (late(&heard.samples) / late(&samples)).log10()
 }
+
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+    use crate::augment::AugmentSpec;
+
+    /// Every kind with its defaults, drawn for a clip and done to it.
+    fn done(kind: &str, samples: &[f32], seed: u64) -> Vec<f32> {
+        let spec: AugmentSpec = serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap();
+        let company = alone();
+        let scene = Scene { sample_rate: 8000, samples: samples.len(), row: 0, company: &company };
+        let mut heard = sound(samples);
+        for draw in spec.as_kind().draw(&scene, &mut Seed::new(seed).rng()).unwrap() {
+            draw.as_kind().on_sound(&mut heard, &company).unwrap();
+        }
+        heard.samples
+    }
+
+    #[test]
+    fn every_kind_keeps_the_length_and_no_clip_is_too_short_or_too_quiet() {
+        let clips = [vec![], vec![0.5], vec![-1.0, 1.0], vec![0.0; 3000], vec![1e-30; 500], tone(4001), vec![1e4; 700]];
+        for kind in AugmentSpec::KINDS {
+            for (n, clip) in clips.iter().enumerate() {
+                for seed in 0..12 {
+                    let heard = done(kind, clip, seed);
+                    assert_eq!(heard.len(), clip.len(), "{kind}, clip {n}");
+                    assert!(heard.iter().all(|x| x.is_finite()), "{kind}, clip {n}, seed {seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn silence_stays_silent_whatever_is_done_to_it() {
+        for kind in AugmentSpec::KINDS {
+            for seed in 0..12 {
+                assert!(done(kind, &[0.0; 2000], seed).iter().all(|&x| x == 0.0), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_draw_gives_the_same_bits_on_any_thread() {
+        let clip = tone(3000);
+        for kind in AugmentSpec::KINDS {
+            let alone: Vec<_> = (0..8).map(|seed| done(kind, &clip, seed)).collect();
+            let together: Vec<_> = (0..8u64).into_par_iter().map(|seed| done(kind, &clip, seed)).collect();
+            assert_eq!(alone, together, "{kind}");
+        }
+    }
+}

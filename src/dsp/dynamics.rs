@@ -30,17 +30,28 @@ pub fn compress(samples: &mut [f32], how: &Compression, sample_rate: u32) {
     let curve = Curve::new(how);
     let mut level = 0.0f32;
     let mut levels = [0.0f32; 256];
-    // Of the two ways to go on, the one with the shorter time constant is the higher upwards and the lower downwards: no branch
-    // that would be guessed wrong every other time.
-    let quick_attack = attack <= release;
     for stretch in samples.chunks_mut(levels.len()) {
-        for (followed, sample) in levels.iter_mut().zip(&*stretch) {
-            let now = sample.abs();
-            let rising = (1.0 - attack) * now + attack * level;
-            let falling = (1.0 - release) * now + release * level;
-            level = if (rising > falling) == quick_attack { rising } else { falling };
-            *followed = level;
-        }
+        // Of the two ways to go on, the quicker one leads higher upwards and lower downwards: the larger of the two results is
+        // the right one if the attack is quicker, and the smaller one otherwise. No branch, as it would be guessed wrong often.
+        level = if attack <= release {
+            follow(
+                stretch,
+                &mut levels,
+                level,
+                attack,
+                release,
+                |rising, falling| if rising > falling { rising } else { falling },
+            )
+        } else {
+            follow(
+                stretch,
+                &mut levels,
+                level,
+                attack,
+                release,
+                |rising, falling| if rising < falling { rising } else { falling },
+            )
+        };
         for (sample, &level) in stretch.iter_mut().zip(&levels) {
             *sample *= curve.gain(level);
         }
@@ -49,6 +60,24 @@ pub fn compress(samples: &mut [f32], how: &Compression, sample_rate: u32) {
             level = 0.0;
         }
     }
+}
+
+/// The level after each sample, from `level` before the first one on; gives back the last.
+#[inline(always)]
+fn follow(
+    samples: &[f32],
+    levels: &mut [f32],
+    mut level: f32,
+    attack: f32,
+    release: f32,
+    choose: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    for (followed, sample) in levels.iter_mut().zip(samples) {
+        let now = sample.abs();
+        level = choose((1.0 - attack) * now + attack * level, (1.0 - release) * now + release * level);
+        *followed = level;
+    }
+    level
 }
 
 struct Curve {
@@ -133,11 +162,13 @@ fn least_ahead(values: &mut [f32], width: usize) {
             block[i] = less(block[i], block[i - 1]);
         }
     }
-    for i in 0..n {
+    for start in (0..n).step_by(width) {
+        let next = start + width;
         // Written from the left, `values` is read from there to the right only.
-        let last = (i + width - 1).min(n - 1);
-        let reaches_another_block = last / width > i / width;
-        values[i] = if reaches_another_block { less(backwards[i], values[last]) } else { backwards[i] };
+        for i in start..next.min(n) {
+            let last = (i + width - 1).min(n - 1);
+            values[i] = if last >= next { less(backwards[i], values[last]) } else { backwards[i] };
+        }
     }
 }
 
@@ -219,6 +250,18 @@ mod tests {
         let gain = |n: usize| 20.0 * (samples[n] / 1e-4).log10();
         assert!((gain(8000) + 20.0).abs() < 0.1, "{}", gain(8000));
         assert!((gain(8000 + 400) - gain(8000) - 8.69).abs() < 0.1, "{}", gain(8400));
+    }
+
+    #[test]
+    fn an_attack_may_be_slower_than_the_release() {
+        let how = Compression { attack_seconds: 0.1, release_seconds: 0.01, ratio: 1e9, knee_db: 0.0, ..compression() };
+        let mut samples = vec![1.0f32; 1600];
+        samples.extend(vec![1e-4; 800]);
+        compress(&mut samples, &how, 8000);
+        // Two attack times: 1 - exp(-2) of the way up; a release time later 8.69 dB below that.
+        let gain = |n: usize| 20.0 * (samples[n] / if n < 1600 { 1.0 } else { 1e-4 }).log10();
+        assert!((gain(1599) + 20.0 - 1.263).abs() < 0.05, "{}", gain(1599));
+        assert!((gain(1600 + 80) - gain(1600) - 8.69).abs() < 0.1, "{}", gain(1680));
     }
 
     #[test]
