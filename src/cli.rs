@@ -61,6 +61,28 @@ pub struct Pool {
     pub jobs: Option<u16>,
 }
 
+/// What is to be heard of an experiment.
+#[derive(Debug, Args)]
+pub struct Rehearse {
+    #[command(flatten)]
+    pub target: Target,
+    /// A training clip, by its path in the set or a part of it.
+    #[arg(long, value_name = "CLIP")]
+    pub clip: Option<String>,
+    /// How many epochs, from the first on; 8 of one clip, or all of the training.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: Option<u32>,
+    /// The folder that the files are written to.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The network that hears; the first that has augmentations unless told.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// One of the seeds of the experiment; the first unless told.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
 /// How predictions are told; for people unless told.
 #[derive(Debug, Args)]
 pub struct PredictAs {
@@ -271,6 +293,16 @@ pub enum DataCommand {
     Check { name: String },
     /// Clips, songs, seconds and rates of a set, by class.
     Describe { name: String },
+    /// Write what a network would hear of a training clip: sounds, pictures of before and after, and the draws.
+    ///
+    /// The sounds are to the bit what its training hears in its first epochs. Without `--clip`, only the draws of all training
+    /// clips are written, for a model's key `replay`.
+    Augment {
+        #[command(flatten)]
+        what: Rehearse,
+        #[command(flatten)]
+        pool: Pool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

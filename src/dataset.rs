@@ -24,8 +24,9 @@ pub trait RowSource: Send + Sync {
 
 /// Examples that differ from epoch to epoch: made of the wave each time, by another crop or an augmentation.
 pub trait Fresh: Send + Sync {
-    /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked.
-    fn example(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()>;
+    /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked. `targets` come as the labels
+    /// of the row say, and leave with what was mixed into it.
+    fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()>;
 
     /// The waves behind the examples, for a device that cuts and transforms them itself; nothing where only the CPU can.
     fn waves(&self) -> Option<&dyn WaveSource> {
@@ -209,12 +210,24 @@ impl FeatureSet {
         self.fresh.as_ref()?.waves()
     }
 
-    /// Row `row` as a network sees it in an epoch, counted from 0.
-    pub fn read_in_epoch(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()> {
+    /// Row `row` as a network sees it in an epoch, counted from 0, and how much of each class is in it.
+    pub fn read_in_epoch(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
+        self.presence(row, targets);
         match &self.fresh {
-            Some(fresh) => fresh.example(row, epoch, out),
-            None => self.source.read(row, 0..self.dims(), out),
+            Some(fresh) => fresh.example(row, epoch, out, targets),
+            None => self.read_row(row, out),
         }
+    }
+
+    /// Row `row` as it is stored.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) -> Result<()> {
+        self.source.read(row, 0..self.dims(), out)
+    }
+
+    /// 1 for each class of a row, 0 for the others.
+    pub fn presence(&self, row: usize, targets: &mut [f32]) {
+        targets.fill(0.0);
+        self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
     }
 
     /// How many whole rows make a block of [`BLOCK_BYTES`] (at least one).

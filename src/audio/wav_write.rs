@@ -1,4 +1,5 @@
-//! The simplest WAV file there is: a header of 44 bytes, then 16-bit PCM, interleaved.
+//! The simplest WAV files there are: 16-bit PCM after a header of 44 bytes, interleaved; and mono f32, which is to the bit what was
+//! computed.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -17,6 +18,38 @@ pub fn write_pcm16(path: &Path, samples: &[i16], channels: u16, sample_rate: u32
         } else {
             samples.iter().try_for_each(|sample| file.write_all(&sample.to_le_bytes()))?;
         }
+        file.flush()
+    };
+    write().with_context(|| format!("write {path:?}"))
+}
+
+/// Writes mono samples as 32-bit floats: whoever reads them has the same bits.
+pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
+    let bytes = u32::try_from(4 * samples.len()).ok().filter(|bytes| *bytes <= u32::MAX - 50);
+    let bytes = bytes.context("a WAV file holds at most 4 GiB").with_context(|| format!("write {path:?}"))?;
+    let mut header = Vec::with_capacity(58);
+    header.extend_from_slice(b"RIFF");
+    header.extend_from_slice(&(50 + bytes).to_le_bytes());
+    header.extend_from_slice(b"WAVEfmt ");
+    header.extend_from_slice(&18u32.to_le_bytes());
+    // IEEE floats, one channel.
+    header.extend_from_slice(&3u16.to_le_bytes());
+    header.extend_from_slice(&1u16.to_le_bytes());
+    header.extend_from_slice(&sample_rate.to_le_bytes());
+    header.extend_from_slice(&(4 * sample_rate).to_le_bytes());
+    header.extend_from_slice(&4u16.to_le_bytes());
+    header.extend_from_slice(&32u16.to_le_bytes());
+    header.extend_from_slice(&0u16.to_le_bytes());
+    // Formats other than PCM say how many samples there are.
+    header.extend_from_slice(b"fact");
+    header.extend_from_slice(&4u32.to_le_bytes());
+    header.extend_from_slice(&(samples.len() as u32).to_le_bytes());
+    header.extend_from_slice(b"data");
+    header.extend_from_slice(&bytes.to_le_bytes());
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        file.write_all(&header)?;
+        samples.iter().try_for_each(|sample| file.write_all(&sample.to_le_bytes()))?;
         file.flush()
     };
     write().with_context(|| format!("write {path:?}"))
@@ -59,6 +92,21 @@ mod tests {
         let spec = reader.spec();
         assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (2, 44100, 16));
         assert_eq!(reader.samples::<i16>().collect::<Result<Vec<_>, _>>().unwrap(), samples);
+    }
+
+    #[test]
+    fn floats_come_back_as_the_same_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.wav");
+        let samples = vec![0.0, -0.0, 1.5, -1e-30, f32::MIN_POSITIVE, 0.1];
+        write_f32(&path, &samples, 22050).unwrap();
+        let mut reader = hound::WavReader::open(&path).unwrap();
+        assert_eq!((reader.spec().channels, reader.spec().sample_rate, reader.spec().bits_per_sample), (1, 22050, 32));
+        let bits = |samples: Vec<f32>| samples.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let read = bits(reader.samples::<f32>().collect::<Result<_, _>>().unwrap());
+        assert_eq!(read, bits(samples.clone()));
+        let decoded = crate::audio::decode(&std::fs::read(&path).unwrap(), Some("wav")).unwrap();
+        assert_eq!((bits(decoded.samples), decoded.sample_rate), (bits(samples), 22050));
     }
 
     #[test]

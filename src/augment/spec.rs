@@ -9,6 +9,7 @@ macro_rules! augment_spec {
         pub struct $Spec {
             /// What a model's key `augment` calls it. Left out: its kind.
             #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(length(min = 1))]
             pub name: Option<String>,
             /// How often it happens, 0 to 1. Default: 1.
             #[schemars(range(min = 0.0, max = 1.0))]
@@ -40,4 +41,9 @@ pub trait Common {
 
     /// How often it happens.
     fn p(&self) -> f64;
+}
+
+/// What is wrong with the keys of a spec, of those that have something wrong.
+pub fn faults_of<const N: usize>(keys: [(&str, Option<String>); N]) -> Vec<super::Fault> {
+    keys.into_iter().filter_map(|(key, why)| Some((key.to_owned(), why?))).collect()
 }

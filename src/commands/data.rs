@@ -19,6 +19,7 @@ pub fn data(common: &Common, command: DataCommand) -> Result<Ended> {
         DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
         DataCommand::Check { name } => check(common, &name),
         DataCommand::Describe { name } => describe(common, &name),
+        DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::runner::Settings;
 use crate::runner::material::{NothingSelected, Unfit};
 use crate::thresholds::CannotSearch;
 
+mod augment;
 mod cache;
 mod compare;
 mod data;

@@ -61,6 +61,12 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
         text += &format!(" ({} more carry several labels)", material.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
+    if !experiment.augment.is_empty() {
+        text += &format!(
+            "  augment  training clips of networks: {}\n",
+            list(experiment.augment.iter().map(|spec| spec.name()))
+        );
+    }
     let (fused, fitted): (Vec<&Unit>, Vec<&Unit>) = units.iter().partition(|unit| unit.features == OF_MEMBERS);
     for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {
         let names: Vec<String> = units.iter().map(ToString::to_string).collect();

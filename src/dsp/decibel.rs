@@ -20,7 +20,8 @@ pub fn power_to_db(values: &mut [f32], top_db: Option<f32>) {
 }
 
 /// `10 log10(power)` of a positive normal number.
-fn decibels(power: f32) -> f32 {
+#[inline(always)]
+pub(crate) fn decibels(power: f32) -> f32 {
     const SQRT_HALF: i32 = 0x3f35_04f3;
     const DB_OF_TWO: f32 = 3.010_3;
     // Near-minimax for 10 log10(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1]: iteratively reweighted least squares on
@@ -36,6 +37,31 @@ fn decibels(power: f32) -> f32 {
         sum = sum * f + coefficient;
     }
     sum * f + exponent as f32 * DB_OF_TWO
+}
+
+/// `2^x`, right to f32's resolution; beyond -126 and 126 it stays where it is there. In vectors, and the same on every machine.
+#[inline(always)]
+pub(crate) fn power_of_two(x: f32) -> f32 {
+    // Added and taken away, it rounds to a whole number; that number is then in the lower bits.
+    const ROUNDER: f32 = 12_582_912.0;
+    // Taylor about 0 on [-1/2, 1/2].
+    const SERIES: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 0.000_154_035_3];
+    let x = if x < -126.0 { -126.0 } else { x };
+    let x = if x > 126.0 { 126.0 } else { x };
+    let rounded = x + ROUNDER;
+    let f = x - (rounded - ROUNDER);
+    let mut sum = SERIES[5];
+    for coefficient in SERIES[..5].iter().rev() {
+        sum = sum * f + coefficient;
+    }
+    let exponent = (rounded.to_bits() as i32).wrapping_sub(ROUNDER.to_bits() as i32);
+    (sum * f + 1.0) * f32::from_bits(((exponent + 127) << 23) as u32)
+}
+
+/// The factor of so many decibels of amplitude: `10^(db / 20)`.
+#[inline(always)]
+pub(crate) fn amplitude(db: f32) -> f32 {
+    power_of_two(db * 0.166_096_4)
 }
 
 #[cfg(test)]
@@ -82,5 +108,17 @@ mod tests {
         let mut silence = [0.0; 3];
         power_to_db(&mut silence, Some(80.0));
         assert!(silence.iter().all(|v| (v + 100.0).abs() < 1e-4));
+    }
+
+    #[test]
+    fn powers_of_two_are_right_to_f32s_resolution() {
+        for n in -125_999..126_000 {
+            let x = n as f32 * 1e-3;
+            let exact = f64::from(x).exp2();
+            assert!((f64::from(power_of_two(x)) / exact - 1.0).abs() < 4e-7, "{x}");
+        }
+        assert_eq!((power_of_two(0.0), power_of_two(-1.0), power_of_two(10.0)), (1.0, 0.5, 1024.0));
+        assert!(power_of_two(1e9).is_finite() && power_of_two(-1e9) > 0.0);
+        assert!((amplitude(20.0) - 10.0).abs() < 1e-5);
     }
 }

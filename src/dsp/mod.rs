@@ -9,6 +9,19 @@ pub mod mel;
 pub mod dct;
 pub mod decibel;
 pub mod resize;
+pub mod vocoder;
+pub mod level;
+pub mod noise;
+pub mod iir;
+pub mod loudness;
+pub mod convolve;
+pub mod room;
+pub mod dynamics;
+pub mod modulation;
+pub mod codec;
+pub mod rate_loss;
+pub mod key;
+pub mod tempo;
 
 /// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
 pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {

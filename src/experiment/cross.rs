@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use super::faults::Collector;
 use super::members::{self, NoMember, Place};
 use super::suggest;
-use super::tree::{Entry, Node, Table, Value};
+use super::tree::{Entry, Node, Table, Value, kind_of};
 use super::{EvaluateSpec, Experiment, shapes};
 use crate::audio::AudioSpec;
+use crate::augment::AugmentSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
@@ -35,6 +36,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         }
         feature_names(root, faults);
         ensembles(root, faults);
+        augmentation_names(root, faults);
     }
     if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
     {
@@ -51,6 +53,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
             }
         }
         network_inputs(root, audio, faults);
+        augmentations(root, audio, faults);
     }
     let evaluate = evaluation(root, faults);
     if let (Some(entry), Some(evaluate)) = (root.get("evaluate"), &evaluate) {
@@ -295,6 +298,72 @@ fn ensembles(root: &Table, faults: &mut Collector) {
             let help = "hold some of the training recordings out with `validation = 0.1` in [split]";
             faults.add(at, format!("`{key}`: `{word}` needs a validation split, and there is none"), help);
         }
+    }
+}
+
+/// Every `[[augment]]` with its name: that of its kind, unless it has one of its own.
+fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
+    let Some(Value::List(items)) = root.get("augment").map(|entry| &entry.node.value) else { return Vec::new() };
+    let mut named = Vec::new();
+    for item in items {
+        let table = item.table();
+        let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());
+        named.push((item, own.or(table.and_then(kind_of))));
+    }
+    named
+}
+
+/// Augmentations are told apart by their names, and models choose among these.
+fn augmentation_names(root: &Table, faults: &mut Collector) {
+    let all = augment_list(root);
+    let names: Vec<&str> = all.iter().filter_map(|(_, name)| *name).collect();
+    for (place, (node, name)) in all.iter().enumerate() {
+        let before = all[..place].iter().any(|(_, other)| name.is_some() && other == name);
+        if before {
+            let name = name.unwrap_or_default();
+            let at =
+                node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
+            let help = format!("give one of them another: `name = \"{name}_2\"`");
+            faults.add(at, format!("two augmentations are called `{name}`"), &help);
+        }
+    }
+    for model in tables(root, "models") {
+        let Some(choice) = model.node.table().and_then(|table| table.get("augment")) else { continue };
+        let Value::List(chosen) = &choice.node.value else { continue };
+        for node in chosen {
+            let Some(name) = node.text().filter(|name| !names.contains(name)) else { continue };
+            if names.is_empty() {
+                faults.add(node.at, format!("unknown augmentation `{name}`"), "the experiment has no [[augment]]");
+            } else {
+                let help = suggest::help(name, names.iter().copied(), "Augmentations here");
+                faults.add(node.at, format!("unknown augmentation `{name}`"), &help);
+            }
+        }
+    }
+}
+
+/// What each augmentation finds wrong with itself, and whether there is anybody to hear it.
+fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+    let Some(entry) = root.get("augment") else { return };
+    let all = augment_list(root);
+    for (node, _) in &all {
+        let Some(spec) = read::<AugmentSpec>(node) else { continue };
+        let item = Entry { key: node.at, node: (*node).clone() };
+        report(&item, spec.as_kind().faults(audio.sample_rate), faults);
+    }
+    if all.is_empty() {
+        return;
+    }
+    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
+    let networks = || models.iter().filter(|model| model.as_kind().is_network());
+    // A model that cannot be read may be a network.
+    if models.len() == tables(root, "models").count() && networks().next().is_none() {
+        let help = "only networks hear another example in each epoch: name one in [models], or leave [[augment]] out";
+        faults.add(entry.key, "no model hears these augmentations".into(), help);
+    }
+    if audio.clip_seconds.is_none() && networks().next().is_some() {
+        let help = "set audio.clip_seconds";
+        faults.add(entry.key, "augmented clips need a length".into(), help);
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::audio::AudioSpec;
+use crate::augment::AugmentSpec;
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
@@ -65,6 +66,9 @@ pub struct Experiment {
     #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
     #[serde(default)]
     pub features: IndexMap<String, FeatureSpec>,
+    /// What networks hear of their training clips, another time another way: an array of tables `[[augment]]`, done in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<AugmentSpec>,
     /// A table a model: `[models.NAME]`. NAME is its kind unless the table says another.
     #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
     #[serde(default)]
@@ -121,6 +125,10 @@ impl Experiment {
             "models": in_order(self.models.iter().map(|(name, spec)| (name, json!(spec))).collect()),
             "evaluate": self.evaluate,
         });
+        // Left out where there is none, so that runs of older versions are found again.
+        if !self.augment.is_empty() {
+            canonical["augment"] = json!(self.augment);
+        }
         canonical.sort_all_objects();
         canonical.to_string()
     }

@@ -8,8 +8,11 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
 ];
 
 /// `data/NAME.toml`.
-pub const DATA_SETS: &[(&str, &str)] =
-    &[("demo", include_str!("../../data/demo.toml")), ("irmas", include_str!("../../data/irmas.toml"))];
+pub const DATA_SETS: &[(&str, &str)] = &[
+    ("demo", include_str!("../../data/demo.toml")),
+    ("demo_shifted", include_str!("../../data/demo_shifted.toml")),
+    ("irmas", include_str!("../../data/irmas.toml")),
+];
 
 /// The text of that name.
 pub fn find(list: &[(&'static str, &'static str)], name: &str) -> Option<&'static str> {

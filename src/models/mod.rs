@@ -133,6 +133,21 @@ pub trait ModelKind {
         false
     }
 
+    /// The augmentations that its training clips go through, by name; nothing: all of the experiment. Only networks have any.
+    fn augmentations(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+
+    /// The file of recorded draws that it plays again.
+    fn replay(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// How often a network sees every training clip.
+    fn epochs(&self) -> usize {
+        0
+    }
+
     /// The layers of a network for such an input; nothing for other models.
     fn layers(&self, _input: InputShape, _n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
         None

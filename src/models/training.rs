@@ -197,6 +197,15 @@ macro_rules! training_keys {
             /// Which part is trained on of a recording that is longer than `audio.clip_seconds`: "fixed" (as `audio.crop` says)
             /// or "random" (another one in each epoch). What is judged and predicted is cut as `audio.crop` says. Default: "fixed".
             pub crop: $crate::models::training::TrainingCrop = $crate::models::training::TrainingCrop::Fixed,
+            /// The augmentations that its training clips go through, by their names, in the order of the experiment. Left out: all
+            /// that the experiment has; `[]`: none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schemars(extend("uniqueItems" = true))]
+            pub augment: Option<Vec<String>> = None,
+            /// A file of recorded draws (`timbre data augment`) that are played again in the place of those of the
+            /// augmentations. Left out: they are drawn.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub replay: Option<String> = None,
             /// How inputs are scaled: "none", "global" or "rows". Default: "global".
             pub normalize: $crate::models::training::Normalize = $crate::models::training::Normalize::Global,
             /// Decay of a moving average of weights and batch-norm statistics, which then predicts instead of them; at the

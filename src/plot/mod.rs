@@ -9,6 +9,7 @@ use crate::models::{Epoch, RateCurve};
 
 mod axis;
 mod heat;
+pub mod hearing;
 pub mod picture;
 mod png;
 pub mod strips;

@@ -16,19 +16,6 @@ const N_FFT: usize = 2048;
 /// What lies further below the loudest value is black.
 const RANGE_DB: f32 = 80.0;
 
-/// Black to violet to orange to pale yellow, evenly growing in brightness, as the maps that are safe for every kind of sight.
-const COLOURS: [[u8; 3]; 9] = [
-    [0, 0, 4],
-    [24, 15, 62],
-    [69, 16, 119],
-    [114, 31, 129],
-    [159, 47, 127],
-    [205, 64, 113],
-    [241, 96, 93],
-    [253, 150, 104],
-    [252, 236, 176],
-];
-
 pub struct Picture {
     plan: StftPlan,
     bank: MelBank,
@@ -143,22 +130,8 @@ impl Picture {
         let shade = |db: f32| (255.0 * (1.0 - (loudest - db) / RANGE_DB)).clamp(0.0, 255.0) as u8;
         let row = |band: usize| (0..width).map(move |column| (column, band));
         let indices = (0..bands).rev().flat_map(row).map(|(column, band)| shade(decibels[column * bands + band]));
-        Some(png::of_palette(&indices.collect::<Vec<u8>>(), width, &palette()))
+        Some(png::of_palette(&indices.collect::<Vec<u8>>(), width, &png::shades()))
     }
-}
-
-fn palette() -> Vec<[u8; 3]> {
-    let steps = (COLOURS.len() - 1) as f32;
-    let colour = |shade: usize| {
-        let at = shade as f32 / 255.0 * steps;
-        let left = (at as usize).min(COLOURS.len() - 2);
-        let mixed = |i: usize| {
-            let (a, b) = (f32::from(COLOURS[left][i]), f32::from(COLOURS[left + 1][i]));
-            (a + (b - a) * (at - left as f32)).round() as u8
-        };
-        [mixed(0), mixed(1), mixed(2)]
-    };
-    (0..256).map(colour).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,33 @@
 //! The least of PNG: a picture of 8-bit palette indices, its bytes stored without compression.
 
+/// Black to violet to orange to pale yellow, evenly growing in brightness, as the maps that are safe for every kind of sight.
+const COLOURS: [[u8; 3]; 9] = [
+    [0, 0, 4],
+    [24, 15, 62],
+    [69, 16, 119],
+    [114, 31, 129],
+    [159, 47, 127],
+    [205, 64, 113],
+    [241, 96, 93],
+    [253, 150, 104],
+    [252, 236, 176],
+];
+
+/// A palette for numbers: 256 shades between these colours.
+pub fn shades() -> Vec<[u8; 3]> {
+    let steps = (COLOURS.len() - 1) as f32;
+    let colour = |shade: usize| {
+        let at = shade as f32 / 255.0 * steps;
+        let left = (at as usize).min(COLOURS.len() - 2);
+        let mixed = |i: usize| {
+            let (a, b) = (f32::from(COLOURS[left][i]), f32::from(COLOURS[left + 1][i]));
+            (a + (b - a) * (at - left as f32)).round() as u8
+        };
+        [mixed(0), mixed(1), mixed(2)]
+    };
+    (0..256).map(colour).collect()
+}
+
 /// `indices` row by row, `width` a row, each naming a colour of the palette.
 pub fn of_palette(indices: &[u8], width: usize, palette: &[[u8; 3]]) -> Vec<u8> {
     assert!(

@@ -132,7 +132,8 @@ impl Predictor {
             model: model.to_owned(),
         };
         let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
-        let predictor = Predictor { name, classes, audio, judge, window: None, voices, at_once, longest: f64::INFINITY };
+        let predictor =
+            Predictor { name, classes, audio, judge, window: None, voices, at_once, longest: f64::INFINITY };
         match window {
             Some(window) => predictor.judging_windows(window).with_context(refused),
             None => {

@@ -51,6 +51,8 @@ pub struct Material {
     pub data_hash: String,
     /// The files that models begin with, by name: the hashes of their bytes.
     model_files: BTreeMap<String, String>,
+    /// Of the recordings that augmentations read: the hashes of their bytes.
+    heard_files: Vec<String>,
     contents: HashMap<usize, Result<Hash, Unreadable>>,
 }
 
@@ -104,7 +106,15 @@ impl Material {
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_part.len() - eligible.len();
-        Ok(Material { set_aside, set, eligible, data_hash, model_files: model_files(experiment)?, contents })
+        Ok(Material {
+            set_aside,
+            set,
+            eligible,
+            data_hash,
+            model_files: model_files(experiment)?,
+            heard_files: heard_files(experiment)?,
+            contents,
+        })
     }
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
@@ -122,6 +132,12 @@ impl Material {
         });
         if experiment.evaluate.windows().is_some() {
             versions["windows"] = json!([windows::VERSION, decisions::VERSION]);
+        }
+        if !experiment.augment.is_empty() {
+            versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();
+        }
+        if !self.heard_files.is_empty() {
+            versions["augment_files"] = json!(self.heard_files);
         }
         let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
         blake3::hash(text.as_bytes()).to_hex().to_string()
@@ -189,7 +205,8 @@ impl Material {
     pub fn source(&self, clip: usize) -> Source {
         let record = &self.set.records[clip];
         let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
-        Source { path: record.path.clone(), id: record.id.clone(), content }
+        let (song, tags) = (record.group.clone(), record.tags.clone());
+        Source { path: record.path.clone(), id: record.id.clone(), content, song, tags }
     }
 
     fn input(&self, clip: usize, of_clip: bool, windows: bool) -> Input<'_> {
@@ -316,17 +333,37 @@ fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What lies in the files that models begin with is part of what is run.
+/// What lies in the files that models begin with, or play again, is part of what is run.
 fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
-    let files =
-        experiment.models.iter().flat_map(|(name, spec)| spec.as_kind().files().into_iter().map(move |f| (name, f)));
-    let hash = |(name, file): (&String, std::path::PathBuf)| {
+    let files = experiment.models.iter().flat_map(|(name, spec)| {
+        let files = spec.as_kind().files();
+        // One file alone is named by its model.
+        let key = |(n, file)| (if n == 0 { name.clone() } else { format!("{name}#{n}") }, name, file);
+        files.into_iter().enumerate().map(key).collect::<Vec<_>>()
+    });
+    let hash = |(key, name, file): (String, &String, std::path::PathBuf)| {
         let bytes = std::fs::read(&file)
-            .with_context(|| format!("cannot read {}, with which the model `{name}` begins", file.display()))
+            .with_context(|| format!("cannot read {}, which the model `{name}` needs", file.display()))
             .map_err(Unfit::of)?;
-        Ok((name.clone(), blake3::hash(&bytes).to_hex().to_string()))
+        Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
     files.map(hash).collect()
+}
+
+/// The recordings of backgrounds, in the order in which they can be drawn.
+fn heard_files(experiment: &Experiment) -> Result<Vec<String>> {
+    let mut hashes = Vec::new();
+    for spec in &experiment.augment {
+        for file in spec.as_kind().files().map_err(Unfit::of)? {
+            let bytes = std::fs::read(&file)
+                .with_context(|| {
+                    format!("cannot read {}, which the augmentation `{}` needs", file.display(), spec.name())
+                })
+                .map_err(Unfit::of)?;
+            hashes.push(blake3::hash(&bytes).to_hex().to_string());
+        }
+    }
+    Ok(hashes)
 }
 
 type Versions = BTreeMap<String, u32>;

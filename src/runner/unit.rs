@@ -1,6 +1,6 @@
 //! One unit: one model on one feature with one seed, from its features to its record in the run's folder.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Work;
 use super::material::Selection;
 use super::scoring::{Done, headline};
+use super::sets::Sets;
 use super::writing;
 use crate::data::split::Splits;
 use crate::dataset::FeatureSet;
@@ -22,7 +23,6 @@ use crate::predictions::{Predictions, WindowPredictions};
 use crate::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Unit, UnitRecord, Versions};
 use crate::seed::Seed;
 use crate::tensorboard;
-use crate::waves::Waves;
 
 /// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
 const TENSORBOARD: &str = "events.out.tfevents.timbre";
@@ -33,7 +33,8 @@ type Score<'a> = &'a dyn Fn(&Verdict) -> Option<f64>;
 impl Work<'_> {
     /// Fits one model on one feature and lets it speak about every other side of the split.
     pub(super) fn unit(&self, unit: &Unit, selection: &Selection, splits: &Splits, done: &Done) -> Result<UnitRecord> {
-        let sets = Sets { work: self, unit, selection };
+        let sets =
+            Sets { experiment: self.experiment, extraction: self.extraction, material: self.material, unit, selection };
         // Epochs are judged on the clips of the validation side also where its windows are judged in the end: an epoch should
         // not take longer for it, and what is chosen is the epoch, not a threshold.
         let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
@@ -145,67 +146,6 @@ impl Work<'_> {
             versions: Versions::now(feature, spec),
         };
         self.dir.write_model(unit, &model.tensors()?, &record)
-    }
-}
-
-/// The features of a unit for the sides of its split.
-struct Sets<'a> {
-    work: &'a Work<'a>,
-    unit: &'a Unit,
-    selection: &'a Selection,
-}
-
-impl Sets<'_> {
-    fn of(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let column = self.column();
-        let stored = rows.iter().map(|&row| self.selection.stored[row][column].clone()).collect();
-        FeatureSet::from_store(&self.unit.features, stored, self.labels(rows), self.n_classes())
-    }
-
-    /// Every window of these recordings, a row each.
-    fn in_windows(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let column = self.column();
-        let stored = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
-        FeatureSet::of_windows(&self.unit.features, stored, &self.labels(rows), self.n_classes())
-    }
-
-    /// Where the windows of these recordings begin, in seconds.
-    fn starts(&self, rows: &[usize]) -> Vec<Vec<f64>> {
-        let (column, rate) = (self.column(), f64::from(self.work.experiment.audio.sample_rate));
-        let of_one = |&row: &usize| {
-            let starts = self.selection.windows[row][column].starts();
-            starts.iter().map(|&start| start as f64 / rate).collect()
-        };
-        rows.iter().map(of_one).collect()
-    }
-
-    /// The classes of these recordings.
-    fn labels(&self, rows: &[usize]) -> Vec<Vec<usize>> {
-        let records = &self.work.material.set.records;
-        rows.iter().map(|&row| records[self.selection.clips[row]].labels.clone()).collect()
-    }
-
-    /// Which of the features the unit is about.
-    fn column(&self) -> usize {
-        let mut names = self.work.extraction.names();
-        names.position(|n| n == self.unit.features).expect("units name features of the experiment")
-    }
-
-    fn n_classes(&self) -> usize {
-        self.work.material.set.classes.len()
-    }
-
-    /// The training part, for a network that asks for it with another crop of each recording in each epoch.
-    fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
-        let (train, experiment) = (self.of(rows)?, self.work.experiment);
-        if !experiment.models[&self.unit.model].as_kind().crops_at_random() {
-            return Ok(train);
-        }
-        let sources = rows.iter().map(|&row| self.work.material.source(self.selection.clips[row])).collect();
-        let seed = Seed::new(self.unit.seed).child("waves");
-        let feature = &experiment.features[&self.unit.features];
-        let waves = Waves::new(&train, sources, &experiment.audio, feature, seed)?;
-        Ok(train.with_fresh(Arc::new(waves)))
     }
 }
 

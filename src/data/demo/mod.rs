@@ -63,6 +63,10 @@ pub struct Demo {
     /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1), as in IRMAS.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
+    /// Whether the testing recordings sound as no training clip does: of another tempo, out of tune, in noise, and behind loud
+    /// drums and bass. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shifted: bool,
     /// Another number gives other songs.
     pub seed: u64,
     /// Where the set comes from.
@@ -80,6 +84,7 @@ impl Default for Demo {
             test_recordings: 66,
             excerpts_per_song: 3,
             training_share_of_test: 0.0,
+            shifted: false,
             seed: 1,
             about: About::default(),
         }
@@ -185,7 +190,8 @@ impl Demo {
     /// The folder below `cache_dir` that holds this set once it is made.
     pub fn cache_folder(&self, cache_dir: &Path) -> PathBuf {
         let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
-        let hash = blake3::hash(format!("{sounds:?}").as_bytes()).to_hex();
+        let shifted = if self.shifted { " shifted" } else { "" };
+        let hash = blake3::hash(format!("{sounds:?}{shifted}").as_bytes()).to_hex();
         cache_dir.join(format!("demo-{}", &hash[..12]))
     }
 

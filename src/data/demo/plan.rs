@@ -20,6 +20,8 @@ pub struct SongPlan {
     /// Indices of the instruments, ascending.
     pub labels: Vec<usize>,
     pub testing: bool,
+    /// See [`Song::shifted`].
+    pub shifted: bool,
     pub excerpts: Vec<ExcerptPlan>,
 }
 
@@ -34,7 +36,8 @@ pub struct ExcerptPlan {
 impl SongPlan {
     pub fn song(&self) -> Song {
         let voices: Vec<Voice> = self.labels.iter().map(|&label| Voice::ALL[label]).collect();
-        Song::draw(&voices, self.testing, self.seed)
+        let song = Song::draw(&voices, self.testing, self.seed);
+        if self.shifted { song.shifted() } else { song }
     }
 }
 
@@ -55,7 +58,7 @@ fn training_songs(spec: &Demo, label: usize, seed: Seed) -> Vec<SongPlan> {
     while clips < spec.clips_per_class {
         let number = songs.len();
         let seed = seed.child(number);
-        let mut plan = SongPlan { seed, labels: vec![label], testing: false, excerpts: Vec::new() };
+        let mut plan = SongPlan { seed, labels: vec![label], testing: false, shifted: false, excerpts: Vec::new() };
         // The genre and the drums are known once the song is drawn; its sound is not needed here.
         let song = plan.song();
         let (genre, drums) = (song.genre, if song.has_drums { "dru" } else { "nod" });
@@ -112,7 +115,7 @@ fn testing_songs(spec: &Demo, seed: Seed) -> Vec<SongPlan> {
             path: format!("{folder}/{name}-{k}.wav"),
             frames: (dice.between(5.0, 20.0) * 44100.0) as usize,
         });
-        songs.push(SongPlan { seed, labels, testing: true, excerpts: excerpts.collect() });
+        songs.push(SongPlan { seed, labels, testing: true, shifted: spec.shifted, excerpts: excerpts.collect() });
         recordings += count;
     }
     songs
@@ -180,6 +183,17 @@ mod tests {
         assert!(lengths.clone().all(|n| (5 * 44100..20 * 44100).contains(&n)));
         let paths: BTreeSet<&str> = songs.iter().flat_map(|s| &s.excerpts).map(|e| e.path.as_str()).collect();
         assert_eq!(paths.len(), 506, "every name is a name of its own");
+    }
+
+    #[test]
+    fn only_testing_songs_are_shifted() {
+        let songs = plan(&Demo { shifted: true, ..Demo::default() });
+        assert!(songs.iter().all(|song| song.shifted == song.testing));
+        let plain = plan(&Demo::default());
+        assert!(plain.iter().all(|song| !song.shifted));
+        let same =
+            |(a, b): (&SongPlan, &SongPlan)| a.labels == b.labels && a.excerpts == b.excerpts && a.seed == b.seed;
+        assert!(songs.iter().zip(&plain).all(same), "names, lengths and instruments stay");
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Room {
         }
     }
 
+    /// Hiss that is heard, of so many decibels below full scale.
+    pub fn hiss(&mut self, decibels: f64) {
+        self.hiss_db = decibels;
+    }
+
     /// Mixes the tracks and returns interleaved stereo from frame `from` on.
     pub fn record(&self, tracks: &[Track], from: usize, frames: usize, dice: &mut Dice) -> Vec<i16> {
         let length = from + frames;

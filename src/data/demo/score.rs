@@ -23,6 +23,8 @@ pub struct Harmony {
     pub beat: f64,
     /// How far the second half of a beat is late, as a share of the beat.
     swing: f64,
+    /// Semitones above A = 440 Hz.
+    tuning: f64,
 }
 
 const MAJOR: [usize; 7] = [0, 2, 4, 5, 7, 9, 11];
@@ -45,7 +47,15 @@ impl Harmony {
             progression: dice.pick(&PROGRESSIONS),
             beat: 60.0 / dice.between(72.0, 148.0),
             swing: if swing { dice.between(0.08, 0.17) } else { 0.0 },
+            tuning: 0.0,
         }
+    }
+
+    /// Slower or faster than what [`Self::draw`] gives, and out of tune.
+    pub fn shift(&mut self, dice: &mut Dice) {
+        let tempo = if dice.chance(0.5) { dice.between(48.0, 66.0) } else { dice.between(160.0, 195.0) };
+        self.beat = 60.0 / tempo;
+        self.tuning = dice.between(0.25, 0.5) * dice.pick(&[-1.0, 1.0]);
     }
 
     fn degree_at(&self, beat: f64) -> usize {
@@ -68,7 +78,7 @@ impl Harmony {
         Note {
             start: (beat - stretch.first_beat + late) * self.beat + dice.between(-0.008, 0.008),
             seconds: beats * self.beat * dice.between(0.86, 1.0),
-            midi: midi as f64 + dice.between(-0.06, 0.06),
+            midi: midi as f64 + self.tuning + dice.between(-0.06, 0.06),
             velocity: (velocity + dice.between(-0.15, 0.15)).clamp(0.1, 1.0),
         }
     }

@@ -87,6 +87,17 @@ impl Song {
         }
     }
 
+    /// The same song as no training song sounds: of another tempo, out of tune, in noise, and behind loud drums and bass.
+    pub fn shifted(mut self) -> Self {
+        let mut dice = Dice::new(self.seed.child("shifted"));
+        self.harmony.shift(&mut dice);
+        self.room.hiss(dice.between(-48.0, -34.0));
+        self.drums = Some(Drums::draw(&mut dice));
+        self.bass = Some(Bass::draw(&mut dice));
+        self.below_db = [self.below_db[0], dice.between(-14.0, -6.0), dice.between(-14.0, -6.0)];
+        self
+    }
+
     /// Excerpt `k`, interleaved stereo at 44.1 kHz.
     pub fn excerpt(&self, k: usize, frames: usize) -> Vec<i16> {
         let seed = self.seed.child("excerpt").child(k);

@@ -41,6 +41,22 @@ fn the_same_bytes_come_out_on_every_machine_and_with_any_number_of_threads() {
 }
 
 #[test]
+fn shifted_testing_recordings_sound_different_and_training_clips_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = |name: &str, shifted: bool| {
+        let spec = Demo { clips_per_class: 1, test_recordings: 2, shifted, ..Demo::default() };
+        write(&spec, &dir.path().join(name), &|| Ok(())).unwrap();
+        contents(&dir.path().join(name))
+    };
+    let (plain, shifted) = (made("plain", false), made("shifted", true));
+    assert!(plain.keys().eq(shifted.keys()));
+    for (name, content) in &plain {
+        let testing_sound = name.starts_with("IRMAS-TestingData") && name.ends_with(".wav");
+        assert_eq!(*content != shifted[name], testing_sound, "{name}");
+    }
+}
+
+#[test]
 fn clips_have_the_size_of_real_ones_and_are_neither_silent_nor_clipped_nor_offset() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("set");
@@ -127,4 +143,5 @@ fn only_what_is_heard_gives_another_folder() {
     assert_eq!(plain, folder(Demo { limit_per_class: Some(3), name: Some("x".into()), ..Demo::default() }));
     assert_ne!(plain, folder(Demo { seed: 2, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { clips_per_class: 41, ..Demo::default() }));
+    assert_ne!(plain, folder(Demo { shifted: true, ..Demo::default() }));
 }

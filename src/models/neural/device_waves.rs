@@ -106,9 +106,10 @@ mod tests {
     use super::*;
     use crate::audio::wav_write::write_pcm16;
     use crate::audio::{AudioSpec, Crop};
+    use crate::augment::Chain;
     use crate::models::training::Normalize;
     use crate::seed::{Seed, uniform};
-    use crate::waves::{Source, Waves};
+    use crate::waves::{Hearing, Source, Waves};
 
     #[test]
     fn images_made_on_the_device_are_those_of_the_cpu() {
@@ -132,7 +133,7 @@ mod tests {
                 let samples: Vec<i16> = (0..(seconds * 11025.0) as usize).map(sample).collect();
                 write_pcm16(&path, &samples, 1, 11025).unwrap();
                 let content = *blake3::hash(&std::fs::read(&path).unwrap()).as_bytes();
-                Source { path, id: n.to_string(), content }
+                Source { path, id: n.to_string(), content, ..Source::default() }
             })
             .collect();
         let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
@@ -145,7 +146,8 @@ mod tests {
             .collect();
         let labels = vec![vec![0]; sources.len()];
         let set = FeatureSet::images(cached, [32, 20], labels, 1);
-        let waves = Waves::new(&set, sources, &audio, &feature, Seed::new(3)).unwrap();
+        let cuts = Hearing { random_crop: true, chain: Chain::default(), replay: None };
+        let waves = Waves::new(&set, sources, &audio, &feature, Seed::new(3), cuts).unwrap();
         let set = set.with_fresh(Arc::new(waves));
         let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
         let device = Device::flex();
@@ -157,13 +159,13 @@ mod tests {
             let images = images.as_slice::<f32>().unwrap();
             for (&row, image) in rows.iter().zip(images.chunks_exact(set.dims())) {
                 let mut ours = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch, &mut ours).unwrap();
+                set.read_in_epoch(row, epoch, &mut ours, &mut [0.0]).unwrap();
                 let unscaled = ours.clone();
                 normalization.apply(&mut ours);
                 let apart = ours.iter().zip(image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(apart < 1e-3, "row {row} of epoch {epoch}: {apart}");
                 let mut before = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch + 1, &mut before).unwrap();
+                set.read_in_epoch(row, epoch + 1, &mut before, &mut [0.0]).unwrap();
                 differ |= before != unscaled;
             }
         }

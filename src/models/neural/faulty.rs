@@ -24,7 +24,7 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// Makes the batch again, as examples are the same whenever they are asked for, and writes it: `inputs` as the network saw
-    /// them, `labels` with a column a class, and epoch, batch and rows as texts.
+    /// them, `labels` (what there is of each class, after mixing) with a column a class, and epoch, batch and rows as texts.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let [height, width] = self.set.shape();
         let n_classes = self.set.n_classes();
@@ -32,9 +32,10 @@ impl Batch<'_> {
         let mut labels = vec![0.0; self.rows.len() * n_classes];
         for (place, &row) in self.rows.iter().enumerate() {
             let image = &mut inputs[place * self.set.dims()..][..self.set.dims()];
-            self.set.read_in_epoch(row, self.epoch, image).context("read the clips of a faulty batch again")?;
+            let targets = &mut labels[place * n_classes..][..n_classes];
+            let read = self.set.read_in_epoch(row, self.epoch, image, targets);
+            read.context("read the clips of a faulty batch again")?;
             self.normalization.apply(image);
-            self.set.labels()[row].iter().for_each(|&class| labels[place * n_classes + class] = 1.0);
         }
         let tensors = [
             Tensor::held("inputs", vec![self.rows.len(), 1, height, width], inputs),

@@ -48,6 +48,8 @@ pub struct Batch {
     pub rows: Vec<usize>,
     /// One clip after the other.
     pub inputs: Vec<f32>,
+    /// How much of each class is in each clip.
+    pub targets: Vec<f32>,
 }
 
 /// Gives the batches of an epoch, one after the other. Dropped early, it stops the threads at the clip in hand.
@@ -142,6 +144,7 @@ enum End {
 /// A batch that is being made.
 struct Filling {
     inputs: Vec<f32>,
+    targets: Vec<f32>,
     missing: usize,
     /// The error of the first place that has one, whichever thread came to it first.
     fault: Option<(usize, Error)>,
@@ -168,13 +171,14 @@ impl Hall<'_> {
     fn work(&self) {
         let _alarm = Alarm(self);
         let mut clip = vec![0.0; self.feed.set.dims()];
+        let mut targets = vec![0.0; self.feed.set.n_classes()];
         while let Some((place, batch)) = self.take() {
             let row = self.feed.order[place];
-            let read = self.feed.set.read_in_epoch(row, self.feed.epoch, &mut clip);
+            let read = self.feed.set.read_in_epoch(row, self.feed.epoch, &mut clip, &mut targets);
             if read.is_ok() {
                 (self.feed.prepare)(&mut clip);
             }
-            if lay(&batch, place, place % self.feed.batch_size, &clip, read) {
+            if lay(&batch, place, place % self.feed.batch_size, [&clip, &targets], read) {
                 // Under the lock, so that the consumer is either before its look at the batch or already asleep.
                 let _state = self.lock();
                 self.whole_batch.notify_one();
@@ -209,7 +213,8 @@ impl Hall<'_> {
                     used
                 },
             );
-            state.window.push_back(Arc::new(Mutex::new(Filling { inputs, missing, fault: None })));
+            let targets = vec![0.0; missing * set.n_classes()];
+            state.window.push_back(Arc::new(Mutex::new(Filling { inputs, targets, missing, fault: None })));
         }
         Some((place, Arc::clone(&state.window[inside])))
     }
@@ -233,9 +238,9 @@ impl Hall<'_> {
         drop(state);
         self.free_place.notify_all();
         let mut filling = fill(&filling);
-        let inputs = std::mem::take(&mut filling.inputs);
+        let (inputs, targets) = (std::mem::take(&mut filling.inputs), std::mem::take(&mut filling.targets));
         Some(match filling.fault.take() {
-            None => Ok(Batch { rows: self.rows(batch).to_vec(), inputs }),
+            None => Ok(Batch { rows: self.rows(batch).to_vec(), inputs, targets }),
             Some((_, error)) => Err(error),
         })
     }
@@ -245,11 +250,14 @@ fn fill(batch: &Mutex<Filling>) -> MutexGuard<'_, Filling> {
     batch.lock().expect("nothing panics while a batch is locked")
 }
 
-/// Lays a clip, or the error in its stead, into its batch; whether the batch is whole now.
-fn lay(batch: &Mutex<Filling>, place: usize, inside: usize, clip: &[f32], read: Result<()>) -> bool {
+/// Lays a clip and its targets, or the error in their stead, into its batch; whether the batch is whole now.
+fn lay(batch: &Mutex<Filling>, place: usize, inside: usize, [clip, targets]: [&[f32]; 2], read: Result<()>) -> bool {
     let mut filling = fill(batch);
     match read {
-        Ok(()) => filling.inputs[inside * clip.len()..][..clip.len()].copy_from_slice(clip),
+        Ok(()) => {
+            filling.inputs[inside * clip.len()..][..clip.len()].copy_from_slice(clip);
+            filling.targets[inside * targets.len()..][..targets.len()].copy_from_slice(targets);
+        }
         Err(error) => {
             if filling.fault.as_ref().is_none_or(|(first, _)| place < *first) {
                 filling.fault = Some((place, error));
@@ -344,6 +352,7 @@ mod tests {
             .map(|rows| Batch {
                 rows: rows.to_vec(),
                 inputs: rows.iter().flat_map(|&r| (0..DIMS).map(move |c| 2.0 * (r as f32 + c as f32 / 10.0))).collect(),
+                targets: vec![1.0; rows.len()],
             })
             .collect();
         for (threads, ahead) in [(1, 1), (2, 1), (4, 3), (9, 2)] {
@@ -357,14 +366,16 @@ mod tests {
     fn an_example_is_that_of_the_epoch() {
         struct Epochs;
         impl Fresh for Epochs {
-            fn example(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()> {
+            fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
                 out.fill((100 * epoch + row) as f32);
+                targets[0] /= (row + 1) as f32;
                 Ok(())
             }
         }
         let set = set(&Arc::default(), 4).with_fresh(Arc::new(Epochs));
         let batches = all(Feed { epoch: 3, ..feed(&set, &[2, 0], 2) });
         assert_eq!(batches[0].inputs, [[302.0; DIMS], [300.0; DIMS]].concat());
+        assert_eq!(batches[0].targets, [1.0 / 3.0, 1.0], "targets begin with the labels and are the example's own");
         assert_eq!(threads_for(&set), rayon::current_num_threads());
     }
 
@@ -426,7 +437,7 @@ mod tests {
         thread::scope(|scope| {
             let mut feeder = Feeder::start(scope, feed(&set, &order, 2)).unwrap();
             while let Some(batch) = feeder.next() {
-                let Batch { rows, inputs } = batch.unwrap();
+                let Batch { rows, inputs, .. } = batch.unwrap();
                 assert_eq!(inputs.len(), rows.len() * DIMS);
                 places.insert(inputs.as_ptr() as usize);
                 feeder.recycle(inputs);

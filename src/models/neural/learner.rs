@@ -24,8 +24,6 @@ static DEVICE_RANDOM: Mutex<()> = Mutex::new(());
 pub struct Lesson<'a> {
     pub kind: &'a dyn NetworkKind,
     pub objective: &'a Objective,
-    /// The classes of each training clip.
-    pub labels: &'a [Vec<usize>],
     pub device: &'a crate::models::device::Device,
 }
 
@@ -86,7 +84,7 @@ impl<'a> Learner<'a> {
     /// random is drawn from `seed`.
     pub fn add_gradients(&self, clips: Clips, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
         let _held = self.seed(seed);
-        let targets = self.lesson.objective.targets(clips.rows.iter().map(|&row| &self.lesson.labels[row]));
+        let targets = self.lesson.objective.goals(clips.targets);
         let sizes = [clips.rows.len(), targets.len() / clips.rows.len()];
         let targets = Tensor::from_data(TensorData::new(targets, sizes), &self.device);
         let loss = self.lesson.objective.loss(self.network().forward(clips.images), targets);

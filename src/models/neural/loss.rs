@@ -2,7 +2,8 @@
 //!
 //! Conventions: means over clips (cross-entropy) or over clips and classes (the others), as in PyTorch. Smoothing of
 //! cross-entropy is PyTorch's: the share s of a target is spread evenly over all classes. Smoothing of the others moves a target
-//! y to y · (1 − s) + s / 2, as in Keras. `focal` is torchvision's `sigmoid_focal_loss` without its alpha; `pos_weight` takes
+//! y to y · (1 − s) + s / 2, as in Keras. What mixing makes of targets: cross-entropy divides those of a clip by their sum, the
+//! others take them as they are; smoothing comes after. `focal` is torchvision's `sigmoid_focal_loss` without its alpha; `pos_weight` takes
 //! the place of that.
 
 use anyhow::{Result, ensure};
@@ -85,20 +86,30 @@ impl Objective {
         self.output
     }
 
-    /// What the network should say of clips with these labels, row-major, a column a class; smoothed.
-    pub fn targets<'a>(&self, labels: impl IntoIterator<Item = &'a Vec<usize>>) -> Vec<f32> {
+    /// What the network should say of the clips of a set as its labels are, row-major, a column a class.
+    pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
+        let mut present = vec![0.0; set.len() * self.n_classes];
+        let rows = present.chunks_exact_mut(self.n_classes.max(1)).enumerate();
+        rows.for_each(|(row, targets)| set.presence(row, targets));
+        self.goals(present)
+    }
+
+    /// What the network should say of clips in which there is so much of each class, row-major.
+    pub fn goals(&self, mut present: Vec<f32>) -> Vec<f32> {
         let spread = match self.kind {
             Kind::CrossEntropy => self.smoothing / self.n_classes as f64,
             Kind::Bce | Kind::Focal => self.smoothing / 2.0,
         };
-        let (absent, present) = (spread as f32, (1.0 - self.smoothing + spread) as f32);
-        let mut targets = Vec::new();
-        for labels in labels {
-            let start = targets.len();
-            targets.resize(start + self.n_classes, absent);
-            labels.iter().for_each(|&class| targets[start + class] = present);
+        for targets in present.chunks_exact_mut(self.n_classes.max(1)) {
+            let whole = match self.kind {
+                Kind::CrossEntropy => targets.iter().map(|&target| f64::from(target)).sum(),
+                Kind::Bce | Kind::Focal => 1.0,
+            };
+            // A clip of no class at all stays one.
+            let certain = if whole > 0.0 { (1.0 - self.smoothing) / whole } else { 0.0 };
+            targets.iter_mut().for_each(|target| *target = (f64::from(*target) * certain + spread) as f32);
         }
-        targets
+        present
     }
 
     /// The mean loss of some clips, as a tensor of one number.
@@ -190,7 +201,7 @@ mod tests {
         let tensor =
             |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
         let logits = tensor(logits.to_vec()).require_grad();
-        let loss = objective.loss(logits.clone(), tensor(objective.targets(set.labels())));
+        let loss = objective.loss(logits.clone(), tensor(objective.targets(set)));
         let gradient = logits.grad(&loss.backward()).unwrap();
         (f64::from(loss.into_scalar::<f32>()), gradient.into_data().try_into_vec().unwrap())
     }
@@ -217,6 +228,20 @@ mod tests {
                 assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours}, not {theirs}: {}", case["spec"]);
             }
         }
+    }
+
+    #[test]
+    fn cross_entropy_shares_between_the_classes_of_a_mix_and_the_others_do_not() {
+        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
+        let goals = |loss, label_smoothing, present: [f32; 4]| {
+            let training = Training { loss, label_smoothing, ..Training::default() };
+            Objective::new(&training, Task::SingleLabel, &set).unwrap().goals(present.to_vec())
+        };
+        assert_eq!(goals(Loss::CrossEntropy, 0.0, [1.0, 1.0, 0.0, 0.0]), [0.5, 0.5, 0.0, 0.0]);
+        assert_eq!(goals(Loss::CrossEntropy, 0.0, [0.75, 0.0, 0.25, 0.0]), [0.75, 0.0, 0.25, 0.0]);
+        assert_eq!(goals(Loss::CrossEntropy, 0.5, [1.0, 1.0, 0.0, 0.0]), [0.375, 0.375, 0.125, 0.125]);
+        assert_eq!(goals(Loss::Bce, 0.0, [1.0, 1.0, 0.0, 0.25]), [1.0, 1.0, 0.0, 0.25]);
+        assert_eq!(goals(Loss::Focal, 0.5, [1.0, 0.0, 0.0, 0.5]), [0.75, 0.25, 0.25, 0.5]);
     }
 
     #[test]

@@ -72,6 +72,18 @@ impl<K: NetworkKind> ModelKind for K {
         self.training().crop == TrainingCrop::Random
     }
 
+    fn augmentations(&self) -> Option<Vec<String>> {
+        self.training().augment
+    }
+
+    fn replay(&self) -> Option<PathBuf> {
+        self.training().replay.map(PathBuf::from)
+    }
+
+    fn epochs(&self) -> usize {
+        self.training().epochs
+    }
+
     fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
         Some(NetworkKind::layers(self, input, n_classes))
     }
@@ -88,6 +100,7 @@ impl<K: NetworkKind> ModelKind for K {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        self.training().init.into_iter().map(PathBuf::from).collect()
+        let training = self.training();
+        training.init.into_iter().chain(training.replay).map(PathBuf::from).collect()
     }
 }

@@ -45,7 +45,7 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Tr
     let supply = Supply::new(train, normalization, training.batch_size, job.device)?;
     let network = kind.build(shape, train.n_classes(), job.seed.child("weights"), &job.device.burn().autodiff())?;
     let (parameters, _) = state::counts(&network);
-    let lesson = Lesson { kind, objective: &objective, labels: train.labels(), device: job.device };
+    let lesson = Lesson { kind, objective: &objective, device: job.device };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
     let plan = Plan::new(&training, kind.groups(), steps);
@@ -316,7 +316,7 @@ impl Run<'_> {
     fn loss_of(&self, set: &FeatureSet, logits: &[f32]) -> f64 {
         let cpu = burn::tensor::Device::flex();
         let sizes = [set.len(), set.n_classes()];
-        let targets = self.lesson.objective.targets(set.labels());
+        let targets = self.lesson.objective.targets(set);
         let tensor = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, sizes), &cpu);
         number_of(self.lesson.objective.loss(tensor(logits.to_vec()), tensor(targets)))
     }

@@ -20,6 +20,8 @@ pub struct Clips {
     pub rows: Vec<usize>,
     /// Scaled, clips × channels × bands × frames.
     pub images: Tensor<4>,
+    /// How much of each class is in each clip, row-major.
+    pub targets: Vec<f32>,
 }
 
 pub struct Supply<'a> {
@@ -62,7 +64,11 @@ impl<'a> Supply<'a> {
                 let clock = Instant::now();
                 let images = waves.images(rows, epoch).autodiff();
                 waited += clock.elapsed();
-                if !each(Clips { rows: rows.to_vec(), images }, number)? {
+                let classes = self.set.n_classes();
+                let mut targets = vec![0.0; rows.len() * classes];
+                let of_each = targets.chunks_exact_mut(classes.max(1)).zip(rows);
+                of_each.for_each(|(targets, &row)| self.set.presence(row, targets));
+                if !each(Clips { rows: rows.to_vec(), images, targets }, number)? {
                     break;
                 }
             }
@@ -83,7 +89,7 @@ impl<'a> Supply<'a> {
             for (number, batch) in feeder.by_ref().enumerate() {
                 let batch = batch?;
                 let images = inputs::images(batch.inputs, inputs::shape_of(self.set), &self.device)?;
-                if !each(Clips { rows: batch.rows, images }, number)? {
+                if !each(Clips { rows: batch.rows, images, targets: batch.targets }, number)? {
                     break;
                 }
             }

@@ -106,7 +106,7 @@ fn lesson<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSet) -> 
     let device = Device::cpu();
     let shape = inputs::shape_of(&train);
     let network = spec.build(shape, 3, Seed::new(1), &device.burn().autodiff()).unwrap();
-    let lesson = Lesson { kind: &spec, objective: &objective, labels: train.labels(), device: &device };
+    let lesson = Lesson { kind: &spec, objective: &objective, device: &device };
     let mut learner = Learner::new(lesson, network, optimizer::Optimizer::new(&training, true));
     learner
         .change(|network| Ok(parameters::set_learning(network, &|path, _| !path.contains("running"), &|_| false)))
@@ -118,7 +118,9 @@ fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Clips {
     let mut values = Vec::new();
     set.read_rows(rows.clone(), &mut values).unwrap();
     let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
-    Clips { rows: rows.collect(), images }
+    let mut targets = vec![0.0; rows.len() * set.n_classes()];
+    targets.chunks_exact_mut(set.n_classes()).zip(rows.clone()).for_each(|(targets, row)| set.presence(row, targets));
+    Clips { rows: rows.collect(), images, targets }
 }
 
 #[test]
@@ -172,8 +174,8 @@ fn a_loss_that_is_no_number_ends_the_fit_with_its_batch_saved() {
     /// Clip 5 is torn in the second epoch.
     struct Torn(FeatureSet);
     impl Fresh for Torn {
-        fn example(&self, row: usize, epoch: usize, out: &mut [f32]) -> Result<()> {
-            self.0.read_in_epoch(row, epoch, out)?;
+        fn example(&self, row: usize, epoch: usize, out: &mut [f32], _targets: &mut [f32]) -> Result<()> {
+            self.0.read_row(row, out)?;
             if row == 5 && epoch == 1 {
                 out[3] = f32::NAN;
             }

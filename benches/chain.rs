@@ -1,0 +1,110 @@
+//! How many training clips a second the augmentations of an experiment let through: decoding is over, every example is made
+//! anew from its wave, as the threads that feed a network do it.
+//!
+//! `cargo bench --bench chain -- EXP [--data NAME] [--model NAME] [--threads 1,2] [--set KEY=VALUE]…` prints a JSON object a line:
+//! the median of several passes over all training clips, and the CPU time that a clip takes, which a busy machine does not stretch as
+//! much as the wall clock.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use timbre::dataset::Fresh;
+use timbre::experiment::{Request, resolve};
+use timbre::models::device::Device;
+use timbre::progress::Show;
+use timbre::runner::Settings;
+use timbre::runner::rehearsal::{Rehearsal, rehearse};
+
+const PASSES: usize = 5;
+
+struct Asked {
+    request: Request,
+    model: Option<String>,
+    threads: Vec<usize>,
+}
+
+fn asked() -> Result<Asked> {
+    let mut asked =
+        Asked { request: Request { root: PathBuf::from("."), ..Request::default() }, model: None, threads: vec![1, 2] };
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--data" => asked.request.data = Some(value()?),
+            "--model" => asked.model = Some(value()?),
+            "--set" => asked.request.set.push(value()?),
+            "--threads" => asked.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            _ => asked.request.exp = argument,
+        }
+    }
+    Ok(asked)
+}
+
+/// Seconds that so many threads take for every clip once.
+fn pass(rehearsal: &Rehearsal, epoch: usize, threads: usize) -> f64 {
+    let (next, clock) = (AtomicUsize::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut image = vec![0.0; rehearsal.shape[0] * rehearsal.shape[1]];
+                let mut targets = vec![0.0; rehearsal.classes.len()];
+                loop {
+                    let row = next.fetch_add(1, Ordering::Relaxed);
+                    if row >= rehearsal.waves.len() {
+                        break;
+                    }
+                    rehearsal.waves.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
+                }
+            });
+        }
+    });
+    clock.elapsed().as_secs_f64()
+}
+
+/// Seconds of CPU that this process has used, where the system tells it (Linux, in steps of 10 ms).
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program may hold anything, and ends with the last bracket.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / 100.0)
+}
+
+fn main() -> Result<()> {
+    let asked = asked()?;
+    let resolved = resolve(&asked.request).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let cache = std::env::var_os("TIMBRE_CACHE").map_or(PathBuf::from("data/.cache"), PathBuf::from);
+    let settings = Settings {
+        runs: PathBuf::from("runs"),
+        cache,
+        data_dir: PathBuf::from("data"),
+        fresh: false,
+        device: Device::cpu(),
+        show: Show::Nothing,
+        stop: Arc::new(AtomicBool::new(false)),
+    };
+    let rehearsal = rehearse(&resolved.experiment, &settings, asked.model.as_deref(), None)?;
+    let clips = rehearsal.waves.len();
+    // The first pass decodes.
+    pass(&rehearsal, 0, *asked.threads.iter().max().context("name a number of threads")?);
+    for &threads in &asked.threads {
+        let cpu = cpu_seconds();
+        let mut seconds: Vec<f64> = (1..=PASSES).map(|epoch| pass(&rehearsal, epoch, threads)).collect();
+        let cpu = cpu.zip(cpu_seconds()).map(|(before, after)| 1000.0 * (after - before) / (clips * PASSES) as f64);
+        seconds.sort_by(f64::total_cmp);
+        let median = seconds[PASSES / 2];
+        println!(
+            "{}",
+            json!({
+                "experiment": resolved.experiment.name, "model": rehearsal.unit.model, "clips": clips, "threads": threads,
+                "clips_per_second": clips as f64 / median, "best": clips as f64 / seconds[0],
+                "cpu_milliseconds_a_clip": cpu,
+            })
+        );
+    }
+    Ok(())
+}

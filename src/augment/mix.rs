@@ -1,0 +1,252 @@
+//! Polyphony out of solo clips: other training recordings are added to a clip, and the clip gets their labels, too.
+//!
+//! A label that any part has is a label of the sum, however soft that part is: unlike mixup, nothing is weighed. Levels are set
+//! by the mean square of whole clips: `snr_db` is what the clip has over each part. A silent part adds nothing but its labels; to
+//! a silent clip parts are added as they are. Parts come from the training side of the split alone, as the company does.
+
+use anyhow::Result;
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::mixup::row_of;
+use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Music, Scene, Sound};
+use crate::seed::below;
+
+augment_spec! {
+    /// Other training recordings are added to the clip, which then has their labels, too.
+    pub struct Mix {
+        /// How many. Default: 1.
+        pub n: Amount = Amount::Fixed(1.0),
+        /// How much louder the clip is than each of them, in decibels. Default: -5 to 5.
+        pub snr_db: Amount = Amount::Range(-5.0, 5.0),
+        /// How much later each of them begins, as a share of the clip. Default: 0.
+        pub offset: Amount = Amount::Fixed(0.0),
+        /// Only recordings of the same genre, where the data set names one. Default: false.
+        pub same_genre: bool = false,
+        /// Only recordings in the same key, as far as it can be estimated. Default: false.
+        pub match_key: bool = false,
+        /// Only recordings of the same tempo, its double or its half, as far as it can be estimated. Default: false.
+        pub match_tempo: bool = false,
+        /// How far two tempos may lie apart to be the same, as a share. Default: 0.05.
+        #[schemars(range(min = 0.0, max = 0.4))]
+        pub tempo_tolerance: f64 = 0.05,
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MixDraw {
+    pub parts: Vec<Part>,
+}
+
+/// One recording that is added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    pub clip: String,
+    /// Where it is cut: see [`Company::wave`].
+    pub cut: u64,
+    /// Of the clip over this part.
+    pub snr_db: f64,
+    /// Samples before it begins.
+    pub offset: usize,
+}
+
+impl Mix {
+    /// Whether a recording may be added to another.
+    fn fits(&self, scene: &Scene, other: usize) -> bool {
+        let genre = |row: usize| scene.company.companion(row).tags.get("genre");
+        let music = |row: usize| scene.company.music(row).unwrap_or_default();
+        // What is not known cannot be told to be the same.
+        other != scene.row
+            && (!self.same_genre || (genre(other).is_some() && genre(other) == genre(scene.row)))
+            && (!self.match_key || same_key(music(other), music(scene.row)))
+            && (!self.match_tempo || same_tempo(music(other), music(scene.row), self.tempo_tolerance))
+    }
+
+    /// A recording that may be added, each as likely as the others; nothing where there is none.
+    fn partner(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let all = scene.company.len();
+        if !(self.same_genre || self.wants_music()) {
+            let others = (all as u64).checked_sub(1).filter(|others| *others > 0)?;
+            let drawn = below(rng, others) as usize;
+            return Some(if drawn >= scene.row { drawn + 1 } else { drawn });
+        }
+        let fitting: Vec<usize> = (0..all).filter(|&other| self.fits(scene, other)).collect();
+        (!fitting.is_empty()).then(|| fitting[below(rng, fitting.len() as u64) as usize])
+    }
+}
+
+fn same_key(a: Music, b: Music) -> bool {
+    a.key.is_some() && a.key == b.key
+}
+
+fn same_tempo(a: Music, b: Music, tolerance: f64) -> bool {
+    let (Some(a), Some(b)) = (a.tempo, b.tempo) else { return false };
+    let octaves = libm::log2(a / b);
+    (octaves - octaves.round()).abs() <= libm::log2(1.0 + tolerance)
+}
+
+impl AugmentKind for Mix {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        let n = self.n.fault(0.0, 100.0).map(|why| ("n".to_owned(), why));
+        let snr = self.snr_db.fault(-120.0, 120.0).map(|why| ("snr_db".to_owned(), why));
+        let offset = self.offset.fault(0.0, 1.0).map(|why| ("offset".to_owned(), why));
+        [n, snr, offset].into_iter().flatten().collect()
+    }
+
+    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let mut parts = Vec::new();
+        for _ in 0..self.n.draw_whole(rng) {
+            let Some(row) = self.partner(scene, rng) else { break };
+            parts.push(Part {
+                clip: scene.company.companion(row).id.to_owned(),
+                cut: rng.next_u64(),
+                snr_db: self.snr_db.draw(rng),
+                offset: (self.offset.draw(rng) * scene.samples as f64).round() as usize,
+            });
+        }
+        Ok(if parts.is_empty() { Vec::new() } else { vec![MixDraw { parts }.into()] })
+    }
+
+    fn wants_music(&self) -> bool {
+        self.match_key || self.match_tempo
+    }
+}
+
+impl Effect for MixDraw {
+    fn on_sound(&self, sound: &mut Sound, company: &dyn Company) -> Result<()> {
+        let own = mean_square(&sound.samples);
+        for part in &self.parts {
+            let row = row_of(company, &part.clip)?;
+            let wave = company.wave(row, part.cut)?;
+            let theirs = mean_square(&wave);
+            let gain = if own > 0.0 && theirs > 0.0 {
+                (own / theirs).sqrt() * libm::pow(10.0, -part.snr_db / 20.0)
+            } else {
+                1.0
+            };
+            let gain = gain as f32;
+            let later = sound.samples.iter_mut().skip(part.offset);
+            later.zip(&wave).for_each(|(sample, added)| *sample += gain * added);
+            company.companion(row).labels.iter().for_each(|&label| sound.targets[label] = 1.0);
+        }
+        Ok(())
+    }
+}
+
+/// Of a whole clip; in f64, in a fixed order.
+fn mean_square(samples: &[f32]) -> f64 {
+    // Eight sums that the processor can carry at once.
+    let mut sums = [0.0f64; 8];
+    let chunks = samples.chunks_exact(8);
+    let rest: f64 = chunks.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+    }
+    (sums.iter().sum::<f64>() + rest) / samples.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::augment::tests::{FRIENDS, friends, sound};
+    use crate::dsp::key::Key;
+    use crate::seed::Seed;
+
+    fn drawn(spec: &Mix, row: usize, seed: u64) -> Option<MixDraw> {
+        let company = friends();
+        let scene = Scene { sample_rate: 8000, samples: 800, row, company: &company };
+        let mut draws = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap();
+        draws.pop().map(|draw| if let Draw::MixDraw(mix) = draw { mix } else { unreachable!() })
+    }
+
+    proptest! {
+        #[test]
+        fn no_label_of_any_part_is_lost(row in 0..FRIENDS, n in 1u8..5, seed: u64, silent: bool, snr in -60.0f64..60.0) {
+            let company = friends();
+            let spec = Mix { n: Amount::Fixed(f64::from(n)), snr_db: Amount::Fixed(snr), ..Mix::default() };
+            let mix = drawn(&spec, row, seed).unwrap();
+            let mut heard = sound(&[if silent { 0.0 } else { 0.5 }; 800]);
+            heard.targets = vec![0.0; 3];
+            company.companion(row).labels.iter().for_each(|&label| heard.targets[label] = 1.0);
+            mix.on_sound(&mut heard, &company).unwrap();
+            let parts = mix.parts.iter().map(|part| company.row_of(&part.clip).unwrap()).chain([row]);
+            let mut expected = vec![0.0; 3];
+            parts.for_each(|row| company.companion(row).labels.iter().for_each(|&label| expected[label] = 1.0));
+            prop_assert_eq!(heard.targets, expected);
+            prop_assert!(heard.samples.iter().all(|sample| sample.is_finite()));
+            prop_assert!(mix.parts.iter().all(|part| part.clip != company.companion(row).id));
+        }
+    }
+
+    #[test]
+    fn the_clip_is_so_much_louder_than_what_is_added() {
+        let company = friends();
+        for snr_db in [-7.0, 0.0, 12.0] {
+            let clip: Vec<f32> = (0..800).map(|n| (n as f32 * 0.1).sin()).collect();
+            let mut heard = sound(&clip);
+            heard.targets = vec![1.0, 0.0, 0.0];
+            let part = Part { clip: company.companion(2).id.to_owned(), cut: 0, snr_db, offset: 0 };
+            MixDraw { parts: vec![part] }.on_sound(&mut heard, &company).unwrap();
+            let added: Vec<f32> = heard.samples.iter().zip(&clip).map(|(sum, own)| sum - own).collect();
+            let found = 10.0 * (mean_square(&clip) / mean_square(&added)).log10();
+            assert!((found - snr_db).abs() < 0.01, "{found}, not {snr_db}");
+        }
+    }
+
+    #[test]
+    fn a_part_may_begin_later() {
+        let company = friends();
+        let mut heard = sound(&[0.0; 800]);
+        heard.targets = vec![0.0; 3];
+        let part = Part { clip: company.companion(1).id.to_owned(), cut: 0, snr_db: 0.0, offset: 300 };
+        MixDraw { parts: vec![part] }.on_sound(&mut heard, &company).unwrap();
+        assert!(heard.samples[..300].iter().all(|sample| *sample == 0.0));
+        assert!(heard.samples[300..] == company.wave(1, 0).unwrap()[..500]);
+    }
+
+    #[test]
+    fn partners_are_chosen_by_genre_key_and_tempo() {
+        // Rows 0 and 2 share a genre, 0 and 3 a key, 0 and 4 a tempo (one the double of the other).
+        let only = |spec: Mix, expected: &str| {
+            for seed in 0..40 {
+                assert_eq!(drawn(&spec, 0, seed).unwrap().parts[0].clip, expected);
+            }
+        };
+        only(Mix { same_genre: true, ..Mix::default() }, "2.wav");
+        only(Mix { match_key: true, ..Mix::default() }, "3.wav");
+        only(Mix { match_tempo: true, ..Mix::default() }, "4.wav");
+        assert_eq!(drawn(&Mix { match_key: true, same_genre: true, ..Mix::default() }, 0, 1), None);
+    }
+
+    #[test]
+    fn every_other_clip_is_drawn_as_often() {
+        let mut counts = [0; FRIENDS];
+        for seed in 0..2000 {
+            let mix = drawn(&Mix::default(), 1, seed).unwrap();
+            counts[friends().row_of(&mix.parts[0].clip).unwrap()] += 1;
+        }
+        assert!(
+            counts[1] == 0 && counts.iter().enumerate().all(|(row, n)| row == 1 || (430..570).contains(n)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_the_same() {
+        let some = Music { tempo: Some(120.0), key: Some(Key { tonic: 0, minor: false }) };
+        assert!(!same_key(Music::default(), Music::default()) && same_key(some, some));
+        assert!(!same_tempo(Music::default(), some, 0.1));
+        let at = |tempo: f64| Music { tempo: Some(tempo), ..some };
+        assert!(same_tempo(at(120.0), at(62.0), 0.05) && !same_tempo(at(120.0), at(64.0), 0.05));
+    }
+}

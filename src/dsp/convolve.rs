@@ -1,0 +1,134 @@
+//! Convolution with a long response, by FFT: overlap-add in blocks of the length that costs least.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use realfft::num_complex::Complex;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+
+thread_local! {
+    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
+}
+
+/// Replaces `samples` by their convolution with `response`, cut to their length: sample n hears the samples up to n.
+pub fn convolve(samples: &mut [f32], response: &[f32]) {
+    if samples.is_empty() {
+        return;
+    }
+    // What lies beyond the clip is not heard.
+    let response = &response[..response.len().min(samples.len())];
+    if response.is_empty() {
+        samples.fill(0.0);
+        return;
+    }
+    let length = best_length(samples.len(), response.len());
+    let (forward, backward) = plans(length);
+    let (mut time, mut spectrum) = (forward.make_input_vec(), forward.make_output_vec());
+    let mut scratch = vec![Complex::default(); forward.get_scratch_len().max(backward.get_scratch_len())];
+    let mut filter = forward.make_output_vec();
+    time[..response.len()].copy_from_slice(response);
+    time[response.len()..].fill(0.0);
+    forward.process_with_scratch(&mut time, &mut filter, &mut scratch).expect("buffers of the plan's lengths");
+    filter.iter_mut().for_each(|z| *z /= length as f32);
+    let block = length + 1 - response.len();
+    // What the blocks so far have to say about the samples to come.
+    let mut carry = vec![0.0f32; response.len() - 1];
+    for samples in samples.chunks_mut(block) {
+        time[..samples.len()].copy_from_slice(samples);
+        time[samples.len()..].fill(0.0);
+        forward.process_with_scratch(&mut time, &mut spectrum, &mut scratch).expect("buffers of the plan's lengths");
+        spectrum.iter_mut().zip(&filter).for_each(|(z, h)| *z *= h);
+        // The transform demands these to be real; rounding may have left a trace.
+        spectrum[0].im = 0.0;
+        if length % 2 == 0 {
+            spectrum[length / 2].im = 0.0;
+        }
+        backward.process_with_scratch(&mut spectrum, &mut time, &mut scratch).expect("buffers of the plan's lengths");
+        time.iter_mut().zip(&carry).for_each(|(x, carry)| *x += carry);
+        samples.copy_from_slice(&time[..samples.len()]);
+        if samples.len() == block {
+            carry.copy_from_slice(&time[block..]);
+        }
+    }
+}
+
+/// The same with the response's sample `middle` at no delay.
+pub fn convolve_about(samples: &mut Vec<f32>, response: &[f32], middle: usize) {
+    let n = samples.len();
+    samples.resize(n + middle, 0.0);
+    convolve(samples, response);
+    samples.drain(..middle.min(samples.len()));
+    samples.truncate(n);
+}
+
+/// The length of the FFT, 2^k or 3 · 2^k, at which all blocks together cost least.
+fn best_length(samples: usize, response: usize) -> usize {
+    let cost = |length: usize| {
+        let blocks = samples.div_ceil(length + 1 - response);
+        (2 * blocks + 1) as f64 * length as f64 * (length as f64).log2()
+    };
+    let enough = (samples + response - 1).max(2).next_power_of_two();
+    let candidates =
+        (1..usize::BITS - 1).flat_map(|k| [1usize << k, 3 << (k - 1)]).take_while(|&length| length <= enough);
+    candidates
+        .filter(|length| length % 2 == 0 && *length > response)
+        .min_by(|&a, &b| cost(a).total_cmp(&cost(b)))
+        .unwrap_or(enough.max(response + 1).next_power_of_two())
+}
+
+type Plans = (Arc<dyn RealToComplex<f32>>, Arc<dyn ComplexToReal<f32>>);
+
+fn plans(length: usize) -> Plans {
+    PLANNER.with_borrow_mut(|planner| (planner.plan_fft_forward(length), planner.plan_fft_inverse(length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn slowly(samples: &[f32], response: &[f32]) -> Vec<f64> {
+        let heard = |n: usize| {
+            (0..=n.min(response.len().saturating_sub(1)))
+                .filter(|_| !response.is_empty())
+                .map(|k| f64::from(response[k]) * f64::from(samples[n - k]))
+                .sum()
+        };
+        (0..samples.len()).map(heard).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_of_fourier_transforms_are_the_plain_sum(
+            samples in prop::collection::vec(-1.0f32..1.0, 0..500), response in prop::collection::vec(-1.0f32..1.0, 0..90)
+        ) {
+            let slow = slowly(&samples, &response);
+            let mut fast = samples;
+            convolve(&mut fast, &response);
+            for (fast, slow) in fast.iter().zip(slow) {
+                prop_assert!((f64::from(*fast) - slow).abs() < 1e-4, "{} {}", fast, slow);
+            }
+        }
+
+        #[test]
+        fn a_pulse_in_the_middle_of_the_response_leaves_everything_in_place(
+            samples in prop::collection::vec(-1.0f32..1.0, 0..300), middle in 0usize..40
+        ) {
+            let mut response = vec![0.0; 41];
+            response[middle] = 1.0;
+            let mut heard = samples.clone();
+            convolve_about(&mut heard, &response, middle);
+            prop_assert_eq!(heard.len(), samples.len());
+            prop_assert!(heard.iter().zip(&samples).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+    }
+
+    #[test]
+    fn a_length_of_transform_holds_a_response_and_something_to_convolve() {
+        for (samples, response) in [(1, 1), (2, 2), (66_150, 1), (66_150, 11_025), (66_150, 66_150), (100, 3)] {
+            let length = best_length(samples, response);
+            assert!(length > response && length % 2 == 0, "{samples} {response}: {length}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How loud samples are: their energy, their peak. Summed in f32 lanes over short stretches and in f64 beyond, in a fixed order.
+
+/// The sum of the squares.
+pub fn energy(samples: &[f32]) -> f64 {
+    samples.chunks(512).map(|stretch| f64::from(short_energy(stretch))).sum()
+}
+
+fn short_energy(samples: &[f32]) -> f32 {
+    let (chunks, rest) = samples.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += x * x;
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += x * x;
+    }
+    sums.iter().sum()
+}
+
+/// The mean of the squares; 0 of nothing.
+pub fn power(samples: &[f32]) -> f64 {
+    if samples.is_empty() { 0.0 } else { energy(samples) / samples.len() as f64 }
+}
+
+/// The root of the mean of the squares.
+pub fn rms(samples: &[f32]) -> f64 {
+    power(samples).sqrt()
+}
+
+/// The largest magnitude; 0 of nothing.
+pub fn peak(samples: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = samples.as_chunks::<16>();
+    let mut peaks = [0.0f32; 16];
+    for chunk in chunks {
+        for (peak, x) in peaks.iter_mut().zip(chunk) {
+            *peak = larger(*peak, x.abs());
+        }
+    }
+    rest.iter().map(|x| x.abs()).chain(peaks).fold(0.0, larger)
+}
+
+/// The magnitude that `share` of the samples (0 to 1) exceed: none exceeds that of 0. 0 of nothing.
+pub fn exceeded_by(samples: &[f32], share: f64) -> f32 {
+    if samples.is_empty() {
+        return 0.0;
+    }
+    let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
+    // The bits of positive numbers are in their order. Counted by their upper half, few are left to be sorted.
+    let bits = |sample: &f32| sample.abs().to_bits();
+    let mut counts = vec![0u32; 1 << 15];
+    samples.iter().for_each(|sample| counts[(bits(sample) >> 16) as usize] += 1);
+    let (mut left, mut upper) = (above, counts.len() - 1);
+    while left >= counts[upper] as usize {
+        left -= counts[upper] as usize;
+        upper -= 1;
+    }
+    let mut here: Vec<u32> = samples.iter().map(bits).filter(|bits| (bits >> 16) as usize == upper).collect();
+    let from_below = here.len() - 1 - left;
+    f32::from_bits(*here.select_nth_unstable(from_below).1)
+}
+
+/// Every sample times a factor.
+pub fn scale(samples: &mut [f32], factor: f32) {
+    samples.iter_mut().for_each(|sample| *sample *= factor);
+}
+
+/// The factor of so many decibels of amplitude.
+pub fn factor_of_db(db: f64) -> f64 {
+    libm::pow(10.0, db / 20.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn energy_and_peak_are_those_of_the_plain_loops(samples in prop::collection::vec(-2.0f32..2.0, 0..1200)) {
+            let slow: f64 = samples.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            prop_assert!((energy(&samples) - slow).abs() <= 1e-5 * slow);
+            let loudest = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
+            prop_assert_eq!(peak(&samples), loudest);
+        }
+
+        #[test]
+        fn a_share_of_the_samples_exceeds_the_quantile(
+            samples in prop::collection::vec(-2.0f32..2.0, 1..400), share in 0.0f64..1.0
+        ) {
+            let mut sorted: Vec<f32> = samples.iter().map(|x| x.abs()).collect();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
+            prop_assert_eq!(exceeded_by(&samples, share), sorted[above]);
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_level() {
+        assert_eq!((energy(&[]), power(&[]), rms(&[]), peak(&[])), (0.0, 0.0, 0.0, 0.0));
+        assert!((factor_of_db(20.0) - 10.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,95 @@
+//! Draws as they are written down, a JSON object a line, and played again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::augment::Draw;
+
+/// What was drawn for one clip in one epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drawn {
+    /// Of the experiment.
+    pub seed: u64,
+    /// From 1, as in `epochs.csv`.
+    pub epoch: usize,
+    pub clip: String,
+    /// The first sample of the clip in its recording; left out: where `audio.crop` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<usize>,
+    pub draws: Vec<Draw>,
+}
+
+/// The recorded draws of one seed.
+#[derive(Debug)]
+pub struct Replay {
+    path: PathBuf,
+    seed: u64,
+    /// By clip, then by epoch from 1.
+    drawn: HashMap<String, BTreeMap<usize, Drawn>>,
+}
+
+impl Replay {
+    /// Reads what a file has of a seed.
+    pub fn read(path: &Path, seed: u64) -> Result<Replay> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the draws in {}", path.display()))?;
+        let mut drawn: HashMap<String, BTreeMap<usize, Drawn>> = HashMap::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let read = serde_json::from_str::<Drawn>(line);
+            let one = read.with_context(|| format!("{}:{}: no draws of a clip", path.display(), number + 1))?;
+            if one.seed == seed {
+                drawn.entry(one.clip.clone()).or_default().insert(one.epoch, one);
+            }
+        }
+        Ok(Replay { path: path.to_owned(), seed, drawn })
+    }
+
+    /// What was drawn for a clip in an epoch, counted from 0.
+    pub fn of(&self, epoch: usize, clip: &str) -> Result<&Drawn> {
+        self.drawn.get(clip).and_then(|epochs| epochs.get(&(epoch + 1))).with_context(|| {
+            format!("{} has no draws of {clip} in epoch {} with seed {}", self.path.display(), epoch + 1, self.seed)
+        })
+    }
+
+    /// Fails if draws are missing of any of these clips in any of so many epochs.
+    pub fn ensure_whole<'a>(&self, clips: impl Iterator<Item = &'a str>, epochs: usize) -> Result<()> {
+        let missing: Vec<String> = clips
+            .flat_map(|clip| (0..epochs).filter_map(move |epoch| self.of(epoch, clip).err()).take(1))
+            .map(|error| error.to_string())
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "cannot play recorded draws again: {}{}; record them with `timbre data augment EXP --out DIR`",
+            missing[0],
+            if missing.len() > 1 { format!(" (and of {} more clips)", missing.len() - 1) } else { String::new() }
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_another_seed_are_passed_over_and_gaps_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("draws.jsonl");
+        let line = |seed: u64, epoch: usize, clip: &str| {
+            let draws = vec![serde_json::from_value(serde_json::json!({ "kind": "gain", "db": 1.25 })).unwrap()];
+            serde_json::to_string(&Drawn { seed, epoch, clip: clip.into(), start: Some(7), draws }).unwrap()
+        };
+        std::fs::write(&path, [line(1, 1, "a"), line(1, 2, "a"), line(2, 1, "b"), line(1, 1, "b")].join("\n")).unwrap();
+        let replay = Replay::read(&path, 1).unwrap();
+        assert_eq!(replay.of(1, "a").unwrap().start, Some(7));
+        replay.ensure_whole(["a", "b"].into_iter(), 1).unwrap();
+        let error = replay.ensure_whole(["a", "b", "c"].into_iter(), 2).unwrap_err().to_string();
+        assert!(error.contains("no draws of b in epoch 2 with seed 1") && error.contains("1 more"), "{error}");
+        std::fs::write(&path, "{\"seed\":1}").unwrap();
+        assert!(format!("{:#}", Replay::read(&path, 1).unwrap_err()).contains("draws.jsonl:1"));
+    }
+}
