@@ -133,10 +133,11 @@ def milliseconds(work, waves, rate):
     return statistics.median(times[WARM:]) * 1e3
 
 
-def timbre(specs, waves, rate, folder):
+def timbre(binary, specs, waves, rate, folder):
     path = Path(folder) / "clips.f32"
     np.stack(waves).astype("<f4").tofile(path)
-    command = ["cargo", "bench", "--quiet", "--bench", "augment", "--", str(rate), str(path)]
+    command = [binary] if binary else ["cargo", "bench", "--quiet", "--bench", "augment", "--"]
+    command += [str(rate), str(path)]
     run = subprocess.run(command + [json.dumps(spec) for spec in specs], check=True, capture_output=True, text=True)
     lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
     if len(lines) != len(specs):
@@ -148,6 +149,7 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rates", default="22050,44100")
     arguments.add_argument("--only", default="", help="kinds with this in their name")
+    arguments.add_argument("--binary", help="the bench, where it is built already; otherwise cargo is asked for it")
     a = arguments.parse_args()
     warnings.simplefilter("ignore")
     pairs = [(spec, peers) for spec, peers in PAIRS if a.only in spec["kind"]]
@@ -157,7 +159,7 @@ def main():
         waves = clips(rate)
         print(f"\n| {rate} Hz | Timbre | peer | ms | ratio |\n|---|---|---|---|---|")
         with tempfile.TemporaryDirectory() as folder:
-            own = timbre([spec for spec, _ in pairs], waves, rate, folder)
+            own = timbre(a.binary, [spec for spec, _ in pairs], waves, rate, folder)
             for (spec, peers), ours in zip(pairs, own):
                 kind = spec["kind"] + "".join(f", {v}" for k, v in spec.items() if k != "kind" and isinstance(v, str))
                 rows = []
