@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
-use timbre::augment::{AugmentSpec, Companion, Company, Draw, Scene, Sound};
+use timbre::augment::{AugmentSpec, Companion, Company, Scene, Sound};
 use timbre::dsp::vocoder::lengths::Shape;
 use timbre::seed::Seed;
 
