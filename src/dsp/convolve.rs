@@ -40,7 +40,7 @@ pub fn convolve(samples: &mut [f32], response: &[f32]) {
         spectrum.iter_mut().zip(&filter).for_each(|(z, h)| *z *= h);
         // The transform demands these to be real; rounding may have left a trace.
         spectrum[0].im = 0.0;
-        if length % 2 == 0 {
+        if length.is_multiple_of(2) {
             spectrum[length / 2].im = 0.0;
         }
         backward.process_with_scratch(&mut spectrum, &mut time, &mut scratch).expect("buffers of the plan's lengths");
@@ -71,7 +71,7 @@ fn best_length(samples: usize, response: usize) -> usize {
     let candidates =
         (1..usize::BITS - 1).flat_map(|k| [1usize << k, 3 << (k - 1)]).take_while(|&length| length <= enough);
     candidates
-        .filter(|length| length % 2 == 0 && *length > response)
+        .filter(|length| length.is_multiple_of(2) && *length > response)
         .min_by(|&a, &b| cost(a).total_cmp(&cost(b)))
         .unwrap_or(enough.max(response + 1).next_power_of_two())
 }
@@ -128,7 +128,7 @@ mod tests {
     fn a_length_of_transform_holds_a_response_and_something_to_convolve() {
         for (samples, response) in [(1, 1), (2, 2), (66_150, 1), (66_150, 11_025), (66_150, 66_150), (100, 3)] {
             let length = best_length(samples, response);
-            assert!(length > response && length % 2 == 0, "{samples} {response}: {length}");
+            assert!(length > response && length.is_multiple_of(2), "{samples} {response}: {length}");
         }
     }
 }

@@ -45,7 +45,8 @@ pub(crate) fn power_of_two(x: f32) -> f32 {
     // Added and taken away, it rounds to a whole number; that number is then in the lower bits.
     const ROUNDER: f32 = 12_582_912.0;
     // Taylor about 0 on [-1/2, 1/2].
-    const SERIES: [f32; 6] = [0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 0.000_154_035_3];
+    const SERIES: [f32; 6] =
+        [std::f32::consts::LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 0.000_154_035_3];
     let x = if x < -126.0 { -126.0 } else { x };
     let x = if x > 126.0 { 126.0 } else { x };
     let rounded = x + ROUNDER;

@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tremolo_is_its_formula(n in 0usize..5000, hz in 0.1f64..20.0, depth in 0.0f64..1.0, phase in 0.0f64..6.28) {
+        fn a_tremolo_is_its_formula(n in 0usize..5000, hz in 0.1f64..20.0, depth in 0.0f64..1.0, phase in 0.0f64..TAU) {
             let mut samples = vec![1.0f32; n];
             tremolo(&mut samples, hz, depth, phase, 8000);
             for (n, sample) in samples.iter().enumerate() {
@@ -102,7 +102,7 @@ mod tests {
 
         #[test]
         fn any_chorus_stays_finite_and_no_louder_than_cubics_overshoot(
-            samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.0f64..0.05, depth in 0.0f64..0.05, hz in 0.0f64..50.0, phase in 0.0f64..6.28
+            samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.0f64..0.05, depth in 0.0f64..0.05, hz in 0.0f64..50.0, phase in 0.0f64..TAU
         ) {
             let mut heard = samples;
             chorus(&mut heard, &[Voice { delay, depth, hz, phase }; 2], 0.5, 8000);
@@ -116,9 +116,9 @@ mod tests {
         let mut heard = tone.clone();
         chorus(&mut heard, &[Voice { delay: 0.0105, depth: 0.0, hz: 1.0, phase: 0.0 }], 1.0, 1000);
         // 10.5 samples.
-        for n in 20..2000 {
+        for (n, &heard) in heard.iter().enumerate().skip(20) {
             let exact = ((n as f64 - 10.5) * 0.05).sin() as f32;
-            assert!((heard[n] - exact).abs() < 1e-4, "{n}: {} {exact}", heard[n]);
+            assert!((heard - exact).abs() < 1e-4, "{n}: {heard} {exact}");
         }
         assert!(heard[..9].iter().all(|&x| x == 0.0), "before the clip lies silence");
     }

@@ -32,26 +32,13 @@ pub enum Colour {
     Violet,
 }
 
-impl Colour {
-    /// Poles and zeros of the filter that colours white noise: fitted in the least squares of decibels over the logarithm of
-    /// frequency.
-    fn ladder(self) -> &'static [Rung] {
-        match self {
-            Colour::White => &[],
-            Colour::Pink => &PINK,
-            Colour::Brown => &BROWN,
-            Colour::Blue => &BLUE,
-            Colour::Violet => &VIOLET,
-        }
-    }
-}
-
+// Poles and zeros of the filters that colour white noise: fitted in the least squares of decibels over the logarithm of frequency.
 const PINK: [Rung; 5] = [
-    Rung { pole: 0.996_976_66, zero: 0.991_710_84 },
-    Rung { pole: 0.980_419_87, zero: 0.955_266_52 },
+    Rung { pole: 0.996_976_6, zero: 0.991_710_84 },
+    Rung { pole: 0.980_419_9, zero: 0.955_266_52 },
     Rung { pole: 0.899_966_23, zero: 0.784_096_4 },
     Rung { pole: 0.565_068_06, zero: 0.226_877_97 },
-    Rung { pole: -0.302_240_41, zero: -0.406_932_3 },
+    Rung { pole: -0.302_240_4, zero: -0.406_932_3 },
 ];
 const BROWN: [Rung; 2] = [Rung { pole: 0.997, zero: -0.104_597_15 }, Rung { pole: -0.541_878_34, zero: -0.615_367_35 }];
 const BLUE: [Rung; 5] = upside_down(PINK);
@@ -227,6 +214,16 @@ mod tests {
     use crate::dsp::stft::{PadMode, StftPlan, StftSpec};
     use crate::dsp::window::Window;
 
+    fn ladder(colour: Colour) -> &'static [Rung] {
+        match colour {
+            Colour::White => &[],
+            Colour::Pink => &PINK,
+            Colour::Brown => &BROWN,
+            Colour::Blue => &BLUE,
+            Colour::Violet => &VIOLET,
+        }
+    }
+
     fn white(seed: u64, n: usize) -> Vec<f32> {
         let mut out = vec![0.0; n];
         fill(Colour::White, seed, &mut out);
@@ -365,7 +362,7 @@ mod tests {
             (Colour::Blue, 10.0, 1000.0),
             (Colour::Violet, 20.0, 100.0),
         ] {
-            let ladder = colour.ladder();
+            let ladder = ladder(colour);
             let deviations: Vec<f64> = (0..200)
                 .map(|n| {
                     let omega = std::f64::consts::TAU / lowest * (lowest / 2.05).powf(f64::from(n) / 199.0);
