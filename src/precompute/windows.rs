@@ -87,7 +87,10 @@ impl Windowing {
 
     /// Where the windows of a recording begin, if the cache knows how long it is.
     pub fn starts(&self, content: &Hash, store: &Store) -> Option<Vec<usize>> {
-        let length = matrix(store, content, &self.length.hash).filter(|length| length.dims() == 2)?;
+        let length = matrix(store, content, &self.length.hash)?;
+        if length.dims() != 2 || !length.is_intact() {
+            return None;
+        }
         let mut halves = [0.0; 2];
         length.read(0..2, &mut halves).ok()?;
         Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.sample_rate))
@@ -124,7 +127,7 @@ impl Windowing {
         store: &Store,
     ) -> Result<Result<Vec<StoredWindows>, (usize, anyhow::Error)>> {
         let samples = whole.samples.len();
-        if matrix(store, content, &self.length.hash).is_none() {
+        if self.starts(content, store).is_none() {
             let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
             store.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
         }
