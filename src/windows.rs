@@ -114,7 +114,7 @@ mod tests {
         if samples <= length {
             return vec![0];
         }
-        let begins = |start: &usize| start % hop == 0 || *start == samples - length;
+        let begins = |start: &usize| start.is_multiple_of(hop) || *start == samples - length;
         (0..=samples - length).filter(begins).collect()
     }
 

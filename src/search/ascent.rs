@@ -107,12 +107,9 @@ impl Climb<'_> {
             }
         }
         for level in (1..levels - 1).rev() {
-            for i in 0..2 {
-                counts[level][i] += counts[level + 1][i];
-            }
-            for i in 0..5 {
-                steps[level][i] += steps[level + 1][i];
-            }
+            let (count, step) = (counts[level + 1], steps[level + 1]);
+            counts[level].iter_mut().zip(count).for_each(|(own, above)| *own += above);
+            steps[level].iter_mut().zip(step).for_each(|(own, above)| *own += above);
         }
         let base = tally.clone();
         for level in 1..levels {

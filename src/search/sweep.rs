@@ -189,7 +189,7 @@ impl Sweep {
             for (recording, (row, now)) in self.rows_for(fraction).into_iter().zip(&mut now).enumerate() {
                 if times[recording] > 0 && row != *now {
                     let (truth, times) = (self.truth[recording].len(), i64::from(times[recording]));
-                    now.into_iter().for_each(|row| sums.add(self, *row, truth, -times, of_recordings));
+                    now.iter().for_each(|row| sums.add(self, *row, truth, -times, of_recordings));
                     row.into_iter().for_each(|row| sums.add(self, row, truth, times, of_recordings));
                     *now = row;
                 }

@@ -161,7 +161,7 @@ impl Search<'_> {
 }
 
 /// The unit with the best score on the side that chose; of equals the first.
-fn best_unit<'a>(found: &'a [Found], metric: usize) -> Option<&'a Found> {
+fn best_unit(found: &[Found], metric: usize) -> Option<&Found> {
     let score = |found: &Found| found.surface.at(found.chosen)[metric];
     found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
 }
