@@ -104,7 +104,37 @@ impl StftPlan {
     }
 
     /// The same, in memory that is lying around.
-    pub fn power_in(&self, mut power: Vec<f32>, samples: &[f32]) -> Spectrogram {
+    pub fn power_in(&self, power: Vec<f32>, samples: &[f32]) -> Spectrogram {
+        self.frames_in(power, samples, |_| None)
+    }
+
+    /// [`power_in`](Self::power_in) of the window of a longer clip that begins at its sample `start`, a multiple of the hop; the
+    /// spectrogram of the `whole` is known. A frame that looks at nothing beyond the window is the same frame there, to the
+    /// bit; the others are computed.
+    pub fn power_of_window_in(
+        &self,
+        power: Vec<f32>,
+        window: &[f32],
+        whole: &Spectrogram,
+        start: usize,
+    ) -> Spectrogram {
+        let StftSpec { n_fft, hop_length, .. } = self.spec;
+        assert!(start.is_multiple_of(hop_length), "frames of the window are frames of the whole");
+        let (first, bins) = (start / hop_length, self.spec.bins());
+        let lead = (n_fft - self.window.len()) / 2;
+        self.frames_in(power, window, |t| {
+            let begin = (t * hop_length + lead).checked_sub(self.spec.padding())?;
+            let inside = begin + self.window.len() <= window.len();
+            inside.then(|| &whole.power[(first + t) * bins..(first + t + 1) * bins])
+        })
+    }
+
+    fn frames_in<'a>(
+        &self,
+        mut power: Vec<f32>,
+        samples: &[f32],
+        known: impl Fn(usize) -> Option<&'a [f32]>,
+    ) -> Spectrogram {
         let StftSpec { n_fft, hop_length, .. } = self.spec;
         let (bins, frames) = (self.spec.bins(), self.spec.frames(samples.len()));
         let mut frame = self.fft.make_input_vec();
@@ -115,6 +145,10 @@ impl StftPlan {
         power.clear();
         power.reserve_exact(bins * frames);
         for t in 0..frames {
+            if let Some(frame) = known(t) {
+                power.extend_from_slice(frame);
+                continue;
+            }
             // The transform uses its input as scratch, so the margins of a short window are cleared each time.
             frame[..span.start].fill(0.0);
             frame[span.end..].fill(0.0);
@@ -244,6 +278,20 @@ mod tests {
             for (a, b) in fast.power.iter().zip(&slow) {
                 prop_assert!((f64::from(*a) - b).abs() <= 1e-6 * b + 1e-14 * peak, "{a} is not {b}");
             }
+        }
+
+        #[test]
+        fn a_window_of_a_known_whole_is_the_window_alone_to_the_bit(
+            spec in any_spec(),
+            samples in prop::collection::vec(-1.0f32..1.0, 1..300),
+            (hops, length) in (0usize..12, 1usize..120),
+        ) {
+            let plan = StftPlan::new(spec);
+            let start = hops * spec.hop_length;
+            prop_assume!(start + length <= samples.len());
+            let window = &samples[start..start + length];
+            let cut = plan.power_of_window_in(Vec::new(), window, &plan.power(&samples), start);
+            prop_assert_eq!(cut, plan.power(window));
         }
 
         #[test]

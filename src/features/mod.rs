@@ -69,11 +69,55 @@ pub trait Extractor: Send + Sync {
 pub struct ClipAnalysis<'a> {
     clip: &'a Clip,
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
+    /// The stretch of which it is a window, and where it begins there.
+    of: Option<(&'a Stretch<'a>, usize)>,
+}
+
+/// Part of a recording over which windows slide: where they overlap by whole frames, each frame is computed once.
+pub struct Stretch<'a> {
+    samples: &'a [f32],
+    /// Samples from one window to the next; 0 where windows have no frame in common.
+    hop: usize,
+    spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
+}
+
+impl<'a> Stretch<'a> {
+    /// A stretch of more than one window, each `length` samples long and `hop` after the one before.
+    pub fn new(samples: &'a [f32], length: usize, hop: usize) -> Self {
+        let overlap = hop < length && length < samples.len();
+        Stretch { samples, hop: if overlap { hop } else { 0 }, spectrograms: RefCell::default() }
+    }
+
+    /// The spectrogram of the whole stretch, where frames of windows are frames of it.
+    fn spectrogram(&self, plan: &StftPlan) -> Option<Rc<Spectrogram>> {
+        let shared = self.hop > 0 && self.hop.is_multiple_of(plan.spec().hop_length);
+        shared.then(|| kept(&self.spectrograms, plan.spec(), || plan.power(self.samples)))
+    }
+}
+
+/// The spectrogram of that plan in the list, made where it is not there.
+fn kept(
+    list: &RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
+    spec: &StftSpec,
+    make: impl FnOnce() -> Spectrogram,
+) -> Rc<Spectrogram> {
+    let known = list.borrow().iter().find(|(known, _)| known == spec).map(|(_, s)| Rc::clone(s));
+    known.unwrap_or_else(|| {
+        let made = Rc::new(make());
+        list.borrow_mut().push((*spec, Rc::clone(&made)));
+        made
+    })
 }
 
 impl<'a> ClipAnalysis<'a> {
     pub fn new(clip: &'a Clip) -> Self {
-        ClipAnalysis { clip, spectrograms: RefCell::default() }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), of: None }
+    }
+
+    /// The window of a stretch that begins at its sample `start`, whole: the same numbers with less work.
+    pub fn window(clip: &'a Clip, stretch: &'a Stretch<'a>, start: usize) -> Self {
+        debug_assert!(stretch.samples[start..start + clip.samples.len()] == clip.samples);
+        ClipAnalysis { clip, spectrograms: RefCell::default(), of: Some((stretch, start)) }
     }
 
     /// The samples, of which there must be some.
@@ -97,20 +141,21 @@ impl<'a> ClipAnalysis<'a> {
 
     /// The power spectrogram of that plan, computed on the first call.
     pub fn spectrogram(&self, plan: &StftPlan) -> Result<Rc<Spectrogram>> {
-        let known = self.spectrograms.borrow().iter().find(|(spec, _)| spec == plan.spec()).map(|(_, s)| Rc::clone(s));
-        if let Some(spectrogram) = known {
-            return Ok(spectrogram);
-        }
         let samples = self.samples()?;
-        let buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
-        let spectrogram = Rc::new(plan.power_in(buffer, samples));
+        let spectrogram = kept(&self.spectrograms, plan.spec(), || {
+            let buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+            let of = self.of.filter(|(_, start)| start.is_multiple_of(plan.spec().hop_length));
+            match of.and_then(|(stretch, start)| Some((stretch.spectrogram(plan)?, start))) {
+                Some((whole, start)) => plan.power_of_window_in(buffer, samples, &whole, start),
+                None => plan.power_in(buffer, samples),
+            }
+        });
         ensure!(
             spectrogram.frames > 0,
             "compute a spectrogram: the clip has {} samples but a frame needs {}; set center = true, a smaller n_fft, or longer clips",
             samples.len(),
             plan.spec().n_fft
         );
-        self.spectrograms.borrow_mut().push((*plan.spec(), Rc::clone(&spectrogram)));
         Ok(spectrogram)
     }
 }
@@ -178,6 +223,28 @@ mod tests {
         assert!(Rc::ptr_eq(&first, &analysis.spectrogram(&plan).unwrap()));
         assert!(Rc::ptr_eq(&first, &analysis.spectrogram(&StftPlan::new(other.stft())).unwrap()));
         assert_eq!(analysis.spectrograms.borrow().len(), 2);
+    }
+
+    #[test]
+    fn a_window_of_a_stretch_gives_the_numbers_of_the_window_alone() {
+        let whole = noise(30_000);
+        for kind in FeatureSpec::KINDS {
+            let extractor = spec(serde_json::json!({ "kind": kind })).as_kind().build(22050).unwrap();
+            // The hop is a multiple of the frames' hop, or not.
+            for hop in [2048, 3000] {
+                let stretch = Stretch::new(&whole.samples, 9000, hop);
+                let starts = (0..7).map(|k| k * hop).chain([21_000]);
+                for start in starts.filter(|start| start + 9000 <= 30_000) {
+                    let samples = whole.samples[start..start + 9000].to_vec();
+                    let clip = Clip { samples, sample_rate: 22050 };
+                    let alone = extractor.extract(&ClipAnalysis::new(&clip)).unwrap();
+                    let shared = extractor.extract(&ClipAnalysis::window(&clip, &stretch, start)).unwrap();
+                    assert!(alone == shared, "{kind} at {start} of hops of {hop}");
+                }
+                let of_frames = !["raw", "fft"].contains(kind);
+                assert_eq!(stretch.spectrograms.borrow().len(), usize::from(of_frames && hop == 2048), "{kind}, {hop}");
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::audio::{Clip, Recording, resample};
-use crate::features::{ClipAnalysis, Extractor, FeatureMatrix};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, Stretch};
 use crate::store::{Found, Hash, Recipe, Store, Stored};
 use crate::windows::{self, WindowSpec};
 
@@ -87,7 +87,10 @@ impl Windowing {
 
     /// Where the windows of a recording begin, if the cache knows how long it is.
     pub fn starts(&self, content: &Hash, store: &Store) -> Option<Vec<usize>> {
-        let length = matrix(store, content, &self.length.hash).filter(|length| length.dims() == 2)?;
+        let length = matrix(store, content, &self.length.hash)?;
+        if length.dims() != 2 || !length.is_intact() {
+            return None;
+        }
         let mut halves = [0.0; 2];
         length.read(0..2, &mut halves).ok()?;
         Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.sample_rate))
@@ -124,7 +127,7 @@ impl Windowing {
         store: &Store,
     ) -> Result<Result<Vec<StoredWindows>, (usize, anyhow::Error)>> {
         let samples = whole.samples.len();
-        if matrix(store, content, &self.length.hash).is_none() {
+        if self.starts(content, store).is_none() {
             let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
             store.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
         }
@@ -133,10 +136,20 @@ impl Windowing {
         for (n, starts) in starts.chunks(WINDOWS_PER_RECORD).enumerate() {
             let mut matrices: Vec<FeatureMatrix> =
                 features.iter().map(|_| FeatureMatrix { rows: 0, cols: 0, values: Vec::new() }).collect();
+            let (length, hop) = (self.spec.length(self.sample_rate), self.spec.hop_length(self.sample_rate));
+            let (begin, end) = (starts[0], (starts[starts.len() - 1] + length).min(samples));
+            let stretch = Stretch::new(&whole.samples[begin..end], length, hop);
             for &start in starts {
-                let samples = self.spec.cut(&whole.samples, start, self.sample_rate);
-                let clip = Clip { samples, sample_rate: self.sample_rate };
-                let analysis = ClipAnalysis::new(&clip);
+                let clip = Clip {
+                    samples: self.spec.cut(&whole.samples, start, self.sample_rate),
+                    sample_rate: self.sample_rate,
+                };
+                let is_whole = start + length <= samples;
+                let analysis = if is_whole {
+                    ClipAnalysis::window(&clip, &stretch, start - begin)
+                } else {
+                    ClipAnalysis::new(&clip)
+                };
                 for (place, (matrix, (_, extractor))) in matrices.iter_mut().zip(features).enumerate() {
                     match extractor.extract(&analysis) {
                         Ok(of_window) => {
@@ -214,10 +227,12 @@ mod tests {
         let spec = WindowSpec { seconds: 0.3, hop: 0.1, ..WindowSpec::default() };
         let stages = json!({ "decoding": 1 });
         let (raw, raw_extractor) = feature(json!({ "kind": "raw" }));
-        let (mel, mel_extractor) = feature(json!({ "kind": "mel", "n_fft": 128, "hop_length": 32, "n_mels": 10 }));
         let folder = tempfile::tempdir().unwrap();
-        // One window, a few, exactly one record of them, and more than two records.
-        for (n, samples) in [120, 300, 555, 6600, 14_321].into_iter().enumerate() {
+        // One window, a few, exactly one record of them, and more than two records; frames that windows share, and others.
+        let cases = [120, 300, 555, 6600, 14_321].into_iter().flat_map(|samples| [(samples, 32), (samples, 25)]);
+        for (n, (samples, hop_length)) in cases.enumerate() {
+            let (mel, mel_extractor) =
+                feature(json!({ "kind": "mel", "n_fft": 128, "hop_length": hop_length, "n_mels": 10 }));
             let (content, whole) = ([n as u8; 32], noise(samples));
             let windowing = Windowing::new(spec, RATE, &stages);
             let recipes = [windowing.recipe(&stages, &raw, 1), windowing.recipe(&stages, &mel, 1)];
