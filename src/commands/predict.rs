@@ -18,7 +18,7 @@ use crate::plot::picture::Picture;
 use crate::plot::strips::{self, Strip, Timeline};
 use crate::precompute::LeftOut;
 use crate::predictor::told::{self, Told};
-use crate::predictor::{Onlooker, Predictor, Recording};
+use crate::predictor::{Onlooker, Predictor, Recording, Timings};
 use crate::progress::Show;
 use crate::timeline::{self, Hysteresis};
 use crate::windows::WindowSpec;
@@ -260,7 +260,11 @@ impl<'a> Job<'a> {
         };
         let path = asked.path.display().to_string();
         let told = match heard {
-            Ok(heard) => Told::new(path, heard, self.predictor, &self.rule),
+            Ok(heard) => {
+                let Timings { decode, features, model } = heard.timings;
+                tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
+                Told::new(path, heard, self.predictor, &self.rule)
+            }
             Err(why) => return Ok(Err(why)),
         };
         if let Some((Seen(mut picture), file)) = seen.zip(self.plots.get(n)) {
