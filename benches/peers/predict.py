@@ -54,7 +54,7 @@ features = "mel"
 features = "mel"
 [models.resnet18]
 features = "image"
-loss = "ce"
+loss = "cross_entropy"
 epochs = 1
 batch_size = 16
 [evaluate]
