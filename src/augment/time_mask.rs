@@ -89,7 +89,7 @@ mod tests {
                     .all(|place| values[place] == 0.0)
             };
             assert_eq!((0..IMAGE[1]).filter(|&column| blank(column)).count(), 2);
-            assert_eq!(values.iter().filter(|value| **value == 0.0).count(), 2 * IMAGE[1 - 1]);
+            assert_eq!(values.iter().filter(|value| **value == 0.0).count(), 2 * IMAGE[0]);
         }
     }
 }

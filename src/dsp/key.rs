@@ -43,8 +43,7 @@ pub fn chroma(samples: &[f32], sample_rate: u32) -> Option<[f64; 12]> {
         pad_mode: PadMode::Constant,
     });
     let spectrogram = plan.power(samples);
-    let class_of: Vec<Option<usize>> =
-        plan.spec().frequencies(sample_rate).into_iter().map(|hertz| pitch_class(hertz)).collect();
+    let class_of: Vec<Option<usize>> = plan.spec().frequencies(sample_rate).into_iter().map(pitch_class).collect();
     let mut chroma = [0.0; 12];
     for frame in spectrogram.power.chunks_exact(spectrogram.bins) {
         for (power, class) in frame.iter().zip(&class_of) {

@@ -93,7 +93,7 @@ mod tests {
                 let beat = n as f64 / rate * tempo / 60.0;
                 let (number, since) = (beat.floor(), beat.fract() * 60.0 / tempo);
                 let pitch = [220.0, 330.0, 275.0, 330.0][number as usize % 4];
-                let loud = if number as usize % 4 == 0 { 0.9 } else { 0.6 };
+                let loud = if (number as usize).is_multiple_of(4) { 0.9 } else { 0.6 };
                 (loud * (-since * 8.0).exp() * (TAU * pitch * since).sin()) as f32
             })
             .collect()
