@@ -41,7 +41,7 @@ mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use crate::augment::AugmentSpec;
+    use crate::augment::{AugmentSpec, chain};
 
     /// Every kind with its defaults, drawn for a clip and done to it.
     fn done(kind: &str, samples: &[f32], seed: u64) -> Vec<f32> {
@@ -49,9 +49,11 @@ mod tests {
         let company = alone();
         let scene = Scene { sample_rate: 8000, samples: samples.len(), row: 0, company: &company };
         let mut heard = sound(samples);
-        for draw in spec.as_kind().draw(&scene, &mut Seed::new(seed).rng()).unwrap() {
-            draw.as_kind().on_sound(&mut heard, &company).unwrap();
-        }
+        let mut draws = spec.as_kind().draw(&scene, &mut Seed::new(seed).rng()).unwrap();
+        draws.retain(|draw| !draw.as_kind().is_on_image());
+        // As the chain does it: as much as the draws ask for, silence where there is no more.
+        heard.samples.resize(chain::span(&draws, samples.len()), 0.0);
+        chain::play_on_sound(&draws, &mut heard, samples.len(), &company).unwrap();
         heard.samples
     }
 
