@@ -14,11 +14,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::units::TimeBase;
 
 use super::decoding::Decoding;
 use super::formats::{self, Chosen};
+use super::opus::{self, OpusHead};
 use super::source::Source;
 use super::unusable::Unusable;
 use super::wav;
@@ -93,11 +94,25 @@ pub(super) fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
 }
 
 fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusable> {
+    let survey = formats::survey(source)?;
     let mut format = formats::open(source, extension)?;
-    let Chosen { track, parameters } = formats::audio_track(format.as_ref())?;
-    let sample_rate = check_rate(parameters.sample_rate)?;
-    let frames = match formats::declared_frames(format.as_ref(), &track, source)? {
+    let chosen = formats::audio_track(format.as_ref())?;
+    let sample_rate = check_rate(chosen.parameters.sample_rate)?;
+    let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
+    let (run_in, padding) = formats::around(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    let Chosen { track, parameters } = chosen;
+    let frames = match declared {
         Some(frames) => frames as f64,
+        None if parameters.codec == CODEC_ID_OPUS => {
+            let head = OpusHead::of(&parameters)?;
+            let mut length = 0;
+            while let Ok(Some(packet)) = format.next_packet() {
+                if packet.track_id == track.id {
+                    length += opus::frames(&packet.data, &head);
+                }
+            }
+            length as f64
+        }
         None => {
             let mut length = 0.0;
             while let Ok(Some(packet)) = format.next_packet() {
@@ -116,11 +131,7 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
             }
         }
     };
-    let run_in = match parameters.codec {
-        CODEC_ID_AAC => formats::run_in(format.as_ref(), source, sample_rate)?,
-        _ => 0,
-    };
-    let frames = (frames - run_in as f64).max(0.0);
+    let frames = (frames - (run_in + padding) as f64).max(0.0);
     let decoder = formats::make_decoder(&parameters)?;
     let channels = parameters.channels.as_ref().map_or(decoder.last_decoded().num_planes(), |all| all.count());
     Ok(Header {

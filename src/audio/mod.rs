@@ -9,12 +9,14 @@ mod decode;
 mod decoding;
 mod formats;
 mod mp4;
+mod opus;
 mod resample;
 mod source;
 mod stream;
 mod unusable;
 mod wav;
 pub mod wav_write;
+mod webm;
 
 pub use decode::{Header, Recording, decode, probe};
 pub use resample::{Resampling, resample, resample_range, resampled_len};
