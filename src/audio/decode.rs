@@ -15,6 +15,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
 use super::decoding::Decoding;
@@ -100,19 +102,15 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
     let sample_rate = check_rate(chosen.parameters.sample_rate)?;
     let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
     let (run_in, padding) = formats::around(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    if chosen.parameters.codec == CODEC_ID_OPUS && declared.is_none_or(|_| !formats::is_mp4(format.as_ref())) {
+        let channels = OpusHead::of(&chosen.parameters)?.channels();
+        let frames = opus_frames(format.as_mut(), chosen, run_in)?.saturating_sub(padding);
+        let seconds = frames as f64 / f64::from(opus::RATE);
+        return Ok(Header { seconds, sample_rate, channels: channels as u16, codec: "opus".into() });
+    }
     let Chosen { track, parameters } = chosen;
     let frames = match declared {
         Some(frames) => frames as f64,
-        None if parameters.codec == CODEC_ID_OPUS => {
-            let head = OpusHead::of(&parameters)?;
-            let mut length = 0;
-            while let Ok(Some(packet)) = format.next_packet() {
-                if packet.track_id == track.id {
-                    length += opus::frames(&packet.data, &head);
-                }
-            }
-            length as f64
-        }
         None => {
             let mut length = 0.0;
             while let Ok(Some(packet)) = format.next_packet() {
@@ -140,4 +138,28 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
         channels: channels as u16,
         codec: decoder.codec_info().short_name.into(),
     })
+}
+
+/// Packets of Opus say how long they are, and only they do: WebM has no length while it is recorded, and every link of a
+/// chained Ogg file has its own.
+fn opus_frames(format: &mut dyn FormatReader, mut chosen: Chosen, mut run_in: usize) -> Result<usize, Unusable> {
+    let (mut all, mut link) = (0, 0usize);
+    let mut head = OpusHead::of(&chosen.parameters)?;
+    loop {
+        match format.next_packet() {
+            Ok(Some(packet)) if packet.track_id == chosen.track.id => {
+                let length = opus::frames(&packet.data, &head);
+                link += length - (packet.trim_end.get().min(length as u64) as usize);
+            }
+            Ok(Some(_)) => {}
+            Err(Error::ResetRequired) => {
+                all += link.saturating_sub(run_in);
+                link = 0;
+                chosen = formats::audio_track(format)?;
+                head = OpusHead::of(&chosen.parameters)?;
+                run_in = head.pre_skip;
+            }
+            Ok(None) | Err(_) => return Ok(all + link.saturating_sub(run_in)),
+        }
+    }
 }

@@ -18,7 +18,7 @@ use symphonia::core::units::{Duration, Timestamp};
 
 use super::decode::{check_rate, guarded};
 use super::formats::{self, Chosen, damaged};
-use super::opus::OpusHead;
+use super::opus::{self, OpusHead};
 use super::source::Source;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
@@ -334,11 +334,20 @@ impl<'a> Packets<'a> {
         }
         let before = mono.len();
         mix_into(&buffer, mono);
+        // In MP4 the last packet of Opus lasts as long as it is meant to be heard.
+        let is_last =
+            self.declared.is_some_and(|all| packet.pts.get().saturating_add_unsigned(packet.dur.get()) == all as i64);
+        if codec == CODEC_ID_OPUS && is_last && formats::is_mp4(self.format.as_ref()) {
+            mono.truncate(before + packet.dur.get() as usize);
+        }
         let new = mono.len() - before;
         self.decoded += new;
-        // Writers of AAC and ALAC count whole packets where the last one is shorter.
-        if matches!(codec, CODEC_ID_AAC | CODEC_ID_ALAC) {
-            self.slack = self.slack.max(packet.dur.get().saturating_sub(1));
+        // Writers of AAC and ALAC count whole packets where the last one is shorter; what was moved from WebM into Ogg or
+        // MP4 counts Opus by its milliseconds.
+        match codec {
+            CODEC_ID_AAC | CODEC_ID_ALAC => self.slack = self.slack.max(packet.dur.get().saturating_sub(1)),
+            CODEC_ID_OPUS => self.slack = opus::LONGEST as u64,
+            _ => {}
         }
         let cut = self.run_in.min(new);
         mono.drain(before..before + cut);

@@ -25,6 +25,7 @@ pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<B
     check_data_chunk(source)?;
     opus::check_ogg_head(source)?;
     check_ogg_end(source)?;
+    mp4::check_end(source)?;
     let start = source.read(0, 16)?;
     let mut hint = Hint::new();
     if let Some(extension) = extension {
@@ -90,9 +91,15 @@ pub(super) fn declared_frames(
     let Some(frames) = track.num_frames.filter(|frames| *frames > 0) else { return Ok(None) };
     Ok(match format.format_info().format {
         FORMAT_ID_MP1 | FORMAT_ID_MP2 | FORMAT_ID_MP3 => mp3_counts_its_frames(source)?.then_some(frames),
+        // What a browser records comes in fragments, of which the header knows nothing.
+        FORMAT_ID_ISOMP4 if mp4::is_fragmented(source)? => None,
         // A stream cut from a broadcast starts late; what lies before its start was never in the file.
         _ => Some(frames.saturating_sub(track.start_ts.get().max(0) as u64)),
     })
+}
+
+pub(super) fn is_mp4(format: &dyn FormatReader) -> bool {
+    format.format_info().format == FORMAT_ID_ISOMP4
 }
 
 /// Whether the first frame holds a Xing, Info or VBRI header. It follows the tags and lies at most 40 bytes into the frame.
@@ -116,9 +123,8 @@ pub(super) fn around(
     source: &Source,
 ) -> Result<(usize, usize), Unusable> {
     let rate = chosen.parameters.sample_rate.unwrap_or(0);
-    let is_mp4 = format.format_info().format == FORMAT_ID_ISOMP4;
     match chosen.parameters.codec {
-        CODEC_ID_AAC if is_mp4 => Ok((mp4::samples_before_start(source, rate)?, 0)),
+        CODEC_ID_AAC if is_mp4(format) => Ok((mp4::samples_before_start(source, rate)?, 0)),
         CODEC_ID_OPUS => {
             let (delay, padding) = survey.map_or((0, 0), |survey| survey.around(chosen.track.id, rate));
             let pre_skip = OpusHead::of(&chosen.parameters)?.pre_skip;

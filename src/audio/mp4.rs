@@ -1,5 +1,8 @@
-//! The one thing about MP4 that symphonia does not use: the edit list, which says how many samples at the start are the
-//! AAC encoder's run-in and no part of the recording (1024 from most encoders, 2112 from Apple's). ffmpeg cuts them too.
+//! What symphonia does not use of MP4: the edit list, which says how many samples at the start are the AAC encoder's run-in
+//! and no part of the recording (1024 from most encoders, 2112 from Apple's; ffmpeg cuts them too); and the sizes of
+//! fragments, of which it takes as many as are whole for the recording.
+
+use std::borrow::Cow;
 
 use super::source::{Heads, Source};
 use super::unusable::Unusable;
@@ -9,34 +12,74 @@ const LARGEST_INDEX: u64 = 256 << 20;
 
 /// Samples at the rate `sample_rate` that come before the recording in the first audio track.
 pub(super) fn samples_before_start(source: &Source, sample_rate: u32) -> Result<usize, Unusable> {
-    let index = match index(&mut source.heads(), source.len())? {
-        Some((at, size)) if size <= LARGEST_INDEX => source.read(at, size as usize)?,
-        _ => return Ok(0),
-    };
-    Ok(samples_before_first_edit(&index, sample_rate))
+    Ok(index(source)?.map_or(0, |index| samples_before_first_edit(&index, sample_rate)))
 }
 
-/// Where the body of the first `moov` atom lies, and its size.
-fn index(heads: &mut Heads, length: u64) -> Result<Option<(u64, u64)>, Unusable> {
+/// Whether the samples lie in fragments, each with an index of its own.
+pub(super) fn is_fragmented(source: &Source) -> Result<bool, Unusable> {
+    Ok(index(source)?.is_some_and(|index| child(&index, b"mvex").is_some()))
+}
+
+/// Refuses a file whose last atom is not all there. What is no atom (some writers leave zeros or tags behind) is left alone.
+pub(super) fn check_end(source: &Source) -> Result<(), Unusable> {
+    let mut heads = source.heads();
+    if heads.up_to(4, 4)? != b"ftyp" {
+        return Ok(());
+    }
     let mut at = 0;
-    while let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) {
-        let (head, size) = match number(&first[..4]) {
-            0 => (8, length - at),
-            1 => match heads.get(at + 8, 8)? {
-                Some(long) => (16, number(long)),
-                None => return Ok(None),
-            },
-            size => (8, size),
-        };
-        if size < head || size > length - at {
-            return Ok(None);
+    while let Some(atom) = atom(&mut heads, at, source.len())? {
+        let there = source.len() - at;
+        if atom.size > there && atom.id.iter().all(|letter| letter.is_ascii_alphanumeric()) {
+            return Err(Unusable::Truncated { declared: atom.size, found: there, unit: "bytes in its last atom" });
         }
-        if &first[4..] == b"moov" {
-            return Ok(Some((at + head, size - head)));
+        if atom.size < atom.head || atom.size > there {
+            return Ok(());
         }
-        at += size;
+        at += atom.size;
+    }
+    match source.len() - at {
+        0 => Ok(()),
+        found => Err(Unusable::Truncated { declared: 8, found, unit: "bytes in the head of its last atom" }),
+    }
+}
+
+/// The body of the first `moov` atom.
+fn index<'a>(source: &Source<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable> {
+    let (mut heads, mut at) = (source.heads(), 0);
+    while let Some(atom) = atom(&mut heads, at, source.len())? {
+        if atom.size < atom.head || atom.size > source.len() - at {
+            break;
+        }
+        if &atom.id == b"moov" {
+            let size = atom.size - atom.head;
+            return if size > LARGEST_INDEX { Ok(None) } else { Ok(Some(source.read(at + atom.head, size as usize)?)) };
+        }
+        at += atom.size;
     }
     Ok(None)
+}
+
+struct Atom {
+    id: [u8; 4],
+    head: u64,
+    /// With the head.
+    size: u64,
+}
+
+/// The atom at `at`; none where there is no room for its head.
+fn atom(heads: &mut Heads, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
+    let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) else {
+        return Ok(None);
+    };
+    let (head, size) = match number(&first[..4]) {
+        0 => (8, length - at),
+        1 => match heads.get(at + 8, 8)? {
+            Some(long) => (16, number(long)),
+            None => return Ok(None),
+        },
+        size => (8, size),
+    };
+    Ok(Some(Atom { id: [first[4], first[5], first[6], first[7]], head, size }))
 }
 
 fn samples_before_first_edit(moov: &[u8], sample_rate: u32) -> usize {

@@ -87,6 +87,10 @@ impl OpusHead {
         Ok(OpusHead { pre_skip: usize::from(word(skip_a, skip_b)), gain, streams, coupled, mapping })
     }
 
+    pub fn channels(&self) -> usize {
+        self.mapping.len()
+    }
+
     /// Of a track; Matroska that carries no header carries one stream.
     pub fn of(parameters: &AudioCodecParameters) -> Result<OpusHead, Unusable> {
         match parameters.extra_data.as_deref() {
