@@ -172,7 +172,9 @@ def main():
         if name.endswith((".wav", ".f32")) or name in ["family.opus", "fragments.mp4", "chained.opus"]:
             continue
         mono = name in ["speech.webm", "silk.opus", "hybrid.opus"]
-        expect(name, by_libopus(name, 1 if mono else 6 if name == "six.opus" else 2))
+        samples = by_libopus(name, 1 if mono else 6 if name == "six.opus" else 2)
+        # ffmpeg keeps what fills up the last packet of an MP4 file, whose length says otherwise.
+        expect(name, samples[:frames] if name == "opus.mp4" else samples)
     expect("chained.opus", np.concatenate([by_libopus(name, 2) for name in ["long.opus", "opusenc.opus"]]))
     expect("fragments.mp4", by_ffmpeg("fragments.mp4", 2, []))
     for name in ["one.wav", "two.wav", "six.wav", "loud.wav"]:
