@@ -35,12 +35,30 @@ pub(super) fn check_end(source: &Source) -> Result<(), Unusable> {
         if atom.size < atom.head || atom.size > there {
             return Ok(());
         }
+        if matches!(&atom.id, b"moov" | b"moof") && atom.size <= LARGEST_INDEX {
+            let index = source.read(at + atom.head, (atom.size - atom.head) as usize)?;
+            // A reader counts them one by one.
+            if most_samples(&index, 0) > source.len() {
+                return Err(Unusable::damaged_header("an index of more packets than the file has bytes"));
+            }
+        }
         at += atom.size;
     }
     match source.len() - at {
         0 => Ok(()),
         found => Err(Unusable::Truncated { declared: 8, found, unit: "bytes in the head of its last atom" }),
     }
+}
+
+/// The largest number of samples that a table in a `moov` or `moof` atom claims.
+fn most_samples(atom: &[u8], depth: usize) -> u64 {
+    let inside = children(atom).map(|(id, body)| match id {
+        b"trak" | b"mdia" | b"minf" | b"stbl" | b"traf" if depth < 4 => most_samples(body, depth + 1),
+        b"trun" => body.get(4..8).map_or(0, number),
+        b"stsz" | b"stz2" => body.get(8..12).map_or(0, number),
+        _ => 0,
+    });
+    inside.max().unwrap_or(0)
 }
 
 /// The body of the first `moov` atom.
@@ -113,11 +131,11 @@ fn ticks_per_second(mdia: &[u8]) -> Option<u64> {
 }
 
 fn child<'a>(atom: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
-    children(atom).find(|(id, _)| id == wanted).map(|(_, body)| body)
+    children(atom).find(|(id, _)| *id == wanted).map(|(_, body)| body)
 }
 
 /// Id and body of each atom, up to the first whose size makes no sense.
-fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (head, size) = match number(rest.get(..4)?) {
             0 => (8, rest.len() as u64),
@@ -127,7 +145,7 @@ fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let size = usize::try_from(size).ok().filter(|size| (head..=rest.len()).contains(size))?;
         let (atom, after) = rest.split_at(size);
         rest = after;
-        Some((&atom[4..8], &atom[head..]))
+        Some((atom[4..8].try_into().ok()?, &atom[head..]))
     })
 }
 
