@@ -45,7 +45,10 @@ fn usable() -> impl Iterator<Item = &'static str> {
 }
 
 fn drained(bytes: &[u8], rate: u32) -> Result<Vec<f32>, Unusable> {
-    let mut stream = Stream::of_bytes(bytes, None, rate)?;
+    all_of(Stream::of_bytes(bytes, None, rate)?)
+}
+
+fn all_of(mut stream: Stream) -> Result<Vec<f32>, Unusable> {
     let mut samples = Vec::new();
     while stream.next_block(&mut samples)? {}
     Ok(samples)
@@ -108,7 +111,10 @@ fn every_stream_is_the_whole_to_the_bit() {
     for name in usable() {
         let recording = decode(&bytes(name), None).expect("usable");
         let rate = recording.sample_rate;
-        assert!(as_bits(drained(&bytes(name), rate).expect("usable")) == as_bits(recording.samples), "{name}");
+        let samples = as_bits(recording.samples);
+        assert!(as_bits(drained(&bytes(name), rate).expect("usable")) == samples, "{name}");
+        let file = Stream::open(&folder().join(name), rate).and_then(all_of);
+        assert!(as_bits(file.expect("usable")) == samples, "{name}, from a file");
     }
 }
 

@@ -7,6 +7,7 @@
 //! - MP3: the encoder's delay and padding are cut where a LAME header gives them (the length of the original returns).
 //!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
 //!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
+//! - Opus: see `opus.rs`, and docs/audio.md for how its decoder was chosen.
 //! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
 //!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
 //!   length: there, damage that still decodes and a cut at the end are not seen.
