@@ -24,7 +24,7 @@ pub use stream::Stream;
 pub use unusable::Unusable;
 
 /// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How recordings are read: `[audio]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
