@@ -7,6 +7,7 @@
 //! - MP3: the encoder's delay and padding are cut where a LAME header gives them (the length of the original returns).
 //!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
 //!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
+//! - Opus: see `opus.rs`, and docs/audio.md for how its decoder was chosen.
 //! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
 //!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
 //!   length: there, damage that still decodes and a cut at the end are not seen.
@@ -14,11 +15,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
 use super::decoding::Decoding;
 use super::formats::{self, Chosen};
+use super::opus::{self, OpusHead};
 use super::source::Source;
 use super::unusable::Unusable;
 use super::wav;
@@ -93,10 +97,20 @@ pub(super) fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
 }
 
 fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusable> {
+    let survey = formats::survey(source)?;
     let mut format = formats::open(source, extension)?;
-    let Chosen { track, parameters } = formats::audio_track(format.as_ref())?;
-    let sample_rate = check_rate(parameters.sample_rate)?;
-    let frames = match formats::declared_frames(format.as_ref(), &track, source)? {
+    let chosen = formats::audio_track(format.as_ref())?;
+    let sample_rate = check_rate(chosen.parameters.sample_rate)?;
+    let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
+    let (run_in, padding) = formats::around(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    if chosen.parameters.codec == CODEC_ID_OPUS && declared.is_none_or(|_| !formats::is_mp4(format.as_ref())) {
+        let channels = OpusHead::of(&chosen.parameters)?.channels();
+        let frames = opus_frames(format.as_mut(), chosen, run_in)?.saturating_sub(padding);
+        let seconds = frames as f64 / f64::from(opus::RATE);
+        return Ok(Header { seconds, sample_rate, channels: channels as u16, codec: "opus".into() });
+    }
+    let Chosen { track, parameters } = chosen;
+    let frames = match declared {
         Some(frames) => frames as f64,
         None => {
             let mut length = 0.0;
@@ -116,11 +130,7 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
             }
         }
     };
-    let run_in = match parameters.codec {
-        CODEC_ID_AAC => formats::run_in(format.as_ref(), source, sample_rate)?,
-        _ => 0,
-    };
-    let frames = (frames - run_in as f64).max(0.0);
+    let frames = (frames - (run_in + padding) as f64).max(0.0);
     let decoder = formats::make_decoder(&parameters)?;
     let channels = parameters.channels.as_ref().map_or(decoder.last_decoded().num_planes(), |all| all.count());
     Ok(Header {
@@ -129,4 +139,28 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
         channels: channels as u16,
         codec: decoder.codec_info().short_name.into(),
     })
+}
+
+/// Packets of Opus say how long they are, and only they do: WebM has no length while it is recorded, and every link of a
+/// chained Ogg file has its own.
+fn opus_frames(format: &mut dyn FormatReader, mut chosen: Chosen, mut run_in: usize) -> Result<usize, Unusable> {
+    let (mut all, mut link) = (0, 0usize);
+    let mut head = OpusHead::of(&chosen.parameters)?;
+    loop {
+        match format.next_packet() {
+            Ok(Some(packet)) if packet.track_id == chosen.track.id => {
+                let length = opus::frames(&packet.data, &head);
+                link += length - (packet.trim_end.get().min(length as u64) as usize);
+            }
+            Ok(Some(_)) => {}
+            Err(Error::ResetRequired) => {
+                all += link.saturating_sub(run_in);
+                link = 0;
+                chosen = formats::audio_track(format)?;
+                head = OpusHead::of(&chosen.parameters)?;
+                run_in = head.pre_skip;
+            }
+            Ok(None) | Err(_) => return Ok(all + link.saturating_sub(run_in)),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use symphonia::core::audio::conv::IntoSample;
 use symphonia::core::audio::sample::Sample;
 use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::AudioDecoder;
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC};
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_OPUS};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::PacketRef;
@@ -18,6 +18,7 @@ use symphonia::core::units::{Duration, Timestamp};
 
 use super::decode::{check_rate, guarded};
 use super::formats::{self, Chosen, damaged};
+use super::opus::{self, OpusHead};
 use super::source::Source;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
@@ -256,6 +257,11 @@ struct Packets<'a> {
     decoded: usize,
     /// What is left of the encoder's run-in.
     run_in: usize,
+    /// How many samples at the end fill up the last packet, and those that may turn out to be among them.
+    padding: usize,
+    tail: Vec<f32>,
+    /// The file is known to end where it should, whatever the reader says.
+    whole: bool,
     /// Rate and channels, once a packet was decoded.
     shape: Option<(u32, usize)>,
     slack: u64,
@@ -263,16 +269,29 @@ struct Packets<'a> {
 
 impl<'a> Packets<'a> {
     fn open(source: &Source<'a>, extension: Option<&str>) -> Result<Packets<'a>, Unusable> {
+        let survey = formats::survey(source)?;
         let format = formats::open(source, extension)?;
         let chosen = formats::audio_track(format.as_ref())?;
         let sample_rate = check_rate(chosen.parameters.sample_rate)?;
         let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
         let decoder = formats::make_decoder(&chosen.parameters)?;
-        let run_in = match chosen.parameters.codec {
-            CODEC_ID_AAC => formats::run_in(format.as_ref(), source, sample_rate)?,
-            _ => 0,
-        };
-        Ok(Packets { format, chosen, decoder, sample_rate, declared, decoded: 0, run_in, shape: None, slack: 0 })
+        let (run_in, padding) = formats::around(format.as_ref(), &chosen, survey.as_ref(), source)?;
+        let whole = declared.is_some() || survey.is_some();
+        let (decoded, shape, slack, tail) = (0, None, 0, Vec::new());
+        Ok(Packets {
+            format,
+            chosen,
+            decoder,
+            sample_rate,
+            declared,
+            decoded,
+            run_in,
+            padding,
+            tail,
+            whole,
+            shape,
+            slack,
+        })
     }
 
     /// Decodes a packet; false at the end.
@@ -283,10 +302,13 @@ impl<'a> Packets<'a> {
             Err(Error::ResetRequired) => {
                 self.chosen = formats::audio_track(self.format.as_ref())?;
                 self.decoder = formats::make_decoder(&self.chosen.parameters)?;
+                if self.chosen.parameters.codec == CODEC_ID_OPUS {
+                    self.run_in = OpusHead::of(&self.chosen.parameters)?.pre_skip;
+                }
                 return Ok(true);
             }
             // A file that ends early gets no grace.
-            Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof && self.declared.is_some() => {
+            Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof && self.whole => {
                 self.slack = 0;
                 return self.end();
             }
@@ -311,15 +333,28 @@ impl<'a> Packets<'a> {
         }
         let before = mono.len();
         mix_into(&buffer, mono);
+        // In MP4 the last packet of Opus lasts as long as it is meant to be heard.
+        let is_last =
+            self.declared.is_some_and(|all| packet.pts.get().saturating_add_unsigned(packet.dur.get()) == all as i64);
+        if codec == CODEC_ID_OPUS && is_last && formats::is_mp4(self.format.as_ref()) {
+            mono.truncate(before + packet.dur.get() as usize);
+        }
         let new = mono.len() - before;
         self.decoded += new;
-        // Writers of AAC and ALAC count whole packets where the last one is shorter.
-        if matches!(codec, CODEC_ID_AAC | CODEC_ID_ALAC) {
-            self.slack = self.slack.max(packet.dur.get().saturating_sub(1));
+        // Writers of AAC and ALAC count whole packets where the last one is shorter; what was moved from WebM into Ogg or
+        // MP4 counts Opus by its milliseconds.
+        match codec {
+            CODEC_ID_AAC | CODEC_ID_ALAC => self.slack = self.slack.max(packet.dur.get().saturating_sub(1)),
+            CODEC_ID_OPUS => self.slack = opus::LONGEST as u64,
+            _ => {}
         }
         let cut = self.run_in.min(new);
         mono.drain(before..before + cut);
         self.run_in -= cut;
+        if self.padding > 0 {
+            self.tail.extend(mono.drain(before..));
+            mono.extend(self.tail.drain(..self.tail.len().saturating_sub(self.padding)));
+        }
         Ok(true)
     }
 

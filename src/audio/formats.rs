@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_OPUS};
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
@@ -11,8 +12,10 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 
 use super::mp4;
+use super::opus::{self, OpusDecoder, OpusHead};
 use super::source::Source;
 use super::unusable::Unusable;
+use super::webm::{self, Survey};
 
 /// The container that symphonia recognises, once its end was looked at.
 pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<Box<dyn FormatReader + 'a>, Unusable> {
@@ -20,7 +23,9 @@ pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<B
         return Err(Unusable::Empty);
     }
     check_data_chunk(source)?;
+    opus::check_ogg_head(source)?;
     check_ogg_end(source)?;
+    mp4::check_end(source)?;
     let start = source.read(0, 16)?;
     let mut hint = Hint::new();
     if let Some(extension) = extension {
@@ -58,11 +63,17 @@ pub(super) fn audio_track(format: &dyn FormatReader) -> Result<Chosen, Unusable>
     let found = || format!("a {} file without a readable audio track", format.format_info().short_name);
     let track = track.ok_or_else(|| Unusable::Unsupported { found: found() })?;
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio());
-    let parameters = parameters.ok_or_else(|| Unusable::Unsupported { found: found() })?.clone();
+    let mut parameters = parameters.ok_or_else(|| Unusable::Unsupported { found: found() })?.clone();
+    if parameters.codec == CODEC_ID_OPUS {
+        parameters.with_sample_rate(opus::RATE);
+    }
     Ok(Chosen { track: track.clone(), parameters })
 }
 
 pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Unusable> {
+    if parameters.codec == CODEC_ID_OPUS {
+        return Ok(Box::new(OpusDecoder::new(parameters)?));
+    }
     symphonia::default::get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(|error| {
         match error {
             Error::Unsupported(what) => Unusable::Unsupported { found: what.into() },
@@ -80,9 +91,15 @@ pub(super) fn declared_frames(
     let Some(frames) = track.num_frames.filter(|frames| *frames > 0) else { return Ok(None) };
     Ok(match format.format_info().format {
         FORMAT_ID_MP1 | FORMAT_ID_MP2 | FORMAT_ID_MP3 => mp3_counts_its_frames(source)?.then_some(frames),
+        // What a browser records comes in fragments, of which the header knows nothing.
+        FORMAT_ID_ISOMP4 if mp4::is_fragmented(source)? => None,
         // A stream cut from a broadcast starts late; what lies before its start was never in the file.
         _ => Some(frames.saturating_sub(track.start_ts.get().max(0) as u64)),
     })
+}
+
+pub(super) fn is_mp4(format: &dyn FormatReader) -> bool {
+    format.format_info().format == FORMAT_ID_ISOMP4
 }
 
 /// Whether the first frame holds a Xing, Info or VBRI header. It follows the tags and lies at most 40 bytes into the frame.
@@ -97,12 +114,29 @@ fn mp3_counts_its_frames(source: &Source) -> Result<bool, Unusable> {
     Ok(start.windows(4).any(|word| matches!(word, b"Xing" | b"Info" | b"VBRI")))
 }
 
-/// How many samples at the start are the encoder's and no part of the recording.
-pub(super) fn run_in(format: &dyn FormatReader, source: &Source, sample_rate: u32) -> Result<usize, Unusable> {
-    match format.format_info().format {
-        FORMAT_ID_ISOMP4 => mp4::samples_before_start(source, sample_rate),
-        _ => Ok(0),
+/// How many samples at the start are the encoder's, and how many at the end fill up its last packet: none of them is part
+/// of the recording. What a reader of the format cuts itself is not among them.
+pub(super) fn around(
+    format: &dyn FormatReader,
+    chosen: &Chosen,
+    survey: Option<&Survey>,
+    source: &Source,
+) -> Result<(usize, usize), Unusable> {
+    let rate = chosen.parameters.sample_rate.unwrap_or(0);
+    match chosen.parameters.codec {
+        CODEC_ID_AAC if is_mp4(format) => Ok((mp4::samples_before_start(source, rate)?, 0)),
+        CODEC_ID_OPUS => {
+            let (delay, padding) = survey.map_or((0, 0), |survey| survey.around(chosen.track.id, rate));
+            let pre_skip = OpusHead::of(&chosen.parameters)?.pre_skip;
+            Ok((if pre_skip > 0 { pre_skip } else { delay }, padding))
+        }
+        _ => Ok((0, 0)),
     }
+}
+
+/// The end of a WebM file was looked at: a reader that meets the end of the file there has met the end.
+pub(super) fn survey(source: &Source) -> Result<Option<Survey>, Unusable> {
+    webm::survey(source)
 }
 
 /// symphonia's readers of AIFF and CAF stop at samples that are cut off, without saying how many are there.

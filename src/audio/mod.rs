@@ -9,12 +9,14 @@ mod decode;
 mod decoding;
 mod formats;
 mod mp4;
+mod opus;
 mod resample;
 mod source;
 mod stream;
 mod unusable;
 mod wav;
 pub mod wav_write;
+mod webm;
 
 pub use decode::{Header, Recording, decode, probe};
 pub use resample::{Resampling, resample, resample_range, resampled_len};
@@ -22,7 +24,7 @@ pub use stream::Stream;
 pub use unusable::Unusable;
 
 /// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How recordings are read: `[audio]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,8 @@
-//! The one thing about MP4 that symphonia does not use: the edit list, which says how many samples at the start are the
-//! AAC encoder's run-in and no part of the recording (1024 from most encoders, 2112 from Apple's). ffmpeg cuts them too.
+//! What symphonia does not use of MP4: the edit list, which says how many samples at the start are the AAC encoder's run-in
+//! and no part of the recording (1024 from most encoders, 2112 from Apple's; ffmpeg cuts them too); and the sizes of
+//! fragments, of which it takes as many as are whole for the recording.
+
+use std::borrow::Cow;
 
 use super::source::{Heads, Source};
 use super::unusable::Unusable;
@@ -9,34 +12,92 @@ const LARGEST_INDEX: u64 = 256 << 20;
 
 /// Samples at the rate `sample_rate` that come before the recording in the first audio track.
 pub(super) fn samples_before_start(source: &Source, sample_rate: u32) -> Result<usize, Unusable> {
-    let index = match index(&mut source.heads(), source.len())? {
-        Some((at, size)) if size <= LARGEST_INDEX => source.read(at, size as usize)?,
-        _ => return Ok(0),
-    };
-    Ok(samples_before_first_edit(&index, sample_rate))
+    Ok(index(source)?.map_or(0, |index| samples_before_first_edit(&index, sample_rate)))
 }
 
-/// Where the body of the first `moov` atom lies, and its size.
-fn index(heads: &mut Heads, length: u64) -> Result<Option<(u64, u64)>, Unusable> {
+/// Whether the samples lie in fragments, each with an index of its own.
+pub(super) fn is_fragmented(source: &Source) -> Result<bool, Unusable> {
+    Ok(index(source)?.is_some_and(|index| child(&index, b"mvex").is_some()))
+}
+
+/// Refuses a file whose last atom is not all there. What is no atom (some writers leave zeros or tags behind) is left alone.
+pub(super) fn check_end(source: &Source) -> Result<(), Unusable> {
+    let mut heads = source.heads();
+    if heads.up_to(4, 4)? != b"ftyp" {
+        return Ok(());
+    }
     let mut at = 0;
-    while let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) {
-        let (head, size) = match number(&first[..4]) {
-            0 => (8, length - at),
-            1 => match heads.get(at + 8, 8)? {
-                Some(long) => (16, number(long)),
-                None => return Ok(None),
-            },
-            size => (8, size),
-        };
-        if size < head || size > length - at {
-            return Ok(None);
+    while let Some(atom) = atom(&mut heads, at, source.len())? {
+        let there = source.len() - at;
+        if atom.size > there && atom.id.iter().all(|letter| letter.is_ascii_alphanumeric()) {
+            return Err(Unusable::Truncated { declared: atom.size, found: there, unit: "bytes in its last atom" });
         }
-        if &first[4..] == b"moov" {
-            return Ok(Some((at + head, size - head)));
+        if atom.size < atom.head || atom.size > there {
+            return Ok(());
         }
-        at += size;
+        if matches!(&atom.id, b"moov" | b"moof") && atom.size <= LARGEST_INDEX {
+            let index = source.read(at + atom.head, (atom.size - atom.head) as usize)?;
+            // A reader counts them one by one.
+            if most_samples(&index, 0) > source.len() {
+                return Err(Unusable::damaged_header("an index of more packets than the file has bytes"));
+            }
+        }
+        at += atom.size;
+    }
+    match source.len() - at {
+        0 => Ok(()),
+        found => Err(Unusable::Truncated { declared: 8, found, unit: "bytes in the head of its last atom" }),
+    }
+}
+
+/// The largest number of samples that a table in a `moov` or `moof` atom claims.
+fn most_samples(atom: &[u8], depth: usize) -> u64 {
+    let inside = children(atom).map(|(id, body)| match id {
+        b"trak" | b"mdia" | b"minf" | b"stbl" | b"traf" if depth < 4 => most_samples(body, depth + 1),
+        b"trun" => body.get(4..8).map_or(0, number),
+        b"stsz" | b"stz2" => body.get(8..12).map_or(0, number),
+        _ => 0,
+    });
+    inside.max().unwrap_or(0)
+}
+
+/// The body of the first `moov` atom.
+fn index<'a>(source: &Source<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable> {
+    let (mut heads, mut at) = (source.heads(), 0);
+    while let Some(atom) = atom(&mut heads, at, source.len())? {
+        if atom.size < atom.head || atom.size > source.len() - at {
+            break;
+        }
+        if &atom.id == b"moov" {
+            let size = atom.size - atom.head;
+            return if size > LARGEST_INDEX { Ok(None) } else { Ok(Some(source.read(at + atom.head, size as usize)?)) };
+        }
+        at += atom.size;
     }
     Ok(None)
+}
+
+struct Atom {
+    id: [u8; 4],
+    head: u64,
+    /// With the head.
+    size: u64,
+}
+
+/// The atom at `at`; none where there is no room for its head.
+fn atom(heads: &mut Heads, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
+    let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) else {
+        return Ok(None);
+    };
+    let (head, size) = match number(&first[..4]) {
+        0 => (8, length - at),
+        1 => match heads.get(at + 8, 8)? {
+            Some(long) => (16, number(long)),
+            None => return Ok(None),
+        },
+        size => (8, size),
+    };
+    Ok(Some(Atom { id: [first[4], first[5], first[6], first[7]], head, size }))
 }
 
 fn samples_before_first_edit(moov: &[u8], sample_rate: u32) -> usize {
@@ -70,11 +131,11 @@ fn ticks_per_second(mdia: &[u8]) -> Option<u64> {
 }
 
 fn child<'a>(atom: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
-    children(atom).find(|(id, _)| id == wanted).map(|(_, body)| body)
+    children(atom).find(|(id, _)| *id == wanted).map(|(_, body)| body)
 }
 
 /// Id and body of each atom, up to the first whose size makes no sense.
-fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (head, size) = match number(rest.get(..4)?) {
             0 => (8, rest.len() as u64),
@@ -84,7 +145,7 @@ fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let size = usize::try_from(size).ok().filter(|size| (head..=rest.len()).contains(size))?;
         let (atom, after) = rest.split_at(size);
         rest = after;
-        Some((&atom[4..8], &atom[head..]))
+        Some((atom[4..8].try_into().ok()?, &atom[head..]))
     })
 }
 

@@ -16,9 +16,9 @@ use super::{About, ClipRecord, Common, DataKind, DataSet, MissingData, Part, Pla
 use crate::labels::Classes;
 
 /// What the decoder knows how to open.
-pub const AUDIO_EXTENSIONS: [&str; 18] = [
+pub const AUDIO_EXTENSIONS: [&str; 21] = [
     "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
-    "mka", "webm",
+    "mka", "mkv", "opus", "weba", "webm",
 ];
 
 /// Recordings in folders that are named after their classes.
