@@ -5,8 +5,8 @@
 //! chance (noise holds the seed of its samples), so neither the number of threads nor the order of the clips nor a resumed
 //! training changes a sample.
 //!
-//! The order: the clip is cut; every draw on the wave in the order of the file; the feature is computed; every draw on the
-//! image in the order of the file.
+//! The order: the clip is cut; every draw on the wave in the order of the file, those that change the length first, as all others
+//! are drawn for the length of the clip; the feature is computed; every draw on the image in the order of the file.
 //!
 //! An augmentation is one file: its spec (`augment_spec!`), its draw, what that does, and its tests; and one line in the list below.
 
