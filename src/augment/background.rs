@@ -72,10 +72,8 @@ impl AugmentKind for Background {
                 ensure!(!files.is_empty(), "{} holds no recordings any more", folder.display());
                 Origin::File { path: files[below(rng, files.len() as u64) as usize].clone() }
             }
-            None if scene.company.len() < 2 => return Ok(Vec::new()),
             None => {
-                let other = below(rng, scene.company.len() as u64 - 1) as usize;
-                let row = if other < scene.row { other } else { other + 1 };
+                let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
                 Origin::Clip { row, id: scene.company.companion(row).id.to_owned() }
             }
         };

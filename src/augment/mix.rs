@@ -68,13 +68,10 @@ impl Mix {
 
     /// A recording that may be added, each as likely as the others; nothing where there is none.
     fn partner(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Option<usize> {
-        let all = scene.company.len();
         if !(self.same_genre || self.wants_music()) {
-            let others = (all as u64).checked_sub(1).filter(|others| *others > 0)?;
-            let drawn = below(rng, others) as usize;
-            return Some(if drawn >= scene.row { drawn + 1 } else { drawn });
+            return scene.another(rng);
         }
-        let fitting: Vec<usize> = (0..all).filter(|&other| self.fits(scene, other)).collect();
+        let fitting: Vec<usize> = (0..scene.company.len()).filter(|&other| self.fits(scene, other)).collect();
         (!fitting.is_empty()).then(|| fitting[below(rng, fitting.len() as u64) as usize])
     }
 }

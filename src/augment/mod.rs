@@ -17,6 +17,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
 use crate::dsp::key::Key;
+use crate::seed::below;
 
 pub mod amount;
 pub mod chain;
@@ -195,6 +196,15 @@ pub struct Scene<'a> {
     /// The number of the clip among its company.
     pub row: usize,
     pub company: &'a dyn Company,
+}
+
+impl Scene<'_> {
+    /// Another row than that of the clip, any as likely as the others; nothing where there is none.
+    pub fn another(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let others = (self.company.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
+        let drawn = below(rng, others) as usize;
+        Some(if drawn >= self.row { drawn + 1 } else { drawn })
+    }
 }
 
 /// The training clips, from which backgrounds and partners are taken; never a clip of another side of the split.
