@@ -48,7 +48,7 @@ pub enum Origin {
 
 impl AugmentKind for Background {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
@@ -106,7 +106,7 @@ impl Effect for BackgroundDraw {
 }
 
 /// Adds what lies behind as much of the clip as it is long; one that is shorter begins again until the end. Nothing is added
-/// to silence, and silence is not lifted.
+/// to silence, and silence (what is below -100 dB) is not lifted.
 fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
     let other = &other[..other.len().min(samples.len())];
     if other.is_empty() {
@@ -116,8 +116,9 @@ fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
     let (whole, part) = (samples.len() / other.len(), samples.len() % other.len());
     let energy = whole as f64 * level::energy(other) + level::energy(&other[..part]);
     let wanted = level::energy(samples) * libm::pow(10.0, -snr_db / 10.0);
-    if energy > 0.0 {
-        let factor = (wanted / energy).sqrt() as f32;
+    let factor = (wanted / energy).sqrt() as f32;
+    // A ratio that was written by hand may be any number.
+    if energy > level::SILENCE * samples.len() as f64 && factor.is_finite() {
         for stretch in samples.chunks_mut(other.len()) {
             stretch.iter_mut().zip(other).for_each(|(sample, other)| *sample += factor * other);
         }
@@ -310,6 +311,8 @@ mod tests {
         let mut clip = tone(10);
         add(&mut clip, &[0.0; 10], 0.0);
         add(&mut clip, &[], 0.0);
+        add(&mut clip, &[9e-6; 10], 0.0);
+        add(&mut clip, &[0.5; 10], -1e6);
         assert_eq!(clip, tone(10));
         let _ = alone();
     }
