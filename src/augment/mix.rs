@@ -95,7 +95,7 @@ impl AugmentKind for Mix {
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let n = self.n.fault(0.0, 100.0).map(|why| ("n".to_owned(), why));
+        let n = self.n.whole_fault(0.0, 100.0).map(|why| ("n".to_owned(), why));
         let snr = self.snr_db.fault(-120.0, 120.0).map(|why| ("snr_db".to_owned(), why));
         // A part that begins at the end would give its labels and not be heard.
         let offset = self.offset.fault(0.0, 0.9).map(|why| ("offset".to_owned(), why));

@@ -37,7 +37,7 @@ impl AugmentKind for Silence {
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         faults_of([
-            ("segments", self.segments.fault(0.0, 1000.0)),
+            ("segments", self.segments.whole_fault(0.0, 1000.0)),
             ("share", self.share.fault(0.0, 1.0)),
             ("fade_ms", self.fade_ms.fault(0.0, 60_000.0)),
         ])
