@@ -179,6 +179,11 @@ pub trait Effect {
         samples
     }
 
+    /// What is wrong with its numbers, which may have been written by hand, if it could not be done to any clip.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     fn on_sound(&self, _sound: &mut Sound, _company: &dyn Company) -> Result<()> {
         Ok(())
     }
