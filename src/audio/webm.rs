@@ -5,6 +5,7 @@
 //! when they are written, and the file just ends. Cut between two blocks it is a shorter recording, and nobody can tell;
 //! cut within a block it is cut off. There are no checksums.
 
+use super::opus;
 use super::source::{Heads, Source};
 use super::unusable::Unusable;
 
@@ -30,6 +31,10 @@ const STEPPED_OVER: [u32; 11] =
 
 /// Larger headers are damage.
 const LARGEST_HEADER: u64 = 1 << 20;
+
+/// Nanoseconds of the longest packet: more of it cannot be there to fill it up. Whatever a file says beyond that would only keep
+/// decoded samples back that may yet be cut.
+const LONGEST_PADDING: u64 = opus::LONGEST as u64 * 1_000_000_000 / opus::RATE as u64;
 
 /// What was found on the way to the end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -172,7 +177,8 @@ impl Walk<'_, '_> {
                 // Signed; what is negative would be silence at the start, which no encoder writes.
                 DISCARD_PADDING if (1..=8).contains(&size) => {
                     let bytes = self.heads.up_to(next.body, size)?;
-                    padding = if bytes.first().is_some_and(|first| *first < 0x80) { number(bytes) } else { 0 };
+                    let is_positive = bytes.first().is_some_and(|first| *first < 0x80);
+                    padding = if is_positive { number(bytes).min(LONGEST_PADDING) } else { 0 };
                 }
                 _ => {}
             }

@@ -69,6 +69,16 @@ impl Amount {
         let outside = if low < least { low } else { high };
         (low < least || high > most).then(|| format!("{outside} lies outside of {least} to {most}"))
     }
+
+    /// As [`Self::fault`], of one whose whole numbers are drawn.
+    pub fn whole_fault(&self, least: f64, most: f64) -> Option<String> {
+        self.fault(least, most).or_else(|| match self {
+            Amount::Range(low, high) if low.ceil() > high.floor() => {
+                Some(format!("there is no whole number from {low} to {high}"))
+            }
+            _ => None,
+        })
+    }
 }
 
 impl Serialize for Amount {
@@ -206,5 +216,14 @@ mod tests {
         assert!(Amount::Log(0.0, 1.0).fault(0.0, 9.0).unwrap().contains("above 0"));
         assert!(Amount::Any(vec![1.0, 12.0]).fault(0.0, 9.0).unwrap().contains("12 lies outside"));
         assert!(Amount::Fixed(f64::NAN).fault(0.0, 9.0).is_some());
+    }
+
+    #[test]
+    fn a_range_of_whole_numbers_holds_one() {
+        assert!(Amount::Range(1.2, 1.8).whole_fault(0.0, 9.0).unwrap().contains("no whole number"));
+        assert!(Amount::Range(1.2, 9.8).whole_fault(0.0, 9.0).unwrap().contains("outside"));
+        for fine in [Amount::Range(1.2, 2.0), Amount::Range(3.0, 3.0), Amount::Fixed(1.5), Amount::Any(vec![0.5])] {
+            assert_eq!(fine.whole_fault(0.0, 9.0), None, "{fine:?}");
+        }
     }
 }

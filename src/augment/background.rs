@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
 use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::audio::{self, AudioSpec};
+use crate::audio::{self, AudioSpec, Unusable};
 use crate::dsp::level;
 use crate::seed::below;
 
@@ -48,7 +48,7 @@ pub enum Origin {
 
 impl AugmentKind for Background {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
@@ -72,10 +72,8 @@ impl AugmentKind for Background {
                 ensure!(!files.is_empty(), "{} holds no recordings any more", folder.display());
                 Origin::File { path: files[below(rng, files.len() as u64) as usize].clone() }
             }
-            None if scene.company.len() < 2 => return Ok(Vec::new()),
             None => {
-                let other = below(rng, scene.company.len() as u64 - 1) as usize;
-                let row = if other < scene.row { other } else { other + 1 };
+                let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
                 Origin::Clip { row, id: scene.company.companion(row).id.to_owned() }
             }
         };
@@ -96,7 +94,7 @@ impl Effect for BackgroundDraw {
                 add(&mut sound.samples, &company.wave(row, self.cut)?, self.snr_db);
             }
             Origin::File { path } => {
-                if let Some(other) = decoded(path, sound.sample_rate) {
+                if let Some(other) = decoded(path, sound.sample_rate)? {
                     let spare = other.len().saturating_sub(sound.samples.len()) as u128 + 1;
                     let start = ((u128::from(self.cut) * spare) >> 64) as usize;
                     add(&mut sound.samples, &other[start..], self.snr_db);
@@ -108,7 +106,7 @@ impl Effect for BackgroundDraw {
 }
 
 /// Adds what lies behind as much of the clip as it is long; one that is shorter begins again until the end. Nothing is added
-/// to silence, and silence is not lifted.
+/// to silence, and silence (what is below -100 dB) is not lifted.
 fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
     let other = &other[..other.len().min(samples.len())];
     if other.is_empty() {
@@ -118,8 +116,9 @@ fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
     let (whole, part) = (samples.len() / other.len(), samples.len() % other.len());
     let energy = whole as f64 * level::energy(other) + level::energy(&other[..part]);
     let wanted = level::energy(samples) * libm::pow(10.0, -snr_db / 10.0);
-    if energy > 0.0 {
-        let factor = (wanted / energy).sqrt() as f32;
+    let factor = (wanted / energy).sqrt() as f32;
+    // A ratio that was written by hand may be any number.
+    if energy > level::SILENCE * samples.len() as f64 && factor.is_finite() {
         for stretch in samples.chunks_mut(other.len()) {
             stretch.iter_mut().zip(other).for_each(|(sample, other)| *sample += factor * other);
         }
@@ -162,21 +161,23 @@ fn recordings(folder: &Path) -> Result<Arc<Vec<PathBuf>>> {
     Ok(files)
 }
 
-/// The samples of a recording; nothing, with a warning, if it cannot be used. Kept until [`HELD_SAMPLES`] are full; those that
-/// come later are decoded each time.
-fn decoded(path: &Path, sample_rate: u32) -> Option<Arc<Vec<f32>>> {
+/// The samples of a recording; nothing, with a warning, if it is damaged. Kept until [`HELD_SAMPLES`] are full; those that come
+/// later are decoded each time. One that cannot be read is an error: it may be there again the next time, and the same training
+/// would then hear something else.
+fn decoded(path: &Path, sample_rate: u32) -> Result<Option<Arc<Vec<f32>>>> {
     const HELD_SAMPLES: usize = 64 << 20;
     type Held = (HashMap<(PathBuf, u32), Option<Arc<Vec<f32>>>>, usize);
     static HELD: Mutex<Option<Held>> = Mutex::new(None);
     let key = (path.to_owned(), sample_rate);
     let locked = || HELD.lock().expect("no thread has panicked with it");
     if let Some(samples) = locked().get_or_insert_default().0.get(&key) {
-        return samples.clone();
+        return Ok(samples.clone());
     }
     // Decoded without the lock: two threads may do the same once.
     let spec = AudioSpec { sample_rate, clip_seconds: None, ..AudioSpec::default() };
     let samples = match audio::load_file(path, &spec) {
         Ok(clip) => Some(Arc::new(clip.samples)),
+        Err(why @ Unusable::Unreadable { .. }) => bail!("add a background: {}: {why}", path.display()),
         Err(why) => {
             tracing::warn!("no background of {}: {why}", path.display());
             None
@@ -188,7 +189,7 @@ fn decoded(path: &Path, sample_rate: u32) -> Option<Arc<Vec<f32>>> {
     if *taken + more <= HELD_SAMPLES && known.insert(key, samples.clone()).is_none() {
         *taken += more;
     }
-    samples
+    Ok(samples)
 }
 
 #[cfg(test)]
@@ -281,6 +282,19 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_that_cannot_be_read_is_an_error_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone.wav");
+        let draw = BackgroundDraw { of: Origin::File { path: path.clone() }, snr_db: 0.0, cut: 0 };
+        let samples = tone(100);
+        let error = draw.on_sound(&mut sound(&samples), &alone()).unwrap_err();
+        assert!(error.to_string().contains("gone.wav"), "{error}");
+        let pcm: Vec<i16> = tone_of(500.0, 900, 8000).iter().map(|x| (x * 16384.0) as i16).collect();
+        write_pcm16(&path, &pcm, 1, 8000).unwrap();
+        assert_ne!(heard(&draw, &samples), samples);
+    }
+
+    #[test]
     fn a_folder_without_recordings_is_a_fault() {
         let folder = tempfile::tempdir().unwrap();
         for (path, why) in [(folder.path().to_owned(), "no recordings"), (folder.path().join("none"), "cannot read")] {
@@ -297,6 +311,8 @@ mod tests {
         let mut clip = tone(10);
         add(&mut clip, &[0.0; 10], 0.0);
         add(&mut clip, &[], 0.0);
+        add(&mut clip, &[9e-6; 10], 0.0);
+        add(&mut clip, &[0.5; 10], -1e6);
         assert_eq!(clip, tone(10));
         let _ = alone();
     }

@@ -38,7 +38,7 @@ impl AugmentKind for BandStop {
         faults_of([
             ("centre_hz", self.centre_hz.fault(1.0, f64::from(sample_rate) / 2.0)),
             ("octaves", self.octaves.fault(0.01, 12.0)),
-            ("order", self.order.fault(1.0, 16.0)),
+            ("order", self.order.whole_fault(1.0, 16.0)),
         ])
     }
 

@@ -31,7 +31,7 @@ impl AugmentKind for BitDepth {
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([("bits", self.bits.fault(1.0, f64::from(MOST_BITS)))])
+        faults_of([("bits", self.bits.whole_fault(1.0, f64::from(MOST_BITS)))])
     }
 
     fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {

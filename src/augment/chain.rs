@@ -9,6 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use super::{AugmentSpec, Company, Draw, Image, Scene, Sound};
 use crate::seed::{Seed, uniform};
 
+/// Raised by hand when the same draws are done in another order or otherwise than before.
+pub const VERSION: u32 = 1;
+
 impl AugmentSpec {
     /// What the key `augment` of a model calls it.
     pub fn name(&self) -> &str {
@@ -46,15 +49,20 @@ impl Chain {
         self.0.iter().any(|spec| spec.as_kind().wants_music())
     }
 
-    /// What happens to the clip of `scene`, drawn from `address` (seed, epoch and clip): first on the wave, then on the image.
+    /// What happens to the clip of `scene`, drawn from `address` (seed, epoch and clip): first on the wave, what changes its length
+    /// before the rest, then on the image.
     pub fn draw(&self, address: Seed, scene: &Scene) -> Result<Vec<Draw>> {
         let mut draws = Vec::new();
         for spec in &self.0 {
             let drawn = spec.draw_by_chance(scene, &mut address.child(spec.name()).rng());
             draws.extend(drawn.with_context(|| format!("draw the augmentation `{}`", spec.name()))?);
         }
-        // One that chooses among others may give either. A stable sort keeps the order of the file.
-        draws.sort_by_key(|draw| draw.as_kind().is_on_image());
+        // One that chooses among others may give either. What is done before a change of the length would be done to a sound of
+        // another length than it was drawn for. A stable sort keeps the order of the file.
+        draws.sort_by_key(|draw| {
+            let (effect, samples) = (draw.as_kind(), scene.samples);
+            (effect.is_on_image(), !effect.is_on_image() && effect.span(samples) == samples)
+        });
         Ok(draws)
     }
 }
@@ -91,6 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::augment::probe::tone;
     use crate::augment::tests::{alone, friends, sound};
 
     fn specs(value: serde_json::Value) -> Vec<AugmentSpec> {
@@ -137,6 +146,30 @@ mod tests {
         let (on_sound, on_image) = parted(&draws);
         assert_eq!((on_sound.len(), on_image.len()), (1, 1));
         assert_eq!((on_sound[0].kind(), on_image[0].kind()), ("gain", "time_mask"));
+    }
+
+    #[test]
+    fn what_changes_the_length_comes_first_wherever_it_stands() {
+        let stretch = json!({ "kind": "time_stretch", "rate": 0.25 });
+        let crop = json!({ "kind": "crop", "share": 0.5 });
+        let silence = json!({ "kind": "silence", "share": 0.1 });
+        let mask = json!({ "kind": "time_mask" });
+        let before = Chain::of(&specs(json!([mask, crop, silence, stretch])), None);
+        let after = Chain::of(&specs(json!([mask, stretch, crop, silence])), None);
+        let company = friends();
+        let scene = Scene { sample_rate: 8000, samples: 8000, row: 0, company: &company };
+        for seed in 0..20 {
+            let draws = before.draw(Seed::new(seed), &scene).unwrap();
+            assert_eq!(draws, after.draw(Seed::new(seed), &scene).unwrap());
+            let kinds: Vec<&str> = draws.iter().map(Draw::kind).collect();
+            assert_eq!(kinds, ["time_stretch", "crop", "silence", "time_mask"]);
+            let (on_sound, _) = parted(&draws);
+            let mut heard = sound(&tone(span(on_sound, 8000)));
+            play_on_sound(on_sound, &mut heard, 8000, &company).unwrap();
+            assert_eq!(heard.samples.len(), 8000);
+            // Half of a tone of power 0.5, less a tenth at most, is an energy of 1600.
+            assert!(crate::dsp::level::energy(&heard.samples) > 400.0, "silenced with seed {seed}");
+        }
     }
 
     #[test]

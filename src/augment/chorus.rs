@@ -40,7 +40,7 @@ impl AugmentKind for Chorus {
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         faults_of([
-            ("voices", self.voices.fault(1.0, 32.0)),
+            ("voices", self.voices.whole_fault(1.0, 32.0)),
             ("delay_ms", self.delay_ms.fault(0.0, 1000.0)),
             ("depth_ms", self.depth_ms.fault(0.0, 1000.0)),
             ("rate_hz", self.rate_hz.fault(0.001, 100.0)),

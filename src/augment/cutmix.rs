@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::mixup::{another, beta, row_of, weigh};
+use super::mixup::{beta, row_of, weigh};
 use super::random_erasing::Area;
 use super::{AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
 
@@ -39,7 +39,8 @@ impl AugmentKind for Cutmix {
     }
 
     fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let Some(partner) = another(scene, rng) else { return Ok(Vec::new()) };
+        let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
+        let partner = scene.company.companion(row).id.to_owned();
         let shape = scene.company.shape();
         let (rows, cols, share) = (shape[0] as f64, shape[1] as f64, 1.0 - beta(self.alpha, rng));
         let side = share.sqrt();

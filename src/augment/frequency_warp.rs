@@ -2,7 +2,7 @@
 //!
 //! The warp is that of Jaitly and Hinton (2013), over the number of the band: band b of the result is read at b · factor up to a
 //! boundary and from there on a straight line to the last band, so that the ends stay where they are. Between two bands values are
-//! interpolated; what a shift brings in from beyond the ends is the outermost band.
+//! interpolated; what a shift brings in from beyond the ends is the outermost band. An image of one band stays as it is.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +33,7 @@ pub struct FrequencyWarpDraw {
 
 impl AugmentKind for FrequencyWarp {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
@@ -73,6 +73,10 @@ impl Effect for FrequencyWarpDraw {
     }
 
     fn on_image(&self, image: &mut Image, _company: &dyn Company) -> Result<()> {
+        // One band has nowhere to go.
+        if image.rows < 2 {
+            return Ok(());
+        }
         let before = image.values.to_vec();
         let (rows, cols) = (image.rows, image.cols);
         for (band, out) in image.values.chunks_exact_mut(cols.max(1)).enumerate() {
@@ -110,6 +114,13 @@ mod tests {
         assert_eq!(loudest(warped(FrequencyWarpDraw { factor: 1.0, shift: 7.0 }, &line)), 57);
         let ramp: Vec<f32> = (0..101).map(|band| band as f32).collect();
         assert_eq!(warped(FrequencyWarpDraw { factor: 1.0, shift: 0.0 }, &ramp), ramp);
+    }
+
+    #[test]
+    fn an_image_of_one_band_stays_as_it_is() {
+        for (factor, shift) in [(1.0, 0.0), (0.9, 0.0), (1.1, 3.0), (1.0, -0.5)] {
+            assert_eq!(warped(FrequencyWarpDraw { factor, shift }, &[0.25]), [0.25]);
+        }
     }
 
     proptest! {

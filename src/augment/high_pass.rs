@@ -34,7 +34,7 @@ impl AugmentKind for HighPass {
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         faults_of([
             ("cutoff_hz", self.cutoff_hz.fault(1.0, f64::from(sample_rate) / 2.0)),
-            ("order", self.order.fault(1.0, 16.0)),
+            ("order", self.order.whole_fault(1.0, 16.0)),
         ])
     }
 

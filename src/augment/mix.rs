@@ -1,8 +1,9 @@
 //! Polyphony out of solo clips: other training recordings are added to a clip, and the clip gets their labels, too.
 //!
 //! A label that any part has is a label of the sum, however soft that part is: unlike mixup, nothing is weighed. Levels are set
-//! by the mean square of whole clips: `snr_db` is what the clip has over each part. A silent part adds nothing but its labels; to
-//! a silent clip parts are added as they are. Parts come from the training side of the split alone, as the company does.
+//! by the mean square of whole clips: `snr_db` is what the clip has over each part. A part below -100 dB is silence, which nothing
+//! lifts: it adds nothing but its labels. To a silent clip parts are added as they are. Parts come from the training side of the
+//! split alone, as the company does.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mixup::row_of;
 use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Music, Scene, Sound};
+use crate::dsp::level;
 use crate::seed::below;
 
 augment_spec! {
@@ -21,7 +23,7 @@ augment_spec! {
         pub n: Amount = Amount::Fixed(1.0),
         /// How much louder the clip is than each of them, in decibels. Default: -5 to 5.
         pub snr_db: Amount = Amount::Range(-5.0, 5.0),
-        /// How much later each of them begins, as a share of the clip. Default: 0.
+        /// How much later each of them begins, as a share of the clip, 0 to 0.9. Default: 0.
         pub offset: Amount = Amount::Fixed(0.0),
         /// Only recordings of the same genre, where the data set names one. Default: false.
         pub same_genre: bool = false,
@@ -68,13 +70,10 @@ impl Mix {
 
     /// A recording that may be added, each as likely as the others; nothing where there is none.
     fn partner(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Option<usize> {
-        let all = scene.company.len();
         if !(self.same_genre || self.wants_music()) {
-            let others = (all as u64).checked_sub(1).filter(|others| *others > 0)?;
-            let drawn = below(rng, others) as usize;
-            return Some(if drawn >= scene.row { drawn + 1 } else { drawn });
+            return scene.another(rng);
         }
-        let fitting: Vec<usize> = (0..all).filter(|&other| self.fits(scene, other)).collect();
+        let fitting: Vec<usize> = (0..scene.company.len()).filter(|&other| self.fits(scene, other)).collect();
         (!fitting.is_empty()).then(|| fitting[below(rng, fitting.len() as u64) as usize])
     }
 }
@@ -86,18 +85,20 @@ fn same_key(a: Music, b: Music) -> bool {
 fn same_tempo(a: Music, b: Music, tolerance: f64) -> bool {
     let (Some(a), Some(b)) = (a.tempo, b.tempo) else { return false };
     let octaves = libm::log2(a / b);
-    (octaves - octaves.round()).abs() <= libm::log2(1.0 + tolerance)
+    // The same, the double or the half; four times as fast is another music.
+    octaves.abs() < 1.5 && (octaves - octaves.round()).abs() <= libm::log2(1.0 + tolerance)
 }
 
 impl AugmentKind for Mix {
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let n = self.n.fault(0.0, 100.0).map(|why| ("n".to_owned(), why));
+        let n = self.n.whole_fault(0.0, 100.0).map(|why| ("n".to_owned(), why));
         let snr = self.snr_db.fault(-120.0, 120.0).map(|why| ("snr_db".to_owned(), why));
-        let offset = self.offset.fault(0.0, 1.0).map(|why| ("offset".to_owned(), why));
+        // A part that begins at the end would give its labels and not be heard.
+        let offset = self.offset.fault(0.0, 0.9).map(|why| ("offset".to_owned(), why));
         [n, snr, offset].into_iter().flatten().collect()
     }
 
@@ -127,12 +128,13 @@ impl Effect for MixDraw {
             let row = row_of(company, &part.clip)?;
             let wave = company.wave(row, part.cut)?;
             let theirs = mean_square(&wave);
-            let gain = if own > 0.0 && theirs > 0.0 {
-                (own / theirs).sqrt() * libm::pow(10.0, -part.snr_db / 20.0)
+            let gain = if own > 0.0 && theirs > level::SILENCE {
+                (own / theirs).sqrt() * level::factor_of_db(-part.snr_db)
             } else {
                 1.0
             };
-            let gain = gain as f32;
+            // A ratio that was written by hand may be any number.
+            let gain = Some(gain as f32).filter(|gain| gain.is_finite()).unwrap_or(1.0);
             let later = sound.samples.iter_mut().skip(part.offset);
             later.zip(&wave).for_each(|(sample, added)| *sample += gain * added);
             company.companion(row).labels.iter().for_each(|&label| sound.targets[label] = 1.0);
@@ -248,5 +250,52 @@ mod tests {
         assert!(!same_tempo(Music::default(), some, 0.1));
         let at = |tempo: f64| Music { tempo: Some(tempo), ..some };
         assert!(same_tempo(at(120.0), at(62.0), 0.05) && !same_tempo(at(120.0), at(64.0), 0.05));
+    }
+
+    #[test]
+    fn the_double_and_the_half_of_a_tempo_fit_and_a_quarter_does_not() {
+        let at = |tempo: f64| Music { tempo: Some(tempo), ..Music::default() };
+        for (tempo, fits) in [(50.0, false), (100.0, true), (200.0, true), (400.0, true), (800.0, false)] {
+            assert_eq!(same_tempo(at(tempo), at(200.0), 0.05), fits, "{tempo}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_to_begin_before_the_end() {
+        assert_eq!(Mix { offset: Amount::Range(0.0, 0.9), ..Mix::default() }.faults(8000), []);
+        assert_eq!(Mix { offset: Amount::Fixed(1.0), ..Mix::default() }.faults(8000)[0].0, "offset");
+    }
+
+    /// One clip of three samples, so many times as loud as 1.
+    struct Single(f32, std::collections::BTreeMap<String, String>);
+
+    impl Company for Single {
+        fn len(&self) -> usize {
+            1
+        }
+        fn companion(&self, _row: usize) -> crate::augment::Companion<'_> {
+            crate::augment::Companion { id: "one", labels: &[1], song: "", tags: &self.1 }
+        }
+        fn wave(&self, _row: usize, _cut: u64) -> Result<Vec<f32>> {
+            Ok(vec![self.0; 3])
+        }
+        fn image(&self, _row: usize, _out: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn silence_is_not_lifted_and_no_ratio_makes_a_sample_infinite() {
+        let mixed = |loud: f32, snr_db: f64| {
+            let mut heard = sound(&[0.5; 3]);
+            heard.targets = vec![1.0, 0.0];
+            let part = Part { clip: "one".into(), cut: 0, snr_db, offset: 0 };
+            MixDraw { parts: vec![part] }.on_sound(&mut heard, &Single(loud, Default::default())).unwrap();
+            assert_eq!(heard.targets, [1.0, 1.0]);
+            heard.samples[0] - 0.5
+        };
+        assert!(mixed(9e-6, 0.0).abs() < 1e-5, "below -100 dB it stays where it is");
+        assert!((mixed(1.1e-5, 0.0) - 0.5).abs() < 1e-3, "above it is brought to the level of the clip");
+        assert!(mixed(0.25, -1e6).is_finite() && mixed(0.0, -1e6) == 0.0);
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
-use crate::seed::{below, uniform};
+use crate::seed::uniform;
 
 augment_spec! {
     /// Mixup: image and targets are a weighted mean of those of two clips.
@@ -40,10 +40,10 @@ impl AugmentKind for Mixup {
     }
 
     fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let Some(partner) = another(scene, rng) else { return Ok(Vec::new()) };
+        let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
         let weight = beta(self.alpha, rng);
         let weight = if self.keep_larger { weight.max(1.0 - weight) } else { weight };
-        Ok(vec![MixupDraw { partner, weight }.into()])
+        Ok(vec![MixupDraw { partner: scene.company.companion(row).id.to_owned(), weight }.into()])
     }
 
     fn is_on_sound(&self) -> bool {
@@ -75,14 +75,6 @@ impl Effect for MixupDraw {
 pub(super) fn weigh(targets: &mut [f32], weight: f32, labels: &[usize]) {
     targets.iter_mut().for_each(|target| *target *= weight);
     labels.iter().for_each(|&label| targets[label] += 1.0 - weight);
-}
-
-/// The id of a clip other than that of the scene, any as likely as the others; nothing where there is none.
-pub(super) fn another(scene: &Scene, rng: &mut ChaCha8Rng) -> Option<String> {
-    let others = (scene.company.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
-    let drawn = below(rng, others) as usize;
-    let row = if drawn >= scene.row { drawn + 1 } else { drawn };
-    Some(scene.company.companion(row).id.to_owned())
 }
 
 /// The row of a clip that a draw names.

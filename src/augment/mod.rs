@@ -5,8 +5,8 @@
 //! chance (noise holds the seed of its samples), so neither the number of threads nor the order of the clips nor a resumed
 //! training changes a sample.
 //!
-//! The order: the clip is cut; every draw on the wave in the order of the file; the feature is computed; every draw on the
-//! image in the order of the file.
+//! The order: the clip is cut; every draw on the wave in the order of the file, those that change the length first, as all others
+//! are drawn for the length of the clip; the feature is computed; every draw on the image in the order of the file.
 //!
 //! An augmentation is one file: its spec (`augment_spec!`), its draw, what that does, and its tests; and one line in the list below.
 
@@ -17,6 +17,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
 use crate::dsp::key::Key;
+use crate::seed::below;
 
 pub mod amount;
 pub mod chain;
@@ -178,6 +179,11 @@ pub trait Effect {
         samples
     }
 
+    /// What is wrong with its numbers, which may have been written by hand, if it could not be done to any clip.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     fn on_sound(&self, _sound: &mut Sound, _company: &dyn Company) -> Result<()> {
         Ok(())
     }
@@ -195,6 +201,15 @@ pub struct Scene<'a> {
     /// The number of the clip among its company.
     pub row: usize,
     pub company: &'a dyn Company,
+}
+
+impl Scene<'_> {
+    /// Another row than that of the clip, any as likely as the others; nothing where there is none.
+    pub fn another(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let others = (self.company.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
+        let drawn = below(rng, others) as usize;
+        Some(if drawn >= self.row { drawn + 1 } else { drawn })
+    }
 }
 
 /// The training clips, from which backgrounds and partners are taken; never a clip of another side of the split.

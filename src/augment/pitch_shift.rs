@@ -37,6 +37,10 @@ impl AugmentKind for PitchShift {
 }
 
 impl Effect for PitchShiftDraw {
+    fn fault(&self) -> Option<String> {
+        Amount::Fixed(self.semitones).fault(-24.0, 24.0).map(|why| format!("`semitones`: {why}"))
+    }
+
     fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
         sound.samples = pitch_shift(&sound.samples, sound.sample_rate, self.semitones);
         Ok(())

@@ -63,7 +63,7 @@ impl AugmentKind for RandomErasing {
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let areas = self.areas.fault(0.0, 100.0).map(|why| ("areas".to_owned(), why));
+        let areas = self.areas.whole_fault(0.0, 100.0).map(|why| ("areas".to_owned(), why));
         let share = self.share.fault(0.0, 1.0).map(|why| ("share".to_owned(), why));
         let ratio = self.ratio.fault(0.01, 100.0).map(|why| ("ratio".to_owned(), why));
         [areas, share, ratio].into_iter().flatten().collect()

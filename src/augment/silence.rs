@@ -37,7 +37,7 @@ impl AugmentKind for Silence {
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         faults_of([
-            ("segments", self.segments.fault(0.0, 1000.0)),
+            ("segments", self.segments.whole_fault(0.0, 1000.0)),
             ("share", self.share.fault(0.0, 1.0)),
             ("fade_ms", self.fade_ms.fault(0.0, 60_000.0)),
         ])
@@ -55,6 +55,13 @@ impl AugmentKind for Silence {
 }
 
 impl Effect for SilenceDraw {
+    fn fault(&self) -> Option<String> {
+        // One more, as the fade is divided by what follows it.
+        let end = |[start, length]: [usize; 2]| start.checked_add(length)?.checked_add(self.fade)?.checked_add(1);
+        let beyond = self.segments.iter().find(|segment| end(**segment).is_none())?;
+        Some(format!("`segments`: {beyond:?} with a fade of {} ends beyond all samples", self.fade))
+    }
+
     fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
         let samples = &mut sound.samples;
         for &[start, length] in &self.segments {

@@ -26,7 +26,7 @@ impl AugmentKind for SomeOf {
 
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let mut faults = faults_of(&self.of, sample_rate);
-        faults.extend(self.n.fault(0.0, self.of.len().max(1) as f64).map(|why| ("n".to_owned(), why)));
+        faults.extend(self.n.whole_fault(0.0, self.of.len().max(1) as f64).map(|why| ("n".to_owned(), why)));
         faults
     }
 

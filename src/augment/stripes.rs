@@ -58,7 +58,7 @@ pub fn draw(masks: &Amount, width: Option<&Amount>, share: &Amount, size: usize,
 
 /// What is wrong with the keys of a mask.
 pub fn faults(masks: &Amount, width: Option<&Amount>, share: &Amount) -> Vec<Fault> {
-    let masks = masks.fault(0.0, 100.0).map(|why| ("masks".to_owned(), why));
+    let masks = masks.whole_fault(0.0, 100.0).map(|why| ("masks".to_owned(), why));
     let width = width.and_then(|width| width.fault(0.0, 1e6)).map(|why| ("width".to_owned(), why));
     let share = share.fault(0.0, 1.0).map(|why| ("share".to_owned(), why));
     [masks, width, share].into_iter().flatten().collect()

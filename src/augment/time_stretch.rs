@@ -40,6 +40,10 @@ impl AugmentKind for TimeStretch {
 }
 
 impl Effect for TimeStretchDraw {
+    fn fault(&self) -> Option<String> {
+        Amount::Fixed(self.rate).fault(1.0 / MOST, MOST).map(|why| format!("`rate`: {why}"))
+    }
+
     /// Never too few; what is left over is cut off behind.
     fn span(&self, samples: usize) -> usize {
         (samples as f64 * self.rate).ceil() as usize

@@ -74,6 +74,11 @@ fn of_all(rehearsal: &Rehearsal, epochs: usize, out: &Path, settings: &Settings)
     progress.finish();
     let clips = rehearsal.waves.len();
     print(&format!("{}: the draws of {clips} clips in {epochs} epochs of {}\n", path.display(), rehearsal.unit))?;
-    settings.show.say(&format!("Next: play them again with `models.{}.replay = {:?}`", rehearsal.unit.model, path));
+    let unit = &rehearsal.unit;
+    // The draws are those of one seed, and another one would end for want of its own.
+    settings.show.say(&format!(
+        "Next: play them again with `models.{}.replay = {path:?}` and `seeds = [{}]`",
+        unit.model, unit.seed
+    ));
     Ok(Ended::Done)
 }

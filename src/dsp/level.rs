@@ -24,6 +24,9 @@ pub fn power(samples: &[f32]) -> f64 {
     if samples.is_empty() { 0.0 } else { energy(samples) / samples.len() as f64 }
 }
 
+/// The power of what is silence beside other sound, -100 dB: brought to a level it would be nothing but its own rounding.
+pub const SILENCE: f64 = 1e-10;
+
 /// The root of the mean of the squares.
 pub fn rms(samples: &[f32]) -> f64 {
     power(samples).sqrt()

@@ -5,7 +5,7 @@
 //! the sine and the cosine, so that a processor works on many at a time and gives the same bits with vectors of any width. The
 //! tails reach 6.6 standard deviations.
 //!
-//! Colours are white noise through ladders of poles and zeros on the real axis, straight within 0.1 dB: pink falls by 3.01 dB
+//! Colours are white noise through ladders of poles and zeros on the real axis, straight within 0.25 dB: pink falls by 3.01 dB
 //! an octave (power as 1 / f), brown by 6.02, blue and violet rise by as much. The ladders are flat below 1/2000 of the sample
 //! rate (11 Hz at 22,050 Hz), so that brown noise does not wander away, and follow their line from 1/1000 of it (brown and
 //! violet: 1/100). Whoever makes them by weighting an FFT has lines down to the first bin instead.

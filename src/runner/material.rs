@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::settings::Settings;
+use crate::augment::chain;
 use crate::data::split::{self, SplitSpec, Splits};
 use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
 use crate::experiment::Experiment;
@@ -135,6 +136,7 @@ impl Material {
         }
         if !experiment.augment.is_empty() {
             versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();
+            versions["augment_chain"] = json!(chain::VERSION);
         }
         if !self.heard_files.is_empty() {
             versions["augment_files"] = json!(self.heard_files);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Draw;
@@ -41,6 +41,9 @@ impl Replay {
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let read = serde_json::from_str::<Drawn>(line);
             let one = read.with_context(|| format!("{}:{}: no draws of a clip", path.display(), number + 1))?;
+            if let Some(why) = fault(&one.draws) {
+                bail!("{}:{}: {why}", path.display(), number + 1);
+            }
             if one.seed == seed {
                 drawn.entry(one.clip.clone()).or_default().insert(one.epoch, one);
             }
@@ -71,9 +74,47 @@ impl Replay {
     }
 }
 
+/// Why these draws cannot be done one after the other.
+fn fault(draws: &[Draw]) -> Option<String> {
+    let of_draw = |draw: &Draw| draw.as_kind().fault().map(|why| format!("the draw `{}`: {why}", draw.kind()));
+    let misplaced = || {
+        let first = draws.iter().position(|draw| draw.as_kind().is_on_image())?;
+        let late = draws[first..].iter().find(|draw| !draw.as_kind().is_on_image())?;
+        let (image, wave) = (draws[first].kind(), late.kind());
+        Some(format!("the draw `{wave}` on the wave comes after `{image}` on the image: the image is made of the wave"))
+    };
+    draws.iter().find_map(of_draw).or_else(misplaced)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn draws_that_cannot_be_done_are_refused_with_their_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("draws.jsonl");
+        let read = |draws: serde_json::Value| {
+            let line = |draws: serde_json::Value| {
+                serde_json::json!({ "seed": 1, "epoch": 1, "clip": "a", "draws": draws }).to_string()
+            };
+            std::fs::write(&path, [line(serde_json::json!([])), line(draws)].join("\n")).unwrap();
+            Replay::read(&path, 1).map(drop).map_err(|error| format!("{error:#}"))
+        };
+        let gain = serde_json::json!({ "kind": "gain", "db": 1.25 });
+        let mask = serde_json::json!({ "kind": "mixup", "partner": "b", "weight": 0.5 });
+        let silence = |start: u64| serde_json::json!({ "kind": "silence", "segments": [[start, 8]], "fade": 2 });
+        read(serde_json::json!([gain, silence(5), mask])).unwrap();
+        for (draws, told) in [
+            (serde_json::json!([mask, gain]), "the draw `gain` on the wave comes after `mixup`"),
+            (serde_json::json!([{ "kind": "time_stretch", "rate": 4.5 }]), "`rate`: 4.5 lies outside"),
+            (serde_json::json!([{ "kind": "pitch_shift", "semitones": -25.0 }]), "`semitones`: -25 lies outside"),
+            (serde_json::json!([gain, silence(u64::MAX - 9)]), "ends beyond all samples"),
+        ] {
+            let error = read(draws).unwrap_err();
+            assert!(error.contains("draws.jsonl:2: ") && error.contains(told), "{error}");
+        }
+    }
 
     #[test]
     fn lines_of_another_seed_are_passed_over_and_gaps_are_told() {

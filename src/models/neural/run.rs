@@ -343,7 +343,10 @@ impl Run<'_> {
                 break;
             }
             let order = self.order(seed, epoch);
-            self.supply.feed(&order, epoch, |batch, number| {
+            // A search may take more epochs than the training has, and nobody has recorded draws of those: it hears the recorded
+            // ones again. Without a replay, crops and draws have the address of their epoch, and any epoch has some.
+            let heard = if self.training.replay.is_some() { epoch % self.plan.epochs().max(1) } else { epoch };
+            self.supply.feed(&order, heard, |batch, number| {
                 self.may_go_on()?;
                 let Some(rate) = finder.next_rate() else { return Ok(false) };
                 let mut summed = Summed::default();
