@@ -60,15 +60,28 @@ impl Work<'_> {
         Ok(finished)
     }
 
-    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
+    /// Whether an ensemble that was fused before is still that of its members: none of them was made anew. Other units have
+    /// no members.
+    pub(super) fn is_of_kept(&self, unit: &Unit, kept: &[Unit]) -> bool {
+        let spec = self.experiment.models[&unit.model].as_kind().ensemble();
+        spec.is_none_or(|spec| self.member_units(unit, spec).iter().all(|member| kept.contains(member)))
+    }
+
+    fn member_units(&self, unit: &Unit, spec: &Ensemble) -> Vec<Unit> {
         let places = self.experiment.places();
-        let record = |name: &String| {
+        let member = |name: &String| {
             let place = members::member(name, &places).expect("a checked experiment has the members it names");
-            let wanted = Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed };
-            let found = done.units.iter().find(|record| record.unit == wanted);
+            Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed }
+        };
+        spec.members.iter().map(member).collect()
+    }
+
+    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
+        let record = |wanted: &Unit| {
+            let found = done.units.iter().find(|record| record.unit == *wanted);
             found.with_context(|| format!("its member {wanted} has failed, so there is nothing to fuse"))
         };
-        spec.members.iter().map(record).collect()
+        self.member_units(unit, spec).iter().map(record).collect()
     }
 
     /// The weights and ranks of an ensemble, and what is to be told of the search.
