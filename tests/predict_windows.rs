@@ -226,8 +226,8 @@ fn forms(trained: &Trained) {
         let drawing = fs::read_to_string(trained.path(&format!("drawn/{name}.svg"))).unwrap();
         assert!(drawing.contains("data:image/png;base64,") && drawing.ends_with("</svg>\n"));
     }
-    say(&["--plot", "one.svg"]);
-    assert!(fs::read_to_string(trained.path("one.svg")).unwrap().contains("minute.wav"));
+    say(&["--plot", "new/one.svg"]);
+    assert!(fs::read_to_string(trained.path("new/one.svg")).unwrap().contains("minute.wav"));
 }
 
 /// What does not fit together is told with exit code 2, what cannot be used with 3 or 4.

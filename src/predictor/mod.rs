@@ -169,7 +169,8 @@ impl Predictor {
         let length = window.length(self.audio.sample_rate);
         // A feature that is resized has one shape whatever it was made of: the weights would fit, and another tempo be heard.
         if self.voices.has_network && self.audio.frames() != Some(length) {
-            let clips = self.audio.clip_seconds.map_or("as long as their recordings".to_owned(), |s| format!("of {s} s"));
+            let trained_on = self.audio.clip_seconds;
+            let clips = trained_on.map_or("as long as their recordings".to_owned(), |s| format!("of {s} s"));
             bail!(
                 "a network hears only windows as long as its clips: it was trained on clips {clips}, and these windows last \
                  {} s",
