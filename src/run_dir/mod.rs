@@ -4,7 +4,7 @@
 //! folder again. A lock in the folder keeps two processes from writing the same run.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -266,6 +266,17 @@ impl RunDir {
 
     pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
         write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
+    }
+
+    /// Lets a unit count as not done.
+    pub fn forget_unit(&self, unit: &Unit) -> Result<()> {
+        let path = self.unit_path(unit);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the checkpoints of a unit lie while it is fitted.

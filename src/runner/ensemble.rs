@@ -60,11 +60,14 @@ impl Work<'_> {
         Ok(finished)
     }
 
-    /// Whether an ensemble that was fused before is still that of its members: none of them was made anew. Other units have
-    /// no members.
-    pub(super) fn is_of_kept(&self, unit: &Unit, kept: &[Unit]) -> bool {
-        let spec = self.experiment.models[&unit.model].as_kind().ensemble();
-        spec.is_none_or(|spec| self.member_units(unit, spec).iter().all(|member| kept.contains(member)))
+    /// Ensembles of a unit that is about to be made anew are fused again, by a later start if this one is killed before. They
+    /// come after it in `units`, and theirs after them.
+    pub(super) fn forget_ensembles_of(&self, unit: &Unit, units: &[Unit]) -> Result<()> {
+        let holds = |other: &&Unit| {
+            let spec = self.experiment.models[&other.model].as_kind().ensemble();
+            spec.is_some_and(|spec| self.member_units(other, spec).contains(unit))
+        };
+        units.iter().filter(holds).try_for_each(|other| self.dir.forget_unit(other))
     }
 
     fn member_units(&self, unit: &Unit, spec: &Ensemble) -> Vec<Unit> {

@@ -229,21 +229,18 @@ impl Work<'_> {
         let progress = self.settings.show.start("models", units.len());
         let mut splits: IndexMap<u64, Splits> = IndexMap::new();
         let mut done = Done::new(self.judge());
-        // Of an earlier start of this run, or of another run.
-        let mut kept: Vec<Unit> = Vec::new();
         for unit in &units {
             if self.settings.stopped() {
                 return Err(Stopped.into());
             }
-            let is_current = self.is_saved(unit) && self.is_of_kept(unit, &kept);
-            let finished = match self.dir.read_unit(unit).filter(|record| record.unit == *unit && is_current) {
+            let finished = match self.dir.read_unit(unit).filter(|record| record.unit == *unit && self.is_saved(unit)) {
                 Some(finished) => {
-                    kept.push(unit.clone());
                     done.push(self.experiment, finished);
                     progress.step();
                     continue;
                 }
                 None => {
+                    self.forget_ensembles_of(unit, &units)?;
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }
