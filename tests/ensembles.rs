@@ -215,6 +215,14 @@ fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
     place.run(&["--runs", "two"]);
     assert!(before == bytes("two"), "a second start");
     assert_eq!((written("mel.logistic.s1.json"), written("+.equal.s1.json")), (member, kept));
+    // What a lost member is part of is fused anew.
+    for file in ["results.csv", "units/mel.knn.s1.json"] {
+        fs::remove_file(run.join(file)).unwrap();
+    }
+    place.run(&["--runs", "two"]);
+    assert!(before == bytes("two"), "a third start");
+    assert_eq!(written("mel.logistic.s1.json"), member);
+    assert_ne!(written("+.equal.s1.json"), kept);
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn recordings_are_told_in_their_order_and_the_unusable_ones_apart() {
     let paths: Vec<&str> = lines.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(paths, expected);
     assert!(lines.lines().all(|line| line.split("  ").count() == 4), "{lines}");
+    let is_marked = |part: &str| part.split_once(' ').is_some_and(|(class, _)| class.ends_with('*'));
+    for line in lines.lines() {
+        let marked: Vec<bool> = line.split("  ").skip(1).map(is_marked).collect();
+        assert_eq!(marked, [true, false, false], "{line}");
+    }
 
     let output = run(&["--json"]);
     assert_eq!(output.status.code(), Some(3));
@@ -105,7 +110,8 @@ fn a_recording_on_stdin_is_heard_like_a_file() {
     let piped = trained.command(&["predict", "tiny", "-"]).stdin(fs::File::open(flute).unwrap()).output().unwrap();
     assert_eq!(shares(piped), shares(trained.timbre(&["predict", "tiny", path_text(flute)])));
     let twice = trained.command(&["predict", "tiny", "-", "-"]).stdin(Stdio::null()).output().unwrap();
-    assert!(!twice.status.success() && text(&twice.stderr).contains("only once"));
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(text(&twice.stderr).contains("only once"));
 }
 
 #[test]
@@ -141,6 +147,7 @@ fn weights_of_another_shape_than_the_front_end_are_refused_before_the_first_reco
         ("\"clip_seconds\": 3.0", "\"clip_seconds\": 1e9", "long"),
         ("\"sample_rate\": 22050", "\"sample_rate\": 0", "0 Hz"),
         ("\"voi\"", "\"voi\", \"more\"", "11"),
+        ("\"at_least_one\": false", "\"cutoffs\": [0.5], \"at_least_one\": false", "1 cut-offs for 11 classes"),
     ] {
         assert!(good.contains(from), "{good}");
         fs::write(&description, good.replace(from, to)).unwrap();

@@ -30,6 +30,7 @@ validation = 0.2
 n_fft = 1024
 hop_length = 1024
 n_mels = 32
+resize = [32, 48]
 [models.cnn_small]
 filters = [8, 16]
 epochs = 2
@@ -225,8 +226,8 @@ fn forms(trained: &Trained) {
         let drawing = fs::read_to_string(trained.path(&format!("drawn/{name}.svg"))).unwrap();
         assert!(drawing.contains("data:image/png;base64,") && drawing.ends_with("</svg>\n"));
     }
-    say(&["--plot", "one.svg"]);
-    assert!(fs::read_to_string(trained.path("one.svg")).unwrap().contains("minute.wav"));
+    say(&["--plot", "new/one.svg"]);
+    assert!(fs::read_to_string(trained.path("new/one.svg")).unwrap().contains("minute.wav"));
 }
 
 /// What does not fit together is told with exit code 2, what cannot be used with 3 or 4.
@@ -240,7 +241,8 @@ fn oddities(trained: &Trained) {
     };
     refused(&[path_text(&folder), "--format", "audacity"], "--out");
     refused(&[path_text(&folder), "--plot", "x.svg"], "--plot");
-    refused(&[path_text(&cello), "--window", "2.0"], "2 s");
+    // The feature is resized, so the weights would fit.
+    refused(&[path_text(&cello), "--window", "2.0"], "trained on clips of 3 s, and these windows last 2 s");
     refused(&[path_text(&cello), "--hop", "0"], "hop");
     refused(&[path_text(&cello), "--on", "0.3", "--off", "0.4"], "--off");
     refused(&[path_text(&cello), "--on", "1.5"], "--on");

@@ -200,7 +200,8 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     let keys = ["cutoff=0.40..0.60/0.01", "window_fraction=0.05..0.90/0.05", "per_class=true", "resamples=30"];
     let set: Vec<String> = keys.iter().map(|key| format!("--set=evaluate.search.{key}")).collect();
     let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
-    let (said, _) = place.done(&arguments);
+    let (said, hint) = place.done(&arguments);
+    assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
     assert!(said.contains("chosen on validation") && said.contains("cutoffs = {"), "{said}");
     for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
         let (a, b) = (place.read(&format!("runs/x/latest/{file}")), place.read(&format!("runs/y/latest/{file}")));
@@ -219,12 +220,26 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
         assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
         assert!(said.contains(words), "{wrong}: {said}");
     }
-    let (said, _) = place.done(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
+    let (said, hint) = place.done(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
+    assert!(!hint.contains("--set"), "{hint}");
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
     assert!(place.rows("runs/x/latest/thresholds.csv").iter().all(|row| row["tuned_on"] == "test"));
     assert!(place.read("runs/x/latest/thresholds_hamming.csv").starts_with("hamming on test (tuned on test),"));
     assert!(place.read("runs/x/latest/thresholds_hamming.svg").contains("no result on the test split"));
+
+    // A search by other words takes the place of the run's own, which the run makes anew without fitting anything.
+    place.done(&["thresholds", "y/latest", "--metric", "hamming"]);
+    assert!(!place.path("runs/y/latest/thresholds_f1_micro.svg").exists());
+    let fitted = || {
+        let unit = place.path("runs/y/latest/units/mel.cnn_small.s1.json");
+        fs::metadata(unit).unwrap().modified().unwrap()
+    };
+    let before = fitted();
+    place.done(&["run", "y.toml", "--device", "cpu", "-q"]);
+    assert_eq!(fitted(), before);
+    assert_eq!(place.rows("runs/y/latest/thresholds.csv"), rows);
+    assert!(!place.path("runs/y/latest/thresholds_hamming.svg").exists());
 
     // Another way of training shares nothing.
     let (_, said) = place.done(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);

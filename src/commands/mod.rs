@@ -117,9 +117,14 @@ fn start_logging(common: &Common) {
 
 /// Prints to stdout; a reader that went away (`| head`) is no error.
 fn print(text: &str) -> Result<()> {
+    print_on(text).map(drop)
+}
+
+/// Prints, and says whether anybody reads on.
+fn print_on(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to stdout"),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.context("cannot write to stdout").map(|()| true),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Ended, print};
+use super::{Ended, print, print_on};
 use crate::cli::{Common, Form, Listening, PredictAs};
 use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
@@ -57,7 +58,10 @@ pub fn predict(
     let predictor = listening_as_told(predictor, listening)?;
     Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
-    ensure!(files.iter().filter(|file| *file == stdin).count() < 2, "`-` (stdin) can be read only once: name it once");
+    ensure!(
+        files.iter().filter(|file| *file == stdin).count() < 2,
+        Unsuited("`-` (stdin) can be read only once: name it once".to_owned())
+    );
     let asked: Vec<Asked> = files.iter().flat_map(|file| below(file)).collect();
     let job = Job::new(&predictor, rule(&predictor, listening)?, form, &asked)?;
     if form.out.is_none() {
@@ -72,7 +76,9 @@ pub fn predict(
                 files::write_bytes(path, text.as_bytes())?;
             }
             Ok(one) => {
-                print(&job.body(&one))?;
+                if !print_on(&job.body(&one))? {
+                    return Ok(ControlFlow::Break(()));
+                }
                 // The others are printed already.
                 if job.form == Form::Json {
                     told.push(one);
@@ -84,7 +90,7 @@ pub fn predict(
                 unusable.push((path, why));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     if form.out.is_none() {
         print(&job.tail(&told, &unusable))?;
@@ -179,6 +185,9 @@ impl<'a> Job<'a> {
                         format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
                     return Err(Unsuited(sentence).into());
                 }
+                // Before anything is heard: what cannot be written is not worth the hours.
+                let folder = file.parent().unwrap_or(Path::new(""));
+                fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
                 plots = vec![file.clone()];
             }
             Some(folder) => plots = names_in(folder, "svg", asked)?,
@@ -215,20 +224,23 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Hears the recordings on as many threads as the pool has, and hands over what was heard in their order. The threads are
-    /// none of the pool's: they wait for work that the pool does.
+    /// Hears the recordings on as many threads as the pool has, and hands over what was heard in their order, until `take`
+    /// fails or breaks off: then no thread begins another one. The threads are none of the pool's: they wait for work that the
+    /// pool does.
     fn each(
         &self,
         asked: &[Asked],
-        mut take: impl FnMut(usize, Result<Told<'a>, LeftOut>) -> Result<()>,
+        mut take: impl FnMut(usize, Result<Told<'a>, LeftOut>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let next = AtomicUsize::new(0);
+        let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         thread::scope(|scope| {
             let (give, heard) = mpsc::channel();
             for _ in 0..rayon::current_num_threads().min(asked.len()) {
-                let (give, next) = (give.clone(), &next);
+                let (give, next, is_over) = (give.clone(), &next, &is_over);
                 scope.spawn(move || {
-                    while let Some((n, asked)) = take_next(next, asked) {
+                    while !is_over.load(Ordering::Relaxed)
+                        && let Some((n, asked)) = take_next(next, asked)
+                    {
                         if give.send((n, self.hear(n, asked))).is_err() {
                             break;
                         }
@@ -242,7 +254,11 @@ impl<'a> Job<'a> {
             for (n, one) in heard {
                 early[n] = Some(one);
                 while let Some(one) = early.get_mut(turn).and_then(Option::take) {
-                    take(turn, one?)?;
+                    let taken = one.and_then(|one| take(turn, one));
+                    if !matches!(taken, Ok(ControlFlow::Continue(()))) {
+                        is_over.store(true, Ordering::Relaxed);
+                        return taken.map(drop);
+                    }
                     turn += 1;
                 }
             }

@@ -8,7 +8,8 @@ use crate::experiment;
 use crate::labels::{Classes, Task};
 use crate::progress::Show;
 use crate::run_dir::{self, RunDir, ThresholdFile, Unit};
-use crate::thresholds::{CannotSearch, Found, Search, read_units, report, sentences};
+use crate::search::TuneOn;
+use crate::thresholds::{CannotSearch, Found, Search, best_unit, read_units, report, sentences};
 
 pub fn thresholds(common: &Common, run: &str, metric: Option<&str>, on_test: bool, json: bool) -> Result<Ended> {
     let (name, chosen) = match run.rsplit_once(':') {
@@ -64,16 +65,21 @@ pub fn thresholds(common: &Common, run: &str, metric: Option<&str>, on_test: boo
     }
     let show = Show::fitting(common.quiet);
     let picture = ThresholdFile::Picture { metric: search.metric.name(), unit: None }.name();
-    show.say(&format!(
-        "{}\nNext: look at {picture} there, or give the chosen values to the experiment: {}",
-        folder.display(),
-        next(&found[0])
-    ));
+    // What was chosen on the test split is nobody's next step.
+    let best = best_unit(&found, search.metric_at()).filter(|_| spec.tune_on == TuneOn::Validation);
+    let give = best.map_or(String::new(), |best| next(&search, best));
+    show.say(&format!("{}\nNext: look at {picture} there{give}", folder.display()));
     Ok(Ended::Done)
 }
 
 /// The chosen values as arguments.
-fn next(found: &Found) -> String {
+fn next(search: &Search, found: &Found) -> String {
     let fraction = found.fraction().map_or(String::new(), |f| format!(" --set evaluate.window_fraction={f}"));
-    format!("--set evaluate.cutoff={}{fraction}", found.cutoff())
+    let of_classes = if search.judge.cutoffs.is_empty() {
+        ""
+    } else {
+        " (and take evaluate.cutoffs out of it: they go before the common one)"
+    };
+    let values = format!("--set evaluate.cutoff={}{fraction}", found.cutoff());
+    format!(", or give the values chosen for {} to the experiment: {values}{of_classes}", found.unit)
 }

@@ -140,9 +140,6 @@ impl EvaluateSpec {
             let task = json!(self.task);
             fault("metric", format!("`{metric}` is no metric of the task {task}; there are {}", there.join(", ")));
         }
-        if let Some(window) = self.window {
-            window.faults().into_iter().for_each(|(key, sentence)| fault("window", format!("{key}: {sentence}")));
-        }
         if self.mode == Mode::Centre {
             for (key, is_written) in [
                 ("window", self.window.is_some()),

@@ -283,7 +283,6 @@ macro_rules! expand_keys {
     ({Training}
         $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
         /// The keys of the training, without those of the network.
-        /// The keys of the training, without those of the network.
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(default)]
         pub struct Training {

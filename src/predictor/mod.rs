@@ -126,6 +126,7 @@ impl Predictor {
         let refused = || format!("the model {model} of {} cannot be used", run.display());
         let (voices, Manner { classes, audio, judge, window }) =
             Voices::read(run, model, device).with_context(refused)?;
+        check_cutoffs(&judge, &classes).with_context(refused)?;
         let name = ModelName {
             experiment: record.experiment.clone(),
             signature: record.signature.clone(),
@@ -165,7 +166,18 @@ impl Predictor {
             bail!("its window.{key}: {sentence}");
         }
         check_seconds(window.seconds)?;
-        self.try_out(Some(window.length(self.audio.sample_rate)))?;
+        let length = window.length(self.audio.sample_rate);
+        // A feature that is resized has one shape whatever it was made of: the weights would fit, and another tempo be heard.
+        if self.voices.has_network && self.audio.frames() != Some(length) {
+            let trained_on = self.audio.clip_seconds;
+            let clips = trained_on.map_or("as long as their recordings".to_owned(), |s| format!("of {s} s"));
+            bail!(
+                "a network hears only windows as long as its clips: it was trained on clips {clips}, and these windows last \
+                 {} s",
+                window.seconds
+            );
+        }
+        self.try_out(Some(length))?;
         self.window = Some(window);
         Ok(self)
     }
@@ -266,6 +278,13 @@ fn left_out(code: &str, error: &anyhow::Error) -> LeftOut {
 fn check_audio(audio: &AudioSpec) -> Result<()> {
     ensure!((1000..=384_000).contains(&audio.sample_rate), "its sample rate is {} Hz", audio.sample_rate);
     audio.clip_seconds.map_or(Ok(()), check_seconds)
+}
+
+/// For a description that was changed by hand, too.
+fn check_cutoffs(judge: &Judge, classes: &Classes) -> Result<()> {
+    let (own, all) = (judge.cutoffs.len(), classes.len());
+    ensure!(own == 0 || own == all, "it has {own} cut-offs for {all} classes: one a class is needed, or none");
+    Ok(())
 }
 
 fn check_seconds(seconds: f64) -> Result<()> {

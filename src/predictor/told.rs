@@ -16,7 +16,7 @@ use crate::windows::WindowSpec;
 
 /// Raised when the object of [`json`] changes its form.
 const SCHEMA: u32 = 1;
-/// Classes of a line for people.
+/// Classes of a line for people, at least: those that were decided stand there besides.
 const TOP: usize = 3;
 
 /// A recording that was heard.
@@ -111,17 +111,21 @@ pub fn json(predictor: &Predictor, rule: &Hysteresis, told: &[Told], unusable: &
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }
 
-/// A line for people, and below it one a segment.
+/// A line for people, the decided classes with a `*`, and below it one a segment.
 pub fn text(predictor: &Predictor, told: &Told) -> String {
     let ranked = told.heard.ranked(predictor.classes());
-    // Of several labels everything that was decided, even if that is more.
-    let shown = TOP.max(told.decided.len());
-    let top: Vec<String> = ranked.iter().take(shown).map(|(class, p)| format!("{class} {p:.3}")).collect();
+    // What was decided need not be the likeliest: votes and cut-offs of their own have another order.
+    let shown = |(place, (class, p)): (usize, (&str, f32))| {
+        let is_decided = told.decided.contains(&class);
+        let mark = if is_decided { "*" } else { "" };
+        (is_decided || place < TOP).then(|| format!("{class}{mark} {p:.3}"))
+    };
+    let shown: Vec<String> = ranked.into_iter().enumerate().filter_map(shown).collect();
     let segment = |s: &Segment| {
         let name = predictor.classes().name(s.class);
         format!("    {} - {}  {name} {:.3}\n", clock(s.start), clock(s.end), s.confidence)
     };
-    format!("{}  {}\n{}", told.path, top.join("  "), told.segments.iter().map(segment).collect::<String>())
+    format!("{}  {}\n{}", told.path, shown.join("  "), told.segments.iter().map(segment).collect::<String>())
 }
 
 /// `1:02:03.4`, for people.

@@ -4,7 +4,7 @@
 //! folder again. A lock in the folder keeps two processes from writing the same run.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +16,13 @@ use crate::files::{self, write_bytes};
 use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
+mod finding;
 mod saved;
 mod taken_over;
 mod thresholds;
 mod windows;
 
+pub use finding::{WhichRun, all, find, run_folders};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
 pub use thresholds::{ThresholdFile, resolved_config};
@@ -202,7 +204,7 @@ impl RunDir {
             File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
         doorway.lock()?;
         if !fresh {
-            for path in folders_of(&home, signature).into_iter().rev() {
+            for path in finding::folders_of(&home, signature).into_iter().rev() {
                 match read_record(&path) {
                     Ok(record) if record.signature != signature => continue,
                     Ok(record) if record.status.is_final() => {
@@ -266,6 +268,17 @@ impl RunDir {
 
     pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
         write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
+    }
+
+    /// Lets a unit count as not done.
+    pub fn forget_unit(&self, unit: &Unit) -> Result<()> {
+        let path = self.unit_path(unit);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the checkpoints of a unit lie while it is fitted.
@@ -382,30 +395,6 @@ pub fn has_all_tables(run: &Path) -> bool {
     always.iter().all(|table| run.join(table.file()).is_file())
 }
 
-/// There is no such run, or more than one: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WhichRun(String);
-
-/// The run folders of a signature, oldest first.
-fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
-    let ending = format!("-{}", &signature[..8]);
-    run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
-}
-
-/// The run folders of one experiment, oldest first.
-pub fn run_folders(home: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = fs::read_dir(home)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-        .map(|e| e.path())
-        .collect();
-    folders.sort();
-    folders
-}
-
 pub fn read_record(run: &Path) -> Result<RunRecord> {
     let path = run.join("run.json");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}: is it a run folder?", path.display()))?;
@@ -417,39 +406,6 @@ pub fn read_record(run: &Path) -> Result<RunRecord> {
     Ok(record)
 }
 
-/// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.
-pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
-    for path in [PathBuf::from(name), runs.join(name)] {
-        if path.join("run.json").is_file() {
-            return Ok(path);
-        }
-        if path.join("latest/run.json").is_file() {
-            return Ok(path.join("latest"));
-        }
-    }
-    let matching: Vec<PathBuf> = all(runs)
-        .into_iter()
-        .filter(|path| read_record(path).is_ok_and(|r| !name.is_empty() && r.signature.starts_with(name)))
-        .collect();
-    let sentence = match matching.as_slice() {
-        [one] => return Ok(one.clone()),
-        [] => format!(
-            "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
-        ),
-        many => format!(
-            "`{name}` is the beginning of {} signatures: {}",
-            many.len(),
-            many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
-        ),
-    };
-    bail!(WhichRun(sentence))
-}
-
-/// Every run folder, by experiment and age.
-pub fn all(runs: &Path) -> Vec<PathBuf> {
-    run_folders(runs).iter().flat_map(|home| run_folders(home)).filter(|p| p.join("run.json").is_file()).collect()
-}
-
 /// The current time as RFC 3339 in UTC.
 pub fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
@@ -459,9 +415,9 @@ pub fn now() -> String {
 mod tests {
     use super::*;
 
-    const SIGNATURE: &str = "0123456789abcdef";
+    pub(super) const SIGNATURE: &str = "0123456789abcdef";
 
-    fn record(status: Status) -> RunRecord {
+    pub(super) fn record(status: Status) -> RunRecord {
         RunRecord {
             schema: SCHEMA,
             experiment: "x".into(),
@@ -484,7 +440,7 @@ mod tests {
         }
     }
 
-    fn to_do(opened: Opened) -> RunDir {
+    pub(super) fn to_do(opened: Opened) -> RunDir {
         match opened {
             Opened::ToDo(dir) => dir,
             Opened::Finished { path, .. } => panic!("{} is finished", path.display()),
@@ -519,18 +475,5 @@ mod tests {
         first.write_record(&record(Status::Running)).unwrap();
         let second = RunDir::open(runs.path(), "x", SIGNATURE, false);
         assert!(second.err().unwrap().to_string().contains("another process"));
-    }
-
-    #[test]
-    fn a_run_is_found_by_path_by_latest_and_by_signature() {
-        let runs = tempfile::tempdir().unwrap();
-        let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
-        dir.write_record(&record(Status::Done)).unwrap();
-        make_latest(dir.path()).unwrap();
-        for name in [dir.path().to_str().unwrap(), "x/latest", "x", "0123"] {
-            let found = find(runs.path(), name).unwrap();
-            assert_eq!(found.canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{name}");
-        }
-        assert!(find(runs.path(), "77").unwrap_err().to_string().contains("timbre runs"));
     }
 }

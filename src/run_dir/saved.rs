@@ -19,6 +19,7 @@ use crate::models::ensemble::{Ensemble, Fuse};
 use crate::models::tensor_file::write_safetensors;
 use crate::models::{ModelKind, ModelSpec, Tensor};
 use crate::windows::WindowSpec;
+use crate::{decisions, windows};
 
 /// `model.json`: everything that the weights need to become a classifier again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,12 +66,25 @@ pub struct Versions {
     pub decoding: u32,
     pub feature: u32,
     pub model: u32,
+    /// Of windows and of decisions.
+    #[serde(default = "first_judging")]
+    pub judging: [u32; 2],
+}
+
+/// What every model was judged by that does not say.
+fn first_judging() -> [u32; 2] {
+    [1, 1]
 }
 
 impl Versions {
     /// Those of this program.
     pub fn now(feature: &FeatureSpec, model: &ModelSpec) -> Versions {
-        Versions { decoding: audio::VERSION, feature: feature.as_kind().version(), model: model.as_kind().version() }
+        Versions {
+            decoding: audio::VERSION,
+            feature: feature.as_kind().version(),
+            model: model.as_kind().version(),
+            judging: [windows::VERSION, decisions::VERSION],
+        }
     }
 }
 
@@ -150,7 +164,7 @@ pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> 
     let record: ModelRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
     ensure!(
         record.versions == Versions::now(&record.feature, &record.model),
-        "{} was trained on features that this version computes in another way: {AGAIN}",
+        "{} comes from stages that this version computes in another way: {AGAIN}",
         path.display()
     );
     Ok((record, read_tensors(&folder)?))
@@ -256,6 +270,16 @@ mod tests {
             let version = description["versions"]["feature"].as_u64().unwrap();
             description["versions"]["feature"] = (version + 1).into();
         });
+        assert!(refusal(&run).contains("in another way"));
+    }
+
+    #[test]
+    fn a_model_that_does_not_say_how_it_was_judged_was_judged_by_the_first_versions() {
+        let (_runs, run) = saved(|description, _| {
+            description["versions"].as_object_mut().unwrap().remove("judging");
+        });
+        assert_eq!(read_model(&run, NAME).unwrap().0.versions.judging, [1, 1]);
+        let (_runs, run) = saved(|description, _| description["versions"]["judging"] = json!([1, 99]));
         assert!(refusal(&run).contains("in another way"));
     }
 

@@ -1,9 +1,11 @@
 //! The files of a threshold search, by name.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{RunDir, Unit};
 use crate::files;
@@ -46,6 +48,18 @@ impl RunDir {
         write: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<()> {
         files::write_atomically(&self.path().join(file.name()), write)
+    }
+}
+
+impl RunDir {
+    /// Removes what an earlier search has left, the mark that it was whole first.
+    pub fn remove_thresholds(&self) -> Result<()> {
+        let cannot = || format!("cannot remove the earlier search in {}", self.path().display());
+        let mut names: Vec<OsString> =
+            fs::read_dir(self.path()).with_context(cannot)?.flatten().map(|entry| entry.file_name()).collect();
+        names.retain(|name| name.to_string_lossy().starts_with("thresholds"));
+        names.sort_by_key(|name| name.to_string_lossy() != ThresholdFile::Long.name());
+        names.iter().try_for_each(|name| fs::remove_file(self.path().join(name)).with_context(cannot))
     }
 }
 

@@ -60,15 +60,31 @@ impl Work<'_> {
         Ok(finished)
     }
 
-    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
+    /// Ensembles of a unit that is about to be made anew are fused again, by a later start if this one is killed before. They
+    /// come after it in `units`, and theirs after them.
+    pub(super) fn forget_ensembles_of(&self, unit: &Unit, units: &[Unit]) -> Result<()> {
+        let holds = |other: &&Unit| {
+            let spec = self.experiment.models[&other.model].as_kind().ensemble();
+            spec.is_some_and(|spec| self.member_units(other, spec).contains(unit))
+        };
+        units.iter().filter(holds).try_for_each(|other| self.dir.forget_unit(other))
+    }
+
+    fn member_units(&self, unit: &Unit, spec: &Ensemble) -> Vec<Unit> {
         let places = self.experiment.places();
-        let record = |name: &String| {
+        let member = |name: &String| {
             let place = members::member(name, &places).expect("a checked experiment has the members it names");
-            let wanted = Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed };
-            let found = done.units.iter().find(|record| record.unit == wanted);
+            Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed }
+        };
+        spec.members.iter().map(member).collect()
+    }
+
+    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
+        let record = |wanted: &Unit| {
+            let found = done.units.iter().find(|record| record.unit == *wanted);
             found.with_context(|| format!("its member {wanted} has failed, so there is nothing to fuse"))
         };
-        spec.members.iter().map(record).collect()
+        self.member_units(unit, spec).iter().map(record).collect()
     }
 
     /// The weights and ranks of an ensemble, and what is to be told of the search.

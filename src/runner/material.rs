@@ -19,7 +19,7 @@ use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
 use crate::waves::Source;
-use crate::{audio, decisions, metrics, windows};
+use crate::{audio, decisions, metrics, search, windows};
 
 /// Nothing is left to work on: exit code 4.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,12 @@ impl Material {
         });
         if experiment.evaluate.windows().is_some() {
             versions["windows"] = json!([windows::VERSION, decisions::VERSION]);
+        } else if decisions::VERSION > 1 {
+            // The first version does not stand there, so that the runs of before it was named are found again.
+            versions["decisions"] = json!(decisions::VERSION);
+        }
+        if experiment.evaluate.search.is_some() {
+            versions["search"] = json!(search::VERSION);
         }
         if !experiment.augment.is_empty() {
             versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();

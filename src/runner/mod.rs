@@ -13,10 +13,12 @@ use serde_json::json;
 use crate::data::split::Splits;
 use crate::experiment::members::Place;
 use crate::experiment::{Experiment, Resolved};
+use crate::labels::Task;
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
-use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, ThresholdFile, Unit};
+use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
 use crate::store::Store;
+use crate::thresholds;
 
 mod by_labels;
 mod ensemble;
@@ -168,9 +170,18 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
-    let has_thresholds = experiment.evaluate.search.is_none() || run.join(ThresholdFile::Long.name()).is_file();
+    // `timbre thresholds` may have written those of another search since.
+    let has_thresholds = experiment.evaluate.search.as_ref().is_none_or(|spec| {
+        let metric = spec.metric(experiment.evaluate.metric());
+        thresholds::is_written(run, spec, metric, units_of(experiment).len())
+    });
+    let has_by_labels = experiment.evaluate.task != Task::MultiLabel || run.join(Table::ByLabels.file()).is_file();
     let has_windows = experiment.evaluate.windows().is_none() || run.join(Table::Windows.file()).is_file();
-    run_dir::has_all_tables(run) && has_windows && has_thresholds && (!experiment.save_models || has_models())
+    run_dir::has_all_tables(run)
+        && has_windows
+        && has_by_labels
+        && has_thresholds
+        && (!experiment.save_models || has_models())
 }
 
 /// Everything that the units share.
@@ -189,6 +200,8 @@ impl Work<'_> {
     }
 
     fn all(&self, record: &mut RunRecord) -> Result<()> {
+        // Of the set as it is if every recording can be used: computing features may take hours.
+        self.can_search(&self.material.all_chosen(self.experiment))?;
         let clock = Instant::now();
         let selection = self.material.select(self.experiment, self.extraction, self.store, self.settings)?;
         record.cache = selection.cache();
@@ -196,7 +209,7 @@ impl Work<'_> {
         record.data.unusable = selection.unusable.len();
         record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
         self.dir.write_unusable(&self.material.unusable_lines(&selection))?;
-        self.can_search(&selection)?;
+        self.can_search(&selection.clips)?;
         let clock = Instant::now();
         if let Some(taken_over) = self.take_over(record)? {
             record.taken_over = Some(taken_over);
@@ -227,6 +240,7 @@ impl Work<'_> {
                     continue;
                 }
                 None => {
+                    self.forget_ensembles_of(unit, &units)?;
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }

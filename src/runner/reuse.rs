@@ -17,7 +17,10 @@ impl Work<'_> {
             return Ok(None);
         }
         let missing: Vec<Unit> = units_of(self.experiment).into_iter().filter(|unit| !self.is_done(unit)).collect();
-        for run in run_dir::all(&self.settings.runs).into_iter().rev() {
+        let mut runs = run_dir::all(&self.settings.runs);
+        // A folder is named by its time, whatever the experiment is called.
+        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
+        for run in runs {
             let Ok(other) = run_dir::read_record(&run) else { continue };
             let is_same = other.training.is_some() && other.training == record.training;
             if !is_same || !other.status.is_final() || other.signature == record.signature {

@@ -3,17 +3,17 @@
 use anyhow::{Result, bail};
 
 use super::Work;
-use super::material::{Selection, Unfit};
+use super::material::Unfit;
 use crate::run_dir::UnitRecord;
 use crate::search::TuneOn;
 use crate::thresholds::{Found, Search, sentences};
 
 impl Work<'_> {
-    /// Told before anything is fitted: a search that chooses on validation recordings needs some.
-    pub(super) fn can_search(&self, selection: &Selection) -> Result<()> {
+    /// Told before anything is computed or fitted: a search that chooses on validation recordings needs some of these.
+    pub(super) fn can_search(&self, clips: &[usize]) -> Result<()> {
         let Some(search) = &self.experiment.evaluate.search else { return Ok(()) };
         for &seed in &self.experiment.seeds {
-            let split = self.material.split(self.experiment, &selection.clips, seed)?;
+            let split = self.material.split(self.experiment, clips, seed)?;
             if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
                 bail!(Unfit::of(anyhow::anyhow!(
                     "evaluate.search chooses on the validation split, and there is none: set split.validation, such as 0.1"

@@ -12,8 +12,8 @@ use crate::run_dir::{RunDir, ThresholdFile};
 use crate::search::Point;
 use crate::tables::{frame, keys, write_csv};
 
+/// The tables but for [`write_long`].
 pub fn write(search: &Search, dir: &RunDir, found: &[Found]) -> Result<()> {
-    dir.write_thresholds(&ThresholdFile::Long, |out| write_csv(long(search, found)?, out))?;
     let metric = search.metric.name();
     let grid = |unit, found: &Found| {
         dir.write_thresholds(&ThresholdFile::Grid { metric, unit }, |out| write_csv(grid(search, found)?, out))
@@ -26,6 +26,11 @@ pub fn write(search: &Search, dir: &RunDir, found: &[Found]) -> Result<()> {
         dir.write_thresholds(&ThresholdFile::PerClass, |out| write_csv(per_class(search, found)?, out))?;
     }
     Ok(())
+}
+
+/// Every point with every metric.
+pub fn write_long(search: &Search, dir: &RunDir, found: &[Found]) -> Result<()> {
+    dir.write_thresholds(&ThresholdFile::Long, |out| write_csv(long(search, found)?, out))
 }
 
 struct Row<'a> {

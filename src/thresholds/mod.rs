@@ -18,7 +18,7 @@ mod picture;
 mod report;
 mod stored;
 
-pub use report::{report, sentences};
+pub use report::{is_written, report, sentences};
 pub use stored::read_units;
 
 /// The run cannot be searched so: exit code 2.
@@ -152,16 +152,19 @@ impl Search<'_> {
         }
     }
 
-    /// Every file of the search; the units in their order.
+    /// Every file of the search and none of an earlier one; the units in their order. The long table comes last: it is the mark
+    /// that all is there.
     pub fn write(&self, dir: &RunDir, found: &[Found]) -> Result<()> {
+        dir.remove_thresholds()?;
         frames::write(self, dir, found)?;
         picture::write(self, dir, found)?;
-        report::write(self, dir, found)
+        report::write(self, dir, found)?;
+        frames::write_long(self, dir, found)
     }
 }
 
 /// The unit with the best score on the side that chose; of equals the first.
-fn best_unit(found: &[Found], metric: usize) -> Option<&Found> {
+pub fn best_unit(found: &[Found], metric: usize) -> Option<&Found> {
     let score = |found: &Found| found.surface.at(found.chosen)[metric];
     found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
 }

@@ -1,12 +1,16 @@
 //! What a search found, for programs (`thresholds.json`) and for people.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{Found, Scores, Search};
+use crate::metrics::Metric;
 use crate::metrics::tally::NAMES;
 use crate::run_dir::{RunDir, SCHEMA, ThresholdFile};
-use crate::search::{Luck, Point};
+use crate::search::{Luck, Point, SearchSpec};
 use crate::tables::aligned;
 
 pub fn write(search: &Search, dir: &RunDir, found: &[Found]) -> Result<()> {
@@ -28,6 +32,17 @@ pub fn report(search: &Search, found: &[Found]) -> Value {
         },
         "units": found.iter().map(|own| of_unit(search, own)).collect::<Vec<_>>(),
     })
+}
+
+/// Whether the files in the folder of a run are those of this search of so many units, and all of them are there.
+pub fn is_written(run: &Path, spec: &SearchSpec, metric: Metric, units: usize) -> bool {
+    let is_of = |report: Value| {
+        let searched = report["units"].as_array().map_or(0, Vec::len);
+        report["search"] == json!(spec) && report["metric"] == json!(metric) && searched == units
+    };
+    run.join(ThresholdFile::Long.name()).is_file()
+        && fs::read(run.join(ThresholdFile::Report.name()))
+            .is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(is_of))
 }
 
 fn of_unit(search: &Search, found: &Found) -> Value {

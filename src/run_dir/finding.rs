@@ -1,0 +1,85 @@
+//! Which run is meant: by path, by name, by signature.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::read_record;
+
+/// There is no such run, or more than one: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WhichRun(String);
+
+/// The run folders of a signature, oldest first.
+pub(super) fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
+    let ending = format!("-{}", &signature[..8]);
+    run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
+}
+
+/// The run folders of one experiment, oldest first.
+pub fn run_folders(home: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(home)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|e| e.path())
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.
+pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
+    for path in [PathBuf::from(name), runs.join(name)] {
+        if path.join("run.json").is_file() {
+            return Ok(path);
+        }
+        if path.join("latest/run.json").is_file() {
+            return Ok(path.join("latest"));
+        }
+    }
+    let matching: Vec<PathBuf> = all(runs)
+        .into_iter()
+        .filter(|path| read_record(path).is_ok_and(|r| !name.is_empty() && r.signature.starts_with(name)))
+        .collect();
+    let sentence = match matching.as_slice() {
+        [one] => return Ok(one.clone()),
+        [] => format!(
+            "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
+        ),
+        many => format!(
+            "`{name}` is the beginning of {} signatures: {}",
+            many.len(),
+            many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    bail!(WhichRun(sentence))
+}
+
+/// Every run folder, by experiment and age.
+pub fn all(runs: &Path) -> Vec<PathBuf> {
+    run_folders(runs).iter().flat_map(|home| run_folders(home)).filter(|p| p.join("run.json").is_file()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SIGNATURE, record, to_do};
+    use super::super::{RunDir, Status, make_latest};
+    use super::*;
+
+    #[test]
+    fn a_run_is_found_by_path_by_latest_and_by_signature() {
+        let runs = tempfile::tempdir().unwrap();
+        let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        dir.write_record(&record(Status::Done)).unwrap();
+        make_latest(dir.path()).unwrap();
+        for name in [dir.path().to_str().unwrap(), "x/latest", "x", "0123"] {
+            let found = find(runs.path(), name).unwrap();
+            assert_eq!(found.canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{name}");
+        }
+        assert!(find(runs.path(), "77").unwrap_err().to_string().contains("timbre runs"));
+    }
+}
