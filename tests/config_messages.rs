@@ -159,7 +159,7 @@ fn windows_that_cannot_be_are_told_with_what_to_write() {
         ("window = { hop = -1.0 }", "`hop`: expected a number"),
         ("window = { seconds = 3.0, hops = 1.0 }", "did you mean `hop`?"),
         ("cutoffs = { cal = 0.4 }", "unknown class `cal`"),
-        ("cutoffs = { cal = 0.4 }", "did you mean `cel` or `gac`"),
+        ("cutoffs = { cal = 0.4 }", "did you mean `cel` or `cla`"),
         ("cutoffs = { cel = 1.4 }", "`cel`: expected a number from 0 to 1, found 1.4"),
         ("window_fraction = 1.0", "`window_fraction`: expected a number of at least 0 and below 1, found 1.0"),
         ("window_fraction = -0.1", "`window_fraction`: expected a number"),
