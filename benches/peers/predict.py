@@ -96,19 +96,20 @@ def mel_of(chunk):
     import librosa
     windows = SHARED["windows"][chunk:chunk + BATCH]
     power = librosa.feature.melspectrogram(y=windows, sr=RATE, n_mels=SHARED["n_mels"])
-    decibels = np.stack([librosa.power_to_db(one, top_db=80) for one in power])
-    if not SHARED["resize"]:
-        return decibels.reshape(len(windows), -1)
+    return np.stack([librosa.power_to_db(one, top_db=80) for one in power])
+
+
+def resized(decibels):
+    """In the process that has the network: PyTorch's threads do not survive a fork."""
     import torch
-    with torch.inference_mode():
-        images = torch.from_numpy(decibels).unsqueeze(1)
-        return torch.nn.functional.interpolate(images, (256, 156), mode="bilinear", antialias=True).numpy()
+    images = torch.from_numpy(decibels).unsqueeze(1)
+    return torch.nn.functional.interpolate(images, (256, 156), mode="bilinear", antialias=True)
 
 
-def features(path, n_mels, resize, threads):
+def features(path, n_mels, threads):
     import librosa
     samples, _ = librosa.load(path, sr=RATE, mono=True)
-    SHARED.update(windows=windows_of(samples), n_mels=n_mels, resize=resize)
+    SHARED.update(windows=windows_of(samples), n_mels=n_mels)
     chunks = range(0, len(SHARED["windows"]), BATCH)
     with multiprocessing.get_context("fork").Pool(threads) as pool:
         yield from pool.imap(mel_of, chunks)
@@ -143,13 +144,14 @@ def peer(what, path, threads, pipe):
     said = 0
     if what.startswith("resnet18"):
         with torch.inference_mode():
-            for images in features(path, 256, True, threads):
-                images = torch.from_numpy(images)
+            for decibels in features(path, 256, threads):
+                images = resized(decibels)
                 if what.endswith("last"):
                     images = images.to(memory_format=torch.channels_last)
                 said += len(torch.softmax(network(images), 1))
     else:
-        for rows in features(path, 128, False, threads):
+        for decibels in features(path, 128, threads):
+            rows = decibels.reshape(len(decibels), -1)
             if what == "average":
                 distances = ((rows[:, None, :] - means) ** 2).sum(2)
                 said += len(np.exp(-distances / distances.max()))
