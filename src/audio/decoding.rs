@@ -1,4 +1,4 @@
-//! A recording, decoded block after block: the samples of [`decode`](super::decode), in memory that does not grow with them.
+//! A recording, decoded block after block: the samples of [`decode`](super::decode()), in memory that does not grow with them.
 //!
 //! What only the whole can tell (that it is silent, or cut off) is told when the end is reached. Whatever is told is what
 //! would be told of the whole at once: when a number is found that is none, the rest is still decoded in silence, because

@@ -161,7 +161,7 @@ fn recordings(folder: &Path) -> Result<Arc<Vec<PathBuf>>> {
     Ok(files)
 }
 
-/// The samples of a recording; nothing, with a warning, if it is damaged. Kept until [`HELD_SAMPLES`] are full; those that come
+/// The samples of a recording; nothing, with a warning, if it is damaged. Kept until `HELD_SAMPLES` are full; those that come
 /// later are decoded each time. One that cannot be read is an error: it may be there again the next time, and the same training
 /// would then hear something else.
 fn decoded(path: &Path, sample_rate: u32) -> Result<Option<Arc<Vec<f32>>>> {

@@ -1,7 +1,7 @@
 //! In which key a recording is, estimated.
 //!
-//! Conventions: a chroma of twelve pitch classes, C first, tuned to A = 440 Hz: each bin from [`LOWEST`] to [`HIGHEST`] gives its
-//! magnitude to the nearest pitch class. Frames are [`FRAME_SECONDS`] long. The key is the one of 24 whose profile (Krumhansl and
+//! Conventions: a chroma of twelve pitch classes, C first, tuned to A = 440 Hz: each bin from `LOWEST` to `HIGHEST` gives its
+//! magnitude to the nearest pitch class. Frames are `FRAME_SECONDS` long. The key is the one of 24 whose profile (Krumhansl and
 //! Kessler 1982) correlates best with the mean chroma. No tuning is estimated: a recording half a semitone off may be told a semitone off.
 
 use serde::{Deserialize, Serialize};

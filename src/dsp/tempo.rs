@@ -1,8 +1,8 @@
 //! How fast a recording is, estimated.
 //!
 //! Conventions: beats a minute. Onsets are the spectral flux: the rise of the logarithmic magnitudes from frame to frame, summed over
-//! the bins, less its mean over half a second around. The tempo is the best lag of its autocorrelation from [`SLOWEST`] to
-//! [`FASTEST`], weighed by a bell over log2(tempo) around [`USUAL`] one octave wide (as in librosa), and refined by a parabola. On
+//! the bins, less its mean over half a second around. The tempo is the best lag of its autocorrelation from `SLOWEST` to
+//! `FASTEST`, weighed by a bell over log2(tempo) around `USUAL` one octave wide (as in librosa), and refined by a parabola. On
 //! clips of a few seconds it is as often a double or a half of what a person would tap: compare tempos up to octaves.
 
 use super::key::frame_length;

@@ -1,6 +1,6 @@
 //! A spectrogram as a picture, of a recording of any length: mel bands upwards, time to the right, decibels as brightness.
 //!
-//! Neighbouring columns are joined (their power is averaged) whenever there are more than [`MOST`]: memory does not grow with
+//! Neighbouring columns are joined (their power is averaged) whenever there are more than `MOST`: memory does not grow with
 //! the recording, and a picture of hours is as wide as one of a minute.
 
 use crate::dsp::mel::{MelBank, MelNorm, MelSpec};

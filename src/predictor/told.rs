@@ -14,7 +14,7 @@ use crate::precompute::LeftOut;
 use crate::timeline::{self, Hysteresis, Segment};
 use crate::windows::WindowSpec;
 
-/// Raised when the object of [`json`] changes its form.
+/// Raised when the object of [`json()`] changes its form.
 const SCHEMA: u32 = 1;
 /// Classes of a line for people, at least: those that were decided stand there besides.
 const TOP: usize = 3;
