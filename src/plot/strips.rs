@@ -44,6 +44,8 @@ const BAR: f64 = 6.0;
 const BOTTOM: f64 = 54.0;
 /// Letters of a name before it is cut.
 const LONGEST_NAME: usize = 12;
+/// Letters of the title that fit.
+const LONGEST_TITLE: usize = 84;
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
     .end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.bed{fill:#f2f4f7}.p{fill:#9cc5e3}\
@@ -63,8 +65,9 @@ pub fn timeline(of: &Timeline, picture: &mut Picture) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>{title}: what is heard when</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"ink title\" x=\"{LEFT}\" y=\"26\">{title}</text>\n",
-        title = escaped(of.title)
+         <text class=\"ink title\" x=\"{LEFT}\" y=\"26\">{short}</text>\n",
+        title = escaped(of.title),
+        short = escaped(&shortened(of.title))
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
@@ -113,6 +116,15 @@ pub fn timeline(of: &Timeline, picture: &mut Picture) -> String {
         bottom + 38.0
     ));
     out + "</svg>\n"
+}
+
+/// The end of a title that is too long: of a path it tells most.
+fn shortened(title: &str) -> String {
+    let letters = title.chars().count();
+    if letters <= LONGEST_TITLE {
+        return title.to_owned();
+    }
+    std::iter::once('…').chain(title.chars().skip(letters - LONGEST_TITLE + 1)).collect()
 }
 
 fn draw(strip: &Strip, of: &Timeline, from: f64, x: &impl Fn(f64) -> f64, put: &mut impl FnMut(std::fmt::Arguments)) {
@@ -200,6 +212,14 @@ mod tests {
         {
             assert!(picture.contains(text), "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_long_path_the_end_is_shown() {
+        let path = format!("{}/name.wav", "folder/".repeat(30));
+        let shown = shortened(&path);
+        assert!(shown.starts_with('…') && shown.ends_with("/name.wav") && shown.chars().count() == LONGEST_TITLE);
+        assert_eq!(shortened("name.wav"), "name.wav");
     }
 
     #[test]
