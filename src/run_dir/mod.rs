@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::files::{self, write_bytes};
+use crate::metrics::Judge;
 use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
@@ -75,6 +76,21 @@ pub struct SplitRecord {
     #[serde(skip)]
     pub windows: Option<WindowPredictions>,
     pub curve: Vec<CurvePoint>,
+}
+
+impl SplitRecord {
+    /// The classes of each recording.
+    pub fn truth(&self) -> Vec<Vec<usize>> {
+        self.clips.iter().map(|clip| clip.truth.clone()).collect()
+    }
+
+    /// The classes that a judge decides for each recording: from its windows where it was heard in windows.
+    pub fn decided(&self, judge: &Judge) -> Vec<Vec<usize>> {
+        match &self.windows {
+            Some(windows) => judge.verdict(windows).decided,
+            None => judge.decide(&self.predictions),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

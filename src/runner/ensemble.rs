@@ -105,7 +105,7 @@ impl Work<'_> {
         let mut notes = IndexMap::new();
         if spec.weights == Weights::Search {
             let sides = sides(members, VALIDATION)?;
-            let truth: Vec<Vec<usize>> = sides[0].clips.iter().map(|clip| clip.truth.clone()).collect();
+            let truth = sides[0].truth();
             let metric = self.experiment.evaluate.metric().name();
             let score = |fused: &Predictions| {
                 let verdict = match windows_of(sides[0], fused) {

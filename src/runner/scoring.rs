@@ -9,18 +9,6 @@ use crate::tables::Scored;
 /// Raised by hand when the same predictions give other rows, or the same units other predictions.
 pub const VERSION: u32 = 1;
 
-fn truth(split: &SplitRecord) -> Vec<Vec<usize>> {
-    split.clips.iter().map(|c| c.truth.clone()).collect()
-}
-
-/// The classes of each recording: from its windows where it was heard in windows.
-fn decided(judge: &Judge, split: &SplitRecord) -> Vec<Vec<usize>> {
-    match &split.windows {
-        Some(windows) => judge.verdict(windows).decided,
-        None => judge.decide(&split.predictions),
-    }
-}
-
 /// The headline metric of what was said of recordings; None where it is undefined.
 pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], said: &Verdict) -> Option<f64> {
     let metric = experiment.evaluate.metric().name();
@@ -30,7 +18,7 @@ pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], sa
 /// The scores of every unit on every side of its split.
 pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
     let score = |split: &'a SplitRecord| {
-        let (truth, decided) = (truth(split), decided(judge, split));
+        let (truth, decided) = (split.truth(), split.decided(judge));
         let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
         scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
         (scores, decided)
@@ -104,7 +92,7 @@ fn baselines(judge: &Judge, unit: &UnitRecord, split: &SplitRecord) -> Vec<Resul
         n: split.clips.len(),
         metrics: baseline.metrics,
     };
-    judge.baselines(&train, &truth(split), split.predictions.n_classes).into_iter().map(row).collect()
+    judge.baselines(&train, &split.truth(), split.predictions.n_classes).into_iter().map(row).collect()
 }
 
 fn row(
@@ -118,7 +106,7 @@ fn row(
     let metric = experiment.evaluate.metric().name();
     let mut metrics = scores.metrics.clone();
     if experiment.evaluate.bootstrap > 0 {
-        let truth = truth(split);
+        let truth = split.truth();
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
         let statistic = metrics::resampled(judge.task, metric, &truth, decided, &split.predictions);
         // The same resamples for every unit: intervals of two models differ by the models alone.

@@ -100,7 +100,7 @@ impl Search<'_> {
             ))
             .into());
         };
-        let truth = truth(own);
+        let truth = own.truth();
         let sweep = match &own.windows {
             Some(windows) if self.judge.aggregate == Aggregate::Vote => {
                 Sweep::of_windows(windows, &truth, self.spec.cutoffs(), self.spec.window_fractions())
@@ -169,16 +169,8 @@ pub fn best_unit(found: &[Found], metric: usize) -> Option<&Found> {
     found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
 }
 
-fn truth(split: &SplitRecord) -> Vec<Vec<usize>> {
-    split.clips.iter().map(|clip| clip.truth.clone()).collect()
-}
-
 fn score(judge: &Judge, split: &SplitRecord) -> Scores {
-    let decided = match &split.windows {
-        Some(windows) => judge.verdict(windows).decided,
-        None => judge.decide(&split.predictions),
-    };
     let mut tally = Tally::new(split.predictions.n_classes);
-    split.clips.iter().zip(decided).for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
+    split.clips.iter().zip(split.decided(judge)).for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
     tally.scores()
 }
