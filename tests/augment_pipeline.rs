@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
+
+mod place_support;
+
+use place_support::{Place, text};
 
 /// A small network that hears its clips another way in each epoch.
 const TINY: &str = r#"
@@ -46,40 +50,10 @@ p = 0.5
 of = [{ kind = "time_mask" }, { kind = "frequency_mask" }, { kind = "mixup" }, { kind = "cutmix" }]
 "#;
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn new() -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.path("net.toml"), TINY).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command
-    }
-
-    fn done(&self, arguments: &[&str]) -> Output {
-        let output = self.command(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {:?}\n{}", output.status, text(&output.stderr));
-        output
-    }
-
     /// Runs the experiment, writing to the runs folder of that name.
     fn run(&self, runs: &str, more: &[&str]) {
         self.done(&[&["run", "net.toml", "--device", "cpu", "-q", "--runs", runs], more].concat());
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// What of a run must be the same: results, weights, learning curves without times.
@@ -89,10 +63,6 @@ impl Place {
         let curves = curves.lines().map(|line| line.split(',').rev().skip(3).map(str::to_owned).collect()).collect();
         (of("results.csv"), of("models/mel.cnn_small.s1/model.safetensors"), curves)
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn lines_of(file: &Path) -> usize {
@@ -105,7 +75,7 @@ fn json_lines(path: &Path) -> Vec<Value> {
 
 #[test]
 fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::with(&[("net.toml", TINY)]);
     place.run("two", &["--jobs", "2"]);
     let two = place.outcome("two");
     place.run("one", &["--jobs", "1"]);
@@ -160,7 +130,7 @@ fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
 
 #[test]
 fn what_is_written_of_a_clip_is_what_its_training_hears() {
-    let place = Place::new();
+    let place = Place::with(&[("net.toml", TINY)]);
     let only_sound = ["--set", "models.cnn_small.augment=[\"translate\", \"gain\", \"mix\"]"];
     place.done(&[&["data", "augment", "net.toml", "--out", "all", "--count", "3", "-q"], &only_sound[..]].concat());
     let all = json_lines(&place.path("all/draws.jsonl"));

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use timbre::predictor::Predictor;
 use timbre::run_dir::{self, Unit};
+
+mod place_support;
+
+use place_support::{Place, text};
 
 /// Three classic models on two small features, for every instrument of a recording; and what they say together.
 const SEVERAL: &str = r#"
@@ -56,41 +59,11 @@ cutoff = 0.3
 bootstrap = 20
 "#;
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn with(experiment: &str) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.path("fused.toml"), experiment).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn timbre(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command.output().unwrap()
-    }
-
     fn run(&self, more: &[&str]) -> Value {
-        let output = self.timbre(&[&["run", "fused.toml", "--json", "-q"], more].concat());
-        assert!(output.status.success(), "{:?}\n{}", output.status, text(&output.stderr));
+        let output = self.done(&[&["run", "fused.toml", "--json", "-q"], more].concat());
         serde_json::from_slice(&output.stdout).unwrap()
     }
-
-    fn read(&self, file: &str) -> String {
-        let path = self.path(file);
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The file of a recording; of some the name on disk is decomposed Unicode, and the one in the tables is not.
@@ -120,7 +93,7 @@ fn metric(result: &Value, features: &str, model: &str, split: &str) -> f64 {
 
 #[test]
 fn members_are_fused_as_by_hand_on_every_side_of_the_split() {
-    let place = Place::with(SEVERAL);
+    let place = Place::with(&[("fused.toml", SEVERAL)]);
     let result = place.run(&[]);
     let run = place.path(result["run"].as_str().unwrap());
     let members = ["mel.logistic.s1", "mel.knn.s1", "mfcc.knn.s1"].map(|name| unit(&run, name));
@@ -172,7 +145,7 @@ fn members_are_fused_as_by_hand_on_every_side_of_the_split() {
 
 #[test]
 fn results_are_told_apart_by_the_number_of_labels_and_curves_have_the_metric_of_several() {
-    let place = Place::with(SEVERAL);
+    let place = Place::with(&[("fused.toml", SEVERAL)]);
     let result = place.run(&[]);
     let table = place.read("runs/fused/latest/by_labels.csv");
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
@@ -198,7 +171,7 @@ fn results_are_told_apart_by_the_number_of_labels_and_curves_have_the_metric_of_
 
 #[test]
 fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
-    let place = Place::with(SEVERAL);
+    let place = Place::with(&[("fused.toml", SEVERAL)]);
     place.run(&["--jobs", "1", "--runs", "one"]);
     let result = place.run(&["--jobs", "2", "--runs", "two"]);
     let tables = ["results.csv", "grid.csv", "by_labels.csv", "predictions.parquet"];
@@ -227,7 +200,7 @@ fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
 
 #[test]
 fn weights_are_never_searched_without_a_validation_split() {
-    let place = Place::with(&SEVERAL.replace("validation = 0.2\n", ""));
+    let place = Place::with(&[("fused.toml", &SEVERAL.replace("validation = 0.2\n", ""))]);
     for command in ["check", "run"] {
         let output = place.timbre(&[command, "fused.toml"]);
         let sentence = text(&output.stderr);
@@ -245,7 +218,7 @@ fn shares_of_one_label_are_fused_to_shares_again() {
             "kind = \"holdout\"\ntest = 0.2\nvalidation = 0.2",
         )
         .replace("task = \"multi_label\"\ncutoff = 0.3\n", "");
-    let place = Place::with(&one_label);
+    let place = Place::with(&[("fused.toml", &one_label)]);
     let result = place.run(&["--set", "models.outer.fuse=mean_logits"]);
     let run = place.path(result["run"].as_str().unwrap());
     for model in ["equal", "searched", "outer", "ranks"] {
@@ -259,7 +232,7 @@ fn shares_of_one_label_are_fused_to_shares_again() {
 
 #[test]
 fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
-    let place = Place::with(SEVERAL);
+    let place = Place::with(&[("fused.toml", SEVERAL)]);
     let result = place.run(&[]);
     let run = place.path(result["run"].as_str().unwrap());
     let made = fs::read_dir(place.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
@@ -300,7 +273,7 @@ fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
 fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
     let in_windows =
         SEVERAL.replace("cutoff = 0.3", "cutoff = 0.3\nmode = \"windows\"\nwindow = { seconds = 3.0, hop = 2.0 }");
-    let place = Place::with(&in_windows);
+    let place = Place::with(&[("fused.toml", &in_windows)]);
     let result = place.run(&["--jobs", "2"]);
     let run = place.path(result["run"].as_str().unwrap());
     let of = |name: &str| {

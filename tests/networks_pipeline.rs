@@ -1,11 +1,15 @@
 //! Networks in whole runs: trained, killed, taken up again, saved, heard.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+
+mod place_support;
+
+use place_support::{Place, text};
 
 /// A small network on small images; a few seconds of training.
 const TINY: &str = r#"
@@ -30,40 +34,11 @@ epochs = 6
 batch_size = 16
 "#;
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn with(experiment: &str) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.path("net.toml"), experiment).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command
-    }
-
     fn run(&self, more: &[&str]) -> Value {
-        let output = self.command(&["run", "net.toml", "--device", "cpu", "--json", "-q"]).args(more).output().unwrap();
-        assert!(output.status.success(), "{:?}\n{}", output.status, text(&output.stderr));
+        let output = self.done(&[&["run", "net.toml", "--device", "cpu", "--json", "-q"], more].concat());
         serde_json::from_slice(&output.stdout).unwrap()
     }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn metric(result: &Value, model: &str, metric: &str) -> f64 {
@@ -84,7 +59,7 @@ fn curves(csv: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn a_network_learns_writes_its_curves_and_is_heard_as_in_its_run() {
-    let place = Place::with(TINY);
+    let place = Place::with(&[("net.toml", TINY)]);
     let result = place.run(&[]);
     assert!(metric(&result, "cnn_small", "accuracy") > metric(&result, "commonest", "accuracy"));
     let run = place.path(result["run"].as_str().unwrap());
@@ -129,7 +104,10 @@ fn lines_of(file: &Path) -> usize {
 
 #[test]
 fn a_training_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one() {
-    let place = Place::with(&format!("{TINY}dropout = 0.4\nema = 0.9\nschedule = \"plateau\"\nplateau_patience = 1\n"));
+    let place = Place::with(&[(
+        "net.toml",
+        &format!("{TINY}dropout = 0.4\nema = 0.9\nschedule = \"plateau\"\nplateau_patience = 1\n"),
+    )]);
     place.run(&["--runs", "undisturbed"]);
     for epoch in 1..5 {
         let mut command = place.command(&["run", "net.toml", "--device", "cpu", "-q", "--runs", "killed"]);
@@ -155,7 +133,7 @@ fn a_training_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one() 
 
 #[test]
 fn ctrl_c_stops_a_training_with_code_75() {
-    let place = Place::with(TINY);
+    let place = Place::with(&[("net.toml", TINY)]);
     let mut command = place.command(&["run", "net.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=100000"]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let home = place.path("runs/net");
@@ -177,7 +155,10 @@ fn recordings_of_several_labels_are_trained_on_in_random_crops_and_judged_by_the
     let several = TINY
         .replace("[split]\nkind = \"holdout\"\ntest = 0.2\n", "[split]\nkind = \"official\"\n")
         .replace("test_recordings = 12", "test_recordings = 12\ntraining_share_of_test = 0.5");
-    let place = Place::with(&format!("{several}crop = \"random\"\n[evaluate]\ntask = \"multi_label\"\ncutoff = 0.3\n"));
+    let place = Place::with(&[(
+        "net.toml",
+        &format!("{several}crop = \"random\"\n[evaluate]\ntask = \"multi_label\"\ncutoff = 0.3\n"),
+    )]);
     let result = place.run(&[]);
     assert!(metric(&result, "nothing", "hamming") > 0.5 && metric(&result, "all", "recall_micro") == 1.0);
     let run = place.path(result["run"].as_str().unwrap());
@@ -198,7 +179,7 @@ fn recordings_of_several_labels_are_trained_on_in_random_crops_and_judged_by_the
 
 #[test]
 fn a_dry_run_prints_the_layers_and_trains_nothing() {
-    let place = Place::with(TINY);
+    let place = Place::with(&[("net.toml", TINY)]);
     let output = place.command(&["run", "net.toml", "--dry-run"]).output().unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -208,7 +189,7 @@ fn a_dry_run_prints_the_layers_and_trains_nothing() {
 
 #[test]
 fn a_network_that_does_not_fit_its_feature_or_its_weights_is_told_before_anything_runs() {
-    let place = Place::with(TINY);
+    let place = Place::with(&[("net.toml", TINY)]);
     for (set, sentence) in [
         ("models.cnn_small.filters=[8,8,8,8,8,8,8]", "is no input for `cnn_small`"),
         ("models.cnn_small.init=nowhere.safetensors", "cannot read nowhere.safetensors"),

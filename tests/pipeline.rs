@@ -7,33 +7,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod place_support;
+
+use place_support::{Place, text};
+
 /// A small demo set: enough for every class to be on both sides of the split.
 const SMALL: [&str; 2] = ["data.clips_per_class=10", "data.test_recordings=2"];
 
 /// A folder to work in, without a copy of the project: experiments and data sets come from the program itself.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command
-    }
-
-    fn timbre(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
     /// `timbre run quickstart` on the small set, its runs in `runs`.
     fn quickstart(&self, runs: &str, more: &[&str]) -> Command {
         let mut command = self.command(&["run", "quickstart", "--json", "-q", "--runs", runs]);
@@ -43,10 +25,6 @@ impl Place {
         command.args(more);
         command
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn json(output: &Output) -> Value {

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
+
+mod place_support;
+
+use place_support::{Place, text};
 
 const BASE: &str = r#"
 [data]
@@ -50,36 +53,11 @@ per_class = true
 resamples = 30
 "#;
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn with(files: &[(&str, String)]) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        files.iter().for_each(|(name, text)| fs::write(place.path(name), text).unwrap());
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn timbre(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command.output().unwrap()
-    }
-
-    fn done(&self, arguments: &[&str]) -> (String, String) {
-        let output = self.timbre(arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    /// What a command that ends well says on stdout and on stderr.
+    fn said(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.done(arguments);
         (text(&output.stdout), text(&output.stderr))
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     fn rows(&self, name: &str) -> Vec<HashMap<String, String>> {
@@ -146,9 +124,9 @@ fn number(row: &HashMap<String, String>, key: &str) -> f64 {
 #[test]
 fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() {
     let place =
-        Place::with(&[("x.toml", format!("{BASE}{WINDOWS}")), ("y.toml", format!("extends = \"x.toml\"\n{SEARCH}"))]);
+        Place::with(&[("x.toml", &format!("{BASE}{WINDOWS}")), ("y.toml", &format!("extends = \"x.toml\"\n{SEARCH}"))]);
     place.done(&["run", "x.toml", "--device", "cpu", "-q"]);
-    let (_, said) = place.done(&["run", "y.toml", "--device", "cpu"]);
+    let (_, said) = place.said(&["run", "y.toml", "--device", "cpu"]);
     assert!(said.contains("1 of 1 models were fitted before"), "{said}");
     let record: Value = serde_json::from_str(&place.read("runs/y/latest/run.json")).unwrap();
     assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
@@ -200,7 +178,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     let keys = ["cutoff=0.40..0.60/0.01", "window_fraction=0.05..0.90/0.05", "per_class=true", "resamples=30"];
     let set: Vec<String> = keys.iter().map(|key| format!("--set=evaluate.search.{key}")).collect();
     let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
-    let (said, hint) = place.done(&arguments);
+    let (said, hint) = place.said(&arguments);
     assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
     assert!(said.contains("chosen on validation") && said.contains("cutoffs = {"), "{said}");
     for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
@@ -220,7 +198,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
         assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
         assert!(said.contains(words), "{wrong}: {said}");
     }
-    let (said, hint) = place.done(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
+    let (said, hint) = place.said(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
     assert!(!hint.contains("--set"), "{hint}");
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
@@ -242,13 +220,13 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     assert!(!place.path("runs/y/latest/thresholds_hamming.svg").exists());
 
     // Another way of training shares nothing.
-    let (_, said) = place.done(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
+    let (_, said) = place.said(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
     assert!(!said.contains("fitted before"), "{said}");
 }
 
 #[test]
 fn of_the_centre_cut_offs_alone_are_searched() {
-    let place = Place::with(&[("c.toml", format!("{BASE}{CENTRE}")), ("s.toml", BASE.replace("loss = \"bce\"", ""))]);
+    let place = Place::with(&[("c.toml", &format!("{BASE}{CENTRE}")), ("s.toml", &BASE.replace("loss = \"bce\"", ""))]);
     place.done(&["run", "c.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
     place.done(&["thresholds", "c/latest", "--set", "evaluate.search.cutoff=0.40..0.60/0.02"]);
     let rows = place.rows("runs/c/latest/thresholds.csv");

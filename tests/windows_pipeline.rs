@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
@@ -13,6 +13,10 @@ use timbre::dataset::FeatureSet;
 use timbre::features::ClipAnalysis;
 use timbre::models::device::Device;
 use timbre::run_dir;
+
+mod place_support;
+
+use place_support::Place;
 
 /// A small network that is trained on part of the long recordings, in random crops; one second is a whole number of frames for
 /// one feature and none for the other.
@@ -84,48 +88,21 @@ window = { seconds = 1.0, hop = 0.5 }
 bootstrap = 50
 "#;
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn with(experiment: &str) -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.path("x.toml"), experiment).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command
-    }
-
     fn run(&self, more: &[&str]) -> Value {
-        let output = self.command(&["run", "x.toml", "--device", "cpu", "--json", "-q"]).args(more).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = self.done(&[&["run", "x.toml", "--device", "cpu", "--json", "-q"], more].concat());
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// A file of the newest run.
-    fn bytes(&self, runs: &str, file: &str) -> Vec<u8> {
+    fn of_run(&self, runs: &str, file: &str) -> Vec<u8> {
         fs::read(self.path(runs).join("x/latest").join(file)).unwrap_or_else(|error| panic!("{runs}, {file}: {error}"))
     }
 
     fn assert_same(&self, runs: [&str; 2]) {
         for file in ["results.csv", "windows.parquet", "predictions.parquet", "hardest.csv", "grid.csv"] {
-            assert!(self.bytes(runs[0], file) == self.bytes(runs[1], file), "{file} differs");
+            assert!(self.of_run(runs[0], file) == self.of_run(runs[1], file), "{file} differs");
         }
-    }
-
-    /// The folder in which the demo set was made: paths of tables lie below it.
-    fn recordings(&self) -> PathBuf {
-        let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
-        made.filter(|path| path.is_dir()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap()
     }
 }
 
@@ -203,7 +180,7 @@ fn score(result: &Value, feature: &str, model: &str, split: &str, metric: &str) 
 
 #[test]
 fn every_window_is_what_the_model_says_of_it_alone_and_the_votes_are_counted_by_hand() {
-    let place = Place::with(NETWORK);
+    let place = Place::with(&[("x.toml", NETWORK)]);
     let result = place.run(&[]);
     let (run, names) = (place.path(result["run"].as_str().unwrap()), classes(&result, &place));
     let cutoffs: Vec<f64> = names.iter().map(|name| if name == "voi" { 0.5 } else { 0.53 }).collect();
@@ -243,7 +220,7 @@ fn every_window_is_what_the_model_says_of_it_alone_and_the_votes_are_counted_by_
 
 #[test]
 fn windows_of_one_label_are_those_of_each_model_alone_and_their_mean_decides() {
-    let place = Place::with(SIMPLE);
+    let place = Place::with(&[("x.toml", SIMPLE)]);
     let result = place.run(&[]);
     let (run, names) = (place.path(result["run"].as_str().unwrap()), classes(&result, &place));
     for model in ["average", "knn", "logistic"] {
@@ -264,7 +241,7 @@ fn windows_of_one_label_are_those_of_each_model_alone_and_their_mean_decides() {
         let accuracy = score(&result, "mel", model, "test", "accuracy");
         assert!((accuracy - right as f64 / n as f64).abs() < 1e-12, "{model}: {accuracy} is not {right} of {n}");
     }
-    let curves = String::from_utf8(place.bytes("runs", "curves.csv")).unwrap();
+    let curves = String::from_utf8(place.of_run("runs", "curves.csv")).unwrap();
     let at_3 = curves.lines().find(|line| line.starts_with("mel,knn,1,test,k,3.0,")).unwrap();
     let accuracy: f64 = at_3.rsplit(',').next().unwrap().parse().unwrap();
     assert_eq!(accuracy, score(&result, "mel", "knn", "test", "accuracy"), "the curve is judged in windows, too");
@@ -287,7 +264,7 @@ fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> boo
 
 #[test]
 fn killed_again_and_again_and_on_one_thread_the_windows_are_the_same_bytes() {
-    let place = Place::with(SIMPLE);
+    let place = Place::with(&[("x.toml", SIMPLE)]);
     place.run(&["--runs", "undisturbed", "--cache", "cache1"]);
     place.run(&["--runs", "one", "--cache", "cache2", "--jobs", "1"]);
     place.assert_same(["undisturbed", "one"]);
@@ -321,7 +298,7 @@ fn killed_again_and_again_and_on_one_thread_the_windows_are_the_same_bytes() {
 
 #[test]
 fn windows_stay_in_the_cache_until_they_are_cut_another_way() {
-    let place = Place::with(SIMPLE);
+    let place = Place::with(&[("x.toml", SIMPLE)]);
     let counts = |result: &Value| {
         let count = |name: &str| result["cache"][name].as_u64().unwrap();
         (count("hits"), count("misses"))
@@ -343,7 +320,8 @@ fn windows_stay_in_the_cache_until_they_are_cut_another_way() {
         "of another clip, the clips"
     );
     // The centre has neither windows nor their table.
-    let centre = Place::with(&SIMPLE.replace("mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\n", ""));
+    let centre =
+        Place::with(&[("x.toml", &SIMPLE.replace("mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\n", ""))]);
     let result = centre.run(&[]);
     assert_eq!(counts(&result).1, 2 * 110);
     let run = centre.path(result["run"].as_str().unwrap());
@@ -352,7 +330,7 @@ fn windows_stay_in_the_cache_until_they_are_cut_another_way() {
 
 #[test]
 fn bad_files_among_the_judged_ones_are_left_out_and_change_no_result() {
-    let place = Place::with("");
+    let place = Place::with(&[("x.toml", "")]);
     let made = ["data", "make", "demo", "--clips-per-class", "10", "--out", "demo-set", "-q"];
     assert!(place.command(&made).status().unwrap().success());
     for folder in ["clean", "dirty"] {

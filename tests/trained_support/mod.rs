@@ -4,7 +4,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+
+#[path = "../place_support/mod.rs"]
+mod place_support;
+
+use place_support::Place;
+pub use place_support::text;
 
 /// Enough recordings for every class to be on all three sides of the split.
 const TINY: &str = r#"
@@ -25,42 +31,33 @@ validation = 0.2
 "#;
 
 pub struct Trained {
-    folder: tempfile::TempDir,
+    place: Place,
 }
 
 impl Trained {
     /// A run of two models, with a validation split.
     pub fn tiny() -> Trained {
-        let trained = Trained { folder: tempfile::tempdir().unwrap() };
-        fs::write(trained.path("tiny.toml"), TINY).unwrap();
-        trained.run(&["run", "tiny.toml", "-q"]);
-        trained
+        Trained::of("tiny", TINY)
     }
 
     /// A run of that experiment.
     pub fn of(name: &str, experiment: &str) -> Trained {
-        let trained = Trained { folder: tempfile::tempdir().unwrap() };
         let file = format!("{name}.toml");
-        fs::write(trained.path(&file), experiment).unwrap();
-        trained.run(&["run", &file, "-q"]);
-        trained
+        let place = Place::with(&[(&file, experiment)]);
+        place.done(&["run", &file, "-q"]);
+        Trained { place }
     }
 
     /// The fifteen models of the quickstart; its split has no validation part.
     pub fn quickstart() -> Trained {
-        let trained = Trained { folder: tempfile::tempdir().unwrap() };
+        let place = Place::new();
         let small = ["--set", "data.clips_per_class=10", "--set", "data.test_recordings=2"];
-        trained.run(&[&["run", "quickstart", "-q"], &small[..]].concat());
-        trained
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = self.timbre(arguments);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        place.done(&[&["run", "quickstart", "-q"], &small[..]].concat());
+        Trained { place }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.place.path(name)
     }
 
     pub fn runs(&self) -> PathBuf {
@@ -69,8 +66,7 @@ impl Trained {
 
     /// The folder in which the demo set was made: ids of its clips are paths below it.
     pub fn recordings(&self) -> PathBuf {
-        let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
-        made.filter(|path| path.is_dir()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap()
+        self.place.recordings()
     }
 
     /// The recordings of one class, by name.
@@ -90,18 +86,12 @@ impl Trained {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
-        command
+        self.place.command(arguments)
     }
 
     pub fn timbre(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.place.timbre(arguments)
     }
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 pub fn path_text(path: &Path) -> &str {

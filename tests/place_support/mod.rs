@@ -1,0 +1,63 @@
+//! A folder of its own in which the program is started, as a person would start it.
+
+#![allow(dead_code)] // Each test file uses its part.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// With these files: names and texts.
+    pub fn with(files: &[(&str, &str)]) -> Place {
+        let place = Place::new();
+        files.iter().for_each(|(name, text)| fs::write(place.path(name), text).unwrap());
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
+        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
+        command
+    }
+
+    pub fn timbre(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// [`timbre`](Self::timbre), which has to end well.
+    pub fn done(&self, arguments: &[&str]) -> Output {
+        let output = self.timbre(arguments);
+        assert!(output.status.success(), "{arguments:?}: {:?}\n{}", output.status, text(&output.stderr));
+        output
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8(self.bytes(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The folder in which the demo set was made: ids of its clips are paths below it.
+    pub fn recordings(&self) -> PathBuf {
+        let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
+        made.filter(|path| path.is_dir()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
