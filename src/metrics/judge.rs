@@ -95,6 +95,14 @@ impl Judge {
         Verdict { scores, decided }
     }
 
+    /// What is said of recordings: from their windows where they were heard in windows, otherwise from `said`, a row a clip.
+    pub fn verdict_of(&self, said: &Predictions, windows: Option<&WindowPredictions>) -> Verdict {
+        match windows {
+            Some(windows) => self.verdict(windows),
+            None => Verdict { scores: said.clone(), decided: self.decide(said) },
+        }
+    }
+
     fn limited(&self, named: Vec<usize>, scores: &[f32]) -> Vec<usize> {
         decisions::limited(named, scores, self.at_most, self.at_least_one)
     }

@@ -201,13 +201,9 @@ impl Predictor {
     /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
     /// the run.
     pub fn decided(&self, heard: &Heard) -> Vec<&str> {
-        let names =
-            |decided: Vec<Vec<usize>>| decided.concat().into_iter().map(|class| self.classes.name(class)).collect();
-        if let Some(windows) = &heard.windows {
-            return names(self.judge.verdict(windows).decided);
-        }
         let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
-        names(self.judge.decide(&row))
+        let decided = self.judge.verdict_of(&row, heard.windows.as_ref()).decided;
+        decided.concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
     /// How many seconds of a recording are heard; all of it where this is none.

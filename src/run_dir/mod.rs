@@ -86,10 +86,7 @@ impl SplitRecord {
 
     /// The classes that a judge decides for each recording: from its windows where it was heard in windows.
     pub fn decided(&self, judge: &Judge) -> Vec<Vec<usize>> {
-        match &self.windows {
-            Some(windows) => judge.verdict(windows).decided,
-            None => judge.decide(&self.predictions),
-        }
+        judge.verdict_of(&self.predictions, self.windows.as_ref()).decided
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::json;
 use super::Work;
 use super::scoring::{Done, headline};
 use crate::experiment::members;
-use crate::metrics::Verdict;
 use crate::models::ModelKind;
 use crate::models::ensemble::{Ensemble, Fuse, Weights};
 use crate::models::fusion::{Fusion, Reference, normalized};
@@ -32,10 +31,8 @@ impl Work<'_> {
             .iter()
             .map(|first| {
                 let fused = fusion.fuse(&said(&sides(&members, &first.split)?).iter().collect::<Vec<_>>());
-                let (predictions, windows) = match windows_of(first, &fused) {
-                    Some(windows) => (self.judge().verdict(&windows).scores, Some(windows)),
-                    None => (fused, None),
-                };
+                let windows = windows_of(first, &fused);
+                let predictions = self.judge().verdict_of(&fused, windows.as_ref()).scores;
                 let (split, clips) = (first.split.clone(), first.clips.clone());
                 Ok(SplitRecord { split, clips, predictions, windows, curve: Vec::new() })
             })
@@ -108,10 +105,7 @@ impl Work<'_> {
             let truth = sides[0].truth();
             let metric = self.experiment.evaluate.metric().name();
             let score = |fused: &Predictions| {
-                let verdict = match windows_of(sides[0], fused) {
-                    Some(windows) => judge.verdict(&windows),
-                    None => Verdict { scores: fused.clone(), decided: judge.decide(fused) },
-                };
+                let verdict = judge.verdict_of(fused, windows_of(sides[0], fused).as_ref());
                 // Undefined on these recordings for all weights alike, if at all.
                 headline(self.experiment, &judge, &truth, &verdict).unwrap_or(f64::NEG_INFINITY)
             };

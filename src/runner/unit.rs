@@ -96,10 +96,7 @@ impl Work<'_> {
         let (said, curve) = model.predict_along(&set)?;
         let in_windows = |said: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(said, starts));
         let labels = sets.labels(rows);
-        let verdict = |said: &Predictions| match in_windows(said.clone()) {
-            Some(windows) => judge.verdict(&windows),
-            None => Verdict { scores: said.clone(), decided: judge.decide(said) },
-        };
+        let verdict = |said: &Predictions| judge.verdict_of(said, in_windows(said.clone()).as_ref());
         // Of one label the curve has always been drawn in accuracy.
         let (metric, score): (Metric, Score) = match judge.task {
             Task::SingleLabel => (Metric::Accuracy, &|said| {
@@ -119,13 +116,8 @@ impl Work<'_> {
             curve.points.iter().map(point).collect()
         };
         let curve = curve.map_or(Vec::new(), along);
-        let (predictions, windows) = match starts {
-            Some(_) => {
-                let windows = in_windows(said).expect("there are windows");
-                (judge.verdict(&windows).scores, Some(windows))
-            }
-            None => (said, None),
-        };
+        let windows = in_windows(said.clone());
+        let predictions = judge.verdict_of(&said, windows.as_ref()).scores;
         let clip = |&row: &usize| {
             let clip = &self.material.set.records[sets.selection.clips[row]];
             ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels.clone() }
