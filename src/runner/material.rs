@@ -1,7 +1,7 @@
 //! What an experiment is made of: the recordings of its set, which of them can be used, and where their features lie.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ impl Material {
             eligible,
             data_hash,
             model_files: model_files(experiment)?,
-            heard_files: heard_files(experiment)?,
+            heard_files: heard_files(experiment, &mut known, settings)?,
             contents,
         })
     }
@@ -358,20 +358,27 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     files.map(hash).collect()
 }
 
-/// The recordings of backgrounds, in the order in which they can be drawn.
-fn heard_files(experiment: &Experiment) -> Result<Vec<String>> {
-    let mut hashes = Vec::new();
+/// The recordings of backgrounds, in the order in which they can be drawn; those not touched since are not read.
+fn heard_files(experiment: &Experiment, known: &mut Contents, settings: &Settings) -> Result<Vec<String>> {
+    let mut files = Vec::new();
     for spec in &experiment.augment {
-        for file in spec.as_kind().files().map_err(Unfit::of)? {
-            let bytes = std::fs::read(&file)
-                .with_context(|| {
-                    format!("cannot read {}, which the augmentation `{}` needs", file.display(), spec.name())
-                })
-                .map_err(Unfit::of)?;
-            hashes.push(blake3::hash(&bytes).to_hex().to_string());
-        }
+        let of_spec = spec.as_kind().files().map_err(Unfit::of)?;
+        files.extend(of_spec.into_iter().map(|file| (file, spec.name())));
     }
-    Ok(hashes)
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths: Vec<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
+    let progress = settings.show.start("backgrounds", paths.len());
+    let hashes = known.hash_all(&paths, || settings.step(&progress))?;
+    progress.finish();
+    let named = |((file, name), hash): (&(PathBuf, &str), Result<Hash, Unreadable>)| {
+        hash.map(|hash| hex(&hash)).map_err(|Unreadable(why)| {
+            let file = file.display();
+            Unfit(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
+        })
+    };
+    files.iter().zip(hashes).map(named).collect()
 }
 
 type Versions = BTreeMap<String, u32>;
