@@ -181,6 +181,14 @@ fn a_fragment_of_more_packets_than_bytes_is_damage() {
     assert_eq!(code(&file), "corrupt");
 }
 
+/// Fuzzing found one behind the head of another format, where nothing had counted its packets.
+#[test]
+fn an_mp4_that_does_not_begin_at_the_first_byte_is_none() {
+    for name in ["opus.mp4", "fragments.mp4"] {
+        assert_eq!(code(&[b"FO.M....AIFFCOMM".as_slice(), &bytes(name)].concat()), "not_audio", "{name}");
+    }
+}
+
 /// A head of eight bytes that claims more than there is.
 #[test]
 fn sizes_beyond_the_file_cost_neither_memory_nor_time() {

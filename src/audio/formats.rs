@@ -32,8 +32,9 @@ pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<B
         hint.with_extension(extension);
     }
     let media = MediaSourceStream::new(source.media(), MediaSourceStreamOptions::default());
-    symphonia::default::get_probe().probe(&hint, media, FormatOptions::default(), MetadataOptions::default()).map_err(
-        |error| match error {
+    let opened = symphonia::default::get_probe()
+        .probe(&hint, media, FormatOptions::default(), MetadataOptions::default())
+        .map_err(|error| match error {
             // The index may lie behind the samples: cut off, there is none.
             Error::Unsupported(_) if start.get(4..8) == Some(b"ftyp") => {
                 Unusable::damaged_header("an MP4 file without an index, cut off or never finished")
@@ -43,8 +44,13 @@ pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<B
                 Unusable::damaged_header("it ends within its header")
             }
             other => Unusable::damaged_header(other.to_string()),
-        },
-    )
+        })?;
+    // symphonia looks for the mark of a format up to a mebibyte into the file. No MP4 begins there, and what was
+    // looked at above began at the first byte.
+    if is_mp4(opened.as_ref()) && start.get(4..8) != Some(b"ftyp") {
+        return Err(Unusable::NotAudio { found: first_bytes(&start) });
+    }
+    Ok(opened)
 }
 
 /// The beginning of a file that no one knows, for the reader to recognise.
