@@ -131,8 +131,8 @@ pub struct Paired {
     pub verdict: Verdict,
     /// Seeds that were paired: of the reference, of this line.
     pub seeds: Vec<(u64, u64)>,
-    /// The difference of each pair of seeds.
-    pub by_seed: Vec<f64>,
+    /// The difference of each pair of seeds; nothing where it is undefined.
+    pub by_seed: Vec<Option<f64>>,
     /// Distinct recordings and songs that both were tested on.
     pub clips: usize,
     pub songs: usize,
