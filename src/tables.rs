@@ -84,7 +84,8 @@ pub struct Recording {
 }
 
 pub fn recordings(rows: &[Recording]) -> Result<DataFrame> {
-    let column = |name: &str, of: fn(&Recording) -> &str| Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>());
+    let column =
+        |name: &str, of: fn(&Recording) -> &str| Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>());
     let columns = vec![
         column("path", |r| &r.path),
         column("song", |r| &r.song),

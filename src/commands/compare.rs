@@ -19,7 +19,7 @@ pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
         [] => compare::newest(&common.runs),
         names => compare::choose(&common.runs, names)?,
     };
-    let mut reference = 0;
+    let mut reference = (0, None);
     if let Some(name) = &what.reference {
         reference = place_of(&mut chosen, compare::choose(&common.runs, std::slice::from_ref(name))?, name)?;
     }
@@ -28,7 +28,8 @@ pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
     }
     let show = Show::fitting(common.quiet);
     let wanted = Wanted {
-        reference,
+        reference: reference.0,
+        model: reference.1,
         metrics: what.metric.clone(),
         split: what.split.clone(),
         resamples: what.resamples.map(|n| n as usize),
@@ -47,16 +48,20 @@ pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-/// The place of the reference among the runs; it is put in front where it is not one of them.
-fn place_of(chosen: &mut Vec<Chosen>, reference: Vec<Chosen>, name: &str) -> Result<usize> {
+/// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
+fn place_of(chosen: &mut Vec<Chosen>, reference: Vec<Chosen>, name: &str) -> Result<(usize, Option<String>)> {
     let [reference] = <[Chosen; 1]>::try_from(reference)
         .map_err(|many| CannotCompare(format!("`{name}` is {} runs: the reference is one", many.len())))?;
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let same = |one: &Chosen| whole(&one.path) == whole(&reference.path) && one.model == reference.model;
-    Ok(chosen.iter().position(same).unwrap_or_else(|| {
-        chosen.insert(0, reference.clone());
+    let holds = |one: &Chosen| {
+        whole(&one.path) == whole(&reference.path) && (one.model.is_none() || one.model == reference.model)
+    };
+    let model = reference.model.clone();
+    let at = chosen.iter().position(holds).unwrap_or_else(|| {
+        chosen.insert(0, reference);
         0
-    }))
+    });
+    Ok((at, model))
 }
 
 fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {

@@ -50,6 +50,8 @@ pub struct CannotCompare(pub String);
 pub struct Wanted {
     /// The place of the reference in the list of runs.
     pub reference: usize,
+    /// The one model of it to which all lines are compared, where one is named.
+    pub model: Option<String>,
     /// The headline metric of the reference unless told.
     pub metrics: Vec<String>,
     /// The test side unless told.
@@ -64,7 +66,9 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
     let chosen_places: Vec<Option<Place>> = chosen
         .iter()
         .zip(&runs)
-        .map(|(one, run)| one.model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose())
+        .map(|(one, run)| {
+            one.model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose()
+        })
         .collect::<Result<_>>()?;
     let Some(first) = runs.get(wanted.reference) else { bail!(CannotCompare("there is no run to compare".into())) };
     let places_of = |at: usize| match &chosen_places[at] {
@@ -72,7 +76,11 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
         None => runs[at].places(),
     };
     let own = places_of(wanted.reference);
-    let reference = Reference { run: wanted.reference, place: (own.len() == 1).then(|| own[0].clone()) };
+    let place = match &wanted.model {
+        Some(model) => Some(choosing::place(&first.places(), model, &first.name())?),
+        None => (own.len() == 1).then(|| own[0].clone()),
+    };
+    let reference = Reference { run: wanted.reference, place };
     let split = split(&runs, wanted.split.as_deref())?;
     let metrics = shown_metrics(first, &wanted.metrics)?;
     let mut all: Vec<Place> = Vec::new();
@@ -87,7 +95,8 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
         .filter(|(run, place)| places_of(*run).contains(place))
         .map(|(run, place)| (run, place.clone()))
         .collect();
-    let compared = lines.len().saturating_sub(own.len()).max(1) * metrics.len();
+    let references = if reference.place.is_some() { 1 } else { own.len() };
+    let compared = lines.len().saturating_sub(references).max(1) * metrics.len();
     let resamples = wanted.resamples.unwrap_or_else(|| enough(compared));
     let work = Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples };
     let (mut lines, mut notes) = work.lines(&lines, show);
@@ -136,7 +145,8 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
     };
     let mut shown: Vec<String> = Vec::new();
     for name in wanted {
-        let names = if name == "all" { known.iter().map(|name| (*name).to_owned()).collect() } else { vec![name.clone()] };
+        let names =
+            if name == "all" { known.iter().map(|name| (*name).to_owned()).collect() } else { vec![name.clone()] };
         for name in names {
             if !known.is_empty() && !known.contains(&name.as_str()) {
                 let help = suggest::help(&name, known.iter().copied(), "Metrics of this task");
@@ -273,7 +283,8 @@ impl Work<'_> {
             }
         }
         let side = side.as_ref().ok()?;
-        let mut names: Vec<&str> = side.heard.iter().flat_map(|h| &h.split.clips).map(|clip| clip.song.as_str()).collect();
+        let mut names: Vec<&str> =
+            side.heard.iter().flat_map(|h| &h.split.clips).map(|clip| clip.song.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
@@ -324,7 +335,9 @@ impl Work<'_> {
         Cost {
             training_seconds: mean(&|cost| Some(cost.fit_seconds)),
             parameters: mean(&|cost| Some(cost.parameters? as f64)).map(|mean| mean.round() as u64),
-            clips_per_second: mean(&|cost| (cost.predict_seconds > 0.0).then(|| cost.predicted as f64 / cost.predict_seconds)),
+            clips_per_second: mean(&|cost| {
+                (cost.predict_seconds > 0.0).then(|| cost.predicted as f64 / cost.predict_seconds)
+            }),
         }
     }
 
@@ -393,7 +406,11 @@ impl Work<'_> {
                 0 => String::new(),
                 n => format!(" ({n} units failed)"),
             };
-            format!("run {} is not finished: {}{failed}; its lines are what is there", at + 1, sheet::status(run.record.status))
+            format!(
+                "run {} is not finished: {}{failed}; its lines are what is there",
+                at + 1,
+                sheet::status(run.record.status)
+            )
         }));
         notes
     }

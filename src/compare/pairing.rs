@@ -154,9 +154,11 @@ fn pairs_of_seeds<'s, 'a>(reference: &'s Side<'a>, line: &'s Side<'a>) -> (Seeds
     if !same.is_empty() {
         return (Seeds::Matched, same);
     }
-    let each = reference.heard.iter().enumerate().flat_map(|(a, one)| {
-        line.heard.iter().enumerate().map(move |(b, other)| ((a, b), one, other))
-    });
+    let each = reference
+        .heard
+        .iter()
+        .enumerate()
+        .flat_map(|(a, one)| line.heard.iter().enumerate().map(move |(b, other)| ((a, b), one, other)));
     (Seeds::Crossed(reference.heard.len(), line.heard.len()), each.collect())
 }
 
@@ -174,7 +176,9 @@ impl LeftOut {
             (changed, 0) => format!("the {changed} recordings that were tested in both have another content"),
             (0, labels) => format!("the {labels} recordings that were tested in both have other labels"),
             (changed, labels) => {
-                format!("of the recordings that were tested in both {changed} have another content and {labels} other labels")
+                format!(
+                    "of the recordings that were tested in both {changed} have another content and {labels} other labels"
+                )
             }
         }
     }

@@ -70,9 +70,8 @@ impl Run {
 
     /// The rows of a model on features on one side of the splits, a seed each.
     pub fn rows<'a>(&'a self, place: &'a Place, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
-        let same = move |row: &&ResultRow| {
-            row.unit.features == place.0 && row.unit.model == place.1 && row.split == split
-        };
+        let same =
+            move |row: &&ResultRow| row.unit.features == place.0 && row.unit.model == place.1 && row.split == split;
         self.results.iter().filter(same)
     }
 

@@ -21,11 +21,8 @@ pub fn text(comparison: &Comparison) -> String {
     let inline = comparison.runs.len() > SIDE_BY_SIDE;
     for run in &comparison.runs {
         let unfinished = if run.status.is_final() { String::new() } else { format!("  {}", status(run.status)) };
-        let reference = if run.number == comparison.reference.run + 1 && comparison.runs.len() > 1 {
-            "  (reference)"
-        } else {
-            ""
-        };
+        let reference =
+            if run.number == comparison.reference.run + 1 && comparison.runs.len() > 1 { "  (reference)" } else { "" };
         text += &format!(
             "{}: {}  {} clips of {}  {}{unfinished}{reference}\n",
             run.number, run.name, run.clips, run.data, run.path
@@ -70,7 +67,7 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
     head.push(level.clone());
     let compared = comparison.tests > 0;
     if compared {
-        head.extend(["difference", level.as_str(), "p", "p (Holm)", ""].map(str::to_owned));
+        head.extend(["difference", level.as_str(), "p", "p (Holm)", "verdict"].map(str::to_owned));
     }
     head.extend(["training s", "parameters", "clips/s"].map(str::to_owned));
     let row = |runs: &[usize], features: &str, model: &str, score: &Score| {
@@ -92,7 +89,7 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
     let of_line = |line: &Line| {
         let mut row = row(&[line.run], &line.features, &line.model, &line.scores[metric]);
         row.extend([
-            line.cost.training_seconds.map_or("–".into(), |seconds| format!("{seconds:.1}")),
+            line.cost.training_seconds.map_or("–".into(), seconds),
             line.cost.parameters.map_or("–".into(), grouped),
             line.cost.clips_per_second.map_or("–".into(), rate),
         ]);
@@ -111,7 +108,8 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
 pub fn remarks(comparison: &Comparison) -> Vec<String> {
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for line in &comparison.lines {
-        let Some(Versus::Not(why)) = line.scores.iter().map(|score| &score.versus).find(|v| matches!(v, Versus::Not(_)))
+        let Some(Versus::Not(why)) =
+            line.scores.iter().map(|score| &score.versus).find(|v| matches!(v, Versus::Not(_)))
         else {
             continue;
         };
@@ -200,6 +198,14 @@ fn grouped(number: u64) -> String {
     text
 }
 
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{s:.3}"),
+        s if s < 1000.0 => format!("{s:.1}"),
+        s => grouped(s.round() as u64),
+    }
+}
+
 fn rate(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
 }
@@ -219,9 +225,15 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_people_read_them() {
-        assert_eq!((signed(0.0316), signed(-0.0316), signed(-0.0001)), ("+0.032".into(), "-0.032".into(), "0.000".into()));
+        assert_eq!(
+            (signed(0.0316), signed(-0.0316), signed(-0.0001)),
+            ("+0.032".into(), "-0.032".into(), "0.000".into())
+        );
         assert_eq!((p(0.0004), p(0.0005), p(1.0)), ("<0.001".into(), "0.001".into(), "1.000".into()));
-        assert_eq!((grouped(11183062), grouped(999), grouped(1000)), ("11,183,062".into(), "999".into(), "1,000".into()));
+        assert_eq!(
+            (grouped(11183062), grouped(999), grouped(1000)),
+            ("11,183,062".into(), "999".into(), "1,000".into())
+        );
         assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]"), "[0.001, 0.0003, 0.0001,…");
     }
 }

@@ -132,8 +132,7 @@ impl Resampled {
             let drawn = terms.iter().enumerate().filter(|(_, times)| **times > 0);
             mean(drawn.map(|(term, &often)| (value(term, times), often)))
         };
-        let mut values: Vec<f64> =
-            (0..resamples).into_par_iter().map_init(|| vec![0; songs], one).flatten().collect();
+        let mut values: Vec<f64> = (0..resamples).into_par_iter().map_init(|| vec![0; songs], one).flatten().collect();
         values.sort_unstable_by(f64::total_cmp);
         Resampled(values)
     }
@@ -155,7 +154,8 @@ impl Resampled {
 /// The interval of the mean over the seeds of a line.
 pub fn interval(terms: &[Alone], songs: usize, resamples: usize, level: f64, seed: Seed) -> Option<(f64, f64)> {
     let places: Vec<(usize, usize)> = (0..terms.len()).map(|at| (at, at)).collect();
-    Resampled::new(&places, Seeds::Matched, songs, resamples, seed, |term, times| terms[term].value(times)).interval(level)
+    Resampled::new(&places, Seeds::Matched, songs, resamples, seed, |term, times| terms[term].value(times))
+        .interval(level)
 }
 
 /// What two lines differ by.
@@ -350,13 +350,15 @@ mod tests {
     #[test]
     fn seeds_that_disagree_make_the_interval_wider_by_what_their_mean_may_be_off() {
         // 2000 songs: with one seed the line has a tenth more of them right, with two others no more and two tenths.
-        let with = |more: usize| -> Vec<Clip> { (0..2000).map(|song| (song, song < 1000, song < 1000 + more)).collect() };
+        let with =
+            |more: usize| -> Vec<Clip> { (0..2000).map(|song| (song, song < 1000, song < 1000 + more)).collect() };
         let pairs: Vec<Pair> = [200, 0, 400].iter().enumerate().map(|(s, &more)| pair(&with(more), (s, s))).collect();
         let found = difference(&pairs, Seeds::Matched, 2000, 4000, 0.95, Seed::new(5)).unwrap();
         assert!((found.mean - 0.1).abs() < 1e-12);
-        let values = Resampled::new(&[(0, 0), (1, 1), (2, 2)], Seeds::Matched, 2000, 8000, Seed::new(5), |term, times| {
-            pairs[term].difference(times)
-        });
+        let values =
+            Resampled::new(&[(0, 0), (1, 1), (2, 2)], Seeds::Matched, 2000, 8000, Seed::new(5), |term, times| {
+                pairs[term].difference(times)
+            });
         let centre = values.0.iter().sum::<f64>() / values.0.len() as f64;
         let variance = values.0.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / values.0.len() as f64;
         // Of the three seeds 0.01 / 3; the songs add a hundredth of it.

@@ -77,7 +77,8 @@ fn numbers_in(path: &Path) -> Option<u64> {
     file.take(u64::from_le_bytes(length)).read_to_end(&mut header).ok()?;
     let mut tensors: IndexMap<String, serde_json::Value> = serde_json::from_slice(&header).ok()?;
     tensors.shift_remove("__metadata__");
-    let count = |value: serde_json::Value| Some(serde_json::from_value::<Shape>(value).ok()?.shape.iter().product::<u64>());
+    let count =
+        |value: serde_json::Value| Some(serde_json::from_value::<Shape>(value).ok()?.shape.iter().product::<u64>());
     tensors.into_values().map(count).sum()
 }
 
