@@ -51,10 +51,10 @@ fn differences_their_intervals_and_their_p_are_those_of_scipy() {
         // All exchanges are tried: at most 2^12 of them.
         assert!((found.p_permutation - theirs("permutation")).abs() < 1e-9, "{} in {case}", found.p_permutation);
         let bootstrap = |key: &str| case["bootstrap"][key].as_f64().unwrap();
-        // Two draws of the same distribution. The quantiles of a few songs lie on steps of a clip or less.
-        let step = 1.0 / song.len() as f64;
-        assert!((found.interval.0 - bootstrap("low")).abs() < 0.5 * step, "{:?} in {case}", found.interval);
-        assert!((found.interval.1 - bootstrap("high")).abs() < 0.5 * step, "{:?} in {case}", found.interval);
+        // Two draws of the same distribution, of which a quantile may fall on one step of a clip or on the next.
+        let step = 1.01 / song.len() as f64;
+        assert!((found.interval.0 - bootstrap("low")).abs() < step, "{:?} in {case}", found.interval);
+        assert!((found.interval.1 - bootstrap("high")).abs() < step, "{:?} in {case}", found.interval);
         let p = bootstrap("p");
         let chance = 0.002 + 4.0 * (p * (1.0 - p / 2.0) / 2000.0).sqrt();
         assert!((found.p_bootstrap - p).abs() < chance.max(0.004), "{} in {case}", found.p_bootstrap);

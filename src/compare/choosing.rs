@@ -27,7 +27,7 @@ pub fn choose(runs: &Path, names: &[String]) -> Result<Vec<Chosen>> {
             Some((run, model)) if !model.contains('/') && !Path::new(name).exists() => (run, Some(model.to_owned())),
             _ => (name.as_str(), None),
         };
-        let folders = if name.contains(['*', '?', '[']) {
+        let folders = if name.contains(['*', '?', '[']) && !Path::new(name).exists() {
             matching(runs, name)?
         } else {
             match points_of_grid(runs, name) {
