@@ -25,7 +25,8 @@ pub struct Comparison {
     pub lines: Vec<Line>,
     /// What needs no model. Equal ones of several runs are one.
     pub baselines: Vec<Baseline>,
-    /// How many tests there are, of all lines and metrics together: what [`Paired::p_holm`] is corrected for.
+    /// How many tests there are, of all lines and metrics together: what [`Paired::p_holm`] is corrected for. Lines that say the same
+    /// as the reference are none.
     pub tests: usize,
     /// Sentences that have to be read with the numbers: how they were made, what could not be compared.
     pub notes: Vec<String>,
@@ -150,6 +151,24 @@ pub enum Verdict {
     Worse,
     /// The difference may be luck.
     Open,
+}
+
+impl Paired {
+    /// Whether the difference is nothing in every draw and every exchange of songs: the same model, or one that decides the same.
+    /// No p below 1 could have come of it, so it is no test (Tarone 1990), and the others need not be corrected for it.
+    pub fn is_same(&self) -> bool {
+        self.difference == 0.0 && self.interval == (0.0, 0.0) && self.p >= 1.0
+    }
+
+    /// The verdict in a word.
+    pub fn word(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::Open if self.is_same() => "same",
+            Verdict::Open => "open",
+        }
+    }
 }
 
 /// What a line costs, as means over its seeds; nothing where the run does not know.

@@ -161,13 +161,18 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
 
 /// Holm over every test of the table; how many there are.
 fn correct(lines: &mut [Line]) -> usize {
-    let mut paired: Vec<(usize, usize)> = Vec::new();
-    for (line, own) in lines.iter().enumerate() {
-        let of_line = own.scores.iter().enumerate().filter(|(_, score)| matches!(score.versus, Versus::Paired(_)));
-        paired.extend(of_line.map(|(score, _)| (line, score)));
+    let mut tests: Vec<(usize, usize)> = Vec::new();
+    for (at, line) in lines.iter_mut().enumerate() {
+        for (score, own) in line.scores.iter_mut().enumerate() {
+            match &mut own.versus {
+                Versus::Paired(paired) if paired.is_same() => paired.verdict = Verdict::Open,
+                Versus::Paired(_) => tests.push((at, score)),
+                Versus::Reference | Versus::Not(_) => {}
+            }
+        }
     }
-    let ps: Vec<f64> = paired.iter().map(|&(line, score)| paired_mut(lines, line, score).p).collect();
-    for (&(line, score), p) in paired.iter().zip(significance::holm(&ps)) {
+    let ps: Vec<f64> = tests.iter().map(|&(line, score)| paired_mut(lines, line, score).p).collect();
+    for (&(line, score), p) in tests.iter().zip(significance::holm(&ps)) {
         let own = paired_mut(lines, line, score);
         own.p_holm = p;
         if p > 1.0 - LEVEL {

@@ -1,6 +1,6 @@
 //! A comparison as tables of words, and as a person reads them in a terminal.
 
-use super::comparison::{Baseline, Comparison, Line, Score, Verdict, Versus};
+use super::comparison::{Baseline, Comparison, Line, Score, Versus};
 use crate::run_dir::Status;
 use crate::tables;
 
@@ -65,7 +65,8 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
     let words = head.len();
     head.push(name.clone());
     head.push(level.clone());
-    let compared = comparison.tests > 0;
+    let is_paired = |line: &Line| matches!(line.scores[metric].versus, Versus::Paired(_));
+    let compared = comparison.lines.iter().any(is_paired);
     if compared {
         head.extend(["difference", level.as_str(), "p", "p (Holm)", "verdict"].map(str::to_owned));
     }
@@ -165,12 +166,7 @@ fn versus(versus: &Versus) -> [String; 5] {
             format!("[{}, {}]", signed(paired.interval.0), signed(paired.interval.1)),
             p(paired.p),
             p(paired.p_holm),
-            match paired.verdict {
-                Verdict::Better => "better",
-                Verdict::Worse => "worse",
-                Verdict::Open => "open",
-            }
-            .to_owned(),
+            paired.word().to_owned(),
         ],
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
 
-use super::comparison::{Comparison, Line, Paired, Score, Verdict, Versus};
+use super::comparison::{Comparison, Line, Paired, Score, Versus};
 use super::sheet::{self, Sheet};
 use crate::tables;
 
@@ -53,7 +53,7 @@ pub fn csv(comparison: &Comparison) -> Result<DataFrame> {
         texts("versus", &|row| match &row.score.versus {
             Versus::Reference => Some("reference".to_owned()),
             Versus::Not(why) => row.line.map(|_| why.clone()),
-            Versus::Paired(paired) => Some(verdict(paired.verdict).to_owned()),
+            Versus::Paired(paired) => Some(paired.word().to_owned()),
         }),
         numbers("difference", &p(|paired| paired.difference)),
         numbers("difference_low", &p(|paired| paired.interval.0)),
@@ -110,14 +110,6 @@ fn rows(comparison: &Comparison) -> Vec<Row<'_>> {
         }
     }
     rows
-}
-
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "worse",
-        Verdict::Open => "open",
-    }
 }
 
 /// The runs, a table a metric with the differing keys first, the remarks.
