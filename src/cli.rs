@@ -99,7 +99,7 @@ pub struct CompareRuns {
     /// The side of the splits that is compared; `test` unless told.
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<String>,
-    /// Draws behind each interval and each p; 2000 unless told, more of many runs.
+    /// Draws behind each interval and each p; 2000 unless told, 50 a test where there are more than 40.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub resamples: Option<u32>,
     /// Write the table to a CSV file, too.

@@ -15,7 +15,7 @@ pub struct Comparison {
     pub metrics: Vec<String>,
     /// Of the intervals: 0.95.
     pub level: f64,
-    /// Draws of whole songs behind each interval and each p.
+    /// Draws of whole songs behind each difference and its p.
     pub resamples: usize,
     pub runs: Vec<ComparedRun>,
     pub reference: Reference,

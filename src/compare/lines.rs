@@ -20,7 +20,9 @@ pub struct Work<'a> {
     pub reference: &'a Reference,
     pub split: &'a str,
     pub metrics: &'a [String],
+    /// Behind each test, and behind the interval of each line.
     pub resamples: usize,
+    pub draws: usize,
 }
 
 /// What the units of one run said, or why that cannot be known.
@@ -121,7 +123,7 @@ impl Work<'_> {
             let score = metrics::resampled(side.judge.task, metric, truth, &heard.decided, &heard.split.predictions);
             terms.push(Alone { song: heard.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(), score });
         }
-        significance::interval(&terms, songs.len(), self.resamples, LEVEL, seed())
+        significance::interval(&terms, songs.len(), self.draws, LEVEL, seed())
     }
 
     fn versus(&self, matched: &Matched, metric: &str) -> Versus {

@@ -94,7 +94,8 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
     let references = if reference.place.is_some() { 1 } else { own.len() };
     let compared = lines.len().saturating_sub(references).max(1) * metrics.len();
     let resamples = wanted.resamples.unwrap_or_else(|| enough(compared));
-    let work = Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples };
+    let draws = wanted.resamples.unwrap_or(DRAWS);
+    let work = Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples, draws };
     let (mut lines, mut notes) = work.lines(&lines, show);
     let tests = correct(&mut lines);
     notes.extend(notes::notes(&work, &lines, tests));
@@ -115,9 +116,12 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
     })
 }
 
-/// The least p is 2 / (resamples + 1): enough of them that one clear difference among so many is below 0.05 / 2 when corrected.
+/// Draws behind the interval of a line, and the fewest behind a test.
+const DRAWS: usize = 2000;
+
+/// The least p is 2 / (resamples + 1): enough of them that one clear difference among so many is below 0.05 when corrected.
 fn enough(tests: usize) -> usize {
-    (80 * tests).max(2000)
+    (50 * tests).max(DRAWS)
 }
 
 fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
