@@ -21,8 +21,8 @@ experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seed
 	@test -n '$(EXP)' || { echo 'which experiment? e.g. make experiment EXP=quickstart; there are:'; ls experiments/*.toml; exit 2; }
 	@$(TIMBRE) run '$(EXP)' $(if $(DATA),--data '$(DATA)') --device $(DEVICE) $(SETS)
 
-compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as reports/compare.csv
-	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv
+compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as reports/compare.{csv,md,html}
+	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
 
 test: ## every test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi

@@ -83,6 +83,39 @@ pub struct Rehearse {
     pub seed: Option<u64>,
 }
 
+/// Which runs are put side by side, and in which forms.
+#[derive(Debug, Args)]
+pub struct CompareRuns {
+    /// Run folders, `experiment/latest`, beginnings of signatures, or patterns (`'lr_*'`, `'lr/*'`); with `:MODEL` one of its
+    /// models, e.g. `quickstart/latest:mel.knn`. The latest of each experiment unless told.
+    #[arg(value_name = "RUN")]
+    pub chosen: Vec<String>,
+    /// The run (or `RUN:MODEL`) to which all others are compared; the first unless told.
+    #[arg(long, value_name = "RUN")]
+    pub reference: Option<String>,
+    /// Show this metric, too, or `all`; may be repeated. The headline metric of the reference unless told.
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Vec<String>,
+    /// The side of the splits that is compared; `test` unless told.
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    /// Draws behind each interval and each p; 2000 unless told, 50 a test where there are more than 40.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub resamples: Option<u32>,
+    /// Write the table to a CSV file, too.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write it as Markdown, too.
+    #[arg(long, value_name = "FILE")]
+    pub md: Option<PathBuf>,
+    /// Write it as an HTML page, too.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print the comparison as one JSON object and nothing else on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How predictions are told; for people unless told.
 #[derive(Debug, Args)]
 pub struct PredictAs {
@@ -190,14 +223,18 @@ pub enum Command {
         #[command(flatten)]
         pool: Pool,
     },
-    /// Put the results of runs side by side.
-    Compare {
-        /// Run folders, `experiment/latest`, or beginnings of signatures; the latest of each experiment unless told.
-        #[arg(value_name = "RUN")]
-        chosen: Vec<String>,
-        /// Write the table to a CSV file, too.
-        #[arg(long, value_name = "FILE")]
-        csv: Option<PathBuf>,
+    /// Put runs side by side: what differs in their configuration, what they score, and whether the difference may be luck.
+    Compare(CompareRuns),
+    /// Say what differs between two runs: configuration, data, environment, scores of classes, clips that changed sides.
+    Diff {
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
+        #[arg(value_name = "A")]
+        one: String,
+        #[arg(value_name = "B")]
+        other: String,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Search cut-off and window fraction of a finished run of several labels. It needs no model, only what the run wrote.
     ///

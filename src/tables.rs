@@ -3,9 +3,11 @@
 //! Floats are written in the shortest form that reads back as the same number, so equal results are equal bytes.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use polars::prelude::{Column, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerWriter};
+use indexmap::IndexMap;
+use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
 
 use crate::labels::Classes;
 use crate::metrics::{ClassScores, Scores};
@@ -68,6 +70,42 @@ fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
         columns.push(Column::new(name.as_str().into(), values));
     }
     frame(rows.len(), columns)
+}
+
+/// A recording that an experiment may use, as `recordings.csv` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    pub path: String,
+    pub song: String,
+    /// Classes, joined by `;`.
+    pub labels: String,
+    /// BLAKE3 of its bytes as hexadecimal digits, or `unreadable`.
+    pub content: String,
+}
+
+pub fn recordings(rows: &[Recording]) -> Result<DataFrame> {
+    let column =
+        |name: &str, of: fn(&Recording) -> &str| Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>());
+    let columns = vec![
+        column("path", |r| &r.path),
+        column("song", |r| &r.song),
+        column("labels", |r| &r.labels),
+        column("content", |r| &r.content),
+    ];
+    frame(rows.len(), columns)
+}
+
+/// A CSV file as rows of texts by column, nothing read into them; an empty cell is an empty text.
+pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    let frame = options.into_reader_with_file_handle(file).finish().with_context(cannot)?;
+    let texts = |column: &Column| {
+        let texts = column.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect();
+        Ok((column.name().to_string(), texts))
+    };
+    frame.columns().iter().map(texts).collect()
 }
 
 /// The column of a class: its name, unless that is taken by a column that is always there.

@@ -1,44 +1,74 @@
 //! `timbre compare` and `timbre runs`: the runs of the folder, side by side.
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::{Ended, print};
-use crate::cli::Common;
-use crate::compare::{self, Compared};
+use crate::cli::{Common, CompareRuns};
+use crate::compare::{self, CannotCompare, Chosen, Wanted};
 use crate::files;
 use crate::progress::Show;
 use crate::run_dir;
 use crate::tables;
 
-pub fn compare(common: &Common, chosen: &[String], csv: Option<&Path>) -> Result<Ended> {
-    let folders: Vec<PathBuf> = if chosen.is_empty() {
-        run_dir::run_folders(&common.runs)
-            .iter()
-            .map(|home| home.join("latest"))
-            .filter(|p| p.join("run.json").is_file())
-            .collect()
-    } else {
-        chosen.iter().map(|name| run_dir::find(&common.runs, name)).collect::<Result<_>>()?
+pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
+    let mut chosen = match what.chosen.as_slice() {
+        [] => compare::newest(&common.runs),
+        names => compare::choose(&common.runs, names)?,
     };
-    if folders.is_empty() {
+    let mut reference = (0, None);
+    if let Some(name) = &what.reference {
+        reference = place_of(&mut chosen, compare::choose(&common.runs, std::slice::from_ref(name))?, name)?;
+    }
+    if chosen.is_empty() {
         bail!("there is no run in {}: start one with `timbre run EXP`", common.runs.display());
     }
-    let runs: Vec<Compared> = folders.iter().map(|folder| Compared::read(folder)).collect::<Result<_>>()?;
-    if let Some(file) = csv {
-        write_csv(file, &runs)?;
+    let show = Show::fitting(common.quiet);
+    let wanted = Wanted {
+        reference: reference.0,
+        model: reference.1,
+        metrics: what.metric.clone(),
+        split: what.split.clone(),
+        resamples: what.resamples.map(|n| n as usize),
+    };
+    let found = compare::compare(&chosen, &wanted, show)?;
+    if let Some(file) = &what.csv {
+        write(file, |out| tables::write_csv(compare::csv(&found)?, out))?;
     }
-    print(&compare::text(&runs))?;
+    if let Some(file) = &what.md {
+        write(file, |out| Ok(out.write_all(compare::markdown(&found).as_bytes())?))?;
+    }
+    if let Some(file) = &what.html {
+        write(file, |out| Ok(out.write_all(compare::html(&found).as_bytes())?))?;
+    }
+    print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found) })?;
     Ok(Ended::Done)
 }
 
-fn write_csv(file: &Path, runs: &[Compared]) -> Result<()> {
+/// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
+fn place_of(chosen: &mut Vec<Chosen>, reference: Vec<Chosen>, name: &str) -> Result<(usize, Option<String>)> {
+    let [reference] = <[Chosen; 1]>::try_from(reference)
+        .map_err(|many| CannotCompare(format!("`{name}` is {} runs: the reference is one", many.len())))?;
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let holds = |one: &Chosen| {
+        whole(&one.path) == whole(&reference.path) && (one.model.is_none() || one.model == reference.model)
+    };
+    let model = reference.model.clone();
+    let at = chosen.iter().position(holds).unwrap_or_else(|| {
+        chosen.insert(0, reference);
+        0
+    });
+    Ok((at, model))
+}
+
+fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let name = file.file_name().with_context(|| format!("{} is no file name", file.display()))?;
-    files::write_atomically(&folder.join(name), |out| tables::write_csv(compare::table(runs)?, out))
+    files::write_atomically(&folder.join(name), write)
 }
 
 pub fn runs(common: &Common, as_json: bool) -> Result<Ended> {

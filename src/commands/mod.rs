@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command, Common, Pool, Target};
+use crate::compare::CannotCompare;
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
 use crate::models::device::{Device, DeviceChoice, NoDevice};
@@ -24,6 +25,7 @@ mod augment;
 mod cache;
 mod compare;
 mod data;
+mod diff;
 mod doctor;
 mod machine;
 mod plan;
@@ -61,7 +63,8 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
-        Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
+        Command::Compare(what) => compare::compare(common, &what),
+        Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
         }
@@ -85,6 +88,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
         || error.is::<CannotSearch>()
+        || error.is::<CannotCompare>()
         || error.is::<predict::Unsuited>()
     {
         Ended::Usage

@@ -62,7 +62,8 @@ pub fn bootstrap_interval<G: Ord>(
     (quantile(&values, (1.0 - level) / 2.0), quantile(&values, (1.0 + level) / 2.0))
 }
 
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+/// With linear interpolation between neighbours; `sorted` has a value.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     low + (high - low) * at.fract()

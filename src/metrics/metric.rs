@@ -143,6 +143,14 @@ pub fn names(task: Task) -> impl Iterator<Item = &'static str> {
     decisions.iter().chain(probabilities).copied()
 }
 
+/// Whether it is a score of probabilities, in which no decision has a part.
+pub fn is_of_probabilities(task: Task, name: &str) -> bool {
+    match task {
+        Task::SingleLabel => SINGLE_LABEL_RANKED.contains(&name),
+        Task::MultiLabel => MULTI_LABEL_RANKED.contains(&name),
+    }
+}
+
 /// The one place that knows which way a metric is better: these when smaller, all others when larger.
 pub fn is_loss(name: &str) -> bool {
     matches!(name, "ranking_loss" | "coverage_error" | "log_loss" | "calibration_error" | "loss")

@@ -25,7 +25,7 @@ pub mod tally;
 pub use baseline::{Baseline, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
 pub use judge::{Judge, Verdict};
-pub use metric::{Metric, is_loss, names};
+pub use metric::{Metric, is_loss, is_of_probabilities, names};
 pub use multi_label::multi_label;
 pub use ranked::ranked_scores;
 pub use resampled::resampled;

@@ -17,12 +17,14 @@ use crate::metrics::Judge;
 use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
+mod cost;
 mod finding;
 mod saved;
 mod taken_over;
 mod thresholds;
 mod windows;
 
+pub use cost::{UnitCost, read_cost};
 pub use finding::{WhichRun, all, find, run_folders};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
@@ -374,6 +376,8 @@ pub enum Table {
     Hardest,
     Curves,
     Epochs,
+    /// What the experiment may use: written before any work.
+    Recordings,
 }
 
 impl Table {
@@ -390,6 +394,7 @@ impl Table {
             Table::Hardest => "hardest.csv",
             Table::Curves => "curves.csv",
             Table::Epochs => "epochs.csv",
+            Table::Recordings => "recordings.csv",
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
 use crate::store::contents::{Contents, Unreadable};
 use crate::store::{Hash, Store, Stored, hex};
+use crate::tables::{Recording, class_list};
 use crate::waves::Source;
 use crate::{audio, decisions, metrics, search, windows};
 
@@ -116,6 +117,20 @@ impl Material {
             heard_files: heard_files(experiment, &mut known, settings)?,
             contents,
         })
+    }
+
+    /// The recordings that the experiment may use, in the order of their ids.
+    pub fn recordings(&self) -> Vec<Recording> {
+        let one = |&i: &usize| {
+            let record = &self.set.records[i];
+            Recording {
+                path: record.id.clone(),
+                song: record.group.clone(),
+                labels: class_list(&self.set.classes, &record.labels),
+                content: self.contents[&i].as_ref().map_or_else(|_| "unreadable".to_owned(), hex),
+            }
+        };
+        self.eligible.iter().map(one).collect()
     }
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.

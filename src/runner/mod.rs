@@ -64,6 +64,7 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
+    writing::write_recordings(&dir, &material)?;
     let mut record = new_record(experiment, settings, &material, signature);
     record.training = Some(material.training_signature(experiment));
     // Of an earlier start of this run, which is not taken over again.

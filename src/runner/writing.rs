@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::by_labels;
+use super::material::Material;
 use super::scoring::{self, Done};
 use crate::experiment::Experiment;
 use crate::labels::{Classes, Task};
@@ -41,6 +42,11 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     }
     write_epochs(dir, units, None)?;
     Ok(rows)
+}
+
+/// `recordings.csv`: what the experiment may use, by which two runs know whether they heard the same.
+pub fn write_recordings(dir: &RunDir, material: &Material) -> Result<()> {
+    dir.write_table(Table::Recordings, |out| tables::write_csv(tables::recordings(&material.recordings())?, out))
 }
 
 /// `epochs.csv`: the learning curves of the units that are done, and of the one in hand.

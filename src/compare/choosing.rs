@@ -1,0 +1,255 @@
+//! Which runs are meant: names, globs, and one model of a run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+
+use super::CannotCompare;
+use super::run::Place;
+use crate::run_dir::{self, WhichRun};
+
+/// A run, or one model on features of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub path: PathBuf,
+    /// `mel.knn` of `quickstart/latest:mel.knn`: looked up when the run has been read.
+    pub model: Option<String>,
+}
+
+/// What people call runs, as folders: a path, `experiment/latest`, the beginning of a signature, or a pattern. `lr_*` are the newest
+/// runs of these experiments, `lr_*/*` all of their runs, oldest first. The name of a grid means the runs of its points.
+/// `:mel.knn` behind it chooses one model.
+pub fn choose(runs: &Path, names: &[String]) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let (name, model) = match name.rsplit_once(':') {
+            Some((run, model)) if !model.contains('/') && !Path::new(name).exists() => (run, Some(model.to_owned())),
+            _ => (name.as_str(), None),
+        };
+        let folders = if name.contains(['*', '?', '[']) && !Path::new(name).exists() {
+            matching(runs, name)?
+        } else {
+            match points_of_grid(runs, name) {
+                points if points.is_empty() => vec![run_dir::find(runs, name)?],
+                points => points,
+            }
+        };
+        chosen.extend(folders.into_iter().map(|path| Chosen { path, model: model.clone() }));
+    }
+    Ok(chosen)
+}
+
+/// The runs of a grid, by the name of its experiment, in the order of its points. What is not a grid has none.
+fn points_of_grid(runs: &Path, name: &str) -> Vec<PathBuf> {
+    #[derive(Deserialize)]
+    struct Grid {
+        points: Vec<Point>,
+    }
+    #[derive(Deserialize)]
+    struct Point {
+        run: Option<PathBuf>,
+    }
+    let home = [runs.join(name), PathBuf::from(name)].into_iter().find(|home| home.join("grid.json").is_file());
+    let Some(home) = home else { return Vec::new() };
+    let bytes = std::fs::read(home.join("grid.json")).unwrap_or_default();
+    let Ok(grid) = serde_json::from_slice::<Grid>(&bytes) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = Vec::new();
+    for run in grid.points.into_iter().filter_map(|point| point.run) {
+        // As it was written, or beside the grid where the folder of all runs has moved.
+        let beside = run.file_name().map(|name| home.join(name));
+        let there = [Some(run), beside].into_iter().flatten().find(|run| run.join("run.json").is_file());
+        found.extend(there.filter(|run| !found.contains(run)));
+    }
+    found
+}
+
+/// The newest run of each experiment, as far as it has one.
+pub fn newest(runs: &Path) -> Vec<Chosen> {
+    let homes = run_dir::run_folders(runs);
+    homes.iter().filter_map(|home| newest_of(home)).map(|path| Chosen { path, model: None }).collect()
+}
+
+fn newest_of(home: &Path) -> Option<PathBuf> {
+    let latest = home.join("latest");
+    if latest.join("run.json").is_file() {
+        return Some(latest);
+    }
+    // None has come to its end yet: the last that has begun.
+    run_dir::run_folders(home).into_iter().rev().find(|path| path.join("run.json").is_file())
+}
+
+fn matching(runs: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let shown = runs.display().to_string();
+    let below = pattern.strip_prefix(&format!("{}/", shown.trim_end_matches('/'))).unwrap_or(pattern);
+    let mut found: Vec<PathBuf> = Vec::new();
+    for home in run_dir::run_folders(runs) {
+        let experiment = name_of(&home);
+        if !below.contains('/') {
+            found.extend(newest_of(&home).filter(|_| matches(below, &experiment)));
+            continue;
+        }
+        let of_home = run_dir::run_folders(&home).into_iter().filter(|path| path.join("run.json").is_file());
+        found.extend(of_home.filter(|path| matches(below, &format!("{experiment}/{}", name_of(path)))));
+    }
+    if found.is_empty() {
+        bail!(WhichRun::none(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
+    }
+    Ok(found)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether a name fits a pattern as a shell means it: `*` any characters but `/`, `?` one of them, `[a-c]` or `[!a-c]` one of a list.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    fits(&pattern, &name)
+}
+
+fn fits(pattern: &[char], name: &[char]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    // Behind the last star: where to go on when what follows it did not fit.
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        let step = match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p + 1, n));
+                p += 1;
+                continue;
+            }
+            Some('[') => list(&pattern[p..], name[n]),
+            Some('?') => (name[n] != '/').then_some(1),
+            Some(c) => (*c == name[n]).then_some(1),
+            None => None,
+        };
+        match (step, retry) {
+            (Some(step), _) => (p, n) = (p + step, n + 1),
+            (None, Some((after, from))) if name[from] != '/' => {
+                (p, n) = (after, from + 1);
+                retry = Some((after, from + 1));
+            }
+            _ => return false,
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+/// How long a list at the beginning of the pattern is, if the character is in it. Without an end it is a plain bracket.
+fn list(pattern: &[char], c: char) -> Option<usize> {
+    let negated = pattern.get(1) == Some(&'!');
+    let first = 1 + usize::from(negated);
+    let Some(length) = pattern.iter().skip(first + 1).position(|&c| c == ']') else { return (c == '[').then_some(1) };
+    let end = first + 1 + length;
+    let mut found = false;
+    let mut at = first;
+    while at < end {
+        if at + 2 < end && pattern[at + 1] == '-' {
+            found |= (pattern[at]..=pattern[at + 2]).contains(&c);
+            at += 3;
+        } else {
+            found |= pattern[at] == c;
+            at += 1;
+        }
+    }
+    (found != negated && c != '/').then_some(end + 1)
+}
+
+/// The place of a run that a name means: `mel.knn`, or with a seed behind it, which is left off.
+pub fn place(places: &[Place], model: &str, run: &str) -> Result<Place> {
+    let named = |place: &&Place| {
+        let name = format!("{}.{}", place.0, place.1);
+        let seed = model.strip_prefix(&name).and_then(|rest| rest.strip_prefix(".s"));
+        model == name || seed.is_some_and(|seed| seed.parse::<u64>().is_ok())
+    };
+    if let Some(place) = places.iter().find(named) {
+        return Ok(place.clone());
+    }
+    let there: Vec<String> = places.iter().map(|(features, model)| format!("{features}.{model}")).collect();
+    let there = if there.is_empty() { "none yet".to_owned() } else { there.join(", ") };
+    bail!(CannotCompare(format!("{run} has no model `{model}`, only: {there}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_they_mean_to_a_shell() {
+        let cases = [
+            ("lr_*", "lr_1e-3", true),
+            ("lr_*", "lr/1", false),
+            ("*/2026*", "lr/20260101T-ab", true),
+            ("*", "a/b", false),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[]x]", "]", true),
+            ("[ab", "[ab", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("**", "abc", true),
+            ("", "", true),
+            ("?", "", false),
+        ];
+        for (pattern, name, fits) in cases {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    /// By trying every length of every star.
+    fn slow(pattern: &[char], name: &[char]) -> bool {
+        match pattern.first() {
+            None => name.is_empty(),
+            Some('*') => (0..=name.len()).any(|n| !name[..n].contains(&'/') && slow(&pattern[1..], &name[n..])),
+            Some('?') => name.first().is_some_and(|c| *c != '/') && slow(&pattern[1..], &name[1..]),
+            Some(c) => name.first() == Some(c) && slow(&pattern[1..], &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stars_are_tried_in_every_length(pattern in "[ab*?/]{0,7}", name in "[ab/]{0,8}") {
+            let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+            prop_assert_eq!(fits(&p, &n), slow(&p, &n), "{} {}", pattern, name);
+        }
+    }
+
+    #[test]
+    fn a_grid_is_the_runs_of_its_points_and_a_pattern_those_that_match() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = runs.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("run.json"), "{}").unwrap();
+            path
+        };
+        let [first, second, _alone] = ["lr/1-a", "lr/2-b", "lr/3-c"].map(folder);
+        folder("other/1-d");
+        let points = serde_json::json!({"schema": 1, "points": [
+            {"run": "elsewhere/lr/2-b"}, {"run": first}, {"run": null}, {"run": first}, {"run": "gone/lr/9-z"},
+        ]});
+        std::fs::write(runs.path().join("lr/grid.json"), points.to_string()).unwrap();
+        let chosen = |name: &str| -> Vec<PathBuf> {
+            choose(runs.path(), &[name.to_owned()]).unwrap().into_iter().map(|one| one.path).collect()
+        };
+        assert_eq!(chosen("lr"), [second.clone(), first.clone()]);
+        assert_eq!(chosen("l?/[12]*"), [first.clone(), second]);
+        assert_eq!(chosen("*").len(), 2, "the newest of each experiment");
+        assert_eq!(choose(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap()[0].model.as_deref(), Some("mel.knn"));
+        assert!(choose(runs.path(), &["z*".to_owned()]).unwrap_err().is::<WhichRun>());
+    }
+
+    #[test]
+    fn a_model_is_named_with_its_features_and_a_seed_may_stand_behind() {
+        let places = [("mel".to_owned(), "knn".to_owned()), ("mel".to_owned(), "knn.s1".to_owned())];
+        assert_eq!(place(&places, "mel.knn", "x").unwrap().1, "knn");
+        assert_eq!(place(&places, "mel.knn.s12", "x").unwrap().1, "knn");
+        let error = place(&places, "mel.cnn", "x").unwrap_err();
+        assert!(error.is::<CannotCompare>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The lines of a comparison: each model on features of each run, scored, and paired with the reference.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::LEVEL;
+use super::comparison::{Baseline, Cost, Line, Paired, Reference, Score, Verdict, Versus};
+use super::pairing::{self, Heard, Matched, Side};
+use super::run::{Place, Run, Said};
+use super::significance::{self, Alone};
+use crate::metrics;
+use crate::progress::Show;
+use crate::run_dir::{self, ResultRow, SplitRecord, Unit};
+use crate::seed::Seed;
+
+/// What every line is made from.
+pub struct Work<'a> {
+    pub runs: &'a [Run],
+    pub reference: &'a Reference,
+    pub split: &'a str,
+    pub metrics: &'a [String],
+    /// Behind each test, and behind the interval of each line.
+    pub resamples: usize,
+    pub draws: usize,
+}
+
+/// What the units of one run said, or why that cannot be known.
+type Heeded = Result<Vec<Said>, String>;
+
+impl Work<'_> {
+    /// The lines in their order. No more than two runs' predictions are in memory at a time.
+    pub fn lines(&self, wanted: &[(usize, Place)], show: Show) -> (Vec<Line>, Vec<String>) {
+        let first = self.said(self.reference.run);
+        let progress = show.start("comparing", wanted.len());
+        let mut done: Vec<Option<Line>> = wanted.iter().map(|_| None).collect();
+        let mut notes = Vec::new();
+        for at in 0..self.runs.len() {
+            let of_run: Vec<usize> = (0..wanted.len()).filter(|&line| wanted[line].0 == at).collect();
+            let own = if at == self.reference.run || of_run.is_empty() { None } else { Some(self.said(at)) };
+            let own = own.as_ref().unwrap_or(&first);
+            let mut left_out = LeftOut::default();
+            for line in of_run {
+                done[line] = Some(self.line(at, &wanted[line].1, own, &first, &mut left_out));
+                progress.step();
+            }
+            notes.extend(left_out.sentences(self.runs, self.reference.run, at));
+        }
+        progress.finish();
+        (done.into_iter().flatten().collect(), notes)
+    }
+
+    fn said(&self, run: usize) -> Heeded {
+        self.runs[run].said().map_err(|error| format!("what it said cannot be read: {error:#}"))
+    }
+
+    fn line(&self, run: usize, place: &Place, own: &Heeded, first: &Heeded, left_out: &mut LeftOut) -> Line {
+        let other = self.reference.place.as_ref().unwrap_or(place);
+        let is_reference = run == self.reference.run && place == other;
+        let side = self.side(run, place, own);
+        let matched = if is_reference {
+            Err(String::new())
+        } else {
+            self.side(self.reference.run, other, first)
+                .map_err(|why| if first.is_err() { why } else { "the reference has no such model".to_owned() })
+                .and_then(|reference| pairing::matched(&reference, side.as_ref().map_err(Clone::clone)?))
+        };
+        if let Ok(matched) = &matched {
+            left_out.count(matched);
+        }
+        let score = |metric: &String| {
+            let rows: Vec<&ResultRow> = self.runs[run].rows(place, self.split).collect();
+            let mut score = scored(&rows, metric);
+            score.interval = self.interval(&rows, metric, &side);
+            score.versus = match &matched {
+                _ if is_reference => Versus::Reference,
+                Err(why) => Versus::Not(why.clone()),
+                Ok(matched) => self.versus(matched, metric),
+            };
+            score
+        };
+        Line {
+            run,
+            features: place.0.clone(),
+            model: place.1.clone(),
+            scores: self.metrics.iter().map(score).collect(),
+            cost: self.cost(run, place),
+        }
+    }
+
+    /// What a model on features of a run said on the side of the split that is shown.
+    fn side<'s>(&'s self, run: usize, place: &Place, said: &'s Heeded) -> Result<Side<'s>, String> {
+        let own = &self.runs[run];
+        let judge = own.judge.as_ref().map_err(Clone::clone)?;
+        let units = said.as_ref().map_err(Clone::clone)?;
+        let of_place = units.iter().filter(|(unit, _)| unit.features == place.0 && unit.model == place.1);
+        let shown = |splits: &'s [SplitRecord]| splits.iter().find(|split| split.split == self.split);
+        let heard: Vec<Heard> =
+            of_place.filter_map(|(unit, splits)| Some(Heard::new(unit.seed, shown(splits)?, judge))).collect();
+        if heard.is_empty() {
+            return Err(format!("it said nothing of a {} split", self.split));
+        }
+        Ok(Side { classes: &own.classes, judge, contents: own.contents.as_ref(), heard })
+    }
+
+    /// Of one seed that of the run's own tables, where it has one; else of the mean over the seeds.
+    fn interval(&self, rows: &[&ResultRow], metric: &str, side: &Result<Side, String>) -> Option<(f64, f64)> {
+        if let [row] = rows {
+            let bound = |end: &str| row.metrics.get(&format!("{metric}_{end}")).copied();
+            if let Some(interval) = bound("low").zip(bound("high")) {
+                return Some(interval);
+            }
+        }
+        let side = side.as_ref().ok()?;
+        let mut names: Vec<&str> =
+            side.heard.iter().flat_map(|h| &h.split.clips).map(|clip| clip.song.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+        let truths: Vec<Vec<Vec<usize>>> = side.heard.iter().map(|heard| heard.split.truth()).collect();
+        let mut terms = Vec::new();
+        for (heard, truth) in side.heard.iter().zip(&truths) {
+            let score = metrics::resampled(side.judge.task, metric, truth, &heard.decided, &heard.split.predictions);
+            terms.push(Alone { song: heard.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(), score });
+        }
+        significance::interval(&terms, songs.len(), self.draws, LEVEL, seed())
+    }
+
+    fn versus(&self, matched: &Matched, metric: &str) -> Versus {
+        let pairs = matched.pairs(metric);
+        let found = significance::difference(&pairs, matched.seeds, matched.songs, self.resamples, LEVEL, seed());
+        let Some(found) = found else {
+            return Versus::Not(format!("{metric} is undefined on the recordings that both have"));
+        };
+        let p = found.p_bootstrap.max(found.p_permutation);
+        let is_better = (found.mean > 0.0) != metrics::is_loss(metric);
+        let fits = pairs.len() == 1 && matched.one_a_song;
+        Versus::Paired(Paired {
+            difference: found.mean,
+            interval: found.interval,
+            p_bootstrap: found.p_bootstrap,
+            p_permutation: found.p_permutation,
+            p,
+            p_holm: p,
+            verdict: if is_better { Verdict::Better } else { Verdict::Worse },
+            seeds: matched.seed_numbers(),
+            by_seed: found.of_pairs,
+            clips: matched.clips,
+            songs: matched.songs,
+            only_reference_right: matched.only_reference_right,
+            only_this_right: matched.only_line_right,
+            mcnemar: fits.then(|| significance::mcnemar(matched.only_reference_right, matched.only_line_right)),
+        })
+    }
+
+    fn cost(&self, run: usize, place: &Place) -> Cost {
+        let own = &self.runs[run];
+        let units: Vec<&Unit> = own.rows(place, self.split).map(|row| &row.unit).collect();
+        let costs: Vec<_> = units.par_iter().filter_map(|unit| run_dir::read_cost(&own.path, unit)).collect();
+        let mean = |of: &dyn Fn(&run_dir::UnitCost) -> Option<f64>| {
+            let values: Vec<f64> = costs.iter().filter_map(of).filter(|value| value.is_finite()).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        Cost {
+            training_seconds: mean(&|cost| Some(cost.fit_seconds)),
+            parameters: mean(&|cost| Some(cost.parameters? as f64)).map(|mean| mean.round() as u64),
+            clips_per_second: mean(&|cost| {
+                (cost.predict_seconds > 0.0).then(|| cost.predicted as f64 / cost.predict_seconds)
+            }),
+        }
+    }
+
+    /// What needs no model, each once if it scores the same in several runs.
+    pub fn baselines(&self) -> Vec<Baseline> {
+        let mut all: Vec<Baseline> = Vec::new();
+        for (at, run) in self.runs.iter().enumerate() {
+            let mut names: Vec<&str> = Vec::new();
+            let own = run.results.iter().filter(|row| row.is_baseline() && row.split == self.split);
+            for row in own.clone() {
+                if !names.contains(&row.unit.model.as_str()) {
+                    names.push(&row.unit.model);
+                }
+            }
+            for name in names {
+                let rows: Vec<&ResultRow> = own.clone().filter(|row| row.unit.model == name).collect();
+                let scores: Vec<Score> = self.metrics.iter().map(|metric| scored(&rows, metric)).collect();
+                match all.iter_mut().find(|known| known.name == name && known.scores == scores) {
+                    Some(known) => known.runs.push(at),
+                    None => all.push(Baseline { name: name.to_owned(), runs: vec![at], scores }),
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The same draws for every line: two lines differ by what they said alone.
+fn seed() -> Seed {
+    Seed::new(0).child("compare")
+}
+
+/// A metric over the seeds.
+fn scored(rows: &[&ResultRow], metric: &str) -> Score {
+    let here = rows.iter().filter_map(|row| row.metrics.get(metric).copied());
+    let values: Vec<f64> = here.filter(|value| value.is_finite()).collect();
+    let n = values.len() as f64;
+    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n);
+    let variance = |mean: f64| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let sd = mean.filter(|_| values.len() > 1).map(|mean| variance(mean).sqrt());
+    Score { values, mean, sd, interval: None, versus: Versus::Not("it is no model".to_owned()) }
+}
+
+/// What was left out of the pairs of one run, whatever the line.
+#[derive(Default)]
+struct LeftOut {
+    relabelled: usize,
+    changed: usize,
+    by_path: bool,
+}
+
+impl LeftOut {
+    fn count(&mut self, matched: &Matched) {
+        self.relabelled = self.relabelled.max(matched.relabelled);
+        self.changed = self.changed.max(matched.changed);
+        self.by_path |= !matched.by_content;
+    }
+
+    fn sentences(&self, runs: &[Run], reference: usize, run: usize) -> Vec<String> {
+        let number = run + 1;
+        let mut sentences = Vec::new();
+        for (count, what) in [(self.changed, "content"), (self.relabelled, "labels")] {
+            if count > 0 {
+                sentences.push(format!(
+                    "run {number}: {count} recordings have other {what} than in the reference and are left out of the \
+                     difference"
+                ));
+            }
+        }
+        if self.by_path && runs[run].record.data.hash != runs[reference].record.data.hash {
+            sentences.push(format!(
+                "run {number} has other data than the reference, and one of the two did not write down what its recordings \
+                 hold: they are told apart by their paths alone"
+            ));
+        }
+        sentences
+    }
+}

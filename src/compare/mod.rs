@@ -1,0 +1,194 @@
+//! Runs side by side: what differs in their configuration, what came of it, and whether the difference may be luck.
+//!
+//! Everything is read from the folders of the runs; scores of resampled or exchanged recordings come from [`crate::metrics`].
+
+use anyhow::{Result, bail};
+
+use crate::experiment::suggest;
+use crate::metrics;
+use crate::progress::Show;
+
+mod choosing;
+mod comparison;
+mod diff;
+mod diff_text;
+mod keys;
+mod lines;
+mod notes;
+mod pairing;
+mod run;
+mod sheet;
+pub mod significance;
+mod written;
+
+pub use choosing::{Chosen, choose, newest};
+pub use comparison::*;
+pub use diff::{Difference, diff};
+pub use diff_text::diff_text;
+pub use sheet::text;
+pub use written::{csv, html, markdown};
+
+use lines::Work;
+use run::{Place, Run};
+
+/// Raised when [`Comparison`] changes its form.
+pub const SCHEMA: u32 = 1;
+
+const LEVEL: f64 = 0.95;
+
+/// What is asked for cannot be compared: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotCompare(pub String);
+
+/// What is to be shown of the runs.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The place of the reference in the list of runs.
+    pub reference: usize,
+    /// The one model of it to which all lines are compared, where one is named.
+    pub model: Option<String>,
+    /// The headline metric of the reference unless told.
+    pub metrics: Vec<String>,
+    /// The test side unless told.
+    pub split: Option<String>,
+    /// Draws behind each interval and p; unless told as many as the number of tests asks for.
+    pub resamples: Option<usize>,
+}
+
+/// Compares the runs, in their order.
+pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Comparison> {
+    let runs: Vec<Run> = chosen.iter().map(|one| Run::read(&one.path)).collect::<Result<_>>()?;
+    let chosen_places: Vec<Option<Place>> = chosen
+        .iter()
+        .zip(&runs)
+        .map(|(one, run)| {
+            one.model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose()
+        })
+        .collect::<Result<_>>()?;
+    let Some(first) = runs.get(wanted.reference) else { bail!(CannotCompare("there is no run to compare".into())) };
+    let places_of = |at: usize| match &chosen_places[at] {
+        Some(place) => vec![place.clone()],
+        None => runs[at].places(),
+    };
+    let own = places_of(wanted.reference);
+    let place = match &wanted.model {
+        Some(model) => Some(choosing::place(&first.places(), model, &first.name())?),
+        None => (own.len() == 1).then(|| own[0].clone()),
+    };
+    let reference = Reference { run: wanted.reference, place };
+    let split = split(&runs, wanted.split.as_deref())?;
+    let metrics = shown_metrics(first, &wanted.metrics)?;
+    let mut all: Vec<Place> = Vec::new();
+    for place in (0..runs.len()).flat_map(places_of) {
+        if !all.contains(&place) {
+            all.push(place);
+        }
+    }
+    let lines: Vec<(usize, Place)> = all
+        .iter()
+        .flat_map(|place| (0..runs.len()).map(move |run| (run, place)))
+        .filter(|(run, place)| places_of(*run).contains(place))
+        .map(|(run, place)| (run, place.clone()))
+        .collect();
+    let references = if reference.place.is_some() { 1 } else { own.len() };
+    let compared = lines.len().saturating_sub(references).max(1) * metrics.len();
+    let resamples = wanted.resamples.unwrap_or_else(|| enough(compared));
+    let draws = wanted.resamples.unwrap_or(DRAWS);
+    let work = Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples, draws };
+    let (mut lines, mut notes) = work.lines(&lines, show);
+    let tests = correct(&mut lines);
+    notes.extend(notes::notes(&work, &lines, tests));
+    let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
+    Ok(Comparison {
+        schema: SCHEMA,
+        metrics: metrics.clone(),
+        level: LEVEL,
+        resamples,
+        runs: runs.iter().enumerate().map(|(at, run)| run.described(at + 1)).collect(),
+        keys: keys::differing(&flat),
+        baselines: work.baselines(),
+        lines,
+        tests,
+        notes,
+        reference: reference.clone(),
+        split: split.clone(),
+    })
+}
+
+/// Draws behind the interval of a line, and the fewest behind a test.
+const DRAWS: usize = 2000;
+
+/// The least p is 2 / (resamples + 1): enough of them that one clear difference among so many is below 0.05 when corrected.
+fn enough(tests: usize) -> usize {
+    (50 * tests).max(DRAWS)
+}
+
+fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
+    let mut there: Vec<&str> = Vec::new();
+    for row in runs.iter().flat_map(|run| &run.results) {
+        if !there.contains(&row.split.as_str()) {
+            there.push(&row.split);
+        }
+    }
+    match wanted {
+        Some(wanted) if there.contains(&wanted) || there.is_empty() => Ok(wanted.to_owned()),
+        Some(wanted) => bail!(CannotCompare(format!("no run has a split `{wanted}`, only: {}", there.join(", ")))),
+        None => Ok(["test", "validation"].into_iter().find(|name| there.contains(name)).unwrap_or("test").to_owned()),
+    }
+}
+
+fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
+    let known: Vec<&str> = match &reference.judge {
+        Ok(judge) => metrics::names(judge.task).collect(),
+        Err(_) => Vec::new(),
+    };
+    let mut shown: Vec<String> = Vec::new();
+    for name in wanted {
+        let names =
+            if name == "all" { known.iter().map(|name| (*name).to_owned()).collect() } else { vec![name.clone()] };
+        for name in names {
+            if !known.is_empty() && !known.contains(&name.as_str()) {
+                let help = suggest::help(&name, known.iter().copied(), "Metrics of this task");
+                bail!(CannotCompare(format!("unknown metric `{name}`: {help}")));
+            }
+            if !shown.contains(&name) {
+                shown.push(name);
+            }
+        }
+    }
+    if shown.is_empty() {
+        shown.push(reference.record.metric.clone());
+    }
+    Ok(shown)
+}
+
+/// Holm over every test of the table; how many there are.
+fn correct(lines: &mut [Line]) -> usize {
+    let mut tests: Vec<(usize, usize)> = Vec::new();
+    for (at, line) in lines.iter_mut().enumerate() {
+        for (score, own) in line.scores.iter_mut().enumerate() {
+            match &mut own.versus {
+                Versus::Paired(paired) if paired.is_same() => paired.verdict = Verdict::Open,
+                Versus::Paired(_) => tests.push((at, score)),
+                Versus::Reference | Versus::Not(_) => {}
+            }
+        }
+    }
+    let ps: Vec<f64> = tests.iter().map(|&(line, score)| paired_mut(lines, line, score).p).collect();
+    for (&(line, score), p) in tests.iter().zip(significance::holm(&ps)) {
+        let own = paired_mut(lines, line, score);
+        own.p_holm = p;
+        if p > 1.0 - LEVEL {
+            own.verdict = Verdict::Open;
+        }
+    }
+    ps.len()
+}
+
+fn paired_mut(lines: &mut [Line], line: usize, score: usize) -> &mut Paired {
+    match &mut lines[line].scores[score].versus {
+        Versus::Paired(paired) => paired,
+        _ => unreachable!("only those that are paired were listed"),
+    }
+}
