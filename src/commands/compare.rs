@@ -1,15 +1,13 @@
-//! `timbre compare` and `timbre runs`: the runs of the folder, side by side.
+//! `timbre compare`: the runs of the folder, side by side.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 
 use super::{Ended, print};
 use crate::cli::Common;
 use crate::compare::{self, Compared};
 use crate::files;
-use crate::progress::Show;
 use crate::run_dir;
 use crate::tables;
 
@@ -39,29 +37,4 @@ fn write_csv(file: &Path, runs: &[Compared]) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let name = file.file_name().with_context(|| format!("{} is no file name", file.display()))?;
     files::write_atomically(&folder.join(name), |out| tables::write_csv(compare::table(runs)?, out))
-}
-
-pub fn runs(common: &Common, as_json: bool) -> Result<Ended> {
-    let mut lines = String::new();
-    let mut list = Vec::new();
-    for path in run_dir::all(&common.runs) {
-        let record = match run_dir::read_record(&path) {
-            Ok(record) => record,
-            Err(error) => {
-                eprintln!("timbre: left out: {error:#}");
-                continue;
-            }
-        };
-        lines +=
-            &format!("{}  {:?}  {} clips of {}\n", path.display(), record.status, record.data.clips, record.data.name);
-        list.push(json!({ "run": path, "record": record }));
-    }
-    if as_json {
-        print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
-    } else if list.is_empty() {
-        Show::fitting(common.quiet).say("No run yet. Next: timbre run quickstart");
-    } else {
-        print(&lines)?;
-    }
-    Ok(Ended::Done)
 }

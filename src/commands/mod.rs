@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
+use crate::gate::CannotGate;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
@@ -21,6 +22,7 @@ use crate::runner::material::{NothingSelected, Unfit};
 use crate::thresholds::CannotSearch;
 
 mod augment;
+mod baseline;
 mod cache;
 mod compare;
 mod data;
@@ -29,6 +31,7 @@ mod machine;
 mod plan;
 mod predict;
 mod run;
+mod runs;
 mod serve;
 mod thresholds;
 
@@ -40,6 +43,8 @@ pub enum Ended {
     Usage = 2,
     TooManyUnusable = 3,
     NothingSelected = 4,
+    /// Worse than the baseline, or not to be compared with it.
+    Regression = 5,
     Stopped = 75,
 }
 
@@ -61,11 +66,13 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
-        Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
+        Command::Compare { chosen, gate, .. } if gate.baseline.is_some() => baseline::hold(common, &chosen, &gate),
+        Command::Compare { chosen, csv, .. } => compare::compare(common, &chosen, csv.as_deref()),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
         }
-        Command::Runs { json } => compare::runs(common, json),
+        Command::Runs(wanted) => runs::runs(common, &wanted),
+        Command::Baseline(command) => baseline::baseline(common, command),
         Command::Predict { run, files, device, listening, form, pool } => {
             start_threads(&pool)?;
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
@@ -85,6 +92,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
         || error.is::<CannotSearch>()
+        || error.is::<CannotGate>()
         || error.is::<predict::Unsuited>()
     {
         Ended::Usage

@@ -25,7 +25,7 @@ mod schema;
 pub mod shapes;
 mod shipped;
 mod source;
-mod suggest;
+pub mod suggest;
 mod tree;
 mod words;
 

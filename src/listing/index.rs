@@ -1,0 +1,84 @@
+//! What is remembered of runs: one file, `.runs.index` in the folder of the runs, which can be thrown away at any time.
+//!
+//! Its first line has the form's version and the BLAKE3 of the rest, a line a run. An entry counts only for a `run.json` with the
+//! very size, times and inode of the one that it was made of. The file is replaced as a whole, so of two processes the
+//! last one wins, and both are right. What is damaged is not believed; where nothing can be written, nothing is remembered.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::files::{self, Stamp};
+
+/// Raised when an entry changes its form or its meaning.
+const VERSION: u32 = 1;
+
+const FILE: &str = ".runs.index";
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    hash: String,
+}
+
+pub struct Index {
+    file: PathBuf,
+    known: HashMap<String, (Stamp, Entry)>,
+}
+
+impl Index {
+    /// What is remembered; nothing where the file is damaged, of another version, or not there.
+    pub fn read(runs: &Path) -> Index {
+        let file = runs.join(FILE);
+        let known = fs::read(&file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default();
+        Index { file, known }
+    }
+
+    /// The entry of a run, if it was made of this very `run.json`.
+    pub fn entry(&self, run: &str, stamp: Stamp) -> Option<&Entry> {
+        self.known.get(run).filter(|(known, _)| *known == stamp).map(|(_, entry)| entry)
+    }
+
+    /// Remembers these runs and no others. The file is left alone where it says the same already.
+    pub fn replace(self, kept: Vec<(String, Stamp, Entry)>) {
+        let same = |(run, stamp, _): &(String, Stamp, Entry)| self.entry(run, *stamp).is_some();
+        if kept.len() == self.known.len() && kept.iter().all(same) {
+            return;
+        }
+        let lines: Vec<Vec<u8>> = kept
+            .par_iter()
+            .map(|entry| {
+                let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
+                line.push(b'\n');
+                line
+            })
+            .collect();
+        let body = lines.concat();
+        let head = Head { version: VERSION, hash: blake3::hash(&body).to_hex().to_string() };
+        let mut bytes = serde_json::to_vec(&head).expect("a head is plain data");
+        bytes.push(b'\n');
+        bytes.extend(body);
+        if let Err(error) = files::write_bytes(&self.file, &bytes) {
+            tracing::debug!("the index of runs is not kept: {error:#}");
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Entry)>> {
+    let end = bytes.iter().position(|&byte| byte == b'\n')?;
+    let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
+    let body = &bytes[end + 1..];
+    if head.version != VERSION || blake3::hash(body).to_hex().as_str() != head.hash {
+        return None;
+    }
+    let entries: Option<Vec<(String, Stamp, Entry)>> = body
+        .par_split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|l| serde_json::from_slice(l).ok())
+        .collect();
+    Some(entries?.into_iter().map(|(run, stamp, entry)| (run, (stamp, entry))).collect())
+}
