@@ -82,3 +82,35 @@ fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Entry)>> {
         .collect();
     Some(entries?.into_iter().map(|(run, stamp, entry)| (run, (stamp, entry))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::list;
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_not_touched_is_not_read_again() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = runs.path().join("x/20261124T150020Z-01234567");
+        fs::create_dir_all(&run).unwrap();
+        let record = serde_json::json!({
+            "schema": 1, "experiment": "x", "description": "", "signature": "0123456789abcdef", "status": "done",
+            "started": "2026-11-24T15:00:20.156Z", "ended": null, "seeds": [1], "classes": ["a"], "metric": "accuracy",
+            "data": { "name": "demo", "hash": "", "clips": 1, "unusable": 0, "set_aside": 0 },
+            "cache": { "hits": 0, "misses": 0 }, "seconds": {}, "failures": {}, "results": [], "environment": null
+        });
+        fs::write(run.join("run.json"), record.to_string()).unwrap();
+        list(runs.path());
+        assert!(!runs.path().join(FILE).exists(), "what was written this moment may change within the same clock tick");
+        std::thread::sleep(Duration::from_nanos(files::SETTLED_NANOS as u64 + 100_000_000));
+        list(runs.path());
+        let index = Index::read(runs.path());
+        let (key, (stamp, mut entry)) =
+            index.known.iter().map(|(key, known)| (key.clone(), known.clone())).next().unwrap();
+        entry.metric = "from memory".to_owned();
+        Index { file: runs.path().join(FILE), known: HashMap::new() }.replace(vec![(key, stamp, entry)]);
+        assert_eq!(list(runs.path()).runs[0].entry.metric, "from memory");
+    }
+}
