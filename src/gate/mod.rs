@@ -19,7 +19,7 @@ pub use baseline::{Baseline, CannotGate, DataOf, UnitScores};
 pub use clips::ClipsOf;
 pub use doubts::{Doubt, DoubtKind};
 pub use rule::{Check, Finding, Judged, has_fallen, judge, worse_by};
-pub use tolerance::{Tolerance, metric_named};
+pub use tolerance::{Tolerance, known_metric, metric_named};
 
 #[cfg(test)]
 mod tests;

@@ -28,16 +28,25 @@ impl FromStr for Tolerance {
 
 /// The metric of that name, or what may be meant.
 pub fn metric_named(word: &str) -> Result<&'static str, String> {
-    let mut known: Vec<&'static str> = metrics::names(Task::SingleLabel).collect();
-    for name in metrics::names(Task::MultiLabel) {
-        if !known.contains(&name) {
-            known.push(name);
+    known_metric(word).ok_or_else(|| {
+        let mut known: Vec<&'static str> = Vec::new();
+        for name in all_metrics() {
+            if !known.contains(&name) {
+                known.push(name);
+            }
         }
-    }
-    match known.iter().find(|name| **name == word) {
-        Some(name) => Ok(name),
-        None => Err(format!("there is no metric `{word}`: {}", suggest::help(word, known, "metrics"))),
-    }
+        format!("there is no metric `{word}`: {}", suggest::help(word, known, "metrics"))
+    })
+}
+
+/// The metric of that name.
+pub fn known_metric(word: &str) -> Option<&'static str> {
+    all_metrics().find(|name| *name == word)
+}
+
+/// Those of both tasks; some come twice.
+fn all_metrics() -> impl Iterator<Item = &'static str> {
+    metrics::names(Task::SingleLabel).chain(metrics::names(Task::MultiLabel))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ struct Head {
 
 pub struct Index {
     file: PathBuf,
-    known: HashMap<String, (Stamp, Entry)>,
+    known: HashMap<String, (Stamp, Arc<Entry>)>,
 }
 
 impl Index {
@@ -39,20 +40,20 @@ impl Index {
     }
 
     /// The entry of a run, if it was made of this very `run.json`.
-    pub fn entry(&self, run: &str, stamp: Stamp) -> Option<&Entry> {
+    pub fn entry(&self, run: &str, stamp: Stamp) -> Option<&Arc<Entry>> {
         self.known.get(run).filter(|(known, _)| *known == stamp).map(|(_, entry)| entry)
     }
 
     /// Remembers these runs and no others. The file is left alone where it says the same already.
-    pub fn replace(self, kept: Vec<(String, Stamp, Entry)>) {
-        let same = |(run, stamp, _): &(String, Stamp, Entry)| self.entry(run, *stamp).is_some();
+    pub fn replace(self, kept: Vec<(String, Stamp, Arc<Entry>)>) {
+        let same = |(run, stamp, _): &(String, Stamp, Arc<Entry>)| self.entry(run, *stamp).is_some();
         if kept.len() == self.known.len() && kept.iter().all(same) {
             return;
         }
         let lines: Vec<Vec<u8>> = kept
             .par_iter()
-            .map(|entry| {
-                let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
+            .map(|(run, stamp, entry)| {
+                let mut line = serde_json::to_vec(&(run, stamp, entry.as_ref())).expect("an entry is plain data");
                 line.push(b'\n');
                 line
             })
@@ -68,7 +69,7 @@ impl Index {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Entry)>> {
+fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Arc<Entry>)>> {
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
     let body = &bytes[end + 1..];
@@ -80,7 +81,7 @@ fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Entry)>> {
         .filter(|line| !line.is_empty())
         .map(|l| serde_json::from_slice(l).ok())
         .collect();
-    Some(entries?.into_iter().map(|(run, stamp, entry)| (run, (stamp, entry))).collect())
+    Some(entries?.into_iter().map(|(run, stamp, entry)| (run, (stamp, Arc::new(entry)))).collect())
 }
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
         let (key, (stamp, mut entry)) =
             index.known.iter().map(|(key, known)| (key.clone(), known.clone())).next().unwrap();
         entry.metric = "from memory".to_owned();
-        Index { file: runs.path().join(FILE), known: HashMap::new() }.replace(vec![(key, stamp, entry)]);
+        Index { file: runs.path().join(FILE), known: HashMap::new() }.replace(vec![(key, stamp, Arc::new(entry))]);
         assert_eq!(list(runs.path()).runs[0].entry.metric, "from memory");
     }
 }

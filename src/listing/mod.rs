@@ -4,24 +4,27 @@
 //! (`index.rs`), which is only a memory. A run whose `run.json` was touched is read again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
-use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::files::Stamp;
 use crate::metrics::is_loss;
 use crate::run_dir::{self, RunRecord, Status, UnitMean};
 
 mod choosing;
 mod index;
+mod metric_name;
 mod text;
 
 pub use choosing::{Bound, Choice, Day, SortBy};
 pub use text::text;
 
 use index::Index;
+use metric_name::MetricName;
 
 /// What is shown of a run: a function of its `run.json` alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +52,7 @@ pub struct Entry {
     split: String,
     chosen_on: String,
     /// Of each metric the best unit, by its place in `named`, and its score.
-    best: IndexMap<String, (usize, f64)>,
+    best: Vec<(MetricName, usize, f64)>,
     /// Of the headline metric of its best unit.
     interval: Option<(f64, f64)>,
 }
@@ -71,17 +74,18 @@ impl Entry {
         let chosen_on = if has_validation { "validation" } else { split };
         let of_split = |name: &str| means.iter().filter(|mean| mean.split == name).collect::<Vec<_>>();
         let (told, choosing) = (of_split(split), of_split(chosen_on));
-        let (mut named, mut best, mut interval) = (Vec::new(), IndexMap::new(), None);
-        for metric in metrics_of(&told) {
+        let (mut named, mut best, mut interval) = (Vec::new(), Vec::new(), None);
+        for name in metrics_of(&told) {
+            let metric = name.as_str();
             let Some(chosen) = best_of(&choosing, metric) else { continue };
             let Some(shown) = told.iter().find(|mean| mean.name() == chosen.name()) else { continue };
             let Some(&score) = shown.metrics.get(metric) else { continue };
-            let name = shown.name();
-            let place = named.iter().position(|known| *known == name).unwrap_or_else(|| {
-                named.push(name);
+            let unit = shown.name();
+            let place = named.iter().position(|known| *known == unit).unwrap_or_else(|| {
+                named.push(unit);
                 named.len() - 1
             });
-            best.insert(metric.to_owned(), (place, score));
+            best.push((name, place, score));
             if metric == record.metric {
                 interval = shown.intervals.get(metric).copied();
             }
@@ -110,7 +114,7 @@ impl Entry {
 
     /// The best unit by `metric`; none of a run without results.
     pub fn best(&self, metric: &str) -> Option<Best<'_>> {
-        let &(place, score) = self.best.get(metric)?;
+        let &(_, place, score) = self.best.iter().find(|(name, ..)| name.as_str() == metric)?;
         let interval = self.interval.filter(|_| metric == self.metric);
         Some(Best { unit: self.named.get(place)?, score, interval })
     }
@@ -121,10 +125,10 @@ impl Entry {
     }
 }
 
-fn metrics_of<'a>(means: &[&'a UnitMean]) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    for name in means.iter().flat_map(|mean| mean.metrics.keys()) {
-        if !names.contains(&name.as_str()) {
+fn metrics_of(means: &[&UnitMean]) -> Vec<MetricName> {
+    let mut names: Vec<MetricName> = Vec::new();
+    for name in means.iter().flat_map(|mean| mean.metrics.keys()).filter_map(|name| MetricName::of(name)) {
+        if !names.contains(&name) {
             names.push(name);
         }
     }
@@ -184,11 +188,11 @@ pub struct Listed {
     /// Its folder.
     pub run: PathBuf,
     pub standing: Standing,
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
 }
 
 impl Listed {
-    fn new(run: PathBuf, entry: Entry) -> Listed {
+    fn new(run: PathBuf, entry: Arc<Entry>) -> Listed {
         let standing = match entry.status {
             Status::Done => Standing::Done,
             Status::Running if run_dir::is_at_work(&run) => Standing::Running,
@@ -248,7 +252,7 @@ pub fn list(runs: &Path) -> Listing {
     listing
 }
 
-type Seen = (Listed, Option<(String, crate::files::Stamp)>);
+type Seen = (Listed, Option<(String, Stamp)>);
 
 /// A run as it is now, and what it is to be remembered by; nothing where the folder holds no run (yet, or any more).
 fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
@@ -265,5 +269,5 @@ fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
     };
     let unchanged = stamp.settled() && run_dir::record_stamp(&run) == Some(stamp);
     let memory = key.filter(|_| unchanged).map(|key| (key, stamp));
-    Some(Ok((Listed::new(run, Entry::new(&record)), memory)))
+    Some(Ok((Listed::new(run, Arc::new(Entry::new(&record))), memory)))
 }
