@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::gate::{DoubtKind, Tolerance};
+use crate::listing::{Bound, Day, SortBy, Standing};
 use crate::models::device::DeviceChoice;
 use crate::timeline;
 
@@ -112,7 +114,7 @@ pub struct CompareRuns {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Print the comparison as one JSON object and nothing else on stdout.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "baseline")]
     pub json: bool,
 }
 
@@ -181,6 +183,87 @@ pub struct Listening {
     pub shortest: f64,
 }
 
+/// Which runs are listed, and in which order.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// Experiments, `*` and `?` allowed (in quotes); all unless told.
+    #[arg(value_name = "EXP")]
+    pub experiments: Vec<String>,
+    /// Only runs that ended so; several with commas.
+    #[arg(long, value_enum, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<Standing>,
+    /// Show this metric instead of each run's headline, and only runs that have it.
+    #[arg(long, value_name = "METRIC", value_parser = crate::gate::metric_named)]
+    pub metric: Option<&'static str>,
+    /// Only runs whose best unit does so well, e.g. `--where 'f1_micro>=0.6'`; may be repeated.
+    #[arg(long = "where", value_name = "METRIC>=X")]
+    pub bounds: Vec<Bound>,
+    /// Only runs that began then or later: 2026-11-24, 2026-11-24T15:00 (UTC), or so long ago: 36h, 7d.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Day>,
+    /// Only runs that began then or earlier; of a day its end.
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Day>,
+    /// In which order.
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    pub sort: SortBy,
+    /// The other way round.
+    #[arg(long)]
+    pub reverse: bool,
+    /// No more than these.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// As one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A run held against a baseline.
+#[derive(Debug, Args)]
+pub struct Gate {
+    /// Hold the run against this one, a run or a file of `timbre baseline save`: worse ends with code 5.
+    #[arg(long, value_name = "RUN|FILE.json")]
+    pub baseline: Option<String>,
+    /// How much worse a metric may be, e.g. `--tolerance f1_micro=0.01`; may be repeated. The headline metric by nothing
+    /// unless told.
+    #[arg(long, value_name = "METRIC=NUMBER", requires = "baseline")]
+    pub tolerance: Vec<Tolerance>,
+    /// What is no reason to fail; several with commas. It is said nevertheless.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', requires = "baseline")]
+    pub allow: Vec<DoubtKind>,
+    /// Append the judgement as Markdown, e.g. to "$GITHUB_STEP_SUMMARY".
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub summary: Option<PathBuf>,
+    /// Write the judgement as JUnit XML.
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub junit: Option<PathBuf>,
+    /// Print lines that a CI shows beside the code; for GitHub unless told where GITHUB_ACTIONS is set.
+    #[arg(long, value_enum, value_name = "CI", requires = "baseline")]
+    pub annotate: Option<Annotate>,
+}
+
+/// Whose lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Annotate {
+    /// `::error file=…::…`
+    Github,
+    /// None.
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Write how well a run does into a small JSON file, fit for git.
+    Save {
+        /// A run as in `compare`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// The file. One that says the same already is left alone.
+        #[arg(long, value_name = "FILE.json")]
+        out: PathBuf,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run an experiment and print its grid.
@@ -224,7 +307,12 @@ pub enum Command {
         pool: Pool,
     },
     /// Put runs side by side: what differs in their configuration, what they score, and whether the difference may be luck.
-    Compare(CompareRuns),
+    Compare {
+        #[command(flatten)]
+        what: CompareRuns,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// Say what differs between two runs: configuration, data, environment, scores of classes, clips that changed sides.
     Diff {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
@@ -253,12 +341,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the runs.
-    Runs {
-        /// As one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
+    /// List the runs: what was run when, how it ended, and how well its best unit does.
+    Runs(Wanted),
+    /// Baselines that later runs are held against (`compare RUN --baseline FILE`).
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Say what a saved model of a run hears in recordings.
     ///
     /// A model that was judged on windows hears all of a recording, of hours too, in the same windows, and says what is heard

@@ -1,10 +1,12 @@
-//! Writing so that a kill at any moment leaves the old file or the new one, never half of one.
+//! Writing so that a kill at any moment leaves the old file or the new one, never half of one; and what a file that was not
+//! touched since is known by.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -27,6 +29,14 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
 /// [`write_atomically`] for bytes at hand.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomically(path, |out| Ok(out.write_all(bytes)?))
+}
+
+/// A file that a person named, its folder made: what `write_atomically` can write.
+pub fn with_folder(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().with_context(|| format!("{} is no file name", path.display()))?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder.join(name))
 }
 
 /// Temporary files are private; results are for everyone who may read the folder.
@@ -55,6 +65,39 @@ pub fn remove_leftovers(folder: &Path) {
         if entry.file_name().to_string_lossy().starts_with(".part-") {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Older than this when it was read: a later change must show in the times.
+pub const SETTLED_NANOS: i64 = 2_000_000_000;
+
+/// Size, modification time, change time and inode together stand for the content of a file, as in git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    size: u64,
+    modified: i64,
+    changed: i64,
+    inode: u64,
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> std::io::Result<Stamp> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = fs::metadata(path)?;
+        let nanos = |s: i64, n: i64| s * 1_000_000_000 + n;
+        Ok(Stamp {
+            size: meta.len(),
+            modified: nanos(meta.mtime(), meta.mtime_nsec()),
+            changed: nanos(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        })
+    }
+
+    /// Whether the file was left alone for so long that a change after this stamp must show in the next. A second change in
+    /// the same clock tick would go unseen.
+    pub fn settled(&self) -> bool {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+        now - self.modified.max(self.changed) > SETTLED_NANOS
     }
 }
 

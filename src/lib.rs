@@ -40,6 +40,8 @@ pub mod thresholds;
 pub mod runner;
 pub mod predictor;
 pub mod compare;
+pub mod gate;
+pub mod listing;
 // doors
 pub mod serve;
 pub mod cli;

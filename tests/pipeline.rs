@@ -435,7 +435,7 @@ fn runs_are_listed_and_compared() {
     let listed = json(&place.timbre(&["runs", "--json"]));
     let runs: Vec<&str> = listed["runs"].as_array().unwrap().iter().map(|r| r["run"].as_str().unwrap()).collect();
     assert_eq!(runs.len(), 2);
-    let compared = place.timbre(&["compare", runs[0], runs[1], "--csv", "out/compared.csv"]);
+    let compared = place.timbre(&["compare", runs[1], runs[0], "--csv", "out/compared.csv"]);
     assert!(compared.status.success(), "{}", text(&compared.stderr));
     assert!(text(&compared.stdout).contains("models.knn.k: 5 | 3"), "{}", text(&compared.stdout));
     // A head; fifteen models and two trivial baselines of each run.

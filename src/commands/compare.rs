@@ -1,21 +1,41 @@
-//! `timbre compare` and `timbre runs`: the runs of the folder, side by side.
+//! `timbre compare`: the runs of the folder, side by side.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
 use serde_json::json;
 
-use super::{Ended, print};
-use crate::cli::{Common, CompareRuns};
-use crate::compare::{self, CannotCompare, Chosen, Wanted};
+use super::{Ended, baseline, print};
+use crate::cli::{Common, CompareRuns, Gate};
+use crate::compare::{self, CannotCompare, Chosen, Comparison, Wanted};
 use crate::files;
 use crate::progress::Show;
 use crate::run_dir;
 use crate::tables;
 
-pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
-    let mut chosen = match what.chosen.as_slice() {
+pub fn compare(common: &Common, what: &CompareRuns, gate: &Gate) -> Result<Ended> {
+    if gate.baseline.is_some() {
+        if what.csv.is_some() || what.md.is_some() || what.html.is_some() {
+            write_files(&found(common, what, &beside(common, what, gate))?, what)?;
+        }
+        return baseline::hold(common, &what.chosen, gate);
+    }
+    let found = found(common, what, &what.chosen)?;
+    write_files(&found, what)?;
+    print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found) })?;
+    Ok(Ended::Done)
+}
+
+/// The baseline, where it is a run and no file, and what is held against it.
+fn beside(common: &Common, what: &CompareRuns, gate: &Gate) -> Vec<String> {
+    let run = gate.baseline.iter().filter(|name| run_dir::find(&common.runs, name).is_ok());
+    run.chain(&what.chosen).cloned().collect()
+}
+
+fn found(common: &Common, what: &CompareRuns, names: &[String]) -> Result<Comparison> {
+    let mut chosen = match names {
         [] => compare::newest(&common.runs),
         names => compare::choose(&common.runs, names)?,
     };
@@ -34,18 +54,20 @@ pub fn compare(common: &Common, what: &CompareRuns) -> Result<Ended> {
         split: what.split.clone(),
         resamples: what.resamples.map(|n| n as usize),
     };
-    let found = compare::compare(&chosen, &wanted, show)?;
+    compare::compare(&chosen, &wanted, show)
+}
+
+fn write_files(found: &Comparison, what: &CompareRuns) -> Result<()> {
     if let Some(file) = &what.csv {
-        write(file, |out| tables::write_csv(compare::csv(&found)?, out))?;
+        write(file, |out| tables::write_csv(compare::csv(found)?, out))?;
     }
     if let Some(file) = &what.md {
-        write(file, |out| Ok(out.write_all(compare::markdown(&found).as_bytes())?))?;
+        write(file, |out| Ok(out.write_all(compare::markdown(found).as_bytes())?))?;
     }
     if let Some(file) = &what.html {
-        write(file, |out| Ok(out.write_all(compare::html(&found).as_bytes())?))?;
+        write(file, |out| Ok(out.write_all(compare::html(found).as_bytes())?))?;
     }
-    print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found) })?;
-    Ok(Ended::Done)
+    Ok(())
 }
 
 /// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
@@ -69,29 +91,4 @@ fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Resul
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let name = file.file_name().with_context(|| format!("{} is no file name", file.display()))?;
     files::write_atomically(&folder.join(name), write)
-}
-
-pub fn runs(common: &Common, as_json: bool) -> Result<Ended> {
-    let mut lines = String::new();
-    let mut list = Vec::new();
-    for path in run_dir::all(&common.runs) {
-        let record = match run_dir::read_record(&path) {
-            Ok(record) => record,
-            Err(error) => {
-                eprintln!("timbre: left out: {error:#}");
-                continue;
-            }
-        };
-        lines +=
-            &format!("{}  {:?}  {} clips of {}\n", path.display(), record.status, record.data.clips, record.data.name);
-        list.push(json!({ "run": path, "record": record }));
-    }
-    if as_json {
-        print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
-    } else if list.is_empty() {
-        Show::fitting(common.quiet).say("No run yet. Next: timbre run quickstart");
-    } else {
-        print(&lines)?;
-    }
-    Ok(Ended::Done)
 }

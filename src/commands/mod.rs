@@ -12,6 +12,7 @@ use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::compare::CannotCompare;
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
+use crate::gate::CannotGate;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
@@ -22,6 +23,7 @@ use crate::runner::material::{NothingSelected, Unfit};
 use crate::thresholds::CannotSearch;
 
 mod augment;
+mod baseline;
 mod cache;
 mod compare;
 mod data;
@@ -31,6 +33,7 @@ mod machine;
 mod plan;
 mod predict;
 mod run;
+mod runs;
 mod serve;
 mod thresholds;
 
@@ -42,6 +45,8 @@ pub enum Ended {
     Usage = 2,
     TooManyUnusable = 3,
     NothingSelected = 4,
+    /// Worse than the baseline, or not to be compared with it.
+    Regression = 5,
     Stopped = 75,
 }
 
@@ -63,12 +68,13 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
-        Command::Compare(what) => compare::compare(common, &what),
+        Command::Compare { what, gate } => compare::compare(common, &what, &gate),
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
         }
-        Command::Runs { json } => compare::runs(common, json),
+        Command::Runs(wanted) => runs::runs(common, &wanted),
+        Command::Baseline(command) => baseline::baseline(common, command),
         Command::Predict { run, files, device, listening, form, pool } => {
             start_threads(&pool)?;
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
@@ -89,6 +95,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<NoDevice>()
         || error.is::<CannotSearch>()
         || error.is::<CannotCompare>()
+        || error.is::<CannotGate>()
         || error.is::<predict::Unsuited>()
     {
         Ended::Usage

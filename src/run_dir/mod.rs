@@ -12,20 +12,24 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::files::{self, write_bytes};
+use crate::files::{self, Stamp, write_bytes};
 use crate::metrics::Judge;
 use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
+mod at_work;
 mod cost;
 mod finding;
+mod means;
 mod saved;
 mod taken_over;
 mod thresholds;
 mod windows;
 
+pub use at_work::is_at_work;
 pub use cost::{UnitCost, read_cost};
 pub use finding::{WhichRun, all, find, run_folders};
+pub use means::{UnitMean, telling_split, unit_means};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
 pub use thresholds::{ThresholdFile, resolved_config};
@@ -422,6 +426,11 @@ pub fn read_record(run: &Path) -> Result<RunRecord> {
         bail!("{} has schema {}, this version reads schema {SCHEMA}", path.display(), record.schema);
     }
     Ok(record)
+}
+
+/// What `run.json` is known by as long as nobody writes it; nothing where there is none.
+pub fn record_stamp(run: &Path) -> Option<Stamp> {
+    Stamp::of(&run.join("run.json")).ok()
 }
 
 /// The current time as RFC 3339 in UTC.

@@ -5,45 +5,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::Result;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::Hash;
-use crate::files;
-
-/// Older than this when hashed: a later change must show in the times.
-const SETTLED_NANOS: i64 = 2_000_000_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    size: u64,
-    modified: i64,
-    changed: i64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> std::io::Result<Stamp> {
-        let meta = fs::metadata(path)?;
-        let nanos = |s: i64, n: i64| s * 1_000_000_000 + n;
-        Ok(Stamp {
-            size: meta.len(),
-            modified: nanos(meta.mtime(), meta.mtime_nsec()),
-            changed: nanos(meta.ctime(), meta.ctime_nsec()),
-            inode: meta.ino(),
-        })
-    }
-
-    fn settled(&self) -> bool {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
-        now - self.modified.max(self.changed) > SETTLED_NANOS
-    }
-}
+use crate::files::{self, Stamp};
 
 /// The hashes that are known, in one file of the cache folder.
 pub struct Contents {
@@ -136,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wav");
         fs::write(&path, b"one").unwrap();
-        std::thread::sleep(std::time::Duration::from_nanos(SETTLED_NANOS as u64 + 100_000_000));
+        std::thread::sleep(std::time::Duration::from_nanos(files::SETTLED_NANOS as u64 + 100_000_000));
         let mut contents = Contents::open(folder.path());
         let hash = hash_of(&mut contents, &path);
         let again = Contents::open(folder.path());

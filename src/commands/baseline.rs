@@ -1,0 +1,115 @@
+//! `timbre baseline save`, and `timbre compare RUN --baseline …`: whether a run is worse than one before.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Ended, print};
+use crate::cli::{Annotate, BaselineCommand, Common, Gate};
+use crate::files;
+use crate::gate::{self, Baseline, CannotGate, Judged, github, junit, markdown, text};
+use crate::progress::Show;
+use crate::run_dir;
+
+pub fn baseline(common: &Common, command: BaselineCommand) -> Result<Ended> {
+    match command {
+        BaselineCommand::Save { run, out } => save(common, &run, &out),
+    }
+}
+
+fn save(common: &Common, run: &str, out: &Path) -> Result<Ended> {
+    let baseline = Baseline::of_run(&run_dir::find(&common.runs, run)?)?;
+    let unfit = baseline.origin.unfinished.first().cloned();
+    let unfit = unfit.or_else(|| baseline.units.is_empty().then(|| "it has no results".to_owned()));
+    if let Some(why) = unfit {
+        bail!(CannotGate(format!("{} is no baseline: {why}", baseline.origin.path.display())));
+    }
+    let written = baseline.write(out)?;
+    let show = Show::fitting(common.quiet);
+    let split = baseline.split();
+    let units = baseline.units_of(split).count();
+    let done = if written { "written" } else { "left as it was: it says the same already" };
+    show.say(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
+    if baseline.clips.is_empty() {
+        show.say("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
+    }
+    show.say(&format!("Next: git add {0}, then timbre compare RUN --baseline {0}", out.display()));
+    Ok(Ended::Done)
+}
+
+/// Holds one run against the baseline of `gate`.
+pub fn hold(common: &Common, chosen: &[String], gate: &Gate) -> Result<Ended> {
+    let name = gate.baseline.as_deref().unwrap_or_default();
+    let baseline = Baseline::find(&common.runs, name)?;
+    let run = match chosen {
+        [one] => run_dir::find(&common.runs, one)?,
+        // What a person means who just ran the experiment of the baseline.
+        [] => run_dir::find(&common.runs, &format!("{}/latest", baseline.experiment))?,
+        _ => bail!(CannotGate(format!("--baseline takes one run, not {}", chosen.len()))),
+    };
+    let judged = gate::judge(&Baseline::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
+    print(&text::text(&judged))?;
+    if is_for_github(gate) {
+        print(&github::annotations(&judged, annotated(&baseline).as_deref()))?;
+    }
+    if let Some(file) = &gate.summary {
+        append(file, &markdown::section(&judged))?;
+    }
+    if let Some(file) = &gate.junit {
+        files::write_bytes(&files::with_folder(file)?, junit::document(&judged).as_bytes())?;
+    }
+    say_the_end(&judged, Show::fitting(common.quiet));
+    Ok(if judged.passed() { Ended::Done } else { Ended::Regression })
+}
+
+fn say_the_end(judged: &Judged, show: Show) {
+    for (sentence, allowed) in text::reasons(judged) {
+        // Also with --quiet: an exit code alone explains nothing.
+        match allowed {
+            true => eprintln!("timbre: allowed: {sentence}"),
+            false => eprintln!("timbre: {sentence}"),
+        }
+    }
+    let (run, baseline) = (judged.run.1.display(), &judged.baseline.1);
+    match (judged.passed(), baseline.is_dir()) {
+        (true, _) => {
+            show.say(&format!("Passed.\nNext: timbre baseline save {run} --out FILE.json makes this run the baseline"))
+        }
+        (false, true) => show.say(&format!(
+            "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
+            text::verdict(judged),
+            baseline.display()
+        )),
+        (false, false) => show.say(&format!(
+            "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
+            text::verdict(judged),
+            baseline.display()
+        )),
+    }
+}
+
+fn is_for_github(gate: &Gate) -> bool {
+    match gate.annotate {
+        Some(annotate) => annotate == Annotate::Github,
+        None => std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
+    }
+}
+
+/// The file of the repository that annotations are shown at: the baseline, or the experiment.
+fn annotated(baseline: &Baseline) -> Option<PathBuf> {
+    let path = &baseline.origin.path;
+    let experiment = Path::new("experiments").join(&baseline.experiment).with_extension("toml");
+    let file = if path.is_file() { path.clone() } else { Some(experiment).filter(|file| file.is_file())? };
+    // A CI knows files by their way from the repository's root, which is where the job starts.
+    let from_here = std::env::current_dir().ok().and_then(|here| file.strip_prefix(here).ok().map(Path::to_owned));
+    Some(from_here.unwrap_or(file))
+}
+
+fn append(path: &Path, section: &str) -> Result<()> {
+    let path = files::with_folder(path)?;
+    let file = std::fs::File::options().create(true).append(true).open(&path);
+    // One write, so that two jobs do not mix their lines.
+    let written = file.and_then(|mut file| file.write_all(section.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,94 @@
+//! `timbre runs`: the runs of the folder, a line each.
+
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Ended, print};
+use crate::cli::{Common, Wanted};
+use crate::listing::{self, Choice, Listed, Standing};
+use crate::progress::Show;
+use crate::run_dir;
+
+/// So many unreadable runs are told one by one.
+const TOLD: usize = 10;
+
+pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
+    let listing = listing::list(&common.runs);
+    for why in listing.unreadable.iter().take(TOLD) {
+        eprintln!("timbre: left out: {why}");
+    }
+    if listing.unreadable.len() > TOLD {
+        eprintln!("timbre: left out: {} more", listing.unreadable.len() - TOLD);
+    }
+    let all = listing.runs.len();
+    let runs = choice(wanted).of(listing.runs);
+    if wanted.json {
+        let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
+        print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
+        return Ok(Ended::Done);
+    }
+    let show = Show::fitting(common.quiet);
+    if runs.is_empty() {
+        show.say(&match all {
+            0 => "No run yet. Next: timbre run quickstart".to_owned(),
+            _ => format!("None of the {all} runs is such a one. Next: timbre runs"),
+        });
+        return Ok(Ended::Done);
+    }
+    print(&listing::text(&runs, wanted.metric, is_coloured()))?;
+    if runs.len() < all {
+        show.say(&format!("{} of {all} runs", runs.len()));
+    }
+    if runs.iter().any(|run| run.entry.is_self_chosen()) {
+        show.say("* the best on the test split itself, which flatters it: there was no validation split to choose by");
+    }
+    show.say(&format!("Next: {}", next(&runs)));
+    Ok(Ended::Done)
+}
+
+fn choice(wanted: &Wanted) -> Choice {
+    Choice {
+        experiments: wanted.experiments.clone(),
+        standings: wanted.status.clone(),
+        metric: wanted.metric.map(str::to_owned),
+        bounds: wanted.bounds.clone(),
+        since: wanted.since.clone(),
+        until: wanted.until.clone(),
+        sort: wanted.sort,
+        reverse: wanted.reverse,
+        limit: wanted.limit,
+    }
+}
+
+/// Colours where a person looks and did not ask for none (https://no-color.org).
+fn is_coloured() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// What one would do with these runs: go on with what was cut off, look at what failed, compare.
+fn next(runs: &[Listed]) -> String {
+    if let Some(run) = runs.iter().find(|run| run.standing.goes_on()) {
+        return format!(
+            "timbre run {} (the same command as before goes on with {})",
+            run.entry.experiment,
+            run.run.display()
+        );
+    }
+    let done: Vec<String> = runs
+        .iter()
+        .filter(|run| run.standing == Standing::Done)
+        .map(|run| run.run.display().to_string())
+        .take(2)
+        .collect();
+    match done.as_slice() {
+        [] => match runs.iter().find(|run| run.standing == Standing::Failed) {
+            Some(run) => format!("look at {}/log.jsonl", run.run.display()),
+            None => format!("timbre compare {}", runs[0].run.display()),
+        },
+        // The older one first: that is what the newer is compared with.
+        some => format!("timbre compare {}", some.iter().rev().cloned().collect::<Vec<_>>().join(" ")),
+    }
+}

@@ -1,0 +1,71 @@
+//! The list as a person reads it.
+
+use std::time::Duration;
+
+use super::{Listed, Standing};
+use crate::gate::text::plain;
+use crate::progress::seconds;
+use crate::tables::aligned;
+
+/// A line a run; `metric` instead of each run's headline. With `colour`, lines of runs that are not done stand out.
+pub fn text(runs: &[Listed], metric: Option<&str>, colour: bool) -> String {
+    const HEAD: [&str; 9] =
+        ["experiment", "run", "status", "when (UTC)", "best unit", "metric", "score", "95 %", "time"];
+    let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
+    lines.extend(runs.iter().map(|run| line(run, metric)));
+    let text = aligned(&lines, 6);
+    if !colour {
+        return text;
+    }
+    // Two lines of head.
+    let coloured = text.lines().enumerate().map(|(at, line)| match at.checked_sub(2).and_then(|at| runs.get(at)) {
+        Some(run) => painted(line, run.standing),
+        None => format!("{line}\n"),
+    });
+    coloured.collect()
+}
+
+fn line(run: &Listed, metric: Option<&str>) -> Vec<String> {
+    let entry = &run.entry;
+    let metric = metric.unwrap_or(&entry.metric);
+    let best = entry.best(metric);
+    let nothing = || "–".to_owned();
+    let score = best.as_ref().map(|best| {
+        let chosen = if entry.is_self_chosen() { "*" } else { "" };
+        format!("{:.3}{chosen}", best.score)
+    });
+    let interval = best.as_ref().and_then(|best| best.interval);
+    let time = entry.seconds.map(|s| seconds(Duration::try_from_secs_f64(s).unwrap_or_default()));
+    vec![
+        plain(&entry.experiment),
+        plain(&run.name()),
+        status(run),
+        entry.started.get(..16).unwrap_or(&entry.started).replace('T', " "),
+        best.as_ref().map_or_else(nothing, |best| plain(best.unit)),
+        plain(metric),
+        score.unwrap_or_else(nothing),
+        interval.map_or_else(nothing, |(low, high)| format!("{low:.3} to {high:.3}")),
+        // That of a run in hand is not over.
+        time.filter(|_| run.standing != Standing::Running && run.standing != Standing::CutOff).unwrap_or_else(nothing),
+    ]
+}
+
+/// `done`, or what is wrong, with numbers.
+fn status(run: &Listed) -> String {
+    let word = run.standing.word();
+    match (run.standing, run.entry.failed) {
+        (Standing::Failed, 1..) => format!("{word} ({} of its units)", run.entry.failed),
+        (Standing::TooManyUnusable, _) => format!("{word} ({})", run.entry.unusable),
+        _ => word.to_owned(),
+    }
+}
+
+fn painted(line: &str, standing: Standing) -> String {
+    let code = match standing {
+        Standing::Done => return format!("{line}\n"),
+        Standing::Running => "36",
+        Standing::Stopped | Standing::CutOff | Standing::TooManyUnusable => "33",
+        Standing::Failed => "31",
+    };
+    format!("\u{1b}[{code}m{line}\u{1b}[0m\n")
+}
