@@ -28,6 +28,7 @@ mod doctor;
 mod machine;
 mod plan;
 mod predict;
+mod report;
 mod run;
 mod serve;
 mod thresholds;
@@ -64,6 +65,9 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Compare { chosen, csv } => compare::compare(common, &chosen, csv.as_deref()),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
+        }
+        Command::Report { run, recordings, figures } => {
+            report::report(common, &run, recordings.as_deref(), figures.as_deref())
         }
         Command::Runs { json } => compare::runs(common, json),
         Command::Predict { run, files, device, listening, form, pool } => {
