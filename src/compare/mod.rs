@@ -8,6 +8,10 @@ use polars::prelude::{Column, DataFrame};
 use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::tables::cell;
 
+mod comparison;
+
+pub use comparison::*;
+
 /// One run of a comparison.
 pub struct Compared {
     pub path: PathBuf,
