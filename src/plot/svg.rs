@@ -163,7 +163,8 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
     let (x, y) = rulers(panel, top, paper);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
-        "<text class=\"ink title\" x=\"{left}\" y=\"{:.1}\">{}</text>\n",
+        "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
+        if paper.in_page { 8.0 } else { left },
         top + 26.0,
         escaped(&panel.title)
     ));

@@ -14,6 +14,7 @@ use crate::run_dir::{self, ReportFile, Unit, UnitRecord};
 use crate::tables::Scored;
 
 mod clips;
+mod comparison;
 mod detail;
 mod gathered;
 mod markdown;
@@ -28,6 +29,7 @@ use page::{Page, Section, figure, paragraph, text};
 use verdict::{Kind, Verdict};
 
 pub use clips::Find;
+pub use comparison::of_comparison;
 
 /// A page may be so large, in bytes: sent by mail, opened on a phone.
 pub const LARGEST: usize = 5_000_000;

@@ -1,6 +1,6 @@
 //! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
 
-use super::gathered::{Gathered, mean};
+use super::gathered::{Gathered, Ranked, mean};
 use super::page::{Cell, Heading, figure, figures, folded, paragraph, table, text};
 use super::verdict::spoken;
 use crate::metrics::is_loss;
@@ -13,36 +13,47 @@ const ROWS: usize = 400;
 /// Models with intervals.
 const INTERVALS: usize = 15;
 
+/// A grid of more models is as wide as the page.
+const NARROW: usize = 4;
+
 pub fn html(run: &Gathered) -> String {
-    let mut html = String::new();
-    if run.grid.models.len() * run.grid.features.len() > 1 {
-        html += &heat_table(run);
-    }
-    let shown: Vec<Interval> =
-        run.ranked.iter().filter(|own| !own.mean.is_nan()).take(INTERVALS).map(|own| interval(run, own)).collect();
-    let trivial = best_trivial(run);
-    if !shown.is_empty() {
-        let more = if run.ranked.len() > shown.len() {
-            format!(" The best {} of {}.", shown.len(), run.ranked.len())
-        } else {
-            String::new()
-        };
-        let beside = trivial.as_ref().map(|(name, score)| (*score, format!("{name} {score:.3}")));
-        let svg = plot::intervals(
-            "Models and the best trivial answer",
-            &format!("{} ({})", run.metric(), run.split()),
-            &shown,
-            beside.as_ref().map(|(score, words)| (*score, words.as_str())),
-        );
-        let caption = format!(
-            "95 % intervals of a bootstrap over songs, of the first seed.{more} Dashed: the best trivial answer."
-        );
-        html += &figures(&[figure(&svg, &caption), trivial_answers(run)]);
-    }
-    html + &results(run)
+    let cells = run.grid.models.len() * run.grid.features.len();
+    let grid = if cells > 1 { heat_table(run) } else { String::new() };
+    let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
+    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
+    parts.extend(best_models(run));
+    above + &figures(&parts) + &results(run)
 }
 
-fn interval(run: &Gathered, own: &super::gathered::Ranked) -> Interval {
+/// The best models with their intervals.
+fn best_models(run: &Gathered) -> Option<String> {
+    let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
+    let shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
+    let svg = plot::intervals(
+        "Models and the best trivial answer",
+        &format!("{} ({})", run.metric(), run.split()),
+        &shown,
+        trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
+    );
+    let more = if run.ranked.len() > shown.len() {
+        format!(" The best {} of {}.", shown.len(), run.ranked.len())
+    } else {
+        String::new()
+    };
+    let seed = match run.record.seeds.as_slice() {
+        [first, _, ..] => format!(" Of seed {first} alone; the means over all seeds stand in the grid."),
+        _ => String::new(),
+    };
+    let caption =
+        format!("Lines: 95 % intervals of a bootstrap over songs. Dashed: the best trivial answer.{seed}{more}");
+    Some(figure(&svg, &caption))
+}
+
+fn interval(run: &Gathered, own: &Ranked) -> Interval {
     let metric = run.metric();
     let first = &own.rows[0];
     let end = |which: &str| first.metrics.get(&format!("{metric}_{which}")).copied();

@@ -128,9 +128,13 @@ pub fn table(caption: &str, headings: &[Heading], rows: &[Vec<Cell>]) -> String 
         let cells: String = row.iter().zip(headings).map(|(cell, heading)| cell.tag(heading.1)).collect();
         format!("<tr>{cells}</tr>\n")
     };
-    let caption = if caption.is_empty() { String::new() } else { format!("<caption>{}</caption>\n", text(caption)) };
+    // Above the table, not in it: a narrow table would break it into many lines, a wide one scroll it away.
+    let (above, label) = match text(caption) {
+        none if none.is_empty() => (none.clone(), none),
+        words => (format!("<p class=\"caption\">{words}</p>\n"), format!(" aria-label=\"{words}\"")),
+    };
     format!(
-        "<div class=\"wide\"><table class=\"sortable\">\n{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        "{above}<div class=\"wide\"><table class=\"sortable\"{label}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
         rows.iter().map(line).collect::<String>()
     )
 }
