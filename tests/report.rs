@@ -134,7 +134,8 @@ fn a_run_with_hostile_names_has_a_report_that_is_nothing_but_words() {
         assert!(all.iter().any(|own| own == name), "no {name}");
     }
     let markdown = place.read("runs/hostile/latest/report.md");
-    assert!(!markdown.contains("<img") && !markdown.contains("<script"), "{markdown}");
+    let bare = |(at, _): (usize, &str)| !markdown[..at].ends_with('\\');
+    assert!(!markdown.match_indices('<').any(bare), "{markdown}");
     // Whatever the names hold, a row has as many cells as its heading.
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();
     let tables = markdown.lines().collect::<Vec<_>>();

@@ -39,8 +39,8 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> String {
     let place = |count: f64| ruler.place(count).unwrap_or(left);
     let (zero, bottom) = (place(0.0), height - BOTTOM);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"8\" y=\"22\">{}</text>\n", escaped(title)));
-    for (x, class, words) in [(8.0, "wrong", "false alarm"), (122.0, "right", "found"), (200.0, "missed", "missed")] {
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
+    for (x, class, words) in [(1.0, "wrong", "false alarm"), (115.0, "right", "found"), (193.0, "missed", "missed")] {
         put(format_args!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"36\" width=\"14\" height=\"12\"/><text class=\"ink\" x=\"{}\" y=\"47\">{words}</text>\n",
             x + 20.0

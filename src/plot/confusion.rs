@@ -39,7 +39,7 @@ pub fn confusion(of: &Confusion) -> String {
     let height = bottom + if lies { longest + 34.0 } else { 48.0 };
     let mut out = opening(of.title, (WIDTH, height), true);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"8\" y=\"22\">{}</text>\n", escaped(of.title)));
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(of.title)));
     for (truth, row) in of.counts.iter().enumerate() {
         let y = TITLE + cell * truth as f64;
         for (decided, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {

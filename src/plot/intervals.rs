@@ -35,7 +35,7 @@ pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f6
     let ruler = Ruler::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"8\" y=\"22\">{}</text>\n", escaped(title)));
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
     for tick in &ruler.ticks {
         put(format_args!(
             "<path class=\"grid\" d=\"M{0:.1} {head}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",

@@ -164,7 +164,7 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
         "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
-        if paper.in_page { 8.0 } else { left },
+        if paper.in_page { 1.0 } else { left },
         top + 26.0,
         escaped(&panel.title)
     ));
@@ -392,6 +392,16 @@ mod tests {
     fn a_panel_without_points_is_empty_axes() {
         let picture = svg(&[panel(Vec::new()), panel(vec![line("a", &[])])], Paper::FILE);
         assert!(polylines(&picture).is_empty() && !picture.contains("NaN"));
+    }
+
+    #[test]
+    fn a_figure_of_a_page_becomes_a_file_with_its_style() {
+        let figure = svg(&[panel(vec![line("a", &[(0.0, 1.0), (1.0, 2.0)])])], Paper::FIGURE);
+        assert!(!figure.contains("xmlns") && !figure.contains("<style>"));
+        let file = as_file(&figure);
+        assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 440 "));
+        assert!(file.contains("<style>") && file.contains("<rect class=\"paper\" width=\"440\""));
+        assert_eq!(polylines(&file), polylines(&figure));
     }
 
     #[test]

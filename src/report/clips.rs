@@ -2,7 +2,7 @@
 //!
 //! What is heard is embedded, not linked: a report is sent around, and a link into the file system of another machine plays
 //! nothing. Each is the part that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`]; pictures
-//! and sounds of a page together stay below [`BUDGET`].
+//! and sounds of a page together stay within a budget.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,6 @@ use crate::tables::{Scored, class_list};
 const SEEN: usize = 12;
 const SECONDS: f64 = 5.0;
 const RATE: u32 = 22050;
-/// Characters of the page.
-const BUDGET: usize = 2_500_000;
 /// Longer recordings would have to be decoded for a few seconds of them.
 const LONGEST: f64 = 600.0;
 
@@ -30,8 +28,8 @@ pub struct Clips {
     pub heard: usize,
 }
 
-/// The hardest of one model, with pictures and players.
-pub fn of_best(run: &Gathered, scored: &Scored, find: Find) -> Clips {
+/// The hardest of one model, with pictures and players of at most `budget` characters.
+pub fn of_best(run: &Gathered, scored: &Scored, find: Find, budget: usize) -> Clips {
     let hardest = scored.hardest();
     if hardest.is_empty() {
         return Clips { html: paragraph("Every recording was decided rightly."), heard: 0 };
@@ -41,7 +39,7 @@ pub fn of_best(run: &Gathered, scored: &Scored, find: Find) -> Clips {
         clip_seconds: Some(run.experiment.audio.clip_seconds.unwrap_or(SECONDS).min(SECONDS)),
         crop: run.experiment.audio.crop,
     };
-    let (mut left, mut heard, mut items) = (BUDGET, 0, String::new());
+    let (mut left, mut heard, mut items) = (budget, 0, String::new());
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
         let found = find(&scored.split.clips[clip].path).and_then(|path| listen(&path, &spec));

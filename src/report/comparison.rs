@@ -6,6 +6,8 @@ use crate::compare::{Comparison, Line, Paired, Score, Verdict, Versus};
 use crate::metrics::is_loss;
 use crate::plot::{self, Interval};
 
+/// Lines of all tables of results together: the page stays below 5 MB.
+const ROWS: usize = 4000;
 /// Lines of a figure.
 const DRAWN: usize = 30;
 
@@ -189,7 +191,7 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
     } else {
         table("What needs no model.", &[("answer", false), ("runs", false), (metric, true)], &trivial)
     };
-    table("", &headings, &rows) + &trivial
+    cut + &table("", &headings, &rows) + &trivial
 }
 
 fn p_value(p: f64) -> Cell {
@@ -286,4 +288,115 @@ fn runs(of: &Comparison) -> String {
     let failed: String =
         failed.map(|(number, unit, why)| paragraph(&format!("Run {number}: {unit} failed: {why}"))).collect();
     table + &list(&about) + &failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{ComparedRun, Cost, DifferingKey, Reference};
+    use crate::run_dir::Status;
+
+    fn run(number: usize) -> ComparedRun {
+        ComparedRun {
+            number,
+            name: format!("x{number} 01234567"),
+            experiment: format!("<x{number}>"),
+            description: "a & b".to_owned(),
+            signature: "0123456789abcdef".to_owned(),
+            path: format!("runs/x{number}"),
+            status: Status::Done,
+            started: "2026-01-02T03:04:05.678Z".to_owned(),
+            seeds: vec![1, 2],
+            data: "demo".to_owned(),
+            data_hash: "fedcba9876543210".to_owned(),
+            clips: 10,
+            unusable: 0,
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            failures: vec![("mel.knn.s1".to_owned(), "<why>".to_owned())],
+            seconds: Some(1.5),
+        }
+    }
+
+    fn paired(difference: f64, verdict: Verdict) -> Versus {
+        Versus::Paired(Paired {
+            difference,
+            interval: (difference - 0.1, difference + 0.1),
+            p_bootstrap: 0.01,
+            p_permutation: 0.02,
+            p: 0.02,
+            p_holm: 0.0004,
+            verdict,
+            seeds: vec![(1, 1)],
+            by_seed: vec![difference],
+            clips: 10,
+            songs: 5,
+            only_reference_right: 1,
+            only_this_right: 4,
+            mcnemar: None,
+        })
+    }
+
+    fn comparison() -> Comparison {
+        let line = |run: usize, mean: f64, versus: &Versus| Line {
+            run,
+            features: "mel".to_owned(),
+            model: "knn".to_owned(),
+            scores: ["accuracy", "log_loss"]
+                .map(|_| Score {
+                    values: vec![mean; 2],
+                    mean: Some(mean),
+                    sd: Some(0.0),
+                    interval: Some((mean - 0.05, mean + 0.05)),
+                    versus: versus.clone(),
+                })
+                .to_vec(),
+            cost: Cost { training_seconds: Some(2.0), parameters: Some(12), clips_per_second: None },
+        };
+        Comparison {
+            schema: 1,
+            split: "test".to_owned(),
+            metrics: vec!["accuracy".to_owned(), "log_loss".to_owned()],
+            level: 0.95,
+            resamples: 1000,
+            runs: vec![run(1), run(2), run(3)],
+            reference: Reference { run: 0, place: None },
+            keys: vec![DifferingKey {
+                name: "models.knn.k".to_owned(),
+                values: vec![Some("3".to_owned()), None, Some("\"<5>\"".to_owned())],
+            }],
+            lines: vec![
+                line(0, 0.5, &Versus::Reference),
+                line(1, 0.75, &paired(0.25, Verdict::Better)),
+                line(2, 0.5, &Versus::Not("other recordings".to_owned())),
+            ],
+            baselines: Vec::new(),
+            tests: 2,
+            notes: vec!["read <this>".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_panel_a_metric_and_says_what_is_better_than_what() {
+        let page = of_comparison(&comparison());
+        assert_eq!(page.matches("class=\"panel\"").count(), 2);
+        for words in [
+            "compared with the same model in run 1 (x1 01234567) by accuracy: 1 better, 0 worse, 0 that",
+            "+0.250",
+            "&lt; 0.001",
+            "other recordings",
+            "log_loss, smaller is better",
+            "<td>models.knn.k</td><td>3</td><td>–</td>",
+            "read &lt;this&gt;",
+        ] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http"));
+    }
+
+    #[test]
+    fn a_comparison_of_nothing_is_a_page_too() {
+        let nothing =
+            Comparison { runs: Vec::new(), lines: Vec::new(), metrics: Vec::new(), keys: Vec::new(), ..comparison() };
+        assert!(of_comparison(&nothing).contains("Nothing could be paired"));
+    }
 }

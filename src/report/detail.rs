@@ -197,7 +197,11 @@ fn cutoffs(run: &Gathered, scored: &Scored) -> Vec<Figure> {
         Figure {
             name: "precision_recall".to_owned(),
             svg: draw(&precision_recall),
-            caption: "Over all pairs of recording and class, for every cut-off on the probability.".to_owned(),
+            caption: if votes {
+                "Over all pairs of recording and class, for every share of windows that must vote.".to_owned()
+            } else {
+                "Over all pairs of recording and class, for every cut-off on the probability.".to_owned()
+            },
         },
         Figure { name: "thresholds".to_owned(), svg: draw(&along), caption },
     ]
@@ -218,7 +222,11 @@ fn calibration(run: &Gathered, scored: &Scored) -> Figure {
     let mut add = |(stated, came_true): (f32, bool)| bins.add(bin(f64::from(stated)), f64::from(stated), came_true, 1);
     let what = if run.has_several_labels() {
         pairs(scored).for_each(&mut add);
-        "a pair of recording and class"
+        if scored.split.windows.is_some() && run.judge.aggregate == Aggregate::Vote {
+            "a pair of recording and class, its probability the share of windows that voted"
+        } else {
+            "a pair of recording and class"
+        }
     } else {
         decisions(scored).for_each(&mut add);
         "a recording and the class it was given"

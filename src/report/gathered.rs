@@ -11,9 +11,6 @@ use crate::metrics::Judge;
 use crate::run_dir::{self, ResultRow, RunRecord, SplitRecord, Unit, UnitRecord};
 use crate::tables::{Grid, Scored};
 
-/// So many models are shown in detail: the best. All stand in the tables.
-const SHOWN: usize = 6;
-
 pub struct Gathered {
     pub path: PathBuf,
     pub record: RunRecord,
@@ -90,11 +87,11 @@ impl Gathered {
         self.judge.task == Task::MultiLabel
     }
 
-    /// What the units of the best models left, of their first seeds. A unit that cannot be read is left out: its run is older
+    /// What the units of the best `most` models left, of their first seeds. A unit that cannot be read is left out: its run is older
     /// than the form of its record, or was cleaned.
-    pub fn shown(&self) -> Vec<UnitRecord> {
+    pub fn shown(&self, most: usize) -> Vec<UnitRecord> {
         let first = self.ranked.iter().filter_map(|ranked| ranked.units().next());
-        first.take(SHOWN).filter_map(|unit| run_dir::read_unit(&self.path, unit)).collect()
+        first.take(most).filter_map(|unit| run_dir::read_unit(&self.path, unit)).collect()
     }
 
     /// The side of a unit that is shown.

@@ -45,37 +45,47 @@ pub struct Report {
     figures: Vec<(Unit, Figure)>,
 }
 
-/// The report of a run. `find` knows where recordings lie.
+/// How much is shown, from the most to the least: models in detail, and characters of pictures and sounds.
+const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000), (0, 0)];
+
+/// The report of a run. `find` knows where recordings lie. Of hundreds of classes less is shown, so that a page stays below
+/// [`LARGEST`].
 pub fn of_run(run: &Path, find: Find) -> Result<Report> {
     let run = Gathered::read(run)?;
-    let units = run.shown();
-    let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
     let verdict = verdict::verdict(&run);
-    let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(&run, unit, scored)).collect();
-    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: overview::html(&run) }];
+    let pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
+    let fitting = pages.into_iter().find(|report| report.html.len() < LARGEST);
+    fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
+}
+
+fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget: usize) -> Report {
+    let units = run.shown(models);
+    let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
+    let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(run, unit, scored)).collect();
+    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: overview::html(run) }];
     if !shown.is_empty() {
-        sections.push(details(&run, &shown, &figures));
+        sections.push(details(run, &shown, &figures));
     }
-    if let Some(html) = searched(&run) {
+    if let Some(html) = searched(run) {
         sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
     }
     let mut heard = 0;
     if !shown.is_empty() {
-        let (html, n) = hardest(&run, &shown, find);
+        let (html, n) = hardest(run, &shown, find, budget);
         heard = n;
         sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html });
     }
-    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: settings::html(&run) });
-    sections.push(Section { id: "environment", title: "Environment".to_owned(), html: settings::environment(&run) });
+    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: settings::html(run) });
+    sections.push(Section { id: "environment", title: "Environment".to_owned(), html: settings::environment(run) });
     let page = Page {
         title: run.record.experiment.clone(),
-        lead: lead(&run, &verdict),
+        lead: lead(run, verdict),
         sections,
         footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
     };
-    Ok(Report {
+    Report {
         html: page.html(),
-        markdown: markdown::markdown(&run, &verdict, shown.first().map(|(_, scored)| scored)),
+        markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
         sentence: format!("{}: {}", verdict.headline, verdict.sentence),
         heard,
         figures: shown
@@ -83,7 +93,7 @@ pub fn of_run(run: &Path, find: Find) -> Result<Report> {
             .zip(figures)
             .flat_map(|((unit, _), own)| own.into_iter().map(|figure| (unit.unit.clone(), figure)))
             .collect(),
-    })
+    }
 }
 
 impl Report {
@@ -158,12 +168,12 @@ fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figur
     }
 }
 
-fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find) -> (String, usize) {
+fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: usize) -> (String, usize) {
     let mut heard = 0;
     let mut panels = String::new();
     for (n, (unit, scored)) in shown.iter().enumerate() {
         let html = if n == 0 {
-            let own = clips::of_best(run, scored, find);
+            let own = clips::of_best(run, scored, find, budget);
             heard = own.heard;
             own.html
         } else {
