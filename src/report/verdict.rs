@@ -112,7 +112,7 @@ pub fn spoken(name: &str) -> String {
 fn notes(run: &Gathered) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(best) = run.ranked.first() {
-        if run.ranked_on != run.split() {
+        if run.ranked.len() > 1 && run.ranked_on != run.split() {
             notes.push(format!(
                 "It is the best of {} on the {} split.",
                 counted(run.ranked.len(), "model"),
