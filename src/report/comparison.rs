@@ -177,7 +177,14 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
         });
         cells
     };
-    let rows: Vec<Vec<Cell>> = of.lines.iter().filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
+    let most = ROWS / of.metrics.len().max(1);
+    let rows: Vec<Vec<Cell>> =
+        of.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
+    let cut = if of.lines.len() > most {
+        paragraph(&format!("The first {most} of {} lines; all stand in the CSV.", of.lines.len()))
+    } else {
+        String::new()
+    };
     let trivial = of.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
     let trivial: Vec<Vec<Cell>> = trivial
         .map(|(own, score)| {
@@ -247,7 +254,7 @@ fn cost(of: &Comparison) -> String {
     table(
         "Means over the seeds; recordings per second with features at hand.",
         &headings,
-        &of.lines.iter().map(row).collect::<Vec<_>>(),
+        &of.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
     )
 }
 
