@@ -53,8 +53,8 @@ const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000
 pub fn of_run(run: &Path, find: Find) -> Result<Report> {
     let run = Gathered::read(run)?;
     let verdict = verdict::verdict(&run);
-    let pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
-    let fitting = pages.into_iter().find(|report| report.html.len() < LARGEST);
+    let mut pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
+    let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
 
