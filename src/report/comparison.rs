@@ -397,7 +397,7 @@ mod tests {
         ] {
             assert!(page.contains(words), "{words}");
         }
-        assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http"));
+        assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http:"));
     }
 
     #[test]
