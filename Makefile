@@ -8,11 +8,11 @@ TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare test check bench data serve doctor build
+.PHONY: help experiment compare test test-web check bench data serve doctor build
 
 help: ## this list
 	@echo 'make experiment EXP=quickstart   runs an experiment and prints its grid'; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build:
 	@$(CARGO) build --release $(FEATURES)
@@ -26,6 +26,9 @@ compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as re
 
 test: ## every test
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi
+
+test-web: build ## the page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
+	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
 
 check: ## rustfmt, clippy (also of the GPU backends), rustdoc, layering
 	@$(CARGO) fmt --check

@@ -341,6 +341,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the report of a run again: report.html and report.md in its folder, as every run does at its end.
+    Report {
+        /// A run as in `compare`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Where the recordings lie that can be seen and heard in it; where the run found them unless told.
+        #[arg(long, value_name = "DIR")]
+        recordings: Option<PathBuf>,
+        /// Write each figure as an SVG file of its own into this folder, too.
+        #[arg(long, value_name = "DIR")]
+        figures: Option<PathBuf>,
+    },
     /// List the runs: what was run when, how it ended, and how well its best unit does.
     Runs(Wanted),
     /// Baselines that later runs are held against (`compare RUN --baseline FILE`).

@@ -37,9 +37,10 @@ pub mod tensorboard;
 pub mod tables;
 pub mod plot;
 pub mod thresholds;
+pub mod compare;
+pub mod report;
 pub mod runner;
 pub mod predictor;
-pub mod compare;
 pub mod gate;
 pub mod listing;
 // doors

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
 
 use crate::labels::Classes;
-use crate::metrics::{ClassScores, Scores};
+use crate::metrics::{self, ClassScores, Judge, Scores};
 use crate::models::Epoch;
 use crate::run_dir::{ResultRow, SplitRecord, Unit, UnitRecord};
 
@@ -21,6 +21,37 @@ pub struct Scored<'a> {
     pub scores: Scores,
     /// The classes decided for each clip.
     pub decided: Vec<Vec<usize>>,
+}
+
+impl<'a> Scored<'a> {
+    pub fn new(unit: &'a Unit, split: &'a SplitRecord, judge: &Judge) -> Scored<'a> {
+        let (truth, decided) = (split.truth(), split.decided(judge));
+        let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
+        scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
+        Scored { unit, split, scores, decided }
+    }
+
+    /// The wrongly decided clips, the least likely truth first: by the probability of the true class, or by the likelihood of
+    /// all classes where there may be several.
+    pub fn hardest(&self) -> Vec<usize> {
+        let split = self.split;
+        let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
+            .filter(|&c| self.decided[c] != split.clips[c].truth)
+            .map(|c| {
+                let (row, truth) = (split.predictions.row(c), &split.clips[c].truth);
+                (if self.scores.confusion.is_empty() { likelihood(row, truth) } else { f64::from(row[truth[0]]) }, c)
+            })
+            .collect();
+        wrong.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| split.clips[a.1].path.cmp(&split.clips[b.1].path)));
+        wrong.into_iter().map(|(_, clip)| clip).collect()
+    }
+
+    /// The mean probability that a clip was given for these classes; of none nothing.
+    pub fn given(&self, clip: usize, labels: &[usize]) -> Option<f32> {
+        let row = self.split.predictions.row(clip);
+        let sum: f32 = labels.iter().map(|&label| row[label]).sum();
+        (!labels.is_empty()).then_some(sum / labels.len() as f32)
+    }
 }
 
 /// `gel`, `gel;voi`, or nothing.
@@ -200,23 +231,11 @@ fn confusion_by_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame>
 /// How many clips a unit and split shows in `hardest.csv`.
 const HARDEST: usize = 25;
 
-/// The wrongly decided clips of a unit and split, the least likely truth first: by the probability of the true class, or by
-/// the likelihood of all classes where there may be several. `p_truth` is the probability of the true
-/// classes, of several their mean; empty where there is none. So is `p_decided`.
+/// [`Scored::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
+/// `p_decided`.
 pub fn hardest(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
-    let mut rows: Vec<(&Scored, usize)> = Vec::new();
-    for one in scored {
-        let split = one.split;
-        let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
-            .filter(|&c| one.decided[c] != split.clips[c].truth)
-            .map(|c| {
-                let (row, truth) = (split.predictions.row(c), &split.clips[c].truth);
-                (if one.scores.confusion.is_empty() { likelihood(row, truth) } else { f64::from(row[truth[0]]) }, c)
-            })
-            .collect();
-        wrong.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| split.clips[a.1].path.cmp(&split.clips[b.1].path)));
-        rows.extend(wrong.into_iter().take(HARDEST).map(|(_, c)| (one, c)));
-    }
+    let rows: Vec<(&Scored, usize)> =
+        scored.iter().flat_map(|one| one.hardest().into_iter().take(HARDEST).map(move |clip| (one, clip))).collect();
     let clip = |r: &(&Scored, usize)| r.0.split.clips[r.1].clone();
     let mut columns = keys(rows.iter().map(|r| (r.0.unit, r.0.split.split.as_str())));
     columns.push(Column::new("path".into(), rows.iter().map(|r| clip(r).path).collect::<Vec<_>>()));
@@ -226,13 +245,11 @@ pub fn hardest(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     ));
     let decided = |r: &(&Scored, usize)| class_list(classes, &r.0.decided[r.1]);
     columns.push(Column::new("decided".into(), rows.iter().map(decided).collect::<Vec<_>>()));
-    let given = |r: &(&Scored, usize), labels: &[usize]| {
-        let row = r.0.split.predictions.row(r.1);
-        let sum: f32 = labels.iter().map(|&label| row[label]).sum();
-        (!labels.is_empty()).then_some(sum / labels.len() as f32)
+    let given = |labels: &dyn Fn(&(&Scored, usize)) -> Vec<usize>| {
+        rows.iter().map(|r| r.0.given(r.1, &labels(r))).collect::<Vec<Option<f32>>>()
     };
-    columns.push(Column::new("p_truth".into(), rows.iter().map(|r| given(r, &clip(r).truth)).collect::<Vec<_>>()));
-    columns.push(Column::new("p_decided".into(), rows.iter().map(|r| given(r, &r.0.decided[r.1])).collect::<Vec<_>>()));
+    columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth)));
+    columns.push(Column::new("p_decided".into(), given(&|r| r.0.decided[r.1].clone())));
     frame(rows.len(), columns)
 }
 

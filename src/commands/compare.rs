@@ -12,6 +12,7 @@ use crate::cli::{Common, CompareRuns, Gate};
 use crate::compare::{self, CannotCompare, Chosen, Comparison, Wanted};
 use crate::files;
 use crate::progress::Show;
+use crate::report;
 use crate::run_dir;
 use crate::tables;
 
@@ -65,7 +66,7 @@ fn write_files(found: &Comparison, what: &CompareRuns) -> Result<()> {
         write(file, |out| Ok(out.write_all(compare::markdown(found).as_bytes())?))?;
     }
     if let Some(file) = &what.html {
-        write(file, |out| Ok(out.write_all(compare::html(found).as_bytes())?))?;
+        write(file, |out| Ok(out.write_all(report::of_comparison(found).as_bytes())?))?;
     }
     Ok(())
 }

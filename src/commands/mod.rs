@@ -32,6 +32,7 @@ mod doctor;
 mod machine;
 mod plan;
 mod predict;
+mod report;
 mod run;
 mod runs;
 mod serve;
@@ -72,6 +73,9 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
+        }
+        Command::Report { run, recordings, figures } => {
+            report::report(common, &run, recordings.as_deref(), figures.as_deref())
         }
         Command::Runs(wanted) => runs::runs(common, &wanted),
         Command::Baseline(command) => baseline::baseline(common, command),

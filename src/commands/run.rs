@@ -89,6 +89,9 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
     for (unit, why) in &record.failures {
         eprintln!("timbre: {unit} failed: {why}");
     }
+    if let Some(why) = &outcome.no_report {
+        eprintln!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}");
+    }
     if outcome.reused {
         show.say(&format!(
             "This very run was finished on {}; --fresh runs it again.",

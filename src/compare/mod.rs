@@ -26,7 +26,7 @@ pub use comparison::*;
 pub use diff::{Difference, diff};
 pub use diff_text::diff_text;
 pub use sheet::text;
-pub use written::{csv, html, markdown};
+pub use written::{csv, markdown};
 
 use lines::Work;
 use run::{Place, Run};

@@ -33,6 +33,14 @@ impl Bins {
         own.probability += probability * f64::from(times);
     }
 
+    /// Of each bin with cases: the mean stated probability, the share that came true, the cases.
+    pub fn filled(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        self.0.iter().filter(|bin| bin.cases > 0).map(|bin| {
+            let cases = bin.cases as f64;
+            (bin.probability / cases, bin.came_true as f64 / cases, bin.cases)
+        })
+    }
+
     pub fn error(&self) -> f64 {
         let cases: u64 = self.0.iter().map(|bin| bin.cases).sum();
         let gap = |bin: &Bin| (bin.came_true as f64 - bin.probability).abs();
@@ -56,6 +64,7 @@ mod tests {
         bins.add(bin(0.9), 0.9, false, 1);
         bins.add(bin(0.25), 0.25, false, 2);
         assert!((bins.error() - (0.8 + 0.5) / 4.0).abs() < 1e-12);
+        assert_eq!(bins.filled().collect::<Vec<_>>(), [(0.25, 0.0, 2), (0.9, 0.5, 2)]);
         assert_eq!(Bins::default().error(), 0.0);
     }
 }

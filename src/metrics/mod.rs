@@ -6,6 +6,7 @@
 /// Raised by hand when the same predictions give other scores.
 pub const VERSION: u32 = 2;
 
+pub mod along;
 pub mod average_precision;
 pub mod baseline;
 pub mod bootstrap;
@@ -22,11 +23,11 @@ pub mod roc_auc;
 pub mod single_label;
 pub mod tally;
 
-pub use baseline::{Baseline, multi_label_baselines, single_label_baselines};
+pub use baseline::{Baseline, always_decided, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
 pub use judge::{Judge, Verdict};
 pub use metric::{Metric, is_loss, is_of_probabilities, names};
-pub use multi_label::multi_label;
+pub use multi_label::{mistaken, multi_label};
 pub use ranked::ranked_scores;
 pub use resampled::resampled;
 pub use single_label::{ClassScores, Scores, single_label};

@@ -21,6 +21,19 @@ pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usiz
     Scores { n: truth.len(), metrics, per_class: per_class.collect(), confusion: Vec::new() }
 }
 
+/// What is named by mistake beside what: for each class (rows) the recordings of it that were wrongly said to be of each other
+/// class; on the diagonal those of it that were found.
+pub fn mistaken(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<Vec<u64>> {
+    let mut counts = vec![vec![0; n_classes]; n_classes];
+    for (truth, decided) in truth.iter().zip(decided) {
+        for &own in truth {
+            let is_counted = |said: &&usize| **said == own || !truth.contains(said);
+            decided.iter().filter(is_counted).for_each(|&said| counts[own][said] += 1);
+        }
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -36,6 +49,12 @@ mod tests {
 
     fn cases() -> impl Strategy<Value = (usize, Vec<Pair>)> {
         (1usize..7).prop_flat_map(|k| (Just(k), prop::collection::vec((sets(k), sets(k)), 1..40)))
+    }
+
+    #[test]
+    fn a_mistake_counts_for_every_class_that_is_there() {
+        let counts = mistaken(&[vec![0, 1], vec![2]], &[vec![0, 2], vec![2]], 3);
+        assert_eq!(counts, [[1, 0, 1], [0, 0, 1], [0, 0, 1]]);
     }
 
     proptest! {

@@ -36,6 +36,7 @@ impl Ruler {
             Scale::Log => logarithmic(range.unwrap_or((0.1, 10.0)), about),
             Scale::Linear => linear(range.unwrap_or((0.0, 1.0)), about, 0.0, whole),
             Scale::Counts => linear(range.unwrap_or((0.0, 1.0)), about, 1.0, whole),
+            Scale::Share => linear((0.0, 1.0), about, 0.0, whole),
         };
         let mut ruler = Ruler { scale, range, places, ticks: Vec::new() };
         ruler.ticks = ticks

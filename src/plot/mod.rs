@@ -1,4 +1,5 @@
-//! Plots as SVG: lines (the search for a learning rate, learning curves), and heat maps (the search for thresholds).
+//! Plots as SVG: lines (the search for a learning rate, learning curves), heat maps (the search for thresholds), and the figures
+//! of a report. A figure of a page has the page's style ([`page_style`]); [`as_file`] makes a file of it.
 //!
 //! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
 //! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
@@ -8,15 +9,24 @@ use crate::metrics;
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
+mod bars;
+mod confusion;
 mod heat;
 pub mod hearing;
+mod intervals;
 pub mod picture;
 mod png;
+mod reliability;
 pub mod strips;
 mod svg;
 
+pub use bars::{ClassBar, class_bars};
+pub use confusion::{Confusion, confusion};
 pub use heat::{HeatMap, Place, Sign, heat_map};
-pub use svg::svg;
+pub use intervals::{Interval, intervals};
+pub use png::base64;
+pub use reliability::reliability;
+pub use svg::{Paper, as_file, page_style, svg};
 
 /// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
 const METRICS: usize = 6;
@@ -43,6 +53,8 @@ pub enum Scale {
     Linear,
     /// Of whole numbers: no tick lies between two.
     Counts,
+    /// Always from 0 to 1.
+    Share,
     Log,
 }
 
@@ -76,17 +88,23 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
         y: Some(loss),
         text: format!("suggested: {:.2e}", curve.suggestion),
     });
-    svg(&[Panel {
+    let panel = Panel {
         title: format!("Learning rates tried for {unit}"),
         x: axis("learning rate", Scale::Log),
         y: axis("training loss, smoothed", Scale::Linear),
         lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
         mark,
-    }])
+    };
+    svg(&[panel], Paper::FILE)
 }
 
 /// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
 pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
+    svg(&learning_panels(unit, epochs), Paper::FILE)
+}
+
+/// The panels of [`learning_curves`]: losses first.
+pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
     let line = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Line {
         name: name.to_owned(),
         points: epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
@@ -114,20 +132,21 @@ pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
     if !metrics.is_empty() {
         panels.push(panel("On the validation split".to_owned(), "score", metrics));
     }
-    svg(&panels)
+    panels
 }
 
 /// A score along cut-offs, with the one that was chosen.
 pub fn cutoff_curve(title: &str, score: &str, points: Vec<(f64, f64)>, chosen: (f64, String)) -> String {
     let (x, text) = chosen;
     let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
-    svg(&[Panel {
+    let panel = Panel {
         title: title.to_owned(),
         x: axis("cut-off", Scale::Linear),
         y: axis(score, Scale::Linear),
         lines: vec![Line { name: score.to_owned(), points }],
         mark: Some(Mark { x, y, text }),
-    }])
+    };
+    svg(&[panel], Paper::FILE)
 }
 
 #[cfg(test)]

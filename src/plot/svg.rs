@@ -6,8 +6,26 @@ use super::axis::Ruler;
 use super::{Mark, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
-/// Of the axes of a panel.
-const HEIGHT: f64 = 260.0;
+
+/// How large a picture is, and where it is seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paper {
+    pub width: f64,
+    /// Of the axes of a panel.
+    pub height: f64,
+    /// About so many numbers on the horizontal axis.
+    pub ticks: usize,
+    /// Part of an HTML page, which has the [`page_style`]; otherwise a file of its own.
+    pub in_page: bool,
+}
+
+impl Paper {
+    /// A file, read on a screen of its own.
+    pub const FILE: Paper = Paper { width: WIDTH, height: 260.0, ticks: 9, in_page: false };
+    /// One of several in a page: narrow enough for letters to be read on a phone.
+    pub const FIGURE: Paper = Paper { width: 440.0, height: 220.0, ticks: 6, in_page: true };
+}
+
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
 /// Title, and a line of the legend.
@@ -34,22 +52,51 @@ const LINES: [(&str, &str, &str); 6] = [
     ("#555555", "#c4c4c4", "1 4"),
 ];
 
-pub fn svg(panels: &[Panel]) -> String {
-    let heights: Vec<f64> = panels.iter().map(|panel| head_height(panel) + HEIGHT + BOTTOM).collect();
-    let height: f64 = heights.iter().sum();
+pub fn svg(panels: &[Panel], paper: Paper) -> String {
+    let heights: Vec<f64> =
+        panels.iter().map(|panel| head_height(panel, paper.width) + paper.height + BOTTOM).collect();
     let said = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
-         <title>{}</title>\n<style>{}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n",
-        escaped(&said),
-        style()
-    );
+    let mut out = opening(&said, (paper.width, heights.iter().sum()), paper.in_page);
     let mut top = 0.0;
     for (panel, height) in panels.iter().zip(heights) {
-        draw(panel, top, &mut out);
+        draw(panel, top, paper, &mut out);
         top += height;
     }
     out + "</svg>\n"
+}
+
+/// The first tags of a picture: what it is for those who do not see it, and its paper.
+pub(super) fn opening(said: &str, (width, height): (f64, f64), in_page: bool) -> String {
+    let said = escaped(said);
+    let size = format!("viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"");
+    if in_page {
+        return format!("<svg class=\"plot\" {size} role=\"img\">\n<title>{said}</title>\n");
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" {size} role=\"img\">\n<title>{said}</title>\n<style>{}</style>\n\
+         <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n",
+        style()
+    )
+}
+
+/// A figure of a page as a file of its own.
+pub fn as_file(figure: &str) -> String {
+    let size = figure.split("viewBox=\"0 0 ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+    let (width, height) = size.split_once(' ').unwrap_or_default();
+    let paper = format!(
+        "</title>\n<style>{}</style>\n<rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n",
+        style()
+    );
+    figure.replacen("<svg class=\"plot\"", "<svg xmlns=\"http://www.w3.org/2000/svg\"", 1).replacen(
+        "</title>\n",
+        &paper,
+        1,
+    )
+}
+
+/// The style that the pictures of a page share.
+pub fn page_style() -> String {
+    style()
 }
 
 pub(super) fn style() -> String {
@@ -57,11 +104,14 @@ pub(super) fn style() -> String {
         "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
         stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
         .soft{fill:#59636e}.grid{stroke:#e4e7eb}.axis{stroke:#8b949e}.guide{stroke:#59636e;stroke-dasharray:3 3}\
-        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}"
+        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.right{fill:#0072b2}.wrong{fill:#d55e00}.missed{fill:#0072b2;\
+        fill-opacity:.25}.thick{stroke-width:3;stroke:#0072b2}.thin{stroke-width:1.5;stroke:#59636e}.small{font-size:11px}\
+        .beside{stroke-width:2;stroke:#d55e00;stroke-dasharray:6 4}"
             .to_owned();
     let mut dark =
         ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.grid{stroke:#262c36}.axis{stroke:#6e7681}\
-        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}"
+        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}.right{fill:#56b4e9}.wrong{fill:#ff9a4d}\
+        .missed{fill:#56b4e9;fill-opacity:.3}.thick{stroke:#56b4e9}.thin{stroke:#9da7b3}.beside{stroke:#ff9a4d}"
             .to_owned();
     for (n, (on_white, on_black, dashes)) in LINES.iter().enumerate() {
         let _ = write!(
@@ -71,45 +121,55 @@ pub(super) fn style() -> String {
         );
         let _ = write!(dark, ".s{n}{{stroke:{on_black}}}.d{n}{{fill:{on_black}}}");
     }
-    format!("{light}@media (prefers-color-scheme:dark){{{dark}}}")
+    format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}")
 }
 
 /// Where each entry of the legend begins: (x, line).
-fn legend(panel: &Panel) -> Vec<(f64, usize)> {
+fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
     let (mut x, mut line) = (LEFT, 0);
     let place = |entry: &super::Line| {
-        let width = 34.0 + LETTER * entry.name.chars().count() as f64 + 18.0;
-        if x > LEFT && x + width > WIDTH - RIGHT {
+        let wide = 34.0 + LETTER * entry.name.chars().count() as f64 + 18.0;
+        if x > LEFT && x + wide > width - RIGHT {
             (x, line) = (LEFT, line + 1);
         }
         let at = (x, line);
-        x += width;
+        x += wide;
         at
     };
     panel.lines.iter().map(place).collect()
 }
 
 /// What stands above the axes. One line alone is named by its axis.
-fn head_height(panel: &Panel) -> f64 {
-    let lines = legend(panel).last().map_or(0, |(_, line)| line + 1);
+fn head_height(panel: &Panel, width: f64) -> f64 {
+    let lines = legend(panel, width).last().map_or(0, |(_, line)| line + 1);
     let legend = if panel.lines.len() > 1 { LEGEND * lines as f64 + AIR } else { 0.0 };
     TITLE + legend + if panel.mark.is_some() { MARK } else { 0.0 }
 }
 
-fn draw(panel: &Panel, top: f64, out: &mut String) {
-    let from = top + head_height(panel);
-    let (left, right, bottom) = (LEFT, WIDTH - RIGHT, from + HEIGHT);
+/// Both axes of a panel that begins at `top`.
+pub(super) fn rulers(panel: &Panel, top: f64, paper: Paper) -> (Ruler, Ruler) {
+    let from = top + head_height(panel, paper.width);
     let points = || panel.lines.iter().flat_map(|line| &line.points);
-    let x = Ruler::new(panel.x.scale, points().map(|p| p.0), (left + 8.0, right - 8.0), 9, false);
-    let y = Ruler::new(panel.y.scale, points().map(|p| p.1), (bottom, from), 5, true);
+    let across = (LEFT + 8.0, paper.width - RIGHT - 8.0);
+    (
+        Ruler::new(panel.x.scale, points().map(|p| p.0), across, paper.ticks, false),
+        Ruler::new(panel.y.scale, points().map(|p| p.1), (from + paper.height, from), 5, true),
+    )
+}
+
+fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
+    let from = top + head_height(panel, paper.width);
+    let (left, right, bottom) = (LEFT, paper.width - RIGHT, from + paper.height);
+    let (x, y) = rulers(panel, top, paper);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
-        "<text class=\"ink title\" x=\"{left}\" y=\"{:.1}\">{}</text>\n",
+        "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
+        if paper.in_page { 1.0 } else { left },
         top + 26.0,
         escaped(&panel.title)
     ));
     if panel.lines.len() > 1 {
-        for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel)).enumerate() {
+        for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
             let (n, middle) = (n % LINES.len(), top + TITLE + LEGEND * (row as f64 + 0.4));
             put(format_args!("<path class=\"line s{n}\" d=\"M{at:.1} {middle:.1}h28\"/>"));
             put(format_args!(
@@ -170,17 +230,17 @@ fn draw(panel: &Panel, top: f64, out: &mut String) {
         }
     }
     if let Some((mark, at)) = marked {
-        say(mark, at, mark.y.and_then(|value| y.place(value)), from, &mut put);
+        say(mark, at, mark.y.and_then(|value| y.place(value)), (from, right), &mut put);
     }
 }
 
 /// The ring around a marked point, and its text above the axes, where no line runs.
-fn say(mark: &Mark, at: f64, ring: Option<f64>, from: f64, put: &mut impl FnMut(std::fmt::Arguments)) {
+fn say(mark: &Mark, at: f64, ring: Option<f64>, (from, right): (f64, f64), put: &mut impl FnMut(std::fmt::Arguments)) {
     if let Some(height) = ring {
         put(format_args!("<circle class=\"mark\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"5\"/>\n"));
     }
     let half = LETTER * mark.text.chars().count() as f64 / 2.0;
-    let x = at.min(WIDTH - RIGHT - half).max(LEFT + half);
+    let x = at.min(right - half).max(LEFT + half);
     put(format_args!(
         "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
         from - 6.0,
@@ -310,7 +370,8 @@ mod tests {
 
     #[test]
     fn names_with_angles_and_ampersands_are_well_formed_text() {
-        let picture = svg(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])]);
+        let picture =
+            svg(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])], Paper::FILE);
         let texts = texts(&picture);
         for text in ["a &lt; b &amp; \"c\"", "&lt;x&gt;", "\u{fffd}&amp;", "time (s)", "loss"] {
             assert!(texts.iter().any(|t| t == text), "{text:?} in {texts:?}");
@@ -321,7 +382,7 @@ mod tests {
     fn a_value_that_is_no_number_is_a_gap() {
         let points =
             [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5), (4.0, f64::INFINITY), (5.0, 1.0), (6.0, 2.0)];
-        let picture = svg(&[panel(vec![line("a", &points)])]);
+        let picture = svg(&[panel(vec![line("a", &points)])], Paper::FILE);
         assert_eq!(polylines(&picture).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(circles(&picture, "dot").len(), 5);
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
@@ -329,8 +390,18 @@ mod tests {
 
     #[test]
     fn a_panel_without_points_is_empty_axes() {
-        let picture = svg(&[panel(Vec::new()), panel(vec![line("a", &[])])]);
+        let picture = svg(&[panel(Vec::new()), panel(vec![line("a", &[])])], Paper::FILE);
         assert!(polylines(&picture).is_empty() && !picture.contains("NaN"));
+    }
+
+    #[test]
+    fn a_figure_of_a_page_becomes_a_file_with_its_style() {
+        let figure = svg(&[panel(vec![line("a", &[(0.0, 1.0), (1.0, 2.0)])])], Paper::FIGURE);
+        assert!(!figure.contains("xmlns") && !figure.contains("<style>"));
+        let file = as_file(&figure);
+        assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 440 "));
+        assert!(file.contains("<style>") && file.contains("<rect class=\"paper\" width=\"440\""));
+        assert_eq!(polylines(&file), polylines(&figure));
     }
 
     #[test]
@@ -343,7 +414,7 @@ mod tests {
                 )
             })
             .collect();
-        let picture = svg(&[panel(many.clone()), panel(many)]);
+        let picture = svg(&[panel(many.clone()), panel(many)], Paper::FILE);
         let height: f64 = picture.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
         for (x, y) in polylines(&picture).into_iter().flatten() {
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (0.0..height).contains(&y), "{x}, {y}");

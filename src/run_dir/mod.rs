@@ -32,7 +32,7 @@ pub use finding::{WhichRun, all, find, run_folders};
 pub use means::{UnitMean, telling_split, unit_means};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
-pub use thresholds::{ThresholdFile, resolved_config};
+pub use thresholds::{ThresholdFile, resolved_config, threshold_picture};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
@@ -401,6 +401,31 @@ impl Table {
             Table::Recordings => "recordings.csv",
         }
     }
+}
+
+/// What people look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFile {
+    Html,
+    Markdown,
+}
+
+impl ReportFile {
+    pub fn name(self) -> &'static str {
+        match self {
+            ReportFile::Html => "report.html",
+            ReportFile::Markdown => "report.md",
+        }
+    }
+}
+
+pub fn write_report(run: &Path, file: ReportFile, text: &str) -> Result<()> {
+    write_bytes(&run.join(file.name()), text.as_bytes())
+}
+
+/// Whether a report of the run has been written.
+pub fn has_report(run: &Path) -> bool {
+    run.join(ReportFile::Html.name()).is_file()
 }
 
 /// Whether every table lies in the folder that every finished run has.

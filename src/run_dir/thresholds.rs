@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::{RunDir, Unit};
 use crate::files;
@@ -66,4 +67,11 @@ impl RunDir {
 /// The configuration of a run, as run.
 pub fn resolved_config(run: &Path) -> PathBuf {
     run.join("config.resolved.toml")
+}
+
+/// The picture of the last search: that of its best unit.
+pub fn threshold_picture(run: &Path) -> Option<String> {
+    let report: Value = serde_json::from_slice(&fs::read(run.join(ThresholdFile::Report.name())).ok()?).ok()?;
+    let picture = ThresholdFile::Picture { metric: report["metric"].as_str()?, unit: None };
+    fs::read_to_string(run.join(picture.name())).ok()
 }

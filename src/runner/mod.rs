@@ -3,6 +3,7 @@
 //! The order of work: find the recordings and hash them; derive the signature; open the run's folder and write the
 //! configuration; compute what the feature cache lacks; fit and judge each unit that is not done; write the tables.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::experiment::{Experiment, Resolved};
 use crate::labels::Task;
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
+use crate::report;
 use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
 use crate::store::Store;
 use crate::thresholds;
@@ -44,6 +46,8 @@ pub struct RunOutcome {
     pub record: RunRecord,
     /// The same run had been finished before; nothing was computed.
     pub reused: bool,
+    /// Why the report could not be written. The run is finished all the same.
+    pub no_report: Option<String>,
 }
 
 /// Runs `resolved`, or finds it finished.
@@ -57,7 +61,8 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_whole(&path, experiment) => {
             let (hits, _) = material.look(experiment, &extraction, &store)?;
-            return shown_again(path, *record, experiment, hits);
+            let no_report = if run_dir::has_report(&path) { None } else { write_report(&path, &material) };
+            return Ok(RunOutcome { no_report, ..shown_again(path, *record, experiment, hits)? });
         }
         // A file was removed, or the models were not saved and now shall be: what is missing is made.
         Opened::Finished { path, .. } => RunDir::lock(path)?,
@@ -82,7 +87,11 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
             run_dir::make_latest(dir.path())?;
             dir.write_record(&record)?;
             dir.log("ended", json!({ "status": record.status }));
-            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false })
+            // A function of the folder, so it comes last, when the folder is whole.
+            let clock = Instant::now();
+            let no_report = write_report(dir.path(), &material);
+            dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": no_report }));
+            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, no_report })
         }
         Err(error) => {
             record.status = if error.is::<Stopped>() { Status::Stopped } else { Status::Failed };
@@ -157,6 +166,18 @@ fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
     }
 }
 
+/// Why there is no report, if there is none.
+fn write_report(run: &Path, material: &Material) -> Option<String> {
+    let places: HashMap<&str, &Path> = material
+        .eligible
+        .iter()
+        .map(|&i| &material.set.records[i])
+        .map(|r| (r.id.as_str(), r.path.as_path()))
+        .collect();
+    let written = report::write(run, &|id| places.get(id).map(|path| path.to_path_buf()));
+    written.err().map(|error| format!("{error:#}"))
+}
+
 /// A run that was finished before: nothing is computed, and `latest` points to what was just shown.
 fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> Result<RunOutcome> {
     let status = final_status(&record, experiment);
@@ -166,7 +187,7 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
     }
     run_dir::make_latest(&path)?;
     record.cache = CacheRecord { hits, misses: 0 };
-    Ok(RunOutcome { path, record, reused: true })
+    Ok(RunOutcome { path, record, reused: true, no_report: None })
 }
 
 fn is_whole(run: &Path, experiment: &Experiment) -> bool {

@@ -17,20 +17,8 @@ pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], sa
 
 /// The scores of every unit on every side of its split.
 pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
-    let score = |split: &'a SplitRecord| {
-        let (truth, decided) = (split.truth(), split.decided(judge));
-        let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
-        scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
-        (scores, decided)
-    };
-    units
-        .iter()
-        .flat_map(|u| u.splits.iter().map(move |split| (u, split)))
-        .map(|(u, split)| {
-            let (scores, decided) = score(split);
-            Scored { unit: &u.unit, split, scores, decided }
-        })
-        .collect()
+    let sides = units.iter().flat_map(|unit| unit.splits.iter().map(move |split| (&unit.unit, split)));
+    sides.map(|(unit, split)| Scored::new(unit, split, judge)).collect()
 }
 
 /// The units that are done, with their rows: each is judged once.

@@ -1,0 +1,50 @@
+//! `timbre report`: the page of a run, written anew.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Ended, print};
+use crate::cli::Common;
+use crate::data::Places;
+use crate::experiment;
+use crate::progress::Show;
+use crate::report::{self, Find};
+use crate::run_dir::{self, ReportFile};
+
+pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: Option<&Path>) -> Result<Ended> {
+    let folder = run_dir::find(&common.runs, run)?;
+    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    let show = Show::fitting(common.quiet);
+    let known = match recordings {
+        Some(_) => HashMap::new(),
+        None => known(common, &folder),
+    };
+    let find: Find = &|id| match recordings {
+        Some(root) => Some(root.join(id)).filter(|path| path.is_file()),
+        None => known.get(id).cloned(),
+    };
+    let report = report::of_run(&folder, find)?;
+    report.write(&folder)?;
+    print(&format!("{}\n", report.sentence))?;
+    if report.heard == 0 {
+        show.say(
+            "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
+        );
+    }
+    if let Some(to) = figures {
+        let written = report.write_figures(to)?;
+        show.say(&format!("{written} figures in {}", to.display()));
+    }
+    show.say(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
+    Ok(Ended::Done)
+}
+
+/// The recordings of the set by their ids; none where the set is not there (any more).
+fn known(common: &Common, run: &Path) -> HashMap<String, PathBuf> {
+    let Ok(experiment) = experiment::of_run(&run_dir::resolved_config(run), &[]) else { return HashMap::new() };
+    let places = Places { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
+    let set = experiment.data.as_kind().load(&places);
+    set.map_or(HashMap::new(), |set| set.records.into_iter().map(|record| (record.id, record.path)).collect())
+}

@@ -1,0 +1,104 @@
+//! Values with their intervals, one below the other, beside a line that they are to be read against.
+
+use std::fmt::Write;
+
+use super::Scale;
+use super::axis::Ruler;
+use super::bars::shortened;
+use super::svg::{LETTER, escaped, opening};
+
+/// A value, and how far it may be off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    pub name: String,
+    pub value: f64,
+    pub ends: Option<(f64, f64)>,
+}
+
+const WIDTH: f64 = 440.0;
+const TITLE: f64 = 40.0;
+const ROW: f64 = 24.0;
+const BOTTOM: f64 = 50.0;
+const NAME: usize = 22;
+
+/// `beside`: a value to compare with, and what it is.
+pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f64, &str)>) -> String {
+    let head = TITLE + if beside.is_some() { 22.0 } else { 0.0 };
+    let height = head + ROW * rows.len() as f64 + BOTTOM;
+    let mut out = opening(title, (WIDTH, height), true);
+    let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(3, NAME);
+    let left = 14.0 + LETTER * longest as f64;
+    let right = WIDTH - 58.0;
+    let values = rows
+        .iter()
+        .flat_map(|row| [row.value, row.ends.map_or(row.value, |e| e.0), row.ends.map_or(row.value, |e| e.1)]);
+    let ruler = Ruler::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
+    let bottom = height - BOTTOM;
+    let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
+    for tick in &ruler.ticks {
+        put(format_args!(
+            "<path class=\"grid\" d=\"M{0:.1} {head}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
+            tick.place,
+            bottom + 18.0,
+            tick.text
+        ));
+    }
+    if let Some((value, words)) = beside
+        && let Some(at) = ruler.place(value)
+    {
+        let half = LETTER * words.chars().count() as f64 / 2.0;
+        let x = at.min(WIDTH - 8.0 - half).max(8.0 + half);
+        put(format_args!(
+            "<path class=\"beside\" d=\"M{at:.1} {head}V{bottom}\"/><text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
+            head - 6.0,
+            escaped(words)
+        ));
+    }
+    for (n, row) in rows.iter().enumerate() {
+        let y = head + ROW * (n as f64 + 0.5);
+        if let Some((low, high)) = row.ends.and_then(|(low, high)| Some((ruler.place(low)?, ruler.place(high)?))) {
+            put(format_args!("<path class=\"thick interval\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>"));
+        }
+        if let Some(at) = ruler.place(row.value) {
+            put(format_args!("<circle class=\"right value\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>"));
+        }
+        put(format_args!(
+            "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4:.3}</text>\n",
+            left - 2.0,
+            y + 4.5,
+            escaped(&shortened(&row.name, NAME)),
+            WIDTH - 8.0,
+            row.value
+        ));
+    }
+    put(format_args!("<path class=\"axis\" d=\"M{left:.1} {bottom}H{right:.1}\"/>\n"));
+    put(format_args!(
+        "<text class=\"ink middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
+        (left + right) / 2.0,
+        bottom + 38.0,
+        escaped(label)
+    ));
+    out + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::svg::reading::{circles, paths, texts};
+    use super::*;
+
+    #[test]
+    fn a_value_lies_within_its_interval_and_one_without_has_none() {
+        let row = |name: &str, value, ends| Interval { name: name.to_owned(), value, ends };
+        let rows = [row("mel.knn", 0.5, Some((0.25, 0.75))), row("<raw>", 0.0, None)];
+        let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250")));
+        let (values, lines) = (circles(&picture, "value"), paths(&picture, "interval"));
+        assert_eq!((values.len(), lines.len()), (2, 1));
+        let ends: Vec<f64> = lines[0][1..].split([' ', 'H']).map(|n| n.parse().unwrap()).collect();
+        assert!(((ends[0] + ends[2]) / 2.0 - values[0].0).abs() < 0.2);
+        let beside: f64 = paths(&picture, "beside")[0][1..].split(' ').next().unwrap().parse().unwrap();
+        assert!((beside - ends[0]).abs() < 0.11);
+        assert!(texts(&picture).iter().any(|text| text == "&lt;raw&gt;"));
+        assert!(!intervals("t", "x", &[], None).contains("NaN"));
+    }
+}

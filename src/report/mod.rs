@@ -1,0 +1,202 @@
+//! The report of a run (`report.html`, `report.md`) and the page of a comparison: what people look at.
+//!
+//! A report is a function of what lies in the folder of the run, and of its recordings where they are at hand. Every number in it
+//! is one of the tables or comes from `metrics`. The page is one file: no network, no font, no script but its own few lines; without
+//! the script everything can be read.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::files;
+use crate::plot;
+use crate::run_dir::{self, ReportFile, Unit, UnitRecord};
+use crate::tables::Scored;
+
+mod clips;
+mod comparison;
+mod detail;
+mod gathered;
+mod markdown;
+mod overview;
+mod page;
+mod settings;
+mod verdict;
+
+use detail::Figure;
+use gathered::Gathered;
+use page::{Page, Section, figure, paragraph, text};
+use verdict::{Kind, Verdict};
+
+pub use clips::Find;
+pub use comparison::of_comparison;
+
+/// A page may be so large, in bytes: sent by mail, opened on a phone.
+pub const LARGEST: usize = 5_000_000;
+
+/// A report before it is written.
+pub struct Report {
+    pub html: String,
+    pub markdown: String,
+    /// One line for a terminal.
+    pub sentence: String,
+    /// Recordings that can be heard in it.
+    pub heard: usize,
+    figures: Vec<(Unit, Figure)>,
+}
+
+/// How much is shown, from the most to the least: models in detail, and characters of pictures and sounds.
+const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000), (0, 0)];
+
+/// The report of a run. `find` knows where recordings lie. Of hundreds of classes less is shown, so that a page stays below
+/// [`LARGEST`].
+pub fn of_run(run: &Path, find: Find) -> Result<Report> {
+    let run = Gathered::read(run)?;
+    let verdict = verdict::verdict(&run);
+    let mut pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
+    let fitting = pages.find(|report| report.html.len() < LARGEST);
+    fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
+}
+
+fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget: usize) -> Report {
+    let units = run.shown(models);
+    let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
+    let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(run, unit, scored)).collect();
+    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: overview::html(run) }];
+    if !shown.is_empty() {
+        sections.push(details(run, &shown, &figures));
+    }
+    if let Some(html) = searched(run) {
+        sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
+    }
+    let mut heard = 0;
+    if !shown.is_empty() {
+        let (html, n) = hardest(run, &shown, find, budget);
+        heard = n;
+        sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html });
+    }
+    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: settings::html(run) });
+    sections.push(Section { id: "environment", title: "Environment".to_owned(), html: settings::environment(run) });
+    let page = Page {
+        title: run.record.experiment.clone(),
+        lead: lead(run, verdict),
+        sections,
+        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+    };
+    Report {
+        html: page.html(),
+        markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
+        sentence: format!("{}: {}", verdict.headline, verdict.sentence),
+        heard,
+        figures: shown
+            .iter()
+            .zip(figures)
+            .flat_map(|((unit, _), own)| own.into_iter().map(|figure| (unit.unit.clone(), figure)))
+            .collect(),
+    }
+}
+
+impl Report {
+    /// `report.html` and `report.md` into the folder of the run.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        run_dir::write_report(run, ReportFile::Html, &self.html)?;
+        run_dir::write_report(run, ReportFile::Markdown, &self.markdown)
+    }
+
+    /// Every figure as an SVG file of its own; how many.
+    pub fn write_figures(&self, folder: &Path) -> Result<usize> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        for (unit, figure) in &self.figures {
+            let path = folder.join(format!("{unit}.{}.svg", figure.name));
+            files::write_bytes(&path, plot::as_file(&figure.svg).as_bytes())?;
+        }
+        Ok(self.figures.len())
+    }
+}
+
+/// [`of_run`], written.
+pub fn write(run: &Path, find: Find) -> Result<PathBuf> {
+    of_run(run, find)
+        .and_then(|report| report.write(run))
+        .with_context(|| format!("cannot write the report of {}", run.display()))?;
+    Ok(run.join(ReportFile::Html.name()))
+}
+
+fn lead(run: &Gathered, verdict: &Verdict) -> String {
+    let record = &run.record;
+    let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
+    let facts = [
+        format!("{} recordings of {}", record.data.clips, record.data.name),
+        verdict::counted(record.classes.len(), "class").replace("classs", "classes"),
+        verdict::counted(run.ranked.len(), "model"),
+        verdict::counted(record.seeds.len(), "seed"),
+        format!("signature {}", &record.signature[..8]),
+        format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
+    ];
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
+    let class = match verdict.kind {
+        Kind::Better => "better",
+        Kind::NotBetter => "worse",
+        Kind::Open | Kind::Unknown => "open",
+    };
+    let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    format!(
+        "{description}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
+        text(&verdict.headline),
+        paragraph(&verdict.sentence)
+    )
+}
+
+fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figure>]) -> Section {
+    let panel = |((unit, scored), figures): (&(&UnitRecord, Scored), &Vec<Figure>)| {
+        let name = text(&unit.unit.to_string());
+        format!(
+            "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
+            detail::html(run, unit, scored, figures)
+        )
+    };
+    let panels: String = shown.iter().zip(figures).map(panel).collect();
+    let intro = if run.ranked.len() > shown.len() {
+        paragraph(&format!("The best {} of {} models, on the {} split.", shown.len(), run.ranked.len(), run.split()))
+    } else {
+        paragraph(&format!("On the {} split.", run.split()))
+    };
+    Section {
+        id: "details",
+        title: "In detail".to_owned(),
+        html: format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"),
+    }
+}
+
+fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: usize) -> (String, usize) {
+    let mut heard = 0;
+    let mut panels = String::new();
+    for (n, (unit, scored)) in shown.iter().enumerate() {
+        let html = if n == 0 {
+            let own = clips::of_best(run, scored, find, budget);
+            heard = own.heard;
+            own.html
+        } else {
+            clips::of_other(run, scored)
+        };
+        let name = text(&unit.unit.to_string());
+        panels += &format!(
+            "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
+        );
+    }
+    let intro = paragraph(
+        "Recordings that were decided wrongly, those first to whose truth the model gave least. In brackets the probability that it gave.",
+    );
+    (format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"), heard)
+}
+
+/// The map of the last search for cut-offs, where there was one.
+fn searched(run: &Gathered) -> Option<String> {
+    let svg = run_dir::threshold_picture(&run.path)?;
+    let image = format!(
+        "<img class=\"plot large\" alt=\"Score for every cut-off and window fraction\" src=\"data:image/svg+xml;base64,{}\">",
+        plot::base64(svg.as_bytes())
+    );
+    let caption = "Of the best model on the split that chose; the others, and every number, stand in thresholds.csv and thresholds.json.";
+    Some(figure(&image, caption))
+}

@@ -1,0 +1,158 @@
+//! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
+
+use super::gathered::{Gathered, Ranked, mean};
+use super::page::{Cell, Heading, figure, figures, folded, paragraph, table, text};
+use super::verdict::spoken;
+use crate::metrics::is_loss;
+use crate::plot::{self, Interval};
+use crate::run_dir::ResultRow;
+use crate::tables::cell;
+
+/// Rows of the table of results: more belong into a program that reads results.csv.
+const ROWS: usize = 400;
+/// Models with intervals.
+const INTERVALS: usize = 15;
+
+/// A grid of more models is as wide as the page.
+const NARROW: usize = 4;
+
+pub fn html(run: &Gathered) -> String {
+    let cells = run.grid.models.len() * run.grid.features.len();
+    let grid = if cells > 1 { heat_table(run) } else { String::new() };
+    let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
+    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
+    parts.extend(best_models(run));
+    above + &figures(&parts) + &results(run)
+}
+
+/// The best models with their intervals.
+fn best_models(run: &Gathered) -> Option<String> {
+    let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
+    let shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
+    let svg = plot::intervals(
+        "Models and the best trivial answer",
+        &format!("{} ({})", run.metric(), run.split()),
+        &shown,
+        trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
+    );
+    let more = if run.ranked.len() > shown.len() {
+        format!(" The best {} of {}.", shown.len(), run.ranked.len())
+    } else {
+        String::new()
+    };
+    let seed = match run.record.seeds.as_slice() {
+        [first, _, ..] => format!(" Of seed {first} alone; the means over all seeds stand in the grid."),
+        _ => String::new(),
+    };
+    let caption =
+        format!("Lines: 95 % intervals of a bootstrap over songs. Dashed: the best trivial answer.{seed}{more}");
+    Some(figure(&svg, &caption))
+}
+
+fn interval(run: &Gathered, own: &Ranked) -> Interval {
+    let metric = run.metric();
+    let first = &own.rows[0];
+    let end = |which: &str| first.metrics.get(&format!("{metric}_{which}")).copied();
+    // Of several seeds the mean is shown, and the interval of the first would not lie around it.
+    let (value, ends) = match first.metrics.get(metric) {
+        Some(&value) => (value, end("low").zip(end("high"))),
+        None => (own.mean, None),
+    };
+    Interval { name: own.name(), value, ends }
+}
+
+/// The trivial answer with the highest score.
+pub fn best_trivial(run: &Gathered) -> Option<(String, f64)> {
+    let means = run.grid.baselines.iter().map(|(name, values)| (name.clone(), mean(values.iter().copied())));
+    means.filter(|(_, score)| !score.is_nan()).reduce(|a, b| if b.1 > a.1 { b } else { a })
+}
+
+fn trivial_answers(run: &Gathered) -> String {
+    let row = |(name, values): &(String, Vec<f64>)| {
+        vec![
+            Cell::words(&spoken(name)),
+            Cell { sort: Some(mean(values.iter().copied())), ..Cell::words(&cell(values)) },
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = run.grid.baselines.iter().map(row).collect();
+    let score = format!("{} ({})", run.metric(), run.split());
+    table("What needs no model: a result has to be read against these.", &[("answer", false), (&score, true)], &rows)
+}
+
+/// Features down, models across.
+fn heat_table(run: &Gathered) -> String {
+    let grid = &run.grid;
+    let means: Vec<Vec<f64>> =
+        grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
+    let known = || means.iter().flatten().copied().filter(|value| !value.is_nan());
+    let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let heat = |value: f64, values: &[f64]| {
+        if value.is_nan() {
+            return Cell::number(None);
+        }
+        let share = if high > low { (value - low) / (high - low) } else { 1.0 };
+        Cell {
+            html: text(&cell(values)),
+            class: if value == high { "heat best" } else { "heat" },
+            style: format!("--v:{share:.3}"),
+            sort: Some(value),
+        }
+    };
+    let mut headings: Vec<Heading> = vec![("features", false)];
+    headings.extend(grid.models.iter().map(|model| (model.as_str(), true)));
+    let rows: Vec<Vec<Cell>> = grid
+        .features
+        .iter()
+        .zip(grid.cells.iter().zip(&means))
+        .map(|(feature, (cells, means))| {
+            let cells = cells.iter().zip(means).map(|(values, &mean)| heat(mean, values));
+            std::iter::once(Cell::words(feature)).chain(cells).collect()
+        })
+        .collect();
+    let seeds = if run.record.seeds.len() > 1 { ", mean ± standard deviation over the seeds" } else { "" };
+    let caption = format!(
+        "{} on the {} split{seeds}. The stronger the colour, the better; the best is framed.",
+        run.metric(),
+        run.split()
+    );
+    table(&caption, &headings, &rows)
+}
+
+fn results(run: &Gathered) -> String {
+    let rows = &run.record.results;
+    let mut names: Vec<&str> = Vec::new();
+    for name in rows.iter().flat_map(|row| row.metrics.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let words: Vec<String> = names
+        .iter()
+        .map(|name| if is_loss(name) { format!("{name} (smaller is better)") } else { (*name).to_owned() })
+        .collect();
+    let mut headings: Vec<Heading> =
+        vec![("features", false), ("model", false), ("seed", true), ("split", false), ("n", true)];
+    headings.extend(words.iter().map(|name| (name.as_str(), true)));
+    let line = |row: &ResultRow| {
+        let mut cells = vec![
+            Cell::words(&row.unit.features),
+            Cell::words(&row.unit.model),
+            Cell::count(row.unit.seed),
+            Cell::words(&row.split),
+            Cell::count(row.n as u64),
+        ];
+        cells.extend(names.iter().map(|name| Cell::number(row.metrics.get(*name).copied())));
+        cells
+    };
+    let lines: Vec<Vec<Cell>> = rows.iter().take(ROWS).map(line).collect();
+    let cut = if rows.len() > ROWS {
+        paragraph(&format!("The first {ROWS} of {} rows; all stand in results.csv.", rows.len()))
+    } else {
+        String::new()
+    };
+    folded(&format!("Every metric of every model: {} rows", rows.len()), &(cut + &table("", &headings, &lines)))
+}

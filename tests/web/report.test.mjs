@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { pathToFileURL } from "node:url";
+
+import { kept, openTab, run, shot, startBrowser } from "./browser.mjs";
+
+const small = ["--set", "data.clips_per_class=10", "--set", "data.test_recordings=2"];
+const places = ["--runs", join(kept, "report-runs"), "--cache", join(kept, "cache")];
+const file = join(kept, "report-runs/quickstart/latest/report.html");
+const url = pathToFileURL(file).href;
+
+let browser;
+before(async () => {
+  run(["run", "quickstart", "-q", ...small, ...places]);
+  run(["report", "quickstart/latest", "-q", ...places]);
+  assert.ok(existsSync(file));
+  browser = await startBrowser();
+});
+after(() => browser?.close());
+
+/// The numbers of a column of the grid as they stand.
+const column = (tab, at) =>
+  tab.$$eval("#models table >> nth=0 >> tbody tr", (rows, at) => rows.map((row) => Number(row.cells[at].dataset.v)), at);
+const open = (tab, group) => tab.$$eval(`${group} .panel`, (panels) => panels.flatMap((panel, n) => (panel.hidden ? [] : [n])));
+
+test("a click on a heading sorts the table, another one turns it around", async () => {
+  const tab = await openTab(browser, url);
+  const before = await column(tab, 3);
+  const heading = tab.locator("#models table >> nth=0").getByRole("button", { name: "logistic" });
+  const falling = [...before].sort((a, b) => b - a);
+  assert.notDeepEqual(before, falling, "otherwise nothing is seen");
+  await heading.click();
+  assert.deepEqual(await column(tab, 3), falling);
+  assert.equal(await heading.locator("..").getAttribute("aria-sort"), "descending");
+  await heading.focus();
+  await tab.keyboard.press("Enter");
+  assert.deepEqual(await column(tab, 3), falling.toReversed());
+  await tab.locator("#models table >> nth=0").getByRole("button", { name: "features" }).click();
+  const names = await tab.$$eval("#models table >> nth=0 >> tbody tr", (rows) => rows.map((row) => row.cells[0].textContent));
+  assert.deepEqual(names, [...names].sort());
+  assert.equal(await tab.locator("#models table >> nth=0").locator("[aria-sort]").count(), 1);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("of the models in tabs one is seen; mouse, arrow keys and links choose it", async () => {
+  const tab = await openTab(browser, url);
+  assert.deepEqual(await open(tab, "#details"), [0]);
+  const tabs = tab.locator("#details").getByRole("tab");
+  await tabs.nth(2).click();
+  assert.deepEqual(await open(tab, "#details"), [2]);
+  assert.equal(await tabs.nth(2).getAttribute("aria-selected"), "true");
+  await tab.keyboard.press("ArrowRight");
+  assert.deepEqual(await open(tab, "#details"), [3]);
+  await tabs.first().focus();
+  await tab.keyboard.press("ArrowLeft");
+  assert.deepEqual(await open(tab, "#details"), [(await tabs.count()) - 1]);
+  // The other group is left alone.
+  assert.deepEqual(await open(tab, "#hardest"), [0]);
+  const second = await tab.$$eval("#details .panel", (panels) => panels[1].id);
+  await tab.evaluate((id) => (location.hash = id), second);
+  await tab.waitForFunction((id) => !document.getElementById(id).hidden, second);
+  assert.deepEqual(await open(tab, "#details"), [1]);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("without a script everything can be read, and printed all panels are there", async () => {
+  const still = await openTab(browser, url, { javaScriptEnabled: false });
+  const panels = await still.locator(".panel").count();
+  assert.ok(panels > 2);
+  for (let n = 0; n < panels; n++) assert.ok(await still.locator(".panel").nth(n).isVisible());
+  assert.equal(await still.locator("th button, .tabs").count(), 0);
+  const printed = await openTab(browser, url);
+  await printed.emulateMedia({ media: "print" });
+  for (let n = 0; n < panels; n++) assert.ok(await printed.locator(".panel").nth(n).isVisible());
+  assert.ok(await printed.locator(".tabs").first().isHidden());
+  await shot(printed, "report-printed");
+});
+
+test("nothing is asked of the network, and a recording plays", async () => {
+  const context = await browser.newContext();
+  const tab = await context.newPage();
+  const asked = [];
+  tab.on("request", (request) => asked.push(request.url()));
+  await tab.goto(url);
+  const seconds = await tab.evaluate(async () => {
+    const audio = document.querySelector("audio");
+    audio.load();
+    await new Promise((ready, fails) => {
+      audio.addEventListener("loadedmetadata", ready);
+      audio.addEventListener("error", fails);
+      audio.preload = "auto";
+    });
+    return audio.duration;
+  });
+  assert.ok(Math.abs(seconds - 3) < 0.01, `${seconds}`);
+  const loaded = await tab.$$eval(".clips img", (images) => images.map((image) => image.naturalWidth));
+  assert.ok(loaded.length > 0 && loaded.every((width) => width > 50));
+  assert.deepEqual(asked.filter((url) => !url.startsWith("data:")), [url]);
+});
+
+for (const [name, options] of [
+  ["light", { colorScheme: "light" }],
+  ["dark", { colorScheme: "dark" }],
+  ["phone", { colorScheme: "dark", viewport: { width: 390, height: 844 } }],
+]) {
+  test(`the page fits its window and letters stand out from the paper: ${name}`, async () => {
+    const tab = await openTab(browser, url, options);
+    const [wide, room] = await tab.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+    assert.ok(wide <= room, `${wide} of ${room} pixels`);
+    const [ink, paper] = await tab.evaluate(() => {
+      const light = (colour) => colour.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
+      const letters = document.querySelector("svg.plot text.ink");
+      return [light(getComputedStyle(letters).fill), light(getComputedStyle(document.body).backgroundColor)];
+    });
+    assert.ok(Math.abs(ink - paper) > 150, `letters ${ink}, paper ${paper}`);
+    assert.equal(paper > 128, name === "light");
+    assert.deepEqual(tab.complaints, []);
+    await shot(tab, `report-${name}`);
+  });
+}
