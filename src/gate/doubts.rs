@@ -89,7 +89,9 @@ fn other_clips(run: &Baseline, baseline: &Baseline, split: &str) -> Option<Strin
         let of_seed = |(seed, clips): (&String, &ClipsOf)| format!("{} with seed {seed}", clips.n);
         clips.iter().map(of_seed).collect::<Vec<_>>().join(", ")
     };
-    Some(format!("other {split} clips: {} in the run, {} in the baseline", told(own), told(other)))
+    let (own, other) = (told(own), told(other));
+    let but = if own == other { ", with other names or labels" } else { "" };
+    Some(format!("other {split} clips: {own} in the run, {other} in the baseline{but}"))
 }
 
 /// What is worth knowing, and speaks against nothing.

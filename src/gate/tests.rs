@@ -184,7 +184,7 @@ fn the_interval_of_the_baseline_is_told_beside_a_fall() {
 
 /// Names that try to be something else in each of the forms.
 const HOSTILE: [&str; 6] =
-    ["a\n::error::b", "<b>|x|`y`", "\u{1b}[31mred", "]]>&\"'", "%0A::set-env name=x::y", "\u{202e}backwards"];
+    ["::error::a\n::error::b", "<b>|x|`y`", "\u{1b}[31mred", "]]>&\"'", "%0A::set-env name=x::y", "\u{202e}backwards"];
 
 #[test]
 fn no_name_breaks_out_of_its_line_its_cell_or_its_attribute() {

@@ -39,7 +39,7 @@ pub fn text(judged: &Judged) -> String {
     let (run, baseline) = (plain(&judged.run.0), plain(&judged.baseline.0));
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
     lines.extend(rows(judged).into_iter().map(Vec::from));
-    let mut text = format!("{run} against {baseline}, {} split{clips}\n\n{}", judged.split, aligned(&lines, 3));
+    let mut text = format!("Run {run} against {baseline}, {} split{clips}\n\n{}", judged.split, aligned(&lines, 3));
     for note in &judged.notes {
         text += &format!("note: {}\n", plain(note));
     }

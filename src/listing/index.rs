@@ -107,10 +107,8 @@ mod tests {
         assert!(!runs.path().join(FILE).exists(), "what was written this moment may change within the same clock tick");
         std::thread::sleep(Duration::from_nanos(files::SETTLED_NANOS as u64 + 100_000_000));
         list(runs.path());
-        let index = Index::read(runs.path());
-        let (key, (stamp, mut entry)) =
-            index.known.iter().map(|(key, known)| (key.clone(), known.clone())).next().unwrap();
-        entry.metric = "from memory".to_owned();
+        let (key, (stamp, entry)) = Index::read(runs.path()).known.into_iter().next().unwrap();
+        let entry = Entry { metric: "from memory".to_owned(), ..Entry::clone(&entry) };
         Index { file: runs.path().join(FILE), known: HashMap::new() }.replace(vec![(key, stamp, Arc::new(entry))]);
         assert_eq!(list(runs.path()).runs[0].entry.metric, "from memory");
     }
