@@ -260,6 +260,10 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
     },
+    /// Remove runs.
+    Rm(Rm),
+    /// Remove runs that were given up, failed or are there twice, and what killed processes left.
+    Gc(Gc),
     /// Data sets.
     #[command(subcommand)]
     Data(DataCommand),
@@ -318,4 +322,43 @@ pub enum CacheCommand {
         #[arg(long, conflicts_with = "days")]
         all: bool,
     },
+}
+
+/// Remove runs with their models, and let `latest` point to the newest that is left.
+///
+/// A run that a process is at work on stays. Runs that took units over from a removed one, and baselines that were saved from
+/// it, have copies and need nothing of it.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Run folders, `experiment/latest`, or beginnings of signatures. All runs of an experiment: `runs/EXPERIMENT/*`.
+    #[arg(value_name = "RUN", required = true)]
+    pub chosen: Vec<String>,
+    #[command(flatten)]
+    pub asking: Asking,
+}
+
+/// Remove what nobody misses from the folder of runs: it says what and how many bytes, and asks before it does.
+///
+/// Runs that were stopped, killed or failed and that nothing was written to for --days; of several finished runs of one signature
+/// all but the youngest, as old as that; checkpoints of what is finished; and an hour after the last write what killed processes left:
+/// temporary files, half-removed runs. Never what a process is at work on, and never the only finished run of its signature.
+/// Features are not runs: see `timbre cache gc`.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keep every run that was written to within this many days.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub days: u64,
+    #[command(flatten)]
+    pub asking: Asking,
+}
+
+/// How sure one is.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// Do not ask. Needed where there is no terminal to ask on.
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Only say what would be removed.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }

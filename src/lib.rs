@@ -33,6 +33,7 @@ pub mod models;
 // experiments
 pub mod experiment;
 pub mod run_dir;
+pub mod housekeeping;
 pub mod tensorboard;
 pub mod tables;
 pub mod plot;

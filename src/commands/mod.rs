@@ -25,6 +25,7 @@ mod cache;
 mod compare;
 mod data;
 mod doctor;
+mod housekeeping;
 mod machine;
 mod plan;
 mod predict;
@@ -71,6 +72,8 @@ fn dispatch(cli: Cli) -> Result<Ended> {
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
         Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
+        Command::Rm(rm) => housekeeping::rm(common, &rm),
+        Command::Gc(gc) => housekeeping::gc(common, &gc),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
         Command::Doctor { json } => doctor::doctor(common, json),
@@ -86,6 +89,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<NoDevice>()
         || error.is::<CannotSearch>()
         || error.is::<predict::Unsuited>()
+        || error.is::<housekeeping::Refused>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {

@@ -18,18 +18,26 @@ use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
 mod finding;
+mod removing;
 mod saved;
 mod taken_over;
 mod thresholds;
 mod windows;
 
 pub use finding::{WhichRun, all, find, run_folders};
+pub use removing::{
+    Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, is_held,
+    leftovers_beside_runs, remove, repair_latest, temporary_files, usage,
+};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
 pub use thresholds::{ThresholdFile, resolved_config};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
+
+/// The file that is locked by who works in a folder: of a run, or of an experiment while a run of it is looked for.
+const LOCK: &str = ".lock";
 
 /// One model on one feature with one seed: the unit of work that a kill cannot take away once it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -210,12 +218,8 @@ impl RunDir {
     /// The folder of this signature: the finished one, the half-done one, or a new one (always with `fresh`).
     pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
         let home = runs.join(experiment);
-        fs::create_dir_all(&home)
-            .with_context(|| format!("cannot create {}: choose another folder with --runs", home.display()))?;
         // Held while a folder is looked for or made, so that two processes agree on one.
-        let doorway =
-            File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
-        doorway.lock()?;
+        let _doorway = removing::doorway(&home)?;
         if !fresh {
             for path in finding::folders_of(&home, signature).into_iter().rev() {
                 match read_record(&path) {
@@ -240,9 +244,10 @@ impl RunDir {
 
     /// The folder at `path`, to work in it (again).
     pub fn lock(path: PathBuf) -> Result<RunDir> {
-        let lock = File::create(path.join(".lock")).with_context(|| format!("cannot write in {}", path.display()))?;
+        let lock = File::create(path.join(LOCK)).with_context(|| format!("cannot write in {}", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => {}
+            Ok(()) if same_file(&lock, &path.join(LOCK)) => {}
+            Ok(()) => bail!("{} was removed by another process just now", path.display()),
             Err(TryLockError::WouldBlock) => {
                 bail!("another process is at work on {}: wait for it, or use another --runs folder", path.display())
             }
@@ -340,6 +345,13 @@ fn unit_path(run: &Path, unit: &Unit) -> PathBuf {
 /// What a finished unit of a run has left, its windows with it.
 pub fn read_unit(run: &Path, unit: &Unit) -> Option<UnitRecord> {
     windows::with_windows(run, serde_json::from_slice(&fs::read(unit_path(run, unit)).ok()?).ok()?)
+}
+
+/// Whether an open file still lies at its path.
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    file.metadata().ok().map(place) == fs::metadata(path).ok().map(place)
 }
 
 /// Lets `latest` beside a run folder point to it.
