@@ -183,9 +183,7 @@ pub fn remove(item: &Item) -> Result<Removed> {
     let still = || run_dir::usage(&item.path).newest == item.newest;
     match &item.what {
         What::Run => run_dir::remove(&item.path, still),
-        What::Latest => {
-            run_dir::repair_latest(item.path.parent().expect("it lies beside runs")).map(|_| Removed::Gone)
-        }
+        What::Latest => run_dir::repair_latest(item.path.parent().expect("it lies beside runs")).map(|_| Removed::Gone),
         _ if !still() => Ok(Removed::Changed),
         What::Beside => run_dir::discard(&item.path).map(|()| Removed::Gone),
         What::Inside(run) => {

@@ -36,9 +36,11 @@ pub mod run_dir;
 pub mod housekeeping;
 pub mod tensorboard;
 pub mod tables;
+pub mod exports;
 pub mod plot;
 pub mod thresholds;
 pub mod runner;
+pub mod reproduce;
 pub mod predictor;
 pub mod compare;
 // doors

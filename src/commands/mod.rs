@@ -11,10 +11,12 @@ use anyhow::{Context, Result};
 use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
+use crate::exports::mlflow::CannotExport;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
 use crate::progress::Show;
+use crate::reproduce::{AnotherRun, CannotReproduce};
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
 use crate::runner::material::{NothingSelected, Unfit};
@@ -25,10 +27,13 @@ mod cache;
 mod compare;
 mod data;
 mod doctor;
+mod export;
 mod housekeeping;
 mod machine;
+mod manual;
 mod plan;
 mod predict;
+mod reproduce;
 mod run;
 mod serve;
 mod thresholds;
@@ -41,6 +46,8 @@ pub enum Ended {
     Usage = 2,
     TooManyUnusable = 3,
     NothingSelected = 4,
+    Regression = 5,
+    AnotherRun = 7,
     Stopped = 75,
 }
 
@@ -74,6 +81,10 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
         Command::Rm(rm) => housekeeping::rm(common, &rm),
         Command::Gc(gc) => housekeeping::gc(common, &gc),
+        Command::Reproduce(asked) => reproduce::reproduce(common, &asked),
+        Command::Export(command) => export::export(common, &command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
         Command::Doctor { json } => doctor::doctor(common, json),
@@ -90,10 +101,14 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<CannotSearch>()
         || error.is::<predict::Unsuited>()
         || error.is::<housekeeping::Refused>()
+        || error.is::<CannotExport>()
+        || error.is::<CannotReproduce>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {
         Ended::NothingSelected
+    } else if error.is::<AnotherRun>() {
+        Ended::AnotherRun
     } else if error.is::<Stopped>() {
         Ended::Stopped
     } else {

@@ -3,6 +3,7 @@
 //! `runs/<experiment>/<UTC time>-<first 8 of the signature>/`, and the link `latest` beside it. The same signature finds its
 //! folder again. A lock in the folder keeps two processes from writing the same run.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -354,6 +355,17 @@ fn same_file(file: &File, path: &Path) -> bool {
     file.metadata().ok().map(place) == fs::metadata(path).ok().map(place)
 }
 
+/// When each unit was finished, in milliseconds since 1970, as the log tells; nothing of units that were taken over.
+pub fn unit_times(run: &Path) -> HashMap<String, i64> {
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+    let time = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok().filter(|event: &Value| event["event"] == "unit")?;
+        let time = chrono::DateTime::parse_from_rfc3339(event["time"].as_str()?).ok()?;
+        Some((event["details"]["unit"].as_str()?.to_owned(), time.timestamp_millis()))
+    };
+    log.lines().filter_map(time).collect()
+}
+
 /// Lets `latest` beside a run folder point to it.
 pub fn make_latest(run: &Path) -> Result<()> {
     let home = run.parent().expect("a run lies in the folder of its experiment");
@@ -386,6 +398,8 @@ pub enum Table {
     Hardest,
     Curves,
     Epochs,
+    /// The numbers of `results.csv` once more, for DVC.
+    Metrics,
 }
 
 impl Table {
@@ -402,6 +416,7 @@ impl Table {
             Table::Hardest => "hardest.csv",
             Table::Curves => "curves.csv",
             Table::Epochs => "epochs.csv",
+            Table::Metrics => "metrics.json",
         }
     }
 }
@@ -416,6 +431,7 @@ pub fn has_all_tables(run: &Path) -> bool {
         Table::PerClass,
         Table::Confusion,
         Table::Hardest,
+        Table::Metrics,
     ];
     always.iter().all(|table| run.join(table.file()).is_file())
 }

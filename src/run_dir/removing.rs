@@ -29,7 +29,8 @@ pub struct Usage {
 
 /// Whether a folder is named as a run is: `20261124T145656Z-0123abcd`, `20261124T145656Z.1-0123abcd`.
 pub fn has_run_name(path: &Path) -> bool {
-    let Some((stamp, signature)) = path.file_name().and_then(|name| name.to_str()).and_then(|n| n.rsplit_once('-')) else {
+    let Some((stamp, signature)) = path.file_name().and_then(|name| name.to_str()).and_then(|n| n.rsplit_once('-'))
+    else {
         return false;
     };
     let (stamp, number) = stamp.split_once('.').unwrap_or((stamp, "1"));
@@ -133,11 +134,14 @@ pub fn repair_latest(home: &Path) -> Result<bool> {
     if !has_broken_latest(home) {
         return Ok(false);
     }
-    let ended = |record: RunRecord| record.status.is_final() || (record.status == Status::Failed && !record.results.is_empty());
+    let ended =
+        |record: RunRecord| record.status.is_final() || (record.status == Status::Failed && !record.results.is_empty());
     let newest = run_folders(home).into_iter().rev().find(|run| read_record(run).is_ok_and(ended));
     match newest {
         Some(run) => make_latest(&run)?,
-        None => fs::remove_file(home.join(LATEST)).with_context(|| format!("cannot remove {}/latest", home.display()))?,
+        None => {
+            fs::remove_file(home.join(LATEST)).with_context(|| format!("cannot remove {}/latest", home.display()))?
+        }
     }
     Ok(true)
 }
@@ -309,9 +313,18 @@ mod tests {
         for name in ["20261124T145656Z-0123abcd", "20261124T145656Z.12-ffffffff"] {
             assert!(has_run_name(Path::new(name)), "{name}");
         }
-        for name in ["latest", "", "..", "photos", "20261124T145656Z-0123abc", "20261124T145656Z-0123abcg",
-            "20261124T145656-0123abcd", "x20261124T145656Z-0123abcd", "20261124T145656Z.-0123abcd", "2026112éT145656Z-0123abcd"]
-        {
+        for name in [
+            "latest",
+            "",
+            "..",
+            "photos",
+            "20261124T145656Z-0123abc",
+            "20261124T145656Z-0123abcg",
+            "20261124T145656-0123abcd",
+            "x20261124T145656Z-0123abcd",
+            "20261124T145656Z.-0123abcd",
+            "2026112éT145656Z-0123abcd",
+        ] {
             assert!(!has_run_name(Path::new(name)), "{name}");
         }
     }
