@@ -260,11 +260,8 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
     },
-    /// Remove runs.
     Rm(Rm),
-    /// Remove runs that were given up, failed or are there twice, and what killed processes left.
     Gc(Gc),
-    /// Run a finished run once more and compare its numbers.
     Reproduce(Reproduce),
     /// Write runs as other tools keep them.
     #[command(subcommand)]
@@ -397,7 +394,7 @@ pub struct Reproduce {
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
     /// How far a number may be from what it was. The CPU gives the same bits; a GPU does not.
-    #[arg(long, value_name = "D", default_value_t = 0.0, value_parser = tolerance)]
+    #[arg(long, value_name = "D", default_value_t = 0.0, allow_negative_numbers = true, value_parser = tolerance)]
     pub tolerance: f64,
     /// What networks compute on, as in `run`. The CPU if that is what the run was made on, else the first GPU that works.
     #[arg(long, value_name = "DEVICE")]
@@ -410,7 +407,7 @@ pub struct Reproduce {
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
-    let number = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let number = text.parse::<f64>().map_err(|_| "it is no number".to_owned())?;
     if number >= 0.0 { Ok(number) } else { Err("it is no number of 0 or more".to_owned()) }
 }
 

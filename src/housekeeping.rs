@@ -84,7 +84,7 @@ impl Plan {
                 if run_dir::is_held(&run)? {
                     continue;
                 }
-                match run.join("run.json").exists().then(|| run_dir::read_record(&run)).transpose() {
+                match run_dir::has_record(&run).then(|| run_dir::read_record(&run)).transpose() {
                     Ok(record) => seen.push((run, record)),
                     Err(error) => plan.left_alone.push((run, format!("{error:#}"))),
                 }

@@ -57,7 +57,7 @@ fn said() -> Said {
         tensors.iter().filter(|t| !t.name.starts_with("input.") && !t.name.starts_with("output.")).cloned().collect();
     let device = burn::tensor::Device::flex();
     let network = resnet::Resnet18::default().build(shape, 11, Seed::new(1), &device).unwrap();
-    let network = state::load(network, &weights).unwrap().valid();
+    let network = state::load(network, &weights).unwrap();
     let extractor = record.feature.as_kind().build(record.audio.sample_rate).unwrap();
     let recordings: Vec<PathBuf> =
         ["cel", "gac", "voi"].iter().map(|class| trained.recordings_of(class).remove(0)).collect();

@@ -21,7 +21,7 @@ pub use numbers::{Largest, Numbers};
 
 /// The stored configuration does not lead to the stored signature; each sentence says what is not as it was. Exit code 7.
 #[derive(Debug, thiserror::Error)]
-#[error("{run} cannot be reproduced: it is another run by now\n  {}", sentences.join("\n  "))]
+#[error("{run} cannot be reproduced: it is another run by now\n  {}", .sentences.join("\n  "))]
 pub struct AnotherRun {
     pub run: String,
     pub sentences: Vec<String>,
@@ -111,7 +111,7 @@ impl Stored {
 
 /// The entries that are not the same. What the stages are is told by the signature.
 fn differing(then: &Value, now: &Value) -> Vec<(String, Value, Value)> {
-    let names = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or(Vec::new());
+    let names = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
     let mut all = names(now);
     all.extend(names(then).into_iter().filter(|name| now.get(name).is_none()));
     all.retain(|name| name != STAGES && then[name] != now[name]);

@@ -100,8 +100,8 @@ impl Rows {
             let at = || format!("line {} of results.csv", number + 2);
             ensure!(cells.len() == head.len(), "{} has {} cells, not {}", at(), cells.len(), head.len());
             let name = format!("{}.{}.s{} {}", cells[0], cells[1], cells[2], cells[3]);
-            let number = |cell: &&str| if cell.is_empty() { Ok(None) } else { cell.parse().map(Some) };
-            let values = cells[KEYS.len()..].iter().map(number).collect::<Result<_, _>>();
+            let number = |cell: &&str| if cell.is_empty() { Ok(None) } else { cell.parse::<f64>().map(Some) };
+            let values = cells[KEYS.len()..].iter().map(number).collect::<Result<Vec<Option<f64>>, _>>();
             let values = values.with_context(|| format!("{} holds something that is no number", at()))?;
             ensure!(rows.insert(name, values).is_none(), "{} stands there twice", at());
         }
@@ -153,8 +153,8 @@ mod tests {
             "",
             "a,b\n1,2\n",
             &THEN[..THEN.len() - 5],
-            &THEN.replace("0.5", "half"),
-            &format!("{THEN}mel,knn,1,test,1,1,1\n"),
+            THEN.replace("0.5", "half").as_str(),
+            format!("{THEN}mel,knn,1,test,1,1,1\n").as_str(),
         ] {
             assert!(Numbers::compare(THEN, damaged).is_err(), "{damaged}");
         }

@@ -436,6 +436,11 @@ pub fn has_all_tables(run: &Path) -> bool {
     always.iter().all(|table| run.join(table.file()).is_file())
 }
 
+/// Whether a run got as far as its first record.
+pub fn has_record(run: &Path) -> bool {
+    run.join("run.json").exists()
+}
+
 pub fn read_record(run: &Path) -> Result<RunRecord> {
     let path = run.join("run.json");
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}: is it a run folder?", path.display()))?;

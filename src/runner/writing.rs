@@ -1,7 +1,5 @@
 //! The tables of a run into its folder.
 
-use std::io::Write;
-
 use anyhow::Result;
 
 use super::by_labels;
