@@ -80,7 +80,7 @@ fn runs_in(store: &Path) -> Vec<PathBuf> {
 fn a_run_is_a_run_of_mlflow_with_its_units_below_and_epochs_as_steps() {
     let place = place();
     let output = place.done(&["export", "mlflow", "ml store"]);
-    assert_eq!(text(&output.stdout), "1 runs are 5 runs of MLflow in ml store\n");
+    assert_eq!(text(&output.stdout), "1 run written as 5 runs of MLflow in ml store\n");
     let runs = runs_in(&place.path("ml store"));
     assert_eq!(runs.len(), 5);
     let named = |name: &str| {

@@ -40,7 +40,8 @@ fn mlflow(common: &Common, folder: &Path, chosen: &[String], models: bool) -> Re
     for run in &runs {
         written += store.add(run)?;
     }
-    print(&format!("{} runs are {written} runs of MLflow in {}\n", runs.len(), folder.display()))?;
+    let plural = if runs.len() == 1 { "" } else { "s" };
+    print(&format!("{} run{plural} written as {written} runs of MLflow in {}\n", runs.len(), folder.display()))?;
     let next = format!("mlflow migrate-filestore --source {0} --target sqlite:///{0}/mlflow.db", folder.display());
     Show::fitting(common.quiet).say(&format!("Next: {next}"));
     Ok(Ended::Done)

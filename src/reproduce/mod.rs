@@ -63,7 +63,11 @@ impl Stored {
         // A key that is gone, or one that has to be there now.
         let resolved = resolved.map_err(|error| AnotherRun {
             run: path.display().to_string(),
-            sentences: vec![format!("{error:#} (it was written by timbre {})", why_not::program(&record))],
+            sentences: vec![format!(
+                "{} (it was written by timbre {})",
+                format!("{error:#}").trim(),
+                why_not::program(&record)
+            )],
         })?;
         Ok(Stored { path, record, resolved })
     }

@@ -57,7 +57,8 @@ fn data(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Mate
         &material.data_hash[..8]
     );
     // With a limit per class only some of them were in use.
-    if experiment.data.as_kind().common().limit_per_class.is_none() {
+    let is_all = experiment.data.as_kind().common().limit_per_class.is_none();
+    if is_all && then != material.eligible.len() {
         sentence += &format!("; there were {then}, there are {}", material.eligible.len());
     }
     let mut gone: Vec<String> =
