@@ -10,7 +10,6 @@ use timbre::models::networks::{InputShape, NetworkKind, resnet, state};
 use timbre::run_dir;
 use timbre::seed::Seed;
 
-#[path = "trained_support/mod.rs"]
 mod trained_support;
 
 use trained_support::{Trained, path_text, text};

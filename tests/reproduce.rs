@@ -31,7 +31,7 @@ test = 0.25
 fn place() -> (Place, PathBuf) {
     let place = Place::with(&[("small.toml", SMALL)]);
     place.done(&["data", "make", "demo", "--clips-per-class", "8", "--out", "data/set", "-q"]);
-    place.done(&["run", "small.toml", "-q"]);
+    place.done(&["run", "small.toml", "-q", "--jobs", "2"]);
     let run = place.path("runs/small/latest").canonicalize().unwrap();
     (place, run)
 }
@@ -59,6 +59,7 @@ fn a_run_is_reproduced_to_the_byte_and_leaves_no_trace() {
     // Somewhere else, on other recordings' place, without a cache, told to a program.
     fs::rename(place.path("data/set"), place.path("moved")).unwrap();
     let root = format!("data.root={}", place.path("moved").display());
+    let root = root.as_str();
     let arguments = [
         "reproduce",
         "small/latest",
@@ -71,7 +72,7 @@ fn a_run_is_reproduced_to_the_byte_and_leaves_no_trace() {
         "--jobs",
         "1",
         "--set",
-        &root,
+        root,
     ];
     let output = place.done(&arguments);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -115,7 +115,9 @@ impl Stored {
 
 /// The entries that are not the same. What the stages are is told by the signature.
 fn differing(then: &Value, now: &Value) -> Vec<(String, Value, Value)> {
-    let names = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
+    let names = |value: &Value| -> Vec<String> {
+        value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+    };
     let mut all = names(now);
     all.extend(names(then).into_iter().filter(|name| now.get(name).is_none()));
     all.retain(|name| name != STAGES && then[name] != now[name]);
