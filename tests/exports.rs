@@ -16,7 +16,7 @@ description = "čelo & \"harp\": two seeds"
 seeds = [1, 2]
 [data]
 use = "demo"
-clips_per_class = 6
+clips_per_class = 10
 test_recordings = 2
 [audio]
 sample_rate = 16000
