@@ -396,6 +396,26 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
     },
+    Rm(Rm),
+    Gc(Gc),
+    Reproduce(Reproduce),
+    /// Write runs as other tools keep them.
+    #[command(subcommand)]
+    Export(ExportCommand),
+    /// Print what lets a shell complete the words of this program.
+    ///
+    /// For bash: `timbre completions bash > ~/.local/share/bash-completion/completions/timbre`; for zsh, into a folder of its
+    /// $fpath: `timbre completions zsh > _timbre`; for fish: `timbre completions fish > ~/.config/fish/completions/timbre.fish`.
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: `timbre man | man -l -`.
+    Man {
+        /// Write a page a command into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Data sets.
     #[command(subcommand)]
     Data(DataCommand),
@@ -453,5 +473,99 @@ pub enum CacheCommand {
         /// Remove everything that no process is writing.
         #[arg(long, conflicts_with = "days")]
         all: bool,
+    },
+}
+
+/// Remove runs with their models, and let `latest` point to the newest that is left.
+///
+/// A run that a process is at work on stays. Runs that took units over from a removed one, and baselines that were saved from
+/// it, have copies and need nothing of it.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Run folders, `experiment/latest`, or beginnings of signatures. All runs of an experiment: `runs/EXPERIMENT/*`.
+    #[arg(value_name = "RUN", required = true)]
+    pub chosen: Vec<String>,
+    #[command(flatten)]
+    pub asking: Asking,
+}
+
+/// Remove what nobody misses from the folder of runs: it says what and how many bytes, and asks before it does.
+///
+/// Runs that were stopped, killed or failed and that nothing was written to for --days; of several finished runs of one signature
+/// all but the youngest, as old as that; checkpoints of what is finished; and an hour after the last write what killed processes left:
+/// temporary files, half-removed runs. Never what a process is at work on, and never the only finished run of its signature.
+/// Features are not runs: see `timbre cache gc`.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keep every run that was written to within this many days.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub days: u64,
+    #[command(flatten)]
+    pub asking: Asking,
+}
+
+/// How sure one is.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// Do not ask. Needed where there is no terminal to ask on.
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Only say what would be removed.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Run a finished run once more, from its stored configuration, and compare its numbers.
+///
+/// Everything is fitted anew in a temporary folder. Code 0: the numbers of results.csv are the same; 5: they differ by more than
+/// --tolerance; 7: the stored configuration does not lead to the stored signature, because the recordings or a stage of the program
+/// are no longer the same, and it says which. What differs in the environment is told, too.
+/// Features come from the cache: name an empty one with --cache to compute them anew.
+#[derive(Debug, Args)]
+pub struct Reproduce {
+    /// A run as in `compare`. `--set data.root=DIR` says where its recordings lie now.
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Keep the new run, with its models, in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// How far a number may be from what it was. The CPU gives the same bits; a GPU does not.
+    #[arg(long, value_name = "D", default_value_t = 0.0, allow_negative_numbers = true, value_parser = tolerance)]
+    pub tolerance: f64,
+    /// What networks compute on, as in `run`. The CPU if that is what the run was made on, else the first GPU that works.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// As one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub pool: Pool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().map_err(|_| "it is no number".to_owned())?;
+    if number >= 0.0 { Ok(number) } else { Err("it is no number of 0 or more".to_owned()) }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExportCommand {
+    /// In the layout of MLflow's file store: runs, parameters, metrics with epochs as steps, tags, and the tables as artifacts.
+    ///
+    /// A run becomes a run of MLflow, and below it a run for each of its units. What is exported again takes its own place.
+    Mlflow {
+        /// An empty folder, a new one, or a file store.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Runs as in `compare`; all with results unless told.
+        #[arg(value_name = "RUN")]
+        chosen: Vec<String>,
+        /// Copy the saved models, too.
+        #[arg(long)]
+        models: bool,
+    },
+    /// Not yet: it says what to do instead.
+    Onnx {
+        #[arg(value_name = "RUN")]
+        chosen: Vec<String>,
     },
 }

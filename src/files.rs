@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+/// What the names of temporary files begin with.
+pub const PART: &str = ".part-";
+
 /// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().expect("a file lies in a folder");
-    let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(|| {
+    let mut part = tempfile::Builder::new().prefix(PART).tempfile_in(folder).with_context(|| {
         format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
     })?;
     let fail = || format!("cannot write {}", path.display());
@@ -62,7 +65,7 @@ fn sync_folder(folder: &Path) {
 /// The temporary files that a killed process left in `folder`.
 pub fn remove_leftovers(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".part-") {
+        if entry.file_name().to_string_lossy().starts_with(PART) {
             let _ = fs::remove_file(entry.path());
         }
     }

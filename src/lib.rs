@@ -33,13 +33,16 @@ pub mod models;
 // experiments
 pub mod experiment;
 pub mod run_dir;
+pub mod housekeeping;
 pub mod tensorboard;
 pub mod tables;
+pub mod exports;
 pub mod plot;
 pub mod thresholds;
 pub mod compare;
 pub mod report;
 pub mod runner;
+pub mod reproduce;
 pub mod predictor;
 pub mod gate;
 pub mod listing;

@@ -13,10 +13,12 @@ use crate::compare::CannotCompare;
 use crate::data::MissingData;
 use crate::experiment::{self, Faults, Request, Resolved};
 use crate::gate::CannotGate;
+use crate::exports::mlflow::CannotExport;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
 use crate::progress::Show;
+use crate::reproduce::{AnotherRun, CannotReproduce};
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
 use crate::runner::material::{NothingSelected, Unfit};
@@ -29,10 +31,14 @@ mod compare;
 mod data;
 mod diff;
 mod doctor;
+mod export;
+mod housekeeping;
 mod machine;
+mod manual;
 mod plan;
 mod predict;
 mod report;
+mod reproduce;
 mod run;
 mod runs;
 mod serve;
@@ -46,8 +52,10 @@ pub enum Ended {
     Usage = 2,
     TooManyUnusable = 3,
     NothingSelected = 4,
-    /// Worse than the baseline, or not to be compared with it.
+    /// Worse than the baseline, or not to be compared with it; or numbers that a run had before differ now.
     Regression = 5,
+    /// What is stored does not lead to the run that it says.
+    AnotherRun = 7,
     Stopped = 75,
 }
 
@@ -84,6 +92,12 @@ fn dispatch(cli: Cli) -> Result<Ended> {
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
         Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
+        Command::Rm(rm) => housekeeping::rm(common, &rm),
+        Command::Gc(gc) => housekeeping::gc(common, &gc),
+        Command::Reproduce(asked) => reproduce::reproduce(common, &asked),
+        Command::Export(command) => export::export(common, &command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
         Command::Doctor { json } => doctor::doctor(common, json),
@@ -101,10 +115,15 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<CannotCompare>()
         || error.is::<CannotGate>()
         || error.is::<predict::Unsuited>()
+        || error.is::<housekeeping::Refused>()
+        || error.is::<CannotExport>()
+        || error.is::<CannotReproduce>()
     {
         Ended::Usage
     } else if error.is::<NothingSelected>() {
         Ended::NothingSelected
+    } else if error.is::<AnotherRun>() {
+        Ended::AnotherRun
     } else if error.is::<Stopped>() {
         Ended::Stopped
     } else {

@@ -41,7 +41,7 @@ pub fn run(
 
 /// The device for the networks of an experiment. Without networks nothing is opened, unless a GPU is asked for by name: then
 /// it is there, or this is an error.
-fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
+pub(super) fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
     let has_networks = experiment.models.values().any(|spec| spec.as_kind().is_network());
     let is_named = matches!(device, DeviceChoice::Gpu(..));
     if !has_networks && !is_named {

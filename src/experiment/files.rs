@@ -18,6 +18,12 @@ enum Place {
     Shipped(&'static str),
 }
 
+/// Whether a name can be that of a folder: letters, digits, -, _ and . only.
+pub fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars().all(plain) && !name.starts_with('.')
+}
+
 /// Reads files and keeps what was read.
 pub struct Loader<'a> {
     /// Holds `experiments` and `data`.
@@ -60,8 +66,7 @@ impl<'a> Loader<'a> {
             Place::Disk(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
             Place::Shipped(name) => (*name).to_owned(),
         };
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !name.chars().all(plain) || name.starts_with('.') {
+        if !is_plain(&name) {
             let help = "it becomes the name of a folder: letters, digits, -, _ and . only";
             let message = format!("`{name}` cannot be the name of an experiment: rename the file");
             self.faults.add_without_line(self.shown(&place), message, help);

@@ -31,7 +31,7 @@ mod words;
 
 pub use evaluate::{EvaluateSpec, Mode};
 pub use faults::{Fault, Faults};
-pub use resolve::{Request, Resolved, data_set, data_set_names, of_run, resolve};
+pub use resolve::{Request, Resolved, as_it_was, data_set, data_set_names, of_run, resolve};
 
 /// What is run: data, features, models, and how they are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

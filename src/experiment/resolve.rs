@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, bail};
+
 use super::Experiment;
 use super::check::Checker;
 use super::cross;
@@ -99,6 +101,27 @@ pub fn of_run(resolved: &Path, set: &[String]) -> Result<Experiment, Faults> {
     tree.table().into_iter().for_each(|root| drop(cross::evaluation(root, &mut loader.faults)));
     let experiment = cross::build(&tree, "", &mut loader.faults);
     experiment.filter(|_| loader.faults.is_empty()).ok_or_else(|| loader.faults.finish())
+}
+
+/// The experiment of a run as it was, from its `config.resolved.toml`, to be run again; `root` says where its data lies now. What was
+/// the name of its file becomes the name of a folder again.
+pub fn as_it_was(resolved: &Path, name: &str, root: Option<&str>) -> Result<Resolved> {
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let text = read(resolved)?;
+    let understood = || format!("this version does not understand {}", resolved.display());
+    let mut table: toml::Table = text.parse().with_context(understood)?;
+    if let Some((data, root)) = table.get_mut("data").and_then(toml::Value::as_table_mut).zip(root) {
+        data.insert("root".to_owned(), root.into());
+    }
+    let mut experiment: Experiment = table.try_into().with_context(understood)?;
+    if !files::is_plain(name) {
+        bail!("`{name}` cannot be the name of an experiment");
+    }
+    experiment.name = name.to_owned();
+    // Beside it lies what the person wrote.
+    let written = read(&resolved.with_file_name("config.toml"))?;
+    let resolved_toml = toml::to_string(&experiment).with_context(understood)?;
+    Ok(Resolved { experiment, written, resolved_toml, notes: Vec::new() })
 }
 
 /// Tells of settings that a finished run cannot follow.

@@ -25,13 +25,13 @@ pub(super) fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
     run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
 }
 
-/// The run folders of one experiment, oldest first.
+/// The run folders of one experiment, oldest first; hidden folders, of runs that are being removed, are none.
 pub fn run_folders(home: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir(home)
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !e.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|e| e.path())
         .collect();
     folders.sort();

@@ -3,6 +3,7 @@
 //! `runs/<experiment>/<UTC time>-<first 8 of the signature>/`, and the link `latest` beside it. The same signature finds its
 //! folder again. A lock in the folder keeps two processes from writing the same run.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ mod at_work;
 mod cost;
 mod finding;
 mod means;
+mod removing;
 mod saved;
 mod taken_over;
 mod thresholds;
@@ -30,12 +32,19 @@ pub use at_work::is_at_work;
 pub use cost::{UnitCost, read_cost};
 pub use finding::{WhichRun, all, find, run_folders};
 pub use means::{UnitMean, telling_split, unit_means};
+pub use removing::{
+    Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, is_held,
+    leftovers_beside_runs, remove, repair_latest, temporary_files, usage,
+};
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
 pub use thresholds::{ThresholdFile, resolved_config, threshold_picture};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;
+
+/// The file that is locked by who works in a folder: of a run, or of an experiment while a run of it is looked for.
+const LOCK: &str = ".lock";
 
 /// One model on one feature with one seed: the unit of work that a kill cannot take away once it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -216,12 +225,8 @@ impl RunDir {
     /// The folder of this signature: the finished one, the half-done one, or a new one (always with `fresh`).
     pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
         let home = runs.join(experiment);
-        fs::create_dir_all(&home)
-            .with_context(|| format!("cannot create {}: choose another folder with --runs", home.display()))?;
         // Held while a folder is looked for or made, so that two processes agree on one.
-        let doorway =
-            File::create(home.join(".lock")).with_context(|| format!("cannot write in {}", home.display()))?;
-        doorway.lock()?;
+        let _doorway = removing::doorway(&home)?;
         if !fresh {
             for path in finding::folders_of(&home, signature).into_iter().rev() {
                 match read_record(&path) {
@@ -246,9 +251,10 @@ impl RunDir {
 
     /// The folder at `path`, to work in it (again).
     pub fn lock(path: PathBuf) -> Result<RunDir> {
-        let lock = File::create(path.join(".lock")).with_context(|| format!("cannot write in {}", path.display()))?;
+        let lock = File::create(path.join(LOCK)).with_context(|| format!("cannot write in {}", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => {}
+            Ok(()) if same_file(&lock, &path.join(LOCK)) => {}
+            Ok(()) => bail!("{} was removed by another process just now", path.display()),
             Err(TryLockError::WouldBlock) => {
                 bail!("another process is at work on {}: wait for it, or use another --runs folder", path.display())
             }
@@ -348,6 +354,24 @@ pub fn read_unit(run: &Path, unit: &Unit) -> Option<UnitRecord> {
     windows::with_windows(run, serde_json::from_slice(&fs::read(unit_path(run, unit)).ok()?).ok()?)
 }
 
+/// Whether an open file still lies at its path.
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    file.metadata().ok().map(place) == fs::metadata(path).ok().map(place)
+}
+
+/// When each unit was finished, in milliseconds since 1970, as the log tells; nothing of units that were taken over.
+pub fn unit_times(run: &Path) -> HashMap<String, i64> {
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+    let time = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok().filter(|event: &Value| event["event"] == "unit")?;
+        let time = chrono::DateTime::parse_from_rfc3339(event["time"].as_str()?).ok()?;
+        Some((event["details"]["unit"].as_str()?.to_owned(), time.timestamp_millis()))
+    };
+    log.lines().filter_map(time).collect()
+}
+
 /// Lets `latest` beside a run folder point to it.
 pub fn make_latest(run: &Path) -> Result<()> {
     let home = run.parent().expect("a run lies in the folder of its experiment");
@@ -382,6 +406,8 @@ pub enum Table {
     Epochs,
     /// What the experiment may use: written before any work.
     Recordings,
+    /// The numbers of `results.csv` once more, for DVC.
+    Metrics,
 }
 
 impl Table {
@@ -399,6 +425,7 @@ impl Table {
             Table::Curves => "curves.csv",
             Table::Epochs => "epochs.csv",
             Table::Recordings => "recordings.csv",
+            Table::Metrics => "metrics.json",
         }
     }
 }
@@ -438,8 +465,14 @@ pub fn has_all_tables(run: &Path) -> bool {
         Table::PerClass,
         Table::Confusion,
         Table::Hardest,
+        Table::Metrics,
     ];
     always.iter().all(|table| run.join(table.file()).is_file())
+}
+
+/// Whether a run got as far as its first record.
+pub fn has_record(run: &Path) -> bool {
+    run.join("run.json").exists()
 }
 
 pub fn read_record(run: &Path) -> Result<RunRecord> {

@@ -135,6 +135,12 @@ impl Material {
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.
     pub fn signature(&self, experiment: &Experiment) -> String {
+        let text = format!("{}\n{}\n{}", experiment.canonical_json(), self.data_hash, self.stages(experiment));
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The version of every stage, and the hashes of the files that are read beside the recordings.
+    pub fn stages(&self, experiment: &Experiment) -> Value {
         let mut versions = json!({
             "runner": super::scoring::VERSION,
             "data": experiment.data.as_kind().version(),
@@ -162,8 +168,16 @@ impl Material {
         if !self.heard_files.is_empty() {
             versions["augment_files"] = json!(self.heard_files);
         }
-        let text = format!("{}\n{}\n{versions}", experiment.canonical_json(), self.data_hash);
-        blake3::hash(text.as_bytes()).to_hex().to_string()
+        versions
+    }
+
+    /// The same for people: thousands of backgrounds are one hash.
+    pub fn stages_in_short(&self, experiment: &Experiment) -> Value {
+        let mut stages = self.stages(experiment);
+        if let Some(files) = stages.get_mut("augment_files") {
+            *files = json!(blake3::hash(files.to_string().as_bytes()).to_hex().to_string());
+        }
+        stages
     }
 
     /// The name of all that decides what the units of a run are: its signature without what is done with finished units.

@@ -40,6 +40,9 @@ pub use settings::Settings;
 use material::{Material, Selection};
 use scoring::Done;
 
+/// In the environment of `run.json`: the versions of the stages that the signature stands on.
+pub const STAGES: &str = "stages";
+
 /// What a run came to.
 pub struct RunOutcome {
     pub path: PathBuf,
@@ -126,6 +129,9 @@ pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
 }
 
 fn new_record(experiment: &Experiment, settings: &Settings, material: &Material, signature: String) -> RunRecord {
+    let mut environment = environment::describe(Some(&settings.device));
+    // Part of the signature: which of them changed is what a run that comes out otherwise is asked.
+    environment[STAGES] = material.stages_in_short(experiment);
     RunRecord {
         schema: run_dir::SCHEMA,
         experiment: experiment.name.clone(),
@@ -150,7 +156,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, material: &Material,
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
         results: Vec::new(),
-        environment: environment::describe(Some(&settings.device)),
+        environment,
     }
 }
 

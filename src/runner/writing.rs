@@ -6,6 +6,7 @@ use super::by_labels;
 use super::material::Material;
 use super::scoring::{self, Done};
 use crate::experiment::Experiment;
+use crate::exports::dvc;
 use crate::labels::{Classes, Task};
 use crate::models::Epoch;
 use crate::run_dir::{ResultRow, RunDir, Table, Unit, UnitRecord};
@@ -41,6 +42,7 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
         dir.write_table(Table::Curves, |out| tables::write_csv(tables::curves(units)?, out))?;
     }
     write_epochs(dir, units, None)?;
+    dir.write_table(Table::Metrics, |out| Ok(writeln!(out, "{:#}", dvc::metrics(&rows))?))?;
     Ok(rows)
 }
 

@@ -1,0 +1,93 @@
+//! `metrics.json` as DVC reads it: nested tables whose leaves are numbers, `test.mel.knn.accuracy`.
+//!
+//! Over several seeds a metric is its mean, beside it stand `<metric>_sd` (sample standard deviation) and `seeds`; the ends of
+//! the bootstrap intervals, which belong to one seed each, are then left out. A metric that is undefined is not there.
+
+use serde_json::{Map, Value, json};
+
+use crate::run_dir::ResultRow;
+
+/// split → features → model → metric.
+pub fn metrics(rows: &[ResultRow]) -> Value {
+    let mut splits = Map::new();
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for row in rows {
+        let key = (row.split.as_str(), row.unit.features.as_str(), row.unit.model.as_str());
+        if seen.contains(&key) {
+            continue;
+        }
+        seen.push(key);
+        let of_key =
+            |other: &&ResultRow| (other.split.as_str(), other.unit.features.as_str(), other.unit.model.as_str()) == key;
+        let replicates: Vec<&ResultRow> = rows.iter().filter(of_key).collect();
+        let features = splits.entry(key.0).or_insert_with(|| json!({}));
+        features[key.1][key.2] = over_seeds(&replicates);
+    }
+    splits.into()
+}
+
+fn over_seeds(rows: &[&ResultRow]) -> Value {
+    let mut metrics = Map::new();
+    for name in rows.iter().flat_map(|row| row.metrics.keys()) {
+        let is_interval = ["_low", "_high"]
+            .iter()
+            .any(|end| name.strip_suffix(end).is_some_and(|of| rows[0].metrics.contains_key(of)));
+        if metrics.contains_key(name) || (rows.len() > 1 && is_interval) {
+            continue;
+        }
+        let values: Vec<f64> =
+            rows.iter().filter_map(|row| row.metrics.get(name).copied()).filter(|v| v.is_finite()).collect();
+        let Some(mean) = mean(&values) else { continue };
+        metrics.insert(name.clone(), json!(mean));
+        if values.len() > 1 {
+            let squares: Vec<f64> = values.iter().map(|value| (value - mean).powi(2)).collect();
+            let sd = (squares.iter().sum::<f64>() / (values.len() - 1) as f64).sqrt();
+            metrics.insert(format!("{name}_sd"), json!(sd));
+        }
+    }
+    if rows.len() > 1 {
+        metrics.insert("seeds".to_owned(), json!(rows.len()));
+    }
+    metrics.into()
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_dir::Unit;
+
+    fn row(model: &str, seed: u64, metrics: &[(&str, f64)]) -> ResultRow {
+        ResultRow {
+            unit: Unit { features: "mel".into(), model: model.into(), seed },
+            split: "test".into(),
+            n: 8,
+            metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_single_seed_keeps_every_number_with_its_interval() {
+        let rows = [row("knn", 1, &[("accuracy", 0.1 + 0.2), ("accuracy_low", 0.25), ("f1_macro", f64::NAN)])];
+        assert_eq!(
+            metrics(&rows).to_string(),
+            r#"{"test":{"mel":{"knn":{"accuracy":0.30000000000000004,"accuracy_low":0.25}}}}"#
+        );
+    }
+
+    #[test]
+    fn several_seeds_are_a_mean_with_its_deviation() {
+        let rows = [
+            row("knn", 1, &[("accuracy", 0.25), ("accuracy_low", 0.1)]),
+            row("average", 1, &[("accuracy", 1.0)]),
+            row("knn", 2, &[("accuracy", 0.75), ("accuracy_low", 0.2)]),
+        ];
+        let found = metrics(&rows);
+        let sd = 0.125f64.sqrt();
+        assert_eq!(found["test"]["mel"]["knn"], json!({ "accuracy": 0.5, "accuracy_sd": sd, "seeds": 2 }));
+        assert_eq!(found["test"]["mel"]["average"], json!({ "accuracy": 1.0 }));
+    }
+}

@@ -1,0 +1,5 @@
+//! What other tools read: `metrics.json` for DVC, the file store of MLflow.
+
+pub mod dvc;
+pub mod mlflow;
+mod names;
