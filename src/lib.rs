@@ -38,6 +38,7 @@ pub mod tables;
 pub mod plot;
 pub mod thresholds;
 pub mod runner;
+pub mod grid;
 pub mod predictor;
 pub mod compare;
 // doors

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::data::MissingData;
-use crate::experiment::{self, Faults, Request, Resolved};
+use crate::experiment::{self, Declared, Faults, Request, Resolved};
+use crate::grid::NotThisGrid;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
@@ -25,12 +26,14 @@ mod cache;
 mod compare;
 mod data;
 mod doctor;
+mod grid;
 mod machine;
 mod plan;
 mod predict;
 mod run;
 mod serve;
 mod thresholds;
+mod watch;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub enum Ended {
     Usage = 2,
     TooManyUnusable = 3,
     NothingSelected = 4,
+    SomeFailed = 6,
     Stopped = 75,
 }
 
@@ -57,7 +61,10 @@ fn dispatch(cli: Cli) -> Result<Ended> {
     let common = &cli.common;
     match cli.command {
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
-        Command::Run { target, pool, device, json, fresh, .. } => run::run(common, &target, &pool, device, json, fresh),
+        Command::Run { target, pool, device, json, fresh, of_grid, .. } => {
+            run::run(common, &target, &pool, device, json, fresh, &of_grid)
+        }
+        Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
@@ -84,6 +91,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
+        || error.is::<NotThisGrid>()
         || error.is::<CannotSearch>()
         || error.is::<predict::Unsuited>()
     {
@@ -128,14 +136,26 @@ fn print_on(text: &str) -> Result<bool> {
     }
 }
 
-fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
-    let request = Request {
+fn request(common: &Common, target: &Target) -> Request {
+    Request {
         exp: target.experiment.clone(),
         data: target.data.clone(),
         set: common.set.clone(),
         root: PathBuf::from("."),
-    };
-    let resolved = experiment::resolve(&request)?;
+    }
+}
+
+/// The experiment with the points of its grid.
+fn declare(common: &Common, target: &Target) -> Result<Declared> {
+    let declared = experiment::declare(&request(common, target))?;
+    let show = Show::fitting(common.quiet);
+    declared.notes.iter().for_each(|note| show.say(note));
+    Ok(declared)
+}
+
+/// The experiment without its grid.
+fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
+    let resolved = experiment::resolve(&request(common, target))?;
     let show = Show::fitting(common.quiet);
     resolved.notes.iter().for_each(|note| show.say(note));
     Ok(resolved)

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Ended, again, listen_for_signals, print, resolve, settings, start_threads};
-use crate::cli::{Common, Pool, Target};
-use crate::experiment::Experiment;
+use super::{Ended, again, declare, grid, listen_for_signals, print, settings, start_threads};
+use crate::cli::{Common, OfGrid, Pool, Target};
+use crate::experiment::{Declared, Experiment};
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::progress::Show;
 use crate::run_dir::{SCHEMA, Status};
@@ -19,13 +19,18 @@ pub fn run(
     device: DeviceChoice,
     json: bool,
     fresh: bool,
+    of_grid: &OfGrid,
 ) -> Result<Ended> {
-    let resolved = resolve(common, target)?;
+    let declared = declare(common, target)?;
     let settings = settings(common, fresh);
-    let settings = Settings { device: choose(&resolved.experiment, device, settings.show)?, ..settings };
+    let settings = Settings { device: choose(&declared, device, settings.show)?, ..settings };
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
-    let outcome = runner::run(&resolved, &settings)?;
+    if declared.is_grid() {
+        return grid::run(&declared, &settings, of_grid, json, &again(common, target));
+    }
+    grid::refuse(&declared, of_grid)?;
+    let outcome = runner::run(&declared.points[0].rounds[0], &settings)?;
     if json {
         print(&format!("{}\n", summary(&outcome)))?;
     } else {
@@ -41,8 +46,9 @@ pub fn run(
 
 /// The device for the networks of an experiment. Without networks nothing is opened, unless a GPU is asked for by name: then
 /// it is there, or this is an error.
-fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
-    let has_networks = experiment.models.values().any(|spec| spec.as_kind().is_network());
+fn choose(declared: &Declared, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
+    let is_network = |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().is_network());
+    let has_networks = declared.points.iter().any(|point| is_network(&point.rounds[0].experiment));
     let is_named = matches!(device, DeviceChoice::Gpu(..));
     if !has_networks && !is_named {
         return Ok(Device::cpu());
@@ -51,7 +57,7 @@ fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<D
     if has_networks {
         show.say(&chosen.sentence);
     } else {
-        show.say(&format!("no model of {} is a network: all compute on the CPU, none on {device}", experiment.name));
+        show.say(&format!("no model of {} is a network: all compute on the CPU, none on {device}", declared.name));
     }
     Ok(chosen.device)
 }
@@ -99,11 +105,15 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
 }
 
 pub fn features(common: &Common, target: &Target, pool: &Pool) -> Result<Ended> {
-    let resolved = resolve(common, target)?;
+    let declared = declare(common, target)?;
     let settings = settings(common, false);
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
-    let (cache, unusable) = runner::features(&resolved.experiment, &settings)?;
+    let (cache, unusable) = if declared.is_grid() {
+        crate::grid::only_features(&declared, &settings)?
+    } else {
+        runner::features(&declared.points[0].rounds[0].experiment, &settings)?
+    };
     print(&format!(
         "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
         cache.misses, cache.hits

@@ -125,6 +125,38 @@ impl Collector {
         self.found.is_empty()
     }
 
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Takes back what was told since the first `known` faults.
+    pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, Fault)> {
+        self.found.split_off(known)
+    }
+
+    /// Puts back what was taken.
+    pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, Fault)>) {
+        earlier.append(&mut self.found);
+        self.found = earlier;
+    }
+
+    /// Of the faults since the first `known` keeps those that were not told before. What stands elsewhere than at `places`, and
+    /// is not among `anyway`, is told with `note`: nothing at its place says what it has to do with it.
+    pub fn keep_new(&mut self, known: usize, anyway: &[(usize, usize, Fault)], places: &[(usize, usize)], note: &str) {
+        for (source, start, mut fault) in self.found.split_off(known) {
+            let same = |(s, at, other): &(usize, usize, Fault)| {
+                (*s, *at) == (source, start) && other.message.starts_with(&fault.message)
+            };
+            if self.found.iter().any(same) {
+                continue;
+            }
+            if !anyway.iter().any(same) && !places.contains(&(source, start)) {
+                fault.message += note;
+            }
+            self.found.push((source, start, fault));
+        }
+    }
+
     /// Whether something is wrong at this very place already.
     pub fn has(&self, at: Origin) -> bool {
         self.found.iter().any(|(source, start, _)| (*source, *start) == (at.source, at.start))
