@@ -30,7 +30,9 @@ fn along(declared: &Declared, key: &str) -> Vec<Value> {
 
 #[test]
 fn the_points_are_the_product_of_the_axes_and_the_last_turns_fastest() {
-    let grid = declared("[grid]\n\"models.knn.k\" = [1, 3]\n\"models.knn.metric\" = [\"cosine\", \"euclidean\", \"manhattan\"]\n");
+    let grid = declared(
+        "[grid]\n\"models.knn.k\" = [1, 3]\n\"models.knn.metric\" = [\"cosine\", \"euclidean\", \"manhattan\"]\n",
+    );
     assert_eq!(along(&grid, "models.knn.k"), [1, 1, 1, 3, 3, 3]);
     let words = ["cosine", "euclidean", "manhattan"];
     assert_eq!(along(&grid, "models.knn.metric"), [words, words].concat());
@@ -50,9 +52,11 @@ fn an_experiment_without_axes_is_one_point() {
 
 #[test]
 fn keys_can_be_written_with_dots_or_as_tables() {
-    let quoted = declared("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = { from = 16, to = 64, steps = 2 }\n");
+    let quoted =
+        declared("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = { from = 16, to = 64, steps = 2 }\n");
     let dotted = declared("[grid]\nmodels.knn.k = [1, 3]\nfeatures.mel.n_mels = { from = 16, to = 64, steps = 2 }\n");
-    let tables = declared("[grid.models]\nknn = { k = [1, 3] }\n[grid.features.mel.n_mels]\nfrom = 16\nto = 64\nsteps = 2\n");
+    let tables =
+        declared("[grid.models]\nknn = { k = [1, 3] }\n[grid.features.mel.n_mels]\nfrom = 16\nto = 64\nsteps = 2\n");
     for other in [&dotted, &tables] {
         assert_eq!(other.axes, quoted.axes);
     }
@@ -65,7 +69,8 @@ fn ranges_are_even_or_even_in_the_logarithm_and_whole_where_the_key_is() {
     let grid = declared("[grid]\n\"models.knn.k\" = { from = 1, to = 10, steps = 7, log = true }\n");
     // 1, 1.47, 2.15, 3.16, 4.64, 6.81, 10
     assert_eq!(along(&grid, "models.knn.k"), [1, 2, 3, 5, 7, 10]);
-    let grid = declared("[grid]\n\"evaluate.cutoff\" = { from = 0, to = 1, steps = 5 }\n[evaluate]\ntask = \"multi_label\"\n");
+    let grid =
+        declared("[grid]\n\"evaluate.cutoff\" = { from = 0, to = 1, steps = 5 }\n[evaluate]\ntask = \"multi_label\"\n");
     assert_eq!(along(&grid, "evaluate.cutoff"), [0.0, 0.25, 0.5, 0.75, 1.0]);
 }
 
@@ -192,7 +197,9 @@ fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
     assert!(said.contains("needs a validation split"), "{said}");
     let said = told(&format!("{network}[grid]\n{halving}\"models.cnn_small.epochs\" = [1, 2]\n"));
     assert!(said.contains("and an axis"), "{said}");
-    let said = told(&format!("{network}[grid]\nhalving = {{ key = \"models.cnn_smal.epochs\", from = 1, to = 9 }}\n\"models.knn.k\" = [1]\n"));
+    let said = told(&format!(
+        "{network}[grid]\nhalving = {{ key = \"models.cnn_smal.epochs\", from = 1, to = 9 }}\n\"models.knn.k\" = [1]\n"
+    ));
     assert!(said.contains("unknown model `cnn_smal`"), "{said}");
 }
 
