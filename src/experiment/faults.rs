@@ -90,6 +90,9 @@ fn window(text: &str, column: usize) -> (String, usize) {
     if start == 0 { (cut + " …", before) } else { (format!("… {cut}"), before - start + 2) }
 }
 
+/// A note that begins so tells with which values something is wrong.
+pub const NOTE: &str = " (with ";
+
 /// Gathers faults while the sources are read and checked.
 #[derive(Default)]
 pub struct Collector {
@@ -140,20 +143,28 @@ impl Collector {
         self.found = earlier;
     }
 
-    /// Of the faults since the first `known` keeps those that were not told before. What stands elsewhere than at `places`, and
-    /// is not among `anyway`, is told with `note`: nothing at its place says what it has to do with it.
-    pub fn keep_new(&mut self, known: usize, anyway: &[(usize, usize, Fault)], places: &[(usize, usize)], note: &str) {
-        for (source, start, mut fault) in self.found.split_off(known) {
+    /// Puts `note` behind the sentences from `from` on that are not among `anyway`.
+    pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, Fault)], note: &str) {
+        for (source, start, fault) in &mut self.found[from..] {
             let same = |(s, at, other): &(usize, usize, Fault)| {
-                (*s, *at) == (source, start) && other.message.starts_with(&fault.message)
+                (s, at) == (&*source, &*start) && other.message == fault.message
             };
-            if self.found.iter().any(same) {
-                continue;
-            }
-            if !anyway.iter().any(same) && !places.contains(&(source, start)) {
+            if !anyway.iter().any(same) {
                 fault.message += note;
             }
-            self.found.push((source, start, fault));
+        }
+    }
+
+    /// Of the faults since the first `known` keeps those that were not told before, whatever was noted.
+    pub fn keep_new(&mut self, known: usize) {
+        let sentence = |fault: &Fault| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
+        for (source, start, fault) in self.found.split_off(known) {
+            let same = |(s, at, other): &(usize, usize, Fault)| {
+                (*s, *at) == (source, start) && sentence(other) == sentence(&fault)
+            };
+            if !self.found.iter().any(same) {
+                self.found.push((source, start, fault));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::axes::{Grid, HalvingSpec};
-use super::faults::{Collector, Faults};
+use super::faults::{Collector, Fault, Faults, NOTE};
 use super::merge::merge_at;
 use super::resolve::{Merged, Request, Resolved};
 use super::source::Origin;
@@ -89,10 +89,7 @@ pub fn declare(request: &Request) -> Result<Declared, Faults> {
     Ok(Declared { name: merged.name, axes, points, halving, notes: distinct(merged.loader.notes) })
 }
 
-fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, super::Fault)]) -> Vec<Point> {
-    let mut places = Vec::new();
-    merged.grid.iter().for_each(|node| collect_places(node, &mut places));
-    places.extend(grid.axes.iter().flat_map(|axis| &axis.path).map(|(_, at)| (at.source, at.start)));
+fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, Fault)]) -> Vec<Point> {
     let budgets: Vec<Option<u64>> = match &grid.spec.halving {
         Some(halving) => halving.budgets().into_iter().map(Some).collect(),
         None => vec![None],
@@ -117,10 +114,13 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, super::Faul
             // Another point may be faulty, this one is judged by itself.
             let before = merged.loader.faults.take_since(0);
             let resolved = merged.check(tree, &format!("# grid: {name}\n"));
+            // What the schema says is said of one key; the rest may be wrong with this combination alone.
+            let of_schema = merged.by_schema;
+            merged.loader.faults.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
             merged.loader.faults.put_before(before);
             rounds.extend(resolved);
         }
-        merged.loader.faults.keep_new(known, anyway, &places, &format!(" (with {name})"));
+        merged.loader.faults.keep_new(known);
         if rounds.len() == budgets.len() {
             points.push(Point { values, rounds });
         } else {
@@ -167,21 +167,6 @@ fn distinct(notes: Vec<String>) -> Vec<String> {
         }
     }
     all
-}
-
-/// Every place that the grid is written at.
-fn collect_places(node: &Node, places: &mut Vec<(usize, usize)>) {
-    places.push((node.at.source, node.at.start));
-    match &node.value {
-        Value::List(items) => items.iter().for_each(|item| collect_places(item, places)),
-        Value::Table(table) => {
-            for entry in table.values() {
-                places.push((entry.key.source, entry.key.start));
-                collect_places(&entry.node, places);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Lays a value over the tree. An item of a list (`augment`) is named by its name, its kind or its place from 0.

@@ -62,6 +62,8 @@ pub(super) struct Merged<'a> {
     pub grid: Option<Node>,
     /// What `--set` and `--data` say.
     pub said: Node,
+    /// How many faults there were when the schema had told its own.
+    pub by_schema: usize,
     request: &'a Request,
 }
 
@@ -92,7 +94,7 @@ impl<'a> Merged<'a> {
             merge(&mut tree, settings, &mut loader.notes);
         }
         let grid = tree.table_mut().and_then(|table| table.shift_remove("grid")).map(|entry| entry.node);
-        Ok(Merged { loader, chain, name, tree, grid, said, request })
+        Ok(Merged { loader, chain, name, tree, grid, said, by_schema: 0, request })
     }
 
     /// The axes, without those that the command line gives one value.
@@ -123,6 +125,7 @@ impl<'a> Merged<'a> {
         let (complete, strict) = (self.loader.complete, schema::strict());
         let faults = &mut self.loader.faults;
         Checker { root: strict, faults, complete }.check(&tree, strict, "experiment");
+        self.by_schema = faults.count();
         cross::check(&tree, complete, faults);
         let experiment = cross::build(&tree, &self.name, faults)?;
         let written = as_written(&self.loader, self.chain, self.request) + point;

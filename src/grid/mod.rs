@@ -110,7 +110,10 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
         settings.show.say(&halving::sentence(&record, round, halving, &kept));
         indices.retain(|index| kept.contains(&(index + 1)));
         earlier.extend(record.points.into_iter().filter(|point| point.round == round));
-        current = gathering.round(declared, round + 1, &indices)?;
+        current = match gathering.round(declared, round + 1, &indices) {
+            Ok(next) => next,
+            Err(error) => break Err(error),
+        };
     };
     home.leave(presence)?;
     let record = home.read()?;

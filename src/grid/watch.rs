@@ -100,11 +100,20 @@ pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
     }
 }
 
+/// Whether somebody works on it. Who has just left writes how it ended a moment later.
+fn is_alive(home: &Home) -> Result<bool> {
+    let alive = home.is_alive();
+    if !alive && home.read()?.status == GridStatus::Running {
+        std::thread::sleep(LOOK);
+    }
+    Ok(alive)
+}
+
 /// A picture, a line, and whether it has ended.
 fn look(watched: &Watched) -> Result<(String, String, bool)> {
     match watched {
         Watched::Grid(home) => {
-            let alive = home.is_alive();
+            let alive = is_alive(home)?;
             let mut record = home.read()?;
             let runs = home.runs();
             let experiment = record.experiment.clone();
