@@ -76,16 +76,14 @@ fn is_deserted(run: &Path) -> bool {
 /// Shows what there is until it ends, or until the signal.
 pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
-    let (mut lines, mut printed): (usize, Option<Instant>) = (0, None);
+    let mut printed: Option<Instant> = None;
     loop {
         let (text, line, ended) = look(watched)?;
         let mut out = std::io::stdout().lock();
         if terminal {
-            // Back to the first line of the last picture, and away with it.
-            let back = if lines > 0 { format!("\x1b[{lines}F\x1b[J") } else { String::new() };
-            write!(out, "{back}{text}")?;
+            // From the first line of the screen: lines that are wider than it take two, so they cannot be counted back.
+            write!(out, "\x1b[H\x1b[J{text}")?;
             out.flush()?;
-            lines = text.lines().count();
         } else if ended || printed.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             printed = Some(Instant::now());
             if files::is_gone(writeln!(out, "{line}"))? {
