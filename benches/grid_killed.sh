@@ -10,7 +10,7 @@ cat > sixty.toml <<'TOML'
 save_models = false
 [data]
 use = "demo"
-clips_per_class = 6
+clips_per_class = 12
 test_recordings = 2
 [audio]
 clip_seconds = 1.0

@@ -158,6 +158,7 @@ fn the_command_line_can_set_an_axis_or_take_it_away() {
     assert!(pinned.points.iter().all(|point| point.rounds[0].resolved_toml.contains("k = 7")));
     assert!(pinned.notes.iter().any(|note| note.contains("models.knn.k")), "{:?}", pinned.notes);
     assert_eq!(with(&["grid.\"models.knn.k\"=[1, 3, 5]"]).points.len(), 6);
+    assert_eq!(with(&["grid.models.knn.k=[1, 3, 5]"]).points.len(), 6);
     assert_eq!(with(&["grid.sample=3"]).points.len(), 3);
 }
 

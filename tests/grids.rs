@@ -16,7 +16,7 @@ const TINY: &str = r#"
 save_models = false
 [data]
 use = "demo"
-clips_per_class = 6
+clips_per_class = 12
 test_recordings = 2
 [audio]
 clip_seconds = 1.0

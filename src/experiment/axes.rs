@@ -221,8 +221,13 @@ impl Grid {
             },
         );
         let (Some(values), true) = (values, is_axis(&path, base, faults)) else { return };
-        if self.axes.iter().any(|axis| axis.key == key) {
-            return faults.add(at, format!("the axis `{key}` is there twice"), "");
+        if let Some(earlier) = self.axes.iter_mut().find(|axis| axis.key == key) {
+            if earlier.at.source == at.source {
+                return faults.add(at, format!("the axis `{key}` is there twice"), "");
+            }
+            // Written in another way in a parent, or on the command line: what was read later goes before.
+            *earlier = Axis { key, path, at, values };
+            return;
         }
         self.axes.push(Axis { key, path, at, values });
     }
@@ -393,7 +398,7 @@ fn is_axis(path: &Path, base: &Node, faults: &mut Collector) -> bool {
             faults.add(*at, format!("`{first}` changes no result, so it cannot be an axis"), "");
             return false;
         }
-        _ if path.len() == 1 && schema::property(base, &[first]).is_none() => {
+        _ if schema::property(base, &[first]).is_none() => {
             unknown_key(&path[0], faults);
             return false;
         }

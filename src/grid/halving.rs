@@ -37,5 +37,5 @@ pub fn sentence(grid: &GridRecord, round: usize, halving: &HalvingSpec, kept: &[
     let key = short_names(&[halving.key.as_str()])[0];
     let best =
         ranked(grid, round, halving).first().map_or(String::new(), |(point, _)| format!(", best {}", point.name));
-    format!("round {}: {} points go on to {key} = {}{best}", round + 1, kept.len(), budgets[round + 1])
+    format!("round {}: {} of its points go on to {key} = {}{best}", round + 1, kept.len(), budgets[round + 1])
 }
