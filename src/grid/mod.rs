@@ -116,8 +116,10 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
         };
     };
     home.leave(presence)?;
-    let record = home.read()?;
+    let mut record = home.read()?;
     table::write(&home.table(), &record)?;
+    // Another process that is about to leave has not written it yet.
+    record.status = record.standing();
     ended?;
     Ok(GridOutcome { home, record, ran })
 }

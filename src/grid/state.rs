@@ -118,8 +118,14 @@ impl GridRecord {
         self.points.iter().filter(|point| point.status == status).count()
     }
 
-    pub fn is_through(&self) -> bool {
-        self.points.iter().all(|point| point.status.is_final())
+    /// How it has ended, going by its points.
+    pub fn standing(&self) -> GridStatus {
+        let open = self.count(PointStatus::Waiting) + self.count(PointStatus::Running);
+        match (open, self.count(PointStatus::Failed)) {
+            (0, 0) => GridStatus::Done,
+            (0, _) => GridStatus::Failed,
+            _ => GridStatus::Stopped,
+        }
     }
 }
 
@@ -254,11 +260,7 @@ impl Home {
                 point.status = PointStatus::Waiting;
             }
             record.ended = Some(run_dir::now());
-            record.status = match (record.count(PointStatus::Waiting), record.count(PointStatus::Failed)) {
-                (0, 0) => GridStatus::Done,
-                (0, _) => GridStatus::Failed,
-                _ => GridStatus::Stopped,
-            };
+            record.status = record.standing();
         })
     }
 }
