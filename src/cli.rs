@@ -63,6 +63,28 @@ pub struct Pool {
     pub jobs: Option<u16>,
 }
 
+/// What of a grid is run, and what happens when a point fails.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Of an experiment with a [grid]")]
+pub struct OfGrid {
+    /// When a point fails, the others are run all the same: so it is unless --fail-fast says otherwise.
+    #[arg(long, conflicts_with = "fail_fast")]
+    pub keep_going: bool,
+    /// Begin no further point once one has failed.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run only the points that failed before. Without it everything is run that is missing or has failed.
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Run only the points with this in their name, or with this value of an axis (`--only k=3`); may be repeated, then all must
+    /// hold.
+    #[arg(long, value_name = "PART|KEY=VALUE")]
+    pub only: Vec<String>,
+    /// Run so many points at once; they share the threads. The same command in another terminal shares the points, too.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub at_once: u16,
+}
+
 /// What is to be heard of an experiment.
 #[derive(Debug, Args)]
 pub struct Rehearse {
@@ -285,6 +307,14 @@ pub enum Command {
         /// Only say what would be done, as `plan` does, and print the layers of each network.
         #[arg(long, conflicts_with = "json")]
         dry_run: bool,
+        #[command(flatten)]
+        of_grid: OfGrid,
+    },
+    /// Look on while a grid or a run is at work in another terminal; ends when it does.
+    Watch {
+        /// The experiment; the one that is at work unless told.
+        #[arg(value_name = "EXP")]
+        experiment: Option<String>,
     },
     /// Say what is wrong with an experiment, or what it would do.
     Check {

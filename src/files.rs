@@ -62,6 +62,14 @@ fn sync_folder(folder: &Path) {
     }
 }
 
+/// Whether the reader of what was written went away (`| head`): that is no error.
+pub fn is_gone(written: std::io::Result<()>) -> Result<bool> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
+        other => other.context("cannot write to stdout").map(|()| false),
+    }
+}
+
 /// The temporary files that a killed process left in `folder`.
 pub fn remove_leftovers(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -81,7 +81,7 @@ impl Plan {
             plan.look_beside(&home, rules);
             let mut seen: Vec<(PathBuf, Option<RunRecord>)> = Vec::new();
             for run in run_dir::run_folders(&home).into_iter().filter(|run| run_dir::has_run_name(run)) {
-                if run_dir::is_held(&run)? {
+                if run_dir::is_at_work(&run) {
                     continue;
                 }
                 match run_dir::has_record(&run).then(|| run_dir::read_record(&run)).transpose() {

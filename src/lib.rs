@@ -43,6 +43,7 @@ pub mod compare;
 pub mod report;
 pub mod runner;
 pub mod reproduce;
+pub mod grid;
 pub mod predictor;
 pub mod gate;
 pub mod listing;

@@ -31,7 +31,7 @@ pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
     for run in &chosen {
         let usage = run_dir::usage(run);
         bytes += usage.bytes;
-        let state = match (run_dir::is_held(run)?, run_dir::read_record(run)) {
+        let state = match (run_dir::is_at_work(run), run_dir::read_record(run)) {
             (true, _) => "a process is at work on it: it stays".to_owned(),
             (false, Ok(record)) => format!("{:?}", record.status).to_lowercase(),
             (false, Err(_)) => "its run.json cannot be read".to_owned(),

@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 use crate::cli::{Cli, Command, Common, Pool, Target};
 use crate::compare::CannotCompare;
 use crate::data::MissingData;
-use crate::experiment::{self, Faults, Request, Resolved};
-use crate::gate::CannotGate;
+use crate::experiment::{self, Declared, Faults, Request, Resolved};
 use crate::exports::mlflow::CannotExport;
+use crate::gate::CannotGate;
+use crate::grid::NotThisGrid;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
@@ -32,6 +33,7 @@ mod data;
 mod diff;
 mod doctor;
 mod export;
+mod grid;
 mod housekeeping;
 mod machine;
 mod manual;
@@ -43,6 +45,7 @@ mod run;
 mod runs;
 mod serve;
 mod thresholds;
+mod watch;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub enum Ended {
     NothingSelected = 4,
     /// Worse than the baseline, or not to be compared with it; or numbers that a run had before differ now.
     Regression = 5,
+    /// Of a grid.
+    SomeFailed = 6,
     /// What is stored does not lead to the run that it says.
     AnotherRun = 7,
     Stopped = 75,
@@ -73,7 +78,10 @@ fn dispatch(cli: Cli) -> Result<Ended> {
     let common = &cli.common;
     match cli.command {
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
-        Command::Run { target, pool, device, json, fresh, .. } => run::run(common, &target, &pool, device, json, fresh),
+        Command::Run { target, pool, device, json, fresh, of_grid, .. } => {
+            run::run(common, &target, &pool, device, json, fresh, &of_grid)
+        }
+        Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
         Command::Features { target, pool } => run::features(common, &target, &pool),
@@ -111,6 +119,7 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
         || error.is::<NoDevice>()
+        || error.is::<NotThisGrid>()
         || error.is::<CannotSearch>()
         || error.is::<CannotCompare>()
         || error.is::<CannotGate>()
@@ -162,14 +171,26 @@ fn print_on(text: &str) -> Result<bool> {
     }
 }
 
-fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
-    let request = Request {
+fn request(common: &Common, target: &Target) -> Request {
+    Request {
         exp: target.experiment.clone(),
         data: target.data.clone(),
         set: common.set.clone(),
         root: PathBuf::from("."),
-    };
-    let resolved = experiment::resolve(&request)?;
+    }
+}
+
+/// The experiment with the points of its grid.
+fn declare(common: &Common, target: &Target) -> Result<Declared> {
+    let declared = experiment::declare(&request(common, target))?;
+    let show = Show::fitting(common.quiet);
+    declared.notes.iter().for_each(|note| show.say(note));
+    Ok(declared)
+}
+
+/// The experiment without its grid.
+fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
+    let resolved = experiment::resolve(&request(common, target))?;
     let show = Show::fitting(common.quiet);
     resolved.notes.iter().for_each(|note| show.say(note));
     Ok(resolved)

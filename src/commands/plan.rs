@@ -4,11 +4,12 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Ended, again, print, resolve, settings};
+use super::{Ended, again, declare, print, resolve, settings};
 use crate::cli::{Common, Target};
 use crate::data::MissingData;
 use crate::experiment::members::OF_MEMBERS;
 use crate::experiment::shapes;
+use crate::grid;
 use crate::models::networks::{InputShape, LayerRow};
 use crate::precompute::Extraction;
 use crate::run_dir::Unit;
@@ -28,9 +29,15 @@ pub fn check(common: &Common, target: &Target) -> Result<Ended> {
 }
 
 pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
-    let resolved = resolve(common, target)?;
-    let experiment = &resolved.experiment;
+    let declared = declare(common, target)?;
     let settings = settings(common, false);
+    if declared.is_grid() {
+        let plan = grid::plan::plan(&declared, &settings)?;
+        print(&if as_json { format!("{}\n", plan.json()) } else { plan.text() })?;
+        settings.show.say(&format!("Next: timbre run {}", again(common, target)));
+        return Ok(Ended::Done);
+    }
+    let experiment = &declared.points[0].rounds[0].experiment;
     let material = Material::gather(experiment, &settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let (hits, misses) = material.look(experiment, &extraction, &settings.store()?)?;

@@ -18,7 +18,7 @@ pub fn reproduce(common: &Common, asked: &Reproduce) -> Result<Ended> {
     let settings = settings(common, true);
     // What the CPU made a GPU would only come near to.
     let device = asked.device.unwrap_or(if stored.device() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Auto });
-    let device = choose(stored.experiment(), device, settings.show)?;
+    let device = choose(std::iter::once(stored.experiment()), device, settings.show)?;
     start_threads(&asked.pool)?;
     listen_for_signals(&settings.stop)?;
     let on_cpu = device.is_cpu() && stored.device() == "cpu";

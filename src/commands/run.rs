@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Ended, again, listen_for_signals, print, resolve, settings, start_threads};
-use crate::cli::{Common, Pool, Target};
-use crate::experiment::Experiment;
+use super::{Ended, again, declare, grid, listen_for_signals, print, settings, start_threads};
+use crate::cli::{Common, OfGrid, Pool, Target};
+use crate::experiment::{Declared, Experiment};
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::progress::Show;
 use crate::run_dir::{SCHEMA, Status};
@@ -19,13 +19,18 @@ pub fn run(
     device: DeviceChoice,
     json: bool,
     fresh: bool,
+    of_grid: &OfGrid,
 ) -> Result<Ended> {
-    let resolved = resolve(common, target)?;
+    let declared = declare(common, target)?;
     let settings = settings(common, fresh);
-    let settings = Settings { device: choose(&resolved.experiment, device, settings.show)?, ..settings };
+    let settings = Settings { device: choose(first_rounds(&declared), device, settings.show)?, ..settings };
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
-    let outcome = runner::run(&resolved, &settings)?;
+    if declared.is_grid() {
+        return grid::run(&declared, &settings, of_grid, json, &again(common, target));
+    }
+    grid::refuse(&declared, of_grid)?;
+    let outcome = runner::run(&declared.points[0].rounds[0], &settings)?;
     if json {
         print(&format!("{}\n", summary(&outcome)))?;
     } else {
@@ -39,10 +44,19 @@ pub fn run(
     })
 }
 
-/// The device for the networks of an experiment. Without networks nothing is opened, unless a GPU is asked for by name: then
+fn first_rounds(declared: &Declared) -> impl Iterator<Item = &Experiment> {
+    declared.points.iter().map(|point| &point.rounds[0].experiment)
+}
+
+/// The device for the networks of an experiment, or of many. Without networks nothing is opened, unless a GPU is asked for by name: then
 /// it is there, or this is an error.
-pub(super) fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) -> Result<Device, NoDevice> {
-    let has_networks = experiment.models.values().any(|spec| spec.as_kind().is_network());
+pub(super) fn choose<'a>(
+    mut experiments: impl Iterator<Item = &'a Experiment>,
+    device: DeviceChoice,
+    show: Show,
+) -> Result<Device, NoDevice> {
+    let is_network = |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().is_network());
+    let has_networks = experiments.any(is_network);
     let is_named = matches!(device, DeviceChoice::Gpu(..));
     if !has_networks && !is_named {
         return Ok(Device::cpu());
@@ -51,7 +65,7 @@ pub(super) fn choose(experiment: &Experiment, device: DeviceChoice, show: Show) 
     if has_networks {
         show.say(&chosen.sentence);
     } else {
-        show.say(&format!("no model of {} is a network: all compute on the CPU, none on {device}", experiment.name));
+        show.say(&format!("no model is a network: all compute on the CPU, none on {device}"));
     }
     Ok(chosen.device)
 }
@@ -102,11 +116,15 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
 }
 
 pub fn features(common: &Common, target: &Target, pool: &Pool) -> Result<Ended> {
-    let resolved = resolve(common, target)?;
+    let declared = declare(common, target)?;
     let settings = settings(common, false);
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
-    let (cache, unusable) = runner::features(&resolved.experiment, &settings)?;
+    let (cache, unusable) = if declared.is_grid() {
+        crate::grid::only_features(&declared, &settings)?
+    } else {
+        runner::features(&declared.points[0].rounds[0].experiment, &settings)?
+    };
     print(&format!(
         "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
         cache.misses, cache.hits

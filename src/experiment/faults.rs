@@ -90,6 +90,9 @@ fn window(text: &str, column: usize) -> (String, usize) {
     if start == 0 { (cut + " …", before) } else { (format!("… {cut}"), before - start + 2) }
 }
 
+/// A note that begins so tells with which values something is wrong.
+pub const NOTE: &str = " (with ";
+
 /// Gathers faults while the sources are read and checked.
 #[derive(Default)]
 pub struct Collector {
@@ -123,6 +126,46 @@ impl Collector {
 
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Takes back what was told since the first `known` faults.
+    pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, Fault)> {
+        self.found.split_off(known)
+    }
+
+    /// Puts back what was taken.
+    pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, Fault)>) {
+        earlier.append(&mut self.found);
+        self.found = earlier;
+    }
+
+    /// Puts `note` behind the sentences from `from` on that are not among `anyway`.
+    pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, Fault)], note: &str) {
+        for (source, start, fault) in &mut self.found[from..] {
+            let same = |(s, at, other): &(usize, usize, Fault)| {
+                (s, at) == (&*source, &*start) && other.message == fault.message
+            };
+            if !anyway.iter().any(same) {
+                fault.message += note;
+            }
+        }
+    }
+
+    /// Of the faults since the first `known` keeps those that were not told before, whatever was noted.
+    pub fn keep_new(&mut self, known: usize) {
+        let sentence = |fault: &Fault| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
+        for (source, start, fault) in self.found.split_off(known) {
+            let same = |(s, at, other): &(usize, usize, Fault)| {
+                (*s, *at) == (source, start) && sentence(other) == sentence(&fault)
+            };
+            if !self.found.iter().any(same) {
+                self.found.push((source, start, fault));
+            }
+        }
     }
 
     /// Whether something is wrong at this very place already.

@@ -23,7 +23,7 @@ pub fn merge_section(section: &str, base: &mut Node, over: Node, notes: &mut Vec
     merge_at(base, over, &mut vec![section.to_owned()], notes);
 }
 
-fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
+pub(super) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
     let (Value::Table(under), Value::Table(above)) = (&mut base.value, &over.value) else {
         *base = over;
         return;

@@ -13,11 +13,13 @@ use crate::data::split::SplitSpec;
 use crate::features::FeatureSpec;
 use crate::models::ModelSpec;
 
+mod axes;
 mod check;
 mod cross;
 mod evaluate;
 mod faults;
 mod files;
+mod grid;
 pub mod members;
 mod merge;
 mod resolve;
@@ -29,8 +31,10 @@ pub mod suggest;
 mod tree;
 mod words;
 
+pub use axes::HalvingSpec;
 pub use evaluate::{EvaluateSpec, Mode};
 pub use faults::{Fault, Faults};
+pub use grid::{AxisValues, Declared, Point, declare, label};
 pub use resolve::{Request, Resolved, as_it_was, data_set, data_set_names, of_run, resolve};
 
 /// What is run: data, features, models, and how they are judged.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::Experiment;
+use super::axes::Grid;
 use super::check::Checker;
 use super::cross;
 use super::faults::Faults;
@@ -12,7 +13,7 @@ use super::files::{self, Loader};
 use super::merge::{kinds_by_name, merge, merge_section};
 use super::schema;
 use super::source::Origin;
-use super::tree::{Entry, Node, Table, Value, kind_of, parse_assignment};
+use super::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use crate::data::DataSpec;
 use crate::data::split::SplitSpec;
 
@@ -41,43 +42,103 @@ pub struct Resolved {
     pub notes: Vec<String>,
 }
 
-/// Reads, merges and checks an experiment. Everything that is wrong is reported at once.
+/// Reads, merges and checks an experiment, its grid aside. Everything that is wrong is reported at once.
 pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
-    let mut loader = Loader::new(&request.root);
-    let (name, mut tree) = match loader.experiment(&request.exp) {
-        Some((name, tree)) => (name, Some(tree)),
-        None => (String::new(), None),
-    };
-    let chain = loader.written.len();
-    let wanted = request.data.as_deref().map(|data| (data, argument_origin(&mut loader, "--data", data)));
-    if let (Some(tree), Some((data, at))) = (&mut tree, wanted) {
-        replace_data(&mut loader, tree, data, at);
-    } else if let Some((data, at)) = wanted {
-        loader.data_set(data, at);
+    let mut merged = Merged::read(request)?;
+    merged.grid();
+    let tree = merged.tree.clone();
+    match merged.check(tree, "") {
+        Some(resolved) => Ok(Resolved { notes: merged.loader.notes, ..resolved }),
+        None => Err(merged.loader.faults.finish()),
     }
-    let settings = assignments(&mut loader, &request.set);
-    let Some(mut tree) = tree else { return Err(loader.faults.finish()) };
-    if let Some(settings) = settings {
-        merge(&mut tree, settings, &mut loader.notes);
-    }
-    lay_over_data_set(&mut loader, &mut tree);
-    imply_kinds(&mut tree);
+}
 
-    let complete = loader.complete;
-    let strict = schema::strict();
-    Checker { root: strict, faults: &mut loader.faults, complete }.check(&tree, strict, "experiment");
-    cross::check(&tree, complete, &mut loader.faults);
-    let experiment = cross::build(&tree, &name, &mut loader.faults);
-    let written = as_written(&loader, chain, request);
-    match experiment {
-        Some(experiment) if loader.faults.is_empty() => match toml::to_string(&experiment) {
-            Ok(resolved_toml) => Ok(Resolved { experiment, written, resolved_toml, notes: loader.notes }),
-            Err(error) => {
-                loader.faults.add(tree.at, format!("this cannot be written as TOML again: {error}"), "");
-                Err(loader.faults.finish())
+/// An experiment merged from its files and the arguments, not yet checked.
+pub(super) struct Merged<'a> {
+    pub loader: Loader<'a>,
+    /// How many of the files are the experiment and its parents.
+    chain: usize,
+    pub name: String,
+    /// Without the grid.
+    pub tree: Node,
+    pub grid: Option<Node>,
+    /// What `--set` and `--data` say.
+    pub said: Node,
+    /// How many faults there were when the schema had told its own.
+    pub by_schema: usize,
+    request: &'a Request,
+}
+
+impl<'a> Merged<'a> {
+    pub fn read(request: &'a Request) -> Result<Merged<'a>, Faults> {
+        let mut loader = Loader::new(&request.root);
+        let (name, mut tree) = match loader.experiment(&request.exp) {
+            Some((name, tree)) => (name, Some(tree)),
+            None => (String::new(), None),
+        };
+        let chain = loader.written.len();
+        let wanted = request.data.as_deref().map(|data| (data, argument_origin(&mut loader, "--data", data)));
+        if let (Some(tree), Some((data, at))) = (&mut tree, wanted) {
+            replace_data(&mut loader, tree, data, at);
+        } else if let Some((data, at)) = wanted {
+            loader.data_set(data, at);
+        }
+        let settings = assignments(&mut loader, &request.set);
+        let Some(mut tree) = tree else { return Err(loader.faults.finish()) };
+        let mut said = empty_table(tree.at).node;
+        if let Some((data, at)) = wanted {
+            let mut own = empty_table(at);
+            own.node.table_mut().into_iter().for_each(|table| drop(table.insert("use".into(), text_entry(data, at))));
+            said.table_mut().into_iter().for_each(|table| drop(table.insert("data".into(), own.clone())));
+        }
+        if let Some(settings) = settings {
+            merge(&mut said, settings.clone(), &mut Vec::new());
+            merge(&mut tree, settings, &mut loader.notes);
+        }
+        let grid = tree.table_mut().and_then(|table| table.shift_remove("grid")).map(|entry| entry.node);
+        Ok(Merged { loader, chain, name, tree, grid, said, by_schema: 0, request })
+    }
+
+    /// The axes, without those that the command line gives one value.
+    pub fn grid(&mut self) -> Option<Grid> {
+        let node = self.grid.as_ref()?;
+        let mut base = self.tree.clone();
+        let mut quiet = Vec::new();
+        std::mem::swap(&mut quiet, &mut self.loader.notes);
+        lay_over_data_set(&mut self.loader, &mut base);
+        std::mem::swap(&mut quiet, &mut self.loader.notes);
+        imply_kinds(&mut base);
+        let mut grid = Grid::read(node, &base, &mut self.loader.faults);
+        let (said, notes) = (&self.said, &mut self.loader.notes);
+        grid.axes.retain(|axis| {
+            let is_said = tree::at(said, axis.path.iter().map(|(name, _)| name.as_str())).is_some();
+            if is_said {
+                notes.push(format!("the command line says what {} is: it is no axis here", axis.key));
             }
-        },
-        _ => Err(loader.faults.finish()),
+            !is_said
+        });
+        Some(grid)
+    }
+
+    /// Checks what the experiment has become; `point` is the comment that says how.
+    pub fn check(&mut self, mut tree: Node, point: &str) -> Option<Resolved> {
+        lay_over_data_set(&mut self.loader, &mut tree);
+        imply_kinds(&mut tree);
+        let (complete, strict) = (self.loader.complete, schema::strict());
+        let faults = &mut self.loader.faults;
+        Checker { root: strict, faults, complete }.check(&tree, strict, "experiment");
+        self.by_schema = faults.count();
+        cross::check(&tree, complete, faults);
+        let experiment = cross::build(&tree, &self.name, faults)?;
+        let written = as_written(&self.loader, self.chain, self.request) + point;
+        match toml::to_string(&experiment) {
+            Ok(resolved_toml) => Some(Resolved { experiment, written, resolved_toml, notes: Vec::new() }),
+            Err(error) => {
+                let message = format!("this cannot be written as TOML again: {error}");
+                self.loader.faults.add(tree.at, message, "");
+                None
+            }
+        }
     }
 }
 
@@ -268,7 +329,7 @@ fn lay_over_data_set(loader: &mut Loader, tree: &mut Node) {
 }
 
 /// Writes down the kinds that need not be written: a feature's or model's name, the default split.
-fn imply_kinds(tree: &mut Node) {
+pub(super) fn imply_kinds(tree: &mut Node) {
     let Some(table) = tree.table_mut() else { return };
     for section in ["features", "models"] {
         let Some(tables) = table.get_mut(section).and_then(|entry| entry.node.table_mut()) else { continue };

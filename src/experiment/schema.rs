@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::Experiment;
+use super::axes::{GridSpec, RangeSpec};
 use super::merge::kinds_by_name;
+use super::tree::{Node, kind_of};
 
 /// What the merged file must be: each kind's table names its `kind`.
 pub fn strict() -> &'static Value {
@@ -15,6 +17,12 @@ pub fn strict() -> &'static Value {
         schema["properties"]["extends"] = json!({
             "description": "One parent, by its path from this file or its bare name in `experiments`: tables merge key by key, arrays replace.",
             "type": "string", "minLength": 1
+        });
+        schema["properties"]["grid"] = define(&mut schema, schemars::schema_for!(GridSpec).to_value());
+        schema["$defs"]["GridRange"] = define(&mut schema, schemars::schema_for!(RangeSpec).to_value());
+        schema["properties"]["grid"]["additionalProperties"] = json!({
+            "description": "An axis: any key of the file, such as \"models.knn.k\", with its values or a range.",
+            "anyOf": [{ "type": "array", "minItems": 1 }, { "$ref": "#/$defs/GridRange" }, { "type": "object" }]
         });
         // Every kind of data set may be named instead of written out.
         for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
@@ -26,6 +34,64 @@ pub fn strict() -> &'static Value {
         schema
     });
     &STRICT
+}
+
+/// A schema of its own as part of another: its definitions move there.
+fn define(schema: &mut Value, mut own: Value) -> Value {
+    let object = own.as_object_mut().expect("a struct is an object");
+    ["$schema", "title"].iter().for_each(|key| drop(object.remove(*key)));
+    if let Some(Value::Object(definitions)) = object.remove("$defs") {
+        definitions.into_iter().for_each(|(name, definition)| schema["$defs"][name] = definition);
+    }
+    own
+}
+
+/// What the keys of `[grid]` must be that are no axes.
+pub fn grid_options() -> &'static Value {
+    static OPTIONS: LazyLock<Value> = LazyLock::new(|| {
+        let mut grid = strict()["properties"]["grid"].clone();
+        grid["additionalProperties"] = false.into();
+        grid
+    });
+    &OPTIONS
+}
+
+/// What a range of a grid must be.
+pub fn range() -> &'static Value {
+    &strict()["$defs"]["GridRange"]
+}
+
+/// What is said of the key at `path`, in a file as `tree` is: kinds of tables are read there. Nothing where there is no such key.
+pub fn property(tree: &Node, path: &[&str]) -> Option<&'static Value> {
+    let (mut schema, mut node) = (strict(), Some(tree));
+    for part in path {
+        schema = property_of(schema, node, part)?;
+        node = node.and_then(Node::table).and_then(|table| table.get(*part)).map(|entry| &entry.node);
+    }
+    Some(resolve(strict(), schema))
+}
+
+fn property_of(schema: &'static Value, node: Option<&Node>, part: &str) -> Option<&'static Value> {
+    let schema = resolve(strict(), schema);
+    if let Some(kinds) = kinds(schema) {
+        let kind = node.and_then(Node::table).and_then(kind_of)?;
+        let own = kinds.into_iter().find(|(name, _)| *name == kind)?.1;
+        return own["properties"].get(part);
+    }
+    let own = schema.get("properties").and_then(|properties| properties.get(part));
+    let own = own.or(schema.get("additionalProperties").filter(|others| others.is_object()));
+    let branches = schema.get("anyOf").and_then(Value::as_array);
+    own.or_else(|| branches.into_iter().flatten().find_map(|branch| property_of(branch, node, part)))
+}
+
+/// Whether every number that fits is a whole one.
+pub fn takes_whole_numbers(schema: &Value) -> bool {
+    let types = |word: &str| match schema.get("type") {
+        Some(Value::String(one)) => one == word,
+        Some(Value::Array(many)) => many.iter().any(|one| one == word),
+        _ => false,
+    };
+    types("integer") && !types("number")
 }
 
 /// What a file as written may hold, for editors: a table can leave out the `kind` that its name, its parent or its data set

@@ -71,6 +71,11 @@ pub fn kind_of(table: &Table) -> Option<&str> {
     table.get("kind").and_then(|entry| entry.node.text())
 }
 
+/// The value at a path.
+pub fn at<'a, 'k>(node: &'a Node, path: impl IntoIterator<Item = &'k str>) -> Option<&'a Node> {
+    path.into_iter().try_fold(node, |node, key| Some(&node.table()?.get(key)?.node))
+}
+
 /// Reads one file. A syntax error is reported and leaves nothing: half a file would bring faults that are not there.
 pub fn parse(source: usize, faults: &mut Collector) -> Option<Node> {
     let text = faults.sources.get(source).text.clone();
@@ -100,9 +105,7 @@ pub fn parse_assignment(source: usize, faults: &mut Collector) -> Option<Node> {
         faults.add(whole, "expected KEY=VALUE".into(), "For example `--set models.knn.k=3`.");
         return None;
     };
-    let key_text = format!("{}=0", &text[..equals]);
-    let path = DeTable::parse(&key_text).ok().and_then(|document| path_of(document.get_ref()));
-    let Some(path) = path.filter(|_| !key_text.contains(['\n', '#'])) else {
+    let Some(path) = path_of_key(&text[..equals]) else {
         let at = Origin { source, start: 0, end: equals };
         faults.add(
             at,
@@ -124,6 +127,13 @@ pub fn parse_assignment(source: usize, faults: &mut Collector) -> Option<Node> {
         node = Node { value: Value::Table(Table::from([(key, Entry { key: key_at, node })])), at: key_at };
     }
     Some(node)
+}
+
+/// The parts of a key with dots in it, with their places; nothing if it is no key.
+pub fn path_of_key(key: &str) -> Option<Vec<(String, std::ops::Range<usize>)>> {
+    let text = format!("{key}=0");
+    let path = DeTable::parse(&text).ok().and_then(|document| path_of(document.get_ref()));
+    path.filter(|_| !text.contains(['\n', '#']))
 }
 
 fn find_unquoted_equals(text: &str) -> Option<usize> {

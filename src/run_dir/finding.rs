@@ -25,6 +25,14 @@ pub(super) fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
     run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
 }
 
+/// The run folders of a signature in all experiments, those of `experiment` first, of each the youngest first.
+pub fn of_signature(runs: &Path, experiment: &str, signature: &str) -> Vec<PathBuf> {
+    let own = runs.join(experiment);
+    let others = run_folders(runs).into_iter().filter(|home| *home != own);
+    let homes: Vec<PathBuf> = std::iter::once(own.clone()).chain(others).collect();
+    homes.iter().flat_map(|home| folders_of(home, signature).into_iter().rev()).collect()
+}
+
 /// The run folders of one experiment, oldest first; hidden folders, of runs that are being removed, are none.
 pub fn run_folders(home: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir(home)

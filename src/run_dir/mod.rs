@@ -30,11 +30,11 @@ mod windows;
 
 pub use at_work::is_at_work;
 pub use cost::{UnitCost, read_cost};
-pub use finding::{WhichRun, all, find, run_folders};
+pub use finding::{WhichRun, all, find, of_signature, run_folders};
 pub use means::{UnitMean, telling_split, unit_means};
 pub use removing::{
-    Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, is_held,
-    leftovers_beside_runs, remove, repair_latest, temporary_files, usage,
+    Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,
+    remove, repair_latest, temporary_files, usage,
 };
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
@@ -213,6 +213,11 @@ pub struct RunDir {
     _lock: File,
 }
 
+/// Somebody else holds the lock of the folder.
+#[derive(Debug, thiserror::Error)]
+#[error("another process is at work on {}: wait for it, or use another --runs folder", .0.display())]
+pub struct Busy(pub PathBuf);
+
 /// How the folder of a signature was found.
 pub enum Opened {
     /// New, or half done before.
@@ -256,7 +261,7 @@ impl RunDir {
             Ok(()) if same_file(&lock, &path.join(LOCK)) => {}
             Ok(()) => bail!("{} was removed by another process just now", path.display()),
             Err(TryLockError::WouldBlock) => {
-                bail!("another process is at work on {}: wait for it, or use another --runs folder", path.display())
+                bail!(Busy(path))
             }
             Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("cannot lock {}", path.display())),
         }
@@ -339,7 +344,7 @@ impl RunDir {
     /// Appends an event to `log.jsonl`. A log that cannot be written stops nothing.
     pub fn log(&self, event: &str, details: Value) {
         let line = json!({ "time": now(), "event": event, "details": details });
-        if let Ok(mut file) = File::options().create(true).append(true).open(self.path.join("log.jsonl")) {
+        if let Ok(mut file) = File::options().create(true).append(true).open(log_file(&self.path)) {
             let _ = writeln!(file, "{line}");
         }
     }
@@ -372,11 +377,23 @@ pub fn unit_times(run: &Path) -> HashMap<String, i64> {
     log.lines().filter_map(time).collect()
 }
 
+/// What happened in a run, an event a line.
+pub fn log_file(run: &Path) -> PathBuf {
+    run.join("log.jsonl")
+}
+
+/// How many units of a run are done.
+pub fn units_done(run: &Path) -> usize {
+    let names = fs::read_dir(run.join("units")).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(|name| name.ends_with(".json") && !name.starts_with('.'))).count()
+}
+
 /// Lets `latest` beside a run folder point to it.
 pub fn make_latest(run: &Path) -> Result<()> {
     let home = run.parent().expect("a run lies in the folder of its experiment");
     let name = run.file_name().expect("a run has a name");
-    let part = home.join(format!(".latest-{}", std::process::id()));
+    // Two points of a grid can end at once in one process.
+    let part = home.join(format!(".latest-{}-{}", std::process::id(), name.to_string_lossy()));
     let _ = fs::remove_file(&part);
     std::os::unix::fs::symlink(name, &part)?;
     fs::rename(&part, home.join("latest")).with_context(|| format!("cannot link {}/latest", home.display()))

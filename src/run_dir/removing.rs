@@ -44,15 +44,6 @@ pub fn has_run_name(path: &Path) -> bool {
         && all(signature, u8::is_ascii_hexdigit)
 }
 
-/// Whether another process is at work on a run.
-pub fn is_held(run: &Path) -> Result<bool> {
-    match File::open(run.join(LOCK)) {
-        Ok(file) => Ok(!locked(&file, run)?),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot read in {}", run.display())),
-    }
-}
-
 /// Locks until the file is closed; false where another process has.
 fn locked(file: &File, run: &Path) -> Result<bool> {
     match file.try_lock() {
@@ -253,7 +244,7 @@ pub fn idle_checkpoints(run: &Path, status: Status) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{SIGNATURE, record, to_do};
-    use super::super::{Opened, RunDir};
+    use super::super::{Opened, RunDir, is_at_work};
     use super::*;
 
     fn run(runs: &Path, status: Status) -> PathBuf {
@@ -288,10 +279,10 @@ mod tests {
         let path = run(runs.path(), Status::Done);
         assert_eq!(remove(&path, || false).unwrap(), Removed::Changed);
         let held = RunDir::lock(path.clone()).unwrap();
-        assert!(is_held(&path).unwrap());
+        assert!(is_at_work(&path));
         assert_eq!(remove(&path, || panic!("nobody is asked")).unwrap(), Removed::Held);
         drop(held);
-        assert!(!is_held(&path).unwrap() && path.join("run.json").is_file());
+        assert!(!is_at_work(&path) && path.join("run.json").is_file());
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub struct NothingSelected(String);
 #[error("{0}")]
 pub struct Unfit(String);
 
+impl NothingSelected {
+    pub fn of(sentence: String) -> NothingSelected {
+        NothingSelected(sentence)
+    }
+}
+
 impl Unfit {
     /// Data that is not there has a message of its own.
     fn unless_missing(error: anyhow::Error) -> anyhow::Error {
@@ -131,6 +137,15 @@ impl Material {
             }
         };
         self.eligible.iter().map(one).collect()
+    }
+
+    /// What of an experiment its material stands on: experiments that agree in it can share what was gathered.
+    pub fn key(experiment: &Experiment) -> String {
+        let files: Vec<_> = experiment.models.iter().map(|(name, spec)| (name, spec.as_kind().files())).collect();
+        let files: Vec<_> = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
+        let is_holdout = matches!(experiment.split, SplitSpec::Holdout(_));
+        let evaluate = &experiment.evaluate;
+        json!([experiment.data, is_holdout, evaluate.task, evaluate.cutoffs, experiment.augment, files]).to_string()
     }
 
     /// The run's name for everything that changes a result: configuration, recordings, versions of the stages.

@@ -55,9 +55,14 @@ pub struct RunOutcome {
 
 /// Runs `resolved`, or finds it finished.
 pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
-    let experiment = &resolved.experiment;
     let begun = Instant::now();
-    let material = Material::gather(experiment, settings)?;
+    let material = Material::gather(&resolved.experiment, settings)?;
+    run_on(resolved, settings, &material, begun)
+}
+
+/// The same on material that was gathered before; `begun` is when.
+pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, begun: Instant) -> Result<RunOutcome> {
+    let experiment = &resolved.experiment;
     let signature = material.signature(experiment);
     let store = settings.store()?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
@@ -72,15 +77,15 @@ pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-    writing::write_recordings(&dir, &material)?;
-    let mut record = new_record(experiment, settings, &material, signature);
+    writing::write_recordings(&dir, material)?;
+    let mut record = new_record(experiment, settings, material, signature);
     record.training = Some(material.training_signature(experiment));
     // Of an earlier start of this run, which is not taken over again.
     record.taken_over = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.taken_over);
     record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
-    let work = Work { experiment, settings, material: &material, extraction: &extraction, store: &store, dir: &dir };
+    let work = Work { experiment, settings, material, extraction: &extraction, store: &store, dir: &dir };
     let ended = work.all(&mut record);
     record.ended = Some(run_dir::now());
     record.seconds.insert("total".into(), begun.elapsed().as_secs_f64());
@@ -196,7 +201,8 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
     Ok(RunOutcome { path, record, reused: true, no_report: None })
 }
 
-fn is_whole(run: &Path, experiment: &Experiment) -> bool {
+/// Whether a finished run has every file that it should have.
+pub fn is_whole(run: &Path, experiment: &Experiment) -> bool {
     let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
     // `timbre thresholds` may have written those of another search since.
     let has_thresholds = experiment.evaluate.search.as_ref().is_none_or(|spec| {

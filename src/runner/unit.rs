@@ -62,7 +62,12 @@ impl Work<'_> {
         };
         self.dir.write_unit(&finished)?;
         self.dir.remove_checkpoints(unit);
-        self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
+        let seconds = json!({ "fit": fit_seconds, "predict": predict_seconds });
+        let epochs = finished.epochs.len();
+        self.dir.log(
+            "unit",
+            json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "seconds": seconds, "epochs": epochs, "notes": finished.notes }),
+        );
         Ok(finished)
     }
 

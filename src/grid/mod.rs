@@ -1,0 +1,406 @@
+//! Many runs of one experiment: the points of its grid, one after the other or some at once, in one process or in several.
+//!
+//! A grid is a declared set of signatures. A point whose run lies finished anywhere in the folder of runs is not run again; so
+//! a second start does only what is missing or failed, and a value that is taken from an axis leaves its runs alone. What a
+//! process works on it holds by the lock of the run folder: another that comes to the point waits for it, and runs it if the
+//! first one dies.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::experiment::Declared;
+use crate::precompute::Stopped;
+use crate::progress::{Show, seconds};
+use crate::run_dir::{self, Busy, RunRecord};
+use crate::runner::material::NothingSelected;
+use crate::runner::{self, Settings};
+
+pub mod candidate;
+pub mod estimate;
+pub mod features;
+mod halving;
+mod only;
+pub mod plan;
+pub mod state;
+pub mod table;
+pub mod watch;
+
+use candidate::{Candidate, Gathering, There, fill};
+use state::{GridRecord, GridStatus, Home, PointRecord, PointStatus, SCHEMA, Score};
+
+/// How often a point that another process holds is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+/// What of a grid is run, and what happens when a point fails.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// After the first failure no further point is begun.
+    pub fail_fast: bool,
+    /// Only the points that failed before.
+    pub retry_failed: bool,
+    /// Only the points for which all of these hold; all where there is none.
+    pub only: Vec<String>,
+    /// So many points at once.
+    pub at_once: usize,
+}
+
+/// What a start of a grid came to.
+pub struct GridOutcome {
+    pub home: Home,
+    pub record: GridRecord,
+    /// Points that this start ran; all others were there.
+    pub ran: usize,
+}
+
+/// The command line asks for something that this grid cannot do: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotThisGrid(pub String);
+
+/// Runs what is missing of a grid.
+pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOutcome> {
+    if declared.halving.is_some() && (!how.only.is_empty() || how.retry_failed) {
+        let sentence = "a halving compares all its points: --only and --retry-failed would change which are the best";
+        bail!(NotThisGrid(sentence.to_owned()));
+    }
+    let home = Home::new(&settings.runs, &declared.name);
+    let mut gathering = Gathering::new(settings);
+    let rounds = declared.points[0].rounds.len();
+    let mut indices: Vec<usize> = (0..declared.points.len()).collect();
+    let first = gathering.round(declared, 0, &indices)?;
+    // Where nothing can be read at all there is one reason, and no grid.
+    if first.iter().all(|candidate| candidate.material.is_err()) {
+        drop(gathering);
+        let error = first.into_iter().next().and_then(|candidate| candidate.material.err()).expect("there is a point");
+        return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")));
+    }
+    // Twins are gone for all rounds.
+    indices = first.iter().map(|candidate| candidate.number - 1).collect();
+    let mut alone = !home.is_alive();
+    let presence = home.enter()?;
+    let begun = Begun { home: &home, settings, how, started: run_dir::now(), clock: Instant::now() };
+    let mut current = first;
+    let mut ran = 0;
+    let mut earlier: Vec<PointRecord> = Vec::new();
+    let ended = loop {
+        let round = current[0].round;
+        begun.declare(declared, &earlier, &current, alone)?;
+        // From now on the file is this grid's, whoever else works on it.
+        alone = false;
+        match begun.round(&current) {
+            Ok(done) => ran += done,
+            Err(error) => break Err(error),
+        }
+        let record = home.read()?;
+        let is_whole = current.iter().all(|c| begun.find(&record, c).is_some_and(|p| p.status != PointStatus::Waiting));
+        if round + 1 == rounds || !is_whole {
+            break Ok(());
+        }
+        let halving = declared.halving.as_ref().expect("only a halving has rounds");
+        let kept = halving::kept(&record, round, halving);
+        if kept.is_empty() {
+            break Ok(());
+        }
+        settings.show.say(&halving::sentence(&record, round, halving, &kept));
+        indices.retain(|index| kept.contains(&(index + 1)));
+        earlier.extend(record.points.into_iter().filter(|point| point.round == round));
+        current = match gathering.round(declared, round + 1, &indices) {
+            Ok(next) => next,
+            Err(error) => break Err(error),
+        };
+    };
+    home.leave(presence)?;
+    let mut record = home.read()?;
+    table::write(&home.table(), &record)?;
+    // Another process that is about to leave has not written it yet.
+    record.status = record.standing();
+    ended?;
+    Ok(GridOutcome { home, record, ran })
+}
+
+/// A start of a grid, under way.
+struct Begun<'a> {
+    home: &'a Home,
+    settings: &'a Settings,
+    how: &'a How,
+    started: String,
+    clock: Instant,
+}
+
+/// How the attempt at a point ended.
+enum Attempt {
+    /// Somebody else is at work on it.
+    Busy,
+    /// Its run has ended; whether this process ran it.
+    Ended { run: PathBuf, record: Box<RunRecord>, ran: bool },
+    /// There is no run, or none that could end.
+    Broken { run: Option<PathBuf>, why: String },
+}
+
+impl Begun<'_> {
+    fn declare(&self, declared: &Declared, earlier: &[PointRecord], current: &[Candidate], alone: bool) -> Result<()> {
+        let records = current.iter().map(|candidate| {
+            let there = if self.settings.fresh { There::Nothing } else { candidate.there(&self.settings.runs) };
+            let mut record = candidate.record(&there);
+            if let Err(error) = &candidate.material {
+                (record.status, record.why) = (PointStatus::Failed, Some(format!("{error:#}")));
+            }
+            record
+        });
+        let record = GridRecord {
+            schema: SCHEMA,
+            experiment: declared.name.clone(),
+            description: declared.points[0].rounds[0].experiment.description.clone(),
+            status: GridStatus::Running,
+            started: self.started.clone(),
+            ended: None,
+            axes: declared.axes.clone(),
+            halving: declared.halving.clone(),
+            points: earlier.iter().cloned().chain(records).collect(),
+        };
+        self.home.declare(record, alone)
+    }
+
+    fn find<'r>(&self, record: &'r GridRecord, candidate: &Candidate) -> Option<&'r PointRecord> {
+        record.points.iter().find(|point| point.round == candidate.round && point.name == candidate.name)
+    }
+
+    /// Runs what is missing of these points; returns how many that were.
+    fn round(&self, candidates: &[Candidate]) -> Result<usize> {
+        let record = self.home.read()?;
+        let status = |c: &&Candidate| self.find(&record, c).map_or(PointStatus::Waiting, |point| point.status);
+        let meant: Vec<&Candidate> = candidates.iter().filter(|c| only::is_meant(c, &self.how.only)).collect();
+        let meant: Vec<&Candidate> = meant
+            .into_iter()
+            .filter(|candidate| !self.how.retry_failed || status(candidate) == PointStatus::Failed)
+            .collect();
+        if meant.is_empty() {
+            let names: Vec<&str> = candidates.iter().take(5).map(|candidate| candidate.name.as_str()).collect();
+            let sentence = match self.how.retry_failed {
+                true => "no point of the grid has failed that is meant here".to_owned(),
+                false => format!("no point of the grid is meant; there are: {}, …", names.join(", ")),
+            };
+            bail!(NothingSelected::of(sentence));
+        }
+        let open: Vec<&Candidate> = meant.iter().copied().filter(|candidate| !status(candidate).is_final()).collect();
+        let round = self.how_called(candidates);
+        let there = candidates.iter().filter(|candidate| status(candidate).is_final()).count();
+        self.settings.show.say(&format!(
+            "{round}{} points: {there} are there, {} to run",
+            candidates.len(),
+            open.len()
+        ));
+        let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.material.is_ok()).collect();
+        for candidate in open.iter().filter(|candidate| candidate.material.is_err()) {
+            self.tell_failure(
+                candidate,
+                None,
+                &format!("{:#}", candidate.material.as_ref().err().expect("no material")),
+            );
+        }
+        if self.how.fail_fast && readable.len() < open.len() {
+            return Ok(0);
+        }
+        features::compute(&readable, self.settings)?;
+        self.work(&readable)
+    }
+
+    fn how_called(&self, candidates: &[Candidate]) -> String {
+        match candidates[0].budget {
+            Some(budget) => format!("round {} ({budget}): ", candidates[0].round + 1),
+            None => "grid: ".to_owned(),
+        }
+    }
+
+    /// The points from a queue, by as many workers as are wanted.
+    fn work(&self, candidates: &[&Candidate]) -> Result<usize> {
+        let line = Line {
+            total: candidates.len(),
+            queue: Mutex::new(candidates.iter().copied().collect()),
+            left: Mutex::new((candidates.len(), 0.0, 0)),
+            quit: AtomicBool::new(false),
+            error: Mutex::new(None),
+        };
+        let workers = self.how.at_once.clamp(1, candidates.len().max(1));
+        if workers == 1 {
+            self.worker(&line, self.settings.show);
+        } else {
+            // Bars of several points at once would write over each other.
+            std::thread::scope(|scope| {
+                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&line, Show::Nothing))));
+            });
+        }
+        if let Some(error) = line.error.into_inner().expect("no worker panics") {
+            return Err(error);
+        }
+        Ok(line.left.into_inner().expect("no worker panics").2)
+    }
+
+    fn worker(&self, line: &Line, show: Show) {
+        loop {
+            if line.quit.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(candidate) = line.queue.lock().expect("no worker panics").pop_front() else { return };
+            match self.one(line, candidate, show) {
+                Ok(true) => {}
+                Ok(false) => {
+                    line.queue.lock().expect("no worker panics").push_back(candidate);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(error) => {
+                    line.quit.store(true, Ordering::Relaxed);
+                    line.error.lock().expect("no worker panics").get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// Runs a point, or finds it run; false while another process holds it.
+    fn one(&self, line: &Line, candidate: &Candidate, show: Show) -> Result<bool> {
+        if self.settings.stopped() {
+            return Err(Stopped.into());
+        }
+        let change = |change: &dyn Fn(&mut PointRecord)| {
+            self.home.change_point(candidate.round, &candidate.name, |point| change(point))
+        };
+        let clock = Instant::now();
+        let attempt = self.attempt(candidate, show, &|| change(&|point| point.status = PointStatus::Running))?;
+        let took = clock.elapsed();
+        let (run, why) = match attempt {
+            Attempt::Busy => return Ok(false),
+            Attempt::Broken { run, why } => {
+                line.ended(took, true);
+                (run, Some(why))
+            }
+            Attempt::Ended { run, record, ran } => {
+                change(&|point| {
+                    fill(point, &run, &record);
+                    point.seconds = ran.then_some(took.as_secs_f64()).or(point.seconds);
+                })?;
+                let score = table::score(&record, None);
+                let failed = self.home.read()?;
+                let why = self.find(&failed, candidate).and_then(|point| point.why.clone());
+                let left = line.ended(took, ran);
+                if why.is_none() {
+                    self.tell(line, candidate, score.as_ref(), ran.then_some(took), left);
+                }
+                (Some(run), why)
+            }
+        };
+        if let Some(why) = why {
+            change(&|point| {
+                (point.status, point.why) = (PointStatus::Failed, Some(why.clone()));
+                point.run.clone_from(&run);
+            })?;
+            self.tell_failure(candidate, run.as_deref(), &why);
+            if self.how.fail_fast {
+                line.quit.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(true)
+    }
+
+    fn attempt(&self, candidate: &Candidate, show: Show, begin: &dyn Fn() -> Result<()>) -> Result<Attempt> {
+        let settings = &self.settings;
+        // Another process may have come first, with whatever end.
+        let there = if settings.fresh { There::Nothing } else { candidate.there(&settings.runs) };
+        match there {
+            There::Finished { run, record } => return Ok(Attempt::Ended { run, record, ran: false }),
+            There::Failed { run, record } if record.ended.as_deref() >= Some(self.started.as_str()) => {
+                return Ok(Attempt::Ended { run, record, ran: false });
+            }
+            _ => {}
+        }
+        begin()?;
+        let (material, _) = candidate.material.as_ref().expect("only what can be read is run");
+        // Features lie in the cache: the quick models of a grid need no bar of their own.
+        let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().is_network());
+        let settings = Settings { show: if has_networks { show } else { Show::Nothing }, ..(*settings).clone() };
+        let begun = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| runner::run_on(candidate.resolved, &settings, material, begun)));
+        let run = || match candidate.there(&settings.runs) {
+            There::Failed { run, .. } | There::Finished { run, .. } => Some(run),
+            _ => None,
+        };
+        match outcome {
+            Ok(Ok(outcome)) => {
+                let record = Box::new(outcome.record);
+                Ok(Attempt::Ended { run: outcome.path, record, ran: !outcome.reused })
+            }
+            Ok(Err(error)) if error.is::<Stopped>() => Err(error),
+            Ok(Err(error)) if error.is::<Busy>() => Ok(Attempt::Busy),
+            Ok(Err(error)) => Ok(Attempt::Broken { run: run(), why: format!("{error:#}") }),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                Ok(Attempt::Broken { run: run(), why: format!("it panicked: {}", text.unwrap_or_default()) })
+            }
+        }
+    }
+
+    fn tell(&self, line: &Line, candidate: &Candidate, score: Option<&Score>, took: Option<Duration>, left: usize) {
+        let score = score.map_or(String::new(), |s| format!("  {} {:.3} ({})", s.metric, s.value, s.split));
+        let took = took.map_or("  was there".to_owned(), |took| format!("  {}", seconds(took)));
+        let rest = match (left, line.pace()) {
+            (0, _) | (_, None) => String::new(),
+            (left, Some(pace)) => {
+                format!(", about {} left", seconds(pace.mul_f64(left as f64 / self.how.at_once as f64)))
+            }
+        };
+        let done = line.total - left;
+        self.settings.show.say(&format!("[{done}/{}] {}{score}{took}{rest}", line.total, candidate.title()));
+    }
+
+    /// Also with --quiet: an exit code alone explains nothing.
+    fn tell_failure(&self, candidate: &Candidate, run: Option<&std::path::Path>, why: &str) {
+        let log = run.map_or(String::new(), |run| format!("\n  its log: {}", run_dir::log_file(run).display()));
+        let after = seconds(self.clock.elapsed());
+        eprintln!("timbre: {} failed after {after}: {why}{log}", candidate.title());
+    }
+}
+
+/// The points that wait, and what is known of those that are through.
+struct Line<'a> {
+    total: usize,
+    queue: Mutex<VecDeque<&'a Candidate<'a>>>,
+    /// How many points are left, seconds of those that were run, and how many these are.
+    left: Mutex<(usize, f64, usize)>,
+    quit: AtomicBool,
+    error: Mutex<Option<anyhow::Error>>,
+}
+
+impl Line<'_> {
+    /// Counts a point; returns how many are left.
+    fn ended(&self, took: Duration, ran: bool) -> usize {
+        let mut state = self.left.lock().expect("no worker panics");
+        state.0 -= 1;
+        if ran {
+            state.1 += took.as_secs_f64();
+            state.2 += 1;
+        }
+        state.0
+    }
+
+    /// How long a point takes.
+    fn pace(&self) -> Option<Duration> {
+        let (_, seconds, ran) = *self.left.lock().expect("no worker panics");
+        (ran > 0).then(|| Duration::from_secs_f64(seconds / ran as f64))
+    }
+}
+
+/// Only the features of all points. Returns hits, misses and how many recordings could not be used.
+pub fn only_features(declared: &Declared, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
+    let all: Vec<usize> = (0..declared.points.len()).collect();
+    let candidates = Gathering::new(settings).round(declared, 0, &all)?;
+    if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.material).find(|m| m.is_err()) {
+        bail!("{error:#}");
+    }
+    features::compute(&candidates.iter().collect::<Vec<_>>(), settings)
+}

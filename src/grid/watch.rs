@@ -1,0 +1,207 @@
+//! A grid or a run as somebody sees it who looks on from another terminal. Everything is read from the folder of runs; nothing
+//! is written there, and the process at work does not know.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::NotThisGrid;
+use super::state::{self, GridRecord, GridStatus, Home, PointRecord, PointStatus};
+use crate::files;
+use crate::progress::seconds;
+use crate::run_dir::{self, RunRecord, Status};
+
+/// How often it is looked, and how often a line is printed where there is no terminal.
+const LOOK: Duration = Duration::from_millis(500);
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// What is looked at.
+#[derive(Debug)]
+pub enum Watched {
+    Grid(Home),
+    Run(PathBuf),
+}
+
+/// The grid of an experiment, or its latest run; without a name what is at work, or what was last.
+pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
+    if let Some(name) = experiment {
+        let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
+        let home = Home::new(runs, stem);
+        if home.exists() && (home.is_alive() || newest_run(&runs.join(stem)).is_none_or(|run| !is_at_work(&run))) {
+            return Ok(Watched::Grid(home));
+        }
+        return match newest_run(&runs.join(stem)) {
+            Some(run) => Ok(Watched::Run(run)),
+            None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
+        };
+    }
+    let grids = state::all(runs);
+    if let Some((_, home)) = grids.iter().rev().find(|(_, home)| home.is_alive()) {
+        return Ok(Watched::Grid(home.clone()));
+    }
+    let mut all = run_dir::all(runs);
+    all.sort_by_key(|run| run_dir::read_record(run).map(|record| record.started).unwrap_or_default());
+    match (all.iter().rev().find(|run| is_at_work(run)), grids.last(), all.last()) {
+        (Some(run), ..) => Ok(Watched::Run(run.clone())),
+        (None, Some((_, home)), _) => Ok(Watched::Grid(home.clone())),
+        (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
+        (None, None, None) => bail!(NotThisGrid(format!("there is no run in {}", runs.display()))),
+    }
+}
+
+fn newest_run(home: &Path) -> Option<PathBuf> {
+    run_dir::run_folders(home).into_iter().rev().find(|run| run.join("run.json").is_file())
+}
+
+fn is_at_work(run: &Path) -> bool {
+    run_dir::read_record(run).is_ok_and(|record| record.status == Status::Running) && run_dir::is_at_work(run)
+}
+
+/// Shows what there is until it ends, or until the signal.
+pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    let mut printed: Option<Instant> = None;
+    loop {
+        let (text, line, ended) = look(watched)?;
+        let mut out = std::io::stdout().lock();
+        if terminal {
+            // From the first line of the screen: lines that are wider than it take two, so they cannot be counted back.
+            write!(out, "\x1b[H\x1b[J{text}")?;
+            out.flush()?;
+        } else if ended || printed.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
+            printed = Some(Instant::now());
+            if files::is_gone(writeln!(out, "{line}"))? {
+                return Ok(());
+            }
+        }
+        drop(out);
+        if ended || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether somebody works on it. Who has just left writes how it ended a moment later.
+fn is_alive(home: &Home) -> Result<bool> {
+    let alive = home.is_alive();
+    if !alive && home.read()?.status == GridStatus::Running {
+        std::thread::sleep(LOOK);
+    }
+    Ok(alive)
+}
+
+/// A picture, a line, and whether it has ended.
+fn look(watched: &Watched) -> Result<(String, String, bool)> {
+    match watched {
+        Watched::Grid(home) => {
+            let alive = is_alive(home)?;
+            let mut record = home.read()?;
+            let runs = home.runs();
+            let experiment = record.experiment.clone();
+            for point in record.points.iter_mut().filter(|point| point.status == PointStatus::Running) {
+                let signature = point.signature.as_deref().filter(|_| point.run.is_none());
+                point.run = signature.and_then(|s| run_dir::of_signature(runs, &experiment, s).into_iter().next());
+            }
+            let ended = !alive || record.status != GridStatus::Running;
+            Ok((picture(&record, alive), line(&record, alive), ended))
+        }
+        Watched::Run(run) => {
+            let record = run_dir::read_record(run)?;
+            let ended = record.status != Status::Running || !run_dir::is_at_work(run);
+            let line = line_of_run(run, &record, ended);
+            Ok((format!("{line}\n"), line, ended))
+        }
+    }
+}
+
+/// How it stands, in a word.
+fn word(record: &GridRecord, alive: bool) -> &'static str {
+    match (record.status, alive) {
+        (GridStatus::Running, true) => "at work",
+        (GridStatus::Running, false) => "killed: the same command goes on",
+        (GridStatus::Stopped, _) => "stopped",
+        (GridStatus::Failed, _) => "through, with failures",
+        (GridStatus::Done, _) => "done",
+    }
+}
+
+fn line(record: &GridRecord, alive: bool) -> String {
+    let there = record.points.iter().filter(|point| point.status.is_final()).count();
+    let failed = record.count(PointStatus::Failed);
+    let mut line = format!("{}: {there}/{} points done", record.experiment, record.points.len());
+    if failed > 0 {
+        line += &format!(", {failed} failed");
+    }
+    let running: Vec<String> =
+        now_at_work(record).map(|point| format!("{}{}", point.name, units_done(point))).collect();
+    if alive && !running.is_empty() {
+        line += &format!(", at {}", running.join(" and "));
+    }
+    if let Some(left) = left(record).filter(|_| alive) {
+        line += &format!(", about {} left", seconds(left));
+    }
+    format!("{line} ({})", word(record, alive))
+}
+
+fn now_at_work(record: &GridRecord) -> impl Iterator<Item = &PointRecord> {
+    record.points.iter().filter(|point| point.status == PointStatus::Running)
+}
+
+/// From the points that were run: how long the others will take, one after the other.
+fn left(record: &GridRecord) -> Option<Duration> {
+    let took: Vec<f64> = record.points.iter().filter_map(|point| point.seconds).collect();
+    let open = record.points.len() - record.points.iter().filter(|point| point.status.is_final()).count();
+    let at_once = now_at_work(record).count().max(1);
+    let mean = took.iter().sum::<f64>() / took.len() as f64;
+    (!took.is_empty() && open > 0).then(|| Duration::from_secs_f64(mean * open as f64 / at_once as f64))
+}
+
+/// ` (2 of 3 models)` of the point's run, where it is known.
+fn units_done(point: &PointRecord) -> String {
+    let Some(run) = &point.run else { return String::new() };
+    format!(" ({} of {} models)", run_dir::units_done(run), point.units)
+}
+
+/// Points that are through are many: the last few of them, all that failed, what is at work.
+fn picture(record: &GridRecord, alive: bool) -> String {
+    const BAR: usize = 30;
+    const LAST: usize = 8;
+    let all = record.points.len().max(1);
+    let there = record.points.iter().filter(|point| point.status.is_final()).count();
+    let full = BAR * there / all;
+    let mut text = format!("{}{} {}\n", "█".repeat(full), "░".repeat(BAR - full), line(record, alive));
+    let shown = |point: &PointRecord| {
+        let end = match (&point.score, point.seconds, &point.why) {
+            (_, _, Some(why)) => why.lines().next().unwrap_or_default().chars().take(60).collect(),
+            (Some(score), took, _) => {
+                let took = took.map_or("was there".to_owned(), |took| seconds(Duration::from_secs_f64(took)));
+                format!("{} {:.3} ({})  {took}", score.metric, score.value, score.split)
+            }
+            _ => units_done(point),
+        };
+        format!("  {:>9}  {}  {end}\n", point.status.word(), point.name)
+    };
+    let through: Vec<&PointRecord> = record.points.iter().filter(|point| point.status.is_final()).collect();
+    text.extend(through[through.len().saturating_sub(LAST)..].iter().map(|point| shown(point)));
+    let failed: Vec<&PointRecord> = record.points.iter().filter(|point| point.status == PointStatus::Failed).collect();
+    text.extend(failed[failed.len().saturating_sub(LAST)..].iter().map(|point| shown(point)));
+    text.extend(now_at_work(record).filter(|_| alive).map(shown));
+    text
+}
+
+fn line_of_run(run: &Path, record: &RunRecord, ended: bool) -> String {
+    let done = run_dir::units_done(run);
+    let status = match (record.status, ended) {
+        (Status::Running, true) => "killed: the same command goes on",
+        (Status::Running, false) => "at work",
+        (Status::Stopped, _) => "stopped",
+        (Status::Failed, _) => "failed",
+        (Status::TooManyUnusable, _) => "done, with too many unusable recordings",
+        (Status::Done, _) => "done",
+    };
+    format!("{}: {done} models done ({status})  {}", record.experiment, run.display())
+}

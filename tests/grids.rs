@@ -1,0 +1,262 @@
+//! A grid from outside: what is run, what is not run again, and what is left when it is killed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+mod place_support;
+
+use place_support::{Place, text};
+
+/// A few clips, one feature, one model that is fitted in no time.
+const TINY: &str = r#"
+save_models = false
+[data]
+use = "demo"
+clips_per_class = 12
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+validation = 0.25
+test = 0.25
+[features.centroid]
+[models.knn]
+[evaluate]
+bootstrap = 0
+"#;
+
+fn place(grid: &str) -> Place {
+    Place::with(&[("tiny.toml", &format!("{TINY}{grid}"))])
+}
+
+const TWELVE: &str =
+    "[grid]\n\"models.knn.k\" = [1, 2, 3, 5]\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n";
+
+fn run(place: &Place, more: &[&str]) -> Command {
+    let mut command = place.command(&["run", "tiny.toml", "-q", "--json"]);
+    command.args(more);
+    command
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{:?}\n{}", output.status, text(&output.stderr)))
+}
+
+fn run_folders(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.path("runs/tiny")).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().unwrap().is_dir()).map(|e| e.path()).collect()
+}
+
+fn table(place: &Place) -> String {
+    place.read("runs/tiny/grid_results.csv")
+}
+
+#[test]
+fn a_grid_is_run_once_and_a_second_start_runs_what_is_missing() {
+    let place = place(TWELVE);
+    let planned = place.done(&["plan", "tiny.toml", "--json", "-q"]);
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!((planned["to_run"].as_u64(), planned["estimate"]["model_seconds"].as_f64()), (Some(12), None));
+    let first = json(&run(&place, &[]).output().unwrap());
+    assert_eq!((&first["status"], first["schema"].as_u64()), (&Value::from("ok"), Some(1)));
+    assert_eq!(first["counts"]["ran"], 12);
+    assert_eq!(run_folders(&place).len(), 12);
+    let csv = table(&place);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("point,models.knn.k,models.knn.metric,status,features,model,split,n,seeds,accuracy"));
+    // Validation and test.
+    assert_eq!(lines.len(), 1 + 2 * 12);
+    assert!(lines[1].starts_with("1,1,euclidean,done,centroid,knn,validation,"), "{}", lines[1]);
+    // What the table says is what the run says.
+    let own = &first["points"][0]["results"].as_array().unwrap().iter().find(|row| row["model"] == "knn").unwrap()["metrics"]
+        ["accuracy"];
+    assert_eq!(lines[1].split(',').nth(9).unwrap().parse::<f64>().unwrap(), own.as_f64().unwrap());
+
+    let again = json(&run(&place, &[]).output().unwrap());
+    assert_eq!(again["counts"]["ran"], 0);
+    assert_eq!(table(&place), csv);
+    // One more value: its points alone. One value less: its runs stay.
+    let more = ["--set", "grid.\"models.knn.k\"=[2, 3, 5, 7]"];
+    let changed = json(&run(&place, &more).output().unwrap());
+    assert_eq!((changed["counts"]["ran"].as_u64(), changed["counts"]["points"].as_u64()), (Some(3), Some(12)));
+    assert_eq!(run_folders(&place).len(), 15);
+    // What another experiment has run is not run again, and what was run is what the plan knows.
+    fs::copy(place.path("tiny.toml"), place.path("other.toml")).unwrap();
+    let other = json(&place.done(&["run", "other.toml", "-q", "--json", "--set", "grid.\"models.knn.k\"=[1, 9]"]));
+    assert_eq!(other["counts"]["ran"], 3);
+    let planned = place.done(&["plan", "tiny.toml", "--json", "-q", "--set", "grid.\"models.knn.k\"=[11, 12]"]);
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert!(planned["estimate"]["model_seconds"].as_f64().unwrap() > 0.0, "{planned}");
+    assert_eq!(planned["to_run"], 6);
+}
+
+#[test]
+fn only_the_points_that_are_meant_are_run() {
+    let place = place(TWELVE);
+    let some = json(&run(&place, &["--only", "k=3", "--only", "metric=cosine"]).output().unwrap());
+    assert_eq!((some["counts"]["ran"].as_u64(), some["counts"]["waiting"].as_u64()), (Some(1), Some(11)));
+    assert_eq!(some["status"], "stopped");
+    let some = json(&run(&place, &["--only", "cosine"]).output().unwrap());
+    assert_eq!(some["counts"]["ran"], 3);
+    let none = run(&place, &["--only", "k=77"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(4), "{}", text(&none.stderr));
+    let no_grid = place.timbre(&["run", "quickstart", "--only", "k=3"]);
+    assert_eq!(no_grid.status.code(), Some(2));
+}
+
+/// Points of k = 500 have too few training clips.
+const FAILING: &str = "[grid]\n\"models.knn.k\" = [500, 1, 501, 3]\n";
+
+#[test]
+fn a_failed_point_stops_no_other_and_is_tried_again() {
+    let place = place(FAILING);
+    let output = run(&place, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let said = text(&output.stderr);
+    // When it happens, and at the end once more.
+    assert!(said.matches("models.knn.k=500").count() >= 2 && said.contains("log.jsonl"), "{said}");
+    let summary = json(&output);
+    assert_eq!((summary["counts"]["done"].as_u64(), summary["counts"]["failed"].as_u64()), (Some(2), Some(2)));
+    assert!(table(&place).contains("1,500,failed,"), "{}", table(&place));
+    let again = run(&place, &["--retry-failed"]).output().unwrap();
+    assert_eq!((again.status.code(), run_folders(&place).len()), (Some(6), 4));
+    let whole = run(&place, &["--set", "grid.\"models.knn.k\"=[1, 3]", "--retry-failed"]).output().unwrap();
+    assert_eq!(whole.status.code(), Some(4), "nothing has failed: {}", text(&whole.stderr));
+}
+
+#[test]
+fn after_the_first_failure_fail_fast_begins_no_other_point() {
+    let place = place(FAILING);
+    let output = run(&place, &["--fail-fast"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let summary = json(&output);
+    assert_eq!((summary["counts"]["failed"].as_u64(), summary["counts"]["waiting"].as_u64()), (Some(1), Some(3)));
+}
+
+#[test]
+fn seeds_are_replicates_and_the_table_has_their_mean_and_deviation() {
+    let place = place("[grid]\n\"models.knn.k\" = [1, 3]\n");
+    let summary = json(&run(&place, &["--set", "seeds=[1,2,3]"]).output().unwrap());
+    assert_eq!(summary["counts"]["points"], 2);
+    let csv = table(&place);
+    let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let column =
+        |name: &str| head.iter().position(|column| *column == name).unwrap_or_else(|| panic!("{name}: {head:?}"));
+    let line: Vec<&str> = csv.lines().find(|line| line.contains(",test,")).unwrap().split(',').collect();
+    let rows = summary["points"][0]["results"].as_array().unwrap();
+    let values: Vec<f64> = rows
+        .iter()
+        .filter(|row| row["model"] == "knn" && row["split"] == "test")
+        .map(|row| row["metrics"]["accuracy"].as_f64().unwrap())
+        .collect();
+    let mean = values.iter().sum::<f64>() / 3.0;
+    let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    assert_eq!((values.len(), line[column("seeds")]), (3, "3"));
+    assert!((line[column("accuracy")].parse::<f64>().unwrap() - mean).abs() < 1e-12);
+    assert!((line[column("accuracy_sd")].parse::<f64>().unwrap() - sd).abs() < 1e-12);
+}
+
+#[test]
+fn what_is_done_with_finished_models_is_an_axis_that_fits_nothing_again() {
+    let place = place("[grid]\n\"evaluate.metric\" = [\"accuracy\", \"f1_macro\"]\n");
+    let summary = json(&run(&place, &[]).output().unwrap());
+    let of = |point: usize| {
+        let run = summary["points"][point]["run"].as_str().unwrap();
+        serde_json::from_str::<Value>(&place.read(&format!("{run}/run.json"))).unwrap()
+    };
+    assert_eq!(of(1)["taken_over"]["units"][0], "centroid.knn.s1");
+    assert_eq!(of(1)["metric"], "f1_macro");
+}
+
+#[test]
+fn a_halving_gives_the_larger_budget_to_the_best_alone() {
+    // Any whole number can be the budget: kNN's is quick.
+    let place = place(
+        "[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 4, eta = 2 }\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n\"models.knn.weights\" = [\"uniform\", \"distance\"]\n",
+    );
+    let summary = json(&run(&place, &[]).output().unwrap());
+    let points = summary["points"].as_array().unwrap();
+    let of = |round: u64| points.iter().filter(|p| p["round"] == round).collect::<Vec<_>>();
+    assert_eq!([0, 1, 2].map(|round| of(round).len()), [6, 3, 1]);
+    let score = |point: &Value| point["score"]["value"].as_f64().unwrap();
+    assert!(points.iter().all(|point| point["score"]["split"] == "validation"));
+    let kept: Vec<u64> = of(1).iter().map(|point| point["point"].as_u64().unwrap()).collect();
+    let worst_kept =
+        of(0).into_iter().filter(|p| kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(1.0, f64::min);
+    let best_left =
+        of(0).into_iter().filter(|p| !kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(0.0, f64::max);
+    assert!(worst_kept >= best_left, "{worst_kept} < {best_left}");
+    let again = json(&run(&place, &[]).output().unwrap());
+    assert_eq!((again["counts"]["ran"].as_u64(), again["counts"]["points"].as_u64()), (Some(0), Some(10)));
+}
+
+#[test]
+fn a_grid_killed_again_and_again_ends_like_an_undisturbed_one() {
+    let (place, undisturbed) = (place(TWELVE), place(TWELVE));
+    run(&undisturbed, &[]).output().unwrap();
+    let begun = || run_folders(&place).len();
+    let mut killed = 0;
+    for moment in [1, 3, 5, 8, 11] {
+        let mut child = run(&place, &[]).stdout(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && begun() < moment {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed >= 3, "only {killed} kills found the program running");
+    let end = json(&run(&place, &[]).output().unwrap());
+    assert_eq!((&end["status"], run_folders(&place).len()), (&Value::from("ok"), 12));
+    assert_eq!(table(&place), table(&undisturbed));
+}
+
+#[test]
+fn two_processes_share_the_points_and_an_onlooker_sees_the_end() {
+    let place = place(TWELVE);
+    place.done(&["features", "tiny.toml", "-q"]);
+    let start = || run(&place, &["--at-once", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let both = [start(), start()];
+    while !place.path("runs/tiny/grid.json").is_file() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let watched = place.done(&["watch", "tiny"]);
+    let ran: Vec<u64> = both
+        .into_iter()
+        .map(|child| json(&child.wait_with_output().unwrap())["counts"]["ran"].as_u64().unwrap())
+        .collect();
+    assert_eq!((ran.iter().sum::<u64>(), run_folders(&place).len()), (12, 12), "{ran:?}");
+    let said = text(&watched.stdout);
+    assert!(said.lines().last().unwrap().contains("12/12 points done"), "{said}");
+    // Where nothing is at work, the end is told at once.
+    assert!(text(&place.done(&["watch"]).stdout).contains("(done)"));
+}
+
+#[test]
+fn a_signal_ends_a_grid_with_code_75_and_the_next_start_goes_on() {
+    let place = place(TWELVE);
+    let child = run(&place, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while run_folders(&place).is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_str(&place.read("runs/tiny/grid.json")).unwrap();
+    assert_eq!(record["status"], "stopped");
+    assert_eq!(json(&run(&place, &[]).output().unwrap())["status"], "ok");
+}
+
+#[test]
+fn a_misspelt_axis_is_a_usage_error_before_anything_is_written() {
+    let place = place("[grid]\n\"models.knn.kk\" = [1, 3]\n");
+    let output = run(&place, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean `k`?"), "{}", text(&output.stderr));
+    assert!(!place.path("runs").exists());
+}
