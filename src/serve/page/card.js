@@ -64,7 +64,7 @@ export class Card {
     if (!this.answer) return this.named.replaceChildren();
     this.decision = decide(this.answer, this.page.wish, this.page.classesOf(this.answer.model.id));
     this.meta.textContent = clock(this.answer.seconds);
-    this.summary.textContent = speaker.say("heard_when");
+    this.summary.textContent = speaker.say(this.answer.timeline ? "heard_when" : "heard_what");
     this.updateNamed();
     this.updateRows();
     this.updateFoot();
@@ -140,7 +140,7 @@ export class Card {
       return row;
     });
     this.rows.replaceChildren(...rows);
-    this.rows.setAttribute("aria-label", speaker.say("heard_when"));
+    this.rows.setAttribute("aria-label", this.summary.textContent);
     this.player.setTicks(timeline || this.player.hasPicture ? ticks(seconds, innerWidth < 640 ? 5 : 10) : [], seconds);
     this.note.hidden = timeline !== null;
     const { clip_seconds: clip = null } = this.page.modelOf(this.answer.model.id) ?? {};
@@ -165,7 +165,7 @@ export class Card {
       );
     const ms = speaker.number(1000 * this.answer.timings.total);
     const { experiment, model } = this.answer.model;
-    const took = speaker.say("took", { seconds: speaker.seconds(this.answer.seconds), ms, model: this.answer.model.id ?? `${experiment}:${model}` });
+    const took = speaker.say("took", { ms, model: this.answer.model.id ?? `${experiment}:${model}` });
     this.foot.replaceChildren(
       make("span", { class: "hint" }, took),
       make(

@@ -5,7 +5,7 @@ import { Card } from "./card.js";
 import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { Recorder } from "./recorder.js";
-import { hear, Problem } from "./send.js";
+import { headers, hear, Problem } from "./send.js";
 import { clock, languages, speaker, usual } from "./words.js";
 
 /// Recordings that are sent at once: more would only wait in the server.
@@ -14,16 +14,16 @@ const PLACES = ["listen", "record", "about"];
 
 /// What this browser remembers. It may refuse to.
 const memory = {
-  read(key) {
+  read(key, where = "localStorage") {
     try {
-      return localStorage.getItem(`timbre.${key}`);
+      return window[where].getItem(`timbre.${key}`);
     } catch {
       return null;
     }
   },
-  write(key, value) {
+  write(key, value, where = "localStorage") {
     try {
-      localStorage.setItem(`timbre.${key}`, value);
+      window[where].setItem(`timbre.${key}`, value);
     } catch {
       // Then it is forgotten with the tab.
     }
@@ -36,6 +36,8 @@ const page = {
   theme: "light",
   models: null,
   model: null,
+  /// Of a server that wants one; kept as long as the tab.
+  token: memory.read("token", "sessionStorage"),
   limits: { bytes: Infinity, seconds: 3600, clip_seconds: 600 },
   wish: { cutoff: null, fraction: null },
   cards: [],
@@ -162,7 +164,7 @@ const send = async (card) => {
   card.isSent = true;
   try {
     if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large_here");
-    const answer = await hear(card.recording, page.model, (...how) => card.says(...how), card.leave.signal);
+    const answer = await hear(card.recording, page, (...how) => card.says(...how), card.leave.signal);
     card.shows(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
     page.announce(card.sentence());
     updateRule();
@@ -182,6 +184,24 @@ const recorder = new Recorder(page, (blob, ending) => {
   const time = new Date().toLocaleTimeString(page.speaker.language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   add([{ name: `${page.speaker.say("recording_name", { time: time.replaceAll(":", ".") })}.${ending}`, blob }]);
 });
+
+/// Asks the server what it knows, and the person for the token that it may want.
+const meet = async () => {
+  try {
+    const response = await fetch("/api/v1/models", { headers: headers(page.token) });
+    at("token-form").hidden = response.status !== 401;
+    at("token-trouble").textContent = response.status === 401 && page.token ? page.speaker.say("token_wrong") : "";
+    if (!response.ok) throw new Error(String(response.status));
+    const told = await response.json();
+    Object.assign(page, { models: told.models, limits: told.limits, model: told.models.length > 1 ? told.default : null, hasFailed: false });
+    at("model").replaceChildren(...told.models.map(({ id }) => make("option", { value: id }, id)));
+    at("model").value = told.default;
+  } catch {
+    page.hasFailed = true;
+  }
+  speak();
+  go(false);
+};
 
 // ---- what people do
 
@@ -223,6 +243,12 @@ at("rule-reset").addEventListener("click", () => {
   tellRule();
   at("cutoff").focus();
 });
+at("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  page.token = at("token").value.trim();
+  memory.write("token", page.token, "sessionStorage");
+  meet();
+});
 at("model").addEventListener("change", ({ target }) => (page.model = target.value));
 window.addEventListener("hashchange", () => go(true));
 
@@ -231,15 +257,4 @@ art.append(...["vio", "pia", "gac", "sax", "tru"].map(icon));
 colour();
 speak();
 go(false);
-try {
-  const response = await fetch("/api/v1/models");
-  if (!response.ok) throw new Error(String(response.status));
-  const told = await response.json();
-  Object.assign(page, { models: told.models, limits: told.limits, model: told.models.length > 1 ? told.default : null });
-  at("model").replaceChildren(...told.models.map(({ id }) => make("option", { value: id }, id)));
-  at("model").value = told.default;
-} catch {
-  page.hasFailed = true;
-}
-speak();
-go(false);
+await meet();

@@ -114,7 +114,7 @@ export class Recorder {
     this.levelWords.textContent = this.page.speaker.say(key);
   }
 
-  /// The last seconds, mirrored bars from the right to the left.
+  /// The last seconds, bars from the button to both sides.
   draw() {
     const { trace } = this;
     const [wide, high] = [trace.clientWidth * devicePixelRatio, trace.clientHeight * devicePixelRatio];
@@ -125,12 +125,12 @@ export class Recorder {
     const [bar, apart, each] = [3 * devicePixelRatio, 6 * devicePixelRatio, 4];
     // Whole groups of four frames, so that bars move and do not change.
     const groups = Math.floor(this.levels.length / each);
-    for (let n = 0; n < Math.min(groups, Math.ceil(wide / apart)); n++) {
+    for (let n = 0; n < Math.min(groups, Math.ceil(wide / 2 / apart)); n++) {
       const group = this.levels.slice((groups - n - 1) * each, (groups - n) * each);
       const tall = Math.max(bar, Math.max(...group) ** 0.6 * high * 0.9);
-      context.globalAlpha = 1 - (n * apart) / wide;
+      context.globalAlpha = Math.max(0, 1 - (2 * n * apart) / wide);
       context.beginPath();
-      context.roundRect(wide - n * apart - bar, (high - tall) / 2, bar, tall, bar / 2);
+      for (const x of [wide / 2 - n * apart, wide / 2 + n * apart]) context.roundRect(x - bar / 2, (high - tall) / 2, bar, tall, bar / 2);
       context.fill();
     }
   }

@@ -10,11 +10,15 @@ export class Problem extends Error {
 
 const MOST_TRIES = 20;
 
-const once = (recording, address, said, signal) =>
+/// What a server that wants a token is sent.
+export const headers = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+
+const once = (recording, address, token, said, signal) =>
   new Promise((answers, fails) => {
     // Not `fetch`: that tells nothing of how much has been sent.
     const request = new XMLHttpRequest();
     request.open("POST", address);
+    for (const [name, value] of Object.entries(headers(token))) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", ({ loaded, total }) => total && loaded < total && said("sending", loaded / total));
     request.upload.addEventListener("load", () => said("listening"));
     request.addEventListener("error", () => fails(new Problem("offline")));
@@ -39,13 +43,13 @@ const once = (recording, address, said, signal) =>
 
 /// The answer of the server. `said` hears how far it is: `sending` with a share, `listening`, `busy` with seconds. A full server
 /// is asked again when it says so.
-export const hear = async (recording, model, said, signal) => {
+export const hear = async (recording, { model, token }, said, signal) => {
   const address = `/api/v1/predict${model ? `?model=${encodeURIComponent(model)}` : ""}`;
   for (let tries = 1; ; tries++) {
     if (signal.aborted) throw new Problem("cancelled");
     said("listening");
     try {
-      return await once(recording, address, said, signal);
+      return await once(recording, address, token, said, signal);
     } catch (problem) {
       if (!(problem.after && tries < MOST_TRIES)) throw problem;
       said("busy", problem.after);
