@@ -171,7 +171,7 @@ const send = async (card) => {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     card.fails(problem);
-    if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.state.textContent}`);
+    if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.state.firstChild.textContent}`);
   } finally {
     card.isSent = false;
     queue();
