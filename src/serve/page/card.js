@@ -29,6 +29,8 @@ export class Card {
     this.element = make("article", { class: "card", "aria-labelledby": id }, make("header", {}, this.title, this.meta, this.close), this.state, this.named, this.details);
     this.details.addEventListener("toggle", () => this.details.open && this.answer && this.player.open(this.answer.seconds));
     this.player.onTime = (time) => this.markNow(time);
+    // The axis belongs to the picture, too.
+    this.player.onPicture = () => this.updateRows();
   }
 
   says(...how) {

@@ -4,7 +4,8 @@ const soft = (d) => `<path class="soft" d="${d}"/>`;
 const line = (d) => `<path d="${d}"/>`;
 const dot = (x, y, r = 1.4) => `<circle class="dot" cx="${x}" cy="${y}" r="${r}"/>`;
 const both = (d) => soft(d) + line(d);
-const turned = (degrees, inner) => `<g transform="rotate(${degrees} 24 24)">${inner}</g>`;
+/// Leaning instruments have the diagonal of the picture, and may be longer.
+const turned = (degrees, inner) => `<g transform="translate(24 24) rotate(${degrees}) scale(1.16) translate(-24 -24)">${inner}</g>`;
 
 const violinBody =
   "M24 19c-4 0-6.5 1.8-6.5 5 0 2 1.3 2.7 1.3 4.3S16 31 16 35.2C16 40 19.5 42.5 24 42.5s8-2.5 8-7.3c0-4.2-2.8-5.3-2.8-6.9s1.3-2.3 1.3-4.3c0-3.2-2.5-5-6.5-5z";
@@ -37,7 +38,7 @@ const drawings = {
     soft("M15 14.5h4V36h-4zM21.5 14.5h4V36h-4zM28 14.5h4V36h-4z") + line("M15 14.5h4V36h-4zM21.5 14.5h4V36h-4zM28 14.5h4V36h-4zM17 14.5V11M23.5 14.5V11M30 14.5V11M15 11h4M21.5 11h4M28 11h4"),
   vio:
     turned(-32, both(violinBody) + line("M24 19V7.5M22.4 4.5a1.6 1.6 0 1 1 3.2 0v3h-3.2zM20.5 9h7M20.8 28c1.4.8.4 3.4 1.8 4.2M27.2 28c-1.4.8-.4 3.4-1.8 4.2M22.7 34.5h2.6l-.5 4h-1.6z")) +
-    line("M40 12 20 44M40 12l2.5-1.5"),
+    line("M42 11 21 46M42 11l2.5-1.5"),
   voi:
     both("M21 42v-6h-4.5c-2.2 0-3.5-1.3-3.5-3.5V30l-2.6-1.3L14 22.5C14 13 19 7 26.5 7 34 7 39 12.5 39 20c0 6-3 8.5-3 13v9") +
     line("M13 31.5 17.5 29M9 35l-5 2.5M8.5 30.5 3 30.5M20.5 18.5c.8-1 2.2-1 3 0"),

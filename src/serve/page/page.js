@@ -181,7 +181,7 @@ const send = async (card) => {
 const given = (files) => files.length && add([...files].map((file) => ({ name: file.name, blob: file })));
 
 const recorder = new Recorder(page, (blob, ending) => {
-  const time = new Date().toLocaleTimeString(page.speaker.language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const time = new Date().toLocaleTimeString(page.speaker.language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   add([{ name: `${page.speaker.say("recording_name", { time: time.replaceAll(":", ".") })}.${ending}`, blob }]);
 });
 

@@ -10,7 +10,7 @@ const MARKS = [100, 500, 2000, 8000];
 
 export class Player {
   constructor(blob, page) {
-    Object.assign(this, { blob, page, onTime: () => {}, seconds: 0, picture: null, state: "new" });
+    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, seconds: 0, picture: null, state: "new" });
     this.audio = make("audio", { preload: "metadata" });
     this.button = make("button", { type: "button", class: "play", onclick: () => this.toggle() });
     this.clock = make("span", { class: "at" });
@@ -48,6 +48,7 @@ export class Player {
     if (this.state === "closed") return;
     this.state = seconds > LONGEST_PICTURE ? "long" : samples ? "ready" : "silent";
     this.update(this.name);
+    this.onPicture();
   }
 
   close() {

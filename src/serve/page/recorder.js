@@ -31,7 +31,9 @@ export class Recorder {
     this.state.textContent = speaker.say({ idle: "record_idle", asking: "record_asking", on: "record_on" }[this.is]);
     this.throwAway.hidden = this.is !== "on";
     this.troubleWords.textContent = this.trouble ? speaker.say(this.trouble) : "";
-    if (this.is !== "on") this.levelWords.textContent = "\u00a0";
+    if (this.is === "on") return;
+    this.levelWords.textContent = "\u00a0";
+    this.clock.textContent = clock(0);
   }
 
   becomes(is, trouble = null) {

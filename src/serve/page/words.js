@@ -290,17 +290,20 @@ export const speaker = (language) => {
     list: (names) => new Intl.ListFormat(language).format(names),
     name: (code, given) => words.names[code] ?? given ?? code,
     metric: (name) => words.metrics[name] ?? name.replaceAll("_", " "),
-    problem: (problem) => words.problems[problem.code] ?? problem.detail ?? words.strange,
+    problem: ({ code, detail }) => words.problems[code] ?? (detail ? sentence(detail) : words.strange),
   };
 };
+
+/// The server's clauses begin small and end open.
+const sentence = (clause) => clause[0].toUpperCase() + clause.slice(1) + (/[.!?"]$/.test(clause) ? "" : ".");
 
 /// The language that was chosen before, or the first of the browser's that is spoken here.
 export const usual = (remembered, wished) =>
   [remembered, ...wished.map((tag) => tag?.toLowerCase().split("-")[0])].find((tag) => Object.hasOwn(languages, tag ?? "")) ?? "en";
 
-/// `1:02:03`, `0:07`.
+/// `1:02:03`, `0:07`. A sample or two short of a second is that second.
 export const clock = (seconds) => {
-  const whole = Math.floor(seconds + 1e-6);
+  const whole = Math.floor(seconds + 0.02);
   const two = (n) => String(n).padStart(2, "0");
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
