@@ -5,7 +5,7 @@ const line = (d) => `<path d="${d}"/>`;
 const dot = (x, y, r = 1.4) => `<circle class="dot" cx="${x}" cy="${y}" r="${r}"/>`;
 const both = (d) => soft(d) + line(d);
 /// Leaning instruments have the diagonal of the picture, and may be longer.
-const turned = (degrees, inner) => `<g transform="translate(24 24) rotate(${degrees}) scale(1.16) translate(-24 -24)">${inner}</g>`;
+const turned = (degrees, inner, scale = 1.16) => `<g transform="translate(24 24) rotate(${degrees}) scale(${scale}) translate(-24 -24)">${inner}</g>`;
 
 const violinBody =
   "M24 19c-4 0-6.5 1.8-6.5 5 0 2 1.3 2.7 1.3 4.3S16 31 16 35.2C16 40 19.5 42.5 24 42.5s8-2.5 8-7.3c0-4.2-2.8-5.3-2.8-6.9s1.3-2.3 1.3-4.3c0-3.2-2.5-5-6.5-5z";
@@ -18,7 +18,7 @@ const drawings = {
   cla:
     turned(40, both("M22.3 8h3.4v29l3.8 6.5h-11l3.8-6.5z") + line("M24 8V2.5M22.3 13h3.4M22.3 35h3.4") + dot(24, 18) + dot(24, 23) + dot(24, 28) + line("M28.5 20.5h2.5v6")),
   flu:
-    turned(-28, both("M2.5 21.8h43a1.5 1.5 0 0 1 1.5 1.5v1.4a1.5 1.5 0 0 1-1.5 1.5h-43z") + line("M14.5 21.8v4.4M36 21.8v4.4") + `<ellipse cx="8.8" cy="24" rx="1.7" ry="1"/>` + dot(19, 24) + dot(23.5, 24) + dot(28, 24) + dot(32, 24) + line("M21 21.8v-2.6h5.5")),
+    turned(-28, both("M2.5 21.8h43a1.5 1.5 0 0 1 1.5 1.5v1.4a1.5 1.5 0 0 1-1.5 1.5h-43z") + line("M14.5 21.8v4.4M36 21.8v4.4") + `<ellipse cx="8.8" cy="24" rx="1.7" ry="1"/>` + dot(19, 24) + dot(23.5, 24) + dot(28, 24) + dot(32, 24) + line("M21 21.8v-2.6h5.5"), 1.04),
   gac:
     turned(38, both("M24 17.5c-4.3 0-6.8 2-6.8 5.2 0 2.3 1 3 1 4.3s-3.2 2.6-3.2 7.4c0 5.1 3.8 8.1 9 8.1s9-3 9-8.1c0-4.8-3.2-6.1-3.2-7.4s1-2 1-4.3c0-3.2-2.5-5.2-6.8-5.2z") + `<circle cx="24" cy="29" r="3.3"/>` + line("M20 37h8M22.6 25.8V7h2.8v18.8M21.6 7V1.5h4.8V7zM20 3h1.6M20 5.5h1.6M26.4 3H28M26.4 5.5H28")),
   gel:
