@@ -70,7 +70,7 @@ fn dispatch(cli: Cli) -> Result<Ended> {
             start_threads(&pool)?;
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
-        Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
+        Command::Serve(serving) => serve::serve(common, &serving, |run| open(common, run, serving.device)),
         Command::Data(command) => data::data(common, command),
         Command::Cache(command) => cache::cache(common, command),
         Command::Doctor { json } => doctor::doctor(common, json),
