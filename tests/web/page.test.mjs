@@ -269,3 +269,51 @@ describe("a model that hears one clip", () => {
     assert.deepEqual(tab.complaints, []);
   });
 });
+
+describe("a server that wants a token", () => {
+  let guarded;
+  before(async () => (guarded = await serve([model.model, "--runs", model.runs, "--windows"], { TIMBRE_TOKEN: "open sesame" })));
+  after(() => guarded?.stop());
+
+  test("is given one by who knows it, for as long as the tab is open", async () => {
+    const tab = await openTab(browser, guarded.url);
+    await tab.getByLabel("This server wants a token").fill("open barley");
+    await tab.getByRole("button", { name: "Use it" }).click();
+    await tab.getByText("The server does not know this token.").waitFor();
+    await shot(tab, "token");
+    await tab.getByLabel("This server wants a token").fill("open sesame");
+    await tab.getByRole("button", { name: "Use it" }).click();
+    await tab.waitForFunction(() => document.getElementById("token-form").hidden);
+    await tab.setInputFiles("#file", model.clips("pia")[0]);
+    await heard(tab);
+    await tab.reload();
+    await tab.setInputFiles("#file", model.clips("pia")[0]);
+    await heard(tab);
+  });
+});
+
+describe("several models", () => {
+  let many;
+  before(async () => {
+    const { model, runs } = trained("quickstart");
+    many = await serve([`${model}:mel.logistic.s1=0.7`, `${model}:fft.logistic.s1=0.3`, "--runs", runs]);
+  });
+  after(() => many?.stop());
+
+  test("can be chosen from, and each is told about", async () => {
+    const tab = await openTab(browser, many.url);
+    const choices = await tab.locator("#model option").allTextContents();
+    assert.equal(choices.length, 3);
+    for (const [n, choice] of choices.entries()) {
+      await tab.selectOption("#model", choice);
+      await tab.setInputFiles("#file", model.clips("tru")[0]);
+      await heard(tab, n + 1);
+      assert.match(await tab.locator(".card footer").first().textContent(), new RegExp(choice.replaceAll(".", "\\.")));
+    }
+    await tab.click('nav a[href="#about"]');
+    assert.equal(await tab.locator("#about .model").count(), 3);
+    assert.match(await tab.locator("#about").textContent(), /Nobody has measured this one/);
+    await shot(tab, "several-models");
+    assert.deepEqual(tab.complaints, []);
+  });
+});

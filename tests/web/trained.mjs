@@ -1,4 +1,4 @@
-// A model that knows the demo instruments, trained once and kept: `experiments/cnn_quick.toml` takes half a minute.
+// Models that know the demo instruments, trained once and kept: `experiments/cnn_quick.toml` takes half a minute.
 
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -6,16 +6,14 @@ import { join } from "node:path";
 
 import { kept, repository, run } from "./browser.mjs";
 
-const EXPERIMENT = "cnn_quick";
-
 /// `runs` and `cache` are folders of the program, `model` is what `timbre serve` and `predict` call it, `clips(code)` are the
 /// demo's training clips of an instrument, by name.
-export const trained = () => {
-  const written = ["experiments/cnn_quick.toml", "data/demo.toml"].map((path) => readFileSync(join(repository, path)));
+export const trained = (experiment = "cnn_quick") => {
+  const written = [`experiments/${experiment}.toml`, "data/demo.toml"].map((path) => readFileSync(join(repository, path)));
   const name = createHash("sha256").update(Buffer.concat(written)).digest("hex").slice(0, 12);
   const [runs, cache] = [join(kept, `runs-${name}`), join(kept, "cache")];
   const places = ["--runs", runs, "--cache", cache];
-  if (!existsSync(join(runs, EXPERIMENT, "latest", "results.csv"))) run(["run", EXPERIMENT, "--quiet", ...places]);
+  if (!existsSync(join(runs, experiment, "latest", "results.csv"))) run(["run", experiment, "--quiet", ...places]);
   const demo = readdirSync(cache).find((folder) => folder.startsWith("demo-") && existsSync(join(cache, folder, "IRMAS-TrainingData")));
   const clips = (code) => {
     const folder = join(cache, demo, "IRMAS-TrainingData", code);
@@ -25,7 +23,7 @@ export const trained = () => {
     const folder = join(cache, demo, "IRMAS-TestingData-Part1", "Part1");
     return readdirSync(folder).filter((file) => file.endsWith(".wav")).sort().map((file) => join(folder, file));
   };
-  return { runs, model: `${EXPERIMENT}/latest`, places, clips, longRecordings };
+  return { runs, model: `${experiment}/latest`, places, clips, longRecordings };
 };
 
 /// What the program says of recordings on the command line: the objects of `files`.
