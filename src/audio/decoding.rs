@@ -83,7 +83,13 @@ impl<'a> Decoding<'a> {
     /// The same recording, unusable where it is more than these.
     pub fn within(self, bounds: Bounds) -> Result<Decoding<'a>, Unusable> {
         bounds.check_channels(self.channels)?;
-        bounds.check_length(self.frames, self.sample_rate)?;
+        // What a header declares is there, or the recording is cut off: none of it need be decoded to refuse it.
+        let declared = match &self.way {
+            Way::Plain(Plain { wav, .. }) => wav.frames,
+            Way::Blocks(blocks) => blocks.wav.frames,
+            Way::Packets(packets) => packets.declared.unwrap_or(0),
+        };
+        bounds.check_length(self.frames.max(declared as usize), self.sample_rate)?;
         Ok(Decoding { bounds, ..self })
     }
 
