@@ -165,6 +165,7 @@ async fn measures(State(hall): State<Arc<Hall>>) -> Response {
     content(METRICS, metrics::text(&hall))
 }
 
-async fn description() -> Result<Response, Problem> {
-    json(&openapi::document(&operations()))
+async fn description(State(hall): State<Arc<Hall>>) -> Result<Response, Problem> {
+    let ids: Vec<&str> = hall.voices.iter().map(|voice| voice.id.as_str()).collect();
+    json(&openapi::document(&operations(), &ids))
 }
