@@ -50,14 +50,8 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Everything but the page.
 pub fn operations() -> Vec<Operation> {
-    let operation = |method, path, summary, handler, answer, taking| Operation {
-        method,
-        path,
-        summary,
-        handler,
-        answer,
-        taking,
-    };
+    let operation =
+        |method, path, summary, handler, answer, taking| Operation { method, path, summary, handler, answer, taking };
     vec![
         operation(Method::POST, "/api/v1/predict", "Hear a recording", post(predict), Said::Answer, Some(PREDICT)),
         operation(Method::GET, "/api/v1/models", "What is loaded", get(models), Said::Models, None),
