@@ -141,12 +141,21 @@ fn the_page_and_the_health_are_there_under_a_strict_policy_and_no_file_is_reacha
         assert!(!answer.head.contains("access-control-allow-origin"), "{path}");
     }
     let page = text(&get(server.address, "/").body);
-    assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("<style") && !page.contains("onclick"));
+    assert!(
+        !page.contains("http:") && !page.contains("https:") && !page.contains("<style") && !page.contains("onclick")
+    );
     let models = get(server.address, "/api/v1/models").json();
     assert_eq!(models["models"][0]["classes"][0], json!({ "code": "cel", "name": "cello" }));
     assert_eq!(models["models"][0]["clip_seconds"], 3.0);
     assert_eq!(models["limits"]["bytes"], 64 << 20);
-    for path in ["/../Cargo.toml", "/..%2f..%2fetc/passwd", "//etc/passwd", "/runs/tiny/latest/run.json", "/%00", "/page/index.html"] {
+    for path in [
+        "/../Cargo.toml",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/runs/tiny/latest/run.json",
+        "/%00",
+        "/page/index.html",
+    ] {
         assert_eq!(get(server.address, path).status, 404, "{path}");
     }
     assert!(get(server.address, "/nowhere").problem().contains("the page is at /"));
@@ -165,7 +174,9 @@ fn a_token_and_the_list_of_origins_keep_others_out() {
     let address = server.address;
     let token = "Authorization: Bearer s3cret\r\n";
     for path in ["/api/v1/models", "/metrics"] {
-        for wrong in ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n", "Authorization: s3cret\r\n"] {
+        for wrong in
+            ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n", "Authorization: s3cret\r\n"]
+        {
             let answer = ask(address, "GET", path, wrong);
             assert_eq!(answer.status, 401, "{path} {wrong}");
             assert!(answer.head.contains("www-authenticate: bearer") && answer.problem().contains("Bearer"));
@@ -181,7 +192,8 @@ fn a_token_and_the_list_of_origins_keep_others_out() {
     let preflight = "Origin: https://music.example\r\nAccess-Control-Request-Method: POST\r\n";
     let answer = ask(address, "OPTIONS", PREDICT, preflight);
     assert_eq!(answer.status, 204);
-    for header in ["access-control-allow-origin: https://music.example", "access-control-allow-headers: authorization"] {
+    for header in ["access-control-allow-origin: https://music.example", "access-control-allow-headers: authorization"]
+    {
         assert!(answer.head.contains(header), "{}", answer.head);
     }
     let body = std::fs::read(&trained.recordings_of("org")[0]).unwrap();

@@ -45,7 +45,8 @@ fn weighted(named: &str) -> Result<(&str, Option<f64>)> {
 fn check_origin(origin: &str) -> Result<()> {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '*', ' '])) {
-        let sentence = format!("--allow-origin is {origin}: write scheme, host and port of a site, as https://example.org");
+        let sentence =
+            format!("--allow-origin is {origin}: write scheme, host and port of a site, as https://example.org");
         return Err(Unsuited(sentence).into());
     }
     Ok(())

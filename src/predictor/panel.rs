@@ -50,12 +50,7 @@ impl Panel {
     }
 
     /// [`Predictor::hear_recording`] of bytes, by each of them.
-    pub fn hear(
-        &self,
-        bytes: &[u8],
-        extension: Option<&str>,
-        mut onlooker: impl Onlooker,
-    ) -> Result<Heard, LeftOut> {
+    pub fn hear(&self, bytes: &[u8], extension: Option<&str>, mut onlooker: impl Onlooker) -> Result<Heard, LeftOut> {
         let mut all = Vec::with_capacity(self.members.len());
         for (member, weight) in &self.members {
             let recording = super::Recording::Bytes { bytes, extension };

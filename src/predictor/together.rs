@@ -50,7 +50,8 @@ impl Together {
     pub fn new(voices: Arc<Voices>, n_classes: usize, at_once: usize) -> Result<Together> {
         let (give, take) = sync_channel(WAITING);
         let counts = Arc::new(Counts::default());
-        let asking = Asking { ask: move |clips| voices.ask(clips, n_classes), n_classes, at_once, counts: counts.clone() };
+        let asking =
+            Asking { ask: move |clips| voices.ask(clips, n_classes), n_classes, at_once, counts: counts.clone() };
         // It ends when nobody can ask any more.
         let thread = thread::Builder::new().name("asking".to_owned());
         thread.spawn(move || asking.run(&take)).context("cannot start the thread that asks the model")?;

@@ -237,10 +237,7 @@ pub fn judge_for(ask: &Ask, predictor: &Predictor) -> Judge {
 /// Every class with its confidence, the most confident first, of equals the first class.
 pub fn instruments(judge: &Judge, heard: &Heard, predictor: &Predictor) -> Vec<Instrument> {
     let classes = predictor.classes();
-    let said = Predictions {
-        n_classes: classes.len(),
-        probabilities: heard.probabilities.clone(),
-    };
+    let said = Predictions { n_classes: classes.len(), probabilities: heard.probabilities.clone() };
     let verdict = judge.verdict_of(&said, heard.windows.as_ref());
     let decided = verdict.decided.concat();
     let mut all: Vec<Instrument> = (verdict.scores.probabilities.iter().enumerate())

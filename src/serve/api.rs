@@ -50,14 +50,8 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Everything but the page.
 pub fn operations() -> Vec<Operation> {
-    let operation = |method, path, summary, handler, answer, taking| Operation {
-        method,
-        path,
-        summary,
-        handler,
-        answer,
-        taking,
-    };
+    let operation =
+        |method, path, summary, handler, answer, taking| Operation { method, path, summary, handler, answer, taking };
     vec![
         operation(Method::POST, "/api/v1/predict", "Hear a recording", post(predict), Said::Answer, Some(PREDICT)),
         operation(Method::GET, "/api/v1/models", "What is loaded", get(models), Said::Models, None),
@@ -165,6 +159,7 @@ async fn measures(State(hall): State<Arc<Hall>>) -> Response {
     content(METRICS, metrics::text(&hall))
 }
 
-async fn description() -> Result<Response, Problem> {
-    json(&openapi::document(&operations()))
+async fn description(State(hall): State<Arc<Hall>>) -> Result<Response, Problem> {
+    let ids: Vec<&str> = hall.voices.iter().map(|voice| voice.id.as_str()).collect();
+    json(&openapi::document(&operations(), &ids))
 }

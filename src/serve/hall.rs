@@ -104,8 +104,7 @@ impl Hall {
             hall.voices[at].hear(bytes, extension, client)
         });
         let heard = heard.await.map_err(|error| Problem::failed(&error))??;
-        (took.decode, took.features, took.model) =
-            (heard.timings.decode, heard.timings.features, heard.timings.model);
+        (took.decode, took.features, took.model) = (heard.timings.decode, heard.timings.features, heard.timings.model);
         took.total = began.elapsed().as_secs_f64();
         self.metrics.heard(&heard, &took);
         Ok(Listened { voice: &self.voices[at], ask, heard, took })

@@ -155,7 +155,8 @@ mod tests {
         let mut out = Text(String::new());
         out.family("a_total", "counter", "Help.").line("a_total", &[("b", "c\"d\\e\nf"), ("g", "h")], 3.0);
         out.line("a_total", &[], 0.25);
-        let expected = "# HELP a_total Help.\n# TYPE a_total counter\na_total{b=\"c\\\"d\\\\e\\nf\",g=\"h\"} 3\na_total 0.25\n";
+        let expected =
+            "# HELP a_total Help.\n# TYPE a_total counter\na_total{b=\"c\\\"d\\\\e\\nf\",g=\"h\"} 3\na_total 0.25\n";
         assert_eq!(out.0, expected);
     }
 }

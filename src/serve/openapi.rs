@@ -8,15 +8,15 @@ use super::api::{Operation, Said};
 use super::ask::Ask;
 use super::problem::{self, ProblemBody};
 
-/// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12.
-pub fn document(operations: &[Operation]) -> Value {
+/// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12. `models` are those that can be asked here.
+pub fn document(operations: &[Operation], models: &[&str]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
     let mut schemas = settings.into_generator();
     let problem = json!(schemas.subschema_for::<ProblemBody>());
-    let parameters = parameters(&mut schemas);
+    let parameters = parameters(&mut schemas, models);
     let mut paths = Map::new();
     for operation in operations {
         let method = operation.method.as_str().to_ascii_lowercase();
@@ -45,7 +45,7 @@ pub fn document(operations: &[Operation]) -> Value {
 }
 
 /// The parameters of an address, by name.
-fn parameters(schemas: &mut SchemaGenerator) -> Vec<(String, Value)> {
+fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Value)> {
     let schema = json!(schemas.root_schema_for::<Ask>());
     let properties = schema["properties"].as_object().expect("it is a structure");
     let parameter = |(name, of): (&String, &Value)| {
@@ -54,6 +54,9 @@ fn parameters(schemas: &mut SchemaGenerator) -> Vec<(String, Value)> {
         // In an address nothing is null: it is left out.
         if let Some(Value::Array(kinds)) = of.get("type") {
             of["type"] = kinds.iter().find(|kind| *kind != "null").cloned().unwrap_or_default();
+        }
+        if name == "model" {
+            of["enum"] = json!(models);
         }
         (name.clone(), json!({ "name": name, "in": "query", "required": false, "description": about, "schema": of }))
     };

@@ -73,7 +73,8 @@ pub async fn receive(
         let detail = "the form has no field `file`: send the recording in it";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_form", detail));
     };
-    let extension = field.file_name.as_deref().and_then(|name| Path::new(name).extension()?.to_str()).map(str::to_owned);
+    let extension =
+        field.file_name.as_deref().and_then(|name| Path::new(name).extension()?.to_str()).map(str::to_owned);
     Ok(Upload { body, recording: field.content, extension, _share: share })
 }
 

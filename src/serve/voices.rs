@@ -32,9 +32,16 @@ pub fn voices(models: Vec<(Predictor, Option<f64>)>, windows: Bounds, clips: Bou
         let signature: String = names[at].signature.chars().take(8).collect();
         format!("{}@{signature}:{}", names[at].experiment, names[at].model)
     };
-    let ids: Vec<String> = (0..names.len())
-        .map(|at| if (0..names.len()).any(|other| other != at && short(other) == short(at)) { long(at) } else { short(at) })
-        .collect();
+    let ids: Vec<String> =
+        (0..names.len())
+            .map(|at| {
+                if (0..names.len()).any(|other| other != at && short(other) == short(at)) {
+                    long(at)
+                } else {
+                    short(at)
+                }
+            })
+            .collect();
     let (mut voices, mut weighted) = (Vec::new(), Vec::new());
     for ((predictor, weight), id) in models.into_iter().zip(ids) {
         ensure!(voices.iter().all(|voice: &Voice| voice.id != id), WhichModel(format!("{id} is named twice")));
