@@ -154,7 +154,7 @@ pub struct Serving {
     /// Runs as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`, left out: the best on
     /// the validation split; with `=WEIGHT` a member of the ensemble that all with a weight make up, e.g. `a/latest=0.6`.
     #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true)]
-    pub named: Vec<String>,
+    pub chosen: Vec<String>,
     /// Where to listen. With port 0 the system picks one; the address is the first line on stdout.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     pub addr: String,

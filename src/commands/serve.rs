@@ -13,7 +13,7 @@ const TOKEN: &str = "TIMBRE_TOKEN";
 
 pub fn serve(common: &Common, serving: &Serving, open: impl Fn(&str) -> Result<Predictor>) -> Result<Ended> {
     let mut models = Vec::new();
-    for named in &serving.named {
+    for named in &serving.chosen {
         let (run, weight) = weighted(named)?;
         let mut predictor = open(run)?;
         if serving.windows && predictor.window().is_none() {
