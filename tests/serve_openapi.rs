@@ -70,8 +70,12 @@ fn faults(value: &Value, schema: &Value, document: &Value, at: &str, found: &mut
             }
             "const" if value != rule => fault(format!("{value} is not {rule}")),
             "enum" if !rule.as_array().unwrap().contains(value) => fault(format!("{value} is none of {rule}")),
-            "minimum" if value.as_f64() < rule.as_f64() => fault(format!("{value} is less than {rule}")),
-            "maximum" if value.as_f64() > rule.as_f64() => fault(format!("{value} is more than {rule}")),
+            "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => {
+                fault(format!("{value} is less than {rule}"))
+            }
+            "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => {
+                fault(format!("{value} is more than {rule}"))
+            }
             "const" | "enum" | "minimum" | "maximum" | "description" | "title" | "format" => {}
             other => panic!("{at}: the word {other} is not understood here"),
         }
