@@ -269,6 +269,15 @@ fn slow_senders_are_let_go() {
         }
     });
     assert_eq!(Answer::read(stream).status, 408);
+    // Who asks again and again and takes no answer is let go when nothing more fits into what lies between.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    let closed = loop {
+        if let Err(error) = stream.write_all(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n") {
+            break error;
+        }
+    };
+    assert_ne!(closed.kind(), std::io::ErrorKind::WouldBlock, "the server closes, long before a minute is over");
     // Who breaks off gets no answer, and nobody else notices.
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();
