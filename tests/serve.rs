@@ -87,7 +87,8 @@ fn a_timeline_is_told_and_its_rule_decides_it_again() {
         let mut own: Vec<String> =
             (0..names.len()).filter(|class| share(*class) > fraction).map(|class| names[class].clone()).collect();
         let mut theirs = decided(&asked);
-        (own.sort(), theirs.sort());
+        own.sort();
+        theirs.sort();
         assert_eq!(theirs, own, "{cutoff} {fraction}");
     }
     // A cut-off alone: every class whose score reaches it, also where one label is decided otherwise.

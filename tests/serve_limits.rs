@@ -116,8 +116,8 @@ fn flac(seconds: u64, declares: bool) -> Vec<u8> {
     let crc = |bytes: &[u8], bits: u32, poly: u32| {
         bytes.iter().fold(0u32, |crc, byte| {
             (0..8).fold(crc ^ (u32::from(*byte) << (bits - 8)), |crc, _| {
-                let high = crc >> (bits - 1) & 1;
-                (crc << 1 ^ high * poly) & (u32::MAX >> (32 - bits))
+                let high = (crc >> (bits - 1)) & 1;
+                ((crc << 1) ^ (high * poly)) & (u32::MAX >> (32 - bits))
             })
         })
     };
@@ -125,14 +125,14 @@ fn flac(seconds: u64, declares: bool) -> Vec<u8> {
     let mut bytes = b"fLaC\x80\0\0\x22".to_vec();
     bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0]);
     let total = if declares { frames * BLOCK } else { 0 };
-    bytes.extend((44_100u64 << 44 | 15 << 36 | total).to_be_bytes());
+    bytes.extend(((44_100u64 << 44) | (15 << 36) | total).to_be_bytes());
     bytes.extend([0; 16]);
     for n in 0..frames {
         let mut frame = vec![0xff, 0xf8, 0x70, 0x08];
         match n {
             0..0x80 => frame.push(n as u8),
             0x80..0x800 => frame.extend([0xc0 | (n >> 6) as u8, 0x80 | (n & 63) as u8]),
-            _ => frame.extend([0xe0 | (n >> 12) as u8, 0x80 | (n >> 6 & 63) as u8, 0x80 | (n & 63) as u8]),
+            _ => frame.extend([0xe0 | (n >> 12) as u8, 0x80 | ((n >> 6) & 63) as u8, 0x80 | (n & 63) as u8]),
         }
         frame.extend((BLOCK as u16 - 1).to_be_bytes());
         frame.push(crc(&frame, 8, 7) as u8);
@@ -269,6 +269,15 @@ fn slow_senders_are_let_go() {
         }
     });
     assert_eq!(Answer::read(stream).status, 408);
+    // Who asks again and again and takes no answer is let go when nothing more fits into what lies between.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+    let closed = loop {
+        if let Err(error) = stream.write_all(b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n") {
+            break error;
+        }
+    };
+    assert_ne!(closed.kind(), std::io::ErrorKind::WouldBlock, "the server closes, long before a minute is over");
     // Who breaks off gets no answer, and nobody else notices.
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();

@@ -138,8 +138,11 @@ mod tests {
 
     use super::*;
 
+    /// The content of a field and its file name.
+    type Content = (Vec<u8>, Option<String>);
+
     /// The field as axum's own reader finds it.
-    fn by_axum(body: &[u8], boundary: &str, field: &str) -> Result<Option<(Vec<u8>, Option<String>)>, String> {
+    fn by_axum(body: &[u8], boundary: &str, field: &str) -> Result<Option<Content>, String> {
         let request = Request::post("/").header("content-type", format!("multipart/form-data; boundary={boundary}"));
         let request = request.body(Body::from(body.to_vec())).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -156,7 +159,7 @@ mod tests {
         })
     }
 
-    fn found(body: &[u8], boundary: &str) -> Result<Option<(Vec<u8>, Option<String>)>, String> {
+    fn found(body: &[u8], boundary: &str) -> Result<Option<Content>, String> {
         let found = find(body, boundary, "file")?;
         Ok(found.map(|field| (body[field.content].to_vec(), field.file_name)))
     }

@@ -30,12 +30,14 @@ mod form;
 mod hall;
 mod metrics;
 mod openapi;
+mod patience;
 mod problem;
 mod receive;
 mod voices;
 
 pub use access::Doors;
 use hall::Hall;
+use patience::Patient;
 
 /// What the server allows.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +59,7 @@ pub struct Limits {
     pub jobs: usize,
     /// For the head of a request, also for the next one on a connection that is kept.
     pub head: Duration,
-    /// Between two pieces of a body.
+    /// Between two pieces of a body, and between two pieces of an answer that the client takes.
     pub pause: Duration,
     /// For a whole body.
     pub body: Duration,
@@ -155,7 +157,8 @@ pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future
         };
         // Answers are small and whole: nothing comes that would be worth waiting for.
         let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let stream = TokioIo::new(Patient::new(stream, limits.pause));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that breaks is the client's affair.
