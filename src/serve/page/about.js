@@ -21,7 +21,8 @@ export const about = (models, limits, speaker) => {
   ];
   const [before, after] = say("api").split("{link}");
   return [
-    ...models.map((model) => ofModel(model, speaker)),
+    // What all of them know is drawn once.
+    ...models.map((model, n) => ofModel(model, speaker, n > 0 && codes(model) === codes(models[0]))),
     make("h2", {}, say("limits")),
     make("ul", { class: "plain-list" }, ...items.filter(Boolean).map((item) => make("li", {}, item))),
     make("h2", {}, say("licence")),
@@ -30,7 +31,9 @@ export const about = (models, limits, speaker) => {
   ];
 };
 
-const ofModel = (model, speaker) => {
+const codes = ({ classes }) => classes.map(({ code }) => code).join();
+
+const ofModel = (model, speaker, isKnown) => {
   const { say } = speaker;
   const known = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code)), speaker.name(code, name)));
   const where = [`${say("model")} ${model.model}`, model.experiment, model.data && `${say("data")}: ${model.data}`, model.signature && `${say("signature")} ${model.signature.slice(0, 8)}`];
@@ -38,7 +41,7 @@ const ofModel = (model, speaker) => {
     "section",
     { class: "model", "aria-label": model.id },
     make("p", { class: "lead" }, say("about_lead", { n: speaker.count("instruments", model.classes.length) })),
-    make("ul", { class: "known" }, ...known),
+    isKnown ? null : make("ul", { class: "known" }, ...known),
     make("p", { class: "hint" }, where.filter(Boolean).join(" · ")),
     make("h2", {}, say("quality")),
     ...quality(model, speaker),
