@@ -43,9 +43,9 @@ bench: build ## this program beside librosa and scikit-learn (see benches/peers)
 data: build ## the data sets that are described, and whether they are here
 	@$(TIMBRE) data list
 
-serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080]: a page and an API that hear recordings
+serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080] [WINDOWS=1]: a page and an API that hear recordings
 	@test -n '$(RUN)' || { echo 'which model? e.g. make serve RUN=quickstart/latest:mel.logistic.s1; there are:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
-	@$(TIMBRE) serve '$(RUN)' $(if $(ADDR),--addr '$(ADDR)')
+	@$(TIMBRE) serve $(foreach run,$(RUN),'$(run)') $(if $(ADDR),--addr '$(ADDR)') $(if $(WINDOWS),--windows)
 
 doctor: build ## [DEVICE=wgpu]: what this machine offers: devices and why not the others, memory, data, disk
 	@$(TIMBRE) doctor

@@ -286,6 +286,27 @@ pub enum BaselineCommand {
     },
 }
 
+/// What is served, where and to whom.
+#[derive(Debug, Args)]
+pub struct Serving {
+    /// Runs as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`, left out: the best on
+    /// the validation split; with `=WEIGHT` a member of the ensemble that all with a weight make up, e.g. `a/latest=0.6`.
+    #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true)]
+    pub chosen: Vec<String>,
+    /// Where to listen. With port 0 the system picks one; the address is the first line on stdout.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub addr: String,
+    /// Hear all of a recording in windows, also with a model that was judged on clips, as in `predict`.
+    #[arg(long)]
+    pub windows: bool,
+    /// A site whose pages may use the API, e.g. `https://example.org`; may be repeated. None unless told.
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// What a network computes on, as in `run`.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run an experiment and print its grid.
@@ -411,21 +432,11 @@ pub enum Command {
         #[command(flatten)]
         pool: Pool,
     },
-    /// Let a saved model hear recordings over HTTP: a page and a small API.
+    /// Let saved models hear recordings over HTTP: a page and an API.
     ///
     /// Recordings are heard as `predict` hears them: in windows, or cropped as in the run (`audio.clip_seconds`, `audio.crop`).
-    Serve {
-        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`. Left out: the
-        /// best on the validation split.
-        #[arg(value_name = "RUN")]
-        run: String,
-        /// Where to listen. With port 0 the system picks one; the address is the first line on stdout.
-        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-        addr: String,
-        /// What a network computes on, as in `run`.
-        #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
-        device: DeviceChoice,
-    },
+    /// With TIMBRE_TOKEN in the environment, the API wants that token.
+    Serve(Serving),
     Rm(Rm),
     Gc(Gc),
     Reproduce(Reproduce),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
+use timbre::audio::Bounds;
 use timbre::predictor::{Predictor, Recording};
 use timbre::run_dir::{self, Unit};
 use timbre::windows::WindowSpec;
@@ -210,7 +211,7 @@ fn forms(trained: &Trained) {
     let told = say(&[]);
     assert_eq!(told.lines().count(), 1 + segments.len(), "{told}");
 
-    let short = Predictor::open(&trained.runs(), "windows").unwrap().hearing_at_most(20.0);
+    let short = Predictor::open(&trained.runs(), "windows").unwrap().within(Bounds { seconds: 20.0, ..Bounds::NONE });
     assert_eq!(short.hear_file(&minute).expect_err("it is too long").code, "too_long");
 
     // A file for each recording below a folder, and a drawing.

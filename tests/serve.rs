@@ -1,338 +1,236 @@
-//! The server from outside, over plain TCP.
+//! The API from outside.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use timbre::predictor::Predictor;
-use timbre::serve::{Limits, serve_on};
 
-mod trained_support;
+mod serve_support;
 
-use trained_support::{Trained, text};
-
-const MODEL: &str = "tiny/latest:fft.logistic.s1";
-
-/// `timbre serve` on a port of its own.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(trained: &Trained) -> Server {
-        let mut command = trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
-        Server { address: address.parse().unwrap(), child }
-    }
-
-    fn signal(&self, name: &str) {
-        let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(told.success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A server in this process, with limits that a test can reach. It ends with the test.
-fn with_limits(trained: &Trained, change: impl FnOnce(&mut Limits)) -> SocketAddr {
-    let mut limits = Limits::default();
-    change(&mut limits);
-    let predictor = Predictor::open(&trained.runs(), MODEL).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        tokio::runtime::Runtime::new().unwrap().block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            serve_on(listener, predictor, limits, std::future::pending()).await;
-        });
-    });
-    address
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    /// Everything that the server sends until it closes the connection.
-    fn read(mut stream: TcpStream) -> Answer {
-        let mut bytes = Vec::new();
-        // A refused sender may find its connection reset after the answer.
-        let _ = stream.read_to_end(&mut bytes);
-        let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("{:?}", text(&bytes)));
-        let head = text(&bytes[..split]).to_lowercase();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, body: bytes[split + 4..].to_vec() }
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{} {}", self.head, text(&self.body)))
-    }
-
-    /// The sentence of a problem, after a look at its form.
-    fn problem(&self) -> String {
-        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
-        let problem = self.json();
-        assert_eq!(problem["status"], self.status);
-        assert_eq!(problem["type"], "about:blank");
-        assert!(problem["title"].is_string() && problem["code"].is_string());
-        problem["detail"].as_str().unwrap().to_owned()
-    }
-}
-
-fn open(address: SocketAddr, head: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(stream, "{head}\r\nHost: here\r\nConnection: close\r\n").unwrap();
-    stream
-}
-
-fn get(address: SocketAddr, path: &str) -> Answer {
-    let mut stream = open(address, &format!("GET {path} HTTP/1.1"));
-    stream.write_all(b"\r\n").unwrap();
-    Answer::read(stream)
-}
-
-fn post(address: SocketAddr, headers: &str, body: &[u8]) -> Answer {
-    let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
-    write!(stream, "{headers}Content-Length: {}\r\n\r\n", body.len()).unwrap();
-    // The server may refuse before it has read everything.
-    let _ = stream.write_all(body);
-    Answer::read(stream)
-}
-
-fn form(field: &str, file: &str, bytes: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "--edge\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--edge\r\n\
-         Content-Disposition: form-data; name=\"{field}\"; filename=\"{file}\"\r\nContent-Type: audio/wav\r\n\r\n"
-    );
-    [head.as_bytes(), bytes, b"\r\n--edge--\r\n"].concat()
-}
-
-const FORM: &str = "Content-Type: multipart/form-data; boundary=edge\r\n";
-
-fn shares(answer: &Answer) -> Vec<(String, f32)> {
-    assert_eq!(answer.status, 200, "{}", text(&answer.body));
-    let answer = answer.json();
-    let classes = answer["classes"].as_array().unwrap();
-    classes.iter().map(|c| (c["code"].as_str().unwrap().into(), c["probability"].as_f64().unwrap() as f32)).collect()
-}
-
-fn expected(trained: &Trained, path: &Path) -> Vec<(String, f32)> {
-    let predictor = Predictor::open(&trained.runs(), MODEL).unwrap();
-    let heard = predictor.hear_file(path).unwrap();
-    heard.ranked(predictor.classes()).into_iter().map(|(class, p)| (class.to_owned(), p)).collect()
-}
+use serve_support::*;
 
 #[test]
 fn a_recording_is_heard_raw_in_a_form_and_by_many_at_once() {
     let trained = Trained::tiny();
-    let server = Server::start(&trained);
+    let server = Server::start(&trained, &[MODEL]);
+    let predictor = predictor(&trained);
     let paths: Vec<_> =
         ["cel", "flu", "voi", "sax"].iter().map(|class| trained.recordings_of(class)[0].clone()).collect();
     std::thread::scope(|scope| {
-        for path in paths.iter().chain(&paths) {
-            let (address, trained) = (server.address, &trained);
+        for path in paths.iter().chain(&paths).chain(&paths) {
+            let (address, predictor) = (server.address, &predictor);
             scope.spawn(move || {
-                let (bytes, expected) = (std::fs::read(path).unwrap(), expected(trained, path));
+                let (bytes, expected) = (std::fs::read(path).unwrap(), expected(predictor, path));
                 assert_eq!(shares(&post(address, "", &bytes)), expected);
                 let name = path.file_name().unwrap().to_str().unwrap();
-                assert_eq!(shares(&post(address, FORM, &form("file", name, &bytes))), expected);
+                let form = form("file", name, &bytes);
+                assert_eq!(shares(&post(address, FORM, &form)), expected);
+                let codes = post_to(address, LUMEN, FORM, &form).json();
+                assert_eq!(codes, json!([expected[0].0]), "one label: the likeliest");
             });
         }
     });
     let answer = post(server.address, "", &std::fs::read(&paths[0]).unwrap()).json();
-    assert_eq!((&answer["schema"], &answer["model"]["model"]), (&1.into(), &"fft.logistic.s1".into()));
+    assert_eq!((&answer["schema"], &answer["hears"], &answer["timeline"]), (&json!(2), &json!("clip"), &Value::Null));
+    assert_eq!(answer["model"]["id"], "tiny:fft.logistic.s1");
     assert!(answer["seconds"].as_f64().unwrap() > 1.0 && answer["timings"]["decode"].is_f64());
+    let one = &answer["instruments"].as_array().unwrap().iter().find(|one| one["code"] == "cel").unwrap();
+    assert_eq!(one["name"], "cello");
+    // What was counted: 12 raw and 12 forms and 12 of the other route, and one more; the model was asked once each.
+    let count = |name: &str| measured(server.address, name);
+    assert_eq!(count("timbre_recordings_total"), 37.0);
+    assert_eq!(count("timbre_requests_total{route=\"/api/v1/predict\",status=\"200\"}"), 25.0);
+    let model = "{model=\"tiny:fft.logistic.s1\"}";
+    assert_eq!(count(&format!("timbre_model_questions_total{model}")), 37.0);
+    assert!(count(&format!("timbre_model_batches_total{model}")) <= 37.0);
+    assert_eq!((count("timbre_jobs_in_use"), count("timbre_places_in_use")), (0.0, 0.0));
+}
+
+/// The WAVE files below a folder, by name.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let is_wav = |path: &Path| path.extension().is_some_and(|extension| extension == "wav");
+    let found = entries.into_iter().map(|path| if path.is_dir() { below(&path) } else { vec![path] });
+    found.flatten().filter(|path| is_wav(path)).collect()
 }
 
 #[test]
-fn the_page_the_models_and_the_health_are_there_under_a_strict_policy() {
+fn a_timeline_is_told_and_its_rule_decides_it_again() {
     let trained = Trained::tiny();
-    let server = Server::start(&trained);
-    for path in ["/", "/page.js", "/page.css", "/healthz", "/api/v1/models", "/nowhere"] {
+    let server = Server::start(&trained, &[MODEL, "--windows"]);
+    let predictor = in_windows(&trained);
+    let song =
+        below(&trained.recordings()).into_iter().find(|path| path.to_string_lossy().contains("TestingData")).unwrap();
+    let bytes = std::fs::read(&song).unwrap();
+    let answer = post(server.address, "", &bytes);
+    assert_eq!(shares(&answer), expected(&predictor, &song), "to the bit");
+    let answer = answer.json();
+    let heard = predictor.hear_file(&song).unwrap();
+    let windows = heard.windows.as_ref().unwrap();
+    let timeline = &answer["timeline"];
+    assert_eq!((&timeline["window"], &timeline["hop"]), (&json!(3.0), &json!(1.0)));
+    assert_eq!(timeline["starts"], json!(windows.starts));
+    assert_eq!(timeline["borders"].as_array().unwrap().len(), windows.starts.len() + 1);
+    let rows: Vec<Vec<f32>> = windows.rows_of(0).map(<[f32]>::to_vec).collect();
+    let told: Vec<Vec<f32>> = serde_json::from_value(timeline["probabilities"].clone()).unwrap();
+    assert_eq!(told, rows, "to the bit");
+    assert_eq!(timeline["codes"], json!(predictor.classes().names()));
+    // Asked for a cut-off and a fraction, what is decided is what the rows of the timeline come to.
+    for (cutoff, fraction) in [(0.05, 0.1), (0.2, 0.26), (0.5, 0.0), (0.9, 0.9)] {
+        let path = format!("{PREDICT}?cutoff={cutoff}&fraction={fraction}&timeline=false");
+        let asked = post_to(server.address, &path, "", &bytes).json();
+        assert_eq!((&asked["timeline"], &asked["rule"]["aggregate"]), (&Value::Null, &json!("vote")));
+        let votes = |class: usize| rows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
+        let share = |class: usize| votes(class) as f64 / rows.len() as f64;
+        let names = predictor.classes().names();
+        let mut own: Vec<String> =
+            (0..names.len()).filter(|class| share(*class) > fraction).map(|class| names[class].clone()).collect();
+        let mut theirs = decided(&asked);
+        own.sort();
+        theirs.sort();
+        assert_eq!(theirs, own, "{cutoff} {fraction}");
+    }
+    // A cut-off alone: every class whose score reaches it, also where one label is decided otherwise.
+    let asked = post_to(server.address, &format!("{PREDICT}?cutoff=0"), "", &bytes).json();
+    assert_eq!(decided(&asked).len(), 11);
+    assert_eq!(decided(&answer).len(), 1);
+}
+
+#[test]
+fn several_models_are_chosen_by_name_and_weighted_into_one() {
+    let trained = Trained::tiny();
+    let names = ["tiny/latest:fft.average.s1=1", "tiny/latest:fft.logistic.s1=3"];
+    let server = Server::start(&trained, &names);
+    let [average, logistic] = ["fft.average.s1", "fft.logistic.s1"]
+        .map(|model| Predictor::open(&trained.runs(), &format!("tiny/latest:{model}")).unwrap());
+    let path = &trained.recordings_of("gac")[0];
+    let bytes = std::fs::read(path).unwrap();
+    let models = get(server.address, "/api/v1/models").json();
+    assert_eq!(models["default"], "ensemble");
+    let ids: Vec<&Value> = models["models"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["ensemble", "tiny:fft.average.s1", "tiny:fft.logistic.s1"]);
+    let members = json!([
+        { "id": "tiny:fft.average.s1", "weight": 0.25 }, { "id": "tiny:fft.logistic.s1", "weight": 0.75 }
+    ]);
+    assert_eq!(models["models"][0]["members"], members);
+    assert_eq!((&models["models"][0]["data"], &models["models"][1]["data"]), (&Value::Null, &json!("demo")));
+    let quality = models["models"][2]["quality"].as_array().unwrap();
+    assert!(quality.iter().any(|row| row["split"] == "test" && row["metrics"]["accuracy"].is_f64()), "{quality:?}");
+    for (id, own) in [("tiny:fft.average.s1", &average), ("tiny%3Afft.logistic.s1", &logistic)] {
+        let answer = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
+        assert_eq!(shares(&answer), expected(own, path), "{id}");
+    }
+    let [a, b] = [&average, &logistic].map(|one| one.hear_file(path).unwrap().probabilities);
+    let answer = post(server.address, "", &bytes);
+    for (code, share) in shares(&answer) {
+        let class = average.classes().index(&code).unwrap();
+        assert!((share - (0.25 * a[class] + 0.75 * b[class])).abs() < 1e-6, "{code}");
+    }
+    assert_eq!(answer.json()["model"]["model"], "ensemble");
+    // Weights that cannot be, and a model that is named twice.
+    for (names, says) in [
+        (&["tiny/latest:fft.average.s1=1"][..], "one model alone is no ensemble"),
+        (&["tiny/latest:fft.average.s1=0", "tiny/latest:fft.logistic.s1=0"], "more than 0"),
+        (&[MODEL, MODEL], "named twice"),
+        (&[MODEL, "--allow-origin", "*"], "write scheme, host and port"),
+    ] {
+        let output = trained.timbre(&[&["serve", "--addr", "127.0.0.1:0"], names].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_page_and_the_health_are_there_under_a_strict_policy_and_no_file_is_reachable() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/models", "/nowhere"] {
         let answer = get(server.address, path);
         assert_eq!(answer.status, if path == "/nowhere" { 404 } else { 200 }, "{path}");
         assert!(answer.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{path}");
         assert!(answer.head.contains("x-content-type-options: nosniff"), "{path}");
+        assert!(!answer.head.contains("access-control-allow-origin"), "{path}");
     }
     let page = text(&get(server.address, "/").body);
     assert!(
         !page.contains("http:") && !page.contains("https:") && !page.contains("<style") && !page.contains("onclick")
     );
     let models = get(server.address, "/api/v1/models").json();
-    assert_eq!(models["models"][0]["classes"].as_array().unwrap().len(), 11);
+    assert_eq!(models["models"][0]["classes"][0], json!({ "code": "cel", "name": "cello" }));
     assert_eq!(models["models"][0]["clip_seconds"], 3.0);
+    assert_eq!(models["limits"]["bytes"], 64 << 20);
+    for path in [
+        "/../Cargo.toml",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/runs/tiny/latest/run.json",
+        "/%00",
+        "/page/index.html",
+    ] {
+        assert_eq!(get(server.address, path).status, 404, "{path}");
+    }
     assert!(get(server.address, "/nowhere").problem().contains("the page is at /"));
-    let wrong = get(server.address, "/api/v1/predict");
-    assert_eq!(wrong.status, 405);
+    let wrong = get(server.address, PREDICT);
+    assert_eq!((wrong.status, wrong.head.contains("allow: post")), (405, true), "{}", wrong.head);
     assert!(wrong.problem().contains("POST"));
 }
 
 #[test]
-fn what_is_no_recording_is_refused_with_a_sentence_and_stops_nobody() {
+fn a_token_and_the_list_of_origins_keep_others_out() {
     let trained = Trained::tiny();
-    let server = Server::start(&trained);
-    let letter = b"Dear reader, this is no recording, whatever its name says.";
-    for (headers, body, status, says) in [
-        ("", &letter[..], 422, "no audio format"),
-        (FORM, &form("file", "song.wav", letter), 422, "no audio format"),
-        ("", b"", 422, "empty"),
-        (FORM, b"", 400, "form"),
-        (FORM, b"--edge\r\nnonsense", 400, "form"),
-        ("Content-Type: multipart/form-data\r\n", &form("file", "a", letter), 400, "form"),
-        (FORM, &form("other", "a.wav", letter), 400, "no field `file`"),
-    ] {
-        let answer = post(server.address, headers, body);
-        assert_eq!(answer.status, status, "{}", text(&answer.body));
-        assert!(answer.problem().contains(says), "{}", answer.problem());
+    let mut command =
+        trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0", "--allow-origin", "https://music.example"]);
+    command.env("TIMBRE_TOKEN", "s3cret");
+    let server = Server::spawn(command);
+    let address = server.address;
+    let token = "Authorization: Bearer s3cret\r\n";
+    for path in ["/api/v1/models", "/metrics"] {
+        for wrong in
+            ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n", "Authorization: s3cret\r\n"]
+        {
+            let answer = ask(address, "GET", path, wrong);
+            assert_eq!(answer.status, 401, "{path} {wrong}");
+            assert!(answer.head.contains("www-authenticate: bearer") && answer.problem().contains("Bearer"));
+        }
+        assert_eq!(ask(address, "GET", path, token).status, 200);
     }
-    // A recording with damage at many places: heard or refused, never an error of the server.
-    let good = std::fs::read(&trained.recordings_of("pia")[0]).unwrap();
-    for i in 0..60usize {
-        let mut bytes = good.clone();
-        bytes[i] ^= 0xff;
-        bytes.truncate(good.len() / 60 * (i + 1));
-        let answer = post(server.address, "", &bytes);
-        assert!([200, 422].contains(&answer.status), "{i}: {}", text(&answer.body));
+    assert_eq!(post(address, "", b"RIFF").status, 401);
+    assert_eq!(post_to(address, LUMEN, FORM, &form("file", "a.wav", b"x")).status, 401);
+    for open in ["/", "/healthz", "/readyz", "/openapi.json"] {
+        assert_eq!(get(address, open).status, 200, "{open}");
     }
-    for nonsense in
-        ["\r\n\r\n", "GET\r\n\r\n", "POST /api/v1/predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "\0\u{1}\u{2}"]
+    // A page of a site that is named may ask, one of any other may not, and the own page always may.
+    let preflight = "Origin: https://music.example\r\nAccess-Control-Request-Method: POST\r\n";
+    let answer = ask(address, "OPTIONS", PREDICT, preflight);
+    assert_eq!(answer.status, 204);
+    for header in ["access-control-allow-origin: https://music.example", "access-control-allow-headers: authorization"]
     {
-        let mut stream = TcpStream::connect(server.address).unwrap();
-        stream.write_all(nonsense.as_bytes()).unwrap();
+        assert!(answer.head.contains(header), "{}", answer.head);
     }
-    assert_eq!(get(server.address, "/healthz").body, b"ok\n");
-}
-
-#[test]
-fn too_large_a_body_is_refused_before_and_while_it_is_sent() {
-    let trained = Trained::tiny();
-    let server = Server::start(&trained);
-    let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
-    write!(stream, "Content-Length: {}\r\nExpect: 100-continue\r\n\r\n", (64 << 20) + 1).unwrap();
-    let answer = Answer::read(stream);
-    assert_eq!(answer.status, 413);
-    assert!(answer.problem().contains("64 MiB"));
-    // Without a length, the limit is met on the way; the client that sends on is heard out and reads the answer.
-    let address = with_limits(&trained, |limits| limits.bytes = 1 << 20);
-    let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
-    stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n").unwrap();
-    for _ in 0..40 {
-        stream.write_all(b"10000\r\n").unwrap();
-        stream.write_all(&vec![7; 1 << 16]).unwrap();
-        stream.write_all(b"\r\n").unwrap();
+    let body = std::fs::read(&trained.recordings_of("org")[0]).unwrap();
+    let from = |origin: &str| post(address, &format!("{token}Origin: {origin}\r\n"), &body);
+    let allowed = from("https://music.example");
+    assert_eq!(allowed.status, 200);
+    assert!(allowed.head.contains("access-control-allow-origin: https://music.example"));
+    assert_eq!(from("http://here").status, 200, "the host of the request itself");
+    for other in ["https://evil.example", "null", "https://music.example.evil", "http://music.example"] {
+        let refused = from(other);
+        assert_eq!(refused.status, 403, "{other}");
+        assert!(!refused.head.contains("access-control-allow-origin") && refused.problem().contains("--allow-origin"));
     }
-    stream.write_all(b"0\r\n\r\n").unwrap();
-    let answer = Answer::read(stream);
-    assert_eq!(answer.status, 413);
-    assert!(answer.problem().contains("1 MiB"));
-    let just = post(address, "", &vec![7; 1 << 20]);
-    assert_eq!(just.status, 422, "the limit itself is allowed");
-}
-
-#[test]
-fn when_all_places_are_taken_a_client_is_told_to_come_again() {
-    let trained = Trained::tiny();
-    let address = with_limits(&trained, |limits| limits.places = 1);
-    let path = &trained.recordings_of("tru")[0];
-    let bytes = std::fs::read(path).unwrap();
-    let begin = || {
-        let mut slow = open(address, "POST /api/v1/predict HTTP/1.1");
-        write!(slow, "Content-Length: {}\r\n\r\n", bytes.len()).unwrap();
-        slow.write_all(&bytes[..100]).unwrap();
-        slow
-    };
-    let mut slow = begin();
-    // The place is taken when the head has been read: soon, but not at once; and one of the short ones that ask meanwhile may
-    // have had it just then.
-    let full = loop {
-        let answer = post(address, "", b"RIFF");
-        if answer.status != 422 {
-            break answer;
-        }
-        if is_answered(&slow) {
-            slow = begin();
-        }
-    };
-    assert_eq!(full.status, 503);
-    assert!(full.head.contains("retry-after: 2") && full.problem().contains("again"));
-    assert_eq!(get(address, "/healthz").status, 200);
-    slow.write_all(&bytes[100..]).unwrap();
-    assert_eq!(shares(&Answer::read(slow)), expected(&trained, path));
-    assert_eq!(shares(&post(address, "", &bytes)), expected(&trained, path));
-}
-
-/// Whether something has come back, without waiting for it.
-fn is_answered(stream: &TcpStream) -> bool {
-    stream.set_nonblocking(true).unwrap();
-    let answered = stream.peek(&mut [0]).is_ok();
-    stream.set_nonblocking(false).unwrap();
-    answered
-}
-
-#[test]
-fn slow_senders_are_let_go() {
-    let trained = Trained::tiny();
-    let address = with_limits(&trained, |limits| {
-        limits.head = Duration::from_millis(300);
-        limits.pause = Duration::from_millis(300);
-        limits.body = Duration::from_millis(1200);
-    });
-    // Half a head: the connection ends without an answer, or with 408.
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).expect("the server closes, long before a minute is over");
-    // A connection that is kept and says nothing more ends, too.
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
-    stream.read_to_end(&mut rest).expect("the server closes, long before a minute is over");
-    // A body that stops, and one that drips.
-    let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
-    stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();
-    assert_eq!(Answer::read(stream).status, 408);
-    let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
-    stream.write_all(b"Content-Length: 1000\r\n\r\n").unwrap();
-    let dripping = stream.try_clone().unwrap();
-    std::thread::spawn(move || {
-        let mut stream = dripping;
-        while stream.write_all(b"R").is_ok() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    });
-    assert_eq!(Answer::read(stream).status, 408);
-    // Who breaks off gets no answer, and nobody else notices.
-    let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
-    stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();
-    drop(stream);
-    assert_eq!(get(address, "/healthz").status, 200);
+    let answer = ask(address, "OPTIONS", PREDICT, &preflight.replace("music", "evil"));
+    assert!(answer.status >= 400 && !answer.head.contains("access-control-allow"), "{}", answer.head);
 }
 
 #[test]
 fn told_to_stop_the_server_finishes_what_is_in_hand() {
+    use std::io::{Read, Write};
     let trained = Trained::tiny();
     let path = &trained.recordings_of("vio")[0];
-    let (bytes, expected) = (std::fs::read(path).unwrap(), expected(&trained, path));
+    let (bytes, expected) = (std::fs::read(path).unwrap(), expected(&predictor(&trained), path));
     for signal in ["-TERM", "-INT"] {
-        let mut server = Server::start(&trained);
+        let mut server = Server::start(&trained, &[MODEL]);
         let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
         // The server asks for the body when the request is in hand.
         write!(stream, "Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", bytes.len()).unwrap();
@@ -341,8 +239,8 @@ fn told_to_stop_the_server_finishes_what_is_in_hand() {
         assert_eq!(&go_on[..12], b"HTTP/1.1 100");
         stream.write_all(&bytes[..1000]).unwrap();
         server.signal(signal);
-        while TcpStream::connect(server.address).is_ok() {
-            std::thread::sleep(Duration::from_millis(10));
+        while std::net::TcpStream::connect(server.address).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
         stream.write_all(&bytes[1000..]).unwrap();
         assert_eq!(shares(&Answer::read(stream)), expected, "{signal}");

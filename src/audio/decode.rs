@@ -20,6 +20,7 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
+use super::bounds::Bounds;
 use super::decoding::Decoding;
 use super::formats::{self, Chosen};
 use super::opus::{self, OpusHead};
@@ -51,10 +52,24 @@ pub struct Header {
 
 /// Decodes the bytes of a file; `extension` is the file's, without the dot.
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
-    let mut decoding = Decoding::open(Source::Memory(bytes), extension)?;
-    let mut samples = Vec::with_capacity(decoding.counted());
-    while decoding.next_block(&mut samples)? {}
-    Ok(Recording { samples, sample_rate: decoding.sample_rate(), channels: decoding.channels() })
+    decode_while(bytes, extension, Bounds::NONE, || true).map(|recording| recording.expect("nobody breaks it off"))
+}
+
+/// [`decode`] within bounds; nothing once `goes_on`, asked again and again, says no.
+pub fn decode_while(
+    bytes: &[u8],
+    extension: Option<&str>,
+    bounds: Bounds,
+    goes_on: impl Fn() -> bool,
+) -> Result<Option<Recording>, Unusable> {
+    let mut decoding = Decoding::open(Source::Memory(bytes), extension)?.within(bounds)?;
+    let mut samples = Vec::with_capacity(decoding.counted().min(bounds.samples));
+    while decoding.next_block(&mut samples)? {
+        if !goes_on() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Recording { samples, sample_rate: decoding.sample_rate(), channels: decoding.channels() }))
 }
 
 /// Reads what the header says, and of the samples only as much as it takes to count them.

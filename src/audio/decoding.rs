@@ -16,6 +16,7 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
+use super::bounds::Bounds;
 use super::decode::{check_rate, guarded};
 use super::formats::{self, Chosen, damaged};
 use super::opus::{self, OpusHead};
@@ -45,6 +46,7 @@ pub(super) struct Decoding<'a> {
     /// What is wrong with the samples, told unless the decoder finds worse.
     fault: Option<Unusable>,
     ended: bool,
+    bounds: Bounds,
 }
 
 enum Way<'a> {
@@ -74,7 +76,21 @@ impl<'a> Decoding<'a> {
 
     fn on(source: Source<'a>, way: Way<'a>, sample_rate: u32, channels: u16) -> Decoding<'a> {
         let first = Vec::new();
-        Decoding { source, way, sample_rate, channels, first, frames: 0, largest: 0, fault: None, ended: false }
+        let (frames, largest, fault, ended, bounds) = (0, 0, None, false, Bounds::NONE);
+        Decoding { source, way, sample_rate, channels, first, frames, largest, fault, ended, bounds }
+    }
+
+    /// The same recording, unusable where it is more than these.
+    pub fn within(self, bounds: Bounds) -> Result<Decoding<'a>, Unusable> {
+        bounds.check_channels(self.channels)?;
+        // What a header declares is there, or the recording is cut off: none of it need be decoded to refuse it.
+        let declared = match &self.way {
+            Way::Plain(Plain { wav, .. }) => wav.frames,
+            Way::Blocks(blocks) => blocks.wav.frames,
+            Way::Packets(packets) => packets.declared.unwrap_or(0),
+        };
+        bounds.check_length(self.frames.max(declared as usize), self.sample_rate)?;
+        Ok(Decoding { bounds, ..self })
     }
 
     pub fn sample_rate(&self) -> u32 {
@@ -169,6 +185,7 @@ impl<'a> Decoding<'a> {
         }
         self.largest = self.largest.max(largest);
         self.frames += new.len();
+        self.bounds.check_length(self.frames, self.sample_rate)?;
         if self.fault.is_some() {
             mono.truncate(before);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod bounds;
 mod decode;
 mod decoding;
 mod formats;
@@ -18,7 +19,8 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use decode::{Header, Recording, decode, probe};
+pub use bounds::Bounds;
+pub use decode::{Header, Recording, decode, decode_while, probe};
 pub use resample::{Resampling, resample, resample_range, resampled_len};
 pub use stream::Stream;
 pub use unusable::Unusable;

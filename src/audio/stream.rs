@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::bounds::Bounds;
 use super::decoding::Decoding;
 use super::resample::Resampling;
 use super::source::Source;
@@ -41,6 +42,11 @@ impl<'a> Stream<'a> {
     /// The bytes of a file; `extension` is the file's, without the dot.
     pub fn of_bytes(bytes: &'a [u8], extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {
         Stream::of(Source::Memory(bytes), extension, sample_rate)
+    }
+
+    /// The same recording, unusable where it is more than these.
+    pub fn within(self, bounds: Bounds) -> Result<Stream<'a>, Unusable> {
+        Ok(Stream { decoding: self.decoding.within(bounds)?, ..self })
     }
 
     fn of(source: Source<'a>, extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {

@@ -26,6 +26,11 @@ pub enum Unusable {
     NoSamples,
     #[error("the file cannot be read: {found}")]
     Unreadable { found: String },
+    /// Usable elsewhere, perhaps: here it is more than [`Bounds`](super::Bounds) allow.
+    #[error("the recording is longer than is heard here ({most}): send a part of it")]
+    TooLong { most: String },
+    #[error("the recording has {found} channels, more than the {most} that are heard here: mix it down")]
+    TooManyChannels { found: u16, most: u16 },
 }
 
 impl Unusable {
@@ -41,6 +46,8 @@ impl Unusable {
             Unusable::Silent { .. } => "silent",
             Unusable::NoSamples => "no_samples",
             Unusable::Unreadable { .. } => "unreadable",
+            Unusable::TooLong { .. } => "too_long",
+            Unusable::TooManyChannels { .. } => "too_many_channels",
         }
     }
 

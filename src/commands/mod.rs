@@ -99,7 +99,7 @@ fn dispatch(cli: Cli) -> Result<Ended> {
             start_threads(&pool)?;
             predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
         }
-        Command::Serve { run, addr, device } => serve::serve(common, open(common, &run, device)?, &addr),
+        Command::Serve(serving) => serve::serve(common, &serving, |run| open(common, run, serving.device)),
         Command::Rm(rm) => housekeeping::rm(common, &rm),
         Command::Gc(gc) => housekeeping::gc(common, &gc),
         Command::Reproduce(asked) => reproduce::reproduce(common, &asked),

@@ -32,7 +32,7 @@ const FEW_STRIPS: usize = 3;
 /// What was asked for does not fit together; the sentence says what would.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unsuited(String);
+pub(super) struct Unsuited(pub String);
 
 /// What was asked for: a recording, or why there is none.
 struct Asked {
@@ -108,10 +108,7 @@ fn listening_as_told(predictor: Predictor, listening: &Listening) -> Result<Pred
     if !windows && window.is_none() && hop.is_none() {
         return Ok(predictor);
     }
-    let before = predictor.window().unwrap_or_else(|| {
-        let usual = WindowSpec::default();
-        WindowSpec { seconds: predictor.trained_on_seconds().unwrap_or(usual.seconds), ..usual }
-    });
+    let before = predictor.usual_window();
     let spec = WindowSpec { seconds: window.unwrap_or(before.seconds), hop: hop.unwrap_or(before.hop), ..before };
     predictor.in_windows(spec).map_err(|error| Unsuited(format!("{error:#}")).into())
 }

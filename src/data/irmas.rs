@@ -24,6 +24,26 @@ use crate::labels::Classes;
 /// The eleven instruments, in the order of their codes.
 pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
 
+/// What they are called, in the same order.
+const NAMES: [&str; 11] = [
+    "cello",
+    "clarinet",
+    "flute",
+    "acoustic guitar",
+    "electric guitar",
+    "organ",
+    "piano",
+    "saxophone",
+    "trumpet",
+    "violin",
+    "voice",
+];
+
+/// The English name of one of the [`INSTRUMENTS`].
+pub fn name(code: &str) -> Option<&'static str> {
+    INSTRUMENTS.iter().position(|other| *other == code).map(|at| NAMES[at])
+}
+
 const TRAINING_FOLDER: &str = "IRMAS-TrainingData";
 const TESTING_FOLDER: &str = "IRMAS-TestingData-Part";
 

@@ -5,35 +5,41 @@
 //! and of a longer one only that part is heard, unless windows are asked for.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::audio::{self, AudioSpec, Clip};
+use crate::audio::{self, AudioSpec, Bounds, Clip};
 use crate::decisions::Aggregate;
 use crate::labels::{Classes, Task};
 use crate::metrics::Judge;
 use crate::models::device::Device;
 use crate::precompute::LeftOut;
 use crate::predictions::{Predictions, WindowPredictions};
-use crate::run_dir::{self, RunRecord};
+use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::windows::WindowSpec;
 
 mod cutter;
+mod panel;
+mod together;
 pub mod told;
 mod voices;
 mod which;
 mod windowed;
 
+pub use panel::Panel;
+pub use together::Joined;
+use together::Together;
 use voices::{Features, Manner, Voices};
 pub use windowed::{Onlooker, Recording};
 
 /// The run has several models, and nothing says which is meant.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct WhichModel(String);
+pub struct WhichModel(pub String);
 
 /// A model with the front end that it was trained behind, or an ensemble of models with theirs.
 pub struct Predictor {
@@ -43,17 +49,30 @@ pub struct Predictor {
     judge: Judge,
     /// Recordings are heard in these windows; nothing: as one clip.
     window: Option<WindowSpec>,
-    voices: Voices,
+    voices: Arc<Voices>,
+    /// Where the questions of many recordings meet; nothing: each is asked by itself.
+    together: Option<Together>,
     /// How many windows it is asked about at once.
     at_once: usize,
-    /// Seconds of a recording that are heard in windows, at most.
-    longest: f64,
+    bounds: Bounds,
+    measured: Measured,
 }
 
 /// Windows that a network is asked about at once: its larger layers then still fit the cache.
 const WINDOWS_OF_A_NETWORK: usize = 16;
 /// Windows that any other model is asked about at once: kNN reads all of its training set each time.
 const WINDOWS_OF_OTHERS: usize = 64;
+
+/// How good the run found the model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// The data set.
+    pub data: String,
+    /// The metric of the run.
+    pub metric: String,
+    /// One a side of the split.
+    pub rows: Vec<ResultRow>,
+}
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -124,7 +143,7 @@ impl Predictor {
 
     fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
         let refused = || format!("the model {model} of {} cannot be used", run.display());
-        let (voices, Manner { classes, audio, judge, window }) =
+        let (voices, Manner { classes, audio, judge, window: judged }) =
             Voices::read(run, model, device).with_context(refused)?;
         check_cutoffs(&judge, &classes).with_context(refused)?;
         let name = ModelName {
@@ -133,9 +152,11 @@ impl Predictor {
             model: model.to_owned(),
         };
         let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
-        let predictor =
-            Predictor { name, classes, audio, judge, window: None, voices, at_once, longest: f64::INFINITY };
-        match window {
+        let rows = record.results.iter().filter(|row| row.unit.to_string() == model).cloned().collect();
+        let measured = Measured { data: record.data.name.clone(), metric: record.metric.clone(), rows };
+        let (window, voices, together, bounds) = (None, Arc::new(voices), None, Bounds::NONE);
+        let predictor = Predictor { name, classes, audio, judge, window, voices, together, at_once, bounds, measured };
+        match judged {
             Some(window) => predictor.judging_windows(window).with_context(refused),
             None => {
                 predictor.try_out(predictor.audio.frames()).with_context(refused)?;
@@ -155,10 +176,20 @@ impl Predictor {
             .with_context(|| format!("windows of {seconds} s cannot be heard by this model: choose another --window"))
     }
 
-    /// The same model, for which a recording of more seconds is unusable (`too_long`) where it hears windows: of a clip it hears
-    /// no more than its length anyway.
-    pub fn hearing_at_most(self, longest: f64) -> Predictor {
-        Predictor { longest, ..self }
+    /// The same model, for which a recording that is more than this is unusable.
+    pub fn within(self, bounds: Bounds) -> Predictor {
+        Predictor { bounds, ..self }
+    }
+
+    /// The same model, which is asked about windows of several recordings at once if they come at the same time.
+    pub fn asked_together(self) -> Result<Predictor> {
+        let together = Together::new(self.voices.clone(), self.classes.len(), self.at_once)?;
+        Ok(Predictor { together: Some(together), ..self })
+    }
+
+    /// How often questions of several recordings were asked together so far.
+    pub fn joined(&self) -> Joined {
+        self.together.as_ref().map(Together::joined).unwrap_or_default()
     }
 
     fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
@@ -198,6 +229,15 @@ impl Predictor {
         &self.classes
     }
 
+    /// How probabilities become decisions.
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    pub fn measured(&self) -> &Measured {
+        &self.measured
+    }
+
     /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
     /// the run.
     pub fn decided(&self, heard: &Heard) -> Vec<&str> {
@@ -211,14 +251,15 @@ impl Predictor {
         self.audio.clip_seconds.filter(|_| self.window.is_none())
     }
 
-    /// The length of the clips that the model was trained on, if all had one.
-    pub fn trained_on_seconds(&self) -> Option<f64> {
-        self.audio.clip_seconds
-    }
-
     /// The windows in which recordings are heard; none where they are heard as one clip.
     pub fn window(&self) -> Option<WindowSpec> {
         self.window
+    }
+
+    /// The windows in which it hears, or would: as long as the clips it was trained on.
+    pub fn usual_window(&self) -> WindowSpec {
+        let usual = WindowSpec::default();
+        self.window.unwrap_or(WindowSpec { seconds: self.audio.clip_seconds.unwrap_or(usual.seconds), ..usual })
     }
 
     /// The rate at which recordings are heard.
@@ -241,10 +282,11 @@ impl Predictor {
         self.hear_recording(Recording::File(path), None)
     }
 
-    fn hear_clip(&self, bytes: &[u8], extension: Option<&str>) -> Result<Heard, LeftOut> {
+    fn hear_clip(&self, bytes: &[u8], extension: Option<&str>, has_left: impl Fn() -> bool) -> Result<Heard, LeftOut> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let recording = audio::decode(bytes, extension).map_err(|why| windowed::unusable(&why))?;
+        let recording = audio::decode_while(bytes, extension, self.bounds, || !has_left());
+        let recording = recording.map_err(|why| windowed::unusable(&why))?.ok_or_else(windowed::left)?;
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
         let clip = recording.into_clip(&self.audio);
         let decode = lap();
@@ -262,7 +304,10 @@ impl Predictor {
 
     /// The probabilities of clips of one length, a row a clip.
     fn ask(&self, clips: Vec<Features>) -> Result<Vec<f32>> {
-        self.voices.ask(clips, self.classes.len())
+        match &self.together {
+            Some(together) => together.ask(clips),
+            None => self.voices.ask(clips, self.classes.len()),
+        }
     }
 }
 

@@ -35,10 +35,19 @@ pub enum Recording<'a> {
     Pipe(&'a mut (dyn io::Read + Send)),
 }
 
-/// Who sees the samples of a recording while it is heard in windows.
+/// Who looks on while a recording is heard.
 pub trait Onlooker: Send {
-    /// The next samples, mono, at the rate of the model.
-    fn samples(&mut self, samples: &[f32]);
+    /// The next samples, mono, at the rate of the model, of a recording that is heard in windows.
+    fn samples(&mut self, _samples: &[f32]) {}
+
+    /// Whether nobody wants to know any more: then the work ends soon, and the recording is left out (`left`).
+    fn has_left(&self) -> bool {
+        false
+    }
+}
+
+pub(super) fn left() -> LeftOut {
+    LeftOut { code: "left".to_owned(), sentence: "nobody waits for it any more".to_owned() }
 }
 
 pub(super) fn unusable(why: &Unusable) -> LeftOut {
@@ -71,7 +80,7 @@ impl Predictor {
                     (Cow::Owned(bytes), None)
                 }
             };
-            return self.hear_clip(&bytes, extension);
+            return self.hear_clip(&bytes, extension, || onlooker.as_ref().is_some_and(|onlooker| onlooker.has_left()));
         }
         let rate = self.audio.sample_rate;
         let stream = match recording {
@@ -79,6 +88,7 @@ impl Predictor {
             Recording::File(path) => Stream::open(path, rate),
             Recording::Pipe(pipe) => Stream::of_pipe(pipe, rate),
         };
+        let stream = stream.and_then(|stream| stream.within(self.bounds));
         self.hear_in_windows(stream.map_err(|why| unusable(&why))?, onlooker)
     }
 
@@ -89,7 +99,6 @@ impl Predictor {
             cutter: Cutter::new(window, rate),
             ready: Vec::new(),
             at_once: self.at_once,
-            longest: self.longest,
             onlooker,
             ended: false,
             seconds: 0.0,
@@ -161,7 +170,6 @@ struct Cutting<'a, 's, 'o> {
     /// Windows of a batch that is not full yet.
     ready: Vec<Cut>,
     at_once: usize,
-    longest: f64,
     onlooker: Option<&'o mut dyn Onlooker>,
     ended: bool,
     seconds: f64,
@@ -190,12 +198,11 @@ impl Cutting<'_, '_, '_> {
             let before = held.len();
             match self.stream.next_block(held) {
                 Err(why) => return Some(Err(unusable(&why))),
-                Ok(_) if self.stream.seconds() > self.longest => {
-                    let sentence = format!("the recording is longer than {} s, more than is heard here", self.longest);
-                    return Some(Err(LeftOut { code: "too_long".to_owned(), sentence }));
-                }
                 Ok(true) => {
                     if let Some(onlooker) = &mut self.onlooker {
+                        if onlooker.has_left() {
+                            return Some(Err(left()));
+                        }
                         onlooker.samples(&held[before..]);
                     }
                 }

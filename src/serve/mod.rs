@@ -1,7 +1,8 @@
-//! A saved model over HTTP: a page and a small API.
+//! Saved models over HTTP: a page and an API.
 //!
-//! What a stranger may cost is bounded everywhere: connections, bytes and seconds of a request, recordings that are held or
-//! heard at once. Recordings are decoded and heard on threads of their own, never where requests are read.
+//! What a stranger may cost is bounded everywhere: connections, bytes and seconds of a request, seconds and channels of a
+//! recording, memory, recordings that wait or are heard at once. Recordings are decoded and heard on threads of their own,
+//! never where requests are read, and what is asked of a model at the same time is asked together.
 
 use std::future::Future;
 use std::io::Write;
@@ -20,8 +21,23 @@ use tokio::sync::Semaphore;
 use crate::predictor::Predictor;
 use crate::progress::Show;
 
+mod access;
+mod answers;
 mod api;
+mod ask;
+mod assets;
+mod form;
+mod hall;
+mod metrics;
+mod openapi;
+mod patience;
 mod problem;
+mod receive;
+mod voices;
+
+pub use access::Doors;
+use hall::Hall;
+use patience::Patient;
 
 /// What the server allows.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +45,21 @@ pub struct Limits {
     pub connections: usize,
     /// Of a request's body.
     pub bytes: usize,
+    /// Of all bodies that are in hand.
+    pub memory: usize,
     /// Of a recording that is heard in windows: a small file may hold many hours.
     pub seconds: f64,
+    /// Of a recording of which one clip is heard: it is held as a whole until the clip is cut out.
+    pub clip_seconds: f64,
+    /// Of a recording.
+    pub channels: u16,
     /// Recordings that are being received, waiting or being heard; one more is told to come again.
     pub places: usize,
     /// Recordings that are being heard.
     pub jobs: usize,
     /// For the head of a request, also for the next one on a connection that is kept.
     pub head: Duration,
-    /// Between two pieces of a body.
+    /// Between two pieces of a body, and between two pieces of an answer that the client takes.
     pub pause: Duration,
     /// For a whole body.
     pub body: Duration,
@@ -47,13 +69,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         Limits {
             connections: 256,
             bytes: 64 << 20,
+            memory: 512 << 20,
             seconds: 3600.0,
-            places: jobs + 8,
-            jobs,
+            clip_seconds: 600.0,
+            channels: 64,
+            places: 128,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
             head: Duration::from_secs(15),
             pause: Duration::from_secs(15),
             body: Duration::from_secs(90),
@@ -62,8 +86,24 @@ impl Default for Limits {
     }
 }
 
+/// Models and what is allowed, ready to answer.
+#[derive(Clone)]
+pub struct Service(Arc<Hall>);
+
+impl Service {
+    /// The models, some of them with a weight in the ensemble.
+    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, doors: Doors) -> Result<Service> {
+        Ok(Service(Arc::new(Hall::new(models, limits, doors)?)))
+    }
+
+    /// The names of the models, the one first that is asked unless told.
+    pub fn ids(&self) -> Vec<&str> {
+        self.0.voices.iter().map(|voice| voice.id.as_str()).collect()
+    }
+}
+
 /// Listens on `address` until the program is told to stop.
-pub fn serve(predictor: Predictor, address: &str, show: Show) -> Result<()> {
+pub fn serve(service: Service, address: &str, show: Show) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the server's threads")?;
     let ended = runtime.block_on(async {
         let listener = TcpListener::bind(address)
@@ -73,11 +113,11 @@ pub fn serve(predictor: Predictor, address: &str, show: Show) -> Result<()> {
         let here = listener.local_addr()?;
         // Whoever started the server need not listen.
         let _ = writeln!(std::io::stdout(), "listening on http://{here}");
-        show.say(&format!("{} hears {} classes; Ctrl-C stops", predictor.name(), predictor.classes().len()));
-        if !here.ip().is_loopback() {
-            show.say(&format!("everyone who can reach {here} can use it: there is no password"));
+        show.say(&format!("heard by {}; Ctrl-C stops", service.ids().join(", ")));
+        if !here.ip().is_loopback() && !service.0.doors.has_token() {
+            show.say(&format!("everyone who can reach {here} can use it: set TIMBRE_TOKEN to ask for a token"));
         }
-        serve_on(listener, predictor, Limits::default(), told_to_stop(interrupt, terminate, show)).await;
+        serve_on(listener, service, told_to_stop(interrupt, terminate, show)).await;
         Ok(())
     });
     // What a client that has left still lets us compute is not waited for.
@@ -96,8 +136,9 @@ async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, show: Show) 
 }
 
 /// Answers on `listener` until `stop`, then finishes what is in hand.
-pub async fn serve_on(listener: TcpListener, predictor: Predictor, limits: Limits, stop: impl Future<Output = ()>) {
-    let router = api::router(predictor, limits);
+pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future<Output = ()>) {
+    let hall = service.0;
+    let (router, limits) = (api::router(hall.clone()), hall.limits);
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
@@ -114,7 +155,10 @@ pub async fn serve_on(listener: TcpListener, predictor: Predictor, limits: Limit
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        // Answers are small and whole: nothing comes that would be worth waiting for.
+        let _ = stream.set_nodelay(true);
+        let stream = TokioIo::new(Patient::new(stream, limits.pause));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that breaks is the client's affair.
@@ -122,6 +166,7 @@ pub async fn serve_on(listener: TcpListener, predictor: Predictor, limits: Limit
             drop(place);
         });
     }
+    hall.close();
     drop(listener);
     let _ = tokio::time::timeout(limits.stop, graceful.shutdown()).await;
 }

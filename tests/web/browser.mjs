@@ -49,9 +49,9 @@ export const run = (args) => {
   return ended.stdout;
 };
 
-/// Starts `timbre serve` on a port of its own and waits until it listens; `stop` ends it.
-export const serve = async (args) => {
-  const child = spawn(timbre, ["serve", ...args, "--addr", "127.0.0.1:0"], { cwd: repository, stdio: ["ignore", "pipe", "pipe"] });
+/// Starts `timbre serve` on a port of its own and waits until it listens; `stop` ends it. `env` is added to the environment.
+export const serve = async (args, env = {}) => {
+  const child = spawn(timbre, ["serve", ...args, "--addr", "127.0.0.1:0"], { cwd: repository, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   child.stderr.on("data", (text) => (said += text));
   const url = await new Promise((listens, fails) => {

@@ -1,0 +1,31 @@
+//! The parameters, the Content-Type and the form of any request: read or refused, and what is found lies within the body.
+//!
+//! The first line of the input is the part of an address behind its `?`, the second one a Content-Type, the rest a body.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use timbre_audio::ask::Ask;
+use timbre_audio::form;
+
+const PARAMETERS: [&str; 4] = ["model", "cutoff", "fraction", "timeline"];
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
+    let mut line = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let (query, content_type) = (line(), line());
+    let body = lines.next().unwrap_or_default();
+    if let Ok(ask) = Ask::read(&query, &PARAMETERS) {
+        assert!([ask.cutoff, ask.fraction].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
+    }
+    let boundary = match form::boundary(&content_type) {
+        Some(Ok(boundary)) => boundary,
+        _ => "edge".to_owned(),
+    };
+    if let Ok(Some(found)) = form::find(body, &boundary, "file") {
+        let content = &body[found.content.clone()];
+        let edge = [b"\r\n--", boundary.as_bytes()].concat();
+        assert!(!content.windows(edge.len()).any(|window| window == edge), "a field ends at its boundary");
+        let after = &body[found.content.end..];
+        assert!(after.starts_with(&edge) || content.is_empty(), "and not before");
+    }
+});

@@ -1,0 +1,80 @@
+//! The page, part of the binary: no file of the machine is ever read for a request.
+
+/// A path, its content type, and what lies there.
+pub struct Asset {
+    pub path: &'static str,
+    pub kind: &'static str,
+    pub text: &'static str,
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+macro_rules! assets {
+    ($($path:literal $kind:ident $file:literal)*) => {
+        &[$(Asset { path: $path, kind: $kind, text: include_str!(concat!("page/", $file)) }),*]
+    };
+}
+
+pub const ASSETS: &[Asset] = assets! {
+    "/" HTML "index.html"
+    "/page.css" CSS "page.css"
+    "/mark.svg" SVG "mark.svg"
+    "/page.js" SCRIPT "page.js"
+    "/about.js" SCRIPT "about.js"
+    "/card.js" SCRIPT "card.js"
+    "/dom.js" SCRIPT "dom.js"
+    "/icons.js" SCRIPT "icons.js"
+    "/lane.js" SCRIPT "lane.js"
+    "/player.js" SCRIPT "player.js"
+    "/recorder.js" SCRIPT "recorder.js"
+    "/rule.js" SCRIPT "rule.js"
+    "/save.js" SCRIPT "save.js"
+    "/send.js" SCRIPT "send.js"
+    "/spectrogram.js" SCRIPT "spectrogram.js"
+    "/words.js" SCRIPT "words.js"
+};
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served_once() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/page");
+        let mut files: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let served = |path: &str| if path == "/" { "index.html".to_owned() } else { path[1..].to_owned() };
+        let mut all: Vec<String> = ASSETS.iter().map(|asset| served(asset.path)).collect();
+        files.sort();
+        all.sort();
+        assert_eq!(files, all);
+    }
+
+    #[test]
+    fn the_page_asks_for_nothing_that_is_not_served_here() {
+        let here = |path: &str| ASSETS.iter().any(|asset| asset.path == path);
+        for asset in ASSETS {
+            let imports =
+                asset.text.split(" from \"./").skip(1).map(|rest| format!("/{}", rest.split('"').next().unwrap()));
+            let named = ["src=\"/", "href=\"/"].into_iter().flat_map(|attribute| asset.text.split(attribute).skip(1));
+            let named = named.map(|rest| format!("/{}", rest.split('"').next().unwrap()));
+            for path in imports.chain(named) {
+                assert!(here(&path), "{} asks for {path}", asset.path);
+            }
+            let addresses = asset.text.matches("http:").count() + asset.text.matches("https:").count();
+            let names_of_formats = asset.text.matches("http://www.w3.org/2000/svg").count();
+            assert_eq!(addresses, names_of_formats, "{}: no address of another machine", asset.path);
+            assert!(
+                !asset.text.contains("<style") && !asset.text.contains("style=\""),
+                "{}: its policy allows no style",
+                asset.path
+            );
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `multipart/form-data` (RFC 7578): where in a body a field lies. The body is here as a whole, so nothing of it is copied.
+
+use std::ops::Range;
+
+/// Longer boundaries are not allowed (RFC 2046).
+const LONGEST_BOUNDARY: usize = 70;
+/// More fields than a form has that is meant for us.
+const MOST_FIELDS: usize = 64;
+/// Of the lines above the content of a field.
+const LONGEST_HEAD: usize = 8 << 10;
+
+/// A field that holds a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileField {
+    /// Its content within the body.
+    pub content: Range<usize>,
+    /// What the client calls the file.
+    pub file_name: Option<String>,
+}
+
+/// The boundary of a `Content-Type`; nothing if it is none of a form.
+pub fn boundary(content_type: &str) -> Option<Result<String, String>> {
+    let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    if !kind.trim().to_ascii_lowercase().starts_with("multipart/") {
+        return None;
+    }
+    let found = parameter(parameters, "boundary").filter(|b| (1..=LONGEST_BOUNDARY).contains(&b.len()));
+    Some(found.ok_or_else(|| "its Content-Type names no boundary".to_owned()))
+}
+
+/// The first field of that name; nothing if the form has none. What is wrong with the form is a sentence.
+pub fn find(body: &[u8], boundary: &str, field: &str) -> Result<Option<FileField>, String> {
+    let edge = [b"\r\n--", boundary.as_bytes()].concat();
+    // The first line may have nothing above it.
+    let mut at = match body.strip_prefix(&edge[2..]) {
+        Some(_) => edge.len() - 2,
+        None => position(body, &edge).ok_or("its boundary is nowhere in it")? + edge.len(),
+    };
+    for _ in 0..MOST_FIELDS {
+        let rest = &body[at..];
+        if rest.starts_with(b"--") {
+            return Ok(None);
+        }
+        // Blanks may follow a boundary.
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        if !rest[blanks..].starts_with(b"\r\n") {
+            return Err("a boundary is not followed by a line".to_owned());
+        }
+        // A field without lines of its own begins with the empty line.
+        let head_at = at + blanks;
+        let head = position(&body[head_at..][..(body.len() - head_at).min(LONGEST_HEAD)], b"\r\n\r\n");
+        let head_length = head.ok_or("the lines above a field do not end")?;
+        let (name, file_name) = disposition(&body[head_at..head_at + head_length]);
+        let begin = head_at + head_length + 4;
+        // An empty field: the line break above its content is the one before the boundary.
+        let length = match body[begin - 2..].starts_with(&edge) {
+            true => None,
+            false => Some(position(&body[begin..], &edge).ok_or("a field does not end")?),
+        };
+        let content = begin..begin + length.unwrap_or(0);
+        if name.as_deref() == Some(field) {
+            return Ok(Some(FileField { content, file_name }));
+        }
+        at = length.map_or(begin - 2, |length| begin + length) + edge.len();
+    }
+    Err(format!("it has more than {MOST_FIELDS} fields"))
+}
+
+/// Name and file name of the lines above a field.
+fn disposition(head: &[u8]) -> (Option<String>, Option<String>) {
+    let head = String::from_utf8_lossy(head);
+    for line in head.split("\r\n") {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        if key.trim().eq_ignore_ascii_case("content-disposition") {
+            let parameters = value.split_once(';').map_or("", |(_, parameters)| parameters);
+            return (parameter(parameters, "name"), parameter(parameters, "filename"));
+        }
+    }
+    (None, None)
+}
+
+/// The value of a parameter in `a=1; b="2"`.
+fn parameter(text: &str, wanted: &str) -> Option<String> {
+    let mut rest = text;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim_matches(|c: char| c == ';' || c.is_whitespace());
+        let after = after.trim_start();
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted)?,
+            None => {
+                let end = after.find(';').unwrap_or(after.len());
+                (after[..end].trim_end().to_owned(), &after[end..])
+            }
+        };
+        if name.eq_ignore_ascii_case(wanted) {
+            return Some(value);
+        }
+        rest = left;
+    }
+}
+
+/// What stands before the closing quote, and what comes after it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match characters.next()?.1 {
+                escaped @ ('"' | '\\') => value.push(escaped),
+                // A path of Windows, as some browsers of old write it.
+                other => value.extend(['\\', other]),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    let first = *wanted.first()?;
+    let mut from = 0;
+    while let Some(at) = text.get(from..)?.iter().position(|byte| *byte == first) {
+        if text[from + at..].starts_with(wanted) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::{FromRequest, Multipart, Request};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The content of a field and its file name.
+    type Content = (Vec<u8>, Option<String>);
+
+    /// The field as axum's own reader finds it.
+    fn by_axum(body: &[u8], boundary: &str, field: &str) -> Result<Option<Content>, String> {
+        let request = Request::post("/").header("content-type", format!("multipart/form-data; boundary={boundary}"));
+        let request = request.body(Body::from(body.to_vec())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.to_string())?;
+            while let Some(found) = form.next_field().await.map_err(|error| error.to_string())? {
+                if found.name() == Some(field) {
+                    let name = found.file_name().map(str::to_owned);
+                    let bytes = found.bytes().await.map_err(|error| error.to_string())?;
+                    return Ok(Some((bytes.to_vec(), name)));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn found(body: &[u8], boundary: &str) -> Result<Option<Content>, String> {
+        let found = find(body, boundary, "file")?;
+        Ok(found.map(|field| (body[field.content].to_vec(), field.file_name)))
+    }
+
+    fn form(fields: &[(String, Option<String>, Vec<u8>)]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (name, file, content) in fields {
+            body.extend_from_slice(format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"").as_bytes());
+            if let Some(file) = file {
+                body.extend_from_slice(format!("; filename=\"{file}\"\r\nContent-Type: audio/wav").as_bytes());
+            }
+            body.extend_from_slice(b"\r\n\r\n");
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--edge--\r\n");
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_is_read_as_axum_reads_it(
+            fields in prop::collection::vec(
+                ("file|note|f", prop::option::of("[a-z .]{0,8}"), prop::collection::vec(prop_oneof![
+                    any::<u8>(), prop::sample::select(&b"\r\n--edge"[..])], 0..40)),
+                0..5),
+        ) {
+            let body = form(&fields);
+            // Content that holds the boundary itself is another form: whatever that is, it is not read past its end.
+            let ours = found(&body, "edge");
+            if fields.iter().all(|(_, _, content)| position(content, b"--edge").is_none()) {
+                prop_assert_eq!(ours.clone().unwrap(), by_axum(&body, "edge", "file").unwrap());
+            }
+        }
+
+        #[test]
+        fn any_body_is_a_form_or_none(body in prop::collection::vec(prop::sample::select(&b"\r\n--edg:;=\" \tfile"[..]), 0..120)) {
+            let _ = found(&body, "edge");
+            let _ = boundary(&String::from_utf8_lossy(&body));
+        }
+    }
+
+    #[test]
+    fn quotes_blanks_and_empty_fields_are_read() {
+        let body = b"preamble\r\n--e \t\r\ncontent-disposition:form-data; NAME=file; filename=\"a \\\"b\\\"; c.wav\"\r\n\r\n\r\n--e--";
+        assert_eq!(found(body, "e").unwrap(), Some((vec![], Some("a \"b\"; c.wav".to_owned()))));
+        let body = b"--e\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n--e\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--e--";
+        assert_eq!(found(body, "e").unwrap(), Some((b"x".to_vec(), None)));
+        assert_eq!(found(b"--e--", "e").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_form_says_why() {
+        for (body, says) in [
+            (&b""[..], "boundary is nowhere"),
+            (b"--other\r\n", "boundary is nowhere"),
+            (b"--edge", "not followed by a line"),
+            (b"--edge\r\nname", "do not end"),
+            (b"--edge\r\nA: b\r\n\r\ncontent", "a field does not end"),
+        ] {
+            let sentence = found(body, "edge").unwrap_err();
+            assert!(sentence.contains(says), "{sentence}");
+        }
+        assert!(found(&form(&vec![("x".to_owned(), None, vec![]); 65]), "edge").unwrap_err().contains("more than 64"));
+    }
+
+    #[test]
+    fn the_boundary_is_a_word_or_quoted() {
+        let of = |kind: &str| boundary(kind).map(|found| found.ok());
+        assert_eq!(of("multipart/form-data; charset=x; boundary=--a"), Some(Some("--a".into())));
+        assert_eq!(of("Multipart/Form-Data;boundary=\"a b\""), Some(Some("a b".into())));
+        assert_eq!((of("multipart/form-data"), of("audio/wav; boundary=a")), (Some(None), None));
+        assert_eq!(of(&format!("multipart/form-data; boundary={}", "a".repeat(71))), Some(None));
+    }
+}

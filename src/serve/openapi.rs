@@ -1,0 +1,101 @@
+//! `/openapi.json`: the API described for programs, from the list of operations and the structures that answer.
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::answers::{Answer, Models};
+use super::api::{Operation, Said};
+use super::ask::Ask;
+use super::problem::{self, ProblemBody};
+
+/// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12. `models` are those that can be asked here.
+pub fn document(operations: &[Operation], models: &[&str]) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
+    let problem = json!(schemas.subschema_for::<ProblemBody>());
+    let parameters = parameters(&mut schemas, models);
+    let mut paths = Map::new();
+    for operation in operations {
+        let method = operation.method.as_str().to_ascii_lowercase();
+        paths.insert(operation.path.to_owned(), json!({ (method): described(operation, &mut schemas, &parameters) }));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Timbre",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Saved models that hear instruments in recordings.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "responses": {
+                "problem": {
+                    "description": "Why not, with a sentence for a person.",
+                    "content": { (problem::CONTENT_TYPE): { "schema": problem } },
+                }
+            },
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+/// The parameters of an address, by name.
+fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Value)> {
+    let schema = json!(schemas.root_schema_for::<Ask>());
+    let properties = schema["properties"].as_object().expect("it is a structure");
+    let parameter = |(name, of): (&String, &Value)| {
+        let mut of = of.clone();
+        let about = of.as_object_mut().and_then(|of| of.remove("description")).unwrap_or_default();
+        // In an address nothing is null: it is left out.
+        if let Some(Value::Array(kinds)) = of.get("type") {
+            of["type"] = kinds.iter().find(|kind| *kind != "null").cloned().unwrap_or_default();
+        }
+        if name == "model" {
+            of["enum"] = json!(models);
+        }
+        (name.clone(), json!({ "name": name, "in": "query", "required": false, "description": about, "schema": of }))
+    };
+    properties.iter().map(parameter).collect()
+}
+
+fn described(operation: &Operation, schemas: &mut SchemaGenerator, parameters: &[(String, Value)]) -> Value {
+    let content = match operation.answer {
+        Said::Text(kind) => json!({ (kind): { "schema": { "type": "string" } } }),
+        Said::Answer => json!({ "application/json": { "schema": schemas.subschema_for::<Answer>() } }),
+        Said::Models => json!({ "application/json": { "schema": schemas.subschema_for::<Models>() } }),
+        Said::Codes => json!({ "application/json": { "schema": schemas.subschema_for::<Vec<String>>() } }),
+        Said::Description => json!({ "application/json": { "schema": { "type": "object" } } }),
+    };
+    let mut responses = json!({ "200": { "description": operation.summary, "content": content } });
+    let mut problems = vec![];
+    let mut described = json!({ "summary": operation.summary });
+    if let Some(taking) = operation.taking {
+        problems.extend([400, 408, 413, 415, 422, 500, 503]);
+        let known = parameters.iter().filter(|(name, _)| taking.parameters.contains(&name.as_str()));
+        described["parameters"] = known.map(|(_, parameter)| parameter.clone()).collect();
+        let file = json!({ "type": "string", "format": "binary", "contentMediaType": "application/octet-stream" });
+        let form = json!({ "type": "object", "required": ["file"], "properties": { "file": file } });
+        let mut content = json!({ "multipart/form-data": { "schema": form } });
+        if !taking.form_only {
+            content["application/octet-stream"] = json!({ "schema": { "type": "string", "format": "binary" } });
+        }
+        described["requestBody"] = json!({ "required": true, "content": content });
+    }
+    if operation.path == "/readyz" {
+        problems.push(503);
+    }
+    if operation.path.starts_with("/api/") || operation.path.starts_with("/lumen/") || operation.path == "/metrics" {
+        problems.extend([401, 403]);
+        described["security"] = json!([{}, { "token": [] }]);
+    }
+    for status in problems {
+        responses[status.to_string()] = json!({ "$ref": "#/components/responses/problem" });
+    }
+    described["responses"] = responses;
+    described
+}

@@ -1,0 +1,136 @@
+// The sound of a recording, its picture, and where in it we are.
+
+import { make } from "./dom.js";
+import { analyse, height, paint, samplesOf } from "./spectrogram.js";
+import { clock } from "./words.js";
+
+/// Seconds: more would fill the memory of a phone.
+const LONGEST_PICTURE = 1200;
+const MARKS = [100, 500, 2000, 8000];
+
+export class Player {
+  constructor(blob, page) {
+    Object.assign(this, { blob, page, onTime: () => {}, onPicture: () => {}, seconds: 0, picture: null, state: "new" });
+    this.audio = make("audio", { preload: "metadata" });
+    this.button = make("button", { type: "button", class: "play", onclick: () => this.toggle() });
+    this.clock = make("span", { class: "at" });
+    this.canvas = make("canvas", { role: "img" });
+    this.seek = make("input", { type: "range", min: "0", step: "0.1", value: "0" });
+    this.marks = make("span", { class: "marks", "aria-hidden": "true" });
+    this.axis = make("div", { class: "lane axis", "aria-hidden": "true" });
+    this.trouble = make("p", { class: "hint" });
+    this.picturePlace = make("div", { class: "lane picture" }, this.canvas, this.seek);
+    this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
+    this.element = make("div", { class: "player" }, this.top, this.trouble, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.audio);
+    this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
+    for (const kind of ["play", "pause", "ended"]) this.audio.addEventListener(kind, () => this.tell());
+    this.audio.addEventListener("play", () => this.follow());
+  }
+
+  get hasPicture() {
+    return this.picture !== null;
+  }
+
+  /// Decodes and draws, once, when it is first seen.
+  async open(seconds) {
+    if (this.state !== "new") return;
+    this.seconds = seconds;
+    this.seek.max = seconds;
+    this.state = "working";
+    this.address = URL.createObjectURL(this.blob);
+    this.audio.src = this.address;
+    this.update(this.name);
+    const samples = seconds > LONGEST_PICTURE ? null : await samplesOf(this.blob);
+    if (samples) {
+      const wide = Math.min(1400, Math.max(240, Math.round(this.picturePlace.clientWidth * Math.min(devicePixelRatio, 2))));
+      this.picture = await analyse(samples, wide, () => this.state !== "closed");
+    }
+    if (this.state === "closed") return;
+    this.state = seconds > LONGEST_PICTURE ? "long" : samples ? "ready" : "silent";
+    this.update(this.name);
+    this.onPicture();
+  }
+
+  close() {
+    this.state = "closed";
+    this.audio.pause();
+    this.audio.removeAttribute("src");
+    if (this.address) URL.revokeObjectURL(this.address);
+  }
+
+  update(name) {
+    this.name = name;
+    const { speaker, theme } = this.page;
+    this.canvas.setAttribute("aria-label", speaker.say(theme === "dark" ? "spectrogram" : "spectrogram_light", { name }));
+    this.seek.setAttribute("aria-label", speaker.say("position"));
+    const why = { long: "long_picture", silent: "no_picture" }[this.state];
+    this.trouble.hidden = !why;
+    this.trouble.textContent = why ? speaker.say(why) : "";
+    this.top.hidden = this.state === "silent";
+    this.picturePlace.classList.toggle("is-working", this.state === "working");
+    this.picturePlace.classList.toggle("is-bare", this.state === "long");
+    this.marks.replaceChildren();
+    if (this.picture) {
+      paint(this.canvas, this.picture, theme);
+      for (const hz of MARKS) {
+        const mark = make("i", {}, hz < 1000 ? `${hz} Hz` : `${hz / 1000} kHz`);
+        mark.style.bottom = `${100 * height(hz)}%`;
+        this.marks.append(mark);
+      }
+    }
+    this.tell();
+  }
+
+  setTicks(times, seconds) {
+    this.axis.replaceChildren(
+      ...times.map((time) => {
+        const tick = make("i", {}, time % 1 ? `0:0${time}` : clock(time));
+        tick.style.left = `${(100 * time) / seconds}%`;
+        if (time / seconds > 0.96) tick.className = "last";
+        return tick;
+      }),
+    );
+    this.axis.parentElement.hidden = times.length === 0;
+  }
+
+  toggle() {
+    if (!this.audio.paused) return this.audio.pause();
+    // One recording at a time.
+    for (const other of document.querySelectorAll("audio")) if (other !== this.audio) other.pause();
+    if (this.at >= this.seconds - 0.05) this.goTo(0);
+    this.audio.play().catch(() => {
+      this.state = "silent";
+      this.update(this.name);
+    });
+  }
+
+  get at() {
+    return Math.min(this.audio.currentTime, this.seconds);
+  }
+
+  goTo(time) {
+    this.audio.currentTime = time;
+    this.tell(time);
+  }
+
+  follow() {
+    if (this.audio.paused || this.state === "closed") return;
+    this.tell();
+    requestAnimationFrame(() => this.follow());
+  }
+
+  tell(at = this.audio.ended ? this.seconds : this.at) {
+    const { speaker } = this.page;
+    const isPlaying = !this.audio.paused && !this.audio.ended;
+    this.button.classList.toggle("is-playing", isPlaying);
+    this.button.setAttribute("aria-label", speaker.say(isPlaying ? "pause" : "play"));
+    const holes = { at: clock(at), all: clock(this.seconds) };
+    this.clock.textContent = `${holes.at} / ${holes.all}`;
+    this.seek.setAttribute("aria-valuetext", speaker.say("at_of", holes));
+    if (document.activeElement !== this.seek || isPlaying) this.seek.value = at;
+    const score = this.element.parentElement;
+    score?.style.setProperty("--at", this.seconds ? at / this.seconds : 0);
+    score?.classList.toggle("is-moved", at > 0);
+    this.onTime(at > 0 ? at : null);
+  }
+}

@@ -1,0 +1,319 @@
+// The page of `timbre serve`, as people use it.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { openTab, serve, shot, startBrowser } from "./browser.mjs";
+import { unreadable } from "./contrast.mjs";
+import { predicted, trained } from "./trained.mjs";
+
+let [model, server, browser] = [];
+before(async () => {
+  model = trained();
+  server = await serve([model.model, "--runs", model.runs, "--windows"]);
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const noText = join(tmpdir(), "no-music.txt");
+writeFileSync(noText, "This is not a recording.\n");
+
+const heard = (tab, many = 1) => tab.waitForFunction((many) => document.querySelectorAll(".card .named li").length >= many, many);
+const drawn = (tab) => tab.waitForFunction(() => document.querySelector(".card[data-drawn], .picture:not(.is-working) canvas")?.width > 300);
+const named = (tab) => tab.$$eval(".card:first-child .named .icon", (icons) => icons.map((icon) => icon.dataset.code));
+const live = (tab) => tab.textContent("#live");
+const slide = (tab, id, value) =>
+  tab.$eval(
+    `#${id}`,
+    (slider, value) => {
+      slider.value = value;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      slider.dispatchEvent(new Event("change", { bubbles: true }));
+    },
+    value,
+  );
+
+test("an uploaded recording is named by the icons, as the program names it on the command line", async () => {
+  const tab = await openTab(browser, server.url);
+  for (const code of ["pia", "sax"]) {
+    const [path] = model.clips(code);
+    const [said] = predicted(model, [path], ["--windows"]);
+    await tab.setInputFiles("#file", path);
+    await tab.waitForFunction((name) => document.querySelector(".card h2")?.textContent === name && document.querySelector(".card:first-child .named li"), basename(path));
+    assert.deepEqual(await named(tab), said.decided);
+    assert.equal(await tab.locator(".card").first().locator(".rows > li").count(), 11);
+  }
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("several recordings at once, and a text file among them is told in the language that is spoken", async () => {
+  const tab = await openTab(browser, server.url);
+  await tab.setInputFiles("#file", [model.clips("flu")[0], noText, model.clips("org")[1], model.clips("voi")[2]]);
+  await heard(tab, 3);
+  const refused = tab.locator(".card", { hasText: "no-music.txt" });
+  await refused.locator(".trouble").waitFor();
+  assert.match(await refused.locator(".trouble").textContent(), /^[a-z].*[a-z]/i);
+  await shot(tab, "several-and-a-text-file");
+  await tab.selectOption("#language", "hr");
+  assert.match(await refused.locator(".trouble").textContent(), /snimk/);
+  await refused.getByRole("button", { name: "Ukloni no-music.txt" }).click();
+  assert.equal(await tab.locator(".card").count(), 3);
+  // The browser itself complains of an answer that refuses.
+  assert.deepEqual(tab.complaints.filter((line) => !/status of 422/.test(line)), []);
+});
+
+test("recordings can be dropped anywhere", async () => {
+  const tab = await openTab(browser, server.url);
+  const bytes = readFileSync(model.clips("tru")[0]).toString("base64");
+  await tab.evaluate((bytes) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "dropped.wav"));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+  }, bytes);
+  await heard(tab);
+  assert.equal(await tab.textContent(".card h2"), "dropped.wav");
+});
+
+test("the sliders decide as the server does, without asking it", async () => {
+  const tab = await openTab(browser, server.url);
+  const path = model.longRecordings()[0];
+  await tab.setInputFiles("#file", path);
+  await heard(tab);
+  const asked = [];
+  tab.on("request", (request) => asked.push(request.url()));
+  for (const [cutoff, fraction] of [[0.05, 0], [0.3, 0.26], [0.02, 0.5], [0.99, 0.9]]) {
+    await slide(tab, "cutoff", cutoff);
+    await slide(tab, "fraction", fraction);
+    const form = new FormData();
+    form.append("file", new Blob([readFileSync(path)]), basename(path));
+    const response = await fetch(`${server.url}/api/v1/predict?cutoff=${cutoff}&fraction=${fraction}`, { method: "POST", body: form });
+    const { instruments } = await response.json();
+    const expected = instruments.filter((one) => one.decided).map((one) => one.code);
+    assert.deepEqual(await named(tab), expected.length ? expected : ["neutral"], `${cutoff} ${fraction}`);
+    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no instrument reaches/);
+  }
+  await shot(tab, "nothing-reaches-the-cut-off");
+  assert.deepEqual(asked.filter((url) => !url.startsWith("blob:")), []);
+  await tab.getByRole("button", { name: "Back to the model’s own" }).click();
+  assert.deepEqual(await named(tab), predicted(model, [path], ["--windows"])[0].decided);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("what was heard can be saved as JSON and CSV", async () => {
+  const tab = await openTab(browser, server.url);
+  await tab.setInputFiles("#file", model.longRecordings()[1]);
+  await heard(tab);
+  const save = async (key) => {
+    const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
+    return [download.suggestedFilename(), readFileSync(await download.path(), "utf8")];
+  };
+  const [name, text] = await save("save_json");
+  const said = JSON.parse(text);
+  assert.match(name, /\.json$/);
+  assert.equal(said.instruments.length, 11);
+  assert.deepEqual(said.decision.instruments.filter((one) => one.decided).map((one) => one.code), await named(tab));
+  const lines = (await save("save_csv"))[1].trim().split("\r\n");
+  assert.equal(lines[0], "recording,code,name,confidence,cutoff,decided");
+  assert.equal(lines.length, 12);
+  const windows = (await save("save_windows"))[1].trim().split("\r\n");
+  assert.equal(windows.length, said.timeline.starts.length + 1);
+});
+
+test("the spectrogram is drawn, is played, and shows where", async () => {
+  const tab = await openTab(browser, server.url);
+  await tab.setInputFiles("#file", model.longRecordings()[0]);
+  await heard(tab);
+  await drawn(tab);
+  const colours = await tab.$eval(".picture canvas", (canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+  });
+  assert.ok(colours > 50, `${colours} colours`);
+  await tab.getByRole("button", { name: "Play" }).click();
+  await tab.waitForFunction(() => Number(document.querySelector(".score").style.getPropertyValue("--at")) > 0.02);
+  await tab.getByRole("button", { name: "Pause" }).click();
+  // By keyboard, as any slider.
+  await tab.focus(".picture input");
+  await tab.keyboard.press("End");
+  assert.ok(Number(await tab.$eval(".score", (score) => score.style.getPropertyValue("--at"))) > 0.98);
+  assert.match(await tab.getAttribute(".picture input", "aria-valuetext"), /^0:\d\d of 0:\d\d$/);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test("a server that is full is asked again when it says so, and one that is gone is told", async () => {
+  const tab = await openTab(browser, server.url);
+  let asked = 0;
+  await tab.route("**/api/v1/predict*", (route) =>
+    ++asked === 1 ? route.fulfill({ status: 503, headers: { "Retry-After": "1" }, contentType: "application/problem+json", body: '{"code":"full","detail":"full"}' }) : route.continue(),
+  );
+  await tab.setInputFiles("#file", model.clips("gac")[0]);
+  await tab.getByText("The server is busy; trying again in 1 s").waitFor();
+  await heard(tab);
+  assert.equal(asked, 2);
+  await tab.unroute("**/api/v1/predict*");
+  await tab.route("**/api/v1/predict*", (route) => route.abort());
+  await tab.setInputFiles("#file", model.clips("gac")[1]);
+  await tab.locator(".card .trouble", { hasText: "The server does not answer. Is it still running?" }).waitFor();
+  await tab.unroute("**/api/v1/predict*");
+  await tab.getByRole("button", { name: "Try again" }).click();
+  await heard(tab, 2);
+});
+
+test("waiting is shown and can be ended", async () => {
+  const tab = await openTab(browser, server.url);
+  await tab.route("**/api/v1/predict*", async (route) => {
+    await new Promise((go) => setTimeout(go, 3000));
+    await route.continue().catch(() => {});
+  });
+  await tab.setInputFiles("#file", model.clips("gel")[0]);
+  await tab.locator(".card .waves").waitFor();
+  await shot(tab, "waiting");
+  await tab.getByRole("button", { name: "Cancel" }).click();
+  await tab.locator(".card .trouble", { hasText: "Cancelled." }).waitFor();
+  assert.match(await live(tab), /: Cancelled\.$/);
+});
+
+test("the page is used with the keyboard alone", async () => {
+  const tab = await openTab(browser, server.url);
+  const focused = () => tab.evaluate(() => document.activeElement.id || document.activeElement.getAttribute("href") || document.activeElement.className);
+  const seen = [];
+  for (let i = 0; i < 7; i++) {
+    await tab.keyboard.press("Tab");
+    seen.push(await focused());
+  }
+  assert.deepEqual(seen, ["#main", "#listen", "#record", "#about", "language", "theme", "file"]);
+  await tab.setInputFiles("#file", model.clips("cel")[0]);
+  await heard(tab);
+  await tab.focus("#cutoff");
+  for (let i = 0; i < 60; i++) await tab.keyboard.press("ArrowRight");
+  assert.match(await tab.getAttribute("#cutoff", "aria-valuetext"), /%$/);
+  await tab.focus("nav a[href='#record']");
+  await tab.keyboard.press("Enter");
+  await tab.waitForFunction(() => document.activeElement.id === "record-title");
+  assert.equal(await tab.getAttribute("nav a[href='#record']", "aria-current"), "page");
+});
+
+test("every control has a name that is spoken", async () => {
+  const tab = await openTab(browser, server.url);
+  await tab.setInputFiles("#file", model.clips("vio")[0]);
+  await heard(tab);
+  for (const place of ["listen", "record", "about"]) {
+    await tab.click(`nav a[href="#${place}"]`);
+    const nameless = await tab.$$eval("button, input, select, a, canvas[role]", (all) =>
+      all.filter((one) => one.checkVisibility() && !(one.ariaLabel || one.textContent.trim() || one.labels?.[0]?.textContent.trim())).map((one) => one.outerHTML.slice(0, 80)),
+    );
+    assert.deepEqual(nameless, [], place);
+  }
+});
+
+describe("both themes, both languages, wide and narrow", () => {
+  for (const [locale, language] of [["en-GB", "en"], ["hr-HR", "hr"]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      for (const width of [1280, 390]) {
+        test(`${language}, ${colorScheme}, ${width} px`, async () => {
+          const tab = await openTab(browser, server.url, { locale, colorScheme, viewport: { width, height: 844 } });
+          const look = async (place) => {
+            await shot(tab, `${place}-${language}-${colorScheme}-${width}`);
+            assert.ok((await tab.evaluate(() => document.documentElement.scrollWidth)) <= width, `${place} is wider than the screen`);
+            assert.deepEqual(await tab.evaluate(unreadable), [], `${place}: contrast`);
+          };
+          assert.equal(await tab.getAttribute("html", "lang"), language);
+          await look("listen");
+          await tab.setInputFiles("#file", [model.longRecordings()[0]]);
+          await heard(tab);
+          await drawn(tab);
+          await slide(tab, "cutoff", 0.15);
+          await look("answer");
+          await tab.click('nav a[href="#record"]');
+          await look("record");
+          await tab.click('nav a[href="#about"]');
+          await tab.locator(".known li").first().waitFor();
+          await look("about");
+          assert.deepEqual(tab.complaints, []);
+        });
+      }
+    }
+  }
+
+  test("a choice of language and colours is remembered", async () => {
+    const tab = await openTab(browser, server.url);
+    await tab.selectOption("#language", "hr");
+    await tab.selectOption("#theme", "dark");
+    await tab.reload();
+    await tab.getByRole("heading", { name: "Koja glazbala sviraju?" }).waitFor();
+    assert.equal(await tab.getAttribute("html", "data-theme"), "dark");
+  });
+});
+
+describe("a model that hears one clip", () => {
+  let clips;
+  before(async () => (clips = await serve([model.model, "--runs", model.runs])));
+  after(() => clips?.stop());
+
+  test("shows confidences and says that nothing is known about when", async () => {
+    const tab = await openTab(browser, clips.url);
+    const [path] = model.clips("org");
+    await tab.setInputFiles("#file", path);
+    await heard(tab);
+    await drawn(tab);
+    assert.deepEqual(await named(tab), predicted(model, [path])[0].decided);
+    assert.match(await tab.textContent(".card"), /nothing is known about when/);
+    assert.equal(await tab.isVisible("#fraction"), false);
+    await shot(tab, "one-clip");
+    assert.deepEqual(tab.complaints, []);
+  });
+});
+
+describe("a server that wants a token", () => {
+  let guarded;
+  before(async () => (guarded = await serve([model.model, "--runs", model.runs, "--windows"], { TIMBRE_TOKEN: "open sesame" })));
+  after(() => guarded?.stop());
+
+  test("is given one by who knows it, for as long as the tab is open", async () => {
+    const tab = await openTab(browser, guarded.url);
+    await tab.getByLabel("This server wants a token").fill("open barley");
+    await tab.getByRole("button", { name: "Use it" }).click();
+    await tab.getByText("The server does not know this token.").waitFor();
+    await shot(tab, "token");
+    await tab.getByLabel("This server wants a token").fill("open sesame");
+    await tab.getByRole("button", { name: "Use it" }).click();
+    await tab.waitForFunction(() => document.getElementById("token-form").hidden);
+    await tab.setInputFiles("#file", model.clips("pia")[0]);
+    await heard(tab);
+    await tab.reload();
+    await tab.setInputFiles("#file", model.clips("pia")[0]);
+    await heard(tab);
+  });
+});
+
+describe("several models", () => {
+  let many;
+  before(async () => {
+    const { model, runs } = trained("quickstart");
+    many = await serve([`${model}:mel.logistic.s1=0.7`, `${model}:fft.logistic.s1=0.3`, "--runs", runs]);
+  });
+  after(() => many?.stop());
+
+  test("can be chosen from, and each is told about", async () => {
+    const tab = await openTab(browser, many.url);
+    const choices = await tab.locator("#model option").allTextContents();
+    assert.equal(choices.length, 3);
+    for (const [n, choice] of choices.entries()) {
+      await tab.selectOption("#model", choice);
+      await tab.setInputFiles("#file", model.clips("tru")[0]);
+      await heard(tab, n + 1);
+      assert.match(await tab.locator(".card footer").first().textContent(), new RegExp(choice.replaceAll(".", "\\.")));
+    }
+    await tab.click('nav a[href="#about"]');
+    assert.equal(await tab.locator("#about .model").count(), 3);
+    assert.match(await tab.locator("#about").textContent(), /Nobody has measured this one/);
+    await shot(tab, "several-models");
+    assert.deepEqual(tab.complaints, []);
+  });
+});

@@ -1,0 +1,39 @@
+// Models that know the demo instruments, trained once and kept: `experiments/cnn_quick.toml` takes half a minute.
+
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { kept, repository, run } from "./browser.mjs";
+
+/// `runs` and `cache` are folders of the program, `model` is what `timbre serve` and `predict` call it, `clips(code)` are the
+/// demo's training clips of an instrument, by name.
+export const trained = (experiment = "cnn_quick") => {
+  const written = [`experiments/${experiment}.toml`, "data/demo.toml"].map((path) => readFileSync(join(repository, path)));
+  const name = createHash("sha256").update(Buffer.concat(written)).digest("hex").slice(0, 12);
+  const [runs, cache] = [join(kept, `runs-${name}`), join(kept, "cache")];
+  const places = ["--runs", runs, "--cache", cache];
+  if (!existsSync(join(runs, experiment, "latest", "results.csv"))) run(["run", experiment, "--quiet", ...places]);
+  const demo = readdirSync(cache).find((folder) => folder.startsWith("demo-") && existsSync(join(cache, folder, "IRMAS-TrainingData")));
+  const clips = (code) => {
+    const folder = join(cache, demo, "IRMAS-TrainingData", code);
+    return readdirSync(folder).sort().map((file) => join(folder, file));
+  };
+  const longRecordings = () => {
+    const folder = join(cache, demo, "IRMAS-TestingData-Part1", "Part1");
+    return readdirSync(folder).filter((file) => file.endsWith(".wav")).sort().map((file) => join(folder, file));
+  };
+  return { runs, model: `${experiment}/latest`, places, clips, longRecordings };
+};
+
+/// What the program says of recordings on the command line: the objects of `files`.
+export const predicted = ({ model, runs }, recordings, args = []) => JSON.parse(run(["predict", model, ...recordings, "--runs", runs, "--json", ...args])).files;
+
+/// The clip that the model is surest of and right about, among the first few of each instrument: a microphone and a lossy codec
+/// change a little what it hears.
+export const surest = (model) => {
+  const codes = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
+  const clips = codes.flatMap((code) => model.clips(code).slice(0, 3).map((path) => ({ code, path })));
+  const said = predicted(model, clips.map(({ path }) => path)).map(({ classes }, i) => ({ ...clips[i], first: classes[0] }));
+  return said.filter(({ code, first }) => code === first.code).sort((a, b) => b.first.probability - a.first.probability)[0];
+};
