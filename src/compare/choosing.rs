@@ -56,9 +56,10 @@ fn points_of_grid(runs: &Path, name: &str) -> Vec<PathBuf> {
     let Ok(grid) = serde_json::from_slice::<Grid>(&bytes) else { return Vec::new() };
     let mut found: Vec<PathBuf> = Vec::new();
     for run in grid.points.into_iter().filter_map(|point| point.run) {
-        // As it was written, or beside the grid where the folder of all runs has moved.
+        // Below the folder of runs, perhaps in that of another experiment; or beside the grid where it has moved.
         let beside = run.file_name().map(|name| home.join(name));
-        let there = [Some(run), beside].into_iter().flatten().find(|run| run.join("run.json").is_file());
+        let there =
+            [Some(runs.join(&run)), Some(run), beside].into_iter().flatten().find(|run| run.join("run.json").is_file());
         found.extend(there.filter(|run| !found.contains(run)));
     }
     found
