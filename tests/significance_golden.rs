@@ -63,7 +63,7 @@ fn differences_their_intervals_and_their_p_are_those_of_scipy() {
             exact += 1;
         }
     }
-    assert_eq!(exact, 6);
+    assert_eq!(exact, 7);
 }
 
 #[test]

@@ -145,11 +145,11 @@ impl Grid {
         }
         // Another kind of table drops the keys of the one before: it is chosen before these are set.
         grid.axes.sort_by_key(|axis| axis.path.last().is_none_or(|(key, _)| key != "kind" && key != "use"));
-        if let (Some((path, at)), Some(halving)) = (&grid.budget, &grid.spec.halving) {
-            if grid.axes.iter().any(|axis| axis.key == dotted(path)) {
-                let message = format!("`{}` is the budget of the halving and an axis", halving.key);
-                faults.add(*at, message, "leave one of them out");
-            }
+        if let (Some((path, at)), Some(halving)) = (&grid.budget, &grid.spec.halving)
+            && grid.axes.iter().any(|axis| axis.key == dotted(path))
+        {
+            let message = format!("`{}` is the budget of the halving and an axis", halving.key);
+            faults.add(*at, message, "leave one of them out");
         }
         if grid.axes.is_empty() && !table.is_empty() && faults.is_empty() {
             faults.add(node.at, "the grid has no axis".into(), "such as \"models.knn.k\" = [1, 3, 5]");

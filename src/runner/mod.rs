@@ -69,7 +69,7 @@ pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, beg
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_whole(&path, experiment) => {
             let (hits, _) = material.look(experiment, &extraction, &store)?;
-            let no_report = if run_dir::has_report(&path) { None } else { write_report(&path, &material) };
+            let no_report = if run_dir::has_report(&path) { None } else { write_report(&path, material) };
             return Ok(RunOutcome { no_report, ..shown_again(path, *record, experiment, hits)? });
         }
         // A file was removed, or the models were not saved and now shall be: what is missing is made.
@@ -97,7 +97,7 @@ pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, beg
             dir.log("ended", json!({ "status": record.status }));
             // A function of the folder, so it comes last, when the folder is whole.
             let clock = Instant::now();
-            let no_report = write_report(dir.path(), &material);
+            let no_report = write_report(dir.path(), material);
             dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": no_report }));
             Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, no_report })
         }
