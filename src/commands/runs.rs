@@ -62,7 +62,7 @@ fn choice(wanted: &Wanted) -> Choice {
     }
 }
 
-/// Colours where a person looks and did not ask for none (https://no-color.org).
+/// Colours where a person looks and did not ask for none (<https://no-color.org>).
 fn is_coloured() -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
