@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
 
 use crate::labels::Classes;
+use crate::metrics::replicates;
 use crate::metrics::{self, ClassScores, Judge, Scores};
 use crate::models::Epoch;
 use crate::run_dir::{ResultRow, SplitRecord, Unit, UnitRecord};
@@ -414,16 +415,24 @@ fn place(names: &mut Vec<String>, name: &str) -> usize {
 
 /// `0.712`, `0.712 ± 0.013` over several seeds (sample standard deviation), `–` for nothing.
 pub fn cell(values: &[f64]) -> String {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    match values.len() {
-        0 => "–".to_owned(),
-        1 => format!("{mean:.3}"),
-        _ => {
-            let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-            format!("{mean:.3} ± {sd:.3}")
-        }
+    match (replicates::mean(values), replicates::deviation(values)) {
+        (None, _) => "–".to_owned(),
+        (Some(mean), None) => format!("{mean:.3}"),
+        (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
     }
+}
+
+/// `11,183,062`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use timbre::run_dir::{self, RunDir};
 
 mod place_support;
 
-use place_support::{Place, text};
+use place_support::{Place, TWO_MODELS, text};
 
 const DAY: u64 = 86_400;
 
@@ -205,25 +205,9 @@ fn hostile_folders_are_left_alone() {
     assert!(place.path("photos/run.json").is_file());
 }
 
-const TINY: &str = r#"
-[data]
-use = "demo"
-clips_per_class = 10
-test_recordings = 2
-[audio]
-clip_seconds = 3.0
-[split]
-kind = "holdout"
-test = 0.2
-validation = 0.2
-[features.fft]
-[models.average]
-[models.logistic]
-"#;
-
 #[test]
 fn a_run_needs_nothing_of_the_one_whose_units_it_took_over() {
-    let place = Place::with(&[("tiny.toml", TINY)]);
+    let place = Place::with(&[("tiny.toml", TWO_MODELS)]);
     place.done(&["run", "tiny.toml", "-q"]);
     let first = place.path("runs/tiny/latest").canonicalize().unwrap();
     place.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);

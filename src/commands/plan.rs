@@ -15,7 +15,7 @@ use crate::precompute::Extraction;
 use crate::run_dir::Unit;
 use crate::runner::material::Material;
 use crate::runner::units_of;
-use crate::tables::aligned;
+use crate::tables::{aligned, thousands};
 
 pub fn check(common: &Common, target: &Target) -> Result<Ended> {
     match plan(common, target, false) {
@@ -120,26 +120,17 @@ fn layer_table(input: InputShape, layers: &[LayerRow]) -> String {
     let mut lines = vec![line(["layer", "what", "output", "parameters", "multiply-adds"])];
     lines.push(line(["input", "", &shape(&[input.channels, input.height, input.width]), "", ""]));
     for row in layers {
-        let (parameters, work) = (thousands(row.parameters), thousands(row.multiply_adds));
+        let (parameters, work) = (count(row.parameters), count(row.multiply_adds));
         lines.push(line([&row.name, &row.kind, &shape(&row.output), &parameters, &work]));
     }
-    let sum = |of: fn(&LayerRow) -> u64| thousands(layers.iter().map(of).sum());
+    let sum = |of: fn(&LayerRow) -> u64| count(layers.iter().map(of).sum());
     lines.push(line(["all", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
     aligned(&lines, 3)
 }
 
 /// `11,175,883`; nothing for 0.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    if number == 0 {
-        return String::new();
-    }
-    let first = digits.len() % 3;
-    let mut groups: Vec<&str> = (first..digits.len()).step_by(3).map(|at| &digits[at..at + 3]).collect();
-    if first > 0 {
-        groups.insert(0, &digits[..first]);
-    }
-    groups.join(",")
+fn count(number: u64) -> String {
+    if number == 0 { String::new() } else { thousands(number) }
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -9,7 +9,7 @@ use super::comparison::{Baseline, Cost, Line, Paired, Reference, Score, Verdict,
 use super::pairing::{self, Heard, Matched, Side};
 use super::run::{Place, Run, Said};
 use super::significance::{self, Alone};
-use crate::metrics;
+use crate::metrics::{self, replicates};
 use crate::progress::Show;
 use crate::run_dir::{self, ResultRow, SplitRecord, Unit};
 use crate::seed::Seed;
@@ -203,10 +203,7 @@ fn seed() -> Seed {
 fn scored(rows: &[&ResultRow], metric: &str) -> Score {
     let here = rows.iter().filter_map(|row| row.metrics.get(metric).copied());
     let values: Vec<f64> = here.filter(|value| value.is_finite()).collect();
-    let n = values.len() as f64;
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n);
-    let variance = |mean: f64| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let sd = mean.filter(|_| values.len() > 1).map(|mean| variance(mean).sqrt());
+    let (mean, sd) = (replicates::mean(&values), replicates::deviation(&values));
     Score { values, mean, sd, interval: None, versus: Versus::Not("it is no model".to_owned()) }
 }
 

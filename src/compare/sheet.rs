@@ -2,7 +2,7 @@
 
 use super::comparison::{Baseline, Comparison, Line, Score, Versus};
 use crate::run_dir::Status;
-use crate::tables;
+use crate::tables::{self, thousands};
 
 /// A table of words: the first `words` columns are text, the others numbers.
 pub struct Sheet {
@@ -91,7 +91,7 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
         let mut row = row(&[line.run], &line.features, &line.model, &line.scores[metric]);
         row.extend([
             line.cost.training_seconds.map_or("–".into(), seconds),
-            line.cost.parameters.map_or("–".into(), grouped),
+            line.cost.parameters.map_or("–".into(), thousands),
             line.cost.clips_per_second.map_or("–".into(), rate),
         ]);
         row
@@ -181,29 +181,16 @@ fn p(p: f64) -> String {
     if p < 0.0005 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-/// `11,183,062`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{s:.3}"),
         s if s < 1000.0 => format!("{s:.1}"),
-        s => grouped(s.round() as u64),
+        s => thousands(s.round() as u64),
     }
 }
 
 fn rate(rate: f64) -> String {
-    if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
+    if rate < 100.0 { format!("{rate:.1}") } else { thousands(rate.round() as u64) }
 }
 
 /// A value of a key fits into a column.
@@ -227,7 +214,7 @@ mod tests {
         );
         assert_eq!((p(0.0004), p(0.0005), p(1.0)), ("<0.001".into(), "0.001".into(), "1.000".into()));
         assert_eq!(
-            (grouped(11183062), grouped(999), grouped(1000)),
+            (thousands(11183062), thousands(999), thousands(1000)),
             ("11,183,062".into(), "999".into(), "1,000".into())
         );
         assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]"), "[0.001, 0.0003, 0.0001,…");

@@ -5,23 +5,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::run_dir::ResultRow;
+use crate::metrics::replicates::{deviation, mean, metric_of_end};
+use crate::run_dir::{ResultRow, replicates};
 
 /// split → features → model → metric.
 pub fn metrics(rows: &[ResultRow]) -> Value {
     let mut splits = Map::new();
-    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
-    for row in rows {
-        let key = (row.split.as_str(), row.unit.features.as_str(), row.unit.model.as_str());
-        if seen.contains(&key) {
-            continue;
-        }
-        seen.push(key);
-        let of_key =
-            |other: &&ResultRow| (other.split.as_str(), other.unit.features.as_str(), other.unit.model.as_str()) == key;
-        let replicates: Vec<&ResultRow> = rows.iter().filter(of_key).collect();
-        let features = splits.entry(key.0).or_insert_with(|| json!({}));
-        features[key.1][key.2] = over_seeds(&replicates);
+    for ((features, model, split), rows) in replicates(rows) {
+        splits.entry(split).or_insert_with(|| json!({}))[features][model] = over_seeds(&rows);
     }
     splits.into()
 }
@@ -29,9 +20,7 @@ pub fn metrics(rows: &[ResultRow]) -> Value {
 fn over_seeds(rows: &[&ResultRow]) -> Value {
     let mut metrics = Map::new();
     for name in rows.iter().flat_map(|row| row.metrics.keys()) {
-        let is_interval = ["_low", "_high"]
-            .iter()
-            .any(|end| name.strip_suffix(end).is_some_and(|of| rows[0].metrics.contains_key(of)));
+        let is_interval = metric_of_end(name).is_some_and(|of| rows[0].metrics.contains_key(of));
         if metrics.contains_key(name) || (rows.len() > 1 && is_interval) {
             continue;
         }
@@ -39,9 +28,7 @@ fn over_seeds(rows: &[&ResultRow]) -> Value {
             rows.iter().filter_map(|row| row.metrics.get(name).copied()).filter(|v| v.is_finite()).collect();
         let Some(mean) = mean(&values) else { continue };
         metrics.insert(name.clone(), json!(mean));
-        if values.len() > 1 {
-            let squares: Vec<f64> = values.iter().map(|value| (value - mean).powi(2)).collect();
-            let sd = (squares.iter().sum::<f64>() / (values.len() - 1) as f64).sqrt();
+        if let Some(sd) = deviation(&values) {
             metrics.insert(format!("{name}_sd"), json!(sd));
         }
     }
@@ -49,10 +36,6 @@ fn over_seeds(rows: &[&ResultRow]) -> Value {
         metrics.insert("seeds".to_owned(), json!(rows.len()));
     }
     metrics.into()
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub struct Baseline {
     pub data: DataOf,
     /// The recordings of each side of the split by seed; empty where the run does not say.
     pub clips: ClipsOfSides,
-    pub units: Vec<UnitScores>,
+    pub units: Vec<UnitMean>,
     /// What was run, and what is wrong with it: for this process alone.
     #[serde(skip)]
     pub origin: Origin,
@@ -46,33 +46,6 @@ pub struct DataOf {
     pub name: String,
     pub hash: String,
     pub clips: usize,
-}
-
-/// A unit on one side of the split: means over its seeds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnitScores {
-    pub features: String,
-    pub model: String,
-    pub split: String,
-    pub seeds: Vec<u64>,
-    pub metrics: IndexMap<String, f64>,
-    /// Low and high end of the 95 % interval of the metrics that have one.
-    pub intervals: IndexMap<String, (f64, f64)>,
-}
-
-impl UnitScores {
-    /// `mel.knn`
-    pub fn name(&self) -> String {
-        format!("{}.{}", self.features, self.model)
-    }
-}
-
-impl From<UnitMean> for UnitScores {
-    fn from(mean: UnitMean) -> UnitScores {
-        let UnitMean { features, model, split, seeds, metrics, intervals } = mean;
-        UnitScores { features, model, split, seeds, metrics, intervals }
-    }
 }
 
 /// Where it comes from.
@@ -98,7 +71,7 @@ impl Baseline {
             Origin { path: run.to_owned(), unfinished: unfinished(&record, run), failures: record.failures.clone() };
         Ok(Baseline {
             schema: SCHEMA,
-            units: run_dir::unit_means(&record.results).into_iter().map(UnitScores::from).collect(),
+            units: run_dir::unit_means(&record.results),
             experiment: record.experiment,
             signature: record.signature,
             metric: record.metric,
@@ -162,7 +135,7 @@ impl Baseline {
         run_dir::telling_split(self.units.iter().map(|unit| unit.split.as_str()))
     }
 
-    pub fn units_of<'a>(&'a self, split: &'a str) -> impl Iterator<Item = &'a UnitScores> {
+    pub fn units_of<'a>(&'a self, split: &'a str) -> impl Iterator<Item = &'a UnitMean> {
         self.units.iter().filter(move |unit| unit.split == split)
     }
 

@@ -15,7 +15,7 @@ mod rule;
 pub mod text;
 mod tolerance;
 
-pub use baseline::{Baseline, CannotGate, DataOf, UnitScores};
+pub use baseline::{Baseline, CannotGate, DataOf};
 pub use clips::ClipsOf;
 pub use doubts::{Doubt, DoubtKind};
 pub use rule::{Check, Finding, Judged, has_fallen, judge, worse_by};

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::candidate::Candidate;
 use crate::experiment::{Experiment, of_run};
+use crate::metrics::replicates::mean;
 use crate::run_dir::{self, RunRecord};
 use crate::runner;
 
@@ -92,7 +93,7 @@ impl Past {
             let name = features_of(experiment);
             self.features.entry(name).or_default().push(seconds / record.cache.misses as f64);
         }
-        self.bytes.entry(shape(experiment)).or_default().push(size_of(run));
+        self.bytes.entry(shape(experiment)).or_default().push(run_dir::usage(run).bytes);
     }
 
     /// How many recordings a run on this data used.
@@ -113,7 +114,7 @@ impl Past {
             }
             let found = keys(experiment, &unit).into_iter().find_map(|key| Some((key.0, self.units.get(&key)?)));
             let (likeness, shares) = found?;
-            whole.seconds += mean(shares) * work(experiment, &unit.model, clips);
+            whole.seconds += mean(shares)? * work(experiment, &unit.model, clips);
             whole.of = whole.of.min(shares.len());
             whole.likeness = whole.likeness.min(likeness);
         }
@@ -122,8 +123,7 @@ impl Past {
 
     /// Seconds for so many features.
     pub fn features(&self, experiment: &Experiment, misses: usize) -> Option<f64> {
-        let all: Vec<f64> = self.features.get(&features_of(experiment))?.clone();
-        Some(mean(&all) * misses as f64)
+        Some(mean(self.features.get(&features_of(experiment))?)? * misses as f64)
     }
 
     /// Bytes that the folder of a point takes.
@@ -163,20 +163,4 @@ fn shape(experiment: &Experiment) -> String {
         .map(|unit| format!("{} {}", unit.features, experiment.models[&unit.model].kind()))
         .collect();
     serde_json::json!([experiment.name, units, experiment.save_models]).to_string()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Bytes of a folder and all below it.
-fn size_of(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(data) if data.is_dir() => size_of(&entry.path()),
-            Ok(data) => data.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::state::{GridRecord, PointRecord, PointStatus, Score};
 use crate::files;
 use crate::metrics::is_loss;
+use crate::metrics::replicates::{self, metric_of_end};
 use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::tables::{self, aligned, cell};
 
@@ -32,34 +33,28 @@ pub struct Cell {
 
 impl Cell {
     pub fn mean(&self, metric: &str) -> Option<f64> {
-        let values = self.metrics.get(metric)?;
-        Some(values.iter().sum::<f64>() / values.len() as f64)
+        replicates::mean(self.metrics.get(metric)?)
     }
 }
 
 /// The models of a run with their seeds put together; trivial baselines where they are asked for.
 pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
-    let mut cells: Vec<Cell> = Vec::new();
-    for row in record.results.iter().filter(|row| row.is_baseline() == baselines) {
-        let same = |cell: &&mut Cell| is_of(cell, row);
-        let cell = match cells.iter_mut().find(same) {
-            Some(cell) => cell,
-            None => {
-                let (features, model) = (row.unit.features.clone(), row.unit.model.clone());
-                let (split, metric) = (row.split.clone(), record.metric.clone());
-                cells.push(Cell { features, model, split, n: row.n, metric, metrics: IndexMap::new() });
-                cells.last_mut().expect("one was pushed")
-            }
-        };
-        for (name, value) in &row.metrics {
-            cell.metrics.entry(name.clone()).or_default().push(*value);
+    let rows = record.results.iter().filter(|row| row.is_baseline() == baselines);
+    let one = |((features, model, split), rows): ((&str, &str, &str), Vec<&ResultRow>)| {
+        let mut metrics: IndexMap<String, Vec<f64>> = IndexMap::new();
+        for (name, value) in rows.iter().flat_map(|row| &row.metrics) {
+            metrics.entry(name.clone()).or_default().push(*value);
         }
-    }
-    cells
-}
-
-fn is_of(cell: &Cell, row: &ResultRow) -> bool {
-    cell.features == row.unit.features && cell.model == row.unit.model && cell.split == row.split
+        Cell {
+            features: features.to_owned(),
+            model: model.to_owned(),
+            split: split.to_owned(),
+            n: rows[0].n,
+            metric: record.metric.clone(),
+            metrics,
+        }
+    };
+    run_dir::replicates(rows).into_iter().map(one).collect()
 }
 
 /// The headline of a run: of its best model on the validation split; of the only one on the test split where there is no other.
@@ -124,15 +119,13 @@ pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
     let cells = || rows.iter().filter_map(|row| row.cell.as_ref());
     let names: IndexSet<&String> = cells().flat_map(|cell| cell.metrics.keys()).collect();
     for name in &names {
-        let is_bound = ["_low", "_high"]
-            .iter()
-            .any(|end| name.strip_suffix(end).is_some_and(|metric| names.iter().any(|other| other.as_str() == metric)));
+        let is_bound = metric_of_end(name).is_some_and(|metric| names.iter().any(|other| other.as_str() == metric));
         let values = |of: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<Option<f64>> {
             rows.iter().map(|row| of(row.cell.as_ref()?.metrics.get(*name)?)).collect()
         };
         // An interval is of one seed's recordings: a mean of intervals is none.
-        let mean = values(&|v| (!is_bound || v.len() == 1).then(|| v.iter().sum::<f64>() / v.len() as f64));
-        let sd = values(&deviation);
+        let mean = values(&|v| replicates::mean(v).filter(|_| !is_bound || v.len() == 1));
+        let sd = values(&replicates::deviation);
         if mean.iter().any(Option::is_some) {
             columns.push(Column::new(name.as_str().into(), mean));
         }
@@ -145,13 +138,6 @@ pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
         rows.iter().map(|row| row.point.signature.as_deref().map(|s| &s[..s.len().min(16)])).collect::<Vec<_>>(),
     ));
     tables::frame(rows.len(), columns)
-}
-
-/// The sample standard deviation; nothing of a single value.
-fn deviation(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (values.len() > 1).then(|| (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt())
 }
 
 pub fn write(path: &std::path::Path, grid: &GridRecord) -> Result<()> {
@@ -243,11 +229,5 @@ mod tests {
         let keys = ["models.knn.k", "features.mel.db", "features.fft.db", "evaluate.metric"];
         assert_eq!(short_names(&keys), ["k", "mel.db", "fft.db", "metric"]);
         assert_eq!(short_names(&["k", "models.k"]), ["k", "models.k"]);
-    }
-
-    #[test]
-    fn one_seed_has_no_deviation() {
-        assert_eq!(deviation(&[0.5]), None);
-        assert!((deviation(&[0.5, 0.7]).unwrap() - 0.02f64.sqrt()).abs() < 1e-12);
     }
 }

@@ -30,10 +30,10 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
     if let Some(name) = experiment {
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         let home = Home::new(runs, stem);
-        if home.exists() && (home.is_alive() || newest_run(&runs.join(stem)).is_none_or(|run| !is_at_work(&run))) {
+        if home.exists() && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_at_work(&run))) {
             return Ok(Watched::Grid(home));
         }
-        return match newest_run(&runs.join(stem)) {
+        return match run_dir::newest(&runs.join(stem)) {
             Some(run) => Ok(Watched::Run(run)),
             None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
@@ -50,10 +50,6 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
         (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
         (None, None, None) => bail!(NotThisGrid(format!("there is no run in {}", runs.display()))),
     }
-}
-
-fn newest_run(home: &Path) -> Option<PathBuf> {
-    run_dir::run_folders(home).into_iter().rev().find(|run| run.join("run.json").is_file())
 }
 
 fn is_at_work(run: &Path) -> bool {

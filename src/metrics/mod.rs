@@ -18,6 +18,7 @@ mod metric;
 pub mod multi_label;
 pub mod ranked;
 pub mod ranking;
+pub mod replicates;
 pub mod resampled;
 pub mod roc_auc;
 pub mod single_label;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::read_record;
+use super::{has_record, read_record};
 
 /// There is no such run, or more than one: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,11 @@ pub fn run_folders(home: &Path) -> Vec<PathBuf> {
         .collect();
     folders.sort();
     folders
+}
+
+/// The newest run of one experiment that got as far as its first record.
+pub fn newest(home: &Path) -> Option<PathBuf> {
+    run_folders(home).into_iter().rev().find(|run| has_record(run))
 }
 
 /// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.

@@ -5,11 +5,14 @@
 //! would move the score, and nothing of the spread over seeds.
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::ResultRow;
+use crate::metrics::replicates::{self, metric_of_end};
 
 /// One (feature, model) on one side of the split.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UnitMean {
     pub features: String,
     pub model: String,
@@ -28,22 +31,32 @@ impl UnitMean {
     }
 }
 
+/// The rows of each (feature, model, split), a row a seed, in the order in which they first appear.
+pub fn replicates<'a>(
+    rows: impl IntoIterator<Item = &'a ResultRow>,
+) -> IndexMap<(&'a str, &'a str, &'a str), Vec<&'a ResultRow>> {
+    let mut groups: IndexMap<_, Vec<&ResultRow>> = IndexMap::new();
+    for row in rows {
+        let key = (row.unit.features.as_str(), row.unit.model.as_str(), row.split.as_str());
+        groups.entry(key).or_default().push(row);
+    }
+    groups
+}
+
 /// In the order in which they first appear, without the trivial baselines.
 pub fn unit_means(rows: &[ResultRow]) -> Vec<UnitMean> {
-    let mut groups: IndexMap<(&str, &str, &str), Vec<&ResultRow>> = IndexMap::new();
-    for row in rows.iter().filter(|row| !row.is_baseline()) {
-        groups.entry((&row.unit.features, &row.unit.model, &row.split)).or_default().push(row);
-    }
-    groups.into_iter().map(|((features, model, split), rows)| of_rows(features, model, split, &rows)).collect()
+    replicates(rows.iter().filter(|row| !row.is_baseline()))
+        .into_iter()
+        .map(|((features, model, split), rows)| of_rows(features, model, split, &rows))
+        .collect()
 }
 
 fn of_rows(features: &str, model: &str, split: &str, rows: &[&ResultRow]) -> UnitMean {
     let mean = |name: &str| {
         let values: Vec<f64> = rows.iter().filter_map(|row| row.metrics.get(name).copied()).collect();
-        (values.len() == rows.len()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        replicates::mean(&values).filter(|_| values.len() == rows.len())
     };
-    let is_end = |name: &str| name.ends_with("_low") || name.ends_with("_high");
-    let names = || rows[0].metrics.keys().filter(|name| !is_end(name));
+    let names = || rows[0].metrics.keys().filter(|name| metric_of_end(name).is_none());
     let interval =
         |name: &String| Some((name.clone(), (mean(&format!("{name}_low"))?, mean(&format!("{name}_high"))?)));
     UnitMean {

@@ -30,8 +30,8 @@ mod windows;
 
 pub use at_work::is_at_work;
 pub use cost::{UnitCost, read_cost};
-pub use finding::{WhichRun, all, find, of_signature, run_folders};
-pub use means::{UnitMean, telling_split, unit_means};
+pub use finding::{WhichRun, all, find, newest, of_signature, run_folders};
+pub use means::{UnitMean, replicates, telling_split, unit_means};
 pub use removing::{
     Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,
     remove, repair_latest, temporary_files, usage,

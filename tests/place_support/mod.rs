@@ -6,6 +6,24 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+/// Enough recordings for every class to be on all three sides of the split.
+pub const TWO_MODELS: &str = r#"
+description = "two models to be heard"
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 3.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.fft]
+[models.average]
+[models.logistic]
+"#;
+
 pub struct Place {
     folder: tempfile::TempDir,
 }

@@ -9,26 +9,8 @@ use std::process::{Command, Output};
 #[path = "../place_support/mod.rs"]
 mod place_support;
 
-use place_support::Place;
 pub use place_support::text;
-
-/// Enough recordings for every class to be on all three sides of the split.
-const TINY: &str = r#"
-description = "two models to be heard"
-[data]
-use = "demo"
-clips_per_class = 10
-test_recordings = 2
-[audio]
-clip_seconds = 3.0
-[split]
-kind = "holdout"
-test = 0.2
-validation = 0.2
-[features.fft]
-[models.average]
-[models.logistic]
-"#;
+use place_support::{Place, TWO_MODELS};
 
 pub struct Trained {
     place: Place,
@@ -37,7 +19,7 @@ pub struct Trained {
 impl Trained {
     /// A run of two models, with a validation split.
     pub fn tiny() -> Trained {
-        Trained::of("tiny", TINY)
+        Trained::of("tiny", TWO_MODELS)
     }
 
     /// A run of that experiment.
