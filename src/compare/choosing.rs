@@ -59,7 +59,7 @@ fn points_of_grid(runs: &Path, name: &str) -> Vec<PathBuf> {
         // Below the folder of runs, perhaps in that of another experiment; or beside the grid where it has moved.
         let beside = run.file_name().map(|name| home.join(name));
         let there =
-            [Some(runs.join(&run)), Some(run), beside].into_iter().flatten().find(|run| run_dir::has_record(&run));
+            [Some(runs.join(&run)), Some(run), beside].into_iter().flatten().find(|run| run_dir::has_record(run));
         found.extend(there.filter(|run| !found.contains(run)));
     }
     found
@@ -90,7 +90,7 @@ fn matching(runs: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
             found.extend(newest_of(&home).filter(|_| matches(below, &experiment)));
             continue;
         }
-        let of_home = run_dir::run_folders(&home).into_iter().filter(|path| run_dir::has_record(&path));
+        let of_home = run_dir::run_folders(&home).into_iter().filter(|path| run_dir::has_record(path));
         found.extend(of_home.filter(|path| matches(below, &format!("{experiment}/{}", name_of(path)))));
     }
     if found.is_empty() {
