@@ -135,9 +135,22 @@ pub struct CompareRuns {
     /// Write it as an HTML page, too.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub figures: Figures,
     /// Print the comparison as one JSON object and nothing else on stdout.
     #[arg(long, conflicts_with = "baseline")]
     pub json: bool,
+}
+
+/// Figures as files of their own.
+#[derive(Debug, Args)]
+pub struct Figures {
+    /// Write each figure as a file of its own into this folder, too: as SVG, light and dark.
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
+    /// Write these files as PNG, for slides and chats.
+    #[arg(long, requires = "figures")]
+    pub png: bool,
 }
 
 /// How predictions are told; for people unless told.
@@ -155,9 +168,12 @@ pub struct PredictAs {
     /// Write a file for each recording into this folder instead of printing.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Draw what is heard when below the spectrogram, as SVG: into this file, or into a folder a file for each recording.
+    /// Draw what is heard when below the spectrogram: into this file (.svg or .png), or into a folder an SVG for each recording.
     #[arg(long, value_name = "FILE|DIR")]
     pub plot: Option<PathBuf>,
+    /// Draw PNG instead of SVG into the folder.
+    #[arg(long, requires = "plot")]
+    pub png: bool,
 }
 
 /// A form of predictions.
@@ -400,9 +416,8 @@ pub enum Command {
         /// Where the recordings lie that can be seen and heard in it; where the run found them unless told.
         #[arg(long, value_name = "DIR")]
         recordings: Option<PathBuf>,
-        /// Write each figure as an SVG file of its own into this folder, too.
-        #[arg(long, value_name = "DIR")]
-        figures: Option<PathBuf>,
+        #[command(flatten)]
+        figures: Figures,
     },
     /// List the runs: what was run when, how it ended, and how well its best unit does.
     Runs(Wanted),

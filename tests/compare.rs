@@ -79,8 +79,12 @@ fn line<'a>(comparison: &'a Value, run: usize, features: &str, model: &str) -> &
 fn two_runs_are_compared_on_their_common_test_clips_in_every_form() {
     let place = with_two_runs();
     let both = ["compare", "small", "others/small/latest"];
-    let forms = ["--csv", "out/c.csv", "--md", "out/c.md", "--html", "out/c.html"];
+    let forms = ["--csv", "out/c.csv", "--md", "out/c.md", "--html", "out/c.html", "--figures", "out/figures", "--png"];
     let output = place.done(&[&both[..], &QUICK, &forms].concat());
+    for name in ["scores", "differences"] {
+        let file = place.path(&format!("out/figures/accuracy.{name}.png"));
+        assert!(std::fs::read(file).unwrap().starts_with(b"\x89PNG"));
+    }
     let shown = text(&output.stdout);
     assert!(shown.contains("models.knn.k: 5 | 1"), "{shown}");
     assert!(!shown.contains("NaN") && !shown.contains("inf"), "{shown}");

@@ -229,6 +229,10 @@ fn forms(trained: &Trained) {
     }
     say(&["--plot", "new/one.svg"]);
     assert!(fs::read_to_string(trained.path("new/one.svg")).unwrap().contains("minute.wav"));
+    say(&["--plot", "new/one.PNG"]);
+    say(&["--plot", "new", "--png"]);
+    let png = fs::read(trained.path("new/one.PNG")).unwrap();
+    assert!(png.starts_with(b"\x89PNG") && fs::read(trained.path("new/minute.png")).unwrap() == png);
 }
 
 /// What does not fit together is told with exit code 2, what cannot be used with 3 or 4.
@@ -242,6 +246,9 @@ fn oddities(trained: &Trained) {
     };
     refused(&[path_text(&folder), "--format", "audacity"], "--out");
     refused(&[path_text(&folder), "--plot", "x.svg"], "--plot");
+    refused(&[path_text(&cello), "--plot", "x.pdf"], "an SVG or a PNG");
+    refused(&[path_text(&cello), "--plot", "x.svg", "--png"], "ends with .png");
+    refused(&[path_text(&cello), "--png"], "--plot");
     // The feature is resized, so the weights would fit.
     refused(&[path_text(&cello), "--window", "2.0"], "trained on clips of 3 s, and these windows last 2 s");
     refused(&[path_text(&cello), "--hop", "0"], "hop");

@@ -147,6 +147,22 @@ fn a_run_with_hostile_names_has_a_report_that_is_nothing_but_words() {
     }
 }
 
+/// Width and height that a picture says it has.
+fn size(picture: &str) -> [u32; 2] {
+    let side = |name: &str| {
+        let number = picture.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+        number.parse::<f64>().unwrap().round() as u32
+    };
+    [side("width"), side("height")]
+}
+
+/// Width and height of a PNG.
+fn pixels(place: &Place, file: &str) -> [u32; 2] {
+    let bytes = fs::read(place.path(file)).unwrap();
+    assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n", "{file}");
+    [16, 20].map(|at| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()))
+}
+
 #[test]
 fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() {
     let place = hostile();
@@ -155,6 +171,7 @@ fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() 
     assert!(before.contains("<audio"));
     fs::rename(place.path("data/songs"), place.path("moved")).unwrap();
     let told = place.done(&["report", "hostile/latest", "--figures", "figures"]);
+    place.done(&["report", "hostile/latest", "--figures", "pixels", "--png"]);
     let page = place.read("runs/hostile/latest/report.html");
     check(&page);
     assert!(!page.contains("<audio") && page.contains("not at hand"));
@@ -162,15 +179,18 @@ fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() 
     place.done(&["report", "hostile/latest", "--recordings", "moved"]);
     assert_eq!(place.read("runs/hostile/latest/report.html"), before, "the same folder, the same bytes");
     let figures: Vec<_> = fs::read_dir(place.path("figures")).unwrap().flatten().map(|entry| entry.path()).collect();
-    // Two models: confusion, classes, precision and recall, thresholds, calibration.
-    assert_eq!(figures.len(), 10);
+    // All models; and of each of two confusion, classes, precision and recall, thresholds, calibration.
+    assert_eq!(figures.len(), 11);
     for figure in figures {
         let picture = fs::read_to_string(&figure).unwrap();
         elements(&picture);
         assert!(
             picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=") && picture.contains("<style>")
         );
+        let name = figure.file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(pixels(&place, &format!("pixels/{name}.png")), size(&picture).map(|side| 2 * side), "{name}");
     }
+    assert_eq!(fs::read_dir(place.path("pixels")).unwrap().count(), 11);
     assert!(run.join("report.md").is_file());
 }
 
@@ -244,4 +264,8 @@ fn several_labels_windows_searches_and_networks_are_all_shown() {
         assert!(page.contains(words), "{words}");
     }
     assert_eq!(page.matches("class=\"panel\"").count(), 4);
+    place.done(&["report", "whole", "-q", "--figures", "pixels", "--png"]);
+    for name in ["models", "mel.cnn_small.s1.loss", "mel.cnn_small.s1.learning", "thresholds_f1_micro"] {
+        assert!(pixels(&place, &format!("pixels/{name}.png"))[0] > 900, "{name}");
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use serde_json::json;
 
+use super::report::write_figures;
 use super::{Ended, baseline, print};
 use crate::cli::{Common, CompareRuns, Gate};
 use crate::compare::{self, CannotCompare, Chosen, Comparison, Wanted};
@@ -18,13 +19,14 @@ use crate::tables;
 
 pub fn compare(common: &Common, what: &CompareRuns, gate: &Gate) -> Result<Ended> {
     if gate.baseline.is_some() {
-        if what.csv.is_some() || what.md.is_some() || what.html.is_some() {
-            write_files(&found(common, what, &beside(common, what, gate))?, what)?;
+        let wants_files = [&what.csv, &what.md, &what.html, &what.figures.figures].iter().any(|file| file.is_some());
+        if wants_files {
+            write_files(common, &found(common, what, &beside(common, what, gate))?, what)?;
         }
         return baseline::hold(common, &what.chosen, gate);
     }
     let found = found(common, what, &what.chosen)?;
-    write_files(&found, what)?;
+    write_files(common, &found, what)?;
     print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found) })?;
     Ok(Ended::Done)
 }
@@ -58,7 +60,7 @@ fn found(common: &Common, what: &CompareRuns, names: &[String]) -> Result<Compar
     compare::compare(&chosen, &wanted, show)
 }
 
-fn write_files(found: &Comparison, what: &CompareRuns) -> Result<()> {
+fn write_files(common: &Common, found: &Comparison, what: &CompareRuns) -> Result<()> {
     if let Some(file) = &what.csv {
         write(file, |out| tables::write_csv(compare::csv(found)?, out))?;
     }
@@ -67,6 +69,9 @@ fn write_files(found: &Comparison, what: &CompareRuns) -> Result<()> {
     }
     if let Some(file) = &what.html {
         write(file, |out| Ok(out.write_all(report::of_comparison(found).as_bytes())?))?;
+    }
+    if what.figures.figures.is_some() {
+        write_figures(&what.figures, &report::comparison_figures(found), Show::fitting(common.quiet))?;
     }
     Ok(())
 }

@@ -90,9 +90,7 @@ fn dispatch(cli: Cli) -> Result<Ended> {
         Command::Thresholds { run, metric, on_test, json } => {
             thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
         }
-        Command::Report { run, recordings, figures } => {
-            report::report(common, &run, recordings.as_deref(), figures.as_deref())
-        }
+        Command::Report { run, recordings, figures } => report::report(common, &run, recordings.as_deref(), &figures),
         Command::Runs(wanted) => runs::runs(common, &wanted),
         Command::Baseline(command) => baseline::baseline(common, command),
         Command::Predict { run, files, device, listening, form, pool } => {

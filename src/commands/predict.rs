@@ -17,6 +17,7 @@ use crate::data::walk;
 use crate::files;
 use crate::plot::picture::Picture;
 use crate::plot::strips::{self, Strip, Timeline};
+use crate::plot::{self, FileForm};
 use crate::precompute::LeftOut;
 use crate::predictor::told::{self, Told};
 use crate::predictor::{Onlooker, Predictor, Recording, Timings};
@@ -145,6 +146,7 @@ struct Job<'a> {
     outs: Vec<PathBuf>,
     /// A plot for each recording; none where none is wanted.
     plots: Vec<PathBuf>,
+    drawn: FileForm,
 }
 
 impl<'a> Job<'a> {
@@ -175,22 +177,11 @@ impl<'a> Job<'a> {
             };
             outs = names_in(folder, ending, asked)?;
         }
-        match &form.plot {
-            Some(file) if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg")) => {
-                if asked.len() > 1 {
-                    let sentence =
-                        format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
-                    return Err(Unsuited(sentence).into());
-                }
-                // Before anything is heard: what cannot be written is not worth the hours.
-                let folder = file.parent().unwrap_or(Path::new(""));
-                fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-                plots = vec![file.clone()];
-            }
-            Some(folder) => plots = names_in(folder, "svg", asked)?,
-            None => {}
+        let mut drawn = FileForm::Svg;
+        if let Some(to) = &form.plot {
+            (plots, drawn) = plots_at(to, form.png, asked)?;
         }
-        Ok(Job { predictor, rule, form: which, outs, plots })
+        Ok(Job { predictor, rule, form: which, outs, plots, drawn })
     }
 
     fn head(&self) -> String {
@@ -281,7 +272,7 @@ impl<'a> Job<'a> {
             Err(why) => return Ok(Err(why)),
         };
         if let Some((Seen(mut picture), file)) = seen.zip(self.plots.get(n)) {
-            files::write_bytes(file, self.drawing(&told, &mut picture).as_bytes())?;
+            files::write_bytes(file, &plot::bytes(&self.drawing(&told, &mut picture), self.drawn)?)?;
         }
         Ok(Ok(told))
     }
@@ -325,6 +316,35 @@ impl Onlooker for Seen {
     fn samples(&mut self, samples: &[f32]) {
         self.0.add(samples);
     }
+}
+
+/// Where the plot of each recording goes, and in which form: the ending of a file says it, and of a folder `--png`.
+fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, FileForm)> {
+    let ending = to.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let form = match ending.as_str() {
+        "svg" if png => {
+            let sentence =
+                format!("--png, and {} is an SVG: name a file that ends with .png, or a folder", to.display());
+            return Err(Unsuited(sentence).into());
+        }
+        "svg" => FileForm::Svg,
+        "png" => FileForm::Png,
+        "pdf" | "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
+            return Err(Unsuited(format!("{}: a plot is an SVG or a PNG", to.display())).into());
+        }
+        _ => {
+            let form = if png { FileForm::Png } else { FileForm::Svg };
+            return Ok((names_in(to, form.ending(), asked)?, form));
+        }
+    };
+    if asked.len() > 1 {
+        let sentence = format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
+        return Err(Unsuited(sentence).into());
+    }
+    // Before anything is heard: what cannot be written is not worth the hours.
+    let folder = to.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok((vec![to.to_owned()], form))
 }
 
 /// A file in `folder` for each recording: named as it is, with the folders between it and the one that was named.

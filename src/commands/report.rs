@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{Ended, print};
-use crate::cli::Common;
+use crate::cli::{Common, Figures};
 use crate::data::Places;
 use crate::experiment;
+use crate::plot::FileForm;
 use crate::progress::Show;
-use crate::report::{self, Find};
+use crate::report::{self, FigureFile, Find};
 use crate::run_dir::{self, ReportFile};
 
-pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: Option<&Path>) -> Result<Ended> {
+pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: &Figures) -> Result<Ended> {
     let folder = run_dir::find(&common.runs, run)?;
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
     let show = Show::fitting(common.quiet);
@@ -33,12 +34,18 @@ pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: Op
             "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
         );
     }
-    if let Some(to) = figures {
-        let written = report.write_figures(to)?;
-        show.say(&format!("{written} figures in {}", to.display()));
-    }
+    write_figures(figures, &report.figures, show)?;
     show.say(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
     Ok(Ended::Done)
+}
+
+/// Figures into the folder that is named for them.
+pub fn write_figures(to: &Figures, figures: &[FigureFile], show: Show) -> Result<()> {
+    let Some(folder) = &to.figures else { return Ok(()) };
+    let form = if to.png { FileForm::Png } else { FileForm::Svg };
+    let written = report::write_figures(figures, folder, form)?;
+    show.say(&format!("{written} figures in {}", folder.display()));
+    Ok(())
 }
 
 /// The recordings of the set by their ids; none where the set is not there (any more).

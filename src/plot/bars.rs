@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::Ruler;
-use super::svg::{LETTER, escaped, opening};
+use super::drawing::{Drawing, escaped};
+use super::panels::LETTER;
 
 /// Counts of recordings of one class.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,9 +26,9 @@ const BOTTOM: f64 = 50.0;
 const NAME: usize = 14;
 
 /// `note` says what stands at the ends of the bars.
-pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> String {
+pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     let height = TITLE + ROW * bars.len() as f64 + BOTTOM;
-    let mut out = opening(title, (WIDTH, height), true);
+    let mut out = String::new();
     let letters = |of: fn(&ClassBar) -> &str, least: usize| {
         bars.iter().map(|bar| of(bar).chars().count()).max().unwrap_or(0).clamp(least, NAME) as f64
     };
@@ -86,7 +87,7 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> String {
         (left + right) / 2.0,
         bottom + 38.0
     ));
-    out + "</svg>\n"
+    Drawing::new(title, (WIDTH, height), out)
 }
 
 pub(super) fn shortened(name: &str, most: usize) -> String {
@@ -98,7 +99,7 @@ pub(super) fn shortened(name: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::svg::reading::texts;
+    use super::super::reading::texts;
     use super::*;
 
     fn bar(class: &str, found: u64, missed: u64, false_alarms: u64) -> ClassBar {
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_counts_and_false_alarms_lie_on_the_other_side() {
-        let picture = class_bars("t", "F1", &[bar("gel", 6, 2, 4), bar("<voi>", 3, 0, 0)]);
+        let picture = class_bars("t", "F1", &[bar("gel", 6, 2, 4), bar("<voi>", 3, 0, 0)]).in_page();
         let (found, missed, alarms) = (rects(&picture, "right"), rects(&picture, "missed"), rects(&picture, "wrong"));
         assert!((found[0].1 - 2.0 * found[1].1).abs() < 0.2);
         assert!((found[0].1 - 3.0 * missed[0].1).abs() < 0.3);
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn no_class_and_classes_without_recordings_are_a_picture_too() {
         for bars in [vec![], vec![bar("a", 0, 0, 0)]] {
-            let picture = class_bars("t", "F1", &bars);
+            let picture = class_bars("t", "F1", &bars).in_page();
             assert!(!picture.contains("NaN") && !texts(&picture).is_empty());
         }
     }

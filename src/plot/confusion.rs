@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::bars::shortened;
-use super::svg::{LETTER, escaped, opening};
+use super::drawing::{Drawing, escaped};
+use super::panels::LETTER;
 
 pub struct Confusion<'a> {
     pub title: &'a str,
@@ -27,7 +28,7 @@ const NAME: usize = 12;
 /// The strongest colour: letters are read on it in both themes.
 const OPACITY: f64 = 0.62;
 
-pub fn confusion(of: &Confusion) -> String {
+pub fn confusion(of: &Confusion) -> Drawing {
     let n = of.classes.len();
     let names: Vec<String> = of.classes.iter().map(|class| shortened(class, NAME)).collect();
     let longest = LETTER * names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(2) as f64;
@@ -37,7 +38,7 @@ pub fn confusion(of: &Confusion) -> String {
     let lies = longest > cell - 2.0;
     let bottom = TITLE + cell * n as f64;
     let height = bottom + if lies { longest + 34.0 } else { 48.0 };
-    let mut out = opening(of.title, (WIDTH, height), true);
+    let mut out = String::new();
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(of.title)));
     for (truth, row) in of.counts.iter().enumerate() {
@@ -92,12 +93,12 @@ pub fn confusion(of: &Confusion) -> String {
         escaped(of.decided),
         escaped(of.truth)
     ));
-    out + "</svg>\n"
+    Drawing::new(of.title, (WIDTH, height), out)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::svg::reading::texts;
+    use super::super::reading::texts;
     use super::*;
 
     fn picture(classes: &[&str], counts: &[Vec<u64>]) -> String {
@@ -111,6 +112,7 @@ mod tests {
             truth: "truth",
             decided: "decided",
         })
+        .in_page()
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::drawing::escaped;
 use super::png;
-use super::svg::escaped;
 
 /// A clip as it was, or as the network gets it.
 pub struct Side<'a> {

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::Ruler;
-use super::svg::{LETTER, WIDTH, escaped, style};
+use super::drawing::{Drawing, escaped};
+use super::panels::{LETTER, WIDTH};
 
 const LEFT: f64 = 74.0;
 /// The scale of colours, its numbers, and air.
@@ -84,13 +85,7 @@ pub fn heat_map(map: &HeatMap) -> String {
     let lines = map.places.len() + usize::from(map.outlined.is_some()) + 1;
     let from = TITLE + LINE * lines as f64 + 8.0;
     let height = from + HEIGHT + BOTTOM;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
-         <title>{}</title>\n<style>{}.under{{fill:none;stroke:#000;stroke-width:4}}.over{{fill:none;stroke:#fff;stroke-width:1.8}}</style>\n\
-         <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n",
-        escaped(&format!("{}, {}", map.title, map.note)),
-        style()
-    );
+    let mut out = String::new();
     let layout = Layout { from, cell: ((WIDTH - RIGHT - LEFT) / columns as f64, HEIGHT / rows as f64) };
     text(&mut out, "ink title", (LEFT, 26.0), &map.title);
     text(&mut out, "ink", (LEFT, 46.0), &map.note);
@@ -101,7 +96,7 @@ pub fn heat_map(map: &HeatMap) -> String {
     }
     axes(map, &layout, &mut out);
     legend(map, &layout, &mut out);
-    out + "</svg>\n"
+    Drawing::new(&format!("{}, {}", map.title, map.note), (WIDTH, height), out).as_file()
 }
 
 fn text(out: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
@@ -258,7 +253,7 @@ fn along(axis: &[f64], value: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::svg::reading::{paths, texts};
+    use super::super::reading::{paths, texts};
     use super::*;
 
     fn map() -> HeatMap {

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::Scale;
 use super::axis::Ruler;
 use super::bars::shortened;
-use super::svg::{LETTER, escaped, opening};
+use super::drawing::{Drawing, escaped};
+use super::panels::LETTER;
 
 /// A value, and how far it may be off.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,13 +20,13 @@ const WIDTH: f64 = 440.0;
 const TITLE: f64 = 40.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
-const NAME: usize = 22;
+const NAME: usize = 26;
 
 /// `beside`: a value to compare with, and what it is.
-pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f64, &str)>) -> String {
+pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f64, &str)>) -> Drawing {
     let head = TITLE + if beside.is_some() { 22.0 } else { 0.0 };
     let height = head + ROW * rows.len() as f64 + BOTTOM;
-    let mut out = opening(title, (WIDTH, height), true);
+    let mut out = String::new();
     let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(3, NAME);
     let left = 14.0 + LETTER * longest as f64;
     let right = WIDTH - 58.0;
@@ -79,19 +80,19 @@ pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f6
         bottom + 38.0,
         escaped(label)
     ));
-    out + "</svg>\n"
+    Drawing::new(title, (WIDTH, height), out)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::svg::reading::{circles, paths, texts};
+    use super::super::reading::{circles, paths, texts};
     use super::*;
 
     #[test]
     fn a_value_lies_within_its_interval_and_one_without_has_none() {
         let row = |name: &str, value, ends| Interval { name: name.to_owned(), value, ends };
         let rows = [row("mel.knn", 0.5, Some((0.25, 0.75))), row("<raw>", 0.0, None)];
-        let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250")));
+        let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250"))).in_page();
         let (values, lines) = (circles(&picture, "value"), paths(&picture, "interval"));
         assert_eq!((values.len(), lines.len()), (2, 1));
         let ends: Vec<f64> = lines[0][1..].split([' ', 'H']).map(|n| n.parse().unwrap()).collect();
@@ -99,6 +100,6 @@ mod tests {
         let beside: f64 = paths(&picture, "beside")[0][1..].split(' ').next().unwrap().parse().unwrap();
         assert!((beside - ends[0]).abs() < 0.11);
         assert!(texts(&picture).iter().any(|text| text == "&lt;raw&gt;"));
-        assert!(!intervals("t", "x", &[], None).contains("NaN"));
+        assert!(!intervals("t", "x", &[], None).in_page().contains("NaN"));
     }
 }

@@ -1,5 +1,5 @@
 //! Plots as SVG: lines (the search for a learning rate, learning curves), heat maps (the search for thresholds), and the figures
-//! of a report. A figure of a page has the page's style ([`page_style`]); [`as_file`] makes a file of it.
+//! of a report. A [`Drawing`] is part of a page, which has the [`page_style`], or a file of its own, and [`bytes`] makes a PNG of a file.
 //!
 //! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
 //! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
@@ -11,22 +11,28 @@ use crate::models::{Epoch, RateCurve};
 mod axis;
 mod bars;
 mod confusion;
+mod drawing;
 mod heat;
 pub mod hearing;
 mod intervals;
+mod panels;
 pub mod picture;
 mod png;
+mod raster;
+#[cfg(test)]
+mod reading;
 mod reliability;
 pub mod strips;
-mod svg;
 
 pub use bars::{ClassBar, class_bars};
 pub use confusion::{Confusion, confusion};
+pub use drawing::{Drawing, page_style};
 pub use heat::{HeatMap, Place, Sign, heat_map};
 pub use intervals::{Interval, intervals};
+pub use panels::{Paper, panels};
 pub use png::base64;
+pub use raster::{FileForm, bytes};
 pub use reliability::reliability;
-pub use svg::{Paper, as_file, page_style, svg};
 
 /// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
 const METRICS: usize = 6;
@@ -95,12 +101,12 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
         lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
         mark,
     };
-    svg(&[panel], Paper::FILE)
+    panels(&[panel], Paper::FILE).as_file()
 }
 
 /// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
 pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
-    svg(&learning_panels(unit, epochs), Paper::FILE)
+    panels(&learning_panels(unit, epochs), Paper::FILE).as_file()
 }
 
 /// The panels of [`learning_curves`]: losses first.
@@ -146,12 +152,12 @@ pub fn cutoff_curve(title: &str, score: &str, points: Vec<(f64, f64)>, chosen: (
         lines: vec![Line { name: score.to_owned(), points }],
         mark: Some(Mark { x, y, text }),
     };
-    svg(&[panel], Paper::FILE)
+    panels(&[panel], Paper::FILE).as_file()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::svg::reading::{circles, polylines, texts};
+    use super::reading::{circles, polylines, texts};
     use super::*;
 
     fn curve() -> RateCurve {

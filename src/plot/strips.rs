@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::Ruler;
+use super::drawing::escaped;
 use super::picture::Picture;
 use super::png;
-use super::svg::escaped;
 use crate::timeline::Segment;
 
 /// What is drawn of a recording.

@@ -1,13 +1,16 @@
 //! The page of a comparison: what differs, what came of it, whether it can be told from luck, what it costs.
 
-use super::page::{Cell, Heading, Page, Section, figure, figures, list, paragraph, table, text};
+use super::figures::{Figure, FigureFile};
+use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table, text};
 use super::verdict::{counted, spoken};
-use crate::compare::{Comparison, Line, Paired, Score, Verdict, Versus};
+use crate::compare::{Comparison, DifferingKey, Line, Paired, Score, Verdict, Versus};
 use crate::metrics::is_loss;
 use crate::plot::{self, Interval};
 
 /// Lines of all tables of results together: the page stays below 5 MB.
 const ROWS: usize = 4000;
+/// Keys that a line of a figure is named by, at most.
+const KEYS: usize = 2;
 /// Lines of a figure.
 const DRAWN: usize = 30;
 
@@ -19,17 +22,28 @@ pub fn of_comparison(of: &Comparison) -> String {
     }
     sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(of) });
     sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(of) });
-    let names: Vec<&str> = of.runs.iter().map(|run| run.experiment.as_str()).collect();
-    let mut distinct = names.clone();
-    distinct.dedup();
-    let title = if distinct.len() <= 4 { distinct.join(", ") } else { counted(of.runs.len(), "run") };
     let page = Page {
-        title: format!("Comparison: {title}"),
+        title: title(of),
         lead: lead(of),
         sections,
         footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
     };
     page.html()
+}
+
+/// What is drawn in that page, as files of their own.
+pub fn comparison_figures(of: &Comparison) -> Vec<FigureFile> {
+    let whose = title(of);
+    let metrics = of.metrics.iter().enumerate();
+    let drawn = metrics.flat_map(|(at, metric)| drawn(of, at, metric).into_iter().map(move |own| (metric, own)));
+    drawn.map(|(metric, own)| own.file(metric, &whose)).collect()
+}
+
+fn title(of: &Comparison) -> String {
+    let mut names: Vec<&str> = of.runs.iter().map(|run| run.experiment.as_str()).collect();
+    names.dedup();
+    let names = if names.len() <= 4 { names.join(", ") } else { counted(of.runs.len(), "run") };
+    format!("Comparison: {names}")
 }
 
 fn lead(of: &Comparison) -> String {
@@ -87,7 +101,7 @@ fn results(of: &Comparison) -> String {
         let way = if is_loss(metric) { ", smaller is better" } else { "" };
         format!(
             "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{way}</h3>\n{}{}</div>\n",
-            figures(&drawn(of, at, metric)),
+            figures(&drawn(of, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
             lines(of, at, metric)
         )
     };
@@ -95,16 +109,27 @@ fn results(of: &Comparison) -> String {
     format!("<div class=\"panels\" data-label=\"Metrics\">\n{panels}</div>\n")
 }
 
+/// What a line is called in a figure: by that in which it differs from the others.
 fn name_of(of: &Comparison, line: &Line) -> String {
-    let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
-    if of.runs.len() > 1 {
-        format!("{number}: {}.{}", line.features, line.model)
-    } else {
-        format!("{}.{}", line.features, line.model)
+    let model = format!("{}.{}", line.features, line.model);
+    if of.runs.len() < 2 {
+        return model;
     }
+    let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+    let is_one_model = of.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
+    let is_named_by_keys = (1..=KEYS).contains(&of.keys.len());
+    let mut words = if is_one_model && is_named_by_keys { Vec::new() } else { vec![model] };
+    if is_named_by_keys {
+        let short = |key: &DifferingKey| {
+            let name = key.name.rsplit('.').next().unwrap_or_default();
+            format!("{name} {}", key.values.get(line.run).and_then(Option::as_deref).unwrap_or("–"))
+        };
+        words.extend(of.keys.iter().map(short));
+    }
+    format!("{number}: {}", words.join(", "))
 }
 
-fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<String> {
+fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
     let scores = || of.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
     let values: Vec<Interval> = scores()
         .filter_map(|(line, score)| {
@@ -119,20 +144,21 @@ fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<String> {
         .collect();
     let mut all = Vec::new();
     if !values.is_empty() {
-        let svg = plot::intervals("Scores", &format!("{metric} ({})", of.split), &values, None);
-        all.push(figure(&svg, "Mean over the seeds, with its interval over songs and seeds."));
+        all.push(Figure {
+            name: "scores",
+            drawing: plot::intervals("Scores", &format!("{metric} ({})", of.split), &values, None),
+            caption: "Mean over the seeds, with its interval over songs and seeds.".to_owned(),
+        });
     }
     if !differences.is_empty() {
-        let svg = plot::intervals(
-            "Differences to the reference",
-            &format!("difference in {metric}"),
-            &differences,
-            Some((0.0, "no difference")),
-        );
-        all.push(figure(
-            &svg,
-            "Paired: both are scored on the same draws of songs and seeds. Not corrected for the number of tests.",
-        ));
+        let (label, none) = (format!("difference in {metric}"), Some((0.0, "no difference")));
+        let caption =
+            "Paired: both are scored on the same draws of songs and seeds. Not corrected for the number of tests.";
+        all.push(Figure {
+            name: "differences",
+            drawing: plot::intervals("Differences to the reference", &label, &differences, none),
+            caption: caption.to_owned(),
+        });
     }
     all
 }
@@ -219,7 +245,7 @@ fn keys(of: &Comparison) -> String {
     let names: Vec<String> = of.runs.iter().map(|run| format!("run {}", run.number)).collect();
     let mut headings: Vec<Heading> = vec![("key", false)];
     headings.extend(names.iter().map(|name| (name.as_str(), false)));
-    let row = |key: &crate::compare::DifferingKey| {
+    let row = |key: &DifferingKey| {
         let values = key.values.iter().map(|value| Cell::words(value.as_deref().unwrap_or("–")));
         std::iter::once(Cell::words(&key.name)).chain(values).collect()
     };
@@ -300,7 +326,7 @@ fn runs(of: &Comparison) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{ComparedRun, Cost, DifferingKey, Reference};
+    use crate::compare::{ComparedRun, Cost, Reference};
     use crate::run_dir::Status;
 
     fn run(number: usize) -> ComparedRun {
@@ -393,11 +419,33 @@ mod tests {
             "other recordings",
             "log_loss, smaller is better",
             "<td>models.knn.k</td><td>3</td><td>–</td>",
+            ">1: k 3</text>",
             "read &lt;this&gt;",
         ] {
             assert!(page.contains(words), "{words}");
         }
         assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http:"));
+    }
+
+    #[test]
+    fn a_line_of_a_figure_is_named_by_what_differs() {
+        let mut of = comparison();
+        let names = |of: &Comparison| of.lines.iter().map(|line| name_of(of, line)).collect::<Vec<_>>();
+        assert_eq!(names(&of), ["1: k 3", "2: k –", "3: k \"<5>\""]);
+        of.lines[2].model = "logistic".to_owned();
+        assert_eq!(names(&of), ["1: mel.knn, k 3", "2: mel.knn, k –", "3: mel.logistic, k \"<5>\""]);
+        of.keys = vec![of.keys[0].clone(); 3];
+        assert_eq!(names(&of)[0], "1: mel.knn");
+        of.runs.truncate(1);
+        assert_eq!(names(&of)[0], "mel.knn");
+    }
+
+    #[test]
+    fn every_metric_has_its_figures_as_files() {
+        let files = comparison_figures(&comparison());
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["accuracy.scores", "accuracy.differences", "log_loss.scores", "log_loss.differences"]);
+        assert!(files.iter().all(|file| file.svg.contains("Comparison: &lt;x1&gt;, &lt;x2&gt;, &lt;x3&gt;")));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One model in detail: its errors by class, its cut-offs, how far its probabilities can be believed, its training.
 
+use super::figures::Figure;
 use super::gathered::{Gathered, by_f1};
-use super::page::{Cell, figure, figures, folded, paragraph, table, text};
+use super::page::{Cell, figures, folded, paragraph, table, text};
 use crate::decisions::Aggregate;
 use crate::metrics::along::{Step, along_cutoffs};
 use crate::metrics::average_precision::average_precision;
@@ -11,13 +12,6 @@ use crate::metrics::mistaken;
 use crate::plot::{self, Axis, ClassBar, Confusion, Line, Mark, Panel, Paper, Scale};
 use crate::run_dir::UnitRecord;
 use crate::tables::Scored;
-
-/// A figure of a report, by the name of its file.
-pub struct Figure {
-    pub name: String,
-    pub svg: String,
-    pub caption: String,
-}
 
 /// Points of a line: more cannot be told apart on so small a paper.
 const POINTS: usize = 200;
@@ -30,12 +24,12 @@ pub fn of_unit(run: &Gathered, unit: &UnitRecord, scored: &Scored) -> Vec<Figure
     if !unit.epochs.is_empty() {
         let panels = plot::learning_panels(&unit.unit.to_string(), &unit.epochs);
         for (panel, name) in panels.iter().zip(["loss", "learning"]) {
-            let svg = plot::svg(std::slice::from_ref(panel), Paper::FIGURE);
+            let drawing = plot::panels(std::slice::from_ref(panel), Paper::FIGURE);
             let caption = match name {
                 "loss" => format!("{} epochs.", unit.epochs.len()),
                 _ => "Scores of each epoch; every metric stands in epochs.csv.".to_owned(),
             };
-            all.push(Figure { name: name.to_owned(), svg, caption });
+            all.push(Figure { name, drawing, caption });
         }
     }
     all.extend(curve(run, scored));
@@ -51,7 +45,7 @@ pub fn html(run: &Gathered, unit: &UnitRecord, scored: &Scored, all: &[Figure]) 
             unit.unit.seed
         ));
     }
-    let drawn: Vec<String> = all.iter().map(|own| figure(&own.svg, &own.caption)).collect();
+    let drawn: Vec<String> = all.iter().map(Figure::html).collect();
     html += &figures(&drawn);
     html += &class_table(run, scored);
     if !unit.notes.is_empty() {
@@ -70,7 +64,7 @@ fn confusions(run: &Gathered, scored: &Scored) -> Figure {
     let of = |title: &str, counts: &[Vec<u64>], truth: &str, decided: &str| {
         plot::confusion(&Confusion { title, classes: run.classes.names(), counts, support: &support, truth, decided })
     };
-    let (svg, caption) = if run.has_several_labels() {
+    let (drawing, caption) = if run.has_several_labels() {
         let counts = mistaken(&scored.split.truth(), &scored.decided, run.classes.len());
         (
             of("Found, and named by mistake", &counts, "is there", "was named"),
@@ -80,7 +74,7 @@ fn confusions(run: &Gathered, scored: &Scored) -> Figure {
     } else {
         (of("Confusion matrix", &scored.scores.confusion, "truth", "decided"), "Recordings; right on the diagonal.")
     };
-    Figure { name: "confusion".to_owned(), svg, caption: caption.to_owned() }
+    Figure { name: "confusion", drawing, caption: caption.to_owned() }
 }
 
 fn classes(run: &Gathered, scored: &Scored) -> Figure {
@@ -96,8 +90,8 @@ fn classes(run: &Gathered, scored: &Scored) -> Figure {
     };
     let bars: Vec<ClassBar> = by_f1(scored).into_iter().map(bar).collect();
     Figure {
-        name: "classes".to_owned(),
-        svg: plot::class_bars("Classes, the best first", "F1", &bars),
+        name: "classes",
+        drawing: plot::class_bars("Classes, the best first", "F1", &bars),
         caption: "Missed: false negatives. False alarms: false positives, recordings of other classes.".to_owned(),
     }
 }
@@ -192,18 +186,18 @@ fn cutoffs(run: &Gathered, scored: &Scored) -> Vec<Figure> {
         };
         (panel, "What a threshold on the probability of the decided class would give.".to_owned())
     };
-    let draw = |panel: &Panel| plot::svg(std::slice::from_ref(panel), Paper::FIGURE);
+    let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), Paper::FIGURE);
     vec![
         Figure {
-            name: "precision_recall".to_owned(),
-            svg: draw(&precision_recall),
+            name: "precision_recall",
+            drawing: draw(&precision_recall),
             caption: if votes {
                 "Over all pairs of recording and class, for every share of windows that must vote.".to_owned()
             } else {
                 "Over all pairs of recording and class, for every cut-off on the probability.".to_owned()
             },
         },
-        Figure { name: "thresholds".to_owned(), svg: draw(&along), caption },
+        Figure { name: "thresholds", drawing: draw(&along), caption },
     ]
 }
 
@@ -233,8 +227,8 @@ fn calibration(run: &Gathered, scored: &Scored) -> Figure {
     };
     let points: Vec<(f64, f64, u64)> = bins.filled().collect();
     Figure {
-        name: "calibration".to_owned(),
-        svg: plot::reliability("Calibration", &points),
+        name: "calibration",
+        drawing: plot::reliability("Calibration", &points),
         caption: format!(
             "A case is {what}; the larger the circle, the more of them. Expected calibration error {:.3}.",
             bins.error()
@@ -256,9 +250,9 @@ fn curve(run: &Gathered, scored: &Scored) -> Option<Figure> {
         }],
         mark: None,
     };
-    let svg = plot::svg(&[panel], Paper::FIGURE);
+    let drawing = plot::panels(&[panel], Paper::FIGURE);
     let caption = format!("On the {} split: to be looked at, not to be chosen from.", run.split());
-    Some(Figure { name: "curve".to_owned(), svg, caption })
+    Some(Figure { name: "curve", drawing, caption })
 }
 
 fn class_table(run: &Gathered, scored: &Scored) -> String {

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::files;
 use crate::plot;
-use crate::run_dir::{self, ReportFile, Unit, UnitRecord};
+use crate::run_dir::{self, ReportFile, UnitRecord};
 use crate::tables::Scored;
 
 mod clips;
 mod comparison;
 mod detail;
+mod figures;
 mod gathered;
 mod markdown;
 mod overview;
@@ -23,13 +23,14 @@ mod page;
 mod settings;
 mod verdict;
 
-use detail::Figure;
+use figures::Figure;
 use gathered::Gathered;
 use page::{Page, Section, figure, paragraph, text};
 use verdict::{Kind, Verdict};
 
 pub use clips::Find;
-pub use comparison::of_comparison;
+pub use comparison::{comparison_figures, of_comparison};
+pub use figures::{FigureFile, write_figures};
 
 /// A page may be so large, in bytes: sent by mail, opened on a phone.
 pub const LARGEST: usize = 5_000_000;
@@ -42,7 +43,8 @@ pub struct Report {
     pub sentence: String,
     /// Recordings that can be heard in it.
     pub heard: usize,
-    figures: Vec<(Unit, Figure)>,
+    /// What is drawn in it.
+    pub figures: Vec<FigureFile>,
 }
 
 /// How much is shown, from the most to the least: models in detail, and characters of pictures and sounds.
@@ -62,11 +64,15 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
     let units = run.shown(models);
     let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
     let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(run, unit, scored)).collect();
-    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: overview::html(run) }];
+    let best = overview::best_models(run);
+    let models = overview::html(run, best.as_ref());
+    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
     if !shown.is_empty() {
         sections.push(details(run, &shown, &figures));
     }
-    if let Some(html) = searched(run) {
+    let searched = run_dir::threshold_picture(&run.path);
+    if let Some((_, svg)) = &searched {
+        let html = thresholds(svg);
         sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
     }
     let mut heard = 0;
@@ -88,11 +94,7 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
         markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
         sentence: format!("{}: {}", verdict.headline, verdict.sentence),
         heard,
-        figures: shown
-            .iter()
-            .zip(figures)
-            .flat_map(|((unit, _), own)| own.into_iter().map(|figure| (unit.unit.clone(), figure)))
-            .collect(),
+        figures: files(run, best.as_ref(), &shown, &figures, searched),
     }
 }
 
@@ -101,16 +103,6 @@ impl Report {
     pub fn write(&self, run: &Path) -> Result<()> {
         run_dir::write_report(run, ReportFile::Html, &self.html)?;
         run_dir::write_report(run, ReportFile::Markdown, &self.markdown)
-    }
-
-    /// Every figure as an SVG file of its own; how many.
-    pub fn write_figures(&self, folder: &Path) -> Result<usize> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        for (unit, figure) in &self.figures {
-            let path = folder.join(format!("{unit}.{}.svg", figure.name));
-            files::write_bytes(&path, plot::as_file(&figure.svg).as_bytes())?;
-        }
-        Ok(self.figures.len())
     }
 }
 
@@ -190,13 +182,31 @@ fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: 
     (format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"), heard)
 }
 
-/// The map of the last search for cut-offs, where there was one.
-fn searched(run: &Gathered) -> Option<String> {
-    let svg = run_dir::threshold_picture(&run.path)?;
+/// The map of the last search for cut-offs.
+fn thresholds(svg: &str) -> String {
     let image = format!(
         "<img class=\"plot large\" alt=\"Score for every cut-off and window fraction\" src=\"data:image/svg+xml;base64,{}\">",
         plot::base64(svg.as_bytes())
     );
     let caption = "Of the best model on the split that chose; the others, and every number, stand in thresholds.csv and thresholds.json.";
-    Some(figure(&image, caption))
+    figure(&image, caption)
+}
+
+/// Every figure as a file of its own, which says whose it is.
+fn files(
+    run: &Gathered,
+    best: Option<&Figure>,
+    shown: &[(&UnitRecord, Scored)],
+    figures: &[Vec<Figure>],
+    searched: Option<(String, String)>,
+) -> Vec<FigureFile> {
+    let whole = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
+    let mut files: Vec<FigureFile> = best.map(|figure| figure.file("", &whole)).into_iter().collect();
+    for ((unit, _), own) in shown.iter().zip(figures) {
+        let name = unit.unit.to_string();
+        let whose = format!("{name} of {whole}, {} split", run.split());
+        files.extend(own.iter().map(|figure| figure.file(&name, &whose)));
+    }
+    files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));
+    files
 }

@@ -1,7 +1,8 @@
 //! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
 
+use super::figures::Figure;
 use super::gathered::{Gathered, Ranked, mean};
-use super::page::{Cell, Heading, figure, figures, folded, paragraph, table, text};
+use super::page::{Cell, Heading, figures, folded, paragraph, table, text};
 use super::verdict::spoken;
 use crate::metrics::is_loss;
 use crate::plot::{self, Interval};
@@ -16,24 +17,24 @@ const INTERVALS: usize = 15;
 /// A grid of more models is as wide as the page.
 const NARROW: usize = 4;
 
-pub fn html(run: &Gathered) -> String {
+pub fn html(run: &Gathered, best: Option<&Figure>) -> String {
     let cells = run.grid.models.len() * run.grid.features.len();
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
     let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
-    parts.extend(best_models(run));
+    parts.extend(best.map(Figure::html));
     above + &figures(&parts) + &results(run)
 }
 
 /// The best models with their intervals.
-fn best_models(run: &Gathered) -> Option<String> {
+pub fn best_models(run: &Gathered) -> Option<Figure> {
     let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
     let shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
     if shown.is_empty() {
         return None;
     }
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
-    let svg = plot::intervals(
+    let drawing = plot::intervals(
         "Models and the best trivial answer",
         &format!("{} ({})", run.metric(), run.split()),
         &shown,
@@ -50,7 +51,7 @@ fn best_models(run: &Gathered) -> Option<String> {
     };
     let caption =
         format!("Lines: 95 % intervals of a bootstrap over songs. Dashed: the best trivial answer.{seed}{more}");
-    Some(figure(&svg, &caption))
+    Some(Figure { name: "models", drawing, caption })
 }
 
 fn interval(run: &Gathered, own: &Ranked) -> Interval {

@@ -69,9 +69,10 @@ pub fn resolved_config(run: &Path) -> PathBuf {
     run.join("config.resolved.toml")
 }
 
-/// The picture of the last search: that of its best unit.
-pub fn threshold_picture(run: &Path) -> Option<String> {
+/// The picture of the last search, that of its best unit: its name without the ending, and the picture.
+pub fn threshold_picture(run: &Path) -> Option<(String, String)> {
     let report: Value = serde_json::from_slice(&fs::read(run.join(ThresholdFile::Report.name())).ok()?).ok()?;
     let picture = ThresholdFile::Picture { metric: report["metric"].as_str()?, unit: None };
-    fs::read_to_string(run.join(picture.name())).ok()
+    let file = run.join(picture.name());
+    Some((file.file_stem()?.to_string_lossy().into_owned(), fs::read_to_string(&file).ok()?))
 }

@@ -1,8 +1,9 @@
-//! Panels, one below the other, as the text of an SVG file. It needs no font, script or file beside it.
+//! Panels, one below the other.
 
 use std::fmt::Write;
 
 use super::axis::Ruler;
+use super::drawing::{Drawing, LINES, escaped};
 use super::{Mark, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
@@ -42,86 +43,16 @@ const DOTS: usize = 40;
 /// About the width of a letter.
 pub(super) const LETTER: f64 = 7.0;
 
-/// Colours on white and on black, and dashes, by the number of the line.
-const LINES: [(&str, &str, &str); 6] = [
-    ("#0072b2", "#56b4e9", ""),
-    ("#d55e00", "#ff9a4d", "8 4"),
-    ("#00805d", "#2fc79d", "2 3"),
-    ("#b5568c", "#e79fc8", "10 3 2 3"),
-    ("#8a6d00", "#f0e442", "5 2"),
-    ("#555555", "#c4c4c4", "1 4"),
-];
-
-pub fn svg(panels: &[Panel], paper: Paper) -> String {
+pub fn panels(panels: &[Panel], paper: Paper) -> Drawing {
     let heights: Vec<f64> =
         panels.iter().map(|panel| head_height(panel, paper.width) + paper.height + BOTTOM).collect();
     let said = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
-    let mut out = opening(&said, (paper.width, heights.iter().sum()), paper.in_page);
-    let mut top = 0.0;
+    let (mut body, mut top) = (String::new(), 0.0);
     for (panel, height) in panels.iter().zip(heights) {
-        draw(panel, top, paper, &mut out);
+        draw(panel, top, paper, &mut body);
         top += height;
     }
-    out + "</svg>\n"
-}
-
-/// The first tags of a picture: what it is for those who do not see it, and its paper.
-pub(super) fn opening(said: &str, (width, height): (f64, f64), in_page: bool) -> String {
-    let said = escaped(said);
-    let size = format!("viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"");
-    if in_page {
-        return format!("<svg class=\"plot\" {size} role=\"img\">\n<title>{said}</title>\n");
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" {size} role=\"img\">\n<title>{said}</title>\n<style>{}</style>\n\
-         <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n",
-        style()
-    )
-}
-
-/// A figure of a page as a file of its own.
-pub fn as_file(figure: &str) -> String {
-    let size = figure.split("viewBox=\"0 0 ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-    let (width, height) = size.split_once(' ').unwrap_or_default();
-    let paper = format!(
-        "</title>\n<style>{}</style>\n<rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n",
-        style()
-    );
-    figure.replacen("<svg class=\"plot\"", "<svg xmlns=\"http://www.w3.org/2000/svg\"", 1).replacen(
-        "</title>\n",
-        &paper,
-        1,
-    )
-}
-
-/// The style that the pictures of a page share.
-pub fn page_style() -> String {
-    style()
-}
-
-pub(super) fn style() -> String {
-    let mut light =
-        "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
-        stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
-        .soft{fill:#59636e}.grid{stroke:#e4e7eb}.axis{stroke:#8b949e}.guide{stroke:#59636e;stroke-dasharray:3 3}\
-        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.right{fill:#0072b2}.wrong{fill:#d55e00}.missed{fill:#0072b2;\
-        fill-opacity:.25}.thick{stroke-width:3;stroke:#0072b2}.thin{stroke-width:1.5;stroke:#59636e}.small{font-size:11px}\
-        .beside{stroke-width:2;stroke:#d55e00;stroke-dasharray:6 4}"
-            .to_owned();
-    let mut dark =
-        ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.grid{stroke:#262c36}.axis{stroke:#6e7681}\
-        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}.right{fill:#56b4e9}.wrong{fill:#ff9a4d}\
-        .missed{fill:#56b4e9;fill-opacity:.3}.thick{stroke:#56b4e9}.thin{stroke:#9da7b3}.beside{stroke:#ff9a4d}"
-            .to_owned();
-    for (n, (on_white, on_black, dashes)) in LINES.iter().enumerate() {
-        let _ = write!(
-            light,
-            ".s{n}{{stroke:{on_white};stroke-dasharray:{}}}.d{n}{{fill:{on_white}}}",
-            if dashes.is_empty() { "none" } else { dashes }
-        );
-        let _ = write!(dark, ".s{n}{{stroke:{on_black}}}.d{n}{{fill:{on_black}}}");
-    }
-    format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}")
+    Drawing::new(&said, (paper.width, top), body)
 }
 
 /// Where each entry of the legend begins: (x, line).
@@ -170,7 +101,7 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
     ));
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
-            let (n, middle) = (n % LINES.len(), top + TITLE + LEGEND * (row as f64 + 0.4));
+            let (n, middle) = (n % LINES, top + TITLE + LEGEND * (row as f64 + 0.4));
             put(format_args!("<path class=\"line s{n}\" d=\"M{at:.1} {middle:.1}h28\"/>"));
             put(format_args!(
                 "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -215,7 +146,7 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
         put(format_args!("<path class=\"guide\" d=\"M{at:.1} {from}V{bottom}\"/>\n"));
     }
     for (n, line) in panel.lines.iter().enumerate() {
-        let n = n % LINES.len();
+        let n = n % LINES;
         for part in parts(&line.points, &x, &y) {
             let places: Vec<String> = part.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             if part.len() > 1 {
@@ -258,104 +189,9 @@ fn parts(points: &[(f64, f64)], x: &Ruler, y: &Ruler) -> Vec<Vec<(f64, f64)>> {
         .collect()
 }
 
-pub(super) fn escaped(text: &str) -> String {
-    // Characters that XML does not have, even escaped, are shown as such.
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// Reads pictures back, for tests.
-#[cfg(test)]
-pub(super) mod reading {
-    type Attributes = Vec<(String, String)>;
-
-    /// The elements of that name as their attributes and text; the whole must be well-formed.
-    fn elements(picture: &str, name: &str) -> Vec<(Attributes, String)> {
-        let mut open: Vec<(String, Attributes, String)> = Vec::new();
-        let mut found = Vec::new();
-        let mut rest = picture;
-        while let Some(begin) = rest.find('<') {
-            let text = &rest[..begin];
-            assert!(
-                !text.contains('>')
-                    && text
-                        .split('&')
-                        .skip(1)
-                        .all(|t| t.starts_with("amp;") || t.starts_with("lt;") || t.starts_with("gt;"))
-            );
-            if let Some((.., content)) = open.last_mut() {
-                content.push_str(text);
-            }
-            let end = begin + rest[begin..].find('>').expect("a tag ends");
-            let tag = &rest[begin + 1..end];
-            rest = &rest[end + 1..];
-            if let Some(closed) = tag.strip_prefix('/') {
-                let (name_, attributes, text) = open.pop().expect("something is open");
-                assert_eq!(name_, closed, "tags are nested");
-                if closed == name {
-                    found.push((attributes, text));
-                }
-                continue;
-            }
-            let (tag, alone) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
-            let (element, mut list) = tag.split_once(' ').unwrap_or((tag, ""));
-            let mut attributes = Vec::new();
-            while let Some((key, after)) = list.split_once("=\"") {
-                let (value, after) = after.split_once('"').expect("a quote ends");
-                assert!(!value.contains(['<', '&']));
-                attributes.push((key.trim().to_owned(), value.to_owned()));
-                list = after;
-            }
-            assert!(list.trim().is_empty(), "{tag}");
-            if !alone {
-                open.push((element.to_owned(), attributes, String::new()));
-            } else if element == name {
-                found.push((attributes, String::new()));
-            }
-        }
-        assert!(open.is_empty() && rest.trim().is_empty(), "every tag is closed");
-        found
-    }
-
-    fn attribute<'a>(attributes: &'a [(String, String)], key: &str) -> &'a str {
-        &attributes.iter().find(|(k, _)| k == key).unwrap_or_else(|| panic!("{key} in {attributes:?}")).1
-    }
-
-    pub fn polylines(picture: &str) -> Vec<Vec<(f64, f64)>> {
-        let point = |pair: &str| {
-            let (x, y) = pair.split_once(',').unwrap();
-            (x.parse().unwrap(), y.parse().unwrap())
-        };
-        let points = |attributes: &[(String, String)]| attribute(attributes, "points").split(' ').map(point).collect();
-        elements(picture, "polyline").iter().map(|(attributes, _)| points(attributes)).collect()
-    }
-
-    pub fn circles(picture: &str, class: &str) -> Vec<(f64, f64)> {
-        let number = |attributes: &[(String, String)], key| attribute(attributes, key).parse().unwrap();
-        elements(picture, "circle")
-            .iter()
-            .filter(|(attributes, _)| attribute(attributes, "class").split(' ').any(|c| c == class))
-            .map(|(attributes, _)| (number(attributes, "cx"), number(attributes, "cy")))
-            .collect()
-    }
-
-    /// The shapes of the paths of that class.
-    pub fn paths(picture: &str, class: &str) -> Vec<String> {
-        let is_of = |attributes: &Attributes| {
-            attributes.iter().any(|(key, value)| key == "class" && value.split(' ').any(|c| c == class))
-        };
-        let found = elements(picture, "path").into_iter().filter(|(attributes, _)| is_of(attributes));
-        found.map(|(attributes, _)| attribute(&attributes, "d").to_owned()).collect()
-    }
-
-    pub fn texts(picture: &str) -> Vec<String> {
-        elements(picture, "text").into_iter().map(|(_, text)| text).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::reading::{circles, polylines, texts};
+    use super::super::reading::{circles, polylines, texts};
     use super::*;
     use crate::plot::{Axis, Line, Scale};
 
@@ -371,7 +207,8 @@ mod tests {
     #[test]
     fn names_with_angles_and_ampersands_are_well_formed_text() {
         let picture =
-            svg(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])], Paper::FILE);
+            panels(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])], Paper::FILE)
+                .as_file();
         let texts = texts(&picture);
         for text in ["a &lt; b &amp; \"c\"", "&lt;x&gt;", "\u{fffd}&amp;", "time (s)", "loss"] {
             assert!(texts.iter().any(|t| t == text), "{text:?} in {texts:?}");
@@ -382,7 +219,7 @@ mod tests {
     fn a_value_that_is_no_number_is_a_gap() {
         let points =
             [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5), (4.0, f64::INFINITY), (5.0, 1.0), (6.0, 2.0)];
-        let picture = svg(&[panel(vec![line("a", &points)])], Paper::FILE);
+        let picture = panels(&[panel(vec![line("a", &points)])], Paper::FILE).as_file();
         assert_eq!(polylines(&picture).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(circles(&picture, "dot").len(), 5);
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
@@ -390,18 +227,8 @@ mod tests {
 
     #[test]
     fn a_panel_without_points_is_empty_axes() {
-        let picture = svg(&[panel(Vec::new()), panel(vec![line("a", &[])])], Paper::FILE);
+        let picture = panels(&[panel(Vec::new()), panel(vec![line("a", &[])])], Paper::FILE).as_file();
         assert!(polylines(&picture).is_empty() && !picture.contains("NaN"));
-    }
-
-    #[test]
-    fn a_figure_of_a_page_becomes_a_file_with_its_style() {
-        let figure = svg(&[panel(vec![line("a", &[(0.0, 1.0), (1.0, 2.0)])])], Paper::FIGURE);
-        assert!(!figure.contains("xmlns") && !figure.contains("<style>"));
-        let file = as_file(&figure);
-        assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 440 "));
-        assert!(file.contains("<style>") && file.contains("<rect class=\"paper\" width=\"440\""));
-        assert_eq!(polylines(&file), polylines(&figure));
     }
 
     #[test]
@@ -414,7 +241,7 @@ mod tests {
                 )
             })
             .collect();
-        let picture = svg(&[panel(many.clone()), panel(many)], Paper::FILE);
+        let picture = panels(&[panel(many.clone()), panel(many)], Paper::FILE).as_file();
         let height: f64 = picture.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
         for (x, y) in polylines(&picture).into_iter().flatten() {
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (0.0..height).contains(&y), "{x}, {y}");

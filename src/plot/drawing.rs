@@ -1,0 +1,146 @@
+//! A drawing, as the text of an SVG: part of a page, or a file of its own, which needs no font, script or file beside it.
+
+use std::fmt::Write;
+
+use super::bars::shortened;
+
+/// Around a figure of a page that becomes a file.
+const MARGIN: f64 = 14.0;
+/// For the line below it.
+const WHOSE: f64 = 22.0;
+/// About the width of a small letter.
+const SMALL_LETTER: f64 = 5.8;
+
+/// So many lines can be told apart.
+pub(super) const LINES: usize = 6;
+
+/// Colours on white and on black, and dashes, by the number of the line.
+const COLOURS: [(&str, &str, &str); LINES] = [
+    ("#0072b2", "#56b4e9", ""),
+    ("#d55e00", "#ff9a4d", "8 4"),
+    ("#00805d", "#2fc79d", "2 3"),
+    ("#b5568c", "#e79fc8", "10 3 2 3"),
+    ("#8a6d00", "#f0e442", "5 2"),
+    ("#555555", "#c4c4c4", "1 4"),
+];
+
+/// What is drawn, before it is known where it will be seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawing {
+    /// What it is for those who do not see it.
+    said: String,
+    width: f64,
+    height: f64,
+    /// Elements of SVG, of the classes of [`page_style`].
+    body: String,
+}
+
+impl Drawing {
+    pub(super) fn new(said: &str, (width, height): (f64, f64), body: String) -> Drawing {
+        Drawing { said: escaped(said), width, height, body }
+    }
+
+    /// Draws more, over all that is there.
+    pub(super) fn over(&mut self) -> &mut String {
+        &mut self.body
+    }
+
+    /// As part of a page, which has the [`page_style`].
+    pub fn in_page(&self) -> String {
+        let Drawing { said, body, .. } = self;
+        format!("<svg class=\"plot\" {} role=\"img\">\n<title>{said}</title>\n{body}</svg>\n", self.size())
+    }
+
+    /// As a file of its own.
+    pub fn as_file(&self) -> String {
+        let Drawing { said, width, height, body } = self;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" {} role=\"img\">\n<title>{said}</title>\n<style>{}</style>\n\
+             <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n{body}</svg>\n",
+            self.size(),
+            page_style()
+        )
+    }
+
+    /// The same with a margin, and below it whose it is, which otherwise the page says.
+    pub fn signed(&self, whose: &str) -> Drawing {
+        let letters = ((self.width - 2.0) / SMALL_LETTER) as usize;
+        let body = format!(
+            "<g transform=\"translate({MARGIN} {MARGIN})\">\n{}<text class=\"soft small\" x=\"1\" y=\"{:.1}\">{}</text>\n</g>\n",
+            self.body,
+            self.height + 8.0,
+            escaped(&shortened(whose, letters))
+        );
+        let (width, height) = (self.width + 2.0 * MARGIN, self.height + MARGIN + WHOSE);
+        Drawing { said: self.said.clone(), width, height, body }
+    }
+
+    fn size(&self) -> String {
+        let Drawing { width, height, .. } = self;
+        format!("viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"")
+    }
+}
+
+/// The style that the drawings of a page share.
+pub fn page_style() -> String {
+    let mut light =
+        "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.line{fill:none;stroke-width:2;\
+        stroke-linejoin:round}.middle{text-anchor:middle}.end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}\
+        .soft{fill:#59636e}.grid{stroke:#e4e7eb}.axis{stroke:#8b949e}.guide{stroke:#59636e;stroke-dasharray:3 3}\
+        .mark{fill:#fff;stroke:#1f2328;stroke-width:2}.right{fill:#0072b2}.wrong{fill:#d55e00}.missed{fill:#0072b2;\
+        fill-opacity:.25}.thick{stroke-width:3;stroke:#0072b2}.thin{stroke-width:1.5;stroke:#59636e}.small{font-size:11px}\
+        .beside{stroke-width:2;stroke:#d55e00;stroke-dasharray:6 4}.under{fill:none;stroke:#000;stroke-width:4}\
+        .over{fill:none;stroke:#fff;stroke-width:1.8}"
+            .to_owned();
+    let mut dark =
+        ".paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.grid{stroke:#262c36}.axis{stroke:#6e7681}\
+        .guide{stroke:#9da7b3}.mark{fill:#0d1117;stroke:#e6edf3}.right{fill:#56b4e9}.wrong{fill:#ff9a4d}\
+        .missed{fill:#56b4e9;fill-opacity:.3}.thick{stroke:#56b4e9}.thin{stroke:#9da7b3}.beside{stroke:#ff9a4d}"
+            .to_owned();
+    for (n, (on_white, on_black, dashes)) in COLOURS.iter().enumerate() {
+        let _ = write!(
+            light,
+            ".s{n}{{stroke:{on_white};stroke-dasharray:{}}}.d{n}{{fill:{on_white}}}",
+            if dashes.is_empty() { "none" } else { dashes }
+        );
+        let _ = write!(dark, ".s{n}{{stroke:{on_black}}}.d{n}{{fill:{on_black}}}");
+    }
+    format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}")
+}
+
+pub(super) fn escaped(text: &str) -> String {
+    // Characters that XML does not have, even escaped, are shown as such.
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reading::{paths, texts};
+    use super::*;
+
+    fn drawing() -> Drawing {
+        Drawing::new("a < b", (440.0, 100.0), "<path class=\"axis\" d=\"M1 2H3\"/>\n".to_owned())
+    }
+
+    #[test]
+    fn a_part_of_a_page_has_no_style_and_a_file_has_its_own() {
+        let (part, file) = (drawing().in_page(), drawing().as_file());
+        assert!(!part.contains("xmlns") && !part.contains("<style>"));
+        assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 440 100\" "));
+        assert!(file.contains("<style>") && file.contains("<rect class=\"paper\" width=\"440\""));
+        assert!([&part, &file].iter().all(|svg| svg.contains("<title>a &lt; b</title>")));
+        assert_eq!(paths(&part, "axis"), paths(&file, "axis"));
+    }
+
+    #[test]
+    fn a_signed_drawing_says_whose_it_is_within_its_paper() {
+        let signed = drawing().signed(&format!("<x> {}", "long ".repeat(100)));
+        let file = signed.as_file();
+        assert_eq!((signed.width, signed.height), (468.0, 136.0));
+        let words = texts(&file);
+        assert!(words[0].starts_with("&lt;x&gt; long") && words[0].ends_with('…'), "{words:?}");
+        assert!(words[0].chars().count() < 90);
+        assert_eq!(paths(&file, "axis").len(), 1);
+    }
+}

@@ -1,0 +1,182 @@
+//! Pictures as PNG, for what shows no SVG: slides, chats, the pages of some code hosts.
+//!
+//! The letters come with the program: the same text gives the same picture on every machine, also on one without fonts. Only for
+//! characters that they do not have (such as Chinese) a font of the machine is looked for.
+
+use std::sync::{Arc, LazyLock};
+
+use anyhow::{Context, Result};
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::{Database, ID, Source};
+use resvg::usvg::{FontFamily, FontResolver, Options, Tree};
+
+/// Pixels of a unit of SVG: sharp on the screens of today, and on paper.
+const SCALE: f32 = 2.0;
+/// From this weight on letters are bold.
+const BOLD: u16 = 600;
+
+/// The fonts that come with the program. Condensed letters are as wide as those of most screens, for which figures are laid out.
+struct Fonts {
+    all: Arc<Database>,
+    regular: Option<ID>,
+    bold: Option<ID>,
+    mono: Option<ID>,
+}
+
+static FONTS: LazyLock<Fonts> = LazyLock::new(|| {
+    let mut all = Database::new();
+    let mut add = |font: &'static [u8]| all.load_font_source(Source::Binary(Arc::new(font))).first().copied();
+    let [regular, bold, mono] =
+        [dejavu::sans_condensed::regular(), dejavu::sans_condensed::bold(), dejavu::sans_mono::regular()].map(&mut add);
+    Fonts { all: Arc::new(all), regular, bold, mono }
+});
+
+/// These and the fonts of the machine: read when a character needs them.
+static WITH_SYSTEM: LazyLock<Arc<Database>> = LazyLock::new(|| {
+    let mut all = Database::clone(&FONTS.all);
+    all.load_system_fonts();
+    Arc::new(all)
+});
+
+fn options() -> Options<'static> {
+    let anywhere = FontResolver::default_fallback_selector();
+    let font_resolver = FontResolver {
+        select_font: Box::new(|font, _| {
+            let is_mono = font.families().contains(&FontFamily::Monospace);
+            if is_mono {
+                FONTS.mono
+            } else if font.weight() >= BOLD {
+                FONTS.bold
+            } else {
+                FONTS.regular
+            }
+        }),
+        select_fallback: Box::new(move |character, tried, fonts| {
+            anywhere(character, tried, fonts).or_else(|| {
+                // The names of our fonts stay what they were.
+                *fonts = WITH_SYSTEM.clone();
+                anywhere(character, tried, fonts)
+            })
+        }),
+    };
+    Options { fontdb: FONTS.all.clone(), font_resolver, ..Options::default() }
+}
+
+/// The form of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileForm {
+    Svg,
+    Png,
+}
+
+impl FileForm {
+    pub fn ending(self) -> &'static str {
+        match self {
+            FileForm::Svg => "svg",
+            FileForm::Png => "png",
+        }
+    }
+}
+
+/// A picture that is a file of its own, in that form.
+pub fn bytes(svg: &str, form: FileForm) -> Result<Vec<u8>> {
+    match form {
+        FileForm::Svg => Ok(svg.as_bytes().to_vec()),
+        FileForm::Png => png(svg),
+    }
+}
+
+/// In its light colours.
+fn png(svg: &str) -> Result<Vec<u8>> {
+    let tree = Tree::from_str(svg, &options()).context("cannot draw a picture")?;
+    let side = |length: f32| (length * SCALE).round() as u32;
+    let (width, height) = (side(tree.size().width()), side(tree.size().height()));
+    let mut pixels = Pixmap::new(width, height).with_context(|| format!("cannot draw {width} × {height} pixels"))?;
+    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
+    pixels.encode_png().context("cannot write a PNG")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn picture(body: &str) -> String {
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 60 20\" width=\"60\" height=\"20\"><style>\
+             text{{font:13px system-ui,sans-serif}}.bold{{font-weight:600}}.mono{{font:12px ui-monospace,monospace}}.end{{text-anchor:end}}\
+             .c{{fill:#00f}}@media screen and (prefers-color-scheme:dark){{.c{{fill:#f00}}}}</style>\
+             <rect width=\"60\" height=\"20\" fill=\"#fff\"/>{body}</svg>"
+        )
+    }
+
+    fn drawn(body: &str) -> Pixmap {
+        Pixmap::decode_png(&bytes(&picture(body), FileForm::Png).unwrap()).unwrap()
+    }
+
+    /// The columns that hold ink, from the first to the last, and how much of it there is.
+    fn ink(pixels: &Pixmap) -> Option<(usize, usize, u64)> {
+        let width = pixels.width() as usize;
+        let dark = |n: usize| u64::from(255 - pixels.pixels()[n].green());
+        let inked: Vec<usize> = (0..pixels.pixels().len()).filter(|&n| dark(n) > 20).map(|n| n % width).collect();
+        Some((*inked.iter().min()?, *inked.iter().max()?, (0..pixels.pixels().len()).map(dark).sum()))
+    }
+
+    #[test]
+    fn a_picture_has_two_pixels_a_unit_and_its_light_colours() {
+        let pixels = drawn("<rect class=\"c\" x=\"10\" y=\"5\" width=\"5\" height=\"5\"/>");
+        assert_eq!((pixels.width(), pixels.height()), (120, 40));
+        let at = |x, y| pixels.pixel(x, y).map(|p| (p.red(), p.green(), p.blue(), p.alpha()));
+        assert_eq!(at(20, 10), Some((0, 0, 255, 255)));
+        assert_eq!((at(19, 10), at(30, 10)), (Some((255, 255, 255, 255)), Some((255, 255, 255, 255))));
+    }
+
+    #[test]
+    fn letters_stand_where_they_are_put_and_differ_by_style() {
+        let text =
+            |class: &str| ink(&drawn(&format!("<text class=\"{class}\" x=\"40\" y=\"15\">illi</text>"))).unwrap();
+        let (plain, bold, mono, end) = (text("c"), text("c bold"), text("c mono"), text("c end"));
+        assert!(plain.0 >= 80 && end.1 <= 80, "{plain:?} {end:?}");
+        assert!(bold.2 > plain.2 && mono.1 - mono.0 > plain.1 - plain.0, "{plain:?} {bold:?} {mono:?}");
+    }
+
+    #[test]
+    fn the_letters_of_europe_and_the_signs_of_our_figures_come_with_the_program() {
+        let missing = Arc::new(Mutex::new(String::new()));
+        let noted = missing.clone();
+        let mut options = options();
+        options.font_resolver.select_fallback = Box::new(move |character, _, _| {
+            noted.lock().unwrap().push(character);
+            None
+        });
+        let letters = "AZaz09 čćžšđ äöüß éñø Ωλ Жя …–−±×→≥≤“”·µ%";
+        for class in ["", "bold", "mono"] {
+            Tree::from_str(&picture(&format!("<text class=\"{class}\">{letters}\u{4e2d}</text>")), &options).unwrap();
+        }
+        assert_eq!(*missing.lock().unwrap(), "\u{4e2d}\u{4e2d}\u{4e2d}");
+        let same = || drawn("<text x=\"2\" y=\"15\">čćžš 0.5 → 1</text>");
+        assert_eq!(same(), same());
+    }
+
+    #[test]
+    fn a_character_of_no_font_is_no_fault() {
+        assert_eq!(drawn("<text x=\"2\" y=\"15\">\u{10fffd}\u{4e2d}</text>").width(), 120);
+    }
+
+    #[test]
+    fn a_spectrogram_is_drawn() {
+        let image = super::super::png::base64(&super::super::png::of_palette(&[0, 1], 2, &[[0, 0, 0], [9, 200, 9]]));
+        let pixels = drawn(&format!(
+            "<image x=\"0\" y=\"0\" width=\"60\" height=\"20\" preserveAspectRatio=\"none\" href=\"data:image/png;base64,{image}\"/>"
+        ));
+        // Its pixels flow into each other.
+        let green = |x| pixels.pixel(x, 20).unwrap().green();
+        assert!(green(2) < 15 && green(117) > 185, "{} {}", green(2), green(117));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        assert!(bytes("<svg", FileForm::Png).is_err());
+    }
+}
