@@ -29,25 +29,51 @@ pub struct Work<'a> {
 type Heeded = Result<Vec<Said>, String>;
 
 impl Work<'_> {
-    /// The lines in their order. No more than two runs' predictions are in memory at a time.
+    /// How many scores of the lines may differ from the reference by luck: pairs that said the same of everything are no test.
+    pub fn tests(&self, wanted: &[(usize, Place)]) -> usize {
+        let mut tests = 0;
+        self.of_each_run(wanted, |lines, own, first| {
+            for &line in lines {
+                let (run, place) = &wanted[line];
+                if let Ok(matched) = self.paired(*run, place, own, first).1 {
+                    tests += self.metrics.iter().filter(|metric| !matched.is_same(metric)).count();
+                }
+            }
+        });
+        tests
+    }
+
+    /// The lines in their order.
     pub fn lines(&self, wanted: &[(usize, Place)], show: Show) -> (Vec<Line>, Vec<String>) {
-        let first = self.said(self.reference.run);
         let progress = show.start("comparing", wanted.len());
         let mut done: Vec<Option<Line>> = wanted.iter().map(|_| None).collect();
         let mut notes = Vec::new();
-        for at in 0..self.runs.len() {
-            let of_run: Vec<usize> = (0..wanted.len()).filter(|&line| wanted[line].0 == at).collect();
-            let own = if at == self.reference.run || of_run.is_empty() { None } else { Some(self.said(at)) };
-            let own = own.as_ref().unwrap_or(&first);
+        self.of_each_run(wanted, |lines, own, first| {
             let mut left_out = LeftOut::default();
-            for line in of_run {
-                done[line] = Some(self.line(at, &wanted[line].1, own, &first, &mut left_out));
+            for &line in lines {
+                done[line] = Some(self.line(wanted[line].0, &wanted[line].1, own, first, &mut left_out));
                 progress.step();
             }
-            notes.extend(left_out.sentences(self.runs, self.reference.run, at));
-        }
+            notes.extend(
+                lines
+                    .first()
+                    .into_iter()
+                    .flat_map(|&line| left_out.sentences(self.runs, self.reference.run, wanted[line].0)),
+            );
+        });
         progress.finish();
         (done.into_iter().flatten().collect(), notes)
+    }
+
+    /// Hands over the lines of one run after the other, with what it said and what the reference said. No more than two runs'
+    /// predictions are in memory at a time.
+    fn of_each_run(&self, wanted: &[(usize, Place)], mut each: impl FnMut(&[usize], &Heeded, &Heeded)) {
+        let first = self.said(self.reference.run);
+        for at in 0..self.runs.len() {
+            let of_run: Vec<usize> = (0..wanted.len()).filter(|&line| wanted[line].0 == at).collect();
+            let own = (at != self.reference.run && !of_run.is_empty()).then(|| self.said(at));
+            each(&of_run, own.as_ref().unwrap_or(&first), &first);
+        }
     }
 
     fn said(&self, run: usize) -> Heeded {
@@ -55,16 +81,8 @@ impl Work<'_> {
     }
 
     fn line(&self, run: usize, place: &Place, own: &Heeded, first: &Heeded, left_out: &mut LeftOut) -> Line {
-        let other = self.reference.place.as_ref().unwrap_or(place);
-        let is_reference = run == self.reference.run && place == other;
-        let side = self.side(run, place, own);
-        let matched = if is_reference {
-            Err(String::new())
-        } else {
-            self.side(self.reference.run, other, first)
-                .map_err(|why| if first.is_err() { why } else { "the reference has no such model".to_owned() })
-                .and_then(|reference| pairing::matched(&reference, side.as_ref().map_err(Clone::clone)?))
-        };
+        let is_reference = self.is_reference(run, place);
+        let (side, matched) = self.paired(run, place, own, first);
         if let Ok(matched) = &matched {
             left_out.count(matched);
         }
@@ -86,6 +104,34 @@ impl Work<'_> {
             scores: self.metrics.iter().map(score).collect(),
             cost: self.cost(run, place),
         }
+    }
+
+    /// The model of the reference that a line is compared to.
+    fn other<'p>(&'p self, place: &'p Place) -> &'p Place {
+        self.reference.place.as_ref().unwrap_or(place)
+    }
+
+    fn is_reference(&self, run: usize, place: &Place) -> bool {
+        run == self.reference.run && place == self.other(place)
+    }
+
+    /// What a line said, and beside it the reference, or why they cannot be paired.
+    fn paired<'s>(
+        &'s self,
+        run: usize,
+        place: &Place,
+        own: &'s Heeded,
+        first: &'s Heeded,
+    ) -> (Result<Side<'s>, String>, Result<Matched, String>) {
+        let side = self.side(run, place, own);
+        if self.is_reference(run, place) {
+            return (side, Err(String::new()));
+        }
+        let matched = self
+            .side(self.reference.run, self.other(place), first)
+            .map_err(|why| if first.is_err() { why } else { "the reference has no such model".to_owned() })
+            .and_then(|reference| pairing::matched(&reference, side.as_ref().map_err(Clone::clone)?));
+        (side, matched)
     }
 
     /// What a model on features of a run said on the side of the split that is shown.

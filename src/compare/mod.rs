@@ -91,11 +91,13 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
         .filter(|(run, place)| places_of(*run).contains(place))
         .map(|(run, place)| (run, place.clone()))
         .collect();
-    let references = if reference.place.is_some() { 1 } else { own.len() };
-    let compared = lines.len().saturating_sub(references).max(1) * metrics.len();
-    let resamples = wanted.resamples.unwrap_or_else(|| enough(compared));
     let draws = wanted.resamples.unwrap_or(DRAWS);
-    let work = Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples, draws };
+    let mut work =
+        Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples: draws, draws };
+    if wanted.resamples.is_none() && enough(lines.len() * metrics.len()) > DRAWS {
+        work.resamples = enough(work.tests(&lines));
+    }
+    let resamples = work.resamples;
     let (mut lines, mut notes) = work.lines(&lines, show);
     let tests = correct(&mut lines);
     notes.extend(notes::notes(&work, &lines, tests));

@@ -260,6 +260,12 @@ impl OfSeeds {
 }
 
 impl Matched {
+    /// Whether both said the same of everything, as far as a metric knows.
+    pub fn is_same(&self, metric: &str) -> bool {
+        let of_probabilities = metrics::is_of_probabilities(self.task, metric);
+        self.pairs.iter().all(|pair| !pair.differs(of_probabilities).contains(&true))
+    }
+
     /// The pairs, ready to be scored by that metric.
     pub fn pairs(&self, metric: &str) -> Vec<Pair<'_>> {
         let of_probabilities = metrics::is_of_probabilities(self.task, metric);

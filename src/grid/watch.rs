@@ -43,7 +43,8 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
         return Ok(Watched::Grid(home.clone()));
     }
     let mut all = run_dir::all(runs);
-    all.sort_by_key(|run| run_dir::read_record(run).map(|record| record.started).unwrap_or_default());
+    // A folder is named by its time, whatever the experiment is called.
+    all.sort_by_key(|run| run.file_name().map(ToOwned::to_owned));
     match (all.iter().rev().find(|run| is_at_work(run)), grids.last(), all.last()) {
         (Some(run), ..) => Ok(Watched::Run(run.clone())),
         (None, Some((_, home)), _) => Ok(Watched::Grid(home.clone())),
@@ -53,7 +54,7 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
 }
 
 fn is_at_work(run: &Path) -> bool {
-    run_dir::read_record(run).is_ok_and(|record| record.status == Status::Running) && run_dir::is_at_work(run)
+    run_dir::is_at_work(run) && run_dir::read_record(run).is_ok_and(|record| record.status == Status::Running)
 }
 
 /// Shows what there is until it ends, or until the signal.

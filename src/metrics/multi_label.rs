@@ -14,10 +14,7 @@ pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usiz
     let mut tally = Tally::new(n_classes);
     truth.iter().zip(decided).for_each(|(truth, decided)| tally.count(truth, decided, 1));
     let metrics = NAMES.iter().zip(tally.scores()).map(|(name, value)| ((*name).to_owned(), value)).collect();
-    let per_class = tally.classes.iter().map(|class| {
-        let [precision, recall, f1, _] = class.scores();
-        ClassScores { support: class.support, predicted: class.predicted, hits: class.hits, precision, recall, f1 }
-    });
+    let per_class = tally.classes.iter().map(ClassScores::from);
     Scores { n: truth.len(), metrics, per_class: per_class.collect(), confusion: Vec::new() }
 }
 

@@ -1,5 +1,6 @@
 //! One metric, ready to be evaluated for any weighting of the clips: what a bootstrap asks a thousand times.
 
+use super::metric::SINGLE_LABEL;
 use super::ranked::{self, Weighted};
 use super::single_label;
 use super::tally::{self, Tally};
@@ -22,9 +23,10 @@ pub fn resampled<'a>(
     match task {
         Task::SingleLabel => {
             let one = |classes: &[Vec<usize>]| classes.iter().map(|classes| classes[0]).collect::<Vec<usize>>();
-            let (truth, decided, metric) = (one(truth), one(decided), metric.to_owned());
+            let (truth, decided) = (one(truth), one(decided));
+            let at = SINGLE_LABEL.iter().position(|name| *name == metric);
             Box::new(move |times| {
-                single_label::weighted(&truth, &decided, times, n_classes).metrics.get(&metric).copied()
+                Some(single_label::headline(&single_label::counted(&truth, &decided, times, n_classes))[at?])
             })
         }
         Task::MultiLabel => {

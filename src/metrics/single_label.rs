@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::metric::SINGLE_LABEL;
-use super::tally::share;
+use super::tally::{ClassCounts, share};
 
 /// How one class fared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -24,6 +24,13 @@ pub struct ClassScores {
     pub precision: f64,
     pub recall: f64,
     pub f1: f64,
+}
+
+impl From<&ClassCounts> for ClassScores {
+    fn from(class: &ClassCounts) -> ClassScores {
+        let [precision, recall, f1, _] = class.scores();
+        ClassScores { support: class.support, predicted: class.predicted, hits: class.hits, precision, recall, f1 }
+    }
 }
 
 /// The scores of one set of decisions.
@@ -42,53 +49,60 @@ pub struct Scores {
 /// Scores `decided` against `truth`, class numbers below `n_classes`.
 pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Scores {
     assert_eq!(truth.len(), decided.len(), "one decision a clip");
-    weighted(truth, decided, &vec![1; truth.len()], n_classes)
-}
-
-/// As [`single_label`], each clip counted so many times.
-pub(super) fn weighted(truth: &[usize], decided: &[usize], times: &[u32], n_classes: usize) -> Scores {
     let mut confusion = vec![vec![0u64; n_classes]; n_classes];
-    truth.iter().zip(decided).zip(times).for_each(|((&t, &d), &times)| confusion[t][d] += u64::from(times));
-    let per_class: Vec<ClassScores> = (0..n_classes)
-        .map(|class| {
-            let hits = confusion[class][class];
-            let support = confusion[class].iter().sum();
-            let predicted = confusion.iter().map(|row| row[class]).sum();
-            ClassScores {
-                support,
-                predicted,
-                hits,
-                precision: share(hits, predicted),
-                recall: share(hits, support),
-                f1: share(2 * hits, support + predicted),
-            }
-        })
-        .collect();
+    truth.iter().zip(decided).for_each(|(&truth, &decided)| confusion[truth][decided] += 1);
+    let classes = counted(truth, decided, &vec![1; truth.len()], n_classes);
+    let metrics = SINGLE_LABEL.iter().zip(headline(&classes)).map(|(name, value)| ((*name).to_owned(), value));
+    Scores {
+        n: truth.len(),
+        metrics: metrics.collect(),
+        per_class: classes.iter().map(ClassScores::from).collect(),
+        confusion,
+    }
+}
 
-    let n: u64 = times.iter().copied().map(u64::from).sum();
-    let hits: u64 = (0..n_classes).map(|class| confusion[class][class]).sum();
-    let occurring: Vec<&ClassScores> = per_class.iter().filter(|c| c.support + c.predicted > 0).collect();
-    let supported: Vec<&ClassScores> = per_class.iter().filter(|c| c.support > 0).collect();
-    let weighted = per_class.iter().map(|c| c.f1 * c.support as f64).sum::<f64>() / n.max(1) as f64;
-    let metrics = [
+/// How each class fared, each clip counted so many times.
+pub(super) fn counted(truth: &[usize], decided: &[usize], times: &[u32], n_classes: usize) -> Vec<ClassCounts> {
+    let mut classes = vec![ClassCounts::default(); n_classes];
+    for ((&truth, &decided), &times) in truth.iter().zip(decided).zip(times) {
+        let times = u64::from(times);
+        classes[truth].support += times;
+        classes[decided].predicted += times;
+        classes[truth].hits += if truth == decided { times } else { 0 };
+    }
+    classes
+}
+
+/// The headline numbers in the order of [`SINGLE_LABEL`]: they follow from these counts alone.
+pub(super) fn headline(classes: &[ClassCounts]) -> [f64; SINGLE_LABEL.len()] {
+    let sum = |of: fn(&ClassCounts) -> u64| classes.iter().map(of).sum::<u64>();
+    let (n, hits) = (sum(|c| c.support), sum(|c| c.hits));
+    let (mut occurring, mut supported) = (0usize, 0usize);
+    let (mut precision, mut recall, mut f1, mut weighted) = (0.0, 0.0, 0.0, 0.0);
+    for class in classes.iter().filter(|class| class.support + class.predicted > 0) {
+        let [own_precision, own_recall, own_f1, _] = class.scores();
+        occurring += 1;
+        supported += usize::from(class.support > 0);
+        precision += own_precision;
+        // Of a class that does not occur in the truth it is 0.
+        recall += own_recall;
+        f1 += own_f1;
+        weighted += own_f1 * class.support as f64;
+    }
+    let of = |sum: f64, classes: usize| sum / classes.max(1) as f64;
+    [
         share(hits, n),
-        mean(&occurring, |c| c.precision),
-        mean(&occurring, |c| c.recall),
-        mean(&occurring, |c| c.f1),
-        weighted,
-        mean(&supported, |c| c.recall),
-        matthews(&per_class, hits, n),
-    ];
-    let metrics = SINGLE_LABEL.iter().zip(metrics).map(|(name, value)| ((*name).to_owned(), value)).collect();
-    Scores { n: n as usize, metrics, per_class, confusion }
+        of(precision, occurring),
+        of(recall, occurring),
+        of(f1, occurring),
+        weighted / n.max(1) as f64,
+        of(recall, supported),
+        matthews(classes, hits, n),
+    ]
 }
 
-fn mean(classes: &[&ClassScores], score: impl Fn(&ClassScores) -> f64) -> f64 {
-    classes.iter().map(|class| score(class)).sum::<f64>() / classes.len().max(1) as f64
-}
-
-fn matthews(classes: &[ClassScores], hits: u64, n: u64) -> f64 {
-    let sum = |term: fn(&ClassScores) -> u64| classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
+fn matthews(classes: &[ClassCounts], hits: u64, n: u64) -> f64 {
+    let sum = |term: fn(&ClassCounts) -> u64| classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
     let square = i128::from(n).pow(2);
     let covariance = i128::from(hits) * i128::from(n) - sum(|c| c.support * c.predicted);
     let truth = square - sum(|c| c.support * c.support);

@@ -13,17 +13,17 @@ use crate::run_dir::{self, RunRecord, TakenOver, Unit};
 impl Work<'_> {
     /// Takes over what a finished run of the same units has; with `fresh` nothing. Of several runs the youngest.
     pub(super) fn take_over(&self, record: &RunRecord) -> Result<Option<TakenOver>> {
-        if self.settings.fresh {
-            return Ok(None);
-        }
+        let Some(training) = record.training.as_deref().filter(|_| !self.settings.fresh) else { return Ok(None) };
         let missing: Vec<Unit> = units_of(self.experiment).into_iter().filter(|unit| !self.is_done(unit)).collect();
         let mut runs = run_dir::all(&self.settings.runs);
         // A folder is named by its time, whatever the experiment is called.
         runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
         for run in runs {
-            let Ok(other) = run_dir::read_record(&run) else { continue };
-            let is_same = other.training.is_some() && other.training == record.training;
-            if !is_same || !other.status.is_final() || other.signature == record.signature {
+            let Some(other) = run_dir::read_record_with(&run, training) else { continue };
+            if other.training.as_deref() != Some(training)
+                || !other.status.is_final()
+                || other.signature == record.signature
+            {
                 continue;
             }
             let whole = |unit: &&Unit| {
