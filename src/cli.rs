@@ -9,9 +9,14 @@ use crate::listing::{Bound, Day, SortBy, Standing};
 use crate::models::device::DeviceChoice;
 use crate::timeline;
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed; 2 it cannot be meant like this; 3 too many recordings are unusable; 4 nothing is selected or \
+usable; 5 worse than the baseline, or numbers that differ; 6 points of a grid failed; 7 the recordings or the program are no \
+longer those of the run; 75 stopped, to go on later.";
+
 /// Experiments in audio classification: one TOML file in, tables out.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

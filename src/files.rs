@@ -11,22 +11,57 @@ use serde::{Deserialize, Serialize};
 /// What the names of temporary files begin with.
 pub const PART: &str = ".part-";
 
-/// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder.
+/// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder. A link stays one, and what it names is replaced;
+/// into what is no file (a pipe, a device) it is written as it comes.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = path.parent().expect("a file lies in a folder");
-    let mut part = tempfile::Builder::new().prefix(PART).tempfile_in(folder).with_context(|| {
-        format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
-    })?;
     let fail = || format!("cannot write {}", path.display());
+    if is_in_place(path) {
+        let mut there = BufWriter::new(File::options().append(true).open(path).with_context(fail)?);
+        write(&mut there).with_context(fail)?;
+        return there.flush().with_context(fail);
+    }
+    let named = behind_links(path);
+    let folder = named.parent().expect("a file lies in a folder");
+    let mut part = tempfile::Builder::new()
+        .prefix(PART)
+        .permissions(permissions(&named))
+        .tempfile_in(folder)
+        .with_context(|| cannot_create(folder))?;
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;
     buffered.flush().with_context(fail)?;
     drop(buffered);
     part.as_file().sync_all().with_context(fail)?;
-    restore_permissions(part.as_file())?;
-    part.persist(path).map_err(|e| e.error).with_context(fail)?;
+    if named.exists() {
+        // As they were, whatever the umask takes from a new file.
+        part.as_file().set_permissions(permissions(&named)).with_context(fail)?;
+    }
+    part.persist(&named).map_err(|e| e.error).with_context(fail)?;
     sync_folder(folder);
     Ok(())
+}
+
+fn cannot_create(folder: &Path) -> String {
+    if folder.is_dir() {
+        format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
+    } else {
+        format!("cannot create a file in {}: it is no folder, or was removed", folder.display())
+    }
+}
+
+/// Whether it is there and no file that could be replaced. What stands for an open file (`/dev/stdout`) is none either.
+fn is_in_place(path: &Path) -> bool {
+    let is_open_file = ["/dev", "/proc"].iter().any(|above| path.starts_with(above));
+    fs::metadata(path).is_ok_and(|meta| !meta.is_dir() && (!meta.is_file() || is_open_file))
+}
+
+/// What a link names, also where that is not there yet.
+fn behind_links(path: &Path) -> PathBuf {
+    if !path.is_symlink() {
+        return path.to_owned();
+    }
+    let beside = |target: PathBuf| path.parent().unwrap_or(Path::new("")).join(target);
+    fs::canonicalize(path).or_else(|_| fs::read_link(path).map(beside)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// [`write_atomically`] for bytes at hand.
@@ -42,17 +77,11 @@ pub fn with_folder(path: &Path) -> Result<PathBuf> {
     Ok(folder.join(name))
 }
 
-/// Temporary files are private; results are for everyone who may read the folder.
-#[cfg(unix)]
-fn restore_permissions(file: &File) -> Result<()> {
+/// Those of the file that is replaced. A new one is for everyone whom the process lets (its umask): temporary files are private
+/// otherwise.
+fn permissions(path: &Path) -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn restore_permissions(_: &File) -> Result<()> {
-    Ok(())
+    fs::metadata(path).map_or(fs::Permissions::from_mode(0o666), |meta| meta.permissions())
 }
 
 /// A rename is on disk only when its folder is. Some systems cannot open a folder: then the rename alone must do.
@@ -115,6 +144,59 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_stays_a_link_and_what_it_names_is_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("there"), b"old").unwrap();
+        for (link, target) in [("one", "there"), ("other", "not there yet")] {
+            symlink(target, at(link)).unwrap();
+            write_bytes(&at(link), b"new").unwrap();
+            assert!(at(link).is_symlink());
+            assert_eq!(fs::read(at(target)).unwrap(), b"new");
+        }
+    }
+
+    #[test]
+    fn a_private_file_stays_private_and_a_new_one_is_what_the_process_lets() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (private, new, usual) = (folder.path().join("a"), folder.path().join("b"), folder.path().join("c"));
+        fs::write(&private, b"old").unwrap();
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&usual, b"").unwrap();
+        for file in [&private, &new] {
+            write_bytes(file, b"new").unwrap();
+        }
+        let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&private), mode(&new)), (0o600, mode(&usual)));
+    }
+
+    #[test]
+    fn a_pipe_and_a_device_are_written_into_and_stay_what_they_are() {
+        use std::io::Read;
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::thread::scope(|scope| {
+            let read = scope.spawn(|| {
+                let mut text = String::new();
+                File::open(&pipe).unwrap().read_to_string(&mut text).unwrap();
+                text
+            });
+            write_bytes(&pipe, b"new").unwrap();
+            assert_eq!(read.join().unwrap(), "new");
+        });
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        write_bytes(Path::new("/dev/null"), b"new").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        if Path::new("/dev/full").exists() {
+            assert!(write_bytes(Path::new("/dev/full"), b"new").is_err());
+        }
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_other() {

@@ -2,7 +2,7 @@
 //!
 //! Everything here goes to stderr; stdout is for data.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ impl Show {
     /// One sentence, above any bar.
     pub fn say(self, sentence: &str) {
         if self != Show::Nothing {
-            eprintln!("{sentence}");
+            tell(sentence);
         }
     }
 
@@ -60,6 +60,11 @@ impl Show {
     }
 }
 
+/// A line to stderr. Where nobody reads it any more (a pipe that was closed, a terminal that went away) the work goes on.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// A job under way.
 pub struct Progress {
     show: Show,
@@ -83,7 +88,7 @@ impl Progress {
         state.done += 1;
         if self.show == Show::Lines && state.printed.elapsed() >= LINE_EVERY {
             state.printed = Instant::now();
-            eprintln!("{}", line(&self.what, state.done, self.total, self.started.elapsed()));
+            tell(&line(&self.what, state.done, self.total, self.started.elapsed()));
         }
     }
 

@@ -83,6 +83,13 @@ fn the_class_list_chooses_and_orders() {
 }
 
 #[test]
+fn a_class_whose_name_tables_would_take_for_two_is_refused() {
+    let dir = tree(&["a;b/1.wav", "a/1.wav", "b/1.wav"]);
+    let fault = format!("{:#}", load(&dir, Folder::default()).unwrap_err());
+    assert!(fault.contains("`a;b`") && fault.contains("rename"), "{fault}");
+}
+
+#[test]
 fn a_folder_that_is_not_there_or_empty_is_missing_data() {
     let dir = tree(&["a/notes.txt"]);
     assert!(load(&dir, Folder::default()).unwrap_err().downcast_ref::<MissingData>().is_some());

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 mod place_support;
 
-use place_support::{Place, text};
+use place_support::{Place, TWO_MODELS, text};
 
 /// A small demo set: enough for every class to be on both sides of the split.
 const SMALL: [&str; 2] = ["data.clips_per_class=10", "data.test_recordings=2"];
@@ -425,6 +425,17 @@ fn latest_is_the_run_that_was_shown_last() {
     json(&place.quickstart("runs", &["--set", "models.knn.k=3"]).output().unwrap());
     json(&place.quickstart("runs", &[]).output().unwrap());
     assert_eq!(latest(), fs::canonicalize(place.path(first["run"].as_str().unwrap())).unwrap());
+}
+
+#[test]
+fn a_run_goes_on_where_nobody_reads_what_it_says() {
+    let place = Place::with(&[("two.toml", TWO_MODELS)]);
+    let mut command = place.command(&["run", "two.toml", "-v"]);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // The reader of `| head` goes away like this.
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert!(place.path("runs/two/latest/report.html").is_file());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::cache::size;
 use super::{Ended, print};
 use crate::cli::{Asking, Common, Gc, Rm};
 use crate::housekeeping::{self, Plan, Rules};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 use crate::run_dir::{self, Removed};
 
 /// Nothing is removed; the sentence says what to do instead.
@@ -49,7 +49,7 @@ pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
             Removed::Gone => (gone, freed) = (gone + 1, freed + bytes),
             Removed::Held | Removed::Changed => {
                 held += 1;
-                eprintln!("timbre: another process is at work on {}: it stays", shown(run));
+                tell(&format!("timbre: another process is at work on {}: it stays", shown(run)));
             }
         }
     }
@@ -87,7 +87,7 @@ fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
 pub fn gc(common: &Common, gc: &Gc) -> Result<Ended> {
     let plan = Plan::new(&common.runs, Rules { now: SystemTime::now(), days: gc.days })?;
     for (path, why) in &plan.left_alone {
-        eprintln!("timbre: left alone: {}: {why}", shown(path));
+        tell(&format!("timbre: left alone: {}: {why}", shown(path)));
     }
     if plan.items.is_empty() {
         Show::fitting(common.quiet).say(&format!("Nothing to remove in {}.", shown(&common.runs)));
@@ -103,10 +103,10 @@ pub fn gc(common: &Common, gc: &Gc) -> Result<Ended> {
     for item in &plan.items {
         match housekeeping::remove(item) {
             Ok(Removed::Gone) => freed += item.bytes,
-            Ok(_) => eprintln!("timbre: left alone: {}: a process is at work on it", shown(&item.path)),
+            Ok(_) => tell(&format!("timbre: left alone: {}: a process is at work on it", shown(&item.path))),
             Err(error) => {
                 failed = true;
-                eprintln!("timbre: {error:#}");
+                tell(&format!("timbre: {error:#}"));
             }
         }
     }
@@ -132,7 +132,7 @@ fn agreed(asking: &Asking, what: &str, common: &Common) -> Result<bool> {
     stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
     let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
     if !agreed {
-        eprintln!("Nothing was removed.");
+        tell("Nothing was removed.");
     }
     Ok(agreed)
 }

@@ -18,7 +18,7 @@ use crate::grid::NotThisGrid;
 use crate::models::device::{Device, DeviceChoice, NoDevice};
 use crate::precompute::Stopped;
 use crate::predictor::{Predictor, WhichModel};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 use crate::reproduce::{AnotherRun, CannotReproduce};
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
@@ -68,7 +68,7 @@ pub enum Ended {
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
     let ended = dispatch(cli).unwrap_or_else(|error| {
-        eprintln!("{}", explain(&error));
+        tell(&explain(&error));
         code_of(&error)
     });
     ExitCode::from(ended as u8)
@@ -153,7 +153,14 @@ fn start_logging(common: &Common) {
         (false, 1) => tracing::Level::INFO,
         (false, _) => tracing::Level::DEBUG,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).without_time().init();
+    // Where nobody reads stderr any more, a line that cannot be written is no reason to end.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .log_internal_errors(false)
+        .init();
 }
 
 /// Prints to stdout; a reader that went away (`| head`) is no error.

@@ -21,7 +21,7 @@ use crate::plot::{self, FileForm};
 use crate::precompute::LeftOut;
 use crate::predictor::told::{self, Told};
 use crate::predictor::{Onlooker, Predictor, Recording, Timings};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 use crate::timeline::{self, Hysteresis};
 use crate::windows::WindowSpec;
 
@@ -87,7 +87,7 @@ pub fn predict(
             }
             Err(why) => {
                 let path = asked[n].path.display().to_string();
-                eprintln!("{path}: {}", why.sentence);
+                tell(&format!("{path}: {}", why.sentence));
                 unusable.push((path, why));
             }
         }

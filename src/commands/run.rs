@@ -7,7 +7,7 @@ use super::{Ended, again, declare, grid, listen_for_signals, print, settings, st
 use crate::cli::{Common, OfGrid, Pool, Target};
 use crate::experiment::{Declared, Experiment};
 use crate::models::device::{Device, DeviceChoice, NoDevice};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 use crate::run_dir::{SCHEMA, Status};
 use crate::runner::{self, RunOutcome, Settings};
 use crate::tables::Grid;
@@ -101,10 +101,10 @@ fn say_the_end(outcome: &RunOutcome, show: Show) {
     }
     // Also with --quiet: an exit code alone explains nothing.
     for (unit, why) in &record.failures {
-        eprintln!("timbre: {unit} failed: {why}");
+        tell(&format!("timbre: {unit} failed: {why}"));
     }
     if let Some(why) = &outcome.no_report {
-        eprintln!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}");
+        tell(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));
     }
     if outcome.reused {
         show.say(&format!(

@@ -154,6 +154,12 @@ impl Folder {
 
     fn class_list(&self, clips: &[Found]) -> Result<Classes> {
         let there: BTreeSet<&str> = clips.iter().map(|clip| clip.class.as_str()).collect();
+        // Every table joins the classes of a recording by it.
+        if let Some(class) = there.iter().find(|class| class.contains(';')) {
+            bail!(
+                "the class `{class}` has a `;` in its name, which stands between classes in every table: rename its folder"
+            );
+        }
         let Some(wanted) = &self.classes else { return Ok(Classes::new(there)) };
         let absent: Vec<&str> = wanted.iter().map(String::as_str).filter(|class| !there.contains(class)).collect();
         ensure!(

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Heard, ModelName, Predictor};
 use crate::precompute::LeftOut;
+use crate::tables::class_column;
 use crate::timeline::{self, Hysteresis, Segment};
 use crate::windows::WindowSpec;
 
@@ -230,7 +231,7 @@ pub fn jams(predictor: &Predictor, told: &Told) -> String {
 }
 
 fn class_columns(predictor: &Predictor) -> String {
-    predictor.classes().names().iter().map(|name| format!(",{}", quoted(name))).collect()
+    predictor.classes().names().iter().map(|name| format!(",{}", quoted(&class_column(name)))).collect()
 }
 
 fn columns(row: &[f32]) -> String {

@@ -9,9 +9,9 @@ use crate::progress::seconds;
 /// `epoch 3/20: loss 0.412, validation loss 0.398, f1_macro 0.712, best so far, 312 clips/s, waited 3 %, 2 min 05 s left`.
 pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration) -> String {
     let Some(last) = history.last() else { return String::new() };
-    let mut parts = vec![format!("epoch {}/{epochs}: loss {:.4}", last.epoch, last.train_loss)];
+    let mut parts = vec![format!("epoch {}/{epochs}: loss {}", last.epoch, number(last.train_loss))];
     if !last.metrics.is_empty() {
-        let loss = last.validation_loss.map_or("not finite".to_owned(), |loss| format!("{loss:.4}"));
+        let loss = last.validation_loss.map_or("not finite".to_owned(), number);
         parts.push(format!("validation loss {loss}"));
     }
     if let Some((name, value)) = monitor.metric(last) {
@@ -26,6 +26,11 @@ pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration)
         parts.push(format!("{} left", seconds(left)));
     }
     parts.join(", ")
+}
+
+/// Of a training that goes wild all digits before the point would be too many to read.
+fn number(loss: f64) -> String {
+    if loss.abs() < 1e5 { format!("{loss:.4}") } else { format!("{loss:.3e}") }
 }
 
 /// Three digits at least.
@@ -72,6 +77,11 @@ impl Notes<'_> {
 mod tests {
     use super::*;
     use crate::metrics::Judge;
+
+    #[test]
+    fn a_loss_that_went_wild_is_short_too() {
+        assert_eq!([0.41234, 99_999.5, 3.0358841649298e22].map(number), ["0.4123", "99999.5000", "3.036e22"]);
+    }
 
     #[test]
     fn a_line_says_how_it_goes_and_how_long_it_takes() {
