@@ -11,8 +11,9 @@ use crate::plot::{self, Interval, Letters};
 const ROWS: usize = 4000;
 /// Keys that a line of a figure is named by, at most.
 const KEYS: usize = 3;
-/// Of the value of a key, in a figure.
+/// Of the value of a key, in a figure, and of the whole name of a line.
 const VALUE: f64 = 110.0;
+const NAME: f64 = 325.0;
 /// Runs of which a figure says which number they have, at most.
 const NAMED: usize = 4;
 /// Lines of a figure.
@@ -60,7 +61,7 @@ fn numbers(of: &Comparison) -> String {
     if !(2..=NAMED).contains(&of.runs.len()) {
         return String::new();
     }
-    let names: Vec<String> = of.runs.iter().map(|run| format!("{}: {}", run.number, run.name)).collect();
+    let names: Vec<String> = of.runs.iter().map(|run| format!("{}:\u{a0}{}", run.number, run.name)).collect();
     format!("{}.", names.join(", "))
 }
 
@@ -144,21 +145,29 @@ fn name_of(of: &Comparison, line: &Line) -> String {
     let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
     let is_one_model = of.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
     let keys = telling(of, line);
-    let mut words = if is_one_model && !keys.is_empty() { Vec::new() } else { vec![model] };
-    words.extend(keys.iter().take(KEYS).map(|key| format!("{} {}", short(key, &keys), shown(value(key, line)))));
-    let more = if keys.len() > KEYS { ", …" } else { "" };
-    format!("{number}: {}{more}", words.join(", "))
+    let mut name = if is_one_model && !keys.is_empty() { String::new() } else { model };
+    let (mut said, more) = (0, ", …");
+    for key in &keys {
+        let between = if name.is_empty() { "" } else { ", " };
+        let longer = format!("{name}{between}{} {}", short(key, &keys), shown(value(key, line)));
+        // What differs in all runs at once the number says, too: rather a key less than a name that is cut.
+        if said < KEYS && Letters::Plain.width(&format!("{number}: {longer}{more}")) <= NAME {
+            (name, said) = (longer, said + 1);
+        }
+    }
+    format!("{number}: {name}{}", if said < keys.len() { more } else { "" })
 }
 
-/// The keys that tell this line from others like it; those of its own model and features first.
+/// The keys that tell this line from others like it; those of its own model and features first, and such with short values.
 fn telling<'a>(of: &'a Comparison, line: &Line) -> Vec<&'a DifferingKey> {
     let differs = |key: &DifferingKey| {
         let own = value(key, line);
         of.lines.iter().any(|other| concerns(key, other).is_some() && value(key, other) != own)
     };
     let concerned = of.keys.iter().filter_map(|key| Some((concerns(key, line)?, key)));
+    let is_long = |key: &DifferingKey| key.values.iter().flatten().any(|value| Letters::Plain.width(value) > VALUE);
     let mut keys: Vec<(bool, &DifferingKey)> = concerned.filter(|(_, key)| differs(key)).collect();
-    keys.sort_by_key(|(is_common, _)| *is_common);
+    keys.sort_by_key(|(is_common, key)| (*is_common, is_long(key)));
     keys.into_iter().map(|(_, key)| key).collect()
 }
 
@@ -511,11 +520,22 @@ mod tests {
         assert_eq!(names(&of)[2], "3: k <5>, seeds [1, 2], path c");
         assert!(names(&of)[0].starts_with("1: k 3, seeds [1], path …") && names(&of)[0].ends_with("/recordings/one"));
         of.keys.push(key("windows.seconds", ["1", "2", "3"]));
-        assert!(names(&of)[2].ends_with(", path c, …"));
+        assert_eq!(names(&of)[2], "3: k <5>, seeds [1, 2], seconds 3, …");
         of.keys.push(key("models.knn.seconds", ["1", "2", "3"]));
         assert_eq!(names(&of)[2], "3: k <5>, knn.seconds 3, seeds [1, 2], …");
         of.runs.truncate(1);
         assert_eq!(names(&of)[0], "mel.knn");
+    }
+
+    #[test]
+    fn a_name_that_would_be_cut_has_a_key_less() {
+        let mut of = comparison();
+        of.lines[2].model = "logistic_regression".to_owned();
+        let long = "a description of some length that says where it is from";
+        of.keys = vec![key("data.licence", [long, "b", "c"]), key("data.sample_rate", ["22050", "16000", "8000"])];
+        assert_eq!(name_of(&of, &of.lines[0]), "1: mel.knn, sample_rate 22050, …");
+        of.keys.push(key("windows.hop", ["0.25", "0.5", "1.0"]));
+        assert_eq!(name_of(&of, &of.lines[0]), "1: mel.knn, sample_rate 22050, hop 0.25, …");
     }
 
     #[test]
@@ -540,8 +560,7 @@ mod tests {
         let files = comparison_figures(&of);
         assert!(files[1].svg.contains(">Differences to run 1 (x1 01234567)</text>"));
         assert!(files[1].svg.contains(">+0.250</text>"));
-        let signed =
-            "Reference: the same model in run 1 (x1 01234567). 1: x1 01234567, 2: x2 01234567, 3: x3 01234567.";
+        let signed = "Reference: the same model in run 1 (x1 01234567). 1:\u{a0}x1 01234567, 2:\u{a0}x2 01234567, 3:\u{a0}x3 01234567.";
         assert_eq!(whose(&of), format!("Comparison: <x1>, <x2>, <x3>. {signed}"));
         of.reference.place = Some(("mel".to_owned(), "knn".to_owned()));
         assert!(comparison_figures(&of)[1].svg.contains(">Differences to mel.knn of run 1 (x1 01234567)</text>"));
