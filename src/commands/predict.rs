@@ -296,6 +296,7 @@ impl<'a> Job<'a> {
         let borders = timeline::borders(&windows.starts, spec.seconds, told.heard.seconds);
         let timeline = Timeline {
             title: &told.path,
+            by: &self.predictor.name().to_string(),
             seconds: told.heard.seconds,
             borders: &borders,
             strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),

@@ -1,6 +1,10 @@
 //! The range of an axis, and round numbers on it.
 
 use super::Scale;
+use super::lettering::with_minus;
+
+/// What differs by less is the same: sums of numbers are not exact.
+const SAME: f64 = 1e-12;
 
 /// From numbers to places on the paper.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,9 +70,14 @@ type Ticks = Vec<(f64, String)>;
 
 /// Steps of 1, 2 or 5 times a power of ten, at least `least`.
 fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool) -> ((f64, f64), Ticks) {
-    if high - low <= f64::EPSILON * high.abs().max(low.abs()) {
-        // One value alone lies in the middle.
-        let around = if least > 0.0 { least } else { (high.abs() * 0.1).max(1e-9) };
+    let largest = high.abs().max(low.abs());
+    if high - low <= SAME * largest.max(1.0) {
+        // One value alone lies in the middle, and what is as good as nothing between tenths.
+        let around = match largest {
+            _ if least > 0.0 => least,
+            size if size > SAME => size * 0.1,
+            _ => 0.1,
+        };
         (low, high) = (low - around, high + around);
     }
     let rough = ((high - low) / about as f64).max(least);
@@ -87,7 +96,11 @@ fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool
     }
     let decimals = (-step.log10() - slack).ceil().max(0.0) as usize;
     let text = |value: f64| {
-        if decimals > 5 || value.abs() >= 1e6 { format!("{value:.2e}") } else { format!("{value:.decimals$}") }
+        with_minus(&if decimals > 5 || value.abs() >= 1e6 {
+            format!("{value:.2e}")
+        } else {
+            format!("{value:.decimals$}")
+        })
     };
     let ticks = (first as i64..=last as i64).map(|n| n as f64 * step).map(|value| (value, text(value))).collect();
     ((low, high), ticks)
@@ -126,7 +139,7 @@ mod tests {
         assert_eq!(texts(Scale::Linear, [0.03, 2.31], 5, true), ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5"]);
         assert_eq!(texts(Scale::Linear, [0.61, 0.98], 5, true), ["0.6", "0.7", "0.8", "0.9", "1.0"]);
         assert_eq!(texts(Scale::Linear, [0.612, 0.618], 5, false), ["0.612", "0.614", "0.616", "0.618"]);
-        assert_eq!(texts(Scale::Linear, [-0.2, 0.2], 4, true), ["-0.2", "-0.1", "0.0", "0.1", "0.2"]);
+        assert_eq!(texts(Scale::Linear, [-0.2, 0.2], 4, true), ["−0.2", "−0.1", "0.0", "0.1", "0.2"]);
         assert_eq!(texts(Scale::Linear, [0.0, 3.0e7], 3, true), ["0", "1.00e7", "2.00e7", "3.00e7"]);
         assert_eq!(texts(Scale::Counts, [1.0, 3.0], 8, false), ["1", "2", "3"]);
         assert_eq!(texts(Scale::Counts, [1.0, 60.0], 8, false), ["10", "20", "30", "40", "50", "60"]);
@@ -134,6 +147,15 @@ mod tests {
         assert_eq!(texts(Scale::Log, [1e-3, 1.0], 9, false), ["1e-3", "1e-2", "1e-1", "1e0"]);
         assert_eq!(texts(Scale::Log, [0.004, 0.3], 9, false), ["5e-3", "1e-2", "2e-2", "5e-2", "1e-1", "2e-1"]);
         assert_eq!(texts(Scale::Log, [1e-12, 1e4], 8, false).len(), 9);
+    }
+
+    #[test]
+    fn values_that_are_all_the_same_have_a_sensible_axis() {
+        for nothing in [[0.0, 0.0], [-1e-17, 1e-17]] {
+            assert_eq!(texts(Scale::Linear, nothing, 5, false), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]);
+        }
+        assert_eq!(texts(Scale::Linear, [0.5, 0.5], 5, false), ["0.46", "0.48", "0.50", "0.52", "0.54"]);
+        assert_eq!(texts(Scale::Linear, [0.7 + 0.1, 0.8], 5, false), ["0.75", "0.80", "0.85"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Scale;
 use super::axis::Ruler;
 use super::drawing::{Drawing, escaped};
-use super::panels::LETTER;
+use super::lettering::Letters;
 
 /// Counts of recordings of one class.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,18 +22,18 @@ const WIDTH: f64 = 440.0;
 const TITLE: f64 = 72.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
-/// Of a class name, in letters.
-const NAME: usize = 14;
+/// Of a class name, and of what stands at the end of its bar.
+const NAME: f64 = 170.0;
+const NOTE: f64 = 100.0;
 
 /// `note` says what stands at the ends of the bars.
 pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     let height = TITLE + ROW * bars.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = |of: fn(&ClassBar) -> &str, least: usize| {
-        bars.iter().map(|bar| of(bar).chars().count()).max().unwrap_or(0).clamp(least, NAME) as f64
-    };
-    let left = 14.0 + LETTER * letters(|bar| &bar.class, 3);
-    let right = WIDTH - 12.0 - LETTER * letters(|bar| &bar.note, note.chars().count().min(NAME));
+    let letters = Letters::Plain;
+    let left = 14.0 + letters.widest(bars.iter().map(|bar| bar.class.as_str())).clamp(20.0, NAME);
+    let notes = bars.iter().map(|bar| bar.note.as_str()).chain([note]);
+    let right = WIDTH - 12.0 - letters.widest(notes).min(NOTE);
     let most = |of: fn(&ClassBar) -> u64| bars.iter().map(of).max().unwrap_or(0) as f64;
     let (alarms, recordings) = (most(|bar| bar.false_alarms), most(|bar| bar.found + bar.missed).max(1.0));
     let ruler = Ruler::new(Scale::Counts, [-alarms, recordings].into_iter(), (left + 4.0, right - 6.0), 6, false);
@@ -53,7 +53,7 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
             "<path class=\"grid\" d=\"M{0:.1} {TITLE}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
             tick.place,
             bottom + 18.0,
-            tick.text.trim_start_matches('-')
+            tick.text.trim_start_matches('−')
         ));
     }
     for (n, bar) in bars.iter().enumerate() {
@@ -71,7 +71,7 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
         rect("wrong", place(-(bar.false_alarms as f64)), zero);
         rect("right", zero, found);
         rect("missed", found, place((bar.found + bar.missed) as f64));
-        let name = shortened(&bar.class, NAME);
+        let name = letters.cut(&bar.class, NAME);
         put(format_args!(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 4.0,
@@ -90,16 +90,9 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     Drawing::new(title, (WIDTH, height), out)
 }
 
-pub(super) fn shortened(name: &str, most: usize) -> String {
-    if name.chars().count() <= most {
-        return name.to_owned();
-    }
-    name.chars().take(most - 1).chain(['…']).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::reading::texts;
+    use super::super::reading::{spans, texts};
     use super::*;
 
     fn bar(class: &str, found: u64, missed: u64, false_alarms: u64) -> ClassBar {
@@ -137,8 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_cut() {
-        assert_eq!(shortened("bass clarinet in B flat", 6), "bass …");
-        assert_eq!(shortened("žica", 4), "žica");
+    fn names_as_wide_as_they_get_stay_on_the_paper_and_long_ones_keep_their_ends() {
+        let names = ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number_07"];
+        for name in names {
+            let picture = class_bars("t", "F1", &[bar(name, 6, 2, 4)]).in_page();
+            let (begin, _, shown) =
+                spans(&picture).into_iter().find(|(_, _, text)| text.starts_with(&name[..3])).unwrap();
+            assert!(begin >= 0.0, "{shown} begins at {begin}");
+        }
+        let picture = class_bars("t", "F1", &[bar(names[2], 6, 2, 4)]).in_page();
+        assert!(texts(&picture).iter().any(|text| text.ends_with("_07")));
     }
 }

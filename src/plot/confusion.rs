@@ -3,9 +3,8 @@
 
 use std::fmt::Write;
 
-use super::bars::shortened;
 use super::drawing::{Drawing, escaped};
-use super::panels::LETTER;
+use super::lettering::Letters;
 
 pub struct Confusion<'a> {
     pub title: &'a str,
@@ -20,20 +19,37 @@ pub struct Confusion<'a> {
 }
 
 const WIDTH: f64 = 440.0;
+/// What the axis of the truth is called, to the left of the names.
+const NAMES_LEFT: f64 = 38.0;
 const TITLE: f64 = 40.0;
 const LARGEST: f64 = 42.0;
-/// Cells as narrow as this have no numbers.
-const NARROW: f64 = 17.0;
-const NAME: usize = 12;
+/// Of a cell: as much as a small name beside it needs.
+const SMALLEST: f64 = 14.0;
+/// A cell with numbers as long as they get; where there is no room for it, numbers are left out.
+const NUMBERS: f64 = 30.0;
+/// Of all cells together: with more classes cells shrink, and only some of them are named.
+const MOST: f64 = 1800.0;
+const NAME: f64 = 130.0;
+/// Around a number in its cell.
+const AIR: f64 = 3.0;
 /// The strongest colour: letters are read on it in both themes.
 const OPACITY: f64 = 0.62;
 
+/// The picture grows with the number of classes: every cell has room for its number, and every class for its name.
 pub fn confusion(of: &Confusion) -> Drawing {
     let n = of.classes.len();
-    let names: Vec<String> = of.classes.iter().map(|class| shortened(class, NAME)).collect();
-    let longest = LETTER * names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(2) as f64;
-    let left = 38.0 + longest;
-    let cell = ((WIDTH - left - 10.0) / n.max(1) as f64).min(LARGEST);
+    let largest = of.counts.iter().flatten().copied().max().unwrap_or(0).to_string();
+    let narrowest = (Letters::Small.width(&largest) + AIR).clamp(SMALLEST, NUMBERS);
+    let usual =
+        WIDTH - NAMES_LEFT - Letters::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
+    let side = n.max(1) as f64;
+    let cell = (usual / side).clamp(narrowest, LARGEST).min((MOST / side).max(1.0));
+    let letters = if cell < 16.0 { Letters::Small } else { Letters::Plain };
+    let names: Vec<String> = of.classes.iter().map(|class| letters.cut(class, NAME)).collect();
+    let longest = letters.widest(names.iter().map(String::as_str)).max(14.0);
+    let left = NAMES_LEFT + longest;
+    let width = WIDTH.max(left + cell * n as f64 + 10.0);
+    let counted = [Letters::Plain, Letters::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
     // Names below their columns lie down where they have no room.
     let lies = longest > cell - 2.0;
     let bottom = TITLE + cell * n as f64;
@@ -55,9 +71,10 @@ pub fn confusion(of: &Confusion) -> Drawing {
                 of.support[truth],
                 if of.support[truth] == 1 { "recording" } else { "recordings" },
             ));
-            if cell > NARROW {
+            if let Some(letters) = counted {
                 put(format_args!(
-                    "<text class=\"ink middle\" x=\"{:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
+                    "<text class=\"ink middle{}\" x=\"{:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
+                    small(letters),
                     x + cell / 2.0,
                     y + cell / 2.0 + 4.5
                 ));
@@ -70,8 +87,9 @@ pub fn confusion(of: &Confusion) -> Drawing {
         .map(|at| format!("M{left:.1} {0:.1}h{side:.1}M{1:.1} {TITLE}v{side:.1}", TITLE + at, left + at))
         .collect();
     put(format_args!("<path class=\"grid\" fill=\"none\" d=\"{lines}\"/>\n"));
-    let small = if cell < 13.0 { " small" } else { "" };
-    for (k, name) in names.iter().enumerate() {
+    let every = (SMALLEST / cell).ceil() as usize;
+    let small = small(letters);
+    for (k, name) in names.iter().enumerate().step_by(every) {
         let middle = cell * (k as f64 + 0.5);
         let (x, y, name) = (left + middle, TITLE + middle + 4.5, escaped(name));
         put(format_args!("<text class=\"soft end{small}\" x=\"{:.1}\" y=\"{y:.1}\">{name}</text>", left - 6.0));
@@ -93,12 +111,16 @@ pub fn confusion(of: &Confusion) -> Drawing {
         escaped(of.decided),
         escaped(of.truth)
     ));
-    Drawing::new(of.title, (WIDTH, height), out)
+    Drawing::new(of.title, (width, height), out)
+}
+
+fn small(letters: Letters) -> &'static str {
+    if letters == Letters::Small { " small" } else { "" }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::texts;
+    use super::super::reading::{spans, texts};
     use super::*;
 
     fn picture(classes: &[&str], counts: &[Vec<u64>]) -> String {
@@ -125,12 +147,53 @@ mod tests {
         assert!(["3", "1", "truth", "decided", "a&lt;b"].iter().all(|word| texts.iter().any(|text| text == word)));
     }
 
-    #[test]
-    fn many_classes_have_no_numbers_and_none_at_all_is_a_picture_too() {
-        let names: Vec<String> = (0..60).map(|n| format!("class {n}")).collect();
+    fn numbered(n: usize, name: &str) -> String {
+        let names: Vec<String> = (0..n).map(|n| format!("{name} {n:03}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let counts: Vec<Vec<u64>> = (0..60).map(|row| (0..60).map(|k| u64::from(row == k) * 7).collect()).collect();
-        assert!(!texts(&picture(&names, &counts)).iter().any(|text| text == "7"));
+        let counts: Vec<Vec<u64>> = (0..n).map(|row| (0..n).map(|k| u64::from(row == k) * 17).collect()).collect();
+        picture(&names, &counts)
+    }
+
+    #[test]
+    fn a_picture_of_many_classes_grows_until_each_has_its_name_and_each_cell_its_number() {
+        let picture = numbered(60, "class");
+        let texts = texts(&picture);
+        assert_eq!(texts.iter().filter(|text| *text == "17").count(), 60);
+        assert_eq!(texts.iter().filter(|text| *text == "class 059").count(), 2);
+        // Names one below the other do not touch: small letters are eleven high.
+        let y = |name: &str| -> f64 {
+            let before = picture.split(&format!("\">{name}</text>")).next().unwrap();
+            before.rsplit(" y=\"").next().unwrap().split('"').next().unwrap().parse().unwrap()
+        };
+        assert!(y("class 001") - y("class 000") >= 11.0);
+        assert!(picture.contains("class=\"plot large\""));
+    }
+
+    #[test]
+    fn of_hundreds_of_classes_some_are_named_and_none_at_all_is_a_picture_too() {
+        let of_hundreds = numbered(400, "class");
+        let texts = texts(&of_hundreds);
+        assert!(!texts.iter().any(|text| text == "17" || text == "class 001"));
+        assert!(texts.iter().any(|text| text == "class 000"));
         assert!(!picture(&[], &[]).contains("NaN"));
+    }
+
+    #[test]
+    fn wide_names_lie_within_the_picture_beside_what_is_on_the_axes() {
+        for name in ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number"] {
+            let picture = numbered(12, name);
+            let number = |text: &str| -> f64 { text.split('"').next().unwrap().parse().unwrap() };
+            let height = number(picture.split(" height=\"").nth(1).unwrap());
+            let names = spans(&picture).into_iter().filter(|(.., text)| text.contains('…'));
+            let names: Vec<_> = names.collect();
+            assert_eq!(names.len(), 12);
+            // The axis of the truth ends at 20, the axis of decisions begins at 24 from the bottom.
+            assert!(names.iter().all(|(begin, ..)| *begin >= 20.0), "{names:?}");
+            let longest = names.iter().map(|(begin, end, _)| end - begin).fold(0.0, f64::max);
+            for lying in picture.split("rotate(-90 ").skip(1).filter(|rest| !rest.starts_with("16 ")) {
+                let top = number(&lying.split(' ').nth(1).unwrap().replace(')', ""));
+                assert!(top + longest <= height - 23.0);
+            }
+        }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
-use super::bars::shortened;
+use super::lettering::Letters;
 
 /// Around a figure of a page that becomes a file.
 const MARGIN: f64 = 14.0;
-/// For the line below it.
+/// For the lines below it: the first, and each further one.
 const WHOSE: f64 = 22.0;
-/// About the width of a small letter.
-const SMALL_LETTER: f64 = 5.8;
+const WHOSE_LINE: f64 = 15.0;
+const WHOSE_LINES: usize = 5;
+/// Figures of a page are about as wide as this; those that are wider have a row of their own, and those that are wider than
+/// [`BROAD`] their true size.
+const USUAL: f64 = 440.0;
+const BROAD: f64 = 620.0;
 
 /// So many lines can be told apart.
 pub(super) const LINES: usize = 6;
@@ -47,8 +51,13 @@ impl Drawing {
 
     /// As part of a page, which has the [`page_style`].
     pub fn in_page(&self) -> String {
-        let Drawing { said, body, .. } = self;
-        format!("<svg class=\"plot\" {} role=\"img\">\n<title>{said}</title>\n{body}</svg>\n", self.size())
+        let Drawing { said, body, width, .. } = self;
+        let size = match *width {
+            width if width <= USUAL => "",
+            width if width <= BROAD => " broad",
+            _ => " large",
+        };
+        format!("<svg class=\"plot{size}\" {} role=\"img\">\n<title>{said}</title>\n{body}</svg>\n", self.size())
     }
 
     /// As a file of its own.
@@ -64,14 +73,15 @@ impl Drawing {
 
     /// The same with a margin, and below it whose it is, which otherwise the page says.
     pub fn signed(&self, whose: &str) -> Drawing {
-        let letters = ((self.width - 2.0) / SMALL_LETTER) as usize;
-        let body = format!(
-            "<g transform=\"translate({MARGIN} {MARGIN})\">\n{}<text class=\"soft small\" x=\"1\" y=\"{:.1}\">{}</text>\n</g>\n",
-            self.body,
-            self.height + 8.0,
-            escaped(&shortened(whose, letters))
-        );
-        let (width, height) = (self.width + 2.0 * MARGIN, self.height + MARGIN + WHOSE);
+        let lines = Letters::Small.lines(whose, self.width - 2.0, WHOSE_LINES);
+        let mut body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}", self.body);
+        for (n, line) in lines.iter().enumerate() {
+            let y = self.height + 8.0 + WHOSE_LINE * n as f64;
+            let _ = writeln!(body, "<text class=\"soft small\" x=\"1\" y=\"{y:.1}\">{}</text>", escaped(line));
+        }
+        body += "</g>\n";
+        let below = WHOSE + WHOSE_LINE * (lines.len() - 1) as f64;
+        let (width, height) = (self.width + 2.0 * MARGIN, self.height + MARGIN + below);
         Drawing { said: self.said.clone(), width, height, body }
     }
 
@@ -116,7 +126,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{paths, texts};
+    use super::super::reading::{paths, spans, texts};
     use super::*;
 
     fn drawing() -> Drawing {
@@ -135,12 +145,21 @@ mod tests {
 
     #[test]
     fn a_signed_drawing_says_whose_it_is_within_its_paper() {
-        let signed = drawing().signed(&format!("<x> {}", "long ".repeat(100)));
-        let file = signed.as_file();
+        let signed = drawing().signed("<x>");
         assert_eq!((signed.width, signed.height), (468.0, 136.0));
+        let signed = drawing().signed(&format!("<x> {}", "long ".repeat(200)));
+        let file = signed.as_file();
         let words = texts(&file);
-        assert!(words[0].starts_with("&lt;x&gt; long") && words[0].ends_with('…'), "{words:?}");
-        assert!(words[0].chars().count() < 90);
+        assert!(words[0].starts_with("&lt;x&gt; long") && words[4].ends_with('…'), "{words:?}");
+        assert_eq!((words.len(), signed.height), (5, 196.0));
+        assert!(spans(&file).iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= 440.0));
         assert_eq!(paths(&file, "axis").len(), 1);
+    }
+
+    #[test]
+    fn a_drawing_that_is_wider_than_others_has_more_room_in_a_page() {
+        let of = |width| Drawing::new("t", (width, 9.0), String::new()).in_page();
+        let classes = [440.0, 560.0, 1200.0].map(|width| of(width).split('"').nth(1).unwrap().to_owned());
+        assert_eq!(classes, ["plot", "plot broad", "plot large"]);
     }
 }

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use super::Scale;
 use super::axis::Ruler;
 use super::drawing::{Drawing, escaped};
-use super::panels::{LETTER, WIDTH};
+use super::lettering::{Letters, with_minus};
+use super::panels::WIDTH;
 
 const LEFT: f64 = 74.0;
 /// The scale of colours, its numbers, and air.
@@ -174,10 +175,10 @@ fn axes(map: &HeatMap, layout: &Layout, out: &mut String) {
     let (bottom, right) = (layout.from + HEIGHT, WIDTH - RIGHT);
     let every = |n: usize| n.div_ceil(TICKS).max(1);
     for (column, value) in map.x.1.iter().enumerate().step_by(every(map.x.1.len())) {
-        text(out, "soft middle", (layout.left(column as f64 + 0.5), bottom + 19.0), &value.to_string());
+        text(out, "soft middle", (layout.left(column as f64 + 0.5), bottom + 19.0), &with_minus(&value.to_string()));
     }
     for (row, value) in map.y.1.iter().enumerate().step_by(every(map.y.1.len())) {
-        text(out, "soft end", (LEFT - 8.0, layout.bottom(row as f64 + 0.5) + 4.5), &value.to_string());
+        text(out, "soft end", (LEFT - 8.0, layout.bottom(row as f64 + 0.5) + 4.5), &with_minus(&value.to_string()));
     }
     text(out, "ink middle", ((LEFT + right) / 2.0, bottom + 41.0), &map.x.0);
     let (side, half) = (22.0, (layout.from + bottom) / 2.0);
@@ -230,7 +231,8 @@ fn legend(map: &HeatMap, layout: &Layout, out: &mut String) {
         text(out, "ink", (LEFT + 28.0, y), &format!("{}{beyond}", place.text));
         y += LINE;
     }
-    let value = WIDTH - RIGHT + 22.0 - LETTER * map.value.chars().count() as f64 / 4.0;
+    let wide = Letters::Plain.width(&map.value);
+    let value = (WIDTH - RIGHT + 22.0 - wide / 4.0).min(WIDTH - 8.0 - wide);
     text(out, "soft", (value, layout.from - 8.0), &map.value);
 }
 

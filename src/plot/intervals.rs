@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::Ruler;
-use super::bars::shortened;
 use super::drawing::{Drawing, escaped};
-use super::panels::LETTER;
+use super::lettering::{Letters, with_minus};
 
 /// A value, and how far it may be off.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,23 +19,52 @@ const WIDTH: f64 = 440.0;
 const TITLE: f64 = 40.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
-const NAME: usize = 26;
+/// Of a name, at most.
+const NAME: f64 = 330.0;
+/// Of the scale, at least: long names make the picture wider.
+const SCALE: f64 = 190.0;
+/// A value, to the right.
+const VALUE: f64 = 58.0;
 
 /// `beside`: a value to compare with, and what it is.
 pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f64, &str)>) -> Drawing {
+    drawn(title, label, rows, beside, |value| with_minus(&format!("{value:.3}")))
+}
+
+/// Of differences, which have a sign, beside none at all.
+pub fn differences(title: &str, label: &str, rows: &[Interval]) -> Drawing {
+    drawn(title, label, rows, Some((0.0, "no difference")), |value| match with_minus(&format!("{value:.3}")) {
+        zero if zero == "0.000" => zero,
+        number if value > 0.0 => format!("+{number}"),
+        number => number,
+    })
+}
+
+fn drawn(
+    title: &str,
+    label: &str,
+    rows: &[Interval],
+    beside: Option<(f64, &str)>,
+    written: impl Fn(f64) -> String,
+) -> Drawing {
     let head = TITLE + if beside.is_some() { 22.0 } else { 0.0 };
     let height = head + ROW * rows.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let longest = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).clamp(3, NAME);
-    let left = 14.0 + LETTER * longest as f64;
-    let right = WIDTH - 58.0;
+    let letters = Letters::Plain;
+    let longest = letters.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
+    let left = 14.0 + longest;
+    let width = WIDTH.max(left + SCALE + VALUE);
+    let right = width - VALUE;
     let values = rows
         .iter()
         .flat_map(|row| [row.value, row.ends.map_or(row.value, |e| e.0), row.ends.map_or(row.value, |e| e.1)]);
     let ruler = Ruler::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
+    put(format_args!(
+        "<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n",
+        escaped(&Letters::Title.cut(title, width - 2.0))
+    ));
     for tick in &ruler.ticks {
         put(format_args!(
             "<path class=\"grid\" d=\"M{0:.1} {head}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
@@ -48,8 +76,8 @@ pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f6
     if let Some((value, words)) = beside
         && let Some(at) = ruler.place(value)
     {
-        let half = LETTER * words.chars().count() as f64 / 2.0;
-        let x = at.min(WIDTH - 8.0 - half).max(8.0 + half);
+        let half = letters.width(words) / 2.0;
+        let x = at.min(width - 8.0 - half).max(8.0 + half);
         put(format_args!(
             "<path class=\"beside\" d=\"M{at:.1} {head}V{bottom}\"/><text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
             head - 6.0,
@@ -65,12 +93,12 @@ pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f6
             put(format_args!("<circle class=\"right value\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>"));
         }
         put(format_args!(
-            "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4:.3}</text>\n",
+            "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 2.0,
             y + 4.5,
-            escaped(&shortened(&row.name, NAME)),
-            WIDTH - 8.0,
-            row.value
+            escaped(&letters.cut(&row.name, NAME)),
+            width - 8.0,
+            written(row.value)
         ));
     }
     put(format_args!("<path class=\"axis\" d=\"M{left:.1} {bottom}H{right:.1}\"/>\n"));
@@ -80,12 +108,12 @@ pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f6
         bottom + 38.0,
         escaped(label)
     ));
-    Drawing::new(title, (WIDTH, height), out)
+    Drawing::new(title, (width, height), out)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{circles, paths, texts};
+    use super::super::reading::{circles, paths, spans, texts};
     use super::*;
 
     #[test]
@@ -101,5 +129,30 @@ mod tests {
         assert!((beside - ends[0]).abs() < 0.11);
         assert!(texts(&picture).iter().any(|text| text == "&lt;raw&gt;"));
         assert!(!intervals("t", "x", &[], None).in_page().contains("NaN"));
+    }
+
+    #[test]
+    fn long_names_make_the_picture_wider_and_stay_on_it() {
+        for name in
+            ["小提琴与大提琴的合奏、小提琴与大提琴的合奏、小提琴与大提琴的合奏", "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWW", "a"]
+        {
+            let drawing = intervals(
+                &"long title ".repeat(20),
+                "accuracy",
+                &[Interval { name: name.to_owned(), value: 0.5, ends: None }],
+                None,
+            );
+            let picture = drawing.in_page();
+            let width: f64 = picture.split(" width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+            assert!(spans(&picture).iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= width), "{picture}");
+            assert_eq!(width > WIDTH, name != "a");
+        }
+    }
+
+    #[test]
+    fn a_difference_has_a_sign_unless_there_is_none() {
+        let row = |value| Interval { name: "x".to_owned(), value, ends: None };
+        let texts = texts(&differences("t", "difference", &[0.25, -0.25, -0.0001].map(row)).in_page());
+        assert!(["+0.250", "−0.250", "0.000"].iter().all(|value| texts.iter().any(|text| text == value)), "{texts:?}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::axis::Ruler;
 use super::drawing::{Drawing, LINES, escaped};
+use super::lettering::Letters;
 use super::{Mark, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
@@ -40,8 +41,9 @@ const AIR: f64 = 6.0;
 const BOTTOM: f64 = 62.0;
 /// Points are dots where they are few enough to be told apart.
 const DOTS: usize = 40;
-/// About the width of a letter.
-pub(super) const LETTER: f64 = 7.0;
+/// A line of the legend, and air to the next.
+const SAMPLE: f64 = 34.0;
+const ASIDE: f64 = 18.0;
 
 pub fn panels(panels: &[Panel], paper: Paper) -> Drawing {
     let heights: Vec<f64> =
@@ -59,8 +61,8 @@ pub fn panels(panels: &[Panel], paper: Paper) -> Drawing {
 fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
     let (mut x, mut line) = (LEFT, 0);
     let place = |entry: &super::Line| {
-        let wide = 34.0 + LETTER * entry.name.chars().count() as f64 + 18.0;
-        if x > LEFT && x + wide > width - RIGHT {
+        let wide = SAMPLE + Letters::Plain.width(&legend_name(&entry.name, width)) + ASIDE;
+        if x > LEFT && x + wide - ASIDE > width - RIGHT {
             (x, line) = (LEFT, line + 1);
         }
         let at = (x, line);
@@ -68,6 +70,11 @@ fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
         at
     };
     panel.lines.iter().map(place).collect()
+}
+
+/// A name of the legend: no wider than the axes.
+fn legend_name(name: &str, width: f64) -> String {
+    Letters::Plain.cut(name, width - LEFT - RIGHT - SAMPLE)
 }
 
 /// What stands above the axes. One line alone is named by its axis.
@@ -93,11 +100,12 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
     let (left, right, bottom) = (LEFT, paper.width - RIGHT, from + paper.height);
     let (x, y) = rulers(panel, top, paper);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
+    let title_at = if paper.in_page { 1.0 } else { left };
     put(format_args!(
         "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
-        if paper.in_page { 1.0 } else { left },
+        title_at,
         top + 26.0,
-        escaped(&panel.title)
+        escaped(&Letters::Title.cut(&panel.title, paper.width - title_at - 2.0))
     ));
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
@@ -105,9 +113,9 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
             put(format_args!("<path class=\"line s{n}\" d=\"M{at:.1} {middle:.1}h28\"/>"));
             put(format_args!(
                 "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
-                at + 34.0,
+                at + SAMPLE,
                 middle + 4.5,
-                escaped(&line.name)
+                escaped(&legend_name(&line.name, paper.width))
             ));
         }
     }
@@ -170,7 +178,7 @@ fn say(mark: &Mark, at: f64, ring: Option<f64>, (from, right): (f64, f64), put: 
     if let Some(height) = ring {
         put(format_args!("<circle class=\"mark\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"5\"/>\n"));
     }
-    let half = LETTER * mark.text.chars().count() as f64 / 2.0;
+    let half = Letters::Plain.width(&mark.text) / 2.0;
     let x = at.min(right - half).max(LEFT + half);
     put(format_args!(
         "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -191,7 +199,7 @@ fn parts(points: &[(f64, f64)], x: &Ruler, y: &Ruler) -> Vec<Vec<(f64, f64)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{circles, polylines, texts};
+    use super::super::reading::{circles, polylines, spans, texts};
     use super::*;
     use crate::plot::{Axis, Line, Scale};
 
@@ -246,5 +254,14 @@ mod tests {
         for (x, y) in polylines(&picture).into_iter().flatten() {
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (0.0..height).contains(&y), "{x}, {y}");
         }
+    }
+
+    #[test]
+    fn wide_names_and_titles_stay_on_the_paper() {
+        let wide = ["W".repeat(30), "小提琴与大提琴的合奏".repeat(6), "a".to_owned()];
+        let lines: Vec<Line> = wide.iter().map(|name| line(name, &[(0.0, 1.0), (1.0, 2.0)])).collect();
+        let own = Panel { title: wide[1].clone(), ..panel(lines) };
+        let spans = spans(&panels(&[own], Paper::FIGURE).in_page());
+        assert!(spans.iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= 440.0), "{spans:?}");
     }
 }

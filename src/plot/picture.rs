@@ -3,6 +3,8 @@
 //! Neighbouring columns are joined (their power is averaged) whenever there are more than `MOST`: memory does not grow with
 //! the recording, and a picture of hours is as wide as one of a minute.
 
+use std::ops::Range;
+
 use crate::dsp::mel::{MelBank, MelNorm, MelSpec};
 use crate::dsp::stft::{PadMode, StftPlan, StftSpec};
 use crate::dsp::window::Window;
@@ -13,6 +15,12 @@ use super::png;
 const MOST: usize = 1024;
 const BANDS: usize = 96;
 const N_FFT: usize = 2048;
+const HOP: usize = N_FFT / 4;
+/// The stretch of time that a frame is drawn in lies in its middle. Those at the ends, which would hear what is not there, hear
+/// the first and the last samples instead: so many of them are the first.
+const FIRST: usize = 2;
+/// Where the frame after these begins.
+const NEXT: usize = FIRST * HOP - (N_FFT - HOP) / 2;
 /// What lies further below the loudest value is black.
 const RANGE_DB: f32 = 80.0;
 
@@ -20,8 +28,14 @@ pub struct Picture {
     plan: StftPlan,
     bank: MelBank,
     spec: MelSpec,
-    hop: usize,
+    /// The last samples: a frame of them at least, as soon as there are so many.
     pending: Vec<f32>,
+    /// Where among them the next frame begins.
+    next: usize,
+    /// How many samples were added.
+    samples: usize,
+    /// How many frames were made of them.
+    frames: usize,
     /// Frames that make a column.
     per_column: usize,
     /// Power, a column after the other.
@@ -33,10 +47,9 @@ pub struct Picture {
 
 impl Picture {
     pub fn new(sample_rate: u32) -> Picture {
-        let hop = N_FFT / 4;
         let stft = StftSpec {
             n_fft: N_FFT,
-            hop_length: hop,
+            hop_length: HOP,
             win_length: N_FFT,
             window: Window::Hann,
             center: false,
@@ -58,8 +71,10 @@ impl Picture {
             plan: StftPlan::new(stft),
             bank: MelBank::new(&spec(bands)),
             spec: spec(bands),
-            hop,
             pending: Vec::new(),
+            next: 0,
+            samples: 0,
+            frames: 0,
             per_column: 1,
             columns: Vec::new(),
             sum: vec![0.0; bands],
@@ -69,9 +84,42 @@ impl Picture {
 
     pub fn add(&mut self, samples: &[f32]) {
         self.pending.extend_from_slice(samples);
-        let spectrogram = self.plan.power(&self.pending);
-        if spectrogram.frames == 0 {
+        self.samples += samples.len();
+        if self.pending.len() < N_FFT {
             return;
+        }
+        if self.frames == 0 {
+            for _ in 0..FIRST {
+                self.take(0..N_FFT);
+            }
+            self.next = NEXT;
+        }
+        self.next += HOP * self.take(self.next..self.pending.len());
+        let done = self.next.min(self.pending.len() - N_FFT);
+        self.pending.drain(..done);
+        self.next -= done;
+    }
+
+    /// The last frames. What is shorter than one lies in silence.
+    fn finish(&mut self) {
+        let missing = self.samples.div_ceil(HOP).saturating_sub(self.frames);
+        if missing > 0 {
+            self.pending.resize(self.pending.len().max(N_FFT), 0.0);
+            let end = self.pending.len();
+            for _ in 0..missing {
+                self.take(end - N_FFT..end);
+            }
+        }
+        if self.summed > 0 {
+            self.finish_column();
+        }
+    }
+
+    /// All whole frames of these samples; says how many.
+    fn take(&mut self, samples: Range<usize>) -> usize {
+        let spectrogram = self.plan.power(&self.pending[samples]);
+        if spectrogram.frames == 0 {
+            return 0;
         }
         let bands = self.bank.apply(&spectrogram);
         for frame in 0..spectrogram.frames {
@@ -83,7 +131,8 @@ impl Picture {
                 self.finish_column();
             }
         }
-        self.pending.drain(..spectrogram.frames * self.hop);
+        self.frames += spectrogram.frames;
+        spectrogram.frames
     }
 
     fn finish_column(&mut self) {
@@ -99,10 +148,10 @@ impl Picture {
         }
     }
 
-    /// How many seconds the columns stand for.
+    /// How many seconds the columns stand for; after [`Picture::png`] no less than there are of the sound.
     pub fn seconds(&self) -> f64 {
         let frames = self.columns.len() / self.spec.n_mels * self.per_column;
-        (frames * self.hop) as f64 / f64::from(self.spec.sample_rate)
+        (frames * HOP) as f64 / f64::from(self.spec.sample_rate)
     }
 
     /// The share of the height at which a frequency lies; none above the highest.
@@ -115,11 +164,9 @@ impl Picture {
         Some(((corner - 0.5) / self.spec.n_mels as f64).clamp(0.0, 1.0))
     }
 
-    /// The picture as a PNG file; none of a recording that is shorter than a frame.
+    /// The picture as a PNG file, to which nothing is added any more; none of nothing.
     pub fn png(&mut self) -> Option<Vec<u8>> {
-        if self.summed > 0 {
-            self.finish_column();
-        }
+        self.finish();
         let bands = self.spec.n_mels;
         let width = self.columns.len() / bands;
         if width == 0 {
@@ -150,11 +197,38 @@ mod tests {
         let (mut whole, mut parts) = (Picture::new(22050), Picture::new(22050));
         whole.add(&samples);
         samples.chunks(7001).for_each(|block| parts.add(block));
+        (0..30).for_each(|_| parts.add(&samples));
+        assert!(parts.columns.len() / parts.spec.n_mels <= 1024 && parts.seconds() > 1800.0);
+        let mut parts = Picture::new(22050);
+        samples.chunks(7001).for_each(|block| parts.add(block));
         assert_eq!(whole.png(), parts.png());
         assert!((512..=1024).contains(&(whole.columns.len() / whole.spec.n_mels)));
         assert!((whole.seconds() - 60.0).abs() < 0.3, "{}", whole.seconds());
-        (0..30).for_each(|_| parts.add(&samples));
-        assert!(parts.columns.len() / parts.spec.n_mels <= 1024 && parts.seconds() > 1800.0);
+    }
+
+    #[test]
+    fn a_steady_tone_is_as_bright_at_its_ends_as_within_and_lasts_as_long_as_it_sounds() {
+        for samples in [22050, 22051, 22528, 3000, 2049, 2048] {
+            let mut picture = Picture::new(22050);
+            tone(880.0, samples).chunks(700).for_each(|block| picture.add(block));
+            assert!(picture.png().is_some());
+            let late = picture.seconds() - samples as f64 / 22050.0;
+            assert!((0.0..512.0 / 22050.0).contains(&late), "{samples}: {late}");
+            let loudest = |column: &[f32]| column.iter().copied().fold(0.0, f32::max);
+            let heard: Vec<f32> = picture.columns.chunks_exact(picture.spec.n_mels).map(loudest).collect();
+            let most = loudest(&heard);
+            assert!(heard.iter().all(|power| *power > most * 0.95), "{samples}: {heard:?}");
+            let once = picture.png();
+            assert_eq!(once, picture.png());
+        }
+    }
+
+    #[test]
+    fn of_a_moment_of_sound_there_is_a_picture_too() {
+        let mut picture = Picture::new(22050);
+        picture.add(&tone(880.0, 300));
+        assert!(picture.png().is_some());
+        assert!((picture.seconds() - 512.0 / 22050.0).abs() < 1e-9);
     }
 
     #[test]

@@ -96,6 +96,21 @@ fn png(svg: &str) -> Result<Vec<u8>> {
     pixels.encode_png().context("cannot write a PNG")
 }
 
+/// From the left edge of the words of a picture to the right, in units of SVG: how a layout is held against what is drawn.
+#[cfg(test)]
+pub(super) fn drawn_width(svg: &str) -> f64 {
+    use resvg::usvg::{Group, Node};
+    fn widest(group: &Group) -> f64 {
+        let of = |node: &Node| match node {
+            Node::Group(inner) => widest(inner),
+            Node::Text(text) => f64::from(text.bounding_box().width()),
+            _ => 0.0,
+        };
+        group.children().iter().map(of).fold(0.0, f64::max)
+    }
+    widest(Tree::from_str(svg, &options()).unwrap().root())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

@@ -1,5 +1,7 @@
 //! Reads drawings back, for tests.
 
+use super::lettering::Letters;
+
 type Attributes = Vec<(String, String)>;
 
 /// The elements of that name as their attributes and text; the whole must be well-formed.
@@ -83,4 +85,27 @@ pub fn paths(picture: &str, class: &str) -> Vec<String> {
 
 pub fn texts(picture: &str) -> Vec<String> {
     elements(picture, "text").into_iter().map(|(_, text)| text).collect()
+}
+
+/// Each text that does not lie down: where it begins and ends, and its words.
+pub fn spans(picture: &str) -> Vec<(f64, f64, String)> {
+    let texts = elements(picture, "text").into_iter();
+    let upright = texts.filter(|(attributes, _)| attributes.iter().all(|(key, _)| key != "transform"));
+    let span = |(attributes, words): (Attributes, String)| {
+        let plain = words.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let class: Vec<&str> = attribute(&attributes, "class").split(' ').collect();
+        let letters = match () {
+            () if class.contains(&"title") => Letters::Title,
+            () if class.contains(&"small") => Letters::Small,
+            () => Letters::Plain,
+        };
+        let (x, width): (f64, f64) = (attribute(&attributes, "x").parse().unwrap(), letters.width(&plain));
+        let begin = match () {
+            () if class.contains(&"end") => x - width,
+            () if class.contains(&"middle") => x - width / 2.0,
+            () => x,
+        };
+        (begin, begin + width, plain)
+    };
+    upright.map(span).collect()
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Scale;
 use super::axis::Ruler;
 use super::drawing::escaped;
+use super::lettering::Letters;
 use super::picture::Picture;
 use super::png;
 use crate::timeline::Segment;
@@ -12,6 +13,8 @@ use crate::timeline::Segment;
 /// What is drawn of a recording.
 pub struct Timeline<'a> {
     pub title: &'a str,
+    /// Which model of which run is it that hears.
+    pub by: &'a str,
     pub seconds: f64,
     /// See [`borders`](crate::timeline::borders): one more than there are windows.
     pub borders: &'a [f64],
@@ -32,7 +35,11 @@ pub struct Strip<'a> {
 }
 
 const WIDTH: f64 = 960.0;
+/// Left of the axes there is room for the names of the classes, and for their scores.
 const LEFT: f64 = 132.0;
+const NAME: f64 = 200.0;
+const NAMES_FROM: f64 = 10.0;
+const SCORE: f64 = 50.0;
 const RIGHT: f64 = 24.0;
 const TITLE: f64 = 40.0;
 const PICTURE: f64 = 190.0;
@@ -42,12 +49,10 @@ const STRIP: f64 = 30.0;
 const AIR: f64 = 6.0;
 const BAR: f64 = 6.0;
 const BOTTOM: f64 = 54.0;
-/// Letters of a name before it is cut.
-const LONGEST_NAME: usize = 12;
-/// Letters of the title that fit.
-const LONGEST_TITLE: usize = 84;
+/// A line that says what the colours are, and one that says who hears.
+const LINE: f64 = 18.0;
 
-const STYLE: &str = "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
+const STYLE: &str = "text{font:13px system-ui,sans-serif}.small{font-size:11px}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
     .end{text-anchor:end}.paper{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.bed{fill:#f2f4f7}.p{fill:#9cc5e3}\
     .bar{fill:#0072b2}.on{stroke:#59636e;stroke-dasharray:3 3}.axis{stroke:#8b949e;fill:none}.grid{stroke:#1f2328;stroke-opacity:.14}\
     @media (prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.bed{fill:#1b212a}.p{fill:#2b5f86}\
@@ -57,27 +62,29 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif}.title{font-size:16px;f
 pub fn timeline(of: &Timeline, picture: &mut Picture) -> String {
     let top = TITLE + PICTURE + GAP;
     let bottom = top + of.strips.len() as f64 * (STRIP + AIR);
-    let (right, height) = (WIDTH - RIGHT, bottom + BOTTOM);
+    let (right, height) = (WIDTH - RIGHT, bottom + BOTTOM + 2.0 * LINE);
+    let names = Letters::Plain.widest(of.strips.iter().map(|strip| strip.name)).min(NAME);
+    let left = (NAMES_FROM + names + SCORE).ceil().max(LEFT);
     // Beyond ten minutes nobody counts seconds.
     let (unit, per_unit) = if of.seconds > 600.0 { ("time (min)", 60.0) } else { ("time (s)", 1.0) };
-    let ruler = Ruler::new(Scale::Linear, [0.0, of.seconds / per_unit].into_iter(), (LEFT, right), 10, false);
-    let x = |seconds: f64| ruler.place(seconds / per_unit).unwrap_or(LEFT).clamp(LEFT, right);
+    let ruler = Ruler::new(Scale::Linear, [0.0, of.seconds / per_unit].into_iter(), (left, right), 10, false);
+    let x = |seconds: f64| ruler.place(seconds / per_unit).unwrap_or(left).clamp(left, right);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>{title}: what is heard when</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"ink title\" x=\"{LEFT}\" y=\"26\">{short}</text>\n",
+         <text class=\"ink title\" x=\"{left}\" y=\"26\">{short}</text>\n",
         title = escaped(of.title),
-        short = escaped(&shortened(of.title))
+        short = escaped(&Letters::Title.end_of(of.title, right - left))
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
-        "<rect x=\"{LEFT}\" y=\"{TITLE}\" width=\"{:.1}\" height=\"{PICTURE}\" fill=\"#000004\"/>\n",
-        right - LEFT
+        "<rect x=\"{left}\" y=\"{TITLE}\" width=\"{:.1}\" height=\"{PICTURE}\" fill=\"#000004\"/>\n",
+        right - left
     ));
     if let Some(png) = picture.png() {
-        let width = x(picture.seconds()) - LEFT;
+        let width = x(picture.seconds()) - left;
         put(format_args!(
-            "<image x=\"{LEFT}\" y=\"{TITLE}\" width=\"{width:.1}\" height=\"{PICTURE}\" preserveAspectRatio=\"none\" \
+            "<image x=\"{left}\" y=\"{TITLE}\" width=\"{width:.1}\" height=\"{PICTURE}\" preserveAspectRatio=\"none\" \
              href=\"data:image/png;base64,{}\"/>\n",
             png::base64(&png)
         ));
@@ -93,8 +100,8 @@ pub fn timeline(of: &Timeline, picture: &mut Picture) -> String {
     ] {
         let Some(share) = picture.height_of(hertz) else { continue };
         let y = TITLE + PICTURE * (1.0 - share);
-        put(format_args!("<path class=\"axis\" d=\"M{:.1} {y:.1}H{LEFT}\"/>", LEFT - 5.0));
-        put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>\n", LEFT - 9.0, y + 4.5));
+        put(format_args!("<path class=\"axis\" d=\"M{:.1} {y:.1}H{left}\"/>", left - 5.0));
+        put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>\n", left - 9.0, y + 4.5));
     }
     for (n, strip) in of.strips.iter().enumerate() {
         let from = top + n as f64 * (STRIP + AIR);
@@ -109,37 +116,52 @@ pub fn timeline(of: &Timeline, picture: &mut Picture) -> String {
             tick.text
         ));
     }
-    put(format_args!("<path class=\"axis\" d=\"M{LEFT} {bottom}H{right}\"/>\n"));
+    put(format_args!("<path class=\"axis\" d=\"M{left} {bottom}H{right}\"/>\n"));
     put(format_args!(
         "<text class=\"ink middle\" x=\"{:.1}\" y=\"{:.1}\">{unit}</text>\n",
-        (LEFT + right) / 2.0,
+        (left + right) / 2.0,
         bottom + 38.0
+    ));
+    let mut at = left;
+    for (sign, words) in [
+        (Some("<rect class=\"p\" "), "the probability of each window"),
+        (None, "from which on it counts as heard"),
+        (Some("<rect class=\"key bar\" "), "heard"),
+    ] {
+        let y = bottom + BOTTOM + 7.0;
+        match sign {
+            Some(rect) => put(format_args!("{rect}x=\"{at:.1}\" y=\"{:.1}\" width=\"18\" height=\"8\"/>", y - 8.0)),
+            None => put(format_args!("<path class=\"on\" d=\"M{at:.1} {:.1}h18\"/>", y - 4.0)),
+        }
+        put(format_args!("<text class=\"soft small\" x=\"{:.1}\" y=\"{y:.1}\">{words}</text>\n", at + 24.0));
+        at += 24.0 + Letters::Small.width(words) + 24.0;
+    }
+    put(format_args!(
+        "<text class=\"soft small\" x=\"{left}\" y=\"{:.1}\">{}</text>\n",
+        bottom + BOTTOM + LINE + 7.0,
+        escaped(
+            &Letters::Small.cut(
+                &format!("Heard by {}. Numbers beside the names are of the whole recording.", of.by),
+                right - left
+            )
+        )
     ));
     out + "</svg>\n"
 }
 
-/// The end of a title that is too long: of a path it tells most.
-fn shortened(title: &str) -> String {
-    let letters = title.chars().count();
-    if letters <= LONGEST_TITLE {
-        return title.to_owned();
-    }
-    std::iter::once('…').chain(title.chars().skip(letters - LONGEST_TITLE + 1)).collect()
-}
-
 fn draw(strip: &Strip, of: &Timeline, from: f64, x: &impl Fn(f64) -> f64, put: &mut impl FnMut(std::fmt::Arguments)) {
-    let (bottom, right) = (from + STRIP, x(of.seconds));
+    let (bottom, left, right) = (from + STRIP, x(0.0), x(of.seconds));
     let y = |p: f64| bottom - STRIP * p.clamp(0.0, 1.0);
     put(format_args!(
-        "<rect class=\"bed\" x=\"{LEFT}\" y=\"{from}\" width=\"{:.1}\" height=\"{STRIP}\"/>",
-        right - LEFT
+        "<rect class=\"bed\" x=\"{left}\" y=\"{from}\" width=\"{:.1}\" height=\"{STRIP}\"/>",
+        right - left
     ));
-    let mut outline = format!("M{LEFT} {bottom}");
+    let mut outline = format!("M{left} {bottom}");
     for (from, to, p) in steps(strip, of.borders, x) {
         let _ = write!(outline, "L{from:.1} {0:.1}L{to:.1} {0:.1}", y(p));
     }
     put(format_args!("<path class=\"p\" d=\"{outline}L{right:.1} {bottom}Z\"/>"));
-    put(format_args!("<path class=\"on\" d=\"M{LEFT} {0:.1}H{right:.1}\"/>\n", y(strip.on)));
+    put(format_args!("<path class=\"on\" d=\"M{left} {0:.1}H{right:.1}\"/>\n", y(strip.on)));
     for segment in of.segments.iter().filter(|segment| segment.class == strip.class) {
         let (from, to) = (x(segment.start), x(segment.end));
         put(format_args!(
@@ -152,13 +174,10 @@ fn draw(strip: &Strip, of: &Timeline, from: f64, x: &impl Fn(f64) -> f64, put: &
             segment.confidence
         ));
     }
-    let mut name: String = strip.name.chars().take(LONGEST_NAME).collect();
-    if name.len() < strip.name.len() {
-        name.push('…');
-    }
+    let name = Letters::Plain.cut(strip.name, NAME);
     let middle = from + STRIP / 2.0 + 4.5;
-    put(format_args!("<text class=\"ink\" x=\"10\" y=\"{middle:.1}\">{}</text>", escaped(&name)));
-    put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{middle:.1}\">{:.2}</text>\n", LEFT - 9.0, strip.score));
+    put(format_args!("<text class=\"ink\" x=\"{NAMES_FROM}\" y=\"{middle:.1}\">{}</text>", escaped(&name)));
+    put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{middle:.1}\">{:.2}</text>\n", left - 9.0, strip.score));
 }
 
 /// Probabilities over the paper: from, to, value. Of the windows that share a pixel, the largest: a peak stays in sight.
@@ -176,6 +195,7 @@ fn steps(strip: &Strip, borders: &[f64], x: &impl Fn(f64) -> f64) -> Vec<(f64, f
 
 #[cfg(test)]
 mod tests {
+    use super::super::reading::spans;
     use super::*;
     use crate::timeline::borders;
 
@@ -193,7 +213,10 @@ mod tests {
         let strips = vec![strip(0, "cel"), strip(4, "a < b & a very long name")];
         let mut picture = Picture::new(22050);
         picture.add(&vec![0.1; 22050 * 3]);
-        timeline(&Timeline { title: "a & b.wav", seconds, borders: &borders, strips, segments }, &mut picture)
+        timeline(
+            &Timeline { title: "a & b.wav", by: "mel.knn.s1 of x", seconds, borders: &borders, strips, segments },
+            &mut picture,
+        )
     }
 
     #[test]
@@ -205,21 +228,36 @@ mod tests {
         let number = |bar: &str, key: &str| -> f64 {
             bar.split(&format!("{key}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
         };
-        assert_eq!((number(bars[0], "x"), number(bars[0], "width")), (LEFT, (WIDTH - LEFT - RIGHT) / 2.0));
-        assert_eq!(number(bars[1], "x"), LEFT + (WIDTH - LEFT - RIGHT) / 2.0);
+        let left = number(picture.split("fill=\"#000004\"").next().unwrap().rsplit("<rect").next().unwrap(), " x");
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 0.11, "{a}, {b}");
+        near(number(bars[0], " x"), left);
+        near(number(bars[0], "width"), (WIDTH - left - RIGHT) / 2.0);
+        near(number(bars[1], " x"), left + (WIDTH - left - RIGHT) / 2.0);
         assert_eq!(number(bars[1], "y") - number(bars[0], "y"), STRIP + AIR);
-        for text in ["a &amp; b.wav", "a &lt; b &amp; a ve…", "cel 0.0 to 5.0 s, 0.75", "data:image/png;base64,iVBOR"]
-        {
+        for text in [
+            "a &amp; b.wav",
+            "a &lt; b &amp; a very long name",
+            "cel 0.0 to 5.0 s, 0.75",
+            "data:image/png;base64,iVBOR",
+        ] {
             assert!(picture.contains(text), "{text}");
         }
     }
 
     #[test]
-    fn of_a_long_path_the_end_is_shown() {
+    fn wide_names_end_before_their_scores_and_of_a_long_path_the_end_is_shown() {
         let path = format!("{}/name.wav", "folder/".repeat(30));
-        let shown = shortened(&path);
-        assert!(shown.starts_with('…') && shown.ends_with("/name.wav") && shown.chars().count() == LONGEST_TITLE);
-        assert_eq!(shortened("name.wav"), "name.wav");
+        for name in ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number_07"] {
+            let strip = Strip { class: 0, name, score: 0.5, probabilities: vec![0.5], on: 0.5 };
+            let (borders, by) = ([0.0, 1.0], "mel.knn.s1 of x 01234567");
+            let of = Timeline { title: &path, by, seconds: 1.0, borders: &borders, strips: vec![strip], segments: &[] };
+            let spans = spans(&timeline(&of, &mut Picture::new(22050)));
+            assert!(spans.iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= WIDTH), "{spans:?}");
+            let place = |begin: &str| spans.iter().find(|(.., text)| text.starts_with(begin)).unwrap();
+            assert!(place(&name[..3]).1 < place("0.50").0);
+            assert!(place("…").2.ends_with("/name.wav"));
+            assert!(place("Heard by").2.contains(by));
+        }
     }
 
     #[test]

@@ -69,10 +69,14 @@ fn confusions(run: &Gathered, scored: &Scored) -> Figure {
         (
             of("Found, and named by mistake", &counts, "is there", "was named"),
             "On the diagonal recordings of the class in which it was found; elsewhere those in which another class was named that \
-             is not there. Rows do not add up: a recording may have several classes.",
+             is not there; the stronger the colour, the larger the share of the recordings of the row. Rows do not add up: a recording \
+             may have several classes.",
         )
     } else {
-        (of("Confusion matrix", &scored.scores.confusion, "truth", "decided"), "Recordings; right on the diagonal.")
+        (
+            of("Confusion matrix", &scored.scores.confusion, "truth", "decided"),
+            "Recordings; right on the diagonal. The stronger the colour, the larger the share of the row.",
+        )
     };
     Figure { name: "confusion", drawing, caption: caption.to_owned() }
 }
