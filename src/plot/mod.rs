@@ -250,9 +250,9 @@ mod tests {
         let draw = |as_run| cutoff_curve("t", "f1", points.clone(), (0.2, "chosen".to_owned()), as_run);
         let with = draw(as_run);
         assert!(texts(&with).iter().any(|text| text.starts_with("as run: 0.56")));
-        let dots = circles(&with, "dot d1");
+        let dots = circles(&with, "d1");
         assert_eq!(dots.len(), 1);
         assert!(polylines(&with)[0].iter().all(|point| point.0 < dots[0].0 && point.1 < dots[0].1));
-        assert!(circles(&draw(None), "dot d1").is_empty());
+        assert!(circles(&draw(None), "d1").is_empty());
     }
 }
