@@ -106,11 +106,10 @@ fn warning(run: &Gathered) -> Option<String> {
     match record.status {
         Status::Done => None,
         Status::TooManyUnusable => Some(format!(
-            "Too many recordings could not be used: {} of {}, more than max_unusable = {} allows. Everything below is of the \
+            "Too many recordings could not be used: {} of {}, more than max_unusable allows. Everything below is of the \
              others; unusable.jsonl says why.",
             record.data.unusable,
-            record.data.clips + record.data.unusable,
-            run.experiment.max_unusable
+            record.data.clips + record.data.unusable
         )),
         Status::Stopped => {
             Some("This run was stopped before it was through: what is shown is not all of it.".to_owned())
