@@ -191,6 +191,7 @@ fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() 
         assert_eq!(pixels(&place, &format!("pixels/{name}.png")), size(&picture).map(|side| 2 * side), "{name}");
     }
     assert_eq!(fs::read_dir(place.path("pixels")).unwrap().count(), 11);
+    assert!(place.read("figures/models.svg").contains("mean of 2 seeds; lines: from the lowest to the highest seed"));
     assert!(run.join("report.md").is_file());
 }
 
@@ -210,9 +211,70 @@ fn a_report_that_cannot_be_written_is_said_and_the_run_is_finished() {
     let output = place.timbre(&["run", "hostile.toml", "-q"]);
     assert!(output.status.success());
     assert!(text(&output.stderr).contains("its report is not"), "{}", text(&output.stderr));
+    // Figures that were asked for are there all the same.
+    let output = place.timbre(&["report", "hostile", "--figures", "figures"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write the report of"), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("trivial") && place.path("figures/models.svg").is_file());
     fs::remove_dir_all(&report).unwrap();
     place.done(&["run", "hostile.toml", "-q"]);
     check(&place.read("runs/hostile/latest/report.html"));
+}
+
+/// Two classes that every model tells apart, and a file that is no recording.
+const EASY: &str = r#"
+[data]
+kind = "folder"
+root = "songs"
+[audio]
+clip_seconds = 0.5
+sample_rate = 8000
+[split]
+kind = "holdout"
+test = 0.4
+[features.mel]
+n_mels = 16
+[models.knn]
+k = 1
+[models.average]
+"#;
+
+#[test]
+fn a_run_with_too_many_unusable_recordings_or_that_was_stopped_says_so_before_its_verdict() {
+    let place = Place::with(&[("easy.toml", EASY)]);
+    for (class, hertz) in [("low", 300.0), ("high", 3000.0)] {
+        let folder = place.path("data/songs").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        (0..6u32).for_each(|n| fs::write(folder.join(format!("{n}.wav")), tone(hertz, 0.6, n)).unwrap());
+    }
+    fs::write(place.path("data/songs/low/broken.wav"), "no sound").unwrap();
+    assert_eq!(place.timbre(&["run", "easy.toml", "-q"]).status.code(), Some(3));
+    let both = || ["html", "md"].map(|ending| place.read(&format!("runs/easy/latest/report.{ending}")));
+    for report in both() {
+        let words = report.replace('\\', "");
+        let (warning, verdict) = (words.find("Too many recordings"), words.find("Not shown").or(words.find("Better")));
+        assert!(warning.unwrap() < verdict.unwrap());
+        assert!(words.contains("1 of 13, more than max_unusable allows"), "{words}");
+        assert!(words.contains("A tie: 2 have accuracy 1.000 there"), "{words}");
+    }
+    check(&both()[0]);
+    // Another start of the same run may allow more.
+    place.done(&["run", "easy.toml", "-q", "--set", "max_unusable=0.5"]);
+    assert!(both().iter().all(|report| !report.contains("Too many recordings")));
+    assert_eq!(place.timbre(&["run", "easy.toml", "-q"]).status.code(), Some(3));
+    assert!(both().iter().all(|report| report.contains("Too many recordings")));
+    // Nothing was decided wrongly, so that nothing has to be heard.
+    fs::rename(place.path("data/songs"), place.path("moved")).unwrap();
+    let told = place.done(&["report", "easy"]);
+    assert!(!text(&told.stderr).contains("No recording is at hand"), "{}", text(&told.stderr));
+    let record = place.read("runs/easy/latest/run.json");
+    assert!(record.contains("\"too_many_unusable\""));
+    fs::write(place.path("runs/easy/latest/run.json"), record.replace("too_many_unusable", "stopped")).unwrap();
+    place.done(&["report", "easy", "-q"]);
+    assert!(both().iter().all(|report| report.contains("stopped before it was through")));
+    fs::write(place.path("runs/easy/latest/run.json"), record.replace("too_many_unusable", "done")).unwrap();
+    place.done(&["report", "easy", "-q"]);
+    assert!(both().iter().all(|report| !report.contains("stopped before") && !report.contains("Too many")));
 }
 
 /// Several labels, heard in windows, with a search, a network and a validation split.
@@ -260,6 +322,12 @@ fn several_labels_windows_searches_and_networks_are_all_shown() {
         "on the validation split.",
         "--set models.logistic.tolerance=0.001",
         "“never any class”",
+        "Framed: mel.",
+        "It was chosen as the best of 2 models on the validation split.",
+        "chosen on the validation split:",
+        "<td>as run</td><td>0.2</td><td>0.26</td>",
+        "that it was given.",
+        "share of windows that voted",
     ] {
         assert!(page.contains(words), "{words}");
     }
@@ -268,4 +336,8 @@ fn several_labels_windows_searches_and_networks_are_all_shown() {
     for name in ["models", "mel.cnn_small.s1.loss", "mel.cnn_small.s1.learning", "thresholds_f1_micro"] {
         assert!(pixels(&place, &format!("pixels/{name}.png"))[0] > 900, "{name}");
     }
+    place.done(&["report", "whole", "-q", "--figures", "figures"]);
+    let of = |figure: &str| place.read(&format!("figures/mel.cnn_small.s1.{figure}.svg"));
+    assert!(of("confusion").contains("test split"));
+    assert!(!of("learning").contains("test split") && !of("loss").contains("test split"));
 }

@@ -27,14 +27,16 @@ pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: &F
         None => known.get(id).cloned(),
     };
     let report = report::of_run(&folder, find)?;
-    report.write(&folder)?;
+    // Figures were asked for: they are worth having where the folder of the run cannot be written.
+    let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;
-    if report.heard == 0 {
+    if report.heard == 0 && report.out_of_reach > 0 {
         show.say(
             "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
         );
     }
     write_figures(figures, &report.figures, show)?;
+    written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
     show.say(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
     Ok(Ended::Done)
 }

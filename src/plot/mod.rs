@@ -143,15 +143,22 @@ pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
     panels
 }
 
-/// A score along cut-offs, with the one that was chosen.
-pub fn cutoff_curve(title: &str, score: &str, points: Vec<(f64, f64)>, chosen: (f64, String)) -> String {
-    let (x, text) = chosen;
+/// A score along cut-offs, with the one that was chosen; and where the run stands, in its words.
+pub fn cutoff_curve(
+    title: &str,
+    score: &str,
+    points: Vec<(f64, f64)>,
+    (x, text): (f64, String),
+    as_run: Option<(f64, f64, String)>,
+) -> String {
     let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
     let panel = Panel {
         title: title.to_owned(),
         x: axis("cut-off", Scale::Linear),
         y: axis(score, Scale::Linear),
-        lines: vec![Line { name: score.to_owned(), points }],
+        lines: std::iter::once(Line { name: score.to_owned(), points })
+            .chain(as_run.map(|(cutoff, score, name)| Line { name, points: vec![(cutoff, score)] }))
+            .collect(),
         mark: Some(Mark { x, y, text }),
     };
     panels(&[panel], Paper::FILE).as_file()
@@ -236,5 +243,18 @@ mod tests {
         one[0].validation_loss = None;
         let picture = learning_curves("mel.resnet18.s1", &one);
         assert_eq!(circles(&picture, "dot").len(), 1);
+    }
+
+    #[test]
+    fn along_cutoffs_stands_where_the_run_is_also_off_the_points_that_were_tried() {
+        let points = vec![(0.1, 0.2), (0.2, 0.3), (0.3, 0.1)];
+        let as_run = Some((0.56, 0.05, "as run: 0.56 → 0.050".to_owned()));
+        let draw = |as_run| cutoff_curve("t", "f1", points.clone(), (0.2, "chosen".to_owned()), as_run);
+        let with = draw(as_run);
+        assert!(texts(&with).iter().any(|text| text.starts_with("as run: 0.56")));
+        let dots = circles(&with, "d1");
+        assert_eq!(dots.len(), 1);
+        assert!(polylines(&with)[0].iter().all(|point| point.0 < dots[0].0 && point.1 < dots[0].1));
+        assert!(circles(&draw(None), "d1").is_empty());
     }
 }

@@ -1,14 +1,15 @@
 //! The hardest recordings of a model, to be seen and heard where they are at hand.
 //!
 //! What is heard is embedded, not linked: a report is sent around, and a link into the file system of another machine plays
-//! nothing. Each is the part that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`]; pictures
-//! and sounds of a page together stay within a budget.
+//! nothing. Each is the part that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`], and where
+//! that is not all it is said of how much; pictures and sounds of a page together stay within a budget.
 
 use std::path::{Path, PathBuf};
 
 use super::gathered::Gathered;
 use super::page::{Cell, paragraph, table, text};
-use crate::audio::{self, AudioSpec, Clip, wav_write};
+use crate::audio::{self, AudioSpec, Clip, Crop, wav_write};
+use crate::decisions::Aggregate;
 use crate::plot::base64;
 use crate::plot::picture::Picture;
 use crate::tables::{Scored, class_list};
@@ -26,33 +27,41 @@ pub struct Clips {
     pub html: String,
     /// How many could be heard.
     pub heard: usize,
+    /// How many cannot be found or read.
+    pub out_of_reach: usize,
+}
+
+/// A part of a recording.
+struct Excerpt {
+    sound: Clip,
+    /// Of what the model was given, where that was more.
+    of: Option<f64>,
 }
 
 /// The hardest of one model, with pictures and players of at most `budget` characters.
 pub fn of_best(run: &Gathered, scored: &Scored, find: Find, budget: usize) -> Clips {
     let hardest = scored.hardest();
     if hardest.is_empty() {
-        return Clips { html: paragraph("Every recording was decided rightly."), heard: 0 };
+        return Clips { html: paragraph("Every recording was decided rightly."), heard: 0, out_of_reach: 0 };
     }
-    let spec = AudioSpec {
-        sample_rate: run.experiment.audio.sample_rate.min(RATE),
-        clip_seconds: Some(run.experiment.audio.clip_seconds.unwrap_or(SECONDS).min(SECONDS)),
-        crop: run.experiment.audio.crop,
-    };
-    let (mut left, mut heard, mut items) = (budget, 0, String::new());
+    let spec = given(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
+    let (mut left, mut heard, mut out_of_reach, mut items) = (budget, 0, 0, String::new());
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
         let found = find(&scored.split.clips[clip].path).and_then(|path| listen(&path, &spec));
-        if let Some(parts) = found.map(|sound| embedded(&sound, &words(run, scored, clip)))
-            && parts.len() <= left
-        {
-            left -= parts.len();
-            heard += 1;
-            media = parts;
+        if let Some(excerpt) = found {
+            let parts = embedded(&excerpt, spec.crop, &words(run, scored, clip));
+            if parts.len() <= left {
+                left -= parts.len();
+                heard += 1;
+                media = parts;
+            }
+        } else {
+            out_of_reach += 1;
         }
         items += &format!("<li>{media}{}</li>\n", said(run, scored, clip));
     }
-    let missing = if heard == 0 {
+    let missing = if heard == 0 && out_of_reach > 0 {
         paragraph("The recordings are not at hand: neither seen nor heard here.")
     } else {
         String::new()
@@ -66,7 +75,7 @@ pub fn of_best(run: &Gathered, scored: &Scored, find: Find, budget: usize) -> Cl
     } else {
         String::new()
     };
-    Clips { html: format!("{missing}<ol class=\"clips\">\n{items}</ol>\n{more}"), heard }
+    Clips { html: format!("{missing}<ol class=\"clips\">\n{items}</ol>\n{more}"), heard, out_of_reach }
 }
 
 /// The hardest of another model, in words.
@@ -115,21 +124,58 @@ fn said(run: &Gathered, scored: &Scored, clip: usize) -> String {
     )
 }
 
-/// The part of a recording that was given to the model; nothing where it cannot be read any more.
-fn listen(path: &Path, spec: &AudioSpec) -> Option<Clip> {
-    let header = audio::probe_file(path).ok()?;
-    (header.seconds <= LONGEST).then(|| audio::load_file(path, spec).ok()).flatten()
+/// What the order is, and what the numbers are.
+pub fn how_to_read(run: &Gathered) -> String {
+    if !run.has_several_labels() {
+        return "Recordings that were decided wrongly, those first to whose class the model gave least. In brackets the \
+                probability that it gave."
+            .to_owned();
+    }
+    let votes = run.experiment.evaluate.windows().is_some() && run.judge.aggregate == Aggregate::Vote;
+    let number = if votes { "share of windows that voted for a class" } else { "probability that it gave" };
+    format!(
+        "Recordings that were decided wrongly, those first whose classes, there or not, the model held least likely as a whole. In \
+         brackets (of several classes the mean): the {number}."
+    )
 }
 
-fn embedded(sound: &Clip, words: &str) -> String {
+/// How recordings were given to the models. Windows run over the whole of a recording.
+fn given(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
+    AudioSpec {
+        sample_rate: audio.sample_rate.min(RATE),
+        clip_seconds: audio.clip_seconds.filter(|_| !in_windows),
+        crop: audio.crop,
+    }
+}
+
+/// Of what was given to the model so much as is heard; nothing where it cannot be read any more.
+fn listen(path: &Path, spec: &AudioSpec) -> Option<Excerpt> {
+    let header = audio::probe_file(path).ok().filter(|header| header.seconds <= LONGEST)?;
+    let (given, heard) = lengths(spec, header.seconds);
+    let sound = audio::load_file(path, &AudioSpec { clip_seconds: Some(heard), ..spec.clone() }).ok()?;
+    Some(Excerpt { sound, of: (given > heard).then_some(given) })
+}
+
+/// Seconds that the model was given of a recording so long, and those that are heard here.
+fn lengths(spec: &AudioSpec, recording: f64) -> (f64, f64) {
+    let given = spec.clip_seconds.unwrap_or(recording);
+    (given, given.min(SECONDS))
+}
+
+fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
+    let sound = &excerpt.sound;
+    let note = excerpt.of.map_or(String::new(), |of| {
+        let part = if crop == Crop::Centre { "the middle" } else { "the first" };
+        format!("<div class=\"path\">Here {part} {SECONDS:.0} s of the {of:.1} s that it was given.</div>")
+    });
     let mut picture = Picture::new(sound.sample_rate);
     picture.add(&sound.samples);
     let image = picture.png().map_or(String::new(), |png| {
         format!("<img alt=\"Spectrogram of {}\" src=\"data:image/png;base64,{}\">", text(words), base64(&png))
     });
-    let Some(wav) = wav(sound) else { return image };
+    let Some(wav) = wav(sound) else { return image + &note };
     format!(
-        "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"data:audio/wav;base64,{}\"></audio>",
+        "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"data:audio/wav;base64,{}\"></audio>{note}",
         text(words),
         base64(&wav)
     )
@@ -140,4 +186,22 @@ fn wav(sound: &Clip) -> Option<Vec<u8>> {
     let whole = |sample: &f32| (sample.clamp(-1.0, 1.0) * 32767.0).round() as i16;
     bytes.extend(sound.samples.iter().flat_map(|sample| whole(sample).to_le_bytes()));
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_recording_that_was_heard_in_windows_five_seconds_are_heard_here_and_it_is_said_of_how_many() {
+        let audio = AudioSpec { clip_seconds: Some(3.0), ..AudioSpec::default() };
+        assert_eq!(lengths(&given(&audio, true), 16.4), (16.4, 5.0));
+        assert_eq!(lengths(&given(&audio, true), 2.0), (2.0, 2.0));
+        assert_eq!(lengths(&given(&audio, false), 16.4), (3.0, 3.0));
+        assert_eq!(lengths(&given(&AudioSpec::default(), false), 16.4), (16.4, 5.0));
+        let excerpt = |of| Excerpt { sound: Clip { samples: vec![0.1; 8000], sample_rate: 8000 }, of };
+        let html = embedded(&excerpt(Some(16.4)), Crop::Centre, "x");
+        assert!(html.contains("Here the middle 5 s of the 16.4 s that it was given."), "{html}");
+        assert!(!embedded(&excerpt(None), Crop::Centre, "x").contains("Here"));
+    }
 }

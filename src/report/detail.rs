@@ -13,6 +13,9 @@ use crate::plot::{self, Axis, ClassBar, Confusion, Line, Mark, Panel, Paper, Sca
 use crate::run_dir::UnitRecord;
 use crate::tables::Scored;
 
+/// Names of the figures of the training: they show the split on which an epoch was chosen, not that of the page.
+const TRAINING: [&str; 2] = ["loss", "learning"];
+
 /// Points of a line: more cannot be told apart on so small a paper.
 const POINTS: usize = 200;
 
@@ -23,7 +26,7 @@ pub fn of_unit(run: &Gathered, unit: &UnitRecord, scored: &Scored) -> Vec<Figure
     all.push(calibration(run, scored));
     if !unit.epochs.is_empty() {
         let panels = plot::learning_panels(&unit.unit.to_string(), &unit.epochs);
-        for (panel, name) in panels.iter().zip(["loss", "learning"]) {
+        for (panel, name) in panels.iter().zip(TRAINING) {
             let drawing = plot::panels(std::slice::from_ref(panel), Paper::FIGURE);
             let caption = match name {
                 "loss" => format!("{} epochs.", unit.epochs.len()),
@@ -34,6 +37,11 @@ pub fn of_unit(run: &Gathered, unit: &UnitRecord, scored: &Scored) -> Vec<Figure
     }
     all.extend(curve(run, scored));
     all
+}
+
+/// What stands below a figure that is a file of its own: whose it is, and the split only where it is of the split.
+pub fn whose(figure: &Figure, unit: &str, run: &str, split: &str) -> String {
+    if TRAINING.contains(&figure.name) { format!("{unit} of {run}") } else { format!("{unit} of {run}, {split} split") }
 }
 
 pub fn html(run: &Gathered, unit: &UnitRecord, scored: &Scored, all: &[Figure]) -> String {
@@ -54,9 +62,15 @@ pub fn html(run: &Gathered, unit: &UnitRecord, scored: &Scored, all: &[Figure]) 
         html += &format!("<p class=\"quiet\">{}</p>\n", notes.join(" · "));
     }
     html + &format!(
-        "<p class=\"quiet\">Fitted in {:.1} s, asked in {:.1} s.</p>\n",
-        unit.fit_seconds, unit.predict_seconds
+        "<p class=\"quiet\">Fitted in {}, asked in {}.</p>\n",
+        took(unit.fit_seconds),
+        took(unit.predict_seconds)
     )
+}
+
+/// A time that may be short.
+fn took(seconds: f64) -> String {
+    if seconds >= 1.0 { format!("{seconds:.1} s") } else { format!("{:.1} ms", 1000.0 * seconds) }
 }
 
 fn confusions(run: &Gathered, scored: &Scored) -> Figure {
@@ -291,4 +305,26 @@ fn class_table(run: &Gathered, scored: &Scored) -> String {
     ];
     let rows: Vec<Vec<Cell>> = by_f1(scored).into_iter().map(row).collect();
     folded("The numbers of each class", &table("", &headings, &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn below_the_figures_of_a_training_stands_no_split_for_they_are_of_another() {
+        let panels = plot::learning_panels("mel.cnn.s1", &[]);
+        let figure = |name| Figure { name, drawing: plot::panels(&panels, Paper::FIGURE), caption: String::new() };
+        let of = |name| whose(&figure(name), "mel.cnn.s1", "x 01234567", "test");
+        assert_eq!(of("confusion"), "mel.cnn.s1 of x 01234567, test split");
+        assert_eq!(of("learning"), "mel.cnn.s1 of x 01234567");
+        assert_eq!(of("loss"), of("learning"));
+    }
+
+    #[test]
+    fn a_short_time_is_not_none() {
+        assert_eq!(took(12.34), "12.3 s");
+        assert_eq!(took(0.0123), "12.3 ms");
+        assert_eq!(took(0.000_4), "0.4 ms");
+    }
 }

@@ -83,6 +83,12 @@ impl Gathered {
         &self.grid.split
     }
 
+    /// How many models are as good as the best one where it was chosen, itself counted.
+    pub fn equal_to_the_best(&self) -> usize {
+        let best = self.ranked.first().map_or(f64::NAN, |best| best.rank_by);
+        self.ranked.iter().filter(|own| (own.rank_by - best).abs() < 1e-9).count()
+    }
+
     pub fn has_several_labels(&self) -> bool {
         self.judge.task == Task::MultiLabel
     }

@@ -13,6 +13,9 @@ pub fn markdown(run: &Gathered, verdict: &Verdict, best: Option<&Scored>) -> Str
     if !record.description.is_empty() {
         out += &format!("{}\n\n", escaped(&record.description));
     }
+    if let Some(warning) = &verdict.warning {
+        out += &format!("**Warning: {}**\n\n", escaped(warning));
+    }
     out += &format!("**{}.** {}\n\n", verdict.headline, escaped(&verdict.sentence));
     for note in &verdict.notes {
         out += &format!("{}\n\n", escaped(note));

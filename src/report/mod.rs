@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::plot;
 use crate::run_dir::{self, ReportFile, UnitRecord};
 use crate::tables::Scored;
 
@@ -20,12 +19,14 @@ mod gathered;
 mod markdown;
 mod overview;
 mod page;
+mod searched;
 mod settings;
 mod verdict;
 
+use clips::Clips;
 use figures::Figure;
 use gathered::Gathered;
-use page::{Page, Section, figure, paragraph, text};
+use page::{Page, Section, paragraph, text};
 use verdict::{Kind, Verdict};
 
 pub use clips::Find;
@@ -43,6 +44,8 @@ pub struct Report {
     pub sentence: String,
     /// Recordings that can be heard in it.
     pub heard: usize,
+    /// Recordings that should be heard in it, and cannot be found or read.
+    pub out_of_reach: usize,
     /// What is drawn in it.
     pub figures: Vec<FigureFile>,
 }
@@ -65,21 +68,22 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
     let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
     let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(run, unit, scored)).collect();
     let best = overview::best_models(run);
-    let models = overview::html(run, best.as_ref());
+    let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
     if !shown.is_empty() {
         sections.push(details(run, &shown, &figures));
     }
-    let searched = run_dir::threshold_picture(&run.path);
-    if let Some((_, svg)) = &searched {
-        let html = thresholds(svg);
+    let search = run_dir::read_search(&run.path);
+    let searched = search.as_ref().and_then(|search| run_dir::threshold_picture(&run.path, search));
+    if let Some(search) = &search {
+        let html = searched::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
         sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
     }
-    let mut heard = 0;
+    let (mut heard, mut out_of_reach) = (0, 0);
     if !shown.is_empty() {
-        let (html, n) = hardest(run, &shown, find, budget);
-        heard = n;
-        sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html });
+        let all = hardest(run, &shown, find, budget);
+        (heard, out_of_reach) = (all.heard, all.out_of_reach);
+        sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html: all.html });
     }
     sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: settings::html(run) });
     sections.push(Section { id: "environment", title: "Environment".to_owned(), html: settings::environment(run) });
@@ -94,6 +98,7 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
         markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
         sentence: format!("{}: {}", verdict.headline, verdict.sentence),
         heard,
+        out_of_reach,
         figures: files(run, best.as_ref(), &shown, &figures, searched),
     }
 }
@@ -132,8 +137,11 @@ fn lead(run: &Gathered, verdict: &Verdict) -> String {
         Kind::Open | Kind::Unknown => "open",
     };
     let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    let warning = verdict.warning.as_ref().map_or(String::new(), |words| {
+        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", text(words))
+    });
     format!(
-        "{description}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
+        "{description}{warning}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
         text(&verdict.headline),
         paragraph(&verdict.sentence)
     )
@@ -148,11 +156,20 @@ fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figur
         )
     };
     let panels: String = shown.iter().zip(figures).map(panel).collect();
-    let intro = if run.ranked.len() > shown.len() {
-        paragraph(&format!("The best {} of {} models, on the {} split.", shown.len(), run.ranked.len(), run.split()))
-    } else {
-        paragraph(&format!("On the {} split.", run.split()))
+    let intro = match (run.ranked.len() > shown.len(), run.ranked_on != run.split()) {
+        (true, true) => format!(
+            "The best {} of {} models by the {} split, the best first, as they are on the {} split.",
+            shown.len(),
+            run.ranked.len(),
+            run.ranked_on,
+            run.split()
+        ),
+        (true, false) => {
+            format!("The best {} of {} models, on the {} split.", shown.len(), run.ranked.len(), run.split())
+        }
+        (false, _) => format!("On the {} split.", run.split()),
     };
+    let intro = paragraph(&intro);
     Section {
         id: "details",
         title: "In detail".to_owned(),
@@ -160,13 +177,13 @@ fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figur
     }
 }
 
-fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: usize) -> (String, usize) {
-    let mut heard = 0;
+fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: usize) -> Clips {
+    let (mut heard, mut out_of_reach) = (0, 0);
     let mut panels = String::new();
     for (n, (unit, scored)) in shown.iter().enumerate() {
         let html = if n == 0 {
             let own = clips::of_best(run, scored, find, budget);
-            heard = own.heard;
+            (heard, out_of_reach) = (own.heard, own.out_of_reach);
             own.html
         } else {
             clips::of_other(run, scored)
@@ -176,36 +193,26 @@ fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: 
             "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
         );
     }
-    let intro = paragraph(
-        "Recordings that were decided wrongly, those first to whose truth the model gave least. In brackets the probability that it gave.",
-    );
-    (format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"), heard)
-}
-
-/// The map of the last search for cut-offs.
-fn thresholds(svg: &str) -> String {
-    let image = format!(
-        "<img class=\"plot large\" alt=\"Score for every cut-off and window fraction\" src=\"data:image/svg+xml;base64,{}\">",
-        plot::base64(svg.as_bytes())
-    );
-    let caption = "Of the best model on the split that chose; the others, and every number, stand in thresholds.csv and thresholds.json.";
-    figure(&image, caption)
+    let intro = paragraph(&clips::how_to_read(run));
+    let html = format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n");
+    Clips { html, heard, out_of_reach }
 }
 
 /// Every figure as a file of its own, which says whose it is.
 fn files(
     run: &Gathered,
-    best: Option<&Figure>,
+    best: Option<&(Figure, String)>,
     shown: &[(&UnitRecord, Scored)],
     figures: &[Vec<Figure>],
     searched: Option<(String, String)>,
 ) -> Vec<FigureFile> {
     let whole = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
-    let mut files: Vec<FigureFile> = best.map(|figure| figure.file("", &whole)).into_iter().collect();
+    let mut files: Vec<FigureFile> =
+        best.map(|(figure, read)| figure.file("", &format!("{whole}; {read}"))).into_iter().collect();
     for ((unit, _), own) in shown.iter().zip(figures) {
         let name = unit.unit.to_string();
-        let whose = format!("{name} of {whole}, {} split", run.split());
-        files.extend(own.iter().map(|figure| figure.file(&name, &whose)));
+        let whose = |figure: &Figure| detail::whose(figure, &name, &whole, run.split());
+        files.extend(own.iter().map(|figure| figure.file(&name, &whose(figure))));
     }
     files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));
     files

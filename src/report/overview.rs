@@ -18,7 +18,7 @@ const INTERVALS: usize = 15;
 const NARROW: usize = 4;
 
 pub fn html(run: &Gathered, best: Option<&Figure>) -> String {
-    let cells = run.grid.models.len() * run.grid.features.len();
+    let cells = run.grid.models.len() * run.grid.features.len() * run.record.seeds.len();
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
     let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
@@ -26,13 +26,14 @@ pub fn html(run: &Gathered, best: Option<&Figure>) -> String {
     above + &figures(&parts) + &results(run)
 }
 
-/// The best models with their intervals.
-pub fn best_models(run: &Gathered) -> Option<Figure> {
+/// The best models with their intervals, the highest first; and what a file of it has to say of its points and lines.
+pub fn best_models(run: &Gathered) -> Option<(Figure, String)> {
     let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
-    let shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
+    let mut shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
     if shown.is_empty() {
         return None;
     }
+    shown.sort_by(|a, b| b.value.total_cmp(&a.value));
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
     let drawing = plot::intervals(
         "Models and the best trivial answer",
@@ -41,29 +42,39 @@ pub fn best_models(run: &Gathered) -> Option<Figure> {
         trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
     );
     let more = if run.ranked.len() > shown.len() {
-        format!(" The best {} of {}.", shown.len(), run.ranked.len())
+        format!(" The best {} of {} on the {} split.", shown.len(), run.ranked.len(), run.ranked_on)
     } else {
         String::new()
     };
-    let seed = match run.record.seeds.as_slice() {
-        [first, _, ..] => format!(" Of seed {first} alone; the means over all seeds stand in the grid."),
-        _ => String::new(),
+    let read = match run.record.seeds.len() {
+        0 | 1 => "lines: 95 % intervals of a bootstrap over songs".to_owned(),
+        seeds => format!("mean of {seeds} seeds; lines: from the lowest to the highest seed"),
     };
-    let caption =
-        format!("Lines: 95 % intervals of a bootstrap over songs. Dashed: the best trivial answer.{seed}{more}");
-    Some(Figure { name: "models", drawing, caption })
+    let (first, rest) = read.split_at(1);
+    let caption = format!(
+        "{}{rest}. The highest on the {} split first. Dashed: the best trivial answer.{more}",
+        first.to_uppercase(),
+        run.split()
+    );
+    Some((Figure { name: "models", drawing, caption }, read))
 }
 
 fn interval(run: &Gathered, own: &Ranked) -> Interval {
     let metric = run.metric();
-    let first = &own.rows[0];
-    let end = |which: &str| first.metrics.get(&format!("{metric}_{which}")).copied();
-    // Of several seeds the mean is shown, and the interval of the first would not lie around it.
-    let (value, ends) = match first.metrics.get(metric) {
-        Some(&value) => (value, end("low").zip(end("high"))),
-        None => (own.mean, None),
+    // Of several seeds the mean is shown, and the interval of one of them would not lie around it.
+    let ends = match own.rows.as_slice() {
+        [only] => {
+            let end = |which: &str| only.metrics.get(&format!("{metric}_{which}")).copied();
+            end("low").zip(end("high"))
+        }
+        several => lowest_to_highest(several.iter().filter_map(|row| row.metrics.get(metric).copied())),
     };
-    Interval { name: own.name(), value, ends }
+    Interval { name: own.name(), value: own.mean, ends }
+}
+
+/// Nothing of nothing.
+fn lowest_to_highest(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 /// The trivial answer with the highest score.
@@ -91,14 +102,16 @@ fn heat_table(run: &Gathered) -> String {
         grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
     let known = || means.iter().flatten().copied().filter(|value| !value.is_nan());
     let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
-    let heat = |value: f64, values: &[f64]| {
+    let best = run.ranked.first();
+    let is_best = |feature: &str, model: &str| best.is_some_and(|own| own.features == feature && own.model == model);
+    let heat = |value: f64, values: &[f64], is_best: bool| {
         if value.is_nan() {
             return Cell::number(None);
         }
         let share = if high > low { (value - low) / (high - low) } else { 1.0 };
         Cell {
             html: text(&cell(values)),
-            class: if value == high { "heat best" } else { "heat" },
+            class: if is_best { "heat best" } else { "heat" },
             style: format!("--v:{share:.3}"),
             sort: Some(value),
         }
@@ -110,16 +123,21 @@ fn heat_table(run: &Gathered) -> String {
         .iter()
         .zip(grid.cells.iter().zip(&means))
         .map(|(feature, (cells, means))| {
-            let cells = cells.iter().zip(means).map(|(values, &mean)| heat(mean, values));
+            let cells = cells.iter().zip(means).zip(&grid.models);
+            let cells = cells.map(|((values, &mean), model)| heat(mean, values, is_best(feature, model)));
             std::iter::once(Cell::words(feature)).chain(cells).collect()
         })
         .collect();
     let seeds = if run.record.seeds.len() > 1 { ", mean ± standard deviation over the seeds" } else { "" };
-    let caption = format!(
-        "{} on the {} split{seeds}. The stronger the colour, the better; the best is framed.",
-        run.metric(),
-        run.split()
-    );
+    let framed = match best {
+        Some(best) if run.ranked_on != run.split() => {
+            format!(" Framed: {}, the best on the {} split, of which the verdict speaks.", best.name(), run.ranked_on)
+        }
+        Some(best) => format!(" Framed: {}, the best one.", best.name()),
+        None => String::new(),
+    };
+    let caption =
+        format!("{} on the {} split{seeds}. The stronger the colour, the higher.{framed}", run.metric(), run.split());
     table(&caption, &headings, &rows)
 }
 
@@ -156,4 +174,18 @@ fn results(run: &Gathered) -> String {
         String::new()
     };
     folded(&format!("Every metric of every model: {} rows", rows.len()), &(cut + &table("", &headings, &lines)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_several_seeds_lies_around_their_mean() {
+        let seeds = [0.5, 0.7, 0.3];
+        let (low, high) = lowest_to_highest(seeds.into_iter()).unwrap();
+        assert_eq!((low, high), (0.3, 0.7));
+        assert!(low <= mean(seeds.into_iter()) && mean(seeds.into_iter()) <= high);
+        assert_eq!(lowest_to_highest(std::iter::empty()), None);
+    }
 }

@@ -84,6 +84,14 @@ document.querySelectorAll(".panels").forEach((group) => {
   addEventListener("hashchange", open);
 });
 
+// On paper nothing is opened by a click.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not([open])")];
+  opened.forEach((details) => (details.open = true));
+});
+addEventListener("afterprint", () => opened.splice(0).forEach((details) => (details.open = false)));
+
 // One player at a time.
 document.addEventListener("play", ({ target }) => {
   document.querySelectorAll("audio").forEach((audio) => audio !== target && audio.pause());

@@ -115,12 +115,11 @@ pub fn environment(run: &Gathered) -> String {
         ("Signature".to_owned(), record.signature.clone()),
         ("Data".to_owned(), format!("{}, {} recordings, {}", record.data.name, record.data.clips, record.data.hash)),
         ("Seeds".to_owned(), record.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
-        ("Started".to_owned(), record.started.clone()),
+        ("Started".to_owned(), format!("{}, when the data had been looked through", record.started)),
         ("Ended".to_owned(), record.ended.clone().unwrap_or("–".to_owned())),
         ("Features".to_owned(), format!("{} computed, {} from the cache", record.cache.misses, record.cache.hits)),
     ];
-    let seconds: Vec<String> =
-        record.seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
+    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| of_stage(stage, *seconds)).collect();
     pairs.push(("Time".to_owned(), seconds.join(", ")));
     if let Some(from) = &record.taken_over {
         pairs.push(("Taken over".to_owned(), format!("{} units of {}", from.units.len(), from.run.display())));
@@ -128,8 +127,7 @@ pub fn environment(run: &Gathered) -> String {
     for (name, value) in record.environment.as_object().into_iter().flatten() {
         let words = match value {
             Value::Null => continue,
-            Value::String(words) => words.clone(),
-            other => other.to_string(),
+            value => readable(value),
         };
         pairs.push((name.clone(), words));
     }
@@ -141,6 +139,32 @@ pub fn environment(run: &Gathered) -> String {
         table("Units that failed.", &[("unit", false), ("why", false)], &failures)
     };
     failed + &list(&pairs)
+}
+
+/// What is looked through before a run has a name is done before it starts.
+fn of_stage(stage: &str, seconds: f64) -> String {
+    match stage {
+        "data" => format!("data {seconds:.1} s, before the start"),
+        "total" => format!("in all {seconds:.1} s"),
+        stage => format!("{stage} {seconds:.1} s"),
+    }
+}
+
+/// A value as words: what is in it with its names.
+fn readable(value: &Value) -> String {
+    match value {
+        Value::String(words) => words.clone(),
+        Value::Array(all) => all.iter().map(readable).collect::<Vec<_>>().join(", "),
+        Value::Object(all) => {
+            let part = |(name, value): (&String, &Value)| match value {
+                Value::Object(inner) if inner.is_empty() => None,
+                Value::Object(_) => Some(format!("{name} ({})", readable(value))),
+                value => Some(format!("{name} {}", readable(value))),
+            };
+            all.iter().filter_map(part).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +181,14 @@ mod tests {
         assert!(html.contains("<td>models.knn.weights</td><td>–</td><td>&quot;&lt;i&gt;&quot;</td>"), "{html}");
         assert!(!html.contains("<td>x</td>") && !html.contains("extends"), "{html}");
         assert!(html.contains("--set models.knn.k=9"));
+    }
+
+    #[test]
+    fn versions_of_stages_are_words_and_no_json() {
+        let stages =
+            serde_json::json!({ "runner": 1, "features": { "mel": 2, "fft": 1 }, "files": {}, "names": ["a", "b"] });
+        assert_eq!(readable(&stages), "runner 1, features (mel 2, fft 1), names a, b");
+        assert_eq!(readable(&serde_json::json!(true)), "true");
     }
 
     #[test]

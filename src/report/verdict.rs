@@ -5,7 +5,7 @@
 
 use crate::metrics;
 use crate::predictions::Predictions;
-use crate::run_dir::{self, UnitRecord};
+use crate::run_dir::{self, Status, UnitRecord};
 use crate::seed::Seed;
 
 use super::gathered::{Gathered, Ranked, mean};
@@ -22,6 +22,8 @@ pub enum Kind {
 }
 
 pub struct Verdict {
+    /// Why this is not a run as it should be, before all else.
+    pub warning: Option<String>,
     pub kind: Kind,
     pub headline: String,
     pub sentence: String,
@@ -33,13 +35,15 @@ pub struct Verdict {
 struct Differences {
     values: Vec<f64>,
     intervals: Vec<(f64, f64)>,
-    clips: usize,
-    songs: usize,
+    /// Of each seed: where a split is drawn, another side for each.
+    clips: Vec<usize>,
+    songs: Vec<usize>,
 }
 
 pub fn verdict(run: &Gathered) -> Verdict {
     let (metric, split) = (run.metric(), run.split());
     let unknown = |sentence: String| Verdict {
+        warning: warning(run),
         kind: Kind::Unknown,
         headline: "No verdict".to_owned(),
         sentence,
@@ -73,10 +77,9 @@ pub fn verdict(run: &Gathered) -> Verdict {
         _ => "No better than trivial",
     };
     let seeds = if best.rows.len() > 1 { format!(" (mean of {} seeds)", best.rows.len()) } else { String::new() };
-    let on = if of.clips > 0 {
-        format!(" on the {split} split ({} recordings of {} songs)", of.clips, of.songs)
-    } else {
-        format!(" on the {split} split")
+    let on = match counts(&of.clips, &of.songs) {
+        Some(counts) => format!(" on the {split} split ({counts})"),
+        None => format!(" on the {split} split"),
     };
     let interval = match of.intervals.as_slice() {
         [] => ", without an interval".to_owned(),
@@ -94,7 +97,29 @@ pub fn verdict(run: &Gathered) -> Verdict {
         difference.abs(),
         spoken(trivial),
     );
-    Verdict { kind, headline: headline.to_owned(), sentence, notes: notes(run) }
+    Verdict { warning: warning(run), kind, headline: headline.to_owned(), sentence, notes: notes(run) }
+}
+
+/// What a run that is not done lacks.
+fn warning(run: &Gathered) -> Option<String> {
+    let record = &run.record;
+    match record.status {
+        Status::Done => None,
+        Status::TooManyUnusable => Some(format!(
+            "Too many recordings could not be used: {} of {}, more than max_unusable allows. Everything below is of the \
+             others; unusable.jsonl says why.",
+            record.data.unusable,
+            record.data.clips + record.data.unusable
+        )),
+        Status::Stopped => {
+            Some("This run was stopped before it was through: what is shown is not all of it.".to_owned())
+        }
+        Status::Running => Some("This run is not through: it runs, or was cut off.".to_owned()),
+        Status::Failed if record.failures.is_empty() => Some("This run failed: log.jsonl says why.".to_owned()),
+        Status::Failed => {
+            Some(format!("This run failed: {} could not be fitted.", counted(record.failures.len(), "unit")))
+        }
+    }
 }
 
 /// A baseline in words.
@@ -114,16 +139,18 @@ fn notes(run: &Gathered) -> Vec<String> {
     if let Some(best) = run.ranked.first() {
         if run.ranked.len() > 1 && run.ranked_on != run.split() {
             notes.push(format!(
-                "It is the best of {} on the {} split.",
+                "It was chosen as the best of {} on the {} split.{}",
                 counted(run.ranked.len(), "model"),
-                run.ranked_on
+                run.ranked_on,
+                tie(run)
             ));
         } else if run.ranked.len() > 1 {
             notes.push(format!(
                 "It was picked as the best of {} on the {} split itself, so that its score there is too good by what luck the \
-                 choice had: give the experiment a validation split (split.validation) to choose on.",
+                 choice had: give the experiment a validation split (split.validation) to choose on.{}",
                 counted(run.ranked.len(), "model"),
-                run.split()
+                run.split(),
+                tie(run)
             ));
         }
         if best.rows.len() == 1
@@ -145,12 +172,34 @@ fn notes(run: &Gathered) -> Vec<String> {
     notes
 }
 
+/// What is to be known of a choice among equals.
+fn tie(run: &Gathered) -> String {
+    let equals = run.equal_to_the_best();
+    if equals < 2 {
+        return String::new();
+    }
+    let value = run.ranked[0].rank_by;
+    format!(" A tie: {equals} have {} {value:.3} there, of which the first in the results was taken.", run.metric())
+}
+
+/// Recordings and songs of the sides of all seeds; nothing where there is no side.
+fn counts(clips: &[usize], songs: &[usize]) -> Option<String> {
+    let range = |of: &[usize], noun: &str| {
+        let (least, most) = (*of.iter().min()?, *of.iter().max()?);
+        Some(if least == most { counted(least, noun) } else { format!("{least} to {}", counted(most, noun)) })
+    };
+    let (recordings, songs_of) = (range(clips, "recording")?, range(songs, "song")?);
+    let alike = |of: &[usize]| of.iter().all(|n| *n == of[0]);
+    let each = if alike(clips) && alike(songs) { "" } else { ", by the seed" };
+    Some(format!("{recordings} of {songs_of}{each}"))
+}
+
 pub fn counted(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 fn differences(run: &Gathered, best: &Ranked, trivial: &str) -> Differences {
-    let mut found = Differences { values: Vec::new(), intervals: Vec::new(), clips: 0, songs: 0 };
+    let mut found = Differences { values: Vec::new(), intervals: Vec::new(), clips: Vec::new(), songs: Vec::new() };
     for unit in best.units().filter_map(|unit| run_dir::read_unit(&run.path, unit)) {
         of_seed(run, &unit, trivial, &mut found);
     }
@@ -162,7 +211,8 @@ fn of_seed(run: &Gathered, unit: &UnitRecord, trivial: &str, found: &mut Differe
     let (metric, task, n_classes) = (run.metric(), run.judge.task, side.predictions.n_classes);
     let (truth, decided) = (side.truth(), side.decided(&run.judge));
     let songs: Vec<&str> = side.clips.iter().map(|clip| clip.song.as_str()).collect();
-    (found.clips, found.songs) = (songs.len(), metrics::bootstrap::members(&songs).len());
+    found.clips.push(songs.len());
+    found.songs.push(metrics::bootstrap::members(&songs).len());
     let own = metrics::resampled(task, metric, &truth, &decided, &side.predictions);
     let once = vec![1; truth.len()];
     let resamples = run.experiment.evaluate.bootstrap;
@@ -192,4 +242,17 @@ fn of_seed(run: &Gathered, unit: &UnitRecord, trivial: &str, found: &mut Differe
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_seeds_with_sides_of_their_own_the_range_is_named_and_not_the_last() {
+        assert_eq!(counts(&[30, 31, 32], &[11, 11, 10]).unwrap(), "30 to 32 recordings of 10 to 11 songs, by the seed");
+        assert_eq!(counts(&[32, 30], &[1, 1]).unwrap(), "30 to 32 recordings of 1 song, by the seed");
+        assert_eq!(counts(&[99, 99], &[11, 11]).unwrap(), "99 recordings of 11 songs");
+        assert_eq!(counts(&[], &[]), None);
+    }
 }

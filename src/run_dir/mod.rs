@@ -38,7 +38,9 @@ pub use removing::{
 };
 pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
 pub use taken_over::TakenOver;
-pub use thresholds::{ThresholdFile, resolved_config, threshold_picture};
+pub use thresholds::{
+    SearchRecord, SearchedSplit, SearchedUnit, ThresholdFile, read_search, resolved_config, threshold_picture,
+};
 
 /// Raised when a file of the folder changes its form.
 pub const SCHEMA: u32 = 1;

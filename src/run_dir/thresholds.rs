@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde::Deserialize;
 
 use super::{RunDir, Unit};
 use crate::files;
@@ -69,10 +70,91 @@ pub fn resolved_config(run: &Path) -> PathBuf {
     run.join("config.resolved.toml")
 }
 
-/// The picture of the last search, that of its best unit: its name without the ending, and the picture.
-pub fn threshold_picture(run: &Path) -> Option<(String, String)> {
-    let report: Value = serde_json::from_slice(&fs::read(run.join(ThresholdFile::Report.name())).ok()?).ok()?;
-    let picture = ThresholdFile::Picture { metric: report["metric"].as_str()?, unit: None };
+/// Scores by the names of their metrics; one that is undefined is nothing.
+type Scores = IndexMap<String, Option<f64>>;
+
+/// What `thresholds.json` says of the last search, as far as people are told.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchRecord {
+    pub metric: String,
+    /// The split that chose.
+    pub tuned_on: String,
+    pub as_run: SearchedAsRun,
+    pub units: Vec<SearchedUnit>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchedAsRun {
+    pub cutoff: f64,
+    /// One a class; empty where one holds for all.
+    pub cutoffs: Vec<f64>,
+    pub window_fraction: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchedUnit {
+    #[serde(flatten)]
+    pub unit: Unit,
+    pub recordings: usize,
+    pub songs: usize,
+    pub of_several_windows: usize,
+    pub points: usize,
+    pub cutoff: f64,
+    /// Nothing where recordings are decided by one score.
+    pub window_fraction: Option<f64>,
+    /// Of the chosen point on the split that chose.
+    pub score: Option<f64>,
+    /// Axes at whose end the chosen point lies.
+    pub on_the_edge: Vec<String>,
+    pub luck: Option<SearchLuck>,
+    pub per_class: Option<SearchedByClass>,
+    /// The split that chose first.
+    pub splits: Vec<SearchedSplit>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchLuck {
+    pub resamples: usize,
+    pub elsewhere: Option<f64>,
+    pub optimism: Option<f64>,
+    pub regret: Option<f64>,
+    pub plateau: Plateau,
+}
+
+/// Points that cannot be told from the best, and from where to where they reach.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Plateau {
+    pub points: usize,
+    pub cutoff: [f64; 2],
+    pub window_fraction: Option<[f64; 2]>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchedByClass {
+    pub cutoffs: IndexMap<String, f64>,
+    pub score: Option<f64>,
+    pub elsewhere: Option<f64>,
+    pub optimism: Option<f64>,
+}
+
+/// Scores of one split, decided in three ways.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchedSplit {
+    pub split: String,
+    pub n: usize,
+    pub as_run: Scores,
+    pub chosen: Scores,
+    pub per_class: Option<Scores>,
+}
+
+/// The last search of a run; nothing where there was none, or it cannot be understood.
+pub fn read_search(run: &Path) -> Option<SearchRecord> {
+    serde_json::from_slice(&fs::read(run.join(ThresholdFile::Report.name())).ok()?).ok()
+}
+
+/// The picture of a search, that of its best unit: its name without the ending, and the picture.
+pub fn threshold_picture(run: &Path, search: &SearchRecord) -> Option<(String, String)> {
+    let picture = ThresholdFile::Picture { metric: &search.metric, unit: None };
     let file = run.join(picture.name());
     Some((file.file_stem()?.to_string_lossy().into_owned(), fs::read_to_string(&file).ok()?))
 }

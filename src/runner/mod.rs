@@ -69,8 +69,12 @@ pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, beg
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_whole(&path, experiment) => {
             let (hits, _) = material.look(experiment, &extraction, &store)?;
-            let no_report = if run_dir::has_report(&path) { None } else { write_report(&path, material) };
-            return Ok(RunOutcome { no_report, ..shown_again(path, *record, experiment, hits)? });
+            let before = record.status;
+            let outcome = shown_again(path, *record, experiment, hits)?;
+            // A report says how its run ended.
+            let is_told = run_dir::has_report(&outcome.path) && outcome.record.status == before;
+            let no_report = if is_told { None } else { write_report(&outcome.path, material) };
+            return Ok(RunOutcome { no_report, ..outcome });
         }
         // A file was removed, or the models were not saved and now shall be: what is missing is made.
         Opened::Finished { path, .. } => RunDir::lock(path)?,

@@ -33,20 +33,23 @@ fn picture(search: &Search, found: &Found) -> String {
     let note = format!("on {split}, tuned on {split}{warning}");
     let scores = found.surface.of(search.metric_at());
     let (cutoff, score) = (found.cutoff(), found.surface.at(found.chosen)[search.metric_at()]);
+    let own = found.sides[0].as_run[search.metric_at()];
+    // Cut-offs by class have no place of their own.
+    let has_place = search.judge.cutoffs.is_empty();
     let Some(fraction) = found.fraction() else {
+        let as_run = search.judge.cutoff;
         let points = found.cutoffs.iter().copied().zip(scores).collect();
         return plot::cutoff_curve(
             &format!("{title} {note}"),
             metric,
             points,
             (cutoff, format!("chosen: {cutoff} → {score:.3}")),
+            has_place.then(|| (as_run, own, format!("as run: {as_run} → {own:.3}"))),
         );
     };
     let as_run = (search.judge.cutoff, search.judge.window_fraction);
-    let own = found.sides[0].as_run[search.metric_at()];
     let mut places = Vec::new();
-    // Cut-offs by class have no place of their own.
-    if search.judge.cutoffs.is_empty() {
+    if has_place {
         let text = format!("as run: {}, {} → {own:.3}", as_run.0, as_run.1);
         places.push(Place { x: as_run.0, y: as_run.1, sign: Sign::Cross, text });
     }

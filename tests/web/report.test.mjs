@@ -75,6 +75,14 @@ test("without a script everything can be read, and printed all panels are there"
   await printed.emulateMedia({ media: "print" });
   for (let n = 0; n < panels; n++) assert.ok(await printed.locator(".panel").nth(n).isVisible());
   assert.ok(await printed.locator(".tabs").first().isHidden());
+  const folded = printed.locator("details > :not(summary)");
+  for (let n = 0; n < (await folded.count()); n++) assert.ok(await folded.nth(n).isVisible(), `what is folded, ${n}`);
+  const closed = () => printed.locator("details:not([open])").count();
+  const before = await closed();
+  await printed.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  assert.equal(await closed(), 0);
+  await printed.evaluate(() => dispatchEvent(new Event("afterprint")));
+  assert.equal(await closed(), before);
   await shot(printed, "report-printed");
 });
 
@@ -109,6 +117,15 @@ for (const [name, options] of [
     const tab = await openTab(browser, url, options);
     const [wide, room] = await tab.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
     assert.ok(wide <= room, `${wide} of ${room} pixels`);
+    // Nor is a class with a long name wider.
+    const widened = await tab.evaluate(() => {
+      const names = [...document.querySelectorAll(".clips strong")].map((name) => [name, name.textContent]);
+      names.forEach(([name]) => (name.textContent = "a_rather_long_instrument_name_of_its_own".repeat(2)));
+      const wide = document.documentElement.scrollWidth;
+      names.forEach(([name, text]) => (name.textContent = text));
+      return names.length > 0 && wide;
+    });
+    assert.equal(widened, room);
     const [ink, paper] = await tab.evaluate(() => {
       const light = (colour) => colour.match(/\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
       const letters = document.querySelector("svg.plot text.ink");
