@@ -14,9 +14,8 @@ pub const PART: &str = ".part-";
 /// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let folder = path.parent().expect("a file lies in a folder");
-    let mut part = tempfile::Builder::new().prefix(PART).tempfile_in(folder).with_context(|| {
-        format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
-    })?;
+    let mut part =
+        tempfile::Builder::new().prefix(PART).tempfile_in(folder).map_err(|error| no_file_in(folder, &error))?;
     let fail = || format!("cannot write {}", path.display());
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;
@@ -27,6 +26,16 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     part.persist(path).map_err(|e| e.error).with_context(fail)?;
     sync_folder(folder);
     Ok(())
+}
+
+/// Why a folder takes no file. Its own error tells the reason, and the path again, twice.
+fn no_file_in(folder: &Path, error: &std::io::Error) -> anyhow::Error {
+    let create = format!("cannot create a file in {}", folder.display());
+    let reason = error.get_ref().and_then(std::error::Error::source).map_or(error.to_string(), ToString::to_string);
+    anyhow::Error::msg(match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{create}: the folder is gone: was it removed?"),
+        _ => format!("{create}: is the disk full, or the folder read-only? ({reason})"),
+    })
 }
 
 /// [`write_atomically`] for bytes at hand.
@@ -128,5 +137,16 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_told_as_such_and_a_reason_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |path: &Path| format!("{:#}", write_bytes(path, b"new").unwrap_err());
+        let gone = said(&folder.path().join("gone/run.json"));
+        assert!(gone.ends_with("gone: the folder is gone: was it removed?"), "{gone}");
+        fs::write(folder.path().join("file"), b"").unwrap();
+        let no_folder = said(&folder.path().join("file/run.json"));
+        assert_eq!(no_folder.matches("os error").count(), 1, "{no_folder}");
     }
 }
