@@ -26,7 +26,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
         .prefix(PART)
         .permissions(permissions(&named))
         .tempfile_in(folder)
-        .with_context(|| cannot_create(folder))?;
+        .map_err(|error| no_file_in(folder, &error))?;
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;
     buffered.flush().with_context(fail)?;
@@ -39,14 +39,6 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     part.persist(&named).map_err(|e| e.error).with_context(fail)?;
     sync_folder(folder);
     Ok(())
-}
-
-fn cannot_create(folder: &Path) -> String {
-    if folder.is_dir() {
-        format!("cannot create a file in {}: is the disk full, or the folder read-only?", folder.display())
-    } else {
-        format!("cannot create a file in {}: it is no folder, or was removed", folder.display())
-    }
 }
 
 /// Whether it is there and no file that could be replaced. What stands for an open file (`/dev/stdout`) is none either.
@@ -62,6 +54,16 @@ fn behind_links(path: &Path) -> PathBuf {
     }
     let beside = |target: PathBuf| path.parent().unwrap_or(Path::new("")).join(target);
     fs::canonicalize(path).or_else(|_| fs::read_link(path).map(beside)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Why a folder takes no file. Its own error tells the reason, and the path again, twice.
+fn no_file_in(folder: &Path, error: &std::io::Error) -> anyhow::Error {
+    let create = format!("cannot create a file in {}", folder.display());
+    let reason = error.get_ref().and_then(std::error::Error::source).map_or(error.to_string(), ToString::to_string);
+    anyhow::Error::msg(match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{create}: the folder is gone: was it removed?"),
+        _ => format!("{create}: is the disk full, or the folder read-only? ({reason})"),
+    })
 }
 
 /// [`write_atomically`] for bytes at hand.
@@ -210,5 +212,16 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_told_as_such_and_a_reason_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |path: &Path| format!("{:#}", write_bytes(path, b"new").unwrap_err());
+        let gone = said(&folder.path().join("gone/run.json"));
+        assert!(gone.ends_with("gone: the folder is gone: was it removed?"), "{gone}");
+        fs::write(folder.path().join("file"), b"").unwrap();
+        let no_folder = said(&folder.path().join("file/run.json"));
+        assert_eq!(no_folder.matches("os error").count(), 1, "{no_folder}");
     }
 }

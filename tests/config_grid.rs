@@ -204,6 +204,42 @@ fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
     assert!(said.contains("unknown model `cnn_smal`"), "{said}");
 }
 
+#[test]
+fn a_slip_in_an_option_is_told_once_and_brings_no_other_fault() {
+    let grid = |options: &str| told(&format!("[grid]\n{options}\n\"models.logistic.c\" = {{ from = 0.1, to = 10 }}\n"));
+    let said = grid("sample = 0");
+    assert!(said.contains("`sample`") && said.ends_with("\n1 fault"), "{said}");
+    let said = grid("sample = 4\nhalving = { key = \"models.knn.k\", from = 1, to = 9, eta = 1 }");
+    assert!(said.contains("`eta`") && said.ends_with("\n1 fault"), "{said}");
+    let said = told(
+        "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n[grid]\n\"models.logistic.c\" = [0.1, 1.0]\n\
+         halving = { key = \"models.cnn_small.epochs\", from = 1, to = 1000000000 }\n",
+    );
+    assert!(said.contains("`epochs`") && said.ends_with("\n1 fault"), "{said}");
+}
+
+#[test]
+fn the_command_line_cannot_set_the_budget_of_a_halving_beside_its_rounds() {
+    let project =
+        project("[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 9 }\n\"models.logistic.c\" = [0.1, 1.0]\n");
+    let with = |set: &str| declare(&timbre::experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
+    let said = with("models.knn.k=3").expect_err("it has no effect").to_string();
+    assert!(said.contains("--set models.knn.k=3") && said.contains("the budget of the halving: from 1 to 9"), "{said}");
+    assert_eq!(with("grid.halving.to=3").unwrap().points[0].rounds.len(), 2);
+}
+
+#[test]
+fn a_range_can_be_written_as_the_search_for_thresholds_writes_it() {
+    let grid = declared("[grid]\n\"models.knn.k\" = \"1..10/3\"\n");
+    // Whole numbers stay whole: 4, not 4.0.
+    assert_eq!(along(&grid, "models.knn.k"), [1, 4, 7, 10]);
+    let grid = declared("[grid]\n\"models.logistic.c\" = \"0.50..0.56/0.02\"\n");
+    assert_eq!(along(&grid, "models.logistic.c"), [0.5, 0.52, 0.54, 0.56]);
+    assert!(told("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("takes whole numbers, and 1.5 is none"));
+    assert!(told("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
+    assert!(told("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values, or a range"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -173,23 +173,53 @@ fn what_is_done_with_finished_models_is_an_axis_that_fits_nothing_again() {
     assert_eq!(of(1)["metric"], "f1_macro");
 }
 
+/// Any whole number can be the budget: kNN's is quick.
+const HALVING: &str = "[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 4, eta = 2 }\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n\"models.knn.weights\" = [\"uniform\", \"distance\"]\n";
+
+fn planned(place: &Place) -> Value {
+    serde_json::from_slice(&place.done(&["plan", "tiny.toml", "--json", "-q"]).stdout).unwrap()
+}
+
+#[test]
+fn the_plan_of_a_halving_knows_the_rounds_that_are_through_and_how_many_points_are_to_come() {
+    let place = place(HALVING);
+    let of_rounds = |plan: &Value, key: &str| -> Vec<u64> {
+        plan["rounds"].as_array().unwrap().iter().map(|round| round[key].as_u64().unwrap()).collect()
+    };
+    let before = planned(&place);
+    assert_eq!((&before["to_run"], of_rounds(&before, "points")), (&Value::from(10), vec![6, 3, 1]));
+    assert_eq!((of_rounds(&before, "round"), of_rounds(&before, "budget")), (vec![1, 2, 3], vec![1, 2, 4]));
+    let summary = json(&run(&place, &[]).output().unwrap());
+    let after = planned(&place);
+    assert_eq!((&after["to_run"], after["points"].as_array().unwrap().len()), (&Value::from(0), 10));
+    // The last two rounds are missing: of the second is known who is in it, and what the third will cost.
+    for point in summary["points"].as_array().unwrap().iter().filter(|point| point["round"] != 1) {
+        fs::remove_dir_all(place.path(point["run"].as_str().unwrap())).unwrap();
+    }
+    let between = planned(&place);
+    assert_eq!((&between["to_run"], of_rounds(&between, "to_run")), (&Value::from(4), vec![0, 3, 1]));
+    assert!(between["rounds"][2]["seconds"].as_f64().unwrap() > 0.0, "{between}");
+    assert!(between["estimate"]["run_bytes"].as_u64() > between["rounds"][2]["bytes"].as_u64(), "{between}");
+    let said = text(&place.done(&["plan", "tiny.toml", "-q"]).stdout);
+    assert!(said.contains("then round 3 of 3 (k = 4): the best 1 point"), "{said}");
+    assert!(said.contains("4 of 10 points of all 3 rounds are to be run"), "{said}");
+    assert_eq!(json(&run(&place, &[]).output().unwrap())["counts"]["ran"], 4);
+}
+
 #[test]
 fn a_halving_gives_the_larger_budget_to_the_best_alone() {
-    // Any whole number can be the budget: kNN's is quick.
-    let place = place(
-        "[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 4, eta = 2 }\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n\"models.knn.weights\" = [\"uniform\", \"distance\"]\n",
-    );
+    let place = place(HALVING);
     let summary = json(&run(&place, &[]).output().unwrap());
     let points = summary["points"].as_array().unwrap();
     let of = |round: u64| points.iter().filter(|p| p["round"] == round).collect::<Vec<_>>();
-    assert_eq!([0, 1, 2].map(|round| of(round).len()), [6, 3, 1]);
+    assert_eq!([1, 2, 3].map(|round| of(round).len()), [6, 3, 1]);
     let score = |point: &Value| point["score"]["value"].as_f64().unwrap();
     assert!(points.iter().all(|point| point["score"]["split"] == "validation"));
-    let kept: Vec<u64> = of(1).iter().map(|point| point["point"].as_u64().unwrap()).collect();
+    let kept: Vec<u64> = of(2).iter().map(|point| point["point"].as_u64().unwrap()).collect();
     let worst_kept =
-        of(0).into_iter().filter(|p| kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(1.0, f64::min);
+        of(1).into_iter().filter(|p| kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(1.0, f64::min);
     let best_left =
-        of(0).into_iter().filter(|p| !kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(0.0, f64::max);
+        of(1).into_iter().filter(|p| !kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(0.0, f64::max);
     assert!(worst_kept >= best_left, "{worst_kept} < {best_left}");
     let again = json(&run(&place, &[]).output().unwrap());
     assert_eq!((again["counts"]["ran"].as_u64(), again["counts"]["points"].as_u64()), (Some(0), Some(10)));
@@ -250,6 +280,81 @@ fn a_signal_ends_a_grid_with_code_75_and_the_next_start_goes_on() {
     let record: Value = serde_json::from_str(&place.read("runs/tiny/grid.json")).unwrap();
     assert_eq!(record["status"], "stopped");
     assert_eq!(json(&run(&place, &[]).output().unwrap())["status"], "ok");
+}
+
+const TWO: &str = "[grid]\n\"models.knn.k\" = [1, 3]\n";
+
+#[test]
+fn a_report_that_a_kill_took_away_is_written_by_the_next_start_or_missed_aloud() {
+    let place = place(TWO);
+    let runs: Vec<String> = json(&run(&place, &[]).output().unwrap())["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point["run"].as_str().unwrap().to_owned())
+        .collect();
+    let report = |run: &str| place.path(&format!("{run}/report.html"));
+    let written = fs::read(report(&runs[0])).unwrap();
+    fs::remove_file(report(&runs[0])).unwrap();
+    fs::remove_file(place.path(&format!("{}/report.md", runs[1]))).unwrap();
+    let again = json(&run(&place, &[]).output().unwrap());
+    assert_eq!((&again["counts"]["ran"], fs::read(report(&runs[0])).unwrap()), (&Value::from(0), written));
+    assert!(place.path(&format!("{}/report.md", runs[1])).is_file());
+    // No file can take the place of a folder.
+    fs::remove_file(report(&runs[1])).unwrap();
+    fs::create_dir(report(&runs[1])).unwrap();
+    let output = run(&place, &[]).output().unwrap();
+    let (said, summary) = (text(&output.stderr), json(&output));
+    assert!(said.contains("models.knn.k=3 is finished, its report is not"), "{said}");
+    assert!(said.contains("1 point finished without a report") && said.contains(&runs[1]), "{said}");
+    assert!(summary["points"][0]["no_report"].is_null() && summary["points"][1]["no_report"].is_string(), "{summary}");
+}
+
+#[test]
+fn a_grid_that_cannot_go_on_tells_its_failures_at_the_end_too() {
+    let ks: Vec<String> = (500..560).map(|k| k.to_string()).collect();
+    let place = place(&format!("[grid]\n\"models.knn.k\" = [{}]\n", ks.join(", ")));
+    let child = run(&place, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let grid = place.path("runs/tiny/grid.json");
+    while !fs::read_to_string(&grid).is_ok_and(|text| text.contains("\"failed\"")) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // From now on it cannot be written, as on a full disk.
+    while fs::create_dir(&grid).is_err() {
+        let _ = fs::remove_file(&grid);
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("of 60 points failed:") && said.matches("models.knn.k=500").count() >= 2, "{said}");
+}
+
+#[test]
+fn a_finished_grid_is_shown_again_where_nothing_can_be_written() {
+    let place = place(TWO);
+    run(&place, &[]).output().unwrap();
+    // As in a folder that is read-only, also for root.
+    fs::remove_file(place.path("runs/tiny/.grid.running")).unwrap();
+    fs::create_dir(place.path("runs/tiny/.grid.running")).unwrap();
+    let again = json(&run(&place, &[]).output().unwrap());
+    assert_eq!((&again["status"], &again["counts"]["done"]), (&Value::from("ok"), &Value::from(2)));
+    let more = run(&place, &["--set", "grid.\"models.knn.k\"=[1, 5]"]).output().unwrap();
+    assert!(text(&more.stderr).contains("cannot write in"), "{}", text(&more.stderr));
+}
+
+#[test]
+fn what_is_said_keeps_the_folders_and_tells_points_that_failed_from_those_that_were_run() {
+    let place = place(FAILING);
+    let folders = ["--runs", "my runs", "--cache", "elsewhere"];
+    let planned = place.done(&[&["plan", "tiny.toml"], &folders[..]].concat());
+    let next = "Next: timbre run tiny.toml --runs 'my runs' --cache elsewhere";
+    assert!(text(&planned.stderr).contains(next), "{}", text(&planned.stderr));
+    let output = place.timbre(&[&["run", "tiny.toml"], &folders[..]].concat());
+    let said = text(&output.stderr);
+    assert!(said.contains("2 of 4 points done, 2 failed; 4 were run now"), "{said}");
+    assert!(said.contains(&format!("{next} --retry-failed")), "{said}");
+    let none = place.timbre(&[&["run", "tiny.toml", "--only", "metrics=1"], &folders[..]].concat());
+    assert!(text(&none.stderr).contains("the grid has no axis `metrics`: Axes here: k"), "{}", text(&none.stderr));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{Ended, print};
 use crate::cli::OfGrid;
 use crate::experiment::Declared;
 use crate::grid::state::{GridStatus, PointRecord, PointStatus, SCHEMA};
+use crate::grid::telling::{counted, tell_failures, tell_missing_reports};
 use crate::grid::{self, GridOutcome, How, NotThisGrid, table};
 use crate::precompute::Stopped;
 use crate::run_dir;
@@ -34,23 +35,14 @@ pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: 
     }
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Once more at the end, where they are seen; also with --quiet.
-    if !failed.is_empty() {
-        eprintln!("timbre: {} of {} points failed:", failed.len(), record.points.len());
-        for point in &failed {
-            eprintln!("  {}: {}", point.name, point.why.as_deref().unwrap_or("?"));
-            point.run.iter().for_each(|run| eprintln!("    its log: {}", run_dir::log_file(run).display()));
-        }
-    }
-    let waiting = record.count(PointStatus::Waiting);
+    tell_failures(failed.iter().copied(), record.points.len());
+    tell_missing_reports(&outcome.no_report);
     let there = record.points.iter().filter(|point| point.status.is_final()).count();
-    settings.show.say(&format!(
-        "{there} of {} points are done ({} run now){}\n{}",
-        record.points.len(),
-        outcome.ran,
-        if waiting > 0 { format!(", {waiting} were not run") } else { String::new() },
-        outcome.home.table().display()
-    ));
+    let waiting = record.expected() - there - failed.len();
+    settings.show.say(&format!("{}\n{}", sentence(&outcome, there, waiting), outcome.home.table().display()));
     settings.show.say(&match (failed.is_empty(), waiting) {
+        // A halving has no --retry-failed: it chooses anew.
+        (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
         (false, _) => format!("Next: timbre run {again} --retry-failed"),
         (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&declared.name).display()),
         (true, _) => format!("Next: timbre run {again}"),
@@ -62,6 +54,24 @@ pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: 
     } else {
         Ended::Done
     })
+}
+
+/// How it stands: `3 of 4 points are done, 1 failed; 2 were run now`.
+fn sentence(outcome: &GridOutcome, there: usize, waiting: usize) -> String {
+    let record = &outcome.record;
+    let failed = record.count(PointStatus::Failed);
+    let mut text = format!("{there} of {} done", counted(record.expected()));
+    if failed > 0 {
+        text += &format!(", {failed} failed");
+    }
+    if waiting > 0 {
+        text += &format!(", {waiting} not run");
+    }
+    text + &match outcome.ran {
+        0 => "; none was run now".to_owned(),
+        1 => "; 1 was run now".to_owned(),
+        ran => format!("; {ran} were run now"),
+    }
 }
 
 /// Options of grids are no options of a single run.
@@ -86,6 +96,10 @@ fn summary(outcome: &GridOutcome) -> Value {
         GridStatus::Done => json!("ok"),
         other => json!(other),
     };
+    let no_report = |point: &PointRecord| {
+        let of_point = outcome.no_report.iter().find(|of| of.round == point.round && of.name == point.name);
+        of_point.map(|of| of.why.as_str())
+    };
     let point = |point: &PointRecord| {
         let run = point.run.as_ref().filter(|_| point.status.is_final());
         let results = run.and_then(|run| run_dir::read_record(run).ok()).map(|run| run.results);
@@ -93,6 +107,7 @@ fn summary(outcome: &GridOutcome) -> Value {
             "point": point.number, "round": point.round, "budget": point.budget, "values": point.values,
             "status": point.status, "run": point.run, "signature": point.signature, "why": point.why,
             "seconds": point.seconds, "score": point.score, "results": results.unwrap_or_default(),
+            "no_report": no_report(point),
         })
     };
     json!({
@@ -106,7 +121,7 @@ fn summary(outcome: &GridOutcome) -> Value {
             "points": record.points.len(),
             "done": record.points.iter().filter(|point| point.status.is_final()).count(),
             "failed": record.count(PointStatus::Failed),
-            "waiting": record.count(PointStatus::Waiting),
+            "waiting": record.expected() - record.points.iter().filter(|p| p.status.is_final()).count() - record.count(PointStatus::Failed),
             "ran": outcome.ran,
         },
         "points": record.points.iter().map(point).collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! One function a command. Data goes to stdout, everything else to stderr; the exit code says how it ended.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -201,11 +201,30 @@ fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
     Ok(resolved)
 }
 
-/// The words that name the same experiment to another command.
+/// The words that name the same experiment to another command, with its folders where they are not the usual ones.
 fn again(common: &Common, target: &Target) -> String {
     let data = target.data.iter().map(|name| format!(" --data {name}"));
-    let set = common.set.iter().map(|set| format!(" --set '{set}'"));
-    std::iter::once(target.experiment.clone()).chain(data).chain(set).collect()
+    let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
+    let runs = (common.runs != Path::new("runs")).then(|| format!(" --runs {}", folder(&common.runs)));
+    let is_usual = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
+        Some(usual) => cache == Path::new(&usual),
+        None => cache == Path::new("data/.cache"),
+    };
+    let cache = (!is_usual(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
+    std::iter::once(target.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
+}
+
+fn folder(path: &Path) -> String {
+    quoted(&path.display().to_string(), false)
+}
+
+/// A word as a shell reads it; quotes where they are needed, or always.
+fn quoted(word: &str, always: bool) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
+    if !always && !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn settings(common: &Common, fresh: bool) -> Settings {

@@ -16,6 +16,7 @@ use super::source::Origin;
 use super::suggest;
 use super::tree::{Node, Table, Value, path_of_key};
 use super::words::found;
+use crate::search;
 use crate::seed::{Seed, below, uniform};
 
 /// What is made of the file: any key of it is an axis, with a list of values or a range. The product of the axes is the list of
@@ -68,6 +69,20 @@ impl HalvingSpec {
     pub fn budgets(&self) -> Vec<u64> {
         let grown = std::iter::successors(Some(self.from), |budget| budget.checked_mul(self.eta));
         grown.take_while(|&budget| budget < self.to).chain([self.to]).collect()
+    }
+
+    /// The rounds behind the one of this budget, which has `points` of which at most `left` can go on: budgets, with how many
+    /// points will get them.
+    pub fn later(&self, budget: u64, points: usize, left: usize) -> Vec<(u64, usize)> {
+        let (mut points, mut left) = (points, left);
+        let mut later = Vec::new();
+        for next in self.budgets().into_iter().filter(|&next| next > budget) {
+            points = self.kept(points).min(left);
+            left = points;
+            later.push((next, points));
+        }
+        later.retain(|&(_, points)| points > 0);
+        later
     }
 
     /// How many of `points` go on to the next round.
@@ -125,6 +140,8 @@ enum Values {
 pub struct Grid {
     pub axes: Vec<Axis>,
     pub spec: GridSpec,
+    /// Whether `sample` is written, right or wrong.
+    is_drawn: bool,
     /// The key of the halving.
     pub budget: Option<(Path, Origin)>,
 }
@@ -132,7 +149,8 @@ pub struct Grid {
 impl Grid {
     /// Reads `[grid]`. `base` is the experiment that it stands in, with the kinds of its tables.
     pub fn read(node: &Node, base: &Node, faults: &mut Collector) -> Grid {
-        let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), budget: None };
+        let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
+        let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
         let Some(table) = node.table() else {
             let message = format!("`grid`: expected a table of axes, found {}", found(&node.value));
             faults.add(node.at, message, "such as \"models.knn.k\" = [1, 3, 5]");
@@ -211,6 +229,7 @@ impl Grid {
                     }
                     Some(Values::Listed(items.clone()))
                 }
+                Value::Text(text) if text.contains("..") => steps_of(&path, text, node.at, base, faults),
                 other => {
                     if path.len() == 1 && schema::property(base, &[&key]).is_none() {
                         return unknown_key(&path[0], faults);
@@ -241,14 +260,15 @@ impl Grid {
             return None;
         }
         let RangeSpec { from, to, steps, log } = serde_json::from_value(node.to_json()).ok()?;
-        let names: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
-        let whole = schema::property(base, &names).is_some_and(schema::takes_whole_numbers);
+        let whole = is_whole(path, base);
         if from >= to || (log && from <= 0.0) {
             let help = if log { "a logarithmic range begins above 0 and grows" } else { "a range grows" };
             faults.add(node.at, format!("`{key}`: from {from} to {to} is no range"), help);
             return None;
         }
         match steps {
+            // What is wrong with `sample` has been told.
+            None if self.spec.sample.is_none() && self.is_drawn => None,
             None if self.spec.sample.is_none() => {
                 let help = "say how many values, or draw from it with `sample`";
                 faults.add(node.at, format!("`{key}`: a range without `steps`"), help);
@@ -381,6 +401,30 @@ fn is_range(table: &Table) -> bool {
     table.keys().any(|key| known.contains(&key.as_str())) && !table.values().any(|e| e.node.table().is_some())
 }
 
+/// The values of `"FROM..TO/STEP"`, as `[evaluate.search]` writes them.
+fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut Collector) -> Option<Values> {
+    let key = dotted(path);
+    let values = match search::axis(text) {
+        Ok(values) => values,
+        Err(sentence) => {
+            faults.add(at, format!("`{key}`: {sentence}"), "");
+            return None;
+        }
+    };
+    let whole = is_whole(path, base);
+    if let Some(odd) = values.iter().find(|value| whole && value.fract() != 0.0) {
+        let help = "its steps are whole numbers, such as \"1..60/1\"";
+        faults.add(at, format!("`{key}`: takes whole numbers, and {odd} is none"), help);
+        return None;
+    }
+    Some(Values::Listed(values.into_iter().map(|value| Node { value: number(value, whole), at }).collect()))
+}
+
+fn is_whole(path: &Path, base: &Node) -> bool {
+    let names: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
+    schema::property(base, &names).is_some_and(schema::takes_whole_numbers)
+}
+
 /// Whether this key can be an axis; what the schema says of it is told later, with its values.
 fn is_axis(path: &Path, base: &Node, faults: &mut Collector) -> bool {
     let (first, at) = &path[0];
@@ -465,6 +509,10 @@ mod tests {
         let halving = HalvingSpec { key: "models.x.epochs".into(), from: 2, to: 30, eta: 3 };
         assert_eq!(halving.budgets(), [2, 6, 18, 30]);
         assert_eq!([9, 8, 3, 2, 1].map(|points| halving.kept(points)), [3, 2, 1, 1, 1]);
+        assert_eq!(halving.later(2, 9, 9), [(6, 3), (18, 1), (30, 1)]);
+        // Of nine points two have not failed.
+        assert_eq!(halving.later(2, 9, 2), [(6, 2), (18, 1), (30, 1)]);
+        assert_eq!((halving.later(30, 1, 1), halving.later(2, 9, 0)), (vec![], vec![]));
         assert_eq!(HalvingSpec { from: 2, to: 18, ..halving }.budgets(), [2, 6, 18]);
     }
 

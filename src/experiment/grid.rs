@@ -118,7 +118,12 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, Fault)]) ->
             let of_schema = merged.by_schema;
             merged.loader.faults.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
             merged.loader.faults.put_before(before);
+            let is_sound = resolved.is_some();
             rounds.extend(resolved);
+            // What is wrong with a budget is wrong with the larger ones, too.
+            if !is_sound {
+                break;
+            }
         }
         merged.loader.faults.keep_new(known);
         if rounds.len() == budgets.len() {

@@ -117,6 +117,13 @@ impl<'a> Merged<'a> {
             }
             !is_said
         });
+        if let (Some((path, _)), Some(halving)) = (&grid.budget, &grid.spec.halving)
+            && let Some(node) = tree::at(said, path.iter().map(|(name, _)| name.as_str()))
+        {
+            let message =
+                format!("`{}` is the budget of the halving: from {} to {}", halving.key, halving.from, halving.to);
+            self.loader.faults.add(node.at, message, "set grid.halving.from or grid.halving.to instead");
+        }
         Some(grid)
     }
 

@@ -21,8 +21,11 @@ pub fn strict() -> &'static Value {
         schema["properties"]["grid"] = define(&mut schema, schemars::schema_for!(GridSpec).to_value());
         schema["$defs"]["GridRange"] = define(&mut schema, schemars::schema_for!(RangeSpec).to_value());
         schema["properties"]["grid"]["additionalProperties"] = json!({
-            "description": "An axis: any key of the file, such as \"models.knn.k\", with its values or a range.",
-            "anyOf": [{ "type": "array", "minItems": 1 }, { "$ref": "#/$defs/GridRange" }, { "type": "object" }]
+            "description": "An axis: any key of the file, such as \"models.knn.k\", with its values or a range, also as \"FROM..TO/STEP\".",
+            "anyOf": [
+                { "type": "array", "minItems": 1 }, { "$ref": "#/$defs/GridRange" }, { "type": "object" },
+                { "type": "string", "pattern": r"^[^/]*\.\.[^/]*/[^/]*$" }
+            ]
         });
         // Every kind of data set may be named instead of written out.
         for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {

@@ -20,6 +20,7 @@ use crate::runner::{self, Settings};
 pub struct Candidate<'a> {
     /// Its place in the grid, from 1.
     pub number: usize,
+    /// Of a halving, from 1; 1 without.
     pub round: usize,
     pub name: String,
     pub values: &'a IndexMap<String, Json>,
@@ -74,7 +75,7 @@ impl<'a> Gathering<'a> {
         let mut candidates: Vec<Candidate> = Vec::with_capacity(of.len());
         for &index in of {
             let point = &declared.points[index];
-            let resolved = &point.rounds[round];
+            let resolved = &point.rounds[round - 1];
             let with_signature = |material: Arc<Material>| {
                 let signature = material.signature(&resolved.experiment);
                 (material, signature)
@@ -88,7 +89,7 @@ impl<'a> Gathering<'a> {
                 self.settings.show.say(&format!("{name} is the same run as {}: left out", twin.name));
                 continue;
             }
-            let budget = budgets.as_ref().map(|budgets| budgets[round]);
+            let budget = budgets.as_ref().map(|budgets| budgets[round - 1]);
             candidates.push(Candidate {
                 number: index + 1,
                 round,

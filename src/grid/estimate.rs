@@ -30,6 +30,19 @@ pub struct Known {
     pub likeness: Likeness,
 }
 
+impl Known {
+    /// Of a point as these are, on the whole; nothing where nothing is known of any.
+    pub fn mean(all: impl Iterator<Item = Known>) -> Option<Known> {
+        let (mut points, mut sum) = (0, Known { seconds: 0.0, of: usize::MAX, likeness: Likeness::Same });
+        for known in all {
+            points += 1;
+            sum.seconds += known.seconds;
+            (sum.of, sum.likeness) = (sum.of.min(known.of), sum.likeness.min(known.likeness));
+        }
+        (points > 0).then(|| Known { seconds: sum.seconds / points as f64, ..sum })
+    }
+}
+
 /// What past runs have cost.
 #[derive(Default)]
 pub struct Past {
@@ -37,7 +50,7 @@ pub struct Past {
     units: HashMap<(Likeness, String), Vec<f64>>,
     /// By the set of features: seconds a feature that was computed.
     features: HashMap<String, Vec<f64>>,
-    /// By the names of the units: bytes of the run folder.
+    /// By the units, in an experiment or in any: bytes of the run folder.
     bytes: HashMap<String, Vec<u64>>,
     clips_of: HashMap<String, usize>,
 }
@@ -93,7 +106,10 @@ impl Past {
             let name = features_of(experiment);
             self.features.entry(name).or_default().push(seconds / record.cache.misses as f64);
         }
-        self.bytes.entry(shape(experiment)).or_default().push(run_dir::usage(run).bytes);
+        let bytes = run_dir::usage(run).bytes;
+        for shape in shapes(experiment) {
+            self.bytes.entry(shape).or_default().push(bytes);
+        }
     }
 
     /// How many recordings a run on this data used.
@@ -128,7 +144,7 @@ impl Past {
 
     /// Bytes that the folder of a point takes.
     pub fn bytes(&self, experiment: &Experiment) -> Option<u64> {
-        let sizes = self.bytes.get(&shape(experiment))?;
+        let sizes = shapes(experiment).iter().find_map(|shape| self.bytes.get(shape))?;
         Some(sizes.iter().sum::<u64>() / sizes.len() as u64)
     }
 }
@@ -156,11 +172,11 @@ fn features_of(experiment: &Experiment) -> String {
     serde_json::json!([specs, experiment.audio, experiment.evaluate.windows()]).to_string()
 }
 
-/// Runs of the same shape leave folders of about the same size.
-fn shape(experiment: &Experiment) -> String {
+/// Runs of the same shape leave folders of about the same size; those of the same experiment first.
+fn shapes(experiment: &Experiment) -> [String; 2] {
     let units: Vec<String> = runner::units_of(experiment)
         .iter()
         .map(|unit| format!("{} {}", unit.features, experiment.models[&unit.model].kind()))
         .collect();
-    serde_json::json!([experiment.name, units, experiment.save_models]).to_string()
+    [Some(&experiment.name), None].map(|name| serde_json::json!([name, units, experiment.save_models]).to_string())
 }

@@ -1,7 +1,7 @@
 //! Which points of a halving go on: the best on the validation split.
 
-use super::state::{GridRecord, PointRecord};
-use super::table::{self, short_names};
+use super::state::PointRecord;
+use super::table::{self, short_name};
 use crate::experiment::HalvingSpec;
 use crate::metrics::is_loss;
 use crate::run_dir;
@@ -12,7 +12,7 @@ fn model_of(halving: &HalvingSpec) -> Option<&str> {
 }
 
 /// The points of a round with what they came to, the best first; of equal ones the earlier. Failed points are not among them.
-fn ranked<'a>(grid: &'a GridRecord, round: usize, halving: &HalvingSpec) -> Vec<(&'a PointRecord, f64)> {
+fn ranked<'a>(points: &'a [PointRecord], round: usize, halving: &HalvingSpec) -> Vec<(&'a PointRecord, f64)> {
     let judged = |point: &'a PointRecord| {
         let run = point.run.as_ref().filter(|_| point.status.is_final())?;
         let score = table::score(&run_dir::read_record(run).ok()?, model_of(halving))?;
@@ -20,22 +20,26 @@ fn ranked<'a>(grid: &'a GridRecord, round: usize, halving: &HalvingSpec) -> Vec<
         let sign = if is_loss(&score.metric) { -1.0 } else { 1.0 };
         (score.split == "validation").then_some((point, sign * score.value))
     };
-    let mut points: Vec<_> = grid.points.iter().filter(|point| point.round == round).filter_map(judged).collect();
+    let mut points: Vec<_> = points.iter().filter(|point| point.round == round).filter_map(judged).collect();
     points.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.number.cmp(&b.0.number)));
     points
 }
 
 /// The numbers of the points that go on.
-pub fn kept(grid: &GridRecord, round: usize, halving: &HalvingSpec) -> Vec<usize> {
-    let all = grid.points.iter().filter(|point| point.round == round).count();
-    ranked(grid, round, halving).into_iter().take(halving.kept(all)).map(|(point, _)| point.number).collect()
+pub fn kept(points: &[PointRecord], round: usize, halving: &HalvingSpec) -> Vec<usize> {
+    let all = points.iter().filter(|point| point.round == round).count();
+    ranked(points, round, halving).into_iter().take(halving.kept(all)).map(|(point, _)| point.number).collect()
 }
 
 /// What is said between two rounds.
-pub fn sentence(grid: &GridRecord, round: usize, halving: &HalvingSpec, kept: &[usize]) -> String {
+pub fn sentence(points: &[PointRecord], round: usize, halving: &HalvingSpec, kept: &[usize]) -> String {
     let budgets = halving.budgets();
-    let key = short_names(&[halving.key.as_str()])[0];
+    let key = short_name(&halving.key);
     let best =
-        ranked(grid, round, halving).first().map_or(String::new(), |(point, _)| format!(", best {}", point.name));
-    format!("round {}: {} of its points go on to {key} = {}{best}", round + 1, kept.len(), budgets[round + 1])
+        ranked(points, round, halving).first().map_or(String::new(), |(point, _)| format!(", best {}", point.name));
+    let go = match kept.len() {
+        1 => "1 of its points goes".to_owned(),
+        n => format!("{n} of its points go"),
+    };
+    format!("round {round}: {go} on to {key} = {}{best}", budgets[round])
 }

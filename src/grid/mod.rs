@@ -5,16 +5,14 @@
 //! process works on it holds by the lock of the run folder: another that comes to the point waits for it, and runs it if the
 //! first one dies.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::experiment::Declared;
+use crate::experiment::{Declared, HalvingSpec};
 use crate::precompute::Stopped;
 use crate::progress::{Show, seconds};
 use crate::run_dir::{self, Busy, RunRecord};
@@ -25,14 +23,20 @@ pub mod candidate;
 pub mod estimate;
 pub mod features;
 mod halving;
+mod line;
 mod only;
 pub mod plan;
+mod rounds;
 pub mod state;
 pub mod table;
+pub mod telling;
 pub mod watch;
 
 use candidate::{Candidate, Gathering, There, fill};
+use line::Line;
 use state::{GridRecord, GridStatus, Home, PointRecord, PointStatus, SCHEMA, Score};
+use table::short_name;
+use telling::{NoReport, Told, counted};
 
 /// How often a point that another process holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -54,8 +58,10 @@ pub struct How {
 pub struct GridOutcome {
     pub home: Home,
     pub record: GridRecord,
-    /// Points that this start ran; all others were there.
+    /// Points that this start ran, also those that failed; all others were there.
     pub ran: usize,
+    /// Points whose run is finished, and whose report could not be written.
+    pub no_report: Vec<NoReport>,
 }
 
 /// The command line asks for something that this grid cannot do: exit code 2.
@@ -73,7 +79,7 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
     let mut gathering = Gathering::new(settings);
     let rounds = declared.points[0].rounds.len();
     let mut indices: Vec<usize> = (0..declared.points.len()).collect();
-    let first = gathering.round(declared, 0, &indices)?;
+    let first = gathering.round(declared, 1, &indices)?;
     // Where nothing can be read at all there is one reason, and no grid.
     if first.iter().all(|candidate| candidate.material.is_err()) {
         drop(gathering);
@@ -83,8 +89,18 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
     // Twins are gone for all rounds.
     indices = first.iter().map(|candidate| candidate.number - 1).collect();
     let mut alone = !home.is_alive();
-    let presence = home.enter()?;
-    let begun = Begun { home: &home, settings, how, started: run_dir::now(), clock: Instant::now() };
+    let presence = match home.enter() {
+        Ok(presence) => presence,
+        Err(error) => return rounds::shown_again(declared, settings, gathering, first, home, error),
+    };
+    let begun = Begun {
+        home: &home,
+        settings,
+        how,
+        halving: declared.halving.as_ref(),
+        started: run_dir::now(),
+        told: Told::default(),
+    };
     let mut current = first;
     let mut ran = 0;
     let mut earlier: Vec<PointRecord> = Vec::new();
@@ -99,15 +115,15 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
         }
         let record = home.read()?;
         let is_whole = current.iter().all(|c| begun.find(&record, c).is_some_and(|p| p.status != PointStatus::Waiting));
-        if round + 1 == rounds || !is_whole {
+        if round == rounds || !is_whole {
             break Ok(());
         }
         let halving = declared.halving.as_ref().expect("only a halving has rounds");
-        let kept = halving::kept(&record, round, halving);
+        let kept = halving::kept(&record.points, round, halving);
         if kept.is_empty() {
             break Ok(());
         }
-        settings.show.say(&halving::sentence(&record, round, halving, &kept));
+        settings.show.say(&halving::sentence(&record.points, round, halving, &kept));
         indices.retain(|index| kept.contains(&(index + 1)));
         earlier.extend(record.points.into_iter().filter(|point| point.round == round));
         current = match gathering.round(declared, round + 1, &indices) {
@@ -115,13 +131,29 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
             Err(error) => break Err(error),
         };
     };
-    home.leave(presence)?;
-    let mut record = home.read()?;
-    table::write(&home.table(), &record)?;
+    let left = home.leave(presence).and_then(|()| {
+        let record = home.read()?;
+        table::write(&home.table(), &record)?;
+        Ok(record)
+    });
+    let mut record = ended.and(left).inspect_err(|_| begun.told.again(declared.points.len()))?;
     // Another process that is about to leave has not written it yet.
     record.status = record.standing();
-    ended?;
-    Ok(GridOutcome { home, record, ran })
+    Ok(GridOutcome { record, ran, no_report: begun.told.without_report(), home })
+}
+
+fn declared_as(declared: &Declared, started: String, points: Vec<PointRecord>) -> GridRecord {
+    GridRecord {
+        schema: SCHEMA,
+        experiment: declared.name.clone(),
+        description: declared.points[0].rounds[0].experiment.description.clone(),
+        status: GridStatus::Running,
+        started,
+        ended: None,
+        axes: declared.axes.clone(),
+        halving: declared.halving.clone(),
+        points,
+    }
 }
 
 /// A start of a grid, under way.
@@ -129,8 +161,9 @@ struct Begun<'a> {
     home: &'a Home,
     settings: &'a Settings,
     how: &'a How,
+    halving: Option<&'a HalvingSpec>,
     started: String,
-    clock: Instant,
+    told: Told,
 }
 
 /// How the attempt at a point ended.
@@ -138,7 +171,7 @@ enum Attempt {
     /// Somebody else is at work on it.
     Busy,
     /// Its run has ended; whether this process ran it.
-    Ended { run: PathBuf, record: Box<RunRecord>, ran: bool },
+    Ended { run: PathBuf, record: Box<RunRecord>, ran: bool, no_report: Option<String> },
     /// There is no run, or none that could end.
     Broken { run: Option<PathBuf>, why: String },
 }
@@ -147,24 +180,10 @@ impl Begun<'_> {
     fn declare(&self, declared: &Declared, earlier: &[PointRecord], current: &[Candidate], alone: bool) -> Result<()> {
         let records = current.iter().map(|candidate| {
             let there = if self.settings.fresh { There::Nothing } else { candidate.there(&self.settings.runs) };
-            let mut record = candidate.record(&there);
-            if let Err(error) = &candidate.material {
-                (record.status, record.why) = (PointStatus::Failed, Some(format!("{error:#}")));
-            }
-            record
+            rounds::declared_as(candidate, &there)
         });
-        let record = GridRecord {
-            schema: SCHEMA,
-            experiment: declared.name.clone(),
-            description: declared.points[0].rounds[0].experiment.description.clone(),
-            status: GridStatus::Running,
-            started: self.started.clone(),
-            ended: None,
-            axes: declared.axes.clone(),
-            halving: declared.halving.clone(),
-            points: earlier.iter().cloned().chain(records).collect(),
-        };
-        self.home.declare(record, alone)
+        let points = earlier.iter().cloned().chain(records).collect();
+        self.home.declare(declared_as(declared, self.started.clone(), points), alone)
     }
 
     fn find<'r>(&self, record: &'r GridRecord, candidate: &Candidate) -> Option<&'r PointRecord> {
@@ -181,28 +200,20 @@ impl Begun<'_> {
             .filter(|candidate| !self.how.retry_failed || status(candidate) == PointStatus::Failed)
             .collect();
         if meant.is_empty() {
-            let names: Vec<&str> = candidates.iter().take(5).map(|candidate| candidate.name.as_str()).collect();
-            let sentence = match self.how.retry_failed {
+            bail!(NothingSelected::of(match self.how.retry_failed {
                 true => "no point of the grid has failed that is meant here".to_owned(),
-                false => format!("no point of the grid is meant; there are: {}, …", names.join(", ")),
-            };
-            bail!(NothingSelected::of(sentence));
+                false => only::none_is_meant(candidates, &self.how.only),
+            }));
         }
         let open: Vec<&Candidate> = meant.iter().copied().filter(|candidate| !status(candidate).is_final()).collect();
         let round = self.how_called(candidates);
         let there = candidates.iter().filter(|candidate| status(candidate).is_final()).count();
-        self.settings.show.say(&format!(
-            "{round}{} points: {there} are there, {} to run",
-            candidates.len(),
-            open.len()
-        ));
+        self.settings.show.say(&format!("{round}{}: {there} there, {} to run", counted(candidates.len()), open.len()));
+        self.write_missing_reports(&meant, &record)?;
         let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.material.is_ok()).collect();
         for candidate in open.iter().filter(|candidate| candidate.material.is_err()) {
-            self.tell_failure(
-                candidate,
-                None,
-                &format!("{:#}", candidate.material.as_ref().err().expect("no material")),
-            );
+            let why = candidate.material.as_ref().err().map(|error| format!("{error:#}"));
+            self.told.failure(candidate, None, &why.unwrap_or_default(), None);
         }
         if self.how.fail_fast && readable.len() < open.len() {
             return Ok(0);
@@ -212,21 +223,42 @@ impl Begun<'_> {
     }
 
     fn how_called(&self, candidates: &[Candidate]) -> String {
-        match candidates[0].budget {
-            Some(budget) => format!("round {} ({budget}): ", candidates[0].round + 1),
-            None => "grid: ".to_owned(),
+        match (candidates[0].budget, self.halving) {
+            (Some(budget), Some(halving)) => {
+                let key = short_name(&halving.key);
+                format!("round {} of {} ({key} = {budget}): ", candidates[0].round, halving.budgets().len())
+            }
+            _ => "grid: ".to_owned(),
         }
+    }
+
+    /// A kill, or a full disk, can leave a finished run without its report.
+    fn write_missing_reports(&self, meant: &[&Candidate], record: &GridRecord) -> Result<()> {
+        let mut written = 0;
+        for candidate in meant {
+            let point = self.find(record, candidate).filter(|point| point.status.is_final());
+            let Some(run) = point.and_then(|point| point.run.as_deref()) else { continue };
+            let Ok((material, _)) = &candidate.material else { continue };
+            if run_dir::has_report(run) {
+                continue;
+            }
+            if self.settings.stopped() {
+                return Err(Stopped.into());
+            }
+            match runner::write_missing_report(run, material) {
+                Some(why) => self.told.no_report(candidate, run, why),
+                None => written += 1,
+            }
+        }
+        if written > 0 {
+            self.settings.show.say(&format!("{} had no report: written now", counted(written)));
+        }
+        Ok(())
     }
 
     /// The points from a queue, by as many workers as are wanted.
     fn work(&self, candidates: &[&Candidate]) -> Result<usize> {
-        let line = Line {
-            total: candidates.len(),
-            queue: Mutex::new(candidates.iter().copied().collect()),
-            left: Mutex::new((candidates.len(), 0.0, 0)),
-            quit: AtomicBool::new(false),
-            error: Mutex::new(None),
-        };
+        let line = Line::of(candidates);
         let workers = self.how.at_once.clamp(1, candidates.len().max(1));
         if workers == 1 {
             self.worker(&line, self.settings.show);
@@ -236,10 +268,8 @@ impl Begun<'_> {
                 (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&line, Show::Nothing))));
             });
         }
-        if let Some(error) = line.error.into_inner().expect("no worker panics") {
-            return Err(error);
-        }
-        Ok(line.left.into_inner().expect("no worker panics").2)
+        let ran = line.ran();
+        line.error.into_inner().expect("no worker panics").map_or(Ok(ran), Err)
     }
 
     fn worker(&self, line: &Line, show: Show) {
@@ -279,27 +309,28 @@ impl Begun<'_> {
                 line.ended(took, true);
                 (run, Some(why))
             }
-            Attempt::Ended { run, record, ran } => {
+            Attempt::Ended { run, record, ran, no_report } => {
+                let mut ended = candidate.record(&There::Nothing);
+                fill(&mut ended, &run, &record);
+                let left = line.ended(took, ran);
+                if ended.why.is_none() {
+                    self.tell(line, candidate, ended.score.as_ref(), ran.then_some(took), left);
+                }
+                no_report.into_iter().for_each(|why| self.told.no_report(candidate, &run, why));
                 change(&|point| {
                     fill(point, &run, &record);
                     point.seconds = ran.then_some(took.as_secs_f64()).or(point.seconds);
                 })?;
-                let score = table::score(&record, None);
-                let failed = self.home.read()?;
-                let why = self.find(&failed, candidate).and_then(|point| point.why.clone());
-                let left = line.ended(took, ran);
-                if why.is_none() {
-                    self.tell(line, candidate, score.as_ref(), ran.then_some(took), left);
-                }
-                (Some(run), why)
+                (Some(run), ended.why)
             }
         };
         if let Some(why) = why {
+            // Before it is written: what stops that may be the very reason.
+            self.told.failure(candidate, run.as_deref(), &why, Some(took));
             change(&|point| {
                 (point.status, point.why) = (PointStatus::Failed, Some(why.clone()));
                 point.run.clone_from(&run);
             })?;
-            self.tell_failure(candidate, run.as_deref(), &why);
             if self.how.fail_fast {
                 line.quit.store(true, Ordering::Relaxed);
             }
@@ -312,9 +343,11 @@ impl Begun<'_> {
         // Another process may have come first, with whatever end.
         let there = if settings.fresh { There::Nothing } else { candidate.there(&settings.runs) };
         match there {
-            There::Finished { run, record } => return Ok(Attempt::Ended { run, record, ran: false }),
+            There::Finished { run, record } => {
+                return Ok(Attempt::Ended { run, record, ran: false, no_report: None });
+            }
             There::Failed { run, record } if record.ended.as_deref() >= Some(self.started.as_str()) => {
-                return Ok(Attempt::Ended { run, record, ran: false });
+                return Ok(Attempt::Ended { run, record, ran: false, no_report: None });
             }
             _ => {}
         }
@@ -332,7 +365,8 @@ impl Begun<'_> {
         match outcome {
             Ok(Ok(outcome)) => {
                 let record = Box::new(outcome.record);
-                Ok(Attempt::Ended { run: outcome.path, record, ran: !outcome.reused })
+                let (run, ran, no_report) = (outcome.path, !outcome.reused, outcome.no_report);
+                Ok(Attempt::Ended { run, record, ran, no_report })
             }
             Ok(Err(error)) if error.is::<Stopped>() => Err(error),
             Ok(Err(error)) if error.is::<Busy>() => Ok(Attempt::Busy),
@@ -357,48 +391,12 @@ impl Begun<'_> {
         let done = line.total - left;
         self.settings.show.say(&format!("[{done}/{}] {}{score}{took}{rest}", line.total, candidate.title()));
     }
-
-    /// Also with --quiet: an exit code alone explains nothing.
-    fn tell_failure(&self, candidate: &Candidate, run: Option<&std::path::Path>, why: &str) {
-        let log = run.map_or(String::new(), |run| format!("\n  its log: {}", run_dir::log_file(run).display()));
-        let after = seconds(self.clock.elapsed());
-        eprintln!("timbre: {} failed after {after}: {why}{log}", candidate.title());
-    }
-}
-
-/// The points that wait, and what is known of those that are through.
-struct Line<'a> {
-    total: usize,
-    queue: Mutex<VecDeque<&'a Candidate<'a>>>,
-    /// How many points are left, seconds of those that were run, and how many these are.
-    left: Mutex<(usize, f64, usize)>,
-    quit: AtomicBool,
-    error: Mutex<Option<anyhow::Error>>,
-}
-
-impl Line<'_> {
-    /// Counts a point; returns how many are left.
-    fn ended(&self, took: Duration, ran: bool) -> usize {
-        let mut state = self.left.lock().expect("no worker panics");
-        state.0 -= 1;
-        if ran {
-            state.1 += took.as_secs_f64();
-            state.2 += 1;
-        }
-        state.0
-    }
-
-    /// How long a point takes.
-    fn pace(&self) -> Option<Duration> {
-        let (_, seconds, ran) = *self.left.lock().expect("no worker panics");
-        (ran > 0).then(|| Duration::from_secs_f64(seconds / ran as f64))
-    }
 }
 
 /// Only the features of all points. Returns hits, misses and how many recordings could not be used.
 pub fn only_features(declared: &Declared, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
     let all: Vec<usize> = (0..declared.points.len()).collect();
-    let candidates = Gathering::new(settings).round(declared, 0, &all)?;
+    let candidates = Gathering::new(settings).round(declared, 1, &all)?;
     if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.material).find(|m| m.is_err()) {
         bail!("{error:#}");
     }

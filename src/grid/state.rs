@@ -52,7 +52,7 @@ pub enum GridStatus {
 pub struct PointRecord {
     /// Its place in the grid, from 1.
     pub number: usize,
-    /// The round of a halving, from 0.
+    /// The round of a halving, from 1; 1 without a halving.
     pub round: usize,
     /// `models.knn.k=3 features.mel.db=true`
     pub name: String,
@@ -118,9 +118,25 @@ impl GridRecord {
         self.points.iter().filter(|point| point.status == status).count()
     }
 
+    /// How many points it has until its end: of a halving also those of rounds of which is not known yet who is in them.
+    pub fn expected(&self) -> usize {
+        self.points.len() + self.later().iter().map(|(_, points)| points).sum::<usize>()
+    }
+
+    /// The budgets of the rounds to come, with how many points will get them.
+    pub fn later(&self) -> Vec<(u64, usize)> {
+        let Some(halving) = &self.halving else { return Vec::new() };
+        let reached = self.points.iter().filter_map(|point| point.budget).max().unwrap_or(0);
+        let last = || self.points.iter().filter(|point| point.budget == Some(reached));
+        // A failed point does not go on.
+        let left = last().filter(|point| point.status != PointStatus::Failed).count();
+        halving.later(reached, last().count(), left)
+    }
+
     /// How it has ended, going by its points.
     pub fn standing(&self) -> GridStatus {
-        let open = self.count(PointStatus::Waiting) + self.count(PointStatus::Running);
+        let known = self.count(PointStatus::Waiting) + self.count(PointStatus::Running);
+        let open = known + self.expected() - self.points.len();
         match (open, self.count(PointStatus::Failed)) {
             (0, 0) => GridStatus::Done,
             (0, _) => GridStatus::Failed,
@@ -258,6 +274,13 @@ impl Home {
         self.change(|record| {
             for point in record.points.iter_mut().filter(|point| point.status == PointStatus::Running) {
                 point.status = PointStatus::Waiting;
+            }
+            // Somebody has removed its run in the meantime.
+            let is_gone = |run: &PathBuf| !run_dir::has_record(run);
+            for point in record.points.iter_mut().filter(|point| point.status.is_final()) {
+                if point.run.as_ref().is_none_or(is_gone) {
+                    (point.status, point.run, point.score) = (PointStatus::Waiting, None, None);
+                }
             }
             record.ended = Some(run_dir::now());
             record.status = record.standing();

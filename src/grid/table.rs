@@ -95,7 +95,7 @@ pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
     let mut columns =
         vec![Column::new("point".into(), rows.iter().map(|row| row.point.number as u64).collect::<Vec<_>>())];
     if let Some(halving) = &grid.halving {
-        columns.push(Column::new("round".into(), rows.iter().map(|r| r.point.round as u64 + 1).collect::<Vec<_>>()));
+        columns.push(Column::new("round".into(), rows.iter().map(|r| r.point.round as u64).collect::<Vec<_>>()));
         let budgets: Vec<Option<u64>> = rows.iter().map(|row| row.point.budget).collect();
         columns.push(Column::new(halving.key.as_str().into(), budgets));
     }
@@ -162,6 +162,11 @@ pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
     };
     let is_clear = |end: &&str| keys.iter().filter(|key| *key == end || key.ends_with(&format!(".{end}"))).count() == 1;
     keys.iter().map(|key| ends(key).into_iter().find(is_clear).unwrap_or(key)).collect()
+}
+
+/// `epochs` for `models.cnn.epochs`.
+pub fn short_name(key: &str) -> &str {
+    short_names(&[key])[0]
 }
 
 /// More lines are for a table program.

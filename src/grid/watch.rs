@@ -11,12 +11,15 @@ use anyhow::{Result, bail};
 use super::NotThisGrid;
 use super::state::{self, GridRecord, GridStatus, Home, PointRecord, PointStatus};
 use crate::files;
-use crate::progress::seconds;
+use crate::progress::{Show, seconds};
 use crate::run_dir::{self, RunRecord, Status};
 
 /// How often it is looked, and how often a line is printed where there is no terminal.
 const LOOK: Duration = Duration::from_millis(500);
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// A run that is started in another terminal needs a moment until it is there.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is looked at.
 #[derive(Debug)]
@@ -25,12 +28,34 @@ pub enum Watched {
     Run(PathBuf),
 }
 
+/// [`find`], with patience where a name is given of which there is nothing yet.
+pub fn wait_for(runs: &Path, experiment: Option<&str>, show: Show, stop: &AtomicBool) -> Result<Watched> {
+    let since = Instant::now();
+    let mut is_told = false;
+    loop {
+        match find(runs, experiment, show) {
+            Err(error) if experiment.is_some() && error.is::<NotThisGrid>() && since.elapsed() < PATIENCE => {
+                if !std::mem::replace(&mut is_told, true) {
+                    show.say(&format!("{error} yet; waiting {} for it", seconds(PATIENCE)));
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return Err(error);
+                }
+                std::thread::sleep(LOOK);
+            }
+            found => return found,
+        }
+    }
+}
+
 /// The grid of an experiment, or its latest run; without a name what is at work, or what was last.
-pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
+fn find(runs: &Path, experiment: Option<&str>, show: Show) -> Result<Watched> {
     if let Some(name) = experiment {
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         let home = Home::new(runs, stem);
-        if home.exists() && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_at_work(&run))) {
+        if is_sound(&home, show)
+            && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_at_work(&run)))
+        {
             return Ok(Watched::Grid(home));
         }
         return match run_dir::newest(&runs.join(stem)) {
@@ -38,7 +63,7 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
             None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
     }
-    let grids = state::all(runs);
+    let grids: Vec<_> = state::all(runs).into_iter().filter(|(_, home)| is_sound(home, show)).collect();
     if let Some((_, home)) = grids.iter().rev().find(|(_, home)| home.is_alive()) {
         return Ok(Watched::Grid(home.clone()));
     }
@@ -51,6 +76,15 @@ pub fn find(runs: &Path, experiment: Option<&str>) -> Result<Watched> {
         (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
         (None, None, None) => bail!(NotThisGrid(format!("there is no run in {}", runs.display()))),
     }
+}
+
+/// Whether there is a grid to look at. One whose file is damaged is as good as none: the next start makes it anew.
+fn is_sound(home: &Home, show: Show) -> bool {
+    let read = home.exists().then(|| home.read());
+    if let Some(Err(error)) = &read {
+        show.say(&format!("{error:#}; the next start of the grid makes this file anew"));
+    }
+    matches!(read, Some(Ok(_)))
 }
 
 fn is_at_work(run: &Path) -> bool {
@@ -129,7 +163,7 @@ fn word(record: &GridRecord, alive: bool) -> &'static str {
 fn line(record: &GridRecord, alive: bool) -> String {
     let there = record.points.iter().filter(|point| point.status.is_final()).count();
     let failed = record.count(PointStatus::Failed);
-    let mut line = format!("{}: {there}/{} points done", record.experiment, record.points.len());
+    let mut line = format!("{}: {there}/{} points done", record.experiment, record.expected());
     if failed > 0 {
         line += &format!(", {failed} failed");
     }
@@ -141,6 +175,10 @@ fn line(record: &GridRecord, alive: bool) -> String {
     if let Some(left) = left(record).filter(|_| alive) {
         line += &format!(", about {} left", seconds(left));
     }
+    let missing = record.expected() - there - failed;
+    if !alive && missing > 0 {
+        line += &format!(", {missing} missing");
+    }
     format!("{line} ({})", word(record, alive))
 }
 
@@ -148,13 +186,17 @@ fn now_at_work(record: &GridRecord) -> impl Iterator<Item = &PointRecord> {
     record.points.iter().filter(|point| point.status == PointStatus::Running)
 }
 
-/// From the points that were run: how long the others will take, one after the other.
+/// From the points that were run: how long the others will take. In a halving it takes as long as the budget is large.
 fn left(record: &GridRecord) -> Option<Duration> {
-    let took: Vec<f64> = record.points.iter().filter_map(|point| point.seconds).collect();
-    let open = record.points.len() - record.points.iter().filter(|point| point.status.is_final()).count();
-    let at_once = now_at_work(record).count().max(1);
-    let mean = took.iter().sum::<f64>() / took.len() as f64;
-    (!took.is_empty() && open > 0).then(|| Duration::from_secs_f64(mean * open as f64 / at_once as f64))
+    let work = |budget: Option<u64>| budget.unwrap_or(1) as f64;
+    let ran = record.points.iter().filter_map(|point| Some((point.seconds?, work(point.budget))));
+    let (took, done) = ran.fold((0.0, 0.0), |sum, (seconds, work)| (sum.0 + seconds, sum.1 + work));
+    let is_open = |point: &&PointRecord| matches!(point.status, PointStatus::Waiting | PointStatus::Running);
+    let known: f64 = record.points.iter().filter(is_open).map(|point| work(point.budget)).sum();
+    let later: f64 = record.later().iter().map(|&(budget, points)| budget as f64 * points as f64).sum();
+    let at_once = now_at_work(record).count().max(1) as f64;
+    let open = known + later;
+    (done > 0.0 && open > 0.0).then(|| Duration::from_secs_f64(took / done * open / at_once))
 }
 
 /// ` (2 of 3 models)` of the point's run, where it is known.
@@ -167,7 +209,7 @@ fn units_done(point: &PointRecord) -> String {
 fn picture(record: &GridRecord, alive: bool) -> String {
     const BAR: usize = 30;
     const LAST: usize = 8;
-    let all = record.points.len().max(1);
+    let all = record.expected().max(1);
     let there = record.points.iter().filter(|point| point.status.is_final()).count();
     let full = BAR * there / all;
     let mut text = format!("{}{} {}\n", "█".repeat(full), "░".repeat(BAR - full), line(record, alive));
@@ -180,7 +222,8 @@ fn picture(record: &GridRecord, alive: bool) -> String {
             }
             _ => units_done(point),
         };
-        format!("  {:>9}  {}  {end}\n", point.status.word(), point.name)
+        let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
+        format!("  {:>9}  {}{budget}  {end}\n", point.status.word(), point.name)
     };
     let through: Vec<&PointRecord> = record.points.iter().filter(|point| point.status.is_final()).collect();
     text.extend(through[through.len().saturating_sub(LAST)..].iter().map(|point| shown(point)));
@@ -201,4 +244,64 @@ fn line_of_run(run: &Path, record: &RunRecord, ended: bool) -> String {
         (Status::Done, _) => "done",
     };
     format!("{}: {done} models done ({status})  {}", record.experiment, run.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::HalvingSpec;
+
+    /// Nine points of which some are done, by their number.
+    fn halving(done: usize) -> GridRecord {
+        let halving = HalvingSpec { key: "models.net.epochs".into(), from: 1, to: 9, eta: 3 };
+        let point = |number: usize| PointRecord {
+            number,
+            round: 1,
+            name: format!("models.net.dropout={number}"),
+            values: Default::default(),
+            budget: Some(1),
+            signature: None,
+            status: if number <= done { PointStatus::Done } else { PointStatus::Waiting },
+            run: None,
+            why: None,
+            units: 1,
+            seconds: (number <= done).then_some(2.0),
+            score: None,
+        };
+        GridRecord {
+            schema: state::SCHEMA,
+            experiment: "halv".into(),
+            description: String::new(),
+            status: GridStatus::Running,
+            started: String::new(),
+            ended: None,
+            axes: Vec::new(),
+            halving: Some(halving),
+            points: (1..=9).map(point).collect(),
+        }
+    }
+
+    #[test]
+    fn a_halving_counts_the_points_of_the_rounds_to_come() {
+        let record = halving(6);
+        // 9 points for one epoch, 3 for three, 1 for nine; at two seconds an epoch 3 + 9 + 9 epochs are left.
+        assert_eq!(line(&record, true), "halv: 6/13 points done, about 42 s left (at work)");
+        assert_eq!(record.standing(), GridStatus::Stopped);
+        assert_eq!(halving(9).standing(), GridStatus::Stopped, "two rounds are missing");
+    }
+
+    #[test]
+    fn of_a_killed_grid_it_is_said_how_many_points_are_missing() {
+        assert_eq!(line(&halving(6), false), "halv: 6/13 points done, 7 missing (killed: the same command goes on)");
+    }
+
+    #[test]
+    fn a_damaged_grid_is_none_and_its_runs_can_be_looked_at() {
+        let runs = tempfile::tempdir().unwrap();
+        let home = Home::new(runs.path(), "x");
+        std::fs::create_dir_all(runs.path().join("x")).unwrap();
+        std::fs::write(home.file(), "{ half").unwrap();
+        assert!(find(runs.path(), Some("x"), Show::Nothing).unwrap_err().is::<NotThisGrid>());
+        assert!(find(runs.path(), None, Show::Nothing).unwrap_err().is::<NotThisGrid>());
+    }
 }

@@ -471,7 +471,7 @@ pub fn write_report(run: &Path, file: ReportFile, text: &str) -> Result<()> {
 
 /// Whether a report of the run has been written.
 pub fn has_report(run: &Path) -> bool {
-    run.join(ReportFile::Html.name()).is_file()
+    [ReportFile::Html, ReportFile::Markdown].iter().all(|file| run.join(file.name()).is_file())
 }
 
 /// Whether every table lies in the folder that every finished run has.

@@ -18,7 +18,7 @@ use crate::labels::Task;
 use crate::metrics::Judge;
 use crate::precompute::{Extraction, Stopped};
 use crate::report;
-use crate::run_dir::{self, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
+use crate::run_dir::{self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
 use crate::store::Store;
 use crate::thresholds;
 
@@ -178,6 +178,16 @@ fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
         Status::TooManyUnusable
     } else {
         Status::Done
+    }
+}
+
+/// Writes the report of a finished run that lacks it, as one that was killed in the middle of it does; tells why it cannot. Whoever
+/// holds the folder is about to write it.
+pub fn write_missing_report(run: &Path, material: &Material) -> Option<String> {
+    match RunDir::lock(run.to_owned()) {
+        Err(error) if error.is::<Busy>() => None,
+        Err(error) => Some(format!("{error:#}")),
+        Ok(_held) => write_report(run, material),
     }
 }
 
