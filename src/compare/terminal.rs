@@ -190,3 +190,128 @@ impl Table {
         self.columns.iter().map(of).sum::<usize>() + 2 * self.columns.len().saturating_sub(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{ComparedRun, Cost, Line, Reference, Score, Versus};
+    use crate::run_dir::Status;
+
+    /// One model in so many runs, with these keys: a value a run.
+    fn comparison(keys: &[(&str, Vec<Option<String>>)]) -> Comparison {
+        let run = |number: usize| ComparedRun {
+            number,
+            name: format!("lr {number:08}"),
+            experiment: "lr".into(),
+            description: String::new(),
+            signature: format!("{number:08}"),
+            path: format!("runs/lr/{number}"),
+            status: Status::Done,
+            started: String::new(),
+            seeds: vec![1],
+            data: "demo".into(),
+            data_hash: String::new(),
+            clips: 10,
+            unusable: 0,
+            classes: Vec::new(),
+            failures: Vec::new(),
+            seconds: None,
+        };
+        let score = Score {
+            values: vec![0.5],
+            mean: Some(0.5),
+            sd: None,
+            interval: Some((0.4, 0.6)),
+            versus: Versus::Not("it was not asked for".into()),
+        };
+        let line = |run: usize| Line {
+            run,
+            features: "mel".into(),
+            model: "knn".into(),
+            scores: vec![score.clone()],
+            cost: Cost { training_seconds: Some(1.5), parameters: None, clips_per_second: Some(2e4) },
+        };
+        let n = keys[0].1.len();
+        Comparison {
+            schema: 1,
+            split: "test".into(),
+            metrics: vec!["accuracy".into()],
+            level: 0.95,
+            resamples: 10,
+            runs: (1..=n).map(run).collect(),
+            reference: Reference { run: 0, place: None },
+            keys: keys
+                .iter()
+                .map(|(name, values)| DifferingKey { name: (*name).to_owned(), values: values.clone() })
+                .collect(),
+            lines: (0..n).map(line).collect(),
+            baselines: Vec::new(),
+            tests: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    fn of_grid() -> Comparison {
+        let values = |of: &dyn Fn(usize) -> String| (0..6).map(|n| Some(of(n))).collect::<Vec<_>>();
+        comparison(&[
+            ("features.mel.window", values(&|n| ["\"hann\"", "\"boxcar\""][n % 2].to_owned())),
+            ("models.cnn_small", (0..6).map(|n| (n == 3).then(|| keys::THERE.to_owned())).collect()),
+            ("models.knn.k", values(&|n| n.to_string())),
+        ])
+    }
+
+    #[test]
+    fn of_many_runs_keys_are_columns_by_their_last_word_and_stand_above_by_their_whole_name() {
+        let text = text(&of_grid(), None);
+        assert!(text.contains("  features.mel.window: hann | boxcar\n"), "{text}");
+        assert!(text.contains("  models.knn.k: 0 | 1 | 2 | 3 | 4 | 5\n"), "{text}");
+        assert!(text.contains("  only in run 4: models.cnn_small\n"), "{text}");
+        let head = text.lines().find(|line| line.starts_with("run ")).unwrap();
+        let words: Vec<&str> = head.split_whitespace().collect();
+        assert_eq!(
+            words,
+            [
+                "run",
+                "window",
+                "k",
+                "features",
+                "model",
+                "accuracy",
+                "95",
+                "%",
+                "training",
+                "s",
+                "parameters",
+                "clips/s"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_no_wide_table_and_says_what_it_lacks() {
+        let table = |width: usize| {
+            let text = text(&of_grid(), Some(width));
+            let own: Vec<String> =
+                text.lines().skip_while(|line| !line.starts_with("accuracy")).take(9).map(str::to_owned).collect();
+            (own, text)
+        };
+        let (wide, text) = table(100);
+        assert_eq!(wide[0], "accuracy (test), mel features");
+        assert!(wide[1].contains("clips/s") && !wide[1].contains("parameters"), "{text}");
+        assert!(!text.contains("for a wider terminal"), "{text}");
+        let (narrow, text) = table(40);
+        assert!(narrow[1..].iter().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(narrow[1].contains("window") && narrow[1].contains("accuracy"), "{text}");
+        assert!(
+            text.contains("for a wider terminal, or in --csv FILE: clips/s, training s, 95 % of accuracy\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_list_of_thousands_of_letters_is_cut_where_the_runs_agree() {
+        let list = |last: &str| Some(format!("[{}{last}]", "\"drums\", ".repeat(500)));
+        let text = text(&comparison(&[("data.classes", vec![list("1"), list("2")])]), None);
+        assert!(text.contains("  data.classes: …s\", 1] | …s\", 2]\n"), "{text}");
+    }
+}
