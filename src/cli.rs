@@ -25,6 +25,9 @@ pub struct Cli {
     pub common: Common,
 }
 
+/// Made by the first run.
+pub const DEFAULT_RUNS: &str = "runs";
+
 /// What every command understands.
 #[derive(Debug, Args)]
 pub struct Common {
@@ -33,7 +36,7 @@ pub struct Common {
     pub set: Vec<String>,
 
     /// Where runs are written and looked for.
-    #[arg(long, value_name = "DIR", default_value = "runs", global = true)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNS, global = true)]
     pub runs: PathBuf,
 
     /// Where features and made data are kept.

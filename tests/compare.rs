@@ -128,7 +128,12 @@ fn two_runs_are_compared_on_their_common_test_clips_in_every_form() {
 fn a_run_against_itself_differs_by_nothing_and_the_bytes_are_the_same_again() {
     let place = Place::with(&[("small.toml", SMALL)]);
     place.done(&["run", "small.toml", "-q"]);
-    let twice = [&["compare", "small", "small", "--json", "--metric", "all"][..], &QUICK].concat();
+    // Named twice it is shown once; the same run from elsewhere is another.
+    let named_twice = text(&place.done(&[&["compare", "small", "small/latest"][..], &QUICK].concat()).stdout);
+    assert!(named_twice.contains("named twice and shown once") && !named_twice.contains("\n2: "), "{named_twice}");
+    let run = fs::canonicalize(place.path("runs/small/latest")).unwrap();
+    copy(&run, &place.path("runs/copy/1"));
+    let twice = [&["compare", "small", "runs/copy/1", "--json", "--metric", "all"][..], &QUICK].concat();
     let found = json(&place, &twice);
     for line in found["lines"].as_array().unwrap().iter().filter(|line| line["run"] == 1) {
         for score in line["scores"].as_array().unwrap() {
@@ -147,6 +152,61 @@ fn a_run_against_itself_differs_by_nothing_and_the_bytes_are_the_same_again() {
     assert!(
         difference["models"].as_array().unwrap().iter().all(|m| m["common"]["changed_sides"] == serde_json::json!([]))
     );
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error() {
+    let place = Place::with(&[("small.toml", SMALL)]);
+    place.done(&["run", "small.toml", "-q"]);
+    let run = fs::canonicalize(place.path("runs/small/latest")).unwrap();
+    let [broken, empty] = ["runs/a_broken/20260101T000000Z-b6d8f8ec", "runs/b_empty/1"].map(|name| place.path(name));
+    [&broken, &empty].map(|to| copy(&run, to));
+    fs::write(broken.join("run.json"), "{\"schema\": 1,").unwrap();
+    let mut value: Value = serde_json::from_slice(&fs::read(empty.join("run.json")).unwrap()).unwrap();
+    (value["status"], value["results"]) = ("failed".into(), serde_json::json!([]));
+    fs::write(empty.join("run.json"), value.to_string()).unwrap();
+    fs::remove_file(empty.join("results.csv")).unwrap();
+    let shown = text(&place.done(&[&["compare"][..], &QUICK].concat()).stdout);
+    assert!(shown.starts_with("1: small "), "{shown}");
+    assert!(shown.contains("left out: ") && shown.contains("left out, without any result: "), "{shown}");
+    let second = text(&place.done(&[&["compare", "b_empty", "small"][..], &QUICK].concat()).stdout);
+    assert!(second.contains("run 1 has no results: the reference is run 2"), "{second}");
+    for name in ["a_broken/20260101T000000Z-b6d8f8ec", "b6d8f8ec"] {
+        let refused = place.timbre(&["compare", name]);
+        assert!(!refused.status.success() && text(&refused.stderr).contains("repairs it"), "{}", text(&refused.stderr));
+    }
+    assert_eq!(place.timbre(&["compare", "--runs", "nowhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_a_run_said_and_cannot_be_read_is_told_once_a_run() {
+    let place = Place::with(&[("small.toml", SMALL)]);
+    place.done(&["run", "small.toml", "-q"]);
+    let run = fs::canonicalize(place.path("runs/small/latest")).unwrap();
+    let damaged = place.path("runs/damaged/1");
+    copy(&run, &damaged);
+    let file = damaged.join("predictions.parquet");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let alone = text(&place.done(&[&["compare", "runs/damaged/1"][..], &QUICK].concat()).stdout);
+    assert_eq!(alone.matches("what it said cannot be read").count(), 1, "{alone}");
+    assert!(!alone.contains("intervals: 95 %"), "{alone}");
+    let both = text(&place.done(&[&["compare", "small", "runs/damaged/1"][..], &QUICK].concat()).stdout);
+    assert!(both.trim_end().ends_with("could be paired with one of run 1"), "{both}");
+    let difference = text(&place.done(&["diff", "small", "runs/damaged/1"]).stdout);
+    assert_eq!(difference.matches("predictions.parquet").count(), 1, "{difference}");
+    assert!(difference.contains("No model of the two was compared"), "{difference}");
 }
 
 #[test]

@@ -270,3 +270,19 @@ fn a_folder_that_is_not_there_is_an_empty_list_and_is_not_made() {
     assert!(text(&output.stderr).contains("Next: timbre run"));
     assert!(!place.path("runs").exists());
 }
+
+#[test]
+fn a_folder_that_a_person_named_and_that_is_not_there_is_an_error() {
+    let output = Place::new().timbre(&["runs", "--runs", "rusn"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("there is no folder rusn"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_named_and_is_not_no_run() {
+    let place = Place::new();
+    fs::write(place.path("a_file"), "").unwrap();
+    let output = place.done(&["runs", "--runs", "a_file"]);
+    assert!(text(&output.stderr).contains("cannot read the folder a_file"), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("No run yet"), "{}", text(&output.stderr));
+}

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 
 use super::{Ended, print};
 use crate::cli::{Annotate, BaselineCommand, Common, Gate};
+use crate::compare;
 use crate::files;
 use crate::gate::{self, Baseline, CannotGate, Judged, github, junit, markdown, text};
 use crate::progress::Show;
-use crate::run_dir;
 
 pub fn baseline(common: &Common, command: BaselineCommand) -> Result<Ended> {
     match command {
@@ -19,7 +19,7 @@ pub fn baseline(common: &Common, command: BaselineCommand) -> Result<Ended> {
 }
 
 fn save(common: &Common, run: &str, out: &Path) -> Result<Ended> {
-    let baseline = Baseline::of_run(&run_dir::find(&common.runs, run)?)?;
+    let baseline = Baseline::of_run(&whole(common, run)?)?;
     let unfit = baseline.origin.unfinished.first().cloned();
     let unfit = unfit.or_else(|| baseline.units.is_empty().then(|| "it has no results".to_owned()));
     if let Some(why) = unfit {
@@ -38,16 +38,36 @@ fn save(common: &Common, run: &str, out: &Path) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-/// Holds one run against the baseline of `gate`.
-pub fn hold(common: &Common, chosen: &[String], gate: &Gate) -> Result<Ended> {
-    let name = gate.baseline.as_deref().unwrap_or_default();
-    let baseline = Baseline::find(&common.runs, name)?;
+/// The folder of one run, all of it: a grid is several, and which of them is meant is not ours to guess.
+fn whole(common: &Common, name: &str) -> Result<PathBuf> {
+    let one = compare::choose_one(&common.runs, name)?;
+    if let Some(model) = one.model {
+        bail!(CannotGate(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
+    }
+    Ok(one.path)
+}
+
+/// What is held against what.
+pub struct Sides {
+    run: PathBuf,
+    baseline: Baseline,
+}
+
+/// The one run that is meant, and the baseline of that name.
+pub fn sides(common: &Common, chosen: &[String], name: &str) -> Result<Sides> {
+    let baseline = Baseline::find(name, |run| whole(common, run))?;
     let run = match chosen {
-        [one] => run_dir::find(&common.runs, one)?,
+        [one] => whole(common, one)?,
         // What a person means who just ran the experiment of the baseline.
-        [] => run_dir::find(&common.runs, &format!("{}/latest", baseline.experiment))?,
+        [] => whole(common, &baseline.experiment)?,
         _ => bail!(CannotGate(format!("--baseline takes one run, not {}", chosen.len()))),
     };
+    Ok(Sides { run, baseline })
+}
+
+/// Holds one run against a baseline.
+pub fn hold(common: &Common, sides: Sides, gate: &Gate) -> Result<Ended> {
+    let Sides { run, baseline } = sides;
     let judged = gate::judge(&Baseline::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
     print(&text::text(&judged))?;
     if is_for_github(gate) {

@@ -10,31 +10,37 @@ use serde_json::json;
 use super::report::write_figures;
 use super::{Ended, baseline, print};
 use crate::cli::{Common, CompareRuns, Gate};
-use crate::compare::{self, CannotCompare, Chosen, Comparison, Wanted};
+use crate::compare::{self, CannotCompare, Choice, Chosen, Comparison, Wanted};
 use crate::files;
 use crate::progress::Show;
 use crate::report;
-use crate::run_dir;
 use crate::tables;
 
 pub fn compare(common: &Common, what: &CompareRuns, gate: &Gate) -> Result<Ended> {
-    if gate.baseline.is_some() {
+    if let Some(name) = &gate.baseline {
+        // Before anything is written: a name that means several runs is refused.
+        let held = baseline::sides(common, &what.chosen, name)?;
         let wants_files = [&what.csv, &what.md, &what.html, &what.figures.figures].iter().any(|file| file.is_some());
         if wants_files {
-            write_files(common, &found(common, what, &beside(common, what, gate))?, what)?;
+            write_files(common, &found(common, what, &beside(what, name))?, what)?;
         }
-        return baseline::hold(common, &what.chosen, gate);
+        return baseline::hold(common, held, gate);
     }
     let found = found(common, what, &what.chosen)?;
     write_files(common, &found, what)?;
-    print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found) })?;
+    print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found, width()) })?;
     Ok(Ended::Done)
 }
 
+/// The columns of the terminal; none where the table goes elsewhere.
+fn width() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
+}
+
 /// The baseline, where it is a run and no file, and what is held against it.
-fn beside(common: &Common, what: &CompareRuns, gate: &Gate) -> Vec<String> {
-    let run = gate.baseline.iter().filter(|name| run_dir::find(&common.runs, name).is_ok());
-    run.chain(&what.chosen).cloned().collect()
+fn beside(what: &CompareRuns, baseline: &String) -> Vec<String> {
+    let run = Some(baseline).filter(|name| !Path::new(name).is_file());
+    run.into_iter().chain(&what.chosen).cloned().collect()
 }
 
 fn found(common: &Common, what: &CompareRuns, names: &[String]) -> Result<Comparison> {
@@ -42,17 +48,19 @@ fn found(common: &Common, what: &CompareRuns, names: &[String]) -> Result<Compar
         [] => compare::newest(&common.runs),
         names => compare::choose(&common.runs, names)?,
     };
-    let mut reference = (0, None);
+    let (mut reference, mut model) = (None, None);
     if let Some(name) = &what.reference {
-        reference = place_of(&mut chosen, compare::choose(&common.runs, std::slice::from_ref(name))?, name)?;
+        let (at, own) = place_of(&mut chosen, compare::choose_one(&common.runs, name)?);
+        (reference, model) = (Some(at), own);
     }
-    if chosen.is_empty() {
-        bail!("there is no run in {}: start one with `timbre run EXP`", common.runs.display());
+    if chosen.runs.is_empty() {
+        let runs = common.runs.display();
+        bail!(CannotCompare(format!("there is no run in {runs}: start one with `timbre run EXP`")));
     }
     let show = Show::fitting(common.quiet);
     let wanted = Wanted {
-        reference: reference.0,
-        model: reference.1,
+        reference,
+        model,
         metrics: what.metric.clone(),
         split: what.split.clone(),
         resamples: what.resamples.map(|n| n as usize),
@@ -77,19 +85,18 @@ fn write_files(common: &Common, found: &Comparison, what: &CompareRuns) -> Resul
 }
 
 /// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
-fn place_of(chosen: &mut Vec<Chosen>, reference: Vec<Chosen>, name: &str) -> Result<(usize, Option<String>)> {
-    let [reference] = <[Chosen; 1]>::try_from(reference)
-        .map_err(|many| CannotCompare(format!("`{name}` is {} runs: the reference is one", many.len())))?;
+fn place_of(choice: &mut Choice, reference: Chosen) -> (usize, Option<String>) {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let holds = |one: &Chosen| {
         whole(&one.path) == whole(&reference.path) && (one.model.is_none() || one.model == reference.model)
     };
     let model = reference.model.clone();
-    let at = chosen.iter().position(holds).unwrap_or_else(|| {
-        chosen.insert(0, reference);
+    let at = choice.runs.iter().position(holds).unwrap_or_else(|| {
+        choice.runs.insert(0, reference);
         0
     });
-    Ok((at, model))
+    choice.runs[at].by_name = true;
+    (at, model)
 }
 
 fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {

@@ -1,20 +1,25 @@
 //! `timbre runs`: the runs of the folder, a line each.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{Ended, print};
-use crate::cli::{Common, Wanted};
+use crate::cli::{Common, DEFAULT_RUNS, Wanted};
 use crate::listing::{self, Choice, Listed, Standing};
 use crate::progress::Show;
-use crate::run_dir;
+use crate::run_dir::{self, WhichRun};
 
 /// So many unreadable runs are told one by one.
 const TOLD: usize = 10;
 
 pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
+    // Before the first run the folder is not there yet; another one that a person named is perhaps misspelt.
+    if !common.runs.exists() && common.runs != Path::new(DEFAULT_RUNS) {
+        bail!(WhichRun::none(format!("there is no folder {}", common.runs.display())));
+    }
     let listing = listing::list(&common.runs);
     for why in listing.unreadable.iter().take(TOLD) {
         eprintln!("timbre: left out: {why}");
@@ -22,7 +27,7 @@ pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
     if listing.unreadable.len() > TOLD {
         eprintln!("timbre: left out: {} more", listing.unreadable.len() - TOLD);
     }
-    let all = listing.runs.len();
+    let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
     let runs = choice(wanted).of(listing.runs);
     if wanted.json {
         let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
@@ -32,6 +37,7 @@ pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
     let show = Show::fitting(common.quiet);
     if runs.is_empty() {
         show.say(&match all {
+            0 if are_unreadable => "No run that could be read".to_owned(),
             0 => "No run yet. Next: timbre run quickstart".to_owned(),
             _ => format!("None of the {all} runs is such a one. Next: timbre runs"),
         });

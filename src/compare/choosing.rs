@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
 
-use super::CannotCompare;
 use super::run::Place;
+use super::{CannotCompare, points};
 use crate::run_dir::{self, WhichRun};
 
 /// A run, or one model on features of it.
@@ -15,60 +14,86 @@ pub struct Chosen {
     pub path: PathBuf,
     /// `mel.knn` of `quickstart/latest:mel.knn`: looked up when the run has been read.
     pub model: Option<String>,
+    /// Named by itself: that it cannot be read is an error. What a pattern, a grid or no name at all stands for is left out then.
+    pub by_name: bool,
+}
+
+/// The runs that were meant, and what has to be known of how they were found.
+#[derive(Debug, Default)]
+pub struct Choice {
+    pub runs: Vec<Chosen>,
+    pub notes: Vec<String>,
 }
 
 /// What people call runs, as folders: a path, `experiment/latest`, the beginning of a signature, or a pattern. `lr_*` are the newest
 /// runs of these experiments, `lr_*/*` all of their runs, oldest first. The name of a grid means the runs of its points.
-/// `:mel.knn` behind it chooses one model.
-pub fn choose(runs: &Path, names: &[String]) -> Result<Vec<Chosen>> {
-    let mut chosen = Vec::new();
+/// `:mel.knn` behind it chooses one model. Each is there once.
+pub fn choose(runs: &Path, names: &[String]) -> Result<Choice> {
+    let mut choice = Choice::default();
     for name in names {
         let (name, model) = match name.rsplit_once(':') {
             Some((run, model)) if !model.contains('/') && !Path::new(name).exists() => (run, Some(model.to_owned())),
             _ => (name.as_str(), None),
         };
-        let folders = if name.contains(['*', '?', '[']) && !Path::new(name).exists() {
-            matching(runs, name)?
+        let (folders, by_name) = if name.contains(['*', '?', '[']) && !Path::new(name).exists() {
+            (matching(runs, name)?, false)
         } else {
-            match points_of_grid(runs, name) {
-                points if points.is_empty() => vec![run_dir::find(runs, name)?],
-                points => points,
+            match points::of_grid(runs, name)? {
+                Some(points) => {
+                    choice.notes.extend(points.note);
+                    (points.runs, false)
+                }
+                None => (vec![run_dir::find(runs, name)?], true),
             }
         };
-        chosen.extend(folders.into_iter().map(|path| Chosen { path, model: model.clone() }));
+        choice.runs.extend(folders.into_iter().map(|path| Chosen { path, model: model.clone(), by_name }));
     }
-    Ok(chosen)
+    choice.keep_each_once();
+    Ok(choice)
 }
 
-/// The runs of a grid, by the name of its experiment, in the order of its points. What is not a grid has none.
-fn points_of_grid(runs: &Path, name: &str) -> Vec<PathBuf> {
-    #[derive(Deserialize)]
-    struct Grid {
-        points: Vec<Point>,
+/// The one run that a name means, for what can only speak of one.
+pub fn choose_one(runs: &Path, name: &str) -> Result<Chosen> {
+    let many = choose(runs, &[name.to_owned()])?.runs;
+    match <[Chosen; 1]>::try_from(many) {
+        Ok([one]) => Ok(Chosen { by_name: true, ..one }),
+        Err(many) => bail!(CannotCompare(format!(
+            "`{name}` is {} runs: name one of them, such as {} (`timbre compare {name}` shows them)",
+            many.len(),
+            many[0].path.display()
+        ))),
     }
-    #[derive(Deserialize)]
-    struct Point {
-        run: Option<PathBuf>,
+}
+
+impl Choice {
+    fn keep_each_once(&mut self) {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut kept: Vec<(PathBuf, Chosen)> = Vec::new();
+        let mut again: Vec<PathBuf> = Vec::new();
+        for one in std::mem::take(&mut self.runs) {
+            let path = whole(&one.path);
+            match kept.iter_mut().find(|(known, first)| *known == path && first.model == one.model) {
+                Some((_, first)) => {
+                    first.by_name |= one.by_name;
+                    again.push(one.path);
+                }
+                None => kept.push((path, one)),
+            }
+        }
+        self.runs = kept.into_iter().map(|(_, one)| one).collect();
+        self.notes.extend(match again.as_slice() {
+            [] => None,
+            [one] => Some(format!("{} is named twice and shown once", one.display())),
+            many => Some(format!("{} names stand for runs that are named before: each is shown once", many.len())),
+        });
     }
-    let home = [runs.join(name), PathBuf::from(name)].into_iter().find(|home| home.join("grid.json").is_file());
-    let Some(home) = home else { return Vec::new() };
-    let bytes = std::fs::read(home.join("grid.json")).unwrap_or_default();
-    let Ok(grid) = serde_json::from_slice::<Grid>(&bytes) else { return Vec::new() };
-    let mut found: Vec<PathBuf> = Vec::new();
-    for run in grid.points.into_iter().filter_map(|point| point.run) {
-        // Below the folder of runs, perhaps in that of another experiment; or beside the grid where it has moved.
-        let beside = run.file_name().map(|name| home.join(name));
-        let there =
-            [Some(runs.join(&run)), Some(run), beside].into_iter().flatten().find(|run| run_dir::has_record(run));
-        found.extend(there.filter(|run| !found.contains(run)));
-    }
-    found
 }
 
 /// The newest run of each experiment, as far as it has one.
-pub fn newest(runs: &Path) -> Vec<Chosen> {
-    let homes = run_dir::run_folders(runs);
-    homes.iter().filter_map(|home| newest_of(home)).map(|path| Chosen { path, model: None }).collect()
+pub fn newest(runs: &Path) -> Choice {
+    let newest = run_dir::run_folders(runs).into_iter().filter_map(|home| newest_of(&home));
+    let runs = newest.map(|path| Chosen { path, model: None, by_name: false });
+    Choice { runs: runs.collect(), notes: Vec::new() }
 }
 
 fn newest_of(home: &Path) -> Option<PathBuf> {
@@ -220,29 +245,55 @@ mod tests {
         }
     }
 
+    fn folder(runs: &Path, name: &str) -> PathBuf {
+        let path = runs.join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("run.json"), "{}").unwrap();
+        path
+    }
+
     #[test]
     fn a_grid_is_the_runs_of_its_points_and_a_pattern_those_that_match() {
         let runs = tempfile::tempdir().unwrap();
-        let folder = |name: &str| {
-            let path = runs.path().join(name);
-            std::fs::create_dir_all(&path).unwrap();
-            std::fs::write(path.join("run.json"), "{}").unwrap();
-            path
-        };
-        let [first, second, _alone] = ["lr/1-a", "lr/2-b", "lr/3-c"].map(folder);
-        folder("other/1-d");
+        let [first, second, _alone, _other] =
+            ["lr/1-a", "lr/2-b", "lr/3-c", "other/1-d"].map(|name| folder(runs.path(), name));
         let points = serde_json::json!({"schema": 1, "points": [
             {"run": "elsewhere/lr/2-b"}, {"run": first}, {"run": null}, {"run": first}, {"run": "gone/lr/9-z"},
         ]});
         std::fs::write(runs.path().join("lr/grid.json"), points.to_string()).unwrap();
         let chosen = |name: &str| -> Vec<PathBuf> {
-            choose(runs.path(), &[name.to_owned()]).unwrap().into_iter().map(|one| one.path).collect()
+            choose(runs.path(), &[name.to_owned()]).unwrap().runs.into_iter().map(|one| one.path).collect()
         };
         assert_eq!(chosen("lr"), [second.clone(), first.clone()]);
         assert_eq!(chosen("l?/[12]*"), [first.clone(), second]);
         assert_eq!(chosen("*").len(), 2, "the newest of each experiment");
-        assert_eq!(choose(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap()[0].model.as_deref(), Some("mel.knn"));
+        let one = choose(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap();
+        assert_eq!(one.runs[0].model.as_deref(), Some("mel.knn"));
         assert!(choose(runs.path(), &["z*".to_owned()]).unwrap_err().is::<WhichRun>());
+    }
+
+    #[test]
+    fn what_wants_one_run_does_not_take_a_grid_for_its_last_point() {
+        let runs = tempfile::tempdir().unwrap();
+        let [first, second] = ["lr/1-a", "lr/2-b"].map(|name| folder(runs.path(), name));
+        let points = serde_json::json!({"points": [{"run": first}, {"run": second}]});
+        std::fs::write(runs.path().join("lr/grid.json"), points.to_string()).unwrap();
+        let error = choose_one(runs.path(), "lr").unwrap_err();
+        assert!(error.is::<CannotCompare>());
+        assert!(
+            error.to_string().contains("is 2 runs: name one of them, such as") && error.to_string().contains("1-a")
+        );
+        assert_eq!(choose_one(runs.path(), "lr/2-b").unwrap().path, second);
+    }
+
+    #[test]
+    fn a_run_that_is_named_twice_is_chosen_once_and_that_is_said() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = folder(runs.path(), "lr/1-a").display().to_string();
+        let names = ["lr/1-*".to_owned(), first.clone(), format!("{first}:mel.knn")];
+        let choice = choose(runs.path(), &names).unwrap();
+        assert_eq!(choice.runs.len(), 2, "one model of a run is not the run");
+        assert!(choice.runs[0].by_name && choice.notes[0].contains("named twice"), "{choice:?}");
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub fn diff(chosen: &[Chosen; 2]) -> Result<Difference> {
         schema: SCHEMA,
         configuration: keys::differing(&[&runs[0].keys, &runs[1].keys]),
         data: data(&runs),
-        environment: keys::differing(&[&environment[0], &environment[1]]),
+        environment: keys::differing_leaves(&[&environment[0], &environment[1]]),
         models: pairs.into_iter().map(model).collect(),
         only_in,
         split,

@@ -3,7 +3,11 @@
 use super::comparison::DifferingKey;
 use super::diff::{Common, DataDifference, Difference, ModelDifference};
 use super::sheet::{signed, status};
+use super::words;
 use crate::tables;
+
+/// A longer value is cut where both runs agree; `--json` has it whole.
+const WIDEST: usize = 100;
 
 /// So many of a list are shown; `--json` has them all.
 const SHOWN: usize = 10;
@@ -19,20 +23,41 @@ pub fn diff_text(difference: &Difference) -> String {
     for model in &difference.models {
         text += &of_model(model, difference);
     }
+    text += &not_compared(&difference.models);
     for (side, names) in difference.only_in.iter().enumerate().filter(|(_, names)| !names.is_empty()) {
         text += &format!("\nOnly run {} has {}\n", side + 1, names.join(", "));
     }
+    if difference.models.iter().all(|model| model.common.is_none()) {
+        let why = if difference.models.is_empty() { ": they have no model on the same features in common" } else { "" };
+        text += &format!("\nNo model of the two was compared{why}\n");
+    }
     text
+}
+
+/// The models of which nothing could be compared, those of one reason together.
+fn not_compared(models: &[ModelDifference]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for model in models.iter().filter(|model| model.common.is_none()) {
+        let why = model.why_not.as_deref().unwrap_or("unknown");
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name(model)),
+            None => reasons.push((why, vec![name(model)])),
+        }
+    }
+    reasons.into_iter().map(|(why, names)| format!("\nNot compared: {}: {why}\n", names.join(", "))).collect()
+}
+
+fn name(model: &ModelDifference) -> String {
+    let name = |place: &(String, String)| format!("{}.{}", place.0, place.1);
+    let [one, other] = &model.places;
+    if one == other { name(one) } else { format!("{} | {}", name(one), name(other)) }
 }
 
 fn keys(title: &str, keys: &[DifferingKey]) -> String {
     if keys.is_empty() {
         return format!("\n{title}: the same\n");
     }
-    let line = |key: &DifferingKey| {
-        let values: Vec<&str> = key.values.iter().map(|value| value.as_deref().unwrap_or("–")).collect();
-        format!("  {}: {}\n", key.name, values.join(" | "))
-    };
+    let line = |key: &DifferingKey| format!("  {}: {}\n", key.name, words::of_values(&key.values, WIDEST).join(" | "));
     format!("\n{title}\n{}", keys.iter().map(line).collect::<String>())
 }
 
@@ -68,13 +93,8 @@ fn more(n: usize) -> String {
 }
 
 fn of_model(model: &ModelDifference, difference: &Difference) -> String {
-    let [one, other] = &model.places;
-    let name = |place: &(String, String)| format!("{}.{}", place.0, place.1);
-    let names = if one == other { name(one) } else { format!("{} | {}", name(one), name(other)) };
-    match &model.common {
-        None => format!("\n{names}: not compared: {}\n", model.why_not.as_deref().unwrap_or("unknown")),
-        Some(common) => format!("\n{names} ({})\n{}", difference.split, compared(common)),
-    }
+    let common = model.common.as_ref();
+    common.map_or(String::new(), |common| format!("\n{} ({})\n{}", name(model), difference.split, compared(common)))
 }
 
 fn compared(common: &Common) -> String {

@@ -28,20 +28,103 @@ fn flatten(value: &toml::Value, path: &str, keys: &mut Vec<(String, String)>) {
     }
 }
 
-/// The keys that are not the same in all runs, by name. What an experiment says of itself decides nothing and is left out.
-pub fn differing(runs: &[&[(String, String)]]) -> Vec<DifferingKey> {
+/// What stands for a table that some runs have and others lack altogether.
+pub const THERE: &str = "there";
+
+type Keys = [(String, String)];
+
+/// The keys that are not the same in all runs, by name. What an experiment says of itself decides nothing and is left out. A table
+/// that some runs lack altogether (`models.cnn_small`) is one line: that it is there; of its keys only those are told in which the
+/// runs that have it differ.
+pub fn differing(runs: &[&Keys]) -> Vec<DifferingKey> {
+    let names = names(runs);
+    let tables = lacking(runs, &names);
+    let has = |keys: &Keys, table: &str| keys.iter().any(|(key, _)| is_below(key, table));
+    let mut found: Vec<DifferingKey> = leaves(runs, names)
+        .filter(|key| {
+            let home = tables.iter().find(|table| is_below(&key.name, table));
+            let at_home = runs.iter().zip(&key.values).filter(|(keys, _)| home.is_none_or(|table| has(keys, table)));
+            let values: Vec<&Option<String>> = at_home.map(|(_, value)| value).collect();
+            values.windows(2).any(|pair| pair[0] != pair[1])
+        })
+        .collect();
+    found.extend(tables.iter().map(|table| DifferingKey {
+        name: (*table).to_owned(),
+        values: runs.iter().map(|keys| has(keys, table).then(|| what(keys, table))).collect(),
+    }));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// The same, every leaf for itself: of what is no configuration.
+pub fn differing_leaves(runs: &[&Keys]) -> Vec<DifferingKey> {
+    leaves(runs, names(runs)).filter(|key| key.values.windows(2).any(|pair| pair[0] != pair[1])).collect()
+}
+
+fn names<'a>(runs: &[&'a Keys]) -> Vec<&'a str> {
     let mut names: Vec<&str> = runs.iter().flat_map(|keys| keys.iter()).map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
+    names.retain(|name| *name != "description");
     names
-        .into_iter()
-        .filter(|name| *name != "description")
-        .map(|name| {
-            let value = |keys: &&[(String, String)]| Some(keys.iter().find(|(key, _)| key == name)?.1.clone());
-            DifferingKey { name: name.to_owned(), values: runs.iter().map(value).collect() }
+}
+
+fn leaves<'a>(runs: &'a [&Keys], names: Vec<&'a str>) -> impl Iterator<Item = DifferingKey> + 'a {
+    names.into_iter().map(|name| {
+        let value = |keys: &&Keys| Some(keys.iter().find(|(key, _)| key == name)?.1.clone());
+        DifferingKey { name: name.to_owned(), values: runs.iter().map(value).collect() }
+    })
+}
+
+/// The outermost tables of several keys that some runs have and others lack.
+fn lacking<'a>(runs: &[&Keys], names: &[&'a str]) -> Vec<&'a str> {
+    let mut found: Vec<&str> = Vec::new();
+    for name in names {
+        let lacks = |table: &&str| {
+            let some_lack = || runs.iter().any(|keys| !keys.iter().any(|(key, _)| is_below(key, table)));
+            names.iter().filter(|name| is_below(name, table)).count() > 1 && some_lack()
+        };
+        if !found.iter().any(|table| is_below(name, table)) {
+            found.extend(tables_of(name).find(lacks));
+        }
+    }
+    found
+}
+
+/// `a` and `a.b` of `a.b.c`: dots in quotes part nothing.
+fn tables_of(name: &str) -> impl Iterator<Item = &str> {
+    let mut quote = None;
+    name.char_indices().filter_map(move |(at, c)| {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '.') => return Some(&name[..at]),
+            _ => {}
+        }
+        None
+    })
+}
+
+fn is_below(name: &str, table: &str) -> bool {
+    name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Of which kind a table is, where its name does not say it, or the kinds of its entries.
+fn what(keys: &Keys, table: &str) -> String {
+    let kinds: Vec<&str> = keys
+        .iter()
+        .filter(|(key, _)| {
+            let entry = key.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')?.strip_suffix("kind"));
+            entry.is_some_and(|entry| entry.matches('.').count() == usize::from(!entry.is_empty()))
         })
-        .filter(|key| key.values.windows(2).any(|pair| pair[0] != pair[1]))
-        .collect()
+        .map(|(_, kind)| kind.as_str())
+        .collect();
+    let own = table.rsplit('.').next().unwrap_or(table);
+    match kinds.as_slice() {
+        [] => THERE.to_owned(),
+        [kind] if kind.trim_matches('"') == own => THERE.to_owned(),
+        kinds => kinds.join(", "),
+    }
 }
 
 #[cfg(test)]
@@ -67,5 +150,37 @@ mod tests {
         assert_eq!((found[0].name.as_str(), &found[0].values), ("b", &vec![value("2"), value("3"), value("2")]));
         assert_eq!((found[1].name.as_str(), &found[1].values), ("c", &vec![None, None, value("4")]));
         assert!(differing(&[&runs[0]]).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_some_runs_lack_is_one_line_and_where_it_is_its_keys_are_compared() {
+        let cnn = "[models.cnn_small]\nkind = \"cnn_small\"\nepochs = 8\nlr = 0.1\n";
+        let noise = "[[augment]]\nkind = \"noise\"\np = 0.5\n";
+        let texts = [
+            "[models.knn]\nkind = \"knn\"\nk = 1".to_owned(),
+            format!("{cnn}{noise}[models.knn]\nkind = \"knn\"\nk = 1"),
+            format!("{}[models.knn]\nkind = \"knn\"\nk = 1", cnn.replace("0.1", "0.2")),
+        ];
+        let runs: Vec<_> = texts.iter().map(|text| flat(text).unwrap()).collect();
+        let found = differing(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let told: Vec<String> = found
+            .iter()
+            .map(|key| {
+                format!(
+                    "{}: {}",
+                    key.name,
+                    key.values.iter().map(|v| v.as_deref().unwrap_or("–")).collect::<Vec<_>>().join(" | ")
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            ["augment: – | \"noise\" | –", "models.cnn_small: – | there | there", "models.cnn_small.lr: – | 0.1 | 0.2"]
+        );
+    }
+
+    #[test]
+    fn a_dot_in_quotes_ends_no_table() {
+        assert_eq!(tables_of("a.\"b.c\".d").collect::<Vec<_>>(), ["a", "a.\"b.c\""]);
     }
 }

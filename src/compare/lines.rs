@@ -48,7 +48,10 @@ impl Work<'_> {
         let progress = show.start("comparing", wanted.len());
         let mut done: Vec<Option<Line>> = wanted.iter().map(|_| None).collect();
         let mut notes = Vec::new();
+        let mut of_reference = None;
         self.of_each_run(wanted, |lines, own, first| {
+            // That of another run stands where it is not compared.
+            of_reference = first.as_ref().err().cloned();
             let mut left_out = LeftOut::default();
             for &line in lines {
                 done[line] = Some(self.line(wanted[line].0, &wanted[line].1, own, first, &mut left_out));
@@ -62,6 +65,12 @@ impl Work<'_> {
             );
         });
         progress.finish();
+        notes.extend(of_reference.map(|why| {
+            format!(
+                "run {}: {why}; nothing is compared with it, and it has no intervals over several seeds",
+                self.reference.run + 1
+            )
+        }));
         (done.into_iter().flatten().collect(), notes)
     }
 

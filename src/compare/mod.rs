@@ -16,16 +16,19 @@ mod keys;
 mod lines;
 mod notes;
 mod pairing;
+mod points;
 mod run;
 mod sheet;
 pub mod significance;
+mod terminal;
+mod words;
 mod written;
 
-pub use choosing::{Chosen, choose, newest};
+pub use choosing::{Choice, Chosen, choose, choose_one, newest};
 pub use comparison::*;
 pub use diff::{Difference, diff};
 pub use diff_text::diff_text;
-pub use sheet::text;
+pub use terminal::text;
 pub use written::{csv, markdown};
 
 use lines::Work;
@@ -44,8 +47,8 @@ pub struct CannotCompare(pub String);
 /// What is to be shown of the runs.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The place of the reference in the list of runs.
-    pub reference: usize,
+    /// The place of the reference in the list of runs; the first with results unless told.
+    pub reference: Option<usize>,
     /// The one model of it to which all lines are compared, where one is named.
     pub model: Option<String>,
     /// The headline metric of the reference unless told.
@@ -57,26 +60,37 @@ pub struct Wanted {
 }
 
 /// Compares the runs, in their order.
-pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Comparison> {
-    let runs: Vec<Run> = chosen.iter().map(|one| Run::read(&one.path)).collect::<Result<_>>()?;
-    let chosen_places: Vec<Option<Place>> = chosen
+pub fn compare(choice: &Choice, wanted: &Wanted, show: Show) -> Result<Comparison> {
+    let Fit { runs, models, at, notes: mut said_before } = fit(choice)?;
+    let chosen_places: Vec<Option<Place>> = models
         .iter()
         .zip(&runs)
-        .map(|(one, run)| {
-            one.model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose()
-        })
+        .map(|(model, run)| model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose())
         .collect::<Result<_>>()?;
-    let Some(first) = runs.get(wanted.reference) else { bail!(CannotCompare("there is no run to compare".into())) };
+    let with_results = || runs.iter().position(|run| !run.results.is_empty()).unwrap_or(0);
+    let reference = wanted.reference.and_then(|told| at.iter().position(|&at| at == told)).unwrap_or_else(with_results);
+    let Some(first) = runs.get(reference) else {
+        let why = if said_before.is_empty() { String::new() } else { format!(": {}", said_before.join("; ")) };
+        bail!(CannotCompare(format!("there is no run to compare{why}")));
+    };
+    if wanted.reference.is_none() && reference > 0 {
+        let (is, number) = if reference == 1 {
+            ("run 1 has".to_owned(), 2)
+        } else {
+            (format!("runs 1 to {reference} have"), reference + 1)
+        };
+        said_before.push(format!("{is} no results: the reference is run {number}"));
+    }
     let places_of = |at: usize| match &chosen_places[at] {
         Some(place) => vec![place.clone()],
         None => runs[at].places(),
     };
-    let own = places_of(wanted.reference);
+    let own = places_of(reference);
     let place = match &wanted.model {
         Some(model) => Some(choosing::place(&first.places(), model, &first.name())?),
         None => (own.len() == 1).then(|| own[0].clone()),
     };
-    let reference = Reference { run: wanted.reference, place };
+    let reference = Reference { run: reference, place };
     let split = split(&runs, wanted.split.as_deref())?;
     let metrics = shown_metrics(first, &wanted.metrics)?;
     let mut all: Vec<Place> = Vec::new();
@@ -98,8 +112,10 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
         work.resamples = enough(work.tests(&lines));
     }
     let resamples = work.resamples;
-    let (mut lines, mut notes) = work.lines(&lines, show);
+    let (mut lines, notes_of_lines) = work.lines(&lines, show);
     let tests = correct(&mut lines);
+    let mut notes = said_before;
+    notes.extend(notes_of_lines);
     notes.extend(notes::notes(&work, &lines, tests));
     let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
     Ok(Comparison {
@@ -117,6 +133,45 @@ pub fn compare(chosen: &[Chosen], wanted: &Wanted, show: Show) -> Result<Compari
         split: split.clone(),
     })
 }
+
+/// The runs that can be compared.
+struct Fit {
+    runs: Vec<Run>,
+    /// The one model of each that was chosen, and its place in the choice.
+    models: Vec<Option<String>>,
+    at: Vec<usize>,
+    notes: Vec<String>,
+}
+
+/// Reads the runs. Those that nobody named are left out if they cannot be read or have no results yet, and that is said.
+fn fit(choice: &Choice) -> Result<Fit> {
+    let mut fit = Fit { runs: Vec::new(), models: Vec::new(), at: Vec::new(), notes: choice.notes.clone() };
+    let mut without: Vec<String> = Vec::new();
+    for (at, one) in choice.runs.iter().enumerate() {
+        match Run::read(&one.path) {
+            Err(error) if one.by_name => return Err(error),
+            Err(error) => fit.notes.push(format!("left out: {error:#}")),
+            Ok(run) if !one.by_name && run.results.is_empty() => {
+                without.push(format!("{} ({})", run.path.display(), sheet::status(run.record.status)));
+            }
+            Ok(run) => {
+                fit.runs.push(run);
+                fit.models.push(one.model.clone());
+                fit.at.push(at);
+            }
+        }
+    }
+    if !without.is_empty() {
+        let more = without.len().saturating_sub(TOLD);
+        let shown = without[..without.len() - more].join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        fit.notes.push(format!("left out, without any result: {shown}{more}"));
+    }
+    Ok(fit)
+}
+
+/// So many of a list are named in a sentence.
+const TOLD: usize = 3;
 
 /// Draws behind the interval of a line, and the fewest behind a test.
 const DRAWS: usize = 2000;

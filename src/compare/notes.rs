@@ -16,11 +16,13 @@ pub fn notes(work: &Work, lines: &[Line], tests: usize) -> Vec<String> {
     if any(&several) {
         notes.push("mean ± sample standard deviation (number of seeds)".to_owned());
     }
-    notes.push(format!(
-        "intervals: {:.0} %, bootstrap over whole songs{}",
-        100.0 * LEVEL,
-        if any(&several) { " and over seeds" } else { "" }
-    ));
+    if any(&|score| score.interval.is_some()) {
+        notes.push(format!(
+            "intervals: {:.0} %, bootstrap over whole songs{}",
+            100.0 * LEVEL,
+            if any(&several) { " and over seeds" } else { "" }
+        ));
+    }
     let scores = lines.iter().flat_map(|line| &line.scores);
     let paired: Vec<&Paired> = scores
         .filter_map(|score| match &score.versus {
@@ -28,7 +30,17 @@ pub fn notes(work: &Work, lines: &[Line], tests: usize) -> Vec<String> {
             _ => None,
         })
         .collect();
-    let Some(songs) = paired.iter().map(|paired| paired.songs).min() else { return unfinished(work, notes) };
+    let Some(songs) = paired.iter().map(|paired| paired.songs).min() else {
+        notes = unfinished(work, notes);
+        // At the end, where it is seen.
+        if work.runs.len() > 1 {
+            let reference = work.reference.run + 1;
+            notes.push(format!(
+                "nothing was compared: no line of another run could be paired with one of run {reference}"
+            ));
+        }
+        return notes;
+    };
     let versus = match &work.reference.place {
         Some((features, model)) => format!("{features}.{model} of run {}", work.reference.run + 1),
         None => format!("the same model on the same features of run {}", work.reference.run + 1),

@@ -1,8 +1,9 @@
-//! A comparison as tables of words, and as a person reads them in a terminal.
+//! A comparison as tables of words.
 
 use super::comparison::{Baseline, Comparison, Line, Score, Versus};
+use super::words;
 use crate::run_dir::Status;
-use crate::tables::{self, thousands};
+use crate::tables::thousands;
 
 /// A table of words: the first `words` columns are text, the others numbers.
 pub struct Sheet {
@@ -10,43 +11,6 @@ pub struct Sheet {
     pub words: usize,
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
-}
-
-/// With so many runs their keys still stand side by side above the table.
-const SIDE_BY_SIDE: usize = 4;
-
-/// The comparison in a terminal.
-pub fn text(comparison: &Comparison) -> String {
-    let mut text = String::new();
-    let inline = comparison.runs.len() > SIDE_BY_SIDE;
-    for run in &comparison.runs {
-        let unfinished = if run.status.is_final() { String::new() } else { format!("  {}", status(run.status)) };
-        let reference =
-            if run.number == comparison.reference.run + 1 && comparison.runs.len() > 1 { "  (reference)" } else { "" };
-        text += &format!(
-            "{}: {}  {} clips of {}  {}{unfinished}{reference}\n",
-            run.number, run.name, run.clips, run.data, run.path
-        );
-    }
-    if !inline && !comparison.keys.is_empty() {
-        text += "\nDiffering keys\n";
-        for key in &comparison.keys {
-            let values: Vec<&str> = key.values.iter().map(|value| value.as_deref().unwrap_or("–")).collect();
-            text += &format!("  {}: {}\n", key.name, values.join(" | "));
-        }
-    }
-    for sheet in sheets(comparison, inline) {
-        text += &format!("\n{}\n{}", sheet.title, tables::aligned(&with_head(&sheet), sheet.words));
-    }
-    for line in remarks(comparison) {
-        text += &format!("\n{line}");
-    }
-    text.push('\n');
-    text
-}
-
-fn with_head(sheet: &Sheet) -> Vec<Vec<String>> {
-    std::iter::once(&sheet.head).chain(&sheet.rows).cloned().collect()
 }
 
 /// A table a metric; with `keys` each row begins with the keys that differ.
@@ -76,7 +40,7 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> Sheet {
         let mut row = vec![in_short(&numbers)];
         if keys {
             let value = |values: &[Option<String>]| match runs {
-                [run] => cut(values[*run].as_deref().unwrap_or("–")),
+                [run] => words::cut(values[*run].as_deref().unwrap_or("–"), words::CELL),
                 _ => String::new(),
             };
             row.extend(comparison.keys.iter().map(|key| value(&key.values)));
@@ -193,15 +157,6 @@ fn rate(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { thousands(rate.round() as u64) }
 }
 
-/// A value of a key fits into a column.
-fn cut(value: &str) -> String {
-    const WIDEST: usize = 24;
-    if value.chars().count() <= WIDEST {
-        return value.to_owned();
-    }
-    value.chars().take(WIDEST - 1).chain(['…']).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +172,5 @@ mod tests {
             (thousands(11183062), thousands(999), thousands(1000)),
             ("11,183,062".into(), "999".into(), "1,000".into())
         );
-        assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]"), "[0.001, 0.0003, 0.0001,…");
     }
 }

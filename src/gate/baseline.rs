@@ -82,8 +82,8 @@ impl Baseline {
         })
     }
 
-    /// What a person calls a baseline: a JSON file, or a run.
-    pub fn find(runs: &Path, name: &str) -> Result<Baseline> {
+    /// What a person calls a baseline: a JSON file, or a run, whose folder `run` finds.
+    pub fn find(name: &str, run: impl FnOnce(&str) -> Result<PathBuf>) -> Result<Baseline> {
         let path = Path::new(name);
         if path.is_file() {
             return Baseline::read(path);
@@ -92,7 +92,7 @@ impl Baseline {
             let sentence = format!("there is no baseline {name}: make it with `timbre baseline save RUN --out {name}`");
             bail!(CannotGate(sentence));
         }
-        Baseline::of_run(&run_dir::find(runs, name)?)
+        Baseline::of_run(&run(name)?)
     }
 
     pub fn read(path: &Path) -> Result<Baseline> {
@@ -123,7 +123,13 @@ impl Baseline {
     /// Writes it, unless the file has these bytes already; whether it was written.
     pub fn write(&self, path: &Path) -> Result<bool> {
         let bytes = self.bytes();
-        if std::fs::read(path).is_ok_and(|found| found == bytes) {
+        let there = std::fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            bail!(CannotGate(format!("{} is there and no file that could be replaced", path.display())));
+        }
+        // Of another length it is another file, and need not be read.
+        let same_length = there.is_some_and(|there| there.len() == bytes.len() as u64);
+        if same_length && std::fs::read(path).is_ok_and(|found| found == bytes) {
             return Ok(false);
         }
         files::write_bytes(&files::with_folder(path)?, &bytes)?;

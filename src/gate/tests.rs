@@ -165,7 +165,20 @@ fn what_cannot_be_asked_is_an_error_and_not_a_pass() {
         std::fs::write(&file, damaged).unwrap();
         assert!(Baseline::read(&file).unwrap_err().is::<CannotGate>(), "{damaged}");
     }
-    assert!(Baseline::find(Path::new("runs"), "none.json").unwrap_err().is::<CannotGate>());
+    let no_run = |_: &str| unreachable!("a file is meant");
+    assert!(Baseline::find("none.json", no_run).unwrap_err().is::<CannotGate>());
+}
+
+#[test]
+fn a_baseline_replaces_files_alone_and_only_where_something_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("b.sock");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(accuracy(0.5).write(&socket).unwrap_err().is::<CannotGate>());
+    assert!(accuracy(0.5).write(folder.path()).unwrap_err().is::<CannotGate>());
+    let file = folder.path().join("b.json");
+    let written: Vec<bool> = [0.5, 0.5, 0.6].map(|score| accuracy(score).write(&file).unwrap()).to_vec();
+    assert_eq!(written, [true, false, true], "a score of the same length, too");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A folder may hold ten thousand runs, and reading each `run.json` takes seconds: what is shown of a run is kept in an index
 //! (`index.rs`), which is only a memory. A run whose `run.json` was touched is read again.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -232,12 +233,15 @@ pub struct Listing {
 
 /// Lists the runs below `runs`, from memory where nothing was touched.
 pub fn list(runs: &Path) -> Listing {
+    let mut unreadable = Vec::new();
+    let of_homes = folders(runs, run_dir::read_run_folders(runs), &mut unreadable);
+    let read: Vec<_> = of_homes.par_iter().map(|home| (home, run_dir::read_run_folders(home))).collect();
     let folders: Vec<PathBuf> =
-        run_dir::run_folders(runs).par_iter().flat_map_iter(|home| run_dir::run_folders(home)).collect();
+        read.into_iter().flat_map(|(home, read)| folders(home, read, &mut unreadable)).collect();
     let index = Index::read(runs);
     // In parallel, and in the order of the folders nevertheless.
     let looked: Vec<_> = folders.into_par_iter().filter_map(|run| look(runs, run, &index)).collect();
-    let mut listing = Listing { runs: Vec::new(), unreadable: Vec::new() };
+    let mut listing = Listing { runs: Vec::new(), unreadable };
     let mut kept = Vec::new();
     for one in looked {
         match one {
@@ -250,6 +254,16 @@ pub fn list(runs: &Path) -> Listing {
     }
     index.replace(kept);
     listing
+}
+
+/// The folders in one; of one that is there and cannot be read it is said why.
+fn folders(of: &Path, read: io::Result<Vec<PathBuf>>, unreadable: &mut Vec<String>) -> Vec<PathBuf> {
+    match read {
+        Ok(folders) => return folders,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => unreadable.push(format!("cannot read the folder {}: {error}", of.display())),
+    }
+    Vec::new()
 }
 
 type Seen = (Listed, Option<(String, Stamp)>);

@@ -1,7 +1,7 @@
 //! Which run is meant: by path, by name, by signature.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Result, bail};
 
@@ -33,17 +33,21 @@ pub fn of_signature(runs: &Path, experiment: &str, signature: &str) -> Vec<PathB
     homes.iter().flat_map(|home| folders_of(home, signature).into_iter().rev()).collect()
 }
 
-/// The run folders of one experiment, oldest first; hidden folders, of runs that are being removed, are none.
+/// The run folders of one experiment, oldest first; hidden folders, of runs that are being removed, are none. None, too, of what
+/// is not there or cannot be read.
 pub fn run_folders(home: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = fs::read_dir(home)
-        .into_iter()
-        .flatten()
+    read_run_folders(home).unwrap_or_default()
+}
+
+/// [`run_folders`], or why they cannot be read.
+pub fn read_run_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(home)?
         .flatten()
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !e.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|e| e.path())
         .collect();
     folders.sort();
-    folders
+    Ok(folders)
 }
 
 /// The newest run of one experiment that got as far as its first record.
@@ -67,9 +71,15 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
         .collect();
     let sentence = match matching.as_slice() {
         [one] => return Ok(one.clone()),
-        [] => format!(
-            "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
-        ),
+        [] => match damaged(runs, name) {
+            Some((run, why)) => format!(
+                "the record of {} cannot be read ({why:#}): the same `timbre run` again repairs it",
+                run.display()
+            ),
+            None => format!(
+                "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
+            ),
+        },
         many => format!(
             "`{name}` is the beginning of {} signatures: {}",
             many.len(),
@@ -77,6 +87,17 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
         ),
     };
     bail!(WhichRun(sentence))
+}
+
+/// The run whose folder ends like a signature that begins so, and whose record cannot be read.
+fn damaged(runs: &Path, name: &str) -> Option<(PathBuf, anyhow::Error)> {
+    let called = |path: &Path| {
+        let folder = path.file_name().and_then(|folder| folder.to_str()).unwrap_or_default();
+        let short = folder.rsplit_once('-').map_or("", |(_, short)| short);
+        !name.is_empty() && !short.is_empty() && (short.starts_with(name) || name.starts_with(short))
+    };
+    let runs = all(runs).into_iter().filter(|path| called(path));
+    runs.into_iter().find_map(|path| read_record(&path).err().map(|error| (path, error)))
 }
 
 /// Every run folder, by experiment and age.
@@ -101,5 +122,17 @@ mod tests {
             assert_eq!(found.canonicalize().unwrap(), dir.path().canonicalize().unwrap(), "{name}");
         }
         assert!(find(runs.path(), "77").unwrap_err().to_string().contains("timbre runs"));
+    }
+
+    #[test]
+    fn of_a_run_with_a_damaged_record_it_is_not_said_that_there_is_none() {
+        let runs = tempfile::tempdir().unwrap();
+        let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        std::fs::write(dir.path().join("run.json"), "{\"schema\": 1,").unwrap();
+        for name in ["0123", SIGNATURE] {
+            let error = find(runs.path(), name).unwrap_err().to_string();
+            assert!(error.contains("cannot be read") && error.contains("repairs it"), "{error}");
+        }
+        assert!(find(runs.path(), "0124").unwrap_err().to_string().contains("no run `0124`"));
     }
 }

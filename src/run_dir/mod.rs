@@ -30,7 +30,7 @@ mod windows;
 
 pub use at_work::is_at_work;
 pub use cost::{UnitCost, read_cost};
-pub use finding::{WhichRun, all, find, newest, of_signature, run_folders};
+pub use finding::{WhichRun, all, find, newest, of_signature, read_run_folders, run_folders};
 pub use means::{UnitMean, replicates, telling_split, unit_means};
 pub use removing::{
     Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,
@@ -508,8 +508,8 @@ pub fn read_record_with(run: &Path, text: &str) -> Option<RunRecord> {
 }
 
 fn understood(path: &Path, bytes: &[u8]) -> Result<RunRecord> {
-    let record: RunRecord =
-        serde_json::from_slice(bytes).with_context(|| format!("cannot understand {}", path.display()))?;
+    let record: RunRecord = serde_json::from_slice(bytes)
+        .with_context(|| format!("cannot understand {} (the same `timbre run` again repairs it)", path.display()))?;
     if record.schema != SCHEMA || record.signature.len() < 8 {
         bail!("{} has schema {}, this version reads schema {SCHEMA}", path.display(), record.schema);
     }
