@@ -10,7 +10,7 @@ use crate::cli::{Annotate, BaselineCommand, Common, Gate};
 use crate::compare;
 use crate::files;
 use crate::gate::{self, Baseline, CannotGate, Judged, github, junit, markdown, text};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 
 pub fn baseline(common: &Common, command: BaselineCommand) -> Result<Ended> {
     match command {
@@ -87,8 +87,8 @@ fn say_the_end(judged: &Judged, show: Show) {
     for (sentence, allowed) in text::reasons(judged) {
         // Also with --quiet: an exit code alone explains nothing.
         match allowed {
-            true => eprintln!("timbre: allowed: {sentence}"),
-            false => eprintln!("timbre: {sentence}"),
+            true => tell(&format!("timbre: allowed: {sentence}")),
+            false => tell(&format!("timbre: {sentence}")),
         }
     }
     let (run, baseline) = (judged.run.1.display(), &judged.baseline.1);

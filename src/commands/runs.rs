@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Ended, print};
 use crate::cli::{Common, DEFAULT_RUNS, Wanted};
 use crate::listing::{self, Choice, Listed, Standing};
-use crate::progress::Show;
+use crate::progress::{Show, tell};
 use crate::run_dir::{self, WhichRun};
 
 /// So many unreadable runs are told one by one.
@@ -22,10 +22,10 @@ pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
     }
     let listing = listing::list(&common.runs);
     for why in listing.unreadable.iter().take(TOLD) {
-        eprintln!("timbre: left out: {why}");
+        tell(&format!("timbre: left out: {why}"));
     }
     if listing.unreadable.len() > TOLD {
-        eprintln!("timbre: left out: {} more", listing.unreadable.len() - TOLD);
+        tell(&format!("timbre: left out: {} more", listing.unreadable.len() - TOLD));
     }
     let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
     let runs = choice(wanted).of(listing.runs);

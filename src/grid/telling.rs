@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::candidate::{Candidate, There};
 use super::state::{PointRecord, PointStatus};
-use crate::progress::seconds;
+use crate::progress::{seconds, tell};
 use crate::run_dir;
 
 /// A point whose run is finished and has no report.
@@ -31,7 +31,7 @@ impl Told {
     pub fn failure(&self, candidate: &Candidate, run: Option<&Path>, why: &str, took: Option<Duration>) {
         let log = run.map_or(String::new(), |run| format!("\n  its log: {}", run_dir::log_file(run).display()));
         let after = took.map_or(String::new(), |took| format!(" after {}", seconds(took)));
-        eprintln!("timbre: {} failed{after}: {why}{log}", candidate.title());
+        tell(&format!("timbre: {} failed{after}: {why}{log}", candidate.title()));
         let mut record = candidate.record(&There::Nothing);
         (record.status, record.why) = (PointStatus::Failed, Some(why.to_owned()));
         record.run = run.map(Path::to_owned);
@@ -39,7 +39,7 @@ impl Told {
     }
 
     pub fn no_report(&self, candidate: &Candidate, run: &Path, why: String) {
-        eprintln!("timbre: {} is finished, its report is not: {why}", candidate.title());
+        tell(&format!("timbre: {} is finished, its report is not: {why}", candidate.title()));
         let (round, name, run) = (candidate.round, candidate.name.clone(), run.to_owned());
         self.no_report.lock().expect("nobody panics here").push(NoReport { round, name, run, why });
     }
@@ -61,11 +61,11 @@ pub fn tell_failures<'p>(failed: impl IntoIterator<Item = &'p PointRecord>, poin
     if failed.is_empty() {
         return;
     }
-    eprintln!("timbre: {} of {} failed:", failed.len(), counted(points));
+    tell(&format!("timbre: {} of {} failed:", failed.len(), counted(points)));
     for point in failed {
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
-        eprintln!("  {}{budget}: {}", point.name, point.why.as_deref().unwrap_or("?"));
-        point.run.iter().for_each(|run| eprintln!("    its log: {}", run_dir::log_file(run).display()));
+        tell(&format!("  {}{budget}: {}", point.name, point.why.as_deref().unwrap_or("?")));
+        point.run.iter().for_each(|run| tell(&format!("    its log: {}", run_dir::log_file(run).display())));
     }
 }
 
@@ -73,9 +73,9 @@ pub fn tell_missing_reports(missing: &[NoReport]) {
     if missing.is_empty() {
         return;
     }
-    eprintln!("timbre: {} finished without a report, which the next start writes:", counted(missing.len()));
+    tell(&format!("timbre: {} finished without a report, which the next start writes:", counted(missing.len())));
     for point in missing {
-        eprintln!("  {}: {}\n    its folder: {}", point.name, point.why, point.run.display());
+        tell(&format!("  {}: {}\n    its folder: {}", point.name, point.why, point.run.display()));
     }
 }
 
