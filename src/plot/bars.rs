@@ -23,7 +23,7 @@ const TITLE: f64 = 72.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
 /// Of a class name, and of what stands at the end of its bar.
-const NAME: f64 = 170.0;
+const NAME: f64 = 180.0;
 const NOTE: f64 = 100.0;
 
 /// `note` says what stands at the ends of the bars.

@@ -29,7 +29,7 @@ const SMALLEST: f64 = 14.0;
 const NUMBERS: f64 = 30.0;
 /// Of all cells together: with more classes cells shrink, and only some of them are named.
 const MOST: f64 = 1800.0;
-const NAME: f64 = 130.0;
+const NAME: f64 = 140.0;
 /// Around a number in its cell.
 const AIR: f64 = 3.0;
 /// The strongest colour: letters are read on it in both themes.

@@ -20,7 +20,7 @@ const TITLE: f64 = 40.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
 /// Of a name, at most.
-const NAME: f64 = 330.0;
+const NAME: f64 = 350.0;
 /// Of the scale, at least: long names make the picture wider.
 const SCALE: f64 = 190.0;
 /// A value, to the right.

@@ -1,11 +1,11 @@
 //! How wide words are, before anybody draws them: figures are laid out, and names cut, by this.
 //!
-//! Widths are those of the letters that pictures as PNG have (see `raster`); browsers have others, and get a little more room.
+//! Widths are those of the letters that pictures as PNG have (see `raster`); browsers have others, and get more room.
 
 use std::sync::LazyLock;
 
-/// The letters of other fonts are wider by so much here and there.
-const ROOM: f64 = 1.04;
+/// The letters of other fonts are wider by so much: those of DejaVu Sans, which many a browser has, by a ninth.
+const ROOM: f64 = 1.12;
 /// Of a character that our letters lack: those of Chinese and its neighbours are as wide as they are high, pictures wider.
 const FULL: f64 = 1.0;
 const PICTURE: f64 = 1.35;
@@ -172,7 +172,7 @@ mod tests {
             for (letters, class) in ALL {
                 // Letters move together in pairs such as AV.
                 let (told, drawn) = (letters.width(&format!("|{words}|")), drawn(class, &format!("|{words}|")));
-                prop_assert!(told >= drawn * 0.99 - 1.0 && told <= drawn * 1.2 + 4.0, "{class}: {told}, {drawn}");
+                prop_assert!(told >= drawn * 1.05 - 1.0 && told <= drawn * 1.3 + 4.0, "{class}: {told}, {drawn}");
             }
         }
 
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn names_that_differ_at_their_ends_still_differ_when_cut() {
-        let name = |n: usize| Letters::Plain.cut(&format!("a_rather_long_instrument_name_number_{n:02}"), 120.0);
+        let name = |n: usize| Letters::Plain.cut(&format!("a_rather_long_instrument_name_number_{n:02}"), 140.0);
         assert!(name(1).starts_with("a_rather") && name(1).ends_with("_01"), "{}", name(1));
         assert_ne!(name(1), name(2));
         assert_eq!(Letters::Plain.end_of("folder/of/a/name.wav", 80.0).split_once('…').unwrap().0, "");

@@ -37,7 +37,7 @@ pub struct Strip<'a> {
 const WIDTH: f64 = 960.0;
 /// Left of the axes there is room for the names of the classes, and for their scores.
 const LEFT: f64 = 132.0;
-const NAME: f64 = 200.0;
+const NAME: f64 = 215.0;
 const NAMES_FROM: f64 = 10.0;
 const SCORE: f64 = 50.0;
 const RIGHT: f64 = 24.0;

@@ -12,8 +12,8 @@ const ROWS: usize = 4000;
 /// Keys that a line of a figure is named by, at most.
 const KEYS: usize = 3;
 /// Of the value of a key, in a figure, and of the whole name of a line.
-const VALUE: f64 = 110.0;
-const NAME: f64 = 325.0;
+const VALUE: f64 = 120.0;
+const NAME: f64 = 345.0;
 /// Runs of which a figure says which number they have, at most.
 const NAMED: usize = 4;
 /// Lines of a figure.
