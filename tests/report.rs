@@ -191,7 +191,8 @@ fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() 
         assert_eq!(pixels(&place, &format!("pixels/{name}.png")), size(&picture).map(|side| 2 * side), "{name}");
     }
     assert_eq!(fs::read_dir(place.path("pixels")).unwrap().count(), 11);
-    assert!(place.read("figures/models.svg").contains("mean of 2 seeds; lines: from the lowest to the highest seed"));
+    let models = place.read("figures/models.svg");
+    assert!(models.contains("(test), mean of 2 seeds<") && models.contains("; lines: lowest to highest seed<"));
     assert!(run.join("report.md").is_file());
 }
 

@@ -35,9 +35,14 @@ pub fn best_models(run: &Gathered) -> Option<(Figure, String)> {
     }
     shown.sort_by(|a, b| b.value.total_cmp(&a.value));
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
+    // A file of the figure has no caption, and little room below it.
+    let (of_seeds, read) = match run.record.seeds.len() {
+        0 | 1 => (String::new(), "lines: 95 % intervals"),
+        seeds => (format!(", mean of {seeds} seeds"), "lines: lowest to highest seed"),
+    };
     let drawing = plot::intervals(
         "Models and the best trivial answer",
-        &format!("{} ({})", run.metric(), run.split()),
+        &format!("{} ({}){of_seeds}", run.metric(), run.split()),
         &shown,
         trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
     );
@@ -46,17 +51,13 @@ pub fn best_models(run: &Gathered) -> Option<(Figure, String)> {
     } else {
         String::new()
     };
-    let read = match run.record.seeds.len() {
-        0 | 1 => "lines: 95 % intervals of a bootstrap over songs".to_owned(),
-        seeds => format!("mean of {seeds} seeds; lines: from the lowest to the highest seed"),
+    let lines = match run.record.seeds.len() {
+        0 | 1 => "Lines: 95 % intervals of a bootstrap over songs.".to_owned(),
+        seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
     };
-    let (first, rest) = read.split_at(1);
-    let caption = format!(
-        "{}{rest}. The highest on the {} split first. Dashed: the best trivial answer.{more}",
-        first.to_uppercase(),
-        run.split()
-    );
-    Some((Figure { name: "models", drawing, caption }, read))
+    let caption =
+        format!("{lines} The highest on the {} split first. Dashed: the best trivial answer.{more}", run.split());
+    Some((Figure { name: "models", drawing, caption }, read.to_owned()))
 }
 
 fn interval(run: &Gathered, own: &Ranked) -> Interval {

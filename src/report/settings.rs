@@ -144,7 +144,7 @@ pub fn environment(run: &Gathered) -> String {
 /// What is looked through before a run has a name is done before it starts.
 fn of_stage(stage: &str, seconds: f64) -> String {
     match stage {
-        "data" => format!("data {seconds:.1} s, before the start"),
+        "data" => format!("data {seconds:.1} s (before the start)"),
         "total" => format!("in all {seconds:.1} s"),
         stage => format!("{stage} {seconds:.1} s"),
     }
