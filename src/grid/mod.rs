@@ -106,14 +106,19 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
     let mut earlier: Vec<PointRecord> = Vec::new();
     let ended = loop {
         let round = current[0].round;
-        begun.declare(declared, &earlier, &current, alone)?;
+        if let Err(error) = begun.declare(declared, &earlier, &current, alone) {
+            break Err(error);
+        }
         // From now on the file is this grid's, whoever else works on it.
         alone = false;
         match begun.round(&current) {
             Ok(done) => ran += done,
             Err(error) => break Err(error),
         }
-        let record = home.read()?;
+        let record = match home.read() {
+            Ok(record) => record,
+            Err(error) => break Err(error),
+        };
         let is_whole = current.iter().all(|c| begun.find(&record, c).is_some_and(|p| p.status != PointStatus::Waiting));
         if round == rounds || !is_whole {
             break Ok(());

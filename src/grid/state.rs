@@ -296,3 +296,47 @@ pub fn all(runs: &Path) -> Vec<(String, Home)> {
     grids.sort_by_key(|(_, home)| fs::metadata(home.file()).and_then(|file| file.modified()).ok());
     grids
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_whose_run_was_removed_in_the_meantime_is_not_done() {
+        let runs = tempfile::tempdir().unwrap();
+        let home = Home::new(runs.path(), "x");
+        let presence = home.enter().unwrap();
+        let point = |number: usize| PointRecord {
+            number,
+            round: 1,
+            name: format!("models.knn.k={number}"),
+            values: IndexMap::new(),
+            budget: None,
+            signature: None,
+            status: PointStatus::Done,
+            run: Some(runs.path().join(format!("x/{number}"))),
+            why: None,
+            units: 1,
+            seconds: None,
+            score: None,
+        };
+        let record = GridRecord {
+            schema: SCHEMA,
+            experiment: "x".into(),
+            description: String::new(),
+            status: GridStatus::Running,
+            started: String::new(),
+            ended: None,
+            axes: Vec::new(),
+            halving: None,
+            points: vec![point(1), point(2)],
+        };
+        fs::create_dir_all(runs.path().join("x/1")).unwrap();
+        fs::write(runs.path().join("x/1/run.json"), "{}").unwrap();
+        home.declare(record, true).unwrap();
+        home.leave(presence).unwrap();
+        let left = home.read().unwrap();
+        assert_eq!(left.points.iter().map(|p| p.status).collect::<Vec<_>>(), [PointStatus::Done, PointStatus::Waiting]);
+        assert_eq!((left.status, &left.points[1].run), (GridStatus::Stopped, &None));
+    }
+}
