@@ -180,7 +180,7 @@ fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error(
     let shown = text(&place.done(&[&["compare"][..], &QUICK].concat()).stdout);
     assert!(shown.starts_with("1: small "), "{shown}");
     assert!(shown.contains("left out: ") && shown.contains("left out, without any result: "), "{shown}");
-    let second = text(&place.done(&[&["compare", "b_empty", "small"][..], &QUICK].concat()).stdout);
+    let second = text(&place.done(&[&["compare", "b_empty/1", "small"][..], &QUICK].concat()).stdout);
     assert!(second.contains("run 1 has no results: the reference is run 2"), "{second}");
     for name in ["a_broken/20260101T000000Z-b6d8f8ec", "b6d8f8ec"] {
         let refused = place.timbre(&["compare", name]);

@@ -76,13 +76,14 @@ fn leaves<'a>(runs: &'a [&Keys], names: Vec<&'a str>) -> impl Iterator<Item = Di
     })
 }
 
-/// The outermost tables of several keys that some runs have and others lack.
+/// The outermost tables that some runs have and others lack. A key alone says more than its table, unless it is the kind.
 fn lacking<'a>(runs: &[&Keys], names: &[&'a str]) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
     for name in names {
         let lacks = |table: &&str| {
             let some_lack = || runs.iter().any(|keys| !keys.iter().any(|(key, _)| is_below(key, table)));
-            names.iter().filter(|name| is_below(name, table)).count() > 1 && some_lack()
+            let below = || names.iter().filter(|name| is_below(name, table));
+            (below().count() > 1 || below().all(|name| name.ends_with(".kind"))) && some_lack()
         };
         if !found.iter().any(|table| is_below(name, table)) {
             found.extend(tables_of(name).find(lacks));

@@ -72,10 +72,7 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
     let sentence = match matching.as_slice() {
         [one] => return Ok(one.clone()),
         [] => match damaged(runs, name) {
-            Some((run, why)) => format!(
-                "the record of {} cannot be read ({why:#}): the same `timbre run` again repairs it",
-                run.display()
-            ),
+            Some((run, why)) => format!("the record of {} cannot be read: {why:#}", run.display()),
             None => format!(
                 "no run `{name}`: give a run folder, `experiment/latest`, or the beginning of a signature (see `timbre runs`)"
             ),
