@@ -171,7 +171,7 @@ fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error(
     place.done(&["run", "small.toml", "-q"]);
     let run = fs::canonicalize(place.path("runs/small/latest")).unwrap();
     let [broken, empty] = ["runs/a_broken/20260101T000000Z-b6d8f8ec", "runs/b_empty/1"].map(|name| place.path(name));
-    [&broken, &empty].map(|to| copy(&run, to));
+    [&broken, &empty].into_iter().for_each(|to| copy(&run, to));
     fs::write(broken.join("run.json"), "{\"schema\": 1,").unwrap();
     let mut value: Value = serde_json::from_slice(&fs::read(empty.join("run.json")).unwrap()).unwrap();
     (value["status"], value["results"]) = ("failed".into(), serde_json::json!([]));
