@@ -14,6 +14,7 @@ use crate::tables::Scored;
 mod clips;
 mod comparison;
 mod detail;
+mod drawn;
 mod figures;
 mod gathered;
 mod markdown;
@@ -30,7 +31,8 @@ use page::{Page, Section, paragraph, text};
 use verdict::{Kind, Verdict};
 
 pub use clips::Find;
-pub use comparison::{comparison_figures, of_comparison};
+pub use comparison::of_comparison;
+pub use drawn::comparison_figures;
 pub use figures::{FigureFile, write_figures};
 
 /// A page may be so large, in bytes: sent by mail, opened on a phone.
