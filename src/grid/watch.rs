@@ -28,7 +28,7 @@ pub enum Watched {
     Run(PathBuf),
 }
 
-/// [`find`], with patience where a name is given of which there is nothing yet.
+/// `find`, with patience where a name is given of which there is nothing yet.
 pub fn wait_for(runs: &Path, experiment: Option<&str>, show: Show, stop: &AtomicBool) -> Result<Watched> {
     let since = Instant::now();
     let mut is_told = false;

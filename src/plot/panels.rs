@@ -17,7 +17,7 @@ pub struct Paper {
     pub height: f64,
     /// About so many numbers on the horizontal axis.
     pub ticks: usize,
-    /// Part of an HTML page, which has the [`page_style`]; otherwise a file of its own.
+    /// Part of an HTML page, where a title stands at the edge; otherwise a file of its own.
     pub in_page: bool,
 }
 
