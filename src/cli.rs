@@ -27,6 +27,7 @@ pub struct Cli {
 
 /// Made by the first run.
 pub const DEFAULT_RUNS: &str = "runs";
+pub const DEFAULT_CACHE: &str = "data/.cache";
 
 /// What every command understands.
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub struct Common {
     pub runs: PathBuf,
 
     /// Where features and made data are kept.
-    #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = "data/.cache", global = true)]
+    #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = DEFAULT_CACHE, global = true)]
     pub cache: PathBuf,
 
     /// Say nothing but errors.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use serde_json::json;
 
@@ -100,8 +100,5 @@ fn place_of(choice: &mut Choice, reference: Chosen) -> (usize, Option<String>) {
 }
 
 fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let name = file.file_name().with_context(|| format!("{} is no file name", file.display()))?;
-    files::write_atomically(&folder.join(name), write)
+    files::write_atomically(&files::with_folder(file)?, write)
 }

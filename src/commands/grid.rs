@@ -37,10 +37,8 @@ pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: 
     // Once more at the end, where they are seen; also with --quiet.
     tell_failures(failed.iter().copied(), record.points.len());
     tell_missing_reports(&outcome.no_report);
-    let there = record.points.iter().filter(|point| point.status.is_final()).count();
-    let waiting = record.expected() - there - failed.len();
-    settings.show.say(&format!("{}\n{}", sentence(&outcome, there, waiting), outcome.home.table().display()));
-    settings.show.say(&match (failed.is_empty(), waiting) {
+    settings.show.say(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
+    settings.show.say(&match (failed.is_empty(), record.waiting()) {
         // A halving has no --retry-failed: it chooses anew.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
         (false, _) => format!("Next: timbre run {again} --retry-failed"),
@@ -57,10 +55,10 @@ pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: 
 }
 
 /// How it stands: `3 of 4 points are done, 1 failed; 2 were run now`.
-fn sentence(outcome: &GridOutcome, there: usize, waiting: usize) -> String {
+fn sentence(outcome: &GridOutcome) -> String {
     let record = &outcome.record;
-    let failed = record.count(PointStatus::Failed);
-    let mut text = format!("{there} of {} done", counted(record.expected()));
+    let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
+    let mut text = format!("{} of {} done", record.finished(), counted(record.expected()));
     if failed > 0 {
         text += &format!(", {failed} failed");
     }
@@ -119,9 +117,9 @@ fn summary(outcome: &GridOutcome) -> Value {
         "halving": record.halving,
         "counts": {
             "points": record.points.len(),
-            "done": record.points.iter().filter(|point| point.status.is_final()).count(),
+            "done": record.finished(),
             "failed": record.count(PointStatus::Failed),
-            "waiting": record.expected() - record.points.iter().filter(|p| p.status.is_final()).count() - record.count(PointStatus::Failed),
+            "waiting": record.waiting(),
             "ran": outcome.ran,
         },
         "points": record.points.iter().map(point).collect::<Vec<_>>(),

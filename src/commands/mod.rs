@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Cli, Command, Common, Pool, Target};
+use crate::cli::{Cli, Command, Common, DEFAULT_CACHE, DEFAULT_RUNS, Pool, Target};
 use crate::compare::CannotCompare;
 use crate::data::MissingData;
 use crate::experiment::{self, Declared, Faults, Request, Resolved};
@@ -205,10 +205,10 @@ fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
 fn again(common: &Common, target: &Target) -> String {
     let data = target.data.iter().map(|name| format!(" --data {name}"));
     let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
-    let runs = (common.runs != Path::new("runs")).then(|| format!(" --runs {}", folder(&common.runs)));
+    let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
     let is_usual = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
         Some(usual) => cache == Path::new(&usual),
-        None => cache == Path::new("data/.cache"),
+        None => cache == Path::new(DEFAULT_CACHE),
     };
     let cache = (!is_usual(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
     std::iter::once(target.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()

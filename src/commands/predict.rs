@@ -334,7 +334,7 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, File
             return Err(Unsuited(format!("{}: a plot is an SVG or a PNG", to.display())).into());
         }
         _ => {
-            let form = if png { FileForm::Png } else { FileForm::Svg };
+            let form = FileForm::asked(png);
             return Ok((names_in(to, form.ending(), asked)?, form));
         }
     };
@@ -343,9 +343,7 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, File
         return Err(Unsuited(sentence).into());
     }
     // Before anything is heard: what cannot be written is not worth the hours.
-    let folder = to.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok((vec![to.to_owned()], form))
+    Ok((vec![files::with_folder(to)?], form))
 }
 
 /// A file in `folder` for each recording: named as it is, with the folders between it and the one that was named.

@@ -44,8 +44,7 @@ pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: &F
 /// Figures into the folder that is named for them.
 pub fn write_figures(to: &Figures, figures: &[FigureFile], show: Show) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
-    let form = if to.png { FileForm::Png } else { FileForm::Svg };
-    let written = report::write_figures(figures, folder, form)?;
+    let written = report::write_figures(figures, folder, FileForm::asked(to.png))?;
     show.say(&format!("{written} figures in {}", folder.display()));
     Ok(())
 }

@@ -29,6 +29,7 @@ pub use comparison::*;
 pub use diff::{Difference, diff};
 pub use diff_text::diff_text;
 pub use terminal::text;
+pub use words::short_names;
 pub use written::{csv, markdown};
 
 use lines::Work;

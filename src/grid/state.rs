@@ -118,6 +118,16 @@ impl GridRecord {
         self.points.iter().filter(|point| point.status == status).count()
     }
 
+    /// How many points are through.
+    pub fn finished(&self) -> usize {
+        self.points.iter().filter(|point| point.status.is_final()).count()
+    }
+
+    /// How many are neither through nor failed, those of rounds to come among them.
+    pub fn waiting(&self) -> usize {
+        self.expected() - self.finished() - self.count(PointStatus::Failed)
+    }
+
     /// How many points it has until its end: of a halving also those of rounds of which is not known yet who is in them.
     pub fn expected(&self) -> usize {
         self.points.len() + self.later().iter().map(|(_, points)| points).sum::<usize>()

@@ -6,6 +6,7 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
 use super::state::{GridRecord, PointRecord, PointStatus, Score};
+use crate::compare;
 use crate::files;
 use crate::metrics::is_loss;
 use crate::metrics::replicates::{self, metric_of_end};
@@ -156,12 +157,7 @@ pub fn word(value: Option<&Json>) -> String {
 
 /// The shortest ends of keys that tell them apart: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
-    let ends = |key: &'a str| -> Vec<&'a str> {
-        let dots = key.rmatch_indices('.').map(|(at, _)| &key[at + 1..]);
-        dots.chain([key]).collect()
-    };
-    let is_clear = |end: &&str| keys.iter().filter(|key| *key == end || key.ends_with(&format!(".{end}"))).count() == 1;
-    keys.iter().map(|key| ends(key).into_iter().find(is_clear).unwrap_or(key)).collect()
+    compare::short_names(keys, &[])
 }
 
 /// `epochs` for `models.cnn.epochs`.

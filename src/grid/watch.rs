@@ -161,7 +161,7 @@ fn word(record: &GridRecord, alive: bool) -> &'static str {
 }
 
 fn line(record: &GridRecord, alive: bool) -> String {
-    let there = record.points.iter().filter(|point| point.status.is_final()).count();
+    let there = record.finished();
     let failed = record.count(PointStatus::Failed);
     let mut line = format!("{}: {there}/{} points done", record.experiment, record.expected());
     if failed > 0 {
@@ -175,7 +175,7 @@ fn line(record: &GridRecord, alive: bool) -> String {
     if let Some(left) = left(record).filter(|_| alive) {
         line += &format!(", about {} left", seconds(left));
     }
-    let missing = record.expected() - there - failed;
+    let missing = record.waiting();
     if !alive && missing > 0 {
         line += &format!(", {missing} missing");
     }
@@ -210,7 +210,7 @@ fn picture(record: &GridRecord, alive: bool) -> String {
     const BAR: usize = 30;
     const LAST: usize = 8;
     let all = record.expected().max(1);
-    let there = record.points.iter().filter(|point| point.status.is_final()).count();
+    let there = record.finished();
     let full = BAR * there / all;
     let mut text = format!("{}{} {}\n", "█".repeat(full), "░".repeat(BAR - full), line(record, alive));
     let shown = |point: &PointRecord| {

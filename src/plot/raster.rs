@@ -70,6 +70,11 @@ pub enum FileForm {
 }
 
 impl FileForm {
+    /// SVG, unless PNG is asked for.
+    pub fn asked(png: bool) -> FileForm {
+        if png { FileForm::Png } else { FileForm::Svg }
+    }
+
     pub fn ending(self) -> &'static str {
         match self {
             FileForm::Svg => "svg",
