@@ -10,8 +10,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
-use timbre::augment::{AugmentSpec, Companion, Company, Scene, Sound};
-use timbre::dsp::vocoder::lengths::Shape;
+use timbre::augment::{AugmentSpec, ClipInfo, ClipPool, AugmentContext, Sound};
+use timbre::dsp::vocoder::frame_sizes::FrameSizes;
 use timbre::seed::Seed;
 
 const SECONDS: usize = 3;
@@ -33,8 +33,8 @@ fn main() {
         }
         _ => {
             for rate in [22050, 44100] {
-                floor(rate, "time_stretch by 1.25", Shape::new(rate, 1.25, 1.0), 0.8);
-                floor(rate, "pitch_shift by 3", Shape::new(rate, 1.0, libm::exp2(0.25)), 1.0);
+                floor(rate, "time_stretch by 1.25", FrameSizes::new(rate, 1.25, 1.0), 0.8);
+                floor(rate, "pitch_shift by 3", FrameSizes::new(rate, 1.0, libm::exp2(0.25)), 1.0);
                 let clips = vec![noise(SECONDS * rate as usize)];
                 report(r#"{"kind": "time_stretch", "rate": 1.25}"#, rate, &clips);
                 report(r#"{"kind": "pitch_shift", "semitones": 3}"#, rate, &clips);
@@ -49,18 +49,18 @@ fn main() {
 /// The other clips, for what needs one.
 struct Clips<'a>(&'a [Vec<f32>]);
 
-impl Company for Clips<'_> {
+impl ClipPool for Clips<'_> {
     fn len(&self) -> usize {
         self.0.len()
     }
 
-    fn companion(&self, _row: usize) -> Companion<'_> {
+    fn companion(&self, _row: usize) -> ClipInfo<'_> {
         static TAGS: std::sync::LazyLock<std::collections::BTreeMap<String, String>> =
             std::sync::LazyLock::new(Default::default);
-        Companion { id: "clip", labels: &[0], song: "song", tags: &TAGS }
+        ClipInfo { id: "clip", labels: &[0], song: "song", tags: &TAGS }
     }
 
-    fn wave(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
+    fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
         Ok(self.0[row].clone())
     }
 
@@ -76,7 +76,7 @@ fn report(spec: &str, sample_rate: u32, clips: &[Vec<f32>]) {
     let mut milliseconds = Vec::new();
     let begun = Instant::now();
     for (count, row) in (0..clips.len()).cycle().enumerate() {
-        let scene = Scene { sample_rate, samples: clips[row].len(), row, company: &company };
+        let scene = AugmentContext { sample_rate, samples: clips[row].len(), row, company: &company };
         // The clip is handed over: the copy is not the augmentation's.
         let mut sound = Sound { samples: clips[row].clone(), sample_rate, targets: vec![1.0] };
         let clock = Instant::now();
@@ -100,7 +100,7 @@ fn report(spec: &str, sample_rate: u32, clips: &[Vec<f32>]) {
 }
 
 /// What the transforms of a stretch or a shift to `share` of the samples cost: two frames in one, there and back.
-fn floor(sample_rate: u32, what: &str, shape: Shape, share: f64) {
+fn floor(sample_rate: u32, what: &str, shape: FrameSizes, share: f64) {
     let mut planner = FftPlanner::<f32>::new();
     let plans = [planner.plan_fft_forward(shape.analysis), planner.plan_fft_inverse(shape.synthesis)];
     let pairs = (share * (SECONDS * sample_rate as usize) as f64 / shape.hop as f64 / 2.0).ceil();

@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use timbre::dataset::Fresh;
+use timbre::dataset::ExampleGenerator;
 use timbre::experiment::{Request, resolve};
 use timbre::models::device::Device;
-use timbre::progress::Show;
+use timbre::progress::Printer;
 use timbre::runner::Settings;
-use timbre::runner::rehearsal::{Rehearsal, rehearse};
+use timbre::runner::augmentation_preview::{AugmentationPreview, preview_augmentation};
 
 const PASSES: usize = 5;
 
@@ -45,19 +45,19 @@ fn asked() -> Result<Asked> {
 }
 
 /// Seconds that so many threads take for every clip once.
-fn pass(rehearsal: &Rehearsal, epoch: usize, threads: usize) -> f64 {
+fn pass(preview: &AugmentationPreview, epoch: usize, threads: usize) -> f64 {
     let (next, clock) = (AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut image = vec![0.0; rehearsal.shape[0] * rehearsal.shape[1]];
-                let mut targets = vec![0.0; rehearsal.classes.len()];
+                let mut image = vec![0.0; preview.shape[0] * preview.shape[1]];
+                let mut targets = vec![0.0; preview.classes.len()];
                 loop {
                     let row = next.fetch_add(1, Ordering::Relaxed);
-                    if row >= rehearsal.waves.len() {
+                    if row >= preview.waves.len() {
                         break;
                     }
-                    rehearsal.waves.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
+                    preview.waves.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
                 }
             });
         }
@@ -84,23 +84,23 @@ fn main() -> Result<()> {
         data_dir: PathBuf::from("data"),
         fresh: false,
         device: Device::cpu(),
-        show: Show::Nothing,
+        printer: Printer::Quiet,
         stop: Arc::new(AtomicBool::new(false)),
     };
-    let rehearsal = rehearse(&resolved.experiment, &settings, asked.model.as_deref(), None)?;
-    let clips = rehearsal.waves.len();
+    let preview = preview_augmentation(&resolved.experiment, &settings, asked.model.as_deref(), None)?;
+    let clips = preview.waves.len();
     // The first pass decodes.
-    pass(&rehearsal, 0, *asked.threads.iter().max().context("name a number of threads")?);
+    pass(&preview, 0, *asked.threads.iter().max().context("name a number of threads")?);
     for &threads in &asked.threads {
         let cpu = cpu_seconds();
-        let mut seconds: Vec<f64> = (1..=PASSES).map(|epoch| pass(&rehearsal, epoch, threads)).collect();
+        let mut seconds: Vec<f64> = (1..=PASSES).map(|epoch| pass(&preview, epoch, threads)).collect();
         let cpu = cpu.zip(cpu_seconds()).map(|(before, after)| 1000.0 * (after - before) / (clips * PASSES) as f64);
         seconds.sort_by(f64::total_cmp);
         let median = seconds[PASSES / 2];
         println!(
             "{}",
             json!({
-                "experiment": resolved.experiment.name, "model": rehearsal.unit.model, "clips": clips, "threads": threads,
+                "experiment": resolved.experiment.name, "model": preview.trial.model, "clips": clips, "threads": threads,
                 "clips_per_second": clips as f64 / median, "best": clips as f64 / seconds[0],
                 "cpu_milliseconds_a_clip": cpu,
             })

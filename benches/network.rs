@@ -14,11 +14,11 @@ use std::time::Instant;
 use gemm::{Parallelism, gemm};
 use timbre::dataset::FeatureSet;
 use timbre::labels::Task;
-use timbre::metrics::Judge;
+use timbre::metrics::DecisionRule;
 use timbre::models::device::Device;
 use timbre::models::networks::InputShape;
-use timbre::models::{Classifier, Epoch, Job, ModelSpec, Observer};
-use timbre::progress::Show;
+use timbre::models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback};
+use timbre::progress::Printer;
 use timbre::seed::Seed;
 
 const SHAPE: [usize; 2] = [256, 156];
@@ -66,27 +66,27 @@ fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
 /// The model, and the clips a second of its last epoch.
 fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     struct Last(Mutex<f64>);
-    impl Observer for Last {
-        fn epochs(&self, history: &[Epoch]) -> anyhow::Result<()> {
+    impl TrainingCallback for Last {
+        fn on_epoch_end(&self, history: &[Epoch]) -> anyhow::Result<()> {
             *self.0.lock().expect("no other thread") = history.last().map_or(0.0, |epoch| epoch.clips_per_second);
             Ok(())
         }
     }
     static NEVER: AtomicBool = AtomicBool::new(false);
-    let (device, observer) = (Device::cpu(), Last(Mutex::new(0.0)));
-    let judge = Judge { task: Task::MultiLabel, ..Judge::default() };
-    let job = Job {
+    let (device, callback) = (Device::cpu(), Last(Mutex::new(0.0)));
+    let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+    let context = FitContext {
         seed: Seed::new(1),
-        judge,
+        decision_rule,
         validation: None,
         device: &device,
         checkpoints: None,
         stop: &NEVER,
-        show: Show::Nothing,
-        observer: &observer,
+        printer: Printer::Quiet,
+        callback: &callback,
     };
-    let model = spec.as_kind().fit(set, &job).expect("a ResNet18 is trained");
-    let speed = *observer.0.lock().expect("no other thread");
+    let model = spec.as_kind().fit(set, &context).expect("a ResNet18 is trained");
+    let speed = *callback.0.lock().expect("no other thread");
     (model, speed)
 }
 
@@ -97,7 +97,7 @@ fn noise(clips: usize) -> FeatureSet {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     });
-    FeatureSet::images(values.collect(), SHAPE, (0..clips).map(|clip| vec![clip % CLASSES]).collect(), CLASSES)
+    FeatureSet::from_matrices(values.collect(), SHAPE, (0..clips).map(|clip| vec![clip % CLASSES]).collect(), CLASSES)
 }
 
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use timbre::metrics::tally::{ClassCounts, NAMES, Tally};
 use timbre::predictions::{Predictions, WindowPredictions};
-use timbre::search::{Sweep, axis, best, luck};
+use timbre::search::{ThresholdGrid, parse_axis, best_point, selection_bias};
 use timbre::seed::{Seed, uniform};
 
 const RECORDINGS: usize = 2874;
@@ -28,11 +28,11 @@ fn main() {
     };
     let starts = vec![vec![0.0; WINDOWS]; RECORDINGS];
     let windows = WindowPredictions::new(Predictions { n_classes: CLASSES, probabilities }, &starts);
-    let cutoffs = axis("0.00..0.99/0.01").expect("an axis");
+    let cutoffs = parse_axis("0.00..0.99/0.01").expect("an axis");
     let fractions: Vec<f64> = (0..100).map(|i| f64::from(i) / 100.0).collect();
     let once = vec![1; RECORDINGS];
     let search = || {
-        let sweep = Sweep::of_windows(&windows, &truth, cutoffs.clone(), fractions.clone());
+        let sweep = ThresholdGrid::of_windows(&windows, &truth, cutoffs.clone(), fractions.clone());
         let surface = sweep.surface(&once);
         (sweep, surface)
     };
@@ -45,7 +45,7 @@ fn main() {
     let (sweep, surface) = search();
     let metric = NAMES.iter().position(|name| *name == "f1_micro").expect("a score");
     let scores = surface.of(metric);
-    let chosen = best(&scores, cutoffs.len());
+    let chosen = best_point(&scores, cutoffs.len());
     let read = median_seconds(9, || {
         let passed = |&p: &f32| cutoffs.partition_point(|&cutoff| f64::from(p) > cutoff);
         black_box(windows.probabilities.iter().map(passed).sum::<usize>());
@@ -68,7 +68,7 @@ fn main() {
     );
     let songs: Vec<usize> = (0..RECORDINGS).map(|recording| recording * 208 / RECORDINGS).collect();
     let clock = Instant::now();
-    black_box(luck(&sweep, metric, &songs, &scores, false, 200, Seed::new(1)));
+    black_box(selection_bias(&sweep, metric, &songs, &scores, false, 200, Seed::new(1)));
     println!("200 resamples of songs around the whole choice: {:.2} s", clock.elapsed().as_secs_f64());
     println!(
         "f1_micro best at {} {} = {} sum {:.9} exact {:.9} samples {:.9} seconds {all}",

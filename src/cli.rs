@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::gate::{DoubtKind, Tolerance};
-use crate::listing::{Bound, Day, SortBy, Standing};
+use crate::gate::{IssueKind, Tolerance};
+use crate::listing::{MetricBound, TimeBound, SortBy, RunState};
 use crate::models::device::DeviceChoice;
 use crate::timeline;
 
@@ -22,7 +22,7 @@ pub struct Cli {
     pub command: Command,
 
     #[command(flatten)]
-    pub common: Common,
+    pub common: GlobalArgs,
 }
 
 /// Made by the first run.
@@ -31,7 +31,7 @@ pub const DEFAULT_CACHE: &str = "data/.cache";
 
 /// What every command understands.
 #[derive(Debug, Args)]
-pub struct Common {
+pub struct GlobalArgs {
     /// Override one key of the experiment, e.g. `--set models.knn.k=3` or `--set data.root=DIR`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
@@ -55,7 +55,7 @@ pub struct Common {
 
 /// Which experiment, on which data.
 #[derive(Debug, Args)]
-pub struct Target {
+pub struct ExperimentArgs {
     /// A TOML file, or the bare name of one in `experiments`.
     #[arg(value_name = "EXP")]
     pub experiment: String,
@@ -66,7 +66,7 @@ pub struct Target {
 }
 
 #[derive(Debug, Args)]
-pub struct Pool {
+pub struct ThreadArgs {
     /// Threads; all cores unless told.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -75,7 +75,7 @@ pub struct Pool {
 /// What of a grid is run, and what happens when a point fails.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Of an experiment with a [grid]")]
-pub struct OfGrid {
+pub struct GridArgs {
     /// When a point fails, the others are run all the same: so it is unless --fail-fast says otherwise.
     #[arg(long, conflicts_with = "fail_fast")]
     pub keep_going: bool,
@@ -96,9 +96,9 @@ pub struct OfGrid {
 
 /// What is to be heard of an experiment.
 #[derive(Debug, Args)]
-pub struct Rehearse {
+pub struct AugmentPreviewArgs {
     #[command(flatten)]
-    pub target: Target,
+    pub target: ExperimentArgs,
     /// A training clip, by its path in the set or a part of it.
     #[arg(long, value_name = "CLIP")]
     pub clip: Option<String>,
@@ -118,7 +118,7 @@ pub struct Rehearse {
 
 /// Which runs are put side by side, and in which forms.
 #[derive(Debug, Args)]
-pub struct CompareRuns {
+pub struct CompareArgs {
     /// Run folders, `experiment/latest`, beginnings of signatures, or patterns (`'lr_*'`, `'lr/*'`); with `:MODEL` one of its
     /// models, e.g. `quickstart/latest:mel.knn`. The latest of each experiment unless told.
     #[arg(value_name = "RUN")]
@@ -145,15 +145,15 @@ pub struct CompareRuns {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     #[command(flatten)]
-    pub figures: Figures,
+    pub figures: FigureArgs,
     /// Print the comparison as one JSON object and nothing else on stdout.
     #[arg(long, conflicts_with = "baseline")]
     pub json: bool,
 }
 
-/// Figures as files of their own.
+/// FigureArgs as files of their own.
 #[derive(Debug, Args)]
-pub struct Figures {
+pub struct FigureArgs {
     /// Write each figure as a file of its own into this folder, too: as SVG, light and dark.
     #[arg(long, value_name = "DIR")]
     pub figures: Option<PathBuf>,
@@ -164,7 +164,7 @@ pub struct Figures {
 
 /// How predictions are told; for people unless told.
 #[derive(Debug, Args)]
-pub struct PredictAs {
+pub struct PredictOutputArgs {
     /// As one JSON object with every probability: `--format json`.
     #[arg(long, conflicts_with_all = ["csv", "format"])]
     pub json: bool,
@@ -172,8 +172,8 @@ pub struct PredictAs {
     #[arg(long, conflicts_with = "format")]
     pub csv: bool,
     /// The form; those about time need a model that hears windows (see --windows).
-    #[arg(long, value_enum, value_name = "FORM", default_value_t = Form::Text)]
-    pub format: Form,
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
     /// Write a file for each recording into this folder instead of printing.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -187,7 +187,7 @@ pub struct PredictAs {
 
 /// A form of predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum OutputFormat {
     /// A line a recording, and below it a line a segment.
     Text,
     /// One object.
@@ -206,7 +206,7 @@ pub enum Form {
 
 /// What of a recording is heard, and how windows become segments.
 #[derive(Debug, Args)]
-pub struct Listening {
+pub struct WindowArgs {
     /// Hear all of a recording in windows, also with a model that was judged on clips: as long as its clips, a second apart.
     #[arg(long)]
     pub windows: bool,
@@ -223,34 +223,34 @@ pub struct Listening {
     #[arg(long, value_name = "P")]
     pub off: Option<f64>,
     /// Gaps of at most so long within a class are filled.
-    #[arg(long, value_name = "SECONDS", default_value_t = timeline::BRIDGE)]
+    #[arg(long, value_name = "SECONDS", default_value_t = timeline::MAX_GAP_SECONDS)]
     pub bridge: f64,
     /// Shorter segments are dropped.
-    #[arg(long, value_name = "SECONDS", default_value_t = timeline::SHORTEST)]
+    #[arg(long, value_name = "SECONDS", default_value_t = timeline::MIN_SEGMENT_SECONDS)]
     pub shortest: f64,
 }
 
 /// Which runs are listed, and in which order.
 #[derive(Debug, Args)]
-pub struct Wanted {
+pub struct RunsArgs {
     /// Experiments, `*` and `?` allowed (in quotes); all unless told.
     #[arg(value_name = "EXP")]
     pub experiments: Vec<String>,
     /// Only runs that ended so; several with commas.
     #[arg(long, value_enum, value_name = "STATUS", value_delimiter = ',')]
-    pub status: Vec<Standing>,
+    pub status: Vec<RunState>,
     /// Show this metric instead of each run's headline, and only runs that have it.
     #[arg(long, value_name = "METRIC", value_parser = crate::gate::metric_named)]
     pub metric: Option<&'static str>,
     /// Only runs whose best unit does so well, e.g. `--where 'f1_micro>=0.6'`; may be repeated.
     #[arg(long = "where", value_name = "METRIC>=X")]
-    pub bounds: Vec<Bound>,
+    pub bounds: Vec<MetricBound>,
     /// Only runs that began then or later: 2026-11-24, 2026-11-24T15:00 (UTC), or so long ago: 36h, 7d.
     #[arg(long, value_name = "WHEN")]
-    pub since: Option<Day>,
+    pub since: Option<TimeBound>,
     /// Only runs that began then or earlier; of a day its end.
     #[arg(long, value_name = "WHEN")]
-    pub until: Option<Day>,
+    pub until: Option<TimeBound>,
     /// In which order.
     #[arg(long, value_enum, value_name = "KEY", default_value_t)]
     pub sort: SortBy,
@@ -267,7 +267,7 @@ pub struct Wanted {
 
 /// A run held against a baseline.
 #[derive(Debug, Args)]
-pub struct Gate {
+pub struct BaselineArgs {
     /// Hold the run against this one, a run or a file of `timbre baseline save`: worse ends with code 5.
     #[arg(long, value_name = "RUN|FILE.json")]
     pub baseline: Option<String>,
@@ -277,7 +277,7 @@ pub struct Gate {
     pub tolerance: Vec<Tolerance>,
     /// What is no reason to fail; several with commas. It is said nevertheless.
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', requires = "baseline")]
-    pub allow: Vec<DoubtKind>,
+    pub allow: Vec<IssueKind>,
     /// Append the judgement as Markdown, e.g. to "$GITHUB_STEP_SUMMARY".
     #[arg(long, value_name = "FILE", requires = "baseline")]
     pub summary: Option<PathBuf>,
@@ -313,7 +313,7 @@ pub enum BaselineCommand {
 
 /// What is served, where and to whom.
 #[derive(Debug, Args)]
-pub struct Serving {
+pub struct ServeArgs {
     /// Runs as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1`, left out: the best on
     /// the validation split; with `=WEIGHT` a member of the ensemble that all with a weight make up, e.g. `a/latest=0.6`.
     #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true)]
@@ -337,9 +337,9 @@ pub enum Command {
     /// Run an experiment and print its grid.
     Run {
         #[command(flatten)]
-        target: Target,
+        target: ExperimentArgs,
         #[command(flatten)]
-        pool: Pool,
+        pool: ThreadArgs,
         /// What networks compute on: auto (the first GPU that works, else the CPU), cpu, cuda, wgpu, or one GPU by its number,
         /// e.g. cuda:1. All other models compute on the CPU.
         #[arg(long, value_name = "DEVICE", default_value_t)]
@@ -354,7 +354,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         dry_run: bool,
         #[command(flatten)]
-        of_grid: OfGrid,
+        grid_args: GridArgs,
     },
     /// Look on while a grid or a run is at work in another terminal; ends when it does.
     Watch {
@@ -365,12 +365,12 @@ pub enum Command {
     /// Say what is wrong with an experiment, or what it would do.
     Check {
         #[command(flatten)]
-        target: Target,
+        target: ExperimentArgs,
     },
     /// Say what an experiment would do.
     Plan {
         #[command(flatten)]
-        target: Target,
+        target: ExperimentArgs,
         /// As one JSON object.
         #[arg(long)]
         json: bool,
@@ -378,16 +378,16 @@ pub enum Command {
     /// Compute the features of an experiment and no more.
     Features {
         #[command(flatten)]
-        target: Target,
+        target: ExperimentArgs,
         #[command(flatten)]
-        pool: Pool,
+        pool: ThreadArgs,
     },
     /// Put runs side by side: what differs in their configuration, what they score, and whether the difference may be luck.
     Compare {
         #[command(flatten)]
-        what: CompareRuns,
+        what: CompareArgs,
         #[command(flatten)]
-        gate: Gate,
+        gate: BaselineArgs,
     },
     /// Say what differs between two runs: configuration, data, environment, scores of classes, clips that changed sides.
     Diff {
@@ -426,10 +426,10 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         recordings: Option<PathBuf>,
         #[command(flatten)]
-        figures: Figures,
+        figures: FigureArgs,
     },
     /// List the runs: what was run when, how it ended, and how well its best unit does.
-    Runs(Wanted),
+    Runs(RunsArgs),
     /// Baselines that later runs are held against (`compare RUN --baseline FILE`).
     #[command(subcommand)]
     Baseline(BaselineCommand),
@@ -450,17 +450,17 @@ pub enum Command {
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
         device: DeviceChoice,
         #[command(flatten)]
-        listening: Listening,
+        listening: WindowArgs,
         #[command(flatten)]
-        form: PredictAs,
+        form: PredictOutputArgs,
         #[command(flatten)]
-        pool: Pool,
+        pool: ThreadArgs,
     },
     /// Let saved models hear recordings over HTTP: a page and an API.
     ///
     /// Recordings are heard as `predict` hears them: in windows, or cropped as in the run (`audio.clip_seconds`, `audio.crop`).
     /// With TIMBRE_TOKEN in the environment, the API wants that token.
-    Serve(Serving),
+    Serve(ServeArgs),
     Rm(Rm),
     Gc(Gc),
     Reproduce(Reproduce),
@@ -520,9 +520,9 @@ pub enum DataCommand {
     /// clips are written, for a model's key `replay`.
     Augment {
         #[command(flatten)]
-        what: Rehearse,
+        what: AugmentPreviewArgs,
         #[command(flatten)]
-        pool: Pool,
+        pool: ThreadArgs,
     },
 }
 
@@ -551,7 +551,7 @@ pub struct Rm {
     #[arg(value_name = "RUN", required = true)]
     pub chosen: Vec<String>,
     #[command(flatten)]
-    pub asking: Asking,
+    pub asking: ConfirmArgs,
 }
 
 /// Remove what nobody misses from the folder of runs: it says what and how many bytes, and asks before it does.
@@ -566,12 +566,12 @@ pub struct Gc {
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub days: u64,
     #[command(flatten)]
-    pub asking: Asking,
+    pub asking: ConfirmArgs,
 }
 
 /// How sure one is.
 #[derive(Debug, Args)]
-pub struct Asking {
+pub struct ConfirmArgs {
     /// Do not ask. Needed where there is no terminal to ask on.
     #[arg(short, long, conflicts_with = "dry_run")]
     pub yes: bool,
@@ -604,7 +604,7 @@ pub struct Reproduce {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub pool: Pool,
+    pub pool: ThreadArgs,
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {

@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use crate::features::FeatureSpec;
-use crate::precompute::StoredWindows;
-use crate::store::Stored;
+use crate::precompute::CachedWindows;
+use crate::store::CachedMatrix;
 
 /// How many bytes of features a model should hold at once.
 pub const BLOCK_BYTES: usize = 64 << 20;
@@ -23,19 +23,19 @@ pub trait RowSource: Send + Sync {
 }
 
 /// Examples that differ from epoch to epoch: made of the wave each time, by another crop or an augmentation.
-pub trait Fresh: Send + Sync {
+pub trait ExampleGenerator: Send + Sync {
     /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked. `targets` come as the labels
     /// of the row say, and leave with what was mixed into it.
     fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()>;
 
     /// The waves behind the examples, for a device that cuts and transforms them itself; nothing where only the CPU can.
-    fn waves(&self) -> Option<&dyn WaveSource> {
+    fn waveforms(&self) -> Option<&dyn WaveformSource> {
         None
     }
 }
 
 /// The recordings of a set and where they are cut.
-pub trait WaveSource: Send + Sync {
+pub trait WaveformSource: Send + Sync {
     /// What is computed of each clip.
     fn feature(&self) -> &FeatureSpec;
 
@@ -45,7 +45,7 @@ pub trait WaveSource: Send + Sync {
     fn clip_samples(&self) -> usize;
 
     /// The whole recording of a row at that rate, at least as long as a clip.
-    fn wave(&self, row: usize) -> Result<Vec<f32>>;
+    fn waveform(&self, row: usize) -> Result<Vec<f32>>;
 
     /// The first sample of the clip of an epoch, in a wave of so many samples.
     fn start(&self, row: usize, epoch: usize, samples: usize) -> usize;
@@ -63,7 +63,7 @@ pub struct FeatureSet {
     targets: Vec<usize>,
     n_classes: usize,
     source: Arc<dyn RowSource>,
-    fresh: Option<Arc<dyn Fresh>>,
+    fresh: Option<Arc<dyn ExampleGenerator>>,
 }
 
 struct InMemory {
@@ -80,7 +80,7 @@ impl RowSource for InMemory {
 }
 
 /// Rows that stay in the feature cache until they are read.
-struct InStore(Vec<Stored>);
+struct InStore(Vec<CachedMatrix>);
 
 impl RowSource for InStore {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -90,7 +90,7 @@ impl RowSource for InStore {
 
 /// The windows of recordings in the feature cache, a row each.
 struct WindowsInStore {
-    recordings: Vec<StoredWindows>,
+    recordings: Vec<CachedWindows>,
     /// The recording of each row, and which of its windows it is.
     rows: Vec<(usize, usize)>,
 }
@@ -105,24 +105,24 @@ impl RowSource for WindowsInStore {
 impl FeatureSet {
     /// The feature `name` of every window of recordings in the cache, one recording after the other; a window has the labels of
     /// its recording.
-    pub fn of_windows(
+    pub fn from_windows(
         name: &str,
-        recordings: Vec<StoredWindows>,
+        recordings: Vec<CachedWindows>,
         labels: &[Vec<usize>],
         n_classes: usize,
     ) -> Result<Self> {
-        let shape = recordings.first().map_or([0, 0], StoredWindows::shape);
+        let shape = recordings.first().map_or([0, 0], CachedWindows::shape);
         if let Some(other) = recordings.iter().find(|r| r.shape() != shape) {
             bail!("the windows of `{name}` are {shape:?} in one recording and {:?} in another", other.shape());
         }
-        let windows = |(recording, of): (usize, &StoredWindows)| (0..of.starts().len()).map(move |w| (recording, w));
+        let windows = |(recording, of): (usize, &CachedWindows)| (0..of.starts().len()).map(move |w| (recording, w));
         let rows: Vec<(usize, usize)> = recordings.iter().enumerate().flat_map(windows).collect();
         let labels = rows.iter().map(|&(recording, _)| labels[recording].clone()).collect();
         Ok(Self::new(Box::new(WindowsInStore { recordings, rows }), shape, labels, n_classes))
     }
 
     /// The feature `name` of recordings in the cache.
-    pub fn from_store(name: &str, rows: Vec<Stored>, labels: Vec<Vec<usize>>, n_classes: usize) -> Result<Self> {
+    pub fn from_cache(name: &str, rows: Vec<CachedMatrix>, labels: Vec<Vec<usize>>, n_classes: usize) -> Result<Self> {
         let shape = rows.first().map_or([0, 0], |r| [r.rows, r.cols]);
         if let Some(other) = rows.iter().find(|r| [r.rows, r.cols] != shape) {
             bail!(
@@ -151,18 +151,18 @@ impl FeatureSet {
 
     /// A set held in memory, row-major, one class a row.
     pub fn from_memory(values: Vec<f32>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
-        Self::images(values, [1, dims], targets.into_iter().map(|t| vec![t]).collect(), n_classes)
+        Self::from_matrices(values, [1, dims], targets.into_iter().map(|t| vec![t]).collect(), n_classes)
     }
 
     /// Matrices held in memory, one after the other.
-    pub fn images(values: Vec<f32>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
+    pub fn from_matrices(values: Vec<f32>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
         let dims = shape[0] * shape[1];
         assert_eq!(values.len(), dims * labels.len(), "one matrix a list of labels");
         Self::new(Box::new(InMemory { dims, values }), shape, labels, n_classes)
     }
 
     /// The same set, whose rows a network sees afresh in each epoch.
-    pub fn with_fresh(self, fresh: Arc<dyn Fresh>) -> Self {
+    pub fn with_generator(self, fresh: Arc<dyn ExampleGenerator>) -> Self {
         FeatureSet { fresh: Some(fresh), ..self }
     }
 
@@ -201,18 +201,18 @@ impl FeatureSet {
     }
 
     /// Whether rows differ from epoch to epoch.
-    pub fn is_fresh(&self) -> bool {
+    pub fn has_generator(&self) -> bool {
         self.fresh.is_some()
     }
 
     /// The waves of a set whose rows differ from epoch to epoch, where a device may cut them itself.
-    pub fn waves(&self) -> Option<&dyn WaveSource> {
-        self.fresh.as_ref()?.waves()
+    pub fn waveforms(&self) -> Option<&dyn WaveformSource> {
+        self.fresh.as_ref()?.waveforms()
     }
 
     /// Row `row` as a network sees it in an epoch, counted from 0, and how much of each class is in it.
-    pub fn read_in_epoch(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
-        self.presence(row, targets);
+    pub fn read_example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
+        self.write_targets(row, targets);
         match &self.fresh {
             Some(fresh) => fresh.example(row, epoch, out, targets),
             None => self.read_row(row, out),
@@ -225,7 +225,7 @@ impl FeatureSet {
     }
 
     /// 1 for each class of a row, 0 for the others.
-    pub fn presence(&self, row: usize, targets: &mut [f32]) {
+    pub fn write_targets(&self, row: usize, targets: &mut [f32]) {
         targets.fill(0.0);
         self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// What the names of temporary files begin with.
-pub const PART: &str = ".part-";
+pub const TEMP_PREFIX: &str = ".part-";
 
 /// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder. A link stays one, and what it names is replaced;
 /// into what is no file (a pipe, a device) it is written as it comes.
@@ -23,7 +23,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     let named = behind_links(path);
     let folder = named.parent().expect("a file lies in a folder");
     let mut part = tempfile::Builder::new()
-        .prefix(PART)
+        .prefix(TEMP_PREFIX)
         .permissions(permissions(&named))
         .tempfile_in(folder)
         .map_err(|error| no_file_in(folder, &error))?;
@@ -72,7 +72,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// A file that a person named, its folder made: what `write_atomically` can write.
-pub fn with_folder(path: &Path) -> Result<PathBuf> {
+pub fn create_parent_folder(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().with_context(|| format!("{} is no file name", path.display()))?;
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -94,7 +94,7 @@ fn sync_folder(folder: &Path) {
 }
 
 /// Whether the reader of what was written went away (`| head`): that is no error.
-pub fn is_gone(written: std::io::Result<()>) -> Result<bool> {
+pub fn reader_closed(written: std::io::Result<()>) -> Result<bool> {
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
         other => other.context("cannot write to stdout").map(|()| false),
@@ -102,9 +102,9 @@ pub fn is_gone(written: std::io::Result<()>) -> Result<bool> {
 }
 
 /// The temporary files that a killed process left in `folder`.
-pub fn remove_leftovers(folder: &Path) {
+pub fn remove_temp_files(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PART) {
+        if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -115,19 +115,19 @@ pub const SETTLED_NANOS: i64 = 2_000_000_000;
 
 /// Size, modification time, change time and inode together stand for the content of a file, as in git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct FileStamp {
     size: u64,
     modified: i64,
     changed: i64,
     inode: u64,
 }
 
-impl Stamp {
-    pub fn of(path: &Path) -> std::io::Result<Stamp> {
+impl FileStamp {
+    pub fn of(path: &Path) -> std::io::Result<FileStamp> {
         use std::os::unix::fs::MetadataExt;
         let meta = fs::metadata(path)?;
         let nanos = |s: i64, n: i64| s * 1_000_000_000 + n;
-        Ok(Stamp {
+        Ok(FileStamp {
             size: meta.len(),
             modified: nanos(meta.mtime(), meta.mtime_nsec()),
             changed: nanos(meta.ctime(), meta.ctime_nsec()),

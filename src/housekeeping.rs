@@ -23,13 +23,13 @@ const DAY: u64 = 86_400;
 
 /// What is old enough to go.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct AgeRules {
     pub now: SystemTime,
     /// Nothing was written to a run for so many days.
     pub days: u64,
 }
 
-impl Rules {
+impl AgeRules {
     /// A time that lies ahead is no age.
     fn age(&self, of: SystemTime) -> Duration {
         self.now.duration_since(of).unwrap_or_default()
@@ -64,24 +64,24 @@ pub enum What {
 
 /// What can go, and what was looked at and stays though it is nothing this program knows.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct CleanupPlan {
     pub items: Vec<Item>,
     pub left_alone: Vec<(PathBuf, String)>,
 }
 
-impl Plan {
+impl CleanupPlan {
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.bytes).sum()
     }
 
     /// What can go from the folder of runs. Nothing is written for it.
-    pub fn new(runs: &Path, rules: Rules) -> Result<Plan> {
-        let mut plan = Plan::default();
+    pub fn new(runs: &Path, rules: AgeRules) -> Result<CleanupPlan> {
+        let mut plan = CleanupPlan::default();
         for home in run_dir::run_folders(runs) {
             plan.look_beside(&home, rules);
             let mut seen: Vec<(PathBuf, Option<RunRecord>)> = Vec::new();
             for run in run_dir::run_folders(&home).into_iter().filter(|run| run_dir::has_run_name(run)) {
-                if run_dir::is_at_work(&run) {
+                if run_dir::is_in_progress(&run) {
                     continue;
                 }
                 match run_dir::has_record(&run).then(|| run_dir::read_record(&run)).transpose() {
@@ -108,7 +108,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn look_beside(&mut self, home: &Path, rules: Rules) {
+    fn look_beside(&mut self, home: &Path, rules: AgeRules) {
         for path in run_dir::leftovers_beside_runs(home) {
             self.add_if_settled(path, What::Beside, "left by a killed process", rules);
         }
@@ -117,7 +117,7 @@ impl Plan {
         }
     }
 
-    fn look_inside(&mut self, run: &Path, status: Option<Status>, rules: Rules) {
+    fn look_inside(&mut self, run: &Path, status: Option<Status>, rules: AgeRules) {
         for path in run_dir::temporary_files(run) {
             self.add_if_settled(path, What::Inside(run.to_owned()), "left by a killed process", rules);
         }
@@ -126,7 +126,7 @@ impl Plan {
         }
     }
 
-    fn add_if_settled(&mut self, path: PathBuf, what: What, why: &str, rules: Rules) {
+    fn add_if_settled(&mut self, path: PathBuf, what: What, why: &str, rules: AgeRules) {
         if rules.age(run_dir::usage(&path).newest) >= SETTLED {
             self.add(path, what, why);
         }
@@ -150,7 +150,7 @@ fn reason(
     run: &Path,
     record: Option<&RunRecord>,
     instead: Option<&PathBuf>,
-    rules: Rules,
+    rules: AgeRules,
     newest: SystemTime,
 ) -> Option<String> {
     if !rules.is_old(newest) {

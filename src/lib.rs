@@ -25,7 +25,7 @@ pub mod dataset;
 pub mod waves;
 // learning
 pub mod predictions;
-pub mod decisions;
+pub mod aggregation;
 pub mod timeline;
 pub mod metrics;
 pub mod search;

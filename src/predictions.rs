@@ -25,7 +25,7 @@ impl Predictions {
     }
 
     /// The likeliest class of each clip; of equals the first.
-    pub fn decisions(&self) -> Vec<usize> {
+    pub fn most_likely_classes(&self) -> Vec<usize> {
         self.probabilities.chunks_exact(self.n_classes.max(1)).map(argmax).collect()
     }
 }

@@ -15,33 +15,33 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 const NOTICED: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
+pub enum Printer {
     Bars,
     Lines,
-    Nothing,
+    Quiet,
 }
 
-impl Show {
+impl Printer {
     /// Bars where a person looks, lines in a log.
-    pub fn fitting(quiet: bool) -> Show {
+    pub fn new(quiet: bool) -> Printer {
         match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Show::Nothing,
-            (false, true) => Show::Bars,
-            (false, false) => Show::Lines,
+            (true, _) => Printer::Quiet,
+            (false, true) => Printer::Bars,
+            (false, false) => Printer::Lines,
         }
     }
 
     /// One sentence, above any bar.
-    pub fn say(self, sentence: &str) {
-        if self != Show::Nothing {
-            tell(sentence);
+    pub fn message(self, sentence: &str) {
+        if self != Printer::Quiet {
+            eprint_line(sentence);
         }
     }
 
     /// A job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
         let bar = match self {
-            Show::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
+            Printer::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
             _ => ProgressBar::hidden(),
         };
         bar.set_style(
@@ -50,7 +50,7 @@ impl Show {
         bar.set_message(what.to_owned());
         let now = Instant::now();
         Progress {
-            show: self,
+            printer: self,
             what: what.to_owned(),
             total,
             bar,
@@ -61,13 +61,13 @@ impl Show {
 }
 
 /// A line to stderr. Where nobody reads it any more (a pipe that was closed, a terminal that went away) the work goes on.
-pub fn tell(line: &str) {
+pub fn eprint_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A job under way.
 pub struct Progress {
-    show: Show,
+    printer: Printer,
     what: String,
     total: usize,
     bar: ProgressBar,
@@ -86,9 +86,9 @@ impl Progress {
         self.bar.inc(1);
         let mut state = self.state.lock().expect("no step panics while it counts");
         state.done += 1;
-        if self.show == Show::Lines && state.printed.elapsed() >= LINE_EVERY {
+        if self.printer == Printer::Lines && state.printed.elapsed() >= LINE_EVERY {
             state.printed = Instant::now();
-            tell(&line(&self.what, state.done, self.total, self.started.elapsed()));
+            eprint_line(&line(&self.what, state.done, self.total, self.started.elapsed()));
         }
     }
 
@@ -99,7 +99,7 @@ impl Progress {
         if took < NOTICED {
             return;
         }
-        self.show.say(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
+        self.printer.message(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
     }
 }
 

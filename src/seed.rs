@@ -40,7 +40,7 @@ pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Uniform in 0..n without bias.
-pub fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
+pub fn uniform_below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     assert!(n > 0, "no number lies below zero");
     // Lemire: the rejected sliver makes every remainder equally likely.
     loop {
@@ -54,7 +54,7 @@ pub fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
 /// Fisher-Yates.
 pub fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
-        items.swap(i, below(rng, i as u64 + 1) as usize);
+        items.swap(i, uniform_below(rng, i as u64 + 1) as usize);
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     fn below_reaches_every_number_and_no_other() {
         let mut rng = Seed::new(3).rng();
         let mut seen = [0usize; 7];
-        (0..7000).for_each(|_| seen[below(&mut rng, 7) as usize] += 1);
+        (0..7000).for_each(|_| seen[uniform_below(&mut rng, 7) as usize] += 1);
         assert!(seen.iter().all(|&n| (850..1150).contains(&n)), "{seen:?}");
     }
 

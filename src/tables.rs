@@ -11,25 +11,25 @@ use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWrite
 
 use crate::labels::Classes;
 use crate::metrics::replicates;
-use crate::metrics::{self, ClassScores, Judge, Scores};
+use crate::metrics::{self, ClassScores, DecisionRule, Scores};
 use crate::models::Epoch;
-use crate::run_dir::{ResultRow, SplitRecord, Unit, UnitRecord};
+use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
 
 /// The scores of a unit on one side of its split.
-pub struct Scored<'a> {
-    pub unit: &'a Unit,
+pub struct ScoredSplit<'a> {
+    pub trial: &'a Trial,
     pub split: &'a SplitRecord,
     pub scores: Scores,
     /// The classes decided for each clip.
     pub decided: Vec<Vec<usize>>,
 }
 
-impl<'a> Scored<'a> {
-    pub fn new(unit: &'a Unit, split: &'a SplitRecord, judge: &Judge) -> Scored<'a> {
-        let (truth, decided) = (split.truth(), split.decided(judge));
-        let mut scores = judge.score(&truth, &decided, split.predictions.n_classes);
-        scores.metrics.extend(metrics::ranked_scores(judge.task, &truth, &split.predictions));
-        Scored { unit, split, scores, decided }
+impl<'a> ScoredSplit<'a> {
+    pub fn new(unit: &'a Trial, split: &'a SplitRecord, decision_rule: &DecisionRule) -> ScoredSplit<'a> {
+        let (truth, decided) = (split.truth(), split.decided(decision_rule));
+        let mut scores = decision_rule.score(&truth, &decided, split.predictions.n_classes);
+        scores.metrics.extend(metrics::probability_scores(decision_rule.task, &truth, &split.predictions));
+        ScoredSplit { trial: unit, split, scores, decided }
     }
 
     /// The wrongly decided clips, the least likely truth first: by the probability of the true class, or by the likelihood of
@@ -48,7 +48,7 @@ impl<'a> Scored<'a> {
     }
 
     /// The mean probability that a clip was given for these classes; of none nothing.
-    pub fn given(&self, clip: usize, labels: &[usize]) -> Option<f32> {
+    pub fn mean_probability(&self, clip: usize, labels: &[usize]) -> Option<f32> {
         let row = self.split.predictions.row(clip);
         let sum: f32 = labels.iter().map(|&label| row[label]).sum();
         (!labels.is_empty()).then_some(sum / labels.len() as f32)
@@ -61,7 +61,7 @@ pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
 }
 
 /// The columns that say which unit and split a row belongs to.
-pub fn keys<'a>(rows: impl Iterator<Item = (&'a Unit, &'a str)> + Clone) -> Vec<Column> {
+pub fn keys<'a>(rows: impl Iterator<Item = (&'a Trial, &'a str)> + Clone) -> Vec<Column> {
     vec![
         Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
         Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
@@ -88,7 +88,7 @@ pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
 
 /// `more` columns stand between the keys and the scores.
 fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
-    let mut columns = keys(rows.iter().map(|r| (&r.unit, r.split.as_str())));
+    let mut columns = keys(rows.iter().map(|r| (&r.trial, r.split.as_str())));
     columns.extend(more);
     columns.push(Column::new("n".into(), rows.iter().map(|r| r.n as u64).collect::<Vec<_>>()));
     let mut names: Vec<&String> = Vec::new();
@@ -147,10 +147,10 @@ pub fn class_column(name: &str) -> PlSmallStr {
 }
 
 /// Every probability of every clip.
-pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
+pub fn predictions(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
     let rows = units
         .iter()
-        .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.unit, s, clip))));
+        .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.trial, s, clip))));
     let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
     columns
         .push(Column::new("path".into(), rows.clone().map(|(_, s, c)| s.clips[c].path.as_str()).collect::<Vec<_>>()));
@@ -168,8 +168,8 @@ pub fn predictions(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame>
 }
 
 /// Every probability of every window, of recordings that were heard in windows.
-pub fn windows(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
-    let sides = units.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.unit, s, s.windows.as_ref()?))));
+pub fn windows(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+    let sides = units.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
     let recordings = sides.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
     let rows = recordings.flat_map(|(u, s, w, r)| w.windows_of(r).map(move |window| (u, s, w, r, window)));
     let mut columns = keys(rows.clone().map(|(u, s, ..)| (u, s.split.as_str())));
@@ -184,9 +184,9 @@ pub fn windows(units: &[UnitRecord], classes: &Classes) -> Result<DataFrame> {
 }
 
 /// Support, precision, recall, F1, false positives and negatives of each class.
-pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+pub fn per_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
-    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
     columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
     columns.push(Column::new("support".into(), rows.clone().map(|(.., c)| c.support).collect::<Vec<_>>()));
     columns.push(Column::new("predicted".into(), rows.clone().map(|(.., c)| c.predicted).collect::<Vec<_>>()));
@@ -200,13 +200,13 @@ pub fn per_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
 }
 
 /// Of a single-label task: truth down, decision across. Of a multi-label one: a row a class with its four counts.
-pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+pub fn confusion(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     if scored.iter().all(|s| s.scores.confusion.is_empty()) {
         return confusion_by_class(scored, classes);
     }
     let rows =
         scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
-    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
     columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
     for (decision, name) in classes.names().iter().enumerate() {
         let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision]).collect();
@@ -215,11 +215,11 @@ pub fn confusion(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
     frame(rows.count(), columns)
 }
 
-fn confusion_by_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
+fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
-    let mut columns = keys(rows.clone().map(|(s, ..)| (s.unit, s.split.split.as_str())));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
     columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
-    let count = |name: &str, of: &dyn Fn(&Scored, &ClassScores) -> u64| {
+    let count = |name: &str, of: &dyn Fn(&ScoredSplit, &ClassScores) -> u64| {
         Column::new(name.into(), rows.clone().map(|(s, _, c)| of(s, c)).collect::<Vec<_>>())
     };
     columns.push(count("true_positives", &|_, c| c.hits));
@@ -232,22 +232,22 @@ fn confusion_by_class(scored: &[Scored], classes: &Classes) -> Result<DataFrame>
 /// How many clips a unit and split shows in `hardest.csv`.
 const HARDEST: usize = 25;
 
-/// [`Scored::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
+/// [`ScoredSplit::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
 /// `p_decided`.
-pub fn hardest(scored: &[Scored], classes: &Classes) -> Result<DataFrame> {
-    let rows: Vec<(&Scored, usize)> =
+pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    let rows: Vec<(&ScoredSplit, usize)> =
         scored.iter().flat_map(|one| one.hardest().into_iter().take(HARDEST).map(move |clip| (one, clip))).collect();
-    let clip = |r: &(&Scored, usize)| r.0.split.clips[r.1].clone();
-    let mut columns = keys(rows.iter().map(|r| (r.0.unit, r.0.split.split.as_str())));
+    let clip = |r: &(&ScoredSplit, usize)| r.0.split.clips[r.1].clone();
+    let mut columns = keys(rows.iter().map(|r| (r.0.trial, r.0.split.split.as_str())));
     columns.push(Column::new("path".into(), rows.iter().map(|r| clip(r).path).collect::<Vec<_>>()));
     columns.push(Column::new(
         "truth".into(),
         rows.iter().map(|r| class_list(classes, &clip(r).truth)).collect::<Vec<_>>(),
     ));
-    let decided = |r: &(&Scored, usize)| class_list(classes, &r.0.decided[r.1]);
+    let decided = |r: &(&ScoredSplit, usize)| class_list(classes, &r.0.decided[r.1]);
     columns.push(Column::new("decided".into(), rows.iter().map(decided).collect::<Vec<_>>()));
-    let given = |labels: &dyn Fn(&(&Scored, usize)) -> Vec<usize>| {
-        rows.iter().map(|r| r.0.given(r.1, &labels(r))).collect::<Vec<Option<f32>>>()
+    let given = |labels: &dyn Fn(&(&ScoredSplit, usize)) -> Vec<usize>| {
+        rows.iter().map(|r| r.0.mean_probability(r.1, &labels(r))).collect::<Vec<Option<f32>>>()
     };
     columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth)));
     columns.push(Column::new("p_decided".into(), given(&|r| r.0.decided[r.1].clone())));
@@ -264,10 +264,10 @@ fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
 }
 
 /// A metric along a parameter of a model, long form.
-pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
+pub fn curves(units: &[TrialRecord]) -> Result<DataFrame> {
     let rows = units
         .iter()
-        .flat_map(|u| u.splits.iter().flat_map(move |s| s.curve.iter().map(move |point| (&u.unit, s, point))));
+        .flat_map(|u| u.splits.iter().flat_map(move |s| s.curve.iter().map(move |point| (&u.trial, s, point))));
     let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
     columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
@@ -279,7 +279,7 @@ pub fn curves(units: &[UnitRecord]) -> Result<DataFrame> {
 }
 
 /// Learning curves: a row an epoch.
-pub fn epochs(curves: &[(&Unit, &[Epoch])]) -> Result<DataFrame> {
+pub fn epochs(curves: &[(&Trial, &[Epoch])]) -> Result<DataFrame> {
     let rows = curves.iter().flat_map(|(unit, epochs)| epochs.iter().map(move |epoch| (*unit, epoch)));
     let n = rows.clone().count();
     let mut names: Vec<&String> = Vec::new();
@@ -318,7 +318,7 @@ pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
 
 /// Features down, models across, the headline metric in the cells.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Grid {
+pub struct ScoreGrid {
     pub metric: String,
     pub split: String,
     pub features: Vec<String>,
@@ -329,11 +329,11 @@ pub struct Grid {
     pub baselines: Vec<(String, Vec<f64>)>,
 }
 
-impl Grid {
+impl ScoreGrid {
     /// Rows and columns keep the order in which features and models first appear; the test split where there is one.
-    pub fn new(rows: &[ResultRow], metric: &str) -> Grid {
+    pub fn new(rows: &[ResultRow], metric: &str) -> ScoreGrid {
         let split = if rows.iter().any(|r| r.split == "test") { "test" } else { "validation" };
-        let mut grid = Grid {
+        let mut grid = ScoreGrid {
             metric: metric.to_owned(),
             split: split.to_owned(),
             features: Vec::new(),
@@ -343,19 +343,19 @@ impl Grid {
         };
         let shown = || rows.iter().filter(|r| r.split == split);
         for row in shown().filter(|r| !r.is_baseline()) {
-            place(&mut grid.features, &row.unit.features);
-            place(&mut grid.models, &row.unit.model);
+            place(&mut grid.features, &row.trial.features);
+            place(&mut grid.models, &row.trial.model);
         }
         grid.cells = vec![vec![Vec::new(); grid.models.len()]; grid.features.len()];
         for row in shown() {
             let Some(&value) = row.metrics.get(metric) else { continue };
             if row.is_baseline() {
-                match grid.baselines.iter_mut().find(|(name, _)| *name == row.unit.model) {
+                match grid.baselines.iter_mut().find(|(name, _)| *name == row.trial.model) {
                     Some((_, values)) => values.push(value),
-                    None => grid.baselines.push((row.unit.model.clone(), vec![value])),
+                    None => grid.baselines.push((row.trial.model.clone(), vec![value])),
                 }
             } else {
-                let (f, m) = (place(&mut grid.features, &row.unit.features), place(&mut grid.models, &row.unit.model));
+                let (f, m) = (place(&mut grid.features, &row.trial.features), place(&mut grid.models, &row.trial.model));
                 grid.cells[f][m].push(value);
             }
         }
@@ -441,7 +441,7 @@ mod tests {
 
     fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
         ResultRow {
-            unit: Unit { features: features.into(), model: model.into(), seed },
+            trial: Trial { features: features.into(), model: model.into(), seed },
             split: "test".into(),
             n: 10,
             metrics: [("accuracy".to_owned(), accuracy)].into(),
@@ -456,7 +456,7 @@ mod tests {
             row("mel", "knn", 1, 0.5),
             row("-", "commonest_class", 1, 0.1),
         ];
-        let grid = Grid::new(&rows, "accuracy");
+        let grid = ScoreGrid::new(&rows, "accuracy");
         let mut csv = Vec::new();
         write_csv(grid.frame().unwrap(), &mut csv).unwrap();
         assert_eq!(String::from_utf8(csv).unwrap(), "features,knn,average\nraw,0.125,0.250\nmel,0.500,–\n");
@@ -466,12 +466,12 @@ mod tests {
     #[test]
     fn a_class_may_be_called_like_a_column() {
         let classes = Classes::new(["song", "truth"]);
-        let unit = Unit { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let unit = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
         let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
         let predictions = crate::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
         let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
-        let unit = UnitRecord {
-            unit,
+        let unit = TrialRecord {
+            trial: unit,
             trained_on: vec![1, 1],
             windows_hash: None,
             epochs: vec![],
@@ -486,7 +486,7 @@ mod tests {
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
     }
 
-    fn predictions_of(unit: &UnitRecord, classes: &Classes) -> DataFrame {
+    fn predictions_of(unit: &TrialRecord, classes: &Classes) -> DataFrame {
         super::predictions(std::slice::from_ref(unit), classes).unwrap()
     }
 
@@ -503,7 +503,7 @@ mod tests {
             clips_per_second: 40.0,
             waited: 0.125,
         };
-        let unit = |model: &str| Unit { features: "mel".into(), model: model.into(), seed: 3 };
+        let unit = |model: &str| Trial { features: "mel".into(), model: model.into(), seed: 3 };
         let (small, large) = (unit("small"), unit("large"));
         let one = [epoch(1, "accuracy"), epoch(2, "accuracy")];
         let two = [epoch(1, "f1_micro")];

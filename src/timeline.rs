@@ -28,20 +28,20 @@ pub struct Hysteresis {
 }
 
 /// Of `on`, unless told.
-pub const OFF_SHARE: f64 = 0.8;
+pub const OFF_RATIO: f64 = 0.8;
 /// Seconds, unless told.
-pub const SHORTEST: f64 = 1.0;
+pub const MIN_SEGMENT_SECONDS: f64 = 1.0;
 /// Seconds, unless told.
-pub const BRIDGE: f64 = 1.0;
+pub const MAX_GAP_SECONDS: f64 = 1.0;
 
 /// Times are sums of samples over rates: what differs by less is the same.
 const SAME: f64 = 1e-6;
 
 impl Hysteresis {
     /// On at these cut-offs, and everything else as it is unless told.
-    pub fn at(cutoffs: Vec<f64>) -> Hysteresis {
-        let off = cutoffs.iter().map(|on| OFF_SHARE * on).collect();
-        Hysteresis { on: cutoffs, off, shortest: SHORTEST, bridge: BRIDGE }
+    pub fn from_thresholds(cutoffs: Vec<f64>) -> Hysteresis {
+        let off = cutoffs.iter().map(|on| OFF_RATIO * on).collect();
+        Hysteresis { on: cutoffs, off, shortest: MIN_SEGMENT_SECONDS, bridge: MAX_GAP_SECONDS }
     }
 }
 
@@ -57,14 +57,14 @@ pub struct Segment {
 }
 
 /// For how long each of the windows speaks: one more border than there are windows, from 0 to `seconds`.
-pub fn borders(starts: &[f64], window: f64, seconds: f64) -> Vec<f64> {
+pub fn window_boundaries(starts: &[f64], window: f64, seconds: f64) -> Vec<f64> {
     let between = starts.windows(2).map(|pair| ((pair[0] + pair[1] + window) / 2.0).min(seconds));
     std::iter::once(0.0).chain(between).chain([seconds]).collect()
 }
 
 /// The segments of the first recording of `windows`, each window `length` seconds long, by their beginning and then by class.
 pub fn segments(windows: &WindowPredictions, length: f64, seconds: f64, rule: &Hysteresis) -> Vec<Segment> {
-    let borders = borders(&windows.starts[windows.windows_of(0)], length, seconds);
+    let borders = window_boundaries(&windows.starts[windows.windows_of(0)], length, seconds);
     let mut found = Vec::new();
     for class in 0..windows.n_classes {
         let of_class: Vec<f64> = windows.rows_of(0).map(|row| f64::from(row[class])).collect();
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_window_speaks_for_the_second_around_its_middle_and_the_ends_for_what_is_left() {
-        assert_eq!(borders(&[0.0, 1.0, 2.0, 2.5], 3.0, 5.5), [0.0, 2.0, 3.0, 3.75, 5.5]);
-        assert_eq!(borders(&[0.0], 3.0, 1.2), [0.0, 1.2]);
+        assert_eq!(window_boundaries(&[0.0, 1.0, 2.0, 2.5], 3.0, 5.5), [0.0, 2.0, 3.0, 3.75, 5.5]);
+        assert_eq!(window_boundaries(&[0.0], 3.0, 1.2), [0.0, 1.2]);
         assert_eq!(heard(&[0.1, 0.1, 0.9, 0.1], &rule(0.5, 0.4, 0.0, 0.0)), [(3.0, 4.0)]);
         assert_eq!(heard(&[0.9, 0.1, 0.1, 0.9], &rule(0.5, 0.4, 0.0, 0.0)), [(0.0, 2.0), (4.0, 6.0)]);
     }

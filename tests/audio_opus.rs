@@ -45,7 +45,7 @@ fn usable() -> impl Iterator<Item = &'static str> {
 }
 
 fn drained(bytes: &[u8], rate: u32) -> Result<Vec<f32>, Unusable> {
-    all_of(Stream::of_bytes(bytes, None, rate)?)
+    all_of(Stream::from_bytes(bytes, None, rate)?)
 }
 
 fn all_of(mut stream: Stream) -> Result<Vec<f32>, Unusable> {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre::audio::{AudioSpec, Crop, Resampling, Stream, Unusable, load, resample};
+use timbre::audio::{AudioSpec, Crop, StreamResampler, Stream, Unusable, load, resample};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")
@@ -59,8 +59,8 @@ fn every_format_is_streamed_to_the_bits_of_the_whole_from_a_file_from_memory_and
             let expected = bits(whole(&bytes, extension(&path), rate));
             assert!(expected.is_ok(), "{path:?}: {expected:?}");
             assert_eq!(bits(drained(Stream::open(&path, rate))), expected, "{path:?} at {rate}");
-            assert_eq!(bits(drained(Stream::of_bytes(&bytes, extension(&path), rate))), expected, "{path:?} at {rate}");
-            let piped = Stream::of_pipe(File::open(&path).expect("a golden file"), rate);
+            assert_eq!(bits(drained(Stream::from_bytes(&bytes, extension(&path), rate))), expected, "{path:?} at {rate}");
+            let piped = Stream::from_pipe(File::open(&path).expect("a golden file"), rate);
             assert_eq!(bits(drained(piped)), bits(whole(&bytes, None, rate)), "{path:?} at {rate}");
         }
     }
@@ -127,12 +127,12 @@ fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once
     let mut caf = std::fs::read(folder().join("f32le.caf")).expect("a golden file");
     let last = caf.len() - 4;
     caf[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-    let told = drained(Stream::of_bytes(&caf, None, 22050)).expect_err("it is no number");
+    let told = drained(Stream::from_bytes(&caf, None, 22050)).expect_err("it is no number");
     assert!(matches!(told, Unusable::NotFinite { frame: 399, seconds, .. } if seconds == 399.0 / 8000.0), "{told}");
 
     assert_eq!(drained(Stream::open(Path::new("no such file.wav"), 22050)).expect_err("absent").code(), "unreadable");
     assert_eq!(drained(Stream::open(&folder(), 22050)).expect_err("a folder").code(), "unreadable");
-    assert_eq!(drained(Stream::of_pipe(std::io::empty(), 22050)).expect_err("nothing").code(), "empty");
+    assert_eq!(drained(Stream::from_pipe(std::io::empty(), 22050)).expect_err("nothing").code(), "empty");
 }
 
 #[test]
@@ -159,7 +159,7 @@ proptest! {
     ) {
         let total: usize = lengths.iter().sum();
         let input: Vec<f32> = (0..total).map(|i| ((i * 7919) % 1009) as f32 / 504.5 - 1.0).collect();
-        let mut resampling = Resampling::new(from, to);
+        let mut resampling = StreamResampler::new(from, to);
         let (mut output, mut at) = (Vec::new(), 0);
         for length in lengths {
             resampling.push(&input[at..at + length], &mut output);

@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use serde_json::Value;
-use timbre::dsp::iir::{Filter, Pass};
+use timbre::dsp::iir::{Filter, BandType};
 use timbre::dsp::loudness;
 
 fn golden() -> Value {
@@ -43,10 +43,10 @@ fn butterworth_filters_answer_a_pulse_as_scipys() {
     for case in golden["filters"].as_array().unwrap() {
         let hz = numbers(&case["hz"]);
         let pass = match case["kind"].as_str().unwrap() {
-            "low" => Pass::Low(hz[0]),
-            "high" => Pass::High(hz[0]),
-            "band" => Pass::Band(hz[0], hz[1]),
-            _ => Pass::AllBut(hz[0], hz[1]),
+            "low" => BandType::LowPass(hz[0]),
+            "high" => BandType::HighPass(hz[0]),
+            "band" => BandType::BandPass(hz[0], hz[1]),
+            _ => BandType::BandStop(hz[0], hz[1]),
         };
         let expected = numbers(&case["answer"]);
         let mut found = vec![0.0f32; expected.len()];

@@ -5,7 +5,7 @@ mod config_support;
 use config_support::Project;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use timbre::experiment::{Declared, declare};
+use timbre::experiment::{ExpandedGrid, expand_grid};
 
 const BASE: &str = "[split]\nvalidation = 0.2\n[features.mel]\n[models.knn]\n[models.logistic]\n";
 
@@ -13,24 +13,24 @@ fn project(grid: &str) -> Project {
     Project::new(&[("experiments/x.toml", &format!("{BASE}{grid}"))])
 }
 
-fn declared(grid: &str) -> Declared {
+fn expanded(grid: &str) -> ExpandedGrid {
     let project = project(grid);
-    declare(&project.request("x")).unwrap_or_else(|faults| panic!("{grid}\n{faults}"))
+    expand_grid(&project.request("x")).unwrap_or_else(|faults| panic!("{grid}\n{faults}"))
 }
 
 fn told(grid: &str) -> String {
     let project = project(grid);
-    declare(&project.request("x")).expect_err("the grid is wrong").to_string()
+    expand_grid(&project.request("x")).expect_err("the grid is wrong").to_string()
 }
 
 /// The values of one axis over the points.
-fn along(declared: &Declared, key: &str) -> Vec<Value> {
-    declared.points.iter().map(|point| point.values[key].clone()).collect()
+fn along(expanded: &ExpandedGrid, key: &str) -> Vec<Value> {
+    expanded.points.iter().map(|point| point.values[key].clone()).collect()
 }
 
 #[test]
 fn the_points_are_the_product_of_the_axes_and_the_last_turns_fastest() {
-    let grid = declared(
+    let grid = expanded(
         "[grid]\n\"models.knn.k\" = [1, 3]\n\"models.knn.metric\" = [\"cosine\", \"euclidean\", \"manhattan\"]\n",
     );
     assert_eq!(along(&grid, "models.knn.k"), [1, 1, 1, 3, 3, 3]);
@@ -45,7 +45,7 @@ fn the_points_are_the_product_of_the_axes_and_the_last_turns_fastest() {
 #[test]
 fn an_experiment_without_axes_is_one_point() {
     for grid in ["", "[grid]\n"] {
-        let one = declared(grid);
+        let one = expanded(grid);
         assert!(!one.is_grid() && one.points.len() == 1 && one.points[0].rounds.len() == 1);
     }
 }
@@ -53,10 +53,10 @@ fn an_experiment_without_axes_is_one_point() {
 #[test]
 fn keys_can_be_written_with_dots_or_as_tables() {
     let quoted =
-        declared("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = { from = 16, to = 64, steps = 2 }\n");
-    let dotted = declared("[grid]\nmodels.knn.k = [1, 3]\nfeatures.mel.n_mels = { from = 16, to = 64, steps = 2 }\n");
+        expanded("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = { from = 16, to = 64, steps = 2 }\n");
+    let dotted = expanded("[grid]\nmodels.knn.k = [1, 3]\nfeatures.mel.n_mels = { from = 16, to = 64, steps = 2 }\n");
     let tables =
-        declared("[grid.models]\nknn = { k = [1, 3] }\n[grid.features.mel.n_mels]\nfrom = 16\nto = 64\nsteps = 2\n");
+        expanded("[grid.models]\nknn = { k = [1, 3] }\n[grid.features.mel.n_mels]\nfrom = 16\nto = 64\nsteps = 2\n");
     for other in [&dotted, &tables] {
         assert_eq!(other.axes, quoted.axes);
     }
@@ -64,13 +64,13 @@ fn keys_can_be_written_with_dots_or_as_tables() {
 
 #[test]
 fn ranges_are_even_or_even_in_the_logarithm_and_whole_where_the_key_is() {
-    let grid = declared("[grid]\n\"models.logistic.c\" = { from = 0.001, to = 10, steps = 5, log = true }\n");
+    let grid = expanded("[grid]\n\"models.logistic.c\" = { from = 0.001, to = 10, steps = 5, log = true }\n");
     assert_eq!(along(&grid, "models.logistic.c"), [0.001, 0.01, 0.1, 1.0, 10.0]);
-    let grid = declared("[grid]\n\"models.knn.k\" = { from = 1, to = 10, steps = 7, log = true }\n");
+    let grid = expanded("[grid]\n\"models.knn.k\" = { from = 1, to = 10, steps = 7, log = true }\n");
     // 1, 1.47, 2.15, 3.16, 4.64, 6.81, 10
     assert_eq!(along(&grid, "models.knn.k"), [1, 2, 3, 5, 7, 10]);
     let grid =
-        declared("[grid]\n\"evaluate.cutoff\" = { from = 0, to = 1, steps = 5 }\n[evaluate]\ntask = \"multi_label\"\n");
+        expanded("[grid]\n\"evaluate.cutoff\" = { from = 0, to = 1, steps = 5 }\n[evaluate]\ntask = \"multi_label\"\n");
     assert_eq!(along(&grid, "evaluate.cutoff"), [0.0, 0.25, 0.5, 0.75, 1.0]);
 }
 
@@ -128,18 +128,18 @@ fn what_cannot_be_an_axis_is_refused_with_a_sentence() {
 #[test]
 fn a_sample_is_drawn_without_repetition_and_a_larger_one_begins_with_the_smaller() {
     let grid = |sample: usize, seed: u64| {
-        declared(&format!(
+        expanded(&format!(
             "[grid]\nsample = {sample}\nsample_seed = {seed}\n\"models.knn.k\" = [1, 2, 3, 4, 5, 6, 7, 8]\n\
              \"models.logistic.c\" = {{ from = 0.001, to = 10, log = true }}\n\"features.mel.n_mels\" = [16, 32]\n"
         ))
     };
     let (few, many) = (grid(5, 1), grid(12, 1));
-    let values = |grid: &Declared| grid.points.iter().map(|point| json!(point.values)).collect::<Vec<_>>();
+    let values = |grid: &ExpandedGrid| grid.points.iter().map(|point| json!(point.values)).collect::<Vec<_>>();
     assert_eq!(values(&few), values(&many)[..5]);
     assert_eq!(values(&many), values(&grid(12, 1)));
     assert_ne!(values(&many), values(&grid(12, 2)));
     assert!(along(&many, "models.logistic.c").iter().all(|c| (0.001..=10.0).contains(&c.as_f64().unwrap())));
-    let all = declared("[grid]\nsample = 100\n\"models.knn.k\" = [1, 2, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
+    let all = expanded("[grid]\nsample = 100\n\"models.knn.k\" = [1, 2, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     let mut found = values(&all).iter().map(ToString::to_string).collect::<Vec<_>>();
     found.sort();
     found.dedup();
@@ -151,7 +151,7 @@ fn the_command_line_can_set_an_axis_or_take_it_away() {
     let project = project("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     let with = |set: &[&str]| {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
-        declare(&timbre::experiment::Request { set, ..project.request("x") }).unwrap()
+        expand_grid(&timbre::experiment::Request { set, ..project.request("x") }).unwrap()
     };
     let pinned = with(&["models.knn.k=7"]);
     assert_eq!(pinned.points.len(), 2);
@@ -166,17 +166,17 @@ fn the_command_line_can_set_an_axis_or_take_it_away() {
 fn a_grid_is_inherited_key_by_key() {
     let project = project("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     project.write("experiments/y.toml", "extends = \"x\"\n[grid]\n\"models.knn.k\" = [9]\n");
-    let grid = declare(&project.request("y")).unwrap();
+    let grid = expand_grid(&project.request("y")).unwrap();
     assert_eq!(along(&grid, "models.knn.k"), [9, 9]);
 }
 
 #[test]
 fn whole_tables_kinds_and_items_of_lists_are_values_too() {
-    let grid = declared("[grid]\n\"models.knn\" = [{ kind = \"average\" }, { k = 9 }]\n");
+    let grid = expanded("[grid]\n\"models.knn\" = [{ kind = \"average\" }, { k = 9 }]\n");
     let kinds: Vec<&str> = grid.points.iter().map(|p| p.rounds[0].experiment.models["knn"].kind()).collect();
     assert_eq!(kinds, ["average", "knn"]);
     let networks = "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n[[augment]]\nkind = \"noise\"\n";
-    let grid = declared(&format!("{networks}[grid]\n\"augment.noise.p\" = [0.25, 0.75]\n"));
+    let grid = expanded(&format!("{networks}[grid]\n\"augment.noise.p\" = [0.25, 0.75]\n"));
     assert!(grid.points[1].rounds[0].resolved_toml.contains("p = 0.75"));
     let said = told(&format!("{networks}[grid]\n\"augment.noize.p\" = [0.25]\n"));
     assert!(said.contains("did you mean `noise`?"), "{said}");
@@ -186,7 +186,7 @@ fn whole_tables_kinds_and_items_of_lists_are_values_too() {
 fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
     let network = "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n";
     let halving = "halving = { key = \"models.cnn_small.epochs\", from = 1, to = 9, eta = 3 }\n";
-    let grid = declared(&format!("{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"));
+    let grid = expanded(&format!("{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"));
     assert_eq!(grid.points[0].rounds.len(), 3);
     let epochs = |round: usize| grid.points[1].rounds[round].experiment.models["cnn_small"].as_kind().epochs();
     assert_eq!([0, 1, 2].map(epochs), [1, 3, 9]);
@@ -194,7 +194,7 @@ fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
         "experiments/x.toml",
         &format!("[features.mel]\n{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"),
     )]);
-    let said = declare(&none.request("x")).unwrap_err().to_string();
+    let said = expand_grid(&none.request("x")).unwrap_err().to_string();
     assert!(said.contains("needs a validation split"), "{said}");
     let said = told(&format!("{network}[grid]\n{halving}\"models.cnn_small.epochs\" = [1, 2]\n"));
     assert!(said.contains("and an axis"), "{said}");
@@ -222,7 +222,7 @@ fn a_slip_in_an_option_is_told_once_and_brings_no_other_fault() {
 fn the_command_line_cannot_set_the_budget_of_a_halving_beside_its_rounds() {
     let project =
         project("[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 9 }\n\"models.logistic.c\" = [0.1, 1.0]\n");
-    let with = |set: &str| declare(&timbre::experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
+    let with = |set: &str| expand_grid(&timbre::experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
     let said = with("models.knn.k=3").expect_err("it has no effect").to_string();
     assert!(said.contains("--set models.knn.k=3") && said.contains("the budget of the halving: from 1 to 9"), "{said}");
     assert_eq!(with("grid.halving.to=3").unwrap().points[0].rounds.len(), 2);
@@ -230,10 +230,10 @@ fn the_command_line_cannot_set_the_budget_of_a_halving_beside_its_rounds() {
 
 #[test]
 fn a_range_can_be_written_as_the_search_for_thresholds_writes_it() {
-    let grid = declared("[grid]\n\"models.knn.k\" = \"1..10/3\"\n");
+    let grid = expanded("[grid]\n\"models.knn.k\" = \"1..10/3\"\n");
     // Whole numbers stay whole: 4, not 4.0.
     assert_eq!(along(&grid, "models.knn.k"), [1, 4, 7, 10]);
-    let grid = declared("[grid]\n\"models.logistic.c\" = \"0.50..0.56/0.02\"\n");
+    let grid = expanded("[grid]\n\"models.logistic.c\" = \"0.50..0.56/0.02\"\n");
     assert_eq!(along(&grid, "models.logistic.c"), [0.5, 0.52, 0.54, 0.56]);
     assert!(told("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("takes whole numbers, and 1.5 is none"));
     assert!(told("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
@@ -249,7 +249,7 @@ proptest! {
         Just("3".to_owned()), Just("{ a = { b = [1] } }".to_owned()), Just("[[1], {}]".to_owned()),
     ]) {
         let project = project(&format!("[grid]\n'{key}' = {value}\n"));
-        if let Err(faults) = declare(&project.request("x")) {
+        if let Err(faults) = expand_grid(&project.request("x")) {
             prop_assert!(!faults.is_empty());
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use timbre::data::folder::Folder;
-use timbre::data::{DataKind, DataSet, DataSpec, MissingData, Part, Places, describe};
+use timbre::data::{DataKind, DataSet, DataSpec, MissingData, Subset, DataDirs, describe};
 
 fn tree(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -19,7 +19,7 @@ fn tree(files: &[&str]) -> TempDir {
 
 fn load(dir: &TempDir, spec: Folder) -> anyhow::Result<DataSet> {
     let spec = Folder { root: Some("set".into()), ..spec };
-    spec.load(&Places { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") })
+    spec.load(&DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") })
 }
 
 #[test]
@@ -28,8 +28,8 @@ fn classes_are_folders_and_only_recordings_count() {
         tree(&["b/deep/1.flac", "a/1.WAV", "a/._1.wav", "a/notes.txt", "readme.md", "preview.wav", "empty/x.txt"]);
     let set = load(&dir, Folder::default()).unwrap();
     assert_eq!(set.classes.names(), ["a", "b"]);
-    let ids: Vec<_> = set.records.iter().map(|r| (r.id.as_str(), r.labels[0], r.part)).collect();
-    assert_eq!(ids, [("a/1.WAV", 0, Part::Training), ("b/deep/1.flac", 1, Part::Training)]);
+    let ids: Vec<_> = set.records.iter().map(|r| (r.id.as_str(), r.labels[0], r.subset)).collect();
+    assert_eq!(ids, [("a/1.WAV", 0, Subset::Training), ("b/deep/1.flac", 1, Subset::Training)]);
     assert_ne!(set.records[0].group, set.records[1].group, "every file is its own song");
 }
 
@@ -104,7 +104,7 @@ fn the_excerpt_of_medley_solos_db_loads_in_its_official_split() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(home.join("data/medley_solos.toml")).unwrap();
     let spec: DataSpec = toml::from_str(&text).unwrap();
-    let places = Places { data_dir: home.join("../shared/data"), cache_dir: home.join("data/.cache") };
+    let places = DataDirs { data_dir: home.join("../shared/data"), cache_dir: home.join("data/.cache") };
     match spec.as_kind().load(&places) {
         Err(error) => assert!(error.downcast_ref::<MissingData>().is_some(), "{error:#}"),
         Ok(set) => {

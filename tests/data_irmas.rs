@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use timbre::data::irmas::{Irmas, IrmasPart};
-use timbre::data::{About, ClipRecord, DataKind, DataSet, DataSpec, MissingData, Part, Places};
+use timbre::data::irmas::{Irmas, IrmasSubset};
+use timbre::data::{About, ClipRecord, DataKind, DataSet, DataSpec, MissingData, Subset, DataDirs};
 
 struct Tree(TempDir);
 
@@ -37,7 +37,7 @@ impl Tree {
     }
 
     fn load_as(&self, spec: Irmas) -> anyhow::Result<DataSet> {
-        spec.load(&Places { data_dir: self.0.path().to_owned(), cache_dir: self.0.path().join("cache") })
+        spec.load(&DataDirs { data_dir: self.0.path().to_owned(), cache_dir: self.0.path().join("cache") })
     }
 
     fn load(&self) -> DataSet {
@@ -180,7 +180,7 @@ fn what_is_missing_is_said_with_everything_needed_to_get_it() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/irmas.toml")).unwrap();
     let spec: DataSpec = toml::from_str(&text).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let places = Places { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
+    let places = DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
     fs::create_dir_all(dir.path().join("irmas/IRMAS-TrainingData")).unwrap();
     let error = spec.as_kind().load(&places).unwrap_err();
     let missing = error.downcast_ref::<MissingData>().expect("a typed error");
@@ -197,7 +197,7 @@ fn what_is_missing_is_said_with_everything_needed_to_get_it() {
     ] {
         assert!(message.contains(part), "{part} is not in:\n{message}");
     }
-    let only = Irmas { parts: vec![IrmasPart::Training], ..Irmas::default() };
+    let only = Irmas { parts: vec![IrmasSubset::Training], ..Irmas::default() };
     let error = only.load(&places).unwrap_err();
     assert!(error.downcast_ref::<MissingData>().is_some(), "an empty folder holds no data: {error}");
 }
@@ -206,11 +206,11 @@ fn what_is_missing_is_said_with_everything_needed_to_get_it() {
 fn only_the_parts_and_folders_asked_for_are_read() {
     let tree = Tree::new();
     fs::remove_dir_all(tree.0.path().join("irmas/IRMAS-TestingData-Part2")).unwrap();
-    let parts = |spec: Irmas| tree.load_as(spec).unwrap().records.iter().map(|r| r.part).collect::<Vec<_>>();
-    assert_eq!(parts(Irmas { parts: vec![IrmasPart::Training], ..Irmas::default() }), [Part::Training]);
+    let parts = |spec: Irmas| tree.load_as(spec).unwrap().records.iter().map(|r| r.subset).collect::<Vec<_>>();
+    assert_eq!(parts(Irmas { parts: vec![IrmasSubset::Training], ..Irmas::default() }), [Subset::Training]);
     assert_eq!(
         parts(Irmas { test_folders: vec![3, 1], ..Irmas::default() }),
-        [Part::Testing, Part::Testing, Part::Training]
+        [Subset::Testing, Subset::Testing, Subset::Training]
     );
     let named =
         Irmas { root: Some("irmas".into()), name: Some("other".into()), about: About::default(), ..Irmas::default() };
@@ -227,7 +227,7 @@ fn the_first_share_of_the_testing_recordings_moves_to_training_and_takes_whole_s
     let moved = |share: f64| -> BTreeMap<String, usize> {
         let set = tree.load_as(Irmas { training_share_of_test: share, ..Irmas::default() }).unwrap();
         let mut songs = BTreeMap::new();
-        for record in set.records.iter().filter(|r| r.id.contains("Testing") && r.part == Part::Training) {
+        for record in set.records.iter().filter(|r| r.id.contains("Testing") && r.subset == Subset::Training) {
             *songs.entry(record.group.clone()).or_default() += 1;
         }
         songs

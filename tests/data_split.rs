@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use timbre::data::split::{Folds, Holdout, Official, SplitSpec, Splits, split};
-use timbre::data::{ClipRecord, Part};
+use timbre::data::{ClipRecord, Subset};
 use timbre::seed::{Seed, shuffle};
 
 fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
-    ClipRecord { path: id.clone().into(), id, labels, group, part: Part::Training, fold: None, tags: BTreeMap::new() }
+    ClipRecord { path: id.clone().into(), id, labels, group, subset: Subset::Training, fold: None, tags: BTreeMap::new() }
 }
 
 fn holdout(test: f64, validation: f64) -> SplitSpec {
@@ -132,7 +132,7 @@ fn another_seed_holds_out_other_songs_and_the_own_seed_of_the_split_wins() {
 #[test]
 fn a_hold_out_takes_the_training_part_only() {
     let mut records = ten_songs();
-    records.push(ClipRecord { part: Part::Testing, ..record("t".into(), "t".into(), vec![0]) });
+    records.push(ClipRecord { subset: Subset::Testing, ..record("t".into(), "t".into(), vec![0]) });
     let splits = run(&records, 2, &SplitSpec::default(), 1).unwrap();
     assert_eq!((splits.train.len(), splits.test.len()), (32, 8));
 }
@@ -150,11 +150,11 @@ fn official_parts_are_taken_as_they_are_unless_they_cut_a_song() {
     let official = SplitSpec::Official(Official::default());
     let message = run(&records, 2, &official, 1).unwrap_err().to_string();
     assert!(message.contains("holdout"), "nothing to test on: {message}");
-    records.iter_mut().filter(|r| r.group == "song 9").for_each(|r| r.part = Part::Testing);
-    records.iter_mut().filter(|r| r.group == "song 8").for_each(|r| r.part = Part::Validation);
+    records.iter_mut().filter(|r| r.group == "song 9").for_each(|r| r.subset = Subset::Testing);
+    records.iter_mut().filter(|r| r.group == "song 8").for_each(|r| r.subset = Subset::Validation);
     let splits = run(&records, 2, &official, 1).unwrap();
     assert_eq!((splits.train.len(), splits.validation.len(), splits.test.len()), (32, 4, 4));
-    records[0].part = Part::Testing;
+    records[0].subset = Subset::Testing;
     let message = run(&records, 2, &official, 1).unwrap_err().to_string();
     assert!(message.contains("song 0") && message.contains("in two"), "{message}");
 }
@@ -202,7 +202,7 @@ fn songs_can_be_held_out_beside_the_official_test_part() {
         }
     }
     for k in 0..4 {
-        records.push(ClipRecord { part: Part::Testing, ..record(format!("t{k}"), format!("t{k}"), vec![0, 2]) });
+        records.push(ClipRecord { subset: Subset::Testing, ..record(format!("t{k}"), format!("t{k}"), vec![0, 2]) });
     }
     let spec = |held_out| SplitSpec::Official(Official { validation: 0.1, held_out });
     let splits = run(&records, 3, &spec(0.2), 4).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use timbre::predictor::Predictor;
-use timbre::run_dir::{self, Unit};
+use timbre::run_dir::{self, Trial};
 
 mod place_support;
 
@@ -244,7 +244,7 @@ fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
         let mut count = 0;
         for (clip, row) in side["clips"].as_array().unwrap().iter().zip(said(&unit, "test").chunks_exact(11)) {
             let Some(file) = file_of(&recordings, clip["path"].as_str().unwrap()) else { continue };
-            let heard = predictor.hear_file(&file).unwrap();
+            let heard = predictor.predict_file(&file).unwrap();
             count += 1;
             let row: Vec<f32> = row.iter().map(|&p| p as f32).collect();
             assert_eq!(heard.probabilities, row, "{model} on {}", clip["path"]);
@@ -278,8 +278,8 @@ fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
     let run = place.path(result["run"].as_str().unwrap());
     let of = |name: &str| {
         let (features, model) = name.split_once('.').unwrap();
-        let unit = Unit { features: features.into(), model: model.into(), seed: 1 };
-        let record = run_dir::read_unit(&run, &unit).unwrap();
+        let unit = Trial { features: features.into(), model: model.into(), seed: 1 };
+        let record = run_dir::read_trial(&run, &unit).unwrap();
         record.splits.into_iter().find(|side| side.split == "test").unwrap()
     };
     let windows = |name: &str| of(name).windows.unwrap();
@@ -298,7 +298,7 @@ fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
         let (said, predictor) = (side.windows.unwrap(), predictor.unwrap());
         for (recording, clip) in side.clips.iter().enumerate() {
             let Some(file) = file_of(&recordings, &clip.path) else { continue };
-            let heard = predictor.hear_file(&file).unwrap();
+            let heard = predictor.predict_file(&file).unwrap();
             let rows: Vec<f32> = said.rows_of(recording).flatten().copied().collect();
             assert_eq!(heard.windows.unwrap().probabilities, rows, "{model} on {}", clip.path);
             assert_eq!(heard.probabilities, side.predictions.row(recording), "{model} on {}", clip.path);

@@ -11,8 +11,8 @@ use timbre::features::device_mel::DeviceMel;
 use timbre::features::mel::Mel;
 use timbre::models::device::{Backend, Device, DeviceChoice};
 use timbre::models::networks::cnn_small::CnnSmall;
-use timbre::models::training::Schedule;
-use timbre::models::{Epoch, Job, ModelKind, Observer};
+use timbre::models::hyperparameters::Schedule;
+use timbre::models::{Epoch, FitContext, ModelKind, TrainingCallback};
 use timbre::predictions::Predictions;
 use timbre::seed::Seed;
 
@@ -20,12 +20,12 @@ use timbre::seed::Seed;
 fn wgpu() -> Option<Device> {
     match DeviceChoice::Gpu(Backend::Wgpu, None).choose() {
         Ok(chosen) => {
-            println!("{}", chosen.sentence);
+            println!("{}", chosen.message);
             Some(chosen.device)
         }
         Err(error) => {
             println!("not tested: {error}");
-            assert!(Backend::Wgpu.look().is_err(), "a device that is there works: {error}");
+            assert!(Backend::Wgpu.detect().is_err(), "a device that is there works: {error}");
             None
         }
     }
@@ -40,8 +40,8 @@ fn noise(count: usize) -> Vec<f32> {
 #[derive(Default)]
 struct Losses(Mutex<Vec<f64>>);
 
-impl Observer for Losses {
-    fn epochs(&self, history: &[Epoch]) -> anyhow::Result<()> {
+impl TrainingCallback for Losses {
+    fn on_epoch_end(&self, history: &[Epoch]) -> anyhow::Result<()> {
         *self.0.lock().unwrap() = history.iter().map(|epoch| epoch.train_loss).collect();
         Ok(())
     }
@@ -59,10 +59,10 @@ fn learnt_by_heart(device: &Device) -> (Vec<f64>, Predictions) {
         ..CnnSmall::default()
     };
     let labels = [0, 1, 1, 0, 1, 0, 0, 1].map(|label| vec![label]).to_vec();
-    let clips = FeatureSet::images(noise(8 * 256), [16, 16], labels, 2);
+    let clips = FeatureSet::from_matrices(noise(8 * 256), [16, 16], labels, 2);
     let losses = Losses::default();
-    let job = Job { device, observer: &losses, ..Job::alone(Seed::new(7)) };
-    let model = spec.fit(&clips, &job).unwrap();
+    let context = FitContext { device, callback: &losses, ..FitContext::standalone(Seed::new(7)) };
+    let model = spec.fit(&clips, &context).unwrap();
     let said = model.predict(&clips).unwrap();
     let again = spec.restore(model.tensors().unwrap(), 2, device).unwrap().predict(&clips).unwrap();
     let apart = said.probabilities.iter().zip(&again.probabilities).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -82,7 +82,7 @@ fn a_network_learns_eight_clips_by_heart_on_wgpu_as_on_the_cpu() {
     for losses in [&here, &there] {
         assert!(losses[0] > 0.3 && losses[59] < 0.05, "{losses:?}");
     }
-    assert_eq!(said.decisions(), [0, 1, 1, 0, 1, 0, 0, 1]);
+    assert_eq!(said.most_likely_classes(), [0, 1, 1, 0, 1, 0, 0, 1]);
 }
 
 #[test]

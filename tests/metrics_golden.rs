@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use timbre::labels::Task;
-use timbre::metrics::{ClassScores, Scores, multi_label, names, ranked_scores, single_label};
+use timbre::metrics::{ClassScores, Scores, multi_label, names, probability_scores, single_label};
 use timbre::predictions::Predictions;
 
 fn cases(name: &str) -> Vec<Value> {
@@ -69,7 +69,7 @@ fn assert_ranked(task: Task, case: &Value, truth: &[Vec<usize>]) {
     let numbers = case["scores"].as_str().unwrap().split(' ');
     let probabilities = numbers.map(|number| number.parse::<f32>().unwrap() / levels).collect();
     let n_classes = case["classes"].as_u64().unwrap() as usize;
-    let scores = ranked_scores(task, truth, &Predictions { n_classes, probabilities });
+    let scores = probability_scores(task, truth, &Predictions { n_classes, probabilities });
     let theirs = case["metrics"].as_object().unwrap();
     for (name, theirs) in theirs {
         let ours = scores.get(name).copied();

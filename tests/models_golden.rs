@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use timbre::dataset::FeatureSet;
 use timbre::labels::Task;
-use timbre::metrics::Judge;
-use timbre::models::{Classifier, Job, ModelSpec};
+use timbre::metrics::DecisionRule;
+use timbre::models::{Classifier, FitContext, ModelSpec};
 use timbre::seed::Seed;
 
 struct Golden {
@@ -55,7 +55,7 @@ fn numbers_of(list: &Value) -> Vec<f64> {
 
 fn fit(spec: Value, train: &FeatureSet) -> Box<dyn Classifier> {
     let spec: ModelSpec = serde_json::from_value(spec).unwrap();
-    spec.as_kind().fit(train, &Job::alone(Seed::new(1))).unwrap()
+    spec.as_kind().fit(train, &FitContext::standalone(Seed::new(1))).unwrap()
 }
 
 fn largest_difference(ours: &[f32], theirs: &[f64]) -> f64 {
@@ -68,7 +68,7 @@ fn the_nearest_means_are_those_of_scikit_learn() {
     for golden in golden_sets() {
         for case in golden.expected["average"].as_array().unwrap() {
             let model = fit(json!({ "kind": "average", "standardize": case["standardize"] }), &golden.train);
-            let decisions = model.predict(&golden.test).unwrap().decisions();
+            let decisions = model.predict(&golden.test).unwrap().most_likely_classes();
             assert_eq!(
                 decisions,
                 classes_of(&case["decisions"]),
@@ -86,7 +86,7 @@ fn the_nearest_neighbours_vote_as_in_scikit_learn() {
         for case in golden.expected["knn"].as_array().unwrap() {
             let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
             let predictions = fit(spec.clone(), &golden.train).predict(&golden.test).unwrap();
-            assert_eq!(predictions.decisions(), classes_of(&case["decisions"]), "{} {spec}", golden.name);
+            assert_eq!(predictions.most_likely_classes(), classes_of(&case["decisions"]), "{} {spec}", golden.name);
             let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
             assert!(off < 1e-6, "{} {spec}: {off}", golden.name);
         }
@@ -107,7 +107,7 @@ fn logistic_regression_finds_the_minimum_of_scikit_learn() {
                 decisions.iter().zip(golden.test.targets()).filter(|(a, b)| a == b).count() as i64
             };
             let theirs = classes_of(&case["decisions"]);
-            assert!((hits(&predictions.decisions()) - hits(&theirs)).abs() <= 1, "{what}");
+            assert!((hits(&predictions.most_likely_classes()) - hits(&theirs)).abs() <= 1, "{what}");
             let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
             assert!(off < 1e-3, "{what}: probabilities {off}");
             let learnt = model.tensors().unwrap();
@@ -154,8 +154,8 @@ fn marked(marks: &Value) -> Vec<Vec<usize>> {
 
 fn fit_several(spec: &Value, train: &FeatureSet) -> Box<dyn Classifier> {
     let spec: ModelSpec = serde_json::from_value(spec.clone()).unwrap();
-    let judge = Judge { task: Task::MultiLabel, ..Judge::default() };
-    spec.as_kind().fit(train, &Job { judge, ..Job::alone(Seed::new(1)) }).unwrap()
+    let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+    spec.as_kind().fit(train, &FitContext { decision_rule, ..FitContext::standalone(Seed::new(1)) }).unwrap()
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn with_several_labels_each_class_has_the_probability_of_scikit_learn() {
         let mut values = Vec::new();
         golden.train.read_rows(0..golden.train.len(), &mut values).unwrap();
         let labels = marked(&case["marks"]);
-        let train = FeatureSet::images(values, [1, golden.train.dims()], labels, golden.train.n_classes() + 2);
+        let train = FeatureSet::from_matrices(values, [1, golden.train.dims()], labels, golden.train.n_classes() + 2);
         for (kind, most) in [("logistic", 1e-4), ("knn", 1e-6), ("average", 1e-4)] {
             for case in case[kind].as_array().unwrap() {
                 let mut spec = case.clone();
@@ -187,7 +187,7 @@ fn equal_distances_and_equal_votes_give_the_shares_of_scikit_learn() {
         rows.as_array().unwrap().iter().flat_map(numbers_of).map(|number| number as f32).collect()
     };
     let labels = marked(&document["ties_marks"]);
-    let train = FeatureSet::images(values(&document["ties_train"]), [1, 3], labels, 4);
+    let train = FeatureSet::from_matrices(values(&document["ties_train"]), [1, 3], labels, 4);
     for case in document["ties"].as_array().unwrap() {
         let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
         let test = values(&case["test"]);

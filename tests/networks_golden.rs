@@ -83,7 +83,7 @@ fn filled(name: &str, shape: &[usize]) -> Tensor {
         };
         scaled as f32
     };
-    Tensor::held(name, shape.to_vec(), (0..shape.iter().product()).map(value).collect())
+    Tensor::new(name, shape.to_vec(), (0..shape.iter().product()).map(value).collect())
 }
 
 /// The whole state dict of a case, and its names and shapes.
@@ -303,7 +303,7 @@ fn wrappers_and_the_numbers_of_fastai_are_understood() {
         let (name, number) = numbers.iter().find(|(name, _)| tensor.name.starts_with(name)).unwrap();
         tensor.name = format!("model.module.{number}{}", &tensor.name[name.len()..]);
     }
-    tensors.push(Tensor::held("model.module.0.1.num_batches_tracked", vec![], vec![7.0]));
+    tensors.push(Tensor::new("model.module.0.1.num_batches_tracked", vec![], vec![7.0]));
     let (network, report) = weights::adopt(tensors, built(case)).unwrap();
     assert_eq!((report.left_out.len(), report.missing.len()), (0, 0), "{report}");
     assert!(largest_difference(&network, case) < 1e-4);

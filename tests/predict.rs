@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use timbre::predictor::Predictor;
-use timbre::run_dir::{self, UnitRecord};
+use timbre::run_dir::{self, TrialRecord};
 
 mod trained_support;
 
@@ -19,12 +19,12 @@ fn every_model_of_a_run_says_of_every_test_clip_the_very_bits_of_the_run() {
     assert_eq!(models.len(), 15, "{models:?}");
     for model in models {
         let unit = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
-        let unit: UnitRecord = serde_json::from_slice(&unit).unwrap();
+        let unit: TrialRecord = serde_json::from_slice(&unit).unwrap();
         let predictor = Predictor::open(&trained.runs(), &format!("quickstart/latest:{model}")).unwrap();
         let mut heard = 0;
         for split in &unit.splits {
             for (i, clip) in split.clips.iter().enumerate() {
-                let here = predictor.hear_file(&recordings.join(&clip.path)).unwrap();
+                let here = predictor.predict_file(&recordings.join(&clip.path)).unwrap();
                 let bits = |row: &[f32]| row.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
                 heard += 1;

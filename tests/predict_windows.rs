@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use timbre::audio::Bounds;
-use timbre::predictor::{Predictor, Recording};
-use timbre::run_dir::{self, Unit};
+use timbre::audio::DecodeLimits;
+use timbre::predictor::{Predictor, RecordingSource};
+use timbre::run_dir::{self, Trial};
 use timbre::windows::WindowSpec;
 
 mod trained_support;
@@ -85,14 +85,14 @@ fn agrees(trained: &Trained) -> usize {
     for model in run_dir::models(&run) {
         let parts: Vec<&str> = model.split('.').collect();
         let [features, kind, seed] = parts[..] else { panic!("{model}") };
-        let unit = Unit { features: features.into(), model: kind.into(), seed: seed[1..].parse().unwrap() };
-        let unit = run_dir::read_unit(&run, &unit).unwrap();
+        let unit = Trial { features: features.into(), model: kind.into(), seed: seed[1..].parse().unwrap() };
+        let unit = run_dir::read_trial(&run, &unit).unwrap();
         let predictor = Predictor::open(&trained.runs(), &format!("windows/latest:{model}")).unwrap();
         for split in &unit.splits {
             let windows = split.windows.as_ref().unwrap();
             for (i, clip) in split.clips.iter().enumerate() {
                 let path = recordings.join(&clip.path);
-                let here = predictor.hear_file(&path).unwrap();
+                let here = predictor.predict_file(&path).unwrap();
                 let own = here.windows.as_ref().unwrap();
                 let of_run: Vec<f32> = windows.rows_of(i).flatten().copied().collect();
                 assert_eq!(own.starts, windows.starts[windows.windows_of(i)], "{model} on {}", clip.path);
@@ -100,7 +100,7 @@ fn agrees(trained: &Trained) -> usize {
                 assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
                 let bytes = fs::read(&path).unwrap();
                 for mut again in
-                    [predictor.hear(&bytes, None), predictor.hear_recording(Recording::Pipe(&mut &bytes[..]), None)]
+                    [predictor.predict(&bytes, None), predictor.predict_recording(RecordingSource::Pipe(&mut &bytes[..]), None)]
                 {
                     if let Ok(again) = &mut again {
                         again.timings = here.timings;
@@ -133,7 +133,7 @@ fn every_model_says_of_every_recording_in_windows_the_very_bits_of_the_run() {
     let predictor = Predictor::open(&trained.runs(), "windows").unwrap();
     let mut lines = printed.lines().skip(1);
     for path in &testing {
-        let heard = predictor.hear_file(path).unwrap().windows.unwrap();
+        let heard = predictor.predict_file(path).unwrap().windows.unwrap();
         for (start, row) in heard.starts.iter().zip(heard.rows_of(0)) {
             let fields: Vec<&str> = lines.next().unwrap().split(',').collect();
             assert_eq!((fields[0], fields[1].parse::<f64>().unwrap()), (path_text(path), *start));
@@ -211,8 +211,8 @@ fn forms(trained: &Trained) {
     let told = say(&[]);
     assert_eq!(told.lines().count(), 1 + segments.len(), "{told}");
 
-    let short = Predictor::open(&trained.runs(), "windows").unwrap().within(Bounds { seconds: 20.0, ..Bounds::NONE });
-    assert_eq!(short.hear_file(&minute).expect_err("it is too long").code, "too_long");
+    let short = Predictor::open(&trained.runs(), "windows").unwrap().within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
+    assert_eq!(short.predict_file(&minute).expect_err("it is too long").code, "too_long");
 
     // A file for each recording below a folder, and a drawing.
     let folder = trained.recordings().join("IRMAS-TrainingData/cel");
@@ -276,10 +276,10 @@ fn a_model_that_was_judged_on_clips_hears_windows_if_told() {
     let trained = Trained::tiny();
     let cello = trained.recordings_of("cel")[0].clone();
     let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
-    let heard = clip.hear_file(&cello).unwrap();
+    let heard = clip.predict_file(&cello).unwrap();
     assert_eq!((heard.windows.is_some(), clip.window(), clip.clip_seconds()), (false, None, Some(3.0)));
-    let clip = clip.in_windows(WindowSpec { hop: 0.5, ..WindowSpec::default() }).unwrap();
-    let in_windows = clip.hear_file(&cello).unwrap();
+    let clip = clip.with_windows(WindowSpec { hop: 0.5, ..WindowSpec::default() }).unwrap();
+    let in_windows = clip.predict_file(&cello).unwrap();
     // Clips of the demo set last three seconds: one window, which is the clip.
     assert_eq!(bits(&in_windows.windows.as_ref().unwrap().probabilities), bits(&heard.probabilities));
     assert_eq!(bits(&in_windows.probabilities), bits(&heard.probabilities));
@@ -292,6 +292,6 @@ fn a_model_that_was_judged_on_clips_hears_windows_if_told() {
     assert_eq!(jams["annotations"][0]["namespace"], "tag_open");
     // Features of another length do not fit the weights.
     let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
-    let error = clip.in_windows(WindowSpec { seconds: 2.0, ..WindowSpec::default() }).err().expect("it is refused");
+    let error = clip.with_windows(WindowSpec { seconds: 2.0, ..WindowSpec::default() }).err().expect("it is refused");
     assert!(format!("{error:#}").contains("2 s"), "{error:#}");
 }

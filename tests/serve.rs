@@ -66,7 +66,7 @@ fn a_timeline_is_told_and_its_rule_decides_it_again() {
     let answer = post(server.address, "", &bytes);
     assert_eq!(shares(&answer), expected(&predictor, &song), "to the bit");
     let answer = answer.json();
-    let heard = predictor.hear_file(&song).unwrap();
+    let heard = predictor.predict_file(&song).unwrap();
     let windows = heard.windows.as_ref().unwrap();
     let timeline = &answer["timeline"];
     assert_eq!((&timeline["window"], &timeline["hop"]), (&json!(3.0), &json!(1.0)));
@@ -121,7 +121,7 @@ fn several_models_are_chosen_by_name_and_weighted_into_one() {
         let answer = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
         assert_eq!(shares(&answer), expected(own, path), "{id}");
     }
-    let [a, b] = [&average, &logistic].map(|one| one.hear_file(path).unwrap().probabilities);
+    let [a, b] = [&average, &logistic].map(|one| one.predict_file(path).unwrap().probabilities);
     let answer = post(server.address, "", &bytes);
     for (code, share) in shares(&answer) {
         let class = average.classes().index(&code).unwrap();

@@ -1,7 +1,7 @@
 //! Paired differences against scipy, statsmodels and scikit-learn (`tests/golden/make_significance.py`).
 
 use serde_json::Value;
-use timbre::compare::significance::{Pair, Seeds, difference, holm, mcnemar};
+use timbre::compare::significance::{PairedScore, SeedPairing, difference, holm, mcnemar};
 use timbre::labels::Task;
 use timbre::metrics;
 use timbre::predictions::Predictions;
@@ -38,14 +38,14 @@ fn differences_their_intervals_and_their_p_are_those_of_scipy() {
         let metric = case["metric"].as_str().unwrap();
         let mut pairs = Vec::new();
         for (seed, decided) in decided.iter().enumerate() {
-            pairs.push(Pair {
+            pairs.push(PairedScore {
                 seeds: (seed, seed),
                 song: song.clone(),
                 differs: (0..song.len()).map(|clip| decided[clip] != decided[song.len() + clip]).collect(),
-                score: metrics::resampled(Task::SingleLabel, metric, &truth, decided, &said),
+                score: metrics::weighted_metric(Task::SingleLabel, metric, &truth, decided, &said),
             });
         }
-        let found = difference(&pairs, Seeds::Matched, songs, 8000, 0.95, Seed::new(1)).unwrap();
+        let found = difference(&pairs, SeedPairing::Matched, songs, 8000, 0.95, Seed::new(1)).unwrap();
         let theirs = |key: &str| case[key].as_f64().unwrap();
         assert!((found.mean - theirs("difference")).abs() < 1e-12, "{} in {case}", found.mean);
         // All exchanges are tried: at most 2^12 of them.

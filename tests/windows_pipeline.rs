@@ -142,7 +142,7 @@ fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> V
         let mut samples: Vec<f32> = whole[start..].iter().copied().take(length).collect();
         samples.resize(length, 0.0);
         let matrix = extractor.extract(&ClipAnalysis::new(&Clip { samples, sample_rate: rate })).unwrap();
-        let set = FeatureSet::images(matrix.values, [matrix.rows, matrix.cols], vec![vec![0]], saved.classes.len());
+        let set = FeatureSet::from_matrices(matrix.values, [matrix.rows, matrix.cols], vec![vec![0]], saved.classes.len());
         (start as f64 / f64::from(rate), classifier.predict(&set).unwrap().probabilities)
     };
     naive_starts(whole.len(), length, hop).into_iter().map(hear).collect()

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use timbre_audio::ask::Ask;
+use timbre_audio::ask::PredictQuery;
 use timbre_audio::form;
 
 const PARAMETERS: [&str; 4] = ["model", "cutoff", "fraction", "timeline"];
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut line = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let (query, content_type) = (line(), line());
     let body = lines.next().unwrap_or_default();
-    if let Ok(ask) = Ask::read(&query, &PARAMETERS) {
+    if let Ok(ask) = PredictQuery::read(&query, &PARAMETERS) {
         assert!([ask.cutoff, ask.fraction].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
     }
     let boundary = match form::boundary(&content_type) {

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use timbre_audio::audio::{Stream, Unusable, decode};
 
 fn drained(bytes: &[u8], rate: u32) -> Result<Vec<u32>, Unusable> {
-    let mut stream = Stream::of_bytes(bytes, None, rate)?;
+    let mut stream = Stream::from_bytes(bytes, None, rate)?;
     let mut samples = Vec::new();
     while stream.next_block(&mut samples)? {}
     Ok(samples.into_iter().map(f32::to_bits).collect())

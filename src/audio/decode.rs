@@ -20,11 +20,11 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
-use super::bounds::Bounds;
-use super::decoding::Decoding;
-use super::formats::{self, Chosen};
+use super::bounds::DecodeLimits;
+use super::block_decoder::BlockDecoder;
+use super::formats::{self, AudioTrack};
 use super::opus::{self, OpusHead};
-use super::source::Source;
+use super::source::ByteSource;
 use super::unusable::Unusable;
 use super::wav;
 
@@ -52,33 +52,33 @@ pub struct Header {
 
 /// Decodes the bytes of a file; `extension` is the file's, without the dot.
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
-    decode_while(bytes, extension, Bounds::NONE, || true).map(|recording| recording.expect("nobody breaks it off"))
+    decode_while(bytes, extension, DecodeLimits::NONE, || true).map(|recording| recording.expect("nobody breaks it off"))
 }
 
 /// [`decode`] within bounds; nothing once `goes_on`, asked again and again, says no.
 pub fn decode_while(
     bytes: &[u8],
     extension: Option<&str>,
-    bounds: Bounds,
+    bounds: DecodeLimits,
     goes_on: impl Fn() -> bool,
 ) -> Result<Option<Recording>, Unusable> {
-    let mut decoding = Decoding::open(Source::Memory(bytes), extension)?.within(bounds)?;
-    let mut samples = Vec::with_capacity(decoding.counted().min(bounds.samples));
-    while decoding.next_block(&mut samples)? {
+    let mut block_decoder = BlockDecoder::open(ByteSource::Memory(bytes), extension)?.with_limits(bounds)?;
+    let mut samples = Vec::with_capacity(block_decoder.exact_length().min(bounds.samples));
+    while block_decoder.next_block(&mut samples)? {
         if !goes_on() {
             return Ok(None);
         }
     }
-    Ok(Some(Recording { samples, sample_rate: decoding.sample_rate(), channels: decoding.channels() }))
+    Ok(Some(Recording { samples, sample_rate: block_decoder.sample_rate(), channels: block_decoder.channels() }))
 }
 
 /// Reads what the header says, and of the samples only as much as it takes to count them.
 pub fn probe(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> {
-    probe_source(&Source::Memory(bytes), extension)
+    probe_source(&ByteSource::Memory(bytes), extension)
 }
 
-pub(super) fn probe_source(source: &Source, extension: Option<&str>) -> Result<Header, Unusable> {
-    guarded(|| {
+pub(super) fn probe_source(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
+    catch_decoder_panic(|| {
         if !wav::is_wav(&source.read(0, 12)?) {
             return probe_any(source, extension);
         }
@@ -95,7 +95,7 @@ pub(super) fn probe_source(source: &Source, extension: Option<&str>) -> Result<H
 
 /// One damaged file must never end a sweep of days, and a decoder that reads damaged bytes may run into an index or an
 /// overflow that its authors did not foresee. What it panics over, we count as damage; nothing of the decoder outlives it.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
+pub(super) fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|text| text.to_string());
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -111,20 +111,20 @@ pub(super) fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
     }
 }
 
-fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusable> {
-    let survey = formats::survey(source)?;
+fn probe_any(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
+    let survey = formats::scan(source)?;
     let mut format = formats::open(source, extension)?;
     let chosen = formats::audio_track(format.as_ref())?;
     let sample_rate = check_rate(chosen.parameters.sample_rate)?;
     let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
-    let (run_in, padding) = formats::around(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, survey.as_ref(), source)?;
     if chosen.parameters.codec == CODEC_ID_OPUS && declared.is_none_or(|_| !formats::is_mp4(format.as_ref())) {
         let channels = OpusHead::of(&chosen.parameters)?.channels();
         let frames = opus_frames(format.as_mut(), chosen, run_in)?.saturating_sub(padding);
         let seconds = frames as f64 / f64::from(opus::RATE);
         return Ok(Header { seconds, sample_rate, channels: channels as u16, codec: "opus".into() });
     }
-    let Chosen { track, parameters } = chosen;
+    let AudioTrack { track, parameters } = chosen;
     let frames = match declared {
         Some(frames) => frames as f64,
         None => {
@@ -158,13 +158,13 @@ fn probe_any(source: &Source, extension: Option<&str>) -> Result<Header, Unusabl
 
 /// Packets of Opus say how long they are, and only they do: WebM has no length while it is recorded, and every link of a
 /// chained Ogg file has its own.
-fn opus_frames(format: &mut dyn FormatReader, mut chosen: Chosen, mut run_in: usize) -> Result<usize, Unusable> {
+fn opus_frames(format: &mut dyn FormatReader, mut chosen: AudioTrack, mut run_in: usize) -> Result<usize, Unusable> {
     let (mut all, mut link) = (0, 0usize);
     let mut head = OpusHead::of(&chosen.parameters)?;
     loop {
         match format.next_packet() {
             Ok(Some(packet)) if packet.track_id == chosen.track.id => {
-                let length = opus::frames(&packet.data, &head);
+                let length = opus::packet_samples(&packet.data, &head);
                 link += length - (packet.trim_end.get().min(length as u64) as usize);
             }
             Ok(Some(_)) => {}

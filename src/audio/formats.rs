@@ -13,12 +13,12 @@ use symphonia::core::meta::MetadataOptions;
 
 use super::mp4;
 use super::opus::{self, OpusDecoder, OpusHead};
-use super::source::Source;
+use super::source::ByteSource;
 use super::unusable::Unusable;
-use super::webm::{self, Survey};
+use super::webm::{self, WebmScan};
 
 /// The container that symphonia recognises, once its end was looked at.
-pub(super) fn open<'a>(source: &Source<'a>, extension: Option<&str>) -> Result<Box<dyn FormatReader + 'a>, Unusable> {
+pub(super) fn open<'a>(source: &ByteSource<'a>, extension: Option<&str>) -> Result<Box<dyn FormatReader + 'a>, Unusable> {
     if source.len() == 0 {
         return Err(Unusable::Empty);
     }
@@ -59,12 +59,12 @@ fn first_bytes(bytes: &[u8]) -> String {
     format!("it begins with \"{start}\"")
 }
 
-pub(super) struct Chosen {
+pub(super) struct AudioTrack {
     pub track: Track,
     pub parameters: AudioCodecParameters,
 }
 
-pub(super) fn audio_track(format: &dyn FormatReader) -> Result<Chosen, Unusable> {
+pub(super) fn audio_track(format: &dyn FormatReader) -> Result<AudioTrack, Unusable> {
     let track = format.default_track(TrackType::Audio);
     let found = || format!("a {} file without a readable audio track", format.format_info().short_name);
     let track = track.ok_or_else(|| Unusable::Unsupported { found: found() })?;
@@ -73,7 +73,7 @@ pub(super) fn audio_track(format: &dyn FormatReader) -> Result<Chosen, Unusable>
     if parameters.codec == CODEC_ID_OPUS {
         parameters.with_sample_rate(opus::RATE);
     }
-    Ok(Chosen { track: track.clone(), parameters })
+    Ok(AudioTrack { track: track.clone(), parameters })
 }
 
 pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>, Unusable> {
@@ -92,7 +92,7 @@ pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn 
 pub(super) fn declared_frames(
     format: &dyn FormatReader,
     track: &Track,
-    source: &Source,
+    source: &ByteSource,
 ) -> Result<Option<u64>, Unusable> {
     let Some(frames) = track.num_frames.filter(|frames| *frames > 0) else { return Ok(None) };
     Ok(match format.format_info().format {
@@ -109,7 +109,7 @@ pub(super) fn is_mp4(format: &dyn FormatReader) -> bool {
 }
 
 /// Whether the first frame holds a Xing, Info or VBRI header. It follows the tags and lies at most 40 bytes into the frame.
-fn mp3_counts_its_frames(source: &Source) -> Result<bool, Unusable> {
+fn mp3_counts_its_frames(source: &ByteSource) -> Result<bool, Unusable> {
     let tag = match source.read(0, 10)?[..] {
         [b'I', b'D', b'3', _, _, _, a, b, c, d] => {
             10 + [a, b, c, d].iter().fold(0u64, |size, byte| size << 7 | u64::from(*byte & 0x7F))
@@ -122,17 +122,17 @@ fn mp3_counts_its_frames(source: &Source) -> Result<bool, Unusable> {
 
 /// How many samples at the start are the encoder's, and how many at the end fill up its last packet: none of them is part
 /// of the recording. What a reader of the format cuts itself is not among them.
-pub(super) fn around(
+pub(super) fn encoder_padding(
     format: &dyn FormatReader,
-    chosen: &Chosen,
-    survey: Option<&Survey>,
-    source: &Source,
+    chosen: &AudioTrack,
+    survey: Option<&WebmScan>,
+    source: &ByteSource,
 ) -> Result<(usize, usize), Unusable> {
     let rate = chosen.parameters.sample_rate.unwrap_or(0);
     match chosen.parameters.codec {
         CODEC_ID_AAC if is_mp4(format) => Ok((mp4::samples_before_start(source, rate)?, 0)),
         CODEC_ID_OPUS => {
-            let (delay, padding) = survey.map_or((0, 0), |survey| survey.around(chosen.track.id, rate));
+            let (delay, padding) = survey.map_or((0, 0), |survey| survey.encoder_padding(chosen.track.id, rate));
             let pre_skip = OpusHead::of(&chosen.parameters)?.pre_skip;
             Ok((if pre_skip > 0 { pre_skip } else { delay }, padding))
         }
@@ -141,18 +141,18 @@ pub(super) fn around(
 }
 
 /// The end of a WebM file was looked at: a reader that meets the end of the file there has met the end.
-pub(super) fn survey(source: &Source) -> Result<Option<Survey>, Unusable> {
-    webm::survey(source)
+pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
+    webm::scan(source)
 }
 
 /// symphonia's readers of AIFF and CAF stop at samples that are cut off, without saying how many are there.
-fn check_data_chunk(source: &Source) -> Result<(), Unusable> {
+fn check_data_chunk(source: &ByteSource) -> Result<(), Unusable> {
     let (mut at, size_bytes, wanted) = match source.read(0, 12)?[..] {
         [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C'] => (12, 4, b"SSND"),
         [b'c', b'a', b'f', b'f', ..] => (8, 8, b"data"),
         _ => return Ok(()),
     };
-    let mut heads = source.heads();
+    let mut heads = source.header_reader();
     while let Some((id, size)) = heads.get(at, 4 + size_bytes)?.map(|head| head.split_at(4)) {
         let declared = size.iter().fold(0, |size: u64, byte| size << 8 | u64::from(*byte));
         at += 4 + size_bytes as u64;
@@ -172,8 +172,8 @@ fn check_data_chunk(source: &Source) -> Result<(), Unusable> {
 const OGG_HEAD: u64 = 27 + 255;
 
 /// An Ogg file has no length in its header, but its pages have: the last one must be whole.
-fn check_ogg_end(source: &Source) -> Result<(), Unusable> {
-    let mut heads = source.heads();
+fn check_ogg_end(source: &ByteSource) -> Result<(), Unusable> {
+    let mut heads = source.header_reader();
     let mut at = 0;
     loop {
         let head = heads.up_to(at, OGG_HEAD)?;
@@ -194,7 +194,7 @@ fn check_ogg_end(source: &Source) -> Result<(), Unusable> {
     }
 }
 
-pub(super) fn damaged(error: &Error, frames: usize, sample_rate: u32) -> Unusable {
+pub(super) fn corrupt(error: &Error, frames: usize, sample_rate: u32) -> Unusable {
     let seconds = frames as f64 / f64::from(sample_rate);
     let found = match error {
         Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => "it ends within a packet".into(),

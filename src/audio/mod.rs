@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod bounds;
 mod decode;
-mod decoding;
+mod block_decoder;
 mod formats;
 mod mp4;
 mod opus;
@@ -19,9 +19,9 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use bounds::Bounds;
+pub use bounds::DecodeLimits;
 pub use decode::{Header, Recording, decode, decode_while, probe};
-pub use resample::{Resampling, resample, resample_range, resampled_len};
+pub use resample::{StreamResampler, resample, resample_range, resampled_len};
 pub use stream::Stream;
 pub use unusable::Unusable;
 
@@ -51,7 +51,7 @@ impl Default for AudioSpec {
 
 impl AudioSpec {
     /// Samples of a clip, if all have one length.
-    pub fn frames(&self) -> Option<usize> {
+    pub fn clip_samples(&self) -> Option<usize> {
         self.clip_seconds.map(|seconds| (seconds * f64::from(self.sample_rate)).round() as usize)
     }
 }
@@ -84,7 +84,7 @@ pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
 
 /// [`probe`] for a file.
 pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
-    decode::probe_source(&source::Source::open(path)?, extension(path))
+    decode::probe_source(&source::ByteSource::open(path)?, extension(path))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
@@ -99,27 +99,27 @@ impl Recording {
     /// Resamples, then cuts out the wanted part or pads with zeros at the end.
     pub fn into_clip(self, spec: &AudioSpec) -> Clip {
         let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
-        if self.sample_rate == spec.sample_rate && spec.frames().is_none_or(|frames| frames == whole) {
+        if self.sample_rate == spec.sample_rate && spec.clip_samples().is_none_or(|frames| frames == whole) {
             return Clip { samples: self.samples, sample_rate: spec.sample_rate };
         }
         let start = match spec.crop {
             Crop::Start => 0,
-            Crop::Centre => self.spare(spec) / 2,
+            Crop::Centre => self.max_start(spec) / 2,
         };
         self.clip_at(start, spec)
     }
 
     /// How many samples, at the rate of `spec`, the recording is longer than a clip: a clip begins at 0 to that.
-    pub fn spare(&self, spec: &AudioSpec) -> usize {
+    pub fn max_start(&self, spec: &AudioSpec) -> usize {
         let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
-        whole - spec.frames().map_or(whole, |frames| frames.min(whole))
+        whole - spec.clip_samples().map_or(whole, |frames| frames.min(whole))
     }
 
     /// The clip that begins at sample `start` of the resampled recording, padded with zeros at the end.
     pub fn clip_at(&self, start: usize, spec: &AudioSpec) -> Clip {
         let (from, to) = (self.sample_rate, spec.sample_rate);
         let whole = resampled_len(self.samples.len(), from, to);
-        let frames = spec.frames().unwrap_or(whole - start);
+        let frames = spec.clip_samples().unwrap_or(whole - start);
         let mut samples = resample_range(&self.samples, from, to, start..whole.min(start + frames));
         samples.resize(frames, 0.0);
         Clip { samples, sample_rate: to }

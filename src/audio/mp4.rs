@@ -4,25 +4,25 @@
 
 use std::borrow::Cow;
 
-use super::source::{Heads, Source};
+use super::source::{HeaderReader, ByteSource};
 use super::unusable::Unusable;
 
 /// An index that is larger than this is damage: two days of AAC have one of 32 MiB.
 const LARGEST_INDEX: u64 = 256 << 20;
 
 /// Samples at the rate `sample_rate` that come before the recording in the first audio track.
-pub(super) fn samples_before_start(source: &Source, sample_rate: u32) -> Result<usize, Unusable> {
+pub(super) fn samples_before_start(source: &ByteSource, sample_rate: u32) -> Result<usize, Unusable> {
     Ok(index(source)?.map_or(0, |index| samples_before_first_edit(&index, sample_rate)))
 }
 
 /// Whether the samples lie in fragments, each with an index of its own.
-pub(super) fn is_fragmented(source: &Source) -> Result<bool, Unusable> {
+pub(super) fn is_fragmented(source: &ByteSource) -> Result<bool, Unusable> {
     Ok(index(source)?.is_some_and(|index| child(&index, b"mvex").is_some()))
 }
 
 /// Refuses a file whose last atom is not all there. What is no atom (some writers leave zeros or tags behind) is left alone.
-pub(super) fn check_end(source: &Source) -> Result<(), Unusable> {
-    let mut heads = source.heads();
+pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
+    let mut heads = source.header_reader();
     if heads.up_to(4, 4)? != b"ftyp" {
         return Ok(());
     }
@@ -62,8 +62,8 @@ fn most_samples(atom: &[u8], depth: usize) -> u64 {
 }
 
 /// The body of the first `moov` atom.
-fn index<'a>(source: &Source<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable> {
-    let (mut heads, mut at) = (source.heads(), 0);
+fn index<'a>(source: &ByteSource<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable> {
+    let (mut heads, mut at) = (source.header_reader(), 0);
     while let Some(atom) = atom(&mut heads, at, source.len())? {
         if atom.size < atom.head || atom.size > source.len() - at {
             break;
@@ -85,7 +85,7 @@ struct Atom {
 }
 
 /// The atom at `at`; none where there is no room for its head.
-fn atom(heads: &mut Heads, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
+fn atom(heads: &mut HeaderReader, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
     let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) else {
         return Ok(None);
     };
@@ -173,7 +173,7 @@ mod tests {
     fn the_first_edit_of_the_audio_track_that_is_not_empty_counts() {
         let entry = |start: i32| [&[0, 0, 1, 0], &start.to_be_bytes()[..], &[0, 1, 0, 0]].concat();
         let list = |starts: &[i32]| [vec![0; 8], starts.iter().flat_map(|start| entry(*start)).collect()].concat();
-        let samples_before_start = |file: &[u8], rate| samples_before_start(&Source::Memory(file), rate).unwrap();
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
         assert_eq!(samples_before_start(&file(&list(&[1024])), 44100), 1024);
         assert_eq!(samples_before_start(&file(&list(&[-1, 2112, 7])), 44100), 2112);
         assert_eq!(samples_before_start(&file(&list(&[1024])), 22050), 512);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn atoms_that_make_no_sense_count_for_nothing() {
-        let samples_before_start = |file: &[u8], rate| samples_before_start(&Source::Memory(file), rate).unwrap();
+        let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
         let whole = file(&[[0; 8].as_slice(), &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0]].concat());
         assert_eq!(samples_before_start(&whole, 44100), 1024);
         for end in 0..whole.len() {

@@ -18,14 +18,14 @@ use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, Finaliz
 use symphonia::core::errors::{Result as Decoded, decode_error};
 use symphonia::core::packet::PacketRef;
 
-use super::source::Source;
+use super::source::ByteSource;
 use super::unusable::Unusable;
 
 /// Of every decoded Opus stream.
 pub(super) const RATE: u32 = 48_000;
 
 /// The longest packet, 120 ms.
-pub(super) const LONGEST: usize = 5760;
+pub(super) const MAX_PACKET_SAMPLES: usize = 5760;
 
 const CODEC: CodecInfo = CodecInfo { short_name: "opus", long_name: "Opus", profiles: &[] };
 const MAGIC: &[u8] = b"OpusHead";
@@ -105,7 +105,7 @@ impl OpusHead {
 }
 
 /// symphonia's reader of Ogg passes over streams whose Opus header it does not know, without saying why.
-pub(super) fn check_ogg_head(source: &Source) -> Result<(), Unusable> {
+pub(super) fn check_ogg_head(source: &ByteSource) -> Result<(), Unusable> {
     let page = source.read(0, 27 + 255 + 300)?;
     if !page.starts_with(b"OggS") {
         return Ok(());
@@ -118,7 +118,7 @@ pub(super) fn check_ogg_head(source: &Source) -> Result<(), Unusable> {
 }
 
 /// How many samples a packet decodes to; nothing for one that is none.
-pub(super) fn frames(packet: &[u8], head: &OpusHead) -> usize {
+pub(super) fn packet_samples(packet: &[u8], head: &OpusHead) -> usize {
     let parsed = if head.streams > 1 {
         Packet::parse_self_delimited(packet).map(|(packet, _)| packet)
     } else {
@@ -145,7 +145,7 @@ impl OpusDecoder {
     pub fn new(parameters: &AudioCodecParameters) -> Result<OpusDecoder, Unusable> {
         let head = OpusHead::of(parameters)?;
         let channels = Channels::Discrete(head.mapping.len() as u16);
-        let buffer = AudioBuffer::new(AudioSpec::new(RATE, channels), LONGEST);
+        let buffer = AudioBuffer::new(AudioSpec::new(RATE, channels), MAX_PACKET_SAMPLES);
         let streams = streams(&head);
         let decoded = vec![Vec::new(); head.streams];
         Ok(OpusDecoder { parameters: parameters.clone(), head, streams, decoded, buffer })

@@ -1,4 +1,4 @@
-//! Resampling by a linear-phase windowed sinc.
+//! StreamResampler by a linear-phase windowed sinc.
 //!
 //! Conventions
 //! - The filter is a sinc times a squared Blackman-Harris window that spans [`SPAN`] to twice [`SPAN`] samples of the
@@ -10,7 +10,7 @@
 //! - n samples become ceil(n · to / from), as in librosa; the ceiling is taken on integers, librosa's on a float.
 //! - The same input gives the same bytes, whatever was resampled before and on whichever thread.
 //!
-//! - [`Resampling`] gives the same bytes block after block, wherever the borders of the blocks lie.
+//! - [`StreamResampler`] gives the same bytes block after block, wherever the borders of the blocks lie.
 //!
 //! Two engines with the same filter: rubato's FFT resampler where the rates have a short common block (all usual pairs),
 //! and a direct sum over a table of filter phases for odd pairs such as 44099 to 22050 Hz, whose FFT blocks would be
@@ -131,7 +131,7 @@ impl Engine {
 }
 
 /// What [`resample`] gives, of a recording that comes block after block.
-pub struct Resampling {
+pub struct StreamResampler {
     from: u32,
     to: u32,
     /// None where the rates are the same, and at the end.
@@ -145,8 +145,8 @@ pub struct Resampling {
     first: usize,
 }
 
-impl Resampling {
-    pub fn new(from: u32, to: u32) -> Resampling {
+impl StreamResampler {
+    pub fn new(from: u32, to: u32) -> StreamResampler {
         assert!(from > 0 && to > 0, "a rate is positive");
         let mut engine = (from != to).then(|| Engine::take(from, to));
         let mut held = Vec::new();
@@ -155,7 +155,7 @@ impl Resampling {
             Some(Engine::Direct(direct)) => held.resize(direct.reach - 1, 0.0),
             None => {}
         }
-        Resampling { from, to, engine, received: 0, made: 0, held, first: 0 }
+        StreamResampler { from, to, engine, received: 0, made: 0, held, first: 0 }
     }
 
     /// Takes the next samples and appends what is known by now.
@@ -215,7 +215,7 @@ impl Resampling {
     }
 }
 
-impl Drop for Resampling {
+impl Drop for StreamResampler {
     fn drop(&mut self) {
         self.put_back();
     }

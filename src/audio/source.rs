@@ -17,7 +17,7 @@ const WINDOW: usize = 4096;
 
 /// Cheap to clone: a clone reads the same bytes.
 #[derive(Clone)]
-pub(super) enum Source<'a> {
+pub(super) enum ByteSource<'a> {
     Memory(&'a [u8]),
     File(Arc<Opened>),
 }
@@ -29,35 +29,35 @@ pub(super) struct Opened {
     failure: Mutex<Option<String>>,
 }
 
-impl Source<'static> {
+impl ByteSource<'static> {
     /// A regular file is read as it is asked for; anything else (a pipe, a device) is copied to a temporary file first.
-    pub fn open(path: &Path) -> Result<Source<'static>, Unusable> {
+    pub fn open(path: &Path) -> Result<ByteSource<'static>, Unusable> {
         let mut file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_file() { Source::of(file) } else { Source::copied(&mut file) }
+        if file.metadata().map_err(unreadable)?.is_file() { ByteSource::of(file) } else { ByteSource::from_pipe(&mut file) }
     }
 
     /// What flows by only once, set down in a temporary file: some formats tell at their end how to read their beginning.
-    pub fn copied(from: &mut dyn Read) -> Result<Source<'static>, Unusable> {
+    pub fn from_pipe(from: &mut dyn Read) -> Result<ByteSource<'static>, Unusable> {
         let mut copied = || -> io::Result<File> {
             let mut file = tempfile::tempfile()?;
             io::copy(from, &mut file)?;
             file.flush()?;
             Ok(file)
         };
-        Source::of(copied().map_err(unreadable)?)
+        ByteSource::of(copied().map_err(unreadable)?)
     }
 
-    fn of(file: File) -> Result<Source<'static>, Unusable> {
+    fn of(file: File) -> Result<ByteSource<'static>, Unusable> {
         let length = file.metadata().map_err(unreadable)?.len();
-        Ok(Source::File(Arc::new(Opened { file, length, failure: Mutex::new(None) })))
+        Ok(ByteSource::File(Arc::new(Opened { file, length, failure: Mutex::new(None) })))
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> ByteSource<'a> {
     pub fn len(&self) -> u64 {
         match self {
-            Source::Memory(bytes) => bytes.len() as u64,
-            Source::File(opened) => opened.length,
+            ByteSource::Memory(bytes) => bytes.len() as u64,
+            ByteSource::File(opened) => opened.length,
         }
     }
 
@@ -65,11 +65,11 @@ impl<'a> Source<'a> {
     pub fn read(&self, at: u64, n: usize) -> Result<Cow<'a, [u8]>, Unusable> {
         let n = self.len().saturating_sub(at).min(n as u64) as usize;
         match self {
-            Source::Memory(bytes) => {
+            ByteSource::Memory(bytes) => {
                 let at = at.min(bytes.len() as u64) as usize;
                 Ok(Cow::Borrowed(&bytes[at..at + n]))
             }
-            Source::File(opened) => {
+            ByteSource::File(opened) => {
                 let mut bytes = vec![0; n];
                 opened.file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
                 Ok(Cow::Owned(bytes))
@@ -78,21 +78,21 @@ impl<'a> Source<'a> {
     }
 
     /// For walks from head to head.
-    pub fn heads(&self) -> Heads<'_, 'a> {
-        Heads { source: self, start: 0, window: Cow::Borrowed(&[]) }
+    pub fn header_reader(&self) -> HeaderReader<'_, 'a> {
+        HeaderReader { source: self, start: 0, window: Cow::Borrowed(&[]) }
     }
 
     /// For a reader of formats, from the beginning on.
     pub fn media(&self) -> Box<dyn MediaSource + 'a> {
         match self {
-            Source::Memory(bytes) => Box::new(Cursor::new(*bytes)),
-            Source::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
+            ByteSource::Memory(bytes) => Box::new(Cursor::new(*bytes)),
+            ByteSource::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
         }
     }
 
     /// Decoders take a file that cannot be read on for one that ends: this tells them apart.
     pub fn failure(&self) -> Option<Unusable> {
-        let Source::File(opened) = self else { return None };
+        let ByteSource::File(opened) = self else { return None };
         let found = opened.failure.lock().expect("no reader panics while it notes a failure").clone()?;
         Some(Unusable::Unreadable { found })
     }
@@ -103,13 +103,13 @@ fn unreadable(error: io::Error) -> Unusable {
 }
 
 /// Reads small stretches, mostly forwards.
-pub(super) struct Heads<'s, 'a> {
-    source: &'s Source<'a>,
+pub(super) struct HeaderReader<'s, 'a> {
+    source: &'s ByteSource<'a>,
     start: u64,
     window: Cow<'a, [u8]>,
 }
 
-impl Heads<'_, '_> {
+impl HeaderReader<'_, '_> {
     /// The `n` bytes at `at`; nothing where the recording ends before that.
     pub fn get(&mut self, at: u64, n: usize) -> Result<Option<&[u8]>, Unusable> {
         if at.checked_add(n as u64).is_none_or(|end| end > self.source.len()) {

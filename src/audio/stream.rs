@@ -7,10 +7,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::bounds::Bounds;
-use super::decoding::Decoding;
-use super::resample::Resampling;
-use super::source::Source;
+use super::bounds::DecodeLimits;
+use super::block_decoder::BlockDecoder;
+use super::resample::StreamResampler;
+use super::source::ByteSource;
 use super::unusable::Unusable;
 
 /// Samples at the rate of the recording that are decoded before they are resampled together.
@@ -18,8 +18,8 @@ const BLOCK: usize = 1 << 15;
 
 /// A recording that is being heard.
 pub struct Stream<'a> {
-    decoding: Decoding<'a>,
-    resampling: Resampling,
+    block_decoder: BlockDecoder<'a>,
+    resampling: StreamResampler,
     /// Of the rate of the recording.
     block: Vec<f32>,
     ended: bool,
@@ -28,31 +28,31 @@ pub struct Stream<'a> {
 impl Stream<'static> {
     /// The file at `path`, of which no more than a block is in memory.
     pub fn open(path: &Path, sample_rate: u32) -> Result<Stream<'static>, Unusable> {
-        Stream::of(Source::open(path)?, super::extension(path), sample_rate)
+        Stream::of(ByteSource::open(path)?, super::extension(path), sample_rate)
     }
 
     /// What comes out of a pipe. It goes to a temporary file first: whether a recording is whole, and how some formats are
     /// read, stands at the end.
-    pub fn of_pipe(mut pipe: impl Read, sample_rate: u32) -> Result<Stream<'static>, Unusable> {
-        Stream::of(Source::copied(&mut pipe)?, None, sample_rate)
+    pub fn from_pipe(mut pipe: impl Read, sample_rate: u32) -> Result<Stream<'static>, Unusable> {
+        Stream::of(ByteSource::from_pipe(&mut pipe)?, None, sample_rate)
     }
 }
 
 impl<'a> Stream<'a> {
     /// The bytes of a file; `extension` is the file's, without the dot.
-    pub fn of_bytes(bytes: &'a [u8], extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {
-        Stream::of(Source::Memory(bytes), extension, sample_rate)
+    pub fn from_bytes(bytes: &'a [u8], extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {
+        Stream::of(ByteSource::Memory(bytes), extension, sample_rate)
     }
 
     /// The same recording, unusable where it is more than these.
-    pub fn within(self, bounds: Bounds) -> Result<Stream<'a>, Unusable> {
-        Ok(Stream { decoding: self.decoding.within(bounds)?, ..self })
+    pub fn with_limits(self, bounds: DecodeLimits) -> Result<Stream<'a>, Unusable> {
+        Ok(Stream { block_decoder: self.block_decoder.with_limits(bounds)?, ..self })
     }
 
-    fn of(source: Source<'a>, extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {
-        let decoding = Decoding::open(source, extension)?;
-        let resampling = Resampling::new(decoding.sample_rate(), sample_rate);
-        Ok(Stream { decoding, resampling, block: Vec::new(), ended: false })
+    fn of(source: ByteSource<'a>, extension: Option<&str>, sample_rate: u32) -> Result<Stream<'a>, Unusable> {
+        let block_decoder = BlockDecoder::open(source, extension)?;
+        let resampling = StreamResampler::new(block_decoder.sample_rate(), sample_rate);
+        Ok(Stream { block_decoder, resampling, block: Vec::new(), ended: false })
     }
 
     /// Appends the next samples, mono; false once all were given and the recording as a whole is usable.
@@ -62,7 +62,7 @@ impl<'a> Stream<'a> {
         }
         self.block.clear();
         while self.block.len() < BLOCK {
-            if !self.decoding.next_block(&mut self.block)? {
+            if !self.block_decoder.next_block(&mut self.block)? {
                 self.ended = true;
                 break;
             }
@@ -76,6 +76,6 @@ impl<'a> Stream<'a> {
 
     /// The length of what was decoded so far; at the end, of the recording.
     pub fn seconds(&self) -> f64 {
-        self.decoding.frames() as f64 / f64::from(self.decoding.sample_rate())
+        self.block_decoder.frames() as f64 / f64::from(self.block_decoder.sample_rate())
     }
 }

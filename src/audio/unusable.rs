@@ -26,7 +26,7 @@ pub enum Unusable {
     NoSamples,
     #[error("the file cannot be read: {found}")]
     Unreadable { found: String },
-    /// Usable elsewhere, perhaps: here it is more than [`Bounds`](super::Bounds) allow.
+    /// Usable elsewhere, perhaps: here it is more than [`DecodeLimits`](super::DecodeLimits) allow.
     #[error("the recording is longer than is heard here ({most}): send a part of it")]
     TooLong { most: String },
     #[error("the recording has {found} channels, more than the {most} that are heard here: mix it down")]

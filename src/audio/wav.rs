@@ -17,7 +17,7 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
 };
 
-use super::source::{Heads, Source};
+use super::source::{HeaderReader, ByteSource};
 use super::unusable::Unusable;
 
 /// Sizes that stand for "not known when the header was written": ffmpeg and GStreamer to a pipe, sox to a pipe.
@@ -106,8 +106,8 @@ struct Format {
 const FORMAT_BYTES: u64 = 64;
 
 /// Reads the chunks of what [`is_wav`] recognised.
-pub(super) fn read(source: &Source) -> Result<Wav, Unusable> {
-    let mut heads = source.heads();
+pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
+    let mut heads = source.header_reader();
     let mut format = None;
     let mut fact = None;
     let mut long_size = None;
@@ -151,7 +151,7 @@ pub(super) fn read(source: &Source) -> Result<Wav, Unusable> {
 }
 
 /// Id, declared size and start of the body of the chunk that begins at `at`.
-fn chunk_at(heads: &mut Heads, at: u64) -> Result<Option<([u8; 4], u64, u64)>, Unusable> {
+fn chunk_at(heads: &mut HeaderReader, at: u64) -> Result<Option<([u8; 4], u64, u64)>, Unusable> {
     let head = heads.get(at, 8)?;
     Ok(head.map(|head| {
         let (id, size) = head.split_at(4);
@@ -165,7 +165,7 @@ fn end_of_chunk(body: u64, size: u64) -> u64 {
     body.saturating_add(size + (size & 1))
 }
 
-fn only_chunks_follow(heads: &mut Heads, mut at: u64, length: u64) -> Result<bool, Unusable> {
+fn only_chunks_follow(heads: &mut HeaderReader, mut at: u64, length: u64) -> Result<bool, Unusable> {
     while at < length {
         match chunk_at(heads, at)? {
             Some((id, size, body)) if id.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {

@@ -6,7 +6,7 @@
 //! cut within a block it is cut off. There are no checksums.
 
 use super::opus;
-use super::source::{Heads, Source};
+use super::source::{HeaderReader, ByteSource};
 use super::unusable::Unusable;
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -34,11 +34,11 @@ const LARGEST_HEADER: u64 = 1 << 20;
 
 /// Nanoseconds of the longest packet: more of it cannot be there to fill it up. Whatever a file says beyond that would only keep
 /// decoded samples back that may yet be cut.
-const LONGEST_PADDING: u64 = opus::LONGEST as u64 * 1_000_000_000 / opus::RATE as u64;
+const LONGEST_PADDING: u64 = opus::MAX_PACKET_SAMPLES as u64 * 1_000_000_000 / opus::RATE as u64;
 
 /// What was found on the way to the end.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Survey {
+pub(super) struct WebmScan {
     tracks: Vec<Delays>,
     /// Nanoseconds in a tick.
     scale: u64,
@@ -53,9 +53,9 @@ struct Delays {
     after: u64,
 }
 
-impl Survey {
+impl WebmScan {
     /// Samples at `rate` that the encoder put before the recording, and that fill up the last packet of a track.
-    pub fn around(&self, track: u32, rate: u32) -> (usize, usize) {
+    pub fn encoder_padding(&self, track: u32, rate: u32) -> (usize, usize) {
         let found = self.tracks.iter().find(|found| found.number == u64::from(track));
         found.map_or((0, 0), |found| (samples(found.before, rate), samples(found.after, rate)))
     }
@@ -72,10 +72,10 @@ fn samples(nanoseconds: u64, rate: u32) -> usize {
 }
 
 /// Walks from element to element through the whole file; nothing for a file of another format.
-pub(super) fn survey(source: &Source) -> Result<Option<Survey>, Unusable> {
-    let mut heads = source.heads();
+pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
+    let mut heads = source.header_reader();
     let Some(head) = element(&mut heads, 0)?.filter(|head| head.id == EBML) else { return Ok(None) };
-    let mut walk = Walk { source, heads, found: Survey { tracks: Vec::new(), scale: 1_000_000 }, ticks: 0 };
+    let mut walk = Walk { source, heads, found: WebmScan { tracks: Vec::new(), scale: 1_000_000 }, ticks: 0 };
     let after = head.size.and_then(|size| head.body.checked_add(size)).filter(|at| *at < source.len());
     let Some(after) = after else { return Err(Unusable::damaged_header("it ends within its header")) };
     match element(&mut walk.heads, after)? {
@@ -87,9 +87,9 @@ pub(super) fn survey(source: &Source) -> Result<Option<Survey>, Unusable> {
 }
 
 struct Walk<'s, 'a> {
-    source: &'s Source<'a>,
-    heads: Heads<'s, 'a>,
-    found: Survey,
+    source: &'s ByteSource<'a>,
+    heads: HeaderReader<'s, 'a>,
+    found: WebmScan,
     /// When the cluster begins.
     ticks: u64,
 }
@@ -212,7 +212,7 @@ struct Element {
 }
 
 /// The head of the element at `at`; none where there is no whole one.
-fn element(heads: &mut Heads, at: u64) -> Result<Option<Element>, Unusable> {
+fn element(heads: &mut HeaderReader, at: u64) -> Result<Option<Element>, Unusable> {
     let parsed = parse(heads.up_to(at, 12)?);
     Ok(parsed.map(|(id, length, size)| Element { id, body: at + length as u64, size }))
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::seed::{below, uniform};
+use crate::seed::{uniform_below, uniform};
 
 /// `3.0`, `[10.0, 40.0]`, `{ log = [20.0, 2000.0] }` or `{ any = [-2.0, 2.0] }`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ impl Amount {
             Amount::Range(low, high) => low + uniform(rng) * (high - low),
             // libm: the same bits on every machine.
             Amount::Log(low, high) => low * libm::exp(uniform(rng) * libm::log(high / low)),
-            Amount::Any(values) => values[below(rng, values.len() as u64) as usize],
+            Amount::Any(values) => values[uniform_below(rng, values.len() as u64) as usize],
         }
     }
 
@@ -36,7 +36,7 @@ impl Amount {
         match self {
             Amount::Range(low, high) => {
                 let (low, high) = (low.ceil() as i64, high.floor() as i64);
-                low + below(rng, (high - low).max(0) as u64 + 1) as i64
+                low + uniform_below(rng, (high - low).max(0) as u64 + 1) as i64
             }
             other => other.draw(rng).round() as i64,
         }

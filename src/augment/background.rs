@@ -12,10 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::audio::{self, AudioSpec, Unusable};
 use crate::dsp::level;
-use crate::seed::below;
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Another recording is added behind the clip; the labels stay those of the clip. (`mix` unites them.)
@@ -65,12 +65,12 @@ impl AugmentKind for Background {
     }
 
     /// Nothing, where there is no other clip.
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let of = match &self.folder {
             Some(folder) => {
                 let files = recordings(folder)?;
                 ensure!(!files.is_empty(), "{} holds no recordings any more", folder.display());
-                Origin::File { path: files[below(rng, files.len() as u64) as usize].clone() }
+                Origin::File { path: files[uniform_below(rng, files.len() as u64) as usize].clone() }
             }
             None => {
                 let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
@@ -82,7 +82,7 @@ impl AugmentKind for Background {
 }
 
 impl Effect for BackgroundDraw {
-    fn on_sound(&self, sound: &mut Sound, company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, company: &dyn ClipPool) -> Result<()> {
         match &self.of {
             Origin::Clip { row, id } => {
                 // The name counts: the number is another one in another selection of the same set.
@@ -91,7 +91,7 @@ impl Effect for BackgroundDraw {
                 let row = row.with_context(|| {
                     format!("add a background: {id} is not here; the draws are those of another training set")
                 })?;
-                add(&mut sound.samples, &company.wave(row, self.cut)?, self.snr_db);
+                add(&mut sound.samples, &company.waveform(row, self.cut)?, self.snr_db);
             }
             Origin::File { path } => {
                 if let Some(other) = decoded(path, sound.sample_rate)? {
@@ -198,20 +198,20 @@ mod tests {
     use crate::audio::wav_write::write_pcm16;
     use crate::augment::probe::{drawn, heard, tone, tone_of};
     use crate::augment::tests::{alone, sound};
-    use crate::augment::{Companion, tests};
+    use crate::augment::{ClipInfo, tests};
     use crate::seed::Seed;
 
     /// Three clips, each a constant.
     struct Three(BTreeMap<String, String>);
 
-    impl Company for Three {
+    impl ClipPool for Three {
         fn len(&self) -> usize {
             3
         }
-        fn companion(&self, row: usize) -> Companion<'_> {
-            Companion { id: ["a", "b", "c"][row], labels: &[], song: "", tags: &self.0 }
+        fn companion(&self, row: usize) -> ClipInfo<'_> {
+            ClipInfo { id: ["a", "b", "c"][row], labels: &[], song: "", tags: &self.0 }
         }
-        fn wave(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
+        fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
             Ok(vec![[0.5, -0.25, 0.125][row]; 100])
         }
         fn image(&self, _row: usize, _out: &mut [f32]) -> Result<()> {
@@ -224,7 +224,7 @@ mod tests {
         let company = Three(BTreeMap::new());
         let mut rows = [0; 3];
         for seed in 0..300 {
-            let scene = Scene { sample_rate: 8000, samples: 100, row: 1, company: &company };
+            let scene = AugmentContext { sample_rate: 8000, samples: 100, row: 1, company: &company };
             let draws = Background::default().draw(&scene, &mut Seed::new(seed).rng()).unwrap();
             let [Draw::BackgroundDraw(draw)] = &draws[..] else { panic!("one draw") };
             let Origin::Clip { row, .. } = draw.of else { panic!("a clip") };

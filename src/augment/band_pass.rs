@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::iir::{Filter, Pass};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::iir::{Filter, BandType};
 
 augment_spec! {
     /// Only a band of frequencies is left.
@@ -42,7 +42,7 @@ impl AugmentKind for BandPass {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (centre_hz, octaves) = (self.centre_hz.draw(rng), self.octaves.draw(rng));
         Ok(vec![BandPassDraw { centre_hz, octaves, order: self.order.draw_whole(rng).max(1) as usize }.into()])
     }
@@ -50,9 +50,9 @@ impl AugmentKind for BandPass {
 
 impl Effect for BandPassDraw {
     /// A corner beyond half the sample rate is kept just below it.
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let half = libm::exp2(self.octaves / 2.0);
-        let pass = Pass::Band(self.centre_hz / half, self.centre_hz * half);
+        let pass = BandType::BandPass(self.centre_hz / half, self.centre_hz * half);
         Filter::butterworth(self.order.max(1), pass, sound.sample_rate).run(&mut sound.samples);
         Ok(())
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 
 augment_spec! {
     /// The clip is rounded to so many bits, as a file of that depth would have it; what lies beyond full scale is cut off.
@@ -34,13 +34,13 @@ impl AugmentKind for BitDepth {
         faults_of([("bits", self.bits.whole_fault(1.0, f64::from(MOST_BITS)))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![BitDepthDraw { bits: self.bits.draw_whole(rng).clamp(1, i64::from(MOST_BITS)) as u32 }.into()])
     }
 }
 
 impl Effect for BitDepthDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         // Added and taken away, it rounds to the nearest whole number, halves to the even one.
         const ROUNDER: f32 = 12_582_912.0;
         let steps = (1u32 << (self.bits.clamp(1, MOST_BITS) - 1)) as f32;

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 
-use super::{AugmentSpec, Company, Draw, Image, Scene, Sound};
+use super::{AugmentSpec, ClipPool, Draw, Image, AugmentContext, Sound};
 use crate::seed::{Seed, uniform};
 
 /// Raised by hand when the same draws are done in another order or otherwise than before.
@@ -19,7 +19,7 @@ impl AugmentSpec {
     }
 
     /// Draws whether it happens at all, then what happens.
-    pub(super) fn draw_by_chance(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    pub(super) fn draw_by_chance(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let kind = self.as_kind();
         if uniform(rng) < kind.p() { kind.draw(scene, rng) } else { Ok(Vec::new()) }
     }
@@ -51,7 +51,7 @@ impl Chain {
 
     /// What happens to the clip of `scene`, drawn from `address` (seed, epoch and clip): first on the wave, what changes its length
     /// before the rest, then on the image.
-    pub fn draw(&self, address: Seed, scene: &Scene) -> Result<Vec<Draw>> {
+    pub fn draw(&self, address: Seed, scene: &AugmentContext) -> Result<Vec<Draw>> {
         let mut draws = Vec::new();
         for spec in &self.0 {
             let drawn = spec.draw_by_chance(scene, &mut address.child(spec.name()).rng());
@@ -79,7 +79,7 @@ pub fn span(on_sound: &[Draw], samples: usize) -> usize {
 
 /// Does the draws on the wave to a sound of as many samples as [`span`] says; `samples` are left. A draw that gives too few is
 /// followed by silence.
-pub fn play_on_sound(on_sound: &[Draw], sound: &mut Sound, samples: usize, company: &dyn Company) -> Result<()> {
+pub fn play_on_sound(on_sound: &[Draw], sound: &mut Sound, samples: usize, company: &dyn ClipPool) -> Result<()> {
     for (place, draw) in on_sound.iter().enumerate() {
         draw.as_kind().on_sound(sound, company).with_context(|| format!("do the augmentation `{}`", draw.kind()))?;
         sound.samples.resize(span(&on_sound[place + 1..], samples), 0.0);
@@ -88,7 +88,7 @@ pub fn play_on_sound(on_sound: &[Draw], sound: &mut Sound, samples: usize, compa
 }
 
 /// Does the draws on the image.
-pub fn play_on_image(on_image: &[Draw], image: &mut Image, company: &dyn Company) -> Result<()> {
+pub fn play_on_image(on_image: &[Draw], image: &mut Image, company: &dyn ClipPool) -> Result<()> {
     on_image.iter().try_for_each(|draw| {
         draw.as_kind().on_image(image, company).with_context(|| format!("do the augmentation `{}`", draw.kind()))
     })
@@ -108,7 +108,7 @@ mod tests {
 
     fn drawn(chain: &Chain, seed: u64) -> Vec<Draw> {
         let company = friends();
-        chain.draw(Seed::new(seed), &Scene { sample_rate: 8000, samples: 800, row: 0, company: &company }).unwrap()
+        chain.draw(Seed::new(seed), &AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company }).unwrap()
     }
 
     fn three() -> Vec<AugmentSpec> {
@@ -157,7 +157,7 @@ mod tests {
         let before = Chain::of(&specs(json!([mask, crop, silence, stretch])), None);
         let after = Chain::of(&specs(json!([mask, stretch, crop, silence])), None);
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 8000, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 8000, row: 0, company: &company };
         for seed in 0..20 {
             let draws = before.draw(Seed::new(seed), &scene).unwrap();
             assert_eq!(draws, after.draw(Seed::new(seed), &scene).unwrap());

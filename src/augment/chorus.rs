@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::modulation::{self, Voice};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::modulation::{self, ChorusVoice};
 use crate::seed::uniform;
 
 augment_spec! {
@@ -29,7 +29,7 @@ augment_spec! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChorusDraw {
-    pub voices: Vec<Voice>,
+    pub voices: Vec<ChorusVoice>,
     pub wet: f64,
 }
 
@@ -48,8 +48,8 @@ impl AugmentKind for Chorus {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let voice = |rng: &mut ChaCha8Rng| Voice {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let voice = |rng: &mut ChaCha8Rng| ChorusVoice {
             delay: 1e-3 * self.delay_ms.draw(rng),
             depth: 1e-3 * self.depth_ms.draw(rng),
             hz: self.rate_hz.draw(rng),
@@ -61,7 +61,7 @@ impl AugmentKind for Chorus {
 }
 
 impl Effect for ChorusDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         modulation::chorus(&mut sound.samples, &self.voices, self.wet, sound.sample_rate);
         Ok(())
     }

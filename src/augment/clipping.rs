@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::decibel::power_of_two;
 use crate::dsp::level;
 
@@ -60,7 +60,7 @@ impl AugmentKind for Clipping {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let at = match &self.level_db {
             Some(db) => Level::Db(db.draw(rng)),
             None => Level::Percent(self.percent.draw(rng)),
@@ -70,11 +70,11 @@ impl AugmentKind for Clipping {
 }
 
 impl Effect for ClippingDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let samples = &mut sound.samples;
         let level = match self.at {
-            Level::Percent(percent) => level::exceeded_by(samples, percent / 100.0),
-            Level::Db(db) => level::factor_of_db(db) as f32,
+            Level::Percent(percent) => level::magnitude_quantile(samples, percent / 100.0),
+            Level::Db(db) => level::db_to_amplitude(db) as f32,
         };
         match self.shape {
             // Where most samples are zero, so may be their quantile: the clip is left alone rather than silenced.

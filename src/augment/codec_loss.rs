@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::codec;
 
 augment_spec! {
@@ -32,14 +32,14 @@ impl AugmentKind for CodecLoss {
         faults_of([("kbps", self.kbps.fault(1.0, 1000.0))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![CodecLossDraw { kbps: self.kbps.draw(rng) }.into()])
     }
 }
 
 impl Effect for CodecLossDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
-        codec::code(&mut sound.samples, self.kbps, sound.sample_rate);
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+        codec::encode_decode(&mut sound.samples, self.kbps, sound.sample_rate);
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::limiter::Reference;
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::dynamics::{self, Compression};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::dynamics::{self, CompressorSettings};
 
 augment_spec! {
     /// What is louder than a threshold becomes softer by a ratio.
@@ -58,7 +58,7 @@ impl AugmentKind for Compressor {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             CompressorDraw {
                 threshold_db: self.threshold_db.draw(rng),
@@ -75,12 +75,12 @@ impl AugmentKind for Compressor {
 }
 
 impl Effect for CompressorDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let reference = self.of.of(&sound.samples);
         if reference <= 0.0 {
             return Ok(());
         }
-        let how = Compression {
+        let how = CompressorSettings {
             threshold_db: self.threshold_db + 20.0 * libm::log10(f64::from(reference)),
             ratio: self.ratio,
             knee_db: self.knee_db,

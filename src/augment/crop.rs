@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::seed::below;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Only a part of the clip is left, where it was or elsewhere.
@@ -58,9 +58,9 @@ impl AugmentKind for Crop {
         faults_of([("share", self.share.fault(0.0, 1.0))])
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let length = ((self.share.draw(rng) * scene.samples as f64).round() as usize).min(scene.samples);
-        let mut start = || below(rng, (scene.samples - length) as u64 + 1) as usize;
+        let mut start = || uniform_below(rng, (scene.samples - length) as u64 + 1) as usize;
         let from = start();
         let to = match self.place {
             Place::Stay => from,
@@ -72,7 +72,7 @@ impl AugmentKind for Crop {
 }
 
 impl Effect for CropDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let samples = &mut sound.samples;
         let n = samples.len();
         let from = self.from.min(n);

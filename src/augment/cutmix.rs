@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mixup::{beta, row_of, weigh};
 use super::random_erasing::Area;
-use super::{AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
+use super::{AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
 
 augment_spec! {
     /// CutMix: a rectangle of the image comes from another clip; the targets are weighed by the areas.
@@ -38,7 +38,7 @@ impl AugmentKind for Cutmix {
         if usable { Vec::new() } else { vec![("alpha".into(), "it lies from 0.01 to 100".into())] }
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
         let partner = scene.company.companion(row).id.to_owned();
         let shape = scene.company.shape();
@@ -58,7 +58,7 @@ impl Effect for CutmixDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, company: &dyn ClipPool) -> Result<()> {
         let row = row_of(company, &self.partner)?;
         let mut other = vec![0.0; image.values.len()];
         company.image(row, &mut other)?;
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn targets_are_weighed_by_what_is_seen() {
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
         let [rows, cols] = IMAGE;
         for seed in 0..100 {
             let spec = Cutmix { whole_height: seed % 2 == 0, ..Cutmix::default() };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::level;
 
 augment_spec! {
@@ -43,7 +43,7 @@ impl AugmentKind for Echo {
         ])
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let delay = (1e-3 * self.delay_ms.draw(rng) * f64::from(scene.sample_rate)).round() as usize;
         let (level_db, feedback) = (self.level_db.draw(rng), self.feedback.draw(rng));
         Ok(vec![EchoDraw { delay: delay.max(1), level_db, feedback }.into()])
@@ -51,13 +51,13 @@ impl AugmentKind for Echo {
 }
 
 impl Effect for EchoDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let delay = self.delay.max(1);
         let samples = &mut sound.samples;
         if delay >= samples.len() {
             return Ok(());
         }
-        let (level, feedback) = (level::factor_of_db(self.level_db) as f32, self.feedback as f32);
+        let (level, feedback) = (level::db_to_amplitude(self.level_db) as f32, self.feedback as f32);
         // All echoes together; each stretch as long as the delay hears the one before it.
         let mut echoes = vec![0.0f32; samples.len()];
         for start in (delay..samples.len()).step_by(delay) {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::iir::{Filter, Section};
 
 augment_spec! {
@@ -48,7 +48,7 @@ impl AugmentKind for Equalizer {
         faults_of([("bands_hz", why), ("gain_db", self.gain_db.fault(-60.0, 60.0)), ("q", self.q.fault(0.05, 50.0))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let bands = self.bands_hz.iter().map(|&hz| [hz, self.gain_db.draw(rng)]).collect();
         Ok(vec![EqualizerDraw { bands, q: self.q.draw(rng) }.into()])
     }
@@ -63,12 +63,12 @@ impl EqualizerDraw {
             n if n == last && last > 0 => Section::high_shelf(hz, flat, gain_db, sample_rate),
             _ => Section::peaking(hz, self.q, gain_db, sample_rate),
         };
-        Filter::of(self.bands.iter().enumerate().map(section).collect())
+        Filter::from_sections(self.bands.iter().enumerate().map(section).collect())
     }
 }
 
 impl Effect for EqualizerDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         self.filter(sound.sample_rate).run(&mut sound.samples);
         Ok(())
     }

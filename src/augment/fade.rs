@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::seed::below;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// The clip fades in at its beginning and out at its end.
@@ -57,10 +57,10 @@ impl AugmentKind for Fade {
         ])
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let mut samples = |share: &Amount| (share.draw(rng) * scene.samples as f64).round() as usize;
         let (fade_in, fade_out) = (samples(&self.fade_in), samples(&self.fade_out));
-        let shape = self.shapes[below(rng, self.shapes.len() as u64) as usize];
+        let shape = self.shapes[uniform_below(rng, self.shapes.len() as u64) as usize];
         Ok(vec![FadeDraw { fade_in, fade_out, shape }.into()])
     }
 }
@@ -93,7 +93,7 @@ impl Shape {
 }
 
 impl Effect for FadeDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let samples = &mut sound.samples;
         self.shape.rise(samples.iter_mut().take(self.fade_in), self.fade_in);
         self.shape.rise(samples.iter_mut().rev().take(self.fade_out), self.fade_out);

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
 
 /// The share of the bands up to which the warp is a factor.
 const BOUNDARY: f64 = 0.8;
@@ -42,7 +42,7 @@ impl AugmentKind for FrequencyWarp {
         factor.into_iter().chain(shift).collect()
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![FrequencyWarpDraw { factor: self.factor.draw(rng), shift: self.shift.draw(rng) }.into()])
     }
 
@@ -72,7 +72,7 @@ impl Effect for FrequencyWarpDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
         // One band has nowhere to go.
         if image.rows < 2 {
             return Ok(());

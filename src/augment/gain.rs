@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 
 augment_spec! {
     /// Louder or softer by so many decibels.
@@ -30,13 +30,13 @@ impl AugmentKind for Gain {
         self.db.fault(-120.0, 120.0).map(|why| ("db".to_owned(), why)).into_iter().collect()
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![GainDraw { db: self.db.draw(rng) }.into()])
     }
 }
 
 impl Effect for GainDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let factor = libm::pow(10.0, self.db / 20.0) as f32;
         sound.samples.iter_mut().for_each(|sample| *sample *= factor);
         Ok(())

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::{dynamics, level};
 
 augment_spec! {
@@ -65,7 +65,7 @@ impl AugmentKind for Limiter {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (ceiling_db, attack_ms, release_ms) =
             (self.ceiling_db.draw(rng), self.attack_ms.draw(rng), self.release_ms.draw(rng));
         Ok(vec![LimiterDraw { ceiling_db, of: self.of, attack_ms, release_ms }.into()])
@@ -73,8 +73,8 @@ impl AugmentKind for Limiter {
 }
 
 impl Effect for LimiterDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
-        let ceiling = self.of.of(&sound.samples) * level::factor_of_db(self.ceiling_db) as f32;
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+        let ceiling = self.of.of(&sound.samples) * level::db_to_amplitude(self.ceiling_db) as f32;
         let (attack, release) = (1e-3 * self.attack_ms, 1e-3 * self.release_ms);
         dynamics::limit(&mut sound.samples, ceiling, attack, release, sound.sample_rate);
         Ok(())

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::iir::{Filter, Pass};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::iir::{Filter, BandType};
 
 augment_spec! {
     /// What lies above a frequency is taken away.
@@ -38,15 +38,15 @@ impl AugmentKind for LowPass {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let cutoff_hz = self.cutoff_hz.draw(rng);
         Ok(vec![LowPassDraw { cutoff_hz, order: self.order.draw_whole(rng).max(1) as usize }.into()])
     }
 }
 
 impl Effect for LowPassDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
-        let filter = Filter::butterworth(self.order.max(1), Pass::Low(self.cutoff_hz), sound.sample_rate);
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+        let filter = Filter::butterworth(self.order.max(1), BandType::LowPass(self.cutoff_hz), sound.sample_rate);
         filter.run(&mut sound.samples);
         Ok(())
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::iir::{Filter, Section};
 
 augment_spec! {
@@ -42,16 +42,16 @@ impl AugmentKind for LowShelf {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (corner_hz, gain_db, q) = (self.corner_hz.draw(rng), self.gain_db.draw(rng), self.q.draw(rng));
         Ok(vec![LowShelfDraw { corner_hz, gain_db, q }.into()])
     }
 }
 
 impl Effect for LowShelfDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let section = Section::low_shelf(self.corner_hz, self.q, self.gain_db, sound.sample_rate);
-        Filter::of(vec![section]).run(&mut sound.samples);
+        Filter::from_sections(vec![section]).run(&mut sound.samples);
         Ok(())
     }
 }

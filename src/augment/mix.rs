@@ -12,9 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mixup::row_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Music, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, Music, AugmentContext, Sound};
 use crate::dsp::level;
-use crate::seed::below;
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Other training recordings are added to the clip, which then has their labels, too.
@@ -40,15 +40,15 @@ augment_spec! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MixDraw {
-    pub parts: Vec<Part>,
+    pub parts: Vec<MixedClip>,
 }
 
 /// One recording that is added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct MixedClip {
     pub clip: String,
-    /// Where it is cut: see [`Company::wave`].
+    /// Where it is cut: see [`ClipPool::wave`].
     pub cut: u64,
     /// Of the clip over this part.
     pub snr_db: f64,
@@ -58,7 +58,7 @@ pub struct Part {
 
 impl Mix {
     /// Whether a recording may be added to another.
-    fn fits(&self, scene: &Scene, other: usize) -> bool {
+    fn fits(&self, scene: &AugmentContext, other: usize) -> bool {
         let genre = |row: usize| scene.company.companion(row).tags.get("genre");
         let music = |row: usize| scene.company.music(row).unwrap_or_default();
         // What is not known cannot be told to be the same.
@@ -69,12 +69,12 @@ impl Mix {
     }
 
     /// A recording that may be added, each as likely as the others; nothing where there is none.
-    fn partner(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Option<usize> {
+    fn partner(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Option<usize> {
         if !(self.same_genre || self.wants_music()) {
             return scene.another(rng);
         }
         let fitting: Vec<usize> = (0..scene.company.len()).filter(|&other| self.fits(scene, other)).collect();
-        (!fitting.is_empty()).then(|| fitting[below(rng, fitting.len() as u64) as usize])
+        (!fitting.is_empty()).then(|| fitting[uniform_below(rng, fitting.len() as u64) as usize])
     }
 }
 
@@ -102,11 +102,11 @@ impl AugmentKind for Mix {
         [n, snr, offset].into_iter().flatten().collect()
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let mut parts = Vec::new();
         for _ in 0..self.n.draw_whole(rng) {
             let Some(row) = self.partner(scene, rng) else { break };
-            parts.push(Part {
+            parts.push(MixedClip {
                 clip: scene.company.companion(row).id.to_owned(),
                 cut: rng.next_u64(),
                 snr_db: self.snr_db.draw(rng),
@@ -122,14 +122,14 @@ impl AugmentKind for Mix {
 }
 
 impl Effect for MixDraw {
-    fn on_sound(&self, sound: &mut Sound, company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, company: &dyn ClipPool) -> Result<()> {
         let own = mean_square(&sound.samples);
         for part in &self.parts {
             let row = row_of(company, &part.clip)?;
-            let wave = company.wave(row, part.cut)?;
+            let wave = company.waveform(row, part.cut)?;
             let theirs = mean_square(&wave);
             let gain = if own > 0.0 && theirs > level::SILENCE {
-                (own / theirs).sqrt() * level::factor_of_db(-part.snr_db)
+                (own / theirs).sqrt() * level::db_to_amplitude(-part.snr_db)
             } else {
                 1.0
             };
@@ -166,7 +166,7 @@ mod tests {
 
     fn drawn(spec: &Mix, row: usize, seed: u64) -> Option<MixDraw> {
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 800, row, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row, company: &company };
         let mut draws = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap();
         draws.pop().map(|draw| if let Draw::MixDraw(mix) = draw { mix } else { unreachable!() })
     }
@@ -197,7 +197,7 @@ mod tests {
             let clip: Vec<f32> = (0..800).map(|n| (n as f32 * 0.1).sin()).collect();
             let mut heard = sound(&clip);
             heard.targets = vec![1.0, 0.0, 0.0];
-            let part = Part { clip: company.companion(2).id.to_owned(), cut: 0, snr_db, offset: 0 };
+            let part = MixedClip { clip: company.companion(2).id.to_owned(), cut: 0, snr_db, offset: 0 };
             MixDraw { parts: vec![part] }.on_sound(&mut heard, &company).unwrap();
             let added: Vec<f32> = heard.samples.iter().zip(&clip).map(|(sum, own)| sum - own).collect();
             let found = 10.0 * (mean_square(&clip) / mean_square(&added)).log10();
@@ -210,10 +210,10 @@ mod tests {
         let company = friends();
         let mut heard = sound(&[0.0; 800]);
         heard.targets = vec![0.0; 3];
-        let part = Part { clip: company.companion(1).id.to_owned(), cut: 0, snr_db: 0.0, offset: 300 };
+        let part = MixedClip { clip: company.companion(1).id.to_owned(), cut: 0, snr_db: 0.0, offset: 300 };
         MixDraw { parts: vec![part] }.on_sound(&mut heard, &company).unwrap();
         assert!(heard.samples[..300].iter().all(|sample| *sample == 0.0));
-        assert!(heard.samples[300..] == company.wave(1, 0).unwrap()[..500]);
+        assert!(heard.samples[300..] == company.waveform(1, 0).unwrap()[..500]);
     }
 
     #[test]
@@ -269,14 +269,14 @@ mod tests {
     /// One clip of three samples, so many times as loud as 1.
     struct Single(f32, std::collections::BTreeMap<String, String>);
 
-    impl Company for Single {
+    impl ClipPool for Single {
         fn len(&self) -> usize {
             1
         }
-        fn companion(&self, _row: usize) -> crate::augment::Companion<'_> {
-            crate::augment::Companion { id: "one", labels: &[1], song: "", tags: &self.1 }
+        fn companion(&self, _row: usize) -> crate::augment::ClipInfo<'_> {
+            crate::augment::ClipInfo { id: "one", labels: &[1], song: "", tags: &self.1 }
         }
-        fn wave(&self, _row: usize, _cut: u64) -> Result<Vec<f32>> {
+        fn waveform(&self, _row: usize, _cut: u64) -> Result<Vec<f32>> {
             Ok(vec![self.0; 3])
         }
         fn image(&self, _row: usize, _out: &mut [f32]) -> Result<()> {
@@ -289,7 +289,7 @@ mod tests {
         let mixed = |loud: f32, snr_db: f64| {
             let mut heard = sound(&[0.5; 3]);
             heard.targets = vec![1.0, 0.0];
-            let part = Part { clip: "one".into(), cut: 0, snr_db, offset: 0 };
+            let part = MixedClip { clip: "one".into(), cut: 0, snr_db, offset: 0 };
             MixDraw { parts: vec![part] }.on_sound(&mut heard, &Single(loud, Default::default())).unwrap();
             assert_eq!(heard.targets, [1.0, 1.0]);
             heard.samples[0] - 0.5

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
+use super::{AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
 use crate::seed::uniform;
 
 augment_spec! {
@@ -39,7 +39,7 @@ impl AugmentKind for Mixup {
         if usable { Vec::new() } else { vec![("alpha".into(), "it lies from 0.01 to 100".into())] }
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let Some(row) = scene.another(rng) else { return Ok(Vec::new()) };
         let weight = beta(self.alpha, rng);
         let weight = if self.keep_larger { weight.max(1.0 - weight) } else { weight };
@@ -56,7 +56,7 @@ impl Effect for MixupDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, company: &dyn ClipPool) -> Result<()> {
         let row = row_of(company, &self.partner)?;
         let mut other = vec![0.0; image.values.len()];
         company.image(row, &mut other)?;
@@ -78,7 +78,7 @@ pub(super) fn weigh(targets: &mut [f32], weight: f32, labels: &[usize]) {
 }
 
 /// The row of a clip that a draw names.
-pub(super) fn row_of(company: &dyn Company, id: &str) -> Result<usize> {
+pub(super) fn row_of(company: &dyn ClipPool, id: &str) -> Result<usize> {
     company.row_of(id).with_context(|| {
         format!("{id} is no training clip here: draws are played again on the split they were drawn for")
     })
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn image_and_targets_are_weighed_alike_and_the_partner_is_another_clip() {
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 1, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 1, company: &company };
         for seed in 0..50 {
             let mut rng = Seed::new(seed).rng();
             let Draw::MixupDraw(draw) = Mixup::default().draw(&scene, &mut rng).unwrap().remove(0) else {

@@ -17,7 +17,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
 use crate::dsp::key::Key;
-use crate::seed::below;
+use crate::seed::uniform_below;
 
 pub mod amount;
 pub mod chain;
@@ -149,14 +149,14 @@ pub trait AugmentKind: Common {
 
     /// Draws what happens to the clip of `scene`; whether it happens at all (`p`) has been drawn before. Draws nothing where it
     /// cannot be done to this clip.
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>>;
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>>;
 
     /// Whether its draws may be on the wave. Where none is, nothing is decoded.
     fn is_on_sound(&self) -> bool {
         true
     }
 
-    /// Whether it chooses partners by [`Company::music`].
+    /// Whether it chooses partners by [`ClipPool::music`].
     fn wants_music(&self) -> bool {
         false
     }
@@ -184,46 +184,46 @@ pub trait Effect {
         None
     }
 
-    fn on_sound(&self, _sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, _sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         Ok(())
     }
 
-    fn on_image(&self, _image: &mut Image, _company: &dyn Company) -> Result<()> {
+    fn on_image(&self, _image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
         Ok(())
     }
 }
 
 /// The clip that is drawn for, and those around it.
-pub struct Scene<'a> {
+pub struct AugmentContext<'a> {
     pub sample_rate: u32,
     /// Of a clip.
     pub samples: usize,
     /// The number of the clip among its company.
     pub row: usize,
-    pub company: &'a dyn Company,
+    pub company: &'a dyn ClipPool,
 }
 
-impl Scene<'_> {
+impl AugmentContext<'_> {
     /// Another row than that of the clip, any as likely as the others; nothing where there is none.
     pub fn another(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
         let others = (self.company.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
-        let drawn = below(rng, others) as usize;
+        let drawn = uniform_below(rng, others) as usize;
         Some(if drawn >= self.row { drawn + 1 } else { drawn })
     }
 }
 
 /// The training clips, from which backgrounds and partners are taken; never a clip of another side of the split.
-pub trait Company: Sync {
+pub trait ClipPool: Sync {
     fn len(&self) -> usize;
 
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn companion(&self, row: usize) -> Companion<'_>;
+    fn companion(&self, row: usize) -> ClipInfo<'_>;
 
     /// The clip of a row, cut where the draw number `cut` says (uniform over all places), as long as all clips.
-    fn wave(&self, row: usize, cut: u64) -> Result<Vec<f32>>;
+    fn waveform(&self, row: usize, cut: u64) -> Result<Vec<f32>>;
 
     /// The feature of a row as no augmentation has touched it.
     fn image(&self, row: usize, out: &mut [f32]) -> Result<()>;
@@ -254,7 +254,7 @@ pub struct Music {
 
 /// What is known of a training clip before it is decoded.
 #[derive(Clone, Copy, Debug)]
-pub struct Companion<'a> {
+pub struct ClipInfo<'a> {
     pub id: &'a str,
     /// Ascending.
     pub labels: &'a [usize],
@@ -289,16 +289,16 @@ pub(crate) mod tests {
     use super::*;
 
     /// A clip without company.
-    pub fn alone() -> impl Company {
+    pub fn alone() -> impl ClipPool {
         struct Nobody;
-        impl Company for Nobody {
+        impl ClipPool for Nobody {
             fn len(&self) -> usize {
                 0
             }
-            fn companion(&self, row: usize) -> Companion<'_> {
+            fn companion(&self, row: usize) -> ClipInfo<'_> {
                 panic!("there is no clip {row}")
             }
-            fn wave(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
+            fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
                 bail!("there is no clip {row}")
             }
             fn image(&self, row: usize, _out: &mut [f32]) -> Result<()> {
@@ -315,20 +315,20 @@ pub(crate) mod tests {
     pub const FRIENDS: usize = 5;
 
     /// Five clips of up to two of three classes: noise as waves, images that hold nothing but their row.
-    pub fn friends() -> impl Company {
+    pub fn friends() -> impl ClipPool {
         struct Friends {
             ids: Vec<String>,
             tags: Vec<BTreeMap<String, String>>,
         }
-        impl Company for Friends {
+        impl ClipPool for Friends {
             fn len(&self) -> usize {
                 FRIENDS
             }
-            fn companion(&self, row: usize) -> Companion<'_> {
+            fn companion(&self, row: usize) -> ClipInfo<'_> {
                 let labels: [&[usize]; FRIENDS] = [&[0], &[1], &[0, 2], &[2], &[1, 2]];
-                Companion { id: &self.ids[row], labels: labels[row], song: "", tags: &self.tags[row] }
+                ClipInfo { id: &self.ids[row], labels: labels[row], song: "", tags: &self.tags[row] }
             }
-            fn wave(&self, row: usize, cut: u64) -> Result<Vec<f32>> {
+            fn waveform(&self, row: usize, cut: u64) -> Result<Vec<f32>> {
                 let mut rng = crate::seed::Seed::new(row as u64).child(cut).rng();
                 Ok((0..800).map(|_| crate::seed::uniform(&mut rng) as f32 - 0.5).collect())
             }
@@ -357,7 +357,7 @@ pub(crate) mod tests {
     #[test]
     fn a_draw_is_written_down_and_read_again() {
         let company = alone();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
         // Those that choose among others have no defaults that could do anything.
         for kind in AugmentSpec::KINDS.iter().filter(|kind| !kind.ends_with("_of")) {
             let spec: AugmentSpec = serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap();

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::level;
 use crate::dsp::noise::{self, Colour};
-use crate::seed::below;
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Gaussian noise is added.
@@ -63,8 +63,8 @@ impl AugmentKind for Noise {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let colour = self.colours[below(rng, self.colours.len() as u64) as usize];
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let colour = self.colours[uniform_below(rng, self.colours.len() as u64) as usize];
         let level = match (&self.amplitude, &self.snr_db) {
             (Some(amplitude), _) => Level::Amplitude(amplitude.draw(rng)),
             (None, snr_db) => Level::SnrDb(snr_db.as_ref().unwrap_or(&Amount::Range(10.0, 40.0)).draw(rng)),
@@ -86,7 +86,7 @@ impl Level {
 }
 
 impl Effect for NoiseDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let mut hiss = vec![0.0; sound.samples.len()];
         noise::fill(self.colour, self.seed, &mut hiss);
         let factor = self.level.factor(&sound.samples, level::power(&hiss));

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::{level, loudness};
 
 augment_spec! {
@@ -47,7 +47,7 @@ impl AugmentKind for Normalize {
         faults_of([("db", self.db.as_ref().and_then(|db| db.fault(-100.0, 40.0)))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let usual = if self.by == Measure::Peak { 0.0 } else { -20.0 };
         let db = self.db.as_ref().map_or(usual, |db| db.draw(rng));
         Ok(vec![NormalizeDraw { by: self.by, db }.into()])
@@ -55,15 +55,15 @@ impl AugmentKind for Normalize {
 }
 
 impl Effect for NormalizeDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let found = match self.by {
             Measure::Peak => f64::from(level::peak(&sound.samples)),
             Measure::Rms => level::rms(&sound.samples),
-            Measure::Lufs => loudness::integrated(&sound.samples, sound.sample_rate).map_or(0.0, level::factor_of_db),
+            Measure::Lufs => loudness::integrated(&sound.samples, sound.sample_rate).map_or(0.0, level::db_to_amplitude),
         };
         // What is as quiet as f32's smallest numbers is silence, too.
         if found > 1e-30 {
-            level::scale(&mut sound.samples, (level::factor_of_db(self.db) / found) as f32);
+            level::scale(&mut sound.samples, (level::db_to_amplitude(self.db) / found) as f32);
         }
         Ok(())
     }

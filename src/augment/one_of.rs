@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
-use super::{AugmentKind, AugmentSpec, Draw, Fault, Scene};
+use super::{AugmentKind, AugmentSpec, Draw, Fault, AugmentContext};
 use crate::seed::uniform;
 
 augment_spec! {
@@ -40,7 +40,7 @@ impl AugmentKind for OneOf {
         faults
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let weight = |place: usize| self.weights.get(place).copied().unwrap_or(1.0);
         let mut rest = uniform(rng) * (0..self.of.len()).map(weight).sum::<f64>();
         let chosen = (0..self.of.len()).find(|&place| {
@@ -100,7 +100,7 @@ mod tests {
 
     fn kinds(spec: &OneOf, n: u64) -> Vec<&'static str> {
         let company = alone();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
         (0..n).flat_map(|seed| spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap()).map(|draw| draw.kind()).collect()
     }
 

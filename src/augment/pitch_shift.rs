@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::vocoder::pitch_shift;
 
 augment_spec! {
@@ -31,7 +31,7 @@ impl AugmentKind for PitchShift {
         self.semitones.fault(-24.0, 24.0).map(|why| ("semitones".to_owned(), why)).into_iter().collect()
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![PitchShiftDraw { semitones: self.semitones.draw(rng) }.into()])
     }
 }
@@ -41,7 +41,7 @@ impl Effect for PitchShiftDraw {
         Amount::Fixed(self.semitones).fault(-24.0, 24.0).map(|why| format!("`semitones`: {why}"))
     }
 
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         sound.samples = pitch_shift(&sound.samples, sound.sample_rate, self.semitones);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the tests of several augmentations ask: a tone, a draw, an answer to a tone.
 
 use super::tests::{alone, sound};
-use super::{AugmentKind, Draw, Effect, Scene, Sound};
+use super::{AugmentKind, Draw, Effect, AugmentContext, Sound};
 use crate::seed::Seed;
 
 /// Of 440 Hz at 8 kHz.
@@ -17,7 +17,7 @@ pub fn tone_of(hz: f64, samples: usize, sample_rate: u32) -> Vec<f32> {
 /// What a spec draws for a clip at 8 kHz that has no company.
 pub fn drawn(spec: &impl AugmentKind, samples: usize, seed: u64) -> Vec<Draw> {
     let company = alone();
-    let scene = Scene { sample_rate: 8000, samples, row: 0, company: &company };
+    let scene = AugmentContext { sample_rate: 8000, samples, row: 0, company: &company };
     spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap()
 }
 
@@ -47,7 +47,7 @@ mod tests {
     fn done(kind: &str, samples: &[f32], seed: u64) -> Vec<f32> {
         let spec: AugmentSpec = serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap();
         let company = alone();
-        let scene = Scene { sample_rate: 8000, samples: samples.len(), row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: samples.len(), row: 0, company: &company };
         let mut heard = sound(samples);
         let mut draws = spec.as_kind().draw(&scene, &mut Seed::new(seed).rng()).unwrap();
         draws.retain(|draw| !draw.as_kind().is_on_image());

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stripes::Fill;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
-use crate::seed::below;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Rectangles of the image are blanked.
@@ -37,8 +37,8 @@ impl Area {
     /// An area of that size anywhere within an image.
     pub fn draw(height: f64, width: f64, [rows, cols]: [usize; 2], rng: &mut ChaCha8Rng) -> Area {
         let (height, width) = ((height.round() as usize).min(rows), (width.round() as usize).min(cols));
-        let top = below(rng, (rows - height) as u64 + 1) as usize;
-        let left = below(rng, (cols - width) as u64 + 1) as usize;
+        let top = uniform_below(rng, (rows - height) as u64 + 1) as usize;
+        let left = uniform_below(rng, (cols - width) as u64 + 1) as usize;
         Area { top, left, height, width }
     }
 
@@ -69,7 +69,7 @@ impl AugmentKind for RandomErasing {
         [areas, share, ratio].into_iter().flatten().collect()
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let shape = scene.company.shape();
         let pixels = (shape[0] * shape[1]) as f64;
         let area = |rng: &mut ChaCha8Rng| {
@@ -90,7 +90,7 @@ impl Effect for RandomErasingDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
         let value = self.value.of(image.values);
         for area in &self.areas {
             area.pieces(image).for_each(|piece| image.values[piece].fill(value));
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn areas_never_reach_beyond_the_image() {
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
         let spec = RandomErasing { share: Amount::Range(0.0, 1.0), ..Default::default() };
         let [rows, cols] = company.shape();
         for seed in 0..300 {

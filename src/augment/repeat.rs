@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::seed::below;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// A piece of the clip is played again and again, until the clip is full.
@@ -34,15 +34,15 @@ impl AugmentKind for Repeat {
         faults_of([("share", self.share.fault(0.001, 1.0))])
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let length = ((self.share.draw(rng) * scene.samples as f64).round() as usize).min(scene.samples);
-        let from = below(rng, (scene.samples - length) as u64 + 1) as usize;
+        let from = uniform_below(rng, (scene.samples - length) as u64 + 1) as usize;
         Ok(vec![RepeatDraw { from, length }.into()])
     }
 }
 
 impl Effect for RepeatDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let samples = &mut sound.samples;
         let from = self.from.min(samples.len());
         let length = self.length.min(samples.len() - from);

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::rate_loss;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::rate_reduction;
 
 augment_spec! {
     /// The clip is brought down to a lower sample rate and back: its treble is lost, or mirrored into what remains.
@@ -35,17 +35,17 @@ impl AugmentKind for ResampleLoss {
         faults_of([("rate_hz", self.rate_hz.fault(100.0, 384_000.0))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![ResampleLossDraw { rate_hz: self.rate_hz.draw(rng), aliasing: self.aliasing }.into()])
     }
 }
 
 impl Effect for ResampleLossDraw {
     /// At a rate that is not lower, nothing is lost.
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         match self.aliasing {
-            false => rate_loss::band_limited(&mut sound.samples, self.rate_hz, sound.sample_rate),
-            true => rate_loss::aliased(&mut sound.samples, self.rate_hz, sound.sample_rate),
+            false => rate_reduction::band_limited(&mut sound.samples, self.rate_hz, sound.sample_rate),
+            true => rate_reduction::aliased(&mut sound.samples, self.rate_hz, sound.sample_rate),
         }
         Ok(())
     }

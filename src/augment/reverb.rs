@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::convolve::convolve;
 use crate::dsp::room::Room;
 
@@ -50,7 +50,7 @@ impl AugmentKind for Reverb {
         ])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             ReverbDraw {
                 rt60: self.rt60.draw(rng),
@@ -65,7 +65,7 @@ impl AugmentKind for Reverb {
 }
 
 impl Effect for ReverbDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let ReverbDraw { rt60, size, cutoff_hz: cutoff, wet, seed } = *self;
         let response = Room { rt60, size, cutoff, wet, seed }.response(sound.sample_rate, sound.samples.len());
         convolve(&mut sound.samples, &response);

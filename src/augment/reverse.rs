@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 
 augment_spec! {
     /// The clip is played backwards.
@@ -25,13 +25,13 @@ impl AugmentKind for Reverse {
         Vec::new()
     }
 
-    fn draw(&self, _scene: &Scene, _rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, _rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![ReverseDraw {}.into()])
     }
 }
 
 impl Effect for ReverseDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         sound.samples.reverse();
         Ok(())
     }

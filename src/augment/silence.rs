@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::seed::below;
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::seed::uniform_below;
 
 augment_spec! {
     /// Segments of the clip are set to zero.
@@ -43,10 +43,10 @@ impl AugmentKind for Silence {
         ])
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let segment = |rng: &mut ChaCha8Rng| {
             let length = (self.share.draw(rng) * scene.samples as f64).round() as usize;
-            [below(rng, (scene.samples - length.min(scene.samples)) as u64 + 1) as usize, length]
+            [uniform_below(rng, (scene.samples - length.min(scene.samples)) as u64 + 1) as usize, length]
         };
         let segments = (0..self.segments.draw_whole(rng)).map(|_| segment(rng)).collect();
         let fade = (self.fade_ms.draw(rng) * 1e-3 * f64::from(scene.sample_rate)).round() as usize;
@@ -62,7 +62,7 @@ impl Effect for SilenceDraw {
         Some(format!("`segments`: {beyond:?} with a fade of {} ends beyond all samples", self.fade))
     }
 
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         let samples = &mut sound.samples;
         for &[start, length] in &self.segments {
             let start = start.min(samples.len());

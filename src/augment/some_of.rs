@@ -6,7 +6,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
 use super::one_of::{faults_of, version_of};
-use super::{Amount, AugmentKind, AugmentSpec, Draw, Fault, Scene};
+use super::{Amount, AugmentKind, AugmentSpec, Draw, Fault, AugmentContext};
 use crate::seed::shuffle;
 
 augment_spec! {
@@ -30,7 +30,7 @@ impl AugmentKind for SomeOf {
         faults
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let n = self.n.draw_whole(rng).max(0) as usize;
         let mut places: Vec<usize> = (0..self.of.len()).collect();
         shuffle(&mut places, rng);
@@ -73,7 +73,7 @@ mod tests {
         .unwrap();
         let (company, mut counts) = (friends(), [0; 4]);
         for seed in 0..900 {
-            let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+            let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
             let draws = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap();
             let place =
                 |draw: &Draw| ["translate", "gain", "time_mask"].iter().position(|k| *k == draw.kind()).unwrap();

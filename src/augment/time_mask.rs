@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stripes::{self, Fill, Stripe};
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
 
 augment_spec! {
     /// SpecAugment: stretches of time are blanked.
@@ -39,7 +39,7 @@ impl AugmentKind for TimeMask {
         stripes::faults(&self.masks, self.width.as_ref(), &self.share)
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let size = scene.company.shape()[1];
         let masks = stripes::draw(&self.masks, self.width.as_ref(), &self.share, size, rng);
         Ok(vec![TimeMaskDraw { masks, value: self.value }.into()])
@@ -55,7 +55,7 @@ impl Effect for TimeMaskDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
         stripes::fill_columns(image, &self.masks, self.value);
         Ok(())
     }
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn whole_columns_are_blanked_and_the_others_left() {
         let company = friends();
-        let scene = Scene { sample_rate: 8000, samples: 800, row: 0, company: &company };
+        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
         let spec = TimeMask {
             width: Some(Amount::Fixed(2.0)),
             masks: Amount::Fixed(1.0),

@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
-use crate::dsp::vocoder::{MOST, time_stretch};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
+use crate::dsp::vocoder::{MAX_FACTOR, time_stretch};
 
 augment_spec! {
     /// Faster or slower at the same pitch. A faster clip takes more of the recording, a slower one less; its length stays.
@@ -31,17 +31,17 @@ impl AugmentKind for TimeStretch {
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        self.rate.fault(1.0 / MOST, MOST).map(|why| ("rate".to_owned(), why)).into_iter().collect()
+        self.rate.fault(1.0 / MAX_FACTOR, MAX_FACTOR).map(|why| ("rate".to_owned(), why)).into_iter().collect()
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        Ok(vec![TimeStretchDraw { rate: self.rate.draw(rng).clamp(1.0 / MOST, MOST) }.into()])
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        Ok(vec![TimeStretchDraw { rate: self.rate.draw(rng).clamp(1.0 / MAX_FACTOR, MAX_FACTOR) }.into()])
     }
 }
 
 impl Effect for TimeStretchDraw {
     fn fault(&self) -> Option<String> {
-        Amount::Fixed(self.rate).fault(1.0 / MOST, MOST).map(|why| format!("`rate`: {why}"))
+        Amount::Fixed(self.rate).fault(1.0 / MAX_FACTOR, MAX_FACTOR).map(|why| format!("`rate`: {why}"))
     }
 
     /// Never too few; what is left over is cut off behind.
@@ -49,7 +49,7 @@ impl Effect for TimeStretchDraw {
         (samples as f64 * self.rate).ceil() as usize
     }
 
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         sound.samples = time_stretch(&sound.samples, sound.sample_rate, self.rate);
         Ok(())
     }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Image, Scene};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, Image, AugmentContext};
 use crate::seed::uniform;
 
 augment_spec! {
@@ -34,7 +34,7 @@ impl AugmentKind for TimeWarp {
         self.share.fault(-0.45, 0.45).map(|why| ("share".to_owned(), why)).into_iter().collect()
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let by = self.share.draw(rng);
         // As far from either end as it moves, and a little more.
         let margin = by.abs() + 0.02;
@@ -63,7 +63,7 @@ impl Effect for TimeWarpDraw {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn Company) -> Result<()> {
+    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
         let last = image.cols.saturating_sub(1) as f64;
         let read: Vec<(usize, f32)> = (0..image.cols)
             .map(|col| {

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 
 augment_spec! {
     /// The clip is rotated: what leaves at the end comes in at the beginning.
@@ -31,14 +31,14 @@ impl AugmentKind for Translate {
         self.share.fault(-1.0, 1.0).map(|why| ("share".to_owned(), why)).into_iter().collect()
     }
 
-    fn draw(&self, scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let samples = (self.share.draw(rng) * scene.samples as f64).round() as i64;
         Ok(vec![TranslateDraw { samples }.into()])
     }
 }
 
 impl Effect for TranslateDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         if !sound.samples.is_empty() {
             let right = self.samples.rem_euclid(sound.samples.len() as i64) as usize;
             sound.samples.rotate_right(right);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::faults_of;
-use super::{Amount, AugmentKind, Company, Draw, Effect, Fault, Scene, Sound};
+use super::{Amount, AugmentKind, ClipPool, Draw, Effect, Fault, AugmentContext, Sound};
 use crate::dsp::modulation;
 use crate::seed::uniform;
 
@@ -38,14 +38,14 @@ impl AugmentKind for Tremolo {
         faults_of([("rate_hz", self.rate_hz.fault(0.001, 1000.0)), ("depth", self.depth.fault(0.0, 1.0))])
     }
 
-    fn draw(&self, _scene: &Scene, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (rate_hz, depth) = (self.rate_hz.draw(rng), self.depth.draw(rng));
         Ok(vec![TremoloDraw { rate_hz, depth, phase: std::f64::consts::TAU * uniform(rng) }.into()])
     }
 }
 
 impl Effect for TremoloDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn Company) -> Result<()> {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
         modulation::tremolo(&mut sound.samples, self.rate_hz, self.depth, self.phase, sound.sample_rate);
         Ok(())
     }

@@ -5,42 +5,42 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Ended, print};
-use crate::cli::{Annotate, BaselineCommand, Common, Gate};
+use super::{ExitStatus, print};
+use crate::cli::{Annotate, BaselineCommand, GlobalArgs, BaselineArgs};
 use crate::compare;
 use crate::files;
-use crate::gate::{self, Baseline, CannotGate, Judged, github, junit, markdown, text};
-use crate::progress::{Show, tell};
+use crate::gate::{self, ReferenceScores, CannotGate, CheckReport, github, junit, markdown, text};
+use crate::progress::{Printer, eprint_line};
 
-pub fn baseline(common: &Common, command: BaselineCommand) -> Result<Ended> {
+pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitStatus> {
     match command {
         BaselineCommand::Save { run, out } => save(common, &run, &out),
     }
 }
 
-fn save(common: &Common, run: &str, out: &Path) -> Result<Ended> {
-    let baseline = Baseline::of_run(&whole(common, run)?)?;
+fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
+    let baseline = ReferenceScores::of_run(&whole(common, run)?)?;
     let unfit = baseline.origin.unfinished.first().cloned();
     let unfit = unfit.or_else(|| baseline.units.is_empty().then(|| "it has no results".to_owned()));
     if let Some(why) = unfit {
         bail!(CannotGate(format!("{} is no baseline: {why}", baseline.origin.path.display())));
     }
     let written = baseline.write(out)?;
-    let show = Show::fitting(common.quiet);
+    let printer = Printer::new(common.quiet);
     let split = baseline.split();
-    let units = baseline.units_of(split).count();
+    let units = baseline.trials_of(split).count();
     let done = if written { "written" } else { "left as it was: it says the same already" };
-    show.say(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
+    printer.message(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
     if baseline.clips.is_empty() {
-        show.say("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
+        printer.message("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
     }
-    show.say(&format!("Next: git add {0}, then timbre compare RUN --baseline {0}", out.display()));
-    Ok(Ended::Done)
+    printer.message(&format!("Next: git add {0}, then timbre compare RUN --baseline {0}", out.display()));
+    Ok(ExitStatus::Done)
 }
 
 /// The folder of one run, all of it: a grid is several, and which of them is meant is not ours to guess.
-fn whole(common: &Common, name: &str) -> Result<PathBuf> {
-    let one = compare::choose_one(&common.runs, name)?;
+fn whole(common: &GlobalArgs, name: &str) -> Result<PathBuf> {
+    let one = compare::select_run(&common.runs, name)?;
     if let Some(model) = one.model {
         bail!(CannotGate(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
     }
@@ -50,12 +50,12 @@ fn whole(common: &Common, name: &str) -> Result<PathBuf> {
 /// What is held against what.
 pub struct Sides {
     run: PathBuf,
-    baseline: Baseline,
+    baseline: ReferenceScores,
 }
 
 /// The one run that is meant, and the baseline of that name.
-pub fn sides(common: &Common, chosen: &[String], name: &str) -> Result<Sides> {
-    let baseline = Baseline::find(name, |run| whole(common, run))?;
+pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides> {
+    let baseline = ReferenceScores::find(name, |run| whole(common, run))?;
     let run = match chosen {
         [one] => whole(common, one)?,
         // What a person means who just ran the experiment of the baseline.
@@ -66,9 +66,9 @@ pub fn sides(common: &Common, chosen: &[String], name: &str) -> Result<Sides> {
 }
 
 /// Holds one run against a baseline.
-pub fn hold(common: &Common, sides: Sides, gate: &Gate) -> Result<Ended> {
+pub fn hold(common: &GlobalArgs, sides: Sides, gate: &BaselineArgs) -> Result<ExitStatus> {
     let Sides { run, baseline } = sides;
-    let judged = gate::judge(&Baseline::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
+    let judged = gate::compare(&ReferenceScores::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
     print(&text::text(&judged))?;
     if is_for_github(gate) {
         print(&github::annotations(&judged, annotated(&baseline).as_deref()))?;
@@ -77,31 +77,31 @@ pub fn hold(common: &Common, sides: Sides, gate: &Gate) -> Result<Ended> {
         append(file, &markdown::section(&judged))?;
     }
     if let Some(file) = &gate.junit {
-        files::write_bytes(&files::with_folder(file)?, junit::document(&judged).as_bytes())?;
+        files::write_bytes(&files::create_parent_folder(file)?, junit::document(&judged).as_bytes())?;
     }
-    say_the_end(&judged, Show::fitting(common.quiet));
-    Ok(if judged.passed() { Ended::Done } else { Ended::Regression })
+    say_the_end(&judged, Printer::new(common.quiet));
+    Ok(if judged.passed() { ExitStatus::Done } else { ExitStatus::Regression })
 }
 
-fn say_the_end(judged: &Judged, show: Show) {
+fn say_the_end(judged: &CheckReport, printer: Printer) {
     for (sentence, allowed) in text::reasons(judged) {
         // Also with --quiet: an exit code alone explains nothing.
         match allowed {
-            true => tell(&format!("timbre: allowed: {sentence}")),
-            false => tell(&format!("timbre: {sentence}")),
+            true => eprint_line(&format!("timbre: allowed: {sentence}")),
+            false => eprint_line(&format!("timbre: {sentence}")),
         }
     }
     let (run, baseline) = (judged.run.1.display(), &judged.baseline.1);
     match (judged.passed(), baseline.is_dir()) {
         (true, _) => {
-            show.say(&format!("Passed.\nNext: timbre baseline save {run} --out FILE.json makes this run the baseline"))
+            printer.message(&format!("Passed.\nNext: timbre baseline save {run} --out FILE.json makes this run the baseline"))
         }
-        (false, true) => show.say(&format!(
+        (false, true) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
             text::verdict(judged),
             baseline.display()
         )),
-        (false, false) => show.say(&format!(
+        (false, false) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
             text::verdict(judged),
             baseline.display()
@@ -109,7 +109,7 @@ fn say_the_end(judged: &Judged, show: Show) {
     }
 }
 
-fn is_for_github(gate: &Gate) -> bool {
+fn is_for_github(gate: &BaselineArgs) -> bool {
     match gate.annotate {
         Some(annotate) => annotate == Annotate::Github,
         None => std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
@@ -117,7 +117,7 @@ fn is_for_github(gate: &Gate) -> bool {
 }
 
 /// The file of the repository that annotations are shown at: the baseline, or the experiment.
-fn annotated(baseline: &Baseline) -> Option<PathBuf> {
+fn annotated(baseline: &ReferenceScores) -> Option<PathBuf> {
     let path = &baseline.origin.path;
     let experiment = Path::new("experiments").join(&baseline.experiment).with_extension("toml");
     let file = if path.is_file() { path.clone() } else { Some(experiment).filter(|file| file.is_file())? };
@@ -127,7 +127,7 @@ fn annotated(baseline: &Baseline) -> Option<PathBuf> {
 }
 
 fn append(path: &Path, section: &str) -> Result<()> {
-    let path = files::with_folder(path)?;
+    let path = files::create_parent_folder(path)?;
     let file = std::fs::File::options().create(true).append(true).open(&path);
     // One write, so that two jobs do not mix their lines.
     let written = file.and_then(|mut file| file.write_all(section.as_bytes()));

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use super::{Ended, print, settings};
-use crate::cli::{CacheCommand, Common};
+use super::{ExitStatus, print, settings};
+use crate::cli::{CacheCommand, GlobalArgs};
 use crate::store;
 
-pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
+pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
     let home = settings(common, false).cache;
     let folder = home.join("features");
     match command {
@@ -31,7 +31,7 @@ pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
             // A day ahead of now: also what was written this very second goes.
             let keep_after =
                 if all { now + Duration::from_secs(86_400) } else { now - Duration::from_secs(86_400 * days) };
-            let freed = if folder.is_dir() { store::collect(&folder, keep_after)? } else { 0 };
+            let freed = if folder.is_dir() { store::remove_packs_before(&folder, keep_after)? } else { 0 };
             if all {
                 for set in made_sets(&home) {
                     std::fs::remove_dir_all(&set).with_context(|| format!("cannot remove {}", set.display()))?;
@@ -41,7 +41,7 @@ pub fn cache(common: &Common, command: CacheCommand) -> Result<Ended> {
             print(&format!("{} of features freed\n", size(freed)))?;
         }
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The demo sets that were made in the cache.

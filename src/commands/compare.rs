@@ -8,15 +8,15 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::report::write_figures;
-use super::{Ended, baseline, print};
-use crate::cli::{Common, CompareRuns, Gate};
-use crate::compare::{self, CannotCompare, Choice, Chosen, Comparison, Wanted};
+use super::{ExitStatus, baseline, print};
+use crate::cli::{GlobalArgs, CompareArgs, BaselineArgs};
+use crate::compare::{self, CannotCompare, RunSelection, SelectedRun, Comparison, CompareOptions};
 use crate::files;
-use crate::progress::Show;
+use crate::progress::Printer;
 use crate::report;
 use crate::tables;
 
-pub fn compare(common: &Common, what: &CompareRuns, gate: &Gate) -> Result<Ended> {
+pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> Result<ExitStatus> {
     if let Some(name) = &gate.baseline {
         // Before anything is written: a name that means several runs is refused.
         let held = baseline::sides(common, &what.chosen, name)?;
@@ -29,7 +29,7 @@ pub fn compare(common: &Common, what: &CompareRuns, gate: &Gate) -> Result<Ended
     let found = found(common, what, &what.chosen)?;
     write_files(common, &found, what)?;
     print(&if what.json { format!("{}\n", json!(found)) } else { compare::text(&found, width()) })?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// The columns of the terminal; none where the table goes elsewhere.
@@ -38,37 +38,37 @@ fn width() -> Option<usize> {
 }
 
 /// The baseline, where it is a run and no file, and what is held against it.
-fn beside(what: &CompareRuns, baseline: &String) -> Vec<String> {
+fn beside(what: &CompareArgs, baseline: &String) -> Vec<String> {
     let run = Some(baseline).filter(|name| !Path::new(name).is_file());
     run.into_iter().chain(&what.chosen).cloned().collect()
 }
 
-fn found(common: &Common, what: &CompareRuns, names: &[String]) -> Result<Comparison> {
+fn found(common: &GlobalArgs, what: &CompareArgs, names: &[String]) -> Result<Comparison> {
     let mut chosen = match names {
         [] => compare::newest(&common.runs),
-        names => compare::choose(&common.runs, names)?,
+        names => compare::select_runs(&common.runs, names)?,
     };
     let (mut reference, mut model) = (None, None);
     if let Some(name) = &what.reference {
-        let (at, own) = place_of(&mut chosen, compare::choose_one(&common.runs, name)?);
+        let (at, own) = place_of(&mut chosen, compare::select_run(&common.runs, name)?);
         (reference, model) = (Some(at), own);
     }
     if chosen.runs.is_empty() {
         let runs = common.runs.display();
         bail!(CannotCompare(format!("there is no run in {runs}: start one with `timbre run EXP`")));
     }
-    let show = Show::fitting(common.quiet);
-    let wanted = Wanted {
+    let printer = Printer::new(common.quiet);
+    let wanted = CompareOptions {
         reference,
         model,
         metrics: what.metric.clone(),
         split: what.split.clone(),
         resamples: what.resamples.map(|n| n as usize),
     };
-    compare::compare(&chosen, &wanted, show)
+    compare::compare(&chosen, &wanted, printer)
 }
 
-fn write_files(common: &Common, found: &Comparison, what: &CompareRuns) -> Result<()> {
+fn write_files(common: &GlobalArgs, found: &Comparison, what: &CompareArgs) -> Result<()> {
     if let Some(file) = &what.csv {
         write(file, |out| tables::write_csv(compare::csv(found)?, out))?;
     }
@@ -76,18 +76,18 @@ fn write_files(common: &Common, found: &Comparison, what: &CompareRuns) -> Resul
         write(file, |out| Ok(out.write_all(compare::markdown(found).as_bytes())?))?;
     }
     if let Some(file) = &what.html {
-        write(file, |out| Ok(out.write_all(report::of_comparison(found).as_bytes())?))?;
+        write(file, |out| Ok(out.write_all(report::comparison_page(found).as_bytes())?))?;
     }
     if what.figures.figures.is_some() {
-        write_figures(&what.figures, &report::comparison_figures(found), Show::fitting(common.quiet))?;
+        write_figures(&what.figures, &report::comparison_figures(found), Printer::new(common.quiet))?;
     }
     Ok(())
 }
 
 /// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
-fn place_of(choice: &mut Choice, reference: Chosen) -> (usize, Option<String>) {
+fn place_of(choice: &mut RunSelection, reference: SelectedRun) -> (usize, Option<String>) {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let holds = |one: &Chosen| {
+    let holds = |one: &SelectedRun| {
         whole(&one.path) == whole(&reference.path) && (one.model.is_none() || one.model == reference.model)
     };
     let model = reference.model.clone();
@@ -100,5 +100,5 @@ fn place_of(choice: &mut Choice, reference: Chosen) -> (usize, Option<String>) {
 }
 
 fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    files::write_atomically(&files::with_folder(file)?, write)
+    files::write_atomically(&files::create_parent_folder(file)?, write)
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use super::{Ended, print, settings};
+use super::{ExitStatus, print, settings};
 use crate::audio;
-use crate::cli::{Common, DataCommand};
+use crate::cli::{GlobalArgs, DataCommand};
 use crate::data::{self, DataSet, DataSpec, MissingData, demo};
-use crate::experiment::{self, Faults};
+use crate::experiment::{self, ConfigErrors};
 use crate::tables::aligned;
 
-pub fn data(common: &Common, command: DataCommand) -> Result<Ended> {
+pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     match command {
         DataCommand::List => list(common),
         DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
@@ -23,23 +23,23 @@ pub fn data(common: &Common, command: DataCommand) -> Result<Ended> {
     }
 }
 
-fn spec(common: &Common, name: &str) -> Result<DataSpec, Faults> {
+fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
     experiment::data_set(Path::new("."), name, &common.set)
 }
 
-fn load(common: &Common, name: &str) -> Result<DataSet> {
+fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
     spec(common, name)?.as_kind().load(&settings(common, false).places())
 }
 
 /// A described set, and whether its recordings are here.
-pub(super) struct Presence {
+pub(super) struct DataSetStatus {
     pub name: String,
     pub kind: &'static str,
     pub title: String,
-    pub here: Here,
+    pub here: Availability,
 }
 
-pub(super) enum Here {
+pub(super) enum Availability {
     /// The program makes it when it is asked for.
     Made,
     Recordings(usize),
@@ -47,46 +47,46 @@ pub(super) enum Here {
     Faulty(String),
 }
 
-impl std::fmt::Display for Here {
+impl std::fmt::Display for Availability {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Here::Made => write!(f, "made"),
-            Here::Recordings(n) => write!(f, "{n} recordings"),
-            Here::Missing => write!(f, "no"),
-            Here::Faulty(why) => write!(f, "faulty: {why}"),
+            Availability::Made => write!(f, "made"),
+            Availability::Recordings(n) => write!(f, "{n} recordings"),
+            Availability::Missing => write!(f, "no"),
+            Availability::Faulty(why) => write!(f, "faulty: {why}"),
         }
     }
 }
 
 /// Every set that is described, in the order of the names.
-pub(super) fn presence(common: &Common) -> Result<Vec<Presence>> {
+pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus>> {
     let mut sets = Vec::new();
     for name in experiment::data_set_names(Path::new(".")) {
         let spec = spec(common, &name)?;
         let here = match &spec {
-            DataSpec::Demo(demo) if demo.root.is_none() => Here::Made,
+            DataSpec::Demo(demo) if demo.root.is_none() => Availability::Made,
             other => match other.as_kind().load(&settings(common, false).places()) {
-                Ok(set) => Here::Recordings(set.records.len()),
-                Err(error) if error.is::<MissingData>() => Here::Missing,
-                Err(error) => Here::Faulty(format!("{error:#}")),
+                Ok(set) => Availability::Recordings(set.records.len()),
+                Err(error) if error.is::<MissingData>() => Availability::Missing,
+                Err(error) => Availability::Faulty(format!("{error:#}")),
             },
         };
-        let title = spec.as_kind().common().about.title.clone().unwrap_or_default();
-        sets.push(Presence { name, kind: spec.kind(), title, here });
+        let title = spec.as_kind().common_keys().about.title.clone().unwrap_or_default();
+        sets.push(DataSetStatus { name, kind: spec.kind(), title, here });
     }
     Ok(sets)
 }
 
-fn list(common: &Common) -> Result<Ended> {
+fn list(common: &GlobalArgs) -> Result<ExitStatus> {
     let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
-    for set in presence(common)? {
+    for set in data_set_statuses(common)? {
         lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
     }
     print(&aligned(&lines, 4))?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
-fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<Ended> {
+fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
     let DataSpec::Demo(mut made) = spec(common, name)? else {
         bail!(
             "`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made"
@@ -97,7 +97,7 @@ fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Opti
     }
     let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
     let settings = settings(common, false);
-    let progress = settings.show.start("recordings", made.recordings());
+    let progress = settings.printer.start("recordings", made.recordings());
     let summary = demo::write(&made, &out, &|| {
         progress.step();
         Ok(())
@@ -109,14 +109,14 @@ fn make(common: &Common, name: &str, out: Option<PathBuf>, clips_per_class: Opti
         summary.training_clips,
         summary.testing_recordings
     ))?;
-    settings.show.say(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
-    Ok(Ended::Done)
+    settings.printer.message(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
+    Ok(ExitStatus::Done)
 }
 
 /// What decoding says of each recording, and which recordings are the same file.
-fn check(common: &Common, name: &str) -> Result<Ended> {
+fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     let set = load(common, name)?;
-    let progress = settings(common, false).show.start("recordings", set.records.len());
+    let progress = settings(common, false).printer.start("recordings", set.records.len());
     let read = set.records.par_iter().map(|record| {
         let bytes = match std::fs::read(&record.path) {
             Ok(bytes) => bytes,
@@ -147,7 +147,7 @@ fn check(common: &Common, name: &str) -> Result<Ended> {
         let records: Vec<_> = group.iter().map(|&i| &set.records[i]).collect();
         let differ = |what: bool, word: &str| if what { format!(", {word}") } else { String::new() };
         let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
-            + &differ(records.iter().any(|r| r.part != records[0].part), "in different parts")
+            + &differ(records.iter().any(|r| r.subset != records[0].subset), "in different parts")
             + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
         let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
         text += &format!("the same  {}{notes}\n", ids.join(" = "));
@@ -155,11 +155,11 @@ fn check(common: &Common, name: &str) -> Result<Ended> {
     text +=
         &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
     print(&text)?;
-    Ok(if unusable > 0 { Ended::TooManyUnusable } else { Ended::Done })
+    Ok(if unusable > 0 { ExitStatus::TooManyUnusable } else { ExitStatus::Done })
 }
 
-fn describe(common: &Common, name: &str) -> Result<Ended> {
-    let about = spec(common, name)?.as_kind().common().about.clone();
+fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
+    let about = spec(common, name)?.as_kind().common_keys().about.clone();
     let set = load(common, name)?;
     let counts = data::describe(&set);
     let headers: Vec<Option<audio::Header>> =
@@ -170,7 +170,7 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
     }
     text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
     let parts: Vec<String> =
-        counts.parts.iter().map(|p| format!("{:?} {} of {}", p.part, p.recordings, p.songs).to_lowercase()).collect();
+        counts.parts.iter().map(|p| format!("{:?} {} of {}", p.subset, p.recordings, p.songs).to_lowercase()).collect();
     text += &format!(" ({})\n", parts.join(", "));
     if counts.by_label_count.len() > 2 {
         let labels: Vec<String> =
@@ -207,5 +207,5 @@ fn describe(common: &Common, name: &str) -> Result<Ended> {
     }
     text += &format!("\n{}", aligned(&lines, 1));
     print(&text)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cache::size;
-use super::data::{self, Here};
-use super::{Ended, machine, print, settings};
-use crate::cli::Common;
-use crate::models::device::{Backend, Device, DeviceChoice, Survey, Tried};
+use super::data::{self, Availability};
+use super::{ExitStatus, machine, print, settings};
+use crate::cli::GlobalArgs;
+use crate::models::device::{Backend, Device, DeviceChoice, DeviceInventory, ProbedDevice};
 use crate::runner::environment;
 use crate::store;
 
@@ -88,18 +88,18 @@ struct DiskReport {
     free_bytes: Option<u64>,
 }
 
-pub fn doctor(common: &Common, json: bool) -> Result<Ended> {
+pub fn doctor(common: &GlobalArgs, json: bool) -> Result<ExitStatus> {
     let report = examine(common)?;
     if json {
         print(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {
         print(&text(&report))?;
     }
-    Ok(if report.status == "ok" { Ended::Done } else { Ended::Unexpected })
+    Ok(if report.status == "ok" { ExitStatus::Done } else { ExitStatus::Unexpected })
 }
 
-fn examine(common: &Common) -> Result<Report> {
-    let survey = Survey::take();
+fn examine(common: &GlobalArgs) -> Result<Report> {
+    let survey = DeviceInventory::probe();
     let auto = survey.choose(DeviceChoice::Auto)?;
     let cpu = DeviceReport {
         name: Device::cpu().name().to_owned(),
@@ -131,8 +131,8 @@ fn examine(common: &Common) -> Result<Report> {
         devices: std::iter::once(cpu)
             .chain(survey.backends.iter().flat_map(|(_, found)| found.iter().flatten()).map(device_report))
             .collect(),
-        auto: Auto { device: auto.device.name().to_owned(), sentence: auto.sentence },
-        data: data::presence(common)?.into_iter().map(set_report).collect(),
+        auto: Auto { device: auto.device.name().to_owned(), sentence: auto.message },
+        data: data::data_set_statuses(common)?.into_iter().map(set_report).collect(),
         cache: cache_report(home.join("features")),
         disk: vec![disk("runs", &common.runs), disk("cache", &home)],
     })
@@ -142,7 +142,7 @@ fn backend_report(backend: Backend, why_none: Option<&String>) -> BackendReport 
     BackendReport { name: backend.name(), compiled_in: backend.is_compiled_in(), why_none: why_none.cloned() }
 }
 
-fn device_report(Tried { found, works }: &Tried) -> DeviceReport {
+fn device_report(ProbedDevice { found, works }: &ProbedDevice) -> DeviceReport {
     DeviceReport {
         name: found.device.name().to_owned(),
         hardware: found.device.hardware().map(str::to_owned),
@@ -161,12 +161,12 @@ impl DeviceReport {
     }
 }
 
-fn set_report(set: data::Presence) -> SetReport {
+fn set_report(set: data::DataSetStatus) -> SetReport {
     let (here, recordings, fault) = match set.here {
-        Here::Made => (true, None, None),
-        Here::Recordings(n) => (true, Some(n), None),
-        Here::Missing => (false, None, None),
-        Here::Faulty(why) => (false, None, Some(why)),
+        Availability::Made => (true, None, None),
+        Availability::Recordings(n) => (true, Some(n), None),
+        Availability::Missing => (false, None, None),
+        Availability::Faulty(why) => (false, None, Some(why)),
     };
     SetReport { name: set.name, kind: set.kind, here, recordings, fault }
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Ended, print};
-use crate::cli::{Common, ExportCommand};
+use super::{ExitStatus, print};
+use crate::cli::{GlobalArgs, ExportCommand};
 use crate::exports::mlflow::{CannotExport, FileStore};
-use crate::progress::Show;
+use crate::progress::Printer;
 use crate::run_dir;
 
-pub fn export(common: &Common, command: &ExportCommand) -> Result<Ended> {
+pub fn export(common: &GlobalArgs, command: &ExportCommand) -> Result<ExitStatus> {
     match command {
         ExportCommand::Mlflow { folder, chosen, models } => mlflow(common, folder, chosen, *models),
         ExportCommand::Onnx { .. } => Err(CannotExport(
@@ -23,7 +23,7 @@ pub fn export(common: &Common, command: &ExportCommand) -> Result<Ended> {
     }
 }
 
-fn mlflow(common: &Common, folder: &Path, chosen: &[String], models: bool) -> Result<Ended> {
+fn mlflow(common: &GlobalArgs, folder: &Path, chosen: &[String], models: bool) -> Result<ExitStatus> {
     let runs: Vec<PathBuf> = if chosen.is_empty() {
         let ended = |run: &PathBuf| run_dir::read_record(run).is_ok_and(|record| !record.results.is_empty());
         run_dir::all(&common.runs).into_iter().filter(ended).collect()
@@ -43,6 +43,6 @@ fn mlflow(common: &Common, folder: &Path, chosen: &[String], models: bool) -> Re
     let plural = if runs.len() == 1 { "" } else { "s" };
     print(&format!("{} run{plural} written as {written} runs of MLflow in {}\n", runs.len(), folder.display()))?;
     let next = format!("mlflow migrate-filestore --source {0} --target sqlite:///{0}/mlflow.db", folder.display());
-    Show::fitting(common.quiet).say(&format!("Next: {next}"));
-    Ok(Ended::Done)
+    Printer::new(common.quiet).message(&format!("Next: {next}"));
+    Ok(ExitStatus::Done)
 }

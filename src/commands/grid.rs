@@ -3,27 +3,27 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{Ended, print};
-use crate::cli::OfGrid;
-use crate::experiment::Declared;
-use crate::grid::state::{GridStatus, PointRecord, PointStatus, SCHEMA};
-use crate::grid::telling::{counted, tell_failures, tell_missing_reports};
-use crate::grid::{self, GridOutcome, How, NotThisGrid, table};
-use crate::precompute::Stopped;
+use super::{ExitStatus, print};
+use crate::cli::GridArgs;
+use crate::experiment::ExpandedGrid;
+use crate::grid::record::{SweepStatus, PointRecord, PointStatus, SCHEMA};
+use crate::grid::failures::{counted, print_failures, print_missing_reports};
+use crate::grid::{self, SweepOutcome, SweepOptions, NotThisGrid, table};
+use crate::precompute::Cancelled;
 use crate::run_dir;
 use crate::runner::Settings;
 
-pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: bool, again: &str) -> Result<Ended> {
-    let how = How {
-        fail_fast: of_grid.fail_fast,
-        retry_failed: of_grid.retry_failed,
-        only: of_grid.only.clone(),
-        at_once: usize::from(of_grid.at_once),
+pub fn run(expanded: &ExpandedGrid, settings: &Settings, grid_args: &GridArgs, as_json: bool, again: &str) -> Result<ExitStatus> {
+    let how = SweepOptions {
+        fail_fast: grid_args.fail_fast,
+        retry_failed: grid_args.retry_failed,
+        only: grid_args.only.clone(),
+        at_once: usize::from(grid_args.at_once),
     };
-    let outcome = match grid::run(declared, settings, &how) {
-        Err(error) if error.is::<Stopped>() => {
-            settings.show.say(&format!("stopped\nNext: timbre run {again}"));
-            return Ok(Ended::Stopped);
+    let outcome = match grid::run(expanded, settings, &how) {
+        Err(error) if error.is::<Cancelled>() => {
+            settings.printer.message(&format!("stopped\nNext: timbre run {again}"));
+            return Ok(ExitStatus::Stopped);
         }
         outcome => outcome?,
     };
@@ -35,27 +35,27 @@ pub fn run(declared: &Declared, settings: &Settings, of_grid: &OfGrid, as_json: 
     }
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Once more at the end, where they are seen; also with --quiet.
-    tell_failures(failed.iter().copied(), record.points.len());
-    tell_missing_reports(&outcome.no_report);
-    settings.show.say(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
-    settings.show.say(&match (failed.is_empty(), record.waiting()) {
+    print_failures(failed.iter().copied(), record.points.len());
+    print_missing_reports(&outcome.no_report);
+    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
+    settings.printer.message(&match (failed.is_empty(), record.waiting()) {
         // A halving has no --retry-failed: it chooses anew.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
         (false, _) => format!("Next: timbre run {again} --retry-failed"),
-        (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&declared.name).display()),
+        (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&expanded.name).display()),
         (true, _) => format!("Next: timbre run {again}"),
     });
     Ok(if !failed.is_empty() {
-        Ended::SomeFailed
+        ExitStatus::SomeFailed
     } else if record.count(PointStatus::TooManyUnusable) > 0 {
-        Ended::TooManyUnusable
+        ExitStatus::TooManyUnusable
     } else {
-        Ended::Done
+        ExitStatus::Done
     })
 }
 
 /// How it stands: `3 of 4 points are done, 1 failed; 2 were run now`.
-fn sentence(outcome: &GridOutcome) -> String {
+fn sentence(outcome: &SweepOutcome) -> String {
     let record = &outcome.record;
     let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
     let mut text = format!("{} of {} done", record.finished(), counted(record.expected()));
@@ -73,25 +73,25 @@ fn sentence(outcome: &GridOutcome) -> String {
 }
 
 /// Options of grids are no options of a single run.
-pub fn refuse(declared: &Declared, of_grid: &OfGrid) -> Result<()> {
+pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
     let given = [
-        ("--fail-fast", of_grid.fail_fast),
-        ("--keep-going", of_grid.keep_going),
-        ("--retry-failed", of_grid.retry_failed),
-        ("--only", !of_grid.only.is_empty()),
-        ("--at-once", of_grid.at_once > 1),
+        ("--fail-fast", grid_args.fail_fast),
+        ("--keep-going", grid_args.keep_going),
+        ("--retry-failed", grid_args.retry_failed),
+        ("--only", !grid_args.only.is_empty()),
+        ("--at-once", grid_args.at_once > 1),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => bail!(NotThisGrid(format!("{option}: `{}` has no [grid]", declared.name))),
+        Some((option, _)) => bail!(NotThisGrid(format!("{option}: `{}` has no [grid]", expanded.name))),
         None => Ok(()),
     }
 }
 
 /// The one object of `--json`.
-fn summary(outcome: &GridOutcome) -> Value {
+fn summary(outcome: &SweepOutcome) -> Value {
     let record = &outcome.record;
     let status = match record.status {
-        GridStatus::Done => json!("ok"),
+        SweepStatus::Done => json!("ok"),
         other => json!(other),
     };
     let no_report = |point: &PointRecord| {

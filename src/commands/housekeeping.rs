@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cache::size;
-use super::{Ended, print};
-use crate::cli::{Asking, Common, Gc, Rm};
-use crate::housekeeping::{self, Plan, Rules};
-use crate::progress::{Show, tell};
+use super::{ExitStatus, print};
+use crate::cli::{ConfirmArgs, GlobalArgs, Gc, Rm};
+use crate::housekeeping::{self, CleanupPlan, AgeRules};
+use crate::progress::{Printer, eprint_line};
 use crate::run_dir::{self, Removed};
 
 /// Nothing is removed; the sentence says what to do instead.
@@ -18,7 +18,7 @@ use crate::run_dir::{self, Removed};
 #[error("{0}")]
 pub(super) struct Refused(String);
 
-pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
+pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
     let mut chosen: Vec<PathBuf> = Vec::new();
     for name in &rm.chosen {
         let run = meant(&common.runs, name)?;
@@ -31,7 +31,7 @@ pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
     for run in &chosen {
         let usage = run_dir::usage(run);
         bytes += usage.bytes;
-        let state = match (run_dir::is_at_work(run), run_dir::read_record(run)) {
+        let state = match (run_dir::is_in_progress(run), run_dir::read_record(run)) {
             (true, _) => "a process is at work on it: it stays".to_owned(),
             (false, Ok(record)) => format!("{:?}", record.status).to_lowercase(),
             (false, Err(_)) => "its run.json cannot be read".to_owned(),
@@ -40,7 +40,7 @@ pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
     }
     let runs = if chosen.len() == 1 { "1 run".to_owned() } else { format!("{} runs", chosen.len()) };
     if !agreed(&rm.asking, &format!("{runs}, {}", size(bytes)), common)? {
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let (mut gone, mut freed, mut held) = (0, 0, 0);
     for run in &chosen {
@@ -49,12 +49,12 @@ pub fn rm(common: &Common, rm: &Rm) -> Result<Ended> {
             Removed::Gone => (gone, freed) = (gone + 1, freed + bytes),
             Removed::Held | Removed::Changed => {
                 held += 1;
-                tell(&format!("timbre: another process is at work on {}: it stays", shown(run)));
+                eprint_line(&format!("timbre: another process is at work on {}: it stays", shown(run)));
             }
         }
     }
     print(&format!("{gone} removed, {} freed\n", size(freed)))?;
-    Ok(if held == 0 { Ended::Done } else { Ended::Unexpected })
+    Ok(if held == 0 { ExitStatus::Done } else { ExitStatus::Unexpected })
 }
 
 /// The folder of the run that is meant, without links, if it may be removed.
@@ -84,40 +84,40 @@ fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
     Ok(run)
 }
 
-pub fn gc(common: &Common, gc: &Gc) -> Result<Ended> {
-    let plan = Plan::new(&common.runs, Rules { now: SystemTime::now(), days: gc.days })?;
+pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
+    let plan = CleanupPlan::new(&common.runs, AgeRules { now: SystemTime::now(), days: gc.days })?;
     for (path, why) in &plan.left_alone {
-        tell(&format!("timbre: left alone: {}: {why}", shown(path)));
+        eprint_line(&format!("timbre: left alone: {}: {why}", shown(path)));
     }
     if plan.items.is_empty() {
-        Show::fitting(common.quiet).say(&format!("Nothing to remove in {}.", shown(&common.runs)));
-        return Ok(Ended::Done);
+        Printer::new(common.quiet).message(&format!("Nothing to remove in {}.", shown(&common.runs)));
+        return Ok(ExitStatus::Done);
     }
     for item in &plan.items {
         print(&format!("{}  {}  {}\n", shown(&item.path), item.why, size(item.bytes)))?;
     }
     if !agreed(&gc.asking, &size(plan.bytes()), common)? {
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let (mut freed, mut failed) = (0, false);
     for item in &plan.items {
         match housekeeping::remove(item) {
             Ok(Removed::Gone) => freed += item.bytes,
-            Ok(_) => tell(&format!("timbre: left alone: {}: a process is at work on it", shown(&item.path))),
+            Ok(_) => eprint_line(&format!("timbre: left alone: {}: a process is at work on it", shown(&item.path))),
             Err(error) => {
                 failed = true;
-                tell(&format!("timbre: {error:#}"));
+                eprint_line(&format!("timbre: {error:#}"));
             }
         }
     }
     print(&format!("{} freed\n", size(freed)))?;
-    Ok(if failed { Ended::Unexpected } else { Ended::Done })
+    Ok(if failed { ExitStatus::Unexpected } else { ExitStatus::Done })
 }
 
 /// Whether to go on: nobody agrees to a dry run, nobody is asked with `--yes`.
-fn agreed(asking: &Asking, what: &str, common: &Common) -> Result<bool> {
+fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool> {
     if asking.dry_run {
-        Show::fitting(common.quiet).say(&format!("{what} would be removed (--dry-run: nothing was)."));
+        Printer::new(common.quiet).message(&format!("{what} would be removed (--dry-run: nothing was)."));
         return Ok(false);
     }
     if asking.yes {
@@ -132,7 +132,7 @@ fn agreed(asking: &Asking, what: &str, common: &Common) -> Result<bool> {
     stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
     let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
     if !agreed {
-        tell("Nothing was removed.");
+        eprint_line("Nothing was removed.");
     }
     Ok(agreed)
 }

@@ -6,18 +6,18 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Ended, print};
+use super::{ExitStatus, print};
 use crate::cli::Cli;
 
-pub fn completions(shell: Shell) -> Result<Ended> {
+pub fn completions(shell: Shell) -> Result<ExitStatus> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "timbre", &mut text);
     print(&String::from_utf8(text).context("completions are text")?)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }
 
 /// One page on stdout, or a page a subcommand into a folder.
-pub fn man(out: Option<&Path>) -> Result<Ended> {
+pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
     // `timbre help` needs no page of its own beside `timbre-help`s of every command.
     let command = Cli::command().disable_help_subcommand(true);
     match out {
@@ -32,5 +32,5 @@ pub fn man(out: Option<&Path>) -> Result<Ended> {
             print(&String::from_utf8(page).context("a page is text")?)?;
         }
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

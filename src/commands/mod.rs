@@ -8,17 +8,17 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Cli, Command, Common, DEFAULT_CACHE, DEFAULT_RUNS, Pool, Target};
+use crate::cli::{Cli, Command, GlobalArgs, DEFAULT_CACHE, DEFAULT_RUNS, ThreadArgs, ExperimentArgs};
 use crate::compare::CannotCompare;
 use crate::data::MissingData;
-use crate::experiment::{self, Declared, Faults, Request, Resolved};
+use crate::experiment::{self, ExpandedGrid, ConfigErrors, Request, ResolvedExperiment};
 use crate::exports::mlflow::CannotExport;
 use crate::gate::CannotGate;
 use crate::grid::NotThisGrid;
-use crate::models::device::{Device, DeviceChoice, NoDevice};
-use crate::precompute::Stopped;
+use crate::models::device::{Device, DeviceChoice, DeviceUnavailable};
+use crate::precompute::Cancelled;
 use crate::predictor::{Predictor, WhichModel};
-use crate::progress::{Show, tell};
+use crate::progress::{Printer, eprint_line};
 use crate::reproduce::{AnotherRun, CannotReproduce};
 use crate::run_dir::WhichRun;
 use crate::runner::Settings;
@@ -49,7 +49,7 @@ mod watch;
 
 /// How a command ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ExitStatus {
     Done = 0,
     Unexpected = 1,
     Usage = 2,
@@ -68,18 +68,18 @@ pub enum Ended {
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
     let ended = dispatch(cli).unwrap_or_else(|error| {
-        tell(&explain(&error));
+        eprint_line(&explain(&error));
         code_of(&error)
     });
     ExitCode::from(ended as u8)
 }
 
-fn dispatch(cli: Cli) -> Result<Ended> {
+fn dispatch(cli: Cli) -> Result<ExitStatus> {
     let common = &cli.common;
     match cli.command {
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
-        Command::Run { target, pool, device, json, fresh, of_grid, .. } => {
-            run::run(common, &target, &pool, device, json, fresh, &of_grid)
+        Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
+            run::run(common, &target, &pool, device, json, fresh, &grid_args)
         }
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target } => plan::check(common, &target),
@@ -110,13 +110,13 @@ fn dispatch(cli: Cli) -> Result<Ended> {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> Ended {
-    if error.is::<Faults>()
+fn code_of(error: &anyhow::Error) -> ExitStatus {
+    if error.is::<ConfigErrors>()
         || error.is::<MissingData>()
         || error.is::<Unfit>()
         || error.is::<WhichRun>()
         || error.is::<WhichModel>()
-        || error.is::<NoDevice>()
+        || error.is::<DeviceUnavailable>()
         || error.is::<NotThisGrid>()
         || error.is::<CannotSearch>()
         || error.is::<CannotCompare>()
@@ -126,27 +126,27 @@ fn code_of(error: &anyhow::Error) -> Ended {
         || error.is::<CannotExport>()
         || error.is::<CannotReproduce>()
     {
-        Ended::Usage
+        ExitStatus::Usage
     } else if error.is::<NothingSelected>() {
-        Ended::NothingSelected
+        ExitStatus::NothingSelected
     } else if error.is::<AnotherRun>() {
-        Ended::AnotherRun
-    } else if error.is::<Stopped>() {
-        Ended::Stopped
+        ExitStatus::AnotherRun
+    } else if error.is::<Cancelled>() {
+        ExitStatus::Stopped
     } else {
-        Ended::Unexpected
+        ExitStatus::Unexpected
     }
 }
 
-/// Faults carry their own layout; other errors are a sentence with its causes.
+/// ConfigErrors carry their own layout; other errors are a sentence with its causes.
 fn explain(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Faults>() {
+    match error.downcast_ref::<ConfigErrors>() {
         Some(faults) => faults.to_string(),
         None => format!("timbre: {error:#}"),
     }
 }
 
-fn start_logging(common: &Common) {
+fn start_logging(common: &GlobalArgs) {
     let level = match (common.quiet, common.verbose) {
         (true, _) => tracing::Level::ERROR,
         (false, 0) => tracing::Level::WARN,
@@ -176,7 +176,7 @@ fn print_on(text: &str) -> Result<bool> {
     }
 }
 
-fn request(common: &Common, target: &Target) -> Request {
+fn request(common: &GlobalArgs, target: &ExperimentArgs) -> Request {
     Request {
         exp: target.experiment.clone(),
         data: target.data.clone(),
@@ -186,23 +186,23 @@ fn request(common: &Common, target: &Target) -> Request {
 }
 
 /// The experiment with the points of its grid.
-fn declare(common: &Common, target: &Target) -> Result<Declared> {
-    let declared = experiment::declare(&request(common, target))?;
-    let show = Show::fitting(common.quiet);
-    declared.notes.iter().for_each(|note| show.say(note));
-    Ok(declared)
+fn expand_grid(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExpandedGrid> {
+    let expanded = experiment::expand_grid(&request(common, target))?;
+    let printer = Printer::new(common.quiet);
+    expanded.notes.iter().for_each(|note| printer.message(note));
+    Ok(expanded)
 }
 
 /// The experiment without its grid.
-fn resolve(common: &Common, target: &Target) -> Result<Resolved> {
+fn resolve(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ResolvedExperiment> {
     let resolved = experiment::resolve(&request(common, target))?;
-    let show = Show::fitting(common.quiet);
-    resolved.notes.iter().for_each(|note| show.say(note));
+    let printer = Printer::new(common.quiet);
+    resolved.notes.iter().for_each(|note| printer.message(note));
     Ok(resolved)
 }
 
 /// The words that name the same experiment to another command, with its folders where they are not the usual ones.
-fn again(common: &Common, target: &Target) -> String {
+fn again(common: &GlobalArgs, target: &ExperimentArgs) -> String {
     let data = target.data.iter().map(|name| format!(" --data {name}"));
     let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
     let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
@@ -227,23 +227,23 @@ fn quoted(word: &str, always: bool) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-fn settings(common: &Common, fresh: bool) -> Settings {
+fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
     Settings {
         runs: common.runs.clone(),
         cache: common.cache.clone(),
         data_dir: PathBuf::from("data"),
         fresh,
         device: Device::cpu(),
-        show: Show::fitting(common.quiet),
+        printer: Printer::new(common.quiet),
         stop: Arc::new(AtomicBool::new(false)),
     }
 }
 
 /// A saved model, on a device that was tried out.
-fn open(common: &Common, run: &str, device: DeviceChoice) -> Result<Predictor> {
+fn open(common: &GlobalArgs, run: &str, device: DeviceChoice) -> Result<Predictor> {
     let chosen = device.choose()?;
     if device != DeviceChoice::Cpu {
-        Show::fitting(common.quiet).say(&chosen.sentence);
+        Printer::new(common.quiet).message(&chosen.message);
     }
     Predictor::open_on(&common.runs, run, &chosen.device)
 }
@@ -258,7 +258,7 @@ fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-fn start_threads(pool: &Pool) -> Result<()> {
+fn start_threads(pool: &ThreadArgs) -> Result<()> {
     let threads = pool.jobs.map_or(0, usize::from);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
 }

@@ -4,44 +4,44 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Ended, again, declare, print, resolve, settings};
-use crate::cli::{Common, Target};
+use super::{ExitStatus, again, expand_grid, print, resolve, settings};
+use crate::cli::{GlobalArgs, ExperimentArgs};
 use crate::data::MissingData;
-use crate::experiment::members::OF_MEMBERS;
+use crate::experiment::members::ENSEMBLE_FEATURES;
 use crate::experiment::shapes;
 use crate::grid;
 use crate::models::networks::{InputShape, LayerRow};
 use crate::precompute::Extraction;
-use crate::run_dir::Unit;
+use crate::run_dir::Trial;
 use crate::runner::material::Material;
-use crate::runner::units_of;
+use crate::runner::trials_of;
 use crate::tables::{aligned, thousands};
 
-pub fn check(common: &Common, target: &Target) -> Result<Ended> {
+pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     match plan(common, target, false) {
         // The file is sound; that its data lies elsewhere is worth knowing, but no fault of the file.
         Err(error) if error.is::<MissingData>() => {
             print(&format!("`{}` is sound.\n{error}\n", target.experiment))?;
-            Ok(Ended::Done)
+            Ok(ExitStatus::Done)
         }
         other => other,
     }
 }
 
-pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
-    let declared = declare(common, target)?;
+pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
+    let expanded = expand_grid(common, target)?;
     let settings = settings(common, false);
-    if declared.is_grid() {
-        let plan = grid::plan::plan(&declared, &settings)?;
+    if expanded.is_grid() {
+        let plan = grid::plan::plan(&expanded, &settings)?;
         print(&if as_json { format!("{}\n", plan.json()) } else { plan.text() })?;
-        settings.show.say(&format!("Next: timbre run {}", again(common, target)));
-        return Ok(Ended::Done);
+        settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+        return Ok(ExitStatus::Done);
     }
-    let experiment = &declared.points[0].rounds[0].experiment;
+    let experiment = &expanded.points[0].rounds[0].experiment;
     let material = Material::gather(experiment, &settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let (hits, misses) = material.look(experiment, &extraction, &settings.store()?)?;
-    let units: Vec<Unit> = units_of(experiment);
+    let (hits, misses) = material.look(experiment, &extraction, &settings.feature_cache()?)?;
+    let units: Vec<Trial> = trials_of(experiment);
     let chosen = material.all_chosen(experiment);
     let clips = chosen.len();
     for &seed in &experiment.seeds {
@@ -60,7 +60,7 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
             "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         print(&format!("{plan}\n"))?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     let mut text = format!("`{}` is sound. It would\n", experiment.name);
     text += &format!("  read     {clips} clips of `{}` in {} classes", material.set.name, material.set.classes.len());
@@ -74,7 +74,7 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
             list(experiment.augment.iter().map(|spec| spec.name()))
         );
     }
-    let (fused, fitted): (Vec<&Unit>, Vec<&Unit>) = units.iter().partition(|unit| unit.features == OF_MEMBERS);
+    let (fused, fitted): (Vec<&Trial>, Vec<&Trial>) = units.iter().partition(|unit| unit.features == ENSEMBLE_FEATURES);
     for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {
         let names: Vec<String> = units.iter().map(ToString::to_string).collect();
         text += &format!("  {word}     {} models: {}\n", units.len(), list(names.iter().map(String::as_str)));
@@ -84,12 +84,12 @@ pub fn plan(common: &Common, target: &Target, as_json: bool) -> Result<Ended> {
         settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()
     );
     print(&text)?;
-    settings.show.say(&format!("Next: timbre run {}", again(common, target)));
-    Ok(Ended::Done)
+    settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    Ok(ExitStatus::Done)
 }
 
 /// `timbre run --dry-run`: the plan, and the layers of each network on each feature.
-pub fn dry_run(common: &Common, target: &Target) -> Result<Ended> {
+pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     let ended = plan(common, target, false)?;
     let resolved = resolve(common, target)?;
     let experiment = &resolved.experiment;
@@ -101,7 +101,7 @@ pub fn dry_run(common: &Common, target: &Target) -> Result<Ended> {
                 continue;
             }
             let title = format!("\n{name}.{model}: {} of {classes} classes", spec.kind());
-            let Some(input) = shapes::of_feature(&experiment.audio, feature) else {
+            let Some(input) = shapes::feature_shape(&experiment.audio, feature) else {
                 print(&format!("{title}: its input is as long as the recordings (no audio.clip_seconds)\n"))?;
                 continue;
             };

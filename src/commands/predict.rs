@@ -10,18 +10,18 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Ended, print, print_on};
-use crate::cli::{Common, Form, Listening, PredictAs};
+use super::{ExitStatus, print, print_on};
+use crate::cli::{GlobalArgs, OutputFormat, WindowArgs, PredictOutputArgs};
 use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk;
 use crate::files;
-use crate::plot::picture::Picture;
-use crate::plot::strips::{self, Strip, Timeline};
-use crate::plot::{self, FileForm};
-use crate::precompute::LeftOut;
-use crate::predictor::told::{self, Told};
-use crate::predictor::{Onlooker, Predictor, Recording, Timings};
-use crate::progress::{Show, tell};
+use crate::plot::spectrogram_image::SpectrogramImage;
+use crate::plot::timeline_plot::{self, ClassStrip, Timeline};
+use crate::plot::{self, ImageFormat};
+use crate::precompute::RecordingError;
+use crate::predictor::output_formats::{self, PredictedRecording};
+use crate::predictor::{PredictionCallback, Predictor, RecordingSource, Timings};
+use crate::progress::{Printer, eprint_line};
 use crate::timeline::{self, Hysteresis};
 use crate::windows::WindowSpec;
 
@@ -46,18 +46,18 @@ struct Asked {
 enum Source {
     File,
     Stdin,
-    Nothing(LeftOut),
+    Nothing(RecordingError),
 }
 
 pub fn predict(
-    common: &Common,
+    common: &GlobalArgs,
     predictor: Predictor,
     files: &[PathBuf],
-    listening: &Listening,
-    form: &PredictAs,
-) -> Result<Ended> {
+    listening: &WindowArgs,
+    form: &PredictOutputArgs,
+) -> Result<ExitStatus> {
     let predictor = listening_as_told(predictor, listening)?;
-    Show::fitting(common.quiet).say(&format!("heard by {}", predictor.name()));
+    Printer::new(common.quiet).message(&format!("heard by {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(
         files.iter().filter(|file| *file == stdin).count() < 2,
@@ -81,13 +81,13 @@ pub fn predict(
                     return Ok(ControlFlow::Break(()));
                 }
                 // The others are printed already.
-                if job.form == Form::Json {
+                if job.form == OutputFormat::Json {
                     told.push(one);
                 }
             }
             Err(why) => {
                 let path = asked[n].path.display().to_string();
-                tell(&format!("{path}: {}", why.sentence));
+                eprint_line(&format!("{path}: {}", why.sentence));
                 unusable.push((path, why));
             }
         }
@@ -97,28 +97,28 @@ pub fn predict(
         print(&job.tail(&told, &unusable))?;
     }
     Ok(match (unusable.len(), asked.len()) {
-        (0, 1..) => Ended::Done,
-        (bad, all) if bad < all => Ended::TooManyUnusable,
-        _ => Ended::NothingSelected,
+        (0, 1..) => ExitStatus::Done,
+        (bad, all) if bad < all => ExitStatus::TooManyUnusable,
+        _ => ExitStatus::NothingSelected,
     })
 }
 
 /// The same model, hearing windows if that was asked for.
-fn listening_as_told(predictor: Predictor, listening: &Listening) -> Result<Predictor> {
-    let Listening { windows, window, hop, .. } = *listening;
+fn listening_as_told(predictor: Predictor, listening: &WindowArgs) -> Result<Predictor> {
+    let WindowArgs { windows, window, hop, .. } = *listening;
     if !windows && window.is_none() && hop.is_none() {
         return Ok(predictor);
     }
-    let before = predictor.usual_window();
+    let before = predictor.window_or_default();
     let spec = WindowSpec { seconds: window.unwrap_or(before.seconds), hop: hop.unwrap_or(before.hop), ..before };
-    predictor.in_windows(spec).map_err(|error| Unsuited(format!("{error:#}")).into())
+    predictor.with_windows(spec).map_err(|error| Unsuited(format!("{error:#}")).into())
 }
 
-fn rule(predictor: &Predictor, listening: &Listening) -> Result<Hysteresis> {
-    let Listening { on, off, bridge, shortest, .. } = *listening;
+fn rule(predictor: &Predictor, listening: &WindowArgs) -> Result<Hysteresis> {
+    let WindowArgs { on, off, bridge, shortest, .. } = *listening;
     let cutoffs = predictor.cutoffs();
     let n_classes = cutoffs.len();
-    let mut rule = Hysteresis::at(on.map_or(cutoffs, |on| vec![on; n_classes]));
+    let mut rule = Hysteresis::from_thresholds(on.map_or(cutoffs, |on| vec![on; n_classes]));
     if let Some(off) = off {
         rule.off = vec![off; n_classes];
     }
@@ -141,27 +141,27 @@ fn rule(predictor: &Predictor, listening: &Listening) -> Result<Hysteresis> {
 struct Job<'a> {
     predictor: &'a Predictor,
     rule: Hysteresis,
-    form: Form,
+    form: OutputFormat,
     /// A file for each recording; none where it is printed.
     outs: Vec<PathBuf>,
     /// A plot for each recording; none where none is wanted.
     plots: Vec<PathBuf>,
-    drawn: FileForm,
+    drawn: ImageFormat,
 }
 
 impl<'a> Job<'a> {
-    fn new(predictor: &'a Predictor, rule: Hysteresis, form: &PredictAs, asked: &[Asked]) -> Result<Job<'a>> {
+    fn new(predictor: &'a Predictor, rule: Hysteresis, form: &PredictOutputArgs, asked: &[Asked]) -> Result<Job<'a>> {
         let which = match form {
-            PredictAs { json: true, .. } => Form::Json,
-            PredictAs { csv: true, .. } => Form::Csv,
+            PredictOutputArgs { json: true, .. } => OutputFormat::Json,
+            PredictOutputArgs { csv: true, .. } => OutputFormat::Csv,
             other => other.format,
         };
-        let about_time = matches!(which, Form::Windows | Form::Segments | Form::Audacity | Form::Jams);
+        let about_time = matches!(which, OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity | OutputFormat::Jams);
         if predictor.window().is_none() && (about_time || form.plot.is_some()) {
             let sentence = "this model was judged on clips and hears one part of a recording: to know what is heard when, add --windows";
             return Err(Unsuited(sentence.to_owned()).into());
         }
-        let one_file = matches!(which, Form::Audacity | Form::Jams);
+        let one_file = matches!(which, OutputFormat::Audacity | OutputFormat::Jams);
         if one_file && form.out.is_none() && asked.len() > 1 {
             let sentence =
                 format!("{} recordings do not fit into one file of this form: name a folder with --out", asked.len());
@@ -170,14 +170,14 @@ impl<'a> Job<'a> {
         let (mut outs, mut plots) = (Vec::new(), Vec::new());
         if let Some(folder) = &form.out {
             let ending = match which {
-                Form::Text | Form::Audacity => "txt",
-                Form::Json => "json",
-                Form::Csv | Form::Windows | Form::Segments => "csv",
-                Form::Jams => "jams",
+                OutputFormat::Text | OutputFormat::Audacity => "txt",
+                OutputFormat::Json => "json",
+                OutputFormat::Csv | OutputFormat::Windows | OutputFormat::Segments => "csv",
+                OutputFormat::Jams => "jams",
             };
             outs = names_in(folder, ending, asked)?;
         }
-        let mut drawn = FileForm::Svg;
+        let mut drawn = ImageFormat::Svg;
         if let Some(to) = &form.plot {
             (plots, drawn) = plots_at(to, form.png, asked)?;
         }
@@ -186,28 +186,28 @@ impl<'a> Job<'a> {
 
     fn head(&self) -> String {
         match self.form {
-            Form::Csv => told::csv_head(self.predictor),
-            Form::Windows => told::windows_head(self.predictor),
-            Form::Segments => told::SEGMENTS_HEAD.to_owned(),
-            Form::Text | Form::Json | Form::Audacity | Form::Jams => String::new(),
+            OutputFormat::Csv => output_formats::csv_head(self.predictor),
+            OutputFormat::Windows => output_formats::windows_head(self.predictor),
+            OutputFormat::Segments => output_formats::SEGMENTS_HEAD.to_owned(),
+            OutputFormat::Text | OutputFormat::Json | OutputFormat::Audacity | OutputFormat::Jams => String::new(),
         }
     }
 
-    fn body(&self, told: &Told) -> String {
+    fn body(&self, told: &PredictedRecording) -> String {
         match self.form {
-            Form::Text => told::text(self.predictor, told),
-            Form::Csv => told::csv(told),
-            Form::Windows => told::windows(told),
-            Form::Segments => told::segments(self.predictor, told),
-            Form::Audacity => told::audacity(self.predictor, told),
-            Form::Jams => told::jams(self.predictor, told),
-            Form::Json => String::new(),
+            OutputFormat::Text => output_formats::text(self.predictor, told),
+            OutputFormat::Csv => output_formats::csv(told),
+            OutputFormat::Windows => output_formats::windows(told),
+            OutputFormat::Segments => output_formats::segments(self.predictor, told),
+            OutputFormat::Audacity => output_formats::audacity(self.predictor, told),
+            OutputFormat::Jams => output_formats::jams(self.predictor, told),
+            OutputFormat::Json => String::new(),
         }
     }
 
-    fn tail(&self, told: &[Told], unusable: &[(String, LeftOut)]) -> String {
+    fn tail(&self, told: &[PredictedRecording], unusable: &[(String, RecordingError)]) -> String {
         match self.form {
-            Form::Json => told::json(self.predictor, &self.rule, told, unusable),
+            OutputFormat::Json => output_formats::json(self.predictor, &self.rule, told, unusable),
             _ => String::new(),
         }
     }
@@ -218,7 +218,7 @@ impl<'a> Job<'a> {
     fn each(
         &self,
         asked: &[Asked],
-        mut take: impl FnMut(usize, Result<Told<'a>, LeftOut>) -> Result<ControlFlow<()>>,
+        mut take: impl FnMut(usize, Result<PredictedRecording<'a>, RecordingError>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         thread::scope(|scope| {
@@ -237,7 +237,7 @@ impl<'a> Job<'a> {
             }
             drop(give);
             // What comes before its turn waits here.
-            let mut early: Vec<Option<Result<Result<Told, LeftOut>>>> = asked.iter().map(|_| None).collect();
+            let mut early: Vec<Option<Result<Result<PredictedRecording, RecordingError>>>> = asked.iter().map(|_| None).collect();
             let mut turn = 0;
             for (n, one) in heard {
                 early[n] = Some(one);
@@ -254,12 +254,12 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn hear(&self, n: usize, asked: &Asked) -> Result<Result<Told<'a>, LeftOut>> {
-        let mut seen = self.plots.get(n).map(|_| Seen(Picture::new(self.predictor.sample_rate())));
-        let onlooker = seen.as_mut().map(|seen| seen as &mut dyn Onlooker);
+    fn hear(&self, n: usize, asked: &Asked) -> Result<Result<PredictedRecording<'a>, RecordingError>> {
+        let mut seen = self.plots.get(n).map(|_| Seen(SpectrogramImage::new(self.predictor.sample_rate())));
+        let onlooker = seen.as_mut().map(|seen| seen as &mut dyn PredictionCallback);
         let heard = match &asked.source {
-            Source::File => self.predictor.hear_recording(Recording::File(&asked.path), onlooker),
-            Source::Stdin => self.predictor.hear_recording(Recording::Pipe(&mut std::io::stdin()), onlooker),
+            Source::File => self.predictor.predict_recording(RecordingSource::File(&asked.path), onlooker),
+            Source::Stdin => self.predictor.predict_recording(RecordingSource::Pipe(&mut std::io::stdin()), onlooker),
             Source::Nothing(why) => Err(why.clone()),
         };
         let path = asked.path.display().to_string();
@@ -267,7 +267,7 @@ impl<'a> Job<'a> {
             Ok(heard) => {
                 let Timings { decode, features, model } = heard.timings;
                 tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
-                Told::new(path, heard, self.predictor, &self.rule)
+                PredictedRecording::new(path, heard, self.predictor, &self.rule)
             }
             Err(why) => return Ok(Err(why)),
         };
@@ -277,7 +277,7 @@ impl<'a> Job<'a> {
         Ok(Ok(told))
     }
 
-    fn drawing(&self, told: &Told, picture: &mut Picture) -> String {
+    fn drawing(&self, told: &PredictedRecording, picture: &mut SpectrogramImage) -> String {
         let (Some(windows), Some(spec)) = (&told.heard.windows, self.predictor.window()) else { return String::new() };
         let classes = self.predictor.classes();
         let is_heard = |name: &str| {
@@ -291,9 +291,9 @@ impl<'a> Job<'a> {
         let strip = |(name, score): (&'a str, f32)| {
             let class = classes.index(name).expect("a class of the model");
             let probabilities = windows.rows_of(0).map(|row| row[class]).collect();
-            Strip { class, name, score, probabilities, on: self.rule.on[class] }
+            ClassStrip { class, name, score, probabilities, on: self.rule.on[class] }
         };
-        let borders = timeline::borders(&windows.starts, spec.seconds, told.heard.seconds);
+        let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.heard.seconds);
         let timeline = Timeline {
             title: &told.path,
             by: &self.predictor.name().to_string(),
@@ -302,7 +302,7 @@ impl<'a> Job<'a> {
             strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
             segments: &told.segments,
         };
-        strips::timeline(&timeline, picture)
+        timeline_plot::timeline(&timeline, picture)
     }
 }
 
@@ -311,16 +311,16 @@ fn take_next<'s>(next: &AtomicUsize, asked: &'s [Asked]) -> Option<(usize, &'s A
     Some((n, asked.get(n)?))
 }
 
-struct Seen(Picture);
+struct Seen(SpectrogramImage);
 
-impl Onlooker for Seen {
-    fn samples(&mut self, samples: &[f32]) {
+impl PredictionCallback for Seen {
+    fn on_samples(&mut self, samples: &[f32]) {
         self.0.add(samples);
     }
 }
 
 /// Where the plot of each recording goes, and in which form: the ending of a file says it, and of a folder `--png`.
-fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, FileForm)> {
+fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, ImageFormat)> {
     let ending = to.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let form = match ending.as_str() {
         "svg" if png => {
@@ -328,13 +328,13 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, File
                 format!("--png, and {} is an SVG: name a file that ends with .png, or a folder", to.display());
             return Err(Unsuited(sentence).into());
         }
-        "svg" => FileForm::Svg,
-        "png" => FileForm::Png,
+        "svg" => ImageFormat::Svg,
+        "png" => ImageFormat::Png,
         "pdf" | "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
             return Err(Unsuited(format!("{}: a plot is an SVG or a PNG", to.display())).into());
         }
         _ => {
-            let form = FileForm::asked(png);
+            let form = ImageFormat::asked(png);
             return Ok((names_in(to, form.ending(), asked)?, form));
         }
     };
@@ -343,7 +343,7 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, File
         return Err(Unsuited(sentence).into());
     }
     // Before anything is heard: what cannot be written is not worth the hours.
-    Ok((vec![files::with_folder(to)?], form))
+    Ok((vec![files::create_parent_folder(to)?], form))
 }
 
 /// A file in `folder` for each recording: named as it is, with the folders between it and the one that was named.
@@ -372,7 +372,7 @@ fn names_in(folder: &Path, ending: &str, asked: &[Asked]) -> Result<Vec<PathBuf>
 /// What a name of the command line stands for: stdin, a file, or every recording below a folder.
 fn below(path: &Path) -> Vec<Asked> {
     let nothing = |code: &str, sentence: String| {
-        let source = Source::Nothing(LeftOut { code: code.to_owned(), sentence });
+        let source = Source::Nothing(RecordingError { code: code.to_owned(), sentence });
         vec![Asked { path: path.to_owned(), below: None, source }]
     };
     if path == Path::new("-") {
@@ -391,7 +391,7 @@ fn below(path: &Path) -> Vec<Asked> {
         return nothing("no_recordings", format!("the folder holds no file that ends like a recording ({known})"));
     }
     found.sort_by(|a, b| a.names.cmp(&b.names));
-    let asked = |file: walk::Found| Asked { path: file.path, below: Some(path.to_owned()), source: Source::File };
+    let asked = |file: walk::FoundFile| Asked { path: file.path, below: Some(path.to_owned()), source: Source::File };
     found.into_iter().map(asked).collect()
 }
 

@@ -5,54 +5,54 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Ended, print};
-use crate::cli::{Common, Figures};
-use crate::data::Places;
+use super::{ExitStatus, print};
+use crate::cli::{GlobalArgs, FigureArgs};
+use crate::data::DataDirs;
 use crate::experiment;
-use crate::plot::FileForm;
-use crate::progress::Show;
-use crate::report::{self, FigureFile, Find};
+use crate::plot::ImageFormat;
+use crate::progress::Printer;
+use crate::report::{self, FigureFile, FindRecording};
 use crate::run_dir::{self, ReportFile};
 
-pub fn report(common: &Common, run: &str, recordings: Option<&Path>, figures: &Figures) -> Result<Ended> {
+pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures: &FigureArgs) -> Result<ExitStatus> {
     let folder = run_dir::find(&common.runs, run)?;
     let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
-    let show = Show::fitting(common.quiet);
+    let printer = Printer::new(common.quiet);
     let known = match recordings {
         Some(_) => HashMap::new(),
         None => known(common, &folder),
     };
-    let find: Find = &|id| match recordings {
+    let find: FindRecording = &|id| match recordings {
         Some(root) => Some(root.join(id)).filter(|path| path.is_file()),
         None => known.get(id).cloned(),
     };
-    let report = report::of_run(&folder, find)?;
-    // Figures were asked for: they are worth having where the folder of the run cannot be written.
+    let report = report::run_report(&folder, find)?;
+    // FigureArgs were asked for: they are worth having where the folder of the run cannot be written.
     let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;
     if report.heard == 0 && report.out_of_reach > 0 {
-        show.say(
+        printer.message(
             "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
         );
     }
-    write_figures(figures, &report.figures, show)?;
+    write_figures(figures, &report.figures, printer)?;
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
-    show.say(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
-    Ok(Ended::Done)
+    printer.message(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
+    Ok(ExitStatus::Done)
 }
 
-/// Figures into the folder that is named for them.
-pub fn write_figures(to: &Figures, figures: &[FigureFile], show: Show) -> Result<()> {
+/// FigureArgs into the folder that is named for them.
+pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
-    let written = report::write_figures(figures, folder, FileForm::asked(to.png))?;
-    show.say(&format!("{written} figures in {}", folder.display()));
+    let written = report::write_figures(figures, folder, ImageFormat::asked(to.png))?;
+    printer.message(&format!("{written} figures in {}", folder.display()));
     Ok(())
 }
 
 /// The recordings of the set by their ids; none where the set is not there (any more).
-fn known(common: &Common, run: &Path) -> HashMap<String, PathBuf> {
-    let Ok(experiment) = experiment::of_run(&run_dir::resolved_config(run), &[]) else { return HashMap::new() };
-    let places = Places { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
+fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
+    let Ok(experiment) = experiment::load_from_run(&run_dir::resolved_config(run), &[]) else { return HashMap::new() };
+    let places = DataDirs { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
     let set = experiment.data.as_kind().load(&places);
     set.map_or(HashMap::new(), |set| set.records.into_iter().map(|record| (record.id, record.path)).collect())
 }

@@ -4,21 +4,21 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::run::choose;
-use super::{Ended, listen_for_signals, print, settings, start_threads};
-use crate::cli::{Common, Reproduce};
+use super::{ExitStatus, listen_for_signals, print, settings, start_threads};
+use crate::cli::{GlobalArgs, Reproduce};
 use crate::models::device::DeviceChoice;
-use crate::reproduce::{CannotReproduce, Reproduction, Stored};
+use crate::reproduce::{CannotReproduce, Reproduction, StoredRun};
 use crate::run_dir::{self, SCHEMA};
 use crate::runner::Settings;
 use crate::tables::aligned;
 
-pub fn reproduce(common: &Common, asked: &Reproduce) -> Result<Ended> {
+pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
     let run = run_dir::find(&common.runs, &asked.run)?;
-    let stored = Stored::read(&run, root(common)?.as_deref())?;
+    let stored = StoredRun::read(&run, root(common)?.as_deref())?;
     let settings = settings(common, true);
     // What the CPU made a GPU would only come near to.
     let device = asked.device.unwrap_or(if stored.device() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Auto });
-    let device = choose(std::iter::once(stored.experiment()), device, settings.show)?;
+    let device = choose(std::iter::once(stored.experiment()), device, settings.printer)?;
     start_threads(&asked.pool)?;
     listen_for_signals(&settings.stop)?;
     let on_cpu = device.is_cpu() && stored.device() == "cpu";
@@ -39,13 +39,13 @@ pub fn reproduce(common: &Common, asked: &Reproduce) -> Result<Ended> {
         print(&text(&outcome, asked.tolerance))?;
     }
     if !equal && !on_cpu {
-        settings.show.say("A GPU rounds in another way from run to run: --tolerance says how much is the same.");
+        settings.printer.message("A GPU rounds in another way from run to run: --tolerance says how much is the same.");
     }
-    Ok(if equal { Ended::Done } else { Ended::Regression })
+    Ok(if equal { ExitStatus::Done } else { ExitStatus::Regression })
 }
 
 /// Where the data lies now: all that can be set of a run that is to be the same.
-fn root(common: &Common) -> Result<Option<String>> {
+fn root(common: &GlobalArgs) -> Result<Option<String>> {
     let mut root = None;
     for set in &common.set {
         let Some(value) = set.strip_prefix("data.root=") else {
@@ -75,7 +75,7 @@ fn text(outcome: &Reproduction, tolerance: f64) -> String {
     if !numbers.largest.is_empty() {
         let head = ["metric", "row", "then", "now", "largest difference", "cells"].map(str::to_owned).to_vec();
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
-        let line = |l: &crate::reproduce::Largest| {
+        let line = |l: &crate::reproduce::ColumnDifference| {
             let difference = format!("{:.3e}", l.difference);
             vec![l.metric.clone(), l.row.clone(), number(l.then), number(l.now), difference, l.cells.to_string()]
         };

@@ -6,58 +6,58 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{Ended, print};
-use crate::cli::{Common, DEFAULT_RUNS, Wanted};
-use crate::listing::{self, Choice, Listed, Standing};
-use crate::progress::{Show, tell};
+use super::{ExitStatus, print};
+use crate::cli::{GlobalArgs, DEFAULT_RUNS, RunsArgs};
+use crate::listing::{self, RunFilter, ListedRun, RunState};
+use crate::progress::{Printer, eprint_line};
 use crate::run_dir::{self, WhichRun};
 
 /// So many unreadable runs are told one by one.
 const TOLD: usize = 10;
 
-pub fn runs(common: &Common, wanted: &Wanted) -> Result<Ended> {
+pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     // Before the first run the folder is not there yet; another one that a person named is perhaps misspelt.
     if !common.runs.exists() && common.runs != Path::new(DEFAULT_RUNS) {
         bail!(WhichRun::none(format!("there is no folder {}", common.runs.display())));
     }
     let listing = listing::list(&common.runs);
     for why in listing.unreadable.iter().take(TOLD) {
-        tell(&format!("timbre: left out: {why}"));
+        eprint_line(&format!("timbre: left out: {why}"));
     }
     if listing.unreadable.len() > TOLD {
-        tell(&format!("timbre: left out: {} more", listing.unreadable.len() - TOLD));
+        eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - TOLD));
     }
     let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
     let runs = choice(wanted).of(listing.runs);
     if wanted.json {
         let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
         print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
-    let show = Show::fitting(common.quiet);
+    let printer = Printer::new(common.quiet);
     if runs.is_empty() {
-        show.say(&match all {
+        printer.message(&match all {
             0 if are_unreadable => "No run that could be read".to_owned(),
             0 => "No run yet. Next: timbre run quickstart".to_owned(),
             _ => format!("None of the {all} runs is such a one. Next: timbre runs"),
         });
-        return Ok(Ended::Done);
+        return Ok(ExitStatus::Done);
     }
     print(&listing::text(&runs, wanted.metric, is_coloured()))?;
     if runs.len() < all {
-        show.say(&format!("{} of {all} runs", runs.len()));
+        printer.message(&format!("{} of {all} runs", runs.len()));
     }
     if runs.iter().any(|run| run.entry.is_self_chosen()) {
-        show.say("* the best on the test split itself, which flatters it: there was no validation split to choose by");
+        printer.message("* the best on the test split itself, which flatters it: there was no validation split to choose by");
     }
-    show.say(&format!("Next: {}", next(&runs)));
-    Ok(Ended::Done)
+    printer.message(&format!("Next: {}", next(&runs)));
+    Ok(ExitStatus::Done)
 }
 
-fn choice(wanted: &Wanted) -> Choice {
-    Choice {
+fn choice(wanted: &RunsArgs) -> RunFilter {
+    RunFilter {
         experiments: wanted.experiments.clone(),
-        standings: wanted.status.clone(),
+        states: wanted.status.clone(),
         metric: wanted.metric.map(str::to_owned),
         bounds: wanted.bounds.clone(),
         since: wanted.since.clone(),
@@ -75,8 +75,8 @@ fn is_coloured() -> bool {
 }
 
 /// What one would do with these runs: go on with what was cut off, look at what failed, compare.
-fn next(runs: &[Listed]) -> String {
-    if let Some(run) = runs.iter().find(|run| run.standing.goes_on()) {
+fn next(runs: &[ListedRun]) -> String {
+    if let Some(run) = runs.iter().find(|run| run.state.is_resumable()) {
         return format!(
             "timbre run {} (the same command as before goes on with {})",
             run.entry.experiment,
@@ -85,12 +85,12 @@ fn next(runs: &[Listed]) -> String {
     }
     let done: Vec<String> = runs
         .iter()
-        .filter(|run| run.standing == Standing::Done)
+        .filter(|run| run.state == RunState::Done)
         .map(|run| run.run.display().to_string())
         .take(2)
         .collect();
     match done.as_slice() {
-        [] => match runs.iter().find(|run| run.standing == Standing::Failed) {
+        [] => match runs.iter().find(|run| run.state == RunState::Failed) {
             Some(run) => format!("look at {}/log.jsonl", run.run.display()),
             None => format!("timbre compare {}", runs[0].run.display()),
         },

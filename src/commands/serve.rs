@@ -2,23 +2,23 @@
 
 use anyhow::Result;
 
-use super::{Ended, predict::Unsuited};
-use crate::cli::{Common, Serving};
+use super::{ExitStatus, predict::Unsuited};
+use crate::cli::{GlobalArgs, ServeArgs};
 use crate::predictor::Predictor;
-use crate::progress::Show;
-use crate::serve::{self, Doors, Limits, Service};
+use crate::progress::Printer;
+use crate::serve::{self, AccessPolicy, Limits, Service};
 
 /// The variable that holds the token, which is no argument because arguments are seen by everybody on the machine.
 const TOKEN: &str = "TIMBRE_TOKEN";
 
-pub fn serve(common: &Common, serving: &Serving, open: impl Fn(&str) -> Result<Predictor>) -> Result<Ended> {
+pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Result<Predictor>) -> Result<ExitStatus> {
     let mut models = Vec::new();
     for named in &serving.chosen {
         let (run, weight) = weighted(named)?;
         let mut predictor = open(run)?;
         if serving.windows && predictor.window().is_none() {
-            let window = predictor.usual_window();
-            predictor = predictor.in_windows(window).map_err(|error| Unsuited(format!("{error:#}")))?;
+            let window = predictor.window_or_default();
+            predictor = predictor.with_windows(window).map_err(|error| Unsuited(format!("{error:#}")))?;
         }
         models.push((predictor, weight));
     }
@@ -26,10 +26,10 @@ pub fn serve(common: &Common, serving: &Serving, open: impl Fn(&str) -> Result<P
         check_origin(origin)?;
     }
     let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
-    let doors = Doors::new(token.as_deref(), serving.allow_origin.clone());
+    let doors = AccessPolicy::new(token.as_deref(), serving.allow_origin.clone());
     let service = Service::new(models, Limits::default(), doors)?;
-    serve::serve(service, &serving.addr, Show::fitting(common.quiet))?;
-    Ok(Ended::Done)
+    serve::serve(service, &serving.addr, Printer::new(common.quiet))?;
+    Ok(ExitStatus::Done)
 }
 
 /// `RUN=0.6` is a run and its weight; any other `=` belongs to its name.

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 
-use super::{Ended, listen_for_signals};
-use crate::cli::Common;
+use super::{ExitStatus, listen_for_signals};
+use crate::cli::GlobalArgs;
 use crate::grid::watch;
-use crate::progress::Show;
+use crate::progress::Printer;
 
-pub fn watch(common: &Common, experiment: Option<&str>) -> Result<Ended> {
+pub fn watch(common: &GlobalArgs, experiment: Option<&str>) -> Result<ExitStatus> {
     let stop = Default::default();
     listen_for_signals(&stop)?;
-    let watched = watch::wait_for(&common.runs, experiment, Show::fitting(common.quiet), &stop)?;
+    let watched = watch::wait_for(&common.runs, experiment, Printer::new(common.quiet), &stop)?;
     watch::until_it_ends(&watched, &stop)?;
-    Ok(Ended::Done)
+    Ok(ExitStatus::Done)
 }

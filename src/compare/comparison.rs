@@ -22,9 +22,9 @@ pub struct Comparison {
     /// The keys of the resolved configurations that are not the same in all runs, by name.
     pub keys: Vec<DifferingKey>,
     /// A line a (model on features) of a run: in the order in which models first appear, then of the runs.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ComparedModel>,
     /// What needs no model. Equal ones of several runs are one.
-    pub baselines: Vec<Baseline>,
+    pub baselines: Vec<ComparedBaseline>,
     /// How many tests there are, of all lines and metrics together: what [`Paired::p_holm`] is corrected for. Lines that say the same
     /// as the reference are none.
     pub tests: usize,
@@ -79,7 +79,7 @@ pub struct DifferingKey {
 
 /// A model on features in a run, over its seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct ComparedModel {
     /// The place of the run in [`Comparison::runs`].
     pub run: usize,
     pub features: String,
@@ -129,7 +129,7 @@ pub struct Paired {
     /// `p`, corrected for all tests of the comparison (Holm).
     pub p_holm: f64,
     /// What `p_holm` says at the level of the comparison.
-    pub verdict: Verdict,
+    pub verdict: Outcome,
     /// Seeds that were paired: of the reference, of this line.
     pub seeds: Vec<(u64, u64)>,
     /// The difference of each pair of seeds; nothing where it is undefined.
@@ -146,7 +146,7 @@ pub struct Paired {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Outcome {
     Better,
     Worse,
     /// The difference may be luck.
@@ -163,10 +163,10 @@ impl Paired {
     /// The verdict in a word.
     pub fn word(&self) -> &'static str {
         match self.verdict {
-            Verdict::Better => "better",
-            Verdict::Worse => "worse",
-            Verdict::Open if self.is_same() => "same",
-            Verdict::Open => "open",
+            Outcome::Better => "better",
+            Outcome::Worse => "worse",
+            Outcome::Open if self.is_same() => "same",
+            Outcome::Open => "open",
         }
     }
 }
@@ -182,7 +182,7 @@ pub struct Cost {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Baseline {
+pub struct ComparedBaseline {
     pub name: String,
     /// The places in [`Comparison::runs`] of the runs that have it with these scores.
     pub runs: Vec<usize>,

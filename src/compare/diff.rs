@@ -6,16 +6,16 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::choosing::{self, Chosen};
+use super::run_selection::{self, SelectedRun};
 use super::comparison::{ComparedRun, DifferingKey};
-use super::pairing::{self, Heard, Matched, Side};
-use super::run::{self, Place, Run, Said};
-use super::{SCHEMA, keys};
+use super::pairing::{self, SeedDecisions, MatchedDecisions, ModelDecisions};
+use super::run::{self, ModelKey, Run, TrialPredictions};
+use super::{SCHEMA, config_keys};
 use crate::metrics;
 
 /// Two runs; lists of two are first and second.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
+pub struct RunDiff {
     pub schema: u32,
     pub runs: [ComparedRun; 2],
     /// Keys of the resolved configurations.
@@ -53,7 +53,7 @@ pub struct DataDifference {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelDifference {
     /// Features and model of each.
-    pub places: [Place; 2],
+    pub places: [ModelKey; 2],
     /// What they said of the recordings that both have.
     pub common: Option<Common>,
     /// Why nothing could be compared.
@@ -104,20 +104,20 @@ pub struct ClipDifference {
     pub seeds: usize,
 }
 
-pub fn diff(chosen: &[Chosen; 2]) -> Result<Difference> {
+pub fn diff(chosen: &[SelectedRun; 2]) -> Result<RunDiff> {
     let runs = [Run::read(&chosen[0].path)?, Run::read(&chosen[1].path)?];
-    let mut places: [Vec<Place>; 2] = Default::default();
+    let mut places: [Vec<ModelKey>; 2] = Default::default();
     for (side, own) in places.iter_mut().enumerate() {
         let all = runs[side].places();
         *own = match &chosen[side].model {
-            Some(model) => vec![choosing::place(&all, model, &runs[side].name())?],
+            Some(model) => vec![run_selection::place(&all, model, &runs[side].name())?],
             None => all,
         };
     }
     let split = super::split(&runs, None)?;
     let (pairs, only_in) = in_both(&places);
     let said = [0, 1].map(|side| runs[side].said().map_err(|error| format!("{error:#}")));
-    let model = |(one, other): (Place, Place)| {
+    let model = |(one, other): (ModelKey, ModelKey)| {
         let (common, why_not) = match common(&runs, [&one, &other], &said, &split) {
             Ok(common) => (Some(common), None),
             Err(why) => (None, Some(why)),
@@ -125,11 +125,11 @@ pub fn diff(chosen: &[Chosen; 2]) -> Result<Difference> {
         ModelDifference { places: [one, other], common, why_not }
     };
     let environment = [0, 1].map(|side| of_json(&runs[side].record.environment));
-    Ok(Difference {
+    Ok(RunDiff {
         schema: SCHEMA,
-        configuration: keys::differing(&[&runs[0].keys, &runs[1].keys]),
+        configuration: config_keys::differing(&[&runs[0].keys, &runs[1].keys]),
         data: data(&runs),
-        environment: keys::differing_leaves(&[&environment[0], &environment[1]]),
+        environment: config_keys::differing_leaves(&[&environment[0], &environment[1]]),
         models: pairs.into_iter().map(model).collect(),
         only_in,
         split,
@@ -138,7 +138,7 @@ pub fn diff(chosen: &[Chosen; 2]) -> Result<Difference> {
 }
 
 /// One model each, whatever it is called, or all that are called the same.
-fn in_both(places: &[Vec<Place>; 2]) -> (Vec<(Place, Place)>, [Vec<String>; 2]) {
+fn in_both(places: &[Vec<ModelKey>; 2]) -> (Vec<(ModelKey, ModelKey)>, [Vec<String>; 2]) {
     if let ([one], [other]) = (places[0].as_slice(), places[1].as_slice()) {
         return (vec![(one.clone(), other.clone())], Default::default());
     }
@@ -152,28 +152,28 @@ fn in_both(places: &[Vec<Place>; 2]) -> (Vec<(Place, Place)>, [Vec<String>; 2]) 
 
 fn common(
     runs: &[Run; 2],
-    places: [&Place; 2],
-    said: &[Result<Vec<Said>, String>; 2],
+    places: [&ModelKey; 2],
+    said: &[Result<Vec<TrialPredictions>, String>; 2],
     split: &str,
 ) -> Result<Common, String> {
-    let side = |at: usize| -> Result<Side, String> {
-        let judge = runs[at].judge.as_ref().map_err(Clone::clone)?;
+    let side = |at: usize| -> Result<ModelDecisions, String> {
+        let decision_rule = runs[at].decision_rule.as_ref().map_err(Clone::clone)?;
         let units = said[at].as_ref().map_err(Clone::clone)?;
         let (features, model) = places[at];
         let of_place = units.iter().filter(|(unit, _)| unit.features == *features && unit.model == *model);
-        let heard: Vec<Heard> = of_place
-            .filter_map(|(unit, sides)| Some(Heard::new(unit.seed, sides.iter().find(|s| s.split == split)?, judge)))
+        let heard: Vec<SeedDecisions> = of_place
+            .filter_map(|(unit, sides)| Some(SeedDecisions::new(unit.seed, sides.iter().find(|s| s.split == split)?, decision_rule)))
             .collect();
         if heard.is_empty() {
             return Err(format!("run {} said nothing of a {split} split", at + 1));
         }
-        Ok(Side { classes: &runs[at].classes, judge, contents: runs[at].contents.as_ref(), heard })
+        Ok(ModelDecisions { classes: &runs[at].classes, decision_rule, contents: runs[at].contents.as_ref(), heard })
     };
     let found = pairing::matched(&side(0)?, &side(1)?)?;
     Ok(told(&found, &runs[0]))
 }
 
-fn told(found: &Matched, first: &Run) -> Common {
+fn told(found: &MatchedDecisions, first: &Run) -> Common {
     let scores = found.scores();
     let both = |of: &dyn Fn(usize) -> f64| [of(0), of(1)];
     // Over the pairs of seeds that have a value.
@@ -199,7 +199,7 @@ fn told(found: &Matched, first: &Run) -> Common {
         }
     };
     let list = |labels: &Vec<usize>| crate::tables::class_list(&first.classes, labels);
-    let clip = |own: pairing::ChangedSides| ClipDifference {
+    let clip = |own: pairing::ChangedDecision| ClipDifference {
         path: own.path,
         truth: list(&own.truth),
         decided: own.decided.map(|decided| decided.iter().map(list).collect()),

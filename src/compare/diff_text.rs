@@ -1,9 +1,9 @@
 //! The difference of two runs as a person reads it.
 
 use super::comparison::DifferingKey;
-use super::diff::{Common, DataDifference, Difference, ModelDifference};
-use super::sheet::{signed, status};
-use super::words;
+use super::diff::{Common, DataDifference, RunDiff, ModelDifference};
+use super::text_tables::{signed, status};
+use super::short_values;
 use crate::tables;
 
 /// A longer value is cut where both runs agree; `--json` has it whole.
@@ -12,7 +12,7 @@ const WIDEST: usize = 100;
 /// So many of a list are shown; `--json` has them all.
 const SHOWN: usize = 10;
 
-pub fn diff_text(difference: &Difference) -> String {
+pub fn diff_text(difference: &RunDiff) -> String {
     let mut text = String::new();
     for run in &difference.runs {
         text += &format!("{}: {}  {}  {}\n", run.number, run.name, run.path, status(run.status));
@@ -57,7 +57,7 @@ fn keys(title: &str, keys: &[DifferingKey]) -> String {
     if keys.is_empty() {
         return format!("\n{title}: the same\n");
     }
-    let line = |key: &DifferingKey| format!("  {}: {}\n", key.name, words::of_values(&key.values, WIDEST).join(" | "));
+    let line = |key: &DifferingKey| format!("  {}: {}\n", key.name, short_values::of_values(&key.values, WIDEST).join(" | "));
     format!("\n{title}\n{}", keys.iter().map(line).collect::<String>())
 }
 
@@ -92,7 +92,7 @@ fn more(n: usize) -> String {
     if n > SHOWN { format!("    and {} more (--json has them all)\n", n - SHOWN) } else { String::new() }
 }
 
-fn of_model(model: &ModelDifference, difference: &Difference) -> String {
+fn of_model(model: &ModelDifference, difference: &RunDiff) -> String {
     let common = model.common.as_ref();
     common.map_or(String::new(), |common| format!("\n{} ({})\n{}", name(model), difference.split, compared(common)))
 }

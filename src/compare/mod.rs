@@ -6,34 +6,34 @@ use anyhow::{Result, bail};
 
 use crate::experiment::suggest;
 use crate::metrics;
-use crate::progress::Show;
+use crate::progress::Printer;
 
-mod choosing;
+mod run_selection;
 mod comparison;
 mod diff;
 mod diff_text;
-mod keys;
-mod lines;
+mod config_keys;
+mod compared_models;
 mod notes;
 mod pairing;
-mod points;
+mod sweep_runs;
 mod run;
-mod sheet;
+mod text_tables;
 pub mod significance;
 mod terminal;
-mod words;
-mod written;
+mod short_values;
+mod csv_markdown;
 
-pub use choosing::{Choice, Chosen, choose, choose_one, newest};
+pub use run_selection::{RunSelection, SelectedRun, select_runs, select_run, newest};
 pub use comparison::*;
-pub use diff::{Difference, diff};
+pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
 pub use terminal::text;
-pub use words::short_names;
-pub use written::{csv, markdown};
+pub use short_values::short_names;
+pub use csv_markdown::{csv, markdown};
 
-use lines::Work;
-use run::{Place, Run};
+use compared_models::ModelComparer;
+use run::{ModelKey, Run};
 
 /// Raised when [`Comparison`] changes its form.
 pub const SCHEMA: u32 = 1;
@@ -47,7 +47,7 @@ pub struct CannotCompare(pub String);
 
 /// What is to be shown of the runs.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct CompareOptions {
     /// The place of the reference in the list of runs; the first with results unless told.
     pub reference: Option<usize>,
     /// The one model of it to which all lines are compared, where one is named.
@@ -61,12 +61,12 @@ pub struct Wanted {
 }
 
 /// Compares the runs, in their order.
-pub fn compare(choice: &Choice, wanted: &Wanted, show: Show) -> Result<Comparison> {
+pub fn compare(choice: &RunSelection, wanted: &CompareOptions, printer: Printer) -> Result<Comparison> {
     let Fit { runs, models, at, notes: mut said_before } = fit(choice)?;
-    let chosen_places: Vec<Option<Place>> = models
+    let chosen_places: Vec<Option<ModelKey>> = models
         .iter()
         .zip(&runs)
-        .map(|(model, run)| model.as_ref().map(|model| choosing::place(&run.places(), model, &run.name())).transpose())
+        .map(|(model, run)| model.as_ref().map(|model| run_selection::place(&run.places(), model, &run.name())).transpose())
         .collect::<Result<_>>()?;
     let with_results = || runs.iter().position(|run| !run.results.is_empty()).unwrap_or(0);
     let reference = wanted.reference.and_then(|told| at.iter().position(|&at| at == told)).unwrap_or_else(with_results);
@@ -88,19 +88,19 @@ pub fn compare(choice: &Choice, wanted: &Wanted, show: Show) -> Result<Compariso
     };
     let own = places_of(reference);
     let place = match &wanted.model {
-        Some(model) => Some(choosing::place(&first.places(), model, &first.name())?),
+        Some(model) => Some(run_selection::place(&first.places(), model, &first.name())?),
         None => (own.len() == 1).then(|| own[0].clone()),
     };
     let reference = Reference { run: reference, place };
     let split = split(&runs, wanted.split.as_deref())?;
     let metrics = shown_metrics(first, &wanted.metrics)?;
-    let mut all: Vec<Place> = Vec::new();
+    let mut all: Vec<ModelKey> = Vec::new();
     for place in (0..runs.len()).flat_map(places_of) {
         if !all.contains(&place) {
             all.push(place);
         }
     }
-    let lines: Vec<(usize, Place)> = all
+    let lines: Vec<(usize, ModelKey)> = all
         .iter()
         .flat_map(|place| (0..runs.len()).map(move |run| (run, place)))
         .filter(|(run, place)| places_of(*run).contains(place))
@@ -108,12 +108,12 @@ pub fn compare(choice: &Choice, wanted: &Wanted, show: Show) -> Result<Compariso
         .collect();
     let draws = wanted.resamples.unwrap_or(DRAWS);
     let mut work =
-        Work { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples: draws, draws };
+        ModelComparer { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples: draws, draws };
     if wanted.resamples.is_none() && enough(lines.len() * metrics.len()) > DRAWS {
         work.resamples = enough(work.tests(&lines));
     }
     let resamples = work.resamples;
-    let (mut lines, notes_of_lines) = work.lines(&lines, show);
+    let (mut lines, notes_of_lines) = work.lines(&lines, printer);
     let tests = correct(&mut lines);
     let mut notes = said_before;
     notes.extend(notes_of_lines);
@@ -125,7 +125,7 @@ pub fn compare(choice: &Choice, wanted: &Wanted, show: Show) -> Result<Compariso
         level: LEVEL,
         resamples,
         runs: runs.iter().enumerate().map(|(at, run)| run.described(at + 1)).collect(),
-        keys: keys::differing(&flat),
+        keys: config_keys::differing(&flat),
         baselines: work.baselines(),
         lines,
         tests,
@@ -145,7 +145,7 @@ struct Fit {
 }
 
 /// Reads the runs. Those that nobody named are left out if they cannot be read or have no results yet, and that is said.
-fn fit(choice: &Choice) -> Result<Fit> {
+fn fit(choice: &RunSelection) -> Result<Fit> {
     let mut fit = Fit { runs: Vec::new(), models: Vec::new(), at: Vec::new(), notes: choice.notes.clone() };
     let mut without: Vec<String> = Vec::new();
     for (at, one) in choice.runs.iter().enumerate() {
@@ -153,7 +153,7 @@ fn fit(choice: &Choice) -> Result<Fit> {
             Err(error) if one.by_name => return Err(error),
             Err(error) => fit.notes.push(format!("left out: {error:#}")),
             Ok(run) if !one.by_name && run.results.is_empty() => {
-                without.push(format!("{} ({})", run.path.display(), sheet::status(run.record.status)));
+                without.push(format!("{} ({})", run.path.display(), text_tables::status(run.record.status)));
             }
             Ok(run) => {
                 fit.runs.push(run);
@@ -197,8 +197,8 @@ fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
 }
 
 fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
-    let known: Vec<&str> = match &reference.judge {
-        Ok(judge) => metrics::names(judge.task).collect(),
+    let known: Vec<&str> = match &reference.decision_rule {
+        Ok(decision_rule) => metrics::names(decision_rule.task).collect(),
         Err(_) => Vec::new(),
     };
     let mut shown: Vec<String> = Vec::new();
@@ -222,12 +222,12 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
 }
 
 /// Holm over every test of the table; how many there are.
-fn correct(lines: &mut [Line]) -> usize {
+fn correct(lines: &mut [ComparedModel]) -> usize {
     let mut tests: Vec<(usize, usize)> = Vec::new();
     for (at, line) in lines.iter_mut().enumerate() {
         for (score, own) in line.scores.iter_mut().enumerate() {
             match &mut own.versus {
-                Versus::Paired(paired) if paired.is_same() => paired.verdict = Verdict::Open,
+                Versus::Paired(paired) if paired.is_same() => paired.verdict = Outcome::Open,
                 Versus::Paired(_) => tests.push((at, score)),
                 Versus::Reference | Versus::Not(_) => {}
             }
@@ -238,13 +238,13 @@ fn correct(lines: &mut [Line]) -> usize {
         let own = paired_mut(lines, line, score);
         own.p_holm = p;
         if p > 1.0 - LEVEL {
-            own.verdict = Verdict::Open;
+            own.verdict = Outcome::Open;
         }
     }
     ps.len()
 }
 
-fn paired_mut(lines: &mut [Line], line: usize, score: usize) -> &mut Paired {
+fn paired_mut(lines: &mut [ComparedModel], line: usize, score: usize) -> &mut Paired {
     match &mut lines[line].scores[score].versus {
         Versus::Paired(paired) => paired,
         _ => unreachable!("only those that are paired were listed"),

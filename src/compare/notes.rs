@@ -1,15 +1,15 @@
 //! The sentences that have to be read with the numbers.
 
 use super::LEVEL;
-use super::comparison::{Line, Paired, Score, Versus};
-use super::lines::Work;
-use super::sheet;
+use super::comparison::{ComparedModel, Paired, Score, Versus};
+use super::compared_models::ModelComparer;
+use super::text_tables;
 
 /// Below this the percentile interval is known to be too narrow.
 const FEW_SONGS: usize = 20;
 
 /// How the numbers were made, and what has to be known of them.
-pub fn notes(work: &Work, lines: &[Line], tests: usize) -> Vec<String> {
+pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec<String> {
     let mut notes = Vec::new();
     let several = |score: &Score| score.values.len() > 1;
     let any = |what: &dyn Fn(&Score) -> bool| lines.iter().flat_map(|line| &line.scores).any(what);
@@ -63,7 +63,7 @@ pub fn notes(work: &Work, lines: &[Line], tests: usize) -> Vec<String> {
     unfinished(work, notes)
 }
 
-fn unfinished(work: &Work, mut notes: Vec<String>) -> Vec<String> {
+fn unfinished(work: &ModelComparer, mut notes: Vec<String>) -> Vec<String> {
     let unfinished = work.runs.iter().enumerate().filter(|(_, run)| !run.record.status.is_final());
     notes.extend(unfinished.map(|(at, run)| {
         let failed = match run.record.failures.len() {
@@ -73,7 +73,7 @@ fn unfinished(work: &Work, mut notes: Vec<String>) -> Vec<String> {
         format!(
             "run {} is not finished: {}{failed}; its lines are what is there",
             at + 1,
-            sheet::status(run.record.status)
+            text_tables::status(run.record.status)
         )
     }));
     notes

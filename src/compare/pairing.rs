@@ -2,39 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::significance::{Pair, Seeds};
+use super::significance::{PairedScore, SeedPairing};
 use crate::labels::{Classes, Task};
-use crate::metrics::{self, Judge, Scores};
+use crate::metrics::{self, DecisionRule, Scores};
 use crate::predictions::Predictions;
 use crate::run_dir::SplitRecord;
 
 /// A line: what one model on features of a run said, a seed each.
-pub struct Side<'a> {
+pub struct ModelDecisions<'a> {
     pub classes: &'a Classes,
-    pub judge: &'a Judge,
+    pub decision_rule: &'a DecisionRule,
     /// The hash of each recording by its path, where the run knows.
     pub contents: Option<&'a HashMap<String, String>>,
-    pub heard: Vec<Heard<'a>>,
+    pub heard: Vec<SeedDecisions<'a>>,
 }
 
 /// What it said with one seed of one side of the split.
-pub struct Heard<'a> {
+pub struct SeedDecisions<'a> {
     pub seed: u64,
     pub split: &'a SplitRecord,
     pub decided: Vec<Vec<usize>>,
 }
 
-impl<'a> Heard<'a> {
-    pub fn new(seed: u64, split: &'a SplitRecord, judge: &Judge) -> Heard<'a> {
-        Heard { seed, split, decided: split.decided(judge) }
+impl<'a> SeedDecisions<'a> {
+    pub fn new(seed: u64, split: &'a SplitRecord, decision_rule: &DecisionRule) -> SeedDecisions<'a> {
+        SeedDecisions { seed, split, decided: split.decided(decision_rule) }
     }
 }
 
 /// What two lines said of the recordings that both have.
 #[derive(Debug)]
-pub struct Matched {
+pub struct MatchedDecisions {
     pub task: Task,
-    pub seeds: Seeds,
+    pub seeds: SeedPairing,
     /// Distinct recordings and songs.
     pub clips: usize,
     pub songs: usize,
@@ -52,7 +52,7 @@ pub struct Matched {
 
 /// A recording that is right in one and wrong in the other. Labels are those of the reference.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ChangedSides {
+pub struct ChangedDecision {
     pub path: String,
     pub truth: Vec<usize>,
     /// What the reference decided, with whatever seed, and what the line did.
@@ -75,8 +75,8 @@ struct OfSeeds {
 }
 
 /// The recordings that both have, or why there is nothing to compare.
-pub fn matched(reference: &Side, line: &Side) -> Result<Matched, String> {
-    if reference.judge.task != line.judge.task {
+pub fn matched(reference: &ModelDecisions, line: &ModelDecisions) -> Result<MatchedDecisions, String> {
+    if reference.decision_rule.task != line.decision_rule.task {
         return Err("it has another task than the reference".into());
     }
     let renamed = renamed(reference.classes, line.classes)?;
@@ -111,8 +111,8 @@ pub fn matched(reference: &Side, line: &Side) -> Result<Matched, String> {
         };
         pairs.iter().map(of_pair).sum()
     };
-    Ok(Matched {
-        task: reference.judge.task,
+    Ok(MatchedDecisions {
+        task: reference.decision_rule.task,
         seeds,
         clips: paths.len(),
         songs: songs.len(),
@@ -141,10 +141,10 @@ fn renamed(reference: &Classes, line: &Classes) -> Result<Vec<usize>, String> {
     }
 }
 
-type Chosen<'s, 'a> = ((usize, usize), &'s Heard<'a>, &'s Heard<'a>);
+type Chosen<'s, 'a> = ((usize, usize), &'s SeedDecisions<'a>, &'s SeedDecisions<'a>);
 
 /// The seeds that both have, each with itself: its split is the same in both. Without a common seed each with each.
-fn pairs_of_seeds<'s, 'a>(reference: &'s Side<'a>, line: &'s Side<'a>) -> (Seeds, Vec<Chosen<'s, 'a>>) {
+fn pairs_of_seeds<'s, 'a>(reference: &'s ModelDecisions<'a>, line: &'s ModelDecisions<'a>) -> (SeedPairing, Vec<Chosen<'s, 'a>>) {
     let mut same = Vec::new();
     for one in &reference.heard {
         if let Some(other) = line.heard.iter().find(|other| other.seed == one.seed) {
@@ -152,14 +152,14 @@ fn pairs_of_seeds<'s, 'a>(reference: &'s Side<'a>, line: &'s Side<'a>) -> (Seeds
         }
     }
     if !same.is_empty() {
-        return (Seeds::Matched, same);
+        return (SeedPairing::Matched, same);
     }
     let each = reference
         .heard
         .iter()
         .enumerate()
         .flat_map(|(a, one)| line.heard.iter().enumerate().map(move |(b, other)| ((a, b), one, other)));
-    (Seeds::Crossed(reference.heard.len(), line.heard.len()), each.collect())
+    (SeedPairing::Crossed(reference.heard.len(), line.heard.len()), each.collect())
 }
 
 /// Paths that both have and that cannot be compared.
@@ -186,10 +186,10 @@ impl LeftOut {
 
 /// The places of the common recordings in both, in the order of their paths.
 fn common(
-    reference: &Side,
-    line: &Side,
-    one: &Heard,
-    other: &Heard,
+    reference: &ModelDecisions,
+    line: &ModelDecisions,
+    one: &SeedDecisions,
+    other: &SeedDecisions,
     renamed: &[usize],
     gone: &mut LeftOut,
 ) -> Vec<(usize, usize)> {
@@ -198,7 +198,7 @@ fn common(
     let mut found = Vec::new();
     for (at, clip) in other.split.clips.iter().enumerate() {
         let Some(&first) = by_path.get(clip.path.as_str()) else { continue };
-        let content = |side: &Side| side.contents.and_then(|contents| contents.get(&clip.path).cloned());
+        let content = |side: &ModelDecisions| side.contents.and_then(|contents| contents.get(&clip.path).cloned());
         let (a, b) = (content(reference), content(line));
         if a.is_some() && b.is_some() && a != b {
             gone.changed.insert(clip.path.clone());
@@ -221,8 +221,8 @@ fn in_classes(labels: &[usize], renamed: &[usize]) -> Vec<usize> {
 impl OfSeeds {
     fn new(
         places: (usize, usize),
-        one: &Heard,
-        other: &Heard,
+        one: &SeedDecisions,
+        other: &SeedDecisions,
         common: &[(usize, usize)],
         renamed: &[usize],
         songs: &HashMap<&str, usize>,
@@ -259,7 +259,7 @@ impl OfSeeds {
     }
 }
 
-impl Matched {
+impl MatchedDecisions {
     /// Whether both said the same of everything, as far as a metric knows.
     pub fn is_same(&self, metric: &str) -> bool {
         let of_probabilities = metrics::is_of_probabilities(self.task, metric);
@@ -267,15 +267,15 @@ impl Matched {
     }
 
     /// The pairs, ready to be scored by that metric.
-    pub fn pairs(&self, metric: &str) -> Vec<Pair<'_>> {
+    pub fn pairs(&self, metric: &str) -> Vec<PairedScore<'_>> {
         let of_probabilities = metrics::is_of_probabilities(self.task, metric);
         let mut ready = Vec::new();
         for pair in &self.pairs {
-            ready.push(Pair {
+            ready.push(PairedScore {
                 seeds: pair.places,
                 song: pair.song.clone(),
                 differs: pair.differs(of_probabilities),
-                score: metrics::resampled(self.task, metric, &pair.truth, &pair.decided, &pair.said),
+                score: metrics::weighted_metric(self.task, metric, &pair.truth, &pair.decided, &pair.said),
             });
         }
         ready
@@ -283,15 +283,15 @@ impl Matched {
 
     /// The scores of both on their common recordings, for each pair of seeds.
     pub fn scores(&self) -> Vec<[Scores; 2]> {
-        let judge = Judge { task: self.task, ..Judge::default() };
+        let decision_rule = DecisionRule { task: self.task, ..DecisionRule::default() };
         let of_pair = |pair: &OfSeeds| {
             let (n, k) = (pair.song.len(), pair.said.n_classes);
             [0, n].map(|from| {
                 let truth = &pair.truth[from..from + n];
-                let mut scores = judge.score(truth, &pair.decided[from..from + n], k);
+                let mut scores = decision_rule.score(truth, &pair.decided[from..from + n], k);
                 let probabilities = pair.said.probabilities[from * k..(from + n) * k].to_vec();
                 let said = Predictions { n_classes: k, probabilities };
-                scores.metrics.extend(metrics::ranked_scores(self.task, truth, &said));
+                scores.metrics.extend(metrics::probability_scores(self.task, truth, &said));
                 scores
             })
         };
@@ -299,12 +299,12 @@ impl Matched {
     }
 
     /// The recordings that one has right with more seeds than the other, the largest change first, then by path.
-    pub fn changed_sides(&self) -> Vec<ChangedSides> {
-        let mut by_path: BTreeMap<&str, ChangedSides> = BTreeMap::new();
+    pub fn changed_sides(&self) -> Vec<ChangedDecision> {
+        let mut by_path: BTreeMap<&str, ChangedDecision> = BTreeMap::new();
         for pair in &self.pairs {
             let n = pair.song.len();
             for (clip, path) in pair.paths.iter().enumerate() {
-                let own = by_path.entry(path).or_insert_with(|| ChangedSides {
+                let own = by_path.entry(path).or_insert_with(|| ChangedDecision {
                     path: path.clone(),
                     truth: pair.truth[clip].clone(),
                     decided: Default::default(),
@@ -320,7 +320,7 @@ impl Matched {
                 }
             }
         }
-        let mut changed: Vec<ChangedSides> = by_path.into_values().filter(|own| own.right[0] != own.right[1]).collect();
+        let mut changed: Vec<ChangedDecision> = by_path.into_values().filter(|own| own.right[0] != own.right[1]).collect();
         changed.sort_by_key(|own| std::cmp::Reverse(own.right[0].abs_diff(own.right[1])));
         changed
     }

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::comparison::ComparedRun;
-use super::keys;
+use super::config_keys;
 use crate::experiment;
 use crate::labels::Classes;
-use crate::metrics::Judge;
-use crate::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Unit};
+use crate::metrics::DecisionRule;
+use crate::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial};
 use crate::tables;
 use crate::thresholds;
 
 /// Features and model: what a row of the tables is about, over its seeds.
-pub type Place = (String, String);
+pub type ModelKey = (String, String);
 
 pub struct Run {
     pub path: PathBuf,
@@ -26,13 +26,13 @@ pub struct Run {
     pub results: Vec<ResultRow>,
     pub classes: Classes,
     /// How its probabilities become decisions, or why that cannot be known.
-    pub judge: Result<Judge, String>,
+    pub decision_rule: Result<DecisionRule, String>,
     /// The hash of each recording by its path; nothing in runs that did not write them down.
     pub contents: Option<HashMap<String, String>>,
 }
 
 /// What a unit said, a side of its split each.
-pub type Said = (Unit, Vec<SplitRecord>);
+pub type TrialPredictions = (Trial, Vec<SplitRecord>);
 
 impl Run {
     pub fn read(path: &Path) -> Result<Run> {
@@ -40,15 +40,15 @@ impl Run {
         let record = run_dir::read_record(&path)?;
         let config = run_dir::resolved_config(&path);
         let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-        let keys = keys::flat(&text).with_context(|| format!("cannot understand {}", config.display()))?;
+        let keys = config_keys::flat(&text).with_context(|| format!("cannot understand {}", config.display()))?;
         let classes = Classes::new(&record.classes);
-        let judge = match experiment::of_run(&config, &[]) {
-            Ok(experiment) => Ok(experiment.evaluate.judge(&classes)),
+        let decision_rule = match experiment::load_from_run(&config, &[]) {
+            Ok(experiment) => Ok(experiment.evaluate.decision_rule(&classes)),
             Err(_) => Err("this version cannot read its configuration".to_owned()),
         };
         let results = if record.results.is_empty() { results_so_far(&path) } else { record.results.clone() };
         let contents = recordings(&path).map(|rows| rows.into_iter().map(|r| (r.path, r.content)).collect());
-        Ok(Run { path, record, keys, results, classes, judge, contents })
+        Ok(Run { path, record, keys, results, classes, decision_rule, contents })
     }
 
     /// Experiment and the beginning of the signature.
@@ -57,10 +57,10 @@ impl Run {
     }
 
     /// The models on features that it has results of, in their order.
-    pub fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::new();
+    pub fn places(&self) -> Vec<ModelKey> {
+        let mut places: Vec<ModelKey> = Vec::new();
         for row in self.results.iter().filter(|row| !row.is_baseline()) {
-            let place = (row.unit.features.clone(), row.unit.model.clone());
+            let place = (row.trial.features.clone(), row.trial.model.clone());
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -69,29 +69,29 @@ impl Run {
     }
 
     /// The rows of a model on features on one side of the splits, a seed each.
-    pub fn rows<'a>(&'a self, place: &'a Place, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
+    pub fn rows<'a>(&'a self, place: &'a ModelKey, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
         let same =
-            move |row: &&ResultRow| row.unit.features == place.0 && row.unit.model == place.1 && row.split == split;
+            move |row: &&ResultRow| row.trial.features == place.0 && row.trial.model == place.1 && row.split == split;
         self.results.iter().filter(same)
     }
 
     /// What its units said: from `predictions.parquet`, of an unfinished run from the records of its units.
-    pub fn said(&self) -> Result<Vec<Said>> {
+    pub fn said(&self) -> Result<Vec<TrialPredictions>> {
         if self.path.join(Table::Predictions.file()).is_file() {
-            return thresholds::read_units(&self.path, &self.classes);
+            return thresholds::read_trials(&self.path, &self.classes);
         }
-        let mut units: Vec<&Unit> = Vec::new();
+        let mut units: Vec<&Trial> = Vec::new();
         for row in self.results.iter().filter(|row| !row.is_baseline()) {
-            if !units.contains(&&row.unit) {
-                units.push(&row.unit);
+            if !units.contains(&&row.trial) {
+                units.push(&row.trial);
             }
         }
-        let read = |unit: &Unit| {
-            let record = run_dir::read_unit(&self.path, unit);
+        let read = |unit: &Trial| {
+            let record = run_dir::read_trial(&self.path, unit);
             let record = record.with_context(|| {
                 format!("{} has neither {} nor the record of {unit}", self.path.display(), Table::Predictions.file())
             })?;
-            Ok((record.unit, record.splits))
+            Ok((record.trial, record.splits))
         };
         units.into_iter().map(read).collect()
     }
@@ -133,14 +133,14 @@ fn results_so_far(run: &Path) -> Vec<ResultRow> {
     let text = |name: &str, row: usize| columns.get(name).map(|texts| texts[row].clone());
     let keys = ["features", "model", "seed", "split", "n"];
     let one = |row: usize| {
-        let unit = Unit {
+        let unit = Trial {
             features: text("features", row)?,
             model: text("model", row)?,
             seed: text("seed", row)?.parse().ok()?,
         };
         let values = columns.iter().filter(|(name, _)| !keys.contains(&name.as_str()));
         let metrics = values.filter_map(|(name, texts)| Some((name.clone(), texts[row].parse().ok()?))).collect();
-        Some(ResultRow { unit, split: text("split", row)?, n: text("n", row)?.parse().ok()?, metrics })
+        Some(ResultRow { trial: unit, split: text("split", row)?, n: text("n", row)?.parse().ok()?, metrics })
     };
     (0..columns.first().map_or(0, |(_, texts)| texts.len())).filter_map(one).collect()
 }

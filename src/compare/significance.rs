@@ -18,37 +18,37 @@
 use rayon::prelude::*;
 
 use crate::metrics::bootstrap;
-use crate::metrics::ranked::Weighted;
-use crate::seed::{Seed, below, uniform};
+use crate::metrics::probability_scores::WeightedScore;
+use crate::seed::{Seed, uniform_below, uniform};
 
 const NOTHING: f64 = 1e-12;
 
 /// What a line said with one seed: its score for any weighting of the recordings.
-pub struct Alone<'a> {
+pub struct SeedScore<'a> {
     /// The song of each recording, a number below that of all songs.
     pub song: Vec<usize>,
-    pub score: Weighted<'a>,
+    pub score: WeightedScore<'a>,
 }
 
 /// What two lines said of the same recordings, with one seed each.
-pub struct Pair<'a> {
+pub struct PairedScore<'a> {
     /// The places of the seeds among those of the reference and of the line.
     pub seeds: (usize, usize),
     pub song: Vec<usize>,
     /// Whether they said different things of a recording.
     pub differs: Vec<bool>,
     /// The score of both: the weights of the recordings as the reference heard them, then as the line did.
-    pub score: Weighted<'a>,
+    pub score: WeightedScore<'a>,
 }
 
-impl Alone<'_> {
+impl SeedScore<'_> {
     fn value(&self, times: &[u32]) -> Option<f64> {
         let weights: Vec<u32> = self.song.iter().map(|&song| times[song]).collect();
         weights.iter().any(|&w| w > 0).then(|| (self.score)(&weights)).flatten()
     }
 }
 
-impl Pair<'_> {
+impl PairedScore<'_> {
     /// Line minus reference, each song counted so many times. Nothing where no recording is drawn, or a score is undefined.
     fn difference(&self, times: &[u32]) -> Option<f64> {
         let n = self.song.len();
@@ -75,7 +75,7 @@ impl Pair<'_> {
 
 /// How seeds are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seeds {
+pub enum SeedPairing {
     /// The terms are those of so many seeds, one each.
     Matched,
     /// The terms are every one of so many seeds with every one of so many others.
@@ -83,16 +83,16 @@ pub enum Seeds {
 }
 
 /// How often each term is drawn.
-fn draw_terms(places: &[(usize, usize)], seeds: Seeds, seed: Seed) -> Vec<u32> {
+fn draw_terms(places: &[(usize, usize)], seeds: SeedPairing, seed: Seed) -> Vec<u32> {
     let mut rng = seed.rng();
     let mut draw = |n: usize| {
         let mut times = vec![0u32; n];
-        (0..(n.max(2) - 1)).for_each(|_| times[below(&mut rng, n as u64) as usize] += 1);
+        (0..(n.max(2) - 1)).for_each(|_| times[uniform_below(&mut rng, n as u64) as usize] += 1);
         times
     };
     match seeds {
-        Seeds::Matched => draw(places.len()),
-        Seeds::Crossed(left, right) => {
+        SeedPairing::Matched => draw(places.len()),
+        SeedPairing::Crossed(left, right) => {
             let (left, right) = (draw(left), draw(right));
             places.iter().map(|&(a, b)| left[a] * right[b]).collect()
         }
@@ -118,7 +118,7 @@ impl Resampled {
     /// `value(term, times)`: of a term, each song counted so many times. Resamples without a value are left out.
     pub fn new(
         places: &[(usize, usize)],
-        seeds: Seeds,
+        seeds: SeedPairing,
         songs: usize,
         resamples: usize,
         seed: Seed,
@@ -127,7 +127,7 @@ impl Resampled {
         let alone: Vec<Vec<usize>> = (0..songs).map(|song| vec![song]).collect();
         let (of_songs, of_seeds) = (seed.child("songs"), seed.child("seeds"));
         let one = |times: &mut Vec<u32>, resample: usize| {
-            bootstrap::draw(&alone, of_songs.child(resample), times);
+            bootstrap::resample(&alone, of_songs.child(resample), times);
             let terms = draw_terms(places, seeds, of_seeds.child(resample));
             let drawn = terms.iter().enumerate().filter(|(_, times)| **times > 0);
             mean(drawn.map(|(term, &often)| (value(term, times), often)))
@@ -152,15 +152,15 @@ impl Resampled {
 }
 
 /// The interval of the mean over the seeds of a line.
-pub fn interval(terms: &[Alone], songs: usize, resamples: usize, level: f64, seed: Seed) -> Option<(f64, f64)> {
+pub fn interval(terms: &[SeedScore], songs: usize, resamples: usize, level: f64, seed: Seed) -> Option<(f64, f64)> {
     let places: Vec<(usize, usize)> = (0..terms.len()).map(|at| (at, at)).collect();
-    Resampled::new(&places, Seeds::Matched, songs, resamples, seed, |term, times| terms[term].value(times))
+    Resampled::new(&places, SeedPairing::Matched, songs, resamples, seed, |term, times| terms[term].value(times))
         .interval(level)
 }
 
 /// What two lines differ by.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
+pub struct PairedDifference {
     /// The mean of those of the pairs.
     pub mean: f64,
     /// Of each pair; nothing where it is undefined.
@@ -172,24 +172,24 @@ pub struct Difference {
 
 /// Nothing where the score is undefined on the recordings of all pairs.
 pub fn difference(
-    pairs: &[Pair],
-    seeds: Seeds,
+    pairs: &[PairedScore],
+    seeds: SeedPairing,
     songs: usize,
     resamples: usize,
     level: f64,
     seed: Seed,
-) -> Option<Difference> {
+) -> Option<PairedDifference> {
     let once = vec![1; songs];
     let of_pairs: Vec<Option<f64>> = pairs.iter().map(|pair| pair.difference(&once)).collect();
     let observed = mean(of_pairs.iter().map(|&value| (value, 1)))?;
     if pairs.iter().all(|pair| !pair.differs.contains(&true)) {
         // Whatever is drawn or exchanged.
         let of_pairs = of_pairs.into_iter().map(|value| value.map(|_| 0.0)).collect();
-        return Some(Difference { mean: 0.0, of_pairs, interval: (0.0, 0.0), p_bootstrap: 1.0, p_permutation: 1.0 });
+        return Some(PairedDifference { mean: 0.0, of_pairs, interval: (0.0, 0.0), p_bootstrap: 1.0, p_permutation: 1.0 });
     }
     let places: Vec<(usize, usize)> = pairs.iter().map(|pair| pair.seeds).collect();
     let drawn = Resampled::new(&places, seeds, songs, resamples, seed, |term, times| pairs[term].difference(times));
-    Some(Difference {
+    Some(PairedDifference {
         mean: observed,
         of_pairs,
         interval: drawn.interval(level).unwrap_or((observed, observed)),
@@ -198,7 +198,7 @@ pub fn difference(
     })
 }
 
-fn permutation(pairs: &[Pair], songs: usize, resamples: usize, seed: Seed, observed: f64) -> f64 {
+fn permutation(pairs: &[PairedScore], songs: usize, resamples: usize, seed: Seed, observed: f64) -> f64 {
     let mut differ = vec![false; songs];
     for pair in pairs {
         pair.song.iter().zip(&pair.differs).for_each(|(&song, &differs)| differ[song] |= differs);
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     /// The share of right recordings.
-    fn accuracy<'a>(right: Vec<bool>) -> Weighted<'a> {
+    fn accuracy<'a>(right: Vec<bool>) -> WeightedScore<'a> {
         Box::new(move |weights| {
             let hits: u32 = right.iter().zip(weights).filter(|(right, _)| **right).map(|(_, w)| w).sum();
             Some(f64::from(hits) / f64::from(weights.iter().sum::<u32>()))
@@ -266,14 +266,14 @@ mod tests {
     /// A recording: its song, whether the reference has it right, whether the line has.
     type Clip = (usize, bool, bool);
 
-    fn pair<'a>(clips: &[Clip], seeds: (usize, usize)) -> Pair<'a> {
+    fn pair<'a>(clips: &[Clip], seeds: (usize, usize)) -> PairedScore<'a> {
         let right = clips.iter().map(|c| c.1).chain(clips.iter().map(|c| c.2)).collect();
         let (song, differs) = clips.iter().map(|c| (c.0, c.1 != c.2)).unzip();
-        Pair { seeds, song, differs, score: accuracy(right) }
+        PairedScore { seeds, song, differs, score: accuracy(right) }
     }
 
-    fn of(clips: &[Clip], resamples: usize) -> Difference {
-        difference(&[pair(clips, (0, 0))], Seeds::Matched, SONGS, resamples, 0.95, Seed::new(1)).unwrap()
+    fn of(clips: &[Clip], resamples: usize) -> PairedDifference {
+        difference(&[pair(clips, (0, 0))], SeedPairing::Matched, SONGS, resamples, 0.95, Seed::new(1)).unwrap()
     }
 
     const SONGS: usize = 12;
@@ -286,10 +286,10 @@ mod tests {
         #[test]
         fn a_line_against_itself_differs_by_nothing_and_p_is_one(clips in clips(), seeds in 1usize..4, known in any::<bool>()) {
             let same: Vec<Clip> = clips.iter().map(|c| (c.0, c.1, c.1)).collect();
-            let mut pairs: Vec<Pair> = (0..seeds).map(|s| pair(&same, (s, s))).collect();
+            let mut pairs: Vec<PairedScore> = (0..seeds).map(|s| pair(&same, (s, s))).collect();
             // Whether it is known beforehand or comes of the draws.
             pairs.iter_mut().flat_map(|pair| &mut pair.differs).for_each(|differs| *differs = !known);
-            let found = difference(&pairs, Seeds::Matched, SONGS, 50, 0.95, Seed::new(1)).unwrap();
+            let found = difference(&pairs, SeedPairing::Matched, SONGS, 50, 0.95, Seed::new(1)).unwrap();
             prop_assert_eq!((found.mean, found.interval), (0.0, (0.0, 0.0)));
             prop_assert_eq!((found.p_bootstrap, found.p_permutation), (1.0, 1.0));
         }
@@ -306,8 +306,8 @@ mod tests {
 
         #[test]
         fn every_p_is_a_share_above_zero_and_the_interval_is_in_order(clips in clips(), crossed in any::<bool>()) {
-            let (seeds, places) = if crossed { (Seeds::Crossed(2, 2), vec![(0, 0), (0, 1), (1, 0), (1, 1)]) } else { (Seeds::Matched, vec![(0, 0), (1, 1)]) };
-            let pairs: Vec<Pair> = places.iter().map(|&at| pair(&clips, at)).collect();
+            let (seeds, places) = if crossed { (SeedPairing::Crossed(2, 2), vec![(0, 0), (0, 1), (1, 0), (1, 1)]) } else { (SeedPairing::Matched, vec![(0, 0), (1, 1)]) };
+            let pairs: Vec<PairedScore> = places.iter().map(|&at| pair(&clips, at)).collect();
             let found = difference(&pairs, seeds, SONGS, 60, 0.95, Seed::new(3)).unwrap();
             for p in [found.p_bootstrap, found.p_permutation] {
                 prop_assert!(p > 0.0 && p <= 1.0, "{p}");
@@ -347,7 +347,7 @@ mod tests {
         // (160/400 - (40/400)²)/400.
         let kind = |song: usize| if song < 60 { (true, false) } else { (false, song < 160) };
         let clips: Vec<Clip> = (0..400).map(|song| (song, kind(song).0, kind(song).1)).collect();
-        let found = difference(&[pair(&clips, (0, 0))], Seeds::Matched, 400, 4000, 0.95, Seed::new(5)).unwrap();
+        let found = difference(&[pair(&clips, (0, 0))], SeedPairing::Matched, 400, 4000, 0.95, Seed::new(5)).unwrap();
         let sd = ((0.4 - 0.01) / 400.0f64).sqrt();
         assert!((found.interval.0 - (0.1 - 1.96 * sd)).abs() < 0.005, "{found:?}");
         assert!((found.interval.1 - (0.1 + 1.96 * sd)).abs() < 0.005, "{found:?}");
@@ -359,11 +359,11 @@ mod tests {
         // 2000 songs: with one seed the line has a tenth more of them right, with two others no more and two tenths.
         let with =
             |more: usize| -> Vec<Clip> { (0..2000).map(|song| (song, song < 1000, song < 1000 + more)).collect() };
-        let pairs: Vec<Pair> = [200, 0, 400].iter().enumerate().map(|(s, &more)| pair(&with(more), (s, s))).collect();
-        let found = difference(&pairs, Seeds::Matched, 2000, 4000, 0.95, Seed::new(5)).unwrap();
+        let pairs: Vec<PairedScore> = [200, 0, 400].iter().enumerate().map(|(s, &more)| pair(&with(more), (s, s))).collect();
+        let found = difference(&pairs, SeedPairing::Matched, 2000, 4000, 0.95, Seed::new(5)).unwrap();
         assert!((found.mean - 0.1).abs() < 1e-12);
         let values =
-            Resampled::new(&[(0, 0), (1, 1), (2, 2)], Seeds::Matched, 2000, 8000, Seed::new(5), |term, times| {
+            Resampled::new(&[(0, 0), (1, 1), (2, 2)], SeedPairing::Matched, 2000, 8000, Seed::new(5), |term, times| {
                 pairs[term].difference(times)
             });
         let centre = values.0.iter().sum::<f64>() / values.0.len() as f64;
@@ -379,7 +379,7 @@ mod tests {
         let one: Vec<Clip> = vec![(0, false, true)];
         let pairs = [pair(&one, (0, 0))];
         assert_eq!(pairs[0].difference(&[0, 3]), None);
-        let found = difference(&pairs, Seeds::Matched, 2, 200, 0.95, Seed::new(1)).unwrap();
+        let found = difference(&pairs, SeedPairing::Matched, 2, 200, 0.95, Seed::new(1)).unwrap();
         assert_eq!(found.interval, (1.0, 1.0), "song 1 alone says nothing");
     }
 

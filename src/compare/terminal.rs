@@ -1,8 +1,8 @@
 //! A comparison as a person reads it in a terminal, or in a file that it was written to.
 
 use super::comparison::{Comparison, DifferingKey};
-use super::sheet::{self, Sheet, remarks, status};
-use super::{keys, words};
+use super::text_tables::{self, TextTable, remarks, status};
+use super::{config_keys, short_values};
 use crate::tables;
 
 /// With so many runs their keys still stand side by side above the table.
@@ -29,7 +29,7 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
         text += "\nDiffering keys\n";
         text += &if inline { values_of_keys(&comparison.keys) } else { side_by_side(&comparison.keys) };
     }
-    for (metric, sheet) in sheet::sheets(comparison, false).into_iter().enumerate() {
+    for (metric, sheet) in text_tables::sheets(comparison, false).into_iter().enumerate() {
         text += &format!("\n{}", Table::new(comparison, metric, sheet, inline).text(width));
     }
     for line in remarks(comparison) {
@@ -40,7 +40,7 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
 }
 
 fn side_by_side(keys: &[DifferingKey]) -> String {
-    let line = |key: &DifferingKey| format!("  {}: {}\n", key.name, words::of_values(&key.values, WIDEST).join(" | "));
+    let line = |key: &DifferingKey| format!("  {}: {}\n", key.name, short_values::of_values(&key.values, WIDEST).join(" | "));
     keys.iter().map(line).collect()
 }
 
@@ -63,7 +63,7 @@ fn values_of_keys(keys: &[DifferingKey]) -> String {
             }
         });
         let more = distinct.len().saturating_sub(VALUES);
-        let shown = words::of_values(&distinct, WIDEST);
+        let shown = short_values::of_values(&distinct, WIDEST);
         let more_words = if more > 0 { format!(" and {more} more") } else { String::new() };
         text += &format!("  {}: {}{more_words}\n", key.name, shown[..shown.len() - more].join(" | "));
     }
@@ -81,7 +81,7 @@ fn values_of_keys(keys: &[DifferingKey]) -> String {
 
 /// Whether it is a table that some runs lack: no value that a line could have.
 fn says_only_there(key: &DifferingKey) -> bool {
-    key.values.iter().flatten().all(|value| value == keys::THERE)
+    key.values.iter().flatten().all(|value| value == config_keys::THERE)
 }
 
 struct Column {
@@ -104,7 +104,7 @@ struct Table {
 
 impl Table {
     /// With `keys` each row begins with the keys that differ.
-    fn new(comparison: &Comparison, metric: usize, sheet: Sheet, keys: bool) -> Table {
+    fn new(comparison: &Comparison, metric: usize, sheet: TextTable, keys: bool) -> Table {
         let name = &comparison.metrics[metric];
         let level = sheet.head[sheet.words + 1].clone();
         let mut intervals = [format!("{level} of {name}"), format!("{level} of the difference")].into_iter();
@@ -129,8 +129,8 @@ impl Table {
         }
         let shown: Vec<&DifferingKey> = comparison.keys.iter().filter(|key| keys && !says_only_there(key)).collect();
         let names: Vec<&str> = shown.iter().map(|key| key.name.as_str()).collect();
-        for (at, (key, short)) in shown.iter().zip(words::short_names(&names, &sheet.head)).enumerate() {
-            let values = words::of_values(&key.values, words::CELL);
+        for (at, (key, short)) in shown.iter().zip(short_values::short_names(&names, &sheet.head)).enumerate() {
+            let values = short_values::of_values(&key.values, short_values::CELL);
             let of_lines = comparison.lines.iter().map(|line| values[line.run].clone());
             let of_baselines = comparison.baselines.iter().map(|baseline| match baseline.runs.as_slice() {
                 [run] => values[*run].clone(),
@@ -194,7 +194,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::{ComparedRun, Cost, Line, Reference, Score, Versus};
+    use crate::compare::{ComparedRun, Cost, ComparedModel, Reference, Score, Versus};
     use crate::run_dir::Status;
 
     /// One model in so many runs, with these keys: a value a run.
@@ -224,7 +224,7 @@ mod tests {
             interval: Some((0.4, 0.6)),
             versus: Versus::Not("it was not asked for".into()),
         };
-        let line = |run: usize| Line {
+        let line = |run: usize| ComparedModel {
             run,
             features: "mel".into(),
             model: "knn".into(),
@@ -255,7 +255,7 @@ mod tests {
         let values = |of: &dyn Fn(usize) -> String| (0..6).map(|n| Some(of(n))).collect::<Vec<_>>();
         comparison(&[
             ("features.mel.window", values(&|n| ["\"hann\"", "\"boxcar\""][n % 2].to_owned())),
-            ("models.cnn_small", (0..6).map(|n| (n == 3).then(|| keys::THERE.to_owned())).collect()),
+            ("models.cnn_small", (0..6).map(|n| (n == 3).then(|| config_keys::THERE.to_owned())).collect()),
             ("models.knn.k", values(&|n| n.to_string())),
         ])
     }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
-use super::{About, ClipRecord, Common, DataKind, DataSet, MissingData, Part, Places, in_order_of_ids};
+use super::{About, ClipRecord, CommonKeys, DataKind, DataSet, MissingData, Subset, DataDirs, sorted_by_id};
 use crate::labels::Classes;
 
 /// What the decoder knows how to open.
@@ -56,8 +56,8 @@ impl DataKind for Folder {
         1
     }
 
-    fn common(&self) -> Common<'_> {
-        Common {
+    fn common_keys(&self) -> CommonKeys<'_> {
+        CommonKeys {
             name: self.name.as_deref(),
             root: self.root.as_deref(),
             limit_per_class: self.limit_per_class,
@@ -66,7 +66,7 @@ impl DataKind for Folder {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common().limit_faults();
+        let mut faults = self.common_keys().limit_faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
                 faults.push((key.to_owned(), sentence));
@@ -83,8 +83,8 @@ impl DataKind for Folder {
         faults
     }
 
-    fn load(&self, places: &Places) -> Result<DataSet> {
-        let common = self.common();
+    fn load(&self, places: &DataDirs) -> Result<DataSet> {
+        let common = self.common_keys();
         let name = common.name_or("folder");
         let root = common.root_below(&places.data_dir, "folder");
         if !root.is_dir() {
@@ -110,12 +110,12 @@ impl DataKind for Folder {
                 id: clip.id,
                 path: clip.path,
                 labels: vec![label],
-                part: clip.part,
+                subset: clip.subset,
                 fold,
                 tags: BTreeMap::new(),
             });
         }
-        Ok(DataSet { records: in_order_of_ids(records, &name)?, name, classes })
+        Ok(DataSet { records: sorted_by_id(records, &name)?, name, classes })
     }
 }
 
@@ -125,7 +125,7 @@ struct Found {
     path: PathBuf,
     file_name: String,
     class: String,
-    part: Part,
+    subset: Subset,
 }
 
 impl Folder {
@@ -136,18 +136,18 @@ impl Folder {
             ensure!(
                 self.classes.is_some()
                     || folders.is_empty()
-                    || folders.iter().any(|(name, _)| part_named(name).is_none()),
+                    || folders.iter().any(|(name, _)| subset_named(name).is_none()),
                 "its folders are named like parts ({}), not like classes: set `part_folders = true`, or list the `classes`",
                 folders.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
             );
-            clips_in_classes(root, "", Part::Training, &mut clips)?;
+            clips_in_classes(root, "", Subset::Training, &mut clips)?;
             return Ok(clips);
         }
         for (name, path) in folders_in(root)? {
-            let part = part_named(&name).with_context(|| {
+            let subset = subset_named(&name).with_context(|| {
                 format!("`part_folders` is set, but {name:?} is none of training, train, validation, valid, val, dev, test, testing")
             })?;
-            clips_in_classes(&path, &format!("{name}/"), part, &mut clips)?;
+            clips_in_classes(&path, &format!("{name}/"), subset, &mut clips)?;
         }
         Ok(clips)
     }
@@ -173,24 +173,24 @@ impl Folder {
     }
 }
 
-fn clips_in_classes(folder: &Path, above: &str, part: Part, clips: &mut Vec<Found>) -> Result<()> {
+fn clips_in_classes(folder: &Path, above: &str, subset: Subset, clips: &mut Vec<Found>) -> Result<()> {
     for file in files_below(folder)? {
         let (_, extension) = file.stem_and_extension();
         // A recording that lies beside the class folders has no class.
         let Some(class) = file.folders().first().cloned() else { continue };
         if AUDIO_EXTENSIONS.contains(&extension.as_str()) {
             let id = format!("{above}{}", file.names.join("/"));
-            clips.push(Found { id, class, part, file_name: file.file_name().to_owned(), path: file.path });
+            clips.push(Found { id, class, subset, file_name: file.file_name().to_owned(), path: file.path });
         }
     }
     Ok(())
 }
 
-fn part_named(folder: &str) -> Option<Part> {
+fn subset_named(folder: &str) -> Option<Subset> {
     match folder.to_lowercase().as_str() {
-        "training" | "train" => Some(Part::Training),
-        "validation" | "valid" | "val" | "dev" => Some(Part::Validation),
-        "testing" | "test" => Some(Part::Testing),
+        "training" | "train" => Some(Subset::Training),
+        "validation" | "valid" | "val" | "dev" => Some(Subset::Validation),
+        "testing" | "test" => Some(Subset::Testing),
         _ => None,
     }
 }

@@ -17,8 +17,8 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Found, files_below, folders_in};
-use super::{About, ClipRecord, Common, DataKind, DataSet, MissingData, Part, Places, in_order_of_ids};
+use super::walk::{FoundFile, files_below, folders_in};
+use super::{About, ClipRecord, CommonKeys, DataKind, DataSet, MissingData, Subset, DataDirs, sorted_by_id};
 use crate::labels::Classes;
 
 /// The eleven instruments, in the order of their codes.
@@ -70,7 +70,7 @@ pub struct Irmas {
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
     /// Which parts are read: `training`, `testing`.
-    pub parts: Vec<IrmasPart>,
+    pub parts: Vec<IrmasSubset>,
     /// Which of the three testing folders are read: 1, 2, 3.
     pub test_folders: Vec<u32>,
     /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1). A song that the border
@@ -84,7 +84,7 @@ pub struct Irmas {
 /// A part of IRMAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum IrmasPart {
+pub enum IrmasSubset {
     Training,
     Testing,
 }
@@ -96,7 +96,7 @@ impl Default for Irmas {
             root: None,
             limit_per_class: None,
             classes: None,
-            parts: vec![IrmasPart::Training, IrmasPart::Testing],
+            parts: vec![IrmasSubset::Training, IrmasSubset::Testing],
             test_folders: vec![1, 2, 3],
             training_share_of_test: 0.0,
             about: About::default(),
@@ -109,8 +109,8 @@ impl DataKind for Irmas {
         1
     }
 
-    fn common(&self) -> Common<'_> {
-        Common {
+    fn common_keys(&self) -> CommonKeys<'_> {
+        CommonKeys {
             name: self.name.as_deref(),
             root: self.root.as_deref(),
             limit_per_class: self.limit_per_class,
@@ -126,27 +126,27 @@ impl DataKind for Irmas {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common().limit_faults();
+        let mut faults = self.common_keys().limit_faults();
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
         if self.parts.is_empty() {
             fault("parts", "no part is read: name `training`, `testing` or both".into());
         }
-        if self.parts.contains(&IrmasPart::Testing)
+        if self.parts.contains(&IrmasSubset::Testing)
             && (self.test_folders.is_empty() || self.test_folders.iter().any(|n| !(1..=3).contains(n)))
         {
             fault("test_folders", format!("there are the testing folders 1, 2 and 3, not {:?}", self.test_folders));
         }
         if !(0.0..=1.0).contains(&self.training_share_of_test) {
             fault("training_share_of_test", format!("{} is not a share from 0 to 1", self.training_share_of_test));
-        } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasPart::Testing) {
+        } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasSubset::Testing) {
             fault("training_share_of_test", "moves testing recordings, but `parts` leaves `testing` out".into());
         }
         faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
 
-    fn load(&self, places: &Places) -> Result<DataSet> {
-        let common = self.common();
+    fn load(&self, places: &DataDirs) -> Result<DataSet> {
+        let common = self.common_keys();
         self.load_from(&common.root_below(&places.data_dir, "irmas"), &common.name_or("irmas"))
     }
 }
@@ -154,19 +154,19 @@ impl DataKind for Irmas {
 impl Irmas {
     /// Loads what lies in `root`, whatever the spec's own `root` says.
     pub fn load_from(&self, root: &Path, name: &str) -> Result<DataSet> {
-        let training = self.parts.contains(&IrmasPart::Training);
-        let testing = self.parts.contains(&IrmasPart::Testing);
-        let mut wanted: Vec<(String, Part)> = Vec::new();
+        let training = self.parts.contains(&IrmasSubset::Training);
+        let testing = self.parts.contains(&IrmasSubset::Testing);
+        let mut wanted: Vec<(String, Subset)> = Vec::new();
         if training {
-            wanted.push((TRAINING_FOLDER.to_owned(), Part::Training));
+            wanted.push((TRAINING_FOLDER.to_owned(), Subset::Training));
         }
         if testing {
             let folders: BTreeSet<u32> = self.test_folders.iter().copied().collect();
-            wanted.extend(folders.iter().map(|n| (format!("{TESTING_FOLDER}{n}"), Part::Testing)));
+            wanted.extend(folders.iter().map(|n| (format!("{TESTING_FOLDER}{n}"), Subset::Testing)));
         }
         let missing: Vec<PathBuf> = wanted.iter().map(|(f, _)| root.join(f)).filter(|path| !path.is_dir()).collect();
         if !missing.is_empty() {
-            return Err(MissingData::new(name, missing, root.to_owned(), &self.common()).into());
+            return Err(MissingData::new(name, missing, root.to_owned(), &self.common_keys()).into());
         }
         let mut records = Vec::new();
         for (folder, part) in &wanted {
@@ -174,15 +174,15 @@ impl Irmas {
             let found = files_below(&path).with_context(|| format!("read data set `{name}`"))?;
             let before = records.len();
             match part {
-                Part::Training => training_records(&found, folder, &mut records),
+                Subset::Training => training_records(&found, folder, &mut records),
                 _ => testing_records(&found, folder, &mut records),
             }
             .with_context(|| format!("read data set `{name}` in {path:?}"))?;
             if records.len() == before {
-                return Err(MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common()).into());
+                return Err(MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common_keys()).into());
             }
         }
-        let mut records = in_order_of_ids(records, name)?;
+        let mut records = sorted_by_id(records, name)?;
         move_first_share_to_training(&mut records, self.training_share_of_test);
         let set = DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records };
         Ok(match &self.classes {
@@ -233,7 +233,7 @@ static FIRST_TAG: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(?:\d+__)?\[(
 
 static EXCERPT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?:__|-)\d+$").expect("the number of an excerpt"));
 
-fn training_records(found: &[Found], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
+fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
     let mut nameless = Vec::new();
     for file in found {
         let (stem, extension) = file.stem_and_extension();
@@ -265,7 +265,7 @@ fn training_records(found: &[Found], folder: &str, records: &mut Vec<ClipRecord>
             path: file.path.clone(),
             labels: vec![label],
             group: format!("training/{song}"),
-            part: Part::Training,
+            subset: Subset::Training,
             fold: None,
             tags,
         });
@@ -280,9 +280,9 @@ fn training_records(found: &[Found], folder: &str, records: &mut Vec<ClipRecord>
     Ok(())
 }
 
-fn testing_records(found: &[Found], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
-    let mut recordings: BTreeMap<(&[String], &str), Vec<&Found>> = BTreeMap::new();
-    let mut label_files: BTreeMap<(&[String], &str), Vec<&Found>> = BTreeMap::new();
+fn testing_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
+    let mut recordings: BTreeMap<(&[String], &str), Vec<&FoundFile>> = BTreeMap::new();
+    let mut label_files: BTreeMap<(&[String], &str), Vec<&FoundFile>> = BTreeMap::new();
     for file in found {
         let (stem, extension) = file.stem_and_extension();
         let into = match extension.as_str() {
@@ -332,7 +332,7 @@ fn testing_records(found: &[Found], folder: &str, records: &mut Vec<ClipRecord>)
             path: file.path.clone(),
             labels,
             group: format!("testing/{}", without_excerpt(key.1)),
-            part: Part::Testing,
+            subset: Subset::Testing,
             fold: None,
             tags: BTreeMap::new(),
         });
@@ -402,12 +402,12 @@ fn without_excerpt(stem: &str) -> String {
 /// nearest. A song with a recording before the border moves as a whole, wherever its other recordings lie: training gets a
 /// few recordings more than the share says, never half a song.
 fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
-    let testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].part == Part::Testing).collect();
+    let testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].subset == Subset::Testing).collect();
     let border = (share * testing.len() as f64).round() as usize;
     let songs: BTreeSet<String> = testing[..border].iter().map(|&i| records[i].group.clone()).collect();
     for &i in &testing {
         if songs.contains(&records[i].group) {
-            records[i].part = Part::Training;
+            records[i].subset = Subset::Training;
         }
     }
 }
@@ -428,7 +428,7 @@ mod tests {
             path: id.into(),
             labels: labels.to_vec(),
             group: id.into(),
-            part: Part::Testing,
+            subset: Subset::Testing,
             fold: None,
             tags: BTreeMap::new(),
         };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{About, Common};
+use super::{About, CommonKeys};
 
 /// The data of a set is not on disk. The message says where it comes from, where to put it, and what runs without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,7 @@ pub struct MissingData {
 }
 
 impl MissingData {
-    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &Common<'_>) -> Self {
+    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys<'_>) -> Self {
         MissingData { name: name.to_owned(), missing, root, about: common.about.clone() }
     }
 }

@@ -35,10 +35,10 @@ pub trait DataKind {
     fn version(&self) -> u32;
 
     /// The recordings, in order of their ids. Data that is not there is a [`MissingData`].
-    fn load(&self, places: &Places) -> Result<DataSet>;
+    fn load(&self, places: &DataDirs) -> Result<DataSet>;
 
     /// The keys that every kind has.
-    fn common(&self) -> Common<'_>;
+    fn common_keys(&self) -> CommonKeys<'_>;
 
     /// The classes, where they are known before the recordings are looked for.
     fn known_classes(&self) -> Option<Classes> {
@@ -53,7 +53,7 @@ pub trait DataKind {
 
 /// Where things lie on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct DataDirs {
     /// The folder that relative `root`s are below.
     pub data_dir: PathBuf,
     /// Where `demo` keeps what it has made.
@@ -62,7 +62,7 @@ pub struct Places {
 
 /// The keys that every kind has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Common<'a> {
+pub struct CommonKeys<'a> {
     /// `use`: the name of the set.
     pub name: Option<&'a str>,
     pub root: Option<&'a str>,
@@ -70,7 +70,7 @@ pub struct Common<'a> {
     pub about: &'a About,
 }
 
-impl Common<'_> {
+impl CommonKeys<'_> {
     /// The name for messages and tables.
     pub fn name_or(&self, kind: &str) -> String {
         self.name.unwrap_or(kind).to_owned()
@@ -136,7 +136,7 @@ pub struct ClipRecord {
     /// Clips of one group (a song, a performer) never end on two sides of a split.
     pub group: String,
     /// The side on which the set's makers put it.
-    pub part: Part,
+    pub subset: Subset,
     /// The official fold, where the set has one.
     pub fold: Option<String>,
     /// What else the set says of the recording (IRMAS: `genre`, `drums`).
@@ -145,14 +145,14 @@ pub struct ClipRecord {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum Subset {
     Training,
     Validation,
     Testing,
 }
 
-impl Part {
-    pub const ALL: [Part; 3] = [Part::Training, Part::Validation, Part::Testing];
+impl Subset {
+    pub const ALL: [Subset; 3] = [Subset::Training, Subset::Validation, Subset::Testing];
 }
 
 /// What a data spec loads to. Records are sorted bytewise by id.
@@ -178,7 +178,7 @@ pub fn limit_per_class(
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     kept.retain(|&i| {
         let record = &records[i];
-        if record.part != Part::Training {
+        if record.subset != Subset::Training {
             return true;
         }
         let room = record.labels.iter().any(|label| counts.get(label).copied().unwrap_or(0) < limit);
@@ -197,7 +197,7 @@ pub struct Description {
     pub name: String,
     pub recordings: usize,
     pub songs: usize,
-    pub parts: Vec<PartCounts>,
+    pub parts: Vec<SubsetCounts>,
     pub classes: Vec<ClassCounts>,
     /// Recordings for each number of labels, from 0 labels up.
     pub by_label_count: Vec<usize>,
@@ -206,8 +206,9 @@ pub struct Description {
 
 /// Recordings and songs of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PartCounts {
-    pub part: Part,
+pub struct SubsetCounts {
+    #[serde(rename = "part")]
+    pub subset: Subset,
     pub recordings: usize,
     pub songs: usize,
 }
@@ -229,19 +230,19 @@ pub fn describe(set: &DataSet) -> Description {
     };
     let count = |keep: &dyn Fn(&ClipRecord) -> bool| set.records.iter().filter(|r| keep(r)).count();
     let classes = set.classes.names().iter().enumerate().map(|(label, class)| {
-        let of = |part: Part| count(&|r| r.part == part && r.labels.contains(&label));
+        let of = |subset: Subset| count(&|r| r.subset == subset && r.labels.contains(&label));
         ClassCounts {
             class: class.clone(),
-            training: of(Part::Training),
-            validation: of(Part::Validation),
-            testing: of(Part::Testing),
+            training: of(Subset::Training),
+            validation: of(Subset::Validation),
+            testing: of(Subset::Testing),
             songs: songs_of(&|r| r.labels.contains(&label)),
         }
     });
-    let parts = Part::ALL.into_iter().map(|part| PartCounts {
-        part,
-        recordings: count(&|r| r.part == part),
-        songs: songs_of(&|r| r.part == part),
+    let parts = Subset::ALL.into_iter().map(|subset| SubsetCounts {
+        subset,
+        recordings: count(&|r| r.subset == subset),
+        songs: songs_of(&|r| r.subset == subset),
     });
     let mut by_label_count = vec![0; set.records.iter().map(|r| r.labels.len() + 1).max().unwrap_or(0)];
     let mut folds = BTreeMap::new();
@@ -263,7 +264,7 @@ pub fn describe(set: &DataSet) -> Description {
 }
 
 /// Sorts by id and refuses two records with one id: a table could not tell them apart.
-fn in_order_of_ids(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipRecord>> {
+fn sorted_by_id(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipRecord>> {
     records.sort_by(|a, b| a.id.as_bytes().cmp(b.id.as_bytes()));
     if let Some(pair) = records.windows(2).find(|pair| pair[0].id == pair[1].id) {
         anyhow::bail!(
@@ -280,13 +281,13 @@ fn in_order_of_ids(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipR
 mod tests {
     use super::*;
 
-    fn record(id: &str, label: usize, part: Part) -> ClipRecord {
+    fn record(id: &str, label: usize, subset: Subset) -> ClipRecord {
         ClipRecord {
             id: id.into(),
             path: id.into(),
             labels: vec![label],
             group: id[..1].into(),
-            part,
+            subset,
             fold: None,
             tags: BTreeMap::new(),
         }
@@ -295,13 +296,13 @@ mod tests {
     #[test]
     fn the_limit_counts_usable_training_clips_in_bytewise_order_and_leaves_other_parts_alone() {
         let records = [
-            record("b/3", 1, Part::Training),
-            record("a/10", 0, Part::Training),
-            record("a/2", 0, Part::Training),
-            record("a/1", 0, Part::Training),
-            record("t/1", 0, Part::Testing),
-            record("t/2", 0, Part::Testing),
-            record("t/3", 0, Part::Testing),
+            record("b/3", 1, Subset::Training),
+            record("a/10", 0, Subset::Training),
+            record("a/2", 0, Subset::Training),
+            record("a/1", 0, Subset::Training),
+            record("t/1", 0, Subset::Testing),
+            record("t/2", 0, Subset::Testing),
+            record("t/3", 0, Subset::Testing),
         ];
         assert_eq!(limit_per_class(&records, Some(2), |_| true), [0, 1, 3, 4, 5, 6], "a/1, a/10 come before a/2");
         assert_eq!(limit_per_class(&records, Some(2), |r| r.id != "a/1"), [0, 1, 2, 4, 5, 6]);
@@ -314,9 +315,9 @@ mod tests {
             name: "x".into(),
             classes: Classes::new(["p", "q"]),
             records: vec![
-                record("a/1", 0, Part::Training),
-                record("a/2", 0, Part::Training),
-                record("b/1", 1, Part::Testing),
+                record("a/1", 0, Subset::Training),
+                record("a/2", 0, Subset::Training),
+                record("b/1", 1, Subset::Testing),
             ],
         };
         let all = describe(&set);
@@ -332,7 +333,7 @@ mod tests {
                 "kind = \"{kind}\"\nuse = \"n\"\nroot = \"r\"\nlimit_per_class = 3\nabout = {{ title = \"t\" }}\n"
             );
             let spec: DataSpec = toml::from_str(&text).unwrap();
-            let common = spec.as_kind().common();
+            let common = spec.as_kind().common_keys();
             assert_eq!((common.name, common.root, common.limit_per_class), (Some("n"), Some("r"), Some(3)));
             assert_eq!(common.about.title.as_deref(), Some("t"));
             assert!(toml::from_str::<DataSpec>(&format!("{text}rooot = 1\n")).is_err());

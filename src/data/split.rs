@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ClipRecord, Part};
+use super::{ClipRecord, Subset};
 use crate::seed::Seed;
 
 /// Raised by hand when the same records, spec and seed give other sides.
@@ -185,10 +185,10 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
         SplitSpec::Official(official) => {
             let holdout = Holdout { test: official.held_out, validation: official.validation, seed: None };
             let held = held_out(records, n_classes, &holdout, seed)?;
-            let side = |(record, held): (&&ClipRecord, Option<Side>)| match record.part {
-                Part::Training => held.map(|side| if side == Side::Test { Side::HeldOut } else { side }),
-                Part::Validation => Some(Side::Validation),
-                Part::Testing => Some(Side::Test),
+            let side = |(record, held): (&&ClipRecord, Option<Side>)| match record.subset {
+                Subset::Training => held.map(|side| if side == Side::Test { Side::HeldOut } else { side }),
+                Subset::Validation => Some(Side::Validation),
+                Subset::Testing => Some(Side::Test),
             };
             records.iter().zip(held).map(side).collect()
         }
@@ -246,7 +246,7 @@ struct Song<'a> {
 fn held_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: Seed) -> Result<Vec<Option<Side>>> {
     let seed = spec.seed.map_or(seed, Seed::new).child("holdout");
     let mut by_name: BTreeMap<&str, Song<'_>> = BTreeMap::new();
-    for (i, record) in records.iter().enumerate().filter(|(_, record)| record.part == Part::Training) {
+    for (i, record) in records.iter().enumerate().filter(|(_, record)| record.subset == Subset::Training) {
         let song = by_name.entry(&record.group).or_insert_with(|| Song {
             name: &record.group,
             members: Vec::new(),
@@ -358,7 +358,7 @@ fn refuse_empty_sides(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits
         _ if wants_held_out && splits.held_out.is_empty() => "hold out",
         _ => return Ok(()),
     };
-    let part = |part: Part| records.iter().filter(|record| record.part == part).count();
+    let part = |part: Subset| records.iter().filter(|record| record.subset == part).count();
     let mut songs: Vec<&str> = records.iter().map(|record| record.group.as_str()).collect();
     songs.sort_unstable();
     songs.dedup();
@@ -377,8 +377,8 @@ fn refuse_empty_sides(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits
         "divide the recordings with `{}`: nothing is left to {empty} ({} training, {} validation, {} testing recordings); \
          {advice}",
         spec.kind(),
-        part(Part::Training),
-        part(Part::Validation),
-        part(Part::Testing)
+        part(Subset::Training),
+        part(Subset::Validation),
+        part(Subset::Testing)
     )
 }

@@ -14,13 +14,13 @@ const MAX_DEPTH: usize = 32;
 
 /// A file below the folder that was walked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundFile {
     pub path: PathBuf,
     /// Folders below the walked one, and the file's own name last; NFC.
     pub names: Vec<String>,
 }
 
-impl Found {
+impl FoundFile {
     pub fn file_name(&self) -> &str {
         self.names.last().expect("a file has a name")
     }
@@ -40,7 +40,7 @@ impl Found {
 }
 
 /// Every file below `folder`, in no promised order. Hidden ones and what macOS puts into zips are left out.
-pub fn files_below(folder: &Path) -> Result<Vec<Found>> {
+pub fn files_below(folder: &Path) -> Result<Vec<FoundFile>> {
     let mut found = Vec::new();
     walk(folder, &mut Vec::new(), &mut found)?;
     Ok(found)
@@ -65,14 +65,14 @@ pub fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(folders)
 }
 
-fn walk(folder: &Path, above: &mut Vec<String>, found: &mut Vec<Found>) -> Result<()> {
+fn walk(folder: &Path, above: &mut Vec<String>, found: &mut Vec<FoundFile>) -> Result<()> {
     ensure!(above.len() < MAX_DEPTH, "walk {folder:?}: more than {MAX_DEPTH} folders deep; a link leads in a circle");
     for (name, path) in entries(folder)? {
         above.push(name);
         if path.is_dir() {
             walk(&path, above, found)?;
         } else {
-            found.push(Found { path, names: above.clone() });
+            found.push(FoundFile { path, names: above.clone() });
         }
         above.pop();
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn only_the_last_extension_is_taken_off() {
-        let found = |name: &str| Found { path: PathBuf::new(), names: vec!["a".into(), name.into()] };
+        let found = |name: &str| FoundFile { path: PathBuf::new(), names: vec!["a".into(), name.into()] };
         let stem = |name: &str| {
             let found = found(name);
             let (stem, extension) = found.stem_and_extension();

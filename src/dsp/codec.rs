@@ -133,7 +133,7 @@ pub fn low_pass_hz(kilobits: f64) -> f64 {
 }
 
 /// Codes and decodes in place, at so many kbit/s for the one channel; no delay, the length is kept.
-pub fn code(samples: &mut [f32], kilobits: f64, sample_rate: u32) {
+pub fn encode_decode(samples: &mut [f32], kilobits: f64, sample_rate: u32) {
     thread_local! {
         static TRANSFORM: RefCell<Transform> = RefCell::new(Transform::new());
     }
@@ -200,10 +200,10 @@ fn quantise(frame: &mut [f32; FRAME], bands: &[usize], budget: f32) {
     let (mut low, mut high) = (-20.0f32, 60.0f32);
     for _ in 0..7 {
         let middle = 0.5 * (low + high);
-        let fits = bits(&noise, crate::dsp::decibel::amplitude(2.0 * middle)) <= budget;
+        let fits = bits(&noise, crate::dsp::decibel::db_to_amplitude(2.0 * middle)) <= budget;
         if fits { high = middle } else { low = middle }
     }
-    let factor = crate::dsp::decibel::amplitude(2.0 * high);
+    let factor = crate::dsp::decibel::db_to_amplitude(2.0 * high);
     noise.iter_mut().for_each(|noise| *noise *= factor);
     for (band, edges) in bands.windows(2).enumerate().take(n) {
         // Uniform steps make noise of a twelfth of their square.
@@ -261,7 +261,7 @@ mod tests {
     /// Signal to error, in decibels.
     fn fidelity(kilobits: f64, samples: &[f32]) -> f64 {
         let mut coded = samples.to_vec();
-        code(&mut coded, kilobits, 44_100);
+        encode_decode(&mut coded, kilobits, 44_100);
         let error: Vec<f32> = coded.iter().zip(samples).map(|(a, b)| a - b).collect();
         10.0 * (level::energy(samples) / level::energy(&error)).log10()
     }
@@ -296,7 +296,7 @@ mod tests {
         #[test]
         fn any_clip_at_any_bit_rate_stays_finite(n in 0usize..2000, seed: u64, kilobits in 1.0f64..400.0, rate in 1000u32..200_000) {
             let mut samples = gaussians(seed, n);
-            code(&mut samples, kilobits, rate);
+            encode_decode(&mut samples, kilobits, rate);
             prop_assert!(samples.iter().all(|x| x.abs() < 100.0));
         }
     }
@@ -314,10 +314,10 @@ mod tests {
     fn nothing_is_left_above_the_low_pass_and_silence_stays_silent() {
         let mut tone: Vec<f32> =
             (0..44_100).map(|n| (f64::from(n) * 2.0 * PI * 15_000.0 / 44_100.0).sin() as f32).collect();
-        code(&mut tone, 32.0, 44_100);
+        encode_decode(&mut tone, 32.0, 44_100);
         assert!(level::rms(&tone[2000..42_000]) < 1e-3, "32 kbit/s end at 11 kHz");
         let mut silence = vec![0.0; 5000];
-        code(&mut silence, 32.0, 44_100);
+        encode_decode(&mut silence, 32.0, 44_100);
         assert!(silence.iter().all(|&x| x == 0.0));
     }
 

@@ -61,7 +61,7 @@ pub(crate) fn power_of_two(x: f32) -> f32 {
 
 /// The factor of so many decibels of amplitude: `10^(db / 20)`.
 #[inline(always)]
-pub(crate) fn amplitude(db: f32) -> f32 {
+pub(crate) fn db_to_amplitude(db: f32) -> f32 {
     power_of_two(db * 0.166_096_4)
 }
 
@@ -120,6 +120,6 @@ mod tests {
         }
         assert_eq!((power_of_two(0.0), power_of_two(-1.0), power_of_two(10.0)), (1.0, 0.5, 1024.0));
         assert!(power_of_two(1e9).is_finite() && power_of_two(-1e9) > 0.0);
-        assert!((amplitude(20.0) - 10.0).abs() < 1e-5);
+        assert!((db_to_amplitude(20.0) - 10.0).abs() < 1e-5);
     }
 }

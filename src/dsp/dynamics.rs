@@ -5,11 +5,11 @@
 //! looks up the gain in the usual curve with a quadratic knee. The limiter looks ahead, without delay: no sample
 //! leaves above the ceiling, and gain goes down over the attack, before the peak comes.
 
-use crate::dsp::decibel::{amplitude, decibels};
+use crate::dsp::decibel::{db_to_amplitude, decibels};
 use crate::dsp::level;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Compression {
+pub struct CompressorSettings {
     pub threshold_db: f64,
     /// So many decibels above the threshold come out as one.
     pub ratio: f64,
@@ -24,7 +24,7 @@ fn left_after_a_sample(seconds: f64, sample_rate: u32) -> f32 {
     (-1.0 / (seconds * f64::from(sample_rate)).max(1e-3)).exp() as f32
 }
 
-pub fn compress(samples: &mut [f32], how: &Compression, sample_rate: u32) {
+pub fn compress(samples: &mut [f32], how: &CompressorSettings, sample_rate: u32) {
     let attack = left_after_a_sample(how.attack_seconds, sample_rate);
     let release = left_after_a_sample(how.release_seconds, sample_rate);
     let curve = Curve::new(how);
@@ -91,7 +91,7 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(how: &Compression) -> Curve {
+    fn new(how: &CompressorSettings) -> Curve {
         let slope = 1.0 / how.ratio - 1.0;
         let width = how.knee_db.max(1e-3);
         Curve {
@@ -112,7 +112,7 @@ impl Curve {
         let above = if above > 0.0 { above } else { 0.0 };
         // Within the knee a parabola, beyond it the straight line that it has become.
         let within = if above < self.width { above } else { self.width };
-        amplitude(self.bend * within * within + self.slope * (above - within) + self.makeup)
+        db_to_amplitude(self.bend * within * within + self.slope * (above - within) + self.makeup)
     }
 }
 
@@ -178,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    fn compression() -> Compression {
-        Compression {
+    fn compression() -> CompressorSettings {
+        CompressorSettings {
             threshold_db: -20.0,
             ratio: 4.0,
             knee_db: 6.0,
@@ -192,7 +192,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_curve_is_that_of_the_text_books(level_db in -100.0f64..6.0, knee_db in 0.0f64..12.0, ratio in 1.0f64..20.0) {
-            let how = Compression { knee_db, ratio, makeup_db: 3.0, ..compression() };
+            let how = CompressorSettings { knee_db, ratio, makeup_db: 3.0, ..compression() };
             let gain = 20.0 * f64::from(Curve::new(&how).gain(10f64.powf(level_db / 20.0) as f32)).log10();
             let over = level_db + 20.0;
             let bent = if 2.0 * over.abs() <= knee_db { over + knee_db / 2.0 } else { 0.0 };
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn the_level_is_followed_with_the_time_constants_asked_for() {
         // From 0 dB down to silence, read from what a quiet tone after it is multiplied by.
-        let how = Compression { ratio: 1e9, knee_db: 0.0, ..compression() };
+        let how = CompressorSettings { ratio: 1e9, knee_db: 0.0, ..compression() };
         let mut samples = vec![1.0f32; 8000];
         samples.extend(vec![1e-4; 8000]);
         compress(&mut samples, &how, 8000);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn an_attack_may_be_slower_than_the_release() {
-        let how = Compression { attack_seconds: 0.1, release_seconds: 0.01, ratio: 1e9, knee_db: 0.0, ..compression() };
+        let how = CompressorSettings { attack_seconds: 0.1, release_seconds: 0.01, ratio: 1e9, knee_db: 0.0, ..compression() };
         let mut samples = vec![1.0f32; 1600];
         samples.extend(vec![1e-4; 800]);
         compress(&mut samples, &how, 8000);

@@ -95,19 +95,19 @@ impl Section {
 
 /// What a Butterworth filter lets through.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pass {
+pub enum BandType {
     /// Below.
-    Low(f64),
+    LowPass(f64),
     /// Above.
-    High(f64),
+    HighPass(f64),
     /// Between the two.
-    Band(f64, f64),
+    BandPass(f64, f64),
     /// All but what lies between the two.
-    AllBut(f64, f64),
+    BandStop(f64, f64),
 }
 
 impl Filter {
-    pub fn of(sections: Vec<Section>) -> Filter {
+    pub fn from_sections(sections: Vec<Section>) -> Filter {
         Filter { sections }
     }
 
@@ -116,7 +116,7 @@ impl Filter {
     }
 
     /// Panics on order 0: the caller has checked its keys.
-    pub fn butterworth(order: usize, pass: Pass, sample_rate: u32) -> Filter {
+    pub fn butterworth(order: usize, pass: BandType, sample_rate: u32) -> Filter {
         assert!(order > 0, "a filter has a pole");
         let prototype = (0..order).map(|k| {
             let angle = PI * (2 * k + order + 1) as f64 / (2 * order) as f64;
@@ -135,17 +135,17 @@ impl Filter {
         };
         // The poles of the analogue filter; the numerator of a section of two and of one; where the gain is 1.
         let (poles, numerator, single, reference): (Vec<Complex<f64>>, _, _, f64) = match pass {
-            Pass::Low(hz) => (prototype.map(|pole| pole * warped(hz)).collect(), [1.0, 2.0, 1.0], [1.0, 1.0, 0.0], 0.0),
-            Pass::High(hz) => {
+            BandType::LowPass(hz) => (prototype.map(|pole| pole * warped(hz)).collect(), [1.0, 2.0, 1.0], [1.0, 1.0, 0.0], 0.0),
+            BandType::HighPass(hz) => {
                 let corner = Complex::from(warped(hz));
                 (prototype.map(|pole| corner / pole).collect(), [1.0, -2.0, 1.0], [1.0, -1.0, 0.0], PI)
             }
-            Pass::Band(low, high) => {
+            BandType::BandPass(low, high) => {
                 let (centre, width) = band(low, high);
                 let poles = prototype.flat_map(|pole| two(pole * (width / 2.0), centre)).collect();
                 (poles, [1.0, 0.0, -1.0], [1.0, 0.0, 0.0], 2.0 * libm::atan(centre / 2.0))
             }
-            Pass::AllBut(low, high) => {
+            BandType::BandStop(low, high) => {
                 let (centre, width) = band(low, high);
                 let poles = prototype.flat_map(|pole| two(Complex::from(width / 2.0) / pole, centre)).collect();
                 let notch = -2.0 * libm::cos(2.0 * libm::atan(centre / 2.0));
@@ -178,7 +178,7 @@ impl Filter {
 
     /// Filters in place, from rest.
     pub fn run(&self, samples: &mut [f32]) {
-        let mut pasts = vec![Past::default(); self.sections.len()];
+        let mut pasts = vec![FilterState::default(); self.sections.len()];
         let mut stretch = [0.0f64; STRETCH];
         for samples in samples.chunks_mut(STRETCH) {
             let stretch = &mut stretch[..samples.len()];
@@ -200,7 +200,7 @@ const STRETCH: usize = 512;
 
 /// What a section remembers.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Past {
+pub(crate) struct FilterState {
     x: [f64; 2],
     y: [f64; 2],
 }
@@ -209,7 +209,7 @@ impl Section {
     /// Four samples at a time. Written out, a recursion waits for the last sample before it can begin the next; here what
     /// four outputs owe to the inputs and to each other is computed beforehand, and only what they owe to the two outputs
     /// before them has to wait.
-    pub(crate) fn run(&self, past: &mut Past, samples: &mut [f64]) {
+    pub(crate) fn run(&self, past: &mut FilterState, samples: &mut [f64]) {
         let Section { b: [b0, b1, b2], a: [a1, a2] } = *self;
         // The answer of the poles to a single pulse.
         let h1 = -a1;
@@ -218,7 +218,7 @@ impl Section {
         let h4 = -a1 * h3 - a2 * h2;
         let newer = [h1, h2, h3, h4];
         let older = [-a2, -a2 * h1, -a2 * h2, -a2 * h3];
-        let Past { x: [mut x1, mut x2], y: [mut y1, mut y2] } = *past;
+        let FilterState { x: [mut x1, mut x2], y: [mut y1, mut y2] } = *past;
         let (fours, rest) = samples.as_chunks_mut::<4>();
         for four in fours {
             let [p, q, r, s] = *four;
@@ -242,7 +242,7 @@ impl Section {
         }
         // A tail in silence would sink to where processors are slow.
         let quiet = [x1, x2, y1, y2].iter().all(|value| value.abs() < 1e-30);
-        *past = if quiet { Past::default() } else { Past { x: [x1, x2], y: [y1, y2] } };
+        *past = if quiet { FilterState::default() } else { FilterState { x: [x1, x2], y: [y1, y2] } };
     }
 }
 
@@ -277,13 +277,13 @@ mod tests {
         late(&heard) / late(&tone)
     }
 
-    fn passes() -> impl Strategy<Value = Pass> {
+    fn passes() -> impl Strategy<Value = BandType> {
         let hz = || 30.0..3900.0f64;
         prop_oneof![
-            hz().prop_map(Pass::Low),
-            hz().prop_map(Pass::High),
-            (hz(), 1.05..4.0f64).prop_map(|(low, ratio)| Pass::Band(low, (low * ratio).min(3920.0))),
-            (hz(), 1.05..4.0f64).prop_map(|(low, ratio)| Pass::AllBut(low, (low * ratio).min(3920.0))),
+            hz().prop_map(BandType::LowPass),
+            hz().prop_map(BandType::HighPass),
+            (hz(), 1.05..4.0f64).prop_map(|(low, ratio)| BandType::BandPass(low, (low * ratio).min(3920.0))),
+            (hz(), 1.05..4.0f64).prop_map(|(low, ratio)| BandType::BandStop(low, (low * ratio).min(3920.0))),
         ]
     }
 
@@ -314,10 +314,10 @@ mod tests {
                 (w * w - warped(low) * warped(high)) / (w * (warped(high) - warped(low)))
             };
             let u = match pass {
-                Pass::Low(corner) => w / warped(corner),
-                Pass::High(corner) => warped(corner) / w,
-                Pass::Band(low, high) => bent(low, high),
-                Pass::AllBut(low, high) => 1.0 / bent(low, high),
+                BandType::LowPass(corner) => w / warped(corner),
+                BandType::HighPass(corner) => warped(corner) / w,
+                BandType::BandPass(low, high) => bent(low, high),
+                BandType::BandStop(low, high) => 1.0 / bent(low, high),
             };
             let expected = 1.0 / (1.0 + u.abs().powi(2 * order as i32)).sqrt();
             prop_assert!((filter.gain(hz, 8000) - expected).abs() < 1e-6, "{} {}", filter.gain(hz, 8000), expected);
@@ -327,11 +327,11 @@ mod tests {
     #[test]
     fn what_is_measured_on_a_tone_is_what_the_response_says() {
         let filters = [
-            Filter::butterworth(4, Pass::Low(1000.0), 22050),
-            Filter::butterworth(2, Pass::High(300.0), 22050),
-            Filter::butterworth(2, Pass::Band(400.0, 1600.0), 22050),
-            Filter::butterworth(2, Pass::AllBut(900.0, 2000.0), 22050),
-            Filter::of(vec![Section::peaking(1000.0, 1.0, 9.0, 22050), Section::low_shelf(200.0, 0.7, -6.0, 22050)]),
+            Filter::butterworth(4, BandType::LowPass(1000.0), 22050),
+            Filter::butterworth(2, BandType::HighPass(300.0), 22050),
+            Filter::butterworth(2, BandType::BandPass(400.0, 1600.0), 22050),
+            Filter::butterworth(2, BandType::BandStop(900.0, 2000.0), 22050),
+            Filter::from_sections(vec![Section::peaking(1000.0, 1.0, 9.0, 22050), Section::low_shelf(200.0, 0.7, -6.0, 22050)]),
         ];
         for filter in filters {
             for hz in [50.0, 180.0, 420.0, 1000.0, 2500.0, 9000.0] {
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_shapes_of_the_cookbook_have_their_gains_where_they_should() {
-        let db = |section: Section, hz: f64| 20.0 * Filter::of(vec![section]).gain(hz, 44100).log10();
+        let db = |section: Section, hz: f64| 20.0 * Filter::from_sections(vec![section]).gain(hz, 44100).log10();
         let low = Section::low_shelf(500.0, std::f64::consts::FRAC_1_SQRT_2, 6.0, 44100);
         let high = Section::high_shelf(5000.0, std::f64::consts::FRAC_1_SQRT_2, -8.0, 44100);
         let bell = Section::peaking(1000.0, 2.0, 12.0, 44100);
@@ -366,9 +366,9 @@ mod tests {
     fn silence_after_a_click_stays_finite_and_frequencies_beyond_the_limits_are_brought_back() {
         let mut samples = vec![0.0f32; 300_000];
         samples[0] = 1.0;
-        Filter::butterworth(8, Pass::Low(90_000.0), 22050).run(&mut samples);
+        Filter::butterworth(8, BandType::LowPass(90_000.0), 22050).run(&mut samples);
         assert!(samples.iter().all(|x| x.is_finite()) && samples[299_999] == 0.0);
-        Filter::butterworth(3, Pass::Band(12_000.0, 11_000.0), 22050).run(&mut samples);
+        Filter::butterworth(3, BandType::BandPass(12_000.0, 11_000.0), 22050).run(&mut samples);
         assert!(samples.iter().all(|x| x.is_finite()));
     }
 }

@@ -28,7 +28,7 @@ pub struct Key {
 
 /// The key of a recording; nothing for silence or for less than a frame.
 pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<Key> {
-    of_chroma(&chroma(samples, sample_rate)?)
+    from_chroma(&chroma(samples, sample_rate)?)
 }
 
 /// How much each pitch class sounds, C first; nothing for silence or for less than a frame.
@@ -65,7 +65,7 @@ fn pitch_class(hertz: f64) -> Option<usize> {
 }
 
 /// The key whose profile fits best; nothing where all pitch classes sound alike.
-pub fn of_chroma(chroma: &[f64; 12]) -> Option<Key> {
+pub fn from_chroma(chroma: &[f64; 12]) -> Option<Key> {
     let keys = (0..24u8).map(|number| Key { tonic: number % 12, minor: number >= 12 });
     let fit = |key: Key| {
         let profile = if key.minor { &MINOR } else { &MAJOR };
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(estimate(&[0.0; 22050], 22050), None);
         assert_eq!(estimate(&[0.5; 100], 22050), None);
         assert_eq!(estimate(&[], 22050), None);
-        assert_eq!(of_chroma(&[1.0; 12]), None);
+        assert_eq!(from_chroma(&[1.0; 12]), None);
     }
 }

@@ -46,7 +46,7 @@ pub fn peak(samples: &[f32]) -> f32 {
 }
 
 /// The magnitude that `share` of the samples (0 to 1) exceed: none exceeds that of 0. 0 of nothing.
-pub fn exceeded_by(samples: &[f32], share: f64) -> f32 {
+pub fn magnitude_quantile(samples: &[f32], share: f64) -> f32 {
     if samples.is_empty() {
         return 0.0;
     }
@@ -71,7 +71,7 @@ pub fn scale(samples: &mut [f32], factor: f32) {
 }
 
 /// The factor of so many decibels of amplitude.
-pub fn factor_of_db(db: f64) -> f64 {
+pub fn db_to_amplitude(db: f64) -> f64 {
     libm::pow(10.0, db / 20.0)
 }
 
@@ -97,13 +97,13 @@ mod tests {
             let mut sorted: Vec<f32> = samples.iter().map(|x| x.abs()).collect();
             sorted.sort_by(|a, b| b.total_cmp(a));
             let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
-            prop_assert_eq!(exceeded_by(&samples, share), sorted[above]);
+            prop_assert_eq!(magnitude_quantile(&samples, share), sorted[above]);
         }
     }
 
     #[test]
     fn nothing_has_no_level() {
         assert_eq!((energy(&[]), power(&[]), rms(&[]), peak(&[])), (0.0, 0.0, 0.0, 0.0));
-        assert!((factor_of_db(20.0) - 10.0).abs() < 1e-12);
+        assert!((db_to_amplitude(20.0) - 10.0).abs() < 1e-12);
     }
 }

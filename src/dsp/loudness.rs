@@ -7,7 +7,7 @@
 
 use std::f64::consts::PI;
 
-use crate::dsp::iir::{Past, Section};
+use crate::dsp::iir::{FilterState, Section};
 
 /// LUFS, or nothing where every block lies below the absolute gate.
 pub fn integrated(samples: &[f32], sample_rate: u32) -> Option<f64> {
@@ -35,7 +35,7 @@ fn block_powers(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     let place = |tenth: usize| (tenth as u64 * u64::from(sample_rate) / 10) as usize;
     let tenths = (0..).take_while(|&tenth| place(tenth + 1) <= samples.len()).count();
     let sections = k_weighting(sample_rate);
-    let mut pasts = [Past::default(); 2];
+    let mut pasts = [FilterState::default(); 2];
     let mut energy = |samples: &[f32]| weighted_energy(&sections, &mut pasts, samples);
     if tenths < 4 {
         return if samples.is_empty() { Vec::new() } else { vec![energy(samples) / samples.len() as f64] };
@@ -46,7 +46,7 @@ fn block_powers(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     energies.windows(4).enumerate().map(block).collect()
 }
 
-fn weighted_energy(sections: &[Section; 2], pasts: &mut [Past; 2], samples: &[f32]) -> f64 {
+fn weighted_energy(sections: &[Section; 2], pasts: &mut [FilterState; 2], samples: &[f32]) -> f64 {
     let mut buffer = [0.0f64; 512];
     let mut sum = 0.0;
     for samples in samples.chunks(buffer.len()) {

@@ -19,7 +19,7 @@ pub mod room;
 pub mod dynamics;
 pub mod modulation;
 pub mod codec;
-pub mod rate_loss;
+pub mod rate_reduction;
 pub mod key;
 pub mod tempo;
 

@@ -30,7 +30,7 @@ pub fn tremolo(samples: &mut [f32], hz: f64, depth: f64, phase: f64, sample_rate
 /// A copy that comes later, by a time that swings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Voice {
+pub struct ChorusVoice {
     /// Seconds: the middle, and how far it swings to either side (kept so small that it neither reaches beyond now nor runs
     /// back faster than time goes on).
     pub delay: f64,
@@ -42,7 +42,7 @@ pub struct Voice {
 
 /// `(1 - wet)` times the clip and `wet` times the mean of its voices. Before the clip lies silence. Between samples the voices
 /// are interpolated by the cubic through four neighbours (Catmull and Rom).
-pub fn chorus(samples: &mut [f32], voices: &[Voice], wet: f64, sample_rate: u32) {
+pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate: u32) {
     /// The delay is a straight line over so many samples.
     const STRAIGHT: usize = 64;
     if voices.is_empty() || samples.is_empty() {
@@ -105,7 +105,7 @@ mod tests {
             samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.0f64..0.05, depth in 0.0f64..0.05, hz in 0.0f64..50.0, phase in 0.0f64..TAU
         ) {
             let mut heard = samples;
-            chorus(&mut heard, &[Voice { delay, depth, hz, phase }; 2], 0.5, 8000);
+            chorus(&mut heard, &[ChorusVoice { delay, depth, hz, phase }; 2], 0.5, 8000);
             prop_assert!(heard.iter().all(|x| x.abs() < 1.5));
         }
     }
@@ -114,7 +114,7 @@ mod tests {
     fn a_voice_that_stands_still_is_a_delay() {
         let tone: Vec<f32> = (0..2000).map(|n| (f64::from(n) * 0.05).sin() as f32).collect();
         let mut heard = tone.clone();
-        chorus(&mut heard, &[Voice { delay: 0.0105, depth: 0.0, hz: 1.0, phase: 0.0 }], 1.0, 1000);
+        chorus(&mut heard, &[ChorusVoice { delay: 0.0105, depth: 0.0, hz: 1.0, phase: 0.0 }], 1.0, 1000);
         // 10.5 samples.
         for (n, &heard) in heard.iter().enumerate().skip(20) {
             let exact = ((n as f64 - 10.5) * 0.05).sin() as f32;
@@ -127,7 +127,7 @@ mod tests {
     fn a_voice_that_swings_reads_where_the_sine_says() {
         let (rate, tone) = (22_050, |t: f64| (TAU * 300.0 * t).sin());
         let mut heard: Vec<f32> = (0..22_050).map(|n| tone(f64::from(n) / f64::from(rate)) as f32).collect();
-        let voice = Voice { delay: 0.015, depth: 0.003, hz: 1.3, phase: 0.4 };
+        let voice = ChorusVoice { delay: 0.015, depth: 0.003, hz: 1.3, phase: 0.4 };
         chorus(&mut heard, &[voice], 1.0, rate);
         for n in (1000..22_050).step_by(7) {
             let t = f64::from(n) / f64::from(rate);

@@ -1,7 +1,7 @@
 //! Gaussian noise, white and coloured, fast enough to be made anew for every clip.
 //!
 //! Random bits come from lanes of xoshiro128+ (Blackman and Vigna), each started from a ChaCha8 stream of the seed; only their
-//! upper bits decide. Two Gaussians come from two words by Box and Muller's transform with polynomials for the logarithm,
+//! upper bits decide. Two GaussianNoise come from two words by Box and Muller's transform with polynomials for the logarithm,
 //! the sine and the cosine, so that a processor works on many at a time and gives the same bits with vectors of any width. The
 //! tails reach 6.6 standard deviations.
 //!
@@ -60,24 +60,24 @@ struct Rung {
 }
 
 const LANES: usize = 16;
-/// Gaussians that are made at a time.
+/// GaussianNoise that are made at a time.
 const BLOCK: usize = 256;
 /// Until the slowest pole has forgotten where it began.
 const WARM_UP: usize = 2048;
 
-/// An endless row of independent Gaussians of mean 0 and variance 1.
-pub struct Gaussians {
+/// An endless row of independent GaussianNoise of mean 0 and variance 1.
+pub struct GaussianNoise {
     lanes: [[u32; LANES]; 4],
     block: [f32; BLOCK],
     used: usize,
 }
 
-impl Gaussians {
-    pub fn new(seed: u64) -> Gaussians {
+impl GaussianNoise {
+    pub fn new(seed: u64) -> GaussianNoise {
         let mut rng = Seed::new(seed).rng();
         // All zeros is the one state that xoshiro never leaves; a lane of ChaCha8 is not that.
         let lanes = std::array::from_fn(|_| std::array::from_fn(|_| rng.next_u32()));
-        Gaussians { lanes, block: [0.0; BLOCK], used: BLOCK }
+        GaussianNoise { lanes, block: [0.0; BLOCK], used: BLOCK }
     }
 
     /// The next ones.
@@ -169,7 +169,7 @@ fn two_gaussians(length: u32, turn: u32) -> (f32, f32) {
 /// Fills `out` with noise of that colour; its level is the colour's own (white: variance 1), so the caller scales it.
 pub fn fill(colour: Colour, seed: u64, out: &mut [f32]) {
     match colour {
-        Colour::White => Gaussians::new(seed).fill(out),
+        Colour::White => GaussianNoise::new(seed).fill(out),
         Colour::Pink => fill_by(&PINK, seed, out),
         Colour::Brown => fill_by(&BROWN, seed, out),
         Colour::Blue => fill_by(&BLUE, seed, out),
@@ -178,7 +178,7 @@ pub fn fill(colour: Colour, seed: u64, out: &mut [f32]) {
 }
 
 fn fill_by<const N: usize>(ladder: &[Rung; N], seed: u64, out: &mut [f32]) {
-    let mut gaussians = Gaussians::new(seed);
+    let mut gaussians = GaussianNoise::new(seed);
     let mut past = [[0.0f32; 2]; N];
     let mut lead = [0.0; WARM_UP];
     gaussians.fill(&mut lead);
@@ -303,8 +303,8 @@ mod tests {
         fn it_does_not_matter_in_which_pieces_noise_is_taken(seed: u64, pieces in prop::collection::vec(0usize..700, 0..6)) {
             let n: usize = pieces.iter().sum();
             let mut whole = vec![0.0; n];
-            Gaussians::new(seed).fill(&mut whole);
-            let mut gaussians = Gaussians::new(seed);
+            GaussianNoise::new(seed).fill(&mut whole);
+            let mut gaussians = GaussianNoise::new(seed);
             let mut rest = &mut vec![0.0; n][..];
             let mut at = 0;
             for piece in pieces {

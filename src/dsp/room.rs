@@ -13,7 +13,7 @@ use std::f64::consts::{PI, TAU};
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::dsp::noise::Gaussians;
+use crate::dsp::noise::GaussianNoise;
 use crate::seed::{Seed, uniform};
 
 /// Metres a second.
@@ -57,7 +57,7 @@ impl Room {
 
     /// The noise that stands for all reflections too dense to tell apart. Amplitudes are those at one metre.
     fn add_tail(&self, shape: &Shape, mixing: f64, rate: f64, response: &mut [f32]) {
-        Gaussians::new(self.seed).fill(response);
+        GaussianNoise::new(self.seed).fill(response);
         let direct = shape.direct() / SOUND;
         let power = 4.0 * PI * SOUND / (shape.volume() * rate);
         let step = (-0.5 * DECAY / (self.rt60 * rate)).exp() as f32;

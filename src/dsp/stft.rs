@@ -100,18 +100,18 @@ impl StftPlan {
 
     /// The power spectrogram; without frames if the clip is too short for one.
     pub fn power(&self, samples: &[f32]) -> Spectrogram {
-        self.power_in(Vec::new(), samples)
+        self.power_into(Vec::new(), samples)
     }
 
     /// The same, in memory that is lying around.
-    pub fn power_in(&self, power: Vec<f32>, samples: &[f32]) -> Spectrogram {
+    pub fn power_into(&self, power: Vec<f32>, samples: &[f32]) -> Spectrogram {
         self.frames_in(power, samples, |_| None)
     }
 
-    /// [`power_in`](Self::power_in) of the window of a longer clip that begins at its sample `start`, a multiple of the hop; the
+    /// [`power_into`](Self::power_into) of the window of a longer clip that begins at its sample `start`, a multiple of the hop; the
     /// spectrogram of the `whole` is known. A frame that looks at nothing beyond the window is the same frame there, to the
     /// bit; the others are computed.
-    pub fn power_of_window_in(
+    pub fn power_of_window_into(
         &self,
         power: Vec<f32>,
         window: &[f32],
@@ -290,7 +290,7 @@ mod tests {
             let start = hops * spec.hop_length;
             prop_assume!(start + length <= samples.len());
             let window = &samples[start..start + length];
-            let cut = plan.power_of_window_in(Vec::new(), window, &plan.power(&samples), start);
+            let cut = plan.power_of_window_into(Vec::new(), window, &plan.power(&samples), start);
             prop_assert_eq!(cut, plan.power(window));
         }
 

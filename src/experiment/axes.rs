@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::check::Checker;
-use super::faults::Collector;
+use super::faults::ErrorCollector;
 use super::schema;
 use super::source::Origin;
 use super::suggest;
 use super::tree::{Node, Table, Value, path_of_key};
 use super::words::found;
 use crate::search;
-use crate::seed::{Seed, below, uniform};
+use crate::seed::{Seed, uniform_below, uniform};
 
 /// What is made of the file: any key of it is an axis, with a list of values or a range. The product of the axes is the list of
 /// runs.
@@ -73,11 +73,11 @@ impl HalvingSpec {
 
     /// The rounds behind the one of this budget, which has `points` of which at most `left` can go on: budgets, with how many
     /// points will get them.
-    pub fn later(&self, budget: u64, points: usize, left: usize) -> Vec<(u64, usize)> {
+    pub fn later_rounds(&self, budget: u64, points: usize, left: usize) -> Vec<(u64, usize)> {
         let (mut points, mut left) = (points, left);
         let mut later = Vec::new();
         for next in self.budgets().into_iter().filter(|&next| next > budget) {
-            points = self.kept(points).min(left);
+            points = self.survivors(points).min(left);
             left = points;
             later.push((next, points));
         }
@@ -86,7 +86,7 @@ impl HalvingSpec {
     }
 
     /// How many of `points` go on to the next round.
-    pub fn kept(&self, points: usize) -> usize {
+    pub fn survivors(&self, points: usize) -> usize {
         (points / self.eta as usize).max(1).min(points)
     }
 }
@@ -148,7 +148,7 @@ pub struct Grid {
 
 impl Grid {
     /// Reads `[grid]`. `base` is the experiment that it stands in, with the kinds of its tables.
-    pub fn read(node: &Node, base: &Node, faults: &mut Collector) -> Grid {
+    pub fn read(node: &Node, base: &Node, faults: &mut ErrorCollector) -> Grid {
         let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
         let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
         let Some(table) = node.table() else {
@@ -175,7 +175,7 @@ impl Grid {
         grid
     }
 
-    fn options(&mut self, node: &Node, table: &Table, base: &Node, faults: &mut Collector) {
+    fn options(&mut self, node: &Node, table: &Table, base: &Node, faults: &mut ErrorCollector) {
         let own: Table = table.iter().filter(|(k, _)| OPTIONS.contains(&k.as_str())).map(clone).collect();
         let options = Node { value: Value::Table(own), at: node.at };
         let strict = schema::strict();
@@ -200,7 +200,7 @@ impl Grid {
         }
     }
 
-    fn axis(&mut self, path: Path, node: &Node, base: &Node, faults: &mut Collector) {
+    fn axis(&mut self, path: Path, node: &Node, base: &Node, faults: &mut ErrorCollector) {
         let key = dotted(&path);
         let (at, values) = (
             path[path.len() - 1].1,
@@ -251,7 +251,7 @@ impl Grid {
         self.axes.push(Axis { key, path, at, values });
     }
 
-    fn range(&self, path: &Path, node: &Node, base: &Node, faults: &mut Collector) -> Option<Values> {
+    fn range(&self, path: &Path, node: &Node, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
         let key = dotted(path);
         let strict = schema::strict();
         let before = faults.count();
@@ -290,7 +290,7 @@ impl Grid {
     }
 
     /// The points: a value an axis. The last axis of the file turns fastest.
-    pub fn points(&self, faults: &mut Collector) -> Vec<Vec<Node>> {
+    pub fn points(&self, faults: &mut ErrorCollector) -> Vec<Vec<Node>> {
         let sizes: Vec<Option<u64>> = self.axes.iter().map(Axis::len).collect();
         let product = sizes.iter().try_fold(1u64, |product, size| product.checked_mul((*size)?));
         let at = |axis: &Axis, index: u64| match &axis.values {
@@ -355,7 +355,7 @@ impl Axis {
     fn draw(&self, seed: &Seed) -> Node {
         let mut rng = seed.rng();
         match &self.values {
-            Values::Listed(values) => values[below(&mut rng, values.len() as u64) as usize].clone(),
+            Values::Listed(values) => values[uniform_below(&mut rng, values.len() as u64) as usize].clone(),
             &Values::Between { from, to, log, whole } => {
                 Node { value: number(between(from, to, log, uniform(&mut rng)), whole), at: self.at }
             }
@@ -377,7 +377,7 @@ fn clone<'a>((key, entry): (&'a String, &'a super::tree::Entry)) -> (String, sup
 }
 
 /// A key with dots in it as a path; each part has its own place where the key is written plainly.
-fn path_of(key: &str, at: Origin, faults: &mut Collector) -> Option<Path> {
+fn path_of(key: &str, at: Origin, faults: &mut ErrorCollector) -> Option<Path> {
     let Some(parts) = path_of_key(key) else {
         let help = "keys are names with dots between them: models.knn.k";
         faults.add(at, format!("`{key}` is not a key"), help);
@@ -402,9 +402,9 @@ fn is_range(table: &Table) -> bool {
 }
 
 /// The values of `"FROM..TO/STEP"`, as `[evaluate.search]` writes them.
-fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut Collector) -> Option<Values> {
+fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
     let key = dotted(path);
-    let values = match search::axis(text) {
+    let values = match search::parse_axis(text) {
         Ok(values) => values,
         Err(sentence) => {
             faults.add(at, format!("`{key}`: {sentence}"), "");
@@ -426,7 +426,7 @@ fn is_whole(path: &Path, base: &Node) -> bool {
 }
 
 /// Whether this key can be an axis; what the schema says of it is told later, with its values.
-fn is_axis(path: &Path, base: &Node, faults: &mut Collector) -> bool {
+fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
     let (first, at) = &path[0];
     match first.as_str() {
         "seeds" => {
@@ -462,7 +462,7 @@ fn is_axis(path: &Path, base: &Node, faults: &mut Collector) -> bool {
     true
 }
 
-fn unknown_key((key, at): &(String, Origin), faults: &mut Collector) {
+fn unknown_key((key, at): &(String, Origin), faults: &mut ErrorCollector) {
     let of_file = schema::strict()["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
     let known: Vec<&str> =
         OPTIONS.into_iter().chain(of_file.filter(|key| !["extends", "grid"].contains(key))).collect();
@@ -508,11 +508,11 @@ mod tests {
     fn a_halving_grows_its_budget_to_the_last_and_keeps_one_in_eta() {
         let halving = HalvingSpec { key: "models.x.epochs".into(), from: 2, to: 30, eta: 3 };
         assert_eq!(halving.budgets(), [2, 6, 18, 30]);
-        assert_eq!([9, 8, 3, 2, 1].map(|points| halving.kept(points)), [3, 2, 1, 1, 1]);
-        assert_eq!(halving.later(2, 9, 9), [(6, 3), (18, 1), (30, 1)]);
+        assert_eq!([9, 8, 3, 2, 1].map(|points| halving.survivors(points)), [3, 2, 1, 1, 1]);
+        assert_eq!(halving.later_rounds(2, 9, 9), [(6, 3), (18, 1), (30, 1)]);
         // Of nine points two have not failed.
-        assert_eq!(halving.later(2, 9, 2), [(6, 2), (18, 1), (30, 1)]);
-        assert_eq!((halving.later(30, 1, 1), halving.later(2, 9, 0)), (vec![], vec![]));
+        assert_eq!(halving.later_rounds(2, 9, 2), [(6, 2), (18, 1), (30, 1)]);
+        assert_eq!((halving.later_rounds(30, 1, 1), halving.later_rounds(2, 9, 0)), (vec![], vec![]));
         assert_eq!(HalvingSpec { from: 2, to: 18, ..halving }.budgets(), [2, 6, 18]);
     }
 

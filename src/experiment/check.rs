@@ -4,7 +4,7 @@
 use regex::Regex;
 use serde_json::Value as Schema;
 
-use super::faults::Collector;
+use super::faults::ErrorCollector;
 use super::schema::{kinds, resolve};
 use super::suggest;
 use super::tree::{Node, Table, Value, kind_of};
@@ -13,7 +13,7 @@ use super::words::{describe, found, limits};
 pub struct Checker<'a> {
     /// The schema that `$ref` points into.
     pub root: &'a Schema,
-    pub faults: &'a mut Collector,
+    pub faults: &'a mut ErrorCollector,
     /// Whether every file could be read: if not, what is missing may stand in the one that is not there.
     pub complete: bool,
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
-use super::faults::Collector;
-use super::members::{self, NoMember, Place};
+use super::faults::ErrorCollector;
+use super::members::{self, MemberError, ModelOnFeature};
 use super::suggest;
 use super::tree::{Entry, Node, Table, Value, kind_of};
 use super::{EvaluateSpec, Experiment, shapes};
@@ -21,7 +21,7 @@ use crate::models::networks::InputShape;
 use crate::search::TuneOn;
 
 /// Checks names across tables, and asks every kind that can be read.
-pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
+pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
     let Some(root) = tree.table() else { return };
     if complete {
         for (section, word, kinds) in
@@ -66,7 +66,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
             report(entry, spec.as_kind().faults(), faults);
             if let Some(evaluate) = &evaluate {
-                report(entry, spec.as_kind().task_faults(&evaluate.judge(&Classes::default())), faults);
+                report(entry, spec.as_kind().task_faults(&evaluate.decision_rule(&Classes::default())), faults);
             }
             if let Some(audio) = &audio {
                 crop(entry, &spec, audio, faults);
@@ -82,7 +82,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut Collector) {
 }
 
 /// How the experiment judges, with what is wrong with it.
-pub fn evaluation(root: &Table, faults: &mut Collector) -> Option<EvaluateSpec> {
+pub fn evaluation(root: &Table, faults: &mut ErrorCollector) -> Option<EvaluateSpec> {
     let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
     let spec = read::<EvaluateSpec>(&entry.node);
     spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
@@ -91,7 +91,7 @@ pub fn evaluation(root: &Table, faults: &mut Collector) -> Option<EvaluateSpec> 
 }
 
 /// A search that chooses on validation recordings needs some.
-fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Collector) {
+fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut ErrorCollector) {
     let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
     let split = match root.get("split") {
         Some(entry) => read::<SplitSpec>(&entry.node),
@@ -107,7 +107,7 @@ fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Coll
 }
 
 /// Every class with a cut-off of its own is one of the data set, where its classes are known before it is read.
-fn class_names(root: &Table, evaluate: &Entry, faults: &mut Collector) {
+fn class_names(root: &Table, evaluate: &Entry, faults: &mut ErrorCollector) {
     let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
     let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
     let (Some(own), Some(classes)) = (own, data.and_then(|data| data.as_kind().known_classes())) else { return };
@@ -119,13 +119,13 @@ fn class_names(root: &Table, evaluate: &Entry, faults: &mut Collector) {
 
 /// A model hears windows as it was trained on clips: features of another shape it cannot read, and a network that was trained
 /// on another length would hear another tempo.
-fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut Collector) {
+fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(window) = evaluate.windows().filter(|window| window.faults().is_empty()) else { return };
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let key = |name: &str| at.node.table().and_then(|table| table.get(name)).map(|entry| entry.node.at);
     let place = key("window").or(key("mode")).unwrap_or(at.key);
     let length = window.length(audio.sample_rate);
-    if audio.frames() == Some(length) || faults.has(place) {
+    if audio.clip_samples() == Some(length) || faults.has(place) {
         return;
     }
     let of_windows = AudioSpec { clip_seconds: Some(window.seconds), ..audio.clone() };
@@ -161,7 +161,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
                 continue;
             }
             let Some(spec) = read::<FeatureSpec>(&feature.node) else { continue };
-            let (Some(clip), Some(own)) = (shapes::of_feature(audio, &spec), shapes::of_feature(&of_windows, &spec))
+            let (Some(clip), Some(own)) = (shapes::feature_shape(audio, &spec), shapes::feature_shape(&of_windows, &spec))
             else {
                 continue;
             };
@@ -186,7 +186,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
 }
 
 /// A random crop needs a length.
-fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut Collector) {
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
     if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
         let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
         report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
@@ -194,7 +194,7 @@ fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut Collect
 }
 
 /// A network that is too deep for the features it is given.
-fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
     for entry in tables(root, "models") {
@@ -208,7 +208,7 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
                 continue;
             }
             let shape = shapes.entry(name).or_insert_with(|| {
-                read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::of_feature(audio, &spec))
+                read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::feature_shape(audio, &spec))
             });
             // However many classes there are: a network that fits two fits them all.
             if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
@@ -219,14 +219,14 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
 }
 
 /// The data set of a table, with what it finds wrong with itself.
-pub fn data_spec(entry: &Entry, faults: &mut Collector) -> Option<DataSpec> {
+pub fn data_spec(entry: &Entry, faults: &mut ErrorCollector) -> Option<DataSpec> {
     let spec = read::<DataSpec>(&entry.node)?;
     report(entry, spec.as_kind().faults(), faults);
     Some(spec)
 }
 
 /// Every name in the `features` of a model is a feature of the experiment.
-fn feature_names(root: &Table, faults: &mut Collector) {
+fn feature_names(root: &Table, faults: &mut ErrorCollector) {
     let Some(known) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     for model in tables(root, "models") {
         let Some(choice) = model.node.table().and_then(|table| table.get("features")) else { continue };
@@ -247,14 +247,14 @@ fn feature_names(root: &Table, faults: &mut Collector) {
 }
 
 /// Every member of an ensemble is another model of the experiment, and what is chosen on a validation split has one.
-fn ensembles(root: &Table, faults: &mut Collector) {
+fn ensembles(root: &Table, faults: &mut ErrorCollector) {
     let table = |section: &str| root.get(section).and_then(|entry| entry.node.table());
     let (Some(features), Some(written)) = (table("features"), table("models")) else { return };
     let specs: IndexMap<&str, ModelSpec> =
         written.iter().filter_map(|(name, entry)| Some((name.as_str(), read(&entry.node)?))).collect();
     let specs: IndexMap<&str, &ModelSpec> = specs.iter().map(|(name, spec)| (*name, spec)).collect();
     let models: Vec<(&str, &ModelSpec)> = specs.iter().map(|(name, spec)| (*name, *spec)).collect();
-    let places = members::places(features.keys().map(String::as_str), &models);
+    let places = members::models_on_features(features.keys().map(String::as_str), &models);
     let names: Vec<String> = places.iter().map(ToString::to_string).collect();
     let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
     let may_choose = split.is_none_or(|split: SplitSpec| split.may_have_validation());
@@ -262,13 +262,13 @@ fn ensembles(root: &Table, faults: &mut Collector) {
         let model = member.rsplit('.').next().unwrap_or(member);
         written.contains_key(model) && !specs.contains_key(model)
     };
-    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().ensemble()?))) {
+    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().as_ensemble()?))) {
         let entry = &written[name];
         let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
         let Value::List(nodes) = &list.node.value else { continue };
-        let mut meant: Vec<&Place> = Vec::new();
+        let mut meant: Vec<&ModelOnFeature> = Vec::new();
         for (node, member) in nodes.iter().zip(&spec.members) {
-            match members::member(member, &places) {
+            match members::find_member(member, &places) {
                 Ok(place) if meant.contains(&place) => {
                     faults.add(
                         node.at,
@@ -278,12 +278,12 @@ fn ensembles(root: &Table, faults: &mut Collector) {
                 }
                 Ok(place) => meant.push(place),
                 // A model that cannot be read has been told already.
-                Err(NoMember::Unknown) if is_unreadable(member) => {}
-                Err(NoMember::Unknown) => {
+                Err(MemberError::Unknown) if is_unreadable(member) => {}
+                Err(MemberError::Unknown) => {
                     let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
                     faults.add(node.at, format!("unknown member `{member}`"), &help);
                 }
-                Err(NoMember::Several(several)) => {
+                Err(MemberError::Several(several)) => {
                     let several: Vec<&str> = several.iter().map(String::as_str).collect();
                     let help = format!("write {}", suggest::quoted(&several));
                     faults.add(node.at, format!("the model `{member}` stands on several features"), &help);
@@ -314,7 +314,7 @@ fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
 }
 
 /// Augmentations are told apart by their names, and models choose among these.
-fn augmentation_names(root: &Table, faults: &mut Collector) {
+fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
     let all = augment_list(root);
     let names: Vec<&str> = all.iter().filter_map(|(_, name)| *name).collect();
     for (place, (node, name)) in all.iter().enumerate() {
@@ -343,7 +343,7 @@ fn augmentation_names(root: &Table, faults: &mut Collector) {
 }
 
 /// What each augmentation finds wrong with itself, and whether there is anybody to hear it.
-fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
+fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
     for (node, _) in &all {
@@ -369,7 +369,7 @@ fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut Collector) {
 
 /// The experiment as a typed value, of a tree without faults. The schema and the types are one, so what is refused here is a
 /// case that the checker does not know: told section by section, to be near the place.
-pub fn build(tree: &Node, name: &str, faults: &mut Collector) -> Option<Experiment> {
+pub fn build(tree: &Node, name: &str, faults: &mut ErrorCollector) -> Option<Experiment> {
     if !faults.is_empty() {
         return None;
     }
@@ -399,7 +399,7 @@ fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
 }
 
 /// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
-fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut Collector) {
+fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut ErrorCollector) {
     for (key, sentence) in found {
         let written = entry.node.table().and_then(|table| table.get(&key));
         let at = written.map_or(entry.key, |entry| entry.node.at);

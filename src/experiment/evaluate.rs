@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::suggest;
-use crate::decisions::Aggregate;
+use crate::aggregation::Aggregate;
 use crate::labels::{Classes, Task};
-use crate::metrics::{Judge, Metric};
+use crate::metrics::{DecisionRule, Metric};
 use crate::search::SearchSpec;
 use crate::windows::WindowSpec;
 
@@ -86,15 +86,15 @@ impl Default for EvaluateSpec {
 impl EvaluateSpec {
     /// How predictions become decisions and scores. A cut-off of a class that is not there counts for nothing here: see
     /// [`unknown_classes`](Self::unknown_classes).
-    pub fn judge(&self, classes: &Classes) -> Judge {
+    pub fn decision_rule(&self, classes: &Classes) -> DecisionRule {
         let of_class = |name: &String| self.cutoffs.get(name).copied().unwrap_or(self.cutoff);
         let named = !self.cutoffs.is_empty();
-        Judge {
+        DecisionRule {
             task: self.task,
             cutoff: self.cutoff,
             cutoffs: if named { classes.names().iter().map(of_class).collect() } else { Vec::new() },
             aggregate: self.aggregate(),
-            window_fraction: self.window_fraction.unwrap_or(Judge::default().window_fraction),
+            window_fraction: self.window_fraction.unwrap_or(DecisionRule::default().window_fraction),
             at_most: self.at_most,
             at_least_one: self.at_least_one,
         }
@@ -134,7 +134,7 @@ impl EvaluateSpec {
     pub(super) fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
-        let there = self.judge(&Classes::default()).metrics();
+        let there = self.decision_rule(&Classes::default()).metrics();
         let metric = self.metric().name();
         if !there.iter().any(|name| name == metric) {
             let task = json!(self.task);

@@ -6,7 +6,7 @@ use super::source::{Origin, Sources};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// The file as messages call it, the argument (`--set KEY=VALUE`), or nothing where the request itself is wrong.
     pub place: String,
     /// From 1; 0 where there is no line to show.
@@ -24,9 +24,9 @@ pub struct Fault {
 
 /// All faults of an experiment, by file and position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Faults {
+impl ConfigErrors {
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -35,14 +35,14 @@ impl Faults {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.0.iter().try_for_each(|fault| write!(f, "{fault}"))?;
         match self.0.len() {
@@ -52,7 +52,7 @@ impl fmt::Display for Faults {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if self.line == 0 {
             match self.place.as_str() {
@@ -95,16 +95,16 @@ pub const NOTE: &str = " (with ";
 
 /// Gathers faults while the sources are read and checked.
 #[derive(Default)]
-pub struct Collector {
+pub struct ErrorCollector {
     pub sources: Sources,
-    found: Vec<(usize, usize, Fault)>,
+    found: Vec<(usize, usize, ConfigError)>,
 }
 
-impl Collector {
+impl ErrorCollector {
     pub fn add(&mut self, at: Origin, message: String, help: &str) {
         let source = self.sources.get(at.source);
         let position = source.position(at.start, at.end);
-        let fault = Fault {
+        let fault = ConfigError {
             place: source.name.clone(),
             line: position.line,
             column: position.column,
@@ -120,7 +120,7 @@ impl Collector {
     /// A fault of the request, or of a file that could not be read.
     pub fn add_without_line(&mut self, place: String, message: String, help: &str) {
         let (line, column, text, width) = (0, 0, String::new(), 0);
-        let fault = Fault { place, line, column, message, help: help.to_owned(), text, width, is_argument: false };
+        let fault = ConfigError { place, line, column, message, help: help.to_owned(), text, width, is_argument: false };
         self.found.push((0, 0, fault));
     }
 
@@ -133,20 +133,20 @@ impl Collector {
     }
 
     /// Takes back what was told since the first `known` faults.
-    pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, Fault)> {
+    pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, ConfigError)> {
         self.found.split_off(known)
     }
 
     /// Puts back what was taken.
-    pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, Fault)>) {
+    pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, ConfigError)>) {
         earlier.append(&mut self.found);
         self.found = earlier;
     }
 
     /// Puts `note` behind the sentences from `from` on that are not among `anyway`.
-    pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, Fault)], note: &str) {
+    pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, ConfigError)], note: &str) {
         for (source, start, fault) in &mut self.found[from..] {
-            let same = |(s, at, other): &(usize, usize, Fault)| {
+            let same = |(s, at, other): &(usize, usize, ConfigError)| {
                 (s, at) == (&*source, &*start) && other.message == fault.message
             };
             if !anyway.iter().any(same) {
@@ -157,9 +157,9 @@ impl Collector {
 
     /// Of the faults since the first `known` keeps those that were not told before, whatever was noted.
     pub fn keep_new(&mut self, known: usize) {
-        let sentence = |fault: &Fault| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
+        let sentence = |fault: &ConfigError| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
         for (source, start, fault) in self.found.split_off(known) {
-            let same = |(s, at, other): &(usize, usize, Fault)| {
+            let same = |(s, at, other): &(usize, usize, ConfigError)| {
                 (*s, *at) == (source, start) && sentence(other) == sentence(&fault)
             };
             if !self.found.iter().any(same) {
@@ -174,15 +174,15 @@ impl Collector {
     }
 
     /// In the order of reading, then of the place. The same fault is told once.
-    pub fn finish(mut self) -> Faults {
+    pub fn finish(mut self) -> ConfigErrors {
         self.found.sort_by_key(|(source, start, _)| (*source, *start));
-        let mut faults: Vec<Fault> = Vec::with_capacity(self.found.len());
+        let mut faults: Vec<ConfigError> = Vec::with_capacity(self.found.len());
         for (_, _, fault) in self.found {
             if !faults.contains(&fault) {
                 faults.push(fault);
             }
         }
-        Faults(faults)
+        ConfigErrors(faults)
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_mark_stands_below_its_word_behind_tabs_and_in_long_lines() {
-        let mut faults = Collector::default();
+        let mut faults = ErrorCollector::default();
         let text = format!("\tk = 0\nlist = [{}0, 999]", "1, ".repeat(100));
         let source = faults.sources.add("a.toml".into(), text.clone(), false);
         faults.add(Origin { source, start: 1, end: 2 }, "first".into(), "help");

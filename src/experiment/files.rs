@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::faults::Collector;
+use super::faults::ErrorCollector;
 use super::merge::merge;
 use super::shipped;
 use super::source::Origin;
@@ -28,7 +28,7 @@ pub fn is_plain(name: &str) -> bool {
 pub struct Loader<'a> {
     /// Holds `experiments` and `data`.
     pub root: &'a Path,
-    pub faults: Collector,
+    pub faults: ErrorCollector,
     pub notes: Vec<String>,
     /// Whether everything that was named could be read.
     pub complete: bool,
@@ -41,7 +41,7 @@ impl<'a> Loader<'a> {
     pub fn new(root: &'a Path) -> Self {
         Loader {
             root,
-            faults: Collector::default(),
+            faults: ErrorCollector::default(),
             notes: Vec::new(),
             complete: true,
             written: Vec::new(),

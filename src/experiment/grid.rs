@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::axes::{Grid, HalvingSpec};
-use super::faults::{Collector, Fault, Faults, NOTE};
+use super::faults::{ErrorCollector, ConfigError, ConfigErrors, NOTE};
 use super::merge::merge_at;
-use super::resolve::{Merged, Request, Resolved};
+use super::resolve::{Merged, Request, ResolvedExperiment};
 use super::source::Origin;
 use super::suggest;
 use super::tree::{Entry, Node, Table, Value, kind_of};
 
 /// An experiment and its grid: what is to be run, before anything is.
 #[derive(Clone, Debug)]
-pub struct Declared {
+pub struct ExpandedGrid {
     pub name: String,
     /// In the order of the file; none of an experiment without a grid, which has one point.
     pub axes: Vec<AxisValues>,
@@ -37,17 +37,17 @@ pub struct Point {
     /// A value an axis.
     pub values: IndexMap<String, Json>,
     /// The experiment; with halving one a round, of growing budget.
-    pub rounds: Vec<Resolved>,
+    pub rounds: Vec<ResolvedExperiment>,
 }
 
-impl Declared {
+impl ExpandedGrid {
     pub fn is_grid(&self) -> bool {
         !self.axes.is_empty()
     }
 }
 
 /// `models.knn.k=3 features.mel.db=true`: what a point is called.
-pub fn label(values: &IndexMap<String, Json>) -> String {
+pub fn point_name(values: &IndexMap<String, Json>) -> String {
     let one = |(key, value): (&String, &Json)| match value {
         Json::String(text) => format!("{key}={text}"),
         other => format!("{key}={other}"),
@@ -60,7 +60,7 @@ const TOLD: usize = 50;
 
 /// Reads, merges and checks an experiment with its grid. Everything that is wrong is reported at once, also what is wrong with
 /// one point alone.
-pub fn declare(request: &Request) -> Result<Declared, Faults> {
+pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     let mut merged = Merged::read(request)?;
     let grid = merged.grid().filter(|grid| !grid.axes.is_empty() || !merged.loader.faults.is_empty());
     let (known, tree) = (merged.loader.faults.count(), merged.tree.clone());
@@ -69,7 +69,7 @@ pub fn declare(request: &Request) -> Result<Declared, Faults> {
         let Some(resolved) = base else { return Err(merged.loader.faults.finish()) };
         let (name, notes) = (merged.name, distinct(merged.loader.notes));
         let points = vec![Point { values: IndexMap::new(), rounds: vec![resolved] }];
-        return Ok(Declared { name, axes: Vec::new(), points, halving: None, notes });
+        return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, notes });
     };
     if known > 0 {
         return Err(merged.loader.faults.finish());
@@ -86,10 +86,10 @@ pub fn declare(request: &Request) -> Result<Declared, Faults> {
     let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
     let axes = axes.collect();
     let halving = grid.spec.halving;
-    Ok(Declared { name: merged.name, axes, points, halving, notes: distinct(merged.loader.notes) })
+    Ok(ExpandedGrid { name: merged.name, axes, points, halving, notes: distinct(merged.loader.notes) })
 }
 
-fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, Fault)]) -> Vec<Point> {
+fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError)]) -> Vec<Point> {
     let budgets: Vec<Option<u64>> = match &grid.spec.halving {
         Some(halving) => halving.budgets().into_iter().map(Some).collect(),
         None => vec![None],
@@ -103,7 +103,7 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, Fault)]) ->
         for (axis, node) in grid.axes.iter().zip(nodes) {
             put(&mut tree, &axis.path, node, &mut merged.loader.faults);
         }
-        let name = label(&values);
+        let name = point_name(&values);
         let mut rounds = Vec::with_capacity(budgets.len());
         for budget in &budgets {
             let mut tree = tree.clone();
@@ -143,13 +143,13 @@ fn halving_can_choose(
     points: &[Point],
     grid: &Grid,
     halving: &HalvingSpec,
-    faults: &mut Collector,
-) -> Result<(), Faults> {
+    faults: &mut ErrorCollector,
+) -> Result<(), ConfigErrors> {
     let lacks = |point: &&Point| !point.rounds[0].experiment.split.may_have_validation();
     let Some(point) = points.iter().find(lacks) else { return Ok(()) };
     let at = grid.budget.as_ref().expect("a halving has a key").1;
     let help = "set split.validation, such as 0.1: points are never chosen on the test split";
-    let of = format!("the halving of `{}` needs a validation split ({})", halving.key, label(&point.values));
+    let of = format!("the halving of `{}` needs a validation split ({})", halving.key, point_name(&point.values));
     faults.add(at, of, help);
     Err(std::mem::take(faults).finish())
 }
@@ -175,7 +175,7 @@ fn distinct(notes: Vec<String>) -> Vec<String> {
 }
 
 /// Lays a value over the tree. An item of a list (`augment`) is named by its name, its kind or its place from 0.
-fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut Collector) {
+fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut ErrorCollector) {
     let mut here = tree;
     let mut names: Vec<String> = Vec::new();
     let ((last, last_at), way) = path.split_last().expect("a key has a name");
@@ -198,7 +198,7 @@ fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut Col
     merge_at(here, over, &mut names, &mut Vec::new());
 }
 
-fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut Collector) -> Option<&'a mut Node> {
+fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut ErrorCollector) -> Option<&'a mut Node> {
     let empty = || Node { value: Value::Table(Table::new()), at };
     match here.value {
         Value::List(_) | Value::Table(_) => {}

@@ -6,24 +6,24 @@ use crate::models::ModelSpec;
 use crate::models::ensemble::Ensemble;
 
 /// What stands in the `features` column of an ensemble: it has none of its own.
-pub const OF_MEMBERS: &str = "+";
+pub const ENSEMBLE_FEATURES: &str = "+";
 
-/// A model on a feature; of an ensemble [`OF_MEMBERS`].
+/// A model on a feature; of an ensemble [`ENSEMBLE_FEATURES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ModelOnFeature {
     pub features: String,
     pub model: String,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ModelOnFeature {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         if self.is_ensemble() { f.write_str(&self.model) } else { write!(f, "{}.{}", self.features, self.model) }
     }
 }
 
-impl Place {
+impl ModelOnFeature {
     fn is_ensemble(&self) -> bool {
-        self.features == OF_MEMBERS
+        self.features == ENSEMBLE_FEATURES
     }
 
     /// Whether `name` may mean it.
@@ -34,7 +34,7 @@ impl Place {
 
 /// Why a name means no member.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoMember {
+pub enum MemberError {
     Unknown,
     /// It stands on several features.
     Several(Vec<String>),
@@ -42,8 +42,8 @@ pub enum NoMember {
 
 /// Every model on every feature that it is trained on, features first; then the ensembles, each after those that it is made of
 /// as far as that can be.
-pub fn places<'a>(features: impl Iterator<Item = &'a str>, models: &[(&'a str, &'a ModelSpec)]) -> Vec<Place> {
-    let place = |features: &str, model: &str| Place { features: features.to_owned(), model: model.to_owned() };
+pub fn models_on_features<'a>(features: impl Iterator<Item = &'a str>, models: &[(&'a str, &'a ModelSpec)]) -> Vec<ModelOnFeature> {
+    let place = |features: &str, model: &str| ModelOnFeature { features: features.to_owned(), model: model.to_owned() };
     let mut places = Vec::new();
     for features in features {
         let trained_on = |spec: &ModelSpec| {
@@ -52,25 +52,25 @@ pub fn places<'a>(features: impl Iterator<Item = &'a str>, models: &[(&'a str, &
         places.extend(models.iter().filter(|(_, spec)| trained_on(spec)).map(|(model, _)| place(features, model)));
     }
     let mut open: Vec<(&str, &Ensemble)> =
-        models.iter().filter_map(|(name, spec)| Some((*name, spec.as_kind().ensemble()?))).collect();
+        models.iter().filter_map(|(name, spec)| Some((*name, spec.as_kind().as_ensemble()?))).collect();
     while !open.is_empty() {
-        let names: Vec<Place> = open.iter().map(|(name, _)| place(OF_MEMBERS, name)).collect();
+        let names: Vec<ModelOnFeature> = open.iter().map(|(name, _)| place(ENSEMBLE_FEATURES, name)).collect();
         let waits = |spec: &Ensemble| spec.members.iter().any(|m| names.iter().any(|name| name.is_called(m)));
         // In a cycle, which is a fault, none can be first.
         let next = open.iter().position(|(_, spec)| !waits(spec)).unwrap_or(0);
         let (name, _) = open.remove(next);
-        places.push(place(OF_MEMBERS, name));
+        places.push(place(ENSEMBLE_FEATURES, name));
     }
     places
 }
 
 /// What a member of an ensemble is called: `feature.model`, or the model alone where that says enough.
-pub fn member<'a>(name: &str, places: &'a [Place]) -> Result<&'a Place, NoMember> {
-    let meant: Vec<&Place> = places.iter().filter(|place| place.is_called(name)).collect();
+pub fn find_member<'a>(name: &str, places: &'a [ModelOnFeature]) -> Result<&'a ModelOnFeature, MemberError> {
+    let meant: Vec<&ModelOnFeature> = places.iter().filter(|place| place.is_called(name)).collect();
     match meant[..] {
-        [] => Err(NoMember::Unknown),
+        [] => Err(MemberError::Unknown),
         [one] => Ok(one),
-        _ => Err(NoMember::Several(meant.iter().map(ToString::to_string).collect())),
+        _ => Err(MemberError::Several(meant.iter().map(ToString::to_string).collect())),
     }
 }
 
@@ -80,9 +80,9 @@ pub fn cycle(from: &str, models: &IndexMap<&str, &ModelSpec>) -> Option<Vec<Stri
     let mut known: Vec<String> = Vec::new();
     while let Some(way) = ways.pop() {
         let last = way.last().expect("a way has a beginning");
-        let Some(spec) = models.get(last.as_str()).and_then(|spec| spec.as_kind().ensemble()) else { continue };
+        let Some(spec) = models.get(last.as_str()).and_then(|spec| spec.as_kind().as_ensemble()) else { continue };
         for member in &spec.members {
-            let name = member.strip_prefix(OF_MEMBERS).and_then(|rest| rest.strip_prefix('.')).unwrap_or(member);
+            let name = member.strip_prefix(ENSEMBLE_FEATURES).and_then(|rest| rest.strip_prefix('.')).unwrap_or(member);
             let mut longer = way.clone();
             longer.push(name.to_owned());
             if name == from {
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn ensembles_stand_behind_what_they_are_made_of() {
         let models = models(TWO_OF_ONE);
-        let places = places(["mel", "fft"].into_iter(), &listed(&models));
+        let places = models_on_features(["mel", "fft"].into_iter(), &listed(&models));
         let names: Vec<String> = places.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["mel.knn", "fft.knn", "fft.average", "inner", "vote"]);
         assert_eq!(places[4].features, "+");
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn a_name_alone_will_do_where_it_means_one_model() {
         let models = models(TWO_OF_ONE);
-        let places = places(["mel", "fft"].into_iter(), &listed(&models));
-        let found = |name: &str| member(name, &places).map(ToString::to_string);
+        let places = models_on_features(["mel", "fft"].into_iter(), &listed(&models));
+        let found = |name: &str| find_member(name, &places).map(ToString::to_string);
         assert_eq!(found("average").unwrap(), "fft.average");
         assert_eq!(found("fft.average").unwrap(), "fft.average");
         assert_eq!((found("+.inner").unwrap(), found("inner").unwrap()), ("inner".to_owned(), "inner".to_owned()));
-        assert_eq!(found("knn"), Err(NoMember::Several(vec!["mel.knn".into(), "fft.knn".into()])));
-        assert_eq!((found("mel.average"), found("nn")), (Err(NoMember::Unknown), Err(NoMember::Unknown)));
+        assert_eq!(found("knn"), Err(MemberError::Several(vec!["mel.knn".into(), "fft.knn".into()])));
+        assert_eq!((found("mel.average"), found("nn")), (Err(MemberError::Unknown), Err(MemberError::Unknown)));
     }
 
     #[test]

@@ -33,9 +33,9 @@ mod words;
 
 pub use axes::HalvingSpec;
 pub use evaluate::{EvaluateSpec, Mode};
-pub use faults::{Fault, Faults};
-pub use grid::{AxisValues, Declared, Point, declare, label};
-pub use resolve::{Request, Resolved, as_it_was, data_set, data_set_names, of_run, resolve};
+pub use faults::{ConfigError, ConfigErrors};
+pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
+pub use resolve::{Request, ResolvedExperiment, load_for_rerun, data_set, data_set_names, load_from_run, resolve};
 
 /// What is run: data, features, models, and how they are judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -99,9 +99,9 @@ fn yes() -> bool {
 
 impl Experiment {
     /// Where its models stand, in the order of the tables.
-    pub fn places(&self) -> Vec<members::Place> {
+    pub fn models_on_features(&self) -> Vec<members::ModelOnFeature> {
         let models: Vec<_> = self.models.iter().map(|(name, spec)| (name.as_str(), spec)).collect();
-        members::places(self.features.keys().map(String::as_str), &models)
+        members::models_on_features(self.features.keys().map(String::as_str), &models)
     }
 
     /// What of this experiment can change a result, as JSON with sorted keys: the same bytes for the same work, for the

@@ -8,7 +8,7 @@ use super::Experiment;
 use super::axes::Grid;
 use super::check::Checker;
 use super::cross;
-use super::faults::Faults;
+use super::faults::ConfigErrors;
 use super::files::{self, Loader};
 use super::merge::{kinds_by_name, merge, merge_section};
 use super::schema;
@@ -32,7 +32,7 @@ pub struct Request {
 
 /// An experiment that is right, and how it came to be.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub struct ResolvedExperiment {
     pub experiment: Experiment,
     /// The files as written, parents first, each under a comment with its path; then the arguments.
     pub written: String,
@@ -43,12 +43,12 @@ pub struct Resolved {
 }
 
 /// Reads, merges and checks an experiment, its grid aside. Everything that is wrong is reported at once.
-pub fn resolve(request: &Request) -> Result<Resolved, Faults> {
+pub fn resolve(request: &Request) -> Result<ResolvedExperiment, ConfigErrors> {
     let mut merged = Merged::read(request)?;
     merged.grid();
     let tree = merged.tree.clone();
     match merged.check(tree, "") {
-        Some(resolved) => Ok(Resolved { notes: merged.loader.notes, ..resolved }),
+        Some(resolved) => Ok(ResolvedExperiment { notes: merged.loader.notes, ..resolved }),
         None => Err(merged.loader.faults.finish()),
     }
 }
@@ -70,7 +70,7 @@ pub(super) struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    pub fn read(request: &'a Request) -> Result<Merged<'a>, Faults> {
+    pub fn read(request: &'a Request) -> Result<Merged<'a>, ConfigErrors> {
         let mut loader = Loader::new(&request.root);
         let (name, mut tree) = match loader.experiment(&request.exp) {
             Some((name, tree)) => (name, Some(tree)),
@@ -128,7 +128,7 @@ impl<'a> Merged<'a> {
     }
 
     /// Checks what the experiment has become; `point` is the comment that says how.
-    pub fn check(&mut self, mut tree: Node, point: &str) -> Option<Resolved> {
+    pub fn check(&mut self, mut tree: Node, point: &str) -> Option<ResolvedExperiment> {
         lay_over_data_set(&mut self.loader, &mut tree);
         imply_kinds(&mut tree);
         let (complete, strict) = (self.loader.complete, schema::strict());
@@ -139,7 +139,7 @@ impl<'a> Merged<'a> {
         let experiment = cross::build(&tree, &self.name, faults)?;
         let written = as_written(&self.loader, self.chain, self.request) + point;
         match toml::to_string(&experiment) {
-            Ok(resolved_toml) => Some(Resolved { experiment, written, resolved_toml, notes: Vec::new() }),
+            Ok(resolved_toml) => Some(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() }),
             Err(error) => {
                 let message = format!("this cannot be written as TOML again: {error}");
                 self.loader.faults.add(tree.at, message, "");
@@ -151,7 +151,7 @@ impl<'a> Merged<'a> {
 
 /// The experiment of a run, from its `config.resolved.toml`, with other keys of its search: `set` may hold
 /// `evaluate.search.KEY=VALUE`. What else is wrong with it was judged when it ran.
-pub fn of_run(resolved: &Path, set: &[String]) -> Result<Experiment, Faults> {
+pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, ConfigErrors> {
     let mut loader = Loader::new(Path::new("."));
     let path = resolved.display().to_string();
     let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.faults.finish()) };
@@ -173,7 +173,7 @@ pub fn of_run(resolved: &Path, set: &[String]) -> Result<Experiment, Faults> {
 
 /// The experiment of a run as it was, from its `config.resolved.toml`, to be run again; `root` says where its data lies now. What was
 /// the name of its file becomes the name of a folder again.
-pub fn as_it_was(resolved: &Path, name: &str, root: Option<&str>) -> Result<Resolved> {
+pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result<ResolvedExperiment> {
     let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let text = read(resolved)?;
     let understood = || format!("this version does not understand {}", resolved.display());
@@ -189,7 +189,7 @@ pub fn as_it_was(resolved: &Path, name: &str, root: Option<&str>) -> Result<Reso
     // Beside it lies what the person wrote.
     let written = read(&resolved.with_file_name("config.toml"))?;
     let resolved_toml = toml::to_string(&experiment).with_context(understood)?;
-    Ok(Resolved { experiment, written, resolved_toml, notes: Vec::new() })
+    Ok(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() })
 }
 
 /// Tells of settings that a finished run cannot follow.
@@ -210,7 +210,7 @@ fn keep_search(settings: &mut Node, loader: &mut Loader) {
 }
 
 /// One data set by its name, as `timbre data` shows it: its file, and what `--set data.KEY=VALUE` says.
-pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Faults> {
+pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, ConfigErrors> {
     let mut loader = Loader::new(root);
     let at = argument_origin(&mut loader, "data", name);
     let mut data = empty_table(at);

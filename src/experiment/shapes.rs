@@ -8,7 +8,7 @@ use crate::models::networks::InputShape;
 const LONGEST: f64 = 600.0;
 
 /// Bands and frames of the feature of a clip; nothing where clips differ in length, or the feature cannot be computed.
-pub fn of_feature(audio: &AudioSpec, feature: &FeatureSpec) -> Option<InputShape> {
+pub fn feature_shape(audio: &AudioSpec, feature: &FeatureSpec) -> Option<InputShape> {
     let seconds = audio.clip_seconds.filter(|&seconds| seconds > 0.0 && seconds <= LONGEST)?;
     let kind = feature.as_kind();
     if !kind.faults(audio.sample_rate).is_empty() {

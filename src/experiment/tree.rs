@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::faults::Collector;
+use super::faults::ErrorCollector;
 use super::source::Origin;
 
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub fn at<'a, 'k>(node: &'a Node, path: impl IntoIterator<Item = &'k str>) -> Op
 }
 
 /// Reads one file. A syntax error is reported and leaves nothing: half a file would bring faults that are not there.
-pub fn parse(source: usize, faults: &mut Collector) -> Option<Node> {
+pub fn parse(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
     let text = faults.sources.get(source).text.clone();
     match DeTable::parse(&text) {
         Ok(document) => {
@@ -98,7 +98,7 @@ pub fn parse(source: usize, faults: &mut Collector) -> Option<Node> {
 }
 
 /// Reads the argument of `--set KEY=VALUE` into a tree with that one leaf.
-pub fn parse_assignment(source: usize, faults: &mut Collector) -> Option<Node> {
+pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
     let text = faults.sources.get(source).text.clone();
     let whole = Origin { source, start: 0, end: text.len() };
     let Some(equals) = find_unquoted_equals(&text) else {
@@ -163,7 +163,7 @@ fn path_of(table: &DeTable) -> Option<Vec<(String, std::ops::Range<usize>)>> {
     }
 }
 
-fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut Collector) -> Table {
+fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut ErrorCollector) -> Table {
     let place = |span: std::ops::Range<usize>| Origin { source, start: span.start + shift, end: span.end + shift };
     let mut converted = Table::with_capacity(table.len());
     for (key, value) in table {
@@ -175,7 +175,7 @@ fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut Coll
 }
 
 /// `shift` is added to the places below `at`.
-fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut Collector) -> Node {
+fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut ErrorCollector) -> Node {
     let value = match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {

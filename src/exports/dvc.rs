@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::metrics::replicates::{deviation, mean, metric_of_end};
+use crate::metrics::replicates::{deviation, mean, metric_of_interval_bound};
 use crate::run_dir::{ResultRow, replicates};
 
 /// split → features → model → metric.
@@ -20,7 +20,7 @@ pub fn metrics(rows: &[ResultRow]) -> Value {
 fn over_seeds(rows: &[&ResultRow]) -> Value {
     let mut metrics = Map::new();
     for name in rows.iter().flat_map(|row| row.metrics.keys()) {
-        let is_interval = metric_of_end(name).is_some_and(|of| rows[0].metrics.contains_key(of));
+        let is_interval = metric_of_interval_bound(name).is_some_and(|of| rows[0].metrics.contains_key(of));
         if metrics.contains_key(name) || (rows.len() > 1 && is_interval) {
             continue;
         }
@@ -41,11 +41,11 @@ fn over_seeds(rows: &[&ResultRow]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run_dir::Unit;
+    use crate::run_dir::Trial;
 
     fn row(model: &str, seed: u64, metrics: &[(&str, f64)]) -> ResultRow {
         ResultRow {
-            unit: Unit { features: "mel".into(), model: model.into(), seed },
+            trial: Trial { features: "mel".into(), model: model.into(), seed },
             split: "test".into(),
             n: 8,
             metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),

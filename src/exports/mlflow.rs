@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::files;
-use crate::run_dir::{self, ResultRow, RunRecord, Status, Unit, UnitRecord};
+use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
 
 /// What MLflow cuts the values of parameters to.
 const LONGEST_PARAM: usize = 6000;
@@ -79,11 +79,11 @@ impl FileStore {
         let config: toml::Table = text.parse().with_context(|| format!("cannot understand {}", config.display()))?;
         let experiment = self.experiment(&record)?;
         let whole = whole(&run, &record, &config);
-        let ended = run_dir::unit_times(&run);
+        let ended = run_dir::trial_times(&run);
         let mut runs = 1;
         for unit in units(&record.results) {
             // Of a run that was given up a record may be missing: its numbers are told by the whole.
-            let Some(left) = run_dir::read_unit(&run, &unit) else { continue };
+            let Some(left) = run_dir::read_trial(&run, &unit) else { continue };
             let end = ended.get(&unit.to_string()).copied().unwrap_or(whole.ended.unwrap_or(whole.started));
             let mut part = part(&whole, &record, &left, &config, end);
             part.artifacts = files_below(&run.join("networks").join(unit.to_string()), Path::new("network"));
@@ -205,8 +205,8 @@ fn whole(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
 }
 
 /// One unit of it.
-fn part(whole: &Run, record: &RunRecord, left: &UnitRecord, config: &toml::Table, ended: i64) -> Run {
-    let unit = &left.unit;
+fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Table, ended: i64) -> Run {
+    let unit = &left.trial;
     let started = ended - (1000.0 * (left.fit_seconds + left.predict_seconds)) as i64;
     let point = |value: f64| vec![Point { time: ended, value, step: 0 }];
     let mut params = vec![
@@ -222,7 +222,7 @@ fn part(whole: &Run, record: &RunRecord, left: &UnitRecord, config: &toml::Table
         ("seconds/fit".to_owned(), point(left.fit_seconds)),
         ("seconds/predict".to_owned(), point(left.predict_seconds)),
     ];
-    for row in record.results.iter().filter(|row| row.unit == *unit) {
+    for row in record.results.iter().filter(|row| row.trial == *unit) {
         metrics.extend(row.metrics.iter().map(|(name, value)| (names::key(&[&row.split, name]), point(*value))));
     }
     metrics.extend(epochs(left, ended));
@@ -248,7 +248,7 @@ fn part(whole: &Run, record: &RunRecord, left: &UnitRecord, config: &toml::Table
 }
 
 /// Learning curves: a step an epoch, at the times at which they ended if nothing came between them.
-fn epochs(left: &UnitRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
+fn epochs(left: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
     let mut curves: Vec<(String, Vec<Point>)> = Vec::new();
     let mut add = |name: String, point: Point| match curves.iter_mut().find(|(known, _)| *known == name) {
         Some((_, points)) => points.push(point),
@@ -268,11 +268,11 @@ fn epochs(left: &UnitRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
 }
 
 /// The units that have results, in their order.
-fn units(rows: &[ResultRow]) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
+fn units(rows: &[ResultRow]) -> Vec<Trial> {
+    let mut units: Vec<Trial> = Vec::new();
     for row in rows.iter().filter(|row| !row.is_baseline()) {
-        if !units.contains(&row.unit) {
-            units.push(row.unit.clone());
+        if !units.contains(&row.trial) {
+            units.push(row.trial.clone());
         }
     }
     units

@@ -8,7 +8,7 @@
 //!
 //! NVIDIA's matrix units round the factors of an f32 product to eleven bits (TF32), and burn takes them when they are faster: a
 //! spectrum would end 60 dB below its loudest partial instead of 130. There, both factors are cut into a coarse part, which
-//! eleven bits hold exactly, and the fine rest; three products make up for it ([`Precision::ElevenBits`]).
+//! eleven bits hold exactly, and the fine rest; three products make up for it ([`MatmulPrecision::Tf32`]).
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -22,11 +22,11 @@ use crate::features::{FeatureKind, refuse};
 
 /// What a device makes of the factors of an f32 matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
+pub enum MatmulPrecision {
     /// Nothing.
-    Full,
+    F32,
     /// It may round them to eleven significant bits.
-    ElevenBits,
+    Tf32,
 }
 
 /// The feature `mel` for clips of one length, ready on a device.
@@ -58,7 +58,7 @@ impl DeviceMel {
         sample_rate: u32,
         samples: usize,
         device: &Device,
-        precision: Precision,
+        precision: MatmulPrecision,
     ) -> Result<DeviceMel> {
         refuse("mel", spec.faults(sample_rate))?;
         ensure!(
@@ -185,13 +185,13 @@ const COARSE: f64 = 1024.0;
 
 impl Factor {
     /// Of numbers from -1 to 1.
-    fn new(values: &[f64], rows: usize, columns: usize, precision: Precision, device: &Device) -> Factor {
+    fn new(values: &[f64], rows: usize, columns: usize, precision: MatmulPrecision, device: &Device) -> Factor {
         let tensor = |value: &dyn Fn(f64) -> f64| {
             let values = values.iter().map(|&v| value(v) as f32).collect();
             Tensor::<3>::from_data(TensorData::new::<f32, _>(values, [1, rows, columns]), device)
         };
         let coarse = |v: f64| (v * COARSE).round() / COARSE;
-        let parts = (precision == Precision::ElevenBits).then(|| [tensor(&coarse), tensor(&|v| v - coarse(v))]);
+        let parts = (precision == MatmulPrecision::Tf32).then(|| [tensor(&coarse), tensor(&|v| v - coarse(v))]);
         Factor { whole: tensor(&|v| v), parts }
     }
 
@@ -302,7 +302,7 @@ mod tests {
 
     /// The largest difference from the feature on the CPU, as a share of the 80 dB that an image spans; without decibels, of the
     /// largest value of the image.
-    fn difference(spec: &Mel, samples: usize, precision: Precision) -> f32 {
+    fn difference(spec: &Mel, samples: usize, precision: MatmulPrecision) -> f32 {
         let clips = clips(samples);
         let mel = DeviceMel::new(spec, RATE, samples, &Device::flex(), precision).unwrap();
         let images: Vec<f32> = mel.forward(on_device(&clips)).try_into_vec_as().unwrap();
@@ -350,7 +350,7 @@ mod tests {
     fn images_of_the_device_are_those_of_the_feature_within_a_thousandth_of_their_range() {
         for samples in [9000, 22050] {
             for spec in specs() {
-                let off = difference(&spec, samples, Precision::Full);
+                let off = difference(&spec, samples, MatmulPrecision::F32);
                 assert!(off < 1e-3, "{off} of the range with {samples} samples: {spec:?}");
             }
         }
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn products_in_parts_give_the_same_images() {
         for spec in specs() {
-            let off = difference(&spec, 9000, Precision::ElevenBits);
+            let off = difference(&spec, 9000, MatmulPrecision::Tf32);
             assert!(off < 1e-3, "{off} of the range: {spec:?}");
         }
     }
@@ -380,7 +380,7 @@ mod tests {
         let clip = &clips(half)[1];
         let left = Tensor::<3>::from_data(TensorData::new(clip.clone(), [1, 1, half]), &Device::flex());
         let values = waves(n_fft, f64::cos);
-        let [plain, parts] = [Precision::Full, Precision::ElevenBits]
+        let [plain, parts] = [MatmulPrecision::F32, MatmulPrecision::Tf32]
             .map(|precision| Factor::new(&values, half, half, precision, &Device::flex()));
         let exact: Vec<f64> =
             (0..half).map(|k| (0..half).map(|n| f64::from(clip[n]) * values[n * half + k]).sum()).collect();
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn what_only_the_cpu_does_is_refused_with_a_sentence() {
         let refused = |spec: Mel, samples| {
-            DeviceMel::new(&spec, RATE, samples, &Device::flex(), Precision::Full)
+            DeviceMel::new(&spec, RATE, samples, &Device::flex(), MatmulPrecision::F32)
                 .err()
                 .expect("it is refused")
                 .to_string()
@@ -416,9 +416,9 @@ mod tests {
         };
         let plain = Mel::default();
         let (spectrum, bank) = (2 * 130 * 1025 * 1025, 130 * 1025 * 128);
-        assert_eq!(count(&plain, Precision::Full), spectrum + bank);
-        assert_eq!(count(&plain, Precision::ElevenBits), 3 * spectrum + bank);
+        assert_eq!(count(&plain, MatmulPrecision::F32), spectrum + bank);
+        assert_eq!(count(&plain, MatmulPrecision::Tf32), 3 * spectrum + bank);
         let resized = Mel { resize: Some([256, 156]), ..plain };
-        assert_eq!(count(&resized, Precision::Full), spectrum + bank + 128 * 130 * 156 + 156 * 128 * 256);
+        assert_eq!(count(&resized, MatmulPrecision::F32), spectrum + bank + 128 * 130 * 156 + 156 * 128 * 256);
     }
 }

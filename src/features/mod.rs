@@ -70,22 +70,22 @@ pub struct ClipAnalysis<'a> {
     clip: &'a Clip,
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
     /// The stretch of which it is a window, and where it begins there.
-    of: Option<(&'a Stretch<'a>, usize)>,
+    of: Option<(&'a WindowedSignal<'a>, usize)>,
 }
 
 /// Part of a recording over which windows slide: where they overlap by whole frames, each frame is computed once.
-pub struct Stretch<'a> {
+pub struct WindowedSignal<'a> {
     samples: &'a [f32],
     /// Samples from one window to the next; 0 where windows have no frame in common.
     hop: usize,
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
 }
 
-impl<'a> Stretch<'a> {
+impl<'a> WindowedSignal<'a> {
     /// A stretch of more than one window, each `length` samples long and `hop` after the one before.
     pub fn new(samples: &'a [f32], length: usize, hop: usize) -> Self {
         let overlap = hop < length && length < samples.len();
-        Stretch { samples, hop: if overlap { hop } else { 0 }, spectrograms: RefCell::default() }
+        WindowedSignal { samples, hop: if overlap { hop } else { 0 }, spectrograms: RefCell::default() }
     }
 
     /// The spectrogram of the whole stretch, where frames of windows are frames of it.
@@ -115,7 +115,7 @@ impl<'a> ClipAnalysis<'a> {
     }
 
     /// The window of a stretch that begins at its sample `start`, whole: the same numbers with less work.
-    pub fn window(clip: &'a Clip, stretch: &'a Stretch<'a>, start: usize) -> Self {
+    pub fn window(clip: &'a Clip, stretch: &'a WindowedSignal<'a>, start: usize) -> Self {
         debug_assert!(stretch.samples[start..start + clip.samples.len()] == clip.samples);
         ClipAnalysis { clip, spectrograms: RefCell::default(), of: Some((stretch, start)) }
     }
@@ -146,8 +146,8 @@ impl<'a> ClipAnalysis<'a> {
             let buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
             let of = self.of.filter(|(_, start)| start.is_multiple_of(plan.spec().hop_length));
             match of.and_then(|(stretch, start)| Some((stretch.spectrogram(plan)?, start))) {
-                Some((whole, start)) => plan.power_of_window_in(buffer, samples, &whole, start),
-                None => plan.power_in(buffer, samples),
+                Some((whole, start)) => plan.power_of_window_into(buffer, samples, &whole, start),
+                None => plan.power_into(buffer, samples),
             }
         });
         ensure!(
@@ -232,7 +232,7 @@ mod tests {
             let extractor = spec(serde_json::json!({ "kind": kind })).as_kind().build(22050).unwrap();
             // The hop is a multiple of the frames' hop, or not.
             for hop in [2048, 3000] {
-                let stretch = Stretch::new(&whole.samples, 9000, hop);
+                let stretch = WindowedSignal::new(&whole.samples, 9000, hop);
                 let starts = (0..7).map(|k| k * hop).chain([21_000]);
                 for start in starts.filter(|start| start + 9000 <= 30_000) {
                     let samples = whole.samples[start..start + 9000].to_vec();

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::rule::Judged;
+use super::check::CheckReport;
 use super::text::reasons;
 
 /// A line a reason: an error for what fails, a warning for what was allowed. `file` is the one that they are shown at.
-pub fn annotations(judged: &Judged, file: Option<&Path>) -> String {
+pub fn annotations(judged: &CheckReport, file: Option<&Path>) -> String {
     let title = property(&format!("timbre: {}", judged.experiment));
     let file = file.map_or(String::new(), |file| format!("file={},", property(&file.display().to_string())));
     reasons(judged)

@@ -5,15 +5,15 @@
 
 use std::fmt::Write;
 
-use super::doubts::DoubtKind;
-use super::rule::{Finding, Judged};
+use super::comparability::IssueKind;
+use super::check::{Finding, CheckReport};
 use super::text::sentence;
 
 /// What may be in doubt, and the name of its test case.
-const QUESTIONS: [(DoubtKind, &str); 3] = [
-    (DoubtKind::Unfinished, "the run is over and has all its units"),
-    (DoubtKind::Classes, "the classes are those of the baseline"),
-    (DoubtKind::Clips, "the clips are those of the baseline"),
+const QUESTIONS: [(IssueKind, &str); 3] = [
+    (IssueKind::Unfinished, "the run is over and has all its units"),
+    (IssueKind::Classes, "the classes are those of the baseline"),
+    (IssueKind::Clips, "the clips are those of the baseline"),
 ];
 
 enum Outcome {
@@ -23,7 +23,7 @@ enum Outcome {
 }
 
 /// The whole file.
-pub fn document(judged: &Judged) -> String {
+pub fn document(judged: &CheckReport) -> String {
     let comparable: Vec<(String, Outcome)> =
         QUESTIONS.iter().map(|&(kind, name)| (name.to_owned(), of_doubts(judged, kind))).collect();
     let scores: Vec<(String, Outcome)> = judged
@@ -33,7 +33,7 @@ pub fn document(judged: &Judged) -> String {
             let outcome = match check.finding {
                 Finding::Held { .. } => Outcome::Passed,
                 Finding::Fell { .. } => Outcome::Not("failure", "fell", sentence(judged, check)),
-                Finding::Missing { .. } if judged.allows(DoubtKind::Missing) => {
+                Finding::Missing { .. } if judged.allows(IssueKind::Missing) => {
                     Outcome::Not("skipped", "missing", sentence(judged, check))
                 }
                 Finding::Missing { .. } => Outcome::Not("error", "missing", sentence(judged, check)),
@@ -53,7 +53,7 @@ pub fn document(judged: &Judged) -> String {
     xml + "</testsuites>\n"
 }
 
-fn of_doubts(judged: &Judged, kind: DoubtKind) -> Outcome {
+fn of_doubts(judged: &CheckReport, kind: IssueKind) -> Outcome {
     let of_kind: Vec<&str> =
         judged.doubts.iter().filter(|doubt| doubt.kind == kind).map(|doubt| doubt.sentence.as_str()).collect();
     match (of_kind.is_empty(), judged.allows(kind)) {
@@ -77,7 +77,7 @@ impl Counts {
     }
 }
 
-fn suite(judged: &Judged, name: &str, cases: &[(String, Outcome)], counts: &Counts) -> String {
+fn suite(judged: &CheckReport, name: &str, cases: &[(String, Outcome)], counts: &Counts) -> String {
     let Counts { tests, failures, errors, skipped } = counts;
     let mut xml = format!(
         "  <testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" \

@@ -1,10 +1,10 @@
 //! The judgement as Markdown (GitHub's), for the summary of a CI's step.
 
-use super::rule::Judged;
+use super::check::CheckReport;
 use super::text::{HEAD, plain, reasons, rows, verdict};
 
 /// A section of its own, to be appended to what is there.
-pub fn section(judged: &Judged) -> String {
+pub fn section(judged: &CheckReport) -> String {
     let title = if judged.passed() { "no worse than its baseline" } else { "worse than its baseline, or in doubt" };
     let mut text = format!(
         "### {}: {title}\n\n{} against {} ({}), {} split: **{}**\n\n",

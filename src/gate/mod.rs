@@ -1,24 +1,24 @@
 //! A run held against a baseline: which metric of which unit fell by how much, and whether the two can be compared at all.
 //!
-//! Conventions: a unit is a (feature, model), its score the mean over the seeds (`run_dir::unit_means`), on the test split
+//! Conventions: a unit is a (feature, model), its score the mean over the seeds (`run_dir::trial_means`), on the test split
 //! where the baseline has one. Only units and metrics of the baseline are judged, trivial baselines are not. A metric has
 //! fallen if it is worse than the baseline's by more than the tolerance; of losses (`metrics::is_loss`) worse is larger.
 //! What cannot be judged does not pass: a doubt is as good as a fall unless it is allowed by name.
 
-mod baseline;
+mod reference;
 mod clips;
-mod doubts;
+mod comparability;
 pub mod github;
 pub mod junit;
 pub mod markdown;
-mod rule;
+mod check;
 pub mod text;
 mod tolerance;
 
-pub use baseline::{Baseline, CannotGate, DataOf};
+pub use reference::{ReferenceScores, CannotGate, DataOf};
 pub use clips::ClipsOf;
-pub use doubts::{Doubt, DoubtKind};
-pub use rule::{Check, Finding, Judged, has_fallen, judge, worse_by};
+pub use comparability::{Issue, IssueKind};
+pub use check::{Check, Finding, CheckReport, compare, has_fallen, worse_by};
 pub use tolerance::{Tolerance, known_metric, metric_named};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A baseline of one unit a name, each with these metrics.
-fn baseline(units: &[(&str, &[(&str, f64)])]) -> Baseline {
+fn baseline(units: &[(&str, &[(&str, f64)])]) -> ReferenceScores {
     let units: Vec<_> = units
         .iter()
         .map(|(model, metrics)| {
@@ -27,7 +27,7 @@ fn baseline(units: &[(&str, &[(&str, f64)])]) -> Baseline {
     .unwrap()
 }
 
-fn accuracy(value: f64) -> Baseline {
+fn accuracy(value: f64) -> ReferenceScores {
     baseline(&[("knn", &[("accuracy", value)])])
 }
 
@@ -35,8 +35,8 @@ fn tolerance(metric: &str, by: f64) -> Tolerance {
     Tolerance { metric: metric.into(), by }
 }
 
-fn passes(run: &Baseline, against: &Baseline, tolerances: &[Tolerance]) -> bool {
-    judge(run, against, tolerances, &[]).unwrap().passed()
+fn passes(run: &ReferenceScores, against: &ReferenceScores, tolerances: &[Tolerance]) -> bool {
+    compare(run, against, tolerances, &[]).unwrap().passed()
 }
 
 proptest! {
@@ -82,7 +82,7 @@ proptest! {
         let mut fallen = scores.clone();
         let at = at.index(scores.len());
         fallen[at] -= 0.05;
-        let judged = judge(&of(&fallen), &of(&scores), &[tolerance("accuracy", 0.01)], &[]).unwrap();
+        let judged = compare(&of(&fallen), &of(&scores), &[tolerance("accuracy", 0.01)], &[]).unwrap();
         prop_assert!(!judged.passed());
         prop_assert_eq!(judged.fallen().map(|check| check.unit.clone()).collect::<Vec<_>>(), [format!("mel.m{at}")]);
     }
@@ -94,7 +94,7 @@ proptest! {
         let file = folder.path().join("made/b.json");
         prop_assert!(own.write(&file).unwrap(), "written");
         prop_assert!(!own.write(&file).unwrap(), "left alone");
-        let back = Baseline::read(&file).unwrap();
+        let back = ReferenceScores::read(&file).unwrap();
         prop_assert_eq!(&back.units, &own.units);
         prop_assert_eq!(back.bytes(), own.bytes());
     }
@@ -111,15 +111,15 @@ fn what_the_run_lacks_does_not_pass_unless_allowed() {
     let against = baseline(&[("knn", &[("accuracy", 0.5), ("f1_macro", 0.4)]), ("svm", &[("accuracy", 0.5)])]);
     let run = accuracy(0.9);
     let asked = [tolerance("accuracy", 0.1), tolerance("f1_macro", 0.1)];
-    let judged = judge(&run, &against, &asked, &[]).unwrap();
+    let judged = compare(&run, &against, &asked, &[]).unwrap();
     assert!(!judged.passed());
     let missing: Vec<String> = judged.missing().map(|check| format!("{} {}", check.unit, check.metric)).collect();
     assert_eq!(missing, ["mel.knn f1_macro", "mel.svm accuracy"]);
-    assert!(judge(&run, &against, &asked, &[DoubtKind::Missing]).unwrap().passed());
-    assert!(!judge(&run, &against, &asked, &[DoubtKind::Clips]).unwrap().passed());
+    assert!(compare(&run, &against, &asked, &[IssueKind::Missing]).unwrap().passed());
+    assert!(!compare(&run, &against, &asked, &[IssueKind::Clips]).unwrap().passed());
     let mut failed = run.clone();
     failed.origin.failures.insert("mel.svm.s1".into(), "out of memory".into());
-    let judged = judge(&failed, &against, &[], &[]).unwrap();
+    let judged = compare(&failed, &against, &[], &[]).unwrap();
     assert!(
         text::reasons(&judged).iter().any(|(why, _)| why.contains("mel.svm.s1 could not be fitted: out of memory"))
     );
@@ -132,15 +132,15 @@ fn other_classes_other_clips_and_a_run_that_is_not_over_are_said_and_do_not_pass
     run.classes = vec!["b".into(), "c".into()];
     run.clips.get_mut("test").unwrap().get_mut("1").unwrap().hash = "bb".into();
     run.origin.unfinished = vec!["the run was stopped before its end".into()];
-    let all = [DoubtKind::Unfinished, DoubtKind::Classes, DoubtKind::Clips];
-    let judged = judge(&run, &against, &[], &[]).unwrap();
+    let all = [IssueKind::Unfinished, IssueKind::Classes, IssueKind::Clips];
+    let judged = compare(&run, &against, &[], &[]).unwrap();
     assert_eq!(judged.doubts.iter().map(|doubt| doubt.kind).collect::<Vec<_>>(), all);
     assert!(judged.doubts[1].sentence.contains("only in the run: c; only in the baseline: a"), "{:?}", judged.doubts);
     for left_out in all {
-        let allowed: Vec<DoubtKind> = all.into_iter().filter(|kind| *kind != left_out).collect();
-        assert!(!judge(&run, &against, &[], &allowed).unwrap().passed(), "{left_out:?}");
+        let allowed: Vec<IssueKind> = all.into_iter().filter(|kind| *kind != left_out).collect();
+        assert!(!compare(&run, &against, &[], &allowed).unwrap().passed(), "{left_out:?}");
     }
-    assert!(judge(&run, &against, &[], &all).unwrap().passed());
+    assert!(compare(&run, &against, &[], &all).unwrap().passed());
     // The order of classes changes no score of a unit.
     run = accuracy(0.5);
     run.classes.reverse();
@@ -154,19 +154,19 @@ fn other_classes_other_clips_and_a_run_that_is_not_over_are_said_and_do_not_pass
 #[test]
 fn what_cannot_be_asked_is_an_error_and_not_a_pass() {
     let against = accuracy(0.5);
-    let refused = |tolerances: &[Tolerance]| judge(&against, &against, tolerances, &[]).unwrap_err();
+    let refused = |tolerances: &[Tolerance]| compare(&against, &against, tolerances, &[]).unwrap_err();
     let unknown = refused(&[tolerance("f1_micro", 0.1)]);
     assert!(unknown.is::<CannotGate>() && unknown.to_string().contains("only: accuracy"), "{unknown}");
     assert!(refused(&[tolerance("accuracy", 0.1), tolerance("accuracy", 0.2)]).to_string().contains("twice"));
-    assert!(judge(&against, &baseline(&[]), &[], &[]).is_err(), "nothing to hold against");
+    assert!(compare(&against, &baseline(&[]), &[], &[]).is_err(), "nothing to hold against");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("b.json");
     for damaged in ["", "{}", "[1]", "{\"schema\":2}", "{\"schema\":1,\"experiment\":\"x\"}"] {
         std::fs::write(&file, damaged).unwrap();
-        assert!(Baseline::read(&file).unwrap_err().is::<CannotGate>(), "{damaged}");
+        assert!(ReferenceScores::read(&file).unwrap_err().is::<CannotGate>(), "{damaged}");
     }
     let no_run = |_: &str| unreachable!("a file is meant");
-    assert!(Baseline::find("none.json", no_run).unwrap_err().is::<CannotGate>());
+    assert!(ReferenceScores::find("none.json", no_run).unwrap_err().is::<CannotGate>());
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn the_interval_of_the_baseline_is_told_beside_a_fall() {
     let mut against = accuracy(0.5);
     against.units[0].intervals.insert("accuracy".into(), (0.4, 0.6));
     let told = |score: f64, by: f64| {
-        let judged = judge(&accuracy(score), &against, &[tolerance("accuracy", by)], &[]).unwrap();
+        let judged = compare(&accuracy(score), &against, &[tolerance("accuracy", by)], &[]).unwrap();
         text::sentence(&judged, &judged.checks[0])
     };
     assert!(told(0.45, 0.0).contains("fell by 0.0500, from 0.5000 to 0.4500"), "{}", told(0.45, 0.0));
@@ -208,7 +208,7 @@ fn no_name_breaks_out_of_its_line_its_cell_or_its_attribute() {
         run.experiment = name.into();
         run.classes = vec![name.into()];
         run.origin.unfinished = vec![format!("{name} failed")];
-        let judged = judge(&run, &against, &[], &[]).unwrap();
+        let judged = compare(&run, &against, &[], &[]).unwrap();
 
         let lines = github::annotations(&judged, Some(Path::new(name)));
         assert_eq!(lines.lines().count(), text::reasons(&judged).len(), "{lines}");

@@ -1,14 +1,14 @@
 //! The judgement as a person reads it. Names come from files: control characters are shown as what they are.
 
-use super::doubts::DoubtKind;
-use super::rule::{Check, Finding, Judged, ROUNDING};
+use super::comparability::IssueKind;
+use super::check::{Check, Finding, CheckReport, ROUNDING};
 use crate::tables::aligned;
 
 /// What the columns of `rows` are called.
 pub const HEAD: [&str; 8] = ["verdict", "unit", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
 
 /// A line a check. The first word is the program's own, so that no name of a unit begins a line of a CI's log.
-pub fn rows(judged: &Judged) -> Vec<[String; 8]> {
+pub fn rows(judged: &CheckReport) -> Vec<[String; 8]> {
     judged.checks.iter().map(row).collect()
 }
 
@@ -34,7 +34,7 @@ fn row(check: &Check) -> [String; 8] {
 }
 
 /// The table, and what is worth knowing.
-pub fn text(judged: &Judged) -> String {
+pub fn text(judged: &CheckReport) -> String {
     let clips = judged.clips.map_or(String::new(), |n| format!(" ({n} clips)"));
     let (run, baseline) = (plain(&judged.run.0), plain(&judged.baseline.0));
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
@@ -47,21 +47,21 @@ pub fn text(judged: &Judged) -> String {
 }
 
 /// Every reason not to pass, and every one that was allowed, a sentence each; whether it is allowed.
-pub fn reasons(judged: &Judged) -> Vec<(String, bool)> {
-    let doubt = |kind: DoubtKind, sentence: String| {
+pub fn reasons(judged: &CheckReport) -> Vec<(String, bool)> {
+    let doubt = |kind: IssueKind, sentence: String| {
         let allowed = judged.allows(kind);
         let word = kind.word();
         let hint = if allowed { format!("allowed by --allow {word}") } else { format!("--allow {word} lets it pass") };
         (format!("{sentence} ({hint})"), allowed)
     };
     let fallen = judged.fallen().map(|check| (sentence(judged, check), false));
-    let missing = judged.missing().map(|check| doubt(DoubtKind::Missing, sentence(judged, check)));
+    let missing = judged.missing().map(|check| doubt(IssueKind::Missing, sentence(judged, check)));
     let doubts = judged.doubts.iter().map(|own| doubt(own.kind, plain(&own.sentence)));
     doubts.chain(fallen).chain(missing).collect()
 }
 
 /// `mel.knn: accuracy fell by 0.0505, from 0.3636 to 0.3131, against … (tolerance 0): inside the 95 % interval …`
-pub fn sentence(judged: &Judged, check: &Check) -> String {
+pub fn sentence(judged: &CheckReport, check: &Check) -> String {
     let (unit, metric) = (plain(&check.unit), plain(&check.metric));
     let against = format!("{} ({})", plain(&judged.baseline.0), plain(&judged.baseline.1.display().to_string()));
     match &check.finding {
@@ -96,7 +96,7 @@ pub fn sentence(judged: &Judged, check: &Check) -> String {
 }
 
 /// `passed`, or what did not: `2 fell, 1 missing, 1 in doubt`.
-pub fn verdict(judged: &Judged) -> String {
+pub fn verdict(judged: &CheckReport) -> String {
     let doubts = judged.doubts.iter().filter(|doubt| !judged.allows(doubt.kind)).count();
     let missing = judged.missing().filter(|check| judged.fails(check)).count();
     let counts = [(judged.fallen().count(), "fell"), (missing, "missing"), (doubts, "in doubt")];

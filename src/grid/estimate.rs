@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::candidate::Candidate;
-use crate::experiment::{Experiment, of_run};
+use super::point::Candidate;
+use crate::experiment::{Experiment, load_from_run};
 use crate::metrics::replicates::mean;
 use crate::run_dir::{self, RunRecord};
 use crate::runner;
@@ -70,7 +70,7 @@ impl Past {
         for run in all.into_iter().take(RUNS) {
             let Ok(record) = run_dir::read_record(&run) else { continue };
             let config = run_dir::resolved_config(&run);
-            if let Some(experiment) = record.status.is_final().then(|| of_run(&config, &[]).ok()).flatten() {
+            if let Some(experiment) = record.status.is_final().then(|| load_from_run(&config, &[]).ok()).flatten() {
                 let experiment = Experiment { name: record.experiment.clone(), ..experiment };
                 past.add(&run, &record, &experiment);
             }
@@ -91,7 +91,7 @@ impl Past {
             if taken_over.iter().any(|unit| unit == name) {
                 continue;
             }
-            let Some(unit) = runner::units_of(experiment).into_iter().find(|unit| unit.to_string() == name) else {
+            let Some(unit) = runner::trials_of(experiment).into_iter().find(|unit| unit.to_string() == name) else {
                 continue;
             };
             let seconds = fit + details["seconds"]["predict"].as_f64().unwrap_or(0.0);
@@ -123,9 +123,9 @@ impl Past {
         let hash = &candidate.material.as_ref().ok()?.0.data_hash;
         let clips = self.clips(hash, clips);
         let mut whole = Known { seconds: 0.0, of: usize::MAX, likeness: Likeness::Same };
-        for unit in runner::units_of(experiment) {
+        for unit in runner::trials_of(experiment) {
             // What is fused is not fitted.
-            if experiment.models[&unit.model].as_kind().ensemble().is_some() {
+            if experiment.models[&unit.model].as_kind().as_ensemble().is_some() {
                 continue;
             }
             let found = keys(experiment, &unit).into_iter().find_map(|key| Some((key.0, self.units.get(&key)?)));
@@ -157,7 +157,7 @@ fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
 }
 
 /// The names under which a unit is known, the nearest first.
-fn keys(experiment: &Experiment, unit: &run_dir::Unit) -> [(Likeness, String); 2] {
+fn keys(experiment: &Experiment, unit: &run_dir::Trial) -> [(Likeness, String); 2] {
     let (feature, model) = (experiment.features.get(&unit.features), &experiment.models[&unit.model]);
     let heard = serde_json::json!([feature, experiment.audio, experiment.evaluate.windows()]);
     let same = serde_json::json!([heard, model]).to_string();
@@ -174,7 +174,7 @@ fn features_of(experiment: &Experiment) -> String {
 
 /// Runs of the same shape leave folders of about the same size; those of the same experiment first.
 fn shapes(experiment: &Experiment) -> [String; 2] {
-    let units: Vec<String> = runner::units_of(experiment)
+    let units: Vec<String> = runner::trials_of(experiment)
         .iter()
         .map(|unit| format!("{} {}", unit.features, experiment.models[&unit.model].kind()))
         .collect();

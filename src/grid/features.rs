@@ -5,10 +5,10 @@ use serde_json::json;
 
 use anyhow::Result;
 
-use super::candidate::Candidate;
+use super::point::Candidate;
 use crate::experiment::Experiment;
 use crate::features::FeatureSpec;
-use crate::precompute::{Extraction, Stopped};
+use crate::precompute::{Cancelled, Extraction};
 use crate::run_dir::CacheRecord;
 use crate::runner::Settings;
 use crate::runner::material::Material;
@@ -57,7 +57,7 @@ pub fn compute(candidates: &[&Candidate], settings: &Settings) -> Result<(CacheR
                 cache = CacheRecord { hits: cache.hits + own.hits, misses: cache.misses + own.misses };
                 unusable = unusable.max(left_out);
             }
-            Err(error) if error.is::<Stopped>() => return Err(error),
+            Err(error) if error.is::<Cancelled>() => return Err(error),
             Err(error) => tracing::debug!("features of a grid: {error:#}"),
         }
     }
@@ -67,6 +67,6 @@ pub fn compute(candidates: &[&Candidate], settings: &Settings) -> Result<(CacheR
 fn of_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let experiment = &group.experiment;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let selection = group.material.select(experiment, &extraction, &settings.store()?, settings)?;
+    let selection = group.material.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }

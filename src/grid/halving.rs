@@ -1,6 +1,6 @@
 //! Which points of a halving go on: the best on the validation split.
 
-use super::state::PointRecord;
+use super::record::PointRecord;
 use super::table::{self, short_name};
 use crate::experiment::HalvingSpec;
 use crate::metrics::is_loss;
@@ -28,7 +28,7 @@ fn ranked<'a>(points: &'a [PointRecord], round: usize, halving: &HalvingSpec) ->
 /// The numbers of the points that go on.
 pub fn kept(points: &[PointRecord], round: usize, halving: &HalvingSpec) -> Vec<usize> {
     let all = points.iter().filter(|point| point.round == round).count();
-    ranked(points, round, halving).into_iter().take(halving.kept(all)).map(|(point, _)| point.number).collect()
+    ranked(points, round, halving).into_iter().take(halving.survivors(all)).map(|(point, _)| point.number).collect()
 }
 
 /// What is said between two rounds.

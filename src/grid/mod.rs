@@ -12,38 +12,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::experiment::{Declared, HalvingSpec};
-use crate::precompute::Stopped;
-use crate::progress::{Show, seconds};
+use crate::experiment::{ExpandedGrid, HalvingSpec};
+use crate::precompute::Cancelled;
+use crate::progress::{Printer, seconds};
 use crate::run_dir::{self, Busy, RunRecord};
 use crate::runner::material::NothingSelected;
 use crate::runner::{self, Settings};
 
-pub mod candidate;
+pub mod point;
 pub mod estimate;
 pub mod features;
 mod halving;
-mod line;
-mod only;
+mod queue;
+mod point_filter;
 pub mod plan;
 mod rounds;
-pub mod state;
+pub mod record;
 pub mod table;
-pub mod telling;
+pub mod failures;
 pub mod watch;
 
-use candidate::{Candidate, Gathering, There, fill};
-use line::Line;
-use state::{GridRecord, GridStatus, Home, PointRecord, PointStatus, SCHEMA, Score};
+use point::{Candidate, Gathering, There, fill};
+use queue::Line;
+use record::{SweepRecord, SweepStatus, SweepDir, PointRecord, PointStatus, SCHEMA, Score};
 use table::short_name;
-use telling::{NoReport, Told, counted};
+use failures::{MissingReport, Told, counted};
 
 /// How often a point that another process holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// What of a grid is run, and what happens when a point fails.
 #[derive(Clone, Debug)]
-pub struct How {
+pub struct SweepOptions {
     /// After the first failure no further point is begun.
     pub fail_fast: bool,
     /// Only the points that failed before.
@@ -55,13 +55,13 @@ pub struct How {
 }
 
 /// What a start of a grid came to.
-pub struct GridOutcome {
-    pub home: Home,
-    pub record: GridRecord,
+pub struct SweepOutcome {
+    pub home: SweepDir,
+    pub record: SweepRecord,
     /// Points that this start ran, also those that failed; all others were there.
     pub ran: usize,
     /// Points whose run is finished, and whose report could not be written.
-    pub no_report: Vec<NoReport>,
+    pub no_report: Vec<MissingReport>,
 }
 
 /// The command line asks for something that this grid cannot do: exit code 2.
@@ -70,12 +70,12 @@ pub struct GridOutcome {
 pub struct NotThisGrid(pub String);
 
 /// Runs what is missing of a grid.
-pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOutcome> {
+pub fn run(declared: &ExpandedGrid, settings: &Settings, how: &SweepOptions) -> Result<SweepOutcome> {
     if declared.halving.is_some() && (!how.only.is_empty() || how.retry_failed) {
         let sentence = "a halving compares all its points: --only and --retry-failed would change which are the best";
         bail!(NotThisGrid(sentence.to_owned()));
     }
-    let home = Home::new(&settings.runs, &declared.name);
+    let home = SweepDir::new(&settings.runs, &declared.name);
     let mut gathering = Gathering::new(settings);
     let rounds = declared.points[0].rounds.len();
     let mut indices: Vec<usize> = (0..declared.points.len()).collect();
@@ -128,7 +128,7 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
         if kept.is_empty() {
             break Ok(());
         }
-        settings.show.say(&halving::sentence(&record.points, round, halving, &kept));
+        settings.printer.message(&halving::sentence(&record.points, round, halving, &kept));
         indices.retain(|index| kept.contains(&(index + 1)));
         earlier.extend(record.points.into_iter().filter(|point| point.round == round));
         current = match gathering.round(declared, round + 1, &indices) {
@@ -144,15 +144,15 @@ pub fn run(declared: &Declared, settings: &Settings, how: &How) -> Result<GridOu
     let mut record = ended.and(left).inspect_err(|_| begun.told.again(declared.points.len()))?;
     // Another process that is about to leave has not written it yet.
     record.status = record.standing();
-    Ok(GridOutcome { record, ran, no_report: begun.told.without_report(), home })
+    Ok(SweepOutcome { record, ran, no_report: begun.told.without_report(), home })
 }
 
-fn declared_as(declared: &Declared, started: String, points: Vec<PointRecord>) -> GridRecord {
-    GridRecord {
+fn declared_as(declared: &ExpandedGrid, started: String, points: Vec<PointRecord>) -> SweepRecord {
+    SweepRecord {
         schema: SCHEMA,
         experiment: declared.name.clone(),
         description: declared.points[0].rounds[0].experiment.description.clone(),
-        status: GridStatus::Running,
+        status: SweepStatus::Running,
         started,
         ended: None,
         axes: declared.axes.clone(),
@@ -163,9 +163,9 @@ fn declared_as(declared: &Declared, started: String, points: Vec<PointRecord>) -
 
 /// A start of a grid, under way.
 struct Begun<'a> {
-    home: &'a Home,
+    home: &'a SweepDir,
     settings: &'a Settings,
-    how: &'a How,
+    how: &'a SweepOptions,
     halving: Option<&'a HalvingSpec>,
     started: String,
     told: Told,
@@ -182,7 +182,7 @@ enum Attempt {
 }
 
 impl Begun<'_> {
-    fn declare(&self, declared: &Declared, earlier: &[PointRecord], current: &[Candidate], alone: bool) -> Result<()> {
+    fn declare(&self, declared: &ExpandedGrid, earlier: &[PointRecord], current: &[Candidate], alone: bool) -> Result<()> {
         let records = current.iter().map(|candidate| {
             let there = if self.settings.fresh { There::Nothing } else { candidate.there(&self.settings.runs) };
             rounds::declared_as(candidate, &there)
@@ -191,7 +191,7 @@ impl Begun<'_> {
         self.home.declare(declared_as(declared, self.started.clone(), points), alone)
     }
 
-    fn find<'r>(&self, record: &'r GridRecord, candidate: &Candidate) -> Option<&'r PointRecord> {
+    fn find<'r>(&self, record: &'r SweepRecord, candidate: &Candidate) -> Option<&'r PointRecord> {
         record.points.iter().find(|point| point.round == candidate.round && point.name == candidate.name)
     }
 
@@ -199,7 +199,7 @@ impl Begun<'_> {
     fn round(&self, candidates: &[Candidate]) -> Result<usize> {
         let record = self.home.read()?;
         let status = |c: &&Candidate| self.find(&record, c).map_or(PointStatus::Waiting, |point| point.status);
-        let meant: Vec<&Candidate> = candidates.iter().filter(|c| only::is_meant(c, &self.how.only)).collect();
+        let meant: Vec<&Candidate> = candidates.iter().filter(|c| point_filter::is_meant(c, &self.how.only)).collect();
         let meant: Vec<&Candidate> = meant
             .into_iter()
             .filter(|candidate| !self.how.retry_failed || status(candidate) == PointStatus::Failed)
@@ -207,13 +207,13 @@ impl Begun<'_> {
         if meant.is_empty() {
             bail!(NothingSelected::of(match self.how.retry_failed {
                 true => "no point of the grid has failed that is meant here".to_owned(),
-                false => only::none_is_meant(candidates, &self.how.only),
+                false => point_filter::none_is_meant(candidates, &self.how.only),
             }));
         }
         let open: Vec<&Candidate> = meant.iter().copied().filter(|candidate| !status(candidate).is_final()).collect();
         let round = self.how_called(candidates);
         let there = candidates.iter().filter(|candidate| status(candidate).is_final()).count();
-        self.settings.show.say(&format!("{round}{}: {there} there, {} to run", counted(candidates.len()), open.len()));
+        self.settings.printer.message(&format!("{round}{}: {there} there, {} to run", counted(candidates.len()), open.len()));
         self.write_missing_reports(&meant, &record)?;
         let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.material.is_ok()).collect();
         for candidate in open.iter().filter(|candidate| candidate.material.is_err()) {
@@ -238,7 +238,7 @@ impl Begun<'_> {
     }
 
     /// A kill, or a full disk, can leave a finished run without its report.
-    fn write_missing_reports(&self, meant: &[&Candidate], record: &GridRecord) -> Result<()> {
+    fn write_missing_reports(&self, meant: &[&Candidate], record: &SweepRecord) -> Result<()> {
         let mut written = 0;
         for candidate in meant {
             let point = self.find(record, candidate).filter(|point| point.status.is_final());
@@ -248,7 +248,7 @@ impl Begun<'_> {
                 continue;
             }
             if self.settings.stopped() {
-                return Err(Stopped.into());
+                return Err(Cancelled.into());
             }
             match runner::write_missing_report(run, material) {
                 Some(why) => self.told.no_report(candidate, run, why),
@@ -256,7 +256,7 @@ impl Begun<'_> {
             }
         }
         if written > 0 {
-            self.settings.show.say(&format!("{} had no report: written now", counted(written)));
+            self.settings.printer.message(&format!("{} had no report: written now", counted(written)));
         }
         Ok(())
     }
@@ -266,24 +266,24 @@ impl Begun<'_> {
         let line = Line::of(candidates);
         let workers = self.how.at_once.clamp(1, candidates.len().max(1));
         if workers == 1 {
-            self.worker(&line, self.settings.show);
+            self.worker(&line, self.settings.printer);
         } else {
             // Bars of several points at once would write over each other.
             std::thread::scope(|scope| {
-                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&line, Show::Nothing))));
+                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&line, Printer::Quiet))));
             });
         }
         let ran = line.ran();
         line.error.into_inner().expect("no worker panics").map_or(Ok(ran), Err)
     }
 
-    fn worker(&self, line: &Line, show: Show) {
+    fn worker(&self, line: &Line, printer: Printer) {
         loop {
             if line.quit.load(Ordering::Relaxed) {
                 return;
             }
             let Some(candidate) = line.queue.lock().expect("no worker panics").pop_front() else { return };
-            match self.one(line, candidate, show) {
+            match self.one(line, candidate, printer) {
                 Ok(true) => {}
                 Ok(false) => {
                     line.queue.lock().expect("no worker panics").push_back(candidate);
@@ -298,15 +298,15 @@ impl Begun<'_> {
     }
 
     /// Runs a point, or finds it run; false while another process holds it.
-    fn one(&self, line: &Line, candidate: &Candidate, show: Show) -> Result<bool> {
+    fn one(&self, line: &Line, candidate: &Candidate, printer: Printer) -> Result<bool> {
         if self.settings.stopped() {
-            return Err(Stopped.into());
+            return Err(Cancelled.into());
         }
         let change = |change: &dyn Fn(&mut PointRecord)| {
             self.home.change_point(candidate.round, &candidate.name, |point| change(point))
         };
         let clock = Instant::now();
-        let attempt = self.attempt(candidate, show, &|| change(&|point| point.status = PointStatus::Running))?;
+        let attempt = self.attempt(candidate, printer, &|| change(&|point| point.status = PointStatus::Running))?;
         let took = clock.elapsed();
         let (run, why) = match attempt {
             Attempt::Busy => return Ok(false),
@@ -319,7 +319,7 @@ impl Begun<'_> {
                 fill(&mut ended, &run, &record);
                 let left = line.ended(took, ran);
                 if ended.why.is_none() {
-                    self.tell(line, candidate, ended.score.as_ref(), ran.then_some(took), left);
+                    self.eprint_line(line, candidate, ended.score.as_ref(), ran.then_some(took), left);
                 }
                 no_report.into_iter().for_each(|why| self.told.no_report(candidate, &run, why));
                 change(&|point| {
@@ -343,7 +343,7 @@ impl Begun<'_> {
         Ok(true)
     }
 
-    fn attempt(&self, candidate: &Candidate, show: Show, begin: &dyn Fn() -> Result<()>) -> Result<Attempt> {
+    fn attempt(&self, candidate: &Candidate, printer: Printer, begin: &dyn Fn() -> Result<()>) -> Result<Attempt> {
         let settings = &self.settings;
         // Another process may have come first, with whatever end.
         let there = if settings.fresh { There::Nothing } else { candidate.there(&settings.runs) };
@@ -360,7 +360,7 @@ impl Begun<'_> {
         let (material, _) = candidate.material.as_ref().expect("only what can be read is run");
         // Features lie in the cache: the quick models of a grid need no bar of their own.
         let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().is_network());
-        let settings = Settings { show: if has_networks { show } else { Show::Nothing }, ..(*settings).clone() };
+        let settings = Settings { printer: if has_networks { printer } else { Printer::Quiet }, ..(*settings).clone() };
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| runner::run_on(candidate.resolved, &settings, material, begun)));
         let run = || match candidate.there(&settings.runs) {
@@ -373,7 +373,7 @@ impl Begun<'_> {
                 let (run, ran, no_report) = (outcome.path, !outcome.reused, outcome.no_report);
                 Ok(Attempt::Ended { run, record, ran, no_report })
             }
-            Ok(Err(error)) if error.is::<Stopped>() => Err(error),
+            Ok(Err(error)) if error.is::<Cancelled>() => Err(error),
             Ok(Err(error)) if error.is::<Busy>() => Ok(Attempt::Busy),
             Ok(Err(error)) => Ok(Attempt::Broken { run: run(), why: format!("{error:#}") }),
             Err(panic) => {
@@ -384,7 +384,7 @@ impl Begun<'_> {
         }
     }
 
-    fn tell(&self, line: &Line, candidate: &Candidate, score: Option<&Score>, took: Option<Duration>, left: usize) {
+    fn eprint_line(&self, line: &Line, candidate: &Candidate, score: Option<&Score>, took: Option<Duration>, left: usize) {
         let score = score.map_or(String::new(), |s| format!("  {} {:.3} ({})", s.metric, s.value, s.split));
         let took = took.map_or("  was there".to_owned(), |took| format!("  {}", seconds(took)));
         let rest = match (left, line.pace()) {
@@ -394,12 +394,12 @@ impl Begun<'_> {
             }
         };
         let done = line.total - left;
-        self.settings.show.say(&format!("[{done}/{}] {}{score}{took}{rest}", line.total, candidate.title()));
+        self.settings.printer.message(&format!("[{done}/{}] {}{score}{took}{rest}", line.total, candidate.title()));
     }
 }
 
 /// Only the features of all points. Returns hits, misses and how many recordings could not be used.
-pub fn only_features(declared: &Declared, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
+pub fn only_features(declared: &ExpandedGrid, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
     let all: Vec<usize> = (0..declared.points.len()).collect();
     let candidates = Gathering::new(settings).round(declared, 1, &all)?;
     if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.material).find(|m| m.is_err()) {

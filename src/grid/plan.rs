@@ -7,18 +7,18 @@ use anyhow::{Result, anyhow, bail};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
-use super::candidate::{Candidate, Gathering, There};
+use super::point::{Candidate, Gathering, There};
 use super::estimate::{Known, Likeness, Past};
 use super::features::{self, Group};
 use super::rounds::{Seen, follow};
-use super::state::SCHEMA;
+use super::record::SCHEMA;
 use super::table::{short_name, short_names, word};
-use super::telling::counted;
-use crate::experiment::{Declared, Experiment, shapes};
+use super::failures::counted;
+use crate::experiment::{ExpandedGrid, Experiment, shapes};
 use crate::precompute::Extraction;
 use crate::progress::seconds;
 use crate::runner::{self, Settings};
-use crate::store::Store;
+use crate::store::FeatureCache;
 use crate::tables::aligned;
 
 /// A grid before it is run.
@@ -78,7 +78,7 @@ struct FeaturePlan {
 }
 
 /// Looks at recordings, cache and past runs; computes and runs nothing.
-pub fn plan(declared: &Declared, settings: &Settings) -> Result<Plan> {
+pub fn plan(declared: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let all: Vec<usize> = (0..declared.points.len()).collect();
     let mut gathering = Gathering::new(settings);
     let first = gathering.round(declared, 1, &all)?;
@@ -95,7 +95,7 @@ pub fn plan(declared: &Declared, settings: &Settings) -> Result<Plan> {
     let open = seen.iter().filter(|seen| seen.is_open()).map(|seen| &seen.candidate);
     let open: Vec<&Candidate> = open.chain(&to_come).collect();
     let groups = features::groups(&open);
-    let store = settings.store()?;
+    let store = settings.feature_cache()?;
     let features = groups.iter().map(|group| of_group(group, &store)).collect::<Result<Vec<_>>>()?.concat();
     let misses: usize = features.iter().map(|feature| feature.misses).sum();
     let feature_seconds = match groups.as_slice() {
@@ -128,7 +128,7 @@ fn planned(seen: &Seen, past: &Past) -> Planned {
         values: candidate.values.clone(),
         signature: candidate.signature().map(str::to_owned),
         state,
-        units: runner::units_of(candidate.experiment()).len(),
+        units: runner::trials_of(candidate.experiment()).len(),
         models: past.models(candidate, clips_of(candidate)),
         bytes: past.bytes(candidate.experiment()),
     }
@@ -136,7 +136,7 @@ fn planned(seen: &Seen, past: &Past) -> Planned {
 
 /// The rounds behind the last that is known, and the points from which theirs are chosen, as they would be there.
 fn rounds_to_come<'d>(
-    declared: &'d Declared,
+    declared: &'d ExpandedGrid,
     gathering: &mut Gathering,
     last: &[Seen],
     past: &Past,
@@ -149,7 +149,7 @@ fn rounds_to_come<'d>(
     let able = |seen: &&Seen| seen.candidate.material.is_ok();
     let left = if last.iter().any(Seen::is_open) { last.iter().filter(able).count() } else { 0 };
     let indices: Vec<usize> = last.iter().filter(able).map(|seen| seen.candidate.number - 1).collect();
-    for (n, (budget, points)) in halving.later(reached, last.len(), left).into_iter().enumerate() {
+    for (n, (budget, points)) in halving.later_rounds(reached, last.len(), left).into_iter().enumerate() {
         let round = last[0].candidate.round + 1 + n;
         let candidates = gathering.round(declared, round, &indices)?;
         let models = candidates.iter().filter_map(|candidate| past.models(candidate, clips_of(candidate)));
@@ -161,7 +161,7 @@ fn rounds_to_come<'d>(
     Ok((later, all))
 }
 
-fn of_group(group: &Group, store: &Store) -> Result<Vec<FeaturePlan>> {
+fn of_group(group: &Group, store: &FeatureCache) -> Result<Vec<FeaturePlan>> {
     let experiment = &group.experiment;
     let mut plans = Vec::new();
     for (name, spec) in &experiment.features {
@@ -172,7 +172,7 @@ fn of_group(group: &Group, store: &Store) -> Result<Vec<FeaturePlan>> {
             Err(error) => bail!("cannot look for {name} in the cache: {error:#}"),
         };
         // How long windows are is not how long clips are.
-        let shape = shapes::of_feature(&alone.audio, spec).filter(|_| alone.evaluate.windows().is_none());
+        let shape = shapes::feature_shape(&alone.audio, spec).filter(|_| alone.evaluate.windows().is_none());
         let bytes = shape.map(|shape| (misses * (HEAD + 4 * shape.channels * shape.height * shape.width)) as u64);
         plans.push(FeaturePlan { name: name.clone(), kind: spec.kind(), hits, misses, bytes });
     }

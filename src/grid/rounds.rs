@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::GridOutcome;
-use super::candidate::{Candidate, Gathering, There};
+use super::SweepOutcome;
+use super::point::{Candidate, Gathering, There};
 use super::halving;
-use super::state::{GridRecord, Home, PointRecord, PointStatus};
-use crate::experiment::Declared;
+use super::record::{SweepRecord, SweepDir, PointRecord, PointStatus};
+use crate::experiment::ExpandedGrid;
 use crate::run_dir;
 use crate::runner::Settings;
 
@@ -42,7 +42,7 @@ impl Followed<'_> {
 
 /// Goes from round to round, as a run of the grid would that finds everything there.
 pub fn follow<'d>(
-    declared: &'d Declared,
+    declared: &'d ExpandedGrid,
     settings: &Settings,
     gathering: &mut Gathering,
     first: Vec<Candidate<'d>>,
@@ -70,23 +70,23 @@ pub fn follow<'d>(
 
 /// A grid whose folder cannot be written, if nothing of it is to be run.
 pub fn shown_again(
-    declared: &Declared,
+    declared: &ExpandedGrid,
     settings: &Settings,
     mut gathering: Gathering,
     first: Vec<Candidate>,
-    home: Home,
+    home: SweepDir,
     error: anyhow::Error,
-) -> Result<GridOutcome> {
+) -> Result<SweepOutcome> {
     let followed = follow(declared, settings, &mut gathering, first)?;
     if followed.is_open() {
         return Err(error);
     }
-    settings.show.say(&format!("nothing is to be run; nothing is written either: {error:#}"));
+    settings.printer.message(&format!("nothing is to be run; nothing is written either: {error:#}"));
     let points = followed.rounds.into_iter().flatten().map(|seen| seen.record).collect();
     let now = run_dir::now();
-    let mut record = GridRecord { ended: Some(now.clone()), ..super::declared_as(declared, now, points) };
+    let mut record = SweepRecord { ended: Some(now.clone()), ..super::declared_as(declared, now, points) };
     record.status = record.standing();
-    Ok(GridOutcome { home, record, ran: 0, no_report: Vec::new() })
+    Ok(SweepOutcome { home, record, ran: 0, no_report: Vec::new() })
 }
 
 fn seen<'d>(candidate: Candidate<'d>, settings: &Settings) -> Seen<'d> {

@@ -5,11 +5,11 @@ use indexmap::{IndexMap, IndexSet};
 use polars::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
-use super::state::{GridRecord, PointRecord, PointStatus, Score};
+use super::record::{SweepRecord, PointRecord, PointStatus, Score};
 use crate::compare;
 use crate::files;
 use crate::metrics::is_loss;
-use crate::metrics::replicates::{self, metric_of_end};
+use crate::metrics::replicates::{self, metric_of_interval_bound};
 use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::tables::{self, aligned, cell};
 
@@ -77,7 +77,7 @@ pub fn score(record: &RunRecord, model: Option<&str>) -> Option<Score> {
 }
 
 /// The rows of a grid, from the runs of its points.
-pub fn rows(grid: &GridRecord) -> Vec<Row<'_>> {
+pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for point in &grid.points {
         let record = point.run.as_ref().filter(|_| point.status.is_final()).map(|run| run_dir::read_record(run));
@@ -92,7 +92,7 @@ pub fn rows(grid: &GridRecord) -> Vec<Row<'_>> {
 
 /// Axis values first, then each metric as its mean over the seeds and their standard deviation. Nothing in it depends on when
 /// or where points were run: the same grid ends with the same bytes.
-pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
+pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
     let mut columns =
         vec![Column::new("point".into(), rows.iter().map(|row| row.point.number as u64).collect::<Vec<_>>())];
     if let Some(halving) = &grid.halving {
@@ -120,7 +120,7 @@ pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
     let cells = || rows.iter().filter_map(|row| row.cell.as_ref());
     let names: IndexSet<&String> = cells().flat_map(|cell| cell.metrics.keys()).collect();
     for name in &names {
-        let is_bound = metric_of_end(name).is_some_and(|metric| names.iter().any(|other| other.as_str() == metric));
+        let is_bound = metric_of_interval_bound(name).is_some_and(|metric| names.iter().any(|other| other.as_str() == metric));
         let values = |of: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<Option<f64>> {
             rows.iter().map(|row| of(row.cell.as_ref()?.metrics.get(*name)?)).collect()
         };
@@ -141,7 +141,7 @@ pub fn frame(grid: &GridRecord, rows: &[Row]) -> Result<DataFrame> {
     tables::frame(rows.len(), columns)
 }
 
-pub fn write(path: &std::path::Path, grid: &GridRecord) -> Result<()> {
+pub fn write(path: &std::path::Path, grid: &SweepRecord) -> Result<()> {
     let rows = rows(grid);
     files::write_atomically(path, |out| tables::write_csv(frame(grid, &rows)?, out))
 }
@@ -169,7 +169,7 @@ pub fn short_name(key: &str) -> &str {
 const SHOWN: usize = 60;
 
 /// The table as a person reads it: the headline metric on each side of the split.
-pub fn text(grid: &GridRecord) -> String {
+pub fn text(grid: &SweepRecord) -> String {
     let rows = rows(grid);
     let mut splits: IndexSet<String> = IndexSet::new();
     let mut models: IndexMap<(usize, usize, String, String), Vec<&Row>> = IndexMap::new();

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::NotThisGrid;
-use super::state::{self, GridRecord, GridStatus, Home, PointRecord, PointStatus};
+use super::record::{self, SweepRecord, SweepStatus, SweepDir, PointRecord, PointStatus};
 use crate::files;
-use crate::progress::{Show, seconds};
+use crate::progress::{Printer, seconds};
 use crate::run_dir::{self, RunRecord, Status};
 
 /// How often it is looked, and how often a line is printed where there is no terminal.
@@ -24,19 +24,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is looked at.
 #[derive(Debug)]
 pub enum Watched {
-    Grid(Home),
+    Grid(SweepDir),
     Run(PathBuf),
 }
 
 /// `find`, with patience where a name is given of which there is nothing yet.
-pub fn wait_for(runs: &Path, experiment: Option<&str>, show: Show, stop: &AtomicBool) -> Result<Watched> {
+pub fn wait_for(runs: &Path, experiment: Option<&str>, printer: Printer, stop: &AtomicBool) -> Result<Watched> {
     let since = Instant::now();
     let mut is_told = false;
     loop {
-        match find(runs, experiment, show) {
+        match find(runs, experiment, printer) {
             Err(error) if experiment.is_some() && error.is::<NotThisGrid>() && since.elapsed() < PATIENCE => {
                 if !std::mem::replace(&mut is_told, true) {
-                    show.say(&format!("{error} yet; waiting {} for it", seconds(PATIENCE)));
+                    printer.message(&format!("{error} yet; waiting {} for it", seconds(PATIENCE)));
                 }
                 if stop.load(Ordering::Relaxed) {
                     return Err(error);
@@ -49,12 +49,12 @@ pub fn wait_for(runs: &Path, experiment: Option<&str>, show: Show, stop: &Atomic
 }
 
 /// The grid of an experiment, or its latest run; without a name what is at work, or what was last.
-fn find(runs: &Path, experiment: Option<&str>, show: Show) -> Result<Watched> {
+fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watched> {
     if let Some(name) = experiment {
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
-        let home = Home::new(runs, stem);
-        if is_sound(&home, show)
-            && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_at_work(&run)))
+        let home = SweepDir::new(runs, stem);
+        if is_sound(&home, printer)
+            && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_in_progress(&run)))
         {
             return Ok(Watched::Grid(home));
         }
@@ -63,14 +63,14 @@ fn find(runs: &Path, experiment: Option<&str>, show: Show) -> Result<Watched> {
             None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
     }
-    let grids: Vec<_> = state::all(runs).into_iter().filter(|(_, home)| is_sound(home, show)).collect();
+    let grids: Vec<_> = record::all(runs).into_iter().filter(|(_, home)| is_sound(home, printer)).collect();
     if let Some((_, home)) = grids.iter().rev().find(|(_, home)| home.is_alive()) {
         return Ok(Watched::Grid(home.clone()));
     }
     let mut all = run_dir::all(runs);
     // A folder is named by its time, whatever the experiment is called.
     all.sort_by_key(|run| run.file_name().map(ToOwned::to_owned));
-    match (all.iter().rev().find(|run| is_at_work(run)), grids.last(), all.last()) {
+    match (all.iter().rev().find(|run| is_in_progress(run)), grids.last(), all.last()) {
         (Some(run), ..) => Ok(Watched::Run(run.clone())),
         (None, Some((_, home)), _) => Ok(Watched::Grid(home.clone())),
         (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
@@ -79,16 +79,16 @@ fn find(runs: &Path, experiment: Option<&str>, show: Show) -> Result<Watched> {
 }
 
 /// Whether there is a grid to look at. One whose file is damaged is as good as none: the next start makes it anew.
-fn is_sound(home: &Home, show: Show) -> bool {
+fn is_sound(home: &SweepDir, printer: Printer) -> bool {
     let read = home.exists().then(|| home.read());
     if let Some(Err(error)) = &read {
-        show.say(&format!("{error:#}; the next start of the grid makes this file anew"));
+        printer.message(&format!("{error:#}; the next start of the grid makes this file anew"));
     }
     matches!(read, Some(Ok(_)))
 }
 
-fn is_at_work(run: &Path) -> bool {
-    run_dir::is_at_work(run) && run_dir::read_record(run).is_ok_and(|record| record.status == Status::Running)
+fn is_in_progress(run: &Path) -> bool {
+    run_dir::is_in_progress(run) && run_dir::read_record(run).is_ok_and(|record| record.status == Status::Running)
 }
 
 /// Shows what there is until it ends, or until the signal.
@@ -104,7 +104,7 @@ pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
             out.flush()?;
         } else if ended || printed.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             printed = Some(Instant::now());
-            if files::is_gone(writeln!(out, "{line}"))? {
+            if files::reader_closed(writeln!(out, "{line}"))? {
                 return Ok(());
             }
         }
@@ -117,9 +117,9 @@ pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
 }
 
 /// Whether somebody works on it. Who has just left writes how it ended a moment later.
-fn is_alive(home: &Home) -> Result<bool> {
+fn is_alive(home: &SweepDir) -> Result<bool> {
     let alive = home.is_alive();
-    if !alive && home.read()?.status == GridStatus::Running {
+    if !alive && home.read()?.status == SweepStatus::Running {
         std::thread::sleep(LOOK);
     }
     Ok(alive)
@@ -137,12 +137,12 @@ fn look(watched: &Watched) -> Result<(String, String, bool)> {
                 let signature = point.signature.as_deref().filter(|_| point.run.is_none());
                 point.run = signature.and_then(|s| run_dir::of_signature(runs, &experiment, s).into_iter().next());
             }
-            let ended = !alive || record.status != GridStatus::Running;
+            let ended = !alive || record.status != SweepStatus::Running;
             Ok((picture(&record, alive), line(&record, alive), ended))
         }
         Watched::Run(run) => {
             let record = run_dir::read_record(run)?;
-            let ended = record.status != Status::Running || !run_dir::is_at_work(run);
+            let ended = record.status != Status::Running || !run_dir::is_in_progress(run);
             let line = line_of_run(run, &record, ended);
             Ok((format!("{line}\n"), line, ended))
         }
@@ -150,17 +150,17 @@ fn look(watched: &Watched) -> Result<(String, String, bool)> {
 }
 
 /// How it stands, in a word.
-fn word(record: &GridRecord, alive: bool) -> &'static str {
+fn word(record: &SweepRecord, alive: bool) -> &'static str {
     match (record.status, alive) {
-        (GridStatus::Running, true) => "at work",
-        (GridStatus::Running, false) => "killed: the same command goes on",
-        (GridStatus::Stopped, _) => "stopped",
-        (GridStatus::Failed, _) => "through, with failures",
-        (GridStatus::Done, _) => "done",
+        (SweepStatus::Running, true) => "at work",
+        (SweepStatus::Running, false) => "killed: the same command goes on",
+        (SweepStatus::Stopped, _) => "stopped",
+        (SweepStatus::Failed, _) => "through, with failures",
+        (SweepStatus::Done, _) => "done",
     }
 }
 
-fn line(record: &GridRecord, alive: bool) -> String {
+fn line(record: &SweepRecord, alive: bool) -> String {
     let there = record.finished();
     let failed = record.count(PointStatus::Failed);
     let mut line = format!("{}: {there}/{} points done", record.experiment, record.expected());
@@ -168,7 +168,7 @@ fn line(record: &GridRecord, alive: bool) -> String {
         line += &format!(", {failed} failed");
     }
     let running: Vec<String> =
-        now_at_work(record).map(|point| format!("{}{}", point.name, units_done(point))).collect();
+        now_at_work(record).map(|point| format!("{}{}", point.name, trials_done(point))).collect();
     if alive && !running.is_empty() {
         line += &format!(", at {}", running.join(" and "));
     }
@@ -182,12 +182,12 @@ fn line(record: &GridRecord, alive: bool) -> String {
     format!("{line} ({})", word(record, alive))
 }
 
-fn now_at_work(record: &GridRecord) -> impl Iterator<Item = &PointRecord> {
+fn now_at_work(record: &SweepRecord) -> impl Iterator<Item = &PointRecord> {
     record.points.iter().filter(|point| point.status == PointStatus::Running)
 }
 
 /// From the points that were run: how long the others will take. In a halving it takes as long as the budget is large.
-fn left(record: &GridRecord) -> Option<Duration> {
+fn left(record: &SweepRecord) -> Option<Duration> {
     let work = |budget: Option<u64>| budget.unwrap_or(1) as f64;
     let ran = record.points.iter().filter_map(|point| Some((point.seconds?, work(point.budget))));
     let (took, done) = ran.fold((0.0, 0.0), |sum, (seconds, work)| (sum.0 + seconds, sum.1 + work));
@@ -200,13 +200,13 @@ fn left(record: &GridRecord) -> Option<Duration> {
 }
 
 /// ` (2 of 3 models)` of the point's run, where it is known.
-fn units_done(point: &PointRecord) -> String {
+fn trials_done(point: &PointRecord) -> String {
     let Some(run) = &point.run else { return String::new() };
-    format!(" ({} of {} models)", run_dir::units_done(run), point.units)
+    format!(" ({} of {} models)", run_dir::trials_done(run), point.units)
 }
 
 /// Points that are through are many: the last few of them, all that failed, what is at work.
-fn picture(record: &GridRecord, alive: bool) -> String {
+fn picture(record: &SweepRecord, alive: bool) -> String {
     const BAR: usize = 30;
     const LAST: usize = 8;
     let all = record.expected().max(1);
@@ -220,7 +220,7 @@ fn picture(record: &GridRecord, alive: bool) -> String {
                 let took = took.map_or("was there".to_owned(), |took| seconds(Duration::from_secs_f64(took)));
                 format!("{} {:.3} ({})  {took}", score.metric, score.value, score.split)
             }
-            _ => units_done(point),
+            _ => trials_done(point),
         };
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
         format!("  {:>9}  {}{budget}  {end}\n", point.status.word(), point.name)
@@ -234,7 +234,7 @@ fn picture(record: &GridRecord, alive: bool) -> String {
 }
 
 fn line_of_run(run: &Path, record: &RunRecord, ended: bool) -> String {
-    let done = run_dir::units_done(run);
+    let done = run_dir::trials_done(run);
     let status = match (record.status, ended) {
         (Status::Running, true) => "killed: the same command goes on",
         (Status::Running, false) => "at work",
@@ -252,7 +252,7 @@ mod tests {
     use crate::experiment::HalvingSpec;
 
     /// Nine points of which some are done, by their number.
-    fn halving(done: usize) -> GridRecord {
+    fn halving(done: usize) -> SweepRecord {
         let halving = HalvingSpec { key: "models.net.epochs".into(), from: 1, to: 9, eta: 3 };
         let point = |number: usize| PointRecord {
             number,
@@ -268,11 +268,11 @@ mod tests {
             seconds: (number <= done).then_some(2.0),
             score: None,
         };
-        GridRecord {
-            schema: state::SCHEMA,
+        SweepRecord {
+            schema: record::SCHEMA,
             experiment: "halv".into(),
             description: String::new(),
-            status: GridStatus::Running,
+            status: SweepStatus::Running,
             started: String::new(),
             ended: None,
             axes: Vec::new(),
@@ -286,8 +286,8 @@ mod tests {
         let record = halving(6);
         // 9 points for one epoch, 3 for three, 1 for nine; at two seconds an epoch 3 + 9 + 9 epochs are left.
         assert_eq!(line(&record, true), "halv: 6/13 points done, about 42 s left (at work)");
-        assert_eq!(record.standing(), GridStatus::Stopped);
-        assert_eq!(halving(9).standing(), GridStatus::Stopped, "two rounds are missing");
+        assert_eq!(record.standing(), SweepStatus::Stopped);
+        assert_eq!(halving(9).standing(), SweepStatus::Stopped, "two rounds are missing");
     }
 
     #[test]
@@ -298,10 +298,10 @@ mod tests {
     #[test]
     fn a_damaged_grid_is_none_and_its_runs_can_be_looked_at() {
         let runs = tempfile::tempdir().unwrap();
-        let home = Home::new(runs.path(), "x");
+        let home = SweepDir::new(runs.path(), "x");
         std::fs::create_dir_all(runs.path().join("x")).unwrap();
         std::fs::write(home.file(), "{ half").unwrap();
-        assert!(find(runs.path(), Some("x"), Show::Nothing).unwrap_err().is::<NotThisGrid>());
-        assert!(find(runs.path(), None, Show::Nothing).unwrap_err().is::<NotThisGrid>());
+        assert!(find(runs.path(), Some("x"), Printer::Quiet).unwrap_err().is::<NotThisGrid>());
+        assert!(find(runs.path(), None, Printer::Quiet).unwrap_err().is::<NotThisGrid>());
     }
 }

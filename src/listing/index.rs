@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use crate::files::{self, Stamp};
+use crate::files::{self, FileStamp};
 
 /// Raised when an entry changes its form or its meaning.
 const VERSION: u32 = 1;
@@ -28,7 +28,7 @@ struct Head {
 
 pub struct Index {
     file: PathBuf,
-    known: HashMap<String, (Stamp, Arc<Entry>)>,
+    known: HashMap<String, (FileStamp, Arc<Entry>)>,
 }
 
 impl Index {
@@ -40,13 +40,13 @@ impl Index {
     }
 
     /// The entry of a run, if it was made of this very `run.json`.
-    pub fn entry(&self, run: &str, stamp: Stamp) -> Option<&Arc<Entry>> {
+    pub fn entry(&self, run: &str, stamp: FileStamp) -> Option<&Arc<Entry>> {
         self.known.get(run).filter(|(known, _)| *known == stamp).map(|(_, entry)| entry)
     }
 
     /// Remembers these runs and no others. The file is left alone where it says the same already.
-    pub fn replace(self, kept: Vec<(String, Stamp, Arc<Entry>)>) {
-        let same = |(run, stamp, _): &(String, Stamp, Arc<Entry>)| self.entry(run, *stamp).is_some();
+    pub fn replace(self, kept: Vec<(String, FileStamp, Arc<Entry>)>) {
+        let same = |(run, stamp, _): &(String, FileStamp, Arc<Entry>)| self.entry(run, *stamp).is_some();
         if kept.len() == self.known.len() && kept.iter().all(same) {
             return;
         }
@@ -69,14 +69,14 @@ impl Index {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<String, (Stamp, Arc<Entry>)>> {
+fn parse(bytes: &[u8]) -> Option<HashMap<String, (FileStamp, Arc<Entry>)>> {
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
     let body = &bytes[end + 1..];
     if head.version != VERSION || blake3::hash(body).to_hex().as_str() != head.hash {
         return None;
     }
-    let entries: Option<Vec<(String, Stamp, Entry)>> = body
+    let entries: Option<Vec<(String, FileStamp, Entry)>> = body
         .par_split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|l| serde_json::from_slice(l).ok())

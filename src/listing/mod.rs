@@ -12,16 +12,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::files::Stamp;
+use crate::files::FileStamp;
 use crate::metrics::is_loss;
-use crate::run_dir::{self, RunRecord, Status, UnitMean};
+use crate::run_dir::{self, RunRecord, Status, TrialMean};
 
-mod choosing;
+mod filter;
 mod index;
 mod metric_name;
 mod text;
 
-pub use choosing::{Bound, Choice, Day, SortBy};
+pub use filter::{MetricBound, RunFilter, TimeBound, SortBy};
 pub use text::text;
 
 use index::Index;
@@ -68,8 +68,8 @@ pub struct Best<'a> {
 
 impl Entry {
     fn new(record: &RunRecord) -> Entry {
-        let means = run_dir::unit_means(&record.results);
-        let split = run_dir::telling_split(means.iter().map(|mean| mean.split.as_str()));
+        let means = run_dir::trial_means(&record.results);
+        let split = run_dir::reported_split(means.iter().map(|mean| mean.split.as_str()));
         // The best on the test split has no honest test score any more: the validation split chooses where there is one.
         let has_validation = means.iter().any(|mean| mean.split == "validation");
         let chosen_on = if has_validation { "validation" } else { split };
@@ -126,7 +126,7 @@ impl Entry {
     }
 }
 
-fn metrics_of(means: &[&UnitMean]) -> Vec<MetricName> {
+fn metrics_of(means: &[&TrialMean]) -> Vec<MetricName> {
     let mut names: Vec<MetricName> = Vec::new();
     for name in means.iter().flat_map(|mean| mean.metrics.keys()).filter_map(|name| MetricName::of(name)) {
         if !names.contains(&name) {
@@ -137,8 +137,8 @@ fn metrics_of(means: &[&UnitMean]) -> Vec<MetricName> {
 }
 
 /// The first of the best.
-fn best_of<'a>(means: &[&'a UnitMean], metric: &str) -> Option<&'a UnitMean> {
-    let mut best: Option<(&UnitMean, f64)> = None;
+fn best_of<'a>(means: &[&'a TrialMean], metric: &str) -> Option<&'a TrialMean> {
+    let mut best: Option<(&TrialMean, f64)> = None;
     for &mean in means {
         let Some(&score) = mean.metrics.get(metric) else { continue };
         let better = |most: f64| if is_loss(metric) { score < most } else { score > most };
@@ -151,7 +151,7 @@ fn best_of<'a>(means: &[&'a UnitMean], metric: &str) -> Option<&'a UnitMean> {
 
 /// How a run stands: what `run.json` says, and whether anybody is at work on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Standing {
+pub enum RunState {
     Done,
     /// A process is at work on it.
     Running,
@@ -165,44 +165,44 @@ pub enum Standing {
     TooManyUnusable,
 }
 
-impl Standing {
+impl RunState {
     pub fn word(self) -> &'static str {
         match self {
-            Standing::Done => "done",
-            Standing::Running => "running",
-            Standing::Stopped => "stopped",
-            Standing::CutOff => "cut-off",
-            Standing::Failed => "failed",
-            Standing::TooManyUnusable => "too-many-unusable",
+            RunState::Done => "done",
+            RunState::Running => "running",
+            RunState::Stopped => "stopped",
+            RunState::CutOff => "cut-off",
+            RunState::Failed => "failed",
+            RunState::TooManyUnusable => "too-many-unusable",
         }
     }
 
     /// Whether the same command would go on where the run ended.
-    pub fn goes_on(self) -> bool {
-        matches!(self, Standing::Stopped | Standing::CutOff)
+    pub fn is_resumable(self) -> bool {
+        matches!(self, RunState::Stopped | RunState::CutOff)
     }
 }
 
 /// A run of the list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct ListedRun {
     /// Its folder.
     pub run: PathBuf,
-    pub standing: Standing,
+    pub state: RunState,
     pub entry: Arc<Entry>,
 }
 
-impl Listed {
-    fn new(run: PathBuf, entry: Arc<Entry>) -> Listed {
-        let standing = match entry.status {
-            Status::Done => Standing::Done,
-            Status::Running if run_dir::is_at_work(&run) => Standing::Running,
-            Status::Running => Standing::CutOff,
-            Status::Stopped => Standing::Stopped,
-            Status::Failed => Standing::Failed,
-            Status::TooManyUnusable => Standing::TooManyUnusable,
+impl ListedRun {
+    fn new(run: PathBuf, entry: Arc<Entry>) -> ListedRun {
+        let state = match entry.status {
+            Status::Done => RunState::Done,
+            Status::Running if run_dir::is_in_progress(&run) => RunState::Running,
+            Status::Running => RunState::CutOff,
+            Status::Stopped => RunState::Stopped,
+            Status::Failed => RunState::Failed,
+            Status::TooManyUnusable => RunState::TooManyUnusable,
         };
-        Listed { run, standing, entry }
+        ListedRun { run, state, entry }
     }
 
     /// The name of its folder.
@@ -218,7 +218,7 @@ impl Listed {
         });
         json!({
             "run": self.run, "experiment": entry.experiment, "signature": entry.signature,
-            "status": self.standing.word(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
+            "status": self.state.word(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
             "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.units, "seeds": entry.seeds,
             "failed_units": entry.failed, "data": entry.data, "clips": entry.clips, "unusable": entry.unusable,
         })
@@ -227,7 +227,7 @@ impl Listed {
 
 /// Every run of a folder by experiment and age, and those whose `run.json` cannot be read, each with the reason.
 pub struct Listing {
-    pub runs: Vec<Listed>,
+    pub runs: Vec<ListedRun>,
     pub unreadable: Vec<String>,
 }
 
@@ -266,14 +266,14 @@ fn folders(of: &Path, read: io::Result<Vec<PathBuf>>, unreadable: &mut Vec<Strin
     Vec::new()
 }
 
-type Seen = (Listed, Option<(String, Stamp)>);
+type Seen = (ListedRun, Option<(String, FileStamp)>);
 
 /// A run as it is now, and what it is to be remembered by; nothing where the folder holds no run (yet, or any more).
 fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
     let stamp = run_dir::record_stamp(&run)?;
     let key = run.strip_prefix(runs).ok().and_then(Path::to_str).map(str::to_owned);
     if let Some(entry) = key.as_deref().and_then(|key| index.entry(key, stamp)) {
-        return Some(Ok((Listed::new(run, entry.clone()), key.map(|key| (key, stamp)))));
+        return Some(Ok((ListedRun::new(run, entry.clone()), key.map(|key| (key, stamp)))));
     }
     let record = match run_dir::read_record(&run) {
         Ok(record) => record,
@@ -283,5 +283,5 @@ fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
     };
     let unchanged = stamp.settled() && run_dir::record_stamp(&run) == Some(stamp);
     let memory = key.filter(|_| unchanged).map(|key| (key, stamp));
-    Some(Ok((Listed::new(run, Arc::new(Entry::new(&record))), memory)))
+    Some(Ok((ListedRun::new(run, Arc::new(Entry::new(&record))), memory)))
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Listed, Standing};
+use super::{ListedRun, RunState};
 use crate::gate::text::plain;
 use crate::progress::seconds;
 use crate::tables::aligned;
 
 /// A line a run; `metric` instead of each run's headline. With `colour`, lines of runs that are not done stand out.
-pub fn text(runs: &[Listed], metric: Option<&str>, colour: bool) -> String {
+pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
     const HEAD: [&str; 9] =
         ["experiment", "run", "status", "when (UTC)", "best unit", "metric", "score", "95 %", "time"];
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
@@ -19,13 +19,13 @@ pub fn text(runs: &[Listed], metric: Option<&str>, colour: bool) -> String {
     }
     // Two lines of head.
     let coloured = text.lines().enumerate().map(|(at, line)| match at.checked_sub(2).and_then(|at| runs.get(at)) {
-        Some(run) => painted(line, run.standing),
+        Some(run) => painted(line, run.state),
         None => format!("{line}\n"),
     });
     coloured.collect()
 }
 
-fn line(run: &Listed, metric: Option<&str>) -> Vec<String> {
+fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
     let entry = &run.entry;
     let metric = metric.unwrap_or(&entry.metric);
     let best = entry.best(metric);
@@ -46,26 +46,26 @@ fn line(run: &Listed, metric: Option<&str>) -> Vec<String> {
         score.unwrap_or_else(nothing),
         interval.map_or_else(nothing, |(low, high)| format!("{low:.3} to {high:.3}")),
         // That of a run in hand is not over.
-        time.filter(|_| run.standing != Standing::Running && run.standing != Standing::CutOff).unwrap_or_else(nothing),
+        time.filter(|_| run.state != RunState::Running && run.state != RunState::CutOff).unwrap_or_else(nothing),
     ]
 }
 
 /// `done`, or what is wrong, with numbers.
-fn status(run: &Listed) -> String {
-    let word = run.standing.word();
-    match (run.standing, run.entry.failed) {
-        (Standing::Failed, 1..) => format!("{word} ({} of its units)", run.entry.failed),
-        (Standing::TooManyUnusable, _) => format!("{word} ({})", run.entry.unusable),
+fn status(run: &ListedRun) -> String {
+    let word = run.state.word();
+    match (run.state, run.entry.failed) {
+        (RunState::Failed, 1..) => format!("{word} ({} of its units)", run.entry.failed),
+        (RunState::TooManyUnusable, _) => format!("{word} ({})", run.entry.unusable),
         _ => word.to_owned(),
     }
 }
 
-fn painted(line: &str, standing: Standing) -> String {
-    let code = match standing {
-        Standing::Done => return format!("{line}\n"),
-        Standing::Running => "36",
-        Standing::Stopped | Standing::CutOff | Standing::TooManyUnusable => "33",
-        Standing::Failed => "31",
+fn painted(line: &str, state: RunState) -> String {
+    let code = match state {
+        RunState::Done => return format!("{line}\n"),
+        RunState::Running => "36",
+        RunState::Stopped | RunState::CutOff | RunState::TooManyUnusable => "33",
+        RunState::Failed => "31",
     };
     format!("\u{1b}[{code}m{line}\u{1b}[0m\n")
 }

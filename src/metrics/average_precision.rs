@@ -4,9 +4,9 @@
 //! with a warning), and such a class is part of the macro mean, such a clip of the mean over clips: a set that lacks
 //! classes has a low mean, as it has a low macro F1.
 
-use super::by_score::ByScore;
+use super::sorted_scores::SortedScores;
 
-pub fn average_precision(ranked: &ByScore, times: impl Fn(usize) -> u32) -> f64 {
+pub fn average_precision(ranked: &SortedScores, times: impl Fn(usize) -> u32) -> f64 {
     let mut sum = 0.0;
     let (positives, _) = ranked.each_step(times, |step| {
         // Steps without a positive add no recall.
@@ -25,7 +25,7 @@ mod tests {
     fn equal_scores_are_one_step_and_no_positive_scores_nothing() {
         let of = |items: &[(f32, bool)]| {
             let items = items.iter().enumerate().map(|(i, &(score, there))| (i as u32, score, there));
-            average_precision(&ByScore::new(items), |_| 1)
+            average_precision(&SortedScores::new(items), |_| 1)
         };
         assert_eq!(of(&[(0.9, true), (0.9, false), (0.5, true)]), 0.5 * 0.5 + 0.5 * (2.0 / 3.0));
         assert_eq!(of(&[(0.9, false)]), 0.0);

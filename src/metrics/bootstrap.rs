@@ -10,21 +10,21 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::seed::{Seed, below};
+use crate::seed::{Seed, uniform_below};
 
 /// The clips of each group, the groups in the order of their names.
-pub fn members<G: Ord>(groups: &[G]) -> Vec<Vec<usize>> {
+pub fn group_members<G: Ord>(groups: &[G]) -> Vec<Vec<usize>> {
     let mut by_name: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
     groups.iter().enumerate().for_each(|(clip, group)| by_name.entry(group).or_default().push(clip));
     by_name.into_values().collect()
 }
 
 /// How often each clip of one resample is drawn, into `times`.
-pub fn draw(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
+pub fn resample(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
     let mut rng = seed.rng();
     times.fill(0);
     for _ in 0..members.len() {
-        let group = &members[below(&mut rng, members.len() as u64) as usize];
+        let group = &members[uniform_below(&mut rng, members.len() as u64) as usize];
         group.iter().for_each(|&clip| times[clip] += 1);
     }
 }
@@ -39,7 +39,7 @@ pub fn bootstrap_interval<G: Ord>(
     seed: Seed,
 ) -> (f64, f64) {
     assert!((0.0..1.0).contains(&level), "a level is a share below 1, such as 0.95");
-    let members = members(groups);
+    let members = group_members(groups);
     if members.is_empty() {
         return (f64::NAN, f64::NAN);
     }
@@ -48,8 +48,8 @@ pub fn bootstrap_interval<G: Ord>(
         .into_par_iter()
         .map_init(
             || vec![0; clips],
-            |times, resample| {
-                draw(&members, seed.child(resample), times);
+            |times, index| {
+                resample(&members, seed.child(index), times);
                 statistic(times)
             },
         )

@@ -6,29 +6,29 @@
 /// Raised by hand when the same predictions give other scores.
 pub const VERSION: u32 = 2;
 
-pub mod along;
+pub mod precision_recall_curve;
 pub mod average_precision;
-pub mod baseline;
+pub mod trivial_baseline;
 pub mod bootstrap;
-pub mod by_score;
+pub mod sorted_scores;
 pub mod calibration;
-mod judge;
+mod decision_rule;
 pub mod log_loss;
 mod metric;
 pub mod multi_label;
-pub mod ranked;
+pub mod probability_scores;
 pub mod ranking;
 pub mod replicates;
-pub mod resampled;
+pub mod weighted_metric;
 pub mod roc_auc;
 pub mod single_label;
 pub mod tally;
 
-pub use baseline::{Baseline, always_decided, multi_label_baselines, single_label_baselines};
+pub use trivial_baseline::{TrivialBaseline, constant_decisions, multi_label_baselines, single_label_baselines};
 pub use bootstrap::bootstrap_interval;
-pub use judge::{Judge, Verdict};
+pub use decision_rule::{DecisionRule, Decisions};
 pub use metric::{Metric, is_loss, is_of_probabilities, names};
-pub use multi_label::{mistaken, multi_label};
-pub use ranked::ranked_scores;
-pub use resampled::resampled;
+pub use multi_label::{multi_label_confusion, multi_label};
+pub use probability_scores::probability_scores;
+pub use weighted_metric::weighted_metric;
 pub use single_label::{ClassScores, Scores, single_label};

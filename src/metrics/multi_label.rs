@@ -2,7 +2,7 @@
 //!
 //! Conventions: scikit-learn's for indicator matrices with `zero_division=0`; all classes of the data set are columns, and the
 //! macro means run over all of them. `hamming` is the score, one minus scikit-learn's `hamming_loss`. A clip with neither a
-//! class nor a decision has sample-wise scores of 0, as there. Weighted means of truths without any class are 0, as is every
+//! class nor a decision has sample-wise scores of 0, as there. WeightedScore means of truths without any class are 0, as is every
 //! score of no clips at all. False positives of a class are `predicted - hits`, false negatives `support - hits`.
 
 use super::single_label::{ClassScores, Scores};
@@ -20,7 +20,7 @@ pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usiz
 
 /// What is named by mistake beside what: for each class (rows) the recordings of it that were wrongly said to be of each other
 /// class; on the diagonal those of it that were found.
-pub fn mistaken(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<Vec<u64>> {
+pub fn multi_label_confusion(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<Vec<u64>> {
     let mut counts = vec![vec![0; n_classes]; n_classes];
     for (truth, decided) in truth.iter().zip(decided) {
         for &own in truth {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_mistake_counts_for_every_class_that_is_there() {
-        let counts = mistaken(&[vec![0, 1], vec![2]], &[vec![0, 2], vec![2]], 3);
+        let counts = multi_label_confusion(&[vec![0, 1], vec![2]], &[vec![0, 2], vec![2]], 3);
         assert_eq!(counts, [[1, 0, 1], [0, 0, 1], [0, 0, 1]]);
     }
 

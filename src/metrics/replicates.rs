@@ -12,7 +12,7 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
 }
 
 /// The metric of which a column is one end of the interval: `accuracy` of `accuracy_low`.
-pub fn metric_of_end(column: &str) -> Option<&str> {
+pub fn metric_of_interval_bound(column: &str) -> Option<&str> {
     column.strip_suffix("_low").or_else(|| column.strip_suffix("_high"))
 }
 
@@ -35,8 +35,8 @@ mod tests {
 
     #[test]
     fn an_end_of_an_interval_names_its_metric() {
-        assert_eq!(metric_of_end("f1_micro_low"), Some("f1_micro"));
-        assert_eq!(metric_of_end("accuracy_high"), Some("accuracy"));
-        assert_eq!(metric_of_end("accuracy"), None);
+        assert_eq!(metric_of_interval_bound("f1_micro_low"), Some("f1_micro"));
+        assert_eq!(metric_of_interval_bound("accuracy_high"), Some("accuracy"));
+        assert_eq!(metric_of_interval_bound("accuracy"), None);
     }
 }

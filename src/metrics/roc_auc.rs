@@ -5,9 +5,9 @@
 //! warning, and so is every mean that it is part of); here such a class, and such a clip, is left out of the mean: nothing
 //! was asked of it. A mean of nothing is undefined, an empty cell in the tables.
 
-use super::by_score::ByScore;
+use super::sorted_scores::SortedScores;
 
-pub fn roc_auc(ranked: &ByScore, times: impl Fn(usize) -> u32) -> Option<f64> {
+pub fn roc_auc(ranked: &SortedScores, times: impl Fn(usize) -> u32) -> Option<f64> {
     // Twice the number of pairs that are in order, in whole numbers.
     let mut twice: u128 = 0;
     let (positives, negatives) = ranked.each_step(times, |step| {
@@ -27,7 +27,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_share_of_pairs_in_order(items in prop::collection::vec((0u8..6, any::<bool>()), 0..40)) {
-            let ranked = ByScore::new(items.iter().enumerate().map(|(i, &(s, there))| (i as u32, f32::from(s), there)));
+            let ranked = SortedScores::new(items.iter().enumerate().map(|(i, &(s, there))| (i as u32, f32::from(s), there)));
             let of = |wanted: bool| items.iter().filter(move |(_, there)| *there == wanted).map(|(score, _)| *score);
             let worth = |p: u8, n: u8| if p > n { 1.0 } else if p == n { 0.5 } else { 0.0 };
             let pairs: Vec<f64> = of(true).flat_map(|p| of(false).map(move |n| worth(p, n))).collect();

@@ -1,7 +1,7 @@
 //! An ensemble: other models of the experiment, fused late.
 //!
 //! It is the one model that is fitted to no feature. Its members are trained as without it; once they are, the runner fuses what
-//! they said (`fusion.rs`), seed by seed. Weights are searched on the validation split alone, so the score of that split
+//! they said (`fusion.rs`), seed by seed. EnsembleWeights are searched on the validation split alone, so the score of that split
 //! is optimistic afterwards, as that of a network is which was stopped by it; the test split stays honest.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 pub use super::fusion::Fuse;
-use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor};
+use super::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use crate::dataset::FeatureSet;
 
 /// An ensemble of other models of the experiment: their probabilities become one.
@@ -28,15 +28,15 @@ pub struct Ensemble {
     pub fuse: Fuse,
     /// How much each member counts: a list in the order of the members, or "search" (those with the best score on the validation
     /// split, by the metric of the experiment). Left out: all alike.
-    #[serde(default, skip_serializing_if = "Weights::is_equal")]
-    pub weights: Weights,
+    #[serde(default, skip_serializing_if = "EnsembleWeights::is_equal")]
+    pub weights: EnsembleWeights,
 }
 
 impl Ensemble {
     /// The key that needs a validation split, if one does.
     pub fn needs_validation(&self) -> Option<(&'static str, &'static str)> {
         match (&self.weights, self.fuse) {
-            (Weights::Search, _) => Some(("weights", "search")),
+            (EnsembleWeights::Search, _) => Some(("weights", "search")),
             (_, Fuse::RankMean) => Some(("fuse", "rank_mean")),
             _ => None,
         }
@@ -57,7 +57,7 @@ impl ModelKind for Ensemble {
         &NO_FEATURE
     }
 
-    fn fit(&self, _train: &FeatureSet, _job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, _train: &FeatureSet, _job: &FitContext) -> Result<Box<dyn Classifier>> {
         bail!(NOT_ALONE)
     }
 
@@ -65,12 +65,12 @@ impl ModelKind for Ensemble {
         bail!(NOT_ALONE)
     }
 
-    fn ensemble(&self) -> Option<&Ensemble> {
+    fn as_ensemble(&self) -> Option<&Ensemble> {
         Some(self)
     }
 
-    fn asks_for_metric(&self) -> bool {
-        self.weights == Weights::Search
+    fn depends_on_metric(&self) -> bool {
+        self.weights == EnsembleWeights::Search
     }
 
     fn faults(&self) -> Vec<(String, String)> {
@@ -78,7 +78,7 @@ impl ModelKind for Ensemble {
         if self.members.len() < 2 {
             faults.push(("members".to_owned(), "one model alone is no ensemble: name two or more".to_owned()));
         }
-        if let Weights::Given(weights) = &self.weights {
+        if let EnsembleWeights::Given(weights) = &self.weights {
             let mut fault = |sentence: String| faults.push(("weights".to_owned(), sentence));
             if weights.len() != self.members.len() {
                 fault(format!("{} weights for {} members: write one each", weights.len(), self.members.len()));
@@ -95,61 +95,61 @@ impl ModelKind for Ensemble {
 
 /// `weights = [0.5, 0.5]`, `weights = "search"`, or left out: equal ones.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Weights {
+pub enum EnsembleWeights {
     #[default]
     Equal,
     Given(Vec<f64>),
     Search,
 }
 
-impl Weights {
+impl EnsembleWeights {
     pub fn is_equal(&self) -> bool {
-        *self == Weights::Equal
+        *self == EnsembleWeights::Equal
     }
 }
 
 const SEARCH: &str = "search";
 
-impl Serialize for Weights {
+impl Serialize for EnsembleWeights {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Weights::Equal => serializer.serialize_none(),
-            Weights::Given(weights) => weights.serialize(serializer),
-            Weights::Search => serializer.serialize_str(SEARCH),
+            EnsembleWeights::Equal => serializer.serialize_none(),
+            EnsembleWeights::Given(weights) => weights.serialize(serializer),
+            EnsembleWeights::Search => serializer.serialize_str(SEARCH),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Weights {
+impl<'de> Deserialize<'de> for EnsembleWeights {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ListOrSearch;
         impl<'de> serde::de::Visitor<'de> for ListOrSearch {
-            type Value = Weights;
+            type Value = EnsembleWeights;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("a list of weights or \"search\"")
             }
-            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Weights, E> {
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<EnsembleWeights, E> {
                 match word {
-                    SEARCH => Ok(Weights::Search),
+                    SEARCH => Ok(EnsembleWeights::Search),
                     other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
                 }
             }
-            fn visit_unit<E>(self) -> Result<Weights, E> {
-                Ok(Weights::Equal)
+            fn visit_unit<E>(self) -> Result<EnsembleWeights, E> {
+                Ok(EnsembleWeights::Equal)
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Weights, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<EnsembleWeights, A::Error> {
                 let mut weights = Vec::new();
                 while let Some(weight) = seq.next_element()? {
                     weights.push(weight);
                 }
-                Ok(Weights::Given(weights))
+                Ok(EnsembleWeights::Given(weights))
             }
         }
         deserializer.deserialize_any(ListOrSearch)
     }
 }
 
-impl JsonSchema for Weights {
+impl JsonSchema for EnsembleWeights {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "EnsembleWeights".into()
     }
@@ -175,15 +175,15 @@ mod tests {
             toml::from_str(&format!("kind = \"ensemble\"\nmembers = [\"a\", \"b\"]\n{text}")).unwrap();
         let again: ModelSpec = toml::from_str(&toml::to_string(&spec).unwrap()).unwrap();
         assert_eq!(again, spec);
-        spec.as_kind().ensemble().unwrap().clone()
+        spec.as_kind().as_ensemble().unwrap().clone()
     }
 
     #[test]
     fn weights_are_a_list_the_word_search_or_left_out() {
-        assert_eq!(read("").weights, Weights::Equal);
-        assert_eq!(read("weights = [1, 0.5]").weights, Weights::Given(vec![1.0, 0.5]));
+        assert_eq!(read("").weights, EnsembleWeights::Equal);
+        assert_eq!(read("weights = [1, 0.5]").weights, EnsembleWeights::Given(vec![1.0, 0.5]));
         let searched = read("weights = \"search\"\nfuse = \"rank_mean\"");
-        assert_eq!((searched.weights, searched.fuse), (Weights::Search, Fuse::RankMean));
+        assert_eq!((searched.weights, searched.fuse), (EnsembleWeights::Search, Fuse::RankMean));
         assert!(toml::from_str::<Ensemble>("members = [\"a\", \"b\"]\nweights = \"find\"").is_err());
     }
 

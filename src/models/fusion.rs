@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::newton::sigmoid;
-use super::{Tensor, first_largest, probability_row, take_shaped, take_tensor};
+use super::{Tensor, argmax, probability_row, take_shaped, take_tensor};
 use crate::labels::Task;
 use crate::predictions::Predictions;
 
@@ -105,9 +105,9 @@ impl Fusion {
     pub fn search(&mut self, said: &[&Predictions], score: impl Fn(&Predictions) -> f64 + Sync) -> (f64, usize) {
         let voices: Vec<Vec<f64>> = said.iter().enumerate().map(|(member, p)| self.voice(member, p)).collect();
         let n_classes = said[0].n_classes;
-        let of = |shares: &[usize]| score(&self.settle(&voices, &normalized(shares), n_classes));
+        let of = |shares: &[usize]| score(&self.settle(&voices, &normalize_weights(shares), n_classes));
         let (shares, best, tried) = search(said.len(), of);
-        self.weights = normalized(&shares);
+        self.weights = normalize_weights(&shares);
         (best, tried)
     }
 
@@ -141,7 +141,7 @@ impl Fusion {
                 // A mean of numbers up to 1 may end a rounding above it.
                 (Task::MultiLabel, _) => row.iter().map(|&p| p.min(1.0) as f32).collect(),
                 (Task::SingleLabel, Fuse::MeanLogits) => {
-                    let top = row[first_largest(row)];
+                    let top = row[argmax(row)];
                     shares(&row.iter().map(|z| (z - top).exp()).collect::<Vec<_>>())
                 }
                 (Task::SingleLabel, _) => shares(row),
@@ -153,10 +153,10 @@ impl Fusion {
     /// As it is saved beside the names of the members.
     pub fn tensors(&self) -> Vec<Tensor> {
         let weights = self.weights.iter().map(|&weight| weight as f32).collect();
-        let mut tensors = vec![Tensor::held("weights", vec![self.weights.len()], weights)];
+        let mut tensors = vec![Tensor::new("weights", vec![self.weights.len()], weights)];
         tensors.extend(self.references.iter().enumerate().map(|(member, reference)| {
             let shape = vec![reference.rows.len(), reference.rows.first().map_or(0, Vec::len)];
-            Tensor::held(&reference_name(member), shape, reference.rows.concat())
+            Tensor::new(&reference_name(member), shape, reference.rows.concat())
         }));
         tensors
     }
@@ -196,11 +196,11 @@ fn reference_name(member: usize) -> String {
 fn shares(row: &[f64]) -> Vec<f32> {
     let total: f64 = row.iter().sum();
     let share = |&p: &f64| if total > 0.0 { p / total } else { 1.0 / row.len() as f64 };
-    probability_row(&row.iter().map(share).collect::<Vec<_>>(), first_largest(row))
+    probability_row(&row.iter().map(share).collect::<Vec<_>>(), argmax(row))
 }
 
 /// Parts as shares of their sum.
-pub fn normalized(parts: &[usize]) -> Vec<f64> {
+pub fn normalize_weights(parts: &[usize]) -> Vec<f64> {
     let total: usize = parts.iter().sum();
     parts.iter().map(|&part| part as f64 / total as f64).collect()
 }
@@ -262,7 +262,7 @@ fn divisions(left: usize, members: usize, begun: &mut Vec<usize>, found: &mut Ve
 /// The squared distance from equal weights.
 fn from_equal(parts: &[usize]) -> f64 {
     let equal = 1.0 / parts.len() as f64;
-    normalized(parts).iter().map(|weight| (weight - equal).powi(2)).sum()
+    normalize_weights(parts).iter().map(|weight| (weight - equal).powi(2)).sum()
 }
 
 #[cfg(test)]
@@ -302,7 +302,7 @@ mod tests {
                 }
                 // Of equal probabilities rounding may take another; and beyond the clamp a logit tells no two apart.
                 if fuse == Fuse::Mean && !several {
-                    prop_assert_eq!(fused.decisions(), said[1].decisions());
+                    prop_assert_eq!(fused.most_likely_classes(), said[1].most_likely_classes());
                 }
             }
         }
@@ -313,7 +313,7 @@ mod tests {
             let said: Vec<&Predictions> = said.iter().collect();
             for fuse in EVERY {
                 let references = said.iter().map(|p| Reference::new(p)).collect();
-                let fused = fusion(fuse, task, &normalized(&[1, 1, 1]), references).fuse(&said);
+                let fused = fusion(fuse, task, &normalize_weights(&[1, 1, 1]), references).fuse(&said);
                 for row in fused.probabilities.chunks_exact(3) {
                     prop_assert!(row.iter().all(|p| (0.0..=1.0).contains(p)), "{fuse:?} {row:?}");
                     prop_assert!(several || (row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{fuse:?} {row:?}");
@@ -349,7 +349,7 @@ mod tests {
         fn the_search_finds_what_a_walk_over_the_grid_finds(peak in prop::collection::vec(0usize..=20, 2), flat in 0usize..4) {
             // A hill of whole numbers, with a plateau.
             let score = |parts: &[usize]| {
-                let weights = normalized(parts);
+                let weights = normalize_weights(parts);
                 let off = weights.iter().zip(&peak).map(|(w, &p)| (w * 20.0 - p as f64).abs()).sum::<f64>();
                 -(off.round() / (flat + 1) as f64).floor()
             };
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn five_members_are_searched_one_after_the_other_and_never_end_below_equal_weights() {
         // Only the third knows anything; the others disagree with it.
-        let score = |parts: &[usize]| normalized(parts)[2];
+        let score = |parts: &[usize]| normalize_weights(parts)[2];
         let (parts, best, _) = search(5, score);
         assert!(best > 0.99 && parts[2] > 0, "{parts:?} {best}");
         let (parts, best, tried) = search(5, |_: &[usize]| 0.5);

@@ -21,7 +21,7 @@ pub use super::neighbours::Metric;
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
 use super::{
-    Classifier, Curve, FeatureChoice, Job, ModelKind, Tensor, Values, ensure_columns, ensure_trainable, first_largest,
+    Classifier, ValidationCurve, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ensure_columns, ensure_trainable, argmax,
     probability_row, take_matrix, take_scaler, take_shaped,
 };
 use crate::dataset::FeatureSet;
@@ -94,11 +94,11 @@ impl ModelKind for Knn {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
         self.ensure_enough(train.len())?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
-        Ok(Box::new(Fitted { spec: self.clone(), task: job.judge.task, train: train.clone(), scaler }))
+        Ok(Box::new(Fitted { spec: self.clone(), task: context.decision_rule.task, train: train.clone(), scaler }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
@@ -113,12 +113,12 @@ impl ModelKind for Knn {
         };
         self.ensure_enough(rows)?;
         let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
-        let train = FeatureSet::images(values, [1, dims], labels, n_classes);
+        let train = FeatureSet::from_matrices(values, [1, dims], labels, n_classes);
         Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
     }
 
     /// Its curve is drawn in it, where there are several labels.
-    fn asks_for_metric(&self) -> bool {
+    fn depends_on_metric(&self) -> bool {
         !self.curve_k.is_empty()
     }
 
@@ -189,7 +189,7 @@ impl Fitted {
         if self.task == Task::MultiLabel {
             return votes.iter().map(|vote| (vote / total) as f32).collect();
         }
-        let winner = first_largest(&votes);
+        let winner = argmax(&votes);
         let total: f64 = votes.iter().sum();
         votes.iter_mut().for_each(|vote| *vote /= total);
         probability_row(&votes, winner)
@@ -213,19 +213,19 @@ impl Classifier for Fitted {
             }
         };
         let mut tensors = vec![
-            Tensor { name: "train".to_owned(), shape: vec![rows, dims], values: Values::Rows(self.train.clone()) },
-            Tensor::held("train_labels", shape, labels),
+            Tensor { name: "train".to_owned(), shape: vec![rows, dims], values: TensorValues::Rows(self.train.clone()) },
+            Tensor::new("train_labels", shape, labels),
         ];
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
     }
 
     /// One search, as wide as the largest k, serves them all.
-    fn predict_along(&self, set: &FeatureSet) -> Result<(Predictions, Option<Curve>)> {
+    fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
         let Some(&most) = self.spec.curve_k.iter().max() else { return Ok((self.predict(set)?, None)) };
         let neighbours = self.search(set, most.max(self.spec.k))?;
         let points = self.spec.curve_k.iter().map(|&k| (k as f64, self.vote(&neighbours, k))).collect();
-        Ok((self.vote(&neighbours, self.spec.k), Some(Curve { parameter: "k".into(), points })))
+        Ok((self.vote(&neighbours, self.spec.k), Some(ValidationCurve { parameter: "k".into(), points })))
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
                 Weights::Distance => 1.0 / d,
             };
         }
-        first_largest(&votes)
+        argmax(&votes)
     }
 
     fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<f32>>> {
@@ -280,7 +280,7 @@ mod tests {
             let spec = Knn { k, metric, weights, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 3, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 3, vec![0; test.len()], 4);
-            let decisions = spec.fit(&set, &Job::alone(Seed::new(1))).unwrap().predict(&test_set).unwrap().decisions();
+            let decisions = spec.fit(&set, &FitContext::standalone(Seed::new(1))).unwrap().predict(&test_set).unwrap().most_likely_classes();
             for (row, decision) in test.iter().zip(decisions) {
                 // Sums of 1/d may differ in the last bit where two classes tie; elsewhere the twins agree.
                 if weights == Weights::Uniform {
@@ -299,7 +299,7 @@ mod tests {
             let spec = Knn { k, metric, weights: Weights::Distance, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 5, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 5, vec![0; 3], 4);
-            let decisions = spec.fit(&set, &Job::alone(Seed::new(1))).unwrap().predict(&test_set).unwrap().decisions();
+            let decisions = spec.fit(&set, &FitContext::standalone(Seed::new(1))).unwrap().predict(&test_set).unwrap().most_likely_classes();
             for (row, decision) in test.iter().zip(decisions) {
                 prop_assert_eq!(decision, slow(&spec, train, &labels, row));
             }
@@ -311,8 +311,8 @@ mod tests {
         // ‖a‖² is 1e10 times the squared distance: the product form alone would lose most digits in f32.
         let rows: Vec<f32> = (0..40).flat_map(|i| [1e5 + (i as f32) * 0.5, 1e5]).collect();
         let train = FeatureSet::from_memory(rows.clone(), 2, (0..40).collect(), 40);
-        let model = Knn { k: 1, ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
-        assert_eq!(model.predict(&train).unwrap().decisions(), (0..40).collect::<Vec<_>>());
+        let model = Knn { k: 1, ..Knn::default() }.fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
+        assert_eq!(model.predict(&train).unwrap().most_likely_classes(), (0..40).collect::<Vec<_>>());
     }
 
     #[test]
@@ -320,22 +320,22 @@ mod tests {
         let values: Vec<f32> = (0..90).map(|i| ((i * 37) % 90) as f32).collect();
         let train = FeatureSet::from_memory(values, 3, (0..30).map(|i| i % 4).collect(), 4);
         let curve_k = vec![1, 2, 9, 15];
-        let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
-        let curve = model.predict_along(&train).unwrap().1.unwrap();
+        let model = Knn { curve_k: curve_k.clone(), ..Knn::default() }.fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
+        let curve = model.predict_with_curve(&train).unwrap().1.unwrap();
         assert_eq!(curve.parameter, "k");
         for (k, (at, predictions)) in curve_k.into_iter().zip(curve.points) {
-            let alone = Knn { k, ..Knn::default() }.fit(&train, &Job::alone(Seed::new(1))).unwrap();
+            let alone = Knn { k, ..Knn::default() }.fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
             assert_eq!((k as f64, alone.predict(&train).unwrap()), (at, predictions));
         }
-        let without = Knn::default().fit(&train, &Job::alone(Seed::new(1))).unwrap();
-        assert!(without.predict_along(&train).unwrap().1.is_none());
+        let without = Knn::default().fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
+        assert!(without.predict_with_curve(&train).unwrap().1.is_none());
     }
 
     #[test]
     fn more_neighbours_than_training_clips_is_an_error_that_says_what_to_lower() {
         let train = FeatureSet::from_memory(vec![1.0, 2.0, 3.0], 1, vec![0, 1, 0], 2);
         let spec = Knn { k: 2, curve_k: vec![1, 4], ..Knn::default() };
-        let error = spec.fit(&train, &Job::alone(Seed::new(1))).err().expect("four of three").to_string();
+        let error = spec.fit(&train, &FitContext::standalone(Seed::new(1))).err().expect("four of three").to_string();
         assert!(error.contains("4 neighbours") && error.contains("3 clips") && error.contains("`curve_k`"), "{error}");
     }
 

@@ -25,14 +25,14 @@ use super::newton::{Columns, Link, Marks, Problem, Solution, sigmoid};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::scaling::Scaler;
-use super::span::{self, Span};
+use super::dual::{self, Dual};
 use super::{
-    Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_columns, ensure_trainable, first_largest,
+    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_columns, ensure_trainable, argmax,
     predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::predictions::Predictions;
 
 /// Beside the weights of a model for several labels.
@@ -101,12 +101,12 @@ impl ModelKind for Logistic {
         &self.features
     }
 
-    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        if let Some((key, sentence)) = self.task_faults(&job.judge).into_iter().next() {
+        if let Some((key, sentence)) = self.task_faults(&context.decision_rule).into_iter().next() {
             bail!("fit logistic: `{key}`: {sentence}");
         }
-        let fit = self.minimum(train, job.judge.task, HELD_BYTES)?;
+        let fit = self.minimum(train, context.decision_rule.task, HELD_BYTES)?;
         if !fit.converged {
             tracing::warn!(
                 "logistic stopped after {} Newton steps before its tolerance; raise `max_iterations`, lower `c`, or standardize",
@@ -116,7 +116,7 @@ impl ModelKind for Logistic {
         let weights = fit.weights.iter().map(|&w| w as f32).collect();
         let bias = fit.bias.iter().map(|&b| b as f32).collect();
         let scaler = self.standardize.then_some(fit.scaler);
-        let output = Output::of(self.multi, job.judge.task);
+        let output = Output::of(self.multi, context.decision_rule.task);
         Ok(Box::new(Fitted { output, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
     }
 
@@ -134,8 +134,8 @@ impl ModelKind for Logistic {
         Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))
     }
 
-    fn task_faults(&self, judge: &Judge) -> Vec<(String, String)> {
-        if judge.task == Task::SingleLabel || self.multi == Multi::Ovr {
+    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<(String, String)> {
+        if decision_rule.task == Task::SingleLabel || self.multi == Multi::Ovr {
             return Vec::new();
         }
         let sentence = "one softmax over all classes gives one class a recording, and evaluate.task asks for several: write \
@@ -224,11 +224,11 @@ impl Logistic {
         columns: usize,
         held_bytes: usize,
     ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
-        if train.dims() > train.len() && span::bytes(train.len()) <= held_bytes {
-            let (span, scaler) = Span::new(train, self.standardize)?;
+        if train.dims() > train.len() && dual::bytes(train.len()) <= held_bytes {
+            let (span, scaler) = Dual::new(train, self.standardize)?;
             let solution = self.problem(&span, link, marks, columns).solve()?;
             drop(span);
-            let weights = Span::weights(train, &scaler, &solution.place.coefficients)?;
+            let weights = Dual::weights(train, &scaler, &solution.place.coefficients)?;
             return Ok((weights, solution, scaler, format!("the span of {} clips", train.len())));
         }
         let scaler = Scaler::fit_with(train, self.standardize)?;
@@ -292,14 +292,14 @@ impl Fitted {
     fn probabilities(&self, row: &[f32]) -> Vec<f32> {
         let scores: Vec<f64> =
             self.weights.chunks_exact(self.dims).zip(&self.bias).map(|(w, &b)| dot(row, w) + f64::from(b)).collect();
-        let winner = first_largest(&scores);
+        let winner = argmax(&scores);
         // Logarithms, so that a clip far from every class still gets shares that sum to one.
         let logs: Vec<f64> = match self.output {
             Output::Sigmoids => return scores.iter().map(|&z| sigmoid(z) as f32).collect(),
             Output::Softmax => scores,
             Output::SigmoidShares => scores.iter().map(|&z| z.min(0.0) - (-z.abs()).exp().ln_1p()).collect(),
         };
-        let top = logs[first_largest(&logs)];
+        let top = logs[argmax(&logs)];
         let shares: Vec<f64> = logs.iter().map(|log| (log - top).exp()).collect();
         let total: f64 = shares.iter().sum();
         probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
@@ -315,11 +315,11 @@ impl Classifier for Fitted {
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let n_classes = self.bias.len();
         let mut tensors = vec![
-            Tensor::held("weights", vec![n_classes, self.dims], self.weights.clone()),
-            Tensor::held("bias", vec![n_classes], self.bias.clone()),
+            Tensor::new("weights", vec![n_classes, self.dims], self.weights.clone()),
+            Tensor::new("bias", vec![n_classes], self.bias.clone()),
         ];
         if let Output::Sigmoids = self.output {
-            tensors.push(Tensor::held(SEVERAL, vec![1], vec![1.0]));
+            tensors.push(Tensor::new(SEVERAL, vec![1], vec![1.0]));
         }
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
@@ -442,14 +442,14 @@ mod tests {
             // Classes 1, 2 and 4 of six; then 3 alone.
             let targets = train.targets().iter().map(|&class| [1, 2, 4][class]).collect();
             train = FeatureSet::from_memory(values.clone(), 5, targets, 6);
-            let predictions = spec.fit(&train, &Job::alone(Seed::new(1))).unwrap().predict(&train).unwrap();
+            let predictions = spec.fit(&train, &FitContext::standalone(Seed::new(1))).unwrap().predict(&train).unwrap();
             for clip in 0..60 {
                 let row = predictions.row(clip);
                 assert_eq!([row[0], row[3], row[5]], [0.0; 3]);
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             }
             let alone = FeatureSet::from_memory(values, 5, vec![3; 60], 6);
-            let predictions = spec.fit(&alone, &Job::alone(Seed::new(1))).unwrap().predict(&alone).unwrap();
+            let predictions = spec.fit(&alone, &FitContext::standalone(Seed::new(1))).unwrap().predict(&alone).unwrap();
             assert!((0..60).all(|clip| predictions.row(clip) == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]));
         }
     }
@@ -461,7 +461,7 @@ mod tests {
             values[7] = f32::NAN;
             let train = FeatureSet::from_memory(values, dims, (0..20).map(|row| row % 3).collect(), 3);
             let error =
-                Logistic::default().fit(&train, &Job::alone(Seed::new(1))).err().expect("NaN is refused").to_string();
+                Logistic::default().fit(&train, &FitContext::standalone(Seed::new(1))).err().expect("NaN is refused").to_string();
             assert!(error.contains("NaN"), "{error}");
         }
     }
@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn an_unfinished_fit_says_so_in_its_notes() {
         let hasty = Logistic { max_iterations: 1, tolerance: 1e-10, ..Logistic::default() };
-        let notes = hasty.fit(&set(60, 90, 3), &Job::alone(Seed::new(1))).unwrap().notes();
+        let notes = hasty.fit(&set(60, 90, 3), &FitContext::standalone(Seed::new(1))).unwrap().notes();
         assert!(notes.contains(&("converged".to_owned(), "false".to_owned())), "{notes:?}");
     }
 }

@@ -4,7 +4,7 @@
 //! the header of each model's file says what it holds. Sums over rows or columns are f64 in a fixed order: the number of
 //! threads changes no bit.
 
-pub mod average;
+pub mod nearest_centroid;
 pub mod device;
 pub mod ensemble;
 pub mod fusion;
@@ -14,15 +14,15 @@ pub mod logistic;
 pub mod networks;
 pub mod neural;
 pub mod tensor_file;
-pub mod training;
+pub mod hyperparameters;
 
 mod neighbours;
 mod newton;
 mod primal;
 mod products;
 mod scaling;
-mod span;
-mod templates;
+mod dual;
+mod calibrated_centroids;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -36,9 +36,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::FeatureSet;
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::predictions::Predictions;
-use crate::progress::Show;
+use crate::progress::Printer;
 use crate::seed::Seed;
 
 use device::Device;
@@ -47,7 +47,7 @@ use networks::{InputShape, LayerRow, alexnet, cnn_small, conv1d_mfcc, resnet, ta
 registry! {
     /// A model by its `kind`.
     pub enum ModelSpec: ModelKind {
-        "average" => average::Average,
+        "average" => nearest_centroid::NearestCentroid,
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
         "cnn_small" => cnn_small::CnnSmall,
@@ -80,7 +80,7 @@ pub trait Classifier: Send + Sync {
 
     /// [`Self::predict`], and where the spec asks for it the same model at other values of one of its parameters (kNN: at
     /// other k).
-    fn predict_along(&self, set: &FeatureSet) -> Result<(Predictions, Option<Curve>)> {
+    fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
         Ok((self.predict(set)?, None))
     }
 
@@ -98,13 +98,13 @@ pub trait ModelKind {
     /// The features it is trained on, one after the other.
     fn features(&self) -> &FeatureChoice;
 
-    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>>;
+    fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>>;
 
     /// The way back from [`Classifier::tensors`].
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
 
     /// What is wrong with its keys for that task.
-    fn task_faults(&self, _judge: &Judge) -> Vec<(String, String)> {
+    fn task_faults(&self, _judge: &DecisionRule) -> Vec<(String, String)> {
         Vec::new()
     }
 
@@ -124,12 +124,12 @@ pub trait ModelKind {
     }
 
     /// Itself, if it is made of other models of the experiment instead of being fitted to a feature.
-    fn ensemble(&self) -> Option<&ensemble::Ensemble> {
+    fn as_ensemble(&self) -> Option<&ensemble::Ensemble> {
         None
     }
 
     /// Whether what it becomes depends on the headline metric of the experiment: then runs with another metric have other units.
-    fn asks_for_metric(&self) -> bool {
+    fn depends_on_metric(&self) -> bool {
         false
     }
 
@@ -160,56 +160,56 @@ pub trait ModelKind {
 }
 
 /// What a fit is told beside its training set.
-pub struct Job<'a> {
+pub struct FitContext<'a> {
     pub seed: Seed,
     /// The task, and how predictions become decisions.
-    pub judge: Judge,
+    pub decision_rule: DecisionRule,
     /// What epochs are judged on.
     pub validation: Option<&'a FeatureSet>,
     pub device: &'a Device,
     /// Where checkpoints lie, of this fit alone. Nothing: none are written.
     pub checkpoints: Option<&'a Path>,
-    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Stopped`](crate::precompute::Stopped).
+    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Cancelled`](crate::precompute::Cancelled).
     pub stop: &'a AtomicBool,
-    pub show: Show,
-    pub observer: &'a dyn Observer,
+    pub printer: Printer,
+    pub callback: &'a dyn TrainingCallback,
 }
 
-impl Job<'_> {
+impl FitContext<'_> {
     /// A fit that nobody looks at, on the CPU.
-    pub fn alone(seed: Seed) -> Job<'static> {
+    pub fn standalone(seed: Seed) -> FitContext<'static> {
         static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
         static NEVER: AtomicBool = AtomicBool::new(false);
-        Job {
+        FitContext {
             seed,
-            judge: Judge::default(),
+            decision_rule: DecisionRule::default(),
             validation: None,
             device: &CPU,
             checkpoints: None,
             stop: &NEVER,
-            show: Show::Nothing,
-            observer: &Nobody,
+            printer: Printer::Quiet,
+            callback: &NoCallback,
         }
     }
 }
 
 /// Who looks on while a network is trained: the folder of the run.
-pub trait Observer: Sync {
+pub trait TrainingCallback: Sync {
     /// After every epoch, and once after a checkpoint was read: all epochs so far.
-    fn epochs(&self, _history: &[Epoch]) -> Result<()> {
+    fn on_epoch_end(&self, _history: &[Epoch]) -> Result<()> {
         Ok(())
     }
 
     /// What the search for a learning rate has found.
-    fn rates(&self, _curve: &RateCurve) -> Result<()> {
+    fn on_rates_found(&self, _curve: &RateCurve) -> Result<()> {
         Ok(())
     }
 }
 
 /// Looks away.
-pub struct Nobody;
+pub struct NoCallback;
 
-impl Observer for Nobody {}
+impl TrainingCallback for NoCallback {}
 
 /// A line of `epochs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,29 +243,29 @@ pub struct RateCurve {
 pub struct Tensor {
     pub name: String,
     pub shape: Vec<usize>,
-    pub values: Values,
+    pub values: TensorValues,
 }
 
 /// The numbers of a tensor, row-major.
 #[derive(Clone)]
-pub enum Values {
-    Held(Vec<f32>),
+pub enum TensorValues {
+    InMemory(Vec<f32>),
     /// As large as the training set: read in blocks when it is written.
     Rows(FeatureSet),
 }
 
 impl Tensor {
-    pub fn held(name: &str, shape: Vec<usize>, values: Vec<f32>) -> Tensor {
-        Tensor { name: name.to_owned(), shape, values: Values::Held(values) }
+    pub fn new(name: &str, shape: Vec<usize>, values: Vec<f32>) -> Tensor {
+        Tensor { name: name.to_owned(), shape, values: TensorValues::InMemory(values) }
     }
 
     /// Calls `write` with the values, block after block.
-    pub fn in_blocks(&self, mut write: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+    pub fn for_each_block(&self, mut write: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         match &self.values {
-            Values::Held(values) => write(values),
-            Values::Rows(set) => {
+            TensorValues::InMemory(values) => write(values),
+            TensorValues::Rows(set) => {
                 let mut block = Vec::new();
-                pieces(set.len(), set.block_rows()).into_iter().try_for_each(|rows| {
+                chunk_ranges(set.len(), set.block_rows()).into_iter().try_for_each(|rows| {
                     set.read_rows(rows, &mut block)?;
                     write(&block)
                 })
@@ -276,8 +276,8 @@ impl Tensor {
     /// The whole of the values in memory.
     pub fn into_values(self) -> Result<Vec<f32>> {
         match self.values {
-            Values::Held(values) => Ok(values),
-            Values::Rows(set) => {
+            TensorValues::InMemory(values) => Ok(values),
+            TensorValues::Rows(set) => {
                 let mut values = Vec::new();
                 set.read_rows(0..set.len(), &mut values)?;
                 Ok(values)
@@ -288,7 +288,7 @@ impl Tensor {
 
 /// Predictions along one parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
+pub struct ValidationCurve {
     pub parameter: String,
     pub points: Vec<(f64, Predictions)>,
 }
@@ -346,8 +346,8 @@ impl JsonSchema for FeatureChoice {
     }
 }
 
-/// `0..len` cut into pieces of `size`, the last one shorter.
-fn pieces(len: usize, size: usize) -> Vec<Range<usize>> {
+/// `0..len` cut into chunk_ranges of `size`, the last one shorter.
+fn chunk_ranges(len: usize, size: usize) -> Vec<Range<usize>> {
     let size = size.max(1);
     (0..len).step_by(size).map(|start| start..(start + size).min(len)).collect()
 }
@@ -383,7 +383,7 @@ fn predict_row_by_row(
 ) -> Result<Predictions> {
     let mut probabilities = Vec::with_capacity(set.len() * n_classes);
     let mut block = Vec::new();
-    for rows in pieces(set.len(), set.block_rows()) {
+    for rows in chunk_ranges(set.len(), set.block_rows()) {
         set.read_rows(rows, &mut block)?;
         if let Some(scaler) = scaler {
             scaler.apply(&mut block);
@@ -439,7 +439,7 @@ fn probability_row(shares: &[f64], winner: usize) -> Vec<f32> {
 }
 
 /// The first of the largest.
-fn first_largest(values: &[f64]) -> usize {
+fn argmax(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
 }
 
@@ -460,7 +460,7 @@ mod tests {
     fn every_spec() -> Vec<ModelSpec> {
         let mut specs = Vec::new();
         for standardize in [false, true] {
-            specs.push(ModelSpec::Average(average::Average { standardize, ..Default::default() }));
+            specs.push(ModelSpec::NearestCentroid(nearest_centroid::NearestCentroid { standardize, ..Default::default() }));
             for metric in [knn::Metric::Euclidean, knn::Metric::Cosine, knn::Metric::Manhattan] {
                 let weights = knn::Weights::Distance;
                 specs.push(ModelSpec::Knn(knn::Knn { standardize, metric, weights, ..Default::default() }));
@@ -476,7 +476,7 @@ mod tests {
     fn a_restored_model_predicts_the_same_bits() {
         let (train, test) = (noisy_set(90, 37), noisy_set(31, 37));
         for spec in every_spec() {
-            let fitted = spec.as_kind().fit(&train, &Job::alone(Seed::new(1))).unwrap();
+            let fitted = spec.as_kind().fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
             let tensors = fitted.tensors().unwrap();
             let restored = spec.restore(tensors.clone(), 4, &Device::cpu()).unwrap();
             assert_eq!(fitted.predict(&test).unwrap(), restored.predict(&test).unwrap(), "{spec:?}");
@@ -498,7 +498,7 @@ mod tests {
                 let run = |threads| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                     pool.install(|| {
-                        let fitted = spec.as_kind().fit(&train, &Job::alone(Seed::new(1))).unwrap();
+                        let fitted = spec.as_kind().fit(&train, &FitContext::standalone(Seed::new(1))).unwrap();
                         let learnt: Vec<(String, Vec<f32>)> = fitted
                             .tensors()
                             .unwrap()
@@ -514,8 +514,8 @@ mod tests {
         }
     }
 
-    fn several_labels() -> Job<'static> {
-        Job { judge: Judge { task: Task::MultiLabel, ..Judge::default() }, ..Job::alone(Seed::new(1)) }
+    fn several_labels() -> FitContext<'static> {
+        FitContext { decision_rule: DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() }, ..FitContext::standalone(Seed::new(1)) }
     }
 
     /// The noisy set, a third of its rows with a second class and some with none.
@@ -533,12 +533,12 @@ mod tests {
         });
         let mut values = Vec::new();
         set.read_rows(0..rows, &mut values).unwrap();
-        FeatureSet::images(values, [1, dims], labels.collect(), 4)
+        FeatureSet::from_matrices(values, [1, dims], labels.collect(), 4)
     }
 
     fn for_several() -> impl Iterator<Item = ModelSpec> {
-        let judge = several_labels().judge;
-        every_spec().into_iter().filter(move |spec| spec.as_kind().task_faults(&judge).is_empty())
+        let decision_rule = several_labels().decision_rule;
+        every_spec().into_iter().filter(move |spec| spec.as_kind().task_faults(&decision_rule).is_empty())
     }
 
     #[test]
@@ -560,7 +560,7 @@ mod tests {
             // What is asked of one recording is what is said of it among others.
             let mut row = Vec::new();
             test.read_rows(11..12, &mut row).unwrap();
-            let one = FeatureSet::images(row, [1, 1100], vec![vec![]], 4);
+            let one = FeatureSet::from_matrices(row, [1, 1100], vec![vec![]], 4);
             let fitted = spec.as_kind().fit(&train, &several_labels()).unwrap();
             assert_eq!(fitted.predict(&one).unwrap().row(0), alone.row(11), "{spec:?}");
         }
@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
         let spec = logistic::Logistic { multi: logistic::Multi::Multinomial, ..Default::default() };
-        let faults = spec.task_faults(&several_labels().judge);
+        let faults = spec.task_faults(&several_labels().decision_rule);
         assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
         let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");
         assert!(error.to_string().contains("`multi`"), "{error}");
@@ -591,7 +591,7 @@ mod tests {
     fn an_empty_training_part_is_refused() {
         for spec in every_spec() {
             let nothing = FeatureSet::from_memory(Vec::new(), 3, Vec::new(), 4);
-            assert!(spec.as_kind().fit(&nothing, &Job::alone(Seed::new(1))).is_err());
+            assert!(spec.as_kind().fit(&nothing, &FitContext::standalone(Seed::new(1))).is_err());
         }
     }
 

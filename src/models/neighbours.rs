@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pieces;
+use super::chunk_ranges;
 use super::products::{
     PANEL_COLUMNS, View, add_product, dot, manhattan_distance, rough_manhattan_distance, squared_distance,
 };
@@ -67,10 +67,10 @@ pub fn nearest(
     let train_rows = (train.block_rows() / 2).clamp(1, MOST_TRAIN_ROWS);
     let (mut near, mut far) = (Rows::default(), Rows::default());
     let mut found = Vec::with_capacity(test.len());
-    for rows in pieces(test.len(), test_rows) {
+    for rows in chunk_ranges(test.len(), test_rows) {
         near.load(test, rows, scaler)?;
         let mut lists = vec![Vec::new(); near.norms.len()];
-        for rows in pieces(train.len(), train_rows) {
+        for rows in chunk_ranges(train.len(), train_rows) {
             let first = rows.start;
             far.load(train, rows, scaler)?;
             let width = far.norms.len();
@@ -130,8 +130,8 @@ fn cheap_distances(metric: Metric, near: &Rows, far: &Rows) -> Vec<f64> {
     let mut out = vec![0.0f64; near.norms.len() * width];
     if metric == Metric::Manhattan {
         out.par_chunks_mut(STRIP * width).enumerate().for_each(|(strip, out)| {
-            // Short pieces of rows, so that a strip of them stays in cache while it is compared.
-            for columns in pieces(dims, PANEL_COLUMNS) {
+            // Short chunk_ranges of rows, so that a strip of them stays in cache while it is compared.
+            for columns in chunk_ranges(dims, PANEL_COLUMNS) {
                 for (i, out) in out.chunks_exact_mut(width).enumerate() {
                     let a = &near.row(strip * STRIP + i)[columns.clone()];
                     for (j, out) in out.iter_mut().enumerate() {
@@ -143,7 +143,7 @@ fn cheap_distances(metric: Metric, near: &Rows, far: &Rows) -> Vec<f64> {
         return out;
     }
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    for columns in pieces(dims, PANEL_COLUMNS) {
+    for columns in chunk_ranges(dims, PANEL_COLUMNS) {
         let depth = columns.len();
         near.widen(columns.clone(), &mut a);
         far.widen(columns, &mut b);

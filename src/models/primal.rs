@@ -11,7 +11,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::newton::{Columns, Space, Vector};
-use super::pieces;
+use super::chunk_ranges;
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
 use crate::dataset::FeatureSet;
@@ -50,7 +50,7 @@ impl<'a> Primal<'a> {
         }
         let dims = self.set.dims();
         let (mut block, mut wide) = (Vec::new(), Vec::new());
-        for rows in pieces(self.set.len(), self.set.block_rows() / 4) {
+        for rows in chunk_ranges(self.set.len(), self.set.block_rows() / 4) {
             self.set.read_rows(rows.clone(), &mut block)?;
             wide.resize(block.len(), 0.0);
             wide.par_chunks_exact_mut(dims)
@@ -85,7 +85,7 @@ impl Space for Primal<'_> {
                     out
                 })
                 .collect();
-            for (part, strip) in parts.iter().zip(pieces(rows.len(), STRIP)) {
+            for (part, strip) in parts.iter().zip(chunk_ranges(rows.len(), STRIP)) {
                 for k in 0..count {
                     let at = k * margins.len + rows.start + strip.start;
                     margins.values[at..at + strip.len()].copy_from_slice(&part[k * strip.len()..(k + 1) * strip.len()]);
@@ -97,7 +97,7 @@ impl Space for Primal<'_> {
 
     fn pull(&self, residuals: Columns) -> Result<Columns> {
         let (dims, count, n) = (self.set.dims(), residuals.count, residuals.len);
-        let strips = pieces(dims, STRIP);
+        let strips = chunk_ranges(dims, STRIP);
         let mut sums: Vec<Vec<f64>> = strips.iter().map(|strip| vec![0.0; strip.len() * count]).collect();
         self.each_block(|rows, block| {
             // A thread owns a strip of columns and adds the rows in their order.

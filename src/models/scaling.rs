@@ -11,7 +11,7 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::{Tensor, pieces};
+use super::{Tensor, chunk_ranges};
 use crate::dataset::FeatureSet;
 
 /// What is subtracted from and divided out of each column. A deviation of 0 marks a constant column.
@@ -31,7 +31,7 @@ impl Scaler {
     pub fn fit_with(set: &FeatureSet, standardize: bool) -> Result<Scaler> {
         let mut scaler = Scaler::default();
         let mut block = Vec::new();
-        for columns in pieces(set.dims(), set.block_columns()) {
+        for columns in chunk_ranges(set.dims(), set.block_columns()) {
             set.read(0..set.len(), columns.clone(), &mut block)?;
             scaler.push_columns(&block, columns.len(), standardize);
         }
@@ -41,7 +41,7 @@ impl Scaler {
     /// Adds the columns of a block that holds every row, from left to right, to a scaler that began as the default one; without `standardize` the deviation counts as 1.
     pub fn push_columns(&mut self, block: &[f32], width: usize, standardize: bool) {
         let strips: Vec<_> =
-            pieces(width, 256).into_par_iter().map(|strip| column_moments(block, width, strip)).collect();
+            chunk_ranges(width, 256).into_par_iter().map(|strip| column_moments(block, width, strip)).collect();
         for (mean, std) in strips.into_iter().flatten() {
             self.mean.push(mean as f32);
             self.std.push(if standardize { std as f32 } else { 1.0 });
@@ -74,7 +74,7 @@ impl Scaler {
 
     /// As stored beside a model: `scale_mean`, `scale_std`.
     pub fn tensors(&self) -> Vec<Tensor> {
-        let tensor = |name: &str, values: &Vec<f32>| Tensor::held(name, vec![values.len()], values.clone());
+        let tensor = |name: &str, values: &Vec<f32>| Tensor::new(name, vec![values.len()], values.clone());
         vec![tensor("scale_mean", &self.mean), tensor("scale_std", &self.std)]
     }
 

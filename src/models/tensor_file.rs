@@ -32,5 +32,5 @@ pub fn write_safetensors(tensors: &[Tensor], texts: &[(&str, String)], out: &mut
     }
     out.write_all(&(head.len() as u64).to_le_bytes())?;
     out.write_all(head.as_bytes())?;
-    tensors.iter().try_for_each(|tensor| tensor.in_blocks(|values| Ok(out.write_all(bytemuck::cast_slice(values))?)))
+    tensors.iter().try_for_each(|tensor| tensor.for_each_block(|values| Ok(out.write_all(bytemuck::cast_slice(values))?)))
 }

@@ -1,14 +1,14 @@
 //! The range of an axis, and round numbers on it.
 
 use super::Scale;
-use super::lettering::with_minus;
+use super::text_width::with_minus;
 
 /// What differs by less is the same: sums of numbers are not exact.
 const SAME: f64 = 1e-12;
 
 /// From numbers to places on the paper.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ruler {
+pub struct AxisLayout {
     scale: Scale,
     /// In the numbers of the data.
     range: (f64, f64),
@@ -23,7 +23,7 @@ pub struct Tick {
     pub text: String,
 }
 
-impl Ruler {
+impl AxisLayout {
     /// For values of that scale, laid out from `places.0` to `places.1`, with about so many ticks. With `whole` the range is
     /// widened to the next ticks.
     pub fn new(
@@ -32,7 +32,7 @@ impl Ruler {
         places: (f64, f64),
         about: usize,
         whole: bool,
-    ) -> Ruler {
+    ) -> AxisLayout {
         let range = values
             .filter(|&value| can_show(scale, value))
             .fold(None, |range: Option<(f64, f64)>, v| Some(range.map_or((v, v), |(a, b)| (a.min(v), b.max(v)))));
@@ -42,7 +42,7 @@ impl Ruler {
             Scale::Counts => linear(range.unwrap_or((0.0, 1.0)), about, 1.0, whole),
             Scale::Share => linear((0.0, 1.0), about, 0.0, whole),
         };
-        let mut ruler = Ruler { scale, range, places, ticks: Vec::new() };
+        let mut ruler = AxisLayout { scale, range, places, ticks: Vec::new() };
         ruler.ticks = ticks
             .into_iter()
             .map(|(value, text)| Tick { place: ruler.place(value).expect("a tick can be shown"), text })
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn texts(scale: Scale, values: [f64; 2], about: usize, whole: bool) -> Vec<String> {
-        Ruler::new(scale, values.into_iter(), (0.0, 100.0), about, whole).ticks.into_iter().map(|t| t.text).collect()
+        AxisLayout::new(scale, values.into_iter(), (0.0, 100.0), about, whole).ticks.into_iter().map(|t| t.text).collect()
     }
 
     #[test]
@@ -160,11 +160,11 @@ mod tests {
 
     #[test]
     fn values_lie_where_their_ticks_do() {
-        let ruler = Ruler::new(Scale::Log, [1e-4, 1.0].into_iter(), (300.0, 100.0), 9, false);
+        let ruler = AxisLayout::new(Scale::Log, [1e-4, 1.0].into_iter(), (300.0, 100.0), 9, false);
         assert!((ruler.place(1e-2).unwrap() - 200.0).abs() < 1e-9);
         assert!((ruler.ticks[2].place - 200.0).abs() < 1e-9);
         assert_eq!((ruler.place(0.0), ruler.place(f64::NAN)), (None, None));
-        let ruler = Ruler::new(Scale::Linear, [0.0, 10.0, f64::INFINITY].into_iter(), (0.0, 50.0), 5, true);
+        let ruler = AxisLayout::new(Scale::Linear, [0.0, 10.0, f64::INFINITY].into_iter(), (0.0, 50.0), 5, true);
         assert_eq!((ruler.place(2.0), ruler.place(f64::INFINITY)), (Some(10.0), None));
     }
 }

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use super::drawing::{Drawing, escaped};
-use super::lettering::Letters;
+use super::text_width::TextStyle;
 
-pub struct Confusion<'a> {
+pub struct ConfusionMatrix<'a> {
     pub title: &'a str,
     pub classes: &'a [String],
     /// Rows are the truth.
@@ -36,20 +36,20 @@ const AIR: f64 = 3.0;
 const OPACITY: f64 = 0.62;
 
 /// The picture grows with the number of classes: every cell has room for its number, and every class for its name.
-pub fn confusion(of: &Confusion) -> Drawing {
+pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let n = of.classes.len();
     let largest = of.counts.iter().flatten().copied().max().unwrap_or(0).to_string();
-    let narrowest = (Letters::Small.width(&largest) + AIR).clamp(SMALLEST, NUMBERS);
+    let narrowest = (TextStyle::Small.width(&largest) + AIR).clamp(SMALLEST, NUMBERS);
     let usual =
-        WIDTH - NAMES_LEFT - Letters::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
+        WIDTH - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
     let side = n.max(1) as f64;
     let cell = (usual / side).clamp(narrowest, LARGEST).min((MOST / side).max(1.0));
-    let letters = if cell < 16.0 { Letters::Small } else { Letters::Plain };
+    let letters = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
     let names: Vec<String> = of.classes.iter().map(|class| letters.cut(class, NAME)).collect();
     let longest = letters.widest(names.iter().map(String::as_str)).max(14.0);
     let left = NAMES_LEFT + longest;
     let width = WIDTH.max(left + cell * n as f64 + 10.0);
-    let counted = [Letters::Plain, Letters::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
+    let counted = [TextStyle::Plain, TextStyle::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
     // Names below their columns lie down where they have no room.
     let lies = longest > cell - 2.0;
     let bottom = TITLE + cell * n as f64;
@@ -114,19 +114,19 @@ pub fn confusion(of: &Confusion) -> Drawing {
     Drawing::new(of.title, (width, height), out)
 }
 
-fn small(letters: Letters) -> &'static str {
-    if letters == Letters::Small { " small" } else { "" }
+fn small(letters: TextStyle) -> &'static str {
+    if letters == TextStyle::Small { " small" } else { "" }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{spans, texts};
+    use super::super::svg_reader::{spans, texts};
     use super::*;
 
     fn picture(classes: &[&str], counts: &[Vec<u64>]) -> String {
         let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
         let support: Vec<u64> = counts.iter().map(|row| row.iter().sum()).collect();
-        confusion(&Confusion {
+        confusion(&ConfusionMatrix {
             title: "t",
             classes: &classes,
             counts,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::lettering::Letters;
+use super::text_width::TextStyle;
 
 /// Around a figure of a page that becomes a file.
 const MARGIN: f64 = 14.0;
@@ -73,7 +73,7 @@ impl Drawing {
 
     /// The same with a margin, and below it whose it is, which otherwise the page says.
     pub fn signed(&self, whose: &str) -> Drawing {
-        let lines = Letters::Small.lines(whose, self.width - 2.0, WHOSE_LINES);
+        let lines = TextStyle::Small.lines(whose, self.width - 2.0, WHOSE_LINES);
         let mut body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}", self.body);
         for (n, line) in lines.iter().enumerate() {
             let y = self.height + 8.0 + WHOSE_LINE * n as f64;
@@ -126,7 +126,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{paths, spans, texts};
+    use super::super::svg_reader::{paths, spans, texts};
     use super::*;
 
     fn drawing() -> Drawing {

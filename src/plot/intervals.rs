@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::Scale;
-use super::axis::Ruler;
+use super::axis::AxisLayout;
 use super::drawing::{Drawing, escaped};
-use super::lettering::{Letters, with_minus};
+use super::text_width::{TextStyle, with_minus};
 
 /// A value, and how far it may be off.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ fn drawn(
     let head = TITLE + if beside.is_some() { 22.0 } else { 0.0 };
     let height = head + ROW * rows.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = Letters::Plain;
+    let letters = TextStyle::Plain;
     let longest = letters.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
     let left = 14.0 + longest;
     let width = WIDTH.max(left + SCALE + VALUE);
@@ -58,12 +58,12 @@ fn drawn(
     let values = rows
         .iter()
         .flat_map(|row| [row.value, row.ends.map_or(row.value, |e| e.0), row.ends.map_or(row.value, |e| e.1)]);
-    let ruler = Ruler::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
+    let ruler = AxisLayout::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
         "<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n",
-        escaped(&Letters::Title.cut(title, width - 2.0))
+        escaped(&TextStyle::Title.cut(title, width - 2.0))
     ));
     for tick in &ruler.ticks {
         put(format_args!(
@@ -113,7 +113,7 @@ fn drawn(
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{circles, paths, spans, texts};
+    use super::super::svg_reader::{circles, paths, spans, texts};
     use super::*;
 
     #[test]

@@ -9,31 +9,31 @@ use crate::metrics;
 use crate::models::{Epoch, RateCurve};
 
 mod axis;
-mod bars;
+mod class_bars;
 mod confusion;
 mod drawing;
-mod heat;
-pub mod hearing;
+mod heat_map;
+pub mod augmentation_preview;
 mod intervals;
-mod lettering;
+mod text_width;
 mod panels;
-pub mod picture;
+pub mod spectrogram_image;
 mod png;
 mod raster;
 #[cfg(test)]
-mod reading;
+mod svg_reader;
 mod reliability;
-pub mod strips;
+pub mod timeline_plot;
 
-pub use bars::{ClassBar, class_bars};
-pub use confusion::{Confusion, confusion};
+pub use class_bars::{ClassBar, class_bars};
+pub use confusion::{ConfusionMatrix, confusion};
 pub use drawing::{Drawing, page_style};
-pub use heat::{HeatMap, Place, Sign, heat_map};
+pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
 pub use intervals::{Interval, differences, intervals};
-pub use lettering::Letters;
-pub use panels::{Paper, panels};
+pub use text_width::TextStyle;
+pub use panels::{PlotSize, panels};
 pub use png::base64;
-pub use raster::{FileForm, bytes};
+pub use raster::{ImageFormat, bytes};
 pub use reliability::reliability;
 
 /// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
@@ -46,7 +46,7 @@ pub struct Panel {
     pub x: Axis,
     pub y: Axis,
     pub lines: Vec<Line>,
-    pub mark: Option<Mark>,
+    pub mark: Option<Marker>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +74,7 @@ pub struct Line {
 
 /// A place that is pointed out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
+pub struct Marker {
     pub x: f64,
     /// Left out: the whole height.
     pub y: Option<f64>,
@@ -91,7 +91,7 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
         let distance = |point: &(f64, f64)| (point.0 / curve.suggestion).ln().abs();
         distance(a).total_cmp(&distance(b))
     });
-    let mark = nearest.map(|&(_, loss)| Mark {
+    let mark = nearest.map(|&(_, loss)| Marker {
         x: curve.suggestion,
         y: Some(loss),
         text: format!("suggested: {:.2e}", curve.suggestion),
@@ -103,12 +103,12 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
         lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
         mark,
     };
-    panels(&[panel], Paper::FILE).as_file()
+    panels(&[panel], PlotSize::FILE).as_file()
 }
 
 /// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
 pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
-    panels(&learning_panels(unit, epochs), Paper::FILE).as_file()
+    panels(&learning_panels(unit, epochs), PlotSize::FILE).as_file()
 }
 
 /// The panels of [`learning_curves`]: losses first.
@@ -118,7 +118,7 @@ pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
         points: epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
     };
     let best = epochs.iter().rev().find(|epoch| epoch.best);
-    let mark = best.map(|epoch| Mark { x: epoch.epoch as f64, y: None, text: format!("best: epoch {}", epoch.epoch) });
+    let mark = best.map(|epoch| Marker { x: epoch.epoch as f64, y: None, text: format!("best: epoch {}", epoch.epoch) });
     let panel = |title: String, y: &str, lines: Vec<Line>| Panel {
         title,
         x: axis("epoch", Scale::Counts),
@@ -159,14 +159,14 @@ pub fn cutoff_curve(
         lines: std::iter::once(Line { name: score.to_owned(), points })
             .chain(as_run.map(|(cutoff, score, name)| Line { name, points: vec![(cutoff, score)] }))
             .collect(),
-        mark: Some(Mark { x, y, text }),
+        mark: Some(Marker { x, y, text }),
     };
-    panels(&[panel], Paper::FILE).as_file()
+    panels(&[panel], PlotSize::FILE).as_file()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::reading::{circles, polylines, texts};
+    use super::svg_reader::{circles, polylines, texts};
     use super::*;
 
     fn curve() -> RateCurve {

@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-use super::axis::Ruler;
+use super::axis::AxisLayout;
 use super::drawing::{Drawing, LINES, escaped};
-use super::lettering::Letters;
-use super::{Mark, Panel};
+use super::text_width::TextStyle;
+use super::{Marker, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
 
 /// How large a picture is, and where it is seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Paper {
+pub struct PlotSize {
     pub width: f64,
     /// Of the axes of a panel.
     pub height: f64,
@@ -21,11 +21,11 @@ pub struct Paper {
     pub in_page: bool,
 }
 
-impl Paper {
+impl PlotSize {
     /// A file, read on a screen of its own.
-    pub const FILE: Paper = Paper { width: WIDTH, height: 260.0, ticks: 9, in_page: false };
+    pub const FILE: PlotSize = PlotSize { width: WIDTH, height: 260.0, ticks: 9, in_page: false };
     /// One of several in a page: narrow enough for letters to be read on a phone.
-    pub const FIGURE: Paper = Paper { width: 440.0, height: 220.0, ticks: 6, in_page: true };
+    pub const FIGURE: PlotSize = PlotSize { width: 440.0, height: 220.0, ticks: 6, in_page: true };
 }
 
 const LEFT: f64 = 74.0;
@@ -45,7 +45,7 @@ const DOTS: usize = 40;
 const SAMPLE: f64 = 34.0;
 const ASIDE: f64 = 18.0;
 
-pub fn panels(panels: &[Panel], paper: Paper) -> Drawing {
+pub fn panels(panels: &[Panel], paper: PlotSize) -> Drawing {
     let heights: Vec<f64> =
         panels.iter().map(|panel| head_height(panel, paper.width) + paper.height + BOTTOM).collect();
     let said = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
@@ -61,7 +61,7 @@ pub fn panels(panels: &[Panel], paper: Paper) -> Drawing {
 fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
     let (mut x, mut line) = (LEFT, 0);
     let place = |entry: &super::Line| {
-        let wide = SAMPLE + Letters::Plain.width(&legend_name(&entry.name, width)) + ASIDE;
+        let wide = SAMPLE + TextStyle::Plain.width(&legend_name(&entry.name, width)) + ASIDE;
         if x > LEFT && x + wide - ASIDE > width - RIGHT {
             (x, line) = (LEFT, line + 1);
         }
@@ -74,7 +74,7 @@ fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
 
 /// A name of the legend: no wider than the axes.
 fn legend_name(name: &str, width: f64) -> String {
-    Letters::Plain.cut(name, width - LEFT - RIGHT - SAMPLE)
+    TextStyle::Plain.cut(name, width - LEFT - RIGHT - SAMPLE)
 }
 
 /// What stands above the axes. One line alone is named by its axis.
@@ -85,17 +85,17 @@ fn head_height(panel: &Panel, width: f64) -> f64 {
 }
 
 /// Both axes of a panel that begins at `top`.
-pub(super) fn rulers(panel: &Panel, top: f64, paper: Paper) -> (Ruler, Ruler) {
+pub(super) fn rulers(panel: &Panel, top: f64, paper: PlotSize) -> (AxisLayout, AxisLayout) {
     let from = top + head_height(panel, paper.width);
     let points = || panel.lines.iter().flat_map(|line| &line.points);
     let across = (LEFT + 8.0, paper.width - RIGHT - 8.0);
     (
-        Ruler::new(panel.x.scale, points().map(|p| p.0), across, paper.ticks, false),
-        Ruler::new(panel.y.scale, points().map(|p| p.1), (from + paper.height, from), 5, true),
+        AxisLayout::new(panel.x.scale, points().map(|p| p.0), across, paper.ticks, false),
+        AxisLayout::new(panel.y.scale, points().map(|p| p.1), (from + paper.height, from), 5, true),
     )
 }
 
-fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
+fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
     let from = top + head_height(panel, paper.width);
     let (left, right, bottom) = (LEFT, paper.width - RIGHT, from + paper.height);
     let (x, y) = rulers(panel, top, paper);
@@ -105,7 +105,7 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
         "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
         title_at,
         top + 26.0,
-        escaped(&Letters::Title.cut(&panel.title, paper.width - title_at - 2.0))
+        escaped(&TextStyle::Title.cut(&panel.title, paper.width - title_at - 2.0))
     ));
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
@@ -174,11 +174,11 @@ fn draw(panel: &Panel, top: f64, paper: Paper, out: &mut String) {
 }
 
 /// The ring around a marked point, and its text above the axes, where no line runs.
-fn say(mark: &Mark, at: f64, ring: Option<f64>, (from, right): (f64, f64), put: &mut impl FnMut(std::fmt::Arguments)) {
+fn say(mark: &Marker, at: f64, ring: Option<f64>, (from, right): (f64, f64), put: &mut impl FnMut(std::fmt::Arguments)) {
     if let Some(height) = ring {
         put(format_args!("<circle class=\"mark\" cx=\"{at:.1}\" cy=\"{height:.1}\" r=\"5\"/>\n"));
     }
-    let half = Letters::Plain.width(&mark.text) / 2.0;
+    let half = TextStyle::Plain.width(&mark.text) / 2.0;
     let x = at.min(right - half).max(LEFT + half);
     put(format_args!(
         "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -188,7 +188,7 @@ fn say(mark: &Mark, at: f64, ring: Option<f64>, (from, right): (f64, f64), put: 
 }
 
 /// The stretches of a line between its gaps, on the paper.
-fn parts(points: &[(f64, f64)], x: &Ruler, y: &Ruler) -> Vec<Vec<(f64, f64)>> {
+fn parts(points: &[(f64, f64)], x: &AxisLayout, y: &AxisLayout) -> Vec<Vec<(f64, f64)>> {
     let places: Vec<Option<(f64, f64)>> = points.iter().map(|p| Some((x.place(p.0)?, y.place(p.1)?))).collect();
     places
         .split(Option::is_none)
@@ -199,7 +199,7 @@ fn parts(points: &[(f64, f64)], x: &Ruler, y: &Ruler) -> Vec<Vec<(f64, f64)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{circles, polylines, spans, texts};
+    use super::super::svg_reader::{circles, polylines, spans, texts};
     use super::*;
     use crate::plot::{Axis, Line, Scale};
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn names_with_angles_and_ampersands_are_well_formed_text() {
         let picture =
-            panels(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])], Paper::FILE)
+            panels(&[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])], PlotSize::FILE)
                 .as_file();
         let texts = texts(&picture);
         for text in ["a &lt; b &amp; \"c\"", "&lt;x&gt;", "\u{fffd}&amp;", "time (s)", "loss"] {
@@ -227,7 +227,7 @@ mod tests {
     fn a_value_that_is_no_number_is_a_gap() {
         let points =
             [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5), (4.0, f64::INFINITY), (5.0, 1.0), (6.0, 2.0)];
-        let picture = panels(&[panel(vec![line("a", &points)])], Paper::FILE).as_file();
+        let picture = panels(&[panel(vec![line("a", &points)])], PlotSize::FILE).as_file();
         assert_eq!(polylines(&picture).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(circles(&picture, "dot").len(), 5);
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_panel_without_points_is_empty_axes() {
-        let picture = panels(&[panel(Vec::new()), panel(vec![line("a", &[])])], Paper::FILE).as_file();
+        let picture = panels(&[panel(Vec::new()), panel(vec![line("a", &[])])], PlotSize::FILE).as_file();
         assert!(polylines(&picture).is_empty() && !picture.contains("NaN"));
     }
 
@@ -249,7 +249,7 @@ mod tests {
                 )
             })
             .collect();
-        let picture = panels(&[panel(many.clone()), panel(many)], Paper::FILE).as_file();
+        let picture = panels(&[panel(many.clone()), panel(many)], PlotSize::FILE).as_file();
         let height: f64 = picture.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
         for (x, y) in polylines(&picture).into_iter().flatten() {
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (0.0..height).contains(&y), "{x}, {y}");
@@ -261,7 +261,7 @@ mod tests {
         let wide = ["W".repeat(30), "小提琴与大提琴的合奏".repeat(6), "a".to_owned()];
         let lines: Vec<Line> = wide.iter().map(|name| line(name, &[(0.0, 1.0), (1.0, 2.0)])).collect();
         let own = Panel { title: wide[1].clone(), ..panel(lines) };
-        let spans = spans(&panels(&[own], Paper::FIGURE).in_page());
+        let spans = spans(&panels(&[own], PlotSize::FIGURE).in_page());
         assert!(spans.iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= 440.0), "{spans:?}");
     }
 }

@@ -64,30 +64,30 @@ fn options() -> Options<'static> {
 
 /// The form of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileForm {
+pub enum ImageFormat {
     Svg,
     Png,
 }
 
-impl FileForm {
+impl ImageFormat {
     /// SVG, unless PNG is asked for.
-    pub fn asked(png: bool) -> FileForm {
-        if png { FileForm::Png } else { FileForm::Svg }
+    pub fn asked(png: bool) -> ImageFormat {
+        if png { ImageFormat::Png } else { ImageFormat::Svg }
     }
 
     pub fn ending(self) -> &'static str {
         match self {
-            FileForm::Svg => "svg",
-            FileForm::Png => "png",
+            ImageFormat::Svg => "svg",
+            ImageFormat::Png => "png",
         }
     }
 }
 
 /// A picture that is a file of its own, in that form.
-pub fn bytes(svg: &str, form: FileForm) -> Result<Vec<u8>> {
+pub fn bytes(svg: &str, form: ImageFormat) -> Result<Vec<u8>> {
     match form {
-        FileForm::Svg => Ok(svg.as_bytes().to_vec()),
-        FileForm::Png => png(svg),
+        ImageFormat::Svg => Ok(svg.as_bytes().to_vec()),
+        ImageFormat::Png => png(svg),
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn drawn(body: &str) -> Pixmap {
-        Pixmap::decode_png(&bytes(&picture(body), FileForm::Png).unwrap()).unwrap()
+        Pixmap::decode_png(&bytes(&picture(body), ImageFormat::Png).unwrap()).unwrap()
     }
 
     /// The columns that hold ink, from the first to the last, and how much of it there is.
@@ -197,6 +197,6 @@ mod tests {
 
     #[test]
     fn what_is_no_picture_is_refused() {
-        assert!(bytes("<svg", FileForm::Png).is_err());
+        assert!(bytes("<svg", ImageFormat::Png).is_err());
     }
 }

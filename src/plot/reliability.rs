@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::panels::rulers;
-use super::{Drawing, Line, Panel, Paper, Scale, axis, panels};
+use super::{Drawing, Line, Panel, PlotSize, Scale, axis, panels};
 
 /// How much larger the largest circle is: one at the top of the axes stays below the legend.
 const MORE: f64 = 7.5;
@@ -24,8 +24,8 @@ pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
         ],
         mark: None,
     };
-    let mut drawing = panels(std::slice::from_ref(&panel), Paper::FIGURE);
-    let (x, y) = rulers(&panel, 0.0, Paper::FIGURE);
+    let mut drawing = panels(std::slice::from_ref(&panel), PlotSize::FIGURE);
+    let (x, y) = rulers(&panel, 0.0, PlotSize::FIGURE);
     let most = bins.iter().map(|bin| bin.2).max().unwrap_or(1).max(1) as f64;
     for (&(stated, came_true, cases), place) in bins.iter().zip(&stated) {
         let Some((x, y)) = x.place(place.0).zip(y.place(place.1)) else { continue };
@@ -41,7 +41,7 @@ pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::{circles, polylines};
+    use super::super::svg_reader::{circles, polylines};
     use super::*;
 
     #[test]

@@ -15,20 +15,20 @@ use serde_json::json;
 use crate::audio::{self, AudioSpec, Recording, Unusable};
 use crate::data::ClipRecord;
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
-use crate::store::contents::Unreadable;
-use crate::store::{Found, Hash, Recipe, Store, Stored};
+use crate::store::content_hashes::Unreadable;
+use crate::store::{CacheEntry, Hash, Recipe, FeatureCache, CachedMatrix};
 use crate::windows::WindowSpec;
 
 mod windows;
 
-pub use windows::StoredWindows;
+pub use windows::CachedWindows;
 use windows::Windowing;
 
 /// Raised by hand when a record of the same recipe must be computed anew for a reason that no stage's version covers.
 pub const VERSION: u32 = 1;
 
 /// A recording with the hash of its bytes, and what is wanted of it.
-pub struct Input<'a> {
+pub struct ExtractionInput<'a> {
     pub record: &'a ClipRecord,
     pub content: &'a Result<Hash, Unreadable>,
     /// The features of its clip.
@@ -56,24 +56,24 @@ struct Feature {
 
 /// Why a recording was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct RecordingError {
     pub code: String,
     pub sentence: String,
 }
 
 /// The features of one recording, in the order of [`Extraction::names`]; what was not wanted is empty.
 #[derive(Clone, Debug, Default)]
-pub struct Computed {
-    pub clip: Vec<Stored>,
-    pub windows: Vec<StoredWindows>,
+pub struct ExtractedFeatures {
+    pub clip: Vec<CachedMatrix>,
+    pub windows: Vec<CachedWindows>,
 }
 
 /// The features of one recording, or why there are none.
-pub type Outcome = Result<Computed, LeftOut>;
+pub type ExtractionResult = Result<ExtractedFeatures, RecordingError>;
 
 /// What a job did.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct CacheStats {
     /// (recording, feature) pairs found in the cache; the windows of a recording are a pair of their own.
     pub hits: usize,
     /// Pairs computed.
@@ -85,7 +85,7 @@ pub struct Work {
 /// The job was stopped by a signal; everything finished so far is in the cache.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped: run the same command again to go on")]
-pub struct Stopped;
+pub struct Cancelled;
 
 impl<'a> Extraction<'a> {
     /// Plans the features: windows, filters and transforms are made here, once. `window`: how recordings are cut of which
@@ -123,12 +123,12 @@ impl<'a> Extraction<'a> {
     }
 
     /// What the cache holds of these recordings: (hits, misses), without computing anything.
-    pub fn look(&self, inputs: &[Input], store: &Store) -> (usize, usize) {
+    pub fn count_cached(&self, inputs: &[ExtractionInput], store: &FeatureCache) -> (usize, usize) {
         let (mut hits, mut misses) = (0, 0);
         for input in inputs {
             let Ok(content) = input.content else { continue };
             // What cannot be used has no features to compute.
-            if matches!(store.get(content, &self.decoding.hash), Some(Found::Unusable { .. })) {
+            if matches!(store.get(content, &self.decoding.hash), Some(CacheEntry::Unusable { .. })) {
                 continue;
             }
             let found = self.found(input, content, store, false);
@@ -141,22 +141,22 @@ impl<'a> Extraction<'a> {
     /// Computes what the cache lacks, on all threads of the pool, and says where everything lies.
     pub fn run(
         &self,
-        inputs: &[Input],
-        store: &Store,
+        inputs: &[ExtractionInput],
+        store: &FeatureCache,
         stop: &AtomicBool,
         step: impl Fn() + Sync,
-    ) -> Result<(Vec<Outcome>, Work)> {
+    ) -> Result<(Vec<ExtractionResult>, CacheStats)> {
         let of_windows = self.features.iter().filter_map(|f| f.of_windows.as_ref());
         let of_windows = of_windows.chain(self.windowing.as_ref().map(|w| &w.length));
         let recipes = self.features.iter().map(|f| &f.recipe).chain([&self.decoding]).chain(of_windows);
         recipes.into_iter().try_for_each(|recipe| store.note_recipe(recipe))?;
         let (hits, misses) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reasons = Mutex::new(BTreeMap::new());
-        let outcomes: Result<Vec<Outcome>> = inputs
+        let outcomes: Result<Vec<ExtractionResult>> = inputs
             .par_iter()
             .map(|input| {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Stopped.into());
+                    return Err(Cancelled.into());
                 }
                 let done = self.one(input, store)?;
                 hits.fetch_add(done.hits, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl<'a> Extraction<'a> {
             .collect();
         // Also after an error or a signal: what was finished is to be found by the next run.
         store.close()?;
-        let work = Work {
+        let work = CacheStats {
             hits: hits.into_inner(),
             misses: misses.into_inner(),
             reasons: reasons.into_inner().expect("no counting thread panics"),
@@ -179,9 +179,9 @@ impl<'a> Extraction<'a> {
     }
 
     /// What the cache has of what is wanted of a recording. Whether it is `intact` costs reading it.
-    fn found(&self, input: &Input, content: &Hash, store: &Store, intact: bool) -> Partly {
+    fn found(&self, input: &ExtractionInput, content: &Hash, store: &FeatureCache, intact: bool) -> Partly {
         let of_clip = |feature: &Feature| match store.get(content, &feature.recipe.hash) {
-            Some(Found::Matrix(stored)) if !intact || stored.is_intact() => Some(stored.clone()),
+            Some(CacheEntry::Matrix(stored)) if !intact || stored.is_intact() => Some(stored.clone()),
             _ => None,
         };
         let mut found = Partly::default();
@@ -199,12 +199,12 @@ impl<'a> Extraction<'a> {
         found
     }
 
-    fn one(&self, input: &Input, store: &Store) -> Result<Done> {
+    fn one(&self, input: &ExtractionInput, store: &FeatureCache) -> Result<Done> {
         let content = match input.content {
             Ok(content) => content,
             Err(Unreadable(why)) => return Ok(Done::left_out(0, "unreadable", why)),
         };
-        if let Some(Found::Unusable { code, sentence }) = store.get(content, &self.decoding.hash) {
+        if let Some(CacheEntry::Unusable { code, sentence }) = store.get(content, &self.decoding.hash) {
             let wanted = usize::from(input.clip) + usize::from(input.windows && self.windowing.is_some());
             return Ok(Done::left_out(wanted * self.features.len(), code, sentence));
         }
@@ -271,8 +271,8 @@ impl<'a> Extraction<'a> {
 /// What is there of a recording; nothing in the places of what has to be computed.
 #[derive(Default)]
 struct Partly {
-    clip: Vec<Option<Stored>>,
-    windows: Vec<Option<StoredWindows>>,
+    clip: Vec<Option<CachedMatrix>>,
+    windows: Vec<Option<CachedWindows>>,
 }
 
 impl Partly {
@@ -284,8 +284,8 @@ impl Partly {
         self.clip.len() + self.windows.len() - self.misses()
     }
 
-    fn complete(self) -> Computed {
-        Computed {
+    fn complete(self) -> ExtractedFeatures {
+        ExtractedFeatures {
             clip: self.clip.into_iter().flatten().collect(),
             windows: self.windows.into_iter().flatten().collect(),
         }
@@ -297,7 +297,7 @@ fn missing<T>(found: &[Option<T>]) -> Vec<usize> {
 }
 
 struct Done {
-    outcome: Outcome,
+    outcome: ExtractionResult,
     hits: usize,
     misses: Vec<String>,
 }
@@ -305,7 +305,7 @@ struct Done {
 impl Done {
     fn left_out(hits: usize, code: &str, sentence: &str) -> Done {
         Done {
-            outcome: Err(LeftOut { code: code.to_owned(), sentence: sentence.to_owned() }),
+            outcome: Err(RecordingError { code: code.to_owned(), sentence: sentence.to_owned() }),
             hits,
             misses: Vec::new(),
         }

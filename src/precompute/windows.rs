@@ -11,8 +11,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::audio::{Clip, Recording, resample};
-use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, Stretch};
-use crate::store::{Found, Hash, Recipe, Store, Stored};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
+use crate::store::{CacheEntry, Hash, Recipe, FeatureCache, CachedMatrix};
 use crate::windows::{self, WindowSpec};
 
 /// Tens of megabytes of the largest features.
@@ -20,16 +20,16 @@ const WINDOWS_PER_RECORD: usize = 64;
 
 /// One feature of every window of a recording, in the cache.
 #[derive(Clone, Debug)]
-pub struct StoredWindows {
+pub struct CachedWindows {
     /// The first sample of each window, ascending.
     starts: Vec<usize>,
-    records: Vec<Stored>,
+    records: Vec<CachedMatrix>,
     shape: [usize; 2],
 }
 
-impl StoredWindows {
+impl CachedWindows {
     /// Nothing where the records do not hold the matrices of so many windows.
-    fn new(starts: Vec<usize>, records: Vec<Stored>) -> Option<StoredWindows> {
+    fn new(starts: Vec<usize>, records: Vec<CachedMatrix>) -> Option<CachedWindows> {
         let first = records.first()?;
         let shape = [first.rows / starts.len().min(WINDOWS_PER_RECORD), first.cols];
         let mut left = starts.len();
@@ -40,7 +40,7 @@ impl StoredWindows {
             }
             left -= here;
         }
-        (left == 0).then_some(StoredWindows { starts, records, shape })
+        (left == 0).then_some(CachedWindows { starts, records, shape })
     }
 
     pub fn starts(&self) -> &[usize] {
@@ -86,7 +86,7 @@ impl Windowing {
     }
 
     /// Where the windows of a recording begin, if the cache knows how long it is.
-    pub fn starts(&self, content: &Hash, store: &Store) -> Option<Vec<usize>> {
+    pub fn starts(&self, content: &Hash, store: &FeatureCache) -> Option<Vec<usize>> {
         let length = matrix(store, content, &self.length.hash)?;
         if length.dims() != 2 || !length.is_intact() {
             return None;
@@ -102,13 +102,13 @@ impl Windowing {
         content: &Hash,
         recipe: &Hash,
         starts: &[usize],
-        store: &Store,
+        store: &FeatureCache,
         intact: bool,
-    ) -> Option<StoredWindows> {
-        let records: Option<Vec<Stored>> = (0..starts.len().div_ceil(WINDOWS_PER_RECORD))
+    ) -> Option<CachedWindows> {
+        let records: Option<Vec<CachedMatrix>> = (0..starts.len().div_ceil(WINDOWS_PER_RECORD))
             .map(|n| matrix(store, content, &key(recipe, n)).filter(|record| !intact || record.is_intact()).cloned())
             .collect();
-        StoredWindows::new(starts.to_vec(), records?)
+        CachedWindows::new(starts.to_vec(), records?)
     }
 
     /// The whole of a recording at the rate of the features.
@@ -124,21 +124,21 @@ impl Windowing {
         content: &Hash,
         whole: &Recording,
         features: &[(&Recipe, &dyn Extractor)],
-        store: &Store,
-    ) -> Result<Result<Vec<StoredWindows>, (usize, anyhow::Error)>> {
+        store: &FeatureCache,
+    ) -> Result<Result<Vec<CachedWindows>, (usize, anyhow::Error)>> {
         let samples = whole.samples.len();
         if self.starts(content, store).is_none() {
             let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
             store.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
         }
         let starts = self.spec.starts(samples, self.sample_rate);
-        let mut records: Vec<Vec<Stored>> = features.iter().map(|_| Vec::new()).collect();
+        let mut records: Vec<Vec<CachedMatrix>> = features.iter().map(|_| Vec::new()).collect();
         for (n, starts) in starts.chunks(WINDOWS_PER_RECORD).enumerate() {
             let mut matrices: Vec<FeatureMatrix> =
                 features.iter().map(|_| FeatureMatrix { rows: 0, cols: 0, values: Vec::new() }).collect();
             let (length, hop) = (self.spec.length(self.sample_rate), self.spec.hop_length(self.sample_rate));
             let (begin, end) = (starts[0], (starts[starts.len() - 1] + length).min(samples));
-            let stretch = Stretch::new(&whole.samples[begin..end], length, hop);
+            let stretch = WindowedSignal::new(&whole.samples[begin..end], length, hop);
             for &start in starts {
                 let clip = Clip {
                     samples: self.spec.cut(&whole.samples, start, self.sample_rate),
@@ -166,7 +166,7 @@ impl Windowing {
             }
         }
         let stored =
-            |records| StoredWindows::new(starts.clone(), records).expect("every window has a matrix of one shape");
+            |records| CachedWindows::new(starts.clone(), records).expect("every window has a matrix of one shape");
         Ok(Ok(records.into_iter().map(stored).collect()))
     }
 }
@@ -191,9 +191,9 @@ fn key(recipe: &Hash, n: usize) -> Hash {
     *blake3::keyed_hash(recipe, &(n as u64).to_le_bytes()).as_bytes()
 }
 
-fn matrix<'a>(store: &'a Store, content: &Hash, recipe: &Hash) -> Option<&'a Stored> {
+fn matrix<'a>(store: &'a FeatureCache, content: &Hash, recipe: &Hash) -> Option<&'a CachedMatrix> {
     match store.get(content, recipe) {
-        Some(Found::Matrix(stored)) => Some(stored),
+        Some(CacheEntry::Matrix(stored)) => Some(stored),
         _ => None,
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         Recording { samples: samples.collect(), sample_rate: RATE, channels: 1 }
     }
 
-    fn read(windows: &StoredWindows, window: usize) -> Vec<f32> {
+    fn read(windows: &CachedWindows, window: usize) -> Vec<f32> {
         let [rows, cols] = windows.shape();
         let mut out = vec![0.0; rows * cols];
         windows.read(window, 0..rows * cols, &mut out).unwrap();
@@ -238,11 +238,11 @@ mod tests {
             let recipes = [windowing.recipe(&stages, &raw, 1), windowing.recipe(&stages, &mel, 1)];
             let features: Vec<(&Recipe, &dyn Extractor)> =
                 vec![(&recipes[0], raw_extractor.as_ref()), (&recipes[1], mel_extractor.as_ref())];
-            let store = Store::open(folder.path()).unwrap();
+            let store = FeatureCache::open(folder.path()).unwrap();
             assert!(windowing.starts(&content, &store).is_none());
             let made = windowing.compute(&content, &whole, &features, &store).unwrap().unwrap();
             store.close().unwrap();
-            let store = Store::open(folder.path()).unwrap();
+            let store = FeatureCache::open(folder.path()).unwrap();
             let starts = windowing.starts(&content, &store).unwrap();
             assert_eq!(starts, spec.starts(samples, RATE));
             for (recipe, made) in recipes.iter().zip(&made) {

@@ -12,29 +12,29 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::audio::{self, AudioSpec, Bounds, Clip};
-use crate::decisions::Aggregate;
+use crate::audio::{self, AudioSpec, DecodeLimits, Clip};
+use crate::aggregation::Aggregate;
 use crate::labels::{Classes, Task};
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::models::device::Device;
-use crate::precompute::LeftOut;
+use crate::precompute::RecordingError;
 use crate::predictions::{Predictions, WindowPredictions};
 use crate::run_dir::{self, ResultRow, RunRecord};
 use crate::windows::WindowSpec;
 
-mod cutter;
-mod panel;
-mod together;
-pub mod told;
-mod voices;
-mod which;
+mod window_cutter;
+mod weighted_ensemble;
+mod micro_batcher;
+pub mod output_formats;
+mod pipeline;
+mod model_choice;
 mod windowed;
 
-pub use panel::Panel;
-pub use together::Joined;
-use together::Together;
-use voices::{Features, Manner, Voices};
-pub use windowed::{Onlooker, Recording};
+pub use weighted_ensemble::WeightedEnsemble;
+pub use micro_batcher::BatchStats;
+use micro_batcher::MicroBatcher;
+use pipeline::{ClipFeatures, InferenceSpec, InferencePipeline};
+pub use windowed::{PredictionCallback, RecordingSource};
 
 /// The run has several models, and nothing says which is meant.
 #[derive(Debug, Error)]
@@ -46,16 +46,16 @@ pub struct Predictor {
     name: ModelName,
     classes: Classes,
     audio: AudioSpec,
-    judge: Judge,
+    decision_rule: DecisionRule,
     /// Recordings are heard in these windows; nothing: as one clip.
     window: Option<WindowSpec>,
-    voices: Arc<Voices>,
+    voices: Arc<InferencePipeline>,
     /// Where the questions of many recordings meet; nothing: each is asked by itself.
-    together: Option<Together>,
+    together: Option<MicroBatcher>,
     /// How many windows it is asked about at once.
-    at_once: usize,
-    bounds: Bounds,
-    measured: Measured,
+    batch_size: usize,
+    bounds: DecodeLimits,
+    measured: RunScores,
 }
 
 /// Windows that a network is asked about at once: its larger layers then still fit the cache.
@@ -65,7 +65,7 @@ const WINDOWS_OF_OTHERS: usize = 64;
 
 /// How good the run found the model.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Measured {
+pub struct RunScores {
     /// The data set.
     pub data: String,
     /// The metric of the run.
@@ -93,7 +93,7 @@ impl std::fmt::Display for ModelName {
 
 /// What the model says of one recording.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct Prediction {
     /// One a class, in the order of the classes: the probabilities of the clip, or the scores that its windows come to.
     pub probabilities: Vec<f32>,
     /// What was said of each window, where it was heard in windows.
@@ -112,7 +112,7 @@ pub struct Timings {
     pub model: f64,
 }
 
-impl Heard {
+impl Prediction {
     /// The classes with their probabilities, the likeliest first; of equals the first class.
     pub fn ranked<'a>(&self, classes: &'a Classes) -> Vec<(&'a str, f32)> {
         let mut ranked: Vec<(&str, f32)> =
@@ -137,29 +137,29 @@ impl Predictor {
         };
         let record = run_dir::read_record(&run)?;
         let called = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
-        let model = which::choose(&record, &run_dir::models(&run), model, called)?;
+        let model = model_choice::choose(&record, &run_dir::models(&run), model, called)?;
         Predictor::read(&run, &record, &model, device)
     }
 
     fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
         let refused = || format!("the model {model} of {} cannot be used", run.display());
-        let (voices, Manner { classes, audio, judge, window: judged }) =
-            Voices::read(run, model, device).with_context(refused)?;
-        check_cutoffs(&judge, &classes).with_context(refused)?;
+        let (voices, InferenceSpec { classes, audio, decision_rule, window: judged }) =
+            InferencePipeline::read(run, model, device).with_context(refused)?;
+        check_cutoffs(&decision_rule, &classes).with_context(refused)?;
         let name = ModelName {
             experiment: record.experiment.clone(),
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let at_once = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
-        let rows = record.results.iter().filter(|row| row.unit.to_string() == model).cloned().collect();
-        let measured = Measured { data: record.data.name.clone(), metric: record.metric.clone(), rows };
-        let (window, voices, together, bounds) = (None, Arc::new(voices), None, Bounds::NONE);
-        let predictor = Predictor { name, classes, audio, judge, window, voices, together, at_once, bounds, measured };
+        let batch_size = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
+        let rows = record.results.iter().filter(|row| row.trial.to_string() == model).cloned().collect();
+        let measured = RunScores { data: record.data.name.clone(), metric: record.metric.clone(), rows };
+        let (window, voices, together, bounds) = (None, Arc::new(voices), None, DecodeLimits::NONE);
+        let predictor = Predictor { name, classes, audio, decision_rule, window, voices, together, batch_size, bounds, measured };
         match judged {
             Some(window) => predictor.judging_windows(window).with_context(refused),
             None => {
-                predictor.try_out(predictor.audio.frames()).with_context(refused)?;
+                predictor.try_out(predictor.audio.clip_samples()).with_context(refused)?;
                 Ok(predictor)
             }
         }
@@ -167,9 +167,9 @@ impl Predictor {
 
     /// The same model, hearing recordings in these windows. One that was judged on clips, of several labels, then counts votes
     /// as an experiment with windows does unless told.
-    pub fn in_windows(mut self, window: WindowSpec) -> Result<Predictor> {
-        if self.window.is_none() && self.judge.task == Task::MultiLabel {
-            self.judge.aggregate = Aggregate::Vote;
+    pub fn with_windows(mut self, window: WindowSpec) -> Result<Predictor> {
+        if self.window.is_none() && self.decision_rule.task == Task::MultiLabel {
+            self.decision_rule.aggregate = Aggregate::Vote;
         }
         let seconds = window.seconds;
         self.judging_windows(window)
@@ -177,19 +177,19 @@ impl Predictor {
     }
 
     /// The same model, for which a recording that is more than this is unusable.
-    pub fn within(self, bounds: Bounds) -> Predictor {
+    pub fn within(self, bounds: DecodeLimits) -> Predictor {
         Predictor { bounds, ..self }
     }
 
     /// The same model, which is asked about windows of several recordings at once if they come at the same time.
-    pub fn asked_together(self) -> Result<Predictor> {
-        let together = Together::new(self.voices.clone(), self.classes.len(), self.at_once)?;
+    pub fn with_micro_batching(self) -> Result<Predictor> {
+        let together = MicroBatcher::new(self.voices.clone(), self.classes.len(), self.batch_size)?;
         Ok(Predictor { together: Some(together), ..self })
     }
 
     /// How often questions of several recordings were asked together so far.
-    pub fn joined(&self) -> Joined {
-        self.together.as_ref().map(Together::joined).unwrap_or_default()
+    pub fn batch_stats(&self) -> BatchStats {
+        self.together.as_ref().map(MicroBatcher::batch_stats).unwrap_or_default()
     }
 
     fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
@@ -199,7 +199,7 @@ impl Predictor {
         check_seconds(window.seconds)?;
         let length = window.length(self.audio.sample_rate);
         // A feature that is resized has one shape whatever it was made of: the weights would fit, and another tempo be heard.
-        if self.voices.has_network && self.audio.frames() != Some(length) {
+        if self.voices.has_network && self.audio.clip_samples() != Some(length) {
             let trained_on = self.audio.clip_seconds;
             let clips = trained_on.map_or("as long as their recordings".to_owned(), |s| format!("of {s} s"));
             bail!(
@@ -230,19 +230,19 @@ impl Predictor {
     }
 
     /// How probabilities become decisions.
-    pub fn judge(&self) -> &Judge {
-        &self.judge
+    pub fn decision_rule(&self) -> &DecisionRule {
+        &self.decision_rule
     }
 
-    pub fn measured(&self) -> &Measured {
+    pub fn run_scores(&self) -> &RunScores {
         &self.measured
     }
 
     /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
     /// the run.
-    pub fn decided(&self, heard: &Heard) -> Vec<&str> {
+    pub fn decided_classes(&self, heard: &Prediction) -> Vec<&str> {
         let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
-        let decided = self.judge.verdict_of(&row, heard.windows.as_ref()).decided;
+        let decided = self.decision_rule.decide_recordings(&row, heard.windows.as_ref()).decided;
         decided.concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
@@ -257,7 +257,7 @@ impl Predictor {
     }
 
     /// The windows in which it hears, or would: as long as the clips it was trained on.
-    pub fn usual_window(&self) -> WindowSpec {
+    pub fn window_or_default(&self) -> WindowSpec {
         let usual = WindowSpec::default();
         self.window.unwrap_or(WindowSpec { seconds: self.audio.clip_seconds.unwrap_or(usual.seconds), ..usual })
     }
@@ -269,23 +269,23 @@ impl Predictor {
 
     /// From which probability on a window is taken to have the class, a number a class.
     pub fn cutoffs(&self) -> Vec<f64> {
-        self.judge.cutoffs(self.classes.len())
+        self.decision_rule.cutoffs(self.classes.len())
     }
 
     /// Hears the bytes of a file; `extension` is the file's, without the dot.
-    pub fn hear(&self, bytes: &[u8], extension: Option<&str>) -> Result<Heard, LeftOut> {
-        self.hear_recording(Recording::Bytes { bytes, extension }, None)
+    pub fn predict(&self, bytes: &[u8], extension: Option<&str>) -> Result<Prediction, RecordingError> {
+        self.predict_recording(RecordingSource::Bytes { bytes, extension }, None)
     }
 
-    /// [`hear`](Self::hear) for a file, of which only a part is ever in memory if it is heard in windows.
-    pub fn hear_file(&self, path: &Path) -> Result<Heard, LeftOut> {
-        self.hear_recording(Recording::File(path), None)
+    /// [`predict`](Self::predict) for a file, of which only a part is ever in memory if it is heard in windows.
+    pub fn predict_file(&self, path: &Path) -> Result<Prediction, RecordingError> {
+        self.predict_recording(RecordingSource::File(path), None)
     }
 
-    fn hear_clip(&self, bytes: &[u8], extension: Option<&str>, has_left: impl Fn() -> bool) -> Result<Heard, LeftOut> {
+    fn predict_clip(&self, bytes: &[u8], extension: Option<&str>, is_cancelled: impl Fn() -> bool) -> Result<Prediction, RecordingError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let recording = audio::decode_while(bytes, extension, self.bounds, || !has_left());
+        let recording = audio::decode_while(bytes, extension, self.bounds, || !is_cancelled());
         let recording = recording.map_err(|why| windowed::unusable(&why))?.ok_or_else(windowed::left)?;
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
         let clip = recording.into_clip(&self.audio);
@@ -295,15 +295,15 @@ impl Predictor {
         drop(clip);
         let features = lap();
         let probabilities = self.ask(vec![row]).map_err(|error| left_out("no_prediction", &error))?;
-        Ok(Heard { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
+        Ok(Prediction { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
     }
 
-    fn extract(&self, clip: &Clip) -> Result<Features> {
+    fn extract(&self, clip: &Clip) -> Result<ClipFeatures> {
         self.voices.extract(clip)
     }
 
     /// The probabilities of clips of one length, a row a clip.
-    fn ask(&self, clips: Vec<Features>) -> Result<Vec<f32>> {
+    fn ask(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
         match &self.together {
             Some(together) => together.ask(clips),
             None => self.voices.ask(clips, self.classes.len()),
@@ -311,8 +311,8 @@ impl Predictor {
     }
 }
 
-fn left_out(code: &str, error: &anyhow::Error) -> LeftOut {
-    LeftOut { code: code.to_owned(), sentence: format!("{error:#}") }
+fn left_out(code: &str, error: &anyhow::Error) -> RecordingError {
+    RecordingError { code: code.to_owned(), sentence: format!("{error:#}") }
 }
 
 /// The ranges of the experiment's schema, for a description that was changed by hand.
@@ -322,8 +322,8 @@ fn check_audio(audio: &AudioSpec) -> Result<()> {
 }
 
 /// For a description that was changed by hand, too.
-fn check_cutoffs(judge: &Judge, classes: &Classes) -> Result<()> {
-    let (own, all) = (judge.cutoffs.len(), classes.len());
+fn check_cutoffs(decision_rule: &DecisionRule, classes: &Classes) -> Result<()> {
+    let (own, all) = (decision_rule.cutoffs.len(), classes.len());
     ensure!(own == 0 || own == all, "it has {own} cut-offs for {all} classes: one a class is needed, or none");
     Ok(())
 }
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn the_likeliest_class_comes_first_and_of_equals_the_first() {
         let heard =
-            Heard { probabilities: vec![0.2, 0.4, 0.4], windows: None, seconds: 1.0, timings: Timings::default() };
+            Prediction { probabilities: vec![0.2, 0.4, 0.4], windows: None, seconds: 1.0, timings: Timings::default() };
         let classes = Classes::new(["a", "b", "c"]);
         assert_eq!(heard.ranked(&classes), [("b", 0.4), ("c", 0.4), ("a", 0.2)]);
     }

@@ -14,18 +14,18 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::cutter::{Cut, Cutter};
-use super::voices::Features;
-use super::{Heard, Predictor, Timings, left_out};
+use super::window_cutter::{Cut, WindowCutter};
+use super::pipeline::ClipFeatures;
+use super::{Prediction, Predictor, Timings, left_out};
 use crate::audio::{Clip, Stream, Unusable};
-use crate::precompute::LeftOut;
+use crate::precompute::RecordingError;
 use crate::predictions::{Predictions, WindowPredictions};
 
 /// Batches that may lie between two stages.
 const AHEAD: usize = 1;
 
 /// Where a recording comes from.
-pub enum Recording<'a> {
+pub enum RecordingSource<'a> {
     Bytes {
         bytes: &'a [u8],
         extension: Option<&'a str>,
@@ -36,69 +36,69 @@ pub enum Recording<'a> {
 }
 
 /// Who looks on while a recording is heard.
-pub trait Onlooker: Send {
+pub trait PredictionCallback: Send {
     /// The next samples, mono, at the rate of the model, of a recording that is heard in windows.
-    fn samples(&mut self, _samples: &[f32]) {}
+    fn on_samples(&mut self, _samples: &[f32]) {}
 
     /// Whether nobody wants to know any more: then the work ends soon, and the recording is left out (`left`).
-    fn has_left(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         false
     }
 }
 
-pub(super) fn left() -> LeftOut {
-    LeftOut { code: "left".to_owned(), sentence: "nobody waits for it any more".to_owned() }
+pub(super) fn left() -> RecordingError {
+    RecordingError { code: "left".to_owned(), sentence: "nobody waits for it any more".to_owned() }
 }
 
-pub(super) fn unusable(why: &Unusable) -> LeftOut {
-    LeftOut { code: why.code().to_owned(), sentence: why.to_string() }
+pub(super) fn unusable(why: &Unusable) -> RecordingError {
+    RecordingError { code: why.code().to_owned(), sentence: why.to_string() }
 }
 
-fn unreadable(error: io::Error) -> LeftOut {
+fn unreadable(error: io::Error) -> RecordingError {
     unusable(&Unusable::Unreadable { found: error.to_string() })
 }
 
 /// Windows on their way to the model.
 struct Batch {
     starts: Vec<usize>,
-    what: Vec<Features>,
+    what: Vec<ClipFeatures>,
 }
 
 impl Predictor {
     /// Hears a recording as the model does it: as one clip, or in windows.
-    pub fn hear_recording(&self, recording: Recording, onlooker: Option<&mut dyn Onlooker>) -> Result<Heard, LeftOut> {
+    pub fn predict_recording(&self, recording: RecordingSource, onlooker: Option<&mut dyn PredictionCallback>) -> Result<Prediction, RecordingError> {
         if self.window.is_none() {
             let (bytes, extension) = match recording {
-                Recording::Bytes { bytes, extension } => (Cow::Borrowed(bytes), extension),
-                Recording::File(path) => {
+                RecordingSource::Bytes { bytes, extension } => (Cow::Borrowed(bytes), extension),
+                RecordingSource::File(path) => {
                     let extension = path.extension().and_then(|extension| extension.to_str());
                     (Cow::Owned(std::fs::read(path).map_err(unreadable)?), extension)
                 }
-                Recording::Pipe(pipe) => {
+                RecordingSource::Pipe(pipe) => {
                     let mut bytes = Vec::new();
                     pipe.read_to_end(&mut bytes).map_err(unreadable)?;
                     (Cow::Owned(bytes), None)
                 }
             };
-            return self.hear_clip(&bytes, extension, || onlooker.as_ref().is_some_and(|onlooker| onlooker.has_left()));
+            return self.predict_clip(&bytes, extension, || onlooker.as_ref().is_some_and(|onlooker| onlooker.is_cancelled()));
         }
         let rate = self.audio.sample_rate;
         let stream = match recording {
-            Recording::Bytes { bytes, extension } => Stream::of_bytes(bytes, extension, rate),
-            Recording::File(path) => Stream::open(path, rate),
-            Recording::Pipe(pipe) => Stream::of_pipe(pipe, rate),
+            RecordingSource::Bytes { bytes, extension } => Stream::from_bytes(bytes, extension, rate),
+            RecordingSource::File(path) => Stream::open(path, rate),
+            RecordingSource::Pipe(pipe) => Stream::from_pipe(pipe, rate),
         };
-        let stream = stream.and_then(|stream| stream.within(self.bounds));
-        self.hear_in_windows(stream.map_err(|why| unusable(&why))?, onlooker)
+        let stream = stream.and_then(|stream| stream.with_limits(self.bounds));
+        self.predict_windows(stream.map_err(|why| unusable(&why))?, onlooker)
     }
 
-    fn hear_in_windows(&self, mut stream: Stream, onlooker: Option<&mut dyn Onlooker>) -> Result<Heard, LeftOut> {
+    fn predict_windows(&self, mut stream: Stream, onlooker: Option<&mut dyn PredictionCallback>) -> Result<Prediction, RecordingError> {
         let (window, rate) = (self.window.expect("it hears windows"), self.audio.sample_rate);
         let mut decoding = Cutting {
             stream: &mut stream,
-            cutter: Cutter::new(window, rate),
+            cutter: WindowCutter::new(window, rate),
             ready: Vec::new(),
-            at_once: self.at_once,
+            batch_size: self.batch_size,
             onlooker,
             ended: false,
             seconds: 0.0,
@@ -107,7 +107,7 @@ impl Predictor {
         let mut asked = Asked { predictor: self, starts: Vec::new(), probabilities: Vec::new(), seconds: 0.0 };
         {
             let (decoding, features_seconds, asked) = (&mut decoding, &mut features_seconds, &mut asked);
-            let mut features = |cuts: Result<Vec<Cut>, LeftOut>| {
+            let mut features = |cuts: Result<Vec<Cut>, RecordingError>| {
                 let clock = Instant::now();
                 let batch = cuts.and_then(|cuts| self.batch(cuts));
                 *features_seconds += clock.elapsed().as_secs_f64();
@@ -128,19 +128,19 @@ impl Predictor {
             &[asked.starts.iter().map(|&start| start as f64 / f64::from(rate)).collect()],
         );
         let timings = Timings { decode: decoding.seconds, features: features_seconds, model: asked.seconds };
-        Ok(Heard {
-            probabilities: self.judge.verdict(&windows).scores.probabilities,
+        Ok(Prediction {
+            probabilities: self.decision_rule.decide_windows(&windows).scores.probabilities,
             windows: Some(windows),
             seconds: stream.seconds(),
             timings,
         })
     }
 
-    fn batch(&self, cuts: Vec<Cut>) -> Result<Batch, LeftOut> {
+    fn batch(&self, cuts: Vec<Cut>) -> Result<Batch, RecordingError> {
         let sample_rate = self.audio.sample_rate;
         let (starts, windows): (Vec<usize>, Vec<Vec<f32>>) = cuts.into_iter().unzip();
         let extract = |samples| self.extract(&Clip { samples, sample_rate });
-        let what: anyhow::Result<Vec<Features>> = windows.into_par_iter().map(extract).collect();
+        let what: anyhow::Result<Vec<ClipFeatures>> = windows.into_par_iter().map(extract).collect();
         Ok(Batch { starts, what: what.map_err(|error| left_out("no_feature", &error))? })
     }
 }
@@ -166,17 +166,17 @@ fn ahead<'scope, T: Send + 'scope>(
 /// The first stage: batches of windows, or why the recording cannot be used.
 struct Cutting<'a, 's, 'o> {
     stream: &'a mut Stream<'s>,
-    cutter: Cutter,
+    cutter: WindowCutter,
     /// Windows of a batch that is not full yet.
     ready: Vec<Cut>,
-    at_once: usize,
-    onlooker: Option<&'o mut dyn Onlooker>,
+    batch_size: usize,
+    onlooker: Option<&'o mut dyn PredictionCallback>,
     ended: bool,
     seconds: f64,
 }
 
 impl Iterator for Cutting<'_, '_, '_> {
-    type Item = Result<Vec<Cut>, LeftOut>;
+    type Item = Result<Vec<Cut>, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let clock = Instant::now();
@@ -188,8 +188,8 @@ impl Iterator for Cutting<'_, '_, '_> {
 }
 
 impl Cutting<'_, '_, '_> {
-    fn cut(&mut self) -> Option<Result<Vec<Cut>, LeftOut>> {
-        while self.ready.len() < self.at_once && !self.ended {
+    fn cut(&mut self) -> Option<Result<Vec<Cut>, RecordingError>> {
+        while self.ready.len() < self.batch_size && !self.ended {
             if let Some(cut) = self.cutter.next() {
                 self.ready.push(cut);
                 continue;
@@ -200,10 +200,10 @@ impl Cutting<'_, '_, '_> {
                 Err(why) => return Some(Err(unusable(&why))),
                 Ok(true) => {
                     if let Some(onlooker) = &mut self.onlooker {
-                        if onlooker.has_left() {
+                        if onlooker.is_cancelled() {
                             return Some(Err(left()));
                         }
-                        onlooker.samples(&held[before..]);
+                        onlooker.on_samples(&held[before..]);
                     }
                 }
                 Ok(false) => {
@@ -213,7 +213,7 @@ impl Cutting<'_, '_, '_> {
             }
         }
         // The windows that the end adds may be one more than a batch.
-        let rest = self.ready.split_off(self.ready.len().min(self.at_once));
+        let rest = self.ready.split_off(self.ready.len().min(self.batch_size));
         let batch = std::mem::replace(&mut self.ready, rest);
         (!batch.is_empty()).then_some(Ok(batch))
     }
@@ -228,7 +228,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn take(&mut self, batch: Batch) -> Result<(), LeftOut> {
+    fn take(&mut self, batch: Batch) -> Result<(), RecordingError> {
         let clock = Instant::now();
         let said = self.predictor.ask(batch.what).map_err(|error| left_out("no_prediction", &error))?;
         self.starts.extend(batch.starts);

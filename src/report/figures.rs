@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::page;
 use crate::files;
-use crate::plot::{self, Drawing, FileForm};
+use crate::plot::{self, Drawing, ImageFormat};
 
 /// A figure of a page.
 pub struct Figure {
@@ -38,7 +38,7 @@ pub struct FigureFile {
 }
 
 /// Writes figures into a folder; says how many.
-pub fn write_figures(figures: &[FigureFile], folder: &Path, form: FileForm) -> Result<usize> {
+pub fn write_figures(figures: &[FigureFile], folder: &Path, form: ImageFormat) -> Result<usize> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     figures.par_iter().try_for_each(|figure| {
         let path = folder.join(format!("{}.{}", figure.name, form.ending()));

@@ -1,13 +1,13 @@
 //! The report in Markdown: for a terminal, an issue, the summary of a CI.
 
-use super::gathered::{Gathered, by_f1};
-use super::verdict::{Verdict, spoken};
-use crate::tables::{Scored, cell, class_list};
+use super::report_data::{ReportData, by_f1};
+use super::conclusion::{Conclusion, spoken};
+use crate::tables::{ScoredSplit, cell, class_list};
 
 /// Hardest recordings that are named.
 const HARDEST: usize = 10;
 
-pub fn markdown(run: &Gathered, verdict: &Verdict, best: Option<&Scored>) -> String {
+pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSplit>) -> String {
     let record = &run.record;
     let mut out = format!("# {}\n\n", escaped(&record.experiment));
     if !record.description.is_empty() {
@@ -23,14 +23,14 @@ pub fn markdown(run: &Gathered, verdict: &Verdict, best: Option<&Scored>) -> Str
     out += &format!("## {} on the {} split\n\n", escaped(run.metric()), run.split());
     out += &grid(run);
     if let Some(scored) = best {
-        out += &format!("\n## Classes of {}\n\n", escaped(&scored.unit.to_string()));
+        out += &format!("\n## Classes of {}\n\n", escaped(&scored.trial.to_string()));
         out += &classes(run, scored);
         let hardest = scored.hardest();
         if !hardest.is_empty() {
-            out += &format!("\n## Hardest recordings of {}\n\n", escaped(&scored.unit.to_string()));
+            out += &format!("\n## Hardest recordings of {}\n\n", escaped(&scored.trial.to_string()));
             let rows = hardest.iter().take(HARDEST).map(|&clip| {
                 let of = &scored.split.clips[clip];
-                let p = |labels: &[usize]| scored.given(clip, labels).map_or("–".to_owned(), |p| format!("{p:.2}"));
+                let p = |labels: &[usize]| scored.mean_probability(clip, labels).map_or("–".to_owned(), |p| format!("{p:.2}"));
                 vec![
                     of.path.clone(),
                     class_list(&run.classes, &of.truth),
@@ -56,7 +56,7 @@ pub fn markdown(run: &Gathered, verdict: &Verdict, best: Option<&Scored>) -> Str
     out
 }
 
-fn grid(run: &Gathered) -> String {
+fn grid(run: &ReportData) -> String {
     let grid = &run.grid;
     let mut head = vec!["features"];
     head.extend(grid.models.iter().map(String::as_str));
@@ -70,7 +70,7 @@ fn grid(run: &Gathered) -> String {
     out.trim_end().to_owned() + "\n"
 }
 
-fn classes(run: &Gathered, scored: &Scored) -> String {
+fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
     let rows = by_f1(scored).into_iter().map(|class| {
         let own = &scored.scores.per_class[class];
         vec![

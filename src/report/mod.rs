@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::run_dir::{self, ReportFile, UnitRecord};
-use crate::tables::Scored;
+use crate::run_dir::{self, ReportFile, TrialRecord};
+use crate::tables::ScoredSplit;
 
-mod clips;
-mod comparison;
-mod detail;
-mod drawn;
+mod hardest_clips;
+mod comparison_page;
+mod model_details;
+mod comparison_figures;
 mod figures;
-mod gathered;
+mod report_data;
 mod markdown;
 mod overview;
 mod page;
-mod searched;
-mod settings;
-mod verdict;
+mod threshold_section;
+mod configuration;
+mod conclusion;
 
-use clips::Clips;
+use hardest_clips::HardestClips;
 use figures::Figure;
-use gathered::Gathered;
+use report_data::ReportData;
 use page::{Page, Section, paragraph, text};
-use verdict::{Kind, Verdict};
+use conclusion::{ConclusionKind, Conclusion};
 
-pub use clips::Find;
-pub use comparison::of_comparison;
-pub use drawn::comparison_figures;
+pub use hardest_clips::FindRecording;
+pub use comparison_page::comparison_page;
+pub use comparison_figures::comparison_figures;
 pub use figures::{FigureFile, write_figures};
 
 /// A page may be so large, in bytes: sent by mail, opened on a phone.
@@ -57,18 +57,18 @@ const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000
 
 /// The report of a run. `find` knows where recordings lie. Of hundreds of classes less is shown, so that a page stays below
 /// [`LARGEST`].
-pub fn of_run(run: &Path, find: Find) -> Result<Report> {
-    let run = Gathered::read(run)?;
-    let verdict = verdict::verdict(&run);
+pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
+    let run = ReportData::read(run)?;
+    let verdict = conclusion::verdict(&run);
     let mut pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
 
-fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget: usize) -> Report {
+fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
     let units = run.shown(models);
-    let shown: Vec<(&UnitRecord, Scored)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
-    let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| detail::of_unit(run, unit, scored)).collect();
+    let shown: Vec<(&TrialRecord, ScoredSplit)> = units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
+    let figures: Vec<Vec<Figure>> = shown.iter().map(|(unit, scored)| model_details::of_unit(run, unit, scored)).collect();
     let best = overview::best_models(run);
     let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
@@ -76,9 +76,9 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
         sections.push(details(run, &shown, &figures));
     }
     let search = run_dir::read_search(&run.path);
-    let searched = search.as_ref().and_then(|search| run_dir::threshold_picture(&run.path, search));
+    let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
     if let Some(search) = &search {
-        let html = searched::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
+        let html = threshold_section::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
         sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
     }
     let (mut heard, mut out_of_reach) = (0, 0);
@@ -87,8 +87,8 @@ fn of_level(run: &Gathered, verdict: &Verdict, find: Find, models: usize, budget
         (heard, out_of_reach) = (all.heard, all.out_of_reach);
         sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html: all.html });
     }
-    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: settings::html(run) });
-    sections.push(Section { id: "environment", title: "Environment".to_owned(), html: settings::environment(run) });
+    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: configuration::html(run) });
+    sections.push(Section { id: "environment", title: "Environment".to_owned(), html: configuration::environment(run) });
     let page = Page {
         title: run.record.experiment.clone(),
         lead: lead(run, verdict),
@@ -113,30 +113,30 @@ impl Report {
     }
 }
 
-/// [`of_run`], written.
-pub fn write(run: &Path, find: Find) -> Result<PathBuf> {
-    of_run(run, find)
+/// [`run_report`], written.
+pub fn write(run: &Path, find: FindRecording) -> Result<PathBuf> {
+    run_report(run, find)
         .and_then(|report| report.write(run))
         .with_context(|| format!("cannot write the report of {}", run.display()))?;
     Ok(run.join(ReportFile::Html.name()))
 }
 
-fn lead(run: &Gathered, verdict: &Verdict) -> String {
+fn lead(run: &ReportData, verdict: &Conclusion) -> String {
     let record = &run.record;
     let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
     let facts = [
         format!("{} recordings of {}", record.data.clips, record.data.name),
-        verdict::counted(record.classes.len(), "class").replace("classs", "classes"),
-        verdict::counted(run.ranked.len(), "model"),
-        verdict::counted(record.seeds.len(), "seed"),
+        conclusion::counted(record.classes.len(), "class").replace("classs", "classes"),
+        conclusion::counted(run.ranked.len(), "model"),
+        conclusion::counted(record.seeds.len(), "seed"),
         format!("signature {}", &record.signature[..8]),
         format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
     ];
     let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
     let class = match verdict.kind {
-        Kind::Better => "better",
-        Kind::NotBetter => "worse",
-        Kind::Open | Kind::Unknown => "open",
+        ConclusionKind::Better => "better",
+        ConclusionKind::NotBetter => "worse",
+        ConclusionKind::Open | ConclusionKind::Unknown => "open",
     };
     let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
     let warning = verdict.warning.as_ref().map_or(String::new(), |words| {
@@ -149,12 +149,12 @@ fn lead(run: &Gathered, verdict: &Verdict) -> String {
     )
 }
 
-fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figure>]) -> Section {
-    let panel = |((unit, scored), figures): (&(&UnitRecord, Scored), &Vec<Figure>)| {
-        let name = text(&unit.unit.to_string());
+fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[Vec<Figure>]) -> Section {
+    let panel = |((unit, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
+        let name = text(&unit.trial.to_string());
         format!(
             "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
-            detail::html(run, unit, scored, figures)
+            model_details::html(run, unit, scored, figures)
         )
     };
     let panels: String = shown.iter().zip(figures).map(panel).collect();
@@ -179,32 +179,32 @@ fn details(run: &Gathered, shown: &[(&UnitRecord, Scored)], figures: &[Vec<Figur
     }
 }
 
-fn hardest(run: &Gathered, shown: &[(&UnitRecord, Scored)], find: Find, budget: usize) -> Clips {
+fn hardest(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], find: FindRecording, budget: usize) -> HardestClips {
     let (mut heard, mut out_of_reach) = (0, 0);
     let mut panels = String::new();
     for (n, (unit, scored)) in shown.iter().enumerate() {
         let html = if n == 0 {
-            let own = clips::of_best(run, scored, find, budget);
+            let own = hardest_clips::of_best(run, scored, find, budget);
             (heard, out_of_reach) = (own.heard, own.out_of_reach);
             own.html
         } else {
-            clips::of_other(run, scored)
+            hardest_clips::of_other(run, scored)
         };
-        let name = text(&unit.unit.to_string());
+        let name = text(&unit.trial.to_string());
         panels += &format!(
             "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
         );
     }
-    let intro = paragraph(&clips::how_to_read(run));
+    let intro = paragraph(&hardest_clips::how_to_read(run));
     let html = format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n");
-    Clips { html, heard, out_of_reach }
+    HardestClips { html, heard, out_of_reach }
 }
 
 /// Every figure as a file of its own, which says whose it is.
 fn files(
-    run: &Gathered,
+    run: &ReportData,
     best: Option<&(Figure, String)>,
-    shown: &[(&UnitRecord, Scored)],
+    shown: &[(&TrialRecord, ScoredSplit)],
     figures: &[Vec<Figure>],
     searched: Option<(String, String)>,
 ) -> Vec<FigureFile> {
@@ -212,8 +212,8 @@ fn files(
     let mut files: Vec<FigureFile> =
         best.map(|(figure, read)| figure.file("", &format!("{whole}; {read}"))).into_iter().collect();
     for ((unit, _), own) in shown.iter().zip(figures) {
-        let name = unit.unit.to_string();
-        let whose = |figure: &Figure| detail::whose(figure, &name, &whole, run.split());
+        let name = unit.trial.to_string();
+        let whose = |figure: &Figure| model_details::whose(figure, &name, &whole, run.split());
         files.extend(own.iter().map(|figure| figure.file(&name, &whose(figure))));
     }
     files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));

@@ -1,9 +1,9 @@
 //! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
 
 use super::figures::Figure;
-use super::gathered::{Gathered, Ranked, mean};
+use super::report_data::{ReportData, RankedModel, mean};
 use super::page::{Cell, Heading, figures, folded, paragraph, table, text};
-use super::verdict::spoken;
+use super::conclusion::spoken;
 use crate::metrics::is_loss;
 use crate::plot::{self, Interval};
 use crate::run_dir::ResultRow;
@@ -17,7 +17,7 @@ const INTERVALS: usize = 15;
 /// A grid of more models is as wide as the page.
 const NARROW: usize = 4;
 
-pub fn html(run: &Gathered, best: Option<&Figure>) -> String {
+pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
     let cells = run.grid.models.len() * run.grid.features.len() * run.record.seeds.len();
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
@@ -27,7 +27,7 @@ pub fn html(run: &Gathered, best: Option<&Figure>) -> String {
 }
 
 /// The best models with their intervals, the highest first; and what a file of it has to say of its points and lines.
-pub fn best_models(run: &Gathered) -> Option<(Figure, String)> {
+pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
     let mut shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
     if shown.is_empty() {
@@ -60,7 +60,7 @@ pub fn best_models(run: &Gathered) -> Option<(Figure, String)> {
     Some((Figure { name: "models", drawing, caption }, read.to_owned()))
 }
 
-fn interval(run: &Gathered, own: &Ranked) -> Interval {
+fn interval(run: &ReportData, own: &RankedModel) -> Interval {
     let metric = run.metric();
     // Of several seeds the mean is shown, and the interval of one of them would not lie around it.
     let ends = match own.rows.as_slice() {
@@ -79,12 +79,12 @@ fn lowest_to_highest(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// The trivial answer with the highest score.
-pub fn best_trivial(run: &Gathered) -> Option<(String, f64)> {
+pub fn best_trivial(run: &ReportData) -> Option<(String, f64)> {
     let means = run.grid.baselines.iter().map(|(name, values)| (name.clone(), mean(values.iter().copied())));
     means.filter(|(_, score)| !score.is_nan()).reduce(|a, b| if b.1 > a.1 { b } else { a })
 }
 
-fn trivial_answers(run: &Gathered) -> String {
+fn trivial_answers(run: &ReportData) -> String {
     let row = |(name, values): &(String, Vec<f64>)| {
         vec![
             Cell::words(&spoken(name)),
@@ -97,7 +97,7 @@ fn trivial_answers(run: &Gathered) -> String {
 }
 
 /// Features down, models across.
-fn heat_table(run: &Gathered) -> String {
+fn heat_table(run: &ReportData) -> String {
     let grid = &run.grid;
     let means: Vec<Vec<f64>> =
         grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
@@ -142,7 +142,7 @@ fn heat_table(run: &Gathered) -> String {
     table(&caption, &headings, &rows)
 }
 
-fn results(run: &Gathered) -> String {
+fn results(run: &ReportData) -> String {
     let rows = &run.record.results;
     let mut names: Vec<&str> = Vec::new();
     for name in rows.iter().flat_map(|row| row.metrics.keys()) {
@@ -159,9 +159,9 @@ fn results(run: &Gathered) -> String {
     headings.extend(words.iter().map(|name| (name.as_str(), true)));
     let line = |row: &ResultRow| {
         let mut cells = vec![
-            Cell::words(&row.unit.features),
-            Cell::words(&row.unit.model),
-            Cell::count(row.unit.seed),
+            Cell::words(&row.trial.features),
+            Cell::words(&row.trial.model),
+            Cell::count(row.trial.seed),
             Cell::words(&row.split),
             Cell::count(row.n as u64),
         ];

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::experiment::{self, Resolved};
+use crate::experiment::{self, ResolvedExperiment};
 use crate::run_dir::{self, RunRecord, Table};
 use crate::runner::material::Material;
 use crate::runner::{self, STAGES, Settings};
 
-mod numbers;
-mod why_not;
+mod differences;
+mod signature_changes;
 
-pub use numbers::{Largest, Numbers};
+pub use differences::{ColumnDifference, TableComparison};
 
 /// The stored configuration does not lead to the stored signature; each sentence says what is not as it was. Exit code 7.
 #[derive(Debug, thiserror::Error)]
@@ -38,38 +38,38 @@ pub struct Reproduction {
     pub again: PathBuf,
     /// Whether `results.csv` has the same bytes.
     pub same_bytes: bool,
-    pub numbers: Numbers,
+    pub numbers: TableComparison,
     /// What differs in the environment: then and now.
     pub environment: Vec<(String, Value, Value)>,
 }
 
 /// A run that can be made again: its folder, what it told of itself, and its experiment.
-pub struct Stored {
+pub struct StoredRun {
     path: PathBuf,
     pub record: RunRecord,
-    resolved: Resolved,
+    resolved: ResolvedExperiment,
 }
 
-impl Stored {
+impl StoredRun {
     /// `root`: where the data lies, if not where it was.
-    pub fn read(run: &Path, root: Option<&str>) -> Result<Stored> {
+    pub fn read(run: &Path, root: Option<&str>) -> Result<StoredRun> {
         let path = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
         let record = run_dir::read_record(&path)?;
         if record.results.is_empty() || !path.join(Table::ResultsCsv.file()).is_file() {
             let sentence = format!("{} did not come to its end: there are no numbers to compare with", path.display());
             return Err(CannotReproduce(sentence).into());
         }
-        let resolved = experiment::as_it_was(&run_dir::resolved_config(&path), &record.experiment, root);
+        let resolved = experiment::load_for_rerun(&run_dir::resolved_config(&path), &record.experiment, root);
         // A key that is gone, or one that has to be there now.
         let resolved = resolved.map_err(|error| AnotherRun {
             run: path.display().to_string(),
             sentences: vec![format!(
                 "{} (it was written by timbre {})",
                 format!("{error:#}").trim(),
-                why_not::program(&record)
+                signature_changes::program(&record)
             )],
         })?;
-        Ok(Stored { path, record, resolved })
+        Ok(StoredRun { path, record, resolved })
     }
 
     /// What networks computed on: `cpu`, `cuda:0`.
@@ -82,7 +82,7 @@ impl Stored {
     }
 
     /// Leaves the models of the new run out, which nobody will keep.
-    pub fn without_models(mut self) -> Stored {
+    pub fn without_models(mut self) -> StoredRun {
         self.resolved.experiment.save_models = false;
         self
     }
@@ -93,7 +93,7 @@ impl Stored {
         let experiment = &self.resolved.experiment;
         let material = Material::gather(experiment, &settings)?;
         if material.signature(experiment) != self.record.signature {
-            let sentences = why_not::sentences(&self.path, &self.record, experiment, &material);
+            let sentences = signature_changes::sentences(&self.path, &self.record, experiment, &material);
             return Err(AnotherRun { run: self.path.display().to_string(), sentences }.into());
         }
         drop(material);
@@ -105,7 +105,7 @@ impl Stored {
         let (then, now) = (csv(&self.path)?, csv(&outcome.path)?);
         Ok(Reproduction {
             same_bytes: then == now,
-            numbers: Numbers::compare(&then, &now)
+            numbers: TableComparison::compare(&then, &now)
                 .with_context(|| format!("cannot compare {} with the run made now", self.path.display()))?,
             environment: differing(&self.record.environment, &outcome.record.environment),
             again: outcome.path,

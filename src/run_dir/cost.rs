@@ -8,11 +8,11 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Unit, read_ensemble, unit_path};
+use super::{Trial, read_ensemble, trial_path};
 
 /// The cost of one unit; an ensemble's holds those of its members.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnitCost {
+pub struct TrialCost {
     pub fit_seconds: f64,
     pub predict_seconds: f64,
     /// Recordings that it spoke about in that time.
@@ -35,17 +35,17 @@ struct Side {
 }
 
 /// Nothing where the unit is not finished, or its record is gone.
-pub fn read_cost(run: &Path, unit: &Unit) -> Option<UnitCost> {
-    cost_of(run, &unit.to_string(), unit_path(run, unit).as_path(), 0)
+pub fn read_cost(run: &Path, unit: &Trial) -> Option<TrialCost> {
+    cost_of(run, &unit.to_string(), trial_path(run, unit).as_path(), 0)
 }
 
 /// Members may be ensembles: as deep as a chain of them is long, and no run has one of this length.
 const DEEPEST: usize = 32;
 
-fn cost_of(run: &Path, name: &str, record: &Path, depth: usize) -> Option<UnitCost> {
+fn cost_of(run: &Path, name: &str, record: &Path, depth: usize) -> Option<TrialCost> {
     let head: Head = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
     let parameters = head.notes.get("parameters").and_then(|text| text.parse().ok());
-    let mut cost = UnitCost {
+    let mut cost = TrialCost {
         fit_seconds: head.fit_seconds,
         predict_seconds: head.predict_seconds,
         predicted: head.splits.iter().map(|side| side.clips.len()).sum(),
@@ -92,7 +92,7 @@ mod tests {
     fn the_numbers_of_a_file_are_counted_from_its_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let tensors = [Tensor::held("a", vec![2, 3], vec![0.0; 6]), Tensor::held("b", vec![4], vec![1.0; 4])];
+        let tensors = [Tensor::new("a", vec![2, 3], vec![0.0; 6]), Tensor::new("b", vec![4], vec![1.0; 4])];
         let mut bytes = Vec::new();
         write_safetensors(&tensors, &[("note", "x".into())], &mut bytes).unwrap();
         fs::write(&path, &bytes).unwrap();

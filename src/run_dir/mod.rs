@@ -13,33 +13,33 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::files::{self, Stamp, write_bytes};
-use crate::metrics::Judge;
+use crate::files::{self, FileStamp, write_bytes};
+use crate::metrics::DecisionRule;
 use crate::models::Epoch;
 use crate::predictions::{Predictions, WindowPredictions};
 
-mod at_work;
+mod in_progress;
 mod cost;
-mod finding;
-mod means;
-mod removing;
-mod saved;
-mod taken_over;
+mod lookup;
+mod seed_means;
+mod removal;
+mod saved_models;
+mod reused_trials;
 mod thresholds;
 mod windows;
 
-pub use at_work::is_at_work;
-pub use cost::{UnitCost, read_cost};
-pub use finding::{WhichRun, all, find, newest, of_signature, read_run_folders, run_folders};
-pub use means::{UnitMean, replicates, telling_split, unit_means};
-pub use removing::{
+pub use in_progress::is_in_progress;
+pub use cost::{TrialCost, read_cost};
+pub use lookup::{WhichRun, all, find, newest, of_signature, read_run_folders, run_folders};
+pub use seed_means::{TrialMean, replicates, reported_split, trial_means};
+pub use removal::{
     Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,
     remove, repair_latest, temporary_files, usage,
 };
-pub use saved::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
-pub use taken_over::TakenOver;
+pub use saved_models::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
+pub use reused_trials::ReusedTrials;
 pub use thresholds::{
-    SearchRecord, SearchedSplit, SearchedUnit, ThresholdFile, read_search, resolved_config, threshold_picture,
+    SearchRecord, SearchedSplit, SearchedTrial, ThresholdFile, read_search, resolved_config, read_threshold_plot,
 };
 
 /// Raised when a file of the folder changes its form.
@@ -50,13 +50,13 @@ const LOCK: &str = ".lock";
 
 /// One model on one feature with one seed: the unit of work that a kill cannot take away once it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Unit {
+pub struct Trial {
     pub features: String,
     pub model: String,
     pub seed: u64,
 }
 
-impl std::fmt::Display for Unit {
+impl std::fmt::Display for Trial {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "{}.{}.s{}", self.features, self.model, self.seed)
     }
@@ -64,8 +64,9 @@ impl std::fmt::Display for Unit {
 
 /// What a finished unit leaves: everything the tables are made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct UnitRecord {
-    pub unit: Unit,
+pub struct TrialRecord {
+    #[serde(rename = "unit")]
+    pub trial: Trial,
     /// Training clips of each class: what the trivial baselines know.
     pub trained_on: Vec<usize>,
     pub splits: Vec<SplitRecord>,
@@ -101,9 +102,9 @@ impl SplitRecord {
         self.clips.iter().map(|clip| clip.truth.clone()).collect()
     }
 
-    /// The classes that a judge decides for each recording: from its windows where it was heard in windows.
-    pub fn decided(&self, judge: &Judge) -> Vec<Vec<usize>> {
-        judge.verdict_of(&self.predictions, self.windows.as_ref()).decided
+    /// The classes that a decision_rule decides for each recording: from its windows where it was heard in windows.
+    pub fn decided(&self, decision_rule: &DecisionRule) -> Vec<Vec<usize>> {
+        decision_rule.decide_recordings(&self.predictions, self.windows.as_ref()).decided
     }
 }
 
@@ -132,7 +133,7 @@ pub const NO_FEATURES: &str = "-";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     #[serde(flatten)]
-    pub unit: Unit,
+    pub trial: Trial,
     pub split: String,
     pub n: usize,
     pub metrics: IndexMap<String, f64>,
@@ -140,7 +141,7 @@ pub struct ResultRow {
 
 impl ResultRow {
     pub fn is_baseline(&self) -> bool {
-        self.unit.features == NO_FEATURES
+        self.trial.features == NO_FEATURES
     }
 }
 
@@ -164,7 +165,7 @@ pub struct RunRecord {
     pub training: Option<String>,
     /// Units that another run had fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub taken_over: Option<TakenOver>,
+    pub taken_over: Option<ReusedTrials>,
     pub cache: CacheRecord,
     pub seconds: IndexMap<String, f64>,
     /// Units that could not be fitted, and why.
@@ -233,9 +234,9 @@ impl RunDir {
     pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
         let home = runs.join(experiment);
         // Held while a folder is looked for or made, so that two processes agree on one.
-        let _doorway = removing::doorway(&home)?;
+        let _doorway = removal::doorway(&home)?;
         if !fresh {
-            for path in finding::folders_of(&home, signature).into_iter().rev() {
+            for path in lookup::folders_of(&home, signature).into_iter().rev() {
                 match read_record(&path) {
                     Ok(record) if record.signature != signature => continue,
                     Ok(record) if record.status.is_final() => {
@@ -269,9 +270,9 @@ impl RunDir {
         }
         for folder in ["units", "models"] {
             fs::create_dir_all(path.join(folder))?;
-            files::remove_leftovers(&path.join(folder));
+            files::remove_temp_files(&path.join(folder));
         }
-        files::remove_leftovers(&path);
+        files::remove_temp_files(&path);
         Ok(RunDir { path, _lock: lock })
     }
 
@@ -289,22 +290,22 @@ impl RunDir {
         write_record(&self.path, record)
     }
 
-    fn unit_path(&self, unit: &Unit) -> PathBuf {
-        unit_path(&self.path, unit)
+    fn trial_path(&self, unit: &Trial) -> PathBuf {
+        trial_path(&self.path, unit)
     }
 
     /// A unit that was finished before.
-    pub fn read_unit(&self, unit: &Unit) -> Option<UnitRecord> {
-        read_unit(&self.path, unit)
+    pub fn read_trial(&self, unit: &Trial) -> Option<TrialRecord> {
+        read_trial(&self.path, unit)
     }
 
-    pub fn write_unit(&self, record: &UnitRecord) -> Result<()> {
-        write_bytes(&self.unit_path(&record.unit), &serde_json::to_vec(record)?)
+    pub fn write_trial(&self, record: &TrialRecord) -> Result<()> {
+        write_bytes(&self.trial_path(&record.trial), &serde_json::to_vec(record)?)
     }
 
     /// Lets a unit count as not done.
-    pub fn forget_unit(&self, unit: &Unit) -> Result<()> {
-        let path = self.unit_path(unit);
+    pub fn forget_trial(&self, unit: &Trial) -> Result<()> {
+        let path = self.trial_path(unit);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", path.display()))
@@ -314,19 +315,19 @@ impl RunDir {
     }
 
     /// Where the checkpoints of a unit lie while it is fitted.
-    pub fn checkpoints(&self, unit: &Unit) -> PathBuf {
+    pub fn checkpoints(&self, unit: &Trial) -> PathBuf {
         self.path.join("checkpoints").join(unit.to_string())
     }
 
     /// `networks/<unit>/`, made: what a network leaves beside the tables, where TensorBoard finds its learning curves.
-    pub fn network_folder(&self, unit: &Unit) -> Result<PathBuf> {
+    pub fn network_folder(&self, unit: &Trial) -> Result<PathBuf> {
         let folder = self.path.join("networks").join(unit.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
     /// Removes the checkpoints of a unit that is finished: its model is saved, and they are as large as several of it.
-    pub fn remove_checkpoints(&self, unit: &Unit) {
+    pub fn remove_checkpoints(&self, unit: &Trial) {
         let _ = fs::remove_dir_all(self.checkpoints(unit));
         // Gone with the last unit.
         let _ = fs::remove_dir(self.path.join("checkpoints"));
@@ -352,13 +353,13 @@ impl RunDir {
     }
 }
 
-fn unit_path(run: &Path, unit: &Unit) -> PathBuf {
+fn trial_path(run: &Path, unit: &Trial) -> PathBuf {
     run.join("units").join(format!("{unit}.json"))
 }
 
 /// What a finished unit of a run has left, its windows with it.
-pub fn read_unit(run: &Path, unit: &Unit) -> Option<UnitRecord> {
-    windows::with_windows(run, serde_json::from_slice(&fs::read(unit_path(run, unit)).ok()?).ok()?)
+pub fn read_trial(run: &Path, unit: &Trial) -> Option<TrialRecord> {
+    windows::with_windows(run, serde_json::from_slice(&fs::read(trial_path(run, unit)).ok()?).ok()?)
 }
 
 /// Whether an open file still lies at its path.
@@ -369,7 +370,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 }
 
 /// When each unit was finished, in milliseconds since 1970, as the log tells; nothing of units that were taken over.
-pub fn unit_times(run: &Path) -> HashMap<String, i64> {
+pub fn trial_times(run: &Path) -> HashMap<String, i64> {
     let log = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
     let time = |line: &str| {
         let event: Value = serde_json::from_str(line).ok().filter(|event: &Value| event["event"] == "unit")?;
@@ -385,7 +386,7 @@ pub fn log_file(run: &Path) -> PathBuf {
 }
 
 /// How many units of a run are done.
-pub fn units_done(run: &Path) -> usize {
+pub fn trials_done(run: &Path) -> usize {
     let names = fs::read_dir(run.join("units")).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter(|name| name.to_str().is_some_and(|name| name.ends_with(".json") && !name.starts_with('.'))).count()
 }
@@ -517,8 +518,8 @@ fn understood(path: &Path, bytes: &[u8]) -> Result<RunRecord> {
 }
 
 /// What `run.json` is known by as long as nobody writes it; nothing where there is none.
-pub fn record_stamp(run: &Path) -> Option<Stamp> {
-    Stamp::of(&run.join("run.json")).ok()
+pub fn record_stamp(run: &Path) -> Option<FileStamp> {
+    FileStamp::of(&run.join("run.json")).ok()
 }
 
 /// The current time as RFC 3339 in UTC.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::{RunDir, Unit};
+use super::{RunDir, Trial};
 use crate::files;
 
 /// What a search writes into the folder of a run. Grid and picture are those of the best unit, or of the named one.
@@ -22,14 +22,14 @@ pub enum ThresholdFile<'a> {
     /// A cut-off a class.
     PerClass,
     /// One metric: fractions down, cut-offs across.
-    Grid { metric: &'a str, unit: Option<&'a Unit> },
+    Grid { metric: &'a str, unit: Option<&'a Trial> },
     /// The same as a picture.
-    Picture { metric: &'a str, unit: Option<&'a Unit> },
+    Picture { metric: &'a str, unit: Option<&'a Trial> },
 }
 
 impl ThresholdFile<'_> {
     pub fn name(&self) -> String {
-        let of = |metric: &str, unit: &Option<&Unit>, ending: &str| match unit {
+        let of = |metric: &str, unit: &Option<&Trial>, ending: &str| match unit {
             Some(unit) => format!("thresholds_{metric}.{unit}.{ending}"),
             None => format!("thresholds_{metric}.{ending}"),
         };
@@ -80,7 +80,7 @@ pub struct SearchRecord {
     /// The split that chose.
     pub tuned_on: String,
     pub as_run: SearchedAsRun,
-    pub units: Vec<SearchedUnit>,
+    pub units: Vec<SearchedTrial>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -92,9 +92,9 @@ pub struct SearchedAsRun {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct SearchedUnit {
+pub struct SearchedTrial {
     #[serde(flatten)]
-    pub unit: Unit,
+    pub trial: Trial,
     pub recordings: usize,
     pub songs: usize,
     pub of_several_windows: usize,
@@ -106,14 +106,14 @@ pub struct SearchedUnit {
     pub score: Option<f64>,
     /// Axes at whose end the chosen point lies.
     pub on_the_edge: Vec<String>,
-    pub luck: Option<SearchLuck>,
+    pub luck: Option<SelectionBias>,
     pub per_class: Option<SearchedByClass>,
     /// The split that chose first.
     pub splits: Vec<SearchedSplit>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct SearchLuck {
+pub struct SelectionBias {
     pub resamples: usize,
     pub elsewhere: Option<f64>,
     pub optimism: Option<f64>,
@@ -153,7 +153,7 @@ pub fn read_search(run: &Path) -> Option<SearchRecord> {
 }
 
 /// The picture of a search, that of its best unit: its name without the ending, and the picture.
-pub fn threshold_picture(run: &Path, search: &SearchRecord) -> Option<(String, String)> {
+pub fn read_threshold_plot(run: &Path, search: &SearchRecord) -> Option<(String, String)> {
     let picture = ThresholdFile::Picture { metric: &search.metric, unit: None };
     let file = run.join(picture.name());
     Some((file.file_stem()?.to_string_lossy().into_owned(), fs::read_to_string(&file).ok()?))

@@ -10,24 +10,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{RunDir, SplitRecord, Unit, UnitRecord};
+use super::{RunDir, SplitRecord, Trial, TrialRecord};
 use crate::files;
 use crate::predictions::WindowPredictions;
 
 impl RunDir {
-    fn windows_path(&self, unit: &Unit) -> PathBuf {
+    fn windows_path(&self, unit: &Trial) -> PathBuf {
         windows_path(self.path(), unit)
     }
 
     /// Writes what was said of windows, before the record of the unit, and gives the hash that the record keeps; nothing where
     /// recordings were not heard in windows.
-    pub fn write_windows(&self, unit: &Unit, splits: &[SplitRecord]) -> Result<Option<String>> {
+    pub fn write_windows(&self, unit: &Trial, splits: &[SplitRecord]) -> Result<Option<String>> {
         let heard: Vec<&WindowPredictions> = splits.iter().filter_map(|split| split.windows.as_ref()).collect();
         if heard.is_empty() {
             return Ok(None);
         }
         // An older record must not come to stand beside newer windows.
-        let _ = fs::remove_file(self.unit_path(unit));
+        let _ = fs::remove_file(self.trial_path(unit));
         let mut bytes = Vec::new();
         for windows in heard {
             let sizes = [windows.n_classes, windows.len(), windows.starts.len()];
@@ -41,14 +41,14 @@ impl RunDir {
     }
 }
 
-fn windows_path(run: &Path, unit: &Unit) -> PathBuf {
+fn windows_path(run: &Path, unit: &Trial) -> PathBuf {
     run.join("units").join(format!("{unit}.windows"))
 }
 
 /// Puts the windows back into a record that was read; nothing where the file is not the one that it names.
-pub(super) fn with_windows(run: &Path, mut record: UnitRecord) -> Option<UnitRecord> {
+pub(super) fn with_windows(run: &Path, mut record: TrialRecord) -> Option<TrialRecord> {
     let Some(hash) = &record.windows_hash else { return Some(record) };
-    let bytes = fs::read(windows_path(run, &record.unit)).ok()?;
+    let bytes = fs::read(windows_path(run, &record.trial)).ok()?;
     if blake3::hash(&bytes).to_hex().as_str() != hash {
         return None;
     }
@@ -81,10 +81,10 @@ fn take<const SIZE: usize, T>(left: &mut &[u8], n: usize, number: fn([u8; SIZE])
 mod tests {
     use super::*;
     use crate::predictions::Predictions;
-    use crate::run_dir::{ClipTruth, Opened, read_unit};
+    use crate::run_dir::{ClipTruth, Opened, read_trial};
 
-    fn unit() -> Unit {
-        Unit { features: "mel".into(), model: "knn".into(), seed: 1 }
+    fn unit() -> Trial {
+        Trial { features: "mel".into(), model: "knn".into(), seed: 1 }
     }
 
     fn heard(name: &str, counts: &[usize]) -> SplitRecord {
@@ -102,14 +102,14 @@ mod tests {
     }
 
     /// A folder with one unit in it, and the unit.
-    fn written() -> (tempfile::TempDir, RunDir, UnitRecord) {
+    fn written() -> (tempfile::TempDir, RunDir, TrialRecord) {
         let runs = tempfile::tempdir().unwrap();
         let Opened::ToDo(dir) = RunDir::open(runs.path(), "x", "0123456789abcdef", false).unwrap() else {
             panic!("the folder is new")
         };
         let splits = vec![heard("validation", &[1, 1]), heard("test", &[3, 1, 18])];
-        let record = UnitRecord {
-            unit: unit(),
+        let record = TrialRecord {
+            trial: unit(),
             trained_on: vec![1, 1],
             windows_hash: dir.write_windows(&unit(), &splits).unwrap(),
             splits,
@@ -118,14 +118,14 @@ mod tests {
             fit_seconds: 0.0,
             predict_seconds: 0.0,
         };
-        dir.write_unit(&record).unwrap();
+        dir.write_trial(&record).unwrap();
         (runs, dir, record)
     }
 
     #[test]
     fn what_was_said_of_windows_is_read_back_to_the_bit() {
         let (_runs, dir, record) = written();
-        assert_eq!(read_unit(dir.path(), &unit()), Some(record));
+        assert_eq!(read_trial(dir.path(), &unit()), Some(record));
     }
 
     #[test]
@@ -135,14 +135,14 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for damaged in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &[]] {
             fs::write(&path, damaged).unwrap();
-            assert_eq!(dir.read_unit(&unit()), None);
+            assert_eq!(dir.read_trial(&unit()), None);
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(dir.read_unit(&unit()), None);
+        assert_eq!(dir.read_trial(&unit()), None);
         fs::write(&path, whole).unwrap();
-        assert_eq!(dir.read_unit(&unit()), Some(record.clone()));
+        assert_eq!(dir.read_trial(&unit()), Some(record.clone()));
         // Killed between the windows and the record: the old record is gone, and cannot name the new windows.
         dir.write_windows(&unit(), &record.splits).unwrap();
-        assert_eq!(dir.read_unit(&unit()), None);
+        assert_eq!(dir.read_trial(&unit()), None);
     }
 }

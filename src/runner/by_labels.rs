@@ -5,23 +5,23 @@
 
 use super::scoring::Done;
 use crate::experiment::Experiment;
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::predictions::{Predictions, WindowPredictions};
-use crate::run_dir::{ResultRow, SplitRecord, UnitRecord};
+use crate::run_dir::{ResultRow, SplitRecord, TrialRecord};
 
 /// Every recording of two labels or more.
 const SEVERAL: &str = "2+";
 
 /// What the group is called, and its rows as in `results.csv`.
-pub fn rows(experiment: &Experiment, judge: &Judge, units: &[UnitRecord]) -> Vec<(String, ResultRow)> {
-    let clips = units.iter().flat_map(|unit| unit.splits.iter().flat_map(|split| &split.clips));
+pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[TrialRecord]) -> Vec<(String, ResultRow)> {
+    let clips = trials.iter().flat_map(|trial| trial.splits.iter().flat_map(|split| &split.clips));
     let mut numbers: Vec<usize> = clips.map(|clip| clip.truth.len()).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let mut rows = Vec::new();
     let mut add = |name: String, holds: &dyn Fn(usize) -> bool| {
-        let mut done = Done::new(judge.clone());
-        units.iter().map(|unit| narrowed(unit, holds)).for_each(|unit| done.push(experiment, unit));
+        let mut done = Done::new(decision_rule.clone());
+        trials.iter().map(|trial| narrowed(trial, holds)).for_each(|trial| done.push(experiment, trial));
         rows.extend(done.rows(experiment).into_iter().map(|row| (name.clone(), row)));
     };
     for &number in &numbers {
@@ -33,8 +33,8 @@ pub fn rows(experiment: &Experiment, judge: &Judge, units: &[UnitRecord]) -> Vec
     rows
 }
 
-/// The same unit, had it been asked about the recordings with such a number of labels alone.
-fn narrowed(unit: &UnitRecord, holds: &dyn Fn(usize) -> bool) -> UnitRecord {
+/// The same trial, had it been asked about the recordings with such a number of labels alone.
+fn narrowed(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
     let side = |split: &SplitRecord| {
         let kept: Vec<usize> = (0..split.clips.len()).filter(|&clip| holds(split.clips[clip].truth.len())).collect();
         let n_classes = split.predictions.n_classes;
@@ -47,8 +47,8 @@ fn narrowed(unit: &UnitRecord, holds: &dyn Fn(usize) -> bool) -> UnitRecord {
             curve: Vec::new(),
         }
     };
-    let splits = unit.splits.iter().map(side).filter(|split| !split.clips.is_empty()).collect();
-    UnitRecord { splits, epochs: Vec::new(), ..unit.clone() }
+    let splits = trial.splits.iter().map(side).filter(|split| !split.clips.is_empty()).collect();
+    TrialRecord { splits, epochs: Vec::new(), ..trial.clone() }
 }
 
 fn windows_of(windows: &WindowPredictions, recordings: &[usize]) -> WindowPredictions {
@@ -61,9 +61,9 @@ fn windows_of(windows: &WindowPredictions, recordings: &[usize]) -> WindowPredic
 mod tests {
     use super::*;
     use crate::labels::Task;
-    use crate::run_dir::{ClipTruth, Unit};
+    use crate::run_dir::{ClipTruth, Trial};
 
-    fn unit() -> UnitRecord {
+    fn trial() -> TrialRecord {
         let truths = [vec![0], vec![0, 1], vec![2], vec![0, 1, 2], vec![1]];
         let clips = truths.iter().enumerate().map(|(i, truth)| ClipTruth {
             path: format!("{i}.wav"),
@@ -84,8 +84,8 @@ mod tests {
             windows: (name == "test").then(|| windows.clone()),
             curve: Vec::new(),
         };
-        UnitRecord {
-            unit: Unit { features: "mel".into(), model: "knn".into(), seed: 1 },
+        TrialRecord {
+            trial: Trial { features: "mel".into(), model: "knn".into(), seed: 1 },
             trained_on: vec![1, 1, 1],
             splits: vec![split("validation"), split("test")],
             windows_hash: None,
@@ -102,11 +102,11 @@ mod tests {
 
     #[test]
     fn each_number_of_labels_is_judged_apart_beside_its_own_baselines() {
-        let judge = Judge { task: Task::MultiLabel, ..Judge::default() };
-        let rows = rows(&experiment(), &judge, &[unit()]);
+        let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+        let rows = rows(&experiment(), &decision_rule, &[trial()]);
         for split in ["validation", "test"] {
             let of = |group: &str, model: &str| {
-                let found = rows.iter().find(|(name, r)| name == group && r.unit.model == model && r.split == split);
+                let found = rows.iter().find(|(name, r)| name == group && r.trial.model == model && r.split == split);
                 &found.unwrap_or_else(|| panic!("{group} {model} {split}")).1
             };
             assert_eq!((of("1", "knn").n, of("1", "knn").metrics["exact_match"]), (3, 1.0));

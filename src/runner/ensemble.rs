@@ -10,17 +10,17 @@ use super::Work;
 use super::scoring::{Done, headline};
 use crate::experiment::members;
 use crate::models::ModelKind;
-use crate::models::ensemble::{Ensemble, Fuse, Weights};
-use crate::models::fusion::{Fusion, Reference, normalized};
+use crate::models::ensemble::{Ensemble, Fuse, EnsembleWeights};
+use crate::models::fusion::{Fusion, Reference, normalize_weights};
 use crate::predictions::{Predictions, WindowPredictions};
-use crate::run_dir::{self, EnsembleRecord, SplitRecord, Unit, UnitRecord};
+use crate::run_dir::{self, EnsembleRecord, SplitRecord, Trial, TrialRecord};
 
 /// The side on which weights are searched and ranks are taken.
 const VALIDATION: &str = "validation";
 
 impl Work<'_> {
     /// Fuses what the members of an ensemble said with the same seed. They are `done`, or have failed.
-    pub(super) fn fuse(&self, unit: &Unit, spec: &Ensemble, done: &Done) -> Result<UnitRecord> {
+    pub(super) fn fuse(&self, unit: &Trial, spec: &Ensemble, done: &Done) -> Result<TrialRecord> {
         let clock = Instant::now();
         let members = self.members(unit, spec, done)?;
         let (fusion, mut notes) = self.fusion(spec, &members)?;
@@ -32,18 +32,18 @@ impl Work<'_> {
             .map(|first| {
                 let fused = fusion.fuse(&said(&sides(&members, &first.split)?).iter().collect::<Vec<_>>());
                 let windows = windows_of(first, &fused);
-                let predictions = self.judge().verdict_of(&fused, windows.as_ref()).scores;
+                let predictions = self.decision_rule().decide_recordings(&fused, windows.as_ref()).scores;
                 let (split, clips) = (first.split.clone(), first.clips.clone());
                 Ok(SplitRecord { split, clips, predictions, windows, curve: Vec::new() })
             })
             .collect::<Result<_>>()?;
         let weights = members.iter().zip(&fusion.weights);
-        notes.extend(weights.map(|(member, weight)| (format!("weight of {}", member.unit), format!("{weight:.4}"))));
+        notes.extend(weights.map(|(member, weight)| (format!("weight of {}", member.trial), format!("{weight:.4}"))));
         if self.experiment.save_models {
             self.save_ensemble(unit, spec, &members, &fusion)?;
         }
-        let finished = UnitRecord {
-            unit: unit.clone(),
+        let finished = TrialRecord {
+            trial: unit.clone(),
             trained_on: members[0].trained_on.clone(),
             windows_hash: self.dir.write_windows(unit, &splits)?,
             splits,
@@ -52,62 +52,62 @@ impl Work<'_> {
             fit_seconds,
             predict_seconds: clock.elapsed().as_secs_f64(),
         };
-        self.dir.write_unit(&finished)?;
+        self.dir.write_trial(&finished)?;
         self.dir.log("unit", json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "notes": finished.notes }));
         Ok(finished)
     }
 
     /// Ensembles of a unit that is about to be made anew are fused again, by a later start if this one is killed before. They
     /// come after it in `units`, and theirs after them.
-    pub(super) fn forget_ensembles_of(&self, unit: &Unit, units: &[Unit]) -> Result<()> {
-        let holds = |other: &&Unit| {
-            let spec = self.experiment.models[&other.model].as_kind().ensemble();
+    pub(super) fn forget_ensembles_of(&self, unit: &Trial, units: &[Trial]) -> Result<()> {
+        let holds = |other: &&Trial| {
+            let spec = self.experiment.models[&other.model].as_kind().as_ensemble();
             spec.is_some_and(|spec| self.member_units(other, spec).contains(unit))
         };
-        units.iter().filter(holds).try_for_each(|other| self.dir.forget_unit(other))
+        units.iter().filter(holds).try_for_each(|other| self.dir.forget_trial(other))
     }
 
-    fn member_units(&self, unit: &Unit, spec: &Ensemble) -> Vec<Unit> {
-        let places = self.experiment.places();
+    fn member_units(&self, unit: &Trial, spec: &Ensemble) -> Vec<Trial> {
+        let places = self.experiment.models_on_features();
         let member = |name: &String| {
-            let place = members::member(name, &places).expect("a checked experiment has the members it names");
-            Unit { features: place.features.clone(), model: place.model.clone(), seed: unit.seed }
+            let place = members::find_member(name, &places).expect("a checked experiment has the members it names");
+            Trial { features: place.features.clone(), model: place.model.clone(), seed: unit.seed }
         };
         spec.members.iter().map(member).collect()
     }
 
-    fn members<'a>(&self, unit: &Unit, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a UnitRecord>> {
-        let record = |wanted: &Unit| {
-            let found = done.units.iter().find(|record| record.unit == *wanted);
+    fn members<'a>(&self, unit: &Trial, spec: &Ensemble, done: &'a Done) -> Result<Vec<&'a TrialRecord>> {
+        let record = |wanted: &Trial| {
+            let found = done.units.iter().find(|record| record.trial == *wanted);
             found.with_context(|| format!("its member {wanted} has failed, so there is nothing to fuse"))
         };
         self.member_units(unit, spec).iter().map(record).collect()
     }
 
     /// The weights and ranks of an ensemble, and what is to be told of the search.
-    fn fusion(&self, spec: &Ensemble, members: &[&UnitRecord]) -> Result<(Fusion, IndexMap<String, String>)> {
-        let judge = self.judge();
+    fn fusion(&self, spec: &Ensemble, members: &[&TrialRecord]) -> Result<(Fusion, IndexMap<String, String>)> {
+        let decision_rule = self.decision_rule();
         let references = match spec.fuse {
             Fuse::RankMean => said(&sides(members, VALIDATION)?).iter().map(Reference::new).collect(),
             _ => Vec::new(),
         };
         let weights = match &spec.weights {
-            Weights::Given(weights) => {
+            EnsembleWeights::Given(weights) => {
                 let total: f64 = weights.iter().sum();
                 weights.iter().map(|weight| weight / total).collect()
             }
-            _ => normalized(&vec![1; members.len()]),
+            _ => normalize_weights(&vec![1; members.len()]),
         };
-        let mut fusion = Fusion { fuse: spec.fuse, task: judge.task, weights, references };
+        let mut fusion = Fusion { fuse: spec.fuse, task: decision_rule.task, weights, references };
         let mut notes = IndexMap::new();
-        if spec.weights == Weights::Search {
+        if spec.weights == EnsembleWeights::Search {
             let sides = sides(members, VALIDATION)?;
             let truth = sides[0].truth();
             let metric = self.experiment.evaluate.metric().name();
             let score = |fused: &Predictions| {
-                let verdict = judge.verdict_of(fused, windows_of(sides[0], fused).as_ref());
+                let verdict = decision_rule.decide_recordings(fused, windows_of(sides[0], fused).as_ref());
                 // Undefined on these recordings for all weights alike, if at all.
-                headline(self.experiment, &judge, &truth, &verdict).unwrap_or(f64::NEG_INFINITY)
+                headline(self.experiment, &decision_rule, &truth, &verdict).unwrap_or(f64::NEG_INFINITY)
             };
             let said = said(&sides);
             let (best, tried) = fusion.search(&said.iter().collect::<Vec<_>>(), score);
@@ -117,14 +117,14 @@ impl Work<'_> {
         Ok((fusion, notes))
     }
 
-    fn save_ensemble(&self, unit: &Unit, spec: &Ensemble, members: &[&UnitRecord], fusion: &Fusion) -> Result<()> {
+    fn save_ensemble(&self, unit: &Trial, spec: &Ensemble, members: &[&TrialRecord], fusion: &Fusion) -> Result<()> {
         let record = EnsembleRecord {
             schema: run_dir::SCHEMA,
             classes: self.material.set.classes.clone(),
-            members: members.iter().map(|member| member.unit.to_string()).collect(),
+            members: members.iter().map(|member| member.trial.to_string()).collect(),
             fuse: fusion.fuse,
             weights: fusion.weights.clone(),
-            judge: self.judge(),
+            decision_rule: self.decision_rule(),
             window: self.experiment.evaluate.windows(),
             version: spec.version(),
         };
@@ -133,10 +133,10 @@ impl Work<'_> {
 }
 
 /// One side of the split as each member saw it.
-fn sides<'a>(members: &[&'a UnitRecord], split: &str) -> Result<Vec<&'a SplitRecord>> {
-    let side = |member: &&'a UnitRecord| {
+fn sides<'a>(members: &[&'a TrialRecord], split: &str) -> Result<Vec<&'a SplitRecord>> {
+    let side = |member: &&'a TrialRecord| {
         let found = member.splits.iter().find(|side| side.split == split);
-        found.with_context(|| format!("{} has no {split} split: run with --fresh", member.unit))
+        found.with_context(|| format!("{} has no {split} split: run with --fresh", member.trial))
     };
     let sides: Vec<&SplitRecord> = members.iter().map(side).collect::<Result<_>>()?;
     let starts = |side: &SplitRecord| side.windows.as_ref().map(|windows| windows.starts.clone());

@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::settings::Settings;
 use crate::augment::chain;
 use crate::data::split::{self, SplitSpec, Splits};
-use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Part};
+use crate::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Subset};
 use crate::experiment::Experiment;
 use crate::labels::Task;
 use crate::models::ModelSpec;
-use crate::precompute::{self, Extraction, Input, LeftOut, Outcome, StoredWindows};
+use crate::precompute::{self, Extraction, ExtractionInput, RecordingError, ExtractionResult, CachedWindows};
 use crate::run_dir::CacheRecord;
 use crate::seed::Seed;
-use crate::store::contents::{Contents, Unreadable};
-use crate::store::{Hash, Store, Stored, hex};
+use crate::store::content_hashes::{ContentHashes, Unreadable};
+use crate::store::{Hash, FeatureCache, CachedMatrix, hex};
 use crate::tables::{Recording, class_list};
-use crate::waves::Source;
-use crate::{audio, decisions, metrics, search, windows};
+use crate::waves::ExampleSource;
+use crate::{audio, aggregation, metrics, search, windows};
 
 /// Nothing is left to work on: exit code 4.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +69,10 @@ pub struct Selection {
     /// Indices into the set, ascending.
     pub clips: Vec<usize>,
     /// `stored[i][f]`: feature `f` of `clips[i]`.
-    pub stored: Vec<Vec<Stored>>,
+    pub stored: Vec<Vec<CachedMatrix>>,
     /// `windows[i][f]`: feature `f` of every window of `clips[i]`; empty where it is not judged in windows.
-    pub windows: Vec<Vec<StoredWindows>>,
-    pub unusable: Vec<(usize, LeftOut)>,
+    pub windows: Vec<Vec<CachedWindows>>,
+    pub unusable: Vec<(usize, RecordingError)>,
     pub hits: usize,
     pub misses: usize,
 }
@@ -91,7 +91,7 @@ impl Material {
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
             bail!(Unfit(sentence));
         }
-        let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.part == Part::Training;
+        let in_part = |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.subset == Subset::Training;
         let of_part: Vec<usize> = (0..set.records.len()).filter(|&i| in_part(&set.records[i])).collect();
         let has_its_labels = |&i: &usize| match experiment.evaluate.task {
             Task::SingleLabel => set.records[i].labels.len() == 1,
@@ -104,11 +104,11 @@ impl Material {
                 set.name
             )));
         }
-        let mut known = Contents::open(&settings.cache);
+        let mut known = ContentHashes::open(&settings.cache);
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
-        let progress = settings.show.start("recordings", paths.len());
+        let progress = settings.printer.start("recordings", paths.len());
         let hashes = known.hash_all(&paths, || settings.step(&progress))?;
         progress.finish();
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
@@ -168,10 +168,10 @@ impl Material {
             "files": self.model_files,
         });
         if experiment.evaluate.windows().is_some() {
-            versions["windows"] = json!([windows::VERSION, decisions::VERSION]);
-        } else if decisions::VERSION > 1 {
+            versions["windows"] = json!([windows::VERSION, aggregation::VERSION]);
+        } else if aggregation::VERSION > 1 {
             // The first version does not stand there, so that the runs of before it was named are found again.
-            versions["decisions"] = json!(decisions::VERSION);
+            versions["decisions"] = json!(aggregation::VERSION);
         }
         if experiment.evaluate.search.is_some() {
             versions["search"] = json!(search::VERSION);
@@ -200,7 +200,7 @@ impl Material {
         let mut training = experiment.clone();
         training.evaluate.search = None;
         training.evaluate.bootstrap = 0;
-        if !training.models.values().any(|spec| spec.as_kind().asks_for_metric()) {
+        if !training.models.values().any(|spec| spec.as_kind().depends_on_metric()) {
             training.evaluate.metric = None;
         }
         self.signature(&training)
@@ -235,7 +235,7 @@ impl Material {
             .map_err(Unfit::of)?;
         // A set may declare no validation part, which the configuration alone does not tell.
         let needs = |(name, spec): (&String, &ModelSpec)| {
-            let (key, word) = spec.as_kind().ensemble()?.needs_validation()?;
+            let (key, word) = spec.as_kind().as_ensemble()?.needs_validation()?;
             Some(format!(
                 "models.{name}.{key} is {word:?}, which needs a validation split, and `{}` declares none: hold some of the \
                  training recordings out with `validation = 0.1` in [split]",
@@ -254,15 +254,15 @@ impl Material {
     }
 
     /// The file of a recording that the cache holds.
-    pub fn source(&self, clip: usize) -> Source {
+    pub fn source(&self, clip: usize) -> ExampleSource {
         let record = &self.set.records[clip];
         let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
         let (song, tags) = (record.group.clone(), record.tags.clone());
-        Source { path: record.path.clone(), id: record.id.clone(), content, song, tags }
+        ExampleSource { path: record.path.clone(), id: record.id.clone(), content, song, tags }
     }
 
-    fn input(&self, clip: usize, of_clip: bool, windows: bool) -> Input<'_> {
-        Input { record: &self.set.records[clip], content: &self.contents[&clip], clip: of_clip, windows }
+    fn input(&self, clip: usize, of_clip: bool, windows: bool) -> ExtractionInput<'_> {
+        ExtractionInput { record: &self.set.records[clip], content: &self.contents[&clip], clip: of_clip, windows }
     }
 
     /// Which of these clips are judged in windows: those that some seed validates or tests on.
@@ -280,7 +280,7 @@ impl Material {
 
     /// The first recordings of each class that `usable` lets through, as indices into the set.
     fn chosen(&self, experiment: &Experiment, usable: impl Fn(usize) -> bool) -> Vec<usize> {
-        let Some(limit) = experiment.data.as_kind().common().limit_per_class else {
+        let Some(limit) = experiment.data.as_kind().common_keys().limit_per_class else {
             return self.eligible.iter().copied().filter(|&i| usable(i)).collect();
         };
         let by_id: HashMap<&str, usize> = self.eligible.iter().map(|&i| (self.set.records[i].id.as_str(), i)).collect();
@@ -290,11 +290,11 @@ impl Material {
     }
 
     /// (hits, misses) of the cache if the experiment ran now and every recording were usable.
-    pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &Store) -> Result<(usize, usize)> {
+    pub fn look(&self, experiment: &Experiment, extraction: &Extraction, store: &FeatureCache) -> Result<(usize, usize)> {
         let clips = self.all_chosen(experiment);
         let judged = self.judged_in_windows(experiment, &clips)?;
-        let inputs: Vec<Input> = clips.iter().map(|&i| self.input(i, true, judged.contains(&i))).collect();
-        Ok(extraction.look(&inputs, store))
+        let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, judged.contains(&i))).collect();
+        Ok(extraction.count_cached(&inputs, store))
     }
 
     /// Computes the features that the cache lacks. A recording that turns out unusable is replaced by the next of its class,
@@ -304,17 +304,17 @@ impl Material {
         &self,
         experiment: &Experiment,
         extraction: &Extraction,
-        store: &Store,
+        store: &FeatureCache,
         settings: &Settings,
     ) -> Result<Selection> {
-        let mut outcomes: HashMap<usize, Outcome> = HashMap::new();
+        let mut outcomes: HashMap<usize, ExtractionResult> = HashMap::new();
         let (mut hits, mut misses) = (0, 0);
         loop {
             let unusable = |i: usize| matches!(outcomes.get(&i), Some(Err(_)));
             let clips = self.chosen(experiment, |i| !unusable(i));
             let judged = self.judged_in_windows(experiment, &clips)?;
             let lacks_windows = |i: &usize| {
-                let has = |outcome: &Outcome| outcome.as_ref().is_ok_and(|computed| !computed.windows.is_empty());
+                let has = |outcome: &ExtractionResult| outcome.as_ref().is_ok_and(|computed| !computed.windows.is_empty());
                 judged.contains(i) && !outcomes.get(i).is_some_and(has)
             };
             let is_open = |i: &usize| !outcomes.contains_key(i) || lacks_windows(i);
@@ -322,9 +322,9 @@ impl Material {
             if open.is_empty() {
                 return self.selection(clips, outcomes, hits, misses);
             }
-            let inputs: Vec<Input> =
+            let inputs: Vec<ExtractionInput> =
                 open.iter().map(|i| self.input(*i, !outcomes.contains_key(i), judged.contains(i))).collect();
-            let progress = settings.show.start("features", open.len());
+            let progress = settings.printer.start("features", open.len());
             let (found, work) = extraction.run(&inputs, store, &settings.stop, || progress.step())?;
             progress.finish();
             for (why, count) in &work.reasons {
@@ -345,13 +345,13 @@ impl Material {
     fn selection(
         &self,
         clips: Vec<usize>,
-        mut outcomes: HashMap<usize, Outcome>,
+        mut outcomes: HashMap<usize, ExtractionResult>,
         hits: usize,
         misses: usize,
     ) -> Result<Selection> {
         let computed = clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a chosen clip is usable"));
         let (stored, windows) = computed.map(|computed| (computed.clip, computed.windows)).unzip();
-        let mut unusable: Vec<(usize, LeftOut)> =
+        let mut unusable: Vec<(usize, RecordingError)> =
             outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
         unusable.sort_by_key(|(i, _)| *i);
         if clips.is_empty() {
@@ -368,7 +368,7 @@ impl Material {
 
     /// `unusable.jsonl`, a value a line.
     pub fn unusable_lines(&self, selection: &Selection) -> Vec<Value> {
-        let line = |(i, why): &(usize, LeftOut)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
+        let line = |(i, why): &(usize, RecordingError)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
         selection.unusable.iter().map(line).collect()
     }
 }
@@ -379,8 +379,8 @@ fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
     if demo.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
         return Ok(());
     }
-    let progress = settings.show.start("making demo", demo.recordings());
-    demo.in_cache(&settings.cache, &|| settings.step(&progress))?;
+    let progress = settings.printer.start("making demo", demo.recordings());
+    demo.ensure_in_cache(&settings.cache, &|| settings.step(&progress))?;
     progress.finish();
     Ok(())
 }
@@ -403,7 +403,7 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
 }
 
 /// The recordings of backgrounds, in the order in which they can be drawn; those not touched since are not read.
-fn heard_files(experiment: &Experiment, known: &mut Contents, settings: &Settings) -> Result<Vec<String>> {
+fn heard_files(experiment: &Experiment, known: &mut ContentHashes, settings: &Settings) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for spec in &experiment.augment {
         let of_spec = spec.as_kind().files().map_err(Unfit::of)?;
@@ -413,7 +413,7 @@ fn heard_files(experiment: &Experiment, known: &mut Contents, settings: &Setting
         return Ok(Vec::new());
     }
     let paths: Vec<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
-    let progress = settings.show.start("backgrounds", paths.len());
+    let progress = settings.printer.start("backgrounds", paths.len());
     let hashes = known.hash_all(&paths, || settings.step(&progress))?;
     progress.finish();
     let named = |((file, name), hash): (&(PathBuf, &str), Result<Hash, Unreadable>)| {
@@ -433,7 +433,7 @@ fn manifest_hash(set: &DataSet, eligible: &[usize], contents: &HashMap<usize, Re
         let r = &set.records[i];
         let labels: Vec<&str> = r.labels.iter().map(|&l| set.classes.name(l)).collect();
         let content = contents[&i].as_ref().map_or("unreadable".to_owned(), hex);
-        let line = json!([r.id, labels, r.group, format!("{:?}", r.part), r.fold, content]);
+        let line = json!([r.id, labels, r.group, format!("{:?}", r.subset), r.fold, content]);
         hasher.update(line.to_string().as_bytes());
     }
     hasher.finalize().to_hex().to_string()

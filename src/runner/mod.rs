@@ -1,7 +1,7 @@
 //! One experiment from end to end: recordings in, run folder out.
 //!
 //! The order of work: find the recordings and hash them; derive the signature; open the run's folder and write the
-//! configuration; compute what the feature cache lacks; fit and judge each unit that is not done; write the tables.
+//! configuration; compute what the feature cache lacks; fit and decision_rule each unit that is not done; write the tables.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use crate::data::split::Splits;
-use crate::experiment::members::Place;
-use crate::experiment::{Experiment, Resolved};
+use crate::experiment::members::ModelOnFeature;
+use crate::experiment::{Experiment, ResolvedExperiment};
 use crate::labels::Task;
-use crate::metrics::Judge;
-use crate::precompute::{Extraction, Stopped};
+use crate::metrics::DecisionRule;
+use crate::precompute::{Cancelled, Extraction};
 use crate::report;
-use crate::run_dir::{self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Unit};
-use crate::store::Store;
+use crate::run_dir::{self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial};
+use crate::store::FeatureCache;
 use crate::thresholds;
 
 mod by_labels;
@@ -27,12 +27,12 @@ mod ensemble;
 pub mod environment;
 pub mod material;
 pub mod scoring;
-pub mod rehearsal;
+pub mod augmentation_preview;
 mod reuse;
-mod searching;
+mod threshold_search;
 mod sets;
 mod settings;
-mod unit;
+mod trial;
 mod writing;
 
 pub use settings::Settings;
@@ -54,17 +54,17 @@ pub struct RunOutcome {
 }
 
 /// Runs `resolved`, or finds it finished.
-pub fn run(resolved: &Resolved, settings: &Settings) -> Result<RunOutcome> {
+pub fn run(resolved: &ResolvedExperiment, settings: &Settings) -> Result<RunOutcome> {
     let begun = Instant::now();
     let material = Material::gather(&resolved.experiment, settings)?;
     run_on(resolved, settings, &material, begun)
 }
 
 /// The same on material that was gathered before; `begun` is when.
-pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, begun: Instant) -> Result<RunOutcome> {
+pub fn run_on(resolved: &ResolvedExperiment, settings: &Settings, material: &Material, begun: Instant) -> Result<RunOutcome> {
     let experiment = &resolved.experiment;
     let signature = material.signature(experiment);
-    let store = settings.store()?;
+    let store = settings.feature_cache()?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
         Opened::Finished { path, record } if is_whole(&path, experiment) => {
@@ -106,7 +106,7 @@ pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, beg
             Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, no_report })
         }
         Err(error) => {
-            record.status = if error.is::<Stopped>() { Status::Stopped } else { Status::Failed };
+            record.status = if error.is::<Cancelled>() { Status::Stopped } else { Status::Failed };
             dir.log("ended", json!({ "status": record.status, "error": format!("{error:#}") }));
             // The reason of the failure is worth more than a second one, of writing it down.
             let _ = dir.write_record(&record);
@@ -119,18 +119,18 @@ pub fn run_on(resolved: &Resolved, settings: &Settings, material: &Material, beg
 pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let material = Material::gather(experiment, settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let selection = material.select(experiment, &extraction, &settings.store()?, settings)?;
+    let selection = material.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }
 
 /// The units of an experiment in the order of its file: features, then seeds, then models; ensembles, which wait for the
 /// others, last.
-pub fn units_of(experiment: &Experiment) -> Vec<Unit> {
-    let places = experiment.places();
+pub fn trials_of(experiment: &Experiment) -> Vec<Trial> {
+    let places = experiment.models_on_features();
     let mut units = Vec::new();
     for of_one_feature in places.chunk_by(|a, b| a.features == b.features) {
         for &seed in &experiment.seeds {
-            let unit = |place: &Place| Unit { features: place.features.clone(), model: place.model.clone(), seed };
+            let unit = |place: &ModelOnFeature| Trial { features: place.features.clone(), model: place.model.clone(), seed };
             units.extend(of_one_feature.iter().map(unit));
         }
     }
@@ -217,11 +217,11 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
 
 /// Whether a finished run has every file that it should have.
 pub fn is_whole(run: &Path, experiment: &Experiment) -> bool {
-    let has_models = || units_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
+    let has_models = || trials_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
     // `timbre thresholds` may have written those of another search since.
     let has_thresholds = experiment.evaluate.search.as_ref().is_none_or(|spec| {
         let metric = spec.metric(experiment.evaluate.metric());
-        thresholds::is_written(run, spec, metric, units_of(experiment).len())
+        thresholds::is_written(run, spec, metric, trials_of(experiment).len())
     });
     let has_by_labels = experiment.evaluate.task != Task::MultiLabel || run.join(Table::ByLabels.file()).is_file();
     let has_windows = experiment.evaluate.windows().is_none() || run.join(Table::Windows.file()).is_file();
@@ -238,13 +238,13 @@ struct Work<'a> {
     settings: &'a Settings,
     material: &'a Material,
     extraction: &'a Extraction<'a>,
-    store: &'a Store,
+    store: &'a FeatureCache,
     dir: &'a RunDir,
 }
 
 impl Work<'_> {
-    fn judge(&self) -> Judge {
-        self.experiment.evaluate.judge(&self.material.set.classes)
+    fn decision_rule(&self) -> DecisionRule {
+        self.experiment.evaluate.decision_rule(&self.material.set.classes)
     }
 
     fn all(&self, record: &mut RunRecord) -> Result<()> {
@@ -273,15 +273,15 @@ impl Work<'_> {
     }
 
     fn units(&self, selection: &Selection, record: &mut RunRecord) -> Result<Done> {
-        let units = units_of(self.experiment);
-        let progress = self.settings.show.start("models", units.len());
+        let units = trials_of(self.experiment);
+        let progress = self.settings.printer.start("models", units.len());
         let mut splits: IndexMap<u64, Splits> = IndexMap::new();
-        let mut done = Done::new(self.judge());
+        let mut done = Done::new(self.decision_rule());
         for unit in &units {
             if self.settings.stopped() {
-                return Err(Stopped.into());
+                return Err(Cancelled.into());
             }
-            let finished = match self.dir.read_unit(unit).filter(|record| record.unit == *unit && self.is_saved(unit)) {
+            let finished = match self.dir.read_trial(unit).filter(|record| record.trial == *unit && self.is_saved(unit)) {
                 Some(finished) => {
                     done.push(self.experiment, finished);
                     progress.step();
@@ -292,7 +292,7 @@ impl Work<'_> {
                     if !splits.contains_key(&unit.seed) {
                         splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
                     }
-                    match self.experiment.models[&unit.model].as_kind().ensemble() {
+                    match self.experiment.models[&unit.model].as_kind().as_ensemble() {
                         Some(spec) => self.fuse(unit, spec, &done),
                         None => self.unit(unit, selection, &splits[&unit.seed], &done),
                     }
@@ -305,10 +305,10 @@ impl Work<'_> {
                     writing::write_results(self.dir, self.experiment, &done)?;
                 }
                 // What was begun is taken up again by the next run.
-                Err(error) if error.is::<Stopped>() => return Err(error),
+                Err(error) if error.is::<Cancelled>() => return Err(error),
                 Err(error) => {
                     let why = format!("{error:#}");
-                    self.settings.show.say(&format!("{unit} failed: {why}"));
+                    self.settings.printer.message(&format!("{unit} failed: {why}"));
                     self.dir.log("unit failed", json!({ "unit": unit.to_string(), "error": why }));
                     record.failures.insert(unit.to_string(), why);
                 }
@@ -319,7 +319,7 @@ impl Work<'_> {
         Ok(done)
     }
 
-    fn is_saved(&self, unit: &Unit) -> bool {
+    fn is_saved(&self, unit: &Trial) -> bool {
         !self.experiment.save_models || run_dir::has_model(self.dir.path(), unit)
     }
 }

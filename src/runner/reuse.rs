@@ -7,14 +7,14 @@
 
 use anyhow::Result;
 
-use super::{Work, units_of};
-use crate::run_dir::{self, RunRecord, TakenOver, Unit};
+use super::{Work, trials_of};
+use crate::run_dir::{self, RunRecord, ReusedTrials, Trial};
 
 impl Work<'_> {
     /// Takes over what a finished run of the same units has; with `fresh` nothing. Of several runs the youngest.
-    pub(super) fn take_over(&self, record: &RunRecord) -> Result<Option<TakenOver>> {
+    pub(super) fn take_over(&self, record: &RunRecord) -> Result<Option<ReusedTrials>> {
         let Some(training) = record.training.as_deref().filter(|_| !self.settings.fresh) else { return Ok(None) };
-        let missing: Vec<Unit> = units_of(self.experiment).into_iter().filter(|unit| !self.is_done(unit)).collect();
+        let missing: Vec<Trial> = trials_of(self.experiment).into_iter().filter(|unit| !self.is_done(unit)).collect();
         let mut runs = run_dir::all(&self.settings.runs);
         // A folder is named by its time, whatever the experiment is called.
         runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
@@ -26,30 +26,30 @@ impl Work<'_> {
             {
                 continue;
             }
-            let whole = |unit: &&Unit| {
+            let whole = |unit: &&Trial| {
                 let has_model = !self.experiment.save_models || run_dir::has_model(&run, unit);
-                has_model && run_dir::read_unit(&run, unit).is_some_and(|found| found.unit == **unit)
+                has_model && run_dir::read_trial(&run, unit).is_some_and(|found| found.trial == **unit)
             };
-            let units: Vec<&Unit> = missing.iter().filter(whole).collect();
+            let units: Vec<&Trial> = missing.iter().filter(whole).collect();
             if units.is_empty() {
                 continue;
             }
             for unit in &units {
                 self.dir.take_over(&run, unit)?;
             }
-            self.settings.show.say(&format!(
+            self.settings.printer.message(&format!(
                 "{} of {} models were fitted before, in {}: taken over, not fitted again (--fresh fits them again)",
                 units.len(),
-                units_of(self.experiment).len(),
+                trials_of(self.experiment).len(),
                 run.display()
             ));
             let units = units.iter().map(ToString::to_string).collect();
-            return Ok(Some(TakenOver { run, signature: other.signature, units }));
+            return Ok(Some(ReusedTrials { run, signature: other.signature, units }));
         }
         Ok(None)
     }
 
-    fn is_done(&self, unit: &Unit) -> bool {
-        self.is_saved(unit) && self.dir.read_unit(unit).is_some_and(|record| record.unit == *unit)
+    fn is_done(&self, unit: &Trial) -> bool {
+        self.is_saved(unit) && self.dir.read_trial(unit).is_some_and(|record| record.trial == *unit)
     }
 }

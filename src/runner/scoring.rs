@@ -1,92 +1,92 @@
 //! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
 
 use crate::experiment::Experiment;
-use crate::metrics::{self, Judge, Scores, Verdict};
-use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Unit, UnitRecord};
+use crate::metrics::{self, DecisionRule, Scores, Decisions};
+use crate::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Trial, TrialRecord};
 use crate::seed::Seed;
-use crate::tables::Scored;
+use crate::tables::ScoredSplit;
 
 /// Raised by hand when the same predictions give other rows, or the same units other predictions.
 pub const VERSION: u32 = 1;
 
 /// The headline metric of what was said of recordings; None where it is undefined.
-pub fn headline(experiment: &Experiment, judge: &Judge, truth: &[Vec<usize>], said: &Verdict) -> Option<f64> {
+pub fn headline(experiment: &Experiment, decision_rule: &DecisionRule, truth: &[Vec<usize>], said: &Decisions) -> Option<f64> {
     let metric = experiment.evaluate.metric().name();
-    metrics::resampled(judge.task, metric, truth, &said.decided, &said.scores)(&vec![1; truth.len()])
+    metrics::weighted_metric(decision_rule.task, metric, truth, &said.decided, &said.scores)(&vec![1; truth.len()])
 }
 
 /// The scores of every unit on every side of its split.
-pub fn scored<'a>(units: &'a [UnitRecord], judge: &Judge) -> Vec<Scored<'a>> {
-    let sides = units.iter().flat_map(|unit| unit.splits.iter().map(move |split| (&unit.unit, split)));
-    sides.map(|(unit, split)| Scored::new(unit, split, judge)).collect()
+pub fn scored<'a>(units: &'a [TrialRecord], decision_rule: &DecisionRule) -> Vec<ScoredSplit<'a>> {
+    let sides = units.iter().flat_map(|unit| unit.splits.iter().map(move |split| (&unit.trial, split)));
+    sides.map(|(unit, split)| ScoredSplit::new(unit, split, decision_rule)).collect()
 }
 
 /// The units that are done, with their rows: each is judged once.
 pub struct Done {
-    pub units: Vec<UnitRecord>,
+    pub units: Vec<TrialRecord>,
     rows: Vec<ResultRow>,
-    judge: Judge,
+    decision_rule: DecisionRule,
 }
 
 impl Done {
     /// None yet.
-    pub fn new(judge: Judge) -> Done {
-        Done { units: Vec::new(), rows: Vec::new(), judge }
+    pub fn new(decision_rule: DecisionRule) -> Done {
+        Done { units: Vec::new(), rows: Vec::new(), decision_rule }
     }
 
     /// Who judges them.
-    pub fn judge(&self) -> &Judge {
-        &self.judge
+    pub fn decision_rule(&self) -> &DecisionRule {
+        &self.decision_rule
     }
 
-    pub fn push(&mut self, experiment: &Experiment, unit: UnitRecord) {
-        self.rows.extend(rows_of(experiment, &self.judge, &unit));
+    pub fn push(&mut self, experiment: &Experiment, unit: TrialRecord) {
+        self.rows.extend(rows_of(experiment, &self.decision_rule, &unit));
         self.units.push(unit);
     }
 
     /// The rows of `results.csv`: the units in their order, then the baselines.
     pub fn rows(&self, experiment: &Experiment) -> Vec<ResultRow> {
-        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.judge, &self.units)).collect()
+        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.decision_rule, &self.units)).collect()
     }
 }
 
 /// The rows of one unit: one a side of its split.
-fn rows_of(experiment: &Experiment, judge: &Judge, unit: &UnitRecord) -> Vec<ResultRow> {
-    scored(std::slice::from_ref(unit), judge)
+fn rows_of(experiment: &Experiment, decision_rule: &DecisionRule, unit: &TrialRecord) -> Vec<ResultRow> {
+    scored(std::slice::from_ref(unit), decision_rule)
         .iter()
-        .map(|s| row(experiment, judge, s.unit.clone(), s.split, &s.decided, &s.scores))
+        .map(|s| row(experiment, decision_rule, s.trial.clone(), s.split, &s.decided, &s.scores))
         .collect()
 }
 
 /// The rows that stand below those of the units.
-fn baseline_rows(experiment: &Experiment, judge: &Judge, units: &[UnitRecord]) -> Vec<ResultRow> {
+fn baseline_rows(experiment: &Experiment, decision_rule: &DecisionRule, units: &[TrialRecord]) -> Vec<ResultRow> {
     let mut rows = Vec::new();
     // The split depends on the seed alone, so the first unit of each seed speaks for all.
     for &seed in &experiment.seeds {
-        let Some(first) = units.iter().find(|u| u.unit.seed == seed) else { continue };
+        let Some(first) = units.iter().find(|u| u.trial.seed == seed) else { continue };
         for split in &first.splits {
-            rows.extend(baselines(judge, first, split));
+            rows.extend(baselines(decision_rule, first, split));
         }
     }
     rows
 }
 
-fn baselines(judge: &Judge, unit: &UnitRecord, split: &SplitRecord) -> Vec<ResultRow> {
+fn baselines(decision_rule: &DecisionRule, unit: &TrialRecord, split: &SplitRecord) -> Vec<ResultRow> {
     let counted = unit.trained_on.iter().enumerate();
     let train: Vec<Vec<usize>> = counted.flat_map(|(class, &n)| std::iter::repeat_n(vec![class], n)).collect();
-    let row = |baseline: metrics::Baseline| ResultRow {
-        unit: Unit { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: unit.unit.seed },
+    let row = |baseline: metrics::TrivialBaseline| ResultRow {
+        trial: Trial { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: unit.trial.seed },
         split: split.split.clone(),
         n: split.clips.len(),
         metrics: baseline.metrics,
     };
-    judge.baselines(&train, &split.truth(), split.predictions.n_classes).into_iter().map(row).collect()
+    decision_rule.baselines(&train, &split.truth(), split.predictions.n_classes).into_iter().map(row).collect()
 }
 
 fn row(
     experiment: &Experiment,
-    judge: &Judge,
-    unit: Unit,
+    decision_rule: &DecisionRule,
+    unit: Trial,
     split: &SplitRecord,
     decided: &[Vec<usize>],
     scores: &Scores,
@@ -96,7 +96,7 @@ fn row(
     if experiment.evaluate.bootstrap > 0 {
         let truth = split.truth();
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
-        let statistic = metrics::resampled(judge.task, metric, &truth, decided, &split.predictions);
+        let statistic = metrics::weighted_metric(decision_rule.task, metric, &truth, decided, &split.predictions);
         // The same resamples for every unit: intervals of two models differ by the models alone.
         let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);
         let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
@@ -106,5 +106,5 @@ fn row(
             metrics.insert(format!("{metric}_high"), high);
         }
     }
-    ResultRow { unit, split: split.split.clone(), n: split.clips.len(), metrics }
+    ResultRow { trial: unit, split: split.split.clone(), n: split.clips.len(), metrics }
 }

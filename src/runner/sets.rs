@@ -9,15 +9,15 @@ use crate::augment::Chain;
 use crate::dataset::FeatureSet;
 use crate::experiment::Experiment;
 use crate::precompute::Extraction;
-use crate::run_dir::Unit;
+use crate::run_dir::Trial;
 use crate::seed::Seed;
-use crate::waves::{Hearing, Replay, Waves};
+use crate::waves::{ExampleSpec, Replay, TrainingExamples};
 
 pub struct Sets<'a> {
     pub experiment: &'a Experiment,
     pub extraction: &'a Extraction<'a>,
     pub material: &'a Material,
-    pub unit: &'a Unit,
+    pub trial: &'a Trial,
     pub selection: &'a Selection,
 }
 
@@ -25,14 +25,14 @@ impl Sets<'_> {
     pub fn of(&self, rows: &[usize]) -> Result<FeatureSet> {
         let column = self.column();
         let stored = rows.iter().map(|&row| self.selection.stored[row][column].clone()).collect();
-        FeatureSet::from_store(&self.unit.features, stored, self.labels(rows), self.n_classes())
+        FeatureSet::from_cache(&self.trial.features, stored, self.labels(rows), self.n_classes())
     }
 
     /// Every window of these recordings, a row each.
     pub fn in_windows(&self, rows: &[usize]) -> Result<FeatureSet> {
         let column = self.column();
         let stored = rows.iter().map(|&row| self.selection.windows[row][column].clone()).collect();
-        FeatureSet::of_windows(&self.unit.features, stored, &self.labels(rows), self.n_classes())
+        FeatureSet::from_windows(&self.trial.features, stored, &self.labels(rows), self.n_classes())
     }
 
     /// Where the windows of these recordings begin, in seconds.
@@ -54,7 +54,7 @@ impl Sets<'_> {
     /// Which of the features the unit is about.
     fn column(&self) -> usize {
         let mut names = self.extraction.names();
-        names.position(|n| n == self.unit.features).expect("units name features of the experiment")
+        names.position(|n| n == self.trial.features).expect("units name features of the experiment")
     }
 
     fn n_classes(&self) -> usize {
@@ -65,26 +65,26 @@ impl Sets<'_> {
     pub fn for_training(&self, rows: &[usize]) -> Result<FeatureSet> {
         let train = self.of(rows)?;
         Ok(match self.waves(&train, rows)? {
-            Some(waves) => train.with_fresh(Arc::new(waves)),
+            Some(waves) => train.with_generator(Arc::new(waves)),
             None => train,
         })
     }
 
     /// The waves of the training part, where the model asks for more than its cached rows.
-    pub fn waves(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<Waves>> {
-        let model = self.experiment.models[&self.unit.model].as_kind();
+    pub fn waves(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
+        let model = self.experiment.models[&self.trial.model].as_kind();
         let chain = Chain::of(&self.experiment.augment, model.augmentations().as_deref());
-        let replay = model.replay().map(|path| Replay::read(&path, self.unit.seed)).transpose()?;
-        let hearing = Hearing { random_crop: model.crops_at_random(), chain, replay };
+        let replay = model.replay().map(|path| Replay::read(&path, self.trial.seed)).transpose()?;
+        let hearing = ExampleSpec { random_crop: model.crops_at_random(), chain, replay };
         if !hearing.random_crop && hearing.chain.is_empty() && hearing.replay.is_none() {
             return Ok(None);
         }
         let sources: Vec<_> = rows.iter().map(|&row| self.material.source(self.selection.clips[row])).collect();
         if let Some(replay) = &hearing.replay {
-            replay.ensure_whole(sources.iter().map(|source| source.id.as_str()), model.epochs())?;
+            replay.ensure_complete(sources.iter().map(|source| source.id.as_str()), model.epochs())?;
         }
-        let seed = Seed::new(self.unit.seed).child("waves");
-        let feature = &self.experiment.features[&self.unit.features];
-        Waves::new(train, sources, &self.experiment.audio, feature, seed, hearing).map(Some)
+        let seed = Seed::new(self.trial.seed).child("waves");
+        let feature = &self.experiment.features[&self.trial.features];
+        TrainingExamples::new(train, sources, &self.experiment.audio, feature, seed, hearing).map(Some)
     }
 }

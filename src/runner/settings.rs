@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use crate::data::Places;
+use crate::data::DataDirs;
 use crate::models::device::Device;
-use crate::precompute::Stopped;
-use crate::progress::{Progress, Show};
-use crate::store::Store;
+use crate::precompute::Cancelled;
+use crate::progress::{Progress, Printer};
+use crate::store::FeatureCache;
 
 /// Where a run reads and writes, and how it behaves; nothing here changes what is asked for (on another device a network rounds
 /// differently).
@@ -23,24 +23,24 @@ pub struct Settings {
     pub fresh: bool,
     /// What networks compute on.
     pub device: Device,
-    pub show: Show,
+    pub printer: Printer,
     /// Set by a signal: the unit in hand is finished, then the run ends.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Settings {
-    pub fn places(&self) -> Places {
-        Places { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
+    pub fn places(&self) -> DataDirs {
+        DataDirs { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
     }
 
-    pub fn store(&self) -> Result<Store> {
-        Store::open(&self.cache.join("features"))
+    pub fn feature_cache(&self) -> Result<FeatureCache> {
+        FeatureCache::open(&self.cache.join("features"))
     }
 
     /// Counts a step of a job, or ends it after a signal.
     pub fn step(&self, progress: &Progress) -> Result<()> {
         progress.step();
-        if self.stopped() { Err(Stopped.into()) } else { Ok(()) }
+        if self.stopped() { Err(Cancelled.into()) } else { Ok(()) }
     }
 
     pub fn stopped(&self) -> bool {

@@ -9,14 +9,14 @@ use crate::experiment::Experiment;
 use crate::exports::dvc;
 use crate::labels::{Classes, Task};
 use crate::models::Epoch;
-use crate::run_dir::{ResultRow, RunDir, Table, Unit, UnitRecord};
-use crate::tables::{self, Grid};
+use crate::run_dir::{ResultRow, RunDir, Table, Trial, TrialRecord};
+use crate::tables::{self, ScoreGrid};
 
 /// `results.csv` and `grid.csv` of the units done so far.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &Done) -> Result<Vec<ResultRow>> {
     let rows = done.rows(experiment);
     dir.write_table(Table::ResultsCsv, |out| tables::write_csv(tables::results(&rows)?, out))?;
-    let grid = Grid::new(&rows, experiment.evaluate.metric().name());
+    let grid = ScoreGrid::new(&rows, experiment.evaluate.metric().name());
     dir.write_table(Table::Grid, |out| tables::write_csv(grid.frame()?, out))?;
     Ok(rows)
 }
@@ -30,11 +30,11 @@ pub fn write_all(dir: &RunDir, experiment: &Experiment, classes: &Classes, done:
     if experiment.evaluate.windows().is_some() {
         dir.write_table(Table::Windows, |out| tables::write_parquet(tables::windows(units, classes)?, out))?;
     }
-    if done.judge().task == Task::MultiLabel {
-        let rows = by_labels::rows(experiment, done.judge(), units);
+    if done.decision_rule().task == Task::MultiLabel {
+        let rows = by_labels::rows(experiment, done.decision_rule(), units);
         dir.write_table(Table::ByLabels, |out| tables::write_csv(tables::by_labels(&rows)?, out))?;
     }
-    let scored = scoring::scored(units, done.judge());
+    let scored = scoring::scored(units, done.decision_rule());
     dir.write_table(Table::PerClass, |out| tables::write_csv(tables::per_class(&scored, classes)?, out))?;
     dir.write_table(Table::Confusion, |out| tables::write_csv(tables::confusion(&scored, classes)?, out))?;
     dir.write_table(Table::Hardest, |out| tables::write_csv(tables::hardest(&scored, classes)?, out))?;
@@ -52,9 +52,9 @@ pub fn write_recordings(dir: &RunDir, material: &Material) -> Result<()> {
 }
 
 /// `epochs.csv`: the learning curves of the units that are done, and of the one in hand.
-pub fn write_epochs(dir: &RunDir, done: &[UnitRecord], current: Option<(&Unit, &[Epoch])>) -> Result<()> {
-    let finished = done.iter().map(|record| (&record.unit, record.epochs.as_slice()));
-    let curves: Vec<(&Unit, &[Epoch])> = finished.chain(current).filter(|(_, epochs)| !epochs.is_empty()).collect();
+pub fn write_epochs(dir: &RunDir, done: &[TrialRecord], current: Option<(&Trial, &[Epoch])>) -> Result<()> {
+    let finished = done.iter().map(|record| (&record.trial, record.epochs.as_slice()));
+    let curves: Vec<(&Trial, &[Epoch])> = finished.chain(current).filter(|(_, epochs)| !epochs.is_empty()).collect();
     if curves.is_empty() {
         return Ok(());
     }

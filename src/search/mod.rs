@@ -14,14 +14,14 @@
 /// Raised by hand when the same units come to other points or other numbers.
 pub const VERSION: u32 = 1;
 
-mod ascent;
-mod choice;
-mod luck;
+mod coordinate_ascent;
+mod best_point;
+mod selection_bias;
 mod spec;
-mod sweep;
+mod threshold_grid;
 
-pub use ascent::{ClassCutoffs, ascend};
-pub use choice::{Point, best};
-pub use luck::{Luck, luck};
-pub use spec::{SearchSpec, TuneOn, axis};
-pub use sweep::{Rule, Surface, Sweep};
+pub use coordinate_ascent::{ClassCutoffs, coordinate_ascent};
+pub use best_point::{Point, best_point};
+pub use selection_bias::{SelectionBias, selection_bias};
+pub use spec::{SearchSpec, TuneOn, parse_axis};
+pub use threshold_grid::{Rule, Surface, ThresholdGrid};

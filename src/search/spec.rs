@@ -77,11 +77,11 @@ impl SearchSpec {
     }
 
     pub fn cutoffs(&self) -> Vec<f64> {
-        axis(&self.cutoff).expect("checked")
+        parse_axis(&self.cutoff).expect("checked")
     }
 
     pub fn window_fractions(&self) -> Vec<f64> {
-        axis(&self.window_fraction).expect("checked")
+        parse_axis(&self.window_fraction).expect("checked")
     }
 
     /// What is wrong, by key.
@@ -91,7 +91,7 @@ impl SearchSpec {
         for (key, text, below_one) in
             [("cutoff", &self.cutoff, false), ("window_fraction", &self.window_fraction, true)]
         {
-            match axis(text) {
+            match parse_axis(text) {
                 Err(sentence) => fault(key, sentence),
                 Ok(values) => {
                     let last = values[values.len() - 1];
@@ -102,7 +102,7 @@ impl SearchSpec {
                 }
             }
         }
-        if let (Ok(cutoffs), Ok(fractions)) = (axis(&self.cutoff), axis(&self.window_fraction))
+        if let (Ok(cutoffs), Ok(fractions)) = (parse_axis(&self.cutoff), parse_axis(&self.window_fraction))
             && cutoffs.len() * fractions.len() > MOST_POINTS
         {
             let points = cutoffs.len() * fractions.len();
@@ -129,7 +129,7 @@ impl SearchSpec {
 }
 
 /// `"0.30..0.80/0.02"` as its values. They are the doubles that the decimals are written as: 0.56, not 0.5600000000000001.
-pub fn axis(text: &str) -> Result<Vec<f64>, String> {
+pub fn parse_axis(text: &str) -> Result<Vec<f64>, String> {
     let wrong = || format!("`{text}`: expected \"FROM..TO/STEP\", such as \"0.30..0.80/0.02\", or one number");
     let (range, step) = match text.split_once('/') {
         Some((range, step)) => (range, Some(step)),
@@ -167,18 +167,18 @@ mod tests {
 
     #[test]
     fn an_axis_has_both_ends_and_the_numbers_as_they_are_written() {
-        assert_eq!(axis("0.5..0.6/0.02").unwrap(), [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]);
-        let fine = axis("0.30..0.80/0.001").unwrap();
+        assert_eq!(parse_axis("0.5..0.6/0.02").unwrap(), [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]);
+        let fine = parse_axis("0.30..0.80/0.001").unwrap();
         assert!(
             fine.len() == 501
                 && fine.iter().enumerate().all(|(i, v)| *v == format!("0.{}", 300 + i).parse::<f64>().unwrap())
         );
-        assert_eq!(axis("0..1/0.4").unwrap(), [0.0, 0.4, 0.8]);
-        assert_eq!(axis("0.56").unwrap(), [0.56]);
+        assert_eq!(parse_axis("0..1/0.4").unwrap(), [0.0, 0.4, 0.8]);
+        assert_eq!(parse_axis("0.56").unwrap(), [0.56]);
         for wrong in
             ["", "a..b/c", "0.3..0.8", "0.8..0.3/0.1", "0..1/0", "0.3/0.1", "0..1/0.00001", "-1..1/0.5", "nan", "1e3"]
         {
-            assert!(axis(wrong).is_err(), "{wrong}");
+            assert!(parse_axis(wrong).is_err(), "{wrong}");
         }
     }
 

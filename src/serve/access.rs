@@ -8,24 +8,24 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::hall::Hall;
+use super::state::AppState;
 use super::problem::Problem;
-use super::receive::refuse;
+use super::upload::refuse;
 
 /// Who is let in; everybody who reaches the server unless told.
 #[derive(Clone, Default)]
-pub struct Doors {
+pub struct AccessPolicy {
     /// Only its hash is kept.
     token: Option<blake3::Hash>,
     /// Sites whose pages may use the API.
     origins: Vec<String>,
 }
 
-impl Doors {
+impl AccessPolicy {
     /// With a token, all but the page, the health and the description wants `Authorization: Bearer TOKEN`. An origin is
     /// `https://host[:port]`.
-    pub fn new(token: Option<&str>, origins: Vec<String>) -> Doors {
-        Doors { token: token.map(|token| blake3::hash(token.as_bytes())), origins }
+    pub fn new(token: Option<&str>, origins: Vec<String>) -> AccessPolicy {
+        AccessPolicy { token: token.map(|token| blake3::hash(token.as_bytes())), origins }
     }
 
     pub fn has_token(&self) -> bool {
@@ -51,7 +51,7 @@ enum Came<'a> {
     Elsewhere,
 }
 
-fn from<'a>(headers: &'a HeaderMap, doors: &Doors) -> Came<'a> {
+fn from<'a>(headers: &'a HeaderMap, doors: &AccessPolicy) -> Came<'a> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Came::Here };
     if doors.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
         return Came::Allowed(origin);
@@ -67,9 +67,9 @@ fn is_guarded(path: &str) -> bool {
 }
 
 /// Before and after every request.
-pub async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let (allowed, problem) = match from(headers, &hall.doors) {
+    let (allowed, problem) = match from(headers, &state.doors) {
         Came::Here => (None, None),
         Came::Allowed(origin) => (Some(origin.clone()), None),
         // No secret is in the answer, but another site's page shall not put this machine to work.
@@ -83,7 +83,7 @@ pub async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) 
     let mut response = match (problem, &allowed) {
         (Some(problem), _) => refused(problem, request).await,
         (None, Some(_)) if is_preflight => preflight(),
-        _ if is_guarded(request.uri().path()) && !hall.doors.lets_in(headers) => {
+        _ if is_guarded(request.uri().path()) && !state.doors.lets_in(headers) => {
             let detail = "a token is needed here: send it as `Authorization: Bearer TOKEN`";
             refused(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail), request).await
         }

@@ -12,9 +12,9 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
 
 use super::access;
-use super::answers::{Answer, Models, instruments, judge_for};
+use super::responses::{Answer, Models, instruments, decision_rule_for};
 use super::assets::ASSETS;
-use super::hall::{Hall, Taking};
+use super::state::{AppState, InputSpec};
 use super::metrics;
 use super::openapi;
 use super::problem::Problem;
@@ -24,15 +24,15 @@ pub struct Operation {
     pub method: Method,
     pub path: &'static str,
     pub summary: &'static str,
-    pub handler: MethodRouter<Arc<Hall>>,
-    pub answer: Said,
+    pub handler: MethodRouter<Arc<AppState>>,
+    pub answer: ResponseBody,
     /// What it takes, if it takes a recording.
-    pub taking: Option<Taking>,
+    pub taking: Option<InputSpec>,
 }
 
 /// What an operation answers when all is well.
 #[derive(Clone, Copy)]
-pub enum Said {
+pub enum ResponseBody {
     Text(&'static str),
     /// [`Answer`].
     Answer,
@@ -44,8 +44,8 @@ pub enum Said {
     Description,
 }
 
-const PREDICT: Taking = Taking { parameters: &["model", "cutoff", "fraction", "timeline"], form_only: false };
-const LUMEN: Taking = Taking { parameters: &["model", "cutoff", "fraction"], form_only: true };
+const PREDICT: InputSpec = InputSpec { parameters: &["model", "cutoff", "fraction", "timeline"], form_only: false };
+const LUMEN: InputSpec = InputSpec { parameters: &["model", "cutoff", "fraction"], form_only: true };
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Everything but the page.
@@ -53,34 +53,34 @@ pub fn operations() -> Vec<Operation> {
     let operation =
         |method, path, summary, handler, answer, taking| Operation { method, path, summary, handler, answer, taking };
     vec![
-        operation(Method::POST, "/api/v1/predict", "Hear a recording", post(predict), Said::Answer, Some(PREDICT)),
-        operation(Method::GET, "/api/v1/models", "What is loaded", get(models), Said::Models, None),
+        operation(Method::POST, "/api/v1/predict", "Hear a recording", post(predict), ResponseBody::Answer, Some(PREDICT)),
+        operation(Method::GET, "/api/v1/models", "What is loaded", get(models), ResponseBody::Models, None),
         operation(
             Method::POST,
             "/lumen/api/processFile/",
             "The codes of the instruments that are decided for a recording",
             post(lumen),
-            Said::Codes,
+            ResponseBody::Codes,
             Some(LUMEN),
         ),
-        operation(Method::GET, "/healthz", "Whether the process lives", get(healthz), Said::Text(PLAIN), None),
-        operation(Method::GET, "/readyz", "Whether recordings are taken", get(readyz), Said::Text(PLAIN), None),
+        operation(Method::GET, "/healthz", "Whether the process lives", get(healthz), ResponseBody::Text(PLAIN), None),
+        operation(Method::GET, "/readyz", "Whether recordings are taken", get(readyz), ResponseBody::Text(PLAIN), None),
         operation(
             Method::GET,
             "/metrics",
             "What was done so far, for Prometheus",
             get(measures),
-            Said::Text(METRICS),
+            ResponseBody::Text(METRICS),
             None,
         ),
-        operation(Method::GET, "/openapi.json", "This description", get(description), Said::Description, None),
+        operation(Method::GET, "/openapi.json", "This description", get(description), ResponseBody::Description, None),
     ]
 }
 
-pub fn router(hall: Arc<Hall>) -> Router {
+pub fn router(state: Arc<AppState>) -> Router {
     let mut router = Router::new();
     for Operation { path, handler, .. } in operations() {
-        let counted = from_fn_with_state((hall.clone(), path), counted);
+        let counted = from_fn_with_state((state.clone(), path), counted);
         router = router.route(path, handler.layer(counted));
     }
     for asset in ASSETS {
@@ -91,14 +91,14 @@ pub fn router(hall: Arc<Hall>) -> Router {
         // The limits are kept where bodies are received.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(explained))
-        .layer(from_fn_with_state(hall.clone(), access::guard))
-        .with_state(hall)
+        .layer(from_fn_with_state(state.clone(), access::guard))
+        .with_state(state)
 }
 
-async fn counted(State((hall, path)): State<(Arc<Hall>, &'static str)>, request: Request, next: Next) -> Response {
+async fn counted(State((state, path)): State<(Arc<AppState>, &'static str)>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let response = next.run(request).await;
-    hall.metrics.answered(path, response.status().as_u16(), began.elapsed());
+    state.metrics.answered(path, response.status().as_u16(), began.elapsed());
     response
 }
 
@@ -126,40 +126,40 @@ fn json(answer: &impl Serialize) -> Result<Response, Problem> {
     Ok(content("application/json", text))
 }
 
-async fn predict(State(hall): State<Arc<Hall>>, request: Request) -> Result<Response, Problem> {
+async fn predict(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let listened = hall.listen(&head, body, PREDICT).await?;
+    let listened = state.listen(&head, body, PREDICT).await?;
     json(&Answer::new(listened.voice, &listened.ask, &listened.heard, listened.took))
 }
 
-async fn lumen(State(hall): State<Arc<Hall>>, request: Request) -> Result<Response, Problem> {
+async fn lumen(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let listened = hall.listen(&head, body, LUMEN).await?;
+    let listened = state.listen(&head, body, LUMEN).await?;
     let lead = listened.voice.lead();
-    let instruments = instruments(&judge_for(&listened.ask, lead), &listened.heard, lead);
+    let instruments = instruments(&decision_rule_for(&listened.ask, lead), &listened.heard, lead);
     let decided = instruments.into_iter().filter(|instrument| instrument.decided);
     json(&decided.map(|instrument| instrument.code).collect::<Vec<String>>())
 }
 
-async fn models(State(hall): State<Arc<Hall>>) -> Result<Response, Problem> {
-    json(&Models::new(&hall.voices, &hall.limits))
+async fn models(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
+    json(&Models::new(&state.voices, &state.limits))
 }
 
 async fn healthz() -> Response {
     content(PLAIN, "ok\n")
 }
 
-async fn readyz(State(hall): State<Arc<Hall>>) -> Result<Response, Problem> {
-    if hall.is_open() { Ok(content(PLAIN, "ready\n")) } else { Err(Problem::stopping()) }
+async fn readyz(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
+    if state.is_open() { Ok(content(PLAIN, "ready\n")) } else { Err(Problem::stopping()) }
 }
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-async fn measures(State(hall): State<Arc<Hall>>) -> Response {
-    content(METRICS, metrics::text(&hall))
+async fn measures(State(state): State<Arc<AppState>>) -> Response {
+    content(METRICS, metrics::text(&state))
 }
 
-async fn description(State(hall): State<Arc<Hall>>) -> Result<Response, Problem> {
-    let ids: Vec<&str> = hall.voices.iter().map(|voice| voice.id.as_str()).collect();
+async fn description(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
+    let ids: Vec<&str> = state.voices.iter().map(|voice| voice.id.as_str()).collect();
     json(&openapi::document(&operations(), &ids))
 }

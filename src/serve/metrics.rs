@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::answers::Took;
-use super::hall::Hall;
-use crate::predictor::{Heard, Joined};
+use super::responses::Took;
+use super::state::AppState;
+use crate::predictor::{Prediction, BatchStats};
 
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -50,7 +50,7 @@ impl Metrics {
         }
     }
 
-    pub fn heard(&self, heard: &Heard, took: &Took) {
+    pub fn heard(&self, heard: &Prediction, took: &Took) {
         let mut inner = self.inner.lock().expect("nobody panics while counting");
         inner.recordings += 1;
         inner.audio_seconds += heard.seconds;
@@ -60,17 +60,17 @@ impl Metrics {
 }
 
 /// The text of `/metrics`.
-pub fn text(hall: &Hall) -> String {
+pub fn text(state: &AppState) -> String {
     let mut out = Text(String::new());
     let build = [("version", env!("CARGO_PKG_VERSION"))];
     out.family("timbre_build_info", "gauge", "The program.").line("timbre_build_info", &build, 1.0);
-    let (places, jobs) = hall.in_use();
+    let (places, jobs) = state.in_use();
     for (name, help, value) in [
-        ("timbre_places", "Recordings that may be received, wait or be heard at once.", hall.limits.places),
+        ("timbre_places", "Recordings that may be received, wait or be heard at once.", state.limits.places),
         ("timbre_places_in_use", "Recordings that are being received, wait or are heard.", places),
-        ("timbre_jobs", "Recordings that may be heard at once.", hall.limits.jobs),
+        ("timbre_jobs", "Recordings that may be heard at once.", state.limits.jobs),
         ("timbre_jobs_in_use", "Recordings that are being heard.", jobs),
-        ("timbre_ready", "1 until the server is told to stop.", usize::from(hall.is_open())),
+        ("timbre_ready", "1 until the server is told to stop.", usize::from(state.is_open())),
     ] {
         out.family(name, "gauge", help).line(name, &[], value as f64);
     }
@@ -78,19 +78,19 @@ pub fn text(hall: &Hall) -> String {
         let name = "process_resident_memory_bytes";
         out.family(name, "gauge", "Resident memory.").line(name, &[], bytes);
     }
-    type Count = fn(&Joined) -> u64;
+    type Count = fn(&BatchStats) -> u64;
     let per_model: [(&str, &str, Count); 3] = [
-        ("timbre_model_windows_total", "Windows or clips that a model was asked about.", |joined| joined.windows),
-        ("timbre_model_questions_total", "Questions about windows of one recording.", |joined| joined.questions),
-        ("timbre_model_batches_total", "Batches in which the questions were asked.", |joined| joined.batches),
+        ("timbre_model_windows_total", "Windows or clips that a model was asked about.", |batch_stats| batch_stats.windows),
+        ("timbre_model_questions_total", "Questions about windows of one recording.", |batch_stats| batch_stats.questions),
+        ("timbre_model_batches_total", "Batches in which the questions were asked.", |batch_stats| batch_stats.batches),
     ];
     for (name, help, count) in per_model {
         out.family(name, "counter", help);
-        for voice in hall.voices.iter().filter(|voice| !voice.is_ensemble()) {
-            out.line(name, &[("model", &voice.id)], count(&voice.lead().joined()) as f64);
+        for voice in state.voices.iter().filter(|voice| !voice.is_ensemble()) {
+            out.line(name, &[("model", &voice.id)], count(&voice.lead().batch_stats()) as f64);
         }
     }
-    let inner = hall.metrics.inner.lock().expect("nobody panics while counting");
+    let inner = state.metrics.inner.lock().expect("nobody panics while counting");
     let heard = [
         ("timbre_recordings_total", "Recordings that were heard.", inner.recordings as f64),
         ("timbre_audio_seconds_total", "Their length in seconds.", inner.audio_seconds),

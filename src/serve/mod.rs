@@ -19,25 +19,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::predictor::Predictor;
-use crate::progress::Show;
+use crate::progress::Printer;
 
 mod access;
-mod answers;
+mod responses;
 mod api;
-mod ask;
+mod query;
 mod assets;
-mod form;
-mod hall;
+mod multipart;
+mod state;
 mod metrics;
 mod openapi;
-mod patience;
+mod write_timeout;
 mod problem;
-mod receive;
-mod voices;
+mod upload;
+mod served_models;
 
-pub use access::Doors;
-use hall::Hall;
-use patience::Patient;
+pub use access::AccessPolicy;
+use state::AppState;
+use write_timeout::WriteTimeoutStream;
 
 /// What the server allows.
 #[derive(Clone, Copy, Debug)]
@@ -88,12 +88,12 @@ impl Default for Limits {
 
 /// Models and what is allowed, ready to answer.
 #[derive(Clone)]
-pub struct Service(Arc<Hall>);
+pub struct Service(Arc<AppState>);
 
 impl Service {
     /// The models, some of them with a weight in the ensemble.
-    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, doors: Doors) -> Result<Service> {
-        Ok(Service(Arc::new(Hall::new(models, limits, doors)?)))
+    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, doors: AccessPolicy) -> Result<Service> {
+        Ok(Service(Arc::new(AppState::new(models, limits, doors)?)))
     }
 
     /// The names of the models, the one first that is asked unless told.
@@ -103,7 +103,7 @@ impl Service {
 }
 
 /// Listens on `address` until the program is told to stop.
-pub fn serve(service: Service, address: &str, show: Show) -> Result<()> {
+pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the server's threads")?;
     let ended = runtime.block_on(async {
         let listener = TcpListener::bind(address)
@@ -113,11 +113,11 @@ pub fn serve(service: Service, address: &str, show: Show) -> Result<()> {
         let here = listener.local_addr()?;
         // Whoever started the server need not listen.
         let _ = writeln!(std::io::stdout(), "listening on http://{here}");
-        show.say(&format!("heard by {}; Ctrl-C stops", service.ids().join(", ")));
+        printer.message(&format!("heard by {}; Ctrl-C stops", service.ids().join(", ")));
         if !here.ip().is_loopback() && !service.0.doors.has_token() {
-            show.say(&format!("everyone who can reach {here} can use it: set TIMBRE_TOKEN to ask for a token"));
+            printer.message(&format!("everyone who can reach {here} can use it: set TIMBRE_TOKEN to ask for a token"));
         }
-        serve_on(listener, service, told_to_stop(interrupt, terminate, show)).await;
+        serve_on(listener, service, told_to_stop(interrupt, terminate, printer)).await;
         Ok(())
     });
     // What a client that has left still lets us compute is not waited for.
@@ -126,9 +126,9 @@ pub fn serve(service: Service, address: &str, show: Show) -> Result<()> {
 }
 
 /// Returns at the first signal; the second ends the program at once.
-async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, show: Show) {
+async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, printer: Printer) {
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    show.say("stopping: finishing what is in hand; the same again stops at once");
+    printer.message("stopping: finishing what is in hand; the same again stops at once");
     tokio::spawn(async move {
         let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
         std::process::exit(code);
@@ -137,8 +137,8 @@ async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, show: Show) 
 
 /// Answers on `listener` until `stop`, then finishes what is in hand.
 pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future<Output = ()>) {
-    let hall = service.0;
-    let (router, limits) = (api::router(hall.clone()), hall.limits);
+    let state = service.0;
+    let (router, limits) = (api::router(state.clone()), state.limits);
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
@@ -157,7 +157,7 @@ pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future
         };
         // Answers are small and whole: nothing comes that would be worth waiting for.
         let _ = stream.set_nodelay(true);
-        let stream = TokioIo::new(Patient::new(stream, limits.pause));
+        let stream = TokioIo::new(WriteTimeoutStream::new(stream, limits.pause));
         let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
@@ -166,7 +166,7 @@ pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future
             drop(place);
         });
     }
-    hall.close();
+    state.close();
     drop(listener);
     let _ = tokio::time::timeout(limits.stop, graceful.shutdown()).await;
 }

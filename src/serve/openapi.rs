@@ -3,9 +3,9 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::answers::{Answer, Models};
-use super::api::{Operation, Said};
-use super::ask::Ask;
+use super::responses::{Answer, Models};
+use super::api::{Operation, ResponseBody};
+use super::query::PredictQuery;
 use super::problem::{self, ProblemBody};
 
 /// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12. `models` are those that can be asked here.
@@ -46,7 +46,7 @@ pub fn document(operations: &[Operation], models: &[&str]) -> Value {
 
 /// The parameters of an address, by name.
 fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Value)> {
-    let schema = json!(schemas.root_schema_for::<Ask>());
+    let schema = json!(schemas.root_schema_for::<PredictQuery>());
     let properties = schema["properties"].as_object().expect("it is a structure");
     let parameter = |(name, of): (&String, &Value)| {
         let mut of = of.clone();
@@ -65,11 +65,11 @@ fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Va
 
 fn described(operation: &Operation, schemas: &mut SchemaGenerator, parameters: &[(String, Value)]) -> Value {
     let content = match operation.answer {
-        Said::Text(kind) => json!({ (kind): { "schema": { "type": "string" } } }),
-        Said::Answer => json!({ "application/json": { "schema": schemas.subschema_for::<Answer>() } }),
-        Said::Models => json!({ "application/json": { "schema": schemas.subschema_for::<Models>() } }),
-        Said::Codes => json!({ "application/json": { "schema": schemas.subschema_for::<Vec<String>>() } }),
-        Said::Description => json!({ "application/json": { "schema": { "type": "object" } } }),
+        ResponseBody::Text(kind) => json!({ (kind): { "schema": { "type": "string" } } }),
+        ResponseBody::Answer => json!({ "application/json": { "schema": schemas.subschema_for::<Answer>() } }),
+        ResponseBody::Models => json!({ "application/json": { "schema": schemas.subschema_for::<Models>() } }),
+        ResponseBody::Codes => json!({ "application/json": { "schema": schemas.subschema_for::<Vec<String>>() } }),
+        ResponseBody::Description => json!({ "application/json": { "schema": { "type": "object" } } }),
     };
     let mut responses = json!({ "200": { "description": operation.summary, "content": content } });
     let mut problems = vec![];

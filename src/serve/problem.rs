@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::precompute::LeftOut;
+use crate::precompute::RecordingError;
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ impl Problem {
     }
 }
 
-impl From<LeftOut> for Problem {
-    fn from(why: LeftOut) -> Problem {
+impl From<RecordingError> for Problem {
+    fn from(why: RecordingError) -> Problem {
         match why.code.as_str() {
             // The recording was decoded and has features: that is no fault of the client.
             "no_prediction" => Problem::failed(&why.sentence),

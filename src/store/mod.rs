@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::features::FeatureMatrix;
 use crate::files;
 
-pub mod contents;
+pub mod content_hashes;
 mod pack;
 
 use pack::{Entry, PackWriter};
@@ -48,8 +48,8 @@ impl Recipe {
 
 /// What the cache knows about a recording under a recipe.
 #[derive(Clone, Debug)]
-pub enum Found {
-    Matrix(Stored),
+pub enum CacheEntry {
+    Matrix(CachedMatrix),
     /// The recording cannot be used: code and sentence.
     Unusable {
         code: String,
@@ -59,7 +59,7 @@ pub enum Found {
 
 /// A matrix on disk.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct CachedMatrix {
     pub rows: usize,
     pub cols: usize,
     file: Arc<File>,
@@ -67,7 +67,7 @@ pub struct Stored {
     checksum: [u8; 8],
 }
 
-impl Stored {
+impl CachedMatrix {
     /// Whether the values are those that were written: a disk may rot, and a number that is wrong is worse than a miss.
     pub fn is_intact(&self) -> bool {
         let mut bytes = vec![0; 4 * self.dims()];
@@ -88,22 +88,22 @@ impl Stored {
 }
 
 /// The cache folder, opened.
-pub struct Store {
+pub struct FeatureCache {
     folder: PathBuf,
-    found: HashMap<(Hash, Hash), Found>,
+    found: HashMap<(Hash, Hash), CacheEntry>,
     recipes_of: HashMap<Hash, Vec<Hash>>,
     /// The texts of recipes, by the beginning of their hash; read when the first miss wants to know.
     recipes: OnceLock<HashMap<String, Value>>,
     writer: Mutex<Option<PackWriter>>,
 }
 
-impl Store {
+impl FeatureCache {
     /// Opens or creates the cache in `folder` and reads its indices.
-    pub fn open(folder: &Path) -> Result<Store> {
+    pub fn open(folder: &Path) -> Result<FeatureCache> {
         fs::create_dir_all(folder.join("recipes")).with_context(|| {
             format!("cannot create the feature cache {}: choose another with --cache", folder.display())
         })?;
-        let mut store = Store {
+        let mut store = FeatureCache {
             folder: folder.to_owned(),
             found: HashMap::new(),
             recipes_of: HashMap::new(),
@@ -133,16 +133,16 @@ impl Store {
         }
     }
 
-    pub fn get(&self, content: &Hash, recipe: &Hash) -> Option<&Found> {
+    pub fn get(&self, content: &Hash, recipe: &Hash) -> Option<&CacheEntry> {
         self.found.get(&(*content, *recipe))
     }
 
-    /// Appends a matrix. It is found by the next [`Store::open`]; what this process needs is in the returned handle.
-    pub fn put(&self, content: &Hash, recipe: &Hash, matrix: &FeatureMatrix) -> Result<Stored> {
+    /// Appends a matrix. It is found by the next [`FeatureCache::open`]; what this process needs is in the returned handle.
+    pub fn put(&self, content: &Hash, recipe: &Hash, matrix: &FeatureMatrix) -> Result<CachedMatrix> {
         let bytes = bytemuck::cast_slice(&matrix.values);
         let shape = (matrix.rows as u32, matrix.cols as u32);
         let (file, offset) = self.append(pack::MATRIX, content, recipe, shape, bytes)?;
-        Ok(Stored { rows: matrix.rows, cols: matrix.cols, file, offset, checksum: pack::checksum(bytes) })
+        Ok(CachedMatrix { rows: matrix.rows, cols: matrix.cols, file, offset, checksum: pack::checksum(bytes) })
     }
 
     /// Remembers that a recording cannot be used, so that it is not decoded again to find that out.
@@ -233,10 +233,10 @@ fn is_not_found(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn found(file: &Arc<File>, entry: Entry) -> Option<Found> {
+fn found(file: &Arc<File>, entry: Entry) -> Option<CacheEntry> {
     if entry.kind == pack::MATRIX {
         let (rows, cols) = (entry.rows as usize, entry.cols as usize);
-        return Some(Found::Matrix(Stored {
+        return Some(CacheEntry::Matrix(CachedMatrix {
             rows,
             cols,
             file: file.clone(),
@@ -248,7 +248,7 @@ fn found(file: &Arc<File>, entry: Entry) -> Option<Found> {
     file.read_exact_at(&mut text, entry.offset).ok()?;
     let text = String::from_utf8(text).ok()?;
     let (code, sentence) = text.split_once('\n')?;
-    Some(Found::Unusable { code: code.to_owned(), sentence: sentence.to_owned() })
+    Some(CacheEntry::Unusable { code: code.to_owned(), sentence: sentence.to_owned() })
 }
 
 /// `n_mels 128 → 64`, one entry a differing leaf.
@@ -285,7 +285,7 @@ pub struct Usage {
 
 /// Counts what lies in the cache.
 pub fn usage(folder: &Path) -> Result<Usage> {
-    let mut usage = Usage { records: Store::open(folder)?.len(), ..Usage::default() };
+    let mut usage = Usage { records: FeatureCache::open(folder)?.len(), ..Usage::default() };
     for path in pack::packs_in(folder)? {
         usage.packs += 1;
         usage.bytes += fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
@@ -294,7 +294,7 @@ pub fn usage(folder: &Path) -> Result<Usage> {
 }
 
 /// Removes packs that were last written before `keep_after` and that no process is writing; returns the bytes freed.
-pub fn collect(folder: &Path, keep_after: std::time::SystemTime) -> Result<u64> {
+pub fn remove_packs_before(folder: &Path, keep_after: std::time::SystemTime) -> Result<u64> {
     let mut freed = 0;
     for path in pack::packs_in(folder)? {
         let Ok(meta) = fs::metadata(&path) else { continue };
@@ -314,8 +314,8 @@ mod tests {
         FeatureMatrix { rows: 2, cols: 3, values: vec![value; 6] }
     }
 
-    fn read(found: Option<&Found>) -> Vec<f32> {
-        let Some(Found::Matrix(stored)) = found else { panic!("no matrix: {found:?}") };
+    fn read(found: Option<&CacheEntry>) -> Vec<f32> {
+        let Some(CacheEntry::Matrix(stored)) = found else { panic!("no matrix: {found:?}") };
         let mut out = vec![0.0; stored.dims()];
         stored.read(0..stored.dims(), &mut out).unwrap();
         out
@@ -324,20 +324,20 @@ mod tests {
     #[test]
     fn what_was_put_is_found_by_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         store.put(&[1; 32], &[2; 32], &matrix(0.5)).unwrap();
         store.put_unusable(&[3; 32], &[4; 32], "silent", "every sample is zero").unwrap();
         store.close().unwrap();
-        let again = Store::open(folder.path()).unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
         assert_eq!(read(again.get(&[1; 32], &[2; 32])), vec![0.5; 6]);
-        assert!(matches!(again.get(&[3; 32], &[4; 32]), Some(Found::Unusable { code, .. }) if code == "silent"));
+        assert!(matches!(again.get(&[3; 32], &[4; 32]), Some(CacheEntry::Unusable { code, .. }) if code == "silent"));
         assert!(again.get(&[1; 32], &[4; 32]).is_none());
     }
 
     #[test]
     fn after_a_kill_the_whole_records_count_and_the_torn_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
         store.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
         std::mem::forget(store); // no close, no index: as after kill -9, but for the lock, which lives on in this process
@@ -345,7 +345,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let again = Store::open(folder.path()).unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
         assert_eq!(read(again.get(&[1; 32], &[9; 32])), vec![1.0; 6]);
         assert!(again.get(&[2; 32], &[9; 32]).is_none());
     }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_in_an_unindexed_pack_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
         std::mem::forget(store);
         let path = pack::packs_in(folder.path()).unwrap().remove(0);
@@ -361,33 +361,33 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::remove_file(&path).unwrap();
         fs::write(&path, &bytes).unwrap();
-        assert!(Store::open(folder.path()).unwrap().is_empty());
+        assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
     }
 
     #[test]
     fn run_after_run_goes_on_in_the_same_pack() {
         let folder = tempfile::tempdir().unwrap();
         for run in 0..5u8 {
-            let store = Store::open(folder.path()).unwrap();
+            let store = FeatureCache::open(folder.path()).unwrap();
             assert_eq!(store.len(), usize::from(run));
             store.put(&[run; 32], &[9; 32], &matrix(f32::from(run))).unwrap();
             store.close().unwrap();
         }
         assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 1);
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         assert!((0..5u8).all(|run| read(store.get(&[run; 32], &[9; 32])) == vec![f32::from(run); 6]));
     }
 
     #[test]
     fn two_writers_at_once_have_a_pack_each() {
         let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (Store::open(folder.path()).unwrap(), Store::open(folder.path()).unwrap());
+        let (one, two) = (FeatureCache::open(folder.path()).unwrap(), FeatureCache::open(folder.path()).unwrap());
         one.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
         two.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
         one.close().unwrap();
         two.close().unwrap();
         assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 2);
-        assert_eq!(Store::open(folder.path()).unwrap().len(), 2);
+        assert_eq!(FeatureCache::open(folder.path()).unwrap().len(), 2);
     }
 
     #[test]
@@ -396,11 +396,11 @@ mod tests {
         let recipe = |n: u32| {
             Recipe::new(json!({ "audio": { "sample_rate": 22050 }, "feature": { "kind": "mel", "n_mels": n } }))
         };
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         store.note_recipe(&recipe(128)).unwrap();
         store.put(&[1; 32], &recipe(128).hash, &matrix(0.0)).unwrap();
         store.close().unwrap();
-        let again = Store::open(folder.path()).unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
         assert_eq!(again.why_missed(&[1; 32], &recipe(64)), "feature.n_mels 128 → 64");
         assert_eq!(again.why_missed(&[7; 32], &recipe(64)), "new or edited recording");
     }
@@ -408,12 +408,12 @@ mod tests {
     #[test]
     fn a_pack_in_use_survives_collection_and_a_closed_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
         store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
-        assert_eq!(collect(folder.path(), later).unwrap(), 0);
+        assert_eq!(remove_packs_before(folder.path(), later).unwrap(), 0);
         store.close().unwrap();
-        assert!(collect(folder.path(), later).unwrap() > 0);
-        assert!(Store::open(folder.path()).unwrap().is_empty());
+        assert!(remove_packs_before(folder.path(), later).unwrap() > 0);
+        assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
     }
 }

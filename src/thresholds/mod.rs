@@ -5,21 +5,21 @@
 
 use anyhow::Result;
 
-use crate::decisions::Aggregate;
+use crate::aggregation::Aggregate;
 use crate::labels::Classes;
 use crate::metrics::tally::{self, Tally};
-use crate::metrics::{Judge, Metric};
-use crate::run_dir::{RunDir, SplitRecord, Unit};
-use crate::search::{ClassCutoffs, Luck, Point, SearchSpec, Surface, Sweep, ascend, best, luck};
+use crate::metrics::{DecisionRule, Metric};
+use crate::run_dir::{RunDir, SplitRecord, Trial};
+use crate::search::{ClassCutoffs, SelectionBias, Point, SearchSpec, Surface, ThresholdGrid, coordinate_ascent, best_point, selection_bias};
 use crate::seed::Seed;
 
-mod frames;
-mod picture;
+mod csv_tables;
+mod heat_map;
 mod report;
-mod stored;
+mod stored_predictions;
 
-pub use report::{is_written, report, sentences};
-pub use stored::read_units;
+pub use report::{is_written, report, summary_text};
+pub use stored_predictions::read_trials;
 
 /// The run cannot be searched so: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -27,44 +27,44 @@ pub use stored::read_units;
 pub struct CannotSearch(pub String);
 
 /// What is searched, and how decisions are judged.
-pub struct Search<'a> {
+pub struct ThresholdSearch<'a> {
     pub spec: &'a SearchSpec,
     pub metric: Metric,
     /// As the run has it.
-    pub judge: Judge,
+    pub decision_rule: DecisionRule,
     pub classes: &'a Classes,
 }
 
 /// The scores of decisions, in the order of [`tally::NAMES`].
-pub type Scores = [f64; tally::NAMES.len()];
+pub type DecisionScores = [f64; tally::NAMES.len()];
 
 /// What a search found for one unit.
-pub struct Found {
-    pub unit: Unit,
+pub struct TrialThresholds {
+    pub trial: Trial,
     pub cutoffs: Vec<f64>,
     /// Empty where recordings are decided by one score.
     pub fractions: Vec<f64>,
     pub surface: Surface,
     pub chosen: Point,
-    pub luck: Option<Luck>,
+    pub luck: Option<SelectionBias>,
     pub per_class: Option<ClassCutoffs>,
     /// Songs of the side that chose, and recordings with more than one window.
     pub songs: usize,
     pub of_several_windows: usize,
     /// The side that chose first.
-    pub sides: Vec<Side>,
+    pub sides: Vec<SplitScores>,
 }
 
 /// One side of the split, judged in three ways.
-pub struct Side {
+pub struct SplitScores {
     pub split: String,
     pub n: usize,
-    pub as_run: Scores,
-    pub chosen: Scores,
-    pub per_class: Option<Scores>,
+    pub as_run: DecisionScores,
+    pub chosen: DecisionScores,
+    pub per_class: Option<DecisionScores>,
 }
 
-impl Found {
+impl TrialThresholds {
     pub fn cutoff(&self) -> f64 {
         self.cutoffs[self.chosen.cutoff]
     }
@@ -78,7 +78,7 @@ impl Found {
     }
 }
 
-impl Search<'_> {
+impl ThresholdSearch<'_> {
     pub fn tuned_on(&self) -> &'static str {
         self.spec.tune_on.name()
     }
@@ -89,7 +89,7 @@ impl Search<'_> {
     }
 
     /// Searches on the one side and judges all.
-    pub fn of_unit(&self, unit: &Unit, splits: &[SplitRecord]) -> Result<Found> {
+    pub fn search_trial(&self, unit: &Trial, splits: &[SplitRecord]) -> Result<TrialThresholds> {
         let Some(own) = splits.iter().find(|split| split.split == self.tuned_on() && !split.clips.is_empty()) else {
             let there: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
             return Err(CannotSearch(format!(
@@ -102,28 +102,28 @@ impl Search<'_> {
         };
         let truth = own.truth();
         let sweep = match &own.windows {
-            Some(windows) if self.judge.aggregate == Aggregate::Vote => {
-                Sweep::of_windows(windows, &truth, self.spec.cutoffs(), self.spec.window_fractions())
+            Some(windows) if self.decision_rule.aggregate == Aggregate::Vote => {
+                ThresholdGrid::of_windows(windows, &truth, self.spec.cutoffs(), self.spec.window_fractions())
             }
-            _ => Sweep::of_scores(&own.predictions, &truth, self.spec.cutoffs()),
+            _ => ThresholdGrid::of_scores(&own.predictions, &truth, self.spec.cutoffs()),
         };
         let (metric, once) = (self.metric_at(), vec![1; truth.len()]);
         let surface = sweep.surface(&once);
         let scores = surface.of(metric);
-        let chosen = best(&scores, sweep.cutoffs.len());
-        let per_class = self.spec.per_class.then(|| ascend(&sweep, chosen.fraction, chosen.cutoff, metric, &once));
+        let chosen = best_point(&scores, sweep.cutoffs.len());
+        let per_class = self.spec.per_class.then(|| coordinate_ascent(&sweep, chosen.fraction, chosen.cutoff, metric, &once));
         let songs: Vec<&str> = own.clips.iter().map(|clip| clip.song.as_str()).collect();
         let mut distinct = songs.clone();
         distinct.sort_unstable();
         distinct.dedup();
         let seed = Seed::new(unit.seed).child("thresholds").child(&own.split);
-        let luck = luck(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
+        let luck = selection_bias(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
         let of_several_windows = own.windows.as_ref().map_or(0, |windows| {
             (0..windows.len()).filter(|&recording| windows.windows_of(recording).len() > 1).count()
         });
         let (cutoffs, fractions) = (sweep.cutoffs.clone(), sweep.fractions.clone());
-        let mut found = Found {
-            unit: unit.clone(),
+        let mut found = TrialThresholds {
+            trial: unit.clone(),
             cutoffs,
             fractions,
             surface,
@@ -139,38 +139,38 @@ impl Search<'_> {
         Ok(found)
     }
 
-    fn side(&self, split: &SplitRecord, found: &Found) -> Side {
-        let window_fraction = found.fraction().unwrap_or(self.judge.window_fraction);
-        let common = Judge { cutoff: found.cutoff(), cutoffs: Vec::new(), window_fraction, ..self.judge.clone() };
-        let own = found.class_cutoffs().map(|cutoffs| Judge { cutoffs, ..common.clone() });
-        Side {
+    fn side(&self, split: &SplitRecord, found: &TrialThresholds) -> SplitScores {
+        let window_fraction = found.fraction().unwrap_or(self.decision_rule.window_fraction);
+        let common = DecisionRule { cutoff: found.cutoff(), cutoffs: Vec::new(), window_fraction, ..self.decision_rule.clone() };
+        let own = found.class_cutoffs().map(|cutoffs| DecisionRule { cutoffs, ..common.clone() });
+        SplitScores {
             split: split.split.clone(),
             n: split.clips.len(),
-            as_run: score(&self.judge, split),
+            as_run: score(&self.decision_rule, split),
             chosen: score(&common, split),
-            per_class: own.map(|judge| score(&judge, split)),
+            per_class: own.map(|decision_rule| score(&decision_rule, split)),
         }
     }
 
     /// Every file of the search and none of an earlier one; the units in their order. The long table comes last: it is the mark
     /// that all is there.
-    pub fn write(&self, dir: &RunDir, found: &[Found]) -> Result<()> {
+    pub fn write(&self, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
         dir.remove_thresholds()?;
-        frames::write(self, dir, found)?;
-        picture::write(self, dir, found)?;
+        csv_tables::write(self, dir, found)?;
+        heat_map::write(self, dir, found)?;
         report::write(self, dir, found)?;
-        frames::write_long(self, dir, found)
+        csv_tables::write_long(self, dir, found)
     }
 }
 
 /// The unit with the best score on the side that chose; of equals the first.
-pub fn best_unit(found: &[Found], metric: usize) -> Option<&Found> {
-    let score = |found: &Found| found.surface.at(found.chosen)[metric];
+pub fn best_trial(found: &[TrialThresholds], metric: usize) -> Option<&TrialThresholds> {
+    let score = |found: &TrialThresholds| found.surface.at(found.chosen)[metric];
     found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
 }
 
-fn score(judge: &Judge, split: &SplitRecord) -> Scores {
+fn score(decision_rule: &DecisionRule, split: &SplitRecord) -> DecisionScores {
     let mut tally = Tally::new(split.predictions.n_classes);
-    split.clips.iter().zip(split.decided(judge)).for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
+    split.clips.iter().zip(split.decided(decision_rule)).for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
     tally.scores()
 }

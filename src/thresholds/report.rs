@@ -6,29 +6,29 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::{Found, Scores, Search};
+use super::{TrialThresholds, DecisionScores, ThresholdSearch};
 use crate::metrics::Metric;
 use crate::metrics::tally::NAMES;
 use crate::run_dir::{RunDir, SCHEMA, ThresholdFile};
-use crate::search::{Luck, Point, SearchSpec};
+use crate::search::{SelectionBias, Point, SearchSpec};
 use crate::tables::aligned;
 
-pub fn write(search: &Search, dir: &RunDir, found: &[Found]) -> Result<()> {
+pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let text = serde_json::to_string_pretty(&report(search, found))? + "\n";
     dir.write_thresholds(&ThresholdFile::Report, |out| Ok(out.write_all(text.as_bytes())?))
 }
 
-pub fn report(search: &Search, found: &[Found]) -> Value {
+pub fn report(search: &ThresholdSearch, found: &[TrialThresholds]) -> Value {
     json!({
         "schema": SCHEMA,
         "metric": search.metric,
         "tuned_on": search.tuned_on(),
         "search": search.spec,
         "as_run": {
-            "aggregate": search.judge.aggregate,
-            "cutoff": search.judge.cutoff,
-            "cutoffs": search.judge.cutoffs,
-            "window_fraction": search.judge.window_fraction,
+            "aggregate": search.decision_rule.aggregate,
+            "cutoff": search.decision_rule.cutoff,
+            "cutoffs": search.decision_rule.cutoffs,
+            "window_fraction": search.decision_rule.window_fraction,
         },
         "units": found.iter().map(|own| of_unit(search, own)).collect::<Vec<_>>(),
     })
@@ -45,9 +45,9 @@ pub fn is_written(run: &Path, spec: &SearchSpec, metric: Metric, units: usize) -
             .is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(is_of))
 }
 
-fn of_unit(search: &Search, found: &Found) -> Value {
+fn of_unit(search: &ThresholdSearch, found: &TrialThresholds) -> Value {
     let named =
-        |scores: &Scores| NAMES.iter().zip(scores).map(|(n, s)| ((*n).to_owned(), json!(s))).collect::<Map<_, _>>();
+        |scores: &DecisionScores| NAMES.iter().zip(scores).map(|(n, s)| ((*n).to_owned(), json!(s))).collect::<Map<_, _>>();
     let metric = search.metric_at();
     let sides: Vec<Value> = found
         .sides
@@ -67,9 +67,9 @@ fn of_unit(search: &Search, found: &Found) -> Value {
         own.map(|(name, cutoff)| (name, json!(cutoff))).collect::<Map<_, _>>()
     });
     json!({
-        "features": found.unit.features,
-        "model": found.unit.model,
-        "seed": found.unit.seed,
+        "features": found.trial.features,
+        "model": found.trial.model,
+        "seed": found.trial.seed,
         "recordings": found.sides[0].n,
         "songs": found.songs,
         "of_several_windows": found.of_several_windows,
@@ -94,13 +94,13 @@ fn of_unit(search: &Search, found: &Found) -> Value {
     })
 }
 
-fn of_luck(found: &Found, luck: &Luck, metric: usize) -> Value {
+fn of_luck(found: &TrialThresholds, luck: &SelectionBias, metric: usize) -> Value {
     let (points, cutoff, fraction) = plateau(found, luck);
     json!({
         "resamples": luck.resamples,
         "standard_error": luck.standard_error,
-        "elsewhere": luck.elsewhere,
-        "optimism": found.surface.at(found.chosen)[metric] - luck.elsewhere,
+        "elsewhere": luck.held_out,
+        "optimism": found.surface.at(found.chosen)[metric] - luck.held_out,
         "regret": luck.regret,
         "plateau": { "points": points, "cutoff": cutoff, "window_fraction": fraction },
         "choices": { "cutoff": central(&luck.choices, |p| found.cutoffs[p.cutoff]),
@@ -109,7 +109,7 @@ fn of_luck(found: &Found, luck: &Luck, metric: usize) -> Value {
 }
 
 /// Points, and the smallest and largest cut-off and fraction of them.
-fn plateau(found: &Found, luck: &Luck) -> (usize, [f64; 2], Option<[f64; 2]>) {
+fn plateau(found: &TrialThresholds, luck: &SelectionBias) -> (usize, [f64; 2], Option<[f64; 2]>) {
     let width = found.cutoffs.len();
     let on: Vec<usize> = (0..luck.plateau.len()).filter(|&at| luck.plateau[at]).collect();
     let range = |axis: &[f64], place: &dyn Fn(usize) -> usize| {
@@ -129,7 +129,7 @@ fn central(choices: &[Point], value: impl Fn(&Point) -> f64) -> [f64; 2] {
 }
 
 /// The axes at whose end the chosen point lies: the best may lie beyond.
-fn on_the_edge(found: &Found) -> Vec<&'static str> {
+fn on_the_edge(found: &TrialThresholds) -> Vec<&'static str> {
     let is_end = |at: usize, axis: &[f64]| axis.len() > 1 && (at == 0 || at == axis.len() - 1);
     let mut edges = Vec::new();
     if is_end(found.chosen.cutoff, &found.cutoffs) {
@@ -142,12 +142,12 @@ fn on_the_edge(found: &Found) -> Vec<&'static str> {
 }
 
 /// What a person wants to know of one unit.
-pub fn sentences(search: &Search, found: &Found) -> String {
+pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String {
     let (metric, at) = (search.metric.name(), search.metric_at());
     let own = &found.sides[0];
     let mut text = format!(
         "{}: {metric}, chosen on {} ({} recordings of {} songs, {} points)\n",
-        found.unit,
+        found.trial,
         own.split,
         own.n,
         found.songs,
@@ -157,12 +157,12 @@ pub fn sentences(search: &Search, found: &Found) -> String {
     let mut lines = vec![vec!["".to_owned(), "cut-off".to_owned(), "fraction".to_owned()]];
     lines[0].extend(found.sides.iter().map(|side| side.split.clone()));
     let votes = !found.fractions.is_empty();
-    let mut line = |name: &str, cutoff: String, fraction: String, of: &dyn Fn(&super::Side) -> Option<f64>| {
+    let mut line = |name: &str, cutoff: String, fraction: String, of: &dyn Fn(&super::SplitScores) -> Option<f64>| {
         let cells = found.sides.iter().map(|side| of(side).map_or("–".to_owned(), |score| format!("{score:.3}")));
         lines.push([name.to_owned(), cutoff, fraction].into_iter().chain(cells).collect());
     };
-    let as_run = if search.judge.cutoffs.is_empty() { search.judge.cutoff.to_string() } else { "by class".to_owned() };
-    line("as run", as_run, fraction(votes.then_some(search.judge.window_fraction)), &|side| Some(side.as_run[at]));
+    let as_run = if search.decision_rule.cutoffs.is_empty() { search.decision_rule.cutoff.to_string() } else { "by class".to_owned() };
+    line("as run", as_run, fraction(votes.then_some(search.decision_rule.window_fraction)), &|side| Some(side.as_run[at]));
     line("chosen", found.cutoff().to_string(), fraction(found.fraction()), &|side| Some(side.chosen[at]));
     if found.per_class.is_some() {
         line("by class", "by class".to_owned(), fraction(found.fraction()), &|side| Some(side.per_class.as_ref()?[at]));
@@ -190,9 +190,9 @@ pub fn sentences(search: &Search, found: &Found) -> String {
         text += &format!(
             "Luck: a choice on some of these songs scores {:.3} on the others ({} resamples): {:.3} of the {score:.3} are owed to \
              the choice. Another sample would choose a point that scores {:.3} less here\n",
-            luck.elsewhere,
+            luck.held_out,
             luck.resamples,
-            score - luck.elsewhere,
+            score - luck.held_out,
             luck.regret
         );
         if let (Some((elsewhere, regret)), Some(own)) = (luck.per_class, &found.per_class) {

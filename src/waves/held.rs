@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-use super::Source;
+use super::ExampleSource;
 use crate::audio::{self, AudioSpec, Recording};
 
 /// What decoded recordings may take.
@@ -13,7 +13,7 @@ pub const HELD_BYTES: usize = 2 << 30;
 
 /// The recordings of a training part.
 pub struct Recordings {
-    sources: Vec<Source>,
+    sources: Vec<ExampleSource>,
     audio: AudioSpec,
     /// Whether those that are no longer than a clip are of any use beside their cached rows.
     holds_short: bool,
@@ -39,7 +39,7 @@ pub enum Found<'a> {
 }
 
 impl Recordings {
-    pub fn new(sources: Vec<Source>, audio: AudioSpec, holds_short: bool) -> Recordings {
+    pub fn new(sources: Vec<ExampleSource>, audio: AudioSpec, holds_short: bool) -> Recordings {
         let known = sources.iter().map(|_| OnceLock::new()).collect();
         Recordings { sources, audio, holds_short, known, left: HELD_BYTES.into() }
     }
@@ -48,7 +48,7 @@ impl Recordings {
         self.sources.len()
     }
 
-    pub fn source(&self, row: usize) -> &Source {
+    pub fn source(&self, row: usize) -> &ExampleSource {
         &self.sources[row]
     }
 
@@ -60,7 +60,7 @@ impl Recordings {
     pub fn find(&self, row: usize) -> Result<Found<'_>> {
         if self.known[row].get().is_none() {
             let recording = self.decode(row)?;
-            if !self.holds_short && recording.spare(&self.audio) == 0 {
+            if !self.holds_short && recording.max_start(&self.audio) == 0 {
                 // If another thread has found the same meanwhile, all the better.
                 let _ = self.known[row].set(Known::Short);
             } else if let Some(unkept) = self.keep(row, recording) {
@@ -74,7 +74,7 @@ impl Recordings {
     }
 
     pub fn decode(&self, row: usize) -> Result<Recording> {
-        let Source { path, content, .. } = &self.sources[row];
+        let ExampleSource { path, content, .. } = &self.sources[row];
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {} any more: run again", path.display()))?;
         if blake3::hash(&bytes).as_bytes() != content {

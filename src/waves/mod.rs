@@ -21,29 +21,29 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use crate::audio::{AudioSpec, Clip, Crop, Recording};
-use crate::augment::{Chain, Draw, Image, Music, Scene, Sound, chain};
-use crate::dataset::{FeatureSet, Fresh, WaveSource};
+use crate::augment::{Chain, Draw, Image, Music, AugmentContext, Sound, chain};
+use crate::dataset::{FeatureSet, ExampleGenerator, WaveformSource};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
-use crate::seed::{Seed, below};
+use crate::seed::{Seed, uniform_below};
 use crate::store::Hash;
 
-mod company;
+mod clip_pool;
 mod held;
-mod music;
+mod tempo_key;
 mod replay;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod tests_of_augmenting;
+mod augment_tests;
 
 pub use held::HELD_BYTES;
-pub use replay::{Drawn, Replay};
+pub use replay::{DrawRecord, Replay};
 
 use held::{Found, Recordings};
 
 /// The recording of a row.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
+pub struct ExampleSource {
     pub path: PathBuf,
     /// Names its random draws: where the folder of the data lies must not matter.
     pub id: String,
@@ -56,7 +56,7 @@ pub struct Source {
 
 /// How a network hears its training recordings.
 #[derive(Debug)]
-pub struct Hearing {
+pub struct ExampleSpec {
     /// Cut at another place in each epoch, or where `audio.crop` says.
     pub random_crop: bool,
     pub chain: Chain,
@@ -65,20 +65,20 @@ pub struct Hearing {
 }
 
 /// The training part of a network, cut and augmented anew in each epoch.
-pub struct Waves {
+pub struct TrainingExamples {
     cached: FeatureSet,
     recordings: Recordings,
     rows: HashMap<String, usize>,
     feature: FeatureSpec,
     extractor: Box<dyn Extractor>,
     seed: Seed,
-    hearing: Hearing,
+    hearing: ExampleSpec,
     /// Of each row, where the chain asks for it.
     music: Vec<Music>,
 }
 
 /// One example with all that led to it.
-pub struct Heard {
+pub struct TracedExample {
     pub start: Option<usize>,
     pub draws: Vec<Draw>,
     /// The clip and its feature before any draw.
@@ -92,17 +92,17 @@ pub struct Heard {
     pub targets: Vec<f32>,
 }
 
-impl Waves {
-    /// The rows of `cached` afresh, `sources` in their order: `FeatureSet::with_fresh` takes it.
+impl TrainingExamples {
+    /// The rows of `cached` afresh, `sources` in their order: `FeatureSet::with_generator` takes it.
     pub fn new(
         cached: &FeatureSet,
-        sources: Vec<Source>,
+        sources: Vec<ExampleSource>,
         audio: &AudioSpec,
         feature: &FeatureSpec,
         seed: Seed,
-        hearing: Hearing,
-    ) -> Result<Waves> {
-        ensure!(!cached.is_fresh(), "make fresh examples: the examples of the set are fresh already");
+        hearing: ExampleSpec,
+    ) -> Result<TrainingExamples> {
+        ensure!(!cached.has_generator(), "make fresh examples: the examples of the set are fresh already");
         ensure!(
             sources.len() == cached.len(),
             "make fresh examples: {} recordings are no match for {} rows",
@@ -116,9 +116,9 @@ impl Waves {
         let holds_short = hearing.replay.is_some() || hearing.chain.is_on_sound();
         let recordings = Recordings::new(sources, audio.clone(), holds_short);
         let (cached, feature) = (cached.clone(), feature.clone());
-        let mut waves = Waves { cached, recordings, rows, feature, extractor, seed, hearing, music: Vec::new() };
+        let mut waves = TrainingExamples { cached, recordings, rows, feature, extractor, seed, hearing, music: Vec::new() };
         if waves.hearing.chain.wants_music() {
-            waves.music = music::of_all(&waves.recordings)?;
+            waves.music = tempo_key::of_all(&waves.recordings)?;
         }
         Ok(waves)
     }
@@ -145,13 +145,13 @@ impl Waves {
     }
 
     fn samples(&self) -> usize {
-        self.audio().frames().expect("fresh examples have a length")
+        self.audio().clip_samples().expect("fresh examples have a length")
     }
 
     /// Where the recording of `row` is cut in an epoch, if it is so many samples longer than a clip.
     fn draw(&self, row: usize, epoch: usize, spare: usize) -> usize {
         let address = self.seed.child("crop").child(epoch).child(self.id(row));
-        below(&mut address.rng(), spare as u64 + 1) as usize
+        uniform_below(&mut address.rng(), spare as u64 + 1) as usize
     }
 
     /// Where a recording is cut in an epoch; nothing where `audio.crop` says it.
@@ -159,7 +159,7 @@ impl Waves {
         if let Some(replay) = &self.hearing.replay {
             return Ok(replay.of(epoch, self.id(row))?.start);
         }
-        let spare = recording.spare(self.audio());
+        let spare = recording.max_start(self.audio());
         Ok((self.hearing.random_crop && spare > 0).then(|| self.draw(row, epoch, spare)))
     }
 
@@ -171,7 +171,7 @@ impl Waves {
             None => {
                 let address = self.seed.child("augment").child(epoch).child(self.id(row));
                 let sample_rate = self.audio().sample_rate;
-                let scene = Scene { sample_rate, samples: self.samples(), row, company: self };
+                let scene = AugmentContext { sample_rate, samples: self.samples(), row, company: self };
                 self.hearing.chain.draw(address, &scene).with_context(|| format!("augment {}", self.id(row)))?
             }
         };
@@ -196,7 +196,7 @@ impl Waves {
         targets: &mut [f32],
     ) -> Result<Vec<f32>> {
         let samples = self.samples();
-        let spare = recording.spare(self.audio());
+        let spare = recording.max_start(self.audio());
         let start = start.unwrap_or(match self.audio().crop {
             Crop::Start => 0,
             Crop::Centre => spare / 2,
@@ -232,7 +232,7 @@ impl Waves {
     }
 
     /// What is drawn for a row in an epoch.
-    pub fn drawn(&self, row: usize, epoch: usize) -> Result<(Option<usize>, Vec<Draw>)> {
+    pub fn draws_for(&self, row: usize, epoch: usize) -> Result<(Option<usize>, Vec<Draw>)> {
         let start = match self.may_be_cut() {
             false => None,
             true => match self.recordings.find(row)? {
@@ -245,7 +245,7 @@ impl Waves {
     }
 
     /// The example of a row in an epoch, with what it was made of.
-    pub fn hear(&self, row: usize, epoch: usize) -> Result<Heard> {
+    pub fn trace(&self, row: usize, epoch: usize) -> Result<TracedExample> {
         let passing;
         let recording = match self.recordings.find(row)? {
             Found::Held(recording) => recording,
@@ -260,7 +260,7 @@ impl Waves {
         };
         let (start, draws) = (self.start(row, epoch, recording)?, self.draws(row, epoch)?);
         let mut targets = vec![0.0; self.cached.n_classes()];
-        self.cached.presence(row, &mut targets);
+        self.cached.write_targets(row, &mut targets);
         let (on_sound, on_image) = chain::parted(&draws);
         let dims = self.cached.dims();
         let (mut clip_image, mut image) = (vec![0.0; dims], vec![0.0; dims]);
@@ -269,11 +269,11 @@ impl Waves {
         let samples = self.sound(recording, start, on_sound, &mut targets)?;
         let samples = self.extract(samples, &mut image)?;
         self.finish(on_image, &mut image, &mut targets)?;
-        Ok(Heard { start, draws, clip, clip_image, samples, image, targets })
+        Ok(TracedExample { start, draws, clip, clip_image, samples, image, targets })
     }
 }
 
-impl Fresh for Waves {
+impl ExampleGenerator for TrainingExamples {
     fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
         let draws = self.draws(row, epoch)?;
         let (on_sound, on_image) = chain::parted(&draws);
@@ -297,14 +297,14 @@ impl Fresh for Waves {
         self.finish(on_image, out, targets)
     }
 
-    fn waves(&self) -> Option<&dyn WaveSource> {
+    fn waveforms(&self) -> Option<&dyn WaveformSource> {
         // A device cuts, and that is all it does.
         let only_cut = self.hearing.random_crop && self.hearing.replay.is_none() && self.hearing.chain.is_empty();
         only_cut.then_some(self)
     }
 }
 
-impl WaveSource for Waves {
+impl WaveformSource for TrainingExamples {
     fn feature(&self) -> &FeatureSpec {
         &self.feature
     }
@@ -317,7 +317,7 @@ impl WaveSource for Waves {
         self.samples()
     }
 
-    fn wave(&self, row: usize) -> Result<Vec<f32>> {
+    fn waveform(&self, row: usize) -> Result<Vec<f32>> {
         let recording = self.recordings.decode(row)?;
         let whole = self.recordings.whole(&recording);
         Ok(self.recordings.piece(&recording, 0, whole.max(self.samples())))

@@ -11,7 +11,7 @@ use crate::augment::Draw;
 /// What was drawn for one clip in one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Drawn {
+pub struct DrawRecord {
     /// Of the experiment.
     pub seed: u64,
     /// From 1, as in `epochs.csv`.
@@ -29,7 +29,7 @@ pub struct Replay {
     path: PathBuf,
     seed: u64,
     /// By clip, then by epoch from 1.
-    drawn: HashMap<String, BTreeMap<usize, Drawn>>,
+    drawn: HashMap<String, BTreeMap<usize, DrawRecord>>,
 }
 
 impl Replay {
@@ -37,9 +37,9 @@ impl Replay {
     pub fn read(path: &Path, seed: u64) -> Result<Replay> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read the draws in {}", path.display()))?;
-        let mut drawn: HashMap<String, BTreeMap<usize, Drawn>> = HashMap::new();
+        let mut drawn: HashMap<String, BTreeMap<usize, DrawRecord>> = HashMap::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let read = serde_json::from_str::<Drawn>(line);
+            let read = serde_json::from_str::<DrawRecord>(line);
             let one = read.with_context(|| format!("{}:{}: no draws of a clip", path.display(), number + 1))?;
             if let Some(why) = fault(&one.draws) {
                 bail!("{}:{}: {why}", path.display(), number + 1);
@@ -52,14 +52,14 @@ impl Replay {
     }
 
     /// What was drawn for a clip in an epoch, counted from 0.
-    pub fn of(&self, epoch: usize, clip: &str) -> Result<&Drawn> {
+    pub fn of(&self, epoch: usize, clip: &str) -> Result<&DrawRecord> {
         self.drawn.get(clip).and_then(|epochs| epochs.get(&(epoch + 1))).with_context(|| {
             format!("{} has no draws of {clip} in epoch {} with seed {}", self.path.display(), epoch + 1, self.seed)
         })
     }
 
     /// Fails if draws are missing of any of these clips in any of so many epochs.
-    pub fn ensure_whole<'a>(&self, clips: impl Iterator<Item = &'a str>, epochs: usize) -> Result<()> {
+    pub fn ensure_complete<'a>(&self, clips: impl Iterator<Item = &'a str>, epochs: usize) -> Result<()> {
         let missing: Vec<String> = clips
             .flat_map(|clip| (0..epochs).filter_map(move |epoch| self.of(epoch, clip).err()).take(1))
             .map(|error| error.to_string())
@@ -122,13 +122,13 @@ mod tests {
         let path = folder.path().join("draws.jsonl");
         let line = |seed: u64, epoch: usize, clip: &str| {
             let draws = vec![serde_json::from_value(serde_json::json!({ "kind": "gain", "db": 1.25 })).unwrap()];
-            serde_json::to_string(&Drawn { seed, epoch, clip: clip.into(), start: Some(7), draws }).unwrap()
+            serde_json::to_string(&DrawRecord { seed, epoch, clip: clip.into(), start: Some(7), draws }).unwrap()
         };
         std::fs::write(&path, [line(1, 1, "a"), line(1, 2, "a"), line(2, 1, "b"), line(1, 1, "b")].join("\n")).unwrap();
         let replay = Replay::read(&path, 1).unwrap();
         assert_eq!(replay.of(1, "a").unwrap().start, Some(7));
-        replay.ensure_whole(["a", "b"].into_iter(), 1).unwrap();
-        let error = replay.ensure_whole(["a", "b", "c"].into_iter(), 2).unwrap_err().to_string();
+        replay.ensure_complete(["a", "b"].into_iter(), 1).unwrap();
+        let error = replay.ensure_complete(["a", "b", "c"].into_iter(), 2).unwrap_err().to_string();
         assert!(error.contains("no draws of b in epoch 2 with seed 1") && error.contains("1 more"), "{error}");
         std::fs::write(&path, "{\"seed\":1}").unwrap();
         assert!(format!("{:#}", Replay::read(&path, 1).unwrap_err()).contains("draws.jsonl:1"));

@@ -19,8 +19,8 @@ pub fn audio(sample_rate: u32, crop: Crop) -> AudioSpec {
 }
 
 /// Nothing but crops.
-fn random_crops() -> Hearing {
-    Hearing { random_crop: true, chain: Chain::default(), replay: None }
+fn random_crops() -> ExampleSpec {
+    ExampleSpec { random_crop: true, chain: Chain::default(), replay: None }
 }
 
 pub fn raw() -> FeatureSpec {
@@ -32,34 +32,34 @@ pub fn mel() -> FeatureSpec {
 }
 
 /// Recordings at 8 kHz whose sample n is n: a clip of the raw wave tells where it was cut.
-pub fn recordings(folder: &TempDir) -> Vec<Source> {
+pub fn recordings(folder: &TempDir) -> Vec<ExampleSource> {
     let source = |(n, seconds): (usize, f64)| {
         let path = folder.path().join(format!("{n}.wav"));
         let samples: Vec<i16> = (0..(seconds * 8000.0) as i16).map(|sample| sample + 1).collect();
         write_pcm16(&path, &samples, 1, 8000).unwrap();
         let content = *blake3::hash(&fs::read(&path).unwrap()).as_bytes();
-        Source { path, id: format!("set/{n}.wav"), content, ..Source::default() }
+        ExampleSource { path, id: format!("set/{n}.wav"), content, ..ExampleSource::default() }
     };
     SECONDS.into_iter().enumerate().map(source).collect()
 }
 
 /// The rows that the cache has.
-pub fn cached(sources: &[Source], audio: &AudioSpec, feature: &FeatureSpec) -> FeatureSet {
+pub fn cached(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpec) -> FeatureSet {
     let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
     let rows: Vec<_> = sources
         .iter()
         .map(|source| extractor.extract(&ClipAnalysis::new(&audio::load_file(&source.path, audio).unwrap())).unwrap())
         .collect();
     let shape = [rows[0].rows, rows[0].cols];
-    FeatureSet::images(rows.into_iter().flat_map(|m| m.values).collect(), shape, vec![vec![0]; sources.len()], 1)
+    FeatureSet::from_matrices(rows.into_iter().flat_map(|m| m.values).collect(), shape, vec![vec![0]; sources.len()], 1)
 }
 
-fn waves(sources: &[Source], audio: &AudioSpec, feature: &FeatureSpec, seed: u64) -> Waves {
+fn waves(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpec, seed: u64) -> TrainingExamples {
     let cached = cached(sources, audio, feature);
-    Waves::new(&cached, sources.to_vec(), audio, feature, Seed::new(seed), random_crops()).unwrap()
+    TrainingExamples::new(&cached, sources.to_vec(), audio, feature, Seed::new(seed), random_crops()).unwrap()
 }
 
-fn example(waves: &Waves, row: usize, epoch: usize) -> Vec<f32> {
+fn example(waves: &TrainingExamples, row: usize, epoch: usize) -> Vec<f32> {
     let mut out = vec![0.0; waves.cached.dims()];
     waves.example(row, epoch, &mut out, &mut [1.0]).unwrap();
     out
@@ -97,7 +97,7 @@ fn the_draw_depends_on_seed_epoch_and_recording_and_on_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     let spec = audio(8000, Crop::Centre);
-    let ask = |waves: &Waves| -> Vec<Vec<f32>> {
+    let ask = |waves: &TrainingExamples| -> Vec<Vec<f32>> {
         (0..40).into_par_iter().map(|n| example(waves, [0, 3][n % 2], n / 2)).collect()
     };
     let here = waves(&sources, &spec, &raw(), 1);
@@ -128,7 +128,7 @@ fn cut_where_the_cache_cuts_an_example_is_the_cached_row_to_the_bit() {
             let mut expected = vec![0.0; waves.cached.dims()];
             waves.cached.read_row(row, &mut expected).unwrap();
             let decoded = waves.recordings.decode(row).unwrap();
-            let start = if crop == Crop::Start { 0 } else { decoded.spare(&spec) / 2 };
+            let start = if crop == Crop::Start { 0 } else { decoded.max_start(&spec) / 2 };
             let mut cut = vec![0.0; waves.cached.dims()];
             let cut_at = |recording: &Recording, out: &mut [f32]| {
                 let samples = waves.sound(recording, Some(start), &[], &mut [1.0]).unwrap();
@@ -190,6 +190,6 @@ fn clips_of_no_length_cannot_be_cut() {
     let sources = recordings(&folder);
     let set = FeatureSet::from_memory(vec![0.0; 4], 1, vec![0; 4], 1);
     let spec = AudioSpec { clip_seconds: None, ..audio(8000, Crop::Centre) };
-    let error = Waves::new(&set, sources, &spec, &raw(), Seed::new(1), random_crops()).err().unwrap().to_string();
+    let error = TrainingExamples::new(&set, sources, &spec, &raw(), Seed::new(1), random_crops()).err().unwrap().to_string();
     assert!(error.contains("audio.clip_seconds"), "{error}");
 }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use timbre::experiment::{Faults, Request, Resolved, resolve};
+use timbre::experiment::{ConfigErrors, Request, ResolvedExperiment, resolve};
 
 pub struct Project {
     folder: tempfile::TempDir,
@@ -32,11 +32,11 @@ impl Project {
         Request { exp: exp.into(), data: None, set: Vec::new(), root: self.root() }
     }
 
-    pub fn resolve(&self, exp: &str) -> Result<Resolved, Faults> {
+    pub fn resolve(&self, exp: &str) -> Result<ResolvedExperiment, ConfigErrors> {
         resolve(&self.request(exp))
     }
 
-    pub fn resolve_with(&self, exp: &str, data: Option<&str>, set: &[&str]) -> Result<Resolved, Faults> {
+    pub fn resolve_with(&self, exp: &str, data: Option<&str>, set: &[&str]) -> Result<ResolvedExperiment, ConfigErrors> {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
         resolve(&Request { data: data.map(str::to_owned), set, ..self.request(exp) })
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use timbre::predictor::Predictor;
-use timbre::serve::{Doors, Limits, Service, serve_on};
+use timbre::serve::{AccessPolicy, Limits, Service, serve_on};
 
 #[path = "../trained_support/mod.rs"]
 mod trained_support;
@@ -57,7 +57,7 @@ impl Drop for Server {
 pub fn with_limits(predictor: Predictor, change: impl FnOnce(&mut Limits)) -> SocketAddr {
     let mut limits = Limits::default();
     change(&mut limits);
-    let service = Service::new(vec![(predictor, None)], limits, Doors::default()).unwrap();
+    let service = Service::new(vec![(predictor, None)], limits, AccessPolicy::default()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -77,8 +77,8 @@ pub fn predictor(trained: &Trained) -> Predictor {
 /// The same model, which hears all of a recording.
 pub fn in_windows(trained: &Trained) -> Predictor {
     let predictor = predictor(trained);
-    let window = predictor.usual_window();
-    predictor.in_windows(window).unwrap()
+    let window = predictor.window_or_default();
+    predictor.with_windows(window).unwrap()
 }
 
 pub struct Answer {
@@ -164,7 +164,7 @@ pub fn shares(answer: &Answer) -> Vec<(String, f32)> {
 
 /// What the model itself says.
 pub fn expected(predictor: &Predictor, path: &Path) -> Vec<(String, f32)> {
-    let heard = predictor.hear_file(path).unwrap();
+    let heard = predictor.predict_file(path).unwrap();
     heard.ranked(predictor.classes()).into_iter().map(|(class, p)| (class.to_owned(), p)).collect()
 }
 

@@ -12,23 +12,23 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::irmas::{INSTRUMENTS, Irmas, IrmasPart, classes_fault, is_in_layout};
-use super::{About, Common, DataKind, DataSet, MissingData, Places};
+use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
+use super::{About, CommonKeys, DataKind, DataSet, MissingData, DataDirs};
 use crate::audio::wav_write::write_pcm16;
 use crate::labels::Classes;
 use plan::SongPlan;
 
-mod band;
-mod dice;
+mod drums_and_bass;
+mod rng;
 mod filter;
-mod hammer;
+mod piano;
 mod plan;
-mod room;
-mod score;
+mod mixing;
+mod composition;
 mod song;
-mod string;
-mod tone;
-mod voices;
+mod plucked_string;
+mod wavetable;
+mod instruments;
 
 /// Raised by hand whenever the set sounds different.
 const VERSION: u32 = 1;
@@ -96,8 +96,8 @@ impl DataKind for Demo {
         VERSION
     }
 
-    fn common(&self) -> Common<'_> {
-        Common {
+    fn common_keys(&self) -> CommonKeys<'_> {
+        CommonKeys {
             name: self.name.as_deref(),
             root: self.root.as_deref(),
             limit_per_class: self.limit_per_class,
@@ -113,7 +113,7 @@ impl DataKind for Demo {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common().limit_faults();
+        let mut faults = self.common_keys().limit_faults();
         if !(1..=10000).contains(&self.clips_per_class) {
             faults.push(("clips_per_class".into(), format!("{} is not from 1 to 10000", self.clips_per_class)));
         }
@@ -131,21 +131,21 @@ impl DataKind for Demo {
         faults
     }
 
-    fn load(&self, places: &Places) -> Result<DataSet> {
-        let common = self.common();
+    fn load(&self, places: &DataDirs) -> Result<DataSet> {
+        let common = self.common_keys();
         let name = common.name_or("demo");
         let root = match &self.root {
             Some(_) => common.root_below(&places.data_dir, "demo"),
-            None => self.in_cache(&places.cache_dir, &|| Ok(()))?,
+            None => self.ensure_in_cache(&places.cache_dir, &|| Ok(()))?,
         };
         if !is_in_layout(&root) {
             return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, &common).into());
         }
         let test_folders: Vec<u32> =
             (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
-        let mut parts = vec![IrmasPart::Training];
+        let mut parts = vec![IrmasSubset::Training];
         if !test_folders.is_empty() {
-            parts.push(IrmasPart::Testing);
+            parts.push(IrmasSubset::Testing);
         }
         let loader = Irmas {
             parts,
@@ -167,7 +167,7 @@ impl DataKind for Demo {
 }
 
 /// Called after each recording, to count it or to stop.
-pub type Step<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+pub type AfterRecording<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,7 +199,7 @@ impl Demo {
     ///
     /// Two processes at once: the second waits for the first and takes what it made. What a killed process left half made is
     /// removed by the next one.
-    pub fn in_cache(&self, cache_dir: &Path, step: Step) -> Result<PathBuf> {
+    pub fn ensure_in_cache(&self, cache_dir: &Path, step: AfterRecording) -> Result<PathBuf> {
         let folder = self.cache_folder(cache_dir);
         if folder.is_dir() {
             return Ok(folder);
@@ -235,7 +235,7 @@ fn remove_half_made(cache_dir: &Path, name: &str) -> Result<()> {
 
 /// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `step` is called after
 /// each recording, from several threads; its error ends the work.
-pub fn write(spec: &Demo, into: &Path, step: Step) -> Result<Summary> {
+pub fn write(spec: &Demo, into: &Path, step: AfterRecording) -> Result<Summary> {
     if let Some((key, sentence)) = spec.faults().first() {
         bail!("make the demo data set: `{key}`: {sentence}");
     }
@@ -261,7 +261,7 @@ pub fn write(spec: &Demo, into: &Path, step: Step) -> Result<Summary> {
     Ok(summary)
 }
 
-fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: Step) -> Result<Summary> {
+fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: AfterRecording) -> Result<Summary> {
     let mut summary = Summary {
         folder: into.to_owned(),
         classes: INSTRUMENTS.len(),

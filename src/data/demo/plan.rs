@@ -4,9 +4,9 @@
 //! for drums, several dots, brackets, quotes, composed and decomposed accents.
 
 use super::Demo;
-use super::dice::Dice;
+use super::rng::DemoRng;
 use super::song::Song;
-use super::voices::Voice;
+use super::instruments::Instrument;
 use crate::data::irmas::INSTRUMENTS;
 use crate::seed::Seed;
 
@@ -35,7 +35,7 @@ pub struct ExcerptPlan {
 
 impl SongPlan {
     pub fn song(&self) -> Song {
-        let voices: Vec<Voice> = self.labels.iter().map(|&label| Voice::ALL[label]).collect();
+        let voices: Vec<Instrument> = self.labels.iter().map(|&label| Instrument::ALL[label]).collect();
         let song = Song::draw(&voices, self.testing, self.seed);
         if self.shifted { song.shifted() } else { song }
     }
@@ -62,7 +62,7 @@ fn training_songs(spec: &Demo, label: usize, seed: Seed) -> Vec<SongPlan> {
         // The genre and the drums are known once the song is drawn; its sound is not needed here.
         let song = plan.song();
         let (genre, drums) = (song.genre, if song.has_drums { "dru" } else { "nod" });
-        let form = Dice::new(seed.child("name")).weighted(&[0.70, 0.27, 0.03]);
+        let form = DemoRng::new(seed.child("name")).weighted(&[0.70, 0.27, 0.03]);
         // Unique over all classes, as in the real set.
         let song_number = number * INSTRUMENTS.len() + label + 1;
         for k in 1..=spec.excerpts_per_song.min(spec.clips_per_class - clips) {
@@ -107,13 +107,13 @@ fn testing_songs(spec: &Demo, seed: Seed) -> Vec<SongPlan> {
             }
         }
         labels.sort_unstable();
-        let mut dice = Dice::new(seed.child("lengths"));
+        let mut rng = DemoRng::new(seed.child("lengths"));
         let folder = INNER_FOLDERS[3 * number / n_songs];
-        let name = testing_name(number, &mut Dice::new(seed.child("name")));
+        let name = testing_name(number, &mut DemoRng::new(seed.child("name")));
         let count = spec.excerpts_per_song.min(spec.test_recordings - recordings);
         let excerpts = (1..=count).map(|k| ExcerptPlan {
             path: format!("{folder}/{name}-{k}.wav"),
-            frames: (dice.between(5.0, 20.0) * 44100.0) as usize,
+            frames: (rng.between(5.0, 20.0) * 44100.0) as usize,
         });
         songs.push(SongPlan { seed, labels, testing: true, shifted: spec.shifted, excerpts: excerpts.collect() });
         recordings += count;
@@ -149,10 +149,10 @@ const TITLES: [&str; 12] = [
     "Valse à deux",
 ];
 
-fn testing_name(number: usize, dice: &mut Dice) -> String {
+fn testing_name(number: usize, rng: &mut DemoRng) -> String {
     use unicode_normalization::UnicodeNormalization;
     let track = number + 1;
-    let (artist, title) = (ARTISTS[number % ARTISTS.len()], TITLES[dice.below(TITLES.len())]);
+    let (artist, title) = (ARTISTS[number % ARTISTS.len()], TITLES[rng.below(TITLES.len())]);
     let name = match number % 4 {
         0 => format!("{track:02} {artist} - {title}"),
         1 => format!("({track}) {artist} {title}"),

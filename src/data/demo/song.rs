@@ -1,11 +1,11 @@
 //! A song: who plays, in which key, in which room; and its excerpts as 16-bit stereo.
 
-use super::band::{Bass, Drums};
-use super::dice::Dice;
+use super::drums_and_bass::{Bass, Drums};
+use super::rng::DemoRng;
 use super::filter::{RATE, db};
-use super::room::{Room, Track, level_to};
-use super::score::{Harmony, Note, Stretch};
-use super::voices::{Player, Voice};
+use super::mixing::{MixingChain, Track, level_to};
+use super::composition::{Harmony, Note, Excerpt};
+use super::instruments::{Player, Instrument};
 use crate::seed::Seed;
 
 pub const GENRES: [&str; 5] = ["cou_fol", "cla", "pop_roc", "lat_sou", "jaz_blu"];
@@ -21,7 +21,7 @@ pub struct Song {
     pub genre: &'static str,
     pub has_drums: bool,
     harmony: Harmony,
-    room: Room,
+    room: MixingChain,
     /// The instruments that the song is about.
     leads: Vec<(Player, Style)>,
     /// Softer, and no label: only behind a single lead.
@@ -44,35 +44,35 @@ enum Style {
 impl Song {
     /// A training song is about one instrument and may have soft company; a testing song is about several and has drums and bass
     /// at most, because everything else that sounds would have to be a label.
-    pub fn draw(leads: &[Voice], testing: bool, seed: Seed) -> Self {
-        let mut dice = Dice::new(seed.child("song"));
-        let genre = dice.weighted(&genre_weights(leads[0]));
+    pub fn draw(leads: &[Instrument], testing: bool, seed: Seed) -> Self {
+        let mut rng = DemoRng::new(seed.child("song"));
+        let genre = rng.weighted(&genre_weights(leads[0]));
         let classical = genre == CLASSICAL;
-        let harmony = Harmony::draw(&mut dice, genre == JAZZ);
-        let room = Room::draw(&mut dice);
-        let drums = (!classical && dice.chance(0.5)).then(|| Drums::draw(&mut dice));
-        let bass = (!classical && dice.chance(0.55)).then(|| Bass::draw(&mut dice));
+        let harmony = Harmony::draw(&mut rng, genre == JAZZ);
+        let room = MixingChain::draw(&mut rng);
+        let drums = (!classical && rng.chance(0.5)).then(|| Drums::draw(&mut rng));
+        let bass = (!classical && rng.chance(0.55)).then(|| Bass::draw(&mut rng));
         let players = leads.iter().map(|&voice| {
-            let mut dice = Dice::new(seed.child("player").child(voice as usize));
-            let player = Player::draw(voice, &mut dice);
-            let style = Style::draw(voice, &mut dice);
+            let mut rng = DemoRng::new(seed.child("player").child(voice as usize));
+            let player = Player::draw(voice, &mut rng);
+            let style = Style::draw(voice, &mut rng);
             (player, style)
         });
         let leads: Vec<_> = players.collect();
         let company =
-            [Voice::Piano, Voice::AcousticGuitar, Voice::Organ, Voice::ElectricGuitar, Voice::Violin, Voice::Cello];
-        let company: Vec<Voice> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
-        let backing = (!testing && dice.chance(0.45)).then(|| {
-            let voice = dice.pick(&company);
-            let mut player = Player::draw(voice, &mut dice);
+            [Instrument::Piano, Instrument::AcousticGuitar, Instrument::Organ, Instrument::ElectricGuitar, Instrument::Violin, Instrument::Cello];
+        let company: Vec<Instrument> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
+        let backing = (!testing && rng.chance(0.45)).then(|| {
+            let voice = rng.pick(&company);
+            let mut player = Player::draw(voice, &mut rng);
             if !voice.plays_chords() {
                 player.low = voice.range().0;
             }
             let style =
-                Style::Chords { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: dice.between(0.0, 0.02) };
+                Style::Chords { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: rng.between(0.0, 0.02) };
             (player, style)
         });
-        let below_db = [dice.between(-28.0, -15.0), dice.between(-26.0, -13.0), dice.between(-27.0, -14.0)];
+        let below_db = [rng.between(-28.0, -15.0), rng.between(-26.0, -13.0), rng.between(-27.0, -14.0)];
         Song {
             seed,
             genre: GENRES[genre],
@@ -89,51 +89,51 @@ impl Song {
 
     /// The same song as no training song sounds: of another tempo, out of tune, in noise, and behind loud drums and bass.
     pub fn shifted(mut self) -> Self {
-        let mut dice = Dice::new(self.seed.child("shifted"));
-        self.harmony.shift(&mut dice);
-        self.room.hiss(dice.between(-48.0, -34.0));
-        self.drums = Some(Drums::draw(&mut dice));
-        self.bass = Some(Bass::draw(&mut dice));
-        self.below_db = [self.below_db[0], dice.between(-14.0, -6.0), dice.between(-14.0, -6.0)];
+        let mut rng = DemoRng::new(self.seed.child("shifted"));
+        self.harmony.shift(&mut rng);
+        self.room.set_hiss(rng.between(-48.0, -34.0));
+        self.drums = Some(Drums::draw(&mut rng));
+        self.bass = Some(Bass::draw(&mut rng));
+        self.below_db = [self.below_db[0], rng.between(-14.0, -6.0), rng.between(-14.0, -6.0)];
         self
     }
 
     /// Excerpt `k`, interleaved stereo at 44.1 kHz.
     pub fn excerpt(&self, k: usize, frames: usize) -> Vec<i16> {
         let seed = self.seed.child("excerpt").child(k);
-        let mut dice = Dice::new(seed);
+        let mut rng = DemoRng::new(seed);
         let lead_in = (LEAD_IN_SECONDS * RATE) as usize;
         let length = lead_in + frames;
-        let stretch = Stretch { first_beat: k as f64 * 48.0 + dice.between(0.0, 16.0), seconds: length as f64 / RATE };
+        let excerpt = Excerpt { first_beat: k as f64 * 48.0 + rng.between(0.0, 16.0), seconds: length as f64 / RATE };
         let mut tracks = Vec::new();
         let several = self.leads.len() > 1;
         for (i, (player, style)) in self.leads.iter().enumerate() {
-            let mut dice = Dice::new(seed.child("lead").child(i));
-            let level = if several { dice.between(-5.0, 0.0) } else { 0.0 };
+            let mut rng = DemoRng::new(seed.child("lead").child(i));
+            let level = if several { rng.between(-5.0, 0.0) } else { 0.0 };
             let place =
-                if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { dice.between(0.35, 0.65) };
-            tracks.push(self.track(player, *style, stretch, level, place, &mut dice, length));
+                if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { rng.between(0.35, 0.65) };
+            tracks.push(self.track(player, *style, excerpt, level, place, &mut rng, length));
         }
         if let Some((player, style)) = &self.backing {
-            let mut dice = Dice::new(seed.child("backing"));
-            let place = dice.between(0.15, 0.85);
-            tracks.push(self.track(player, *style, stretch, self.below_db[0], place, &mut dice, length));
+            let mut rng = DemoRng::new(seed.child("backing"));
+            let place = rng.between(0.15, 0.85);
+            tracks.push(self.track(player, *style, excerpt, self.below_db[0], place, &mut rng, length));
         }
         if let Some(bass) = &self.bass {
-            let mut dice = Dice::new(seed.child("bass"));
-            let notes = self.harmony.bass(&mut dice, stretch, 2);
+            let mut rng = DemoRng::new(seed.child("bass"));
+            let notes = self.harmony.bass(&mut rng, excerpt, 2);
             let mut samples = vec![0.0; length];
-            bass.play(&notes, &mut dice, &mut samples);
+            bass.play(&notes, &mut rng, &mut samples);
             level_to(&mut samples, self.below_db[1]);
             tracks.push(Track { samples, place: 0.5 });
         }
         if let Some(drums) = &self.drums {
             let mut samples = vec![0.0; length];
-            drums.play(&self.harmony, stretch, &mut Dice::new(seed.child("drums")), &mut samples);
+            drums.play(&self.harmony, excerpt, &mut DemoRng::new(seed.child("drums")), &mut samples);
             level_to(&mut samples, self.below_db[2]);
             tracks.push(Track { samples, place: 0.5 });
         }
-        self.room.record(&tracks, lead_in, frames, &mut dice)
+        self.room.record(&tracks, lead_in, frames, &mut rng)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -141,46 +141,46 @@ impl Song {
         &self,
         player: &Player,
         style: Style,
-        stretch: Stretch,
+        excerpt: Excerpt,
         level_db: f64,
         place: f64,
-        dice: &mut Dice,
+        rng: &mut DemoRng,
         length: usize,
     ) -> Track {
-        let notes = style.notes(&self.harmony, stretch, player, dice);
+        let notes = style.notes(&self.harmony, excerpt, player, rng);
         let mut samples = vec![0.0; length];
-        player.play(&notes, dice, &mut samples);
+        player.play(&notes, rng, &mut samples);
         level_to(&mut samples, level_db);
         Track { samples, place: place as f32 }
     }
 }
 
 impl Style {
-    fn draw(voice: Voice, dice: &mut Dice) -> Self {
-        let strum = Style::Chords { every: dice.pick(&[0.5, 1.0, 2.0]), voices: 4, spread: dice.between(0.008, 0.025) };
-        let both = Style::ChordsAndLine { every: dice.pick(&[1.0, 2.0, 4.0]), voices: 3 };
-        let arpeggio = Style::Arpeggio { per_beat: dice.pick(&[2.0, 2.0, 3.0, 4.0]) };
+    fn draw(voice: Instrument, rng: &mut DemoRng) -> Self {
+        let strum = Style::Chords { every: rng.pick(&[0.5, 1.0, 2.0]), voices: 4, spread: rng.between(0.008, 0.025) };
+        let both = Style::ChordsAndLine { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3 };
+        let arpeggio = Style::Arpeggio { per_beat: rng.pick(&[2.0, 2.0, 3.0, 4.0]) };
         match voice {
-            Voice::AcousticGuitar => dice.pick(&[strum, arpeggio, Style::Line]),
-            Voice::ElectricGuitar => dice.pick(&[strum, Style::Line, Style::Line]),
-            Voice::Organ => dice.pick(&[both, both, Style::Chords { every: 4.0, voices: 4, spread: 0.0 }]),
-            Voice::Piano => dice.pick(&[both, arpeggio, both, Style::Line]),
+            Instrument::AcousticGuitar => rng.pick(&[strum, arpeggio, Style::Line]),
+            Instrument::ElectricGuitar => rng.pick(&[strum, Style::Line, Style::Line]),
+            Instrument::Organ => rng.pick(&[both, both, Style::Chords { every: 4.0, voices: 4, spread: 0.0 }]),
+            Instrument::Piano => rng.pick(&[both, arpeggio, both, Style::Line]),
             _ => Style::Line,
         }
     }
 
-    fn notes(self, harmony: &Harmony, stretch: Stretch, player: &Player, dice: &mut Dice) -> Vec<Note> {
+    fn notes(self, harmony: &Harmony, excerpt: Excerpt, player: &Player, rng: &mut DemoRng) -> Vec<Note> {
         let (low, high) = (player.low, player.high);
         let mut notes = match self {
-            Style::Line => harmony.melody(dice, stretch, low, high, player.pace),
+            Style::Line => harmony.melody(rng, excerpt, low, high, player.pace),
             Style::Chords { every, voices, spread } => {
-                harmony.chords(dice, stretch, (low, low + 24), voices, every, spread)
+                harmony.chords(rng, excerpt, (low, low + 24), voices, every, spread)
             }
-            Style::Arpeggio { per_beat } => harmony.arpeggio(dice, stretch, low, low + 24, per_beat),
+            Style::Arpeggio { per_beat } => harmony.arpeggio(rng, excerpt, low, low + 24, per_beat),
             Style::ChordsAndLine { every, voices } => {
-                let mut notes = harmony.chords(dice, stretch, (low, low + 14), voices, every, 0.0);
+                let mut notes = harmony.chords(rng, excerpt, (low, low + 14), voices, every, 0.0);
                 notes.iter_mut().for_each(|note| note.velocity *= db(-3.0));
-                notes.extend(harmony.melody(dice, stretch, low + 10, high + 5, player.pace));
+                notes.extend(harmony.melody(rng, excerpt, low + 10, high + 5, player.pace));
                 notes
             }
         };
@@ -190,15 +190,15 @@ impl Style {
 }
 
 /// How likely each genre is for an instrument.
-fn genre_weights(voice: Voice) -> [f64; 5] {
+fn genre_weights(voice: Instrument) -> [f64; 5] {
     match voice {
-        Voice::Cello | Voice::Violin => [0.15, 0.55, 0.15, 0.05, 0.10],
-        Voice::Clarinet | Voice::Flute => [0.10, 0.45, 0.15, 0.10, 0.20],
-        Voice::AcousticGuitar => [0.40, 0.20, 0.25, 0.10, 0.05],
-        Voice::ElectricGuitar => [0.15, 0.0, 0.65, 0.05, 0.15],
-        Voice::Organ => [0.05, 0.30, 0.40, 0.05, 0.20],
-        Voice::Piano => [0.10, 0.40, 0.25, 0.05, 0.20],
-        Voice::Saxophone | Voice::Trumpet => [0.05, 0.20, 0.20, 0.15, 0.40],
-        Voice::Singer => [0.20, 0.10, 0.50, 0.10, 0.10],
+        Instrument::Cello | Instrument::Violin => [0.15, 0.55, 0.15, 0.05, 0.10],
+        Instrument::Clarinet | Instrument::Flute => [0.10, 0.45, 0.15, 0.10, 0.20],
+        Instrument::AcousticGuitar => [0.40, 0.20, 0.25, 0.10, 0.05],
+        Instrument::ElectricGuitar => [0.15, 0.0, 0.65, 0.05, 0.15],
+        Instrument::Organ => [0.05, 0.30, 0.40, 0.05, 0.20],
+        Instrument::Piano => [0.10, 0.40, 0.25, 0.05, 0.20],
+        Instrument::Saxophone | Instrument::Trumpet => [0.05, 0.20, 0.20, 0.15, 0.40],
+        Instrument::Singer => [0.20, 0.10, 0.50, 0.10, 0.10],
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::data::{DataKind, Part, describe};
+use crate::data::{DataKind, Subset, describe};
 
 fn tiny() -> Demo {
     Demo { clips_per_class: 2, test_recordings: 6, excerpts_per_song: 2, ..Demo::default() }
@@ -91,7 +91,7 @@ fn clips_have_the_size_of_real_ones_and_are_neither_silent_nor_clipped_nor_offse
 #[test]
 fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
     let dir = tempfile::tempdir().unwrap();
-    let places = Places { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let places = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = tiny();
     let folder = spec.cache_folder(&places.cache_dir);
     // What a killed process leaves behind.
@@ -105,7 +105,7 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
     let counts = describe(&set);
     assert_eq!(counts.recordings, 28);
     assert!(counts.classes.iter().all(|class| class.training == 2));
-    let testing: Vec<_> = set.records.iter().filter(|record| record.part == Part::Testing).collect();
+    let testing: Vec<_> = set.records.iter().filter(|record| record.subset == Subset::Testing).collect();
     assert_eq!(testing.len(), 6);
     assert_eq!(testing.iter().map(|r| &r.group).collect::<std::collections::BTreeSet<_>>().len(), 3, "three songs");
     assert_eq!(set.records.iter().filter(|r| r.tags.contains_key("genre")).count(), 22);
@@ -114,7 +114,7 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
 #[test]
 fn several_processes_at_once_end_with_one_set() {
     let dir = tempfile::tempdir().unwrap();
-    let places = Places { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let places = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = Demo { clips_per_class: 1, test_recordings: 0, ..Demo::default() };
     let sets: Vec<DataSet> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| spec.load(&places).unwrap())).collect();
@@ -130,7 +130,7 @@ fn a_folder_that_holds_something_is_left_alone_and_a_root_is_not_made() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mine.txt"), "x").unwrap();
     assert!(write(&tiny(), dir.path(), &|| Ok(())).unwrap_err().to_string().contains("already"));
-    let places = Places { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
+    let places = DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
     let error = Demo { root: Some("made".into()), ..tiny() }.load(&places).unwrap_err();
     assert!(error.downcast_ref::<MissingData>().is_some());
 }

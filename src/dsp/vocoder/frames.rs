@@ -13,9 +13,9 @@ use std::sync::Arc;
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
-use super::lengths::Shape;
-use super::lock::{MARGIN, Peaks, Spectrum, Step, Turns, lock};
-use super::map::Place;
+use super::frame_sizes::FrameSizes;
+use super::phase_lock::{MARGIN, Peaks, Spectrum, Step, Rotations, lock};
+use super::time_map::FramePosition;
 
 type Transform = Arc<dyn Fft<f32>>;
 
@@ -44,7 +44,7 @@ impl Plans {
         Rc::clone(self.windows.entry(length).or_insert_with(|| (0..length).map(hann).collect()))
     }
 
-    fn transforms(&mut self, shape: &Shape) -> (Transform, Transform) {
+    fn transforms(&mut self, shape: &FrameSizes) -> (Transform, Transform) {
         let planner = self.planner.get_or_insert_with(FftPlanner::new);
         (planner.plan_fft_forward(shape.analysis), planner.plan_fft_inverse(shape.synthesis))
     }
@@ -60,7 +60,7 @@ struct Work {
     scratch: Vec<Complex<f32>>,
     /// The frame before the two, and the two.
     spectra: [Spectrum; 3],
-    turns: [Turns; 3],
+    turns: [Rotations; 3],
     peaks: Peaks,
     energies: Vec<f32>,
     turned: [Parts; 2],
@@ -68,7 +68,7 @@ struct Work {
 }
 
 impl Work {
-    fn resize(&mut self, shape: &Shape, scratch: usize) {
+    fn resize(&mut self, shape: &FrameSizes, scratch: usize) {
         let (bins, zero) = (shape.bins(), Complex::default());
         self.waves.clear();
         self.waves.resize(shape.analysis.max(shape.synthesis), zero);
@@ -87,52 +87,52 @@ thread_local! {
     static BENCH: RefCell<Bench> = RefCell::default();
 }
 
-/// `output` samples, of frames whose middles lie at `places` of the recording and, one hop after the other from `first` on, of the output.
-pub fn run(samples: &[f32], shape: &Shape, places: &[Place], first: isize, output: usize) -> Vec<f32> {
+/// `output` samples, of frames whose middles lie at `positions` of the recording and, one hop after the other from `first` on, of the output.
+pub fn run(samples: &[f32], shape: &FrameSizes, positions: &[FramePosition], first: isize, output: usize) -> Vec<f32> {
     let mut out = vec![0.0; output];
     BENCH.with_borrow_mut(|Bench { plans, work }| {
         let windows = (plans.window(shape.analysis), plans.window(shape.synthesis));
         let (forward, inverse) = plans.transforms(shape);
         work.resize(shape, forward.get_inplace_scratch_len().max(inverse.get_inplace_scratch_len()));
         let job = Job { samples, shape, windows: (&windows.0, &windows.1), forward: &*forward, inverse: &*inverse };
-        job.run(work, places, first, &mut out);
+        job.run(work, positions, first, &mut out);
     });
     out
 }
 
 struct Job<'a> {
     samples: &'a [f32],
-    shape: &'a Shape,
+    shape: &'a FrameSizes,
     windows: (&'a [f32], &'a [f32]),
     forward: &'a dyn Fft<f32>,
     inverse: &'a dyn Fft<f32>,
 }
 
 impl Job<'_> {
-    fn run(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
+    fn run(&self, work: &mut Work, positions: &[FramePosition], first: isize, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it knows these instructions.
-            return unsafe { self.run_on_avx2(work, places, first, out) };
+            return unsafe { self.run_on_avx2(work, positions, first, out) };
         }
-        self.frames(work, places, first, out);
+        self.frames(work, positions, first, out);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn run_on_avx2(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
-        self.frames(work, places, first, out);
+    fn run_on_avx2(&self, work: &mut Work, positions: &[FramePosition], first: isize, out: &mut [f32]) {
+        self.frames(work, positions, first, out);
     }
 
     #[inline(always)]
-    fn frames(&self, work: &mut Work, places: &[Place], first: isize, out: &mut [f32]) {
-        let Shape { analysis, synthesis, hop, pitch } = *self.shape;
+    fn frames(&self, work: &mut Work, positions: &[FramePosition], first: isize, out: &mut [f32]) {
+        let FrameSizes { analysis, synthesis, hop, pitch } = *self.shape;
         let mut middle = first;
         work.energies.clear();
         // By how much of its number a bin lies too low where it is laid down.
         let off = pitch * synthesis as f64 / analysis as f64 - 1.0;
         let mut was = None;
-        for two in places.chunks(2) {
+        for two in positions.chunks(2) {
             self.read(two, &mut work.waves[..analysis]);
             self.forward.process_with_scratch(&mut work.waves[..analysis], &mut work.scratch);
             let [before, one, other] = &mut work.spectra;
@@ -141,7 +141,7 @@ impl Job<'_> {
                 // The first frame is not turned, as if it followed another at the pace of the frames.
                 let read = was.map_or(hop as f64 * pitch, |was| (place.sample - was) as f64);
                 was = Some(place.sample);
-                let step = Step { read, write: hop as f64 * pitch, analysis, before_attack: place.before_attack };
+                let step = Step { read, write: hop as f64 * pitch, analysis, before_onset: place.before_onset };
                 let (now, before) = if i == 0 { (&*one, &*before) } else { (&*other, &*one) };
                 let [zeroth, first, second] = &mut work.turns;
                 let (old, new) = if i == 0 { (&*zeroth, first) } else { (&*first, second) };
@@ -170,20 +170,20 @@ impl Job<'_> {
             work.turns.rotate_right(1);
             middle += 2 * hop as isize;
         }
-        self.keep_level(&work.energies, places, first, out);
+        self.keep_level(&work.energies, positions, first, out);
     }
 
     /// Partials keep their level, but where time is stretched, frames of noise do not add up as they did in the recording: what they lose
     /// on the whole is given back there.
     #[inline(always)]
-    fn keep_level(&self, energies: &[f32], places: &[Place], first: isize, out: &mut [f32]) {
-        let Shape { analysis, synthesis, hop, .. } = *self.shape;
+    fn keep_level(&self, energies: &[f32], positions: &[FramePosition], first: isize, out: &mut [f32]) {
+        let FrameSizes { analysis, synthesis, hop, .. } = *self.shape;
         // By Parseval, over bins of both signs.
         let scale = 2.0 * synthesis as f32 / (analysis as f32 * analysis as f32);
         let (mut wanted, mut have) = (0.0f64, 0.0f64);
         let mut middle = first;
         // Every second one says enough.
-        for (place, energy) in places.iter().zip(energies).step_by(2) {
+        for (place, energy) in positions.iter().zip(energies).step_by(2) {
             let start = middle - (synthesis / 2) as isize;
             if place.free && start >= 0 && start as usize + synthesis <= out.len() {
                 wanted += f64::from(energy * scale);
@@ -195,9 +195,9 @@ impl Job<'_> {
             return;
         }
         let gain = ((wanted / have).sqrt() as f32).clamp(1.0 / MOST_GAIN, MOST_GAIN);
-        let gain_at = |place: &Place| if place.free { gain } else { 1.0 };
+        let gain_at = |place: &FramePosition| if place.free { gain } else { 1.0 };
         let mut start = first;
-        for two in places.windows(2) {
+        for two in positions.windows(2) {
             let (from, to) = (gain_at(&two[0]), gain_at(&two[1]));
             let slope = (to - from) / hop as f32;
             let (begin, end) =
@@ -211,7 +211,7 @@ impl Job<'_> {
 
     /// Two frames as real and imaginary parts, windowed and halved (which `split` would have to do otherwise).
     #[inline(always)]
-    fn read(&self, two: &[Place], waves: &mut [Complex<f32>]) {
+    fn read(&self, two: &[FramePosition], waves: &mut [Complex<f32>]) {
         let half = (waves.len() / 2) as isize;
         let window = &self.windows.0[..waves.len()];
         let (one, other) = (two[0].sample - half, two.last().expect("one or two").sample - half);
@@ -236,7 +236,7 @@ impl Job<'_> {
     /// The two frames, the first with its middle at `middle`, laid over what is there.
     #[inline(always)]
     fn write(&self, waves: &[Complex<f32>], middle: isize, out: &mut [f32]) {
-        let Shape { analysis, synthesis, hop, .. } = *self.shape;
+        let FrameSizes { analysis, synthesis, hop, .. } = *self.shape;
         // The inverse transform does not divide, and the products of the windows sum up to 3/8 of their number.
         let scale = (8 * hop) as f32 / (3.0 * (analysis * synthesis) as f32);
         for i in 0..2 {
@@ -360,12 +360,12 @@ mod tests {
     #[test]
     fn the_loop_in_vectors_and_the_plain_loop_give_the_same_samples() {
         let samples: Vec<f32> = (0..30_000).map(|n| (n as f32 * 0.1).sin() * (n as f32 * 0.0003).cos()).collect();
-        let shape = Shape::new(22050, 1.0, 1.3);
+        let shape = FrameSizes::new(22050, 1.0, 1.3);
         let count = 30_000 / shape.hop as isize;
-        let places: Vec<Place> = (0..count)
-            .map(|u| Place { sample: u * shape.hop as isize, before_attack: u % 7 == 3, free: u % 5 != 0 })
+        let positions: Vec<FramePosition> = (0..count)
+            .map(|u| FramePosition { sample: u * shape.hop as isize, before_onset: u % 7 == 3, free: u % 5 != 0 })
             .collect();
-        let fast = run(&samples, &shape, &places, 0, 30_000);
+        let fast = run(&samples, &shape, &positions, 0, 30_000);
         let mut plans = Plans::default();
         let windows = (plans.window(shape.analysis), plans.window(shape.synthesis));
         let (forward, inverse) = plans.transforms(&shape);
@@ -379,7 +379,7 @@ mod tests {
             inverse: &*inverse,
         };
         let mut plain = vec![0.0; 30_000];
-        job.frames(&mut work, &places, 0, &mut plain);
+        job.frames(&mut work, &positions, 0, &mut plain);
         assert_eq!(fast, plain);
     }
 

@@ -1,9 +1,9 @@
-//! Time stretch and pitch shift: a phase vocoder with locked phases that leaves attacks alone.
+//! Time stretch and pitch shift: a phase vocoder with locked phases that leaves onsets alone.
 //!
 //! Conventions
 //! - `time_stretch` by a rate as librosa's: 2 is twice as fast; n samples become round(n / rate), a half to the even number.
 //!   `pitch_shift` by semitones (fractions, too) keeps the length to the sample. Rates 1/4 to 4, pitches of -24 to 24 semitones.
-//! - Output sample m sounds like recording sample m · rate, but for a few milliseconds around attacks (`map.rs`). Beyond the ends of a clip
+//! - Output sample m sounds like recording sample m · rate, but for a few milliseconds around onsets (`map.rs`). Beyond the ends of a clip
 //!   is silence; a clip that is cut out of a sound begins and ends as abruptly as it did.
 //! - A rate of 1 and a shift of 0 give the clip back. Twice the input is twice the output, to the bit.
 //! - The level is kept: that of partials as they are, that of noise on the average of the clip (frames of stretched noise do not add up as
@@ -16,19 +16,19 @@
 //!
 //! The same input gives the same bytes on whichever thread; between processors, FFTs of other instruction sets round differently.
 
-pub mod turns;
-pub mod lengths;
-pub mod attacks;
-pub mod map;
-pub mod lock;
+pub mod angles;
+pub mod frame_sizes;
+pub mod onsets;
+pub mod time_map;
+pub mod phase_lock;
 pub mod frames;
 
-use attacks::attacks;
-use lengths::Shape;
-use map::TimeMap;
+use onsets::onsets;
+use frame_sizes::FrameSizes;
+use time_map::TimeMap;
 
 /// How much slower or faster, lower or higher is possible.
-pub const MOST: f64 = 4.0;
+pub const MAX_FACTOR: f64 = 4.0;
 
 /// How many samples `samples` become.
 pub fn stretched_len(samples: usize, rate: f64) -> usize {
@@ -37,7 +37,7 @@ pub fn stretched_len(samples: usize, rate: f64) -> usize {
 
 /// `rate` times as fast, at the same pitch. Panics on a rate outside 1/4 to 4: the caller has checked it.
 pub fn time_stretch(samples: &[f32], sample_rate: u32, rate: f64) -> Vec<f32> {
-    assert!((1.0 / MOST..=MOST).contains(&rate), "a rate of {rate}");
+    assert!((1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&rate), "a rate of {rate}");
     if rate == 1.0 {
         return samples.to_vec();
     }
@@ -48,7 +48,7 @@ pub fn time_stretch(samples: &[f32], sample_rate: u32, rate: f64) -> Vec<f32> {
 pub fn pitch_shift(samples: &[f32], sample_rate: u32, semitones: f64) -> Vec<f32> {
     // libm: the same bits on every machine.
     let pitch = libm::exp2(semitones / 12.0);
-    assert!((1.0 / MOST..=MOST).contains(&pitch), "a shift by {semitones} semitones");
+    assert!((1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&pitch), "a shift by {semitones} semitones");
     if semitones == 0.0 {
         return samples.to_vec();
     }
@@ -60,15 +60,15 @@ fn vocode(samples: &[f32], sample_rate: u32, output: usize, pitch: f64) -> Vec<f
     if samples.is_empty() || output == 0 {
         return vec![0.0; output];
     }
-    let shape = Shape::new(sample_rate, samples.len() as f64 / output as f64, pitch);
+    let shape = FrameSizes::new(sample_rate, samples.len() as f64 / output as f64, pitch);
     let reach = shape.synthesis / 2;
-    let map = TimeMap::new(samples.len(), output, &attacks(samples, sample_rate), pitch, reach);
+    let map = TimeMap::new(samples.len(), output, &onsets(samples, sample_rate), pitch, reach);
     // Every frame that reaches into the output, so that the windows sum up at its ends, too.
     let before = (reach - 1) / shape.hop;
     let count = before + (output + reach).div_ceil(shape.hop);
     let first = -((before * shape.hop) as isize);
-    let places = map.places((0..count).map(|frame| first + (frame * shape.hop) as isize));
-    frames::run(samples, &shape, &places, first, output)
+    let positions = map.positions((0..count).map(|frame| first + (frame * shape.hop) as isize));
+    frames::run(samples, &shape, &positions, first, output)
 }
 
 #[cfg(test)]

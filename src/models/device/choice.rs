@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::{Backend, Device, Found};
+use super::{Backend, Device, DetectedDevice};
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,13 +21,13 @@ pub enum DeviceChoice {
 /// The word after `--device` names no device.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` names no device: write auto, cpu, cuda, wgpu, or one GPU by its number, such as cuda:1 or wgpu:0")]
-pub struct NotADevice(String);
+pub struct UnknownDevice(String);
 
 impl FromStr for DeviceChoice {
-    type Err = NotADevice;
+    type Err = UnknownDevice;
 
-    fn from_str(word: &str) -> Result<DeviceChoice, NotADevice> {
-        let unknown = || NotADevice(word.to_owned());
+    fn from_str(word: &str) -> Result<DeviceChoice, UnknownDevice> {
+        let unknown = || UnknownDevice(word.to_owned());
         let (name, number) = match word.split_once(':') {
             Some((name, number)) => (name, Some(number.parse().map_err(|_| unknown())?)),
             None => (word, None),
@@ -57,33 +57,33 @@ impl fmt::Display for DeviceChoice {
 /// What was asked for by name is not there, or does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot compute on {choice}: {why}; `timbre doctor` lists the devices, --device cpu is always there")]
-pub struct NoDevice {
+pub struct DeviceUnavailable {
     pub choice: DeviceChoice,
     pub why: String,
 }
 
 /// What is computed on, and a sentence that says why.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub struct SelectedDevice {
     pub device: Device,
-    pub sentence: String,
+    pub message: String,
 }
 
 impl DeviceChoice {
     /// Looks at what there is and tries it out: opens a GPU, which takes a second.
-    pub fn choose(self) -> Result<Chosen, NoDevice> {
-        self.choose_among(&Backend::look, &|found| found.device.works())
+    pub fn choose(self) -> Result<SelectedDevice, DeviceUnavailable> {
+        self.choose_among(&Backend::detect, &|found| found.device.works())
     }
 
-    fn choose_among(self, look: &Look, works: &Works) -> Result<Chosen, NoDevice> {
+    fn choose_among(self, look: &Look, works: &Works) -> Result<SelectedDevice, DeviceUnavailable> {
         match self {
             DeviceChoice::Cpu => {
-                Ok(Chosen { device: Device::cpu(), sentence: "computing on the CPU, as asked".to_owned() })
+                Ok(SelectedDevice { device: Device::cpu(), message: "computing on the CPU, as asked".to_owned() })
             }
             DeviceChoice::Gpu(backend, number) => {
-                let found = asked_for(backend, number, look, works).map_err(|why| NoDevice { choice: self, why })?;
+                let found = asked_for(backend, number, look, works).map_err(|why| DeviceUnavailable { choice: self, why })?;
                 let remark = if found.is_software { ": a software renderer, slower than --device cpu" } else { "" };
-                Ok(Chosen { sentence: format!("computing on {found}{remark}"), device: found.device })
+                Ok(SelectedDevice { message: format!("computing on {found}{remark}"), device: found.device })
             }
             DeviceChoice::Auto => {
                 let mut missed = Vec::new();
@@ -91,42 +91,42 @@ impl DeviceChoice {
                     match first_real(backend, look, works) {
                         Ok(found) => {
                             let sentence = format!("computing on {found}{}", because(&missed));
-                            return Ok(Chosen { device: found.device, sentence });
+                            return Ok(SelectedDevice { device: found.device, message: sentence });
                         }
                         Err(why) => missed.push(why),
                     }
                 }
-                Ok(Chosen { device: Device::cpu(), sentence: format!("computing on the CPU{}", because(&missed)) })
+                Ok(SelectedDevice { device: Device::cpu(), message: format!("computing on the CPU{}", because(&missed)) })
             }
         }
     }
 }
 
 /// Everything that there is beside the CPU, each device tried out.
-pub struct Survey {
-    pub backends: Vec<(Backend, Result<Vec<Tried>, String>)>,
+pub struct DeviceInventory {
+    pub backends: Vec<(Backend, Result<Vec<ProbedDevice>, String>)>,
 }
 
 /// A device, and whether it works.
-pub struct Tried {
-    pub found: Found,
+pub struct ProbedDevice {
+    pub found: DetectedDevice,
     pub works: Result<(), String>,
 }
 
-impl Survey {
-    pub fn take() -> Survey {
-        let tried = |found: Found| Tried { works: found.device.works(), found };
-        let look = |backend: Backend| (backend, backend.look().map(|all| all.into_iter().map(tried).collect()));
-        Survey { backends: Backend::ALL.map(look).into() }
+impl DeviceInventory {
+    pub fn probe() -> DeviceInventory {
+        let tried = |found: DetectedDevice| ProbedDevice { works: found.device.works(), found };
+        let look = |backend: Backend| (backend, backend.detect().map(|all| all.into_iter().map(tried).collect()));
+        DeviceInventory { backends: Backend::ALL.map(look).into() }
     }
 
     /// What would be computed on, without looking again.
-    pub fn choose(&self, choice: DeviceChoice) -> Result<Chosen, NoDevice> {
+    pub fn choose(&self, choice: DeviceChoice) -> Result<SelectedDevice, DeviceUnavailable> {
         let of = |backend: Backend| &self.backends.iter().find(|(b, _)| *b == backend).expect("all were asked").1;
         let look = |backend| {
             of(backend).as_ref().map(|all| all.iter().map(|t| t.found.clone()).collect()).map_err(Clone::clone)
         };
-        let works = |found: &Found| {
+        let works = |found: &DetectedDevice| {
             let tried = self.backends.iter().flat_map(|(_, all)| all.iter().flatten());
             tried.filter(|t| t.found.device.name == found.device.name).map(|t| t.works.clone()).next().unwrap_or(Ok(()))
         };
@@ -134,17 +134,17 @@ impl Survey {
     }
 }
 
-type Look<'a> = dyn Fn(Backend) -> Result<Vec<Found>, String> + 'a;
-type Works<'a> = dyn Fn(&Found) -> Result<(), String> + 'a;
+type Look<'a> = dyn Fn(Backend) -> Result<Vec<DetectedDevice>, String> + 'a;
+type Works<'a> = dyn Fn(&DetectedDevice) -> Result<(), String> + 'a;
 
 fn because(missed: &[String]) -> String {
     if missed.is_empty() { String::new() } else { format!(": {}", missed.join("; ")) }
 }
 
 /// The first GPU of a backend that works and is one.
-fn first_real(backend: Backend, look: &Look, works: &Works) -> Result<Found, String> {
+fn first_real(backend: Backend, look: &Look, works: &Works) -> Result<DetectedDevice, String> {
     let all = look(backend).map_err(|why| format!("no {}, as {why}", backend.name()))?;
-    let real: Vec<&Found> = all.iter().filter(|found| !found.is_software).collect();
+    let real: Vec<&DetectedDevice> = all.iter().filter(|found| !found.is_software).collect();
     match all.first() {
         Some(renderer) if real.is_empty() => Err(format!("{renderer} is only a software renderer")),
         _ => first_working(&real, works),
@@ -152,24 +152,24 @@ fn first_real(backend: Backend, look: &Look, works: &Works) -> Result<Found, Str
 }
 
 /// What `cuda` or `cuda:1` means. Without a number, a software renderer is taken where there is nothing else.
-fn asked_for(backend: Backend, number: Option<usize>, look: &Look, works: &Works) -> Result<Found, String> {
+fn asked_for(backend: Backend, number: Option<usize>, look: &Look, works: &Works) -> Result<DetectedDevice, String> {
     let all = look(backend)?;
     match number {
         Some(number) => match all.get(number) {
             Some(found) => first_working(&[found], works),
             None => {
-                let names: Vec<String> = all.iter().map(Found::to_string).collect();
+                let names: Vec<String> = all.iter().map(DetectedDevice::to_string).collect();
                 Err(format!("there is only {}", names.join(" and ")))
             }
         },
         None => {
-            let (software, real): (Vec<&Found>, Vec<&Found>) = all.iter().partition(|found| found.is_software);
+            let (software, real): (Vec<&DetectedDevice>, Vec<&DetectedDevice>) = all.iter().partition(|found| found.is_software);
             first_working(&[real, software].concat(), works)
         }
     }
 }
 
-fn first_working(found: &[&Found], works: &Works) -> Result<Found, String> {
+fn first_working(found: &[&DetectedDevice], works: &Works) -> Result<DetectedDevice, String> {
     let mut failures = Vec::new();
     for &candidate in found {
         match works(candidate) {
@@ -184,28 +184,28 @@ fn first_working(found: &[&Found], works: &Works) -> Result<Found, String> {
 mod tests {
     use super::*;
 
-    fn gpu(name: &str, hardware: &str, is_software: bool) -> Found {
+    fn gpu(name: &str, hardware: &str, is_software: bool) -> DetectedDevice {
         let device = Device { name: name.to_owned(), hardware: Some(hardware.to_owned()), ..Device::cpu() };
-        Found { device, driver: "1.0".to_owned(), memory_bytes: Some(3 << 30), is_software }
+        DetectedDevice { device, driver: "1.0".to_owned(), memory_bytes: Some(3 << 30), is_software }
     }
 
     /// A machine whose CUDA and wgpu devices are these, of which the named ones fail.
     fn choose(
         choice: &str,
-        cuda: Result<&[Found], &str>,
-        wgpu: Result<&[Found], &str>,
+        cuda: Result<&[DetectedDevice], &str>,
+        wgpu: Result<&[DetectedDevice], &str>,
         broken: &[&str],
     ) -> Result<(String, String), String> {
         let look = |backend| match backend {
-            Backend::Cuda => cuda.map(<[Found]>::to_vec).map_err(str::to_owned),
-            Backend::Wgpu => wgpu.map(<[Found]>::to_vec).map_err(str::to_owned),
+            Backend::Cuda => cuda.map(<[DetectedDevice]>::to_vec).map_err(str::to_owned),
+            Backend::Wgpu => wgpu.map(<[DetectedDevice]>::to_vec).map_err(str::to_owned),
         };
-        let works = |found: &Found| match broken.contains(&found.device.name()) {
+        let works = |found: &DetectedDevice| match broken.contains(&found.device.name()) {
             true => Err("out of order".to_owned()),
             false => Ok(()),
         };
         let chosen = choice.parse::<DeviceChoice>().unwrap().choose_among(&look, &works);
-        chosen.map(|chosen| (chosen.device.name, chosen.sentence)).map_err(|error| error.to_string())
+        chosen.map(|chosen| (chosen.device.name, chosen.message)).map_err(|error| error.to_string())
     }
 
     #[test]

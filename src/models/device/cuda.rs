@@ -4,9 +4,9 @@
 use cudarc::driver::result::{self as driver, DriverError};
 use cudarc::driver::sys;
 
-use super::{Device, Found};
+use super::{Device, DetectedDevice};
 
-pub(super) fn look() -> Result<Vec<Found>, String> {
+pub(super) fn detect() -> Result<Vec<DetectedDevice>, String> {
     // SAFETY: opening NVIDIA's libraries runs their initialisers, which is what everybody who links them does.
     let (has_driver, has_compiler) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !has_driver {
@@ -44,7 +44,7 @@ fn version() -> Result<String, DriverError> {
     Ok(module.map_or(cuda.clone(), |module| format!("NVIDIA {}, {cuda}", module.trim())))
 }
 
-fn describe(index: i32, driver: &str) -> Result<Found, DriverError> {
+fn describe(index: i32, driver: &str) -> Result<DetectedDevice, DriverError> {
     let handle = driver::device::get(index)?;
     // SAFETY: the handle is the driver's own.
     let memory = unsafe { driver::device::total_mem(handle)? };
@@ -53,5 +53,5 @@ fn describe(index: i32, driver: &str) -> Result<Found, DriverError> {
         name: format!("cuda:{index}"),
         hardware: Some(driver::device::get_name(handle)?),
     };
-    Ok(Found { device, driver: driver.to_owned(), memory_bytes: Some(memory as u64), is_software: false })
+    Ok(DetectedDevice { device, driver: driver.to_owned(), memory_bytes: Some(memory as u64), is_software: false })
 }

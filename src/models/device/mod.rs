@@ -5,7 +5,7 @@
 //! A device works when a small sum comes out right on it: kernels are compiled and run on threads of their library, and what
 //! goes wrong there can come back as zeros.
 
-mod asking;
+mod driver_call;
 mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,11 +16,11 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 
-use crate::features::device_mel::Precision;
+use crate::features::device_mel::MatmulPrecision;
 
-pub use choice::{Chosen, DeviceChoice, NoDevice, NotADevice, Survey, Tried};
+pub use choice::{SelectedDevice, DeviceChoice, DeviceUnavailable, UnknownDevice, DeviceInventory, ProbedDevice};
 
-use asking::asked;
+use driver_call::call_driver;
 
 /// A device by the name that people give it.
 #[derive(Clone, Debug)]
@@ -56,14 +56,14 @@ impl Device {
     }
 
     /// What becomes of the factors of a matrix product: `cuda` takes matrix units that round them (TF32) where they are faster.
-    pub fn precision(&self) -> Precision {
-        if self.name.starts_with(Backend::Cuda.name()) { Precision::ElevenBits } else { Precision::Full }
+    pub fn precision(&self) -> MatmulPrecision {
+        if self.name.starts_with(Backend::Cuda.name()) { MatmulPrecision::Tf32 } else { MatmulPrecision::F32 }
     }
 
     /// Whether a small sum comes out right.
     pub fn works(&self) -> Result<(), String> {
         let burn = self.burn();
-        asked(move || {
+        call_driver(move || {
             let sum = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &burn) * 3.0 + 0.5;
             let found: Vec<f32> = sum.try_into_vec_as().map_err(|error| error.to_string())?;
             match found == [3.5, 6.5, 9.5, 12.5] {
@@ -100,12 +100,12 @@ impl Backend {
     }
 
     /// The devices that there are, in the order of their numbers; or why there is none.
-    pub fn look(self) -> Result<Vec<Found>, String> {
+    pub fn detect(self) -> Result<Vec<DetectedDevice>, String> {
         match self {
             #[cfg(feature = "cuda")]
-            Backend::Cuda => asked(cuda::look),
+            Backend::Cuda => call_driver(cuda::detect),
             #[cfg(feature = "wgpu")]
-            Backend::Wgpu => asked(wgpu::look),
+            Backend::Wgpu => call_driver(wgpu::detect),
             #[allow(unreachable_patterns)] // Not reached where every backend is compiled in.
             left_out => {
                 Err(format!("this program was built without it (make … DEVICE={} builds it in)", left_out.name()))
@@ -116,7 +116,7 @@ impl Backend {
 
 /// A device of a GPU backend, as its driver describes it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct DetectedDevice {
     pub device: Device,
     pub driver: String,
     pub memory_bytes: Option<u64>,
@@ -125,7 +125,7 @@ pub struct Found {
 }
 
 /// `cuda:0 (NVIDIA H100, 79.6 GiB)`
-impl fmt::Display for Found {
+impl fmt::Display for DetectedDevice {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} ({}", self.device.name, self.device.hardware().unwrap_or("nameless"))?;
         if let Some(bytes) = self.memory_bytes {
@@ -142,15 +142,15 @@ mod tests {
     #[test]
     fn on_this_machine_every_backend_answers_with_devices_or_a_sentence() {
         for backend in Backend::ALL {
-            match backend.look() {
+            match backend.detect() {
                 Ok(found) => assert!(backend.is_compiled_in() && !found.is_empty(), "{found:?}"),
                 Err(why) if backend.is_compiled_in() => assert!(!why.contains("built without"), "{why}"),
                 Err(why) => assert!(why.contains(&format!("DEVICE={}", backend.name())), "{why}"),
             }
         }
-        let chosen = Survey::take().choose(DeviceChoice::Auto).unwrap();
-        assert_eq!(DeviceChoice::Auto.choose().unwrap().sentence, chosen.sentence);
-        assert!(chosen.sentence.starts_with("computing on"), "{}", chosen.sentence);
+        let chosen = DeviceInventory::probe().choose(DeviceChoice::Auto).unwrap();
+        assert_eq!(DeviceChoice::Auto.choose().unwrap().message, chosen.message);
+        assert!(chosen.message.starts_with("computing on"), "{}", chosen.message);
         assert_eq!(chosen.device.works(), Ok(()));
     }
 }

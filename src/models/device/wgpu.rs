@@ -3,9 +3,9 @@
 use burn::tensor::DeviceType;
 use wgpu::{AdapterInfo, Instance, InstanceDescriptor};
 
-use super::{Device, Found};
+use super::{Device, DetectedDevice};
 
-pub(super) fn look() -> Result<Vec<Found>, String> {
+pub(super) fn detect() -> Result<Vec<DetectedDevice>, String> {
     let adapters = adapters()?;
     if adapters.is_empty() {
         return Err(
@@ -56,12 +56,12 @@ fn adapters() -> Result<Vec<AdapterInfo>, String> {
     Ok(only_software)
 }
 
-fn describe(index: usize, adapter: AdapterInfo, burn: burn::tensor::Device) -> Found {
+fn describe(index: usize, adapter: AdapterInfo, burn: burn::tensor::Device) -> DetectedDevice {
     let is_software = adapter.device_type == wgpu::DeviceType::Cpu || renders_in_software(&adapter.name);
     let driver = [adapter.backend.to_string(), adapter.driver, adapter.driver_info];
     let driver: Vec<String> = driver.into_iter().filter(|word| !word.is_empty()).collect();
     let device = Device { burn, name: format!("wgpu:{index}"), hardware: Some(adapter.name) };
-    Found { device, driver: driver.join(", "), memory_bytes: None, is_software }
+    DetectedDevice { device, driver: driver.join(", "), memory_bytes: None, is_software }
 }
 
 /// Some drivers do not say that they are the CPU; their names do.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_found_is_numbered_in_order_or_the_reason_is_a_sentence() {
-        match super::super::Backend::Wgpu.look() {
+        match super::super::Backend::Wgpu.detect() {
             Ok(found) => {
                 for (index, found) in found.iter().enumerate() {
                     assert_eq!(found.device.name(), format!("wgpu:{index}"));

@@ -24,9 +24,9 @@ pub struct After {
 }
 
 #[backend_extension(Flex, Autodiff)]
-pub trait Normalise: Backend {
+pub trait Normalize: Backend {
     /// With the statistics of the batch, which come out beside it: mean and variance over the pixels.
-    fn normalise_batch(
+    fn normalize_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
@@ -35,7 +35,7 @@ pub trait Normalise: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// With given statistics. Without a gradient.
-    fn normalise(
+    fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
@@ -47,7 +47,7 @@ pub trait Normalise: Backend {
 }
 
 /// Output, mean and variance of a batch norm in training.
-pub fn normalise_batch(
+pub fn normalize_batch(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
@@ -58,12 +58,12 @@ pub fn normalise_batch(
     let after = After { epsilon, add: shortcut.is_some(), relu };
     let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
     let (out, mean, variance) =
-        Dispatch::normalise_batch(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shortcut, after);
+        Dispatch::normalize_batch(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shortcut, after);
     (Tensor::from_dispatch(out), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
 }
 
 /// A batch norm with given statistics, outside of training.
-pub fn normalise(
+pub fn normalize(
     x: Tensor<4>,
     [gamma, beta, mean, variance]: [Tensor<1>; 4],
     shortcut: Option<Tensor<4>>,
@@ -72,7 +72,7 @@ pub fn normalise(
 ) -> Tensor<4> {
     let after = After { epsilon, add: shortcut.is_some(), relu };
     let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
-    Tensor::from_dispatch(Dispatch::normalise(
+    Tensor::from_dispatch(Dispatch::normalize(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
@@ -83,8 +83,8 @@ pub fn normalise(
     ))
 }
 
-impl Normalise for Flex {
-    fn normalise_batch(
+impl Normalize for Flex {
+    fn normalize_batch(
         x: FlexTensor,
         gamma: FlexTensor,
         beta: FlexTensor,
@@ -99,7 +99,7 @@ impl Normalise for Flex {
         (out, dense(statistics.mean, [x.channels]), dense(statistics.variance, [x.channels]))
     }
 
-    fn normalise(
+    fn normalize(
         x: FlexTensor,
         gamma: FlexTensor,
         beta: FlexTensor,
@@ -186,8 +186,8 @@ impl Backward<Flex, 4> for NormaliseBackward {
     }
 }
 
-impl<C: CheckpointStrategy> Normalise for Autodiff<Flex, C> {
-    fn normalise_batch(
+impl<C: CheckpointStrategy> Normalize for Autodiff<Flex, C> {
+    fn normalize_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
@@ -197,7 +197,7 @@ impl<C: CheckpointStrategy> Normalise for Autodiff<Flex, C> {
         let ((x, x_node), (gamma, gamma_node), (beta, beta_node)) =
             (x.into_parts(), gamma.into_parts(), beta.into_parts());
         let (shortcut, shortcut_node) = shortcut.into_parts();
-        let (out, mean, variance) = Flex::normalise_batch(x.clone(), gamma.clone(), beta, shortcut, after);
+        let (out, mean, variance) = Flex::normalize_batch(x.clone(), gamma.clone(), beta, shortcut, after);
         let state = State { x, gamma, mean: mean.clone(), variance: variance.clone(), out: out.clone(), after };
         let out = if after.add {
             finish::<C, 4>([x_node, gamma_node, beta_node, shortcut_node], state, out)
@@ -207,7 +207,7 @@ impl<C: CheckpointStrategy> Normalise for Autodiff<Flex, C> {
         (out, <Self as AutodiffBackend>::from_inner(mean), <Self as AutodiffBackend>::from_inner(variance))
     }
 
-    fn normalise(
+    fn normalize(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

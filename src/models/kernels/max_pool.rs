@@ -17,12 +17,12 @@ use super::pool;
 
 #[backend_extension(Flex, Autodiff)]
 pub trait Pool: Backend {
-    fn largest(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
+    fn max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
 }
 
 /// The largest number of each window, on the CPU.
-pub fn largest(x: Tensor<4>, window: Window) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::largest(x.into_dispatch(), window))
+pub fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::max_pool(x.into_dispatch(), window))
 }
 
 fn with_taps(x: &FlexTensor, window: &Window) -> (FlexTensor, Vec<u8>) {
@@ -34,7 +34,7 @@ fn with_taps(x: &FlexTensor, window: &Window) -> (FlexTensor, Vec<u8>) {
 }
 
 impl Pool for Flex {
-    fn largest(x: FlexTensor, window: Window) -> FlexTensor {
+    fn max_pool(x: FlexTensor, window: Window) -> FlexTensor {
         with_taps(&x, &window).0
     }
 }
@@ -57,7 +57,7 @@ impl Backward<Flex, 1> for PoolBackward {
 }
 
 impl<C: CheckpointStrategy> Pool for Autodiff<Flex, C> {
-    fn largest(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self> {
+    fn max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let (out, taps) = with_taps(&x, &window);
         let [.., height, width] = shape_of::<4>(&x);

@@ -26,6 +26,6 @@ pub use images::Window;
 use burn::tensor::{DType, Tensor};
 
 /// Whether the kernels take this tensor: f32 on the CPU.
-pub fn takes<const D: usize>(x: &Tensor<D>) -> bool {
+pub fn supports<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && x.device().inner() == burn::tensor::Device::flex()
 }

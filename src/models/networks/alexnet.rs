@@ -11,12 +11,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig};
-use super::rows::{Table, Window};
-use super::steps::{self, Plan, Step};
-use super::{InputShape, LayerRow, Network, NetworkKind, repeated};
-use crate::models::training::network_spec;
+use super::rows::{LayerTable, Window};
+use super::steps::{self, LayerSpec, Layer};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
+use crate::models::hyperparameters::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -46,7 +46,7 @@ impl NetworkKind for Alexnet {
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
-        let mut table = Table::new(input, self.channels)?;
+        let mut table = LayerTable::new(input, self.channels)?;
         steps::rows(&convolutions(), "features", &mut table)?;
         self.head.rows(&mut table, n_classes, |table| {
             table.average_pool("avgpool", POOLED);
@@ -65,7 +65,7 @@ impl NetworkKind for Alexnet {
             classifier: steps::build(&own, LAST_FILTERS * POOLED[0] * POOLED[1], device),
             head: self.head.build(LAST_FILTERS, n_classes, device),
         };
-        Ok(init::fill(Network::Alexnet(net), seed, first_weights))
+        Ok(init::fill(Network::Alexnet(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -73,7 +73,7 @@ impl NetworkKind for Alexnet {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        if head::decides(path) {
+        if head::is_head(path) {
             return 2;
         }
         let number = path.strip_prefix("features.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -84,49 +84,49 @@ impl NetworkKind for Alexnet {
 /// The three convolutions behind the second pool.
 const SECOND_GROUP: usize = 6;
 
-fn convolutions() -> Vec<Plan> {
-    let pool = Plan::MaxPool(Window::square(3, 2, 0));
+fn convolutions() -> Vec<LayerSpec> {
+    let pool = LayerSpec::MaxPool(Window::square(3, 2, 0));
     vec![
-        Plan::Conv(64, Window::square(11, 4, 2)),
-        Plan::Relu,
+        LayerSpec::Conv(64, Window::square(11, 4, 2)),
+        LayerSpec::Relu,
         pool,
-        Plan::Conv(192, Window::square(5, 1, 2)),
-        Plan::Relu,
+        LayerSpec::Conv(192, Window::square(5, 1, 2)),
+        LayerSpec::Relu,
         pool,
-        Plan::Conv(384, Window::square(3, 1, 1)),
-        Plan::Relu,
-        Plan::Conv(256, Window::square(3, 1, 1)),
-        Plan::Relu,
-        Plan::Conv(LAST_FILTERS, Window::square(3, 1, 1)),
-        Plan::Relu,
+        LayerSpec::Conv(384, Window::square(3, 1, 1)),
+        LayerSpec::Relu,
+        LayerSpec::Conv(256, Window::square(3, 1, 1)),
+        LayerSpec::Relu,
+        LayerSpec::Conv(LAST_FILTERS, Window::square(3, 1, 1)),
+        LayerSpec::Relu,
         pool,
     ]
 }
 
 impl Alexnet {
-    fn classifier(&self, n_classes: usize) -> Vec<Plan> {
-        let drop = Plan::Dropout(self.dropout);
-        vec![drop, Plan::Linear(4096), Plan::Relu, drop, Plan::Linear(4096), Plan::Relu, Plan::Linear(n_classes)]
+    fn classifier(&self, n_classes: usize) -> Vec<LayerSpec> {
+        let drop = LayerSpec::Dropout(self.dropout);
+        vec![drop, LayerSpec::Linear(4096), LayerSpec::Relu, drop, LayerSpec::Linear(4096), LayerSpec::Relu, LayerSpec::Linear(n_classes)]
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| init::torch_default(name, fans))
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| init::torch_default(name, fans))
 }
 
 #[derive(Module, Debug)]
 pub struct Net {
     channels: usize,
-    features: Vec<Step>,
+    features: Vec<Layer>,
     avgpool: AdaptiveAvgPool2d,
     /// Empty where there is another head.
-    classifier: Vec<Step>,
+    classifier: Vec<Layer>,
     head: Option<Head>,
 }
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = steps::forward(&self.features, repeated(images, self.channels));
+        let map = steps::forward(&self.features, repeat_channels(images, self.channels));
         match &self.head {
             None => steps::classify(&self.classifier, self.avgpool.forward(map)),
             Some(head) => head.forward(map),

@@ -7,14 +7,14 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
     MaxPool2dConfig, PaddingConfig2d,
 };
-use super::rows::{Table, Window};
+use super::rows::{LayerTable, Window};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::training::network_spec;
+use crate::models::hyperparameters::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -39,7 +39,7 @@ impl NetworkKind for CnnSmall {
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
-        let mut table = Table::new(input, input.channels)?;
+        let mut table = LayerTable::new(input, input.channels)?;
         for (number, &filters) in self.filters.iter().enumerate() {
             table.conv(&format!("blocks.{number}.conv"), filters, Window::square(3, 1, 1), false)?;
             table.norm(&format!("blocks.{number}.bn"));
@@ -71,7 +71,7 @@ impl NetworkKind for CnnSmall {
             fc: (self.head == HeadKind::Linear).then(|| LinearConfig::new(before, n_classes).init(device)),
             head: self.head.build(before, n_classes, device),
         };
-        Ok(init::fill(Network::CnnSmall(net), seed, first_weights))
+        Ok(init::fill(Network::CnnSmall(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -79,13 +79,13 @@ impl NetworkKind for CnnSmall {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        usize::from(head::decides(path))
+        usize::from(head::is_head(path))
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| {
-        let rule = if name.starts_with("fc.") { init::torch_default } else { init::he_of_outputs };
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| {
+        let rule = if name.starts_with("fc.") { init::torch_default } else { init::he_fan_out };
         rule(name, fans)
     })
 }

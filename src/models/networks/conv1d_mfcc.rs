@@ -16,11 +16,11 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{Conv1d, Conv1dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
-use super::rows::Table;
+use super::rows::LayerTable;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::training::{Optimizer, Schedule, network_spec};
+use crate::models::hyperparameters::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -51,8 +51,8 @@ const POOL: usize = 2;
 
 impl Conv1dMfcc {
     /// Up to the last pool, `[filters, frames]`.
-    fn table(input: InputShape) -> Result<Table> {
-        let mut table = Table::new(input, 1)?;
+    fn table(input: InputShape) -> Result<LayerTable> {
+        let mut table = LayerTable::new(input, 1)?;
         table.shape = vec![input.height, input.width];
         for (number, filters) in FILTERS.into_iter().enumerate() {
             table.conv_over_time(&format!("conv{}", number + 1), filters, KERNEL)?;
@@ -68,7 +68,7 @@ impl NetworkKind for Conv1dMfcc {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        self.head.faults_over_time()
+        self.head.sequence_faults()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
@@ -96,7 +96,7 @@ impl NetworkKind for Conv1dMfcc {
             dropout: DropoutConfig::new(self.dropout).init(),
             head: self.head.build(FILTERS[1], n_classes, device),
         };
-        Ok(init::fill(Network::Conv1dMfcc(net), seed, first_weights))
+        Ok(init::fill(Network::Conv1dMfcc(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -112,8 +112,8 @@ impl NetworkKind for Conv1dMfcc {
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| init::glorot(name, fans))
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| init::glorot_uniform(name, fans))
 }
 
 #[derive(Module, Debug)]

@@ -9,8 +9,8 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::hard_sigmoid;
 use burn::tensor::{Device, Tensor};
 
-use super::init::{self, Draw, Fans};
-use super::rows::Table;
+use super::init::{self, InitDistribution, Fans};
+use super::rows::LayerTable;
 
 #[derive(Module, Debug)]
 pub struct Gru {
@@ -55,17 +55,17 @@ impl Gru {
 }
 
 /// The row of a unit over what is `[frames, inputs]`.
-pub fn row(name: &str, hidden: usize, table: &mut Table) {
+pub fn row(name: &str, hidden: usize, table: &mut LayerTable) {
     let [frames, inputs] = table.shape[..] else { panic!("`{name}` runs over a sequence, not over {:?}", table.shape) };
     let weights = 3 * hidden * (inputs + hidden);
     table.add(name, format!("gru {hidden}"), vec![frames, hidden], weights + 3 * hidden, weights * frames);
 }
 
 /// Keras's: Glorot's uniform gate by gate, and an orthogonal matrix a gate for the recurrent weights.
-pub fn first_weights(name: &str, fans: Fans) -> Option<Draw> {
+pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
     match name.rsplit('.').next()? {
-        "weight_hh_l0" => Some(Draw::Orthogonal(3)),
-        "weight_ih_l0" => Some(init::glorot(name, Fans { outputs: fans.outputs / 3, ..fans })),
+        "weight_hh_l0" => Some(InitDistribution::Orthogonal(3)),
+        "weight_ih_l0" => Some(init::glorot_uniform(name, Fans { outputs: fans.outputs / 3, ..fans })),
         _ => None,
     }
 }

@@ -8,9 +8,9 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
-use super::rows::Table;
+use super::rows::LayerTable;
 
 /// How a network decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ pub enum Head {
 
 impl HeadKind {
     /// What is wrong with the head of a network without a map over frequency and time.
-    pub fn faults_over_time(self) -> Vec<(String, String)> {
+    pub fn sequence_faults(self) -> Vec<(String, String)> {
         let sentence = "\"concat\" pools over an image, and this network's last map has no height; write \"linear\", \
                         \"per_class\" or \"attention\"";
         match self {
@@ -79,7 +79,7 @@ impl HeadKind {
     }
 
     /// The rows of what [`Self::build`] builds, or of the network's own classifier.
-    pub fn rows(self, table: &mut Table, n_classes: usize, own: impl FnOnce(&mut Table)) {
+    pub fn rows(self, table: &mut LayerTable, n_classes: usize, own: impl FnOnce(&mut LayerTable)) {
         let [channels, .., frames] = table.shape[..] else {
             panic!("a head stands on a map, not on {:?}", table.shape)
         };
@@ -130,18 +130,18 @@ impl Head {
 }
 
 /// What the tensors of heads begin with; a name of anything else is left to the network.
-pub fn first_weights(name: &str, fans: Fans) -> Option<Draw> {
+pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
     Some(match name.strip_prefix("head.")? {
         // fastai initialises what it adds by `kaiming_normal_`.
-        "fc1.weight" | "fc2.weight" => init::he_of_inputs(name, fans),
+        "fc1.weight" | "fc2.weight" => init::he_fan_in(name, fans),
         // As in PANNs.
-        at if at.starts_with("attention.") || at.starts_with("value.") => init::glorot(name, fans),
+        at if at.starts_with("attention.") || at.starts_with("value.") => init::glorot_uniform(name, fans),
         _ => init::torch_default(name, fans),
     })
 }
 
 /// Whether a tensor belongs to what decides, by its name: the last group of layers.
-pub fn decides(name: &str) -> bool {
+pub fn is_head(name: &str) -> bool {
     ["head.", "fc.", "classifier."].iter().any(|prefix| name.starts_with(prefix))
 }
 

@@ -12,7 +12,7 @@ use crate::seed::{Seed, uniform};
 
 /// What a tensor is filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Draw {
+pub enum InitDistribution {
     Constant(f64),
     /// Between plus and minus that.
     Uniform(f64),
@@ -38,26 +38,26 @@ impl Fans {
 }
 
 /// What a tensor is filled with, by its name and the fans of its layer. Batch norms are not asked for.
-pub type Rule = fn(&str, Fans) -> Draw;
+pub type Rule = fn(&str, Fans) -> InitDistribution;
 
 /// `kaiming_normal_(mode="fan_out")` for weights and zero for biases.
-pub fn he_of_outputs(name: &str, fans: Fans) -> Draw {
-    if is_bias(name) { Draw::Constant(0.0) } else { Draw::Normal((2.0 / fans.outputs as f64).sqrt()) }
+pub fn he_fan_out(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) { InitDistribution::Constant(0.0) } else { InitDistribution::Normal((2.0 / fans.outputs as f64).sqrt()) }
 }
 
 /// `kaiming_normal_(mode="fan_in")` for weights and zero for biases.
-pub fn he_of_inputs(name: &str, fans: Fans) -> Draw {
-    if is_bias(name) { Draw::Constant(0.0) } else { Draw::Normal((2.0 / fans.inputs as f64).sqrt()) }
+pub fn he_fan_in(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) { InitDistribution::Constant(0.0) } else { InitDistribution::Normal((2.0 / fans.inputs as f64).sqrt()) }
 }
 
 /// What PyTorch's layers begin with, weights and biases alike.
-pub fn torch_default(_: &str, fans: Fans) -> Draw {
-    Draw::Uniform(1.0 / (fans.inputs as f64).sqrt())
+pub fn torch_default(_: &str, fans: Fans) -> InitDistribution {
+    InitDistribution::Uniform(1.0 / (fans.inputs as f64).sqrt())
 }
 
 /// What Keras's layers begin with: Glorot's uniform for weights and zero for biases.
-pub fn glorot(name: &str, fans: Fans) -> Draw {
-    if is_bias(name) { Draw::Constant(0.0) } else { Draw::Uniform((6.0 / (fans.inputs + fans.outputs) as f64).sqrt()) }
+pub fn glorot_uniform(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) { InitDistribution::Constant(0.0) } else { InitDistribution::Uniform((6.0 / (fans.inputs + fans.outputs) as f64).sqrt()) }
 }
 
 fn is_bias(name: &str) -> bool {
@@ -80,8 +80,8 @@ pub fn fill(network: Network, seed: Seed, rule: Rule) -> Network {
         let draw = match (fans, last) {
             (Some(fans), _) => rule(name, fans),
             // A layer of vectors alone is a batch norm.
-            (None, "weight" | "running_var") => Draw::Constant(1.0),
-            (None, _) => Draw::Constant(0.0),
+            (None, "weight" | "running_var") => InitDistribution::Constant(1.0),
+            (None, _) => InitDistribution::Constant(0.0),
         };
         drawn(draw, shape, seed.child(name))
     })
@@ -90,13 +90,13 @@ pub fn fill(network: Network, seed: Seed, rule: Rule) -> Network {
 /// Values a stream: enough to keep a core busy, few enough to spread a matrix over all of them.
 const BLOCK: usize = 1 << 16;
 
-fn drawn(draw: Draw, shape: &[usize], seed: Seed) -> Vec<f32> {
+fn drawn(draw: InitDistribution, shape: &[usize], seed: Seed) -> Vec<f32> {
     let count = shape.iter().product();
     match draw {
-        Draw::Constant(value) => vec![value as f32; count],
-        Draw::Uniform(limit) => in_blocks(count, seed, |rng| [(), ()].map(|()| (2.0 * uniform(rng) - 1.0) * limit)),
-        Draw::Normal(deviation) => in_blocks(count, seed, |rng| normal_pair(rng).map(|value| value * deviation)),
-        Draw::Orthogonal(matrices) => {
+        InitDistribution::Constant(value) => vec![value as f32; count],
+        InitDistribution::Uniform(limit) => for_each_block(count, seed, |rng| [(), ()].map(|()| (2.0 * uniform(rng) - 1.0) * limit)),
+        InitDistribution::Normal(deviation) => for_each_block(count, seed, |rng| normal_pair(rng).map(|value| value * deviation)),
+        InitDistribution::Orthogonal(matrices) => {
             let size = shape[1];
             assert_eq!(shape[0], matrices * size, "square matrices one below the other");
             (0..matrices).flat_map(|number| orthogonal(size, seed.child(number))).collect()
@@ -104,7 +104,7 @@ fn drawn(draw: Draw, shape: &[usize], seed: Seed) -> Vec<f32> {
     }
 }
 
-fn in_blocks(count: usize, seed: Seed, pair: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f64; 2] + Sync) -> Vec<f32> {
+fn for_each_block(count: usize, seed: Seed, pair: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f64; 2] + Sync) -> Vec<f32> {
     let mut values = vec![0.0; count];
     values.par_chunks_mut(BLOCK).enumerate().for_each(|(number, block)| {
         let mut rng = seed.child(number).rng();

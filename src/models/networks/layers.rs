@@ -76,7 +76,7 @@ impl Conv2d {
         let [outputs, _, rows, columns] = weight.dims();
         let bias = self.bias.as_ref().map(Param::val);
         let [top, left, bottom, right] = self.padding;
-        if !kernels::takes(&x) || top != bottom || left != right {
+        if !kernels::supports(&x) || top != bottom || left != right {
             let options = ConvOptions::new_with_padding(self.stride, [(top, bottom), (left, right)], [1, 1], 1);
             return module::conv2d(x, weight, bias, options);
         }
@@ -155,16 +155,16 @@ impl BatchNorm {
     fn run(&self, x: Tensor<4>, shortcut: Option<Tensor<4>>, with_relu: bool) -> Tensor<4> {
         let device = x.device();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        let (ours, in_training) = (kernels::takes(&x), device.is_autodiff() && self.training.is_enabled());
+        let (ours, in_training) = (kernels::supports(&x), device.is_autodiff() && self.training.is_enabled());
         if ours && in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
-            let (out, mean, variance) = batch_norm::normalise_batch(x, gamma, beta, shortcut, self.epsilon, with_relu);
+            let (out, mean, variance) = batch_norm::normalize_batch(x, gamma, beta, shortcut, self.epsilon, with_relu);
             self.remember(mean, variance, pixels, &device);
             return out;
         }
         if ours && !device.is_autodiff() {
             let statistics = [gamma, beta, self.running_mean.value(), self.running_var.value()];
-            return batch_norm::normalise(x, statistics, shortcut, self.epsilon, with_relu);
+            return batch_norm::normalize(x, statistics, shortcut, self.epsilon, with_relu);
         }
         let out = if in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
@@ -230,9 +230,9 @@ pub struct MaxPool2d {
 impl MaxPool2d {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [top, left, bottom, right] = self.padding;
-        if kernels::takes(&x) && top == bottom && left == right {
+        if kernels::supports(&x) && top == bottom && left == right {
             let window = Window { kernel: self.kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
-            return max_pool::largest(x, window);
+            return max_pool::max_pool(x, window);
         }
         let options = MaxPoolOptions::new(self.kernel)
             .with_stride(self.stride)

@@ -27,7 +27,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use super::training::Keys;
+use super::hyperparameters::Keys;
 use crate::seed::Seed;
 
 /// What goes in, without the batch: channels × height (bands) × width (frames).
@@ -74,7 +74,7 @@ pub trait NetworkKind: Keys + Send + Sync {
     /// Groups of layers for rates and freezing, from the input to the head; the last is the head.
     fn groups(&self) -> usize;
 
-    /// The group of a tensor by its name ([`state::name_of`] its path).
+    /// The group of a tensor by its name ([`state::torch_name`] its path).
     fn group_of(&self, path: &str) -> usize;
 
     /// What the sum of the squares of this tensor is multiplied with before it is added to the loss, beside the weight decay
@@ -112,7 +112,7 @@ impl Network {
 }
 
 /// One channel as often as the network has channels.
-fn repeated(images: Tensor<4>, channels: usize) -> Tensor<4> {
+fn repeat_channels(images: Tensor<4>, channels: usize) -> Tensor<4> {
     if images.dims()[1] == channels { images } else { images.repeat_dim(1, channels) }
 }
 

@@ -16,13 +16,13 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
 };
-use super::rows::{Table, Window};
-use super::{InputShape, LayerRow, Network, NetworkKind, repeated};
-use crate::models::training::network_spec;
+use super::rows::{LayerTable, Window};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
+use crate::models::hyperparameters::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -66,7 +66,7 @@ macro_rules! resnet {
             fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
                 self.layers(input, n_classes)?;
                 let net = Net::new(self.channels, $blocks, self.head, n_classes, device);
-                Ok(init::fill(Network::Resnet(net), seed, first_weights))
+                Ok(init::fill(Network::Resnet(net), seed, initial_weights))
             }
 
             fn groups(&self) -> usize {
@@ -86,7 +86,7 @@ const STAGES: [&str; 4] = ["layer1", "layer2", "layer3", "layer4"];
 const FILTERS: [usize; 4] = [64, 128, 256, 512];
 
 fn group_of(path: &str) -> usize {
-    if head::decides(path) {
+    if head::is_head(path) {
         2
     } else if path.starts_with("layer3.") || path.starts_with("layer4.") {
         1
@@ -95,9 +95,9 @@ fn group_of(path: &str) -> usize {
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| {
-        let rule = if name.starts_with("fc.") { init::torch_default } else { init::he_of_outputs };
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| {
+        let rule = if name.starts_with("fc.") { init::torch_default } else { init::he_fan_out };
         rule(name, fans)
     })
 }
@@ -109,7 +109,7 @@ fn layers(
     input: InputShape,
     n_classes: usize,
 ) -> Result<Vec<LayerRow>> {
-    let mut table = Table::new(input, channels)?;
+    let mut table = LayerTable::new(input, channels)?;
     table.conv("conv1", 64, Window::square(7, 2, 3), false)?;
     table.norm("bn1");
     table.max_pool("maxpool", Window::square(3, 2, 1))?;
@@ -226,7 +226,7 @@ impl Net {
     }
 
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = repeated(images, self.channels);
+        let x = repeat_channels(images, self.channels);
         let x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(x)));
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let map = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));

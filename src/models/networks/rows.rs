@@ -38,23 +38,23 @@ impl Window {
 }
 
 /// Layers are added from the input to the logits; each takes what the one before gives.
-pub struct Table {
+pub struct LayerTable {
     input: InputShape,
     rows: Vec<LayerRow>,
     /// What the last layer gives, without the batch.
     pub shape: Vec<usize>,
 }
 
-impl Table {
+impl LayerTable {
     /// The image may have as many channels as the network, or one, which is repeated.
-    pub fn new(input: InputShape, channels: usize) -> Result<Table> {
+    pub fn new(input: InputShape, channels: usize) -> Result<LayerTable> {
         ensure!(
             input.channels == 1 || input.channels == channels,
             "the feature has {} channels and the network {channels}: set `channels` to {} or to 1",
             input.channels,
             input.channels
         );
-        Ok(Table { input, rows: Vec::new(), shape: vec![channels, input.height, input.width] })
+        Ok(LayerTable { input, rows: Vec::new(), shape: vec![channels, input.height, input.width] })
     }
 
     pub fn into_rows(self) -> Vec<LayerRow> {

@@ -18,7 +18,7 @@ use crate::models::Tensor;
 
 /// PyTorch's name for a path of burn's modules (`Resnet.layer1.0.bn1.gamma` is `layer1.0.bn1.weight`): variants of an enum
 /// are no part of it. A name of PyTorch's stays as it is.
-pub fn name_of(path: &str) -> String {
+pub fn torch_name(path: &str) -> String {
     let parts = path.split('.').filter(|part| !part.starts_with(|first: char| first.is_ascii_uppercase()));
     let renamed = parts.map(|part| match part {
         "gamma" => "weight",
@@ -121,7 +121,7 @@ struct Path(Vec<String>);
 
 impl Path {
     fn name(&self) -> String {
-        name_of(&self.0.join("."))
+        torch_name(&self.0.join("."))
     }
 }
 
@@ -157,7 +157,7 @@ impl ModuleVisitor for Reader {
                 values = transposed(&values, rows, columns);
             }
         }
-        self.found.push(Tensor::held(&self.path.name(), torch_shape(shape), values));
+        self.found.push(Tensor::new(&self.path.name(), torch_shape(shape), values));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Layers one after the other, under the numbers that PyTorch's `Sequential` gives them (`features.3.weight`).
 //!
-//! A list of [`Plan`]s is a description: rows of the layer table follow from it, and the layers themselves.
+//! A list of [`LayerSpec`]s is a description: rows of the layer table follow from it, and the layers themselves.
 
 use anyhow::Result;
 use burn::module::Module;
@@ -10,11 +10,11 @@ use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
     MaxPool2dConfig, PaddingConfig2d, Relu,
 };
-use super::rows::{Table, Window};
+use super::rows::{LayerTable, Window};
 
 /// A layer, before it is built.
 #[derive(Clone, Copy, Debug)]
-pub enum Plan {
+pub enum LayerSpec {
     /// So many filters, with bias.
     Conv(usize, Window),
     Norm,
@@ -26,7 +26,7 @@ pub enum Plan {
 }
 
 #[derive(Module, Debug)]
-pub enum Step {
+pub enum Layer {
     Conv(Conv2d),
     Norm(BatchNorm),
     Relu(Relu),
@@ -36,38 +36,38 @@ pub enum Step {
 }
 
 /// The rows of these layers; activations and dropouts have none.
-pub fn rows(plans: &[Plan], of: &str, table: &mut Table) -> Result<()> {
+pub fn rows(plans: &[LayerSpec], of: &str, table: &mut LayerTable) -> Result<()> {
     for (number, plan) in plans.iter().enumerate() {
         let name = format!("{of}.{number}");
         match *plan {
-            Plan::Conv(filters, window) => table.conv(&name, filters, window, true)?,
-            Plan::Norm => table.norm(&name),
-            Plan::MaxPool(window) => table.max_pool(&name, window)?,
-            Plan::Linear(features) => table.linear(&name, features, true),
-            Plan::Relu | Plan::Dropout(_) => {}
+            LayerSpec::Conv(filters, window) => table.conv(&name, filters, window, true)?,
+            LayerSpec::Norm => table.norm(&name),
+            LayerSpec::MaxPool(window) => table.max_pool(&name, window)?,
+            LayerSpec::Linear(features) => table.linear(&name, features, true),
+            LayerSpec::Relu | LayerSpec::Dropout(_) => {}
         }
     }
     Ok(())
 }
 
 /// The layers behind an input of so many channels (or values, where the first layer is linear).
-pub fn build(plans: &[Plan], mut channels: usize, device: &Device) -> Vec<Step> {
+pub fn build(plans: &[LayerSpec], mut channels: usize, device: &Device) -> Vec<Layer> {
     let layers = plans.iter().map(|plan| match *plan {
-        Plan::Conv(filters, window) => {
+        LayerSpec::Conv(filters, window) => {
             let before = std::mem::replace(&mut channels, filters);
             let config = Conv2dConfig::new([before, filters], window.kernel).with_stride(window.stride);
-            Step::Conv(config.with_padding(padding_of(window)).init(device))
+            Layer::Conv(config.with_padding(padding_of(window)).init(device))
         }
-        Plan::Norm => Step::Norm(BatchNormConfig::new(channels).init(device)),
-        Plan::Relu => Step::Relu(Relu::new()),
-        Plan::MaxPool(window) => {
+        LayerSpec::Norm => Layer::Norm(BatchNormConfig::new(channels).init(device)),
+        LayerSpec::Relu => Layer::Relu(Relu::new()),
+        LayerSpec::MaxPool(window) => {
             let config = MaxPool2dConfig::new(window.kernel).with_strides(window.stride);
-            Step::MaxPool(config.with_padding(padding_of(window)).init())
+            Layer::MaxPool(config.with_padding(padding_of(window)).init())
         }
-        Plan::Dropout(share) => Step::Dropout(DropoutConfig::new(share).init()),
-        Plan::Linear(features) => {
+        LayerSpec::Dropout(share) => Layer::Dropout(DropoutConfig::new(share).init()),
+        LayerSpec::Linear(features) => {
             let before = std::mem::replace(&mut channels, features);
-            Step::Linear(LinearConfig::new(before, features).init(device))
+            Layer::Linear(LinearConfig::new(before, features).init(device))
         }
     });
     layers.collect()
@@ -79,19 +79,19 @@ pub fn padding_of(window: Window) -> PaddingConfig2d {
 }
 
 /// Through all layers. Linear ones want their values along the last axis.
-pub fn forward(steps: &[Step], x: Tensor<4>) -> Tensor<4> {
+pub fn forward(steps: &[Layer], x: Tensor<4>) -> Tensor<4> {
     steps.iter().fold(x, |x, step| match step {
-        Step::Conv(layer) => layer.forward(x),
-        Step::Norm(layer) => layer.forward(x),
-        Step::Relu(layer) => layer.forward(x),
-        Step::MaxPool(layer) => layer.forward(x),
-        Step::Dropout(layer) => layer.forward(x),
-        Step::Linear(layer) => layer.forward(x),
+        Layer::Conv(layer) => layer.forward(x),
+        Layer::Norm(layer) => layer.forward(x),
+        Layer::Relu(layer) => layer.forward(x),
+        Layer::MaxPool(layer) => layer.forward(x),
+        Layer::Dropout(layer) => layer.forward(x),
+        Layer::Linear(layer) => layer.forward(x),
     })
 }
 
 /// Through a classifier: a row of values a clip becomes its logits.
-pub fn classify(steps: &[Step], map: Tensor<4>) -> Tensor<2> {
+pub fn classify(steps: &[Layer], map: Tensor<4>) -> Tensor<2> {
     let [clips, channels, height, width] = map.dims();
     let logits = forward(steps, map.reshape([clips, 1, 1, channels * height * width]));
     let classes = logits.dims()[3];

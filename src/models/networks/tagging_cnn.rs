@@ -16,15 +16,15 @@ use burn::tensor::activation::elu;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
     MaxPool2dConfig,
 };
-use super::rows::{Table, Window};
+use super::rows::{LayerTable, Window};
 use super::steps::padding_of;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::training::{Optimizer, Schedule, network_spec};
+use crate::models::hyperparameters::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -39,12 +39,12 @@ network_spec! {
     }
 }
 
-const BLOCKS: [BlockPlan; 5] = [
-    BlockPlan { filters: 64, pool: [2, 4] },
-    BlockPlan { filters: 128, pool: [2, 4] },
-    BlockPlan { filters: 128, pool: [2, 4] },
-    BlockPlan { filters: 128, pool: [3, 5] },
-    BlockPlan { filters: 64, pool: [4, 4] },
+const BLOCKS: [BlockSpec; 5] = [
+    BlockSpec { filters: 64, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [3, 5] },
+    BlockSpec { filters: 64, pool: [4, 4] },
 ];
 
 impl NetworkKind for TaggingCnn {
@@ -53,22 +53,22 @@ impl NetworkKind for TaggingCnn {
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
-        let mut table = Table::new(input, 1)?;
-        features_rows(&BLOCKS, &mut table)?;
+        let mut table = LayerTable::new(input, 1)?;
+        backbone_rows(&BLOCKS, &mut table)?;
         self.head.rows(&mut table, n_classes, |table| table.linear("fc", n_classes, true));
         Ok(table.into_rows())
     }
 
     fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
-        let mut table = Table::new(input, 1)?;
-        features_rows(&BLOCKS, &mut table)?;
+        let mut table = LayerTable::new(input, 1)?;
+        backbone_rows(&BLOCKS, &mut table)?;
         let own = || LinearConfig::new(table.shape.iter().product(), n_classes).init(device);
         let net = Net {
-            features: Features::new(&BLOCKS, input.height, 0.0, device),
+            features: Backbone::new(&BLOCKS, input.height, 0.0, device),
             fc: (self.head == HeadKind::Linear).then(own),
             head: self.head.build(table.shape[0], n_classes, device),
         };
-        Ok(init::fill(Network::TaggingCnn(net), seed, first_weights))
+        Ok(init::fill(Network::TaggingCnn(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -76,17 +76,17 @@ impl NetworkKind for TaggingCnn {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        usize::from(head::decides(path))
+        usize::from(head::is_head(path))
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| init::glorot(name, fans))
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| init::glorot_uniform(name, fans))
 }
 
 #[derive(Module, Debug)]
 pub struct Net {
-    features: Features,
+    features: Backbone,
     fc: Option<Linear>,
     head: Option<Head>,
 }
@@ -103,14 +103,14 @@ impl Net {
 }
 
 /// A convolution and the pool behind it.
-pub struct BlockPlan {
+pub struct BlockSpec {
     pub filters: usize,
     pub pool: [usize; 2],
 }
 
 /// What the tagging networks share: a norm over bands, then blocks.
 #[derive(Module, Debug)]
-pub struct Features {
+pub struct Backbone {
     bn0: BatchNorm,
     blocks: Vec<Block>,
     dropout: Dropout,
@@ -126,8 +126,8 @@ pub struct Block {
 /// Keras's.
 const EPSILON: f64 = 1e-3;
 
-/// The rows of [`Features`].
-pub fn features_rows(plans: &[BlockPlan], table: &mut Table) -> Result<()> {
+/// The rows of [`Backbone`].
+pub fn backbone_rows(plans: &[BlockSpec], table: &mut LayerTable) -> Result<()> {
     table.norm_of("features.bn0", table.shape[1]);
     for (number, plan) in plans.iter().enumerate() {
         table.conv(&format!("features.blocks.{number}.conv"), plan.filters, Window::square(3, 1, 1), true)?;
@@ -137,8 +137,8 @@ pub fn features_rows(plans: &[BlockPlan], table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-impl Features {
-    pub fn new(plans: &[BlockPlan], bands: usize, dropout: f64, device: &Device) -> Features {
+impl Backbone {
+    pub fn new(plans: &[BlockSpec], bands: usize, dropout: f64, device: &Device) -> Backbone {
         let norm = |features| BatchNormConfig::new(features).with_epsilon(EPSILON).init(device);
         let mut before = 1;
         let blocks = plans.iter().map(|plan| {
@@ -147,7 +147,7 @@ impl Features {
             let pool = MaxPool2dConfig::new(plan.pool).with_strides(plan.pool).init();
             Block { conv: conv.init(device), bn: norm(plan.filters), pool }
         });
-        Features { blocks: blocks.collect(), bn0: norm(bands), dropout: DropoutConfig::new(dropout).init() }
+        Backbone { blocks: blocks.collect(), bn0: norm(bands), dropout: DropoutConfig::new(dropout).init() }
     }
 
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {

@@ -18,12 +18,12 @@ use burn::tensor::{Device, Tensor};
 
 use super::gru::{self, Gru};
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{Dropout, DropoutConfig, Linear, LinearConfig};
-use super::rows::Table;
-use super::tagging_cnn::{BlockPlan, Features, features_rows};
+use super::rows::LayerTable;
+use super::tagging_cnn::{BlockSpec, Backbone, backbone_rows};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::models::training::{Optimizer, Schedule, network_spec};
+use crate::models::hyperparameters::{Optimizer, Schedule, network_spec};
 use crate::seed::Seed;
 
 network_spec! {
@@ -44,22 +44,22 @@ network_spec! {
     }
 }
 
-const BLOCKS: [BlockPlan; 4] = [
-    BlockPlan { filters: 64, pool: [2, 2] },
-    BlockPlan { filters: 128, pool: [3, 3] },
-    BlockPlan { filters: 128, pool: [4, 4] },
-    BlockPlan { filters: 128, pool: [4, 4] },
+const BLOCKS: [BlockSpec; 4] = [
+    BlockSpec { filters: 64, pool: [2, 2] },
+    BlockSpec { filters: 128, pool: [3, 3] },
+    BlockSpec { filters: 128, pool: [4, 4] },
+    BlockSpec { filters: 128, pool: [4, 4] },
 ];
 const BLOCK_DROPOUT: f64 = 0.1;
 const HIDDEN: usize = 32;
 
 impl TaggingCrnn {
     /// Up to the sequence that the recurrence reads, `[frames, values]`.
-    fn table(&self, input: InputShape) -> Result<Table> {
-        let mut table = Table::new(input, 1)?;
+    fn table(&self, input: InputShape) -> Result<LayerTable> {
+        let mut table = LayerTable::new(input, 1)?;
         let padded = vec![1, input.height, input.width + 2 * self.padding];
         table.add("pad", format!("{} zero frames on both sides", self.padding), padded, 0, 0);
-        features_rows(&BLOCKS, &mut table)?;
+        backbone_rows(&BLOCKS, &mut table)?;
         table.shape = vec![table.shape[2], table.shape[0] * table.shape[1]];
         Ok(table)
     }
@@ -71,7 +71,7 @@ impl NetworkKind for TaggingCrnn {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        self.head.faults_over_time()
+        self.head.sequence_faults()
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
@@ -90,14 +90,14 @@ impl NetworkKind for TaggingCrnn {
         let [_, values] = self.table(input)?.shape[..] else { unreachable!("a sequence") };
         let net = Net {
             padding: self.padding,
-            features: Features::new(&BLOCKS, input.height, BLOCK_DROPOUT, device),
+            features: Backbone::new(&BLOCKS, input.height, BLOCK_DROPOUT, device),
             gru1: Gru::new(values, HIDDEN, device),
             gru2: Gru::new(HIDDEN, HIDDEN, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             fc: (self.head == HeadKind::Linear).then(|| LinearConfig::new(HIDDEN, n_classes).init(device)),
             head: self.head.build(HIDDEN, n_classes, device),
         };
-        Ok(init::fill(Network::TaggingCrnn(net), seed, first_weights))
+        Ok(init::fill(Network::TaggingCrnn(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -105,19 +105,19 @@ impl NetworkKind for TaggingCrnn {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        if head::decides(path) { 2 } else { usize::from(path.starts_with("gru")) }
+        if head::is_head(path) { 2 } else { usize::from(path.starts_with("gru")) }
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    let special = head::first_weights(name, fans).or_else(|| gru::first_weights(name, fans));
-    special.unwrap_or_else(|| init::glorot(name, fans))
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    let special = head::initial_weights(name, fans).or_else(|| gru::initial_weights(name, fans));
+    special.unwrap_or_else(|| init::glorot_uniform(name, fans))
 }
 
 #[derive(Module, Debug)]
 pub struct Net {
     padding: usize,
-    features: Features,
+    features: Backbone,
     gru1: Gru,
     gru2: Gru,
     dropout: Dropout,

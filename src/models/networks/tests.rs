@@ -213,7 +213,7 @@ fn groups_run_from_the_input_to_the_head() {
 
 #[test]
 fn paths_of_burn_become_names_of_pytorch() {
-    assert_eq!(state::name_of("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
-    assert_eq!(state::name_of("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
-    assert_eq!(state::name_of("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
+    assert_eq!(state::torch_name("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
+    assert_eq!(state::torch_name("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
+    assert_eq!(state::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
 }

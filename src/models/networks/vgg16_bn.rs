@@ -13,12 +13,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
-use super::init::{self, Draw, Fans};
+use super::init::{self, InitDistribution, Fans};
 use super::layers::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig};
-use super::rows::{Table, Window};
-use super::steps::{self, Plan, Step};
-use super::{InputShape, LayerRow, Network, NetworkKind, repeated};
-use crate::models::training::network_spec;
+use super::rows::{LayerTable, Window};
+use super::steps::{self, LayerSpec, Layer};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
+use crate::models::hyperparameters::network_spec;
 use crate::seed::Seed;
 
 network_spec! {
@@ -48,7 +48,7 @@ impl NetworkKind for Vgg16Bn {
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
-        let mut table = Table::new(input, self.channels)?;
+        let mut table = LayerTable::new(input, self.channels)?;
         steps::rows(&convolutions(), "features", &mut table)?;
         self.head.rows(&mut table, n_classes, |table| {
             table.average_pool("avgpool", POOLED);
@@ -67,7 +67,7 @@ impl NetworkKind for Vgg16Bn {
             classifier: steps::build(&own, LAST_FILTERS * POOLED[0] * POOLED[1], device),
             head: self.head.build(LAST_FILTERS, n_classes, device),
         };
-        Ok(init::fill(Network::Vgg16Bn(net), seed, first_weights))
+        Ok(init::fill(Network::Vgg16Bn(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -75,7 +75,7 @@ impl NetworkKind for Vgg16Bn {
     }
 
     fn group_of(&self, path: &str) -> usize {
-        if head::decides(path) {
+        if head::is_head(path) {
             return 2;
         }
         let number = path.strip_prefix("features.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -89,44 +89,44 @@ const SECOND_GROUP: usize = 24;
 /// Blocks of convolutions: how many, and how many filters.
 const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
 
-fn convolutions() -> Vec<Plan> {
+fn convolutions() -> Vec<LayerSpec> {
     let mut plans = Vec::new();
     for (count, filters) in BLOCKS {
         for _ in 0..count {
-            plans.extend([Plan::Conv(filters, Window::square(3, 1, 1)), Plan::Norm, Plan::Relu]);
+            plans.extend([LayerSpec::Conv(filters, Window::square(3, 1, 1)), LayerSpec::Norm, LayerSpec::Relu]);
         }
-        plans.push(Plan::MaxPool(Window::apart([2, 2])));
+        plans.push(LayerSpec::MaxPool(Window::apart([2, 2])));
     }
     plans
 }
 
 impl Vgg16Bn {
-    fn classifier(&self, n_classes: usize) -> Vec<Plan> {
-        let drop = Plan::Dropout(self.dropout);
-        vec![Plan::Linear(4096), Plan::Relu, drop, Plan::Linear(4096), Plan::Relu, drop, Plan::Linear(n_classes)]
+    fn classifier(&self, n_classes: usize) -> Vec<LayerSpec> {
+        let drop = LayerSpec::Dropout(self.dropout);
+        vec![LayerSpec::Linear(4096), LayerSpec::Relu, drop, LayerSpec::Linear(4096), LayerSpec::Relu, drop, LayerSpec::Linear(n_classes)]
     }
 }
 
-fn first_weights(name: &str, fans: Fans) -> Draw {
-    head::first_weights(name, fans).unwrap_or_else(|| match name.starts_with("classifier.") {
-        true if name.ends_with(".weight") => Draw::Normal(0.01),
-        _ => init::he_of_outputs(name, fans),
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| match name.starts_with("classifier.") {
+        true if name.ends_with(".weight") => InitDistribution::Normal(0.01),
+        _ => init::he_fan_out(name, fans),
     })
 }
 
 #[derive(Module, Debug)]
 pub struct Net {
     channels: usize,
-    features: Vec<Step>,
+    features: Vec<Layer>,
     avgpool: AdaptiveAvgPool2d,
     /// Empty where there is another head.
-    classifier: Vec<Step>,
+    classifier: Vec<Layer>,
     head: Option<Head>,
 }
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = steps::forward(&self.features, repeated(images, self.channels));
+        let map = steps::forward(&self.features, repeat_channels(images, self.channels));
         match &self.head {
             None => steps::classify(&self.classifier, self.avgpool.forward(map)),
             Some(head) => head.forward(map),

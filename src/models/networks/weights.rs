@@ -124,7 +124,7 @@ fn tensor_of(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Resul
         values.iter().all(|value| value.is_finite()),
         "the tensor `{name}` holds values that are no numbers: the training that wrote it went astray"
     );
-    Ok(Tensor::held(name, shape.to_vec(), values))
+    Ok(Tensor::new(name, shape.to_vec(), values))
 }
 
 /// The network with these tensors, as far as they fit.
@@ -157,11 +157,11 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
         };
         match fitted(theirs, &tensor.shape)? {
             Fit::Same(values) => {
-                *tensor = Tensor::held(&name, tensor.shape.clone(), values);
+                *tensor = Tensor::new(&name, tensor.shape.clone(), values);
                 report.taken.push(name);
             }
             Fit::Reshaped(values, how) => {
-                *tensor = Tensor::held(&name, tensor.shape.clone(), values);
+                *tensor = Tensor::new(&name, tensor.shape.clone(), values);
                 report.reshaped.push((name, how));
             }
             Fit::Not(theirs) => {
@@ -171,7 +171,7 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
             }
         }
     }
-    let before_head = |names: &mut dyn Iterator<Item = &String>| names.filter(|name| !head::decides(name)).count();
+    let before_head = |names: &mut dyn Iterator<Item = &String>| names.filter(|name| !head::is_head(name)).count();
     let fitting = before_head(&mut report.taken.iter().chain(report.reshaped.iter().map(|(name, _)| name)));
     let wanted = before_head(&mut asked.iter());
     ensure!(

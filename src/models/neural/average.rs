@@ -11,21 +11,21 @@ use super::parameters::{self, flat};
 use crate::models::networks::Network;
 
 #[derive(Clone)]
-pub struct Average {
+pub struct WeightEma {
     decay: f64,
     steps: u64,
     values: IndexMap<String, Tensor<1>>,
 }
 
-impl Average {
+impl WeightEma {
     /// Begins at the weights of a network.
-    pub fn new(decay: f64, network: &Network) -> Average {
+    pub fn new(decay: f64, network: &Network) -> WeightEma {
         let mut values = IndexMap::new();
         parameters::settle(network);
         parameters::visit(network, &mut |place, tensor| {
             values.insert(place.path.clone(), tensor);
         });
-        Average { decay, steps: 0, values }
+        WeightEma { decay, steps: 0, values }
     }
 
     /// Moves towards a network after a step.
@@ -54,9 +54,9 @@ impl Average {
         (self.steps, self.values.iter().map(copied).collect())
     }
 
-    pub fn restored(decay: f64, steps: u64, values: Vec<(String, Vec<f32>)>, device: &Device) -> Average {
+    pub fn restored(decay: f64, steps: u64, values: Vec<(String, Vec<f32>)>, device: &Device) -> WeightEma {
         let values = values.into_iter().map(|(path, values)| (path, flat(values, device))).collect();
-        Average { decay, steps, values }
+        WeightEma { decay, steps, values }
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn an_average_follows_weights_and_statistics_faster_at_first() {
-        let mut average = Average::new(0.25, &filled(1.0));
+        let mut average = WeightEma::new(0.25, &filled(1.0));
         // Shares of 1 − 2/11, then 1 − 0.25 as 3/12 is no longer below the decay.
         average.follow(&filled(2.0));
         let after_one = 1.0 + (1.0 - 2.0 / 11.0);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_stands_still_keeps_its_bits() {
-        let mut average = Average::new(0.999, &filled(0.1));
+        let mut average = WeightEma::new(0.999, &filled(0.1));
         (0..50).for_each(|_| average.follow(&filled(0.1)));
         assert!(values_of(&average.applied(filled(0.0))).values().flatten().all(|v| *v == 0.1));
     }

@@ -14,8 +14,8 @@ use indexmap::IndexMap;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::average::Average;
-use super::optimizer::Memory;
+use super::average::WeightEma;
+use super::optimizer::OptimizerState;
 use super::parameters;
 use crate::files;
 use crate::models::networks::Network;
@@ -24,7 +24,7 @@ use crate::models::{Epoch, RateCurve, Tensor};
 
 /// The state after an epoch, beside the numbers that lie in tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct CheckpointState {
     /// What is trained on what; another training does not go on from here.
     pub training: String,
     /// The learning rate of the spec, or the one that was found.
@@ -41,20 +41,20 @@ pub struct Progress {
 
 /// Everything that a training goes on from.
 pub struct Checkpoint {
-    pub progress: Progress,
-    pub weights: Values,
-    pub memory: IndexMap<String, Memory>,
-    pub average: Option<Average>,
+    pub progress: CheckpointState,
+    pub weights: NamedArrays,
+    pub memory: IndexMap<String, OptimizerState>,
+    pub average: Option<WeightEma>,
     /// The weights that predicted in the best epoch.
-    pub best: Option<Values>,
+    pub best: Option<NamedArrays>,
 }
 
 /// The numbers of a network by path, in the layout of the network.
-pub type Values = IndexMap<String, Vec<f32>>;
+pub type NamedArrays = IndexMap<String, Vec<f32>>;
 
 /// Every number of a network.
-pub fn values_of(network: &Network) -> Values {
-    let mut values = Values::new();
+pub fn values_of(network: &Network) -> NamedArrays {
+    let mut values = NamedArrays::new();
     parameters::settle(network);
     parameters::visit(network, &mut |place, tensor| {
         values.insert(place.path.clone(), parameters::copied(tensor));
@@ -63,7 +63,7 @@ pub fn values_of(network: &Network) -> Values {
 }
 
 /// The network with these numbers; fails if they are those of another one.
-pub fn with_values(network: Network, values: &Values) -> Result<Network> {
+pub fn with_values(network: Network, values: &NamedArrays) -> Result<Network> {
     let (mut fault, mut used) = (None, 0);
     let network = parameters::map(network, &mut |place, tensor| match values.get(&place.path) {
         Some(values) if values.len() == tensor.dims()[0] => {
@@ -93,12 +93,12 @@ pub struct Checkpoints<'a> {
 impl<'a> Checkpoints<'a> {
     pub fn new(folder: &'a Path, keep: usize, with_best: bool) -> Result<Checkpoints<'a>> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        files::remove_leftovers(folder);
+        files::remove_temp_files(folder);
         Ok(Checkpoints { folder, keep: keep.max(1), with_best })
     }
 
     /// Writes the weights that predicted in the best epoch, which is the last of the history.
-    pub fn write_best(&self, epoch: usize, values: &Values) -> Result<()> {
+    pub fn write_best(&self, epoch: usize, values: &NamedArrays) -> Result<()> {
         let tensors = values.iter().map(|(path, values)| tensor(BEST, path, values.clone())).collect();
         write(&self.best_path(epoch), tensors, String::new())
     }
@@ -106,10 +106,10 @@ impl<'a> Checkpoints<'a> {
     /// Writes the state after an epoch, and removes what is no longer referred to.
     pub fn write(
         &self,
-        mut progress: Progress,
+        mut progress: CheckpointState,
         network: &Network,
-        memory: &IndexMap<String, Memory>,
-        average: Option<&Average>,
+        memory: &IndexMap<String, OptimizerState>,
+        average: Option<&WeightEma>,
     ) -> Result<()> {
         let mut tensors: Vec<Tensor> =
             values_of(network).into_iter().map(|(path, values)| tensor(WEIGHTS, &path, values)).collect();
@@ -162,19 +162,19 @@ impl<'a> Checkpoints<'a> {
 
     fn read(&self, path: &Path, training: &str, ema: Option<f64>, device: &Device) -> Result<Checkpoint> {
         let (text, mut parts) = read(path)?;
-        let progress: Progress = serde_json::from_str(&text).context("its description cannot be read")?;
+        let progress: CheckpointState = serde_json::from_str(&text).context("its description cannot be read")?;
         ensure!(progress.training == training, "it belongs to another training");
         let mut part = |name: &str| parts.swap_remove(name).unwrap_or_default();
         let weights = part(WEIGHTS);
         let mut moments = MOMENTS.map(&mut part);
         let memory = progress.memory.iter().map(|(path, &steps)| {
             let moments = moments.iter_mut().filter_map(|values| values.swap_remove(path)).collect();
-            (path.clone(), Memory::restored(steps, moments, device))
+            (path.clone(), OptimizerState::restored(steps, moments, device))
         });
         let memory = memory.collect();
         let average = match (ema, progress.averaged) {
             (Some(decay), Some(steps)) => {
-                Some(Average::restored(decay, steps, part(AVERAGE).into_iter().collect(), device))
+                Some(WeightEma::restored(decay, steps, part(AVERAGE).into_iter().collect(), device))
             }
             _ => None,
         };
@@ -213,9 +213,9 @@ impl<'a> Checkpoints<'a> {
     }
 }
 
-impl Progress {
-    pub fn new(training: String, rate: f64, curve: Option<RateCurve>, history: Vec<Epoch>, steps: u64) -> Progress {
-        Progress { training, rate, curve, history, steps, memory: IndexMap::new(), averaged: None }
+impl CheckpointState {
+    pub fn new(training: String, rate: f64, curve: Option<RateCurve>, history: Vec<Epoch>, steps: u64) -> CheckpointState {
+        CheckpointState { training, rate, curve, history, steps, memory: IndexMap::new(), averaged: None }
     }
 }
 
@@ -226,7 +226,7 @@ const AVERAGE: &str = "average";
 const MOMENTS: [&str; 2] = ["first", "second"];
 
 fn tensor(part: &str, path: &str, values: Vec<f32>) -> Tensor {
-    Tensor::held(&format!("{part}/{path}"), vec![values.len()], values)
+    Tensor::new(&format!("{part}/{path}"), vec![values.len()], values)
 }
 
 fn write(path: &Path, tensors: Vec<Tensor>, state: String) -> Result<()> {
@@ -234,7 +234,7 @@ fn write(path: &Path, tensors: Vec<Tensor>, state: String) -> Result<()> {
     hasher.update(state.as_bytes());
     for tensor in &tensors {
         hasher.update(tensor.name.as_bytes());
-        tensor.in_blocks(|values| {
+        tensor.for_each_block(|values| {
             hasher.update(bytemuck::cast_slice(values));
             Ok(())
         })?;
@@ -244,7 +244,7 @@ fn write(path: &Path, tensors: Vec<Tensor>, state: String) -> Result<()> {
 }
 
 /// The state, and the numbers by part and path.
-fn read(path: &Path) -> Result<(String, IndexMap<String, Values>)> {
+fn read(path: &Path) -> Result<(String, IndexMap<String, NamedArrays>)> {
     let bytes = fs::read(path).context("it cannot be read")?;
     let (_, head) = SafeTensors::read_metadata(&bytes).context("it is cut off, or no safetensors file")?;
     let file = SafeTensors::deserialize(&bytes).context("it is cut off, or no safetensors file")?;
@@ -252,7 +252,7 @@ fn read(path: &Path) -> Result<(String, IndexMap<String, Values>)> {
     let state = texts.get("state").context("it has no description")?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(state.as_bytes());
-    let mut parts: IndexMap<String, Values> = IndexMap::new();
+    let mut parts: IndexMap<String, NamedArrays> = IndexMap::new();
     // In the order of the bytes, which is that of writing.
     let mut names = head.offset_keys();
     for name in names.drain(..) {

@@ -9,9 +9,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::inputs::Normalization;
-use crate::dataset::{FeatureSet, WaveSource};
+use crate::dataset::{FeatureSet, WaveformSource};
 use crate::features::FeatureSpec;
-use crate::features::device_mel::{DeviceMel, Precision};
+use crate::features::device_mel::{DeviceMel, MatmulPrecision};
 
 /// What waves may take of a device's memory; a larger set is fed by the CPU.
 const HELD_BYTES: usize = 8 << 30;
@@ -20,8 +20,8 @@ const HELD_BYTES: usize = 8 << 30;
 const DECODED_AT_ONCE: usize = 64;
 
 /// The waves of a training set on a device.
-pub struct DeviceWaves<'a> {
-    source: &'a dyn WaveSource,
+pub struct DeviceExamples<'a> {
+    source: &'a dyn WaveformSource,
     /// One after the other.
     samples: Tensor<1>,
     /// Where each wave begins, and at the end where the last one ends.
@@ -33,15 +33,15 @@ pub struct DeviceWaves<'a> {
     deviation: Tensor<3>,
 }
 
-impl<'a> DeviceWaves<'a> {
+impl<'a> DeviceExamples<'a> {
     /// Brings the waves of `set` to the device, if it has waves, their feature can be computed there, and they fit.
     pub fn hold(
         set: &'a FeatureSet,
         normalization: &Normalization,
         device: &Device,
-        precision: Precision,
-    ) -> Result<Option<DeviceWaves<'a>>> {
-        let Some(source) = set.waves() else { return Ok(None) };
+        precision: MatmulPrecision,
+    ) -> Result<Option<DeviceExamples<'a>>> {
+        let Some(source) = set.waveforms() else { return Ok(None) };
         let FeatureSpec::Mel(spec) = source.feature() else { return Ok(None) };
         let clip = source.clip_samples();
         let mel = match DeviceMel::new(spec, source.sample_rate(), clip, device, precision) {
@@ -57,7 +57,7 @@ impl<'a> DeviceWaves<'a> {
         for rows in rows.chunks(DECODED_AT_ONCE) {
             let waves: Vec<Vec<f32>> = rows
                 .par_iter()
-                .map(|&row| source.wave(row))
+                .map(|&row| source.waveform(row))
                 .collect::<Result<_>>()
                 .context("cannot bring the training recordings to the device")?;
             waves.iter().for_each(|wave| bounds.push(bounds.last().expect("it begins with 0") + wave.len()));
@@ -71,7 +71,7 @@ impl<'a> DeviceWaves<'a> {
             pieces.push(Tensor::<1>::from_data(TensorData::new(piece, [length]), device));
         }
         let (mean, deviation) = normalization.on_device(device);
-        Ok(Some(DeviceWaves {
+        Ok(Some(DeviceExamples {
             source,
             samples: Tensor::cat(pieces, 0),
             bounds,
@@ -107,9 +107,9 @@ mod tests {
     use crate::audio::wav_write::write_pcm16;
     use crate::audio::{AudioSpec, Crop};
     use crate::augment::Chain;
-    use crate::models::training::Normalize;
+    use crate::models::hyperparameters::Normalize;
     use crate::seed::{Seed, uniform};
-    use crate::waves::{Hearing, Source, Waves};
+    use crate::waves::{ExampleSpec, ExampleSource, TrainingExamples};
 
     #[test]
     fn images_made_on_the_device_are_those_of_the_cpu() {
@@ -120,7 +120,7 @@ mod tests {
         )
         .unwrap();
         let mut rng = Seed::new(5).rng();
-        let sources: Vec<Source> = [0.7, 1.0, 2.4, 3.1]
+        let sources: Vec<ExampleSource> = [0.7, 1.0, 2.4, 3.1]
             .iter()
             .enumerate()
             .map(|(n, seconds)| {
@@ -133,7 +133,7 @@ mod tests {
                 let samples: Vec<i16> = (0..(seconds * 11025.0) as usize).map(sample).collect();
                 write_pcm16(&path, &samples, 1, 11025).unwrap();
                 let content = *blake3::hash(&std::fs::read(&path).unwrap()).as_bytes();
-                Source { path, id: n.to_string(), content, ..Source::default() }
+                ExampleSource { path, id: n.to_string(), content, ..ExampleSource::default() }
             })
             .collect();
         let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
@@ -145,13 +145,13 @@ mod tests {
             })
             .collect();
         let labels = vec![vec![0]; sources.len()];
-        let set = FeatureSet::images(cached, [32, 20], labels, 1);
-        let cuts = Hearing { random_crop: true, chain: Chain::default(), replay: None };
-        let waves = Waves::new(&set, sources, &audio, &feature, Seed::new(3), cuts).unwrap();
-        let set = set.with_fresh(Arc::new(waves));
+        let set = FeatureSet::from_matrices(cached, [32, 20], labels, 1);
+        let cuts = ExampleSpec { random_crop: true, chain: Chain::default(), replay: None };
+        let waves = TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts).unwrap();
+        let set = set.with_generator(Arc::new(waves));
         let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
         let device = Device::flex();
-        let on_device = DeviceWaves::hold(&set, &normalization, &device, Precision::Full).unwrap().unwrap();
+        let on_device = DeviceExamples::hold(&set, &normalization, &device, MatmulPrecision::F32).unwrap().unwrap();
         let mut differ = false;
         for epoch in 0..3 {
             let rows = [3, 0, 2, 1, 2];
@@ -159,13 +159,13 @@ mod tests {
             let images = images.as_slice::<f32>().unwrap();
             for (&row, image) in rows.iter().zip(images.chunks_exact(set.dims())) {
                 let mut ours = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch, &mut ours, &mut [0.0]).unwrap();
+                set.read_example(row, epoch, &mut ours, &mut [0.0]).unwrap();
                 let unscaled = ours.clone();
                 normalization.apply(&mut ours);
                 let apart = ours.iter().zip(image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(apart < 1e-3, "row {row} of epoch {epoch}: {apart}");
                 let mut before = vec![0.0; set.dims()];
-                set.read_in_epoch(row, epoch + 1, &mut before, &mut [0.0]).unwrap();
+                set.read_example(row, epoch + 1, &mut before, &mut [0.0]).unwrap();
                 differ |= before != unscaled;
             }
         }

@@ -33,13 +33,13 @@ impl Batch<'_> {
         for (place, &row) in self.rows.iter().enumerate() {
             let image = &mut inputs[place * self.set.dims()..][..self.set.dims()];
             let targets = &mut labels[place * n_classes..][..n_classes];
-            let read = self.set.read_in_epoch(row, self.epoch, image, targets);
+            let read = self.set.read_example(row, self.epoch, image, targets);
             read.context("read the clips of a faulty batch again")?;
             self.normalization.apply(image);
         }
         let tensors = [
-            Tensor::held("inputs", vec![self.rows.len(), 1, height, width], inputs),
-            Tensor::held("labels", vec![self.rows.len(), n_classes], labels),
+            Tensor::new("inputs", vec![self.rows.len(), 1, height, width], inputs),
+            Tensor::new("labels", vec![self.rows.len(), n_classes], labels),
         ];
         let texts = [
             ("epoch", (self.epoch + 1).to_string()),

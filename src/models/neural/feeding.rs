@@ -19,7 +19,7 @@ use crate::dataset::FeatureSet;
 
 /// What is fed, and how.
 #[derive(Clone, Copy)]
-pub struct Feed<'a> {
+pub struct LoaderSpec<'a> {
     pub set: &'a FeatureSet,
     /// Rows of the set, in the order in which they are wanted; a row may come more than once.
     pub order: &'a [usize],
@@ -29,7 +29,7 @@ pub struct Feed<'a> {
     pub epoch: usize,
     /// Batches made ahead of the one that the consumer holds, at least one.
     pub ahead: usize,
-    /// See [`threads_for`].
+    /// See [`worker_threads`].
     pub threads: usize,
     /// Scales a clip, in place.
     pub prepare: &'a (dyn Fn(&mut [f32]) + Sync),
@@ -37,8 +37,8 @@ pub struct Feed<'a> {
 
 /// How many threads feed a set: one copies rows out of the cache faster than any network reads them; examples that are made
 /// of waves take as many as there are (`--jobs`).
-pub fn threads_for(set: &FeatureSet) -> usize {
-    if set.is_fresh() { rayon::current_num_threads() } else { 1 }
+pub fn worker_threads(set: &FeatureSet) -> usize {
+    if set.has_generator() { rayon::current_num_threads() } else { 1 }
 }
 
 /// The clips of one step.
@@ -55,23 +55,23 @@ pub struct Batch {
 /// Gives the batches of an epoch, one after the other. Dropped early, it stops the threads at the clip in hand.
 ///
 /// An error is that of the first clip of its batch that could not be read; the batches after it are still to be had.
-pub struct Feeder<'a> {
+pub struct DataLoader<'a> {
     hall: Arc<Hall<'a>>,
     waited: Duration,
 }
 
-impl<'a> Feeder<'a> {
+impl<'a> DataLoader<'a> {
     /// Starts the threads.
-    pub fn start<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, feed: Feed<'a>) -> Result<Feeder<'a>>
+    pub fn start<'scope, 'env>(scope: &'scope Scope<'scope, 'env>, feed: LoaderSpec<'a>) -> Result<DataLoader<'a>>
     where
         'a: 'scope,
     {
-        let feed = Feed { batch_size: feed.batch_size.max(1), ahead: feed.ahead.max(1), ..feed };
+        let feed = LoaderSpec { batch_size: feed.batch_size.max(1), ahead: feed.ahead.max(1), ..feed };
         let state = State { taken: 0, handed: 0, window: VecDeque::new(), spare: Vec::new(), end: None };
         let hall =
             Arc::new(Hall { feed, state: Mutex::new(state), whole_batch: Condvar::new(), free_place: Condvar::new() });
         // Made first: if a thread cannot be started, dropping it sends the others home.
-        let feeder = Feeder { hall, waited: Duration::ZERO };
+        let feeder = DataLoader { hall, waited: Duration::ZERO };
         for _ in 0..feed.threads.max(1).min(feed.order.len()) {
             let hall = Arc::clone(&feeder.hall);
             Builder::new()
@@ -96,7 +96,7 @@ impl<'a> Feeder<'a> {
     }
 }
 
-impl Iterator for Feeder<'_> {
+impl Iterator for DataLoader<'_> {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Result<Batch>> {
@@ -107,7 +107,7 @@ impl Iterator for Feeder<'_> {
     }
 }
 
-impl Drop for Feeder<'_> {
+impl Drop for DataLoader<'_> {
     fn drop(&mut self) {
         self.hall.close(End::Dropped);
     }
@@ -115,7 +115,7 @@ impl Drop for Feeder<'_> {
 
 /// Where threads and consumer meet.
 struct Hall<'a> {
-    feed: Feed<'a>,
+    feed: LoaderSpec<'a>,
     state: Mutex<State>,
     whole_batch: Condvar,
     free_place: Condvar,
@@ -163,7 +163,7 @@ impl Hall<'_> {
 
     /// The rows of batch `batch`.
     fn rows(&self, batch: usize) -> &[usize] {
-        let Feed { order, batch_size, .. } = self.feed;
+        let LoaderSpec { order, batch_size, .. } = self.feed;
         &order[batch * batch_size..order.len().min((batch + 1) * batch_size)]
     }
 
@@ -174,7 +174,7 @@ impl Hall<'_> {
         let mut targets = vec![0.0; self.feed.set.n_classes()];
         while let Some((place, batch)) = self.take() {
             let row = self.feed.order[place];
-            let read = self.feed.set.read_in_epoch(row, self.feed.epoch, &mut clip, &mut targets);
+            let read = self.feed.set.read_example(row, self.feed.epoch, &mut clip, &mut targets);
             if read.is_ok() {
                 (self.feed.prepare)(&mut clip);
             }
@@ -188,7 +188,7 @@ impl Hall<'_> {
 
     /// The next place of the order and the batch that it belongs to; waits until that batch may be begun.
     fn take(&self) -> Option<(usize, Arc<Mutex<Filling>>)> {
-        let Feed { order, batch_size, ahead, set, .. } = self.feed;
+        let LoaderSpec { order, batch_size, ahead, set, .. } = self.feed;
         let mut state = self.lock();
         loop {
             if state.end.is_some() || state.taken == order.len() {
@@ -289,7 +289,7 @@ mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use crate::dataset::{Fresh, RowSource};
+    use crate::dataset::{ExampleGenerator, RowSource};
 
     const DIMS: usize = 6;
 
@@ -325,12 +325,12 @@ mod tests {
 
     fn as_it_is(_: &mut [f32]) {}
 
-    fn feed<'a>(set: &'a FeatureSet, order: &'a [usize], batch_size: usize) -> Feed<'a> {
-        Feed { set, order, batch_size, epoch: 0, ahead: 2, threads: 3, prepare: &as_it_is }
+    fn feed<'a>(set: &'a FeatureSet, order: &'a [usize], batch_size: usize) -> LoaderSpec<'a> {
+        LoaderSpec { set, order, batch_size, epoch: 0, ahead: 2, threads: 3, prepare: &as_it_is }
     }
 
-    fn all(feed: Feed) -> Vec<Batch> {
-        thread::scope(|scope| Feeder::start(scope, feed).unwrap().collect::<Result<_>>()).unwrap()
+    fn all(feed: LoaderSpec) -> Vec<Batch> {
+        thread::scope(|scope| DataLoader::start(scope, feed).unwrap().collect::<Result<_>>()).unwrap()
     }
 
     /// Waits until `done`, for at most ten seconds.
@@ -356,7 +356,7 @@ mod tests {
             })
             .collect();
         for (threads, ahead) in [(1, 1), (2, 1), (4, 3), (9, 2)] {
-            let batches = all(Feed { threads, ahead, prepare: &twice, ..feed(&set, &order, 5) });
+            let batches = all(LoaderSpec { threads, ahead, prepare: &twice, ..feed(&set, &order, 5) });
             assert_eq!(batches, expected, "{threads} threads, {ahead} ahead");
         }
         assert!(all(feed(&set, &[], 5)).is_empty());
@@ -365,18 +365,18 @@ mod tests {
     #[test]
     fn an_example_is_that_of_the_epoch() {
         struct Epochs;
-        impl Fresh for Epochs {
+        impl ExampleGenerator for Epochs {
             fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
                 out.fill((100 * epoch + row) as f32);
                 targets[0] /= (row + 1) as f32;
                 Ok(())
             }
         }
-        let set = set(&Arc::default(), 4).with_fresh(Arc::new(Epochs));
-        let batches = all(Feed { epoch: 3, ..feed(&set, &[2, 0], 2) });
+        let set = set(&Arc::default(), 4).with_generator(Arc::new(Epochs));
+        let batches = all(LoaderSpec { epoch: 3, ..feed(&set, &[2, 0], 2) });
         assert_eq!(batches[0].inputs, [[302.0; DIMS], [300.0; DIMS]].concat());
         assert_eq!(batches[0].targets, [1.0 / 3.0, 1.0], "targets begin with the labels and are the example's own");
-        assert_eq!(threads_for(&set), rayon::current_num_threads());
+        assert_eq!(worker_threads(&set), rayon::current_num_threads());
     }
 
     #[test]
@@ -386,7 +386,7 @@ mod tests {
         let order: Vec<usize> = (0..9).collect();
         for threads in [1, 4] {
             thread::scope(|scope| {
-                let mut feeder = Feeder::start(scope, Feed { threads, ..feed(&set, &order, 3) }).unwrap();
+                let mut feeder = DataLoader::start(scope, LoaderSpec { threads, ..feed(&set, &order, 3) }).unwrap();
                 assert_eq!(feeder.next().unwrap().unwrap().rows, [0, 1, 2]);
                 assert_eq!(feeder.next().unwrap().unwrap_err().to_string(), "row 3 is torn");
                 assert_eq!(feeder.next().unwrap().unwrap().rows, [6, 7, 8]);
@@ -401,7 +401,7 @@ mod tests {
         let set = set(&rows, 1000);
         let order: Vec<usize> = (0..1000).collect();
         thread::scope(|scope| {
-            let mut feeder = Feeder::start(scope, Feed { ahead: 1000, ..feed(&set, &order, 2) }).unwrap();
+            let mut feeder = DataLoader::start(scope, LoaderSpec { ahead: 1000, ..feed(&set, &order, 2) }).unwrap();
             feeder.next().unwrap().unwrap();
         });
         // Nothing else would stop them before the last clip.
@@ -415,7 +415,7 @@ mod tests {
         let set = set(&rows, 60);
         let order: Vec<usize> = (0..60).collect();
         thread::scope(|scope| {
-            let mut feeder = Feeder::start(scope, Feed { ahead: 3, ..feed(&set, &order, 4) }).unwrap();
+            let mut feeder = DataLoader::start(scope, LoaderSpec { ahead: 3, ..feed(&set, &order, 4) }).unwrap();
             for handed in 0..15 {
                 let allowed = 60.min(4 * (handed + 3));
                 let read = || rows.read.load(Ordering::SeqCst);
@@ -435,7 +435,7 @@ mod tests {
         let order: Vec<usize> = (0..39).collect();
         let mut places = std::collections::HashSet::new();
         thread::scope(|scope| {
-            let mut feeder = Feeder::start(scope, feed(&set, &order, 2)).unwrap();
+            let mut feeder = DataLoader::start(scope, feed(&set, &order, 2)).unwrap();
             while let Some(batch) = feeder.next() {
                 let Batch { rows, inputs, .. } = batch.unwrap();
                 assert_eq!(inputs.len(), rows.len() * DIMS);
@@ -454,12 +454,12 @@ mod tests {
         let order: Vec<usize> = (0..12).map(|place| place * 3 % 12).collect();
         thread::scope(|scope| {
             let begun = Instant::now();
-            let mut feeder = Feeder::start(scope, Feed { threads: 1, ..feed(&set, &order, 2) }).unwrap();
+            let mut feeder = DataLoader::start(scope, LoaderSpec { threads: 1, ..feed(&set, &order, 2) }).unwrap();
             feeder.by_ref().for_each(|batch| drop(batch.unwrap()));
             let (waited, passed) = (feeder.waited(), begun.elapsed());
             // Nothing but waiting for readings of 5 ms, of which the first may have begun before.
             assert!(waited >= Duration::from_millis(50) && waited <= passed, "{waited:?} of {passed:?}");
-            let mut feeder = Feeder::start(scope, Feed { ahead: 6, ..feed(&set, &order, 2) }).unwrap();
+            let mut feeder = DataLoader::start(scope, LoaderSpec { ahead: 6, ..feed(&set, &order, 2) }).unwrap();
             settle(|| rows.read.load(Ordering::SeqCst) == 24);
             feeder.next().unwrap().unwrap();
             let before = feeder.waited();
@@ -478,7 +478,7 @@ mod tests {
         // The only thread of the pool consumes, and computes on the pool between batches, as a network on the CPU does.
         let sum: f32 = pool.install(|| {
             thread::scope(|scope| {
-                let feeder = Feeder::start(scope, feed(&set, &order, 4)).unwrap();
+                let feeder = DataLoader::start(scope, feed(&set, &order, 4)).unwrap();
                 feeder.map(|batch| batch.unwrap().inputs.par_iter().sum::<f32>()).sum()
             })
         });
@@ -493,7 +493,7 @@ mod tests {
         let order: Vec<usize> = (0..40).collect();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             thread::scope(|scope| {
-                let mut feeder = Feeder::start(scope, feed(&set, &order, 2)).unwrap();
+                let mut feeder = DataLoader::start(scope, feed(&set, &order, 2)).unwrap();
                 let error = feeder.find_map(Result::err).expect("the batch of row 3 is never whole");
                 assert!(error.to_string().contains("panicked"), "{error}");
             });

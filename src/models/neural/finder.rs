@@ -20,13 +20,13 @@ const SKIPPED: (usize, usize) = (STEPS / 10, 5);
 
 /// A search under way.
 #[derive(Default)]
-pub struct Finder {
+pub struct LearningRateFinder {
     mean: f64,
     best: f64,
     points: Vec<(f64, f64)>,
 }
 
-impl Finder {
+impl LearningRateFinder {
     /// The rate of the next step; nothing when the search is over.
     pub fn next_rate(&self) -> Option<f64> {
         let done = self.points.len();
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_search_ends_at_four_times_the_best_loss_or_after_a_hundred_steps() {
-        let mut calm = Finder::default();
+        let mut calm = LearningRateFinder::default();
         while calm.next_rate().is_some() {
             calm.push(1.0);
         }
@@ -103,7 +103,7 @@ mod tests {
         // The mean of equal losses is that loss: its start is corrected for.
         assert!(calm.points.iter().all(|(_, loss)| (loss - 1.0).abs() < 1e-12));
         for end in [1000.0, f64::NAN, f64::INFINITY] {
-            let mut wild = Finder::default();
+            let mut wild = LearningRateFinder::default();
             (0..30).for_each(|_| wild.push(1.0));
             assert!(wild.next_rate().is_some());
             wild.push(end);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_suggestion_lies_on_the_slope() {
-        let mut finder = Finder::default();
+        let mut finder = LearningRateFinder::default();
         while let Some(rate) = finder.next_rate() {
             // Flat up to 1e-4, down to 1e-2, then up.
             let slope = (rate.log10() + 4.0).clamp(0.0, 2.0) / 2.0;
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(valley(&[1.0, 1.0, 2.0]), None);
         assert_eq!(valley(&[]), None);
         let rising: Vec<f64> = (0..60).map(f64::from).collect();
-        let mut finder = Finder::default();
+        let mut finder = LearningRateFinder::default();
         rising.iter().for_each(|&loss| finder.push(1.0 + loss));
         assert!(finder.curve().unwrap_err().to_string().contains("learning_rate"));
     }

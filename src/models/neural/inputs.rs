@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::dataset::FeatureSet;
 use crate::models::networks::InputShape;
-use crate::models::training::Normalize;
-use crate::models::{Tensor as Saved, pieces, take_shaped, take_tensor};
+use crate::models::hyperparameters::Normalize;
+use crate::models::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 
 /// The shape of the images of a set.
 pub fn shape_of(set: &FeatureSet) -> InputShape {
@@ -34,7 +34,7 @@ impl Normalization {
         let length = height * width / bands;
         let mut all = vec![Moments::default(); bands];
         let mut block = Vec::new();
-        for rows in pieces(set.len(), set.block_rows()) {
+        for rows in chunk_ranges(set.len(), set.block_rows()) {
             set.read_rows(rows, &mut block)?;
             let clips: Vec<Vec<Moments>> = block
                 .par_chunks_exact(set.dims())
@@ -67,7 +67,7 @@ impl Normalization {
 
     /// What is saved with a model.
     pub fn tensors(&self) -> Vec<Saved> {
-        let tensor = |name: &str, values: &[f32]| Saved::held(name, vec![values.len()], values.to_vec());
+        let tensor = |name: &str, values: &[f32]| Saved::new(name, vec![values.len()], values.to_vec());
         vec![tensor(MEAN, &self.mean), tensor(DEVIATION, &self.deviation)]
     }
 
@@ -91,7 +91,7 @@ const SHAPE: &str = "input.shape";
 /// The shape of the images, as it is saved with a model.
 pub fn saved_shape(shape: InputShape) -> Saved {
     let sizes = [shape.channels, shape.height, shape.width].map(|size| size as f32);
-    Saved::held(SHAPE, vec![3], sizes.to_vec())
+    Saved::new(SHAPE, vec![3], sizes.to_vec())
 }
 
 pub fn restored_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
@@ -147,7 +147,7 @@ mod tests {
     /// Three clips of two bands and two frames.
     fn set() -> FeatureSet {
         let values = vec![1.0, 3.0, 10.0, 10.0, 5.0, 7.0, 10.0, 10.0, 9.0, 11.0, 10.0, 10.0];
-        FeatureSet::images(values, [2, 2], vec![vec![0]; 3], 1)
+        FeatureSet::from_matrices(values, [2, 2], vec![vec![0]; 3], 1)
     }
 
     fn scaled(how: Normalize) -> Vec<f32> {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn values_far_from_zero_keep_their_deviation() {
         let values: Vec<f32> = (0..4000).map(|i| 1e6 + (i % 2) as f32).collect();
-        let set = FeatureSet::images(values, [1, 4], vec![vec![0]; 1000], 1);
+        let set = FeatureSet::from_matrices(values, [1, 4], vec![vec![0]; 1000], 1);
         let normalization = Normalization::fit(Normalize::Global, &set).unwrap();
         assert!((normalization.deviation[0] - 0.5).abs() < 1e-6, "{:?}", normalization);
     }
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn features_that_are_no_numbers_are_told() {
-        let set = FeatureSet::images(vec![1.0, f32::NAN], [1, 2], vec![vec![0]], 1);
+        let set = FeatureSet::from_matrices(vec![1.0, f32::NAN], [1, 2], vec![vec![0]], 1);
         assert!(Normalization::fit(Normalize::Global, &set).unwrap_err().to_string().contains("no finite numbers"));
     }
 }

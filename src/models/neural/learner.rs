@@ -7,12 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use indexmap::IndexMap;
 
-use super::average::Average;
+use super::average::WeightEma;
 use super::loss::Objective;
-use super::optimizer::{Optimizer, Setting};
+use super::optimizer::{Optimizer, StepSettings};
 use super::parameters;
-use super::schedule::Thawed;
-use super::supply::Clips;
+use super::schedule::UnfrozenGroups;
+use super::supply::DeviceBatch;
 use crate::models::networks::{Network, NetworkKind, dropout};
 use crate::seed::Seed;
 
@@ -21,7 +21,7 @@ static DEVICE_RANDOM: Mutex<()> = Mutex::new(());
 
 /// What stays the same over a training.
 #[derive(Clone, Copy)]
-pub struct Lesson<'a> {
+pub struct TrainingSetup<'a> {
     pub kind: &'a dyn NetworkKind,
     pub objective: &'a Objective,
     pub device: &'a crate::models::device::Device,
@@ -29,22 +29,22 @@ pub struct Lesson<'a> {
 
 /// What changes with each step.
 pub struct Learner<'a> {
-    lesson: Lesson<'a>,
+    lesson: TrainingSetup<'a>,
     /// For training, with autodiff.
     device: Device,
     /// Taken away only while a step is computed.
     network: Option<Network>,
     pub optimizer: Optimizer,
-    pub average: Option<Average>,
+    pub average: Option<WeightEma>,
 }
 
 /// The summed gradients of some batches, by path.
 #[derive(Default)]
-pub struct Summed(IndexMap<String, Tensor<1>>);
+pub struct GradientSum(IndexMap<String, Tensor<1>>);
 
 impl<'a> Learner<'a> {
     /// Without an average.
-    pub fn new(lesson: Lesson<'a>, network: Network, optimizer: Optimizer) -> Learner<'a> {
+    pub fn new(lesson: TrainingSetup<'a>, network: Network, optimizer: Optimizer) -> Learner<'a> {
         Learner { lesson, device: lesson.device.burn().autodiff(), network: Some(network), optimizer, average: None }
     }
 
@@ -71,18 +71,18 @@ impl<'a> Learner<'a> {
     }
 
     /// Lets only these layers learn.
-    pub fn thaw(&mut self, thawed: Thawed) {
+    pub fn unfreeze(&mut self, unfrozen: UnfrozenGroups) {
         let kind = self.lesson.kind;
-        let above = |path: &str| kind.group_of(path) >= thawed.from;
-        let learns = |path: &str, in_batch_norm: bool| above(path) || (in_batch_norm && thawed.batch_norms);
-        let statistics_move = |path: &str| above(path) || thawed.batch_norms;
+        let above = |path: &str| kind.group_of(path) >= unfrozen.from;
+        let learns = |path: &str, in_batch_norm: bool| above(path) || (in_batch_norm && unfrozen.batch_norms);
+        let statistics_move = |path: &str| above(path) || unfrozen.batch_norms;
         let network = self.network.take().expect("a network is away only within a step");
-        self.network = Some(parameters::set_learning(network, &learns, &statistics_move));
+        self.network = Some(parameters::set_trainable(network, &learns, &statistics_move));
     }
 
     /// Adds the gradients of a batch, times `share`, to `summed`. The loss of the batch is still on its device. Everything
     /// random is drawn from `seed`.
-    pub fn add_gradients(&self, clips: Clips, share: f64, seed: Seed, summed: &mut Summed) -> Result<Tensor<1>> {
+    pub fn add_gradients(&self, clips: DeviceBatch, share: f64, seed: Seed, summed: &mut GradientSum) -> Result<Tensor<1>> {
         let _held = self.seed(seed);
         let targets = self.lesson.objective.goals(clips.targets);
         let sizes = [clips.rows.len(), targets.len() / clips.rows.len()];
@@ -101,7 +101,7 @@ impl<'a> Learner<'a> {
     }
 
     /// One step along the summed gradients.
-    pub fn step(&mut self, summed: Summed, setting: &Setting) {
+    pub fn step(&mut self, summed: GradientSum, setting: &StepSettings) {
         let kind = self.lesson.kind;
         let network = self.network.take().expect("a network is away only within a step");
         self.network =

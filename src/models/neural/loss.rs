@@ -12,14 +12,14 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
-use crate::models::training::{Loss, Training};
+use crate::models::hyperparameters::{Loss, Training};
 
 /// Below this, the ease of an answer is taken for this: the gradient of a power is not finite at zero.
 const LEAST_UNSURE: f32 = 1e-7;
 
 /// How logits become probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum OutputActivation {
     Softmax,
     Sigmoid,
     /// A sigmoid a class, divided by their sum: one label a clip, learnt class by class.
@@ -34,7 +34,7 @@ pub struct Objective {
     /// One a class.
     pos_weight: Option<Vec<f32>>,
     gamma: f64,
-    output: Output,
+    output: OutputActivation,
     n_classes: usize,
 }
 
@@ -54,9 +54,9 @@ impl Objective {
             (Loss::Focal, _) => Kind::Focal,
         };
         let output = match (kind, task) {
-            (Kind::CrossEntropy, _) => Output::Softmax,
-            (_, Task::MultiLabel) => Output::Sigmoid,
-            (_, Task::SingleLabel) => Output::SigmoidShares,
+            (Kind::CrossEntropy, _) => OutputActivation::Softmax,
+            (_, Task::MultiLabel) => OutputActivation::Sigmoid,
+            (_, Task::SingleLabel) => OutputActivation::SigmoidShares,
         };
         if kind == Kind::CrossEntropy {
             ensure!(
@@ -82,7 +82,7 @@ impl Objective {
         Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes })
     }
 
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> OutputActivation {
         self.output
     }
 
@@ -90,7 +90,7 @@ impl Objective {
     pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
         let mut present = vec![0.0; set.len() * self.n_classes];
         let rows = present.chunks_exact_mut(self.n_classes.max(1)).enumerate();
-        rows.for_each(|(row, targets)| set.presence(row, targets));
+        rows.for_each(|(row, targets)| set.write_targets(row, targets));
         self.goals(present)
     }
 
@@ -143,30 +143,30 @@ impl Objective {
     }
 }
 
-impl Output {
+impl OutputActivation {
     /// As it is written with a model.
     pub fn number(self) -> f32 {
         match self {
-            Output::Softmax => 0.0,
-            Output::Sigmoid => 1.0,
-            Output::SigmoidShares => 2.0,
+            OutputActivation::Softmax => 0.0,
+            OutputActivation::Sigmoid => 1.0,
+            OutputActivation::SigmoidShares => 2.0,
         }
     }
 
-    pub fn of_number(number: f32) -> Option<Output> {
-        [Output::Softmax, Output::Sigmoid, Output::SigmoidShares].into_iter().find(|output| output.number() == number)
+    pub fn of_number(number: f32) -> Option<OutputActivation> {
+        [OutputActivation::Softmax, OutputActivation::Sigmoid, OutputActivation::SigmoidShares].into_iter().find(|output| output.number() == number)
     }
 
     /// The probabilities of a clip.
     pub fn probabilities(self, logits: &[f32]) -> Vec<f32> {
         let logits: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
-        let winner = crate::models::first_largest(&logits);
+        let winner = crate::models::argmax(&logits);
         let sigmoids = || logits.iter().map(|&logit| 1.0 / (1.0 + (-logit).exp()));
         let shares: Vec<f64> = match self {
-            Output::Sigmoid => return sigmoids().map(|p| p as f32).collect(),
-            Output::Softmax => logits.iter().map(|&logit| (logit - logits[winner]).exp()).collect(),
+            OutputActivation::Sigmoid => return sigmoids().map(|p| p as f32).collect(),
+            OutputActivation::Softmax => logits.iter().map(|&logit| (logit - logits[winner]).exp()).collect(),
             // As shares of the largest, so that a clip far from every class still gets some.
-            Output::SigmoidShares => {
+            OutputActivation::SigmoidShares => {
                 let log = |z: f64| z.min(0.0) - (-z.abs()).exp().ln_1p();
                 logits.iter().map(|&logit| (log(logit) - log(logits[winner])).exp()).collect()
             }
@@ -186,7 +186,7 @@ mod tests {
 
     fn set(labels: &Value, classes: usize) -> FeatureSet {
         let labels: Vec<Vec<usize>> = serde_json::from_value(labels.clone()).unwrap();
-        FeatureSet::images(vec![0.0; labels.len()], [1, 1], labels, classes)
+        FeatureSet::from_matrices(vec![0.0; labels.len()], [1, 1], labels, classes)
     }
 
     fn training(spec: &Value) -> Training {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn cross_entropy_shares_between_the_classes_of_a_mix_and_the_others_do_not() {
-        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
         let goals = |loss, label_smoothing, present: [f32; 4]| {
             let training = Training { loss, label_smoothing, ..Training::default() };
             Objective::new(&training, Task::SingleLabel, &set).unwrap().goals(present.to_vec())
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_certain_answer_has_a_finite_gradient_under_any_focal_exponent() {
-        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![]], 2);
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![]], 2);
         for gamma in [0.0, 0.3, 1.0, 2.0] {
             let training = Training { loss: Loss::Focal, focal_gamma: gamma, ..Training::default() };
             let objective = Objective::new(&training, Task::MultiLabel, &set).unwrap();
@@ -257,18 +257,18 @@ mod tests {
 
     #[test]
     fn auto_is_cross_entropy_for_one_label_and_sigmoids_for_several() {
-        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 2);
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 2);
         let of = |loss, task| Objective::new(&Training { loss, ..Training::default() }, task, &set).unwrap();
         assert_eq!(of(Loss::Auto, Task::SingleLabel), of(Loss::CrossEntropy, Task::SingleLabel));
         assert_eq!(of(Loss::Auto, Task::MultiLabel), of(Loss::Bce, Task::MultiLabel));
-        assert_eq!(of(Loss::Auto, Task::SingleLabel).output(), Output::Softmax);
-        assert_eq!(of(Loss::Bce, Task::SingleLabel).output(), Output::SigmoidShares);
-        assert_eq!(of(Loss::Focal, Task::MultiLabel).output(), Output::Sigmoid);
+        assert_eq!(of(Loss::Auto, Task::SingleLabel).output(), OutputActivation::Softmax);
+        assert_eq!(of(Loss::Bce, Task::SingleLabel).output(), OutputActivation::SigmoidShares);
+        assert_eq!(of(Loss::Focal, Task::MultiLabel).output(), OutputActivation::Sigmoid);
     }
 
     #[test]
     fn what_does_not_fit_the_labels_is_refused() {
-        let set = FeatureSet::images(vec![0.0; 2], [1, 1], vec![vec![0], vec![0, 1]], 2);
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![0, 1]], 2);
         let refusal = |training: Training| Objective::new(&training, Task::MultiLabel, &set).unwrap_err().to_string();
         assert!(refusal(Training { loss: Loss::CrossEntropy, ..Training::default() }).contains("loss = \"bce\""));
         assert!(refusal(Training { pos_weight: vec![1.0; 3], ..Training::default() }).contains("there are 2 classes"));
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn probabilities_follow_the_loss() {
-        let close = |output: Output, logits: &[f32], expected: &[f64]| {
+        let close = |output: OutputActivation, logits: &[f32], expected: &[f64]| {
             let found = output.probabilities(logits);
             assert!(
                 found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6),
@@ -284,10 +284,10 @@ mod tests {
             );
         };
         let (e, s) = (std::f64::consts::E, |z: f64| 1.0 / (1.0 + (-z).exp()));
-        close(Output::Softmax, &[1.0, 0.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
-        close(Output::Sigmoid, &[1.0, -2.0], &[s(1.0), s(-2.0)]);
-        close(Output::SigmoidShares, &[1.0, -2.0], &[s(1.0) / (s(1.0) + s(-2.0)), s(-2.0) / (s(1.0) + s(-2.0))]);
+        close(OutputActivation::Softmax, &[1.0, 0.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+        close(OutputActivation::Sigmoid, &[1.0, -2.0], &[s(1.0), s(-2.0)]);
+        close(OutputActivation::SigmoidShares, &[1.0, -2.0], &[s(1.0) / (s(1.0) + s(-2.0)), s(-2.0) / (s(1.0) + s(-2.0))]);
         // Far from every class, and still shares.
-        close(Output::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+        close(OutputActivation::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
     }
 }

@@ -6,11 +6,11 @@ use burn::tensor::Tensor;
 use super::faulty;
 use super::inputs::Normalization;
 use crate::dataset::FeatureSet;
-use crate::models::Job;
+use crate::models::FitContext;
 
 /// Each loss is read a step late, so that a device can work on the next while it is waited for.
-pub struct Losses<'a> {
-    pub job: &'a Job<'a>,
+pub struct EpochLoss<'a> {
+    pub context: &'a FitContext<'a>,
     pub train: &'a FeatureSet,
     pub normalization: &'a Normalization,
     pub batch_size: usize,
@@ -23,7 +23,7 @@ pub struct Losses<'a> {
     pub sum: f64,
 }
 
-impl Losses<'_> {
+impl EpochLoss<'_> {
     /// Takes the loss of a batch, and reads the one before it.
     pub fn push(&mut self, loss: Tensor<1>, number: usize, clips: usize) -> Result<()> {
         self.settle()?;
@@ -47,7 +47,7 @@ impl Losses<'_> {
             set: self.train,
             normalization: self.normalization,
         };
-        let saved = match self.job.checkpoints {
+        let saved = match self.context.checkpoints {
             Some(folder) => format!("its inputs and labels lie in {}", batch.save(folder)?.display()),
             None => "its inputs and labels were not saved, as no folder was named for checkpoints".to_owned(),
         };

@@ -37,11 +37,11 @@ use anyhow::Result;
 
 use super::device::Device;
 use super::networks::{InputShape, LayerRow, NetworkKind};
-use super::training::{Keys, TrainingCrop};
-use super::{Classifier, FeatureChoice, Job, ModelKind, Tensor, ensure_trainable};
+use super::hyperparameters::{Keys, TrainingCrop};
+use super::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
 use crate::dataset::FeatureSet;
-use crate::metrics::Judge;
-use model::Trained;
+use crate::metrics::DecisionRule;
+use model::TrainedNetwork;
 use monitor::Monitor;
 
 /// Every network is a model.
@@ -55,13 +55,13 @@ impl<K: NetworkKind> ModelKind for K {
         Keys::features(self)
     }
 
-    fn fit(&self, train: &FeatureSet, job: &Job) -> Result<Box<dyn Classifier>> {
+    fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        Ok(Box::new(run::train(self, train, job)?))
+        Ok(Box::new(run::train(self, train, context)?))
     }
 
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
-        Ok(Box::new(Trained::restore(self, tensors, n_classes, device)?))
+        Ok(Box::new(TrainedNetwork::restore(self, tensors, n_classes, device)?))
     }
 
     fn is_network(&self) -> bool {
@@ -94,8 +94,8 @@ impl<K: NetworkKind> ModelKind for K {
         faults
     }
 
-    fn task_faults(&self, judge: &Judge) -> Vec<(String, String)> {
-        let monitor = Monitor::new(&self.training().monitor, None, judge, true);
+    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<(String, String)> {
+        let monitor = Monitor::new(&self.training().monitor, None, decision_rule, true);
         monitor.err().map(|error| ("monitor".to_owned(), error.to_string())).into_iter().collect()
     }
 

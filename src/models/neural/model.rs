@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::Device as BurnDevice;
 
-use super::feeding::{self, Feed, Feeder};
+use super::feeding::{self, LoaderSpec, DataLoader};
 use super::inputs::{self, Normalization};
-use super::loss::Output;
+use super::loss::OutputActivation;
 use crate::dataset::FeatureSet;
 use crate::models::device::Device;
 use crate::models::networks::{InputShape, Network, NetworkKind, state};
@@ -23,38 +23,38 @@ pub const AHEAD: usize = 2;
 const OUTPUT: &str = "output.probabilities";
 
 /// A network that has learnt, with all that it needs to hear.
-pub struct Trained {
+pub struct TrainedNetwork {
     pub network: Network,
     pub normalization: Normalization,
     pub shape: InputShape,
-    pub output: Output,
+    pub output: OutputActivation,
     pub n_classes: usize,
     pub batch_size: usize,
     pub device: BurnDevice,
     pub notes: Vec<(String, String)>,
 }
 
-impl Trained {
+impl TrainedNetwork {
     pub fn restore(
         kind: &dyn NetworkKind,
         mut tensors: Vec<Tensor>,
         n_classes: usize,
         device: &Device,
-    ) -> Result<Trained> {
+    ) -> Result<TrainedNetwork> {
         let shape = inputs::restored_shape(&mut tensors)?;
         let normalization = Normalization::restore(&mut tensors, shape)?;
         let output = take_tensor(&mut tensors, OUTPUT)?;
-        let output = output.first().and_then(|&number| Output::of_number(number));
+        let output = output.first().and_then(|&number| OutputActivation::of_number(number));
         let output = output.with_context(|| format!("`{OUTPUT}` names no way from logits to probabilities"))?;
         // The first weights are none of those that it ends with.
         let network = kind.build(shape, n_classes, Seed::new(0), &device.burn())?;
         let network = state::load(network, &tensors)?.valid();
         let (batch_size, device) = (kind.training().batch_size, device.burn());
-        Ok(Trained { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
+        Ok(TrainedNetwork { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
     }
 }
 
-impl Classifier for Trained {
+impl Classifier for TrainedNetwork {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
         ensure!(
             inputs::shape_of(set) == self.shape,
@@ -71,7 +71,7 @@ impl Classifier for Trained {
         let mut tensors = state::tensors(&self.network);
         tensors.push(inputs::saved_shape(self.shape));
         tensors.extend(self.normalization.tensors());
-        tensors.push(Tensor::held(OUTPUT, vec![1], vec![self.output.number()]));
+        tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.number()]));
         Ok(tensors)
     }
 
@@ -91,11 +91,11 @@ pub fn logits(
 ) -> Result<Vec<f32>> {
     let order: Vec<usize> = (0..set.len()).collect();
     let prepare = |image: &mut [f32]| normalization.apply(image);
-    let threads = feeding::threads_for(set);
-    let feed = Feed { set, order: &order, batch_size, epoch: 0, ahead: AHEAD, threads, prepare: &prepare };
+    let threads = feeding::worker_threads(set);
+    let feed = LoaderSpec { set, order: &order, batch_size, epoch: 0, ahead: AHEAD, threads, prepare: &prepare };
     let mut logits = Vec::with_capacity(set.len() * set.n_classes());
     thread::scope(|scope| {
-        for batch in Feeder::start(scope, feed)? {
+        for batch in DataLoader::start(scope, feed)? {
             before_each()?;
             let images = inputs::images(batch?.inputs, inputs::shape_of(set), device)?;
             let said = network.forward(images).into_data();
@@ -105,7 +105,7 @@ pub fn logits(
     })
 }
 
-pub fn probabilities(logits: &[f32], n_classes: usize, output: Output) -> Predictions {
+pub fn probabilities(logits: &[f32], n_classes: usize, output: OutputActivation) -> Predictions {
     let rows = logits.chunks_exact(n_classes.max(1)).flat_map(|row| output.probabilities(row));
     Predictions { n_classes, probabilities: rows.collect() }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::metrics::{self, Judge};
+use crate::metrics::{self, DecisionRule};
 use crate::models::Epoch;
 
 /// The value that decides which epoch is best, and when to stop.
@@ -21,8 +21,8 @@ enum Watched {
 
 impl Monitor {
     /// Fails with the names there are. Without a validation split the training loss is watched, whatever was asked for.
-    pub fn new(name: &str, patience: Option<usize>, judge: &Judge, has_validation: bool) -> Result<Monitor> {
-        let metrics = judge.metrics();
+    pub fn new(name: &str, patience: Option<usize>, decision_rule: &DecisionRule, has_validation: bool) -> Result<Monitor> {
+        let metrics = decision_rule.metrics();
         ensure!(
             name == LOSS || metrics.iter().any(|metric| metric == name),
             "`monitor = \"{name}\"` is no metric of this task: write \"{LOSS}\", or one of {}",
@@ -116,7 +116,7 @@ mod tests {
     }
 
     fn monitor(name: &str, patience: usize, has_validation: bool) -> Monitor {
-        Monitor::new(name, Some(patience), &Judge::default(), has_validation).unwrap()
+        Monitor::new(name, Some(patience), &DecisionRule::default(), has_validation).unwrap()
     }
 
     #[test]
@@ -151,8 +151,8 @@ mod tests {
         for (task, other, own) in
             [(Task::SingleLabel, "hamming", "balanced_accuracy"), (Task::MultiLabel, "accuracy", "f1_samples")]
         {
-            let judge = Judge { task, ..Judge::default() };
-            let sentence = Monitor::new(other, None, &judge, true).unwrap_err().to_string();
+            let decision_rule = DecisionRule { task, ..DecisionRule::default() };
+            let sentence = Monitor::new(other, None, &decision_rule, true).unwrap_err().to_string();
             assert!(sentence.contains(other) && sentence.contains("\"loss\"") && sentence.contains(own), "{sentence}");
         }
     }

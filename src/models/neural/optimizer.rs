@@ -10,9 +10,9 @@ use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::parameters::{self, Place, flat, in_place};
+use super::parameters::{self, ParameterInfo, flat, in_place};
 use crate::models::networks::Network;
-use crate::models::training::{self, Training};
+use crate::models::hyperparameters::{self, Training};
 
 /// Values a task of a thread works on; the sums of a norm end at these borders, whatever the number of threads.
 const CHUNK: usize = 1 << 15;
@@ -22,7 +22,7 @@ const NORM_GUARD: f64 = 1e-6;
 
 /// What a schedule sets for one step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
+pub struct StepSettings {
     /// A rate a group of layers.
     pub rates: Vec<f64>,
     pub momentum: f64,
@@ -35,7 +35,7 @@ pub struct Optimizer {
     decay: f64,
     clip_norm: Option<f64>,
     on_cpu: bool,
-    memory: IndexMap<String, Memory>,
+    memory: IndexMap<String, OptimizerState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +46,7 @@ enum Rule {
 
 /// What is remembered of one weight.
 #[derive(Clone)]
-pub struct Memory {
+pub struct OptimizerState {
     /// Steps that it has taken.
     pub steps: u64,
     /// The velocity of SGD; the two moments of Adam.
@@ -77,11 +77,11 @@ struct Given {
 impl Optimizer {
     pub fn new(training: &Training, on_cpu: bool) -> Optimizer {
         let rule = match training.optimizer {
-            training::Optimizer::Sgd => Rule::Sgd,
-            training::Optimizer::Adam | training::Optimizer::Adamw => Rule::Adam {
+            hyperparameters::Optimizer::Sgd => Rule::Sgd,
+            hyperparameters::Optimizer::Adam | hyperparameters::Optimizer::Adamw => Rule::Adam {
                 beta2: training.beta2,
                 epsilon: training.epsilon,
-                decoupled: training.optimizer == training::Optimizer::Adamw,
+                decoupled: training.optimizer == hyperparameters::Optimizer::Adamw,
             },
         };
         let (decay, clip_norm) = (training.weight_decay, training.clip_norm);
@@ -94,12 +94,12 @@ impl Optimizer {
         &mut self,
         network: Network,
         mut gradients: IndexMap<String, Tensor<1>>,
-        setting: &Setting,
+        setting: &StepSettings,
         group_of: &dyn Fn(&str) -> usize,
         l2_of: &dyn Fn(&str) -> f64,
     ) -> Network {
         let scale = self.scale(&mut gradients);
-        parameters::map_learning(network, &mut |place, values| {
+        parameters::map_trainable(network, &mut |place, values| {
             let Some(gradient) = gradients.swap_remove(&place.path) else { return values };
             let rate = setting.rates[group_of(&place.path)];
             let penalty = 2.0 * l2_of(&place.path);
@@ -107,9 +107,9 @@ impl Optimizer {
         })
     }
 
-    fn update(&mut self, place: &Place, values: Tensor<1>, gradient: Tensor<1>, given: Given) -> Tensor<1> {
+    fn update(&mut self, place: &ParameterInfo, values: Tensor<1>, gradient: Tensor<1>, given: Given) -> Tensor<1> {
         let moments = if self.rule == Rule::Sgd { 1 } else { 2 };
-        let memory = self.memory.entry(place.path.clone()).or_insert_with(|| Memory {
+        let memory = self.memory.entry(place.path.clone()).or_insert_with(|| OptimizerState {
             steps: 0,
             moments: vec![Tensor::zeros(values.dims(), &values.device()); moments],
         });
@@ -160,12 +160,12 @@ impl Optimizer {
     }
 
     /// What is remembered, by path.
-    pub fn memory(&self) -> &IndexMap<String, Memory> {
+    pub fn memory(&self) -> &IndexMap<String, OptimizerState> {
         &self.memory
     }
 
     /// Takes up what another optimiser of the same rule remembered.
-    pub fn recall(&mut self, memory: IndexMap<String, Memory>) {
+    pub fn recall(&mut self, memory: IndexMap<String, OptimizerState>) {
         self.memory = memory;
     }
 }
@@ -287,13 +287,13 @@ impl AdamStep {
 }
 
 /// A moment as it is written to a checkpoint and read again.
-impl Memory {
+impl OptimizerState {
     pub fn copied(&self) -> Vec<Vec<f32>> {
         self.moments.iter().cloned().map(parameters::copied).collect()
     }
 
-    pub fn restored(steps: u64, moments: Vec<Vec<f32>>, device: &Device) -> Memory {
-        Memory { steps, moments: moments.into_iter().map(|values| flat(values, device)).collect() }
+    pub fn restored(steps: u64, moments: Vec<Vec<f32>>, device: &Device) -> OptimizerState {
+        OptimizerState { steps, moments: moments.into_iter().map(|values| flat(values, device)).collect() }
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
         let golden = golden();
         let golden = &golden["optimizers"];
         let place =
-            |path: &str, shape: Vec<usize>| Place { path: path.to_owned(), shape, learns: true, in_batch_norm: false };
+            |path: &str, shape: Vec<usize>| ParameterInfo { path: path.to_owned(), shape, learns: true, in_batch_norm: false };
         let places = [place("matrix", vec![3, 5]), place("bias", vec![5])];
         for case in golden["cases"].as_array().unwrap() {
             for on_cpu in [true, false] {

@@ -11,7 +11,7 @@ use crate::models::networks::{Network, state};
 
 /// Where a tensor stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ParameterInfo {
     pub path: String,
     pub shape: Vec<usize>,
     /// Whether gradients are asked for: not of statistics, nor of what is frozen.
@@ -20,18 +20,18 @@ pub struct Place {
 }
 
 /// Visits every tensor in the order of the fields, outside the graph of gradients.
-pub fn visit(network: &Network, each: &mut dyn FnMut(&Place, Tensor<1>)) {
+pub fn visit(network: &Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>)) {
     network.visit(&mut Visit { stack: Stack::default(), each });
 }
 
 /// Puts other values in the place of every tensor. What learnt before goes on learning.
-pub fn map(network: Network, each: &mut dyn FnMut(&Place, Tensor<1>) -> Tensor<1>) -> Network {
+pub fn map(network: Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>) -> Tensor<1>) -> Network {
     settle(&network);
     network.map(&mut Map { stack: Stack::default(), each })
 }
 
 /// Like [`map`], over what learns alone.
-pub fn map_learning(network: Network, each: &mut dyn FnMut(&Place, Tensor<1>) -> Tensor<1>) -> Network {
+pub fn map_trainable(network: Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>) -> Tensor<1>) -> Network {
     network.map(&mut Map {
         stack: Stack::default(),
         each: &mut |place, values| if place.learns { each(place, values) } else { values },
@@ -46,7 +46,7 @@ pub fn gradients(network: &Network, gradients: &mut Gradients) -> IndexMap<Strin
 }
 
 /// Decides of each tensor whether it learns, and of each batch norm whether its statistics move.
-pub fn set_learning(
+pub fn set_trainable(
     network: Network,
     learns: &dyn Fn(&str, bool) -> bool,
     statistics_move: &dyn Fn(&str) -> bool,
@@ -93,15 +93,15 @@ impl Stack {
     }
 
     fn path(&self) -> String {
-        state::name_of(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
+        state::torch_name(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
     }
 
     fn in_batch_norm(&self) -> bool {
         self.0.last().is_some_and(|(_, container)| container == "Struct:BatchNorm")
     }
 
-    fn place(&self, shape: Vec<usize>, learns: bool) -> Place {
-        Place { path: self.path(), shape, learns, in_batch_norm: self.in_batch_norm() }
+    fn place(&self, shape: Vec<usize>, learns: bool) -> ParameterInfo {
+        ParameterInfo { path: self.path(), shape, learns, in_batch_norm: self.in_batch_norm() }
     }
 }
 
@@ -120,7 +120,7 @@ macro_rules! follow {
 
 struct Visit<'a> {
     stack: Stack,
-    each: &'a mut dyn FnMut(&Place, Tensor<1>),
+    each: &'a mut dyn FnMut(&ParameterInfo, Tensor<1>),
 }
 
 impl ModuleVisitor for Visit<'_> {
@@ -136,7 +136,7 @@ impl ModuleVisitor for Visit<'_> {
 
 struct Map<'a> {
     stack: Stack,
-    each: &'a mut dyn FnMut(&Place, Tensor<1>) -> Tensor<1>,
+    each: &'a mut dyn FnMut(&ParameterInfo, Tensor<1>) -> Tensor<1>,
 }
 
 impl ModuleMapper for Map<'_> {

@@ -76,7 +76,7 @@ impl Notes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Judge;
+    use crate::metrics::DecisionRule;
 
     #[test]
     fn a_loss_that_went_wild_is_short_too() {
@@ -96,7 +96,7 @@ mod tests {
             clips_per_second: 312.4,
             waited: 0.031,
         };
-        let monitor = Monitor::new("f1_macro", None, &Judge::default(), true).unwrap();
+        let monitor = Monitor::new("f1_macro", None, &DecisionRule::default(), true).unwrap();
         let said = line(std::slice::from_ref(&epoch), 20, &monitor, Duration::from_secs(125));
         assert_eq!(
             said,
@@ -104,7 +104,7 @@ mod tests {
              2 min 05 s left"
         );
         let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, ..epoch };
-        let monitor = Monitor::new("loss", None, &Judge::default(), false).unwrap();
+        let monitor = Monitor::new("loss", None, &DecisionRule::default(), false).unwrap();
         let said = line(&[bare], 3, &monitor, Duration::ZERO);
         assert_eq!(said, "epoch 3/3: loss 0.4123, 312 clips/s, waited 3 %");
     }

@@ -11,49 +11,49 @@ use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use indexmap::IndexMap;
 
-use super::average::Average;
-use super::checkpoint::{self, Checkpoint, Checkpoints, Progress, Values};
-use super::finder::Finder;
+use super::average::WeightEma;
+use super::checkpoint::{self, Checkpoint, Checkpoints, CheckpointState, NamedArrays};
+use super::finder::LearningRateFinder;
 use super::inputs::{self, Normalization};
-use super::learner::{Learner, Lesson, Summed};
+use super::learner::{Learner, TrainingSetup, GradientSum};
 use super::loss::Objective;
-use super::losses::{Losses, number_of};
-use super::model::{self, Trained};
+use super::losses::{EpochLoss, number_of};
+use super::model::{self, TrainedNetwork};
 use super::monitor::Monitor;
 use super::optimizer::Optimizer;
 use super::report;
 use super::sampler;
-use super::schedule::Plan;
-use super::supply::Supply;
+use super::schedule::SchedulePlan;
+use super::supply::BatchSource;
 use crate::dataset::FeatureSet;
 use crate::models::networks::{NetworkKind, state, weights};
-use crate::models::training::Training;
-use crate::models::{Epoch, Job, RateCurve};
-use crate::precompute::Stopped;
+use crate::models::hyperparameters::Training;
+use crate::models::{Epoch, FitContext, RateCurve};
+use crate::precompute::Cancelled;
 use crate::seed::Seed;
 
 /// Raised by hand when the same training gives other numbers than before.
 pub const VERSION: u32 = 1;
 
 /// Trains a network of that kind.
-pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, job: &Job) -> Result<Trained> {
+pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, context: &FitContext) -> Result<TrainedNetwork> {
     let training = kind.training();
-    let objective = Objective::new(&training, job.judge.task, train)?;
-    let monitor = Monitor::new(&training.monitor, training.patience, &job.judge, job.validation.is_some())?;
+    let objective = Objective::new(&training, context.decision_rule.task, train)?;
+    let monitor = Monitor::new(&training.monitor, training.patience, &context.decision_rule, context.validation.is_some())?;
     let shape = inputs::shape_of(train);
     let normalization = Normalization::fit(training.normalize, train)?;
-    let supply = Supply::new(train, normalization, training.batch_size, job.device)?;
-    let network = kind.build(shape, train.n_classes(), job.seed.child("weights"), &job.device.burn().autodiff())?;
+    let supply = BatchSource::new(train, normalization, training.batch_size, context.device)?;
+    let network = kind.build(shape, train.n_classes(), context.seed.child("weights"), &context.device.burn().autodiff())?;
     let (parameters, _) = state::counts(&network);
-    let lesson = Lesson { kind, objective: &objective, device: job.device };
+    let lesson = TrainingSetup { kind, objective: &objective, device: context.device };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
-    let plan = Plan::new(&training, kind.groups(), steps);
-    let with_best = training.restore_best && job.validation.is_some();
+    let plan = SchedulePlan::new(&training, kind.groups(), steps);
+    let with_best = training.restore_best && context.validation.is_some();
     let checkpoints =
-        job.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
-    let run = Run { job, train, training, lesson, plan, monitor, supply, checkpoints, clips, steps, with_best };
-    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, job.device.is_cpu()));
+        context.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
+    let run = Run { context, train, training, lesson, plan, monitor, supply, checkpoints, clips, steps, with_best };
+    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, context.device.is_cpu()));
     run.all(learner, parameters)
 }
 
@@ -63,13 +63,13 @@ fn whole_batches(len: usize, batch_size: usize) -> usize {
 }
 
 struct Run<'a> {
-    job: &'a Job<'a>,
+    context: &'a FitContext<'a>,
     train: &'a FeatureSet,
     training: Training,
-    lesson: Lesson<'a>,
-    plan: Plan,
+    lesson: TrainingSetup<'a>,
+    plan: SchedulePlan,
     monitor: Monitor,
-    supply: Supply<'a>,
+    supply: BatchSource<'a>,
     checkpoints: Option<Checkpoints<'a>>,
     /// Of an epoch.
     clips: usize,
@@ -84,7 +84,7 @@ struct Course {
     curve: Option<RateCurve>,
     history: Vec<Epoch>,
     steps: u64,
-    best: Option<Values>,
+    best: Option<NamedArrays>,
 }
 
 /// What an epoch of training gave.
@@ -97,7 +97,7 @@ struct Seen {
 }
 
 impl Run<'_> {
-    fn all(&self, mut learner: Learner, parameters: u64) -> Result<Trained> {
+    fn all(&self, mut learner: Learner, parameters: u64) -> Result<TrainedNetwork> {
         let clock = Instant::now();
         let mut course = match self.newest(&mut learner)? {
             Some(course) => course,
@@ -107,25 +107,25 @@ impl Run<'_> {
         let (mut trained, mut waited) = (Duration::ZERO, Duration::ZERO);
         while self.ends(&course.history).is_none() {
             let epoch = course.history.len();
-            if self.plan.begins_afresh(epoch) {
+            if self.plan.resets_optimizer(epoch) {
                 learner.optimizer.forget();
             }
-            let thawed = self.plan.thawed(epoch);
-            if seen_before != Some(thawed) {
-                learner.thaw(thawed);
-                seen_before = Some(thawed);
+            let unfrozen = self.plan.unfrozen(epoch);
+            if seen_before != Some(unfrozen) {
+                learner.unfreeze(unfrozen);
+                seen_before = Some(unfrozen);
             }
             let clock_of_epoch = Instant::now();
             let seen = self.epoch(&mut learner, &course, epoch)?;
             course.steps += self.steps as u64;
             trained += seen.trained;
             waited += seen.waited;
-            self.judge(&learner, &mut course, &seen, clock_of_epoch)?;
+            self.decision_rule(&learner, &mut course, &seen, clock_of_epoch)?;
             self.write(&learner, &course)?;
-            self.job.observer.epochs(&course.history)?;
+            self.context.callback.on_epoch_end(&course.history)?;
             let done = (course.history.len() - begun) as u32;
             let left = clock.elapsed() / done * (self.plan.epochs() - course.history.len()) as u32;
-            self.job.show.say(&report::line(&course.history, self.plan.epochs(), &self.monitor, left));
+            self.context.printer.message(&report::line(&course.history, self.plan.epochs(), &self.monitor, left));
         }
         let ended = self.ends(&course.history).expect("the loop has ended");
         let mut network = learner.predicting();
@@ -137,21 +137,21 @@ impl Run<'_> {
             parameters,
             epochs: course.history.len(),
             best: self.monitor.best(&course.history).filter(|_| self.with_best),
-            device: self.job.device.name(),
+            device: self.context.device.name(),
             steps: course.steps,
             waited: (done(&course.history, begun) > 0).then_some(share),
             found: course.curve.as_ref().map(|curve| curve.suggestion),
             resumed: (begun > 0).then_some(begun),
             ended,
         };
-        Ok(Trained {
+        Ok(TrainedNetwork {
             network,
             normalization: self.supply.normalization().clone(),
             shape: inputs::shape_of(self.train),
             output: self.lesson.objective.output(),
             n_classes: self.train.n_classes(),
             batch_size: self.training.batch_size,
-            device: self.job.device.burn(),
+            device: self.context.device.burn(),
             notes: notes.listed(),
         })
     }
@@ -170,7 +170,7 @@ impl Run<'_> {
         let what = serde_json::json!({
             "training": self.training,
             "tensors": state::shapes(learner.network()),
-            "seed": self.job.seed.number(),
+            "seed": self.context.seed.number(),
             "clips": self.train.len(),
             "classes": self.train.n_classes(),
             "versions": [VERSION, NetworkKind::version(self.lesson.kind)],
@@ -182,19 +182,19 @@ impl Run<'_> {
     fn newest(&self, learner: &mut Learner) -> Result<Option<Course>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let signature = self.signature(learner)?;
-        let Some(found) = checkpoints.newest(&signature, self.training.ema, &self.job.device.burn()) else {
+        let Some(found) = checkpoints.newest(&signature, self.training.ema, &self.context.device.burn()) else {
             return Ok(None);
         };
         let Checkpoint { progress, weights, memory, average, best } = found;
         learner.change(|network| checkpoint::with_values(network, &weights))?;
         learner.optimizer.recall(memory);
         learner.average = average;
-        let Progress { rate, curve, history, steps, .. } = progress;
-        self.job.show.say(&format!("going on after epoch {} of {}", history.len(), self.plan.epochs()));
+        let CheckpointState { rate, curve, history, steps, .. } = progress;
+        self.context.printer.message(&format!("going on after epoch {} of {}", history.len(), self.plan.epochs()));
         if let Some(curve) = &curve {
-            self.job.observer.rates(curve)?;
+            self.context.callback.on_rates_found(curve)?;
         }
-        self.job.observer.epochs(&history)?;
+        self.context.callback.on_epoch_end(&history)?;
         Ok(Some(Course { rate, curve, history, steps, best }))
     }
 
@@ -207,17 +207,17 @@ impl Run<'_> {
                 Ok(network)
             })?;
             let report = report.expect("an import ends with a report");
-            self.job.show.say(&format!("begins with {path}: {report}"));
+            self.context.printer.message(&format!("begins with {path}: {report}"));
         }
-        learner.average = self.training.ema.map(|decay| Average::new(decay, learner.network()));
-        if self.job.validation.is_none() {
-            self.job.show.say("there is no validation split: epochs are judged by their training loss");
+        learner.average = self.training.ema.map(|decay| WeightEma::new(decay, learner.network()));
+        if self.context.validation.is_none() {
+            self.context.printer.message("there is no validation split: epochs are judged by their training loss");
         }
         let curve = if self.training.find_rate { Some(self.find_rate(learner)?) } else { None };
         let rate = curve.as_ref().map_or(self.training.learning_rate, |curve| curve.suggestion);
         if let Some(curve) = &curve {
-            self.job.observer.rates(curve)?;
-            self.job.show.say(&format!("learning rate found: {rate:.2e}"));
+            self.context.callback.on_rates_found(curve)?;
+            self.context.printer.message(&format!("learning rate found: {rate:.2e}"));
         }
         Ok(Course { rate, curve, history: Vec::new(), steps: 0, best: None })
     }
@@ -225,11 +225,11 @@ impl Run<'_> {
     /// One epoch of steps.
     fn epoch(&self, learner: &mut Learner, course: &Course, epoch: usize) -> Result<Seen> {
         let clock = Instant::now();
-        let order = self.order(self.job.seed, epoch);
+        let order = self.order(self.context.seed, epoch);
         let falls = self.plan.falls(&self.monitor.values(&course.history), |a, b| self.monitor.is_better(a, b));
-        let seed = self.job.seed.child("step").child(epoch);
-        let mut losses = Losses {
-            job: self.job,
+        let seed = self.context.seed.child("step").child(epoch);
+        let mut losses = EpochLoss {
+            context: self.context,
             train: self.train,
             normalization: self.supply.normalization(),
             batch_size: self.training.batch_size,
@@ -239,7 +239,7 @@ impl Run<'_> {
             sum: 0.0,
         };
         let (mut step, mut rate) = (0, course.rate);
-        let mut summed = Summed::default();
+        let mut summed = GradientSum::default();
         let waited = self.supply.feed(&order, epoch, |batch, number| {
             self.may_go_on()?;
             // Each batch weighs as many clips as it has among those of its step.
@@ -270,17 +270,17 @@ impl Run<'_> {
     }
 
     fn may_go_on(&self) -> Result<()> {
-        if self.job.stop.load(Ordering::Relaxed) {
-            return Err(Stopped.into());
+        if self.context.stop.load(Ordering::Relaxed) {
+            return Err(Cancelled.into());
         }
         Ok(())
     }
 
     /// Adds the epoch to the history, with what the validation split says of it.
-    fn judge(&self, learner: &Learner, course: &mut Course, seen: &Seen, clock: Instant) -> Result<()> {
+    fn decision_rule(&self, learner: &Learner, course: &mut Course, seen: &Seen, clock: Instant) -> Result<()> {
         let (mut validation_loss, mut metrics) = (None, IndexMap::new());
-        if let Some(set) = self.job.validation {
-            let (network, device) = (learner.predicting(), self.job.device.burn());
+        if let Some(set) = self.context.validation {
+            let (network, device) = (learner.predicting(), self.context.device.burn());
             let batch_size = self.training.batch_size;
             let mut before_each = || self.may_go_on();
             let logits =
@@ -288,7 +288,7 @@ impl Run<'_> {
             // A loss that is no number stands for nothing in a table.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
             let predictions = model::probabilities(&logits, set.n_classes(), self.lesson.objective.output());
-            metrics = self.job.judge.scores(set.labels(), &predictions).metrics;
+            metrics = self.context.decision_rule.scores(set.labels(), &predictions).metrics;
         }
         let history = &mut course.history;
         let seconds = seen.trained.as_secs_f64();
@@ -329,15 +329,15 @@ impl Run<'_> {
             checkpoints.write_best(last.epoch, best)?;
         }
         let (signature, history) = (self.signature(learner)?, course.history.clone());
-        let progress = Progress::new(signature, course.rate, course.curve.clone(), history, course.steps);
+        let progress = CheckpointState::new(signature, course.rate, course.curve.clone(), history, course.steps);
         checkpoints.write(progress, learner.network(), learner.optimizer.memory(), learner.average.as_ref())
     }
 
     /// Tries rates on a network that is thrown away.
     fn find_rate(&self, learner: &Learner) -> Result<RateCurve> {
-        let mut trial = learner.apart(Optimizer::new(&self.training, self.job.device.is_cpu()));
-        trial.thaw(self.plan.thawed(0));
-        let (mut finder, seed) = (Finder::default(), self.job.seed.child("finder"));
+        let mut trial = learner.apart(Optimizer::new(&self.training, self.context.device.is_cpu()));
+        trial.unfreeze(self.plan.unfrozen(0));
+        let (mut finder, seed) = (LearningRateFinder::default(), self.context.seed.child("finder"));
         for epoch in 0.. {
             if finder.next_rate().is_none() {
                 break;
@@ -349,7 +349,7 @@ impl Run<'_> {
             self.supply.feed(&order, heard, |batch, number| {
                 self.may_go_on()?;
                 let Some(rate) = finder.next_rate() else { return Ok(false) };
-                let mut summed = Summed::default();
+                let mut summed = GradientSum::default();
                 let loss = trial.add_gradients(batch, 1.0, seed.child(epoch).child(number), &mut summed)?;
                 finder.push(number_of(loss));
                 trial.step(summed, &self.plan.trial(rate));

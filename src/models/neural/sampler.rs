@@ -1,7 +1,7 @@
 //! Which clips an epoch sees, in which order: pure functions of a seed and the epoch.
 
-use crate::models::training::Sampling;
-use crate::seed::{Seed, below, shuffle, uniform};
+use crate::models::hyperparameters::Sampling;
+use crate::seed::{Seed, uniform_below, shuffle, uniform};
 
 /// The rows of an epoch, counted from 0; as many as there are clips.
 pub fn order(sampling: Sampling, labels: &[Vec<usize>], n_classes: usize, seed: Seed, epoch: usize) -> Vec<usize> {
@@ -36,8 +36,8 @@ pub fn order(sampling: Sampling, labels: &[Vec<usize>], n_classes: usize, seed: 
             let members: Vec<Vec<usize>> =
                 members(labels, n_classes).into_iter().filter(|rows| !rows.is_empty()).collect();
             let draw = |_| {
-                let rows = &members[below(&mut rng, members.len() as u64) as usize];
-                rows[below(&mut rng, rows.len() as u64) as usize]
+                let rows = &members[uniform_below(&mut rng, members.len() as u64) as usize];
+                rows[uniform_below(&mut rng, rows.len() as u64) as usize]
             };
             (0..labels.len()).map(draw).collect()
         }

@@ -12,8 +12,8 @@
 
 use std::f64::consts::PI;
 
-use super::optimizer::Setting;
-use crate::models::training::{Preset, Schedule, Training};
+use super::optimizer::StepSettings;
+use crate::models::hyperparameters::{Preset, Schedule, Training};
 
 const HIGH_MOMENTUM: f64 = 0.95;
 const LOW_MOMENTUM: f64 = 0.85;
@@ -22,7 +22,7 @@ const DIV_FINAL: f64 = 1e5;
 
 /// What happens when.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct SchedulePlan {
     stages: Vec<Stage>,
     /// Steps of an epoch.
     steps: usize,
@@ -71,15 +71,15 @@ enum Learning {
 
 /// Which layers learn in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thawed {
+pub struct UnfrozenGroups {
     /// Groups from this one on learn.
     pub from: usize,
     /// Whether batch norms of the groups below do, too.
     pub batch_norms: bool,
 }
 
-impl Plan {
-    pub fn new(training: &Training, groups: usize, steps: usize) -> Plan {
+impl SchedulePlan {
+    pub fn new(training: &Training, groups: usize, steps: usize) -> SchedulePlan {
         let stages = match training.preset {
             Preset::None => vec![Stage {
                 epochs: training.epochs,
@@ -127,7 +127,7 @@ impl Plan {
                 vec![head, all].into_iter().filter(|stage| stage.epochs > 0).collect()
             }
         };
-        Plan { stages, steps, groups, momentum: training.momentum }
+        SchedulePlan { stages, steps, groups, momentum: training.momentum }
     }
 
     /// Epochs of all stages.
@@ -148,28 +148,28 @@ impl Plan {
     }
 
     /// Whether the optimiser begins an epoch (from 0) with an empty memory.
-    pub fn begins_afresh(&self, epoch: usize) -> bool {
+    pub fn resets_optimizer(&self, epoch: usize) -> bool {
         let (stage, epoch) = self.stage(epoch);
         stage.afresh && epoch == 0
     }
 
     /// Which layers learn in an epoch (from 0).
-    pub fn thawed(&self, epoch: usize) -> Thawed {
+    pub fn unfrozen(&self, epoch: usize) -> UnfrozenGroups {
         let (stage, epoch) = self.stage(epoch);
         let head = self.groups - 1;
-        let thawed = |from| Thawed { from, batch_norms: false };
+        let unfrozen = |from| UnfrozenGroups { from, batch_norms: false };
         match stage.learning {
-            Learning::All => thawed(0),
-            Learning::HeadAndBatchNorms => Thawed { from: head, batch_norms: true },
-            Learning::HeadFirst { epochs } | Learning::Gradual { epochs } if epoch < epochs => thawed(head),
-            Learning::HeadFirst { .. } => thawed(0),
-            Learning::Gradual { epochs } => thawed(head.saturating_sub(epoch - epochs + 1)),
+            Learning::All => unfrozen(0),
+            Learning::HeadAndBatchNorms => UnfrozenGroups { from: head, batch_norms: true },
+            Learning::HeadFirst { epochs } | Learning::Gradual { epochs } if epoch < epochs => unfrozen(head),
+            Learning::HeadFirst { .. } => unfrozen(0),
+            Learning::Gradual { epochs } => unfrozen(head.saturating_sub(epoch - epochs + 1)),
         }
     }
 
     /// Rates and momentum of a step of an epoch (both from 0). `falls` says how often a plateau has lowered the rate
-    /// ([`Plan::falls`]).
-    pub fn setting(&self, rate: f64, epoch: usize, step: usize, falls: usize) -> Setting {
+    /// ([`SchedulePlan::falls`]).
+    pub fn setting(&self, rate: f64, epoch: usize, step: usize, falls: usize) -> StepSettings {
         let (stage, epoch) = self.stage(epoch);
         let done = epoch * self.steps + step;
         let (share, momentum) = if done < stage.warmup {
@@ -178,13 +178,13 @@ impl Plan {
         } else {
             self.shaped(stage, done - stage.warmup, falls)
         };
-        Setting { rates: stage.factors.iter().map(|factor| rate * factor * share).collect(), momentum }
+        StepSettings { rates: stage.factors.iter().map(|factor| rate * factor * share).collect(), momentum }
     }
 
     /// The setting of a step at a rate that is tried.
-    pub fn trial(&self, rate: f64) -> Setting {
+    pub fn trial(&self, rate: f64) -> StepSettings {
         let (stage, _) = self.stage(0);
-        Setting { rates: stage.factors.iter().map(|factor| rate * factor).collect(), momentum: self.momentum }
+        StepSettings { rates: stage.factors.iter().map(|factor| rate * factor).collect(), momentum: self.momentum }
     }
 
     /// The share of the full rate, and the momentum, some steps after the warm-up.
@@ -277,7 +277,7 @@ mod tests {
 
     /// Ten steps an epoch: the rate of the head and the momentum at a step of all.
     fn at(training: &Training, step: usize) -> (f64, f64) {
-        let setting = Plan::new(training, 1, 10).setting(training.learning_rate, step / 10, step % 10, 0);
+        let setting = SchedulePlan::new(training, 1, 10).setting(training.learning_rate, step / 10, step % 10, 0);
         (setting.rates[0], setting.momentum)
     }
 
@@ -332,24 +332,24 @@ mod tests {
     #[test]
     fn a_plateau_lowers_the_rate_after_each_wait_for_a_better_value() {
         let training = training(|t| (t.schedule, t.plateau_patience, t.factor) = (Schedule::Plateau, 2, 0.5));
-        let plan = Plan::new(&training, 1, 10);
+        let plan = SchedulePlan::new(&training, 1, 10);
         let lower = |a: f64, b: f64| a < b;
         let falls = |values: &[f64]| plan.falls(values, lower);
         assert_eq!([falls(&[]), falls(&[3.0, 2.0, 2.0]), falls(&[3.0, 2.0, 2.0, 2.5])], [0, 0, 1]);
         assert_eq!(falls(&[3.0, 2.0, 2.0, 2.5, 1.0, 1.5, 1.5, 1.5, 1.5]), 3);
         close(plan.setting(0.2, 2, 0, 2).rates[0], 0.05);
-        let other = Plan::new(&Training::default(), 1, 10);
+        let other = SchedulePlan::new(&Training::default(), 1, 10);
         assert_eq!(other.falls(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], lower), 0);
     }
 
     #[test]
     fn fine_tune_trains_the_head_first_and_then_all_layers_at_rates_of_their_own() {
         let training = training(|t| t.preset = Preset::FineTune);
-        let plan = Plan::new(&training, 3, 10);
+        let plan = SchedulePlan::new(&training, 3, 10);
         assert_eq!(plan.epochs(), 5);
-        assert_eq!(plan.thawed(0), Thawed { from: 2, batch_norms: true });
-        assert_eq!(plan.thawed(1), Thawed { from: 0, batch_norms: false });
-        assert!(!plan.begins_afresh(0) && plan.begins_afresh(1) && !plan.begins_afresh(2));
+        assert_eq!(plan.unfrozen(0), UnfrozenGroups { from: 2, batch_norms: true });
+        assert_eq!(plan.unfrozen(1), UnfrozenGroups { from: 0, batch_norms: false });
+        assert!(!plan.resets_optimizer(0) && plan.resets_optimizer(1) && !plan.resets_optimizer(2));
         let rates = |epoch, step| plan.setting(0.2, epoch, step, 0).rates;
         let all = |found: Vec<f64>, expected: [f64; 3]| found.into_iter().zip(expected).for_each(|(f, e)| close(f, e));
         all(rates(0, 0), [0.02 / 25.0, 0.02 / 25.0, 0.2 / 25.0]);
@@ -357,15 +357,15 @@ mod tests {
         all(rates(1, 0), [0.001 / 5.0, 0.01 / 5.0, 0.1 / 5.0]);
         // The peak is at 30 % of forty steps.
         all(rates(2, 2), [0.001, 0.01, 0.1]);
-        let once = Plan::new(&Training { freeze_epochs: Some(0), ..training }, 3, 10);
-        assert_eq!((once.epochs(), once.thawed(0).from), (4, 0));
+        let once = SchedulePlan::new(&Training { freeze_epochs: Some(0), ..training }, 3, 10);
+        assert_eq!((once.epochs(), once.unfrozen(0).from), (4, 0));
     }
 
     #[test]
     fn groups_have_the_rates_that_are_written_or_lie_between_two() {
         let rates = |group_rates: &[f64], groups| {
             let training = training(|t| (t.schedule, t.group_rates) = (Schedule::Constant, group_rates.to_vec()));
-            Plan::new(&training, groups, 10).setting(1.0, 0, 0, 0).rates
+            SchedulePlan::new(&training, groups, 10).setting(1.0, 0, 0, 0).rates
         };
         assert_eq!(rates(&[], 3), [1.0, 1.0, 1.0]);
         assert_eq!(rates(&[0.5, 2.0, 3.0], 3), [0.5, 2.0, 3.0]);
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn layers_thaw_as_written() {
-        let from = |change: fn(&mut Training), epoch| Plan::new(&training(change), 3, 10).thawed(epoch).from;
+        let from = |change: fn(&mut Training), epoch| SchedulePlan::new(&training(change), 3, 10).unfrozen(epoch).from;
         assert_eq!([0, 1, 2, 3].map(|e| from(|_| {}, e)), [0, 0, 0, 0]);
         assert_eq!([0, 1, 2, 3].map(|e| from(|t| t.freeze_epochs = Some(2), e)), [2, 2, 0, 0]);
         assert_eq!([0, 1, 2, 3].map(|e| from(|t| t.gradual_unfreezing = true, e)), [2, 1, 0, 0]);

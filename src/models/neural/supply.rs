@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use burn::tensor::{Device as BurnDevice, Tensor};
 
-use super::device_waves::DeviceWaves;
-use super::feeding::{self, Feed, Feeder};
+use super::device_waves::DeviceExamples;
+use super::feeding::{self, LoaderSpec, DataLoader};
 use super::inputs::{self, Normalization};
 use super::model::AHEAD;
 use crate::dataset::FeatureSet;
 use crate::models::device::Device;
 
 /// The clips of a step, on the device and for training.
-pub struct Clips {
+pub struct DeviceBatch {
     /// Rows of the training set.
     pub rows: Vec<usize>,
     /// Scaled, clips × channels × bands × frames.
@@ -24,26 +24,26 @@ pub struct Clips {
     pub targets: Vec<f32>,
 }
 
-pub struct Supply<'a> {
+pub struct BatchSource<'a> {
     set: &'a FeatureSet,
     normalization: Normalization,
     batch_size: usize,
     device: BurnDevice,
-    waves: Option<DeviceWaves<'a>>,
+    waves: Option<DeviceExamples<'a>>,
 }
 
-impl<'a> Supply<'a> {
+impl<'a> BatchSource<'a> {
     pub fn new(
         set: &'a FeatureSet,
         normalization: Normalization,
         batch_size: usize,
         device: &Device,
-    ) -> Result<Supply<'a>> {
+    ) -> Result<BatchSource<'a>> {
         let waves = match device.is_cpu() {
             true => None,
-            false => DeviceWaves::hold(set, &normalization, &device.burn(), device.precision())?,
+            false => DeviceExamples::hold(set, &normalization, &device.burn(), device.precision())?,
         };
-        Ok(Supply { set, normalization, batch_size, device: device.burn().autodiff(), waves })
+        Ok(BatchSource { set, normalization, batch_size, device: device.burn().autodiff(), waves })
     }
 
     pub fn normalization(&self) -> &Normalization {
@@ -56,7 +56,7 @@ impl<'a> Supply<'a> {
         &self,
         order: &[usize],
         epoch: usize,
-        mut each: impl FnMut(Clips, usize) -> Result<bool>,
+        mut each: impl FnMut(DeviceBatch, usize) -> Result<bool>,
     ) -> Result<Duration> {
         if let Some(waves) = &self.waves {
             let mut waited = Duration::ZERO;
@@ -67,29 +67,29 @@ impl<'a> Supply<'a> {
                 let classes = self.set.n_classes();
                 let mut targets = vec![0.0; rows.len() * classes];
                 let of_each = targets.chunks_exact_mut(classes.max(1)).zip(rows);
-                of_each.for_each(|(targets, &row)| self.set.presence(row, targets));
-                if !each(Clips { rows: rows.to_vec(), images, targets }, number)? {
+                of_each.for_each(|(targets, &row)| self.set.write_targets(row, targets));
+                if !each(DeviceBatch { rows: rows.to_vec(), images, targets }, number)? {
                     break;
                 }
             }
             return Ok(waited);
         }
         let prepare = |image: &mut [f32]| self.normalization.apply(image);
-        let feed = Feed {
+        let feed = LoaderSpec {
             set: self.set,
             order,
             batch_size: self.batch_size,
             epoch,
             ahead: AHEAD,
-            threads: feeding::threads_for(self.set),
+            threads: feeding::worker_threads(self.set),
             prepare: &prepare,
         };
         thread::scope(|scope| {
-            let mut feeder = Feeder::start(scope, feed)?;
+            let mut feeder = DataLoader::start(scope, feed)?;
             for (number, batch) in feeder.by_ref().enumerate() {
                 let batch = batch?;
                 let images = inputs::images(batch.inputs, inputs::shape_of(self.set), &self.device)?;
-                if !each(Clips { rows: batch.rows, images, targets: batch.targets }, number)? {
+                if !each(DeviceBatch { rows: batch.rows, images, targets: batch.targets }, number)? {
                     break;
                 }
             }

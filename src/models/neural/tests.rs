@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::dataset::FeatureSet;
 use crate::labels::Task;
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::models::device::Device;
 use crate::models::networks::cnn_small::CnnSmall;
-use crate::models::{Classifier, Epoch, Job, ModelKind, Observer, RateCurve};
-use crate::progress::Show;
+use crate::models::{Classifier, Epoch, FitContext, ModelKind, TrainingCallback, RateCurve};
+use crate::progress::Printer;
 use crate::seed::{Seed, uniform};
 
 /// What PyTorch gave (`tests/golden/make_training.py`).
@@ -35,7 +35,7 @@ pub fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSe
     };
     let pixels = labels.iter().flat_map(|labels| (0..64).map(move |pixel| (labels, pixel / 8)));
     let values = pixels.map(|(labels, row)| value(labels, row, uniform(&mut rng) * 4.0)).collect();
-    FeatureSet::images(values, [8, 8], labels, n_classes)
+    FeatureSet::from_matrices(values, [8, 8], labels, n_classes)
 }
 
 /// Clips of one class each, in turn.
@@ -54,7 +54,7 @@ pub fn small() -> CnnSmall {
 }
 
 /// Where a fit happens, and what is seen of it.
-pub struct Scene {
+pub struct TestFit {
     pub validation: Option<FeatureSet>,
     pub task: Task,
     pub folder: Option<tempfile::TempDir>,
@@ -66,9 +66,9 @@ pub struct Scene {
     pub curve: Mutex<Option<RateCurve>>,
 }
 
-impl Scene {
-    pub fn new(validation: Option<FeatureSet>) -> Scene {
-        Scene {
+impl TestFit {
+    pub fn new(validation: Option<FeatureSet>) -> TestFit {
+        TestFit {
             validation,
             task: Task::SingleLabel,
             folder: None,
@@ -80,8 +80,8 @@ impl Scene {
         }
     }
 
-    pub fn with_checkpoints(self) -> Scene {
-        Scene { folder: Some(tempfile::tempdir().unwrap()), ..self }
+    pub fn with_checkpoints(self) -> TestFit {
+        TestFit { folder: Some(tempfile::tempdir().unwrap()), ..self }
     }
 
     pub fn folder(&self) -> &Path {
@@ -91,17 +91,17 @@ impl Scene {
     pub fn fit(&self, spec: &dyn ModelKind, train: &FeatureSet) -> Result<Box<dyn Classifier>> {
         self.stop.store(false, Ordering::Relaxed);
         let device = Device::cpu();
-        let job = Job {
+        let context = FitContext {
             seed: Seed::new(1),
-            judge: Judge { task: self.task, ..Judge::default() },
+            decision_rule: DecisionRule { task: self.task, ..DecisionRule::default() },
             validation: self.validation.as_ref(),
             device: &device,
             checkpoints: self.folder.as_ref().map(|folder| folder.path()),
             stop: &self.stop,
-            show: Show::Nothing,
-            observer: self,
+            printer: Printer::Quiet,
+            callback: self,
         };
-        spec.fit(train, &job)
+        spec.fit(train, &context)
     }
 
     /// What was written down of each epoch, without the times.
@@ -115,8 +115,8 @@ impl Scene {
     }
 }
 
-impl Observer for Scene {
-    fn epochs(&self, history: &[Epoch]) -> Result<()> {
+impl TrainingCallback for TestFit {
+    fn on_epoch_end(&self, history: &[Epoch]) -> Result<()> {
         *self.history.lock().unwrap() = history.to_vec();
         if self.stops_after == Some(history.len()) {
             self.stop.store(true, Ordering::Relaxed);
@@ -127,7 +127,7 @@ impl Observer for Scene {
         Ok(())
     }
 
-    fn rates(&self, curve: &RateCurve) -> Result<()> {
+    fn on_rates_found(&self, curve: &RateCurve) -> Result<()> {
         *self.curve.lock().unwrap() = Some(curve.clone());
         Ok(())
     }

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use anyhow::Result;
 use burn::tensor::Tensor;
 
-use super::tests::{Scene, bits, note, one_label, several_labels, small};
-use crate::dataset::{FeatureSet, Fresh};
+use super::tests::{TestFit, bits, note, one_label, several_labels, small};
+use crate::dataset::{FeatureSet, ExampleGenerator};
 use crate::labels::Task;
-use crate::metrics::Judge;
+use crate::metrics::DecisionRule;
 use crate::models::ModelKind;
 use crate::models::device::Device;
 use crate::models::networks::NetworkKind;
 use crate::models::networks::cnn_small::CnnSmall;
-use crate::models::neural::learner::{Learner, Lesson, Summed};
+use crate::models::neural::learner::{Learner, TrainingSetup, GradientSum};
 use crate::models::neural::loss::Objective;
-use crate::models::neural::schedule::Thawed;
-use crate::models::neural::supply::Clips;
+use crate::models::neural::schedule::UnfrozenGroups;
+use crate::models::neural::supply::DeviceBatch;
 use crate::models::neural::{checkpoint, inputs, optimizer, parameters};
-use crate::models::training::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
-use crate::precompute::Stopped;
+use crate::models::hyperparameters::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
+use crate::precompute::Cancelled;
 use crate::seed::{Seed, uniform};
 
 #[test]
@@ -39,12 +39,12 @@ fn a_network_overfits_eight_clips_to_near_zero_loss() {
         (several_labels(1, 8), Task::MultiLabel, Loss::Auto),
         (several_labels(1, 8), Task::MultiLabel, Loss::Focal),
     ] {
-        let scene = Scene { task, ..Scene::new(None) };
+        let scene = TestFit { task, ..TestFit::new(None) };
         let model = scene.fit(&patient(loss), &train).unwrap();
         let last = scene.told().pop().unwrap();
         assert!(last.train_loss < 0.01, "{task:?}: {}", last.train_loss);
-        let judge = Judge { task, ..Judge::default() };
-        assert_eq!(judge.decide(&model.predict(&train).unwrap()), *train.labels());
+        let decision_rule = DecisionRule { task, ..DecisionRule::default() };
+        assert_eq!(decision_rule.decide(&model.predict(&train).unwrap()), *train.labels());
     }
 }
 
@@ -55,13 +55,13 @@ fn a_restored_network_predicts_the_same_bits() {
         (CnnSmall { loss: Loss::Bce, normalize: Normalize::None, ..small() }, Task::SingleLabel),
         (small(), Task::MultiLabel),
     ] {
-        let scene = Scene { task, ..Scene::new(None) };
+        let scene = TestFit { task, ..TestFit::new(None) };
         let model = scene.fit(&spec, &one_label(1, 10)).unwrap();
         let restored = ModelKind::restore(&spec, model.tensors().unwrap(), 3, &Device::cpu()).unwrap();
         let unheard = one_label(3, 9);
         assert_eq!(model.predict(&unheard).unwrap(), restored.predict(&unheard).unwrap());
         assert_eq!(bits(model.as_ref()), bits(restored.as_ref()));
-        let wide = FeatureSet::images(vec![0.0; 72], [8, 9], vec![vec![0]], 3);
+        let wide = FeatureSet::from_matrices(vec![0.0; 72], [8, 9], vec![vec![0]], 3);
         assert!(restored.predict(&wide).unwrap_err().to_string().contains("8 × 8"));
         for missing in 0..model.tensors().unwrap().len() {
             let mut fewer = model.tensors().unwrap();
@@ -77,7 +77,7 @@ fn one_thread_and_many_learn_the_same_bits() {
     // Wide enough that convolutions, their gradients and batch norms are divided among threads.
     let mut rng = Seed::new(4).rng();
     let values = (0..24 * 48 * 40).map(|_| uniform(&mut rng) as f32).collect();
-    let train = FeatureSet::images(values, [48, 40], (0..24).map(|clip| vec![clip % 3]).collect(), 3);
+    let train = FeatureSet::from_matrices(values, [48, 40], (0..24).map(|clip| vec![clip % 3]).collect(), 3);
     let spec = CnnSmall {
         filters: vec![16, 32, 32],
         epochs: 2,
@@ -89,7 +89,7 @@ fn one_thread_and_many_learn_the_same_bits() {
     let learnt = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let scene = Scene::new(Some(train.clone()));
+            let scene = TestFit::new(Some(train.clone()));
             let model = scene.fit(&spec, &train).unwrap();
             (bits(model.as_ref()), scene.told(), model.predict(&train).unwrap())
         })
@@ -106,35 +106,35 @@ fn lesson<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSet) -> 
     let device = Device::cpu();
     let shape = inputs::shape_of(&train);
     let network = spec.build(shape, 3, Seed::new(1), &device.burn().autodiff()).unwrap();
-    let lesson = Lesson { kind: &spec, objective: &objective, device: &device };
+    let lesson = TrainingSetup { kind: &spec, objective: &objective, device: &device };
     let mut learner = Learner::new(lesson, network, optimizer::Optimizer::new(&training, true));
     learner
-        .change(|network| Ok(parameters::set_learning(network, &|path, _| !path.contains("running"), &|_| false)))
+        .change(|network| Ok(parameters::set_trainable(network, &|path, _| !path.contains("running"), &|_| false)))
         .unwrap();
     act(&mut learner, &train)
 }
 
-fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> Clips {
+fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> DeviceBatch {
     let mut values = Vec::new();
     set.read_rows(rows.clone(), &mut values).unwrap();
     let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
     let mut targets = vec![0.0; rows.len() * set.n_classes()];
-    targets.chunks_exact_mut(set.n_classes()).zip(rows.clone()).for_each(|(targets, row)| set.presence(row, targets));
-    Clips { rows: rows.collect(), images, targets }
+    targets.chunks_exact_mut(set.n_classes()).zip(rows.clone()).for_each(|(targets, row)| set.write_targets(row, targets));
+    DeviceBatch { rows: rows.collect(), images, targets }
 }
 
 #[test]
 fn two_batches_of_four_are_a_batch_of_eight() {
     let training = || Training { optimizer: Optimizer::Sgd, ..Training::default() };
-    let setting = optimizer::Setting { rates: vec![0.5, 0.5], momentum: 0.9 };
+    let setting = optimizer::StepSettings { rates: vec![0.5, 0.5], momentum: 0.9 };
     let whole = lesson(training(), |learner, set| {
-        let mut summed = Summed::default();
+        let mut summed = GradientSum::default();
         learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
         learner.step(summed, &setting);
         checkpoint::values_of(learner.network())
     });
     let halves = lesson(training(), |learner, set| {
-        let mut summed = Summed::default();
+        let mut summed = GradientSum::default();
         for rows in [0..4, 4..8] {
             learner.add_gradients(batch(set, rows), 0.5, Seed::new(1), &mut summed).unwrap();
         }
@@ -155,9 +155,9 @@ fn clipped_gradients_take_a_step_of_the_norm_asked_for() {
         let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, clip_norm, ..Training::default() };
         lesson(training, |learner, set| {
             let before = checkpoint::values_of(learner.network());
-            let mut summed = Summed::default();
+            let mut summed = GradientSum::default();
             learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-            learner.step(summed, &optimizer::Setting { rates: vec![1.0, 1.0], momentum: 0.0 });
+            learner.step(summed, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
             let after = checkpoint::values_of(learner.network());
             let squares = before.iter().flat_map(|(path, values)| values.iter().zip(&after[path]));
             squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
@@ -173,7 +173,7 @@ fn clipped_gradients_take_a_step_of_the_norm_asked_for() {
 fn a_loss_that_is_no_number_ends_the_fit_with_its_batch_saved() {
     /// Clip 5 is torn in the second epoch.
     struct Torn(FeatureSet);
-    impl Fresh for Torn {
+    impl ExampleGenerator for Torn {
         fn example(&self, row: usize, epoch: usize, out: &mut [f32], _targets: &mut [f32]) -> Result<()> {
             self.0.read_row(row, out)?;
             if row == 5 && epoch == 1 {
@@ -182,8 +182,8 @@ fn a_loss_that_is_no_number_ends_the_fit_with_its_batch_saved() {
             Ok(())
         }
     }
-    let train = one_label(1, 9).with_fresh(Arc::new(Torn(one_label(1, 9))));
-    let scene = Scene::new(None).with_checkpoints();
+    let train = one_label(1, 9).with_generator(Arc::new(Torn(one_label(1, 9))));
+    let scene = TestFit::new(None).with_checkpoints();
     let error = format!("{:#}", scene.error(&small(), &train));
     assert!(error.contains("in epoch 2") && error.contains("learning_rate"), "{error}");
     assert_eq!(scene.told().len(), 1);
@@ -208,8 +208,8 @@ fn a_loss_that_is_no_number_ends_the_fit_with_its_batch_saved() {
 
 #[test]
 fn a_stop_signal_ends_the_fit_at_the_next_batch() {
-    let scene = Scene { stops_after: Some(1), ..Scene::new(None) };
-    assert!(scene.error(&small(), &one_label(1, 9)).is::<Stopped>());
+    let scene = TestFit { stops_after: Some(1), ..TestFit::new(None) };
+    assert!(scene.error(&small(), &one_label(1, 9)).is::<Cancelled>());
     assert_eq!(scene.told().len(), 1);
 }
 
@@ -217,7 +217,7 @@ fn a_stop_signal_ends_the_fit_at_the_next_batch() {
 fn patience_ends_the_fit_and_the_best_weights_predict() {
     let (train, validation) = (one_label(1, 12), one_label(2, 30));
     let spec = CnnSmall { epochs: 40, patience: Some(3), learning_rate: 0.05, schedule: Schedule::Constant, ..small() };
-    let scene = Scene::new(Some(validation.clone()));
+    let scene = TestFit::new(Some(validation.clone()));
     let model = scene.fit(&spec, &train).unwrap();
     let told = scene.told();
     assert!(told.len() < 40, "the loss never rose");
@@ -236,7 +236,7 @@ fn patience_ends_the_fit_and_the_best_weights_predict() {
 fn what_is_frozen_stands_still() {
     let train = one_label(1, 12);
     let first = |spec: &CnnSmall| {
-        let scene = Scene::new(None);
+        let scene = TestFit::new(None);
         bits(
             scene
                 .fit(&CnnSmall { learning_rate: 1e-12, epochs: 1, freeze_epochs: Some(1), ..spec.clone() }, &train)
@@ -246,7 +246,7 @@ fn what_is_frozen_stands_still() {
     };
     let moved = |spec: CnnSmall| -> Vec<String> {
         let before = first(&CnnSmall { preset: Preset::None, ..spec.clone() });
-        let after = bits(Scene::new(None).fit(&spec, &train).unwrap().as_ref());
+        let after = bits(TestFit::new(None).fit(&spec, &train).unwrap().as_ref());
         before.into_iter().zip(after).filter(|(a, b)| a.1 != b.1).map(|(a, _)| a.0).collect()
     };
     let all = |name: &str| moved(small()).iter().any(|moved| moved == name);
@@ -255,11 +255,11 @@ fn what_is_frozen_stands_still() {
     assert_eq!(head, ["fc.weight", "fc.bias"]);
     // fastai's way: batch norms of frozen layers learn.
     lesson(Training::default(), |learner, set| {
-        learner.thaw(Thawed { from: 1, batch_norms: true });
+        learner.unfreeze(UnfrozenGroups { from: 1, batch_norms: true });
         let before = checkpoint::values_of(learner.network());
-        let mut summed = Summed::default();
+        let mut summed = GradientSum::default();
         learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-        learner.step(summed, &optimizer::Setting { rates: vec![0.1, 0.1], momentum: 0.9 });
+        learner.step(summed, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
         let after = checkpoint::values_of(learner.network());
         let still = before.iter().filter(|(path, values)| after[*path] == **values).map(|(path, _)| path.as_str());
         assert_eq!(still.collect::<Vec<_>>(), ["blocks.0.conv.weight", "blocks.1.conv.weight"]);
@@ -269,23 +269,23 @@ fn what_is_frozen_stands_still() {
 #[test]
 fn the_search_for_a_rate_leaves_no_trace_but_the_rate() {
     let train = one_label(1, 12);
-    let scene = Scene::new(None);
+    let scene = TestFit::new(None);
     let found = scene.fit(&CnnSmall { find_rate: true, dropout: 0.2, ..small() }, &train).unwrap();
     let curve = scene.curve.lock().unwrap().clone().unwrap();
     assert!(curve.points.len() > 20 && curve.points.windows(2).all(|pair| pair[0].0 < pair[1].0));
     assert!((1e-6..1.0).contains(&curve.suggestion), "{}", curve.suggestion);
     assert!(note(found.as_ref(), "learning rate found").is_some());
     let told = CnnSmall { learning_rate: curve.suggestion, dropout: 0.2, ..small() };
-    assert!(bits(Scene::new(None).fit(&told, &train).unwrap().as_ref()) == bits(found.as_ref()));
+    assert!(bits(TestFit::new(None).fit(&told, &train).unwrap().as_ref()) == bits(found.as_ref()));
 }
 
 #[test]
 fn a_clip_that_would_be_alone_in_its_batch_is_left_out_of_the_epoch() {
-    let scene = Scene::new(None);
+    let scene = TestFit::new(None);
     // Nine clips in fours, and one clip in all.
     let model = scene.fit(&small(), &one_label(1, 9)).unwrap();
     assert_eq!(note(model.as_ref(), "steps"), Some("8".to_owned()));
-    let one = FeatureSet::images(vec![0.5; 64], [8, 8], vec![vec![0]], 3);
+    let one = FeatureSet::from_matrices(vec![0.5; 64], [8, 8], vec![vec![0]], 3);
     assert_eq!(note(scene.fit(&small(), &one).unwrap().as_ref(), "steps"), Some("4".to_owned()));
 }
 
@@ -303,9 +303,9 @@ fn a_step_changes_the_weights_where_they_lie() {
         };
         let mut before = Vec::new();
         for _ in 0..2 {
-            let mut summed = Summed::default();
+            let mut summed = GradientSum::default();
             learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-            learner.step(summed, &optimizer::Setting { rates: vec![0.1, 0.1], momentum: 0.9 });
+            learner.step(summed, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
             before.push(addresses(learner));
         }
         assert_eq!(before[0], before[1]);
@@ -322,7 +322,7 @@ fn address(tensor: Tensor<1>) -> usize {
 fn layers_thaw_from_the_head_down() {
     lesson(Training::default(), |learner, _| {
         let mut learning = |from| {
-            learner.thaw(Thawed { from, batch_norms: false });
+            learner.unfreeze(UnfrozenGroups { from, batch_norms: false });
             let mut found = Vec::new();
             parameters::visit(learner.network(), &mut |place, _| {
                 if place.learns {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::tests::{Scene, bits, note, one_label, small};
+use super::tests::{TestFit, bits, note, one_label, small};
 use crate::dataset::FeatureSet;
 use crate::models::networks::cnn_small::CnnSmall;
-use crate::models::training::{Optimizer, Preset, Sampling, Schedule};
-use crate::precompute::Stopped;
+use crate::models::hyperparameters::{Optimizer, Preset, Sampling, Schedule};
+use crate::precompute::Cancelled;
 
 /// Specs whose state is as different as can be.
 fn specs() -> Vec<CnnSmall> {
@@ -47,8 +47,8 @@ fn train() -> FeatureSet {
     one_label(1, 14)
 }
 
-fn scene() -> Scene {
-    Scene::new(Some(one_label(2, 7)))
+fn scene() -> TestFit {
+    TestFit::new(Some(one_label(2, 7)))
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn killed_after_any_epoch_and_taken_up_again_is_never_killed() {
         let undisturbed = scene();
         let model = undisturbed.fit(&spec, &train()).unwrap();
         for epoch in 1..=4 {
-            let mut killed = Scene { fails_after: Some(epoch), ..scene().with_checkpoints() };
+            let mut killed = TestFit { fails_after: Some(epoch), ..scene().with_checkpoints() };
             assert!(killed.error(&spec, &train()).to_string().contains("disk is full"));
             killed.fails_after = None;
             let again = killed.fit(&spec, &train()).unwrap();
@@ -78,7 +78,7 @@ fn killed_within_every_epoch_it_still_ends_the_same() {
     for epoch in 1..3 {
         stopped.stops_after = Some(epoch);
         // The signal comes in the first batch of the next epoch.
-        assert!(stopped.error(&spec, &train()).is::<Stopped>());
+        assert!(stopped.error(&spec, &train()).is::<Cancelled>());
         assert_eq!(stopped.told().len(), epoch);
     }
     stopped.stops_after = None;
@@ -112,7 +112,7 @@ fn a_damaged_checkpoint_is_passed_over_and_nothing_is_lost_but_time() {
         },
     ];
     for damage in damages {
-        let mut killed = Scene { fails_after: Some(3), ..scene().with_checkpoints() };
+        let mut killed = TestFit { fails_after: Some(3), ..scene().with_checkpoints() };
         killed.error(&spec, &train());
         damage(killed.folder());
         killed.fails_after = None;
@@ -140,10 +140,10 @@ fn the_last_checkpoints_and_the_best_weights_stay() {
 
 #[test]
 fn a_checkpoint_of_another_training_is_left_alone() {
-    let scene = Scene { fails_after: Some(2), ..scene().with_checkpoints() };
+    let scene = TestFit { fails_after: Some(2), ..scene().with_checkpoints() };
     scene.error(&small(), &train());
     let other = CnnSmall { learning_rate: 0.002, ..small() };
-    let scene = Scene { fails_after: None, ..scene };
+    let scene = TestFit { fails_after: None, ..scene };
     let model = scene.fit(&other, &train()).unwrap();
     assert_eq!(note(model.as_ref(), "taken up after epoch"), None);
 }
