@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
-use timbre::augment::{AugmentSpec, ClipInfo, ClipPool, AugmentContext, Sound};
-use timbre::dsp::vocoder::frame_sizes::FrameSizes;
-use timbre::seed::Seed;
+use timbre_core::seed::Seed;
+use timbre_inputs::augment::{AugmentContext, AugmentSpec, ClipInfo, ClipPool, Sound};
+use timbre_signal::dsp::vocoder::frame_sizes::FrameSizes;
 
 const SECONDS: usize = 3;
 /// Calls before the clock counts.

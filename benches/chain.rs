@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use timbre::dataset::ExampleGenerator;
-use timbre::experiment::{Request, resolve};
-use timbre::models::device::Device;
-use timbre::progress::Printer;
-use timbre::runner::Settings;
-use timbre::runner::augmentation_preview::{AugmentationPreview, preview_augmentation};
+use timbre::execution::run::Settings;
+use timbre::execution::run::augmentation_preview::{AugmentationPreview, preview_augmentation};
+use timbre_core::progress::Printer;
+use timbre_experiment::{Request, resolve};
+use timbre_inputs::dataset::feature_set::ExampleGenerator;
+use timbre_models::device::Device;
 
 const PASSES: usize = 5;
 

@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use realfft::RealFftPlanner;
-use timbre::audio::Clip;
-use timbre::features::{ClipAnalysis, Extractor, FeatureSpec};
+use timbre_inputs::features::{ClipAnalysis, Extractor, FeatureSpec};
+use timbre_signal::audio::Clip;
 
 const RATE: u32 = 22050;
 const SAMPLES: usize = 66_150;

@@ -12,14 +12,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use gemm::{Parallelism, gemm};
-use timbre::dataset::FeatureSet;
-use timbre::labels::Task;
-use timbre::metrics::DecisionRule;
-use timbre::models::device::Device;
-use timbre::models::networks::InputShape;
-use timbre::models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback};
-use timbre::progress::Printer;
-use timbre::seed::Seed;
+use timbre_core::labels::Task;
+use timbre_core::progress::Printer;
+use timbre_core::seed::Seed;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_models::device::Device;
+use timbre_models::networks::InputShape;
+use timbre_models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback};
 
 const SHAPE: [usize; 2] = [256, 156];
 const CLASSES: usize = 11;
@@ -104,7 +104,7 @@ fn noise(clips: usize) -> FeatureSet {
 fn training_operations(spec: &ModelSpec) -> f64 {
     let input = InputShape { channels: 1, height: SHAPE[0], width: SHAPE[1] };
     let rows = spec.as_kind().layers(input, CLASSES).expect("a network").expect("the image is large enough");
-    let of = |rows: &[timbre::models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
+    let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))
 }
 

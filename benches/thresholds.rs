@@ -10,10 +10,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use timbre::metrics::tally::{ClassCounts, NAMES, Tally};
-use timbre::predictions::{Predictions, WindowPredictions};
-use timbre::search::{ThresholdGrid, parse_axis, best_point, selection_bias};
-use timbre::seed::{Seed, uniform};
+use timbre_core::seed::{Seed, uniform};
+use timbre_evaluation::metrics::tally::{ClassCounts, NAMES, Tally};
+use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_evaluation::threshold_search::{ThresholdGrid, best_point, parse_axis, selection_bias};
 
 const RECORDINGS: usize = 2874;
 const WINDOWS: usize = 18;

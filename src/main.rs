@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use timbre::cli::Cli;
-use timbre::commands;
+use timbre::cli::args::Cli;
+use timbre::cli::commands;
 
 fn main() -> ExitCode {
     commands::main(Cli::parse())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre::audio::{AudioSpec, Clip, Crop, Unusable, decode, load, load_file, probe, probe_file};
+use timbre_signal::audio::{AudioSpec, Clip, Crop, Unusable, decode, load, load_file, probe, probe_file};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")

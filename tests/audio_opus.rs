@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre::audio::{Stream, Unusable, decode, probe};
+use timbre_signal::audio::{Stream, Unusable, decode, probe};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/opus")

@@ -4,7 +4,7 @@ use std::f64::consts::{PI, TAU};
 
 use proptest::prelude::*;
 use rubato::{WindowFunction, calculate_cutoff};
-use timbre::audio::{resample, resample_range, resampled_len};
+use timbre_signal::audio::{resample, resample_range, resampled_len};
 
 /// Usual pairs (FFT blocks) and odd ones (direct sum), down and up.
 const PAIRS: [(u32, u32); 9] = [
@@ -123,8 +123,8 @@ fn direct_sum(input: &[f32], from: u32, to: u32) -> Vec<f64> {
 }
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let mut rng = timbre::seed::Seed::new(seed).rng();
-    (0..n).map(|_| (2.0 * timbre::seed::uniform(&mut rng) - 1.0) as f32).collect()
+    let mut rng = timbre_core::seed::Seed::new(seed).rng();
+    (0..n).map(|_| (2.0 * timbre_core::seed::uniform(&mut rng) - 1.0) as f32).collect()
 }
 
 #[test]

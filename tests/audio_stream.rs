@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre::audio::{AudioSpec, Crop, StreamResampler, Stream, Unusable, load, resample};
+use timbre_signal::audio::{AudioSpec, Crop, Stream, StreamResampler, Unusable, load, resample};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio")
@@ -59,7 +59,11 @@ fn every_format_is_streamed_to_the_bits_of_the_whole_from_a_file_from_memory_and
             let expected = bits(whole(&bytes, extension(&path), rate));
             assert!(expected.is_ok(), "{path:?}: {expected:?}");
             assert_eq!(bits(drained(Stream::open(&path, rate))), expected, "{path:?} at {rate}");
-            assert_eq!(bits(drained(Stream::from_bytes(&bytes, extension(&path), rate))), expected, "{path:?} at {rate}");
+            assert_eq!(
+                bits(drained(Stream::from_bytes(&bytes, extension(&path), rate))),
+                expected,
+                "{path:?} at {rate}"
+            );
             let piped = Stream::from_pipe(File::open(&path).expect("a golden file"), rate);
             assert_eq!(bits(drained(piped)), bits(whole(&bytes, None, rate)), "{path:?} at {rate}");
         }

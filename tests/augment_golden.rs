@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use serde_json::Value;
-use timbre::dsp::iir::{Filter, BandType};
-use timbre::dsp::loudness;
+use timbre_signal::dsp::iir::{BandType, Filter};
+use timbre_signal::dsp::loudness;
 
 fn golden() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/augment.json");

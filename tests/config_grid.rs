@@ -5,7 +5,7 @@ mod config_support;
 use config_support::Project;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use timbre::experiment::{ExpandedGrid, expand_grid};
+use timbre_experiment::{ExpandedGrid, expand_grid};
 
 const BASE: &str = "[split]\nvalidation = 0.2\n[features.mel]\n[models.knn]\n[models.logistic]\n";
 
@@ -151,7 +151,7 @@ fn the_command_line_can_set_an_axis_or_take_it_away() {
     let project = project("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     let with = |set: &[&str]| {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
-        expand_grid(&timbre::experiment::Request { set, ..project.request("x") }).unwrap()
+        expand_grid(&timbre_experiment::Request { set, ..project.request("x") }).unwrap()
     };
     let pinned = with(&["models.knn.k=7"]);
     assert_eq!(pinned.points.len(), 2);
@@ -222,7 +222,8 @@ fn a_slip_in_an_option_is_told_once_and_brings_no_other_fault() {
 fn the_command_line_cannot_set_the_budget_of_a_halving_beside_its_rounds() {
     let project =
         project("[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 9 }\n\"models.logistic.c\" = [0.1, 1.0]\n");
-    let with = |set: &str| expand_grid(&timbre::experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
+    let with =
+        |set: &str| expand_grid(&timbre_experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
     let said = with("models.knn.k=3").expect_err("it has no effect").to_string();
     assert!(said.contains("--set models.knn.k=3") && said.contains("the budget of the halving: from 1 to 9"), "{said}");
     assert_eq!(with("grid.halving.to=3").unwrap().points[0].rounds.len(), 2);

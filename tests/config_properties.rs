@@ -5,7 +5,7 @@ mod config_support;
 use config_support::Project;
 use proptest::prelude::*;
 use serde_json::Value;
-use timbre::experiment::schema;
+use timbre_experiment::schema;
 
 /// Every key of every kind of feature and model, with the table to put it into.
 fn known_keys() -> Vec<(String, String, Vec<String>)> {
@@ -106,7 +106,7 @@ fn value() -> impl Strategy<Value = String> {
 #[test]
 fn the_schema_lists_the_kinds_it_is_asked_for() {
     let named = |spec: &str| schema()["$defs"][spec]["oneOf"].as_array().map_or(0, Vec::len);
-    assert_eq!(named("FeatureSpec"), timbre::features::FeatureSpec::KINDS.len());
-    assert_eq!(named("ModelSpec"), timbre::models::ModelSpec::KINDS.len());
+    assert_eq!(named("FeatureSpec"), timbre_inputs::features::FeatureSpec::KINDS.len());
+    assert_eq!(named("ModelSpec"), timbre_models::ModelSpec::KINDS.len());
     assert!(matches!(schema()["additionalProperties"], Value::Bool(false)));
 }

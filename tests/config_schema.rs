@@ -3,7 +3,7 @@
 mod config_support;
 
 use config_support::repository;
-use timbre::experiment::schema;
+use timbre_experiment::schema;
 
 #[test]
 fn the_schema_in_docs_is_fresh() {

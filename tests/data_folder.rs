@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use timbre::data::folder::Folder;
-use timbre::data::{DataKind, DataSet, DataSpec, MissingData, Subset, DataDirs, describe};
+use timbre_inputs::data::folder::Folder;
+use timbre_inputs::data::{DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
 
 fn tree(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use timbre::data::irmas::{Irmas, IrmasSubset};
-use timbre::data::{About, ClipRecord, DataKind, DataSet, DataSpec, MissingData, Subset, DataDirs};
+use timbre_inputs::data::irmas::{Irmas, IrmasSubset};
+use timbre_inputs::data::{About, ClipRecord, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
 
 struct Tree(TempDir);
 

@@ -3,12 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use timbre::data::split::{Folds, Holdout, Official, SplitSpec, Splits, split};
-use timbre::data::{ClipRecord, Subset};
-use timbre::seed::{Seed, shuffle};
+use timbre_core::seed::{Seed, shuffle};
+use timbre_inputs::data::split::{Folds, Holdout, Official, SplitSpec, Splits, split};
+use timbre_inputs::data::{ClipRecord, Subset};
 
 fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
-    ClipRecord { path: id.clone().into(), id, labels, group, subset: Subset::Training, fold: None, tags: BTreeMap::new() }
+    ClipRecord {
+        path: id.clone().into(),
+        id,
+        labels,
+        group,
+        subset: Subset::Training,
+        fold: None,
+        tags: BTreeMap::new(),
+    }
 }
 
 fn holdout(test: f64, validation: f64) -> SplitSpec {

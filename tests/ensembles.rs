@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use timbre::predictor::Predictor;
-use timbre::run_dir::{self, Trial};
+use timbre::inference::Predictor;
+use timbre_runs::run_dir::{self, Trial};
 
 mod place_support;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use timbre::audio::Clip;
-use timbre::features::{ClipAnalysis, FeatureSpec};
+use timbre_inputs::features::{ClipAnalysis, FeatureSpec};
+use timbre_signal::audio::Clip;
 
 #[derive(Deserialize)]
 struct Index {

@@ -6,15 +6,15 @@
 use std::sync::Mutex;
 
 use burn::tensor::{Tensor, TensorData};
-use timbre::dataset::FeatureSet;
-use timbre::features::device_mel::DeviceMel;
-use timbre::features::mel::Mel;
-use timbre::models::device::{Backend, Device, DeviceChoice};
-use timbre::models::networks::cnn_small::CnnSmall;
-use timbre::models::hyperparameters::Schedule;
-use timbre::models::{Epoch, FitContext, ModelKind, TrainingCallback};
-use timbre::predictions::Predictions;
-use timbre::seed::Seed;
+use timbre_core::seed::Seed;
+use timbre_evaluation::predictions::Predictions;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_inputs::features::mel::Mel;
+use timbre_models::device::{Backend, Device, DeviceChoice};
+use timbre_models::networks::cnn_small::CnnSmall;
+use timbre_models::training::device_mel::DeviceMel;
+use timbre_models::training::hyperparameters::Schedule;
+use timbre_models::{Epoch, FitContext, ModelKind, TrainingCallback};
 
 /// The first wgpu device that works, with a line about it; nothing where there is no driver.
 fn wgpu() -> Option<Device> {

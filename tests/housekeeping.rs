@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use timbre::run_dir::{self, RunDir};
+use timbre_runs::run_dir::{self, RunDir};
 
 mod place_support;
 

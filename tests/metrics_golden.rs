@@ -1,9 +1,9 @@
 //! Scores of one class a clip, and of any number, against scikit-learn (`tests/golden/make_metrics.py`).
 
 use serde_json::Value;
-use timbre::labels::Task;
-use timbre::metrics::{ClassScores, Scores, multi_label, names, probability_scores, single_label};
-use timbre::predictions::Predictions;
+use timbre_core::labels::Task;
+use timbre_evaluation::metrics::{ClassScores, Scores, multi_label, names, probability_scores, single_label};
+use timbre_evaluation::predictions::Predictions;
 
 fn cases(name: &str) -> Vec<Value> {
     let path = format!("{}/tests/golden/metrics/{name}.json", env!("CARGO_MANIFEST_DIR"));

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use timbre::dataset::FeatureSet;
-use timbre::labels::Task;
-use timbre::metrics::DecisionRule;
-use timbre::models::{Classifier, FitContext, ModelSpec};
-use timbre::seed::Seed;
+use timbre_core::labels::Task;
+use timbre_core::seed::Seed;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_models::{Classifier, FitContext, ModelSpec};
 
 struct Golden {
     name: String,

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor as Array, TensorData};
 use serde_json::Value;
-use timbre::models::Tensor;
-use timbre::models::networks::{
+use timbre_core::seed::Seed;
+use timbre_models::Tensor;
+use timbre_models::networks::{
     InputShape, Network, NetworkKind, alexnet, cnn_small, conv1d_mfcc, resnet, state, tagging_cnn, tagging_crnn,
     vgg16_bn, weights,
 };
-use timbre::seed::Seed;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks")

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Stdio;
 
 use serde_json::Value;
-use timbre::predictor::Predictor;
-use timbre::run_dir::{self, TrialRecord};
+use timbre::inference::Predictor;
+use timbre_runs::run_dir::{self, TrialRecord};
 
 mod trained_support;
 

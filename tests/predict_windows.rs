@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use timbre::audio::DecodeLimits;
-use timbre::predictor::{Predictor, RecordingSource};
-use timbre::run_dir::{self, Trial};
-use timbre::windows::WindowSpec;
+use timbre::inference::{Predictor, RecordingSource};
+use timbre_runs::run_dir::{self, Trial};
+use timbre_signal::audio::DecodeLimits;
+use timbre_signal::windows::WindowSpec;
 
 mod trained_support;
 
@@ -99,9 +99,10 @@ fn agrees(trained: &Trained) -> usize {
                 assert_eq!(bits(&own.probabilities), bits(&of_run), "{model} on {}", clip.path);
                 assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
                 let bytes = fs::read(&path).unwrap();
-                for mut again in
-                    [predictor.predict(&bytes, None), predictor.predict_recording(RecordingSource::Pipe(&mut &bytes[..]), None)]
-                {
+                for mut again in [
+                    predictor.predict(&bytes, None),
+                    predictor.predict_recording(RecordingSource::Pipe(&mut &bytes[..]), None),
+                ] {
                     if let Ok(again) = &mut again {
                         again.timings = here.timings;
                     }
@@ -211,7 +212,9 @@ fn forms(trained: &Trained) {
     let told = say(&[]);
     assert_eq!(told.lines().count(), 1 + segments.len(), "{told}");
 
-    let short = Predictor::open(&trained.runs(), "windows").unwrap().within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
+    let short = Predictor::open(&trained.runs(), "windows")
+        .unwrap()
+        .within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
     assert_eq!(short.predict_file(&minute).expect_err("it is too long").code, "too_long");
 
     // A file for each recording below a folder, and a drawing.

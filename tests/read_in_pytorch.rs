@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use timbre::audio;
-use timbre::features::ClipAnalysis;
-use timbre::models::networks::{InputShape, NetworkKind, resnet, state};
-use timbre::run_dir;
-use timbre::seed::Seed;
+use timbre_core::seed::Seed;
+use timbre_inputs::features::ClipAnalysis;
+use timbre_models::networks::{InputShape, NetworkKind, resnet, state};
+use timbre_runs::run_dir;
+use timbre_signal::audio;
 
 mod trained_support;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use timbre::predictor::Predictor;
+use timbre::inference::Predictor;
 
 mod serve_support;
 

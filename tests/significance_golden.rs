@@ -1,11 +1,11 @@
 //! Paired differences against scipy, statsmodels and scikit-learn (`tests/golden/make_significance.py`).
 
 use serde_json::Value;
-use timbre::compare::significance::{PairedScore, SeedPairing, difference, holm, mcnemar};
-use timbre::labels::Task;
-use timbre::metrics;
-use timbre::predictions::Predictions;
-use timbre::seed::Seed;
+use timbre_core::labels::Task;
+use timbre_core::seed::Seed;
+use timbre_evaluation::metrics;
+use timbre_evaluation::predictions::Predictions;
+use timbre_reports::comparison::significance::{PairedScore, SeedPairing, difference, holm, mcnemar};
 
 fn document() -> Value {
     let path = format!("{}/tests/golden/significance.json", env!("CARGO_MANIFEST_DIR"));

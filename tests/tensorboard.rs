@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use timbre::models::Epoch;
-use timbre::tensorboard;
+use timbre_models::Epoch;
+use timbre_runs::exports::tensorboard;
 
 fn epoch(number: usize) -> Epoch {
     let x = number as f64;

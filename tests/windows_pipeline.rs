@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
-use timbre::audio::{self, Clip};
-use timbre::dataset::FeatureSet;
-use timbre::features::ClipAnalysis;
-use timbre::models::device::Device;
-use timbre::run_dir;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_inputs::features::ClipAnalysis;
+use timbre_models::device::Device;
+use timbre_runs::run_dir;
+use timbre_signal::audio::{self, Clip};
 
 mod place_support;
 
@@ -142,7 +142,8 @@ fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> V
         let mut samples: Vec<f32> = whole[start..].iter().copied().take(length).collect();
         samples.resize(length, 0.0);
         let matrix = extractor.extract(&ClipAnalysis::new(&Clip { samples, sample_rate: rate })).unwrap();
-        let set = FeatureSet::from_matrices(matrix.values, [matrix.rows, matrix.cols], vec![vec![0]], saved.classes.len());
+        let set =
+            FeatureSet::from_matrices(matrix.values, [matrix.rows, matrix.cols], vec![vec![0]], saved.classes.len());
         (start as f64 / f64::from(rate), classifier.predict(&set).unwrap().probabilities)
     };
     naive_starts(whole.len(), length, hop).into_iter().map(hear).collect()

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use timbre_audio::ask::PredictQuery;
-use timbre_audio::form;
+use timbre_audio::query::PredictQuery;
+use timbre_audio::multipart;
 
 const PARAMETERS: [&str; 4] = ["model", "cutoff", "fraction", "timeline"];
 
@@ -17,11 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(ask) = PredictQuery::read(&query, &PARAMETERS) {
         assert!([ask.cutoff, ask.fraction].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
     }
-    let boundary = match form::boundary(&content_type) {
+    let boundary = match multipart::boundary(&content_type) {
         Some(Ok(boundary)) => boundary,
         _ => "edge".to_owned(),
     };
-    if let Ok(Some(found)) = form::find(body, &boundary, "file") {
+    if let Ok(Some(found)) = multipart::find(body, &boundary, "file") {
         let content = &body[found.content.clone()];
         let edge = [b"\r\n--", boundary.as_bytes()].concat();
         assert!(!content.windows(edge.len()).any(|window| window == edge), "a field ends at its boundary");

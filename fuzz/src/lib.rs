@@ -1,12 +1,11 @@
 //! What reads bytes from strangers, by itself, from the same files as in the library.
 
-#[path = "../../src/audio/mod.rs"]
-pub mod audio;
+pub use timbre_signal::audio;
 
 /// What reads the parameters of a request.
-#[path = "../../src/serve/ask.rs"]
-pub mod ask;
+#[path = "../../src/serve/query.rs"]
+pub mod query;
 
 /// What finds the recording in a form.
-#[path = "../../src/serve/form.rs"]
-pub mod form;
+#[path = "../../src/serve/multipart.rs"]
+pub mod multipart;

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::state::AppState;
 use super::problem::Problem;
+use super::state::AppState;
 use super::upload::refuse;
 
 /// Who is let in; everybody who reaches the server unless told.

@@ -12,12 +12,12 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
 
 use super::access;
-use super::responses::{Answer, Models, instruments, decision_rule_for};
 use super::assets::ASSETS;
-use super::state::{AppState, InputSpec};
 use super::metrics;
 use super::openapi;
 use super::problem::Problem;
+use super::responses::{Answer, Models, decision_rule_for, instruments};
+use super::state::{AppState, InputSpec};
 
 /// A route of the API.
 pub struct Operation {
@@ -53,7 +53,14 @@ pub fn operations() -> Vec<Operation> {
     let operation =
         |method, path, summary, handler, answer, taking| Operation { method, path, summary, handler, answer, taking };
     vec![
-        operation(Method::POST, "/api/v1/predict", "Hear a recording", post(predict), ResponseBody::Answer, Some(PREDICT)),
+        operation(
+            Method::POST,
+            "/api/v1/predict",
+            "Hear a recording",
+            post(predict),
+            ResponseBody::Answer,
+            Some(PREDICT),
+        ),
         operation(Method::GET, "/api/v1/models", "What is loaded", get(models), ResponseBody::Models, None),
         operation(
             Method::POST,

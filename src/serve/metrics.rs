@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::responses::Took;
 use super::state::AppState;
-use crate::predictor::{Prediction, BatchStats};
+use crate::inference::{BatchStats, Prediction};
 
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -80,8 +80,12 @@ pub fn text(state: &AppState) -> String {
     }
     type Count = fn(&BatchStats) -> u64;
     let per_model: [(&str, &str, Count); 3] = [
-        ("timbre_model_windows_total", "Windows or clips that a model was asked about.", |batch_stats| batch_stats.windows),
-        ("timbre_model_questions_total", "Questions about windows of one recording.", |batch_stats| batch_stats.questions),
+        ("timbre_model_windows_total", "Windows or clips that a model was asked about.", |batch_stats| {
+            batch_stats.windows
+        }),
+        ("timbre_model_questions_total", "Questions about windows of one recording.", |batch_stats| {
+            batch_stats.questions
+        }),
         ("timbre_model_batches_total", "Batches in which the questions were asked.", |batch_stats| batch_stats.batches),
     ];
     for (name, help, count) in per_model {

@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use crate::predictor::Predictor;
-use crate::progress::Printer;
+use crate::inference::Predictor;
+use timbre_core::progress::Printer;
 
 mod access;
 mod responses;

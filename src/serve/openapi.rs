@@ -3,10 +3,10 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::responses::{Answer, Models};
 use super::api::{Operation, ResponseBody};
-use super::query::PredictQuery;
 use super::problem::{self, ProblemBody};
+use super::query::PredictQuery;
+use super::responses::{Answer, Models};
 
 /// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12. `models` are those that can be asked here.
 pub fn document(operations: &[Operation], models: &[&str]) -> Value {

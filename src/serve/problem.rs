@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::precompute::RecordingError;
+use timbre_inputs::features::extraction::RecordingError;
 
 /// What went wrong with a request.
 #[derive(Debug)]

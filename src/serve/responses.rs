@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::Limits;
 use super::query::PredictQuery;
 use super::served_models::{ENSEMBLE, ServedModel};
-use crate::data::irmas;
-use crate::aggregation::Aggregate;
-use crate::labels::Task;
-use crate::metrics::DecisionRule;
-use crate::predictions::Predictions;
-use crate::predictor::{Prediction, Predictor};
-use crate::run_dir::ResultRow;
-use crate::timeline::{self, Hysteresis};
+use crate::inference::{Prediction, Predictor};
+use timbre_core::labels::Task;
+use timbre_evaluation::aggregation::Aggregate;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::timeline::{self, Hysteresis};
+use timbre_inputs::data::irmas;
+use timbre_runs::run_dir::ResultRow;
 
 /// Raised when an answer changes its form; an addition keeps it.
 pub const SCHEMA: u32 = 2;

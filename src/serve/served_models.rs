@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use crate::audio::DecodeLimits;
-use crate::precompute::RecordingError;
-use crate::predictor::{Prediction, PredictionCallback, WeightedEnsemble, Predictor, RecordingSource, WhichModel};
+use crate::inference::{Prediction, PredictionCallback, Predictor, RecordingSource, WeightedEnsemble, WhichModel};
+use timbre_inputs::features::extraction::RecordingError;
+use timbre_signal::audio::DecodeLimits;
 
 /// What the models with weights are called together.
 pub const ENSEMBLE: &str = "ensemble";
@@ -24,7 +24,11 @@ enum Speaker {
 
 /// The models, and before them all the ensemble of those with a weight: the first is asked unless told. What one clip of a
 /// recording is cut from is held as a whole, so clips have bounds of their own.
-pub fn voices(models: Vec<(Predictor, Option<f64>)>, windows: DecodeLimits, clips: DecodeLimits) -> Result<Vec<ServedModel>> {
+pub fn voices(
+    models: Vec<(Predictor, Option<f64>)>,
+    windows: DecodeLimits,
+    clips: DecodeLimits,
+) -> Result<Vec<ServedModel>> {
     ensure!(!models.is_empty(), WhichModel("no model is named: name a run".to_owned()));
     let names: Vec<_> = models.iter().map(|(predictor, _)| predictor.name().clone()).collect();
     let short = |at: usize| format!("{}:{}", names[at].experiment, names[at].model);
@@ -51,7 +55,13 @@ pub fn voices(models: Vec<(Predictor, Option<f64>)>, windows: DecodeLimits, clip
         voices.push(ServedModel { id, speaker: Speaker::Model(predictor) });
     }
     if !weighted.is_empty() {
-        voices.insert(0, ServedModel { id: ENSEMBLE.to_owned(), speaker: Speaker::WeightedEnsemble(WeightedEnsemble::new(weighted)?) });
+        voices.insert(
+            0,
+            ServedModel {
+                id: ENSEMBLE.to_owned(),
+                speaker: Speaker::WeightedEnsemble(WeightedEnsemble::new(weighted)?),
+            },
+        );
     }
     Ok(voices)
 }
@@ -77,7 +87,12 @@ impl ServedModel {
         matches!(self.speaker, Speaker::WeightedEnsemble(_))
     }
 
-    pub fn predict(&self, bytes: &[u8], extension: Option<&str>, mut onlooker: impl PredictionCallback) -> Result<Prediction, RecordingError> {
+    pub fn predict(
+        &self,
+        bytes: &[u8],
+        extension: Option<&str>,
+        mut onlooker: impl PredictionCallback,
+    ) -> Result<Prediction, RecordingError> {
         match &self.speaker {
             Speaker::Model(predictor) => {
                 predictor.predict_recording(RecordingSource::Bytes { bytes, extension }, Some(&mut onlooker))

@@ -11,14 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Limits;
 use super::access::AccessPolicy;
-use super::responses::Took;
-use super::query::PredictQuery;
 use super::metrics::Metrics;
 use super::problem::Problem;
-use super::upload::{PIECE, receive, refuse};
+use super::query::PredictQuery;
+use super::responses::Took;
 use super::served_models::{ServedModel, voices};
-use crate::audio::DecodeLimits;
-use crate::predictor::{Prediction, PredictionCallback, Predictor};
+use super::upload::{PIECE, receive, refuse};
+use crate::inference::{Prediction, PredictionCallback, Predictor};
+use timbre_signal::audio::DecodeLimits;
 
 /// What all requests share.
 pub struct AppState {
@@ -84,7 +84,12 @@ impl AppState {
     }
 
     /// Receives the recording of a request and lets it be heard.
-    pub async fn listen(self: &Arc<Self>, head: &Parts, body: Body, taking: InputSpec) -> Result<CompletedRequest<'_>, Problem> {
+    pub async fn listen(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: Body,
+        taking: InputSpec,
+    ) -> Result<CompletedRequest<'_>, Problem> {
         let began = Instant::now();
         let (ask, at, place) = match self.admit(head, taking) {
             Ok(admitted) => admitted,

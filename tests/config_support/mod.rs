@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use timbre::experiment::{ConfigErrors, Request, ResolvedExperiment, resolve};
+use timbre_experiment::{ConfigErrors, Request, ResolvedExperiment, resolve};
 
 pub struct Project {
     folder: tempfile::TempDir,
@@ -36,7 +36,12 @@ impl Project {
         resolve(&self.request(exp))
     }
 
-    pub fn resolve_with(&self, exp: &str, data: Option<&str>, set: &[&str]) -> Result<ResolvedExperiment, ConfigErrors> {
+    pub fn resolve_with(
+        &self,
+        exp: &str,
+        data: Option<&str>,
+        set: &[&str],
+    ) -> Result<ResolvedExperiment, ConfigErrors> {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
         resolve(&Request { data: data.map(str::to_owned), set, ..self.request(exp) })
     }

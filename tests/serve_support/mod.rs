@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use timbre::predictor::Predictor;
+use timbre::inference::Predictor;
 use timbre::serve::{AccessPolicy, Limits, Service, serve_on};
 
 #[path = "../trained_support/mod.rs"]

@@ -1,0 +1,8 @@
+//! Foundations: what every other crate of Timbre builds on.
+
+pub mod seed;
+pub mod labels;
+#[macro_use]
+pub mod registry;
+pub mod files;
+pub mod progress;

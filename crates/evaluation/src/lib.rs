@@ -1,0 +1,7 @@
+//! Evaluation: predictions become decisions, scores and confidence intervals.
+
+pub mod predictions;
+pub mod aggregation;
+pub mod timeline;
+pub mod metrics;
+pub mod threshold_search;

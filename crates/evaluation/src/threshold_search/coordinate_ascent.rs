@@ -1,0 +1,155 @@
+//! A cut-off a class, by coordinate ascent.
+//!
+//! From the common cut-off, the classes are taken in turn, in their order: for one class every cut-off is tried with those of the
+//! others left alone, and the best is taken if it is better than what was; of equals the one nearest to their middle, then the
+//! smaller. It ends when a round changes nothing, at a point from which no single change leads upwards: of macro means that is
+//! the best there is, of other metrics not always. A score only ever rises, so it ends.
+
+use super::threshold_grid::{ThresholdGrid, values};
+use crate::metrics::tally::{self, Tally};
+
+/// Cut-offs by class, as places on the axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassCutoffs {
+    pub cutoffs: Vec<usize>,
+    pub score: f64,
+    /// Rounds over the classes, the last of which changed nothing.
+    pub rounds: usize,
+}
+
+/// The ascent at one fraction, from one cut-off for all; `times`: how often each recording counts.
+pub fn coordinate_ascent(
+    sweep: &ThresholdGrid,
+    fraction: usize,
+    cutoff: usize,
+    metric: usize,
+    times: &[u32],
+) -> ClassCutoffs {
+    let mut climb = Climb::new(sweep, fraction, cutoff, metric, times);
+    let mut score = climb.tally.score(metric);
+    for rounds in 1.. {
+        let mut changed = false;
+        for class in 0..sweep.n_classes {
+            let (best, there) = climb.best_of(class);
+            if there > score {
+                climb.set(class, best);
+                (score, changed) = (there, true);
+            }
+        }
+        if !changed {
+            return ClassCutoffs { cutoffs: climb.cutoffs, score, rounds };
+        }
+    }
+    unreachable!("a score that rises in every round has an end")
+}
+
+struct Climb<'a> {
+    sweep: &'a ThresholdGrid,
+    metric: usize,
+    times: &'a [u32],
+    cutoffs: Vec<usize>,
+    /// By (recording, class): how many cut-offs are passed.
+    passed: Vec<u16>,
+    /// Decided classes of each recording, and those of them that it has.
+    decided: Vec<(u64, u64)>,
+    tally: Tally,
+}
+
+impl Climb<'_> {
+    fn new<'a>(sweep: &'a ThresholdGrid, fraction: usize, cutoff: usize, metric: usize, times: &'a [u32]) -> Climb<'a> {
+        let n = sweep.n_classes;
+        let mut passed = vec![0; sweep.truth.len() * n];
+        for (recording, row) in sweep.rows_for(fraction).into_iter().enumerate() {
+            for step in row.map_or(&[][..], |row| sweep.row(row)) {
+                passed[recording * n + usize::from(step.class)] = step.passed;
+            }
+        }
+        let cutoffs = vec![cutoff; n];
+        let of = |(own, truth): (&[u16], &Vec<usize>)| {
+            let is_decided = |class: &usize| usize::from(own[*class]) > cutoff;
+            let common = truth.iter().filter(|class| is_decided(class)).count() as u64;
+            ((0..n).filter(is_decided).count() as u64, common)
+        };
+        let decided = passed.chunks_exact(n.max(1)).zip(&sweep.truth).map(of).collect();
+        let tally = sweep.tally_of(fraction, &cutoffs, times);
+        Climb { sweep, metric, times, cutoffs, passed, decided, tally }
+    }
+
+    /// What the tally is at every cut-off of one class.
+    fn along(&self, class: usize, mut on: impl FnMut(&Tally)) {
+        let levels = self.sweep.cutoffs.len() + 1;
+        let of_recordings = tally::is_of_recordings(self.metric);
+        let mut counts = vec![[0u64; 2]; levels];
+        let mut steps = vec![[0i64; 5]; levels];
+        let mut tally = self.tally.clone();
+        for (recording, truth) in self.sweep.truth.iter().enumerate() {
+            let times = self.times[recording];
+            if times == 0 {
+                continue;
+            }
+            let passed = usize::from(self.passed[recording * self.sweep.n_classes + class]);
+            let is_true = truth.contains(&class);
+            counts[passed][0] += u64::from(times);
+            counts[passed][1] += u64::from(times) * u64::from(is_true);
+            if of_recordings {
+                let (decided, common) = self.decided[recording];
+                let is_decided = passed > self.cutoffs[class];
+                let (truths, own) = (truth.len() as u64, u64::from(is_true));
+                let without = (decided - u64::from(is_decided), common - u64::from(is_decided) * own);
+                let (now, without, with) = (
+                    values(truths, decided, common),
+                    values(truths, without.0, without.1),
+                    values(truths, without.0 + 1, without.1 + own),
+                );
+                for i in 0..5 {
+                    let base = (without[i] - now[i]) * i64::from(times);
+                    if i < 4 {
+                        tally.samples[i] += base
+                    } else {
+                        tally.exact = tally.exact.wrapping_add_signed(base)
+                    }
+                    steps[passed][i] += (with[i] - without[i]) * i64::from(times);
+                }
+            }
+        }
+        for level in (1..levels - 1).rev() {
+            let (count, step) = (counts[level + 1], steps[level + 1]);
+            counts[level].iter_mut().zip(count).for_each(|(own, above)| *own += above);
+            steps[level].iter_mut().zip(step).for_each(|(own, above)| *own += above);
+        }
+        let base = tally.clone();
+        for level in 1..levels {
+            (tally.classes[class].predicted, tally.classes[class].hits) = (counts[level][0], counts[level][1]);
+            (0..4).for_each(|i| tally.samples[i] = base.samples[i] + steps[level][i]);
+            tally.exact = base.exact.wrapping_add_signed(steps[level][4]);
+            on(&tally);
+        }
+    }
+
+    /// The best cut-off of a class, and the score there.
+    fn best_of(&self, class: usize) -> (usize, f64) {
+        let mut scores = Vec::with_capacity(self.sweep.cutoffs.len());
+        self.along(class, |tally| scores.push(tally.score(self.metric)));
+        let point = super::best_point::best_point(&scores, scores.len());
+        (point.cutoff, scores[point.cutoff])
+    }
+
+    fn set(&mut self, class: usize, cutoff: usize) {
+        let (mut at, mut tally) = (0, None);
+        self.along(class, |own| {
+            if at == cutoff {
+                tally = Some(own.clone());
+            }
+            at += 1;
+        });
+        self.tally = tally.expect("a cut-off of the axis");
+        for (recording, truth) in self.sweep.truth.iter().enumerate() {
+            let passed = usize::from(self.passed[recording * self.sweep.n_classes + class]);
+            let change = i64::from(passed > cutoff) - i64::from(passed > self.cutoffs[class]);
+            let own = &mut self.decided[recording];
+            own.0 = own.0.wrapping_add_signed(change);
+            own.1 = own.1.wrapping_add_signed(if truth.contains(&class) { change } else { 0 });
+        }
+        self.cutoffs[class] = cutoff;
+    }
+}

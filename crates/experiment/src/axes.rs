@@ -1,0 +1,536 @@
+//! `[grid]`: axes over the keys of the file, and how many of their points are run.
+//!
+//! An axis is a dotted key with a list of values, or with a range; `seeds` are replicates of every point and no axis. What an
+//! axis says is laid over the experiment as `--set` would, and checked with it, so that a misspelt key is told as any other.
+
+use std::collections::HashSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::check::Checker;
+use super::faults::ErrorCollector;
+use super::schema;
+use super::source::Origin;
+use super::suggest;
+use super::tree::{Node, Table, Value, path_of_key};
+use super::words::found;
+use timbre_core::seed::{Seed, uniform, uniform_below};
+use timbre_evaluation::threshold_search;
+
+/// What is made of the file: any key of it is an axis, with a list of values or a range. The product of the axes is the list of
+/// runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GridSpec {
+    /// Random search: run so many points, drawn without repetition, instead of the whole product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub sample: Option<usize>,
+    /// The draw of `sample`; the same seed draws the same points, and a larger `sample` adds to them. Default: 1.
+    pub sample_seed: u64,
+    /// Successive halving: begin with little of a costly key, and give more of it to the best alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halving: Option<HalvingSpec>,
+}
+
+impl Default for GridSpec {
+    fn default() -> Self {
+        GridSpec { sample: None, sample_seed: 1, halving: None }
+    }
+}
+
+/// Successive halving. Every round multiplies the budget by `eta` and keeps one point in `eta`, the best on the validation split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HalvingSpec {
+    /// The key that costs time: "models.NAME.epochs".
+    #[schemars(length(min = 1))]
+    pub key: String,
+    /// Its value in the first round.
+    #[schemars(range(min = 1))]
+    pub from: u64,
+    /// Its value in the last round.
+    #[schemars(range(min = 1))]
+    pub to: u64,
+    /// How much the budget grows from round to round, and how many points share one place in the next. Default: 3.
+    #[serde(default = "three")]
+    #[schemars(range(min = 2, max = 100))]
+    pub eta: u64,
+}
+
+fn three() -> u64 {
+    3
+}
+
+impl HalvingSpec {
+    /// The budget of each round, from `from` to `to`.
+    pub fn budgets(&self) -> Vec<u64> {
+        let grown = std::iter::successors(Some(self.from), |budget| budget.checked_mul(self.eta));
+        grown.take_while(|&budget| budget < self.to).chain([self.to]).collect()
+    }
+
+    /// The rounds behind the one of this budget, which has `points` of which at most `left` can go on: budgets, with how many
+    /// points will get them.
+    pub fn later_rounds(&self, budget: u64, points: usize, left: usize) -> Vec<(u64, usize)> {
+        let (mut points, mut left) = (points, left);
+        let mut later = Vec::new();
+        for next in self.budgets().into_iter().filter(|&next| next > budget) {
+            points = self.survivors(points).min(left);
+            left = points;
+            later.push((next, points));
+        }
+        later.retain(|&(_, points)| points > 0);
+        later
+    }
+
+    /// How many of `points` go on to the next round.
+    pub fn survivors(&self, points: usize) -> usize {
+        (points / self.eta as usize).max(1).min(points)
+    }
+}
+
+/// The values of an axis, evenly apart from `from` to `to`, both ends included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RangeSpec {
+    /// The first value.
+    pub from: f64,
+    /// The last value.
+    pub to: f64,
+    /// How many values; with `sample` it can be left out, and any value between the ends is drawn.
+    #[serde(default)]
+    #[schemars(range(min = 2, max = 10000))]
+    pub steps: Option<usize>,
+    /// Even in the logarithm: each value is the same multiple of the one before. Default: false.
+    #[serde(default)]
+    pub log: bool,
+}
+
+/// More points than these are a slip of the pen.
+const MOST: usize = 10_000;
+
+/// The keys of `[grid]` that are no axes.
+const OPTIONS: [&str; 3] = ["sample", "sample_seed", "halving"];
+
+/// A place in the file, by its keys, each where it is written.
+pub type Path = Vec<(String, Origin)>;
+
+/// One key with the values it takes.
+pub struct Axis {
+    pub key: String,
+    pub path: Path,
+    at: Origin,
+    values: Values,
+}
+
+enum Values {
+    Listed(Vec<Node>),
+    /// Any value between the ends.
+    Between {
+        from: f64,
+        to: f64,
+        log: bool,
+        whole: bool,
+    },
+}
+
+/// `[grid]` as read.
+pub struct Grid {
+    pub axes: Vec<Axis>,
+    pub spec: GridSpec,
+    /// Whether `sample` is written, right or wrong.
+    is_drawn: bool,
+    /// The key of the halving.
+    pub budget: Option<(Path, Origin)>,
+}
+
+impl Grid {
+    /// Reads `[grid]`. `base` is the experiment that it stands in, with the kinds of its tables.
+    pub fn read(node: &Node, base: &Node, faults: &mut ErrorCollector) -> Grid {
+        let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
+        let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
+        let Some(table) = node.table() else {
+            let message = format!("`grid`: expected a table of axes, found {}", found(&node.value));
+            faults.add(node.at, message, "such as \"models.knn.k\" = [1, 3, 5]");
+            return grid;
+        };
+        grid.options(node, table, base, faults);
+        for (key, entry) in table.iter().filter(|(key, _)| !OPTIONS.contains(&key.as_str())) {
+            let Some(path) = path_of(key, entry.key, faults) else { continue };
+            grid.axis(path, &entry.node, base, faults);
+        }
+        // Another kind of table drops the keys of the one before: it is chosen before these are set.
+        grid.axes.sort_by_key(|axis| axis.path.last().is_none_or(|(key, _)| key != "kind" && key != "use"));
+        if let (Some((path, at)), Some(halving)) = (&grid.budget, &grid.spec.halving)
+            && grid.axes.iter().any(|axis| axis.key == dotted(path))
+        {
+            let message = format!("`{}` is the budget of the halving and an axis", halving.key);
+            faults.add(*at, message, "leave one of them out");
+        }
+        if grid.axes.is_empty() && !table.is_empty() && faults.is_empty() {
+            faults.add(node.at, "the grid has no axis".into(), "such as \"models.knn.k\" = [1, 3, 5]");
+        }
+        grid
+    }
+
+    fn options(&mut self, node: &Node, table: &Table, base: &Node, faults: &mut ErrorCollector) {
+        let own: Table = table.iter().filter(|(k, _)| OPTIONS.contains(&k.as_str())).map(clone).collect();
+        let options = Node { value: Value::Table(own), at: node.at };
+        let strict = schema::strict();
+        let before = faults.count();
+        Checker { root: strict, faults, complete: true }.check(&options, schema::grid_options(), "grid");
+        if faults.count() > before {
+            return;
+        }
+        match serde_json::from_value(options.to_json()) {
+            Ok(spec) => self.spec = spec,
+            Err(error) => return faults.add(node.at, format!("this cannot be read: {error}"), ""),
+        }
+        let Some(halving) = &self.spec.halving else { return };
+        let own = table["halving"].node.table().expect("it was read");
+        let place = |key: &str| own.get(key).map_or(table["halving"].key, |entry| entry.node.at);
+        if halving.to <= halving.from {
+            faults.add(place("to"), format!("`to`: a budget grows from {} to more than that", halving.from), "");
+        }
+        let Some(path) = path_of(&halving.key, place("key"), faults) else { return };
+        if is_axis(&path, base, faults) {
+            self.budget = Some((path, place("key")));
+        }
+    }
+
+    fn axis(&mut self, path: Path, node: &Node, base: &Node, faults: &mut ErrorCollector) {
+        let key = dotted(&path);
+        let (at, values) = (
+            path[path.len() - 1].1,
+            match &node.value {
+                Value::Unreadable => return,
+                Value::Table(table) if is_range(table) => self.range(&path, node, base, faults),
+                Value::Table(table) => {
+                    for (key, entry) in table {
+                        let below = path.iter().cloned().chain([(key.clone(), entry.key)]).collect();
+                        self.axis(below, &entry.node, base, faults);
+                    }
+                    return;
+                }
+                Value::List(items) if items.is_empty() => {
+                    return faults.add(
+                        node.at,
+                        format!("`{key}`: an axis without a value"),
+                        "leave it out, or name a value",
+                    );
+                }
+                Value::List(items) => {
+                    for (i, item) in items.iter().enumerate() {
+                        if items[..i].iter().any(|other| other.to_json() == item.to_json()) {
+                            faults.add(item.at, format!("`{key}`: {} is there twice", found(&item.value)), "");
+                        }
+                    }
+                    Some(Values::Listed(items.clone()))
+                }
+                Value::Text(text) if text.contains("..") => steps_of(&path, text, node.at, base, faults),
+                other => {
+                    if path.len() == 1 && schema::property(base, &[&key]).is_none() {
+                        return unknown_key(&path[0], faults);
+                    }
+                    let message = format!("`{key}`: expected a list of values, or a range, found {}", found(other));
+                    return faults.add(node.at, message, "in brackets, or { from = 1, to = 9, steps = 5 }");
+                }
+            },
+        );
+        let (Some(values), true) = (values, is_axis(&path, base, faults)) else { return };
+        if let Some(earlier) = self.axes.iter_mut().find(|axis| axis.key == key) {
+            if earlier.at.source == at.source {
+                return faults.add(at, format!("the axis `{key}` is there twice"), "");
+            }
+            // Written in another way in a parent, or on the command line: what was read later goes before.
+            *earlier = Axis { key, path, at, values };
+            return;
+        }
+        self.axes.push(Axis { key, path, at, values });
+    }
+
+    fn range(&self, path: &Path, node: &Node, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
+        let key = dotted(path);
+        let strict = schema::strict();
+        let before = faults.count();
+        Checker { root: strict, faults, complete: true }.check(node, schema::range(), &key);
+        if faults.count() > before {
+            return None;
+        }
+        let RangeSpec { from, to, steps, log } = serde_json::from_value(node.to_json()).ok()?;
+        let whole = is_whole(path, base);
+        if from >= to || (log && from <= 0.0) {
+            let help = if log { "a logarithmic range begins above 0 and grows" } else { "a range grows" };
+            faults.add(node.at, format!("`{key}`: from {from} to {to} is no range"), help);
+            return None;
+        }
+        match steps {
+            // What is wrong with `sample` has been told.
+            None if self.spec.sample.is_none() && self.is_drawn => None,
+            None if self.spec.sample.is_none() => {
+                let help = "say how many values, or draw from it with `sample`";
+                faults.add(node.at, format!("`{key}`: a range without `steps`"), help);
+                None
+            }
+            None => Some(Values::Between { from, to, log, whole }),
+            Some(steps) => {
+                let mut values: Vec<Node> = Vec::new();
+                for i in 0..steps {
+                    let value = number(between(from, to, log, i as f64 / (steps - 1) as f64), whole);
+                    // Whole numbers can fall together.
+                    if values.last().is_none_or(|last| last.to_json() != number_json(&value)) {
+                        values.push(Node { value, at: node.at });
+                    }
+                }
+                Some(Values::Listed(values))
+            }
+        }
+    }
+
+    /// The points: a value an axis. The last axis of the file turns fastest.
+    pub fn points(&self, faults: &mut ErrorCollector) -> Vec<Vec<Node>> {
+        let sizes: Vec<Option<u64>> = self.axes.iter().map(Axis::len).collect();
+        let product = sizes.iter().try_fold(1u64, |product, size| product.checked_mul((*size)?));
+        let at = |axis: &Axis, index: u64| match &axis.values {
+            Values::Listed(values) => values[index as usize].clone(),
+            Values::Between { .. } => unreachable!("a range without steps is drawn from"),
+        };
+        match (self.spec.sample, product) {
+            (None, Some(product)) if product <= MOST as u64 => {
+                let point = |index: u64| {
+                    let mut rest = index;
+                    let mut values: Vec<Node> = Vec::with_capacity(self.axes.len());
+                    for axis in self.axes.iter().rev() {
+                        let size = axis.len().expect("the product is known");
+                        values.push(at(axis, rest % size));
+                        rest /= size;
+                    }
+                    values.reverse();
+                    values
+                };
+                (0..product).map(point).collect()
+            }
+            (None, _) => {
+                let place = self.axes[0].at;
+                let points = product.map_or("far".to_owned(), |product| product.to_string());
+                let help = "shorten an axis, or draw some of them with `sample`";
+                faults.add(place, format!("the grid has {points} points; {MOST} is the most"), help);
+                Vec::new()
+            }
+            (Some(sample), _) => self.drawn(sample, product),
+        }
+    }
+
+    /// Draws until there are enough; each draw has an address of its own, so that a larger sample begins with the smaller one.
+    fn drawn(&self, sample: usize, product: Option<u64>) -> Vec<Vec<Node>> {
+        let wanted = product.map_or(sample, |product| sample.min(usize::try_from(product).unwrap_or(sample)));
+        let seed = Seed::new(self.spec.sample_seed).child("grid");
+        let (mut points, mut seen) = (Vec::with_capacity(wanted), HashSet::new());
+        // A range of whole numbers has fewer values than its ends tell: then what there is must do.
+        let patience = 1000 + 100 * wanted as u64;
+        for draw in 0.. {
+            if points.len() == wanted || draw - points.len() as u64 > patience {
+                break;
+            }
+            let point: Vec<Node> = self.axes.iter().map(|axis| axis.draw(&seed.child(draw).child(&axis.key))).collect();
+            if seen.insert(Json::from_iter(point.iter().map(Node::to_json)).to_string()) {
+                points.push(point);
+            }
+        }
+        points
+    }
+}
+
+impl Axis {
+    /// How many values; None: any value of a range.
+    fn len(&self) -> Option<u64> {
+        match &self.values {
+            Values::Listed(values) => Some(values.len() as u64),
+            Values::Between { .. } => None,
+        }
+    }
+
+    fn draw(&self, seed: &Seed) -> Node {
+        let mut rng = seed.rng();
+        match &self.values {
+            Values::Listed(values) => values[uniform_below(&mut rng, values.len() as u64) as usize].clone(),
+            &Values::Between { from, to, log, whole } => {
+                Node { value: number(between(from, to, log, uniform(&mut rng)), whole), at: self.at }
+            }
+        }
+    }
+}
+
+/// `models.knn.k`
+pub fn dotted(path: &[(String, Origin)]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let part = |name: &str| {
+        if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { format!("{name:?}") }
+    };
+    path.iter().map(|(name, _)| part(name)).collect::<Vec<_>>().join(".")
+}
+
+fn clone<'a>((key, entry): (&'a String, &'a super::tree::Entry)) -> (String, super::tree::Entry) {
+    (key.clone(), entry.clone())
+}
+
+/// A key with dots in it as a path; each part has its own place where the key is written plainly.
+fn path_of(key: &str, at: Origin, faults: &mut ErrorCollector) -> Option<Path> {
+    let Some(parts) = path_of_key(key) else {
+        let help = "keys are names with dots between them: models.knn.k";
+        faults.add(at, format!("`{key}` is not a key"), help);
+        return None;
+    };
+    let written = faults.sources.get(at.source).text.get(at.start..at.end).unwrap_or_default();
+    // Behind the quote, where there is one and nothing in it is written as an escape.
+    let shift = written.find(key);
+    let place = |span: std::ops::Range<usize>| match shift {
+        Some(shift) => {
+            Origin { source: at.source, start: at.start + shift + span.start, end: at.start + shift + span.end }
+        }
+        None => at,
+    };
+    Some(parts.into_iter().map(|(name, span)| (name, place(span))).collect())
+}
+
+/// Whether a table is a range and no table of further keys.
+fn is_range(table: &Table) -> bool {
+    let known = ["from", "to", "steps", "log"];
+    table.keys().any(|key| known.contains(&key.as_str())) && !table.values().any(|e| e.node.table().is_some())
+}
+
+/// The values of `"FROM..TO/STEP"`, as `[evaluate.search]` writes them.
+fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
+    let key = dotted(path);
+    let values = match threshold_search::parse_axis(text) {
+        Ok(values) => values,
+        Err(sentence) => {
+            faults.add(at, format!("`{key}`: {sentence}"), "");
+            return None;
+        }
+    };
+    let whole = is_whole(path, base);
+    if let Some(odd) = values.iter().find(|value| whole && value.fract() != 0.0) {
+        let help = "its steps are whole numbers, such as \"1..60/1\"";
+        faults.add(at, format!("`{key}`: takes whole numbers, and {odd} is none"), help);
+        return None;
+    }
+    Some(Values::Listed(values.into_iter().map(|value| Node { value: number(value, whole), at }).collect()))
+}
+
+fn is_whole(path: &Path, base: &Node) -> bool {
+    let names: Vec<&str> = path.iter().map(|(name, _)| name.as_str()).collect();
+    schema::property(base, &names).is_some_and(schema::takes_whole_numbers)
+}
+
+/// Whether this key can be an axis; what the schema says of it is told later, with its values.
+fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
+    let (first, at) = &path[0];
+    match first.as_str() {
+        "seeds" => {
+            let help = "write seeds = [1, 2, 3] at the top of the file";
+            faults.add(*at, "seeds are replicates of every point, and no axis".into(), help);
+            return false;
+        }
+        "extends" | "grid" => {
+            faults.add(*at, format!("`{first}` cannot be an axis"), "");
+            return false;
+        }
+        "description" | "max_unusable" | "save_models" => {
+            faults.add(*at, format!("`{first}` changes no result, so it cannot be an axis"), "");
+            return false;
+        }
+        _ if schema::property(base, &[first]).is_none() => {
+            unknown_key(&path[0], faults);
+            return false;
+        }
+        _ => {}
+    }
+    // Without this a slip in a name would be told as a new table that lacks its kind.
+    let table = |section: &str| base.table().and_then(|root| root.get(section)).and_then(|entry| entry.node.table());
+    if let ([_, (name, at), _, ..], "features" | "models") = (path.as_slice(), first.as_str())
+        && let known = table(first)
+        && !known.is_some_and(|known| known.contains_key(name))
+    {
+        let names: Vec<&str> = known.into_iter().flat_map(|known| known.keys().map(String::as_str)).collect();
+        let (word, title) = if first == "models" { ("model", "Models here") } else { ("feature", "Features here") };
+        faults.add(*at, format!("unknown {word} `{name}`"), &suggest::help(name, names.iter().copied(), title));
+        return false;
+    }
+    true
+}
+
+fn unknown_key((key, at): &(String, Origin), faults: &mut ErrorCollector) {
+    let of_file = schema::strict()["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let known: Vec<&str> =
+        OPTIONS.into_iter().chain(of_file.filter(|key| !["extends", "grid"].contains(key))).collect();
+    faults.add(*at, format!("unknown key `{key}`"), &suggest::help(key, known.iter().copied(), "Keys here"));
+}
+
+/// `share` of the way from one end to the other, as a number that people would write.
+fn between(from: f64, to: f64, log: bool, share: f64) -> f64 {
+    if share <= 0.0 {
+        return from;
+    }
+    if share >= 1.0 {
+        return to;
+    }
+    let exact = if log { (from.ln() + share * (to.ln() - from.ln())).exp() } else { from + share * (to - from) };
+    rounded(exact).clamp(from, to)
+}
+
+/// Six significant digits: 0.001, not 0.0010000000000000002.
+fn rounded(number: f64) -> f64 {
+    format!("{number:.5e}").parse().expect("a number that was written as one")
+}
+
+fn number(number: f64, whole: bool) -> Value {
+    if whole { Value::Integer(number.round() as i64) } else { Value::Float(number) }
+}
+
+fn number_json(value: &Value) -> Json {
+    match value {
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        _ => Json::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_halving_grows_its_budget_to_the_last_and_keeps_one_in_eta() {
+        let halving = HalvingSpec { key: "models.x.epochs".into(), from: 2, to: 30, eta: 3 };
+        assert_eq!(halving.budgets(), [2, 6, 18, 30]);
+        assert_eq!([9, 8, 3, 2, 1].map(|points| halving.survivors(points)), [3, 2, 1, 1, 1]);
+        assert_eq!(halving.later_rounds(2, 9, 9), [(6, 3), (18, 1), (30, 1)]);
+        // Of nine points two have not failed.
+        assert_eq!(halving.later_rounds(2, 9, 2), [(6, 2), (18, 1), (30, 1)]);
+        assert_eq!((halving.later_rounds(30, 1, 1), halving.later_rounds(2, 9, 0)), (vec![], vec![]));
+        assert_eq!(HalvingSpec { from: 2, to: 18, ..halving }.budgets(), [2, 6, 18]);
+    }
+
+    #[test]
+    fn a_range_has_both_ends_and_numbers_as_people_write_them() {
+        let values = |log, from, to, steps: usize| -> Vec<f64> {
+            (0..steps).map(|i| between(from, to, log, i as f64 / (steps - 1) as f64)).collect()
+        };
+        assert_eq!(values(false, 0.1, 0.5, 5), [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(values(true, 1e-4, 1e-1, 4), [1e-4, 1e-3, 1e-2, 1e-1]);
+        assert_eq!(values(true, 1.0, 100.0, 5), [1.0, 3.16228, 10.0, 31.6228, 100.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_of_a_range_leaves_it(from in 1e-6f64..1e3, width in 1e-6f64..1e3, share in 0f64..1.0, log: bool) {
+            let value = between(from, from + width, log, share);
+            prop_assert!((from..=from + width).contains(&value));
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! What no schema can say: names that refer to other tables, and what each kind finds wrong with itself. Then the typed value.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+
+use super::faults::ErrorCollector;
+use super::members::{self, MemberError, ModelOnFeature};
+use super::suggest;
+use super::tree::{Entry, Node, Table, Value, kind_of};
+use super::{EvaluateSpec, Experiment, shapes};
+use timbre_core::labels::Classes;
+use timbre_evaluation::threshold_search::TuneOn;
+use timbre_inputs::augment::AugmentSpec;
+use timbre_inputs::data::DataSpec;
+use timbre_inputs::data::split::SplitSpec;
+use timbre_inputs::features::FeatureSpec;
+use timbre_models::ModelSpec;
+use timbre_models::networks::InputShape;
+use timbre_signal::audio::AudioSpec;
+
+/// Checks names across tables, and asks every kind that can be read.
+pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
+    let Some(root) = tree.table() else { return };
+    if complete {
+        for (section, word, kinds) in
+            [("features", "feature", FeatureSpec::KINDS), ("models", "model", ModelSpec::KINDS)]
+        {
+            // Another type than a table has been told already.
+            if root.get(section).is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty)) {
+                let at = root.get(section).map_or(tree.at, |entry| entry.key);
+                let help = format!("write a table [{section}.NAME]. Kinds: {}", kinds.join(", "));
+                faults.add(at, format!("no {word} is named"), &help);
+            }
+        }
+        feature_names(root, faults);
+        ensembles(root, faults);
+        augmentation_names(root, faults);
+    }
+    if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
+    {
+        faults.add(entry.key, "a model cannot be called `features`: its column in the grid would be".into(), "");
+    }
+    let audio = match root.get("audio") {
+        Some(entry) => read::<AudioSpec>(&entry.node),
+        None => Some(AudioSpec::default()),
+    };
+    if let Some(audio) = &audio {
+        for entry in tables(root, "features") {
+            if let Some(spec) = read::<FeatureSpec>(&entry.node) {
+                report(entry, spec.as_kind().faults(audio.sample_rate), faults);
+            }
+        }
+        network_inputs(root, audio, faults);
+        augmentations(root, audio, faults);
+    }
+    let evaluate = evaluation(root, faults);
+    if let (Some(entry), Some(evaluate)) = (root.get("evaluate"), &evaluate) {
+        class_names(root, entry, faults);
+        if let Some(audio) = &audio {
+            windows(root, entry, evaluate, audio, faults);
+        }
+    }
+    for entry in tables(root, "models") {
+        if let Some(spec) = read::<ModelSpec>(&entry.node) {
+            report(entry, spec.as_kind().faults(), faults);
+            if let Some(evaluate) = &evaluate {
+                report(entry, spec.as_kind().task_faults(&evaluate.decision_rule(&Classes::default())), faults);
+            }
+            if let Some(audio) = &audio {
+                crop(entry, &spec, audio, faults);
+            }
+        }
+    }
+    if let Some(entry) = root.get("data") {
+        data_spec(entry, faults);
+    }
+    if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
+        report(entry, spec.faults(), faults);
+    }
+}
+
+/// How the experiment judges, with what is wrong with it.
+pub fn evaluation(root: &Table, faults: &mut ErrorCollector) -> Option<EvaluateSpec> {
+    let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
+    let spec = read::<EvaluateSpec>(&entry.node);
+    spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
+    search_split(root, spec.as_ref(), faults);
+    spec
+}
+
+/// A search that chooses on validation recordings needs some.
+fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut ErrorCollector) {
+    let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
+    let split = match root.get("split") {
+        Some(entry) => read::<SplitSpec>(&entry.node),
+        None => Some(SplitSpec::default()),
+    };
+    let entry = root.get("evaluate").and_then(|entry| entry.node.table()?.get("search"));
+    if let (Some(TuneOn::Validation), Some(split), Some(entry)) = (chooses, split, entry)
+        && !split.may_have_validation()
+    {
+        let help = "set split.validation, such as 0.1: whole songs of the training recordings";
+        faults.add(entry.key, "the search chooses on the validation split, and there is none".into(), help);
+    }
+}
+
+/// Every class with a cut-off of its own is one of the data set, where its classes are known before it is read.
+fn class_names(root: &Table, evaluate: &Entry, faults: &mut ErrorCollector) {
+    let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
+    let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
+    let (Some(own), Some(classes)) = (own, data.and_then(|data| data.as_kind().known_classes())) else { return };
+    for (name, entry) in own.iter().filter(|(name, _)| classes.index(name).is_none()) {
+        let help = suggest::help(name, classes.names().iter().map(String::as_str), "Classes here");
+        faults.add(entry.key, format!("unknown class `{name}`"), &help);
+    }
+}
+
+/// A model hears windows as it was trained on clips: features of another shape it cannot read, and a network that was trained
+/// on another length would hear another tempo.
+fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
+    let Some(window) = evaluate.windows().filter(|window| window.faults().is_empty()) else { return };
+    let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    let key = |name: &str| at.node.table().and_then(|table| table.get(name)).map(|entry| entry.node.at);
+    let place = key("window").or(key("mode")).unwrap_or(at.key);
+    let length = window.length(audio.sample_rate);
+    if audio.clip_samples() == Some(length) || faults.has(place) {
+        return;
+    }
+    let of_windows = AudioSpec { clip_seconds: Some(window.seconds), ..audio.clone() };
+    for entry in tables(root, "models") {
+        let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
+        let kind = model.as_kind();
+        if kind.is_network() {
+            let (sentence, help) = match audio.clip_seconds {
+                None => (
+                    format!(
+                        "windows of {} s, and `{}` is trained on clips as long as their recordings",
+                        window.seconds,
+                        model.kind()
+                    ),
+                    format!("set audio.clip_seconds = {:?}", window.seconds),
+                ),
+                Some(clip) => {
+                    let relation = if window.seconds > clip { "longer" } else { "shorter" };
+                    (
+                        format!(
+                            "windows of {} s are {relation} than the clips of {clip} s that `{}` is trained on (audio.clip_seconds)",
+                            window.seconds,
+                            model.kind()
+                        ),
+                        format!("write window = {{ seconds = {clip:?} }}, or change audio.clip_seconds"),
+                    )
+                }
+            };
+            return faults.add(place, sentence, &help);
+        }
+        for (name, feature) in features {
+            if kind.features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let Some(spec) = read::<FeatureSpec>(&feature.node) else { continue };
+            let (Some(clip), Some(own)) =
+                (shapes::feature_shape(audio, &spec), shapes::feature_shape(&of_windows, &spec))
+            else {
+                continue;
+            };
+            if clip != own {
+                let sentence = format!(
+                    "the feature `{name}` of a window of {} s is {} × {}, and `{}` is trained on clips with {} × {}",
+                    window.seconds,
+                    own.height,
+                    own.width,
+                    model.kind(),
+                    clip.height,
+                    clip.width
+                );
+                return faults.add(
+                    place,
+                    sentence,
+                    "make window.seconds and audio.clip_seconds equal, or give the feature a `summary`",
+                );
+            }
+        }
+    }
+}
+
+/// A random crop needs a length.
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
+    if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
+        let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
+        report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+    }
+}
+
+/// A network that is too deep for the features it is given.
+fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
+    let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
+    for entry in tables(root, "models") {
+        let Some(model) = read::<ModelSpec>(&entry.node).filter(|spec| spec.as_kind().is_network()) else { continue };
+        let kind = model.as_kind();
+        if !kind.faults().is_empty() {
+            continue;
+        }
+        for (name, feature) in features {
+            if kind.features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let shape = shapes.entry(name).or_insert_with(|| {
+                read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::feature_shape(audio, &spec))
+            });
+            // However many classes there are: a network that fits two fits them all.
+            if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
+                faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
+            }
+        }
+    }
+}
+
+/// The data set of a table, with what it finds wrong with itself.
+pub fn data_spec(entry: &Entry, faults: &mut ErrorCollector) -> Option<DataSpec> {
+    let spec = read::<DataSpec>(&entry.node)?;
+    report(entry, spec.as_kind().faults(), faults);
+    Some(spec)
+}
+
+/// Every name in the `features` of a model is a feature of the experiment.
+fn feature_names(root: &Table, faults: &mut ErrorCollector) {
+    let Some(known) = root.get("features").and_then(|entry| entry.node.table()) else { return };
+    for model in tables(root, "models") {
+        let Some(choice) = model.node.table().and_then(|table| table.get("features")) else { continue };
+        let names: Vec<&Node> = match &choice.node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![&choice.node],
+        };
+        for (i, node) in names.iter().enumerate() {
+            let Some(name) = node.text() else { continue };
+            if !known.contains_key(name) {
+                let help = suggest::help(name, known.keys().map(String::as_str), "Features here");
+                faults.add(node.at, format!("unknown feature `{name}`"), &help);
+            } else if names[..i].iter().any(|other| other.text() == Some(name)) {
+                faults.add(node.at, format!("the feature `{name}` is named twice"), "");
+            }
+        }
+    }
+}
+
+/// Every member of an ensemble is another model of the experiment, and what is chosen on a validation split has one.
+fn ensembles(root: &Table, faults: &mut ErrorCollector) {
+    let table = |section: &str| root.get(section).and_then(|entry| entry.node.table());
+    let (Some(features), Some(written)) = (table("features"), table("models")) else { return };
+    let specs: IndexMap<&str, ModelSpec> =
+        written.iter().filter_map(|(name, entry)| Some((name.as_str(), read(&entry.node)?))).collect();
+    let specs: IndexMap<&str, &ModelSpec> = specs.iter().map(|(name, spec)| (*name, spec)).collect();
+    let models: Vec<(&str, &ModelSpec)> = specs.iter().map(|(name, spec)| (*name, *spec)).collect();
+    let places = members::models_on_features(features.keys().map(String::as_str), &models);
+    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
+    let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
+    let may_choose = split.is_none_or(|split: SplitSpec| split.may_have_validation());
+    let is_unreadable = |member: &str| {
+        let model = member.rsplit('.').next().unwrap_or(member);
+        written.contains_key(model) && !specs.contains_key(model)
+    };
+    for (&name, spec) in specs.iter().filter_map(|(name, spec)| Some((name, spec.as_kind().as_ensemble()?))) {
+        let entry = &written[name];
+        let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
+        let Value::List(nodes) = &list.node.value else { continue };
+        let mut meant: Vec<&ModelOnFeature> = Vec::new();
+        for (node, member) in nodes.iter().zip(&spec.members) {
+            match members::find_member(member, &places) {
+                Ok(place) if meant.contains(&place) => {
+                    faults.add(
+                        node.at,
+                        format!("the member `{place}` is named twice"),
+                        "give it a larger weight instead",
+                    );
+                }
+                Ok(place) => meant.push(place),
+                // A model that cannot be read has been told already.
+                Err(MemberError::Unknown) if is_unreadable(member) => {}
+                Err(MemberError::Unknown) => {
+                    let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
+                    faults.add(node.at, format!("unknown member `{member}`"), &help);
+                }
+                Err(MemberError::Several(several)) => {
+                    let several: Vec<&str> = several.iter().map(String::as_str).collect();
+                    let help = format!("write {}", suggest::quoted(&several));
+                    faults.add(node.at, format!("the model `{member}` stands on several features"), &help);
+                }
+            }
+        }
+        if let Some(way) = members::cycle(name, &specs) {
+            faults.add(list.node.at, format!("`{name}` is made of itself: {}", way.join(", of ")), "");
+        }
+        if let (Some((key, word)), false) = (spec.needs_validation(), may_choose) {
+            let at = entry.node.table().and_then(|table| table.get(key)).map_or(entry.key, |entry| entry.node.at);
+            let help = "hold some of the training recordings out with `validation = 0.1` in [split]";
+            faults.add(at, format!("`{key}`: `{word}` needs a validation split, and there is none"), help);
+        }
+    }
+}
+
+/// Every `[[augment]]` with its name: that of its kind, unless it has one of its own.
+fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
+    let Some(Value::List(items)) = root.get("augment").map(|entry| &entry.node.value) else { return Vec::new() };
+    let mut named = Vec::new();
+    for item in items {
+        let table = item.table();
+        let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());
+        named.push((item, own.or(table.and_then(kind_of))));
+    }
+    named
+}
+
+/// Augmentations are told apart by their names, and models choose among these.
+fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
+    let all = augment_list(root);
+    let names: Vec<&str> = all.iter().filter_map(|(_, name)| *name).collect();
+    for (place, (node, name)) in all.iter().enumerate() {
+        let before = all[..place].iter().any(|(_, other)| name.is_some() && other == name);
+        if before {
+            let name = name.unwrap_or_default();
+            let at =
+                node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
+            let help = format!("give one of them another: `name = \"{name}_2\"`");
+            faults.add(at, format!("two augmentations are called `{name}`"), &help);
+        }
+    }
+    for model in tables(root, "models") {
+        let Some(choice) = model.node.table().and_then(|table| table.get("augment")) else { continue };
+        let Value::List(chosen) = &choice.node.value else { continue };
+        for node in chosen {
+            let Some(name) = node.text().filter(|name| !names.contains(name)) else { continue };
+            if names.is_empty() {
+                faults.add(node.at, format!("unknown augmentation `{name}`"), "the experiment has no [[augment]]");
+            } else {
+                let help = suggest::help(name, names.iter().copied(), "Augmentations here");
+                faults.add(node.at, format!("unknown augmentation `{name}`"), &help);
+            }
+        }
+    }
+}
+
+/// What each augmentation finds wrong with itself, and whether there is anybody to hear it.
+fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
+    let Some(entry) = root.get("augment") else { return };
+    let all = augment_list(root);
+    for (node, _) in &all {
+        let Some(spec) = read::<AugmentSpec>(node) else { continue };
+        let item = Entry { key: node.at, node: (*node).clone() };
+        report(&item, spec.as_kind().faults(audio.sample_rate), faults);
+    }
+    if all.is_empty() {
+        return;
+    }
+    let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
+    let networks = || models.iter().filter(|model| model.as_kind().is_network());
+    // A model that cannot be read may be a network.
+    if models.len() == tables(root, "models").count() && networks().next().is_none() {
+        let help = "only networks hear another example in each epoch: name one in [models], or leave [[augment]] out";
+        faults.add(entry.key, "no model hears these augmentations".into(), help);
+    }
+    if audio.clip_seconds.is_none() && networks().next().is_some() {
+        let help = "set audio.clip_seconds";
+        faults.add(entry.key, "augmented clips need a length".into(), help);
+    }
+}
+
+/// The experiment as a typed value, of a tree without faults. The schema and the types are one, so what is refused here is a
+/// case that the checker does not know: told section by section, to be near the place.
+pub fn build(tree: &Node, name: &str, faults: &mut ErrorCollector) -> Option<Experiment> {
+    if !faults.is_empty() {
+        return None;
+    }
+    match serde_json::from_value::<Experiment>(tree.to_json()) {
+        Ok(experiment) => Some(Experiment { name: name.to_owned(), ..experiment }),
+        Err(error) => {
+            let root = tree.table()?;
+            let mut at = tree.at;
+            for entry in tables(root, "features").filter(|entry| read::<FeatureSpec>(&entry.node).is_none()) {
+                at = entry.key;
+            }
+            for entry in tables(root, "models").filter(|entry| read::<ModelSpec>(&entry.node).is_none()) {
+                at = entry.key;
+            }
+            faults.add(at, format!("this cannot be read: {error}"), "");
+            None
+        }
+    }
+}
+
+fn tables<'a>(root: &'a Table, section: &str) -> impl Iterator<Item = &'a Entry> {
+    root.get(section).and_then(|entry| entry.node.table()).into_iter().flat_map(Table::values)
+}
+
+fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
+    serde_json::from_value(node.to_json()).ok()
+}
+
+/// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
+fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut ErrorCollector) {
+    for (key, sentence) in found {
+        let written = entry.node.table().and_then(|table| table.get(&key));
+        let at = written.map_or(entry.key, |entry| entry.node.at);
+        // A value out of its range has been told by the schema already.
+        if written.is_some() && faults.has(at) {
+            continue;
+        }
+        faults.add(at, format!("`{key}`: {sentence}"), "");
+    }
+}

@@ -1,0 +1,211 @@
+//! Everything that is wrong with an experiment, told at once: each fault with its place, the line, and what to do.
+
+use std::fmt;
+
+use super::source::{Origin, Sources};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file as messages call it, the argument (`--set KEY=VALUE`), or nothing where the request itself is wrong.
+    pub place: String,
+    /// From 1; 0 where there is no line to show.
+    pub line: usize,
+    /// In characters, from 1; 0 where there is no line to show.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do, or what was expected; may be empty.
+    pub help: String,
+    text: String,
+    width: usize,
+    is_argument: bool,
+}
+
+/// All faults of an experiment, by file and position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.iter().try_for_each(|fault| write!(f, "{fault}"))?;
+        match self.0.len() {
+            1 => write!(f, "1 fault"),
+            n => write!(f, "{n} faults"),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.line == 0 {
+            match self.place.as_str() {
+                "" => writeln!(f, "{}", self.message)?,
+                place => writeln!(f, "{place}: {}", self.message)?,
+            }
+            return if self.help.is_empty() { Ok(()) } else { writeln!(f, "      | {}", self.help) };
+        }
+        let (line, before) = window(&self.text, self.column);
+        let gutter = if self.is_argument {
+            writeln!(f, "{}: column {}: {}", self.place, self.column, self.message)?;
+            String::new()
+        } else {
+            writeln!(f, "{}:{}:{}: {}", self.place, self.line, self.column, self.message)?;
+            self.line.to_string()
+        };
+        writeln!(f, "{gutter:>5} | {line}")?;
+        // Tabs are kept, so that the mark stands below its word however wide a tab is.
+        let indent: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let width = self.width.min(line.chars().count().saturating_sub(before)).max(1);
+        writeln!(f, "{}", format!("      | {indent}{} {}", "^".repeat(width), self.help).trim_end())
+    }
+}
+
+/// A line that fits a terminal, and how many of its characters stand before the column.
+fn window(text: &str, column: usize) -> (String, usize) {
+    const WIDTH: usize = 140;
+    let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    let before = column - 1;
+    if text.chars().count() <= WIDTH {
+        return (text.chars().map(shown).collect(), before);
+    }
+    let start = before.saturating_sub(WIDTH / 2);
+    let cut: String = text.chars().map(shown).skip(start).take(WIDTH).collect();
+    if start == 0 { (cut + " …", before) } else { (format!("… {cut}"), before - start + 2) }
+}
+
+/// A note that begins so tells with which values something is wrong.
+pub const NOTE: &str = " (with ";
+
+/// Gathers faults while the sources are read and checked.
+#[derive(Default)]
+pub struct ErrorCollector {
+    pub sources: Sources,
+    found: Vec<(usize, usize, ConfigError)>,
+}
+
+impl ErrorCollector {
+    pub fn add(&mut self, at: Origin, message: String, help: &str) {
+        let source = self.sources.get(at.source);
+        let position = source.position(at.start, at.end);
+        let fault = ConfigError {
+            place: source.name.clone(),
+            line: position.line,
+            column: position.column,
+            message,
+            help: help.to_owned(),
+            text: position.text.to_owned(),
+            width: position.width,
+            is_argument: source.is_argument,
+        };
+        self.found.push((at.source, at.start, fault));
+    }
+
+    /// A fault of the request, or of a file that could not be read.
+    pub fn add_without_line(&mut self, place: String, message: String, help: &str) {
+        let (line, column, text, width) = (0, 0, String::new(), 0);
+        let fault =
+            ConfigError { place, line, column, message, help: help.to_owned(), text, width, is_argument: false };
+        self.found.push((0, 0, fault));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Takes back what was told since the first `known` faults.
+    pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, ConfigError)> {
+        self.found.split_off(known)
+    }
+
+    /// Puts back what was taken.
+    pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, ConfigError)>) {
+        earlier.append(&mut self.found);
+        self.found = earlier;
+    }
+
+    /// Puts `note` behind the sentences from `from` on that are not among `anyway`.
+    pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, ConfigError)], note: &str) {
+        for (source, start, fault) in &mut self.found[from..] {
+            let same = |(s, at, other): &(usize, usize, ConfigError)| {
+                (s, at) == (&*source, &*start) && other.message == fault.message
+            };
+            if !anyway.iter().any(same) {
+                fault.message += note;
+            }
+        }
+    }
+
+    /// Of the faults since the first `known` keeps those that were not told before, whatever was noted.
+    pub fn keep_new(&mut self, known: usize) {
+        let sentence = |fault: &ConfigError| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
+        for (source, start, fault) in self.found.split_off(known) {
+            let same = |(s, at, other): &(usize, usize, ConfigError)| {
+                (*s, *at) == (source, start) && sentence(other) == sentence(&fault)
+            };
+            if !self.found.iter().any(same) {
+                self.found.push((source, start, fault));
+            }
+        }
+    }
+
+    /// Whether something is wrong at this very place already.
+    pub fn has(&self, at: Origin) -> bool {
+        self.found.iter().any(|(source, start, _)| (*source, *start) == (at.source, at.start))
+    }
+
+    /// In the order of reading, then of the place. The same fault is told once.
+    pub fn finish(mut self) -> ConfigErrors {
+        self.found.sort_by_key(|(source, start, _)| (*source, *start));
+        let mut faults: Vec<ConfigError> = Vec::with_capacity(self.found.len());
+        for (_, _, fault) in self.found {
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+        ConfigErrors(faults)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_stands_below_its_word_behind_tabs_and_in_long_lines() {
+        let mut faults = ErrorCollector::default();
+        let text = format!("\tk = 0\nlist = [{}0, 999]", "1, ".repeat(100));
+        let source = faults.sources.add("a.toml".into(), text.clone(), false);
+        faults.add(Origin { source, start: 1, end: 2 }, "first".into(), "help");
+        let end = text.find("999").unwrap();
+        faults.add(Origin { source, start: end, end: end + 3 }, "second".into(), "");
+        let shown = faults.finish().to_string();
+        assert!(shown.starts_with("a.toml:1:2: first\n    1 | \tk = 0\n      | \t^ help\n"), "{shown}");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[4].chars().count(), lines[4].len() - 2, "one ellipsis: {shown}");
+        assert_eq!(&lines[5][lines[5].find('^').unwrap()..], "^^^");
+        let column = lines[5].chars().position(|c| c == '^').unwrap();
+        assert_eq!(lines[4].chars().skip(column).take(3).collect::<String>(), "999");
+        assert_eq!(lines.last(), Some(&"2 faults"));
+    }
+}

@@ -1,0 +1,229 @@
+//! From an experiment with a grid to the list of its points: each an experiment of its own, resolved and checked.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::axes::{Grid, HalvingSpec};
+use super::faults::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
+use super::merge::merge_at;
+use super::resolve::{Merged, Request, ResolvedExperiment};
+use super::source::Origin;
+use super::suggest;
+use super::tree::{Entry, Node, Table, Value, kind_of};
+
+/// An experiment and its grid: what is to be run, before anything is.
+#[derive(Clone, Debug)]
+pub struct ExpandedGrid {
+    pub name: String,
+    /// In the order of the file; none of an experiment without a grid, which has one point.
+    pub axes: Vec<AxisValues>,
+    pub points: Vec<Point>,
+    pub halving: Option<HalvingSpec>,
+    /// What the reader should know: keys that were dropped, and why.
+    pub notes: Vec<String>,
+}
+
+/// An axis with the values that occur.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AxisValues {
+    pub key: String,
+    pub values: Vec<Json>,
+}
+
+/// One combination of values.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// A value an axis.
+    pub values: IndexMap<String, Json>,
+    /// The experiment; with halving one a round, of growing budget.
+    pub rounds: Vec<ResolvedExperiment>,
+}
+
+impl ExpandedGrid {
+    pub fn is_grid(&self) -> bool {
+        !self.axes.is_empty()
+    }
+}
+
+/// `models.knn.k=3 features.mel.db=true`: what a point is called.
+pub fn point_name(values: &IndexMap<String, Json>) -> String {
+    let one = |(key, value): (&String, &Json)| match value {
+        Json::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    };
+    values.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// After so many faulty points the others have nothing new to tell.
+const TOLD: usize = 50;
+
+/// Reads, merges and checks an experiment with its grid. Everything that is wrong is reported at once, also what is wrong with
+/// one point alone.
+pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
+    let mut merged = Merged::read(request)?;
+    let grid = merged.grid().filter(|grid| !grid.axes.is_empty() || !merged.loader.faults.is_empty());
+    let (known, tree) = (merged.loader.faults.count(), merged.tree.clone());
+    let base = merged.check(tree, "");
+    let Some(grid) = grid else {
+        let Some(resolved) = base else { return Err(merged.loader.faults.finish()) };
+        let (name, notes) = (merged.name, distinct(merged.loader.notes));
+        let points = vec![Point { values: IndexMap::new(), rounds: vec![resolved] }];
+        return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, notes });
+    };
+    if known > 0 {
+        return Err(merged.loader.faults.finish());
+    }
+    // What is missing without the axes they may bring.
+    let anyway = merged.loader.faults.take_since(known);
+    let points = points(&mut merged, &grid, &anyway);
+    if !merged.loader.faults.is_empty() {
+        return Err(merged.loader.faults.finish());
+    }
+    if let Some(halving) = &grid.spec.halving {
+        halving_can_choose(&points, &grid, halving, &mut merged.loader.faults)?;
+    }
+    let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
+    let axes = axes.collect();
+    let halving = grid.spec.halving;
+    Ok(ExpandedGrid { name: merged.name, axes, points, halving, notes: distinct(merged.loader.notes) })
+}
+
+fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError)]) -> Vec<Point> {
+    let budgets: Vec<Option<u64>> = match &grid.spec.halving {
+        Some(halving) => halving.budgets().into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    let (mut points, mut faulty) = (Vec::new(), 0);
+    for nodes in grid.points(&mut merged.loader.faults) {
+        let known = merged.loader.faults.count();
+        let values: IndexMap<String, Json> =
+            grid.axes.iter().zip(&nodes).map(|(axis, node)| (axis.key.clone(), node.to_json())).collect();
+        let mut tree = merged.tree.clone();
+        for (axis, node) in grid.axes.iter().zip(nodes) {
+            put(&mut tree, &axis.path, node, &mut merged.loader.faults);
+        }
+        let name = point_name(&values);
+        let mut rounds = Vec::with_capacity(budgets.len());
+        for budget in &budgets {
+            let mut tree = tree.clone();
+            if let (Some((path, at)), Some(budget)) = (&grid.budget, budget) {
+                let value = Node { value: Value::Integer(*budget as i64), at: *at };
+                put(&mut tree, path, value, &mut merged.loader.faults);
+            }
+            // Another point may be faulty, this one is judged by itself.
+            let before = merged.loader.faults.take_since(0);
+            let resolved = merged.check(tree, &format!("# grid: {name}\n"));
+            // What the schema says is said of one key; the rest may be wrong with this combination alone.
+            let of_schema = merged.by_schema;
+            merged.loader.faults.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
+            merged.loader.faults.put_before(before);
+            let is_sound = resolved.is_some();
+            rounds.extend(resolved);
+            // What is wrong with a budget is wrong with the larger ones, too.
+            if !is_sound {
+                break;
+            }
+        }
+        merged.loader.faults.keep_new(known);
+        if rounds.len() == budgets.len() {
+            points.push(Point { values, rounds });
+        } else {
+            faulty += 1;
+            if faulty == TOLD {
+                break;
+            }
+        }
+    }
+    points
+}
+
+/// Who chooses points on validation recordings needs some.
+fn halving_can_choose(
+    points: &[Point],
+    grid: &Grid,
+    halving: &HalvingSpec,
+    faults: &mut ErrorCollector,
+) -> Result<(), ConfigErrors> {
+    let lacks = |point: &&Point| !point.rounds[0].experiment.split.may_have_validation();
+    let Some(point) = points.iter().find(lacks) else { return Ok(()) };
+    let at = grid.budget.as_ref().expect("a halving has a key").1;
+    let help = "set split.validation, such as 0.1: points are never chosen on the test split";
+    let of = format!("the halving of `{}` needs a validation split ({})", halving.key, point_name(&point.values));
+    faults.add(at, of, help);
+    Err(std::mem::take(faults).finish())
+}
+
+fn occurring(points: &[Point], key: &str) -> Vec<Json> {
+    let mut values: Vec<Json> = Vec::new();
+    for value in points.iter().map(|point| &point.values[key]) {
+        if !values.contains(value) {
+            values.push(value.clone());
+        }
+    }
+    values
+}
+
+fn distinct(notes: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for note in notes {
+        if !all.contains(&note) {
+            all.push(note);
+        }
+    }
+    all
+}
+
+/// Lays a value over the tree. An item of a list (`augment`) is named by its name, its kind or its place from 0.
+fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut ErrorCollector) {
+    let mut here = tree;
+    let mut names: Vec<String> = Vec::new();
+    let ((last, last_at), way) = path.split_last().expect("a key has a name");
+    for (name, at) in way {
+        here = match step(here, name, *at, faults) {
+            Some(next) => next,
+            None => return,
+        };
+        names.push(name.clone());
+    }
+    if let Value::List(_) = here.value {
+        if let Some(item) = step(here, last, *last_at, faults) {
+            *item = value;
+        }
+        return;
+    }
+    // As a table of one key, so that another kind drops the keys of the one before.
+    let own = Table::from([(last.clone(), Entry { key: *last_at, node: value })]);
+    let over = Node { value: Value::Table(own), at: here.at };
+    merge_at(here, over, &mut names, &mut Vec::new());
+}
+
+fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut ErrorCollector) -> Option<&'a mut Node> {
+    let empty = || Node { value: Value::Table(Table::new()), at };
+    match here.value {
+        Value::List(_) | Value::Table(_) => {}
+        _ => here.value = empty().value,
+    }
+    let items = match &mut here.value {
+        Value::Table(table) => {
+            let entry = table.entry(name.to_owned());
+            return Some(&mut entry.or_insert_with(|| Entry { key: at, node: empty() }).node);
+        }
+        Value::List(items) => items,
+        _ => return None,
+    };
+    let names: Vec<String> = items.iter().map(name_of).collect();
+    let index = names.iter().position(|known| known == name).or(name.parse().ok().filter(|i| *i < items.len()));
+    if index.is_none() {
+        let help = suggest::help(name, names.iter().map(String::as_str), "There are");
+        faults.add(at, format!("no item `{name}` in this list"), &help);
+    }
+    items.get_mut(index?)
+}
+
+/// What an item of a list of tables is called.
+fn name_of(item: &Node) -> String {
+    let table = item.table();
+    let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());
+    own.or(table.and_then(kind_of)).unwrap_or_default().to_owned()
+}

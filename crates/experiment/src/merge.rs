@@ -1,0 +1,69 @@
+//! Laying one file over another: tables merge key by key, everything else is replaced.
+
+use super::tree::{Node, Value, kind_of};
+use timbre_inputs::features::FeatureSpec;
+use timbre_models::ModelSpec;
+
+/// The kinds a table below `section` can take its own name as.
+pub fn kinds_by_name(section: &str) -> &'static [&'static str] {
+    match section {
+        "features" => FeatureSpec::KINDS,
+        "models" => ModelSpec::KINDS,
+        _ => &[],
+    }
+}
+
+/// Lays `over` on `base`. `notes` tells where a table was replaced because it became another kind.
+pub fn merge(base: &mut Node, over: Node, notes: &mut Vec<String>) {
+    merge_at(base, over, &mut Vec::new(), notes);
+}
+
+/// The same for the tables under one key of the file.
+pub fn merge_section(section: &str, base: &mut Node, over: Node, notes: &mut Vec<String>) {
+    merge_at(base, over, &mut vec![section.to_owned()], notes);
+}
+
+pub(super) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
+    let (Value::Table(under), Value::Table(above)) = (&mut base.value, &over.value) else {
+        *base = over;
+        return;
+    };
+    let implied = match path.as_slice() {
+        [section, name] => kinds_by_name(section).iter().find(|kind| **kind == name.as_str()).copied(),
+        _ => None,
+    };
+    if let (Some(old), Some(new)) = (kind_of(under).or(implied), kind_of(above))
+        && old != new
+    {
+        // The keys below belong to another kind: keeping them would only make faults.
+        let lost: Vec<&str> = under.keys().map(String::as_str).filter(|key| *key != "kind").collect();
+        if !lost.is_empty() {
+            let table = path.join(".");
+            notes.push(format!(
+                "[{table}] becomes `{new}`: what was said of `{old}` there is dropped ({})",
+                lost.join(", ")
+            ));
+        }
+        *base = over;
+        return;
+    }
+    base.at = over.at;
+    // `[data]` with a kind of its own is a set written out: the name of the parent's set would only bring in its file.
+    if path.as_slice() == ["data"] && above.contains_key("kind") && !above.contains_key("use") {
+        under.shift_remove("use");
+    }
+    let Value::Table(above) = over.value else { return };
+    for (key, entry) in above {
+        match under.get_mut(&key) {
+            Some(old) => {
+                path.push(key);
+                old.key = entry.key;
+                merge_at(&mut old.node, entry.node, path, notes);
+                path.pop();
+            }
+            None => {
+                under.insert(key, entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Fading in and out.
+
+use anyhow::Result;
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::spec::faults_of;
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use timbre_core::seed::uniform_below;
+
+augment_spec! {
+    /// The clip fades in at its beginning and out at its end.
+    pub struct Fade {
+        /// How long it fades in, as a share of the clip. Default: 0 to 0.3.
+        pub fade_in: Amount = Amount::Range(0.0, 0.3),
+        /// How long it fades out. Default: 0 to 0.3.
+        pub fade_out: Amount = Amount::Range(0.0, 0.3),
+        /// Each as likely as the others: "linear", "cosine" (half a period of it, flat at both ends), "quarter" (of a sine: keeps
+        /// the power of a cross-fade), "exponential" (60 dB in a straight line of decibels). Default: linear.
+        pub shapes: Vec<Shape> = vec![Shape::Linear],
+    }
+}
+
+/// How the gain goes from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    Linear,
+    /// Half a period of a cosine: flat at both ends.
+    Cosine,
+    /// A quarter of a sine: two of them keep the power of a cross-fade.
+    Quarter,
+    /// 60 dB in a straight line of decibels.
+    Exponential,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FadeDraw {
+    /// In samples.
+    pub fade_in: usize,
+    pub fade_out: usize,
+    pub shape: Shape,
+}
+
+impl AugmentKind for Fade {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        faults_of([
+            ("fade_in", self.fade_in.fault(0.0, 1.0)),
+            ("fade_out", self.fade_out.fault(0.0, 1.0)),
+            ("shapes", self.shapes.is_empty().then(|| "name at least one shape".to_owned())),
+        ])
+    }
+
+    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let mut samples = |share: &Amount| (share.draw(rng) * scene.samples as f64).round() as usize;
+        let (fade_in, fade_out) = (samples(&self.fade_in), samples(&self.fade_out));
+        let shape = self.shapes[uniform_below(rng, self.shapes.len() as u64) as usize];
+        Ok(vec![FadeDraw { fade_in, fade_out, shape }.into()])
+    }
+}
+
+impl Shape {
+    /// The gain after that share of the way.
+    fn gain(self, share: f64) -> f64 {
+        match self {
+            Shape::Linear => share,
+            Shape::Cosine => 0.5 - 0.5 * libm::cos(std::f64::consts::PI * share),
+            Shape::Quarter => libm::sin(std::f64::consts::FRAC_PI_2 * share),
+            Shape::Exponential => libm::pow(10.0, 3.0 * (share - 1.0)),
+        }
+    }
+
+    /// Multiplies samples, the gain rising from the first on. The curve is exact every 16 samples and straight in between.
+    fn rise<'a>(self, samples: impl Iterator<Item = &'a mut f32>, length: usize) {
+        const STRAIGHT: usize = 16;
+        let gain = |n: usize| self.gain((n as f64 + 0.5) / length as f64) as f32;
+        let (mut from, mut step) = (0.0, 0.0);
+        for (n, sample) in samples.enumerate() {
+            if n % STRAIGHT == 0 {
+                from = gain(n);
+                let next = (n + STRAIGHT).min(length);
+                step = (gain(next) - from) / (next - n) as f32;
+            }
+            *sample *= from + step * (n % STRAIGHT) as f32;
+        }
+    }
+}
+
+impl Effect for FadeDraw {
+    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+        let samples = &mut sound.samples;
+        self.shape.rise(samples.iter_mut().take(self.fade_in), self.fade_in);
+        self.shape.rise(samples.iter_mut().rev().take(self.fade_out), self.fade_out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::tests::{alone, sound};
+
+    fn faded(fade_in: usize, fade_out: usize, shape: Shape, n: usize) -> Vec<f32> {
+        let mut heard = sound(&vec![1.0; n]);
+        FadeDraw { fade_in, fade_out, shape }.on_sound(&mut heard, &alone()).unwrap();
+        heard.samples
+    }
+
+    #[test]
+    fn every_shape_follows_its_curve() {
+        for shape in [Shape::Linear, Shape::Cosine, Shape::Quarter, Shape::Exponential] {
+            for (n, gain) in faded(1000, 0, shape, 1000).into_iter().enumerate() {
+                let exact = shape.gain((n as f64 + 0.5) / 1000.0);
+                assert!((f64::from(gain) - exact).abs() < 2e-3, "{shape:?} {n}: {gain} {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_mirrors_the_beginning_and_the_middle_is_left_alone() {
+        let heard = faded(100, 100, Shape::Cosine, 300);
+        for n in 0..100 {
+            assert_eq!(heard[n], heard[299 - n]);
+        }
+        assert!(heard[100..200].iter().all(|&x| x == 1.0));
+        assert!(heard[0] < 0.001 && heard[99] > 0.999);
+        assert_eq!(faded(0, 0, Shape::Linear, 5), [1.0; 5]);
+        assert!(faded(9, 9, Shape::Linear, 3).iter().all(|&x| x < 0.5), "longer than the clip: both are cut");
+    }
+}

@@ -1,0 +1,314 @@
+//! The data set that is always there: eleven instruments in the layout of IRMAS, made by the program itself.
+//!
+//! The same spec gives the same bytes on every machine and with any number of threads: every song and every excerpt draws from a
+//! seed of its own (`seed / demo / training / CODE / SONG / …`), and no arithmetic is left to the platform (see `filter`).
+//! It is no test bench for instruments: its players are models. It is there so that everything runs before anything is fetched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
+use super::{About, CommonKeys, DataDirs, DataKind, DataSet, MissingData};
+use plan::SongPlan;
+use timbre_core::labels::Classes;
+use timbre_signal::audio::wav_write::write_pcm16;
+
+mod drums_and_bass;
+mod rng;
+mod filter;
+mod piano;
+mod plan;
+mod mixing;
+mod composition;
+mod song;
+mod plucked_string;
+mod wavetable;
+mod instruments;
+
+/// Raised by hand whenever the set sounds different.
+const VERSION: u32 = 1;
+
+/// The embedded data set: synthetic recordings of the eleven IRMAS instruments, made on first use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Demo {
+    /// Name of the set: `data/NAME.toml`.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Folder that `timbre data make demo` wrote; a relative one is below `data`. Left out: made in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub limit_per_class: Option<usize>,
+    /// Only these instruments, in this order, as in IRMAS. Left out: all eleven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub classes: Option<Vec<String>>,
+    /// Training clips of 3 s for each of the eleven instruments.
+    #[schemars(range(min = 1, max = 10000))]
+    pub clips_per_class: usize,
+    /// Testing recordings of 5 to 20 s with one to five instruments.
+    #[schemars(range(min = 0, max = 10000))]
+    pub test_recordings: usize,
+    /// How many excerpts of each song there are; the last song of a class may have fewer.
+    #[schemars(range(min = 1, max = 100))]
+    pub excerpts_per_song: usize,
+    /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1), as in IRMAS.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub training_share_of_test: f64,
+    /// Whether the testing recordings sound as no training clip does: of another tempo, out of tune, in noise, and behind loud
+    /// drums and bass. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shifted: bool,
+    /// Another number gives other songs.
+    pub seed: u64,
+    /// Where the set comes from.
+    pub about: About,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Demo {
+            name: None,
+            root: None,
+            limit_per_class: None,
+            classes: None,
+            clips_per_class: 40,
+            test_recordings: 66,
+            excerpts_per_song: 3,
+            training_share_of_test: 0.0,
+            shifted: false,
+            seed: 1,
+            about: About::default(),
+        }
+    }
+}
+
+impl DataKind for Demo {
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn common_keys(&self) -> CommonKeys<'_> {
+        CommonKeys {
+            name: self.name.as_deref(),
+            root: self.root.as_deref(),
+            limit_per_class: self.limit_per_class,
+            about: &self.about,
+        }
+    }
+
+    fn known_classes(&self) -> Option<Classes> {
+        Some(match &self.classes {
+            Some(chosen) => Classes::new(chosen),
+            None => Classes::new(INSTRUMENTS),
+        })
+    }
+
+    fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = self.common_keys().limit_faults();
+        if !(1..=10000).contains(&self.clips_per_class) {
+            faults.push(("clips_per_class".into(), format!("{} is not from 1 to 10000", self.clips_per_class)));
+        }
+        if self.test_recordings > 10000 {
+            faults.push(("test_recordings".into(), format!("{} is more than 10000", self.test_recordings)));
+        }
+        if !(1..=100).contains(&self.excerpts_per_song) {
+            faults.push(("excerpts_per_song".into(), format!("{} is not from 1 to 100", self.excerpts_per_song)));
+        }
+        if !(0.0..=1.0).contains(&self.training_share_of_test) {
+            let sentence = format!("{} is not a share from 0 to 1", self.training_share_of_test);
+            faults.push(("training_share_of_test".into(), sentence));
+        }
+        faults.extend(classes_fault(self.classes.as_deref()));
+        faults
+    }
+
+    fn load(&self, places: &DataDirs) -> Result<DataSet> {
+        let common = self.common_keys();
+        let name = common.name_or("demo");
+        let root = match &self.root {
+            Some(_) => common.root_below(&places.data_dir, "demo"),
+            None => self.ensure_in_cache(&places.cache_dir, &|| Ok(()))?,
+        };
+        if !is_in_layout(&root) {
+            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, &common).into());
+        }
+        let test_folders: Vec<u32> =
+            (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
+        let mut parts = vec![IrmasSubset::Training];
+        if !test_folders.is_empty() {
+            parts.push(IrmasSubset::Testing);
+        }
+        let loader = Irmas {
+            parts,
+            test_folders,
+            classes: self.classes.clone(),
+            training_share_of_test: self.training_share_of_test,
+            ..Irmas::default()
+        };
+        let set = loader.load_from(&root, &name)?;
+        ensure!(
+            self.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
+            "the made set {} has {} recordings instead of {}: remove the folder, and it is made anew",
+            root.display(),
+            set.records.len(),
+            self.recordings()
+        );
+        Ok(set)
+    }
+}
+
+/// Called after each recording, to count it or to stop.
+pub type AfterRecording<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pub folder: PathBuf,
+    pub classes: usize,
+    pub training_clips: usize,
+    pub testing_recordings: usize,
+    pub songs: usize,
+    /// Of all recordings together.
+    pub bytes: u64,
+}
+
+impl Demo {
+    /// How many recordings make the set.
+    pub fn recordings(&self) -> usize {
+        self.clips_per_class * INSTRUMENTS.len() + self.test_recordings
+    }
+
+    /// The folder below `cache_dir` that holds this set once it is made.
+    pub fn cache_folder(&self, cache_dir: &Path) -> PathBuf {
+        let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
+        let shifted = if self.shifted { " shifted" } else { "" };
+        let hash = blake3::hash(format!("{sounds:?}{shifted}").as_bytes()).to_hex();
+        cache_dir.join(format!("demo-{}", &hash[..12]))
+    }
+
+    /// The set in the cache, made now if it is not there yet. `step` is called after each recording, from several threads; its error ends the work.
+    ///
+    /// Two processes at once: the second waits for the first and takes what it made. What a killed process left half made is
+    /// removed by the next one.
+    pub fn ensure_in_cache(&self, cache_dir: &Path, step: AfterRecording) -> Result<PathBuf> {
+        let folder = self.cache_folder(cache_dir);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let name = folder.file_name().expect("the folder has a name").to_string_lossy().into_owned();
+        fs::create_dir_all(cache_dir).with_context(|| format!("make the cache folder {cache_dir:?}"))?;
+        let lock_path = cache_dir.join(format!("{name}.lock"));
+        let lock = fs::File::create(&lock_path).with_context(|| format!("make the lock file {lock_path:?}"))?;
+        // A file system without locks: both processes make the set, and the second to finish takes that of the first.
+        if lock.lock().is_ok() {
+            if folder.is_dir() {
+                return Ok(folder);
+            }
+            remove_half_made(cache_dir, &name)?;
+        }
+        if let Err(error) = write(self, &folder, step)
+            && !folder.is_dir()
+        {
+            return Err(error);
+        }
+        Ok(folder)
+    }
+}
+
+fn remove_half_made(cache_dir: &Path, name: &str) -> Result<()> {
+    for (other, path) in super::walk::hidden_folders_in(cache_dir)? {
+        if other.starts_with(&format!(".{name}.")) {
+            fs::remove_dir_all(&path).with_context(|| format!("remove the half-made data set {path:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `step` is called after
+/// each recording, from several threads; its error ends the work.
+pub fn write(spec: &Demo, into: &Path, step: AfterRecording) -> Result<Summary> {
+    if let Some((key, sentence)) = spec.faults().first() {
+        bail!("make the demo data set: `{key}`: {sentence}");
+    }
+    let holds_something = into.exists() && into.read_dir().map_or(true, |mut entries| entries.next().is_some());
+    ensure!(
+        !holds_something,
+        "make the demo data set: {into:?} is there already; name a new folder, or remove this one"
+    );
+    let into = std::path::absolute(into).with_context(|| format!("find the folder {into:?}"))?;
+    let parent = into.parent().with_context(|| format!("{into:?} has no folder above it"))?;
+    let name = into.file_name().with_context(|| format!("{into:?} has no name"))?.to_string_lossy().into_owned();
+    fs::create_dir_all(parent).with_context(|| format!("make the folder {parent:?}"))?;
+    let half_made = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .tempdir_in(parent)
+        .with_context(|| format!("make a folder in {parent:?}"))?;
+    let summary = write_songs(&plan::plan(spec), half_made.path(), &into, step)?;
+    make_readable(half_made.path())?;
+    let _ = fs::remove_dir(&into);
+    fs::rename(half_made.path(), &into).with_context(|| format!("put the demo data set into {into:?}"))?;
+    // It has moved: there is nothing left to remove.
+    let _ = half_made.keep();
+    Ok(summary)
+}
+
+fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: AfterRecording) -> Result<Summary> {
+    let mut summary = Summary {
+        folder: into.to_owned(),
+        classes: INSTRUMENTS.len(),
+        training_clips: 0,
+        testing_recordings: 0,
+        songs: songs.len(),
+        bytes: 0,
+    };
+    for song in songs {
+        let count = song.excerpts.len();
+        *(if song.testing { &mut summary.testing_recordings } else { &mut summary.training_clips }) += count;
+        for excerpt in &song.excerpts {
+            summary.bytes += 44 + 4 * excerpt.frames as u64;
+            let folder = root.join(&excerpt.path);
+            let folder = folder.parent().expect("a recording lies in a folder");
+            fs::create_dir_all(folder).with_context(|| format!("make the folder {folder:?}"))?;
+        }
+    }
+    songs.par_iter().try_for_each(|plan| -> Result<()> {
+        let song = plan.song();
+        plan.excerpts.par_iter().enumerate().try_for_each(|(k, excerpt)| {
+            let path = root.join(&excerpt.path);
+            write_pcm16(&path, &song.excerpt(k, excerpt.frames), 2, 44100)?;
+            if plan.testing {
+                let labels: String = plan.labels.iter().map(|&label| format!("{}\t\n", INSTRUMENTS[label])).collect();
+                let stem = excerpt.path.strip_suffix(".wav").expect("a recording ends in .wav");
+                let path = root.join(format!("{stem}.txt"));
+                fs::write(&path, labels).with_context(|| format!("write {path:?}"))?;
+            }
+            step()?;
+            Ok(())
+        })
+    })?;
+    Ok(summary)
+}
+
+/// A temporary folder is private to its owner; a data set is for everybody who may read the folder it lies in.
+fn make_readable(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let sibling = folder.join("IRMAS-TrainingData");
+        let usual = fs::metadata(&sibling).with_context(|| format!("look at {sibling:?}"))?.permissions().mode();
+        fs::set_permissions(folder, fs::Permissions::from_mode(usual)).with_context(|| format!("open {folder:?}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

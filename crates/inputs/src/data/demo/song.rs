@@ -1,0 +1,209 @@
+//! A song: who plays, in which key, in which room; and its excerpts as 16-bit stereo.
+
+use super::composition::{Excerpt, Harmony, Note};
+use super::drums_and_bass::{Bass, Drums};
+use super::filter::{RATE, db};
+use super::instruments::{Instrument, Player};
+use super::mixing::{MixingChain, Track, level_to};
+use super::rng::DemoRng;
+use timbre_core::seed::Seed;
+
+pub const GENRES: [&str; 5] = ["cou_fol", "cla", "pop_roc", "lat_sou", "jaz_blu"];
+const CLASSICAL: usize = 1;
+const JAZZ: usize = 4;
+
+/// Rendered before the first sample that is kept, so that an excerpt begins in the middle of the music.
+const LEAD_IN_SECONDS: f64 = 0.6;
+
+/// What the excerpts of a song share.
+pub struct Song {
+    seed: Seed,
+    pub genre: &'static str,
+    pub has_drums: bool,
+    harmony: Harmony,
+    room: MixingChain,
+    /// The instruments that the song is about.
+    leads: Vec<(Player, Style)>,
+    /// Softer, and no label: only behind a single lead.
+    backing: Option<(Player, Style)>,
+    bass: Option<Bass>,
+    drums: Option<Drums>,
+    /// Level of backing, bass and drums against the lead.
+    below_db: [f64; 3],
+}
+
+/// How a player fills the bars.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    Line,
+    Chords { every: f64, voices: usize, spread: f64 },
+    Arpeggio { per_beat: f64 },
+    ChordsAndLine { every: f64, voices: usize },
+}
+
+impl Song {
+    /// A training song is about one instrument and may have soft company; a testing song is about several and has drums and bass
+    /// at most, because everything else that sounds would have to be a label.
+    pub fn draw(leads: &[Instrument], testing: bool, seed: Seed) -> Self {
+        let mut rng = DemoRng::new(seed.child("song"));
+        let genre = rng.weighted(&genre_weights(leads[0]));
+        let classical = genre == CLASSICAL;
+        let harmony = Harmony::draw(&mut rng, genre == JAZZ);
+        let room = MixingChain::draw(&mut rng);
+        let drums = (!classical && rng.chance(0.5)).then(|| Drums::draw(&mut rng));
+        let bass = (!classical && rng.chance(0.55)).then(|| Bass::draw(&mut rng));
+        let players = leads.iter().map(|&voice| {
+            let mut rng = DemoRng::new(seed.child("player").child(voice as usize));
+            let player = Player::draw(voice, &mut rng);
+            let style = Style::draw(voice, &mut rng);
+            (player, style)
+        });
+        let leads: Vec<_> = players.collect();
+        let company = [
+            Instrument::Piano,
+            Instrument::AcousticGuitar,
+            Instrument::Organ,
+            Instrument::ElectricGuitar,
+            Instrument::Violin,
+            Instrument::Cello,
+        ];
+        let company: Vec<Instrument> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
+        let backing = (!testing && rng.chance(0.45)).then(|| {
+            let voice = rng.pick(&company);
+            let mut player = Player::draw(voice, &mut rng);
+            if !voice.plays_chords() {
+                player.low = voice.range().0;
+            }
+            let style = Style::Chords { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: rng.between(0.0, 0.02) };
+            (player, style)
+        });
+        let below_db = [rng.between(-28.0, -15.0), rng.between(-26.0, -13.0), rng.between(-27.0, -14.0)];
+        Song {
+            seed,
+            genre: GENRES[genre],
+            has_drums: drums.is_some(),
+            harmony,
+            room,
+            leads,
+            backing,
+            bass,
+            drums,
+            below_db,
+        }
+    }
+
+    /// The same song as no training song sounds: of another tempo, out of tune, in noise, and behind loud drums and bass.
+    pub fn shifted(mut self) -> Self {
+        let mut rng = DemoRng::new(self.seed.child("shifted"));
+        self.harmony.shift(&mut rng);
+        self.room.set_hiss(rng.between(-48.0, -34.0));
+        self.drums = Some(Drums::draw(&mut rng));
+        self.bass = Some(Bass::draw(&mut rng));
+        self.below_db = [self.below_db[0], rng.between(-14.0, -6.0), rng.between(-14.0, -6.0)];
+        self
+    }
+
+    /// Excerpt `k`, interleaved stereo at 44.1 kHz.
+    pub fn excerpt(&self, k: usize, frames: usize) -> Vec<i16> {
+        let seed = self.seed.child("excerpt").child(k);
+        let mut rng = DemoRng::new(seed);
+        let lead_in = (LEAD_IN_SECONDS * RATE) as usize;
+        let length = lead_in + frames;
+        let excerpt = Excerpt { first_beat: k as f64 * 48.0 + rng.between(0.0, 16.0), seconds: length as f64 / RATE };
+        let mut tracks = Vec::new();
+        let several = self.leads.len() > 1;
+        for (i, (player, style)) in self.leads.iter().enumerate() {
+            let mut rng = DemoRng::new(seed.child("lead").child(i));
+            let level = if several { rng.between(-5.0, 0.0) } else { 0.0 };
+            let place =
+                if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { rng.between(0.35, 0.65) };
+            tracks.push(self.track(player, *style, excerpt, level, place, &mut rng, length));
+        }
+        if let Some((player, style)) = &self.backing {
+            let mut rng = DemoRng::new(seed.child("backing"));
+            let place = rng.between(0.15, 0.85);
+            tracks.push(self.track(player, *style, excerpt, self.below_db[0], place, &mut rng, length));
+        }
+        if let Some(bass) = &self.bass {
+            let mut rng = DemoRng::new(seed.child("bass"));
+            let notes = self.harmony.bass(&mut rng, excerpt, 2);
+            let mut samples = vec![0.0; length];
+            bass.play(&notes, &mut rng, &mut samples);
+            level_to(&mut samples, self.below_db[1]);
+            tracks.push(Track { samples, place: 0.5 });
+        }
+        if let Some(drums) = &self.drums {
+            let mut samples = vec![0.0; length];
+            drums.play(&self.harmony, excerpt, &mut DemoRng::new(seed.child("drums")), &mut samples);
+            level_to(&mut samples, self.below_db[2]);
+            tracks.push(Track { samples, place: 0.5 });
+        }
+        self.room.record(&tracks, lead_in, frames, &mut rng)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn track(
+        &self,
+        player: &Player,
+        style: Style,
+        excerpt: Excerpt,
+        level_db: f64,
+        place: f64,
+        rng: &mut DemoRng,
+        length: usize,
+    ) -> Track {
+        let notes = style.notes(&self.harmony, excerpt, player, rng);
+        let mut samples = vec![0.0; length];
+        player.play(&notes, rng, &mut samples);
+        level_to(&mut samples, level_db);
+        Track { samples, place: place as f32 }
+    }
+}
+
+impl Style {
+    fn draw(voice: Instrument, rng: &mut DemoRng) -> Self {
+        let strum = Style::Chords { every: rng.pick(&[0.5, 1.0, 2.0]), voices: 4, spread: rng.between(0.008, 0.025) };
+        let both = Style::ChordsAndLine { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3 };
+        let arpeggio = Style::Arpeggio { per_beat: rng.pick(&[2.0, 2.0, 3.0, 4.0]) };
+        match voice {
+            Instrument::AcousticGuitar => rng.pick(&[strum, arpeggio, Style::Line]),
+            Instrument::ElectricGuitar => rng.pick(&[strum, Style::Line, Style::Line]),
+            Instrument::Organ => rng.pick(&[both, both, Style::Chords { every: 4.0, voices: 4, spread: 0.0 }]),
+            Instrument::Piano => rng.pick(&[both, arpeggio, both, Style::Line]),
+            _ => Style::Line,
+        }
+    }
+
+    fn notes(self, harmony: &Harmony, excerpt: Excerpt, player: &Player, rng: &mut DemoRng) -> Vec<Note> {
+        let (low, high) = (player.low, player.high);
+        let mut notes = match self {
+            Style::Line => harmony.melody(rng, excerpt, low, high, player.pace),
+            Style::Chords { every, voices, spread } => {
+                harmony.chords(rng, excerpt, (low, low + 24), voices, every, spread)
+            }
+            Style::Arpeggio { per_beat } => harmony.arpeggio(rng, excerpt, low, low + 24, per_beat),
+            Style::ChordsAndLine { every, voices } => {
+                let mut notes = harmony.chords(rng, excerpt, (low, low + 14), voices, every, 0.0);
+                notes.iter_mut().for_each(|note| note.velocity *= db(-3.0));
+                notes.extend(harmony.melody(rng, excerpt, low + 10, high + 5, player.pace));
+                notes
+            }
+        };
+        notes.sort_by(|a, b| a.start.total_cmp(&b.start));
+        notes
+    }
+}
+
+/// How likely each genre is for an instrument.
+fn genre_weights(voice: Instrument) -> [f64; 5] {
+    match voice {
+        Instrument::Cello | Instrument::Violin => [0.15, 0.55, 0.15, 0.05, 0.10],
+        Instrument::Clarinet | Instrument::Flute => [0.10, 0.45, 0.15, 0.10, 0.20],
+        Instrument::AcousticGuitar => [0.40, 0.20, 0.25, 0.10, 0.05],
+        Instrument::ElectricGuitar => [0.15, 0.0, 0.65, 0.05, 0.15],
+        Instrument::Organ => [0.05, 0.30, 0.40, 0.05, 0.20],
+        Instrument::Piano => [0.10, 0.40, 0.25, 0.05, 0.20],
+        Instrument::Saxophone | Instrument::Trumpet => [0.05, 0.20, 0.20, 0.15, 0.40],
+        Instrument::Singer => [0.20, 0.10, 0.50, 0.10, 0.10],
+    }
+}

@@ -1,0 +1,447 @@
+//! IRMAS: training clips of 3 s with one instrument each, testing recordings of 5 to 20 s with a label file each.
+//!
+//! Conventions, and where they differ from other readers:
+//! - The class of a training clip is the folder it lies in, or else the first tag of its name; never any other tag: `cla` is
+//!   an instrument and a genre. mirdata takes a clip with two underscores in its name for a training clip and reads `---`
+//!   as a genre; here the folder decides, and `---` is a drum tag that says nothing.
+//! - The song of a training clip is the number in its name (it is unique over all folders); the song of a testing recording is
+//!   its name without the number of the excerpt. `training/` and `testing/` before them keep the two apart.
+//! - A recording and its label file belong together if they lie in one folder and their names are the same in Unicode NFC.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::walk::{FoundFile, files_below, folders_in};
+use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use timbre_core::labels::Classes;
+
+/// The eleven instruments, in the order of their codes.
+pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
+
+/// What they are called, in the same order.
+const NAMES: [&str; 11] = [
+    "cello",
+    "clarinet",
+    "flute",
+    "acoustic guitar",
+    "electric guitar",
+    "organ",
+    "piano",
+    "saxophone",
+    "trumpet",
+    "violin",
+    "voice",
+];
+
+/// The English name of one of the [`INSTRUMENTS`].
+pub fn name(code: &str) -> Option<&'static str> {
+    INSTRUMENTS.iter().position(|other| *other == code).map(|at| NAMES[at])
+}
+
+const TRAINING_FOLDER: &str = "IRMAS-TrainingData";
+const TESTING_FOLDER: &str = "IRMAS-TestingData-Part";
+
+/// How many names a message lists before it only counts.
+const LISTED: usize = 20;
+
+/// The IRMAS data set, or a set in its layout: `IRMAS-TrainingData/cel/…` and `IRMAS-TestingData-Part1/…`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Irmas {
+    /// Name of the set: `data/NAME.toml`.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Folder of the recordings; a relative one is below `data`. Left out: the name of the set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub limit_per_class: Option<usize>,
+    /// Only these instruments, in this order; of a testing recording the other labels are dropped, and one that has no label
+    /// left is left out. Left out: all eleven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub classes: Option<Vec<String>>,
+    /// Which parts are read: `training`, `testing`.
+    pub parts: Vec<IrmasSubset>,
+    /// Which of the three testing folders are read: 1, 2, 3.
+    pub test_folders: Vec<u32>,
+    /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1). A song that the border
+    /// would cut moves as a whole.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub training_share_of_test: f64,
+    /// Where the set comes from.
+    pub about: About,
+}
+
+/// A part of IRMAS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IrmasSubset {
+    Training,
+    Testing,
+}
+
+impl Default for Irmas {
+    fn default() -> Self {
+        Irmas {
+            name: None,
+            root: None,
+            limit_per_class: None,
+            classes: None,
+            parts: vec![IrmasSubset::Training, IrmasSubset::Testing],
+            test_folders: vec![1, 2, 3],
+            training_share_of_test: 0.0,
+            about: About::default(),
+        }
+    }
+}
+
+impl DataKind for Irmas {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn common_keys(&self) -> CommonKeys<'_> {
+        CommonKeys {
+            name: self.name.as_deref(),
+            root: self.root.as_deref(),
+            limit_per_class: self.limit_per_class,
+            about: &self.about,
+        }
+    }
+
+    fn known_classes(&self) -> Option<Classes> {
+        Some(match &self.classes {
+            Some(chosen) => Classes::new(chosen),
+            None => Classes::new(INSTRUMENTS),
+        })
+    }
+
+    fn faults(&self) -> Vec<(String, String)> {
+        let mut faults = self.common_keys().limit_faults();
+        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        if self.parts.is_empty() {
+            fault("parts", "no part is read: name `training`, `testing` or both".into());
+        }
+        if self.parts.contains(&IrmasSubset::Testing)
+            && (self.test_folders.is_empty() || self.test_folders.iter().any(|n| !(1..=3).contains(n)))
+        {
+            fault("test_folders", format!("there are the testing folders 1, 2 and 3, not {:?}", self.test_folders));
+        }
+        if !(0.0..=1.0).contains(&self.training_share_of_test) {
+            fault("training_share_of_test", format!("{} is not a share from 0 to 1", self.training_share_of_test));
+        } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasSubset::Testing) {
+            fault("training_share_of_test", "moves testing recordings, but `parts` leaves `testing` out".into());
+        }
+        faults.extend(classes_fault(self.classes.as_deref()));
+        faults
+    }
+
+    fn load(&self, places: &DataDirs) -> Result<DataSet> {
+        let common = self.common_keys();
+        self.load_from(&common.root_below(&places.data_dir, "irmas"), &common.name_or("irmas"))
+    }
+}
+
+impl Irmas {
+    /// Loads what lies in `root`, whatever the spec's own `root` says.
+    pub fn load_from(&self, root: &Path, name: &str) -> Result<DataSet> {
+        let training = self.parts.contains(&IrmasSubset::Training);
+        let testing = self.parts.contains(&IrmasSubset::Testing);
+        let mut wanted: Vec<(String, Subset)> = Vec::new();
+        if training {
+            wanted.push((TRAINING_FOLDER.to_owned(), Subset::Training));
+        }
+        if testing {
+            let folders: BTreeSet<u32> = self.test_folders.iter().copied().collect();
+            wanted.extend(folders.iter().map(|n| (format!("{TESTING_FOLDER}{n}"), Subset::Testing)));
+        }
+        let missing: Vec<PathBuf> = wanted.iter().map(|(f, _)| root.join(f)).filter(|path| !path.is_dir()).collect();
+        if !missing.is_empty() {
+            return Err(MissingData::new(name, missing, root.to_owned(), &self.common_keys()).into());
+        }
+        let mut records = Vec::new();
+        for (folder, part) in &wanted {
+            let path = root.join(folder);
+            let found = files_below(&path).with_context(|| format!("read data set `{name}`"))?;
+            let before = records.len();
+            match part {
+                Subset::Training => training_records(&found, folder, &mut records),
+                _ => testing_records(&found, folder, &mut records),
+            }
+            .with_context(|| format!("read data set `{name}` in {path:?}"))?;
+            if records.len() == before {
+                return Err(
+                    MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common_keys()).into()
+                );
+            }
+        }
+        let mut records = sorted_by_id(records, name)?;
+        move_first_share_to_training(&mut records, self.training_share_of_test);
+        let set = DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records };
+        Ok(match &self.classes {
+            Some(wanted) => only(set, wanted),
+            None => set,
+        })
+    }
+}
+
+/// What is wrong with a choice of instruments.
+pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<(String, String)> {
+    let classes = classes?;
+    let sentence = match classes
+        .iter()
+        .enumerate()
+        .find(|(i, class)| !INSTRUMENTS.contains(&class.as_str()) || classes[..*i].contains(class))
+    {
+        Some((_, class)) if !INSTRUMENTS.contains(&class.as_str()) => {
+            format!("there is no instrument {class:?}; there are {}", INSTRUMENTS.join(", "))
+        }
+        Some((_, class)) => format!("names {class:?} twice"),
+        None if classes.is_empty() => "names no instrument; leave it out for all".to_owned(),
+        None => return None,
+    };
+    Some(("classes".to_owned(), sentence))
+}
+
+/// The recordings with at least one of the wanted instruments, which become the classes.
+fn only(set: DataSet, wanted: &[String]) -> DataSet {
+    let classes = Classes::new(wanted);
+    let mut records = set.records;
+    for record in &mut records {
+        let mut labels: Vec<usize> =
+            record.labels.iter().filter_map(|&label| classes.index(set.classes.name(label))).collect();
+        labels.sort_unstable();
+        record.labels = labels;
+    }
+    records.retain(|record| !record.labels.is_empty());
+    DataSet { classes, records, ..set }
+}
+
+static TRAINING_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(?:\d+__)?\[(\w{3})\](?:\[(dru|nod|---)\])?\[(cou_fol|cla|pop_roc|lat_sou|jaz_blu)\](\d+)__\d+$")
+        .expect("the names of IRMAS")
+});
+
+static FIRST_TAG: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(?:\d+__)?\[(\w{3})\]").expect("a first tag"));
+
+static EXCERPT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?:__|-)\d+$").expect("the number of an excerpt"));
+
+fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
+    let mut nameless = Vec::new();
+    for file in found {
+        let (stem, extension) = file.stem_and_extension();
+        if extension != "wav" {
+            continue;
+        }
+        let in_folder = file.folders().iter().rev().find_map(|name| instrument(name));
+        let in_name = FIRST_TAG.captures(stem).and_then(|tags| instrument(&tags[1]));
+        let Some(label) = in_folder.or(in_name) else {
+            nameless.push(file.names.join("/"));
+            continue;
+        };
+        let mut tags = BTreeMap::new();
+        let song = match TRAINING_NAME.captures(stem) {
+            Some(parts) => {
+                tags.insert("genre".to_owned(), parts[3].to_owned());
+                match parts.get(2).map(|drums| drums.as_str()) {
+                    Some("dru") => tags.insert("drums".to_owned(), "yes".to_owned()),
+                    Some("nod") => tags.insert("drums".to_owned(), "no".to_owned()),
+                    _ => None,
+                };
+                parts[4].to_owned()
+            }
+            // A clip that somebody added under a name of their own is its own song, or one with its numbered neighbours.
+            None => without_excerpt(stem),
+        };
+        records.push(ClipRecord {
+            id: format!("{folder}/{}", file.names.join("/")),
+            path: file.path.clone(),
+            labels: vec![label],
+            group: format!("training/{song}"),
+            subset: Subset::Training,
+            fold: None,
+            tags,
+        });
+    }
+    ensure!(
+        nameless.is_empty(),
+        "no instrument is known for {} clips: they lie in no folder named {} and their names begin with no such tag:{}",
+        nameless.len(),
+        INSTRUMENTS.join(", "),
+        listed(&nameless)
+    );
+    Ok(())
+}
+
+fn testing_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRecord>) -> Result<()> {
+    let mut recordings: BTreeMap<(&[String], &str), Vec<&FoundFile>> = BTreeMap::new();
+    let mut label_files: BTreeMap<(&[String], &str), Vec<&FoundFile>> = BTreeMap::new();
+    for file in found {
+        let (stem, extension) = file.stem_and_extension();
+        let into = match extension.as_str() {
+            "wav" => &mut recordings,
+            "txt" if !stem.eq_ignore_ascii_case("readme") => &mut label_files,
+            _ => continue,
+        };
+        into.entry((file.folders(), stem)).or_default().push(file);
+    }
+    let twins: Vec<String> = recordings
+        .values()
+        .chain(label_files.values())
+        .filter(|files| files.len() > 1)
+        .flat_map(|files| files.iter().map(|file| format!("{:?}", file.path)))
+        .collect();
+    ensure!(
+        twins.is_empty(),
+        "{} files share their names once accents are written the same way and the case of the extension is set aside; keep \
+         one of each:{}",
+        twins.len(),
+        listed(&twins)
+    );
+    let name_of = |key: &(&[String], &str), extension: &str| {
+        let mut names = key.0.to_vec();
+        names.push(format!("{}.{extension}", key.1));
+        names.join("/")
+    };
+    let without_labels: Vec<String> =
+        recordings.keys().filter(|key| !label_files.contains_key(*key)).map(|key| name_of(key, "wav")).collect();
+    let without_recording: Vec<String> =
+        label_files.keys().filter(|key| !recordings.contains_key(*key)).map(|key| name_of(key, "txt")).collect();
+    if !without_labels.is_empty() || !without_recording.is_empty() {
+        bail!("{}", orphans(&without_labels, &without_recording));
+    }
+    let mut faults = Vec::new();
+    for (key, files) in &recordings {
+        let file = files[0];
+        let labels = match read_labels(&label_files[key][0].path) {
+            Ok(labels) => labels,
+            Err(fault) => {
+                faults.push(format!("{}: {fault:#}", name_of(key, "txt")));
+                continue;
+            }
+        };
+        records.push(ClipRecord {
+            id: format!("{folder}/{}", file.names.join("/")),
+            path: file.path.clone(),
+            labels,
+            group: format!("testing/{}", without_excerpt(key.1)),
+            subset: Subset::Testing,
+            fold: None,
+            tags: BTreeMap::new(),
+        });
+    }
+    ensure!(faults.is_empty(), "{} label files cannot be read:{}", faults.len(), listed(&faults));
+    Ok(())
+}
+
+fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
+    let mut message = String::new();
+    if !without_labels.is_empty() {
+        message += &format!("{} recordings have no label file:{}", without_labels.len(), listed(without_labels));
+    }
+    if !without_recording.is_empty() {
+        let gap = if message.is_empty() { "" } else { "\n" };
+        message +=
+            &format!("{gap}{} label files have no recording:{}", without_recording.len(), listed(without_recording));
+    }
+    let strange = |names: &[String]| names.iter().any(|name| !name.is_ascii() || name.contains("\\x"));
+    message += if strange(without_labels) || strange(without_recording) {
+        "\nSome of these names hold letters outside ASCII: a zip tool that takes their encoding for another one gives a \
+         recording and its labels different names. Unpack the zips again with a tool that keeps UTF-8 names (`7z x`, \
+         `bsdtar -xf`), or rename the files."
+    } else {
+        "\nA recording NAME.wav needs its labels in NAME.txt beside it: unpack the zips again, or remove these files."
+    };
+    message
+}
+
+fn listed(names: &[String]) -> String {
+    let mut text: String = names.iter().take(LISTED).map(|name| format!("\n  {name}")).collect();
+    if names.len() > LISTED {
+        text += &format!("\n  … and {} more", names.len() - LISTED);
+    }
+    text
+}
+
+/// One code a line; what follows it on the line (a tab) is blank. A byte order mark, CR and blank lines are passed over.
+fn read_labels(path: &Path) -> Result<Vec<usize>> {
+    let text = std::fs::read_to_string(path).context("read it as text")?;
+    let mut labels = BTreeSet::new();
+    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let code = line.trim();
+        if code.is_empty() {
+            continue;
+        }
+        let label = instrument(code)
+            .with_context(|| format!("line {} says {code:?}, which is none of {}", i + 1, INSTRUMENTS.join(", ")))?;
+        labels.insert(label);
+    }
+    ensure!(!labels.is_empty(), "it names no instrument");
+    Ok(labels.into_iter().collect())
+}
+
+fn instrument(code: &str) -> Option<usize> {
+    INSTRUMENTS.iter().position(|known| *known == code)
+}
+
+fn without_excerpt(stem: &str) -> String {
+    match EXCERPT.find(stem) {
+        Some(number) if number.start() > 0 => stem[..number.start()].to_owned(),
+        _ => stem.to_owned(),
+    }
+}
+
+/// The first `share` of the testing recordings becomes training data, in bytewise order of the ids, the number rounded to the
+/// nearest. A song with a recording before the border moves as a whole, wherever its other recordings lie: training gets a
+/// few recordings more than the share says, never half a song.
+fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
+    let testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].subset == Subset::Testing).collect();
+    let border = (share * testing.len() as f64).round() as usize;
+    let songs: BTreeSet<String> = testing[..border].iter().map(|&i| records[i].group.clone()).collect();
+    for &i in &testing {
+        if songs.contains(&records[i].group) {
+            records[i].subset = Subset::Training;
+        }
+    }
+}
+
+/// Whether `folder` holds a set in the layout of IRMAS.
+pub(super) fn is_in_layout(folder: &Path) -> bool {
+    folders_in(folder).is_ok_and(|folders| folders.iter().any(|(name, _)| name == TRAINING_FOLDER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_of_instruments_drops_other_labels_and_recordings_without_any() {
+        let record = |id: &str, labels: &[usize]| ClipRecord {
+            id: id.into(),
+            path: id.into(),
+            labels: labels.to_vec(),
+            group: id.into(),
+            subset: Subset::Testing,
+            fold: None,
+            tags: BTreeMap::new(),
+        };
+        let records = vec![record("a", &[0, 10]), record("b", &[3]), record("c", &[0])];
+        let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records };
+        let chosen = only(set, &["voi".to_owned(), "cel".to_owned()]);
+        assert_eq!(chosen.classes.names(), ["voi", "cel"]);
+        let kept: Vec<(&str, &[usize])> = chosen.records.iter().map(|r| (r.id.as_str(), &r.labels[..])).collect();
+        assert_eq!(kept, [("a", &[0, 1][..]), ("c", &[1][..])]);
+        assert!(classes_fault(Some(&["cel".into(), "tuba".into()])).unwrap().1.contains("no instrument \"tuba\""));
+        assert!(classes_fault(Some(&["cel".into(), "cel".into()])).unwrap().1.contains("twice"));
+        assert!(classes_fault(Some(&["cel".into()])).is_none() && classes_fault(None).is_none());
+    }
+}

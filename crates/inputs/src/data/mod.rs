@@ -1,0 +1,344 @@
+//! Data sets: a spec becomes a list of [`ClipRecord`]s.
+//!
+//! Nothing here opens a recording: whether a file can be read is known only when it is decoded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use timbre_core::labels::Classes;
+
+pub mod demo;
+pub mod folder;
+pub mod irmas;
+pub mod missing;
+pub mod split;
+pub mod walk;
+
+pub use missing::MissingData;
+
+use timbre_core::registry;
+
+registry! {
+    /// The data set of an experiment: `[data]`, or a file of the folder `data`.
+    pub enum DataSpec: DataKind {
+        "irmas" => irmas::Irmas,
+        "folder" => folder::Folder,
+        "demo" => demo::Demo,
+    }
+}
+
+/// What each kind of data set gives.
+pub trait DataKind {
+    /// Raised by hand when the same files load to other records than before (for `demo`: when it sounds different).
+    fn version(&self) -> u32;
+
+    /// The recordings, in order of their ids. Data that is not there is a [`MissingData`].
+    fn load(&self, places: &DataDirs) -> Result<DataSet>;
+
+    /// The keys that every kind has.
+    fn common_keys(&self) -> CommonKeys<'_>;
+
+    /// The classes, where they are known before the recordings are looked for.
+    fn known_classes(&self) -> Option<Classes> {
+        None
+    }
+
+    /// What is wrong with the values of the keys: the key, and a sentence.
+    fn faults(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// Where things lie on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDirs {
+    /// The folder that relative `root`s are below.
+    pub data_dir: PathBuf,
+    /// Where `demo` keeps what it has made.
+    pub cache_dir: PathBuf,
+}
+
+/// The keys that every kind has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CommonKeys<'a> {
+    /// `use`: the name of the set.
+    pub name: Option<&'a str>,
+    pub root: Option<&'a str>,
+    pub limit_per_class: Option<usize>,
+    pub about: &'a About,
+}
+
+impl CommonKeys<'_> {
+    /// The name for messages and tables.
+    pub fn name_or(&self, kind: &str) -> String {
+        self.name.unwrap_or(kind).to_owned()
+    }
+
+    /// The folder of the recordings; without a `root`, the folder with the name of the set.
+    pub fn root_below(&self, data_dir: &Path, kind: &str) -> PathBuf {
+        data_dir.join(self.root.or(self.name).unwrap_or(kind))
+    }
+
+    fn limit_faults(&self) -> Vec<(String, String)> {
+        match self.limit_per_class {
+            Some(0) => vec![("limit_per_class".into(), "0 clips a class leave nothing to train on: at least 1".into())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where a data set comes from: shown by `timbre data` and when the set is not on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct About {
+    /// The full name of the set, with its makers and year.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Under what licence the recordings may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// The page it is fetched from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub homepage: Option<String>,
+    /// How much room it takes, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// The files to fetch, with their checksums.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<AboutFile>,
+    /// How to put it in place, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obtain: Option<String>,
+}
+
+/// A file of a data set as its makers publish it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AboutFile {
+    /// The name of the file.
+    pub name: String,
+    /// Its MD5 checksum, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+}
+
+/// One recording of a data set, before it is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipRecord {
+    /// Path below the root of the set, with `/`, in Unicode NFC: the name of the clip in every table.
+    pub id: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Indices into the classes of the set, ascending.
+    pub labels: Vec<usize>,
+    /// Clips of one group (a song, a performer) never end on two sides of a split.
+    pub group: String,
+    /// The side on which the set's makers put it.
+    pub subset: Subset,
+    /// The official fold, where the set has one.
+    pub fold: Option<String>,
+    /// What else the set says of the recording (IRMAS: `genre`, `drums`).
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subset {
+    Training,
+    Validation,
+    Testing,
+}
+
+impl Subset {
+    pub const ALL: [Subset; 3] = [Subset::Training, Subset::Validation, Subset::Testing];
+}
+
+/// What a data spec loads to. Records are sorted bytewise by id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataSet {
+    pub name: String,
+    pub classes: Classes,
+    pub records: Vec<ClipRecord>,
+}
+
+/// Which records remain: of the training part the first `limit` of each class in bytewise order of their ids, counting only
+/// usable ones; of the other parts every usable one. Indices ascend.
+///
+/// A recording with several labels counts for each of them, and stays while one of them has room.
+pub fn limit_per_class(
+    records: &[ClipRecord],
+    limit: Option<usize>,
+    usable: impl Fn(&ClipRecord) -> bool,
+) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..records.len()).filter(|&i| usable(&records[i])).collect();
+    let Some(limit) = limit else { return kept };
+    kept.sort_by(|&a, &b| records[a].id.as_bytes().cmp(records[b].id.as_bytes()));
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    kept.retain(|&i| {
+        let record = &records[i];
+        if record.subset != Subset::Training {
+            return true;
+        }
+        let room = record.labels.iter().any(|label| counts.get(label).copied().unwrap_or(0) < limit);
+        if room {
+            record.labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+        }
+        room
+    });
+    kept.sort_unstable();
+    kept
+}
+
+/// What lies in a set: `timbre data describe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    pub name: String,
+    pub recordings: usize,
+    pub songs: usize,
+    pub parts: Vec<SubsetCounts>,
+    pub classes: Vec<ClassCounts>,
+    /// Recordings for each number of labels, from 0 labels up.
+    pub by_label_count: Vec<usize>,
+    pub folds: BTreeMap<String, usize>,
+}
+
+/// Recordings and songs of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubsetCounts {
+    #[serde(rename = "part")]
+    pub subset: Subset,
+    pub recordings: usize,
+    pub songs: usize,
+}
+
+/// Recordings and songs of a class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClassCounts {
+    pub class: String,
+    pub training: usize,
+    pub validation: usize,
+    pub testing: usize,
+    pub songs: usize,
+}
+
+/// Counts per class, part and song. Lengths and rates are known only to the decoder.
+pub fn describe(set: &DataSet) -> Description {
+    let songs_of = |keep: &dyn Fn(&ClipRecord) -> bool| {
+        set.records.iter().filter(|r| keep(r)).map(|r| r.group.as_str()).collect::<BTreeSet<_>>().len()
+    };
+    let count = |keep: &dyn Fn(&ClipRecord) -> bool| set.records.iter().filter(|r| keep(r)).count();
+    let classes = set.classes.names().iter().enumerate().map(|(label, class)| {
+        let of = |subset: Subset| count(&|r| r.subset == subset && r.labels.contains(&label));
+        ClassCounts {
+            class: class.clone(),
+            training: of(Subset::Training),
+            validation: of(Subset::Validation),
+            testing: of(Subset::Testing),
+            songs: songs_of(&|r| r.labels.contains(&label)),
+        }
+    });
+    let parts = Subset::ALL.into_iter().map(|subset| SubsetCounts {
+        subset,
+        recordings: count(&|r| r.subset == subset),
+        songs: songs_of(&|r| r.subset == subset),
+    });
+    let mut by_label_count = vec![0; set.records.iter().map(|r| r.labels.len() + 1).max().unwrap_or(0)];
+    let mut folds = BTreeMap::new();
+    for record in &set.records {
+        by_label_count[record.labels.len()] += 1;
+        if let Some(fold) = &record.fold {
+            *folds.entry(fold.clone()).or_default() += 1;
+        }
+    }
+    Description {
+        name: set.name.clone(),
+        recordings: set.records.len(),
+        songs: songs_of(&|_| true),
+        parts: parts.filter(|p| p.recordings > 0).collect(),
+        classes: classes.collect(),
+        by_label_count,
+        folds,
+    }
+}
+
+/// Sorts by id and refuses two records with one id: a table could not tell them apart.
+fn sorted_by_id(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipRecord>> {
+    records.sort_by(|a, b| a.id.as_bytes().cmp(b.id.as_bytes()));
+    if let Some(pair) = records.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        anyhow::bail!(
+            "read data set `{name}`: two files have the same name once their accents are written the same way: {:?} and \
+             {:?}; remove or rename one",
+            pair[0].path,
+            pair[1].path
+        );
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, label: usize, subset: Subset) -> ClipRecord {
+        ClipRecord {
+            id: id.into(),
+            path: id.into(),
+            labels: vec![label],
+            group: id[..1].into(),
+            subset,
+            fold: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_usable_training_clips_in_bytewise_order_and_leaves_other_parts_alone() {
+        let records = [
+            record("b/3", 1, Subset::Training),
+            record("a/10", 0, Subset::Training),
+            record("a/2", 0, Subset::Training),
+            record("a/1", 0, Subset::Training),
+            record("t/1", 0, Subset::Testing),
+            record("t/2", 0, Subset::Testing),
+            record("t/3", 0, Subset::Testing),
+        ];
+        assert_eq!(limit_per_class(&records, Some(2), |_| true), [0, 1, 3, 4, 5, 6], "a/1, a/10 come before a/2");
+        assert_eq!(limit_per_class(&records, Some(2), |r| r.id != "a/1"), [0, 1, 2, 4, 5, 6]);
+        assert_eq!(limit_per_class(&records, None, |r| r.id != "t/2"), [0, 1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn a_description_counts_recordings_and_songs() {
+        let set = DataSet {
+            name: "x".into(),
+            classes: Classes::new(["p", "q"]),
+            records: vec![
+                record("a/1", 0, Subset::Training),
+                record("a/2", 0, Subset::Training),
+                record("b/1", 1, Subset::Testing),
+            ],
+        };
+        let all = describe(&set);
+        assert_eq!((all.recordings, all.songs, all.by_label_count), (3, 2, vec![0, 3]));
+        assert_eq!(all.parts.len(), 2);
+        assert_eq!((all.classes[0].training, all.classes[0].songs, all.classes[1].testing), (2, 1, 1));
+    }
+
+    #[test]
+    fn every_kind_reads_its_common_keys_and_refuses_others() {
+        for kind in DataSpec::KINDS {
+            let text = format!(
+                "kind = \"{kind}\"\nuse = \"n\"\nroot = \"r\"\nlimit_per_class = 3\nabout = {{ title = \"t\" }}\n"
+            );
+            let spec: DataSpec = toml::from_str(&text).unwrap();
+            let common = spec.as_kind().common_keys();
+            assert_eq!((common.name, common.root, common.limit_per_class), (Some("n"), Some("r"), Some(3)));
+            assert_eq!(common.about.title.as_deref(), Some("t"));
+            assert!(toml::from_str::<DataSpec>(&format!("{text}rooot = 1\n")).is_err());
+        }
+    }
+}

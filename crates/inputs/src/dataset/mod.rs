@@ -1,0 +1,4 @@
+//! What models read: feature sets for classic models, training examples for networks.
+
+pub mod feature_set;
+pub mod examples;

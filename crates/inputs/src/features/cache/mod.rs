@@ -1,0 +1,419 @@
+//! The feature cache: content-addressed matrices in a few append-only files.
+//!
+//! A record is found by two hashes: of the bytes of the recording, and of everything that was done to them (decode settings,
+//! feature spec, versions). A moved folder is a hit, edited audio is a miss, and a miss of known audio can say which field
+//! of the settings changed.
+//!
+//! Records lie in packs (`*.pack`): 1,000 clips × 5 features as separate files would cost 5,000 syncs and opens; a pack
+//! costs one. A pack belongs to the process that writes it (it holds a lock), so that two runs at once never meet. Once
+//! a pack is complete and synced, its index (`*.idx`) is written; a pack without one, after a kill, is read record by
+//! record, each against its checksum, and what is whole counts.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::features::FeatureMatrix;
+use timbre_core::files;
+
+pub mod content_hashes;
+mod pack;
+
+use pack::{Entry, PackWriter};
+
+pub type Hash = [u8; 32];
+
+/// A pack is closed at this size, so that `gc` can drop old ones and keep the rest.
+const PACK_BYTES: u64 = 512 << 20;
+
+/// Everything that was done to a recording, as canonical JSON, and its hash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    pub hash: Hash,
+    pub json: Value,
+}
+
+impl Recipe {
+    pub fn new(json: Value) -> Self {
+        // serde_json keeps the order of keys here; the specs are structs, so their order is fixed by the code.
+        Recipe { hash: *blake3::hash(json.to_string().as_bytes()).as_bytes(), json }
+    }
+}
+
+/// What the cache knows about a recording under a recipe.
+#[derive(Clone, Debug)]
+pub enum CacheEntry {
+    Matrix(CachedMatrix),
+    /// The recording cannot be used: code and sentence.
+    Unusable {
+        code: String,
+        sentence: String,
+    },
+}
+
+/// A matrix on disk.
+#[derive(Clone, Debug)]
+pub struct CachedMatrix {
+    pub rows: usize,
+    pub cols: usize,
+    file: Arc<File>,
+    offset: u64,
+    checksum: [u8; 8],
+}
+
+impl CachedMatrix {
+    /// Whether the values are those that were written: a disk may rot, and a number that is wrong is worse than a miss.
+    pub fn is_intact(&self) -> bool {
+        let mut bytes = vec![0; 4 * self.dims()];
+        self.file.read_exact_at(&mut bytes, self.offset).is_ok() && pack::checksum(&bytes) == self.checksum
+    }
+
+    pub fn dims(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Copies the values `range` (counted row-major) to `out`.
+    pub fn read(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let at = self.offset + 4 * range.start as u64;
+        self.file
+            .read_exact_at(bytemuck::cast_slice_mut(out), at)
+            .context("cannot read the feature cache: run again with `timbre cache gc --all` before it if this stays")
+    }
+}
+
+/// The cache folder, opened.
+pub struct FeatureCache {
+    folder: PathBuf,
+    found: HashMap<(Hash, Hash), CacheEntry>,
+    recipes_of: HashMap<Hash, Vec<Hash>>,
+    /// The texts of recipes, by the beginning of their hash; read when the first miss wants to know.
+    recipes: OnceLock<HashMap<String, Value>>,
+    writer: Mutex<Option<PackWriter>>,
+}
+
+impl FeatureCache {
+    /// Opens or creates the cache in `folder` and reads its indices.
+    pub fn open(folder: &Path) -> Result<FeatureCache> {
+        fs::create_dir_all(folder.join("recipes")).with_context(|| {
+            format!("cannot create the feature cache {}: choose another with --cache", folder.display())
+        })?;
+        let mut store = FeatureCache {
+            folder: folder.to_owned(),
+            found: HashMap::new(),
+            recipes_of: HashMap::new(),
+            recipes: OnceLock::new(),
+            writer: Mutex::new(None),
+        };
+        for path in pack::packs_in(folder)? {
+            let (file, entries) = match pack::open(&path) {
+                Ok(opened) => opened,
+                // Collected by another process meanwhile: its records are misses now.
+                Err(error) if is_not_found(&error) => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            };
+            let file = Arc::new(file);
+            for entry in entries {
+                store.remember(&file, entry);
+            }
+        }
+        Ok(store)
+    }
+
+    fn remember(&mut self, file: &Arc<File>, entry: Entry) {
+        let (content, recipe) = (entry.content, entry.recipe);
+        let Some(found) = found(file, entry) else { return };
+        if self.found.insert((content, recipe), found).is_none() {
+            self.recipes_of.entry(content).or_default().push(recipe);
+        }
+    }
+
+    pub fn get(&self, content: &Hash, recipe: &Hash) -> Option<&CacheEntry> {
+        self.found.get(&(*content, *recipe))
+    }
+
+    /// Appends a matrix. It is found by the next [`FeatureCache::open`]; what this process needs is in the returned handle.
+    pub fn put(&self, content: &Hash, recipe: &Hash, matrix: &FeatureMatrix) -> Result<CachedMatrix> {
+        let bytes = bytemuck::cast_slice(&matrix.values);
+        let shape = (matrix.rows as u32, matrix.cols as u32);
+        let (file, offset) = self.append(pack::MATRIX, content, recipe, shape, bytes)?;
+        Ok(CachedMatrix { rows: matrix.rows, cols: matrix.cols, file, offset, checksum: pack::checksum(bytes) })
+    }
+
+    /// Remembers that a recording cannot be used, so that it is not decoded again to find that out.
+    pub fn put_unusable(&self, content: &Hash, recipe: &Hash, code: &str, sentence: &str) -> Result<()> {
+        let text = format!("{code}\n{sentence}");
+        self.append(pack::UNUSABLE, content, recipe, (0, 0), text.as_bytes()).map(|_| ())
+    }
+
+    fn append(
+        &self,
+        kind: u8,
+        content: &Hash,
+        recipe: &Hash,
+        shape: (u32, u32),
+        bytes: &[u8],
+    ) -> Result<(Arc<File>, u64)> {
+        let full = || format!("cannot write to the feature cache {}: is the disk full?", self.folder.display());
+        let mut slot = self.writer.lock().expect("no writer panics");
+        if slot.as_ref().is_some_and(|w| w.bytes() >= PACK_BYTES) {
+            slot.take().expect("just looked").close().with_context(full)?;
+        }
+        if slot.is_none() {
+            *slot = Some(PackWriter::open(&self.folder, PACK_BYTES).with_context(full)?);
+        }
+        let writer = slot.as_mut().expect("just made");
+        let offset = writer.append(kind, content, recipe, shape, bytes).with_context(full)?;
+        Ok((writer.file(), offset))
+    }
+
+    /// Keeps the text of a recipe, so that a later miss can say what changed.
+    pub fn note_recipe(&self, recipe: &Recipe) -> Result<()> {
+        let path = self.recipe_path(&recipe.hash);
+        if path.exists() { Ok(()) } else { files::write_bytes(&path, recipe.json.to_string().as_bytes()) }
+    }
+
+    fn recipe_path(&self, hash: &Hash) -> PathBuf {
+        self.folder.join("recipes").join(format!("{}.json", recipe_name(hash)))
+    }
+
+    fn recipes(&self) -> &HashMap<String, Value> {
+        self.recipes.get_or_init(|| {
+            let entries = fs::read_dir(self.folder.join("recipes")).into_iter().flatten().flatten();
+            let read = |path: PathBuf| {
+                let name = path.file_stem()?.to_str()?.to_owned();
+                Some((name, serde_json::from_slice(&fs::read(&path).ok()?).ok()?))
+            };
+            entries.filter_map(|entry| read(entry.path())).collect()
+        })
+    }
+
+    /// Why `recipe` was a miss for this recording: the fields in which it differs from the nearest recipe at hand.
+    pub fn why_missed(&self, content: &Hash, recipe: &Recipe) -> String {
+        let kind = recipe.json.pointer("/feature/kind");
+        let nearest = self
+            .recipes_of
+            .get(content)
+            .into_iter()
+            .flatten()
+            .filter_map(|hash| self.recipes().get(&recipe_name(hash)))
+            .filter(|json| json.pointer("/feature/kind") == kind)
+            .map(|json| differences(json, &recipe.json, ""))
+            .min_by_key(Vec::len);
+        match nearest {
+            Some(fields) => fields.join(", "),
+            None if self.recipes_of.contains_key(content) => "feature not computed before".to_owned(),
+            None => "new or edited recording".to_owned(),
+        }
+    }
+
+    /// Syncs and indexes what was written.
+    pub fn close(&self) -> Result<()> {
+        match self.writer.lock().expect("no writer panics").take() {
+            Some(writer) => writer.close(),
+            None => Ok(()),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn found(file: &Arc<File>, entry: Entry) -> Option<CacheEntry> {
+    if entry.kind == pack::MATRIX {
+        let (rows, cols) = (entry.rows as usize, entry.cols as usize);
+        return Some(CacheEntry::Matrix(CachedMatrix {
+            rows,
+            cols,
+            file: file.clone(),
+            offset: entry.offset,
+            checksum: entry.checksum,
+        }));
+    }
+    let mut text = vec![0; entry.bytes as usize];
+    file.read_exact_at(&mut text, entry.offset).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let (code, sentence) = text.split_once('\n')?;
+    Some(CacheEntry::Unusable { code: code.to_owned(), sentence: sentence.to_owned() })
+}
+
+/// `n_mels 128 → 64`, one entry a differing leaf.
+fn differences(old: &Value, new: &Value, path: &str) -> Vec<String> {
+    let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))).collect();
+            keys.sort();
+            keys.into_iter()
+                .flat_map(|k| differences(a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null), &at(k)))
+                .collect()
+        }
+        (a, b) if a == b => Vec::new(),
+        (a, b) => vec![format!("{path} {a} → {b}")],
+    }
+}
+
+fn recipe_name(hash: &Hash) -> String {
+    hex(hash)[..16].to_owned()
+}
+
+pub fn hex(hash: &Hash) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// How much lies in a cache.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub packs: usize,
+    pub records: usize,
+    pub bytes: u64,
+}
+
+/// Counts what lies in the cache.
+pub fn usage(folder: &Path) -> Result<Usage> {
+    let mut usage = Usage { records: FeatureCache::open(folder)?.len(), ..Usage::default() };
+    for path in pack::packs_in(folder)? {
+        usage.packs += 1;
+        usage.bytes += fs::metadata(&path).map(|m| m.len()).unwrap_or(0);
+    }
+    Ok(usage)
+}
+
+/// Removes packs that were last written before `keep_after` and that no process is writing; returns the bytes freed.
+pub fn remove_packs_before(folder: &Path, keep_after: std::time::SystemTime) -> Result<u64> {
+    let mut freed = 0;
+    for path in pack::packs_in(folder)? {
+        let Ok(meta) = fs::metadata(&path) else { continue };
+        if meta.modified()? < keep_after && pack::try_remove(&path)? {
+            freed += meta.len();
+        }
+    }
+    Ok(freed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn matrix(value: f32) -> FeatureMatrix {
+        FeatureMatrix { rows: 2, cols: 3, values: vec![value; 6] }
+    }
+
+    fn read(found: Option<&CacheEntry>) -> Vec<f32> {
+        let Some(CacheEntry::Matrix(stored)) = found else { panic!("no matrix: {found:?}") };
+        let mut out = vec![0.0; stored.dims()];
+        stored.read(0..stored.dims(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_was_put_is_found_by_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
+        store.put(&[1; 32], &[2; 32], &matrix(0.5)).unwrap();
+        store.put_unusable(&[3; 32], &[4; 32], "silent", "every sample is zero").unwrap();
+        store.close().unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
+        assert_eq!(read(again.get(&[1; 32], &[2; 32])), vec![0.5; 6]);
+        assert!(matches!(again.get(&[3; 32], &[4; 32]), Some(CacheEntry::Unusable { code, .. }) if code == "silent"));
+        assert!(again.get(&[1; 32], &[4; 32]).is_none());
+    }
+
+    #[test]
+    fn after_a_kill_the_whole_records_count_and_the_torn_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
+        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        store.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
+        std::mem::forget(store); // no close, no index: as after kill -9, but for the lock, which lives on in this process
+        let path = pack::packs_in(folder.path()).unwrap().remove(0);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
+        assert_eq!(read(again.get(&[1; 32], &[9; 32])), vec![1.0; 6]);
+        assert!(again.get(&[2; 32], &[9; 32]).is_none());
+    }
+
+    #[test]
+    fn a_flipped_bit_in_an_unindexed_pack_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
+        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        std::mem::forget(store);
+        let path = pack::packs_in(folder.path()).unwrap().remove(0);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &bytes).unwrap();
+        assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn run_after_run_goes_on_in_the_same_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        for run in 0..5u8 {
+            let store = FeatureCache::open(folder.path()).unwrap();
+            assert_eq!(store.len(), usize::from(run));
+            store.put(&[run; 32], &[9; 32], &matrix(f32::from(run))).unwrap();
+            store.close().unwrap();
+        }
+        assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 1);
+        let store = FeatureCache::open(folder.path()).unwrap();
+        assert!((0..5u8).all(|run| read(store.get(&[run; 32], &[9; 32])) == vec![f32::from(run); 6]));
+    }
+
+    #[test]
+    fn two_writers_at_once_have_a_pack_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (FeatureCache::open(folder.path()).unwrap(), FeatureCache::open(folder.path()).unwrap());
+        one.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        two.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
+        one.close().unwrap();
+        two.close().unwrap();
+        assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 2);
+        assert_eq!(FeatureCache::open(folder.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_miss_names_the_field_that_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = |n: u32| {
+            Recipe::new(json!({ "audio": { "sample_rate": 22050 }, "feature": { "kind": "mel", "n_mels": n } }))
+        };
+        let store = FeatureCache::open(folder.path()).unwrap();
+        store.note_recipe(&recipe(128)).unwrap();
+        store.put(&[1; 32], &recipe(128).hash, &matrix(0.0)).unwrap();
+        store.close().unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
+        assert_eq!(again.why_missed(&[1; 32], &recipe(64)), "feature.n_mels 128 → 64");
+        assert_eq!(again.why_missed(&[7; 32], &recipe(64)), "new or edited recording");
+    }
+
+    #[test]
+    fn a_pack_in_use_survives_collection_and_a_closed_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FeatureCache::open(folder.path()).unwrap();
+        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+        assert_eq!(remove_packs_before(folder.path(), later).unwrap(), 0);
+        store.close().unwrap();
+        assert!(remove_packs_before(folder.path(), later).unwrap() > 0);
+        assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
+    }
+}

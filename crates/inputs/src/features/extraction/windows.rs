@@ -1,0 +1,278 @@
+//! The windows of a recording in the feature cache.
+//!
+//! The matrices of the windows of a recording lie one after the other in one record, [windows × rows, columns]; after every
+//! [`WINDOWS_PER_RECORD`] a further record begins, so that a recording of an hour is never whole in memory. They are kept by
+//! what they are made of: the rate, the window, the feature. How long a training clip is and where it is cut does not matter to
+//! them. How many windows there are follows from the length of the recording, which is kept beside them.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
+use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
+use timbre_signal::audio::{Clip, Recording, resample};
+use timbre_signal::windows::{self, WindowSpec};
+
+/// Tens of megabytes of the largest features.
+const WINDOWS_PER_RECORD: usize = 64;
+
+/// One feature of every window of a recording, in the cache.
+#[derive(Clone, Debug)]
+pub struct CachedWindows {
+    /// The first sample of each window, ascending.
+    starts: Vec<usize>,
+    records: Vec<CachedMatrix>,
+    shape: [usize; 2],
+}
+
+impl CachedWindows {
+    /// Nothing where the records do not hold the matrices of so many windows.
+    fn new(starts: Vec<usize>, records: Vec<CachedMatrix>) -> Option<CachedWindows> {
+        let first = records.first()?;
+        let shape = [first.rows / starts.len().min(WINDOWS_PER_RECORD), first.cols];
+        let mut left = starts.len();
+        for record in &records {
+            let here = left.min(WINDOWS_PER_RECORD);
+            if [record.rows, record.cols] != [here * shape[0], shape[1]] {
+                return None;
+            }
+            left -= here;
+        }
+        (left == 0).then_some(CachedWindows { starts, records, shape })
+    }
+
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// Bands and frames of the matrix of a window.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Copies the values `range` (counted row-major) of the matrix of a window to `out`.
+    pub fn read(&self, window: usize, range: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let before = window % WINDOWS_PER_RECORD * self.shape[0] * self.shape[1];
+        self.records[window / WINDOWS_PER_RECORD].read(before + range.start..before + range.end, out)
+    }
+}
+
+/// How recordings are cut into windows, and where the cache keeps what is made of them.
+pub(super) struct Windowing {
+    spec: WindowSpec,
+    sample_rate: u32,
+    /// Under this recipe the cache keeps the length of a recording.
+    pub length: Recipe,
+}
+
+impl Windowing {
+    /// `stages`: the versions of what comes before.
+    pub fn new(spec: WindowSpec, sample_rate: u32, stages: &Value) -> Windowing {
+        let length = Recipe::new(recipe(sample_rate, stages, &[("measure", json!("length"))]));
+        Windowing { spec, sample_rate, length }
+    }
+
+    /// The recipe of a feature of windows.
+    pub fn recipe(&self, stages: &Value, feature: &Value, version: u32) -> Recipe {
+        let parts = [
+            ("feature", feature.clone()),
+            ("extraction", json!(version)),
+            ("window", json!(self.spec)),
+            ("windows", json!(windows::VERSION)),
+        ];
+        Recipe::new(recipe(self.sample_rate, stages, &parts))
+    }
+
+    /// Where the windows of a recording begin, if the cache knows how long it is.
+    pub fn starts(&self, content: &Hash, store: &FeatureCache) -> Option<Vec<usize>> {
+        let length = matrix(store, content, &self.length.hash)?;
+        if length.dims() != 2 || !length.is_intact() {
+            return None;
+        }
+        let mut halves = [0.0; 2];
+        length.read(0..2, &mut halves).ok()?;
+        Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.sample_rate))
+    }
+
+    /// The windows of a recording under a recipe, if all of them are there; intact, if that is asked.
+    pub fn find(
+        &self,
+        content: &Hash,
+        recipe: &Hash,
+        starts: &[usize],
+        store: &FeatureCache,
+        intact: bool,
+    ) -> Option<CachedWindows> {
+        let records: Option<Vec<CachedMatrix>> = (0..starts.len().div_ceil(WINDOWS_PER_RECORD))
+            .map(|n| matrix(store, content, &key(recipe, n)).filter(|record| !intact || record.is_intact()).cloned())
+            .collect();
+        CachedWindows::new(starts.to_vec(), records?)
+    }
+
+    /// The whole of a recording at the rate of the features.
+    pub fn whole(&self, recording: Recording) -> Recording {
+        let samples = resample(&recording.samples, recording.sample_rate, self.sample_rate);
+        Recording { samples, sample_rate: self.sample_rate, ..recording }
+    }
+
+    /// Computes features of every window of a [`whole`](Self::whole) recording, spectra shared, and keeps them in the cache.
+    /// A feature that cannot be computed is told by its place.
+    pub fn compute(
+        &self,
+        content: &Hash,
+        whole: &Recording,
+        features: &[(&Recipe, &dyn Extractor)],
+        store: &FeatureCache,
+    ) -> Result<Result<Vec<CachedWindows>, (usize, anyhow::Error)>> {
+        let samples = whole.samples.len();
+        if self.starts(content, store).is_none() {
+            let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
+            store.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
+        }
+        let starts = self.spec.starts(samples, self.sample_rate);
+        let mut records: Vec<Vec<CachedMatrix>> = features.iter().map(|_| Vec::new()).collect();
+        for (n, starts) in starts.chunks(WINDOWS_PER_RECORD).enumerate() {
+            let mut matrices: Vec<FeatureMatrix> =
+                features.iter().map(|_| FeatureMatrix { rows: 0, cols: 0, values: Vec::new() }).collect();
+            let (length, hop) = (self.spec.length(self.sample_rate), self.spec.hop_length(self.sample_rate));
+            let (begin, end) = (starts[0], (starts[starts.len() - 1] + length).min(samples));
+            let stretch = WindowedSignal::new(&whole.samples[begin..end], length, hop);
+            for &start in starts {
+                let clip = Clip {
+                    samples: self.spec.cut(&whole.samples, start, self.sample_rate),
+                    sample_rate: self.sample_rate,
+                };
+                let is_whole = start + length <= samples;
+                let analysis = if is_whole {
+                    ClipAnalysis::window(&clip, &stretch, start - begin)
+                } else {
+                    ClipAnalysis::new(&clip)
+                };
+                for (place, (matrix, (_, extractor))) in matrices.iter_mut().zip(features).enumerate() {
+                    match extractor.extract(&analysis) {
+                        Ok(of_window) => {
+                            matrix.rows += of_window.rows;
+                            matrix.cols = of_window.cols;
+                            matrix.values.extend(of_window.values);
+                        }
+                        Err(why) => return Ok(Err((place, why))),
+                    }
+                }
+            }
+            for ((matrix, (recipe, _)), records) in matrices.iter().zip(features).zip(&mut records) {
+                records.push(store.put(content, &key(&recipe.hash, n), matrix)?);
+            }
+        }
+        let stored =
+            |records| CachedWindows::new(starts.clone(), records).expect("every window has a matrix of one shape");
+        Ok(Ok(records.into_iter().map(stored).collect()))
+    }
+}
+
+/// A length is kept as a matrix of two whole numbers, since one f32 cannot hold it.
+const HALF: usize = 1 << 16;
+
+fn recipe(sample_rate: u32, stages: &Value, parts: &[(&str, Value)]) -> Value {
+    let mut recipe = json!({ "audio": { "sample_rate": sample_rate } });
+    let stages = stages.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value.clone()));
+    for (key, value) in stages.chain(parts.iter().cloned()) {
+        recipe[key] = value;
+    }
+    recipe
+}
+
+/// Where the n-th record of a recipe lies.
+fn key(recipe: &Hash, n: usize) -> Hash {
+    if n == 0 {
+        return *recipe;
+    }
+    *blake3::keyed_hash(recipe, &(n as u64).to_le_bytes()).as_bytes()
+}
+
+fn matrix<'a>(store: &'a FeatureCache, content: &Hash, recipe: &Hash) -> Option<&'a CachedMatrix> {
+    match store.get(content, recipe) {
+        Some(CacheEntry::Matrix(stored)) => Some(stored),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::FeatureSpec;
+
+    const RATE: u32 = 1000;
+
+    fn feature(json: Value) -> (Value, Box<dyn Extractor>) {
+        let spec: FeatureSpec = serde_json::from_value(json.clone()).unwrap();
+        (json, spec.as_kind().build(RATE).unwrap())
+    }
+
+    fn noise(samples: usize) -> Recording {
+        let samples = (0..samples as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0);
+        Recording { samples: samples.collect(), sample_rate: RATE, channels: 1 }
+    }
+
+    fn read(windows: &CachedWindows, window: usize) -> Vec<f32> {
+        let [rows, cols] = windows.shape();
+        let mut out = vec![0.0; rows * cols];
+        windows.read(window, 0..rows * cols, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn every_window_is_found_again_as_it_is_computed_alone_whatever_the_length() {
+        let spec = WindowSpec { seconds: 0.3, hop: 0.1, ..WindowSpec::default() };
+        let stages = json!({ "decoding": 1 });
+        let (raw, raw_extractor) = feature(json!({ "kind": "raw" }));
+        let folder = tempfile::tempdir().unwrap();
+        // One window, a few, exactly one record of them, and more than two records; frames that windows share, and others.
+        let cases = [120, 300, 555, 6600, 14_321].into_iter().flat_map(|samples| [(samples, 32), (samples, 25)]);
+        for (n, (samples, hop_length)) in cases.enumerate() {
+            let (mel, mel_extractor) =
+                feature(json!({ "kind": "mel", "n_fft": 128, "hop_length": hop_length, "n_mels": 10 }));
+            let (content, whole) = ([n as u8; 32], noise(samples));
+            let windowing = Windowing::new(spec, RATE, &stages);
+            let recipes = [windowing.recipe(&stages, &raw, 1), windowing.recipe(&stages, &mel, 1)];
+            let features: Vec<(&Recipe, &dyn Extractor)> =
+                vec![(&recipes[0], raw_extractor.as_ref()), (&recipes[1], mel_extractor.as_ref())];
+            let store = FeatureCache::open(folder.path()).unwrap();
+            assert!(windowing.starts(&content, &store).is_none());
+            let made = windowing.compute(&content, &whole, &features, &store).unwrap().unwrap();
+            store.close().unwrap();
+            let store = FeatureCache::open(folder.path()).unwrap();
+            let starts = windowing.starts(&content, &store).unwrap();
+            assert_eq!(starts, spec.starts(samples, RATE));
+            for (recipe, made) in recipes.iter().zip(&made) {
+                let found = windowing.find(&content, &recipe.hash, &starts, &store, true).unwrap();
+                assert_eq!((found.starts(), found.shape()), (made.starts(), made.shape()));
+                assert!((0..starts.len()).all(|w| read(&found, w) == read(made, w)));
+            }
+            for (w, &start) in starts.iter().enumerate() {
+                let clip = Clip { samples: spec.cut(&whole.samples, start, RATE), sample_rate: RATE };
+                let alone = mel_extractor.extract(&ClipAnalysis::new(&clip)).unwrap();
+                assert_eq!(made[1].shape(), [alone.rows, alone.cols]);
+                assert!(read(&made[1], w) == alone.values, "window {w} of {samples} samples");
+                assert!(read(&made[0], w) == clip.samples);
+            }
+        }
+    }
+
+    #[test]
+    fn another_window_is_another_recipe_and_another_clip_length_is_not() {
+        let stages = json!({ "decoding": 1, "cache": 1 });
+        let recipe = |spec: WindowSpec, rate| {
+            Windowing::new(spec, rate, &stages).recipe(&stages, &json!({ "kind": "raw" }), 1).hash
+        };
+        let spec = WindowSpec::default();
+        assert_eq!(recipe(spec, RATE), recipe(spec, RATE));
+        assert_ne!(recipe(spec, RATE), recipe(WindowSpec { hop: 0.5, ..spec }, RATE));
+        assert_ne!(recipe(spec, RATE), recipe(spec, 2 * RATE));
+        assert_ne!(
+            Windowing::new(spec, RATE, &stages).length.hash,
+            Windowing::new(spec, 2 * RATE, &stages).length.hash
+        );
+    }
+}

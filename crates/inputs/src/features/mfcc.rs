@@ -1,0 +1,160 @@
+//! Mel-frequency cepstral coefficients: `librosa.feature.mfcc` with `dct_type=2` and `norm="ortho"`.
+//!
+//! The energies are in decibels before the cosine transform (not natural logarithms, as HTK and Kaldi have it), and clipped at
+//! `top_db` below the loudest.
+
+use std::f64::consts::PI;
+
+use anyhow::Result;
+
+use crate::features::framewise::{Finish, fault, stft_faults};
+use crate::features::mel::{MelFront, bank_faults};
+use crate::features::stft::{top_db, top_db_fault};
+use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
+use timbre_signal::dsp::dct;
+use timbre_signal::dsp::decibel::power_to_db;
+use timbre_signal::dsp::mel::{MelNorm, MelSpec};
+use timbre_signal::dsp::stft::StftPlan;
+
+framewise_spec! {
+    /// Mel-frequency cepstral coefficients: a row a coefficient, a column a frame.
+    pub struct Mfcc {
+        /// The number of coefficients. Default 20.
+        #[schemars(range(min = 1, max = 4096))]
+        pub n_mfcc: usize = 20,
+        /// Strength of the liftering, which raises the middle coefficients; 0 for none. Default 0.
+        #[schemars(range(min = 0.0))]
+        pub lifter: f64 = 0.0,
+        /// The exponent of the magnitudes before they are summed over a band: 2 is power, 1 magnitude. Default 2.
+        #[schemars(range(min = 0.01, max = 8.0))]
+        pub power: f64 = 2.0,
+        /// The number of mel bands below the coefficients. Default 128.
+        #[schemars(range(min = 1, max = 4096))]
+        pub n_mels: usize = 128,
+        /// The lower edge of the lowest band in Hz. Default 0.
+        #[schemars(range(min = 0.0))]
+        pub fmin: f64 = 0.0,
+        /// The upper edge of the highest band in Hz. Default: half the sample rate.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub fmax: Option<f64> = None,
+        /// Whether bands lie on the HTK scale instead of Slaney's. Default false.
+        pub htk: bool = false,
+        /// The scale of each band: "slaney" (unit area, the default) or "none".
+        pub mel_norm: MelNorm = MelNorm::Slaney,
+        /// What lies further below the loudest band, in dB, is lifted to there; 0 switches this off. Default 80.
+        #[schemars(range(min = 0.0))]
+        pub top_db: f64 = 80.0,
+        /// Height and width in pixels to which the image is resized, bilinear and antialiased. Default: not resized.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub resize: Option<[usize; 2]> = None,
+    }
+}
+
+impl FeatureKind for Mfcc {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn faults(&self, sample_rate: u32) -> Vec<Fault> {
+        let mut faults = stft_faults(&self.stft());
+        faults.extend(Finish::new(self.resize, &self.summary).faults());
+        faults.extend(bank_faults(&self.bank(sample_rate), self.power));
+        faults.extend(top_db_fault(self.top_db));
+        if self.n_mfcc == 0 || self.n_mfcc > self.n_mels {
+            let sentence = format!("{} coefficients cannot come from {} bands (n_mels)", self.n_mfcc, self.n_mels);
+            faults.push(fault("n_mfcc", format!("{sentence}; choose 1 to {}", self.n_mels)));
+        }
+        if !(self.lifter >= 0.0 && self.lifter.is_finite()) {
+            faults.push(fault("lifter", format!("{} is not a strength; choose 0 for none, or 22", self.lifter)));
+        }
+        faults
+    }
+
+    fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
+        refuse("mfcc", self.faults(sample_rate))?;
+        Ok(Box::new(Cepstrum {
+            front: MelFront::new(StftPlan::new(self.stft()), &self.bank(sample_rate), self.power),
+            top_db: top_db(self.top_db),
+            cosines: self.cosines(),
+            n_mfcc: self.n_mfcc,
+            finish: Finish::new(self.resize, &self.summary),
+        }))
+    }
+}
+
+impl Mfcc {
+    fn bank(&self, sample_rate: u32) -> MelSpec {
+        MelSpec {
+            sample_rate,
+            n_fft: self.n_fft,
+            n_mels: self.n_mels,
+            fmin: self.fmin,
+            fmax: self.fmax.unwrap_or(f64::from(sample_rate) / 2.0),
+            htk: self.htk,
+            norm: self.mel_norm,
+        }
+    }
+
+    /// The rows of the cosine transform, liftered.
+    fn cosines(&self) -> Vec<f32> {
+        let mut cosines = dct::matrix(self.n_mfcc, self.n_mels);
+        if self.lifter > 0.0 {
+            for (k, row) in cosines.chunks_exact_mut(self.n_mels).enumerate() {
+                let lift = 1.0 + self.lifter / 2.0 * (PI * (k + 1) as f64 / self.lifter).sin();
+                row.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * lift) as f32);
+            }
+        }
+        cosines
+    }
+}
+
+struct Cepstrum {
+    front: MelFront,
+    top_db: Option<f32>,
+    cosines: Vec<f32>,
+    n_mfcc: usize,
+    finish: Finish,
+}
+
+impl Extractor for Cepstrum {
+    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
+        let (mut energies, frames) = self.front.energies(clip)?;
+        power_to_db(&mut energies, self.top_db);
+        let cepstrum = dct::transform_columns(&self.cosines, &energies, self.front.n_mels(), frames);
+        Ok(self.finish.apply(self.n_mfcc, frames, cepstrum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use timbre_signal::audio::Clip;
+
+    #[test]
+    fn silence_has_a_first_coefficient_only() {
+        let clip = Clip { samples: vec![0.0; 3000], sample_rate: 22050 };
+        let matrix = Mfcc::default().build(22050).unwrap().extract(&ClipAnalysis::new(&clip)).unwrap();
+        assert_eq!((matrix.rows, matrix.cols), (20, 6));
+        let level = -100.0 * 128f32.sqrt();
+        assert!(matrix.values[..6].iter().all(|v| (v - level).abs() < 1e-2));
+        assert!(matrix.values[6..].iter().all(|v| v.abs() < 1e-3));
+    }
+
+    #[test]
+    fn a_lifter_scales_each_row_by_its_own_factor() {
+        let clip =
+            Clip { samples: (0..3000).map(|n| (n as f32 * n as f32 * 1e-4).sin()).collect(), sample_rate: 22050 };
+        let extract = |lifter| {
+            let extractor = Mfcc { lifter, ..Mfcc::default() }.build(22050).unwrap();
+            extractor.extract(&ClipAnalysis::new(&clip)).unwrap()
+        };
+        let (plain, lifted) = (extract(0.0), extract(22.0));
+        for row in 0..20 {
+            let lift = 1.0 + 11.0 * (PI * (row + 1) as f64 / 22.0).sin();
+            for col in 0..plain.cols {
+                let (plain, lifted) = (plain.values[row * plain.cols + col], lifted.values[row * plain.cols + col]);
+                assert!((f64::from(plain) * lift - f64::from(lifted)).abs() < 1e-2, "row {row}: {plain} {lifted}");
+            }
+        }
+    }
+}

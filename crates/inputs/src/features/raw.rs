@@ -1,0 +1,48 @@
+//! The samples themselves.
+
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix};
+
+/// The samples of the clip, one row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {}
+
+impl FeatureKind for Raw {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    fn build(&self, _sample_rate: u32) -> Result<Box<dyn Extractor>> {
+        Ok(Box::new(Samples))
+    }
+}
+
+struct Samples;
+
+impl Extractor for Samples {
+    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
+        let values = clip.samples()?.to_vec();
+        Ok(FeatureMatrix { rows: 1, cols: values.len(), values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use timbre_signal::audio::Clip;
+
+    #[test]
+    fn raw_is_the_samples_in_one_row() {
+        let clip = Clip { samples: vec![0.5, -0.25, 1.0], sample_rate: 8000 };
+        let matrix = Raw {}.build(8000).unwrap().extract(&ClipAnalysis::new(&clip)).unwrap();
+        assert_eq!(matrix, FeatureMatrix { rows: 1, cols: 3, values: vec![0.5, -0.25, 1.0] });
+    }
+}

@@ -1,0 +1,6 @@
+//! Inputs of models: recordings become feature matrices, feature sets and training examples.
+
+pub mod data;
+pub mod features;
+pub mod augment;
+pub mod dataset;

@@ -1,0 +1,210 @@
+//! What stands between the map of a network and its logits, where it is not the network's own classifier.
+//!
+//! A map is `[clips, channels, height, frames]`; a network over time alone has height 1.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::init::{self, Fans, InitDistribution};
+use super::layers::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
+use super::rows::LayerTable;
+
+/// How a network decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// The network's own classifier.
+    #[default]
+    Linear,
+    /// fastai's: the highest and the mean value of every channel, then two layers with batch norms.
+    Concat,
+    /// The mean value of every channel, then a small network of its own for each class.
+    PerClass,
+    /// A class listens to the frames that it finds worth it: a weighted mean over time of logits a frame.
+    Attention,
+}
+
+/// Hidden units of each class's own network.
+const PER_CLASS: usize = 16;
+/// Hidden units of fastai's head.
+const HIDDEN: usize = 512;
+
+/// A network has one: its size is of no account.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum Head {
+    Concat(Concat),
+    PerClass(PerClass),
+    Attention(Attention),
+}
+
+impl HeadKind {
+    /// What is wrong with the head of a network without a map over frequency and time.
+    pub fn sequence_faults(self) -> Vec<(String, String)> {
+        let sentence = "\"concat\" pools over an image, and this network's last map has no height; write \"linear\", \
+                        \"per_class\" or \"attention\"";
+        match self {
+            HeadKind::Concat => vec![("head".to_owned(), sentence.to_owned())],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Nothing where the network's own classifier is meant.
+    pub fn build(self, channels: usize, n_classes: usize, device: &Device) -> Option<Head> {
+        let linear = |from, to| LinearConfig::new(from, to).init(device);
+        let without_bias = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
+        match self {
+            HeadKind::Linear => None,
+            HeadKind::Concat => Some(Head::Concat(Concat {
+                bn1: BatchNormConfig::new(2 * channels).init(device),
+                dropout1: DropoutConfig::new(0.25).init(),
+                fc1: without_bias(2 * channels, HIDDEN),
+                bn2: BatchNormConfig::new(HIDDEN).init(device),
+                dropout2: DropoutConfig::new(0.5).init(),
+                fc2: without_bias(HIDDEN, n_classes),
+            })),
+            HeadKind::PerClass => Some(Head::PerClass(PerClass {
+                hidden: linear(channels, n_classes * PER_CLASS),
+                weight: Param::from_tensor(Tensor::zeros([PER_CLASS, n_classes], device)),
+                bias: Param::from_tensor(Tensor::zeros([n_classes], device)),
+            })),
+            HeadKind::Attention => Some(Head::Attention(Attention {
+                attention: linear(channels, n_classes),
+                value: linear(channels, n_classes),
+            })),
+        }
+    }
+
+    /// The rows of what [`Self::build`] builds, or of the network's own classifier.
+    pub fn rows(self, table: &mut LayerTable, n_classes: usize, own: impl FnOnce(&mut LayerTable)) {
+        let [channels, .., frames] = table.shape[..] else {
+            panic!("a head stands on a map, not on {:?}", table.shape)
+        };
+        match self {
+            HeadKind::Linear => own(table),
+            HeadKind::Concat => {
+                table.add("head.pool", "highest and mean".to_owned(), vec![2 * channels], 0, 0);
+                table.norm("head.bn1");
+                table.linear("head.fc1", HIDDEN, false);
+                table.norm("head.bn2");
+                table.linear("head.fc2", n_classes, false);
+            }
+            HeadKind::PerClass => {
+                table.average_pool("head.pool", [1, 1]);
+                table.linear("head.hidden", n_classes * PER_CLASS, true);
+                let weights = n_classes * PER_CLASS;
+                let kind = format!("{n_classes} × linear 1 of {PER_CLASS}");
+                table.add("head", kind, vec![n_classes], weights + n_classes, weights);
+            }
+            HeadKind::Attention => {
+                table.average_pool("head.pool", [1, frames]);
+                let weights = channels * n_classes;
+                for name in ["head.attention", "head.value"] {
+                    let output = vec![n_classes, frames];
+                    table.add(
+                        name,
+                        format!("linear {n_classes} a frame"),
+                        output,
+                        weights + n_classes,
+                        weights * frames,
+                    );
+                }
+                let kind = "mean over time, weighted".to_owned();
+                table.add("head.mean", kind, vec![n_classes], 0, n_classes * frames);
+            }
+        }
+    }
+}
+
+impl Head {
+    pub fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+        match self {
+            Head::Concat(head) => head.forward(map),
+            Head::PerClass(head) => head.forward(map),
+            Head::Attention(head) => head.forward(map),
+        }
+    }
+}
+
+/// What the tensors of heads begin with; a name of anything else is left to the network.
+pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
+    Some(match name.strip_prefix("head.")? {
+        // fastai initialises what it adds by `kaiming_normal_`.
+        "fc1.weight" | "fc2.weight" => init::he_fan_in(name, fans),
+        // As in PANNs.
+        at if at.starts_with("attention.") || at.starts_with("value.") => init::glorot_uniform(name, fans),
+        _ => init::torch_default(name, fans),
+    })
+}
+
+/// Whether a tensor belongs to what decides, by its name: the last group of layers.
+pub fn is_head(name: &str) -> bool {
+    ["head.", "fc.", "classifier."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The mean of every channel.
+pub fn mean(map: Tensor<4>) -> Tensor<2> {
+    let [clips, channels, height, width] = map.dims();
+    map.reshape([clips, channels, height * width]).mean_dim(2).reshape([clips, channels])
+}
+
+#[derive(Module, Debug)]
+pub struct Concat {
+    bn1: BatchNorm,
+    dropout1: Dropout,
+    fc1: Linear,
+    bn2: BatchNorm,
+    dropout2: Dropout,
+    fc2: Linear,
+}
+
+impl Concat {
+    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+        let [clips, channels, height, width] = map.dims();
+        let highest = map.clone().reshape([clips, channels, height * width]).max_dim(2).reshape([clips, channels]);
+        let x = Tensor::cat(vec![highest, mean(map)], 1);
+        let x = relu(self.fc1.forward(self.dropout1.forward(self.bn1.forward(x))));
+        self.fc2.forward(self.dropout2.forward(self.bn2.forward(x)))
+    }
+}
+
+#[derive(Module, Debug)]
+pub struct PerClass {
+    /// The hidden units of all classes, one class after the other.
+    hidden: Linear,
+    /// `[hidden units, classes]`.
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl PerClass {
+    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+        let hidden = relu(self.hidden.forward(mean(map)));
+        let [units, classes] = self.weight.dims();
+        let clips = hidden.dims()[0];
+        let hidden = hidden.reshape([clips, classes, units]);
+        let weights = self.weight.val().swap_dims(0, 1).unsqueeze::<3>();
+        (hidden * weights).sum_dim(2).reshape([clips, classes]) + self.bias.val().unsqueeze::<2>()
+    }
+}
+
+#[derive(Module, Debug)]
+pub struct Attention {
+    attention: Linear,
+    value: Linear,
+}
+
+impl Attention {
+    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+        let [clips, channels, height, frames] = map.dims();
+        let over_height = if height == 1 { map } else { map.mean_dim(2) };
+        let sequence = over_height.reshape([clips, channels, frames]).swap_dims(1, 2);
+        let weights = softmax(self.attention.forward(sequence.clone()), 1);
+        let logits = (weights * self.value.forward(sequence)).sum_dim(1);
+        let classes = logits.dims()[2];
+        logits.reshape([clips, classes])
+    }
+}

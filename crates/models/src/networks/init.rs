@@ -1,0 +1,165 @@
+//! First weights: every tensor from a seed of its own, named by its path, so that they are the same on every backend, with any
+//! number of threads, and whatever else the network holds.
+//!
+//! Values are drawn in the order in which PyTorch lays them out, in f64, with `libm`'s functions: the same on every machine.
+//! They follow PyTorch's distributions and not its generator: a seed of PyTorch's gives other numbers.
+
+use rayon::prelude::*;
+
+use super::Network;
+use super::state::{Parameter, map_values};
+use timbre_core::seed::{Seed, uniform};
+
+/// What a tensor is filled with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InitDistribution {
+    Constant(f64),
+    /// Between plus and minus that.
+    Uniform(f64),
+    /// Around zero, with that deviation.
+    Normal(f64),
+    /// So many square matrices one below the other, each with columns at right angles and of length 1.
+    Orthogonal(usize),
+}
+
+/// What goes into a unit of the layer that a tensor belongs to, and what one of its inputs goes into.
+#[derive(Clone, Copy, Debug)]
+pub struct Fans {
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+impl Fans {
+    /// Of weights `[out, in, kernel…]`.
+    fn of(shape: &[usize]) -> Fans {
+        let kernel: usize = shape[2..].iter().product();
+        Fans { inputs: shape[1] * kernel, outputs: shape[0] * kernel }
+    }
+}
+
+/// What a tensor is filled with, by its name and the fans of its layer. Batch norms are not asked for.
+pub type Rule = fn(&str, Fans) -> InitDistribution;
+
+/// `kaiming_normal_(mode="fan_out")` for weights and zero for biases.
+pub fn he_fan_out(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) {
+        InitDistribution::Constant(0.0)
+    } else {
+        InitDistribution::Normal((2.0 / fans.outputs as f64).sqrt())
+    }
+}
+
+/// `kaiming_normal_(mode="fan_in")` for weights and zero for biases.
+pub fn he_fan_in(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) {
+        InitDistribution::Constant(0.0)
+    } else {
+        InitDistribution::Normal((2.0 / fans.inputs as f64).sqrt())
+    }
+}
+
+/// What PyTorch's layers begin with, weights and biases alike.
+pub fn torch_default(_: &str, fans: Fans) -> InitDistribution {
+    InitDistribution::Uniform(1.0 / (fans.inputs as f64).sqrt())
+}
+
+/// What Keras's layers begin with: Glorot's uniform for weights and zero for biases.
+pub fn glorot_uniform(name: &str, fans: Fans) -> InitDistribution {
+    if is_bias(name) {
+        InitDistribution::Constant(0.0)
+    } else {
+        InitDistribution::Uniform((6.0 / (fans.inputs + fans.outputs) as f64).sqrt())
+    }
+}
+
+fn is_bias(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|last| last.starts_with("bias"))
+}
+
+/// The network with its first weights.
+pub fn fill(network: Network, seed: Seed, rule: Rule) -> Network {
+    let mut layer = String::new();
+    let mut fans = None;
+    map_values(network, |Parameter { name, shape }| {
+        let (of, last) = name.rsplit_once('.').unwrap_or(("", name));
+        if of != layer {
+            of.clone_into(&mut layer);
+            fans = None;
+        }
+        if shape.len() > 1 {
+            fans = Some(Fans::of(shape));
+        }
+        let draw = match (fans, last) {
+            (Some(fans), _) => rule(name, fans),
+            // A layer of vectors alone is a batch norm.
+            (None, "weight" | "running_var") => InitDistribution::Constant(1.0),
+            (None, _) => InitDistribution::Constant(0.0),
+        };
+        drawn(draw, shape, seed.child(name))
+    })
+}
+
+/// Values a stream: enough to keep a core busy, few enough to spread a matrix over all of them.
+const BLOCK: usize = 1 << 16;
+
+fn drawn(draw: InitDistribution, shape: &[usize], seed: Seed) -> Vec<f32> {
+    let count = shape.iter().product();
+    match draw {
+        InitDistribution::Constant(value) => vec![value as f32; count],
+        InitDistribution::Uniform(limit) => {
+            for_each_block(count, seed, |rng| [(), ()].map(|()| (2.0 * uniform(rng) - 1.0) * limit))
+        }
+        InitDistribution::Normal(deviation) => {
+            for_each_block(count, seed, |rng| normal_pair(rng).map(|value| value * deviation))
+        }
+        InitDistribution::Orthogonal(matrices) => {
+            let size = shape[1];
+            assert_eq!(shape[0], matrices * size, "square matrices one below the other");
+            (0..matrices).flat_map(|number| orthogonal(size, seed.child(number))).collect()
+        }
+    }
+}
+
+fn for_each_block(
+    count: usize,
+    seed: Seed,
+    pair: impl Fn(&mut rand_chacha::ChaCha8Rng) -> [f64; 2] + Sync,
+) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    values.par_chunks_mut(BLOCK).enumerate().for_each(|(number, block)| {
+        let mut rng = seed.child(number).rng();
+        for two in block.chunks_mut(2) {
+            two.iter_mut().zip(pair(&mut rng)).for_each(|(value, drawn)| *value = drawn as f32);
+        }
+    });
+    values
+}
+
+/// Box and Muller.
+fn normal_pair(rng: &mut rand_chacha::ChaCha8Rng) -> [f64; 2] {
+    // 1 − u is never zero.
+    let radius = (-2.0 * libm::log(1.0 - uniform(rng))).sqrt();
+    let angle = std::f64::consts::TAU * uniform(rng);
+    [radius * libm::cos(angle), radius * libm::sin(angle)]
+}
+
+/// Gram and Schmidt, twice over each row, on normal numbers.
+fn orthogonal(size: usize, seed: Seed) -> Vec<f32> {
+    let mut rng = seed.rng();
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
+    while rows.len() < size {
+        let mut row: Vec<f64> = (0..size.div_ceil(2)).flat_map(|_| normal_pair(&mut rng)).take(size).collect();
+        for _ in 0..2 {
+            for other in &rows {
+                let along: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+                row.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+            }
+        }
+        let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        // A row that the others span already is drawn again.
+        if length > 1e-6 {
+            rows.push(row.into_iter().map(|a| a / length).collect());
+        }
+    }
+    rows.into_iter().flatten().map(|value| value as f32).collect()
+}

@@ -1,0 +1,246 @@
+//! The layers that networks are built of. Networks name layers from here only, so that a faster one has one place to go.
+//!
+//! Convolutions in two dimensions, batch norms and max pools are ours: on the CPU they call our kernels, elsewhere, and for what
+//! the kernels do not do (groups, one-sided padding), burn's own. Parameters have burn's names. Running variances are PyTorch's,
+//! divided by the number of pixels less one; burn divides by the number of pixels.
+
+pub use burn::nn::conv::{Conv1d, Conv1dConfig};
+pub use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool1d, MaxPool1dConfig};
+pub use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Relu};
+
+pub use super::dropout::{Dropout, DropoutConfig};
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::nn::conv as burn_conv;
+use burn::tensor::activation::relu;
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor, module};
+
+use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
+
+/// PyTorch's and burn's number.
+const EPSILON: f64 = 1e-5;
+/// The share of a batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// Rows and columns of zeros: top, left, bottom, right.
+fn zeros(padding: &PaddingConfig2d) -> [usize; 4] {
+    match *padding {
+        PaddingConfig2d::Valid => [0; 4],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right],
+        PaddingConfig2d::Same => panic!("a layer here says its padding in numbers"),
+    }
+}
+
+/// A convolution without groups, to be built.
+pub struct Conv2dConfig {
+    inner: burn_conv::Conv2dConfig,
+}
+
+impl Conv2dConfig {
+    pub fn new(channels: [usize; 2], kernel: [usize; 2]) -> Conv2dConfig {
+        Conv2dConfig { inner: burn_conv::Conv2dConfig::new(channels, kernel) }
+    }
+
+    pub fn with_stride(self, stride: [usize; 2]) -> Conv2dConfig {
+        Conv2dConfig { inner: self.inner.with_stride(stride) }
+    }
+
+    pub fn with_padding(self, padding: PaddingConfig2d) -> Conv2dConfig {
+        Conv2dConfig { inner: self.inner.with_padding(padding) }
+    }
+
+    pub fn with_bias(self, bias: bool) -> Conv2dConfig {
+        Conv2dConfig { inner: self.inner.with_bias(bias) }
+    }
+
+    pub fn init(self, device: &Device) -> Conv2d {
+        let built = self.inner.init(device);
+        Conv2d { weight: built.weight, bias: built.bias, stride: built.stride, padding: zeros(&self.inner.padding) }
+    }
+}
+
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[out, in, row, column]`
+    weight: Param<Tensor<4>>,
+    bias: Option<Param<Tensor<1>>>,
+    stride: [usize; 2],
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
+}
+
+impl Conv2d {
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let [outputs, _, rows, columns] = weight.dims();
+        let bias = self.bias.as_ref().map(Param::val);
+        let [top, left, bottom, right] = self.padding;
+        if !kernels::supports(&x) || top != bottom || left != right {
+            let options = ConvOptions::new_with_padding(self.stride, [(top, bottom), (left, right)], [1, 1], 1);
+            return module::conv2d(x, weight, bias, options);
+        }
+        let kernel = [rows, columns];
+        let window = Window { kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
+        let out = convolution::convolve(x, weight, window);
+        match bias {
+            Some(bias) => out + bias.reshape([1, outputs, 1, 1]),
+            None => out,
+        }
+    }
+}
+
+pub struct BatchNormConfig {
+    channels: usize,
+    epsilon: f64,
+}
+
+impl BatchNormConfig {
+    pub fn new(channels: usize) -> BatchNormConfig {
+        BatchNormConfig { channels, epsilon: EPSILON }
+    }
+
+    pub fn with_epsilon(self, epsilon: f64) -> BatchNormConfig {
+        BatchNormConfig { epsilon, ..self }
+    }
+
+    pub fn init(self, device: &Device) -> BatchNorm {
+        let shape = [self.channels];
+        BatchNorm {
+            gamma: burn::nn::Initializer::Ones.init(shape, device),
+            beta: burn::nn::Initializer::Zeros.init(shape, device),
+            training: Param::from_bool(true),
+            running_mean: RunningState::new(Tensor::zeros(shape, device)),
+            running_var: RunningState::new(Tensor::ones(shape, device)),
+            epsilon: self.epsilon,
+        }
+    }
+}
+
+/// Batch norm of images or rows of features, and what follows it in most networks.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    gamma: Param<Tensor<1>>,
+    beta: Param<Tensor<1>>,
+    /// Off in a frozen layer: it keeps its statistics.
+    training: Param<Flag>,
+    running_mean: RunningState<Tensor<1>>,
+    running_var: RunningState<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl BatchNorm {
+    /// Of `[batch, channels, …]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if D == 4 {
+            // Seen as what it is: a reshape would copy what does not lie in the order of its axes.
+            let out = self.run(Tensor::from_dispatch(x.into_dispatch()), None, false);
+            return Tensor::from_dispatch(out.into_dispatch());
+        }
+        let shape = x.dims();
+        let rest = shape[2..].iter().product();
+        self.run(x.reshape([shape[0], shape[1], rest, 1]), None, false).reshape(shape)
+    }
+
+    /// `relu(norm(x))`
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, None, true)
+    }
+
+    /// `relu(norm(x) + shortcut)`
+    pub fn forward_add_relu(&self, x: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+        self.run(x, Some(shortcut), true)
+    }
+
+    fn run(&self, x: Tensor<4>, shortcut: Option<Tensor<4>>, with_relu: bool) -> Tensor<4> {
+        let device = x.device();
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        let (ours, in_training) = (kernels::supports(&x), device.is_autodiff() && self.training.is_enabled());
+        if ours && in_training {
+            let pixels = x.shape().num_elements() / gamma.dims()[0];
+            let (out, mean, variance) = batch_norm::normalize_batch(x, gamma, beta, shortcut, self.epsilon, with_relu);
+            self.remember(mean, variance, pixels, &device);
+            return out;
+        }
+        if ours && !device.is_autodiff() {
+            let statistics = [gamma, beta, self.running_mean.value(), self.running_var.value()];
+            return batch_norm::normalize(x, statistics, shortcut, self.epsilon, with_relu);
+        }
+        let out = if in_training {
+            let pixels = x.shape().num_elements() / gamma.dims()[0];
+            let result = module::batch_norm_train(x, gamma, beta, self.epsilon);
+            self.remember(result.mean, result.variance, pixels, &device);
+            result.output
+        } else {
+            let statistics = [&self.running_mean, &self.running_var].map(|state| state.value().to_device(&device));
+            let [mean, variance] = statistics;
+            module::batch_norm(x, gamma, beta, mean, variance, self.epsilon)
+        };
+        let out = match shortcut {
+            Some(shortcut) => out + shortcut,
+            None => out,
+        };
+        if with_relu { relu(out) } else { out }
+    }
+
+    fn remember(&self, mean: Tensor<1>, variance: Tensor<1>, pixels: usize, device: &Device) {
+        let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
+        let keep = |state: &RunningState<Tensor<1>>, new: Tensor<1>| {
+            let kept = state.value_sync().to_device(device).mul_scalar(1.0 - MOMENTUM);
+            state.update((kept + new.detach().mul_scalar(MOMENTUM)).detach());
+        };
+        keep(&self.running_mean, mean);
+        keep(&self.running_var, variance.mul_scalar(unbiased));
+    }
+}
+
+pub struct MaxPool2dConfig {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: PaddingConfig2d,
+}
+
+impl MaxPool2dConfig {
+    /// Windows side by side, without padding.
+    pub fn new(kernel: [usize; 2]) -> MaxPool2dConfig {
+        MaxPool2dConfig { kernel, stride: kernel, padding: PaddingConfig2d::Valid }
+    }
+
+    pub fn with_strides(self, stride: [usize; 2]) -> MaxPool2dConfig {
+        MaxPool2dConfig { stride, ..self }
+    }
+
+    pub fn with_padding(self, padding: PaddingConfig2d) -> MaxPool2dConfig {
+        MaxPool2dConfig { padding, ..self }
+    }
+
+    pub fn init(self) -> MaxPool2d {
+        MaxPool2d { kernel: self.kernel, stride: self.stride, padding: zeros(&self.padding) }
+    }
+}
+
+#[derive(Module, Debug)]
+pub struct MaxPool2d {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    /// Top, left, bottom, right.
+    padding: [usize; 4],
+}
+
+impl MaxPool2d {
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [top, left, bottom, right] = self.padding;
+        if kernels::supports(&x) && top == bottom && left == right {
+            let window = Window { kernel: self.kernel, stride: self.stride, padding: [top, left], dilation: [1, 1] };
+            return max_pool::max_pool(x, window);
+        }
+        let options = MaxPoolOptions::new(self.kernel)
+            .with_stride(self.stride)
+            .with_padding_pairs([(top, bottom), (left, right)]);
+        module::max_pool2d(x, options)
+    }
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

@@ -1,0 +1,298 @@
+//! ResNet18 and ResNet34, as torchvision has them: a 7×7 convolution with stride 2, a 3×3 pool with stride 2, four stages of
+//! blocks, the mean of every channel, one linear layer.
+//!
+//! Conventions and differences from the peers:
+//! * The network has one input channel unless `channels` says otherwise; weights for three are folded into one when they are
+//!   imported. With more channels, a one-channel image is repeated.
+//! * First weights are torchvision's distributions: He's normal over the outputs for convolutions, PyTorch's default for the
+//!   linear layer.
+//! * `head = "concat"` is what fastai's `vision_learner` puts on the body; groups of layers are fastai's `body[:6]`, `body[6:]`
+//!   and the head.
+//! * Parameters as PyTorch counts them, without running means and variances: ResNet18 for 11 classes 11,175,883 with one
+//!   channel, 11,182,155 with three; with fastai's head and one channel 11,703,232.
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::head::{self, Head, HeadKind};
+use super::init::{self, Fans, InitDistribution};
+use super::layers::{
+    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
+};
+use super::rows::{LayerTable, Window};
+use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
+use crate::training::hyperparameters::network_spec;
+use timbre_core::seed::Seed;
+
+network_spec! {
+    /// ResNet18: torchvision's layout, for images of one channel or more.
+    pub struct Resnet18 {
+        /// Input channels; a one-channel image is repeated. Default: 1.
+        #[schemars(range(min = 1, max = 64))]
+        pub channels: usize = 1,
+        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+        pub head: HeadKind = HeadKind::Linear,
+    } defaults {
+        batch_size: 16,
+    }
+}
+
+network_spec! {
+    /// ResNet34: torchvision's layout, for images of one channel or more.
+    pub struct Resnet34 {
+        /// Input channels; a one-channel image is repeated. Default: 1.
+        #[schemars(range(min = 1, max = 64))]
+        pub channels: usize = 1,
+        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+        pub head: HeadKind = HeadKind::Linear,
+    } defaults {
+        batch_size: 16,
+    }
+}
+
+/// Both have the same keys and differ in the blocks of their stages.
+macro_rules! resnet {
+    ($Spec:ident, $blocks:expr) => {
+        impl NetworkKind for $Spec {
+            fn version(&self) -> u32 {
+                1
+            }
+
+            fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
+                layers(self.channels, $blocks, self.head, input, n_classes)
+            }
+
+            fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
+                self.layers(input, n_classes)?;
+                let net = Net::new(self.channels, $blocks, self.head, n_classes, device);
+                Ok(init::fill(Network::Resnet(net), seed, initial_weights))
+            }
+
+            fn groups(&self) -> usize {
+                3
+            }
+
+            fn group_of(&self, path: &str) -> usize {
+                group_of(path)
+            }
+        }
+    };
+}
+resnet!(Resnet18, [2, 2, 2, 2]);
+resnet!(Resnet34, [3, 4, 6, 3]);
+
+const STAGES: [&str; 4] = ["layer1", "layer2", "layer3", "layer4"];
+const FILTERS: [usize; 4] = [64, 128, 256, 512];
+
+fn group_of(path: &str) -> usize {
+    if head::is_head(path) {
+        2
+    } else if path.starts_with("layer3.") || path.starts_with("layer4.") {
+        1
+    } else {
+        0
+    }
+}
+
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| {
+        let rule = if name.starts_with("fc.") { init::torch_default } else { init::he_fan_out };
+        rule(name, fans)
+    })
+}
+
+fn layers(
+    channels: usize,
+    blocks: [usize; 4],
+    head: HeadKind,
+    input: InputShape,
+    n_classes: usize,
+) -> Result<Vec<LayerRow>> {
+    let mut table = LayerTable::new(input, channels)?;
+    table.conv("conv1", 64, Window::square(7, 2, 3), false)?;
+    table.norm("bn1");
+    table.max_pool("maxpool", Window::square(3, 2, 1))?;
+    for ((stage, filters), blocks) in STAGES.into_iter().zip(FILTERS).zip(blocks) {
+        for block in 0..blocks {
+            let name = |layer: &str| format!("{stage}.{block}.{layer}");
+            let before = table.shape.clone();
+            let stride = stride_of(before[0], filters);
+            table.conv(&name("conv1"), filters, Window::square(3, stride, 1), false)?;
+            table.norm(&name("bn1"));
+            table.conv(&name("conv2"), filters, Window::square(3, 1, 1), false)?;
+            table.norm(&name("bn2"));
+            if stride > 1 {
+                table.shape = before;
+                table.conv(&name("downsample.0"), filters, Window::square(1, stride, 0), false)?;
+                table.norm(&name("downsample.1"));
+            }
+        }
+    }
+    head.rows(&mut table, n_classes, |table| {
+        table.average_pool("avgpool", [1, 1]);
+        table.linear("fc", n_classes, true);
+    });
+    Ok(table.into_rows())
+}
+
+/// A stage that has more filters than the one before halves the image.
+fn stride_of(before: usize, filters: usize) -> usize {
+    if before == filters { 1 } else { 2 }
+}
+
+fn conv(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
+    let padding = kernel / 2;
+    Conv2dConfig::new(channels, [kernel; 2])
+        .with_stride([stride; 2])
+        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+        .with_bias(false)
+        .init(device)
+}
+
+fn norm(channels: usize, device: &Device) -> BatchNorm {
+    BatchNormConfig::new(channels).init(device)
+}
+
+#[derive(Module, Debug)]
+pub struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    conv2: Conv2d,
+    bn2: BatchNorm,
+    downsample: Option<(Conv2d, BatchNorm)>,
+}
+
+impl Block {
+    fn new(before: usize, filters: usize, device: &Device) -> Block {
+        let stride = stride_of(before, filters);
+        Block {
+            conv1: conv([before, filters], 3, stride, device),
+            bn1: norm(filters, device),
+            conv2: conv([filters, filters], 3, 1, device),
+            bn2: norm(filters, device),
+            downsample: (stride > 1).then(|| (conv([before, filters], 1, stride, device), norm(filters, device))),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => bn.forward(conv.forward(x.clone())),
+            None => x.clone(),
+        };
+        let x = self.bn1.forward_relu(self.conv1.forward(x));
+        self.bn2.forward_add_relu(self.conv2.forward(x), shortcut)
+    }
+}
+
+#[derive(Module, Debug)]
+pub struct Net {
+    channels: usize,
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    maxpool: MaxPool2d,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    fc: Option<Linear>,
+    head: Option<Head>,
+}
+
+impl Net {
+    fn new(channels: usize, blocks: [usize; 4], head: HeadKind, n_classes: usize, device: &Device) -> Net {
+        let mut before = FILTERS[0];
+        let mut stage = |number: usize| -> Vec<Block> {
+            let filters = FILTERS[number];
+            let blocks =
+                (0..blocks[number]).map(|_| Block::new(std::mem::replace(&mut before, filters), filters, device));
+            blocks.collect()
+        };
+        Net {
+            channels,
+            conv1: conv([channels, FILTERS[0]], 7, 2, device),
+            bn1: norm(FILTERS[0], device),
+            maxpool: MaxPool2dConfig::new([3, 3])
+                .with_strides([2, 2])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                .init(),
+            layer1: stage(0),
+            layer2: stage(1),
+            layer3: stage(2),
+            layer4: stage(3),
+            fc: (head == HeadKind::Linear).then(|| LinearConfig::new(FILTERS[3], n_classes).init(device)),
+            head: head.build(FILTERS[3], n_classes, device),
+        }
+    }
+
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = repeat_channels(images, self.channels);
+        let x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(x)));
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let map = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
+        match (&self.fc, &self.head) {
+            (Some(fc), _) => fc.forward(head::mean(map)),
+            (None, Some(head)) => head.forward(map),
+            (None, None) => unreachable!("a network is built with its classifier or with another head"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(kind: &dyn NetworkKind, n_classes: usize) -> u64 {
+        let input = InputShape { channels: 1, height: 256, width: 156 };
+        kind.layers(input, n_classes).unwrap().iter().map(|row| row.parameters).sum()
+    }
+
+    #[test]
+    fn parameters_are_those_of_torchvision_and_fastai() {
+        let net = |channels, head| Resnet18 { channels, head, ..Default::default() };
+        assert_eq!(parameters(&net(1, HeadKind::Linear), 11), 11_175_883);
+        assert_eq!(parameters(&net(3, HeadKind::Linear), 11), 11_182_155);
+        assert_eq!(parameters(&net(3, HeadKind::Linear), 1000), 11_689_512);
+        assert_eq!(parameters(&net(1, HeadKind::Concat), 11), 11_703_232);
+        assert_eq!(parameters(&net(3, HeadKind::Concat), 11), 11_709_504);
+        let deeper = Resnet34 { channels: 3, ..Default::default() };
+        assert_eq!(parameters(&deeper, 1000), 21_797_672);
+    }
+
+    #[test]
+    fn multiply_adds_are_those_of_the_counters_of_pytorch() {
+        let input = InputShape { channels: 3, height: 224, width: 224 };
+        let rows = Resnet18 { channels: 3, ..Default::default() }.layers(input, 1000).unwrap();
+        let sum: u64 = rows.iter().map(|row| row.multiply_adds).sum();
+        assert_eq!(sum, 1_814_073_344);
+    }
+
+    #[test]
+    fn first_weights_have_the_deviations_of_torchvision() {
+        let input = InputShape { channels: 1, height: 64, width: 64 };
+        let network = Resnet18::default().build(input, 11, Seed::new(3), &Device::flex()).unwrap();
+        for tensor in super::super::state::tensors(&network) {
+            let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+            let values = tensor.into_values().unwrap();
+            let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+            let deviation =
+                (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+            let expected = match shape[..] {
+                [outputs, _, height, width] => (2.0 / (outputs * height * width) as f64).sqrt(),
+                _ if name.starts_with("fc.") => (1.0 / 512f64 / 3.0).sqrt(),
+                _ => 0.0,
+            };
+            // 11 biases say little about a deviation.
+            let slack = if values.len() < 100 { 0.5 } else { 0.05 };
+            assert!((deviation - expected).abs() <= slack * expected, "{name}: {deviation} for {expected}");
+            let constant = if name.ends_with("running_var") || name.contains("bn") && name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            };
+            if expected == 0.0 && !name.contains("downsample") {
+                assert_eq!(mean, constant, "{name}");
+            }
+        }
+    }
+}

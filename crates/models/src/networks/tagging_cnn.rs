@@ -1,0 +1,186 @@
+//! The convolutional network of music-auto_tagging-keras (Choi): a batch norm over the bands, five 3×3 convolutions with batch
+//! norm, ELU and a pool each, and one layer that decides.
+//!
+//! Conventions and differences from the peers:
+//! * As the code has it: 64, 128, 128, 128 and 64 filters and pools of 2×4, 2×4, 2×4, 3×5 and 4×4 leave one value a filter of
+//!   96 × 1366. The README of the same project, and the weights it offers, tell of a larger network (865,950).
+//! * 449,138 numbers for 50 classes and 96 × 1366 as Keras counts parameters, with the means and variances of the batch norms;
+//!   447,922 without them, as PyTorch counts.
+//! * Running means follow by a tenth a step, as in PyTorch; Keras's hundredth needs more steps than small sets have.
+//! * First weights are Keras's: Glorot's uniform, biases zero. The last sigmoid is part of the loss.
+//! * Any input that the pools leave something of is taken; the last layer then has more inputs.
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::activation::elu;
+use burn::tensor::{Device, Tensor};
+
+use super::head::{self, Head, HeadKind};
+use super::init::{self, Fans, InitDistribution};
+use super::layers::{
+    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
+    MaxPool2dConfig,
+};
+use super::rows::{LayerTable, Window};
+use super::steps::padding_of;
+use super::{InputShape, LayerRow, Network, NetworkKind};
+use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use timbre_core::seed::Seed;
+
+network_spec! {
+    /// Choi's convolutional network for music tagging; made for mel spectrograms of 96 × 1366.
+    pub struct TaggingCnn {
+        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+        pub head: HeadKind = HeadKind::Linear,
+    } defaults {
+        optimizer: Optimizer::Adam,
+        schedule: Schedule::Constant,
+        weight_decay: 0.0,
+    }
+}
+
+const BLOCKS: [BlockSpec; 5] = [
+    BlockSpec { filters: 64, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [2, 4] },
+    BlockSpec { filters: 128, pool: [3, 5] },
+    BlockSpec { filters: 64, pool: [4, 4] },
+];
+
+impl NetworkKind for TaggingCnn {
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
+        let mut table = LayerTable::new(input, 1)?;
+        backbone_rows(&BLOCKS, &mut table)?;
+        self.head.rows(&mut table, n_classes, |table| table.linear("fc", n_classes, true));
+        Ok(table.into_rows())
+    }
+
+    fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
+        let mut table = LayerTable::new(input, 1)?;
+        backbone_rows(&BLOCKS, &mut table)?;
+        let own = || LinearConfig::new(table.shape.iter().product(), n_classes).init(device);
+        let net = Net {
+            features: Backbone::new(&BLOCKS, input.height, 0.0, device),
+            fc: (self.head == HeadKind::Linear).then(own),
+            head: self.head.build(table.shape[0], n_classes, device),
+        };
+        Ok(init::fill(Network::TaggingCnn(net), seed, initial_weights))
+    }
+
+    fn groups(&self) -> usize {
+        2
+    }
+
+    fn group_of(&self, path: &str) -> usize {
+        usize::from(head::is_head(path))
+    }
+}
+
+fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
+    head::initial_weights(name, fans).unwrap_or_else(|| init::glorot_uniform(name, fans))
+}
+
+#[derive(Module, Debug)]
+pub struct Net {
+    features: Backbone,
+    fc: Option<Linear>,
+    head: Option<Head>,
+}
+
+impl Net {
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let map = self.features.forward(images);
+        match (&self.fc, &self.head) {
+            (Some(fc), _) => fc.forward(map.flatten(1, 3)),
+            (None, Some(head)) => head.forward(map),
+            (None, None) => unreachable!("a network is built with its classifier or with another head"),
+        }
+    }
+}
+
+/// A convolution and the pool behind it.
+pub struct BlockSpec {
+    pub filters: usize,
+    pub pool: [usize; 2],
+}
+
+/// What the tagging networks share: a norm over bands, then blocks.
+#[derive(Module, Debug)]
+pub struct Backbone {
+    bn0: BatchNorm,
+    blocks: Vec<Block>,
+    dropout: Dropout,
+}
+
+#[derive(Module, Debug)]
+pub struct Block {
+    conv: Conv2d,
+    bn: BatchNorm,
+    pool: MaxPool2d,
+}
+
+/// Keras's.
+const EPSILON: f64 = 1e-3;
+
+/// The rows of [`Backbone`].
+pub fn backbone_rows(plans: &[BlockSpec], table: &mut LayerTable) -> Result<()> {
+    table.norm_of("features.bn0", table.shape[1]);
+    for (number, plan) in plans.iter().enumerate() {
+        table.conv(&format!("features.blocks.{number}.conv"), plan.filters, Window::square(3, 1, 1), true)?;
+        table.norm(&format!("features.blocks.{number}.bn"));
+        table.max_pool(&format!("features.blocks.{number}.pool"), Window::apart(plan.pool))?;
+    }
+    Ok(())
+}
+
+impl Backbone {
+    pub fn new(plans: &[BlockSpec], bands: usize, dropout: f64, device: &Device) -> Backbone {
+        let norm = |features| BatchNormConfig::new(features).with_epsilon(EPSILON).init(device);
+        let mut before = 1;
+        let blocks = plans.iter().map(|plan| {
+            let channels = [std::mem::replace(&mut before, plan.filters), plan.filters];
+            let conv = Conv2dConfig::new(channels, [3, 3]).with_padding(padding_of(Window::square(3, 1, 1)));
+            let pool = MaxPool2dConfig::new(plan.pool).with_strides(plan.pool).init();
+            Block { conv: conv.init(device), bn: norm(plan.filters), pool }
+        });
+        Backbone { blocks: blocks.collect(), bn0: norm(bands), dropout: DropoutConfig::new(dropout).init() }
+    }
+
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let by_band = self.bn0.forward(images.swap_dims(1, 2)).swap_dims(1, 2);
+        self.blocks.iter().fold(by_band, |x, block| {
+            let x = elu(block.bn.forward(block.conv.forward(x)), 1.0);
+            self.dropout.forward(block.pool.forward(x))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_code_by_keras_and_by_pytorch() {
+        let input = InputShape { channels: 1, height: 96, width: 1366 };
+        let rows = TaggingCnn::default().layers(input, 50).unwrap();
+        let learnt: u64 = rows.iter().map(|row| row.parameters).sum();
+        let statistics: u64 = rows.iter().map(|row| row.statistics).sum();
+        assert_eq!(learnt + statistics, 449_138);
+        assert_eq!(learnt, 447_922);
+    }
+
+    #[test]
+    fn an_image_that_the_pools_leave_nothing_of_is_refused_with_a_sentence() {
+        let layers = |height, width| TaggingCnn::default().layers(InputShape { channels: 1, height, width }, 5);
+        assert!(layers(96, 1280).is_ok());
+        assert!(layers(128, 2000).is_ok());
+        for (height, width) in [(95, 1366), (96, 1279)] {
+            let error = layers(height, width).unwrap_err().to_string();
+            assert!(error.contains(&format!("{height} × {width}")) && error.contains("longer clips"), "{error}");
+        }
+    }
+}

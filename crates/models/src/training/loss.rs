@@ -1,0 +1,299 @@
+//! What is minimised.
+//!
+//! Conventions: means over clips (cross-entropy) or over clips and classes (the others), as in PyTorch. Smoothing of
+//! cross-entropy is PyTorch's: the share s of a target is spread evenly over all classes. Smoothing of the others moves a target
+//! y to y · (1 − s) + s / 2, as in Keras. What mixing makes of targets: cross-entropy divides those of a clip by their sum, the
+//! others take them as they are; smoothing comes after. `focal` is torchvision's `sigmoid_focal_loss` without its alpha; `pos_weight` takes
+//! the place of that.
+
+use anyhow::{Result, ensure};
+use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::training::hyperparameters::{Loss, Training};
+use timbre_core::labels::Task;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+
+/// Below this, the ease of an answer is taken for this: the gradient of a power is not finite at zero.
+const LEAST_UNSURE: f32 = 1e-7;
+
+/// How logits become probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputActivation {
+    Softmax,
+    Sigmoid,
+    /// A sigmoid a class, divided by their sum: one label a clip, learnt class by class.
+    SigmoidShares,
+}
+
+/// The loss of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    kind: Kind,
+    smoothing: f64,
+    /// One a class.
+    pos_weight: Option<Vec<f32>>,
+    gamma: f64,
+    output: OutputActivation,
+    n_classes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    CrossEntropy,
+    Bce,
+    Focal,
+}
+
+impl Objective {
+    /// Fails if the loss does not fit the task or the labels.
+    pub fn new(training: &Training, task: Task, train: &FeatureSet) -> Result<Objective> {
+        let kind = match (training.loss, task) {
+            (Loss::CrossEntropy, _) | (Loss::Auto, Task::SingleLabel) => Kind::CrossEntropy,
+            (Loss::Bce, _) | (Loss::Auto, Task::MultiLabel) => Kind::Bce,
+            (Loss::Focal, _) => Kind::Focal,
+        };
+        let output = match (kind, task) {
+            (Kind::CrossEntropy, _) => OutputActivation::Softmax,
+            (_, Task::MultiLabel) => OutputActivation::Sigmoid,
+            (_, Task::SingleLabel) => OutputActivation::SigmoidShares,
+        };
+        if kind == Kind::CrossEntropy {
+            ensure!(
+                train.labels().iter().all(|labels| labels.len() == 1),
+                "train with cross-entropy: it needs one label a clip, and some clips have none or several; \
+                 write `loss = \"bce\"`"
+            );
+        }
+        let n_classes = train.n_classes();
+        let pos_weight = match training.pos_weight[..] {
+            [] => None,
+            [one] => Some(vec![one as f32; n_classes]),
+            ref each => {
+                ensure!(
+                    each.len() == n_classes,
+                    "`pos_weight` has {} numbers, and there are {n_classes} classes: write one number, or one a class",
+                    each.len()
+                );
+                Some(each.iter().map(|&weight| weight as f32).collect())
+            }
+        };
+        let (smoothing, gamma) = (training.label_smoothing, training.focal_gamma);
+        Ok(Objective { kind, smoothing, pos_weight, gamma, output, n_classes })
+    }
+
+    pub fn output(&self) -> OutputActivation {
+        self.output
+    }
+
+    /// What the network should say of the clips of a set as its labels are, row-major, a column a class.
+    pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
+        let mut present = vec![0.0; set.len() * self.n_classes];
+        let rows = present.chunks_exact_mut(self.n_classes.max(1)).enumerate();
+        rows.for_each(|(row, targets)| set.write_targets(row, targets));
+        self.goals(present)
+    }
+
+    /// What the network should say of clips in which there is so much of each class, row-major.
+    pub fn goals(&self, mut present: Vec<f32>) -> Vec<f32> {
+        let spread = match self.kind {
+            Kind::CrossEntropy => self.smoothing / self.n_classes as f64,
+            Kind::Bce | Kind::Focal => self.smoothing / 2.0,
+        };
+        for targets in present.chunks_exact_mut(self.n_classes.max(1)) {
+            let whole = match self.kind {
+                Kind::CrossEntropy => targets.iter().map(|&target| f64::from(target)).sum(),
+                Kind::Bce | Kind::Focal => 1.0,
+            };
+            // A clip of no class at all stays one.
+            let certain = if whole > 0.0 { (1.0 - self.smoothing) / whole } else { 0.0 };
+            targets.iter_mut().for_each(|target| *target = (f64::from(*target) * certain + spread) as f32);
+        }
+        present
+    }
+
+    /// The mean loss of some clips, as a tensor of one number.
+    pub fn loss(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+        let [clips, classes] = logits.dims();
+        match self.kind {
+            Kind::CrossEntropy => (targets * log_softmax(logits, 1)).sum().mul_scalar(-1.0 / clips as f64),
+            Kind::Bce => self.binary(logits, targets).sum().mul_scalar(1.0 / (clips * classes) as f64),
+            Kind::Focal => {
+                let present = sigmoid(logits.clone());
+                // 1 − p for a class that is there, p for one that is not.
+                let unsure = targets.clone() + present.clone() - (targets.clone() * present).mul_scalar(2.0);
+                let mut loss = self.binary(logits, targets);
+                if self.gamma != 0.0 {
+                    loss = loss * unsure.clamp_min(LEAST_UNSURE).powf_scalar(self.gamma);
+                }
+                loss.sum().mul_scalar(1.0 / (clips * classes) as f64)
+            }
+        }
+    }
+
+    /// Binary cross-entropy with logits, of each clip and class.
+    fn binary(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
+        let absent = (targets.clone().neg() + 1.0) * log_sigmoid(logits.clone().neg());
+        let mut present = targets * log_sigmoid(logits.clone());
+        if let Some(weights) = &self.pos_weight {
+            let weights = TensorData::new(weights.clone(), [1, self.n_classes]);
+            present = present * Tensor::<2>::from_data(weights, &logits.device());
+        }
+        (present + absent).neg()
+    }
+}
+
+impl OutputActivation {
+    /// As it is written with a model.
+    pub fn number(self) -> f32 {
+        match self {
+            OutputActivation::Softmax => 0.0,
+            OutputActivation::Sigmoid => 1.0,
+            OutputActivation::SigmoidShares => 2.0,
+        }
+    }
+
+    pub fn of_number(number: f32) -> Option<OutputActivation> {
+        [OutputActivation::Softmax, OutputActivation::Sigmoid, OutputActivation::SigmoidShares]
+            .into_iter()
+            .find(|output| output.number() == number)
+    }
+
+    /// The probabilities of a clip.
+    pub fn probabilities(self, logits: &[f32]) -> Vec<f32> {
+        let logits: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
+        let winner = crate::argmax(&logits);
+        let sigmoids = || logits.iter().map(|&logit| 1.0 / (1.0 + (-logit).exp()));
+        let shares: Vec<f64> = match self {
+            OutputActivation::Sigmoid => return sigmoids().map(|p| p as f32).collect(),
+            OutputActivation::Softmax => logits.iter().map(|&logit| (logit - logits[winner]).exp()).collect(),
+            // As shares of the largest, so that a clip far from every class still gets some.
+            OutputActivation::SigmoidShares => {
+                let log = |z: f64| z.min(0.0) - (-z.abs()).exp().ln_1p();
+                logits.iter().map(|&logit| (log(logit) - log(logits[winner])).exp()).collect()
+            }
+        };
+        let total: f64 = shares.iter().sum();
+        crate::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::training::tests::{golden, numbers};
+
+    fn set(labels: &Value, classes: usize) -> FeatureSet {
+        let labels: Vec<Vec<usize>> = serde_json::from_value(labels.clone()).unwrap();
+        FeatureSet::from_matrices(vec![0.0; labels.len()], [1, 1], labels, classes)
+    }
+
+    fn training(spec: &Value) -> Training {
+        let mut training = serde_json::to_value(Training::default()).unwrap();
+        training.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        serde_json::from_value(training).unwrap()
+    }
+
+    /// The loss, and its gradient by the logits.
+    fn loss_of(objective: &Objective, logits: &[f32], set: &FeatureSet) -> (f64, Vec<f32>) {
+        let device = Device::flex().autodiff();
+        let tensor =
+            |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [set.len(), set.n_classes()]), &device);
+        let logits = tensor(logits.to_vec()).require_grad();
+        let loss = objective.loss(logits.clone(), tensor(objective.targets(set)));
+        let gradient = logits.grad(&loss.backward()).unwrap();
+        (f64::from(loss.into_scalar::<f32>()), gradient.into_data().try_into_vec().unwrap())
+    }
+
+    #[test]
+    fn losses_and_their_gradients_are_those_of_pytorch() {
+        let golden = golden();
+        let losses = &golden["losses"];
+        let classes = losses["classes"].as_u64().unwrap() as usize;
+        let logits: Vec<f32> = numbers(&losses["logits"]).into_iter().map(|v| v as f32).collect();
+        for case in losses["cases"].as_array().unwrap() {
+            let set = set(&case["labels"], classes);
+            let several = set.labels().iter().any(|labels| labels.len() != 1);
+            let task = if several { Task::MultiLabel } else { Task::SingleLabel };
+            let objective = Objective::new(&training(&case["spec"]), task, &set).unwrap();
+            let (loss, gradient) = loss_of(&objective, &logits, &set);
+            let expected = case["loss"].as_f64().unwrap();
+            assert!(
+                (loss - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                "{loss}, not {expected}: {}",
+                case["spec"]
+            );
+            for (ours, theirs) in gradient.iter().zip(numbers(&case["gradient"])) {
+                assert!((f64::from(*ours) - theirs).abs() < 1e-6, "{ours}, not {theirs}: {}", case["spec"]);
+            }
+        }
+    }
+
+    #[test]
+    fn cross_entropy_shares_between_the_classes_of_a_mix_and_the_others_do_not() {
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
+        let goals = |loss, label_smoothing, present: [f32; 4]| {
+            let training = Training { loss, label_smoothing, ..Training::default() };
+            Objective::new(&training, Task::SingleLabel, &set).unwrap().goals(present.to_vec())
+        };
+        assert_eq!(goals(Loss::CrossEntropy, 0.0, [1.0, 1.0, 0.0, 0.0]), [0.5, 0.5, 0.0, 0.0]);
+        assert_eq!(goals(Loss::CrossEntropy, 0.0, [0.75, 0.0, 0.25, 0.0]), [0.75, 0.0, 0.25, 0.0]);
+        assert_eq!(goals(Loss::CrossEntropy, 0.5, [1.0, 1.0, 0.0, 0.0]), [0.375, 0.375, 0.125, 0.125]);
+        assert_eq!(goals(Loss::Bce, 0.0, [1.0, 1.0, 0.0, 0.25]), [1.0, 1.0, 0.0, 0.25]);
+        assert_eq!(goals(Loss::Focal, 0.5, [1.0, 0.0, 0.0, 0.5]), [0.75, 0.25, 0.25, 0.5]);
+    }
+
+    #[test]
+    fn a_certain_answer_has_a_finite_gradient_under_any_focal_exponent() {
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![]], 2);
+        for gamma in [0.0, 0.3, 1.0, 2.0] {
+            let training = Training { loss: Loss::Focal, focal_gamma: gamma, ..Training::default() };
+            let objective = Objective::new(&training, Task::MultiLabel, &set).unwrap();
+            let (loss, gradient) = loss_of(&objective, &[90.0, -90.0, 90.0, -90.0], &set);
+            assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{gamma}: {loss} {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn auto_is_cross_entropy_for_one_label_and_sigmoids_for_several() {
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 2);
+        let of = |loss, task| Objective::new(&Training { loss, ..Training::default() }, task, &set).unwrap();
+        assert_eq!(of(Loss::Auto, Task::SingleLabel), of(Loss::CrossEntropy, Task::SingleLabel));
+        assert_eq!(of(Loss::Auto, Task::MultiLabel), of(Loss::Bce, Task::MultiLabel));
+        assert_eq!(of(Loss::Auto, Task::SingleLabel).output(), OutputActivation::Softmax);
+        assert_eq!(of(Loss::Bce, Task::SingleLabel).output(), OutputActivation::SigmoidShares);
+        assert_eq!(of(Loss::Focal, Task::MultiLabel).output(), OutputActivation::Sigmoid);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_labels_is_refused() {
+        let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![0, 1]], 2);
+        let refusal = |training: Training| Objective::new(&training, Task::MultiLabel, &set).unwrap_err().to_string();
+        assert!(refusal(Training { loss: Loss::CrossEntropy, ..Training::default() }).contains("loss = \"bce\""));
+        assert!(refusal(Training { pos_weight: vec![1.0; 3], ..Training::default() }).contains("there are 2 classes"));
+    }
+
+    #[test]
+    fn probabilities_follow_the_loss() {
+        let close = |output: OutputActivation, logits: &[f32], expected: &[f64]| {
+            let found = output.probabilities(logits);
+            assert!(
+                found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6),
+                "{found:?} {expected:?}"
+            );
+        };
+        let (e, s) = (std::f64::consts::E, |z: f64| 1.0 / (1.0 + (-z).exp()));
+        close(OutputActivation::Softmax, &[1.0, 0.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+        close(OutputActivation::Sigmoid, &[1.0, -2.0], &[s(1.0), s(-2.0)]);
+        close(
+            OutputActivation::SigmoidShares,
+            &[1.0, -2.0],
+            &[s(1.0) / (s(1.0) + s(-2.0)), s(-2.0) / (s(1.0) + s(-2.0))],
+        );
+        // Far from every class, and still shares.
+        close(OutputActivation::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
+    }
+}

@@ -1,0 +1,164 @@
+//! What epochs are judged by: pure functions of their history.
+
+use anyhow::{Result, ensure};
+
+use crate::Epoch;
+use timbre_evaluation::metrics::{self, DecisionRule};
+
+/// The value that decides which epoch is best, and when to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Monitor {
+    watched: Watched,
+    patience: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Watched {
+    TrainLoss,
+    ValidationLoss,
+    Metric(String),
+}
+
+impl Monitor {
+    /// Fails with the names there are. Without a validation split the training loss is watched, whatever was asked for.
+    pub fn new(
+        name: &str,
+        patience: Option<usize>,
+        decision_rule: &DecisionRule,
+        has_validation: bool,
+    ) -> Result<Monitor> {
+        let metrics = decision_rule.metrics();
+        ensure!(
+            name == LOSS || metrics.iter().any(|metric| metric == name),
+            "`monitor = \"{name}\"` is no metric of this task: write \"{LOSS}\", or one of {}",
+            metrics.join(", ")
+        );
+        let watched = match (has_validation, name) {
+            (false, _) => Watched::TrainLoss,
+            (true, LOSS) => Watched::ValidationLoss,
+            (true, metric) => Watched::Metric(metric.to_owned()),
+        };
+        Ok(Monitor { watched, patience })
+    }
+
+    /// For people.
+    pub fn name(&self) -> &str {
+        match &self.watched {
+            Watched::TrainLoss => "training loss",
+            Watched::ValidationLoss => "validation loss",
+            Watched::Metric(name) => name,
+        }
+    }
+
+    /// A metric that is shown beside the losses.
+    pub fn metric<'a>(&'a self, epoch: &'a Epoch) -> Option<(&'a str, f64)> {
+        match &self.watched {
+            Watched::Metric(name) => Some((name, self.value(epoch))),
+            _ => None,
+        }
+    }
+
+    pub fn value(&self, epoch: &Epoch) -> f64 {
+        match &self.watched {
+            Watched::TrainLoss => epoch.train_loss,
+            Watched::ValidationLoss => epoch.validation_loss.unwrap_or(f64::NAN),
+            Watched::Metric(name) => epoch.metrics.get(name).copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    /// Losses are better when lower (some metrics are losses, too), other metrics when higher. What is no number is never
+    /// better, and always worse.
+    pub fn is_better(&self, value: f64, than: f64) -> bool {
+        match self.watched {
+            _ if value.is_nan() => false,
+            _ if than.is_nan() => true,
+            Watched::TrainLoss | Watched::ValidationLoss => value < than,
+            Watched::Metric(ref name) if metrics::is_loss(name) => value < than,
+            Watched::Metric(_) => value > than,
+        }
+    }
+
+    /// The first of the best epochs, as an index.
+    pub fn best(&self, history: &[Epoch]) -> Option<usize> {
+        let better = |at: usize, than: usize| self.is_better(self.value(&history[at]), self.value(&history[than]));
+        (0..history.len()).reduce(|best, at| if better(at, best) { at } else { best })
+    }
+
+    /// Whether patience is at its end.
+    pub fn is_exhausted(&self, history: &[Epoch]) -> bool {
+        match (self.patience, self.best(history)) {
+            (Some(patience), Some(best)) => history.len() - 1 - best >= patience,
+            _ => false,
+        }
+    }
+
+    pub fn values(&self, history: &[Epoch]) -> Vec<f64> {
+        history.iter().map(|epoch| self.value(epoch)).collect()
+    }
+}
+
+/// The word for the loss among the names of metrics.
+pub const LOSS: &str = "loss";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use timbre_core::labels::Task;
+
+    fn history(losses: &[f64], accuracies: &[f64]) -> Vec<Epoch> {
+        let epoch = |(i, (&loss, &accuracy)): (usize, (&f64, &f64))| Epoch {
+            epoch: i + 1,
+            learning_rate: 0.1,
+            train_loss: -loss,
+            validation_loss: Some(loss),
+            metrics: [("accuracy".to_owned(), accuracy)].into_iter().collect(),
+            best: false,
+            seconds: 1.0,
+            clips_per_second: 1.0,
+            waited: 0.0,
+        };
+        losses.iter().zip(accuracies).enumerate().map(epoch).collect()
+    }
+
+    fn monitor(name: &str, patience: usize, has_validation: bool) -> Monitor {
+        Monitor::new(name, Some(patience), &DecisionRule::default(), has_validation).unwrap()
+    }
+
+    #[test]
+    fn a_lower_loss_and_a_higher_metric_are_better() {
+        let history = history(&[3.0, 1.0, 2.0, 1.0], &[0.2, 0.1, 0.5, 0.5]);
+        assert_eq!(monitor("loss", 9, true).best(&history), Some(1));
+        assert_eq!(monitor("accuracy", 9, true).best(&history), Some(2));
+        // Without a validation split it is the training loss, here the negative.
+        assert_eq!(monitor("accuracy", 9, false).best(&history), Some(0));
+        assert_eq!(monitor("loss", 9, true).best(&[]), None);
+        let log_loss = monitor("log_loss", 9, true);
+        assert!(log_loss.is_better(0.5, 0.75) && !log_loss.is_better(0.75, 0.5));
+    }
+
+    #[test]
+    fn patience_counts_the_epochs_since_the_best() {
+        let history = history(&[3.0, 1.0, 2.0, 1.0, 4.0], &[0.0; 5]);
+        let monitor = monitor("loss", 2, true);
+        assert!(!monitor.is_exhausted(&history[..3]));
+        assert!(monitor.is_exhausted(&history[..4]));
+        assert!(!Monitor { patience: None, ..monitor }.is_exhausted(&history));
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_the_best() {
+        let history = history(&[f64::NAN, 5.0, f64::NAN], &[0.0; 3]);
+        assert_eq!(monitor("loss", 2, true).best(&history), Some(1));
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_with_the_names_there_are() {
+        for (task, other, own) in
+            [(Task::SingleLabel, "hamming", "balanced_accuracy"), (Task::MultiLabel, "accuracy", "f1_samples")]
+        {
+            let decision_rule = DecisionRule { task, ..DecisionRule::default() };
+            let sentence = Monitor::new(other, None, &decision_rule, true).unwrap_err().to_string();
+            assert!(sentence.contains(other) && sentence.contains("\"loss\"") && sentence.contains(own), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The difference of two runs as a person reads it.
+
+use super::comparison::DifferingKey;
+use super::diff::{Common, DataDifference, ModelDifference, RunDiff};
+use super::short_values;
+use super::text_tables::{signed, status};
+use timbre_runs::tables;
+
+/// A longer value is cut where both runs agree; `--json` has it whole.
+const WIDEST: usize = 100;
+
+/// So many of a list are shown; `--json` has them all.
+const SHOWN: usize = 10;
+
+pub fn diff_text(difference: &RunDiff) -> String {
+    let mut text = String::new();
+    for run in &difference.runs {
+        text += &format!("{}: {}  {}  {}\n", run.number, run.name, run.path, status(run.status));
+    }
+    text += &keys("Configuration", &difference.configuration);
+    text += &data(&difference.data);
+    text += &keys("Environment", &difference.environment);
+    for model in &difference.models {
+        text += &of_model(model, difference);
+    }
+    text += &not_compared(&difference.models);
+    for (side, names) in difference.only_in.iter().enumerate().filter(|(_, names)| !names.is_empty()) {
+        text += &format!("\nOnly run {} has {}\n", side + 1, names.join(", "));
+    }
+    if difference.models.iter().all(|model| model.common.is_none()) {
+        let why = if difference.models.is_empty() { ": they have no model on the same features in common" } else { "" };
+        text += &format!("\nNo model of the two was compared{why}\n");
+    }
+    text
+}
+
+/// The models of which nothing could be compared, those of one reason together.
+fn not_compared(models: &[ModelDifference]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for model in models.iter().filter(|model| model.common.is_none()) {
+        let why = model.why_not.as_deref().unwrap_or("unknown");
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name(model)),
+            None => reasons.push((why, vec![name(model)])),
+        }
+    }
+    reasons.into_iter().map(|(why, names)| format!("\nNot compared: {}: {why}\n", names.join(", "))).collect()
+}
+
+fn name(model: &ModelDifference) -> String {
+    let name = |place: &(String, String)| format!("{}.{}", place.0, place.1);
+    let [one, other] = &model.places;
+    if one == other { name(one) } else { format!("{} | {}", name(one), name(other)) }
+}
+
+fn keys(title: &str, keys: &[DifferingKey]) -> String {
+    if keys.is_empty() {
+        return format!("\n{title}: the same\n");
+    }
+    let line =
+        |key: &DifferingKey| format!("  {}: {}\n", key.name, short_values::of_values(&key.values, WIDEST).join(" | "));
+    format!("\n{title}\n{}", keys.iter().map(line).collect::<String>())
+}
+
+fn data(data: &DataDifference) -> String {
+    if data.same {
+        return "\nData: the same recordings\n".to_owned();
+    }
+    let mut text = "\nData\n".to_owned();
+    for (side, _) in data.known.iter().enumerate().filter(|(_, known)| !**known) {
+        text += &format!("  it differs; which recordings cannot be told: run {} did not write them down\n", side + 1);
+    }
+    for (side, paths) in data.only_in.iter().enumerate() {
+        text += &list(&format!("only in run {}", side + 1), paths.iter().cloned());
+    }
+    text += &list("other content", data.content.iter().cloned());
+    let both = |(path, [one, other]): &(String, [String; 2])| format!("{path}: {one} | {other}");
+    text += &list("other labels", data.labels.iter().map(both));
+    text += &list("another song", data.songs.iter().map(both));
+    text + &list("same content, another path", data.moved.iter().map(|[one, other]| format!("{one} | {other}")))
+}
+
+fn list(what: &str, items: impl ExactSizeIterator<Item = String>) -> String {
+    let n = items.len();
+    if n == 0 {
+        return String::new();
+    }
+    let shown: String = items.take(SHOWN).map(|item| format!("    {item}\n")).collect();
+    format!("  {what}: {n}\n{shown}{}", more(n))
+}
+
+fn more(n: usize) -> String {
+    if n > SHOWN { format!("    and {} more (--json has them all)\n", n - SHOWN) } else { String::new() }
+}
+
+fn of_model(model: &ModelDifference, difference: &RunDiff) -> String {
+    let common = model.common.as_ref();
+    common.map_or(String::new(), |common| format!("\n{} ({})\n{}", name(model), difference.split, compared(common)))
+}
+
+fn compared(common: &Common) -> String {
+    let seeds = match common.seeds.len() {
+        1 => String::new(),
+        n => format!(", means of {n} pairs of seeds"),
+    };
+    let left_out = match common.left_out {
+        0 => String::new(),
+        n => format!(", {n} left out whose content or labels differ"),
+    };
+    let mut text = format!("  {} common recordings of {} songs{seeds}{left_out}\n", common.clips, common.songs);
+    let head = |first: &str| [first, "1", "2", "difference"].map(str::to_owned).to_vec();
+    let row = |name: &str, values: [f64; 2]| {
+        vec![name.to_owned(), format!("{:.3}", values[0]), format!("{:.3}", values[1]), signed(values[1] - values[0])]
+    };
+    let scores = common.scores.iter().filter(|score| score.values[0] != score.values[1]);
+    let scores: Vec<Vec<String>> = scores.map(|score| row(&score.metric, score.values)).collect();
+    if scores.is_empty() {
+        text += "  every score is the same\n";
+    } else {
+        text += &tables::aligned(&[vec![head("metric")], scores].concat(), 1);
+    }
+    let differs = |pair: [f64; 2]| pair[0] != pair[1];
+    let classes = common.classes.iter().filter(|c| differs(c.precision) || differs(c.recall));
+    let cell = |pair: [f64; 2]| format!("{:.3} {:.3} {}", pair[0], pair[1], signed(pair[1] - pair[0]));
+    let classes: Vec<Vec<String>> = classes
+        .map(|c| vec![c.class.clone(), format!("{:.0}", c.support), cell(c.precision), cell(c.recall), cell(c.f1)])
+        .collect();
+    if !classes.is_empty() {
+        let head = ["class", "clips", "precision", "recall", "f1"].map(str::to_owned).to_vec();
+        text += &format!("\n{}", tables::aligned(&[vec![head], classes].concat(), 1));
+    }
+    if common.changed_sides.is_empty() {
+        return text + "  no recording changed sides\n";
+    }
+    text += &format!(
+        "\n  changed sides: {} recordings ({} decisions are right in run 1 alone, {} in run 2 alone)\n",
+        common.changed_sides.len(),
+        common.only_first_right,
+        common.only_second_right
+    );
+    for clip in common.changed_sides.iter().take(SHOWN) {
+        let decided = |side: usize| {
+            let named: Vec<&str> =
+                clip.decided[side].iter().map(|d| if d.is_empty() { "nothing" } else { d.as_str() }).collect();
+            let right = match clip.seeds {
+                1 => if clip.right[side] == 1 { "right" } else { "wrong" }.to_owned(),
+                n => format!("right {} of {n}", clip.right[side]),
+            };
+            format!("{} ({right})", named.join(" or "))
+        };
+        text += &format!("    {}: {}: {} | {}\n", clip.path, clip.truth, decided(0), decided(1));
+    }
+    text + &more(common.changed_sides.len())
+}

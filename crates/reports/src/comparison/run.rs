@@ -1,0 +1,156 @@
+//! A run as a comparison reads it: what it is, what it scored, what its units said.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::comparison::ComparedRun;
+use super::config_keys;
+
+use crate::thresholds;
+use timbre_core::labels::Classes;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial};
+use timbre_runs::tables;
+
+/// Features and model: what a row of the tables is about, over its seeds.
+pub type ModelKey = (String, String);
+
+pub struct Run {
+    pub path: PathBuf,
+    pub record: RunRecord,
+    /// The resolved configuration, a dotted key a value.
+    pub keys: Vec<(String, String)>,
+    /// Of an unfinished run, those of what is done.
+    pub results: Vec<ResultRow>,
+    pub classes: Classes,
+    /// How its probabilities become decisions, or why that cannot be known.
+    pub decision_rule: Result<DecisionRule, String>,
+    /// The hash of each recording by its path; nothing in runs that did not write them down.
+    pub contents: Option<HashMap<String, String>>,
+}
+
+/// What a unit said, a side of its split each.
+pub type TrialPredictions = (Trial, Vec<SplitRecord>);
+
+impl Run {
+    pub fn read(path: &Path) -> Result<Run> {
+        let path = without_link(path);
+        let record = run_dir::read_record(&path)?;
+        let config = run_dir::resolved_config(&path);
+        let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+        let keys = config_keys::flat(&text).with_context(|| format!("cannot understand {}", config.display()))?;
+        let classes = Classes::new(&record.classes);
+        let decision_rule = match timbre_experiment::load_from_run(&config, &[]) {
+            Ok(experiment) => Ok(experiment.evaluate.decision_rule(&classes)),
+            Err(_) => Err("this version cannot read its configuration".to_owned()),
+        };
+        let results = if record.results.is_empty() { results_so_far(&path) } else { record.results.clone() };
+        let contents = recordings(&path).map(|rows| rows.into_iter().map(|r| (r.path, r.content)).collect());
+        Ok(Run { path, record, keys, results, classes, decision_rule, contents })
+    }
+
+    /// Experiment and the beginning of the signature.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.record.experiment, &self.record.signature[..8])
+    }
+
+    /// The models on features that it has results of, in their order.
+    pub fn places(&self) -> Vec<ModelKey> {
+        let mut places: Vec<ModelKey> = Vec::new();
+        for row in self.results.iter().filter(|row| !row.is_baseline()) {
+            let place = (row.trial.features.clone(), row.trial.model.clone());
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// The rows of a model on features on one side of the splits, a seed each.
+    pub fn rows<'a>(&'a self, place: &'a ModelKey, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
+        let same =
+            move |row: &&ResultRow| row.trial.features == place.0 && row.trial.model == place.1 && row.split == split;
+        self.results.iter().filter(same)
+    }
+
+    /// What its units said: from `predictions.parquet`, of an unfinished run from the records of its units.
+    pub fn said(&self) -> Result<Vec<TrialPredictions>> {
+        if self.path.join(Table::Predictions.file()).is_file() {
+            return thresholds::read_trials(&self.path, &self.classes);
+        }
+        let mut units: Vec<&Trial> = Vec::new();
+        for row in self.results.iter().filter(|row| !row.is_baseline()) {
+            if !units.contains(&&row.trial) {
+                units.push(&row.trial);
+            }
+        }
+        let read = |unit: &Trial| {
+            let record = run_dir::read_trial(&self.path, unit);
+            let record = record.with_context(|| {
+                format!("{} has neither {} nor the record of {unit}", self.path.display(), Table::Predictions.file())
+            })?;
+            Ok((record.trial, record.splits))
+        };
+        units.into_iter().map(read).collect()
+    }
+
+    pub fn described(&self, number: usize) -> ComparedRun {
+        let record = &self.record;
+        ComparedRun {
+            number,
+            name: self.name(),
+            experiment: record.experiment.clone(),
+            description: record.description.clone(),
+            signature: record.signature.clone(),
+            path: self.path.display().to_string(),
+            status: record.status,
+            started: record.started.clone(),
+            seeds: record.seeds.clone(),
+            data: record.data.name.clone(),
+            data_hash: record.data.hash.clone(),
+            clips: record.data.clips,
+            unusable: record.data.unusable,
+            classes: record.classes.clone(),
+            failures: record.failures.iter().map(|(unit, why)| (unit.clone(), why.clone())).collect(),
+            seconds: record.seconds.get("total").copied().filter(|seconds| seconds.is_finite()),
+        }
+    }
+}
+
+/// `latest` is another run tomorrow: the folder that it points to.
+fn without_link(path: &Path) -> PathBuf {
+    match (path.read_link(), path.parent()) {
+        (Ok(target), Some(home)) => home.join(target),
+        _ => path.to_owned(),
+    }
+}
+
+/// `results.csv` of a run that has not come to its end. What cannot be read of it is not there yet.
+fn results_so_far(run: &Path) -> Vec<ResultRow> {
+    let Ok(columns) = tables::read_csv(&run.join(Table::ResultsCsv.file())) else { return Vec::new() };
+    let text = |name: &str, row: usize| columns.get(name).map(|texts| texts[row].clone());
+    let keys = ["features", "model", "seed", "split", "n"];
+    let one = |row: usize| {
+        let unit = Trial {
+            features: text("features", row)?,
+            model: text("model", row)?,
+            seed: text("seed", row)?.parse().ok()?,
+        };
+        let values = columns.iter().filter(|(name, _)| !keys.contains(&name.as_str()));
+        let metrics = values.filter_map(|(name, texts)| Some((name.clone(), texts[row].parse().ok()?))).collect();
+        Some(ResultRow { trial: unit, split: text("split", row)?, n: text("n", row)?.parse().ok()?, metrics })
+    };
+    (0..columns.first().map_or(0, |(_, texts)| texts.len())).filter_map(one).collect()
+}
+
+/// `recordings.csv`; nothing in runs of before it was written.
+pub fn recordings(run: &Path) -> Option<Vec<tables::Recording>> {
+    let path = run.join(Table::Recordings.file());
+    let mut columns = tables::read_csv(&path).ok()?;
+    let mut take = |name: &str| columns.swap_remove(name);
+    let (paths, songs, labels, contents) = (take("path")?, take("song")?, take("labels")?, take("content")?);
+    let rows = paths.into_iter().zip(songs).zip(labels).zip(contents);
+    Some(rows.map(|(((path, song), labels), content)| tables::Recording { path, song, labels, content }).collect())
+}

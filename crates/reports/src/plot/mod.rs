@@ -1,0 +1,261 @@
+//! Plots as SVG: lines (the search for a learning rate, learning curves), heat maps (the search for thresholds), and the figures
+//! of a report. A [`Drawing`] is part of a page, which has the [`page_style`], or a file of its own, and [`bytes`] makes a PNG of a file.
+//!
+//! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
+//! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
+//! not finite, or not positive on a logarithmic axis, is a gap in its line.
+
+use timbre_evaluation::metrics;
+use timbre_models::{Epoch, RateCurve};
+
+mod axis;
+mod class_bars;
+mod confusion;
+mod drawing;
+mod heat_map;
+pub mod augmentation_preview;
+mod intervals;
+mod text_width;
+mod panels;
+pub mod spectrogram_image;
+mod png;
+mod raster;
+#[cfg(test)]
+mod svg_reader;
+mod reliability;
+pub mod timeline_plot;
+
+pub use class_bars::{ClassBar, class_bars};
+pub use confusion::{ConfusionMatrix, confusion};
+pub use drawing::{Drawing, page_style};
+pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
+pub use intervals::{Interval, differences, intervals};
+pub use panels::{PlotSize, panels};
+pub use png::base64;
+pub use raster::{ImageFormat, bytes};
+pub use reliability::reliability;
+pub use text_width::TextStyle;
+
+/// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
+const METRICS: usize = 6;
+
+/// Lines over one pair of axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    pub title: String,
+    pub x: Axis,
+    pub y: Axis,
+    pub lines: Vec<Line>,
+    pub mark: Option<Marker>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// What is measured, and its unit where it has one.
+    pub label: String,
+    pub scale: Scale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    Linear,
+    /// Of whole numbers: no tick lies between two.
+    Counts,
+    /// Always from 0 to 1.
+    Share,
+    Log,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A place that is pointed out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marker {
+    pub x: f64,
+    /// Left out: the whole height.
+    pub y: Option<f64>,
+    pub text: String,
+}
+
+fn axis(label: &str, scale: Scale) -> Axis {
+    Axis { label: label.to_owned(), scale }
+}
+
+/// Losses along learning rates, with the rate that they suggest.
+pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
+    let nearest = curve.points.iter().min_by(|a, b| {
+        let distance = |point: &(f64, f64)| (point.0 / curve.suggestion).ln().abs();
+        distance(a).total_cmp(&distance(b))
+    });
+    let mark = nearest.map(|&(_, loss)| Marker {
+        x: curve.suggestion,
+        y: Some(loss),
+        text: format!("suggested: {:.2e}", curve.suggestion),
+    });
+    let panel = Panel {
+        title: format!("Learning rates tried for {unit}"),
+        x: axis("learning rate", Scale::Log),
+        y: axis("training loss, smoothed", Scale::Linear),
+        lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
+        mark,
+    };
+    panels(&[panel], PlotSize::FILE).as_file()
+}
+
+/// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
+pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
+    panels(&learning_panels(unit, epochs), PlotSize::FILE).as_file()
+}
+
+/// The panels of [`learning_curves`]: losses first.
+pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
+    let line = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Line {
+        name: name.to_owned(),
+        points: epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
+    };
+    let best = epochs.iter().rev().find(|epoch| epoch.best);
+    let mark =
+        best.map(|epoch| Marker { x: epoch.epoch as f64, y: None, text: format!("best: epoch {}", epoch.epoch) });
+    let panel = |title: String, y: &str, lines: Vec<Line>| Panel {
+        title,
+        x: axis("epoch", Scale::Counts),
+        y: axis(y, Scale::Linear),
+        lines: lines.into_iter().filter(|line| !line.points.is_empty()).collect(),
+        mark: mark.clone(),
+    };
+    let losses = vec![line("training", &|e| Some(e.train_loss)), line("validation", &|e| e.validation_loss)];
+    let mut panels = vec![panel(format!("Loss of {unit}"), "loss", losses)];
+    // What precision and recall have to say, F1 says with one line, and the Jaccard index in other words. Losses have a scale
+    // of their own.
+    let is_part = |name: &str| {
+        let other_words = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
+        other_words || name == "f1_weighted" || metrics::is_loss(name)
+    };
+    let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_part(name));
+    let metrics: Vec<Line> =
+        names.take(METRICS).map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
+    if !metrics.is_empty() {
+        panels.push(panel("On the validation split".to_owned(), "score", metrics));
+    }
+    panels
+}
+
+/// A score along cut-offs, with the one that was chosen; and where the run stands, in its words.
+pub fn cutoff_curve(
+    title: &str,
+    score: &str,
+    points: Vec<(f64, f64)>,
+    (x, text): (f64, String),
+    as_run: Option<(f64, f64, String)>,
+) -> String {
+    let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
+    let panel = Panel {
+        title: title.to_owned(),
+        x: axis("cut-off", Scale::Linear),
+        y: axis(score, Scale::Linear),
+        lines: std::iter::once(Line { name: score.to_owned(), points })
+            .chain(as_run.map(|(cutoff, score, name)| Line { name, points: vec![(cutoff, score)] }))
+            .collect(),
+        mark: Some(Marker { x, y, text }),
+    };
+    panels(&[panel], PlotSize::FILE).as_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::svg_reader::{circles, polylines, texts};
+    use super::*;
+
+    fn curve() -> RateCurve {
+        let points = (0..=80).map(|n| {
+            let rate = 10f64.powf(-7.0 + n as f64 / 10.0);
+            (rate, 2.5 - 1.5 / (1.0 + (-(rate.log10() + 3.0) * 2.0).exp()) + (rate * 0.15).powi(2))
+        });
+        RateCurve { points: points.collect(), suggestion: 1e-3 }
+    }
+
+    fn epochs(n: usize) -> Vec<Epoch> {
+        let epoch = |number: usize| {
+            let x = number as f64;
+            let names = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "m3", "balanced", "m5", "m6", "m7"];
+            Epoch {
+                epoch: number,
+                learning_rate: 1e-3,
+                train_loss: 2.0 / x,
+                validation_loss: Some(2.2 / x + 0.002 * x * x),
+                metrics: names
+                    .iter()
+                    .enumerate()
+                    .map(|(i, name)| ((*name).to_owned(), 1.0 - 0.7 / x - i as f64 * 0.03))
+                    .collect(),
+                best: number <= 8,
+                seconds: 1.0,
+                clips_per_second: 1.0,
+                waited: 0.0,
+            }
+        };
+        (1..=n).map(epoch).collect()
+    }
+
+    #[test]
+    fn equal_steps_of_a_rate_are_equal_steps_on_the_paper_and_the_suggestion_lies_on_the_line() {
+        let curve = curve();
+        let picture = rate_finder("mel.resnet18.s1", &curve);
+        let line = &polylines(&picture)[0];
+        assert_eq!(line.len(), 81);
+        let step = (line[80].0 - line[0].0) / 80.0;
+        assert!(line.iter().enumerate().all(|(n, point)| (point.0 - line[0].0 - n as f64 * step).abs() < 0.11));
+        // A higher loss lies higher, that is, at a smaller y; by as much as the losses differ.
+        let y_per_loss = (line[0].1 - line[60].1) / (curve.points[0].1 - curve.points[60].1);
+        assert!(y_per_loss < 0.0);
+        for (point, (_, loss)) in line.iter().zip(&curve.points) {
+            assert!((point.1 - line[0].1 - (loss - curve.points[0].1) * y_per_loss).abs() < 0.2);
+        }
+        let marks = circles(&picture, "mark");
+        assert_eq!(marks.len(), 1);
+        assert!((marks[0].0 - line[40].0).abs() < 0.1 && (marks[0].1 - line[40].1).abs() < 0.1);
+        let texts = texts(&picture);
+        for text in ["suggested: 1.00e-3", "1e-7", "1e0", "learning rate", "training loss, smoothed"] {
+            assert!(texts.iter().any(|t| t == text), "{text} in {texts:?}");
+        }
+    }
+
+    #[test]
+    fn learning_curves_have_a_panel_of_losses_and_one_of_metrics() {
+        let picture = learning_curves("mel.resnet18.s1", &epochs(20));
+        let lines = polylines(&picture);
+        // Two losses, six metrics.
+        assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [20; 8]);
+        let texts = texts(&picture);
+        assert!(texts.iter().any(|t| t == "f1_macro") && !texts.iter().any(|t| t == "recall_macro" || t == "m7"));
+        assert_eq!(texts.iter().filter(|t| *t == "best: epoch 8").count(), 2);
+        // Both panels have their first and last epoch at the same place.
+        assert!(lines.iter().all(|line| line[0].0 == lines[0][0].0 && line[19].0 == lines[0][19].0));
+    }
+
+    #[test]
+    fn the_first_epoch_alone_is_a_point() {
+        let mut one = epochs(1);
+        one[0].metrics.clear();
+        one[0].validation_loss = None;
+        let picture = learning_curves("mel.resnet18.s1", &one);
+        assert_eq!(circles(&picture, "dot").len(), 1);
+    }
+
+    #[test]
+    fn along_cutoffs_stands_where_the_run_is_also_off_the_points_that_were_tried() {
+        let points = vec![(0.1, 0.2), (0.2, 0.3), (0.3, 0.1)];
+        let as_run = Some((0.56, 0.05, "as run: 0.56 → 0.050".to_owned()));
+        let draw = |as_run| cutoff_curve("t", "f1", points.clone(), (0.2, "chosen".to_owned()), as_run);
+        let with = draw(as_run);
+        assert!(texts(&with).iter().any(|text| text.starts_with("as run: 0.56")));
+        let dots = circles(&with, "d1");
+        assert_eq!(dots.len(), 1);
+        assert!(polylines(&with)[0].iter().all(|point| point.0 < dots[0].0 && point.1 < dots[0].1));
+        assert!(circles(&draw(None), "d1").is_empty());
+    }
+}

@@ -1,0 +1,351 @@
+//! The page of a comparison: what differs, what came of it, whether it can be told from luck, what it costs.
+
+use super::comparison_figures::{against, drawn, paired, title};
+use super::conclusion::{counted, spoken};
+use super::figures::Figure;
+use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table, text};
+use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
+use timbre_evaluation::metrics::is_loss;
+
+/// Lines of all tables of results together: the page stays below 5 MB.
+const ROWS: usize = 4000;
+
+/// The page of a comparison.
+pub fn comparison_page(of: &Comparison) -> String {
+    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(of) }];
+    if !of.keys.is_empty() {
+        sections.push(Section { id: "keys", title: "What differs in the configuration".to_owned(), html: keys(of) });
+    }
+    sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(of) });
+    sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(of) });
+    let page = Page {
+        title: title(of),
+        lead: lead(of),
+        sections,
+        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+    };
+    page.html()
+}
+
+fn lead(of: &Comparison) -> String {
+    let headline = of.metrics.first().map_or("", String::as_str);
+    let verdicts = || of.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
+    let count = |verdict| verdicts().filter(|own| *own == verdict).count();
+    let (better, worse, open) = (count(Outcome::Better), count(Outcome::Worse), count(Outcome::Open));
+    let against = against(of);
+    let (class, sentence) = match better + worse + open {
+        0 => ("open", format!("Nothing could be paired with {against}.")),
+        n => {
+            let class = if better > 0 {
+                "better"
+            } else if worse > 0 {
+                "worse"
+            } else {
+                "open"
+            };
+            let lines = counted(n, "model");
+            (
+                class,
+                format!(
+                    "Of {lines}, compared with {against} by {headline}: {better} better, {worse} worse, {open} that cannot be told from it."
+                ),
+            )
+        }
+    };
+    let facts = [
+        counted(of.runs.len(), "run"),
+        format!("{} split", of.split),
+        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * of.level, of.resamples),
+        format!("p corrected for {} (Holm)", counted(of.tests, "test")),
+    ];
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
+    let notes: String = of.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    format!("<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
+}
+
+/// A panel a metric.
+fn results(of: &Comparison) -> String {
+    let panel = |(at, metric): (usize, &String)| {
+        let name = text(metric);
+        let way = if is_loss(metric) { ", smaller is better" } else { "" };
+        format!(
+            "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{way}</h3>\n{}{}</div>\n",
+            figures(&drawn(of, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
+            lines(of, at, metric)
+        )
+    };
+    let panels: String = of.metrics.iter().enumerate().map(panel).collect();
+    format!("<div class=\"panels\" data-label=\"Metrics\">\n{panels}</div>\n")
+}
+
+fn lines(of: &Comparison, at: usize, metric: &str) -> String {
+    let headings: [Heading; 11] = [
+        ("run", true),
+        ("features", false),
+        ("model", false),
+        (metric, true),
+        ("sd", true),
+        ("seeds", true),
+        ("interval", false),
+        ("difference", true),
+        ("its interval", false),
+        ("p (Holm)", true),
+        ("verdict", false),
+    ];
+    let span = |ends: Option<(f64, f64)>| {
+        Cell::words(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3} to {high:.3}")))
+    };
+    let row = |line: &ComparedModel, score: &Score| {
+        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let own = paired(score);
+        let mut cells = vec![
+            Cell::count(number as u64),
+            Cell::words(&line.features),
+            Cell::words(&line.model),
+            Cell::number(score.mean),
+            Cell::number(score.sd),
+            Cell::count(score.values.len() as u64),
+            span(score.interval),
+        ];
+        let signed = |value: f64| Cell { html: format!("{value:+.3}"), sort: Some(value), ..Cell::default() };
+        cells.push(own.map_or(Cell::number(None), |own| signed(own.difference)));
+        cells.push(span(own.map(|own| own.interval)));
+        cells.push(own.map_or(Cell::number(None), |own| p_value(own.p_holm)));
+        cells.push(match &score.versus {
+            Versus::Reference => Cell::words("reference"),
+            Versus::Paired(own) => verdict(own.verdict),
+            Versus::Not(why) => Cell::words(why),
+        });
+        cells
+    };
+    let most = ROWS / of.metrics.len().max(1);
+    let rows: Vec<Vec<Cell>> =
+        of.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
+    let cut = if of.lines.len() > most {
+        paragraph(&format!("The first {most} of {} lines; all stand in the CSV.", of.lines.len()))
+    } else {
+        String::new()
+    };
+    let trivial = of.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
+    let trivial: Vec<Vec<Cell>> = trivial
+        .map(|(own, score)| {
+            let numbers: Vec<String> =
+                own.runs.iter().filter_map(|&run| of.runs.get(run)).map(|run| run.number.to_string()).collect();
+            vec![Cell::words(&spoken(&own.name)), Cell::words(&numbers.join(", ")), Cell::number(score.mean)]
+        })
+        .collect();
+    let trivial = if trivial.is_empty() {
+        String::new()
+    } else {
+        table("What needs no model.", &[("answer", false), ("runs", false), (metric, true)], &trivial)
+    };
+    cut + &table("", &headings, &rows) + &trivial
+}
+
+fn p_value(p: f64) -> Cell {
+    let html = if p < 0.001 { "&lt; 0.001".to_owned() } else { format!("{p:.3}") };
+    Cell { html, sort: Some(p), ..Cell::default() }
+}
+
+fn verdict(verdict: Outcome) -> Cell {
+    let (words, class) = match verdict {
+        Outcome::Better => ("better", "better"),
+        Outcome::Worse => ("worse", "worse"),
+        Outcome::Open => ("open", ""),
+    };
+    Cell { class, ..Cell::words(words) }
+}
+
+fn keys(of: &Comparison) -> String {
+    let names: Vec<String> = of.runs.iter().map(|run| format!("run {}", run.number)).collect();
+    let mut headings: Vec<Heading> = vec![("key", false)];
+    headings.extend(names.iter().map(|name| (name.as_str(), false)));
+    let row = |key: &DifferingKey| {
+        let values = key.values.iter().map(|value| Cell::words(value.as_deref().unwrap_or("–")));
+        std::iter::once(Cell::words(&key.name)).chain(values).collect()
+    };
+    table("", &headings, &of.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
+}
+
+fn cost(of: &Comparison) -> String {
+    let seconds = |value: Option<f64>| Cell {
+        html: value.map_or("–".to_owned(), |s| format!("{s:.2}")),
+        ..Cell::number(value)
+    };
+    let row = |line: &ComparedModel| {
+        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let rate = line.cost.clips_per_second;
+        vec![
+            Cell::count(number as u64),
+            Cell::words(&line.features),
+            Cell::words(&line.model),
+            seconds(line.cost.training_seconds),
+            line.cost.parameters.map_or(Cell::number(None), Cell::count),
+            Cell { html: rate.map_or("–".to_owned(), |rate| format!("{rate:.0}")), ..Cell::number(rate) },
+        ]
+    };
+    let headings = [
+        ("run", true),
+        ("features", false),
+        ("model", false),
+        ("training (s)", true),
+        ("parameters", true),
+        ("recordings per second", true),
+    ];
+    table(
+        "Means over the seeds; recordings per second with features at hand.",
+        &headings,
+        &of.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
+    )
+}
+
+fn runs(of: &Comparison) -> String {
+    let headings: [Heading; 9] = [
+        ("run", true),
+        ("experiment", false),
+        ("signature", false),
+        ("status", false),
+        ("started", false),
+        ("seeds", false),
+        ("data", false),
+        ("recordings", true),
+        ("seconds", true),
+    ];
+    let row = |run: &crate::comparison::ComparedRun| {
+        let status = serde_json::to_value(run.status).ok().and_then(|status| status.as_str().map(str::to_owned));
+        let seeds: Vec<String> = run.seeds.iter().map(u64::to_string).collect();
+        vec![
+            Cell::count(run.number as u64),
+            Cell::words(&run.experiment),
+            Cell::words(run.signature.get(..8).unwrap_or(&run.signature)),
+            Cell::words(&status.unwrap_or_default()),
+            Cell::words(&run.started.get(..16).unwrap_or(&run.started).replace('T', " ")),
+            Cell::words(&seeds.join(", ")),
+            Cell::words(&format!("{} {}", run.data, run.data_hash.get(..8).unwrap_or(&run.data_hash))),
+            Cell::count(run.clips as u64),
+            Cell { html: run.seconds.map_or("–".to_owned(), |s| format!("{s:.1}")), ..Cell::number(run.seconds) },
+        ]
+    };
+    let table = table("", &headings, &of.runs.iter().map(row).collect::<Vec<_>>());
+    let about: Vec<(String, String)> = of
+        .runs
+        .iter()
+        .map(|run| (format!("Run {}", run.number), format!("{} {}", run.description, run.path).trim().to_owned()))
+        .collect();
+    let failed = of.runs.iter().flat_map(|run| run.failures.iter().map(move |(unit, why)| (run.number, unit, why)));
+    let failed: String =
+        failed.map(|(number, unit, why)| paragraph(&format!("Run {number}: {unit} failed: {why}"))).collect();
+    table + &list(&about) + &failed
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::comparison::{ComparedRun, Cost, Paired, Reference};
+    use timbre_runs::run_dir::Status;
+
+    pub fn run(number: usize) -> ComparedRun {
+        ComparedRun {
+            number,
+            name: format!("x{number} 01234567"),
+            experiment: format!("<x{number}>"),
+            description: "a & b".to_owned(),
+            signature: "0123456789abcdef".to_owned(),
+            path: format!("runs/x{number}"),
+            status: Status::Done,
+            started: "2026-01-02T03:04:05.678Z".to_owned(),
+            seeds: vec![1, 2],
+            data: "demo".to_owned(),
+            data_hash: "fedcba9876543210".to_owned(),
+            clips: 10,
+            unusable: 0,
+            classes: vec!["a".to_owned(), "b".to_owned()],
+            failures: vec![("mel.knn.s1".to_owned(), "<why>".to_owned())],
+            seconds: Some(1.5),
+        }
+    }
+
+    fn paired(difference: f64, verdict: Outcome) -> Versus {
+        Versus::Paired(Paired {
+            difference,
+            interval: (difference - 0.1, difference + 0.1),
+            p_bootstrap: 0.01,
+            p_permutation: 0.02,
+            p: 0.02,
+            p_holm: 0.0004,
+            verdict,
+            seeds: vec![(1, 1)],
+            by_seed: Vec::new(),
+            clips: 10,
+            songs: 5,
+            only_reference_right: 1,
+            only_this_right: 4,
+            mcnemar: None,
+        })
+    }
+
+    pub fn comparison() -> Comparison {
+        let line = |run: usize, mean: f64, versus: &Versus| ComparedModel {
+            run,
+            features: "mel".to_owned(),
+            model: "knn".to_owned(),
+            scores: ["accuracy", "log_loss"]
+                .map(|_| Score {
+                    values: vec![mean; 2],
+                    mean: Some(mean),
+                    sd: Some(0.0),
+                    interval: Some((mean - 0.05, mean + 0.05)),
+                    versus: versus.clone(),
+                })
+                .to_vec(),
+            cost: Cost { training_seconds: Some(2.0), parameters: Some(12), clips_per_second: None },
+        };
+        Comparison {
+            schema: 1,
+            split: "test".to_owned(),
+            metrics: vec!["accuracy".to_owned(), "log_loss".to_owned()],
+            level: 0.95,
+            resamples: 1000,
+            runs: vec![run(1), run(2), run(3)],
+            reference: Reference { run: 0, place: None },
+            keys: vec![DifferingKey {
+                name: "models.knn.k".to_owned(),
+                values: vec![Some("3".to_owned()), None, Some("\"<5>\"".to_owned())],
+            }],
+            lines: vec![
+                line(0, 0.5, &Versus::Reference),
+                line(1, 0.75, &paired(0.25, Outcome::Better)),
+                line(2, 0.5, &Versus::Not("other recordings".to_owned())),
+            ],
+            baselines: Vec::new(),
+            tests: 2,
+            notes: vec!["read <this>".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_page_has_a_panel_a_metric_and_says_what_is_better_than_what() {
+        let page = comparison_page(&comparison());
+        assert_eq!(page.matches("class=\"panel\"").count(), 2);
+        for words in [
+            "compared with the same model in run 1 (x1 01234567) by accuracy: 1 better, 0 worse, 0 that",
+            "+0.250",
+            "&lt; 0.001",
+            "other recordings",
+            "log_loss, smaller is better",
+            "<td>models.knn.k</td><td>3</td><td>–</td>",
+            ">1: k 3</text>",
+            "read &lt;this&gt;",
+        ] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert!(!page.contains("<x1>") && !page.contains("<why>") && !page.contains("<5>") && !page.contains("http:"));
+    }
+
+    #[test]
+    fn a_comparison_of_nothing_is_a_page_too() {
+        let nothing =
+            Comparison { runs: Vec::new(), lines: Vec::new(), metrics: Vec::new(), keys: Vec::new(), ..comparison() };
+        assert!(comparison_page(&nothing).contains("Nothing could be paired"));
+    }
+}

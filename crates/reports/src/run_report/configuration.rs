@@ -1,0 +1,200 @@
+//! The configuration with what differs from its parent, and where the run ran.
+
+use serde_json::Value;
+
+use super::page::{Cell, folded, list, paragraph, table, text};
+use super::report_data::ReportData;
+
+/// Characters of a configuration that are shown.
+const MOST: usize = 60_000;
+
+pub fn html(run: &ReportData) -> String {
+    let mut html = difference(&run.written);
+    html += &folded("As run, with every default (config.resolved.toml)", &code(&run.resolved));
+    html + &folded("As written, parents first (config.toml)", &code(&run.written))
+}
+
+fn code(words: &str) -> String {
+    let shown: String = words.chars().take(MOST).collect();
+    let cut = if shown.len() < words.len() {
+        paragraph("Cut here; the whole stands in the folder of the run.")
+    } else {
+        String::new()
+    };
+    format!("<pre><code>{}</code></pre>\n{cut}", text(&shown))
+}
+
+/// A file as `config.toml` holds it: under a comment with its path.
+struct File<'a> {
+    name: &'a str,
+    keys: toml::Table,
+}
+
+/// The files of a `config.toml`, and the arguments below them; no files where one cannot be told from the next.
+fn files(written: &str) -> (Vec<File<'_>>, Vec<&str>) {
+    let (mut parts, mut arguments): (Vec<(&str, String)>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut after_blank = true;
+    for line in written.lines() {
+        let name = line.strip_prefix("# ").filter(|name| after_blank && name.ends_with(".toml") && !name.contains(' '));
+        let argument =
+            line.strip_prefix("# ").filter(|words| words.starts_with("--set ") || words.starts_with("--data "));
+        match (name, argument, parts.last_mut()) {
+            (Some(name), ..) => parts.push((name, String::new())),
+            (_, Some(argument), _) => arguments.push(argument),
+            (.., Some((_, text))) => *text += &format!("{line}\n"),
+            _ => {}
+        }
+        after_blank = line.trim().is_empty();
+    }
+    let parsed: Option<Vec<File>> =
+        parts.into_iter().map(|(name, text)| Some(File { name, keys: text.parse().ok()? })).collect();
+    (parsed.unwrap_or_default(), arguments)
+}
+
+fn flat(table: &toml::Table, path: &str, keys: &mut Vec<(String, String)>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(inner) => flat(inner, &path, keys),
+            leaf => keys.push((path, leaf.to_string())),
+        }
+    }
+}
+
+fn lay_over(below: &mut toml::Table, above: &toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(own)) => lay_over(inner, own),
+            _ => drop(below.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// What the file itself says over its parents, and the arguments say over it.
+fn difference(written: &str) -> String {
+    let (files, arguments) = files(written);
+    let own: Vec<&File> = files.iter().filter(|file| !file.name.starts_with("data/")).collect();
+    let mut html = String::new();
+    if let [parents @ .., child] = own.as_slice()
+        && let Some(parent) = parents.last()
+    {
+        let mut below = toml::Table::new();
+        parents.iter().for_each(|file| lay_over(&mut below, &file.keys));
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        flat(&below, "", &mut before);
+        flat(&child.keys, "", &mut after);
+        let rows: Vec<Vec<Cell>> = after
+            .iter()
+            .filter(|(key, _)| key != "extends")
+            .map(|(key, value)| (key, before.iter().find(|(k, _)| k == key).map(|(_, v)| v), value))
+            .filter(|(_, before, value)| *before != Some(*value))
+            .map(|(key, before, value)| {
+                vec![Cell::words(key), Cell::words(before.map_or("–", |value| value)), Cell::words(value)]
+            })
+            .collect();
+        let caption = format!("What {} changes of {}.", child.name, parent.name);
+        let headings = [("key", false), ("parent", false), ("this run", false)];
+        html += &if rows.is_empty() {
+            paragraph(&format!("{} changes nothing of {}.", child.name, parent.name))
+        } else {
+            table(&caption, &headings, &rows)
+        };
+    } else if let [only] = own.as_slice() {
+        html += &paragraph(&format!("{} has no parent.", only.name));
+    }
+    if !arguments.is_empty() {
+        html += &format!("<p>On the command line: <code>{}</code></p>\n", text(&arguments.join(" ")));
+    }
+    html
+}
+
+pub fn environment(run: &ReportData) -> String {
+    let record = &run.record;
+    let mut pairs = vec![
+        ("Folder".to_owned(), run.path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())),
+        ("Signature".to_owned(), record.signature.clone()),
+        ("Data".to_owned(), format!("{}, {} recordings, {}", record.data.name, record.data.clips, record.data.hash)),
+        ("Seeds".to_owned(), record.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+        ("Started".to_owned(), format!("{}, when the data had been looked through", record.started)),
+        ("Ended".to_owned(), record.ended.clone().unwrap_or("–".to_owned())),
+        ("Features".to_owned(), format!("{} computed, {} from the cache", record.cache.misses, record.cache.hits)),
+    ];
+    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| of_stage(stage, *seconds)).collect();
+    pairs.push(("Time".to_owned(), seconds.join(", ")));
+    if let Some(from) = &record.taken_over {
+        pairs.push(("Taken over".to_owned(), format!("{} units of {}", from.units.len(), from.run.display())));
+    }
+    for (name, value) in record.environment.as_object().into_iter().flatten() {
+        let words = match value {
+            Value::Null => continue,
+            value => readable(value),
+        };
+        pairs.push((name.clone(), words));
+    }
+    let failures: Vec<Vec<Cell>> =
+        record.failures.iter().map(|(unit, why)| vec![Cell::words(unit), Cell::words(why)]).collect();
+    let failed = if failures.is_empty() {
+        String::new()
+    } else {
+        table("Units that failed.", &[("unit", false), ("why", false)], &failures)
+    };
+    failed + &list(&pairs)
+}
+
+/// What is looked through before a run has a name is done before it starts.
+fn of_stage(stage: &str, seconds: f64) -> String {
+    match stage {
+        "data" => format!("data {seconds:.1} s (before the start)"),
+        "total" => format!("in all {seconds:.1} s"),
+        stage => format!("{stage} {seconds:.1} s"),
+    }
+}
+
+/// A value as words: what is in it with its names.
+fn readable(value: &Value) -> String {
+    match value {
+        Value::String(words) => words.clone(),
+        Value::Array(all) => all.iter().map(readable).collect::<Vec<_>>().join(", "),
+        Value::Object(all) => {
+            let part = |(name, value): (&String, &Value)| match value {
+                Value::Object(inner) if inner.is_empty() => None,
+                Value::Object(_) => Some(format!("{name} ({})", readable(value))),
+                value => Some(format!("{name} {}", readable(value))),
+            };
+            all.iter().filter_map(part).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITTEN: &str = "# data/demo.toml\nkind = \"demo\"\n\n# experiments/a.toml\n# see b.toml\nx = 1\n[models.knn]\nk = 5\n\n\
+        # experiments/b.toml\nextends = \"a.toml\"\nx = 1\n[models.knn]\nk = 7\nweights = \"<i>\"\n\n# --set models.knn.k=9\n";
+
+    #[test]
+    fn what_differs_from_the_parent_is_named_with_both_values() {
+        let html = difference(WRITTEN);
+        assert!(html.contains("<td>models.knn.k</td><td>5</td><td>7</td>"), "{html}");
+        assert!(html.contains("<td>models.knn.weights</td><td>–</td><td>&quot;&lt;i&gt;&quot;</td>"), "{html}");
+        assert!(!html.contains("<td>x</td>") && !html.contains("extends"), "{html}");
+        assert!(html.contains("--set models.knn.k=9"));
+    }
+
+    #[test]
+    fn versions_of_stages_are_words_and_no_json() {
+        let stages =
+            serde_json::json!({ "runner": 1, "features": { "mel": 2, "fft": 1 }, "files": {}, "names": ["a", "b"] });
+        assert_eq!(readable(&stages), "runner 1, features (mel 2, fft 1), names a, b");
+        assert_eq!(readable(&serde_json::json!(true)), "true");
+    }
+
+    #[test]
+    fn a_file_without_a_parent_and_one_that_cannot_be_read_are_no_difference() {
+        assert!(difference("# experiments/a.toml\nx = 1\n").contains("has no parent"));
+        assert_eq!(difference("# experiments/a.toml\nx = [\n"), "");
+        assert_eq!(difference(""), "");
+    }
+}

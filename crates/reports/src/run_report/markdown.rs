@@ -1,0 +1,121 @@
+//! The report in Markdown: for a terminal, an issue, the summary of a CI.
+
+use super::conclusion::{Conclusion, spoken};
+use super::report_data::{ReportData, by_f1};
+use timbre_runs::tables::{ScoredSplit, cell, class_list};
+
+/// Hardest recordings that are named.
+const HARDEST: usize = 10;
+
+pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSplit>) -> String {
+    let record = &run.record;
+    let mut out = format!("# {}\n\n", escaped(&record.experiment));
+    if !record.description.is_empty() {
+        out += &format!("{}\n\n", escaped(&record.description));
+    }
+    if let Some(warning) = &verdict.warning {
+        out += &format!("**Warning: {}**\n\n", escaped(warning));
+    }
+    out += &format!("**{}.** {}\n\n", verdict.headline, escaped(&verdict.sentence));
+    for note in &verdict.notes {
+        out += &format!("{}\n\n", escaped(note));
+    }
+    out += &format!("## {} on the {} split\n\n", escaped(run.metric()), run.split());
+    out += &grid(run);
+    if let Some(scored) = best {
+        out += &format!("\n## Classes of {}\n\n", escaped(&scored.trial.to_string()));
+        out += &classes(run, scored);
+        let hardest = scored.hardest();
+        if !hardest.is_empty() {
+            out += &format!("\n## Hardest recordings of {}\n\n", escaped(&scored.trial.to_string()));
+            let rows = hardest.iter().take(HARDEST).map(|&clip| {
+                let of = &scored.split.clips[clip];
+                let p = |labels: &[usize]| {
+                    scored.mean_probability(clip, labels).map_or("–".to_owned(), |p| format!("{p:.2}"))
+                };
+                vec![
+                    of.path.clone(),
+                    class_list(&run.classes, &of.truth),
+                    p(&of.truth),
+                    class_list(&run.classes, &scored.decided[clip]),
+                    p(&scored.decided[clip]),
+                ]
+            });
+            out += &table(&["recording", "truth", "p (truth)", "decided", "p (decided)"], rows);
+        }
+    }
+    if !record.failures.is_empty() {
+        out += "\n## Units that failed\n\n";
+        out += &table(&["unit", "why"], record.failures.iter().map(|(unit, why)| vec![unit.clone(), why.clone()]));
+    }
+    out += &format!(
+        "\n{} recordings of {}, signature {}, started {}.\n",
+        record.data.clips,
+        escaped(&record.data.name),
+        &record.signature[..8],
+        record.started
+    );
+    out
+}
+
+fn grid(run: &ReportData) -> String {
+    let grid = &run.grid;
+    let mut head = vec!["features"];
+    head.extend(grid.models.iter().map(String::as_str));
+    let rows = grid.features.iter().zip(&grid.cells).map(|(feature, cells)| {
+        std::iter::once(feature.clone()).chain(cells.iter().map(|values| cell(values))).collect()
+    });
+    let mut out = table(&head, rows);
+    for (name, values) in &grid.baselines {
+        out += &format!("\n{}: {}  ", spoken(name), cell(values));
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
+    let rows = by_f1(scored).into_iter().map(|class| {
+        let own = &scored.scores.per_class[class];
+        vec![
+            run.classes.name(class).to_owned(),
+            own.support.to_string(),
+            format!("{:.3}", own.precision),
+            format!("{:.3}", own.recall),
+            format!("{:.3}", own.f1),
+            (own.predicted - own.hits).to_string(),
+            (own.support - own.hits).to_string(),
+        ]
+    });
+    table(&["class", "recordings", "precision", "recall", "F1", "false positives", "false negatives"], rows)
+}
+
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let rule: Vec<&str> = head.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "---:" }).collect();
+    let mut out = line(head.iter().map(|cell| escaped(cell)).collect()) + &format!("| {} |\n", rule.join(" | "));
+    rows.for_each(|row| out += &line(row.iter().map(|cell| escaped(cell)).collect()));
+    out
+}
+
+/// Words that mean nothing but themselves, on one line.
+fn escaped(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for c in words.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_in_their_cell() {
+        let table = table(&["a|b"], [vec!["x\n| y <img>".to_owned()]].into_iter());
+        assert_eq!(table, "| a\\|b |\n| --- |\n| x \\| y \\<img\\> |\n");
+    }
+}

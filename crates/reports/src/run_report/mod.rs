@@ -1,0 +1,232 @@
+//! The report of a run (`report.html`, `report.md`) and the page of a comparison: what people look at.
+//!
+//! A report is a function of what lies in the folder of the run, and of its recordings where they are at hand. Every number in it
+//! is one of the tables or comes from `metrics`. The page is one file: no network, no font, no script but its own few lines; without
+//! the script everything can be read.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use timbre_runs::run_dir::{self, ReportFile, TrialRecord};
+use timbre_runs::tables::ScoredSplit;
+
+mod hardest_clips;
+mod comparison_page;
+mod model_details;
+mod comparison_figures;
+mod figures;
+mod report_data;
+mod markdown;
+mod overview;
+mod page;
+mod threshold_section;
+mod configuration;
+mod conclusion;
+
+use conclusion::{Conclusion, ConclusionKind};
+use figures::Figure;
+use hardest_clips::HardestClips;
+use page::{Page, Section, paragraph, text};
+use report_data::ReportData;
+
+pub use comparison_figures::comparison_figures;
+pub use comparison_page::comparison_page;
+pub use figures::{FigureFile, write_figures};
+pub use hardest_clips::FindRecording;
+
+/// A page may be so large, in bytes: sent by mail, opened on a phone.
+pub const LARGEST: usize = 5_000_000;
+
+/// A report before it is written.
+pub struct Report {
+    pub html: String,
+    pub markdown: String,
+    /// One line for a terminal.
+    pub sentence: String,
+    /// Recordings that can be heard in it.
+    pub heard: usize,
+    /// Recordings that should be heard in it, and cannot be found or read.
+    pub out_of_reach: usize,
+    /// What is drawn in it.
+    pub figures: Vec<FigureFile>,
+}
+
+/// How much is shown, from the most to the least: models in detail, and characters of pictures and sounds.
+const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000), (0, 0)];
+
+/// The report of a run. `find` knows where recordings lie. Of hundreds of classes less is shown, so that a page stays below
+/// [`LARGEST`].
+pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
+    let run = ReportData::read(run)?;
+    let verdict = conclusion::verdict(&run);
+    let mut pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
+    let fitting = pages.find(|report| report.html.len() < LARGEST);
+    fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
+}
+
+fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
+    let units = run.shown(models);
+    let shown: Vec<(&TrialRecord, ScoredSplit)> =
+        units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
+    let figures: Vec<Vec<Figure>> =
+        shown.iter().map(|(unit, scored)| model_details::of_unit(run, unit, scored)).collect();
+    let best = overview::best_models(run);
+    let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
+    let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
+    if !shown.is_empty() {
+        sections.push(details(run, &shown, &figures));
+    }
+    let search = run_dir::read_search(&run.path);
+    let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
+    if let Some(search) = &search {
+        let html = threshold_section::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
+        sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
+    }
+    let (mut heard, mut out_of_reach) = (0, 0);
+    if !shown.is_empty() {
+        let all = hardest(run, &shown, find, budget);
+        (heard, out_of_reach) = (all.heard, all.out_of_reach);
+        sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html: all.html });
+    }
+    sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: configuration::html(run) });
+    sections.push(Section {
+        id: "environment",
+        title: "Environment".to_owned(),
+        html: configuration::environment(run),
+    });
+    let page = Page {
+        title: run.record.experiment.clone(),
+        lead: lead(run, verdict),
+        sections,
+        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+    };
+    Report {
+        html: page.html(),
+        markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
+        sentence: format!("{}: {}", verdict.headline, verdict.sentence),
+        heard,
+        out_of_reach,
+        figures: files(run, best.as_ref(), &shown, &figures, searched),
+    }
+}
+
+impl Report {
+    /// `report.html` and `report.md` into the folder of the run.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        run_dir::write_report(run, ReportFile::Html, &self.html)?;
+        run_dir::write_report(run, ReportFile::Markdown, &self.markdown)
+    }
+}
+
+/// [`run_report`], written.
+pub fn write(run: &Path, find: FindRecording) -> Result<PathBuf> {
+    run_report(run, find)
+        .and_then(|report| report.write(run))
+        .with_context(|| format!("cannot write the report of {}", run.display()))?;
+    Ok(run.join(ReportFile::Html.name()))
+}
+
+fn lead(run: &ReportData, verdict: &Conclusion) -> String {
+    let record = &run.record;
+    let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
+    let facts = [
+        format!("{} recordings of {}", record.data.clips, record.data.name),
+        conclusion::counted(record.classes.len(), "class").replace("classs", "classes"),
+        conclusion::counted(run.ranked.len(), "model"),
+        conclusion::counted(record.seeds.len(), "seed"),
+        format!("signature {}", &record.signature[..8]),
+        format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
+    ];
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
+    let class = match verdict.kind {
+        ConclusionKind::Better => "better",
+        ConclusionKind::NotBetter => "worse",
+        ConclusionKind::Open | ConclusionKind::Unknown => "open",
+    };
+    let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    let warning = verdict.warning.as_ref().map_or(String::new(), |words| {
+        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", text(words))
+    });
+    format!(
+        "{description}{warning}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
+        text(&verdict.headline),
+        paragraph(&verdict.sentence)
+    )
+}
+
+fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[Vec<Figure>]) -> Section {
+    let panel = |((unit, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
+        let name = text(&unit.trial.to_string());
+        format!(
+            "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
+            model_details::html(run, unit, scored, figures)
+        )
+    };
+    let panels: String = shown.iter().zip(figures).map(panel).collect();
+    let intro = match (run.ranked.len() > shown.len(), run.ranked_on != run.split()) {
+        (true, true) => format!(
+            "The best {} of {} models by the {} split, the best first, as they are on the {} split.",
+            shown.len(),
+            run.ranked.len(),
+            run.ranked_on,
+            run.split()
+        ),
+        (true, false) => {
+            format!("The best {} of {} models, on the {} split.", shown.len(), run.ranked.len(), run.split())
+        }
+        (false, _) => format!("On the {} split.", run.split()),
+    };
+    let intro = paragraph(&intro);
+    Section {
+        id: "details",
+        title: "In detail".to_owned(),
+        html: format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"),
+    }
+}
+
+fn hardest(
+    run: &ReportData,
+    shown: &[(&TrialRecord, ScoredSplit)],
+    find: FindRecording,
+    budget: usize,
+) -> HardestClips {
+    let (mut heard, mut out_of_reach) = (0, 0);
+    let mut panels = String::new();
+    for (n, (unit, scored)) in shown.iter().enumerate() {
+        let html = if n == 0 {
+            let own = hardest_clips::of_best(run, scored, find, budget);
+            (heard, out_of_reach) = (own.heard, own.out_of_reach);
+            own.html
+        } else {
+            hardest_clips::of_other(run, scored)
+        };
+        let name = text(&unit.trial.to_string());
+        panels += &format!(
+            "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
+        );
+    }
+    let intro = paragraph(&hardest_clips::how_to_read(run));
+    let html = format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n");
+    HardestClips { html, heard, out_of_reach }
+}
+
+/// Every figure as a file of its own, which says whose it is.
+fn files(
+    run: &ReportData,
+    best: Option<&(Figure, String)>,
+    shown: &[(&TrialRecord, ScoredSplit)],
+    figures: &[Vec<Figure>],
+    searched: Option<(String, String)>,
+) -> Vec<FigureFile> {
+    let whole = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
+    let mut files: Vec<FigureFile> =
+        best.map(|(figure, read)| figure.file("", &format!("{whole}; {read}"))).into_iter().collect();
+    for ((unit, _), own) in shown.iter().zip(figures) {
+        let name = unit.trial.to_string();
+        let whose = |figure: &Figure| model_details::whose(figure, &name, &whole, run.split());
+        files.extend(own.iter().map(|figure| figure.file(&name, &whose(figure))));
+    }
+    files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));
+    files
+}

@@ -1,0 +1,192 @@
+//! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
+
+use super::conclusion::spoken;
+use super::figures::Figure;
+use super::page::{Cell, Heading, figures, folded, paragraph, table, text};
+use super::report_data::{RankedModel, ReportData, mean};
+use crate::plot::{self, Interval};
+use timbre_evaluation::metrics::is_loss;
+use timbre_runs::run_dir::ResultRow;
+use timbre_runs::tables::cell;
+
+/// Rows of the table of results: more belong into a program that reads results.csv.
+const ROWS: usize = 400;
+/// Models with intervals.
+const INTERVALS: usize = 15;
+
+/// A grid of more models is as wide as the page.
+const NARROW: usize = 4;
+
+pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
+    let cells = run.grid.models.len() * run.grid.features.len() * run.record.seeds.len();
+    let grid = if cells > 1 { heat_table(run) } else { String::new() };
+    let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
+    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
+    parts.extend(best.map(Figure::html));
+    above + &figures(&parts) + &results(run)
+}
+
+/// The best models with their intervals, the highest first; and what a file of it has to say of its points and lines.
+pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
+    let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
+    let mut shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    shown.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
+    // A file of the figure has no caption, and little room below it.
+    let (of_seeds, read) = match run.record.seeds.len() {
+        0 | 1 => (String::new(), "lines: 95 % intervals"),
+        seeds => (format!(", mean of {seeds} seeds"), "lines: lowest to highest seed"),
+    };
+    let drawing = plot::intervals(
+        "Models and the best trivial answer",
+        &format!("{} ({}){of_seeds}", run.metric(), run.split()),
+        &shown,
+        trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
+    );
+    let more = if run.ranked.len() > shown.len() {
+        format!(" The best {} of {} on the {} split.", shown.len(), run.ranked.len(), run.ranked_on)
+    } else {
+        String::new()
+    };
+    let lines = match run.record.seeds.len() {
+        0 | 1 => "Lines: 95 % intervals of a bootstrap over songs.".to_owned(),
+        seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
+    };
+    let caption =
+        format!("{lines} The highest on the {} split first. Dashed: the best trivial answer.{more}", run.split());
+    Some((Figure { name: "models", drawing, caption }, read.to_owned()))
+}
+
+fn interval(run: &ReportData, own: &RankedModel) -> Interval {
+    let metric = run.metric();
+    // Of several seeds the mean is shown, and the interval of one of them would not lie around it.
+    let ends = match own.rows.as_slice() {
+        [only] => {
+            let end = |which: &str| only.metrics.get(&format!("{metric}_{which}")).copied();
+            end("low").zip(end("high"))
+        }
+        several => lowest_to_highest(several.iter().filter_map(|row| row.metrics.get(metric).copied())),
+    };
+    Interval { name: own.name(), value: own.mean, ends }
+}
+
+/// Nothing of nothing.
+fn lowest_to_highest(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+/// The trivial answer with the highest score.
+pub fn best_trivial(run: &ReportData) -> Option<(String, f64)> {
+    let means = run.grid.baselines.iter().map(|(name, values)| (name.clone(), mean(values.iter().copied())));
+    means.filter(|(_, score)| !score.is_nan()).reduce(|a, b| if b.1 > a.1 { b } else { a })
+}
+
+fn trivial_answers(run: &ReportData) -> String {
+    let row = |(name, values): &(String, Vec<f64>)| {
+        vec![
+            Cell::words(&spoken(name)),
+            Cell { sort: Some(mean(values.iter().copied())), ..Cell::words(&cell(values)) },
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = run.grid.baselines.iter().map(row).collect();
+    let score = format!("{} ({})", run.metric(), run.split());
+    table("What needs no model: a result has to be read against these.", &[("answer", false), (&score, true)], &rows)
+}
+
+/// Features down, models across.
+fn heat_table(run: &ReportData) -> String {
+    let grid = &run.grid;
+    let means: Vec<Vec<f64>> =
+        grid.cells.iter().map(|row| row.iter().map(|values| mean(values.iter().copied())).collect()).collect();
+    let known = || means.iter().flatten().copied().filter(|value| !value.is_nan());
+    let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let best = run.ranked.first();
+    let is_best = |feature: &str, model: &str| best.is_some_and(|own| own.features == feature && own.model == model);
+    let heat = |value: f64, values: &[f64], is_best: bool| {
+        if value.is_nan() {
+            return Cell::number(None);
+        }
+        let share = if high > low { (value - low) / (high - low) } else { 1.0 };
+        Cell {
+            html: text(&cell(values)),
+            class: if is_best { "heat best" } else { "heat" },
+            style: format!("--v:{share:.3}"),
+            sort: Some(value),
+        }
+    };
+    let mut headings: Vec<Heading> = vec![("features", false)];
+    headings.extend(grid.models.iter().map(|model| (model.as_str(), true)));
+    let rows: Vec<Vec<Cell>> = grid
+        .features
+        .iter()
+        .zip(grid.cells.iter().zip(&means))
+        .map(|(feature, (cells, means))| {
+            let cells = cells.iter().zip(means).zip(&grid.models);
+            let cells = cells.map(|((values, &mean), model)| heat(mean, values, is_best(feature, model)));
+            std::iter::once(Cell::words(feature)).chain(cells).collect()
+        })
+        .collect();
+    let seeds = if run.record.seeds.len() > 1 { ", mean ± standard deviation over the seeds" } else { "" };
+    let framed = match best {
+        Some(best) if run.ranked_on != run.split() => {
+            format!(" Framed: {}, the best on the {} split, of which the verdict speaks.", best.name(), run.ranked_on)
+        }
+        Some(best) => format!(" Framed: {}, the best one.", best.name()),
+        None => String::new(),
+    };
+    let caption =
+        format!("{} on the {} split{seeds}. The stronger the colour, the higher.{framed}", run.metric(), run.split());
+    table(&caption, &headings, &rows)
+}
+
+fn results(run: &ReportData) -> String {
+    let rows = &run.record.results;
+    let mut names: Vec<&str> = Vec::new();
+    for name in rows.iter().flat_map(|row| row.metrics.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let words: Vec<String> = names
+        .iter()
+        .map(|name| if is_loss(name) { format!("{name} (smaller is better)") } else { (*name).to_owned() })
+        .collect();
+    let mut headings: Vec<Heading> =
+        vec![("features", false), ("model", false), ("seed", true), ("split", false), ("n", true)];
+    headings.extend(words.iter().map(|name| (name.as_str(), true)));
+    let line = |row: &ResultRow| {
+        let mut cells = vec![
+            Cell::words(&row.trial.features),
+            Cell::words(&row.trial.model),
+            Cell::count(row.trial.seed),
+            Cell::words(&row.split),
+            Cell::count(row.n as u64),
+        ];
+        cells.extend(names.iter().map(|name| Cell::number(row.metrics.get(*name).copied())));
+        cells
+    };
+    let lines: Vec<Vec<Cell>> = rows.iter().take(ROWS).map(line).collect();
+    let cut = if rows.len() > ROWS {
+        paragraph(&format!("The first {ROWS} of {} rows; all stand in results.csv.", rows.len()))
+    } else {
+        String::new()
+    };
+    folded(&format!("Every metric of every model: {} rows", rows.len()), &(cut + &table("", &headings, &lines)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_several_seeds_lies_around_their_mean() {
+        let seeds = [0.5, 0.7, 0.3];
+        let (low, high) = lowest_to_highest(seeds.into_iter()).unwrap();
+        assert_eq!((low, high), (0.3, 0.7));
+        assert!(low <= mean(seeds.into_iter()) && mean(seeds.into_iter()) <= high);
+        assert_eq!(lowest_to_highest(std::iter::empty()), None);
+    }
+}

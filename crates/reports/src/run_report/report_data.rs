@@ -1,0 +1,155 @@
+//! What a report tells of, read from the folder of a run.
+
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use timbre_core::labels::{Classes, Task};
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_experiment::Experiment;
+use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Trial, TrialRecord};
+use timbre_runs::tables::{ScoreGrid, ScoredSplit};
+
+pub struct ReportData {
+    pub path: PathBuf,
+    pub record: RunRecord,
+    pub experiment: Experiment,
+    /// `config.toml` and `config.resolved.toml`.
+    pub written: String,
+    pub resolved: String,
+    pub classes: Classes,
+    pub decision_rule: DecisionRule,
+    pub grid: ScoreGrid,
+    /// The models, the best first.
+    pub ranked: Vec<RankedModel>,
+    /// The split by which they are ranked: the one that is shown, where there is no validation split.
+    pub ranked_on: String,
+}
+
+/// One model on one feature, over its seeds.
+pub struct RankedModel {
+    pub features: String,
+    pub model: String,
+    /// The headline metric on the split that is shown: its rows, in the order of the seeds.
+    pub rows: Vec<ResultRow>,
+    pub mean: f64,
+    /// The same on the split that ranks.
+    pub rank_by: f64,
+}
+
+impl RankedModel {
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.features, self.model)
+    }
+
+    pub fn units(&self) -> impl Iterator<Item = &Trial> {
+        self.rows.iter().map(|row| &row.trial)
+    }
+}
+
+impl ReportData {
+    pub fn read(run: &Path) -> Result<ReportData> {
+        let record = run_dir::read_record(run)?;
+        let resolved_path = run_dir::resolved_config(run);
+        let read =
+            |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+        let experiment = timbre_experiment::load_from_run(&resolved_path, &[])
+            .with_context(|| format!("cannot understand {}", resolved_path.display()))?;
+        let classes = Classes::new(&record.classes);
+        let grid = ScoreGrid::new(&record.results, &record.metric);
+        let has_validation = record.results.iter().any(|row| row.split == "validation" && !row.is_baseline());
+        let ranked_on = if has_validation { "validation".to_owned() } else { grid.split.clone() };
+        Ok(ReportData {
+            decision_rule: experiment.evaluate.decision_rule(&classes),
+            ranked: ranked(&record, &grid.split, &ranked_on),
+            written: read(&run.join("config.toml"))?,
+            resolved: read(&resolved_path)?,
+            path: run.to_owned(),
+            ranked_on,
+            experiment,
+            classes,
+            grid,
+            record,
+        })
+    }
+
+    pub fn metric(&self) -> &str {
+        &self.record.metric
+    }
+
+    /// The split that is shown: the test split where there is one.
+    pub fn split(&self) -> &str {
+        &self.grid.split
+    }
+
+    /// How many models are as good as the best one where it was chosen, itself counted.
+    pub fn equal_to_the_best(&self) -> usize {
+        let best = self.ranked.first().map_or(f64::NAN, |best| best.rank_by);
+        self.ranked.iter().filter(|own| (own.rank_by - best).abs() < 1e-9).count()
+    }
+
+    pub fn has_several_labels(&self) -> bool {
+        self.decision_rule.task == Task::MultiLabel
+    }
+
+    /// What the units of the best `most` models left, of their first seeds. A unit that cannot be read is left out: its run is older
+    /// than the form of its record, or was cleaned.
+    pub fn shown(&self, most: usize) -> Vec<TrialRecord> {
+        let first = self.ranked.iter().filter_map(|ranked| ranked.units().next());
+        first.take(most).filter_map(|unit| run_dir::read_trial(&self.path, unit)).collect()
+    }
+
+    /// The side of a unit that is shown.
+    pub fn side<'a>(&self, unit: &'a TrialRecord) -> Option<&'a SplitRecord> {
+        unit.splits.iter().find(|split| split.split == self.split() && !split.clips.is_empty())
+    }
+
+    /// A unit judged on the side that is shown.
+    pub fn scored<'a>(&self, unit: &'a TrialRecord) -> Option<ScoredSplit<'a>> {
+        Some(ScoredSplit::new(&unit.trial, self.side(unit)?, &self.decision_rule))
+    }
+}
+
+fn ranked(record: &RunRecord, split: &str, ranked_on: &str) -> Vec<RankedModel> {
+    let mut all: Vec<RankedModel> = Vec::new();
+    for row in record.results.iter().filter(|row| row.split == split && !row.is_baseline()) {
+        match all.iter_mut().find(|own| own.features == row.trial.features && own.model == row.trial.model) {
+            Some(own) => own.rows.push(row.clone()),
+            None => all.push(RankedModel {
+                features: row.trial.features.clone(),
+                model: row.trial.model.clone(),
+                rows: vec![row.clone()],
+                mean: f64::NAN,
+                rank_by: f64::NAN,
+            }),
+        }
+    }
+    let value = |row: &ResultRow| row.metrics.get(&record.metric).copied();
+    for own in &mut all {
+        let ranking = record
+            .results
+            .iter()
+            .filter(|row| row.split == ranked_on && row.trial.features == own.features && row.trial.model == own.model);
+        own.rank_by = mean(ranking.filter_map(value));
+        own.mean = mean(own.rows.iter().filter_map(value));
+    }
+    // What has no value comes last; of equals the first.
+    let key = |value: f64| if value.is_nan() { f64::NEG_INFINITY } else { value };
+    all.sort_by(|a, b| key(b.rank_by).total_cmp(&key(a.rank_by)));
+    all
+}
+
+/// NaN of nothing.
+pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, n) = values.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
+    sum / n as f64
+}
+
+/// Classes by how well they fared, the best first; of equals in their order.
+pub fn by_f1(scored: &ScoredSplit) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scored.scores.per_class.len()).collect();
+    let key = |class: &usize| (scored.scores.per_class[*class].f1 * 1e9) as u64;
+    order.sort_by_key(|class| Reverse(key(class)));
+    order
+}

@@ -1,0 +1,194 @@
+//! The last search for cut-offs: what was chosen beside what was run, on every split, and how much of it is luck.
+
+use super::page::{Cell, figure, folded, paragraph, table, text};
+use crate::plot;
+use timbre_runs::run_dir::{SearchRecord, SearchedSplit, SearchedTrial};
+
+/// Units whose numbers are shown beside those of the best: more belong into a program that reads thresholds.json.
+const OTHERS: usize = 60;
+
+pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
+    let Some(best) = best(search) else { return String::new() };
+    let mut html = String::new();
+    if search.tuned_on == "test" {
+        html +=
+            "<p><strong>Tuned on the test split: none of these numbers is a result on the test split.</strong></p>\n";
+    }
+    html += &points(search, best);
+    html += &remarks(search, best).iter().map(|words| paragraph(words)).collect::<String>();
+    html += &picture.map_or(String::new(), |svg| map(search, best, svg));
+    html += &by_class(best);
+    let others: Vec<&SearchedTrial> = search.units.iter().filter(|own| own.trial != best.trial).collect();
+    if !others.is_empty() {
+        let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
+        html += &folded(&format!("The other {}", super::conclusion::counted(others.len(), "unit")), &tables);
+    }
+    html
+}
+
+/// The one whose picture it is: with the best score on the split that chose, of equals the first.
+fn best(search: &SearchRecord) -> Option<&SearchedTrial> {
+    search.units.iter().reduce(|best, own| if own.score > best.score { own } else { best })
+}
+
+fn map(search: &SearchRecord, best: &SearchedTrial, svg: &str) -> String {
+    let what = if best.window_fraction.is_some() { "cut-off and window fraction" } else { "cut-off" };
+    let image = format!(
+        "<img class=\"plot large\" alt=\"{} for every {what}\" src=\"data:image/svg+xml;base64,{}\">",
+        text(&search.metric),
+        plot::base64(svg.as_bytes())
+    );
+    let caption = format!(
+        "{} of {} on the {} split, which chose; every number stands in thresholds.csv and thresholds.json.",
+        search.metric, best.trial, search.tuned_on
+    );
+    figure(&image, &caption)
+}
+
+fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
+    let own = &search.as_run;
+    let fraction = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
+    let row = |name: &str, cutoff: String, at: Option<f64>, score: &dyn Fn(&SearchedSplit) -> Option<f64>| {
+        let mut cells = vec![Cell::words(name), Cell::words(&cutoff), Cell::words(&fraction(at))];
+        cells.extend(of.splits.iter().map(|split| Cell::number(score(split))));
+        cells
+    };
+    let named = |scores: &indexmap::IndexMap<String, Option<f64>>| scores.get(&search.metric).copied().flatten();
+    let as_run = if own.cutoffs.is_empty() { own.cutoff.to_string() } else { "by class".to_owned() };
+    let at = of.window_fraction.map(|_| own.window_fraction);
+    let mut rows = vec![
+        row("as run", as_run, at, &|split| named(&split.as_run)),
+        row("chosen", of.cutoff.to_string(), of.window_fraction, &|split| named(&split.chosen)),
+    ];
+    if of.per_class.is_some() {
+        let score = |split: &SearchedSplit| named(split.per_class.as_ref()?);
+        rows.push(row("by class", "by class".to_owned(), of.window_fraction, &score));
+    }
+    let splits: Vec<String> =
+        of.splits.iter().map(|split| format!("{} ({} recordings)", split.split, split.n)).collect();
+    let mut headings = vec![("point", false), ("cut-off", false), ("window fraction", false)];
+    headings.extend(splits.iter().map(|split| (split.as_str(), true)));
+    let caption = format!(
+        "{} of {}, chosen on the {} split: {} recordings of {}, {} tried.",
+        search.metric,
+        of.trial,
+        search.tuned_on,
+        of.recordings,
+        super::conclusion::counted(of.songs, "song"),
+        super::conclusion::counted(of.points, "point")
+    );
+    table(&caption, &headings, &rows)
+}
+
+/// What has to be read with the numbers, as the command says it.
+fn remarks(search: &SearchRecord, of: &SearchedTrial) -> Vec<String> {
+    let mut all = Vec::new();
+    if of.window_fraction.is_some() && 2 * of.of_several_windows < of.recordings {
+        all.push(format!(
+            "Only {} of these recordings have more than one window: they alone speak about the fraction.",
+            of.of_several_windows
+        ));
+    }
+    for axis in &of.on_the_edge {
+        all.push(format!("The best {axis} is the last that was tried: widen evaluate.search.{axis}."));
+    }
+    let Some(luck) = &of.luck else { return all };
+    let [low, high] = luck.plateau.cutoff;
+    let also = luck.plateau.window_fraction.map_or(String::new(), |[a, b]| format!(", fractions {a} to {b}"));
+    all.push(format!(
+        "Plateau: {} of {} cannot be told from the best: cut-offs {low} to {high}{also}.",
+        luck.plateau.points,
+        super::conclusion::counted(of.points, "point")
+    ));
+    if let (Some(elsewhere), Some(optimism), Some(score), Some(regret)) =
+        (luck.elsewhere, luck.optimism, of.score, luck.regret)
+    {
+        all.push(format!(
+            "Luck: a choice on some of these songs scores {elsewhere:.3} on the others ({} resamples): {optimism:.3} of the \
+             {score:.3} on the {} split are owed to the choice. Another sample would choose a point that scores {regret:.3} less here.",
+            luck.resamples, search.tuned_on
+        ));
+    }
+    if let Some(own) = &of.per_class
+        && let (Some(elsewhere), Some(optimism), Some(score)) = (own.elsewhere, own.optimism, own.score)
+    {
+        all.push(format!(
+            "Luck by class: {elsewhere:.3} on the others, {optimism:.3} of the {score:.3} are owed to the choice."
+        ));
+    }
+    all
+}
+
+fn by_class(of: &SearchedTrial) -> String {
+    let Some(own) = &of.per_class else { return String::new() };
+    let row = |(class, cutoff): (&String, &f64)| {
+        vec![Cell::words(class), Cell { html: cutoff.to_string(), sort: Some(*cutoff), ..Cell::default() }]
+    };
+    let rows: Vec<Vec<Cell>> = own.cutoffs.iter().map(row).collect();
+    folded("The cut-off of each class", &table("", &[("class", false), ("cut-off", true)], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn search() -> SearchRecord {
+        let unit = |model: &str, score: f64| {
+            json!({
+                "features": "mel", "model": model, "seed": 1, "recordings": 33, "songs": 11, "of_several_windows": 0,
+                "points": 15, "cutoff": 0.1, "window_fraction": null, "score": score, "on_the_edge": ["cutoff"],
+                "luck": { "resamples": 100, "standard_error": 0.04, "elsewhere": 0.167, "optimism": 0.064, "regret": 0.01,
+                    "plateau": { "points": 3, "cutoff": [0.1, 0.2], "window_fraction": null }, "choices": {} },
+                "per_class": { "cutoffs": { "<cel>": 0.75 }, "score": 0.4, "rounds": 3, "elsewhere": 0.04, "optimism": 0.36,
+                    "regret": null },
+                "splits": [
+                    { "split": "validation", "n": 33, "as_run": { "f1_micro": 0.08 }, "chosen": { "f1_micro": score },
+                        "per_class": { "f1_micro": 0.4 } },
+                    { "split": "test", "n": 20, "as_run": { "f1_micro": 0.43 }, "chosen": { "f1_micro": 0.29 },
+                        "per_class": { "f1_micro": null } },
+                ],
+            })
+        };
+        let report = json!({
+            "schema": 1, "metric": "f1_micro", "tuned_on": "validation", "search": {},
+            "as_run": { "aggregate": "mean", "cutoff": 0.3, "cutoffs": [], "window_fraction": 0.26 },
+            "units": [unit("average", 0.2), unit("knn", 0.23), unit("logistic", 0.23)],
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn what_was_chosen_stands_beside_what_was_run_on_the_split_that_chose_and_on_the_test_split() {
+        let html = html(&search(), None);
+        let rest = &html[html.find("f1_micro of mel.knn.s1").expect("the best of them is there")..];
+        assert!(!html[..html.len() - rest.len()].contains("<table"), "and comes first");
+        let own = &rest[..rest.find("</table>").unwrap()];
+        for words in [
+            "<td>as run</td><td>0.3</td><td>–</td><td class=\"n\" data-v=\"0.08\">0.080</td><td class=\"n\" data-v=\"0.43\">0.430</td>",
+            "<td>chosen</td><td>0.1</td><td>–</td><td class=\"n\" data-v=\"0.23\">0.230</td><td class=\"n\" data-v=\"0.29\">0.290</td>",
+            "<td>by class</td><td>by class</td><td>–</td><td class=\"n\" data-v=\"0.4\">0.400</td><td class=\"n\" data-v=\"\">–</td>",
+        ] {
+            assert!(own.contains(words), "{words} in {own}");
+        }
+        for words in [
+            "widen evaluate.search.cutoff",
+            "Plateau: 3 of 15 points",
+            "0.064 of the 0.230 on the validation split are owed",
+            "0.360 of the 0.400 are owed",
+            "&lt;cel&gt;",
+            "The other 2 units",
+        ] {
+            assert!(html.contains(words), "{words} in {html}");
+        }
+        assert!(!html.contains("Tuned on the test split"));
+    }
+
+    #[test]
+    fn a_choice_on_the_test_split_is_called_no_result() {
+        let on_test = SearchRecord { tuned_on: "test".to_owned(), ..search() };
+        assert!(html(&on_test, None).contains("none of these numbers is a result"));
+        assert_eq!(html(&SearchRecord { units: Vec::new(), ..search() }, None), "");
+    }
+}

@@ -1,0 +1,81 @@
+//! The heat map of a search: cut-offs across, window fractions up, the score in colours. Without fractions it is a line.
+
+use anyhow::Result;
+
+use super::{ThresholdSearch, TrialThresholds, best_trial};
+use crate::plot::{self, HeatMap, MapMarker, MarkerShape};
+use timbre_evaluation::threshold_search::TuneOn;
+use timbre_runs::run_dir::{RunDir, ThresholdFile};
+
+/// The cut-off and window fraction of the reference system.
+const REFERENCE: (f64, f64) = (0.56, 0.26);
+
+pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
+    let metric = search.metric.name();
+    let picture = |unit, found: &TrialThresholds| {
+        let text = picture(search, found);
+        dir.write_thresholds(&ThresholdFile::Picture { metric, unit }, |out| Ok(out.write_all(text.as_bytes())?))
+    };
+    best_trial(found, search.metric_at()).map_or(Ok(()), |best| picture(None, best))?;
+    if found.len() > 1 {
+        found.iter().try_for_each(|own| picture(Some(&own.trial), own))?;
+    }
+    Ok(())
+}
+
+fn picture(search: &ThresholdSearch, found: &TrialThresholds) -> String {
+    let (metric, split) = (search.metric.name(), search.tuned_on());
+    let warning = match search.spec.tune_on {
+        TuneOn::Validation => "",
+        TuneOn::Test => ": no result on the test split",
+    };
+    let title = format!("{metric} of {}", found.trial);
+    let note = format!("on {split}, tuned on {split}{warning}");
+    let scores = found.surface.of(search.metric_at());
+    let (cutoff, score) = (found.cutoff(), found.surface.at(found.chosen)[search.metric_at()]);
+    let own = found.sides[0].as_run[search.metric_at()];
+    // Cut-offs by class have no place of their own.
+    let has_place = search.decision_rule.cutoffs.is_empty();
+    let Some(fraction) = found.fraction() else {
+        let as_run = search.decision_rule.cutoff;
+        let points = found.cutoffs.iter().copied().zip(scores).collect();
+        return plot::cutoff_curve(
+            &format!("{title} {note}"),
+            metric,
+            points,
+            (cutoff, format!("chosen: {cutoff} → {score:.3}")),
+            has_place.then(|| (as_run, own, format!("as run: {as_run} → {own:.3}"))),
+        );
+    };
+    let as_run = (search.decision_rule.cutoff, search.decision_rule.window_fraction);
+    let mut places = Vec::new();
+    if has_place {
+        let text = format!("as run: {}, {} → {own:.3}", as_run.0, as_run.1);
+        places.push(MapMarker { x: as_run.0, y: as_run.1, sign: MarkerShape::Cross, text });
+    }
+    if as_run != REFERENCE {
+        let text = format!("the reference system: {}, {}", REFERENCE.0, REFERENCE.1);
+        places.push(MapMarker { x: REFERENCE.0, y: REFERENCE.1, sign: MarkerShape::Diamond, text });
+    }
+    places.push(MapMarker {
+        x: cutoff,
+        y: fraction,
+        sign: MarkerShape::Ring,
+        text: format!("chosen: {cutoff}, {fraction} → {score:.3}"),
+    });
+    let outlined = found.luck.as_ref().map(|luck| {
+        let count = luck.plateau.iter().filter(|is_on| **is_on).count();
+        let points = if count == 1 { "1 point".to_owned() } else { format!("{count} points") };
+        (luck.plateau.clone(), format!("plateau: {points} within a standard error of the difference to the best"))
+    });
+    plot::heat_map(&HeatMap {
+        title,
+        note,
+        x: ("cut-off".to_owned(), found.cutoffs.clone()),
+        y: ("window fraction".to_owned(), found.fractions.clone()),
+        value: metric.to_owned(),
+        cells: scores,
+        outlined,
+        places,
+    })
+}

@@ -1,0 +1,185 @@
+//! The threshold search of a run: from what its units said to chosen points, tables and pictures in its folder.
+//!
+//! What is chosen on one side of the split is scored on the others, too, so that the honest number stands beside the best one.
+//! Nothing here needs a model or a feature.
+
+use anyhow::Result;
+
+use timbre_core::labels::Classes;
+use timbre_core::seed::Seed;
+use timbre_evaluation::aggregation::Aggregate;
+use timbre_evaluation::metrics::tally::{self, Tally};
+use timbre_evaluation::metrics::{DecisionRule, Metric};
+use timbre_evaluation::threshold_search::{
+    ClassCutoffs, Point, SearchSpec, SelectionBias, Surface, ThresholdGrid, best_point, coordinate_ascent,
+    selection_bias,
+};
+use timbre_runs::run_dir::{RunDir, SplitRecord, Trial};
+
+mod csv_tables;
+mod heat_map;
+mod report;
+mod stored_predictions;
+
+pub use report::{is_written, report, summary_text};
+pub use stored_predictions::read_trials;
+
+/// The run cannot be searched so: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotSearch(pub String);
+
+/// What is searched, and how decisions are judged.
+pub struct ThresholdSearch<'a> {
+    pub spec: &'a SearchSpec,
+    pub metric: Metric,
+    /// As the run has it.
+    pub decision_rule: DecisionRule,
+    pub classes: &'a Classes,
+}
+
+/// The scores of decisions, in the order of [`tally::NAMES`].
+pub type DecisionScores = [f64; tally::NAMES.len()];
+
+/// What a search found for one unit.
+pub struct TrialThresholds {
+    pub trial: Trial,
+    pub cutoffs: Vec<f64>,
+    /// Empty where recordings are decided by one score.
+    pub fractions: Vec<f64>,
+    pub surface: Surface,
+    pub chosen: Point,
+    pub luck: Option<SelectionBias>,
+    pub per_class: Option<ClassCutoffs>,
+    /// Songs of the side that chose, and recordings with more than one window.
+    pub songs: usize,
+    pub of_several_windows: usize,
+    /// The side that chose first.
+    pub sides: Vec<SplitScores>,
+}
+
+/// One side of the split, judged in three ways.
+pub struct SplitScores {
+    pub split: String,
+    pub n: usize,
+    pub as_run: DecisionScores,
+    pub chosen: DecisionScores,
+    pub per_class: Option<DecisionScores>,
+}
+
+impl TrialThresholds {
+    pub fn cutoff(&self) -> f64 {
+        self.cutoffs[self.chosen.cutoff]
+    }
+
+    pub fn fraction(&self) -> Option<f64> {
+        self.fractions.get(self.chosen.fraction).copied()
+    }
+
+    pub fn class_cutoffs(&self) -> Option<Vec<f64>> {
+        Some(self.per_class.as_ref()?.cutoffs.iter().map(|&at| self.cutoffs[at]).collect())
+    }
+}
+
+impl ThresholdSearch<'_> {
+    pub fn tuned_on(&self) -> &'static str {
+        self.spec.tune_on.name()
+    }
+
+    /// The place of the metric that chooses in [`tally::NAMES`].
+    pub fn metric_at(&self) -> usize {
+        tally::position(self.metric.name()).expect("a score of decisions, as was checked")
+    }
+
+    /// Searches on the one side and judges all.
+    pub fn search_trial(&self, unit: &Trial, splits: &[SplitRecord]) -> Result<TrialThresholds> {
+        let Some(own) = splits.iter().find(|split| split.split == self.tuned_on() && !split.clips.is_empty()) else {
+            let there: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
+            return Err(CannotSearch(format!(
+                "the run has no {} split to choose on, only: {}. Give it one (split.validation), or choose on the test \
+                 split with --on-test, which is no result on the test split",
+                self.tuned_on(),
+                there.join(", ")
+            ))
+            .into());
+        };
+        let truth = own.truth();
+        let sweep = match &own.windows {
+            Some(windows) if self.decision_rule.aggregate == Aggregate::Vote => {
+                ThresholdGrid::of_windows(windows, &truth, self.spec.cutoffs(), self.spec.window_fractions())
+            }
+            _ => ThresholdGrid::of_scores(&own.predictions, &truth, self.spec.cutoffs()),
+        };
+        let (metric, once) = (self.metric_at(), vec![1; truth.len()]);
+        let surface = sweep.surface(&once);
+        let scores = surface.of(metric);
+        let chosen = best_point(&scores, sweep.cutoffs.len());
+        let per_class =
+            self.spec.per_class.then(|| coordinate_ascent(&sweep, chosen.fraction, chosen.cutoff, metric, &once));
+        let songs: Vec<&str> = own.clips.iter().map(|clip| clip.song.as_str()).collect();
+        let mut distinct = songs.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let seed = Seed::new(unit.seed).child("thresholds").child(&own.split);
+        let luck = selection_bias(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
+        let of_several_windows = own.windows.as_ref().map_or(0, |windows| {
+            (0..windows.len()).filter(|&recording| windows.windows_of(recording).len() > 1).count()
+        });
+        let (cutoffs, fractions) = (sweep.cutoffs.clone(), sweep.fractions.clone());
+        let mut found = TrialThresholds {
+            trial: unit.clone(),
+            cutoffs,
+            fractions,
+            surface,
+            chosen,
+            luck,
+            per_class,
+            songs: distinct.len(),
+            of_several_windows,
+            sides: Vec::new(),
+        };
+        let others = splits.iter().filter(|split| split.split != own.split);
+        found.sides = std::iter::once(own).chain(others).map(|split| self.side(split, &found)).collect();
+        Ok(found)
+    }
+
+    fn side(&self, split: &SplitRecord, found: &TrialThresholds) -> SplitScores {
+        let window_fraction = found.fraction().unwrap_or(self.decision_rule.window_fraction);
+        let common =
+            DecisionRule { cutoff: found.cutoff(), cutoffs: Vec::new(), window_fraction, ..self.decision_rule.clone() };
+        let own = found.class_cutoffs().map(|cutoffs| DecisionRule { cutoffs, ..common.clone() });
+        SplitScores {
+            split: split.split.clone(),
+            n: split.clips.len(),
+            as_run: score(&self.decision_rule, split),
+            chosen: score(&common, split),
+            per_class: own.map(|decision_rule| score(&decision_rule, split)),
+        }
+    }
+
+    /// Every file of the search and none of an earlier one; the units in their order. The long table comes last: it is the mark
+    /// that all is there.
+    pub fn write(&self, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
+        dir.remove_thresholds()?;
+        csv_tables::write(self, dir, found)?;
+        heat_map::write(self, dir, found)?;
+        report::write(self, dir, found)?;
+        csv_tables::write_long(self, dir, found)
+    }
+}
+
+/// The unit with the best score on the side that chose; of equals the first.
+pub fn best_trial(found: &[TrialThresholds], metric: usize) -> Option<&TrialThresholds> {
+    let score = |found: &TrialThresholds| found.surface.at(found.chosen)[metric];
+    found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })
+}
+
+fn score(decision_rule: &DecisionRule, split: &SplitRecord) -> DecisionScores {
+    let mut tally = Tally::new(split.predictions.n_classes);
+    split
+        .clips
+        .iter()
+        .zip(split.decided(decision_rule))
+        .for_each(|(clip, decided)| tally.count(&clip.truth, &decided, 1));
+    tally.scores()
+}

@@ -1,0 +1,211 @@
+//! Which runs are listed, and in which order.
+
+use std::cmp::Ordering;
+use std::str::FromStr;
+
+use regex::Regex;
+
+use super::{ListedRun, RunState};
+use crate::baseline_check::metric_named;
+use timbre_evaluation::metrics::is_loss;
+
+/// What is asked for. Nothing asked: every run, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Names of experiments, with `*` and `?`; any of them.
+    pub experiments: Vec<String>,
+    /// Any of them.
+    pub states: Vec<RunState>,
+    /// Shown instead of each run's headline metric; a run without it is left out.
+    pub metric: Option<String>,
+    /// All of them.
+    pub bounds: Vec<MetricBound>,
+    pub since: Option<TimeBound>,
+    pub until: Option<TimeBound>,
+    pub sort: SortBy,
+    pub reverse: bool,
+    pub limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SortBy {
+    /// The newest first.
+    #[default]
+    When,
+    /// By name, the newest of each first.
+    Experiment,
+    Status,
+    /// The best first, runs of the same metric together.
+    Score,
+    /// The longest first.
+    Seconds,
+}
+
+impl RunFilter {
+    pub fn of(&self, mut runs: Vec<ListedRun>) -> Vec<ListedRun> {
+        let names: Vec<Regex> = self.experiments.iter().map(|glob| pattern(glob)).collect();
+        runs.retain(|run| self.holds(run, &names));
+        runs.sort_by(|a, b| self.compare(a, b));
+        if self.reverse {
+            runs.reverse();
+        }
+        runs.truncate(self.limit.unwrap_or(usize::MAX));
+        runs
+    }
+
+    fn holds(&self, run: &ListedRun, names: &[Regex]) -> bool {
+        let entry = &run.entry;
+        (names.is_empty() || names.iter().any(|name| name.is_match(&entry.experiment)))
+            && (self.states.is_empty() || self.states.contains(&run.state))
+            && self.metric.as_deref().is_none_or(|metric| entry.best(metric).is_some())
+            && self.bounds.iter().all(|bound| entry.best(&bound.metric).is_some_and(|best| bound.holds(best.score)))
+            && self.since.as_ref().is_none_or(|day| entry.started.as_str() >= day.0.as_str())
+            && self.until.as_ref().is_none_or(|day| day.is_not_before(&entry.started))
+    }
+
+    fn compare(&self, a: &ListedRun, b: &ListedRun) -> Ordering {
+        let newest = || b.entry.started.cmp(&a.entry.started).then_with(|| a.run.cmp(&b.run));
+        let by_key = match self.sort {
+            SortBy::When => Ordering::Equal,
+            SortBy::Experiment => a.entry.experiment.cmp(&b.entry.experiment),
+            SortBy::Status => a.state.word().cmp(b.state.word()),
+            SortBy::Score => self.by_score(a, b),
+            SortBy::Seconds => descending(a.entry.seconds, b.entry.seconds),
+        };
+        by_key.then_with(newest)
+    }
+
+    /// Scores of two metrics are not to be compared.
+    fn by_score(&self, a: &ListedRun, b: &ListedRun) -> Ordering {
+        let metric = |run: &ListedRun| self.metric.clone().unwrap_or_else(|| run.entry.metric.clone());
+        let (of_a, of_b) = (metric(a), metric(b));
+        let score = |run: &ListedRun, metric: &str| run.entry.best(metric).map(|best| best.score);
+        of_a.cmp(&of_b).then_with(|| {
+            let sign = |score: f64| if is_loss(&of_a) { -score } else { score };
+            descending(score(a, &of_a).map(sign), score(b, &of_b).map(sign))
+        })
+    }
+}
+
+/// What has no value comes last.
+fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) => b.total_cmp(&a),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+fn pattern(glob: &str) -> Regex {
+    let text = regex::escape(glob).replace(r"\*", ".*").replace(r"\?", ".");
+    Regex::new(&format!("(?s)^{text}$")).expect("an escaped text is a regular expression")
+}
+
+/// `f1_micro>=0.7`
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricBound {
+    metric: String,
+    at_least: bool,
+    value: f64,
+}
+
+impl MetricBound {
+    fn holds(&self, score: f64) -> bool {
+        if self.at_least { score >= self.value } else { score <= self.value }
+    }
+}
+
+impl FromStr for MetricBound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MetricBound, String> {
+        let (at_least, split) = match (text.split_once(">="), text.split_once("<=")) {
+            (Some(parts), _) => (true, parts),
+            (None, Some(parts)) => (false, parts),
+            (None, None) => {
+                return Err("write METRIC>=NUMBER or METRIC<=NUMBER, in quotes: a shell knows > and <".into());
+            }
+        };
+        let value: f64 = split.1.trim().parse().map_err(|_| format!("`{}` is no number", split.1))?;
+        if value.is_nan() {
+            return Err("nothing compares with NaN".into());
+        }
+        Ok(MetricBound { metric: metric_named(split.0.trim())?.to_owned(), at_least, value })
+    }
+}
+
+/// `2026-11-24`, `2026-11-24T15:00` (UTC), or so long ago: `36h`, `7d`. Kept as the beginning of the time as runs write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeBound(String);
+
+impl TimeBound {
+    /// A day is over with its last moment.
+    fn is_not_before(&self, started: &str) -> bool {
+        started.get(..self.0.len()).unwrap_or(started) <= self.0.as_str()
+    }
+}
+
+impl FromStr for TimeBound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TimeBound, String> {
+        use chrono::{NaiveDate, NaiveDateTime, TimeDelta, Utc};
+        let ago = |hours: i64| {
+            let time = TimeDelta::try_hours(hours).and_then(|span| Utc::now().checked_sub_signed(span));
+            time.map(|time| TimeBound(time.format("%Y-%m-%dT%H:%M:%S").to_string()))
+        };
+        if let Some(number) = text.strip_suffix('d').and_then(|n| n.parse::<u32>().ok()) {
+            return ago(i64::from(number) * 24).ok_or_else(|| "that is too long ago".into());
+        }
+        if let Some(number) = text.strip_suffix('h').and_then(|n| n.parse::<u32>().ok()) {
+            return ago(i64::from(number)).ok_or_else(|| "that is too long ago".into());
+        }
+        if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+            return Ok(TimeBound(day.format("%Y-%m-%d").to_string()));
+        }
+        match NaiveDateTime::parse_from_str(&text.replace(' ', "T"), "%Y-%m-%dT%H:%M") {
+            Ok(time) => Ok(TimeBound(time.format("%Y-%m-%dT%H:%M").to_string())),
+            Err(_) => {
+                Err("write a day (2026-11-24), a time in UTC (2026-11-24T15:00), or how long ago (36h, 7d)".into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_a_known_metric_and_a_number() {
+        let bound: MetricBound = "f1_micro >= 0.7".parse().unwrap();
+        assert!(bound.holds(0.7) && !bound.holds(0.69));
+        assert!("log_loss<=1".parse::<MetricBound>().unwrap().holds(0.5));
+        assert!("f1_mico>=0.7".parse::<MetricBound>().unwrap_err().contains("`f1_micro`"));
+        assert!("f1_micro".parse::<MetricBound>().is_err() && "f1_micro>=x".parse::<MetricBound>().is_err());
+    }
+
+    #[test]
+    fn a_day_is_in_from_its_first_moment_to_its_last() {
+        let day: TimeBound = "2026-11-24".parse().unwrap();
+        assert!("2026-11-24T00:00:00.000Z" >= day.0.as_str() && "2026-11-23T23:59:59.999Z" < day.0.as_str());
+        assert!(day.is_not_before("2026-11-24T23:59:59.999Z") && !day.is_not_before("2026-11-25T00:00:00.000Z"));
+        for wrong in ["2026-13-01", "tomorrow", "", "d", "-3d", "24.11.2026"] {
+            assert!(wrong.parse::<TimeBound>().is_err(), "{wrong}");
+        }
+        assert!("7d".parse::<TimeBound>().unwrap().0 < "36h".parse::<TimeBound>().unwrap().0);
+    }
+
+    #[test]
+    fn a_star_stands_for_anything_and_all_else_for_itself() {
+        assert!(pattern("grid_*").is_match("grid_lr") && !pattern("grid_*").is_match("a_grid_lr"));
+        assert!(pattern("a.b").is_match("a.b") && !pattern("a.b").is_match("axb"));
+        assert!(pattern("r?n").is_match("run"));
+    }
+
+    #[test]
+    fn what_has_no_score_comes_last() {
+        let mut scores = [None, Some(0.25), Some(0.75)];
+        scores.sort_by(|a, b| descending(*a, *b));
+        assert_eq!(scores, [Some(0.75), Some(0.25), None]);
+    }
+}

@@ -1,0 +1,539 @@
+//! The tables of a run as polars frames, and the comparison grid.
+//!
+//! Floats are written in the shortest form that reads back as the same number, so equal results are equal bytes.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indexmap::IndexMap;
+use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
+
+use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
+use timbre_core::labels::Classes;
+use timbre_evaluation::metrics::replicates;
+use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores};
+use timbre_models::Epoch;
+
+/// The scores of a unit on one side of its split.
+pub struct ScoredSplit<'a> {
+    pub trial: &'a Trial,
+    pub split: &'a SplitRecord,
+    pub scores: Scores,
+    /// The classes decided for each clip.
+    pub decided: Vec<Vec<usize>>,
+}
+
+impl<'a> ScoredSplit<'a> {
+    pub fn new(unit: &'a Trial, split: &'a SplitRecord, decision_rule: &DecisionRule) -> ScoredSplit<'a> {
+        let (truth, decided) = (split.truth(), split.decided(decision_rule));
+        let mut scores = decision_rule.score(&truth, &decided, split.predictions.n_classes);
+        scores.metrics.extend(metrics::probability_scores(decision_rule.task, &truth, &split.predictions));
+        ScoredSplit { trial: unit, split, scores, decided }
+    }
+
+    /// The wrongly decided clips, the least likely truth first: by the probability of the true class, or by the likelihood of
+    /// all classes where there may be several.
+    pub fn hardest(&self) -> Vec<usize> {
+        let split = self.split;
+        let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
+            .filter(|&c| self.decided[c] != split.clips[c].truth)
+            .map(|c| {
+                let (row, truth) = (split.predictions.row(c), &split.clips[c].truth);
+                (if self.scores.confusion.is_empty() { likelihood(row, truth) } else { f64::from(row[truth[0]]) }, c)
+            })
+            .collect();
+        wrong.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| split.clips[a.1].path.cmp(&split.clips[b.1].path)));
+        wrong.into_iter().map(|(_, clip)| clip).collect()
+    }
+
+    /// The mean probability that a clip was given for these classes; of none nothing.
+    pub fn mean_probability(&self, clip: usize, labels: &[usize]) -> Option<f32> {
+        let row = self.split.predictions.row(clip);
+        let sum: f32 = labels.iter().map(|&label| row[label]).sum();
+        (!labels.is_empty()).then_some(sum / labels.len() as f32)
+    }
+}
+
+/// `gel`, `gel;voi`, or nothing.
+pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
+    labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
+}
+
+/// The columns that say which unit and split a row belongs to.
+pub fn keys<'a>(rows: impl Iterator<Item = (&'a Trial, &'a str)> + Clone) -> Vec<Column> {
+    vec![
+        Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
+        Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.clone().map(|(u, _)| u.seed).collect::<Vec<_>>()),
+        Column::new("split".into(), rows.map(|(_, s)| s).collect::<Vec<_>>()),
+    ]
+}
+
+pub fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
+    DataFrame::new(height, columns).context("cannot build a table")
+}
+
+/// One row a (feature, model, seed, split), one column a metric; a metric that a row lacks is empty.
+pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
+    let rows: Vec<&ResultRow> = rows.iter().collect();
+    scores(&rows, Vec::new())
+}
+
+/// The same for recordings with each number of labels.
+pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
+    let labels = Column::new("labels".into(), rows.iter().map(|(labels, _)| labels.as_str()).collect::<Vec<_>>());
+    scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), vec![labels])
+}
+
+/// `more` columns stand between the keys and the scores.
+fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
+    let mut columns = keys(rows.iter().map(|r| (&r.trial, r.split.as_str())));
+    columns.extend(more);
+    columns.push(Column::new("n".into(), rows.iter().map(|r| r.n as u64).collect::<Vec<_>>()));
+    let mut names: Vec<&String> = Vec::new();
+    for name in rows.iter().flat_map(|r| r.metrics.keys()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let values: Vec<Option<f64>> = rows.iter().map(|r| r.metrics.get(name).copied()).collect();
+        columns.push(Column::new(name.as_str().into(), values));
+    }
+    frame(rows.len(), columns)
+}
+
+/// A recording that an experiment may use, as `recordings.csv` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    pub path: String,
+    pub song: String,
+    /// Classes, joined by `;`.
+    pub labels: String,
+    /// BLAKE3 of its bytes as hexadecimal digits, or `unreadable`.
+    pub content: String,
+}
+
+pub fn recordings(rows: &[Recording]) -> Result<DataFrame> {
+    let column =
+        |name: &str, of: fn(&Recording) -> &str| Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>());
+    let columns = vec![
+        column("path", |r| &r.path),
+        column("song", |r| &r.song),
+        column("labels", |r| &r.labels),
+        column("content", |r| &r.content),
+    ];
+    frame(rows.len(), columns)
+}
+
+/// A CSV file as rows of texts by column, nothing read into them; an empty cell is an empty text.
+pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    let frame = options.into_reader_with_file_handle(file).finish().with_context(cannot)?;
+    let texts = |column: &Column| {
+        let texts = column.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect();
+        Ok((column.name().to_string(), texts))
+    };
+    frame.columns().iter().map(texts).collect()
+}
+
+/// The column of a class: its name, unless that is taken by a column that is always there.
+pub fn class_column(name: &str) -> PlSmallStr {
+    let taken = ["features", "model", "seed", "split", "path", "song", "truth", "start"];
+    if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
+}
+
+/// Every probability of every clip.
+pub fn predictions(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+    let rows = units
+        .iter()
+        .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.trial, s, clip))));
+    let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
+    columns
+        .push(Column::new("path".into(), rows.clone().map(|(_, s, c)| s.clips[c].path.as_str()).collect::<Vec<_>>()));
+    columns
+        .push(Column::new("song".into(), rows.clone().map(|(_, s, c)| s.clips[c].song.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new(
+        "truth".into(),
+        rows.clone().map(|(_, s, c)| class_list(classes, &s.clips[c].truth)).collect::<Vec<_>>(),
+    ));
+    for (class, name) in classes.names().iter().enumerate() {
+        let values: Vec<f32> = rows.clone().map(|(_, s, c)| s.predictions.row(c)[class]).collect();
+        columns.push(Column::new(class_column(name), values));
+    }
+    frame(rows.count(), columns)
+}
+
+/// Every probability of every window, of recordings that were heard in windows.
+pub fn windows(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+    let sides =
+        units.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
+    let recordings = sides.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
+    let rows = recordings.flat_map(|(u, s, w, r)| w.windows_of(r).map(move |window| (u, s, w, r, window)));
+    let mut columns = keys(rows.clone().map(|(u, s, ..)| (u, s.split.as_str())));
+    let path = rows.clone().map(|(_, s, _, recording, _)| s.clips[recording].path.as_str());
+    columns.push(Column::new("path".into(), path.collect::<Vec<_>>()));
+    columns.push(Column::new("start".into(), rows.clone().map(|(_, _, w, _, n)| w.starts[n]).collect::<Vec<f64>>()));
+    for (class, name) in classes.names().iter().enumerate() {
+        let values: Vec<f32> = rows.clone().map(|(_, _, w, _, n)| w.row(n)[class]).collect();
+        columns.push(Column::new(class_column(name), values));
+    }
+    frame(rows.count(), columns)
+}
+
+/// Support, precision, recall, F1, false positives and negatives of each class.
+pub fn per_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
+    columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
+    columns.push(Column::new("support".into(), rows.clone().map(|(.., c)| c.support).collect::<Vec<_>>()));
+    columns.push(Column::new("predicted".into(), rows.clone().map(|(.., c)| c.predicted).collect::<Vec<_>>()));
+    columns.push(Column::new("precision".into(), rows.clone().map(|(.., c)| c.precision).collect::<Vec<_>>()));
+    columns.push(Column::new("recall".into(), rows.clone().map(|(.., c)| c.recall).collect::<Vec<_>>()));
+    columns.push(Column::new("f1".into(), rows.clone().map(|(.., c)| c.f1).collect::<Vec<_>>()));
+    let wrong = |of: fn(&ClassScores) -> u64| rows.clone().map(|(.., c)| of(c)).collect::<Vec<_>>();
+    columns.push(Column::new("false_positives".into(), wrong(|c| c.predicted - c.hits)));
+    columns.push(Column::new("false_negatives".into(), wrong(|c| c.support - c.hits)));
+    frame(rows.count(), columns)
+}
+
+/// Of a single-label task: truth down, decision across. Of a multi-label one: a row a class with its four counts.
+pub fn confusion(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    if scored.iter().all(|s| s.scores.confusion.is_empty()) {
+        return confusion_by_class(scored, classes);
+    }
+    let rows =
+        scored.iter().flat_map(|s| s.scores.confusion.iter().enumerate().map(move |(truth, row)| (s, truth, row)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
+    columns.push(Column::new("truth".into(), rows.clone().map(|(_, t, _)| classes.name(t)).collect::<Vec<_>>()));
+    for (decision, name) in classes.names().iter().enumerate() {
+        let counts: Vec<u64> = rows.clone().map(|(.., row)| row[decision]).collect();
+        columns.push(Column::new(class_column(name), counts));
+    }
+    frame(rows.count(), columns)
+}
+
+fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
+    let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
+    columns.push(Column::new("class".into(), rows.clone().map(|(_, k, _)| classes.name(k)).collect::<Vec<_>>()));
+    let count = |name: &str, of: &dyn Fn(&ScoredSplit, &ClassScores) -> u64| {
+        Column::new(name.into(), rows.clone().map(|(s, _, c)| of(s, c)).collect::<Vec<_>>())
+    };
+    columns.push(count("true_positives", &|_, c| c.hits));
+    columns.push(count("false_positives", &|_, c| c.predicted - c.hits));
+    columns.push(count("false_negatives", &|_, c| c.support - c.hits));
+    columns.push(count("true_negatives", &|s, c| s.scores.n as u64 + c.hits - c.support - c.predicted));
+    frame(rows.clone().count(), columns)
+}
+
+/// How many clips a unit and split shows in `hardest.csv`.
+const HARDEST: usize = 25;
+
+/// [`ScoredSplit::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
+/// `p_decided`.
+pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
+    let rows: Vec<(&ScoredSplit, usize)> =
+        scored.iter().flat_map(|one| one.hardest().into_iter().take(HARDEST).map(move |clip| (one, clip))).collect();
+    let clip = |r: &(&ScoredSplit, usize)| r.0.split.clips[r.1].clone();
+    let mut columns = keys(rows.iter().map(|r| (r.0.trial, r.0.split.split.as_str())));
+    columns.push(Column::new("path".into(), rows.iter().map(|r| clip(r).path).collect::<Vec<_>>()));
+    columns.push(Column::new(
+        "truth".into(),
+        rows.iter().map(|r| class_list(classes, &clip(r).truth)).collect::<Vec<_>>(),
+    ));
+    let decided = |r: &(&ScoredSplit, usize)| class_list(classes, &r.0.decided[r.1]);
+    columns.push(Column::new("decided".into(), rows.iter().map(decided).collect::<Vec<_>>()));
+    let given = |labels: &dyn Fn(&(&ScoredSplit, usize)) -> Vec<usize>| {
+        rows.iter().map(|r| r.0.mean_probability(r.1, &labels(r))).collect::<Vec<Option<f32>>>()
+    };
+    columns.push(Column::new("p_truth".into(), given(&|r| clip(r).truth)));
+    columns.push(Column::new("p_decided".into(), given(&|r| r.0.decided[r.1].clone())));
+    frame(rows.len(), columns)
+}
+
+/// The mean log-likelihood of every class being there or not.
+fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
+    let of = |(class, &p): (usize, &f32)| {
+        let p = f64::from(p).clamp(1e-7, 1.0 - 1e-7);
+        if truth.contains(&class) { p.ln() } else { (1.0 - p).ln() }
+    };
+    row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
+}
+
+/// A metric along a parameter of a model, long form.
+pub fn curves(units: &[TrialRecord]) -> Result<DataFrame> {
+    let rows = units
+        .iter()
+        .flat_map(|u| u.splits.iter().flat_map(move |s| s.curve.iter().map(move |point| (&u.trial, s, point))));
+    let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
+    columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
+    columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
+    columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
+    // The same for all units of a run.
+    let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
+    columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
+    frame(rows.count(), columns)
+}
+
+/// Learning curves: a row an epoch.
+pub fn epochs(curves: &[(&Trial, &[Epoch])]) -> Result<DataFrame> {
+    let rows = curves.iter().flat_map(|(unit, epochs)| epochs.iter().map(move |epoch| (*unit, epoch)));
+    let n = rows.clone().count();
+    let mut names: Vec<&String> = Vec::new();
+    for name in rows.clone().flat_map(|(_, e)| e.metrics.keys()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let number = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| {
+        Column::new(name.into(), rows.clone().map(|(_, e)| of(e)).collect::<Vec<_>>())
+    };
+    let mut columns = vec![
+        Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
+        Column::new("model".into(), rows.clone().map(|(u, _)| u.model.as_str()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.clone().map(|(u, _)| u.seed).collect::<Vec<_>>()),
+        Column::new("epoch".into(), rows.clone().map(|(_, e)| e.epoch as u64).collect::<Vec<_>>()),
+        number("learning_rate", &|e| Some(e.learning_rate)),
+        number("train_loss", &|e| Some(e.train_loss)),
+        number("validation_loss", &|e| e.validation_loss),
+    ];
+    columns.extend(names.iter().map(|name| number(name, &|e| e.metrics.get(*name).copied())));
+    columns.push(Column::new("best".into(), rows.clone().map(|(_, e)| e.best).collect::<Vec<_>>()));
+    columns.push(number("seconds", &|e| Some(e.seconds)));
+    columns.push(number("clips_per_second", &|e| Some(e.clips_per_second)));
+    columns.push(number("waited", &|e| Some(e.waited)));
+    frame(n, columns)
+}
+
+pub fn write_csv(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+    CsvWriter::new(out).finish(&mut frame).context("cannot write CSV")
+}
+
+pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+    ParquetWriter::new(out).finish(&mut frame).context("cannot write Parquet").map(|_| ())
+}
+
+/// Features down, models across, the headline metric in the cells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreGrid {
+    pub metric: String,
+    pub split: String,
+    pub features: Vec<String>,
+    pub models: Vec<String>,
+    /// `cells[feature][model]`: the values over the seeds.
+    pub cells: Vec<Vec<Vec<f64>>>,
+    /// The trivial baseline: name, and its values over the seeds.
+    pub baselines: Vec<(String, Vec<f64>)>,
+}
+
+impl ScoreGrid {
+    /// Rows and columns keep the order in which features and models first appear; the test split where there is one.
+    pub fn new(rows: &[ResultRow], metric: &str) -> ScoreGrid {
+        let split = if rows.iter().any(|r| r.split == "test") { "test" } else { "validation" };
+        let mut grid = ScoreGrid {
+            metric: metric.to_owned(),
+            split: split.to_owned(),
+            features: Vec::new(),
+            models: Vec::new(),
+            cells: Vec::new(),
+            baselines: Vec::new(),
+        };
+        let shown = || rows.iter().filter(|r| r.split == split);
+        for row in shown().filter(|r| !r.is_baseline()) {
+            place(&mut grid.features, &row.trial.features);
+            place(&mut grid.models, &row.trial.model);
+        }
+        grid.cells = vec![vec![Vec::new(); grid.models.len()]; grid.features.len()];
+        for row in shown() {
+            let Some(&value) = row.metrics.get(metric) else { continue };
+            if row.is_baseline() {
+                match grid.baselines.iter_mut().find(|(name, _)| *name == row.trial.model) {
+                    Some((_, values)) => values.push(value),
+                    None => grid.baselines.push((row.trial.model.clone(), vec![value])),
+                }
+            } else {
+                let (f, m) =
+                    (place(&mut grid.features, &row.trial.features), place(&mut grid.models, &row.trial.model));
+                grid.cells[f][m].push(value);
+            }
+        }
+        grid
+    }
+
+    pub fn frame(&self) -> Result<DataFrame> {
+        let mut columns = vec![Column::new("features".into(), self.features.clone())];
+        for (m, model) in self.models.iter().enumerate() {
+            let texts: Vec<String> = self.cells.iter().map(|row| cell(&row[m])).collect();
+            columns.push(Column::new(model.as_str().into(), texts));
+        }
+        frame(self.features.len(), columns)
+    }
+
+    /// The grid as a person reads it, with the baselines below.
+    pub fn text(&self) -> String {
+        let corner = format!("{} ({})", self.metric, self.split);
+        let mut lines: Vec<Vec<String>> = vec![std::iter::once(corner).chain(self.models.iter().cloned()).collect()];
+        for (feature, row) in self.features.iter().zip(&self.cells) {
+            lines.push(std::iter::once(feature.clone()).chain(row.iter().map(|values| cell(values))).collect());
+        }
+        let mut text = aligned(&lines, 1);
+        for (name, values) in &self.baselines {
+            text += &format!("baseline {name}: {}\n", cell(values));
+        }
+        text
+    }
+}
+
+/// Lines of cells in columns, a rule under the first line; the first `words` columns to the left, the numbers to the right.
+pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        let pad = |(c, (word, &w)): (usize, (&String, &usize))| {
+            if c < words { format!("{word:<w$}") } else { format!("{word:>w$}") }
+        };
+        text += line.iter().zip(&widths).enumerate().map(pad).collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+        if i == 0 {
+            text += &"─".repeat(widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn place(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|n| n == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+/// `0.712`, `0.712 ± 0.013` over several seeds (sample standard deviation), `–` for nothing.
+pub fn cell(values: &[f64]) -> String {
+    match (replicates::mean(values), replicates::deviation(values)) {
+        (None, _) => "–".to_owned(),
+        (Some(mean), None) => format!("{mean:.3}"),
+        (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
+    }
+}
+
+/// `11,183,062`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(features: &str, model: &str, seed: u64, accuracy: f64) -> ResultRow {
+        ResultRow {
+            trial: Trial { features: features.into(), model: model.into(), seed },
+            split: "test".into(),
+            n: 10,
+            metrics: [("accuracy".to_owned(), accuracy)].into(),
+        }
+    }
+
+    #[test]
+    fn the_grid_has_features_down_and_models_across_in_their_order() {
+        let rows = [
+            row("raw", "knn", 1, 0.125),
+            row("raw", "average", 1, 0.25),
+            row("mel", "knn", 1, 0.5),
+            row("-", "commonest_class", 1, 0.1),
+        ];
+        let grid = ScoreGrid::new(&rows, "accuracy");
+        let mut csv = Vec::new();
+        write_csv(grid.frame().unwrap(), &mut csv).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap(), "features,knn,average\nraw,0.125,0.250\nmel,0.500,–\n");
+        assert!(grid.text().ends_with("baseline commonest_class: 0.100\n"), "{}", grid.text());
+    }
+
+    #[test]
+    fn a_class_may_be_called_like_a_column() {
+        let classes = Classes::new(["song", "truth"]);
+        let unit = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
+        let predictions = timbre_evaluation::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
+        let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
+        let unit = TrialRecord {
+            trial: unit,
+            trained_on: vec![1, 1],
+            windows_hash: None,
+            epochs: vec![],
+            splits: vec![split],
+            notes: Default::default(),
+            fit_seconds: 0.0,
+            predict_seconds: 0.0,
+        };
+        let mut csv = Vec::new();
+        write_csv(predictions_of(&unit, &classes), &mut csv).unwrap();
+        let expected = "features,model,seed,split,path,song,truth,song (class),truth (class)\nmel,knn,1,test,a,s,truth,0.25,0.75\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    fn predictions_of(unit: &TrialRecord, classes: &Classes) -> DataFrame {
+        super::predictions(std::slice::from_ref(unit), classes).unwrap()
+    }
+
+    #[test]
+    fn a_row_of_the_learning_curves_is_an_epoch_and_what_it_lacks_is_empty() {
+        let epoch = |epoch: usize, metric: &str| Epoch {
+            epoch,
+            learning_rate: 0.001,
+            train_loss: 0.5,
+            validation_loss: (metric == "accuracy").then_some(0.75),
+            metrics: [(metric.to_owned(), 0.25)].into(),
+            best: epoch == 1,
+            seconds: 2.5,
+            clips_per_second: 40.0,
+            waited: 0.125,
+        };
+        let unit = |model: &str| Trial { features: "mel".into(), model: model.into(), seed: 3 };
+        let (small, large) = (unit("small"), unit("large"));
+        let one = [epoch(1, "accuracy"), epoch(2, "accuracy")];
+        let two = [epoch(1, "f1_micro")];
+        let mut csv = Vec::new();
+        write_csv(epochs(&[(&small, &one[..]), (&large, &two[..])]).unwrap(), &mut csv).unwrap();
+        let expected = "features,model,seed,epoch,learning_rate,train_loss,validation_loss,accuracy,f1_micro,best,seconds,\
+             clips_per_second,waited\n\
+             mel,small,3,1,0.001,0.5,0.75,0.25,,true,2.5,40.0,0.125\n\
+             mel,small,3,2,0.001,0.5,0.75,0.25,,false,2.5,40.0,0.125\n\
+             mel,large,3,1,0.001,0.5,,,0.25,true,2.5,40.0,0.125\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+
+    #[test]
+    fn several_seeds_are_a_mean_and_a_standard_deviation() {
+        assert_eq!(cell(&[0.5, 0.7]), "0.600 ± 0.141");
+        assert_eq!(cell(&[0.5]), "0.500");
+        assert_eq!(cell(&[]), "–");
+    }
+
+    #[test]
+    fn a_metric_that_a_row_lacks_is_an_empty_cell() {
+        let mut other = row("mel", "knn", 1, 0.5);
+        other.metrics.insert("f1_macro".into(), 0.25);
+        let mut csv = Vec::new();
+        write_csv(results(&[row("raw", "knn", 1, 0.1), other]).unwrap(), &mut csv).unwrap();
+        let expected =
+            "features,model,seed,split,n,accuracy,f1_macro\nraw,knn,1,test,10,0.1,\nmel,knn,1,test,10,0.5,0.25\n";
+        assert_eq!(String::from_utf8(csv).unwrap(), expected);
+    }
+}

@@ -1,0 +1,182 @@
+//! Bytes of a file to mono samples at the rate of the recording.
+//!
+//! Conventions
+//! - The format is told by the content; the extension only helps where the content leaves a doubt.
+//! - Channels are mixed by their mean, in f32 and in their order, as in librosa. Files without loss give libsndfile's
+//!   numbers to the bit.
+//! - MP3: the encoder's delay and padding are cut where a LAME header gives them (the length of the original returns).
+//!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
+//!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
+//! - Opus: see `opus.rs`, and docs/audio.md for how its decoder was chosen.
+//! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
+//!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
+//!   length: there, damage that still decodes and a cut at the end are not seen.
+//! - Of several audio tracks the default one is read. A chained Ogg file continues if rate and channels stay the same.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::errors::Error;
+use symphonia::core::formats::FormatReader;
+use symphonia::core::units::TimeBase;
+
+use super::block_decoder::BlockDecoder;
+use super::bounds::DecodeLimits;
+use super::formats::{self, AudioTrack};
+use super::opus::{self, OpusHead};
+use super::source::ByteSource;
+use super::unusable::Unusable;
+use super::wav;
+
+/// Rates outside are damage: resampling from 1 Hz would turn a small file into one that fills the memory.
+const RATES: std::ops::RangeInclusive<u32> = 1000..=1_536_000;
+
+/// A decoded recording: finite, not silent, mono.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    pub samples: Vec<f32>,
+    pub sample_rate: u32,
+    /// Of the file, before they were mixed.
+    pub channels: u16,
+}
+
+/// What the header of a recording says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    pub seconds: f64,
+    pub sample_rate: u32,
+    pub channels: u16,
+    /// A short name of the codec, such as `pcm_s16le` or `flac`.
+    pub codec: String,
+}
+
+/// Decodes the bytes of a file; `extension` is the file's, without the dot.
+pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
+    decode_while(bytes, extension, DecodeLimits::NONE, || true)
+        .map(|recording| recording.expect("nobody breaks it off"))
+}
+
+/// [`decode`] within bounds; nothing once `goes_on`, asked again and again, says no.
+pub fn decode_while(
+    bytes: &[u8],
+    extension: Option<&str>,
+    bounds: DecodeLimits,
+    goes_on: impl Fn() -> bool,
+) -> Result<Option<Recording>, Unusable> {
+    let mut block_decoder = BlockDecoder::open(ByteSource::Memory(bytes), extension)?.with_limits(bounds)?;
+    let mut samples = Vec::with_capacity(block_decoder.exact_length().min(bounds.samples));
+    while block_decoder.next_block(&mut samples)? {
+        if !goes_on() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Recording { samples, sample_rate: block_decoder.sample_rate(), channels: block_decoder.channels() }))
+}
+
+/// Reads what the header says, and of the samples only as much as it takes to count them.
+pub fn probe(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> {
+    probe_source(&ByteSource::Memory(bytes), extension)
+}
+
+pub(super) fn probe_source(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
+    catch_decoder_panic(|| {
+        if !wav::is_wav(&source.read(0, 12)?) {
+            return probe_any(source, extension);
+        }
+        let wav = wav::read(source)?;
+        let sample_rate = check_rate(Some(wav.sample_rate))?;
+        Ok(Header {
+            seconds: wav.frames as f64 / f64::from(sample_rate),
+            sample_rate,
+            channels: wav.channels,
+            codec: wav.codec.name().into(),
+        })
+    })
+}
+
+/// One damaged file must never end a sweep of days, and a decoder that reads damaged bytes may run into an index or an
+/// overflow that its authors did not foresee. What it panics over, we count as damage; nothing of the decoder outlives it.
+pub(super) fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Unusable::damaged_header(format!("the decoder failed on it ({said})")))
+    })
+}
+
+pub(super) fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
+    match rate {
+        Some(rate) if RATES.contains(&rate) => Ok(rate),
+        Some(rate) => Err(Unusable::damaged_header(format!("a sample rate of {rate} Hz"))),
+        None => Err(Unusable::damaged_header("no sample rate is given")),
+    }
+}
+
+fn probe_any(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
+    let survey = formats::scan(source)?;
+    let mut format = formats::open(source, extension)?;
+    let chosen = formats::audio_track(format.as_ref())?;
+    let sample_rate = check_rate(chosen.parameters.sample_rate)?;
+    let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
+    let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    if chosen.parameters.codec == CODEC_ID_OPUS && declared.is_none_or(|_| !formats::is_mp4(format.as_ref())) {
+        let channels = OpusHead::of(&chosen.parameters)?.channels();
+        let frames = opus_frames(format.as_mut(), chosen, run_in)?.saturating_sub(padding);
+        let seconds = frames as f64 / f64::from(opus::RATE);
+        return Ok(Header { seconds, sample_rate, channels: channels as u16, codec: "opus".into() });
+    }
+    let AudioTrack { track, parameters } = chosen;
+    let frames = match declared {
+        Some(frames) => frames as f64,
+        None => {
+            let mut length = 0.0;
+            while let Ok(Some(packet)) = format.next_packet() {
+                if packet.track_id == track.id {
+                    length += packet.dur.get() as f64;
+                }
+            }
+            let tick = |base: TimeBase| f64::from(base.numer.get()) / f64::from(base.denom.get());
+            if length > 0.0 {
+                length * track.time_base.map_or(0.0, tick) * f64::from(sample_rate)
+            } else {
+                // Matroska's packets have no length; the file as a whole has.
+                let media = format.media_info();
+                let length = media.duration.map_or(0.0, |duration| duration.get() as f64);
+                length * media.time_base.map_or(0.0, tick) * f64::from(sample_rate)
+            }
+        }
+    };
+    let frames = (frames - (run_in + padding) as f64).max(0.0);
+    let decoder = formats::make_decoder(&parameters)?;
+    let channels = parameters.channels.as_ref().map_or(decoder.last_decoded().num_planes(), |all| all.count());
+    Ok(Header {
+        seconds: frames / f64::from(sample_rate),
+        sample_rate,
+        channels: channels as u16,
+        codec: decoder.codec_info().short_name.into(),
+    })
+}
+
+/// Packets of Opus say how long they are, and only they do: WebM has no length while it is recorded, and every link of a
+/// chained Ogg file has its own.
+fn opus_frames(format: &mut dyn FormatReader, mut chosen: AudioTrack, mut run_in: usize) -> Result<usize, Unusable> {
+    let (mut all, mut link) = (0, 0usize);
+    let mut head = OpusHead::of(&chosen.parameters)?;
+    loop {
+        match format.next_packet() {
+            Ok(Some(packet)) if packet.track_id == chosen.track.id => {
+                let length = opus::packet_samples(&packet.data, &head);
+                link += length - (packet.trim_end.get().min(length as u64) as usize);
+            }
+            Ok(Some(_)) => {}
+            Err(Error::ResetRequired) => {
+                all += link.saturating_sub(run_in);
+                link = 0;
+                chosen = formats::audio_track(format)?;
+                head = OpusHead::of(&chosen.parameters)?;
+                run_in = head.pre_skip;
+            }
+            Ok(None) | Err(_) => return Ok(all + link.saturating_sub(run_in)),
+        }
+    }
+}

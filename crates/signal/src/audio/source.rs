@@ -1,0 +1,180 @@
+//! The bytes of a recording, in memory or in a file: any stretch of them can be asked for, so that no more of a long file
+//! than a stretch is ever held.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use symphonia::core::io::MediaSource;
+
+use super::unusable::Unusable;
+
+/// How much of a file is read at once where only heads of chunks are wanted.
+const WINDOW: usize = 4096;
+
+/// Cheap to clone: a clone reads the same bytes.
+#[derive(Clone)]
+pub(super) enum ByteSource<'a> {
+    Memory(&'a [u8]),
+    File(Arc<Opened>),
+}
+
+/// A file and what went wrong while it was read.
+pub(super) struct Opened {
+    file: File,
+    length: u64,
+    failure: Mutex<Option<String>>,
+}
+
+impl ByteSource<'static> {
+    /// A regular file is read as it is asked for; anything else (a pipe, a device) is copied to a temporary file first.
+    pub fn open(path: &Path) -> Result<ByteSource<'static>, Unusable> {
+        let mut file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.is_file() {
+            ByteSource::of(file)
+        } else {
+            ByteSource::from_pipe(&mut file)
+        }
+    }
+
+    /// What flows by only once, set down in a temporary file: some formats tell at their end how to read their beginning.
+    pub fn from_pipe(from: &mut dyn Read) -> Result<ByteSource<'static>, Unusable> {
+        let mut copied = || -> io::Result<File> {
+            let mut file = tempfile::tempfile()?;
+            io::copy(from, &mut file)?;
+            file.flush()?;
+            Ok(file)
+        };
+        ByteSource::of(copied().map_err(unreadable)?)
+    }
+
+    fn of(file: File) -> Result<ByteSource<'static>, Unusable> {
+        let length = file.metadata().map_err(unreadable)?.len();
+        Ok(ByteSource::File(Arc::new(Opened { file, length, failure: Mutex::new(None) })))
+    }
+}
+
+impl<'a> ByteSource<'a> {
+    pub fn len(&self) -> u64 {
+        match self {
+            ByteSource::Memory(bytes) => bytes.len() as u64,
+            ByteSource::File(opened) => opened.length,
+        }
+    }
+
+    /// The bytes from `at` on: `n` of them, or as many as there are.
+    pub fn read(&self, at: u64, n: usize) -> Result<Cow<'a, [u8]>, Unusable> {
+        let n = self.len().saturating_sub(at).min(n as u64) as usize;
+        match self {
+            ByteSource::Memory(bytes) => {
+                let at = at.min(bytes.len() as u64) as usize;
+                Ok(Cow::Borrowed(&bytes[at..at + n]))
+            }
+            ByteSource::File(opened) => {
+                let mut bytes = vec![0; n];
+                opened.file.read_exact_at(&mut bytes, at).map_err(unreadable)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// For walks from head to head.
+    pub fn header_reader(&self) -> HeaderReader<'_, 'a> {
+        HeaderReader { source: self, start: 0, window: Cow::Borrowed(&[]) }
+    }
+
+    /// For a reader of formats, from the beginning on.
+    pub fn media(&self) -> Box<dyn MediaSource + 'a> {
+        match self {
+            ByteSource::Memory(bytes) => Box::new(Cursor::new(*bytes)),
+            ByteSource::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
+        }
+    }
+
+    /// Decoders take a file that cannot be read on for one that ends: this tells them apart.
+    pub fn failure(&self) -> Option<Unusable> {
+        let ByteSource::File(opened) = self else { return None };
+        let found = opened.failure.lock().expect("no reader panics while it notes a failure").clone()?;
+        Some(Unusable::Unreadable { found })
+    }
+}
+
+fn unreadable(error: io::Error) -> Unusable {
+    Unusable::Unreadable { found: error.to_string() }
+}
+
+/// Reads small stretches, mostly forwards.
+pub(super) struct HeaderReader<'s, 'a> {
+    source: &'s ByteSource<'a>,
+    start: u64,
+    window: Cow<'a, [u8]>,
+}
+
+impl HeaderReader<'_, '_> {
+    /// The `n` bytes at `at`; nothing where the recording ends before that.
+    pub fn get(&mut self, at: u64, n: usize) -> Result<Option<&[u8]>, Unusable> {
+        if at.checked_add(n as u64).is_none_or(|end| end > self.source.len()) {
+            return Ok(None);
+        }
+        let inside = at >= self.start && at + n as u64 <= self.start + self.window.len() as u64;
+        if !inside {
+            self.window = self.source.read(at, n.max(WINDOW))?;
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(self.window.get(from..from + n))
+    }
+
+    /// As many of `n` bytes as there are.
+    pub fn up_to(&mut self, at: u64, n: u64) -> Result<&[u8], Unusable> {
+        let n = self.source.len().saturating_sub(at).min(n);
+        Ok(self.get(at, n as usize)?.unwrap_or_default())
+    }
+}
+
+/// One reader of a file among several: each has its own place.
+struct Reader {
+    opened: Arc<Opened>,
+    at: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.opened.length.saturating_sub(self.at).min(out.len() as u64) as usize;
+        let read = self.opened.file.read_at(&mut out[..n], self.at);
+        match &read {
+            Ok(n) => self.at += *n as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let mut failure = self.opened.failure.lock().expect("no reader panics while it notes a failure");
+                failure.get_or_insert(error.to_string());
+            }
+        }
+        read
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.opened.length.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = to.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the beginning"))?;
+        Ok(self.at)
+    }
+}
+
+impl MediaSource for Reader {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        Some(self.opened.length)
+    }
+}

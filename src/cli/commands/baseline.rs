@@ -1,0 +1,135 @@
+//! `timbre baseline save`, and `timbre compare RUN --baseline …`: whether a run is worse than one before.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::{ExitStatus, print};
+use crate::cli::args::{Annotate, BaselineArgs, BaselineCommand, GlobalArgs};
+use timbre_core::files;
+use timbre_core::progress::{Printer, eprint_line};
+use timbre_reports::comparison;
+use timbre_runs::baseline_check::{self, CannotGate, CheckReport, ReferenceScores, github, junit, markdown, text};
+
+pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitStatus> {
+    match command {
+        BaselineCommand::Save { run, out } => save(common, &run, &out),
+    }
+}
+
+fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
+    let baseline = ReferenceScores::of_run(&whole(common, run)?)?;
+    let unfit = baseline.origin.unfinished.first().cloned();
+    let unfit = unfit.or_else(|| baseline.units.is_empty().then(|| "it has no results".to_owned()));
+    if let Some(why) = unfit {
+        bail!(CannotGate(format!("{} is no baseline: {why}", baseline.origin.path.display())));
+    }
+    let written = baseline.write(out)?;
+    let printer = Printer::new(common.quiet);
+    let split = baseline.split();
+    let units = baseline.trials_of(split).count();
+    let done = if written { "written" } else { "left as it was: it says the same already" };
+    printer.message(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
+    if baseline.clips.is_empty() {
+        printer.message("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
+    }
+    printer.message(&format!("Next: git add {0}, then timbre compare RUN --baseline {0}", out.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// The folder of one run, all of it: a grid is several, and which of them is meant is not ours to guess.
+fn whole(common: &GlobalArgs, name: &str) -> Result<PathBuf> {
+    let one = comparison::select_run(&common.runs, name)?;
+    if let Some(model) = one.model {
+        bail!(CannotGate(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
+    }
+    Ok(one.path)
+}
+
+/// What is held against what.
+pub struct Sides {
+    run: PathBuf,
+    baseline: ReferenceScores,
+}
+
+/// The one run that is meant, and the baseline of that name.
+pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides> {
+    let baseline = ReferenceScores::find(name, |run| whole(common, run))?;
+    let run = match chosen {
+        [one] => whole(common, one)?,
+        // What a person means who just ran the experiment of the baseline.
+        [] => whole(common, &baseline.experiment)?,
+        _ => bail!(CannotGate(format!("--baseline takes one run, not {}", chosen.len()))),
+    };
+    Ok(Sides { run, baseline })
+}
+
+/// Holds one run against a baseline.
+pub fn hold(common: &GlobalArgs, sides: Sides, gate: &BaselineArgs) -> Result<ExitStatus> {
+    let Sides { run, baseline } = sides;
+    let judged = baseline_check::compare(&ReferenceScores::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
+    print(&text::text(&judged))?;
+    if is_for_github(gate) {
+        print(&github::annotations(&judged, annotated(&baseline).as_deref()))?;
+    }
+    if let Some(file) = &gate.summary {
+        append(file, &markdown::section(&judged))?;
+    }
+    if let Some(file) = &gate.junit {
+        files::write_bytes(&files::create_parent_folder(file)?, junit::document(&judged).as_bytes())?;
+    }
+    say_the_end(&judged, Printer::new(common.quiet));
+    Ok(if judged.passed() { ExitStatus::Done } else { ExitStatus::Regression })
+}
+
+fn say_the_end(judged: &CheckReport, printer: Printer) {
+    for (sentence, allowed) in text::reasons(judged) {
+        // Also with --quiet: an exit code alone explains nothing.
+        match allowed {
+            true => eprint_line(&format!("timbre: allowed: {sentence}")),
+            false => eprint_line(&format!("timbre: {sentence}")),
+        }
+    }
+    let (run, baseline) = (judged.run.1.display(), &judged.baseline.1);
+    match (judged.passed(), baseline.is_dir()) {
+        (true, _) => {
+            printer.message(&format!("Passed.\nNext: timbre baseline save {run} --out FILE.json makes this run the baseline"))
+        }
+        (false, true) => printer.message(&format!(
+            "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
+            text::verdict(judged),
+            baseline.display()
+        )),
+        (false, false) => printer.message(&format!(
+            "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
+            text::verdict(judged),
+            baseline.display()
+        )),
+    }
+}
+
+fn is_for_github(gate: &BaselineArgs) -> bool {
+    match gate.annotate {
+        Some(annotate) => annotate == Annotate::Github,
+        None => std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
+    }
+}
+
+/// The file of the repository that annotations are shown at: the baseline, or the experiment.
+fn annotated(baseline: &ReferenceScores) -> Option<PathBuf> {
+    let path = &baseline.origin.path;
+    let experiment = Path::new("experiments").join(&baseline.experiment).with_extension("toml");
+    let file = if path.is_file() { path.clone() } else { Some(experiment).filter(|file| file.is_file())? };
+    // A CI knows files by their way from the repository's root, which is where the job starts.
+    let from_here = std::env::current_dir().ok().and_then(|here| file.strip_prefix(here).ok().map(Path::to_owned));
+    Some(from_here.unwrap_or(file))
+}
+
+fn append(path: &Path, section: &str) -> Result<()> {
+    let path = files::create_parent_folder(path)?;
+    let file = std::fs::File::options().create(true).append(true).open(&path);
+    // One write, so that two jobs do not mix their lines.
+    let written = file.and_then(|mut file| file.write_all(section.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

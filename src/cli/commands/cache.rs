@@ -1,0 +1,64 @@
+//! `timbre cache`: what lies in the feature cache, and how to get rid of it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+
+use super::{ExitStatus, print, settings};
+use crate::cli::args::{CacheCommand, GlobalArgs};
+use timbre_inputs::features::cache;
+
+pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
+    let home = settings(common, false).cache;
+    let folder = home.join("features");
+    match command {
+        CacheCommand::Show => {
+            let usage = if folder.is_dir() { cache::usage(&folder)? } else { cache::Usage::default() };
+            print(&format!(
+                "{}: {} features in {} packs, {}\n",
+                folder.display(),
+                usage.records,
+                usage.packs,
+                size(usage.bytes)
+            ))?;
+            for set in made_sets(&home) {
+                print(&format!("{}: a made data set\n", set.display()))?;
+            }
+        }
+        CacheCommand::Gc { days, all } => {
+            let now = SystemTime::now();
+            // A day ahead of now: also what was written this very second goes.
+            let keep_after =
+                if all { now + Duration::from_secs(86_400) } else { now - Duration::from_secs(86_400 * days) };
+            let freed = if folder.is_dir() { cache::remove_packs_before(&folder, keep_after)? } else { 0 };
+            if all {
+                for set in made_sets(&home) {
+                    std::fs::remove_dir_all(&set).with_context(|| format!("cannot remove {}", set.display()))?;
+                    print(&format!("{} removed\n", set.display()))?;
+                }
+            }
+            print(&format!("{} of features freed\n", size(freed)))?;
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// The demo sets that were made in the cache.
+fn made_sets(home: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
+    let made = |e: &std::fs::DirEntry| e.path().is_dir() && e.file_name().to_string_lossy().starts_with("demo-");
+    let mut sets: Vec<PathBuf> = entries.filter(made).map(|e| e.path()).collect();
+    sets.sort();
+    sets
+}
+
+/// Bytes as a person reads them.
+pub fn size(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let step = |(value, unit): (f64, usize)| {
+        if value >= 1024.0 && unit < 4 { (value / 1024.0, unit + 1) } else { (value, unit) }
+    };
+    let (value, unit) = (0..4).fold((bytes as f64, 0), |at, _| step(at));
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", units[unit]) }
+}

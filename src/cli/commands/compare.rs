@@ -1,0 +1,104 @@
+//! `timbre compare`: the runs of the folder, side by side.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use serde_json::json;
+
+use super::report::write_figures;
+use super::{ExitStatus, baseline, print};
+use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
+use timbre_core::files;
+use timbre_core::progress::Printer;
+use timbre_reports::comparison::{self, CannotCompare, CompareOptions, Comparison, RunSelection, SelectedRun};
+use timbre_reports::run_report;
+use timbre_runs::tables;
+
+pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> Result<ExitStatus> {
+    if let Some(name) = &gate.baseline {
+        // Before anything is written: a name that means several runs is refused.
+        let held = baseline::sides(common, &what.chosen, name)?;
+        let wants_files = [&what.csv, &what.md, &what.html, &what.figures.figures].iter().any(|file| file.is_some());
+        if wants_files {
+            write_files(common, &found(common, what, &beside(what, name))?, what)?;
+        }
+        return baseline::hold(common, held, gate);
+    }
+    let found = found(common, what, &what.chosen)?;
+    write_files(common, &found, what)?;
+    print(&if what.json { format!("{}\n", json!(found)) } else { comparison::text(&found, width()) })?;
+    Ok(ExitStatus::Done)
+}
+
+/// The columns of the terminal; none where the table goes elsewhere.
+fn width() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
+}
+
+/// The baseline, where it is a run and no file, and what is held against it.
+fn beside(what: &CompareArgs, baseline: &String) -> Vec<String> {
+    let run = Some(baseline).filter(|name| !Path::new(name).is_file());
+    run.into_iter().chain(&what.chosen).cloned().collect()
+}
+
+fn found(common: &GlobalArgs, what: &CompareArgs, names: &[String]) -> Result<Comparison> {
+    let mut chosen = match names {
+        [] => comparison::newest(&common.runs),
+        names => comparison::select_runs(&common.runs, names)?,
+    };
+    let (mut reference, mut model) = (None, None);
+    if let Some(name) = &what.reference {
+        let (at, own) = place_of(&mut chosen, comparison::select_run(&common.runs, name)?);
+        (reference, model) = (Some(at), own);
+    }
+    if chosen.runs.is_empty() {
+        let runs = common.runs.display();
+        bail!(CannotCompare(format!("there is no run in {runs}: start one with `timbre run EXP`")));
+    }
+    let printer = Printer::new(common.quiet);
+    let wanted = CompareOptions {
+        reference,
+        model,
+        metrics: what.metric.clone(),
+        split: what.split.clone(),
+        resamples: what.resamples.map(|n| n as usize),
+    };
+    comparison::compare(&chosen, &wanted, printer)
+}
+
+fn write_files(common: &GlobalArgs, found: &Comparison, what: &CompareArgs) -> Result<()> {
+    if let Some(file) = &what.csv {
+        write(file, |out| tables::write_csv(comparison::csv(found)?, out))?;
+    }
+    if let Some(file) = &what.md {
+        write(file, |out| Ok(out.write_all(comparison::markdown(found).as_bytes())?))?;
+    }
+    if let Some(file) = &what.html {
+        write(file, |out| Ok(out.write_all(run_report::comparison_page(found).as_bytes())?))?;
+    }
+    if what.figures.figures.is_some() {
+        write_figures(&what.figures, &run_report::comparison_figures(found), Printer::new(common.quiet))?;
+    }
+    Ok(())
+}
+
+/// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
+fn place_of(choice: &mut RunSelection, reference: SelectedRun) -> (usize, Option<String>) {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let holds = |one: &SelectedRun| {
+        whole(&one.path) == whole(&reference.path) && (one.model.is_none() || one.model == reference.model)
+    };
+    let model = reference.model.clone();
+    let at = choice.runs.iter().position(holds).unwrap_or_else(|| {
+        choice.runs.insert(0, reference);
+        0
+    });
+    choice.runs[at].by_name = true;
+    (at, model)
+}
+
+fn write(file: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    files::write_atomically(&files::create_parent_folder(file)?, write)
+}

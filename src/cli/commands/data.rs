@@ -1,0 +1,213 @@
+//! `timbre data`: which sets there are, what is in them, whether it can be read; and the set that the program makes itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
+use super::{ExitStatus, print, settings};
+use crate::cli::args::{DataCommand, GlobalArgs};
+use timbre_experiment::ConfigErrors;
+use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
+use timbre_runs::tables::aligned;
+use timbre_signal::audio;
+
+pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
+    match command {
+        DataCommand::List => list(common),
+        DataCommand::Make { name, out, clips_per_class } => make(common, &name, out, clips_per_class),
+        DataCommand::Check { name } => check(common, &name),
+        DataCommand::Describe { name } => describe(common, &name),
+        DataCommand::Augment { what, pool } => super::augment::augment(common, &what, &pool),
+    }
+}
+
+fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
+    timbre_experiment::data_set(Path::new("."), name, &common.set)
+}
+
+fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
+    spec(common, name)?.as_kind().load(&settings(common, false).places())
+}
+
+/// A described set, and whether its recordings are here.
+pub(super) struct DataSetStatus {
+    pub name: String,
+    pub kind: &'static str,
+    pub title: String,
+    pub here: Availability,
+}
+
+pub(super) enum Availability {
+    /// The program makes it when it is asked for.
+    Made,
+    Recordings(usize),
+    Missing,
+    Faulty(String),
+}
+
+impl std::fmt::Display for Availability {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Availability::Made => write!(f, "made"),
+            Availability::Recordings(n) => write!(f, "{n} recordings"),
+            Availability::Missing => write!(f, "no"),
+            Availability::Faulty(why) => write!(f, "faulty: {why}"),
+        }
+    }
+}
+
+/// Every set that is described, in the order of the names.
+pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus>> {
+    let mut sets = Vec::new();
+    for name in timbre_experiment::data_set_names(Path::new(".")) {
+        let spec = spec(common, &name)?;
+        let here = match &spec {
+            DataSpec::Demo(demo) if demo.root.is_none() => Availability::Made,
+            other => match other.as_kind().load(&settings(common, false).places()) {
+                Ok(set) => Availability::Recordings(set.records.len()),
+                Err(error) if error.is::<MissingData>() => Availability::Missing,
+                Err(error) => Availability::Faulty(format!("{error:#}")),
+            },
+        };
+        let title = spec.as_kind().common_keys().about.title.clone().unwrap_or_default();
+        sets.push(DataSetStatus { name, kind: spec.kind(), title, here });
+    }
+    Ok(sets)
+}
+
+fn list(common: &GlobalArgs) -> Result<ExitStatus> {
+    let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
+    for set in data_set_statuses(common)? {
+        lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
+    }
+    print(&aligned(&lines, 4))?;
+    Ok(ExitStatus::Done)
+}
+
+fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
+    let DataSpec::Demo(mut made) = spec(common, name)? else {
+        bail!(
+            "`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made"
+        );
+    };
+    if let Some(clips) = clips_per_class {
+        made.clips_per_class = clips;
+    }
+    let out = out.unwrap_or_else(|| PathBuf::from("data").join(name));
+    let settings = settings(common, false);
+    let progress = settings.printer.start("recordings", made.recordings());
+    let summary = demo::write(&made, &out, &|| {
+        progress.step();
+        Ok(())
+    })?;
+    progress.finish();
+    print(&format!(
+        "{}: {} training clips, {} test recordings\n",
+        out.display(),
+        summary.training_clips,
+        summary.testing_recordings
+    ))?;
+    settings
+        .printer
+        .message(&format!("Next: timbre run simple_models --set data.root={}", out.canonicalize()?.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// What decoding says of each recording, and which recordings are the same file.
+fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
+    let set = load(common, name)?;
+    let progress = settings(common, false).printer.start("recordings", set.records.len());
+    let read = set.records.par_iter().map(|record| {
+        let bytes = match std::fs::read(&record.path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let why = audio::Unusable::Unreadable { found: error.to_string() };
+                return (*blake3::hash(record.id.as_bytes()).as_bytes(), Some(why));
+            }
+        };
+        let extension = record.path.extension().and_then(|e| e.to_str());
+        progress.step();
+        (*blake3::hash(&bytes).as_bytes(), audio::decode(&bytes, extension).err())
+    });
+    let read: Vec<([u8; 32], Option<audio::Unusable>)> = read.collect();
+    progress.finish();
+    let mut text = String::new();
+    let mut unusable = 0;
+    for (record, (_, why)) in set.records.iter().zip(&read) {
+        if let Some(why) = why {
+            unusable += 1;
+            text += &format!("unusable  {}: {}: {why}\n", record.id, why.code());
+        }
+    }
+    let mut same: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+    read.iter().enumerate().for_each(|(i, (hash, _))| same.entry(*hash).or_default().push(i));
+    let mut same: Vec<Vec<usize>> = same.into_values().filter(|group| group.len() > 1).collect();
+    same.sort();
+    for group in &same {
+        let records: Vec<_> = group.iter().map(|&i| &set.records[i]).collect();
+        let differ = |what: bool, word: &str| if what { format!(", {word}") } else { String::new() };
+        let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
+            + &differ(records.iter().any(|r| r.subset != records[0].subset), "in different parts")
+            + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
+        let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
+        text += &format!("the same  {}{notes}\n", ids.join(" = "));
+    }
+    text +=
+        &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
+    print(&text)?;
+    Ok(if unusable > 0 { ExitStatus::TooManyUnusable } else { ExitStatus::Done })
+}
+
+fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
+    let about = spec(common, name)?.as_kind().common_keys().about.clone();
+    let set = load(common, name)?;
+    let counts = data::describe(&set);
+    let headers: Vec<Option<audio::Header>> =
+        set.records.par_iter().map(|record| audio::probe_file(&record.path).ok()).collect();
+    let mut text = about.title.map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
+    for (word, fact) in [("licence", about.licence), ("from", about.homepage)] {
+        text += &fact.map_or_else(String::new, |fact| format!("{word}: {fact}\n"));
+    }
+    text += &format!("{} recordings of {} songs", counts.recordings, counts.songs);
+    let parts: Vec<String> =
+        counts.parts.iter().map(|p| format!("{:?} {} of {}", p.subset, p.recordings, p.songs).to_lowercase()).collect();
+    text += &format!(" ({})\n", parts.join(", "));
+    if counts.by_label_count.len() > 2 {
+        let labels: Vec<String> =
+            counts.by_label_count.iter().enumerate().map(|(n, clips)| format!("{n}: {clips}")).collect();
+        text += &format!("recordings by number of labels: {}\n", labels.join(", "));
+    }
+    if !counts.folds.is_empty() {
+        let folds: Vec<String> = counts.folds.iter().map(|(fold, n)| format!("{fold}: {n}")).collect();
+        text += &format!("recordings by fold: {}\n", folds.join(", "));
+    }
+    let known: Vec<&audio::Header> = headers.iter().flatten().collect();
+    let lengths: Vec<f64> = known.iter().map(|h| h.seconds).collect();
+    if let (Some(least), Some(most)) =
+        (lengths.iter().copied().reduce(f64::min), lengths.iter().copied().reduce(f64::max))
+    {
+        let all: f64 = lengths.iter().sum();
+        text += &format!("{:.0} s in all, {least:.2} to {most:.2} s each\n", all);
+    }
+    let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+    for h in &known {
+        *forms.entry(format!("{} Hz, {} channels, {}", h.sample_rate, h.channels, h.codec)).or_default() += 1;
+    }
+    forms.iter().for_each(|(form, n)| text += &format!("{n} × {form}\n"));
+    if known.len() < headers.len() {
+        text += &format!(
+            "{} files have no readable header: `timbre data check {name}` says why\n",
+            headers.len() - known.len()
+        );
+    }
+    let mut lines = vec![["class", "training", "validation", "testing", "songs"].map(str::to_owned).to_vec()];
+    for c in &counts.classes {
+        let numbers = [c.training, c.validation, c.testing, c.songs].map(|n| n.to_string());
+        lines.push(std::iter::once(c.class.clone()).chain(numbers).collect());
+    }
+    text += &format!("\n{}", aligned(&lines, 1));
+    print(&text)?;
+    Ok(ExitStatus::Done)
+}

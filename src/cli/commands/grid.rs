@@ -1,0 +1,133 @@
+//! `timbre run` of an experiment with a grid.
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::{ExitStatus, print};
+use crate::cli::args::GridArgs;
+use crate::execution::run::Settings;
+use crate::execution::sweep::failures::{counted, print_failures, print_missing_reports};
+use crate::execution::sweep::record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
+use crate::execution::sweep::{self, NotThisGrid, SweepOptions, SweepOutcome, table};
+use timbre_experiment::ExpandedGrid;
+use timbre_inputs::features::extraction::Cancelled;
+use timbre_runs::run_dir;
+
+pub fn run(
+    expanded: &ExpandedGrid,
+    settings: &Settings,
+    grid_args: &GridArgs,
+    as_json: bool,
+    again: &str,
+) -> Result<ExitStatus> {
+    let how = SweepOptions {
+        fail_fast: grid_args.fail_fast,
+        retry_failed: grid_args.retry_failed,
+        only: grid_args.only.clone(),
+        at_once: usize::from(grid_args.at_once),
+    };
+    let outcome = match sweep::run(expanded, settings, &how) {
+        Err(error) if error.is::<Cancelled>() => {
+            settings.printer.message(&format!("stopped\nNext: timbre run {again}"));
+            return Ok(ExitStatus::Stopped);
+        }
+        outcome => outcome?,
+    };
+    let record = &outcome.record;
+    if as_json {
+        print(&format!("{}\n", summary(&outcome)))?;
+    } else {
+        print(&table::text(record))?;
+    }
+    let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
+    // Once more at the end, where they are seen; also with --quiet.
+    print_failures(failed.iter().copied(), record.points.len());
+    print_missing_reports(&outcome.no_report);
+    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
+    settings.printer.message(&match (failed.is_empty(), record.waiting()) {
+        // A halving has no --retry-failed: it chooses anew.
+        (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
+        (false, _) => format!("Next: timbre run {again} --retry-failed"),
+        (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&expanded.name).display()),
+        (true, _) => format!("Next: timbre run {again}"),
+    });
+    Ok(if !failed.is_empty() {
+        ExitStatus::SomeFailed
+    } else if record.count(PointStatus::TooManyUnusable) > 0 {
+        ExitStatus::TooManyUnusable
+    } else {
+        ExitStatus::Done
+    })
+}
+
+/// How it stands: `3 of 4 points are done, 1 failed; 2 were run now`.
+fn sentence(outcome: &SweepOutcome) -> String {
+    let record = &outcome.record;
+    let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
+    let mut text = format!("{} of {} done", record.finished(), counted(record.expected()));
+    if failed > 0 {
+        text += &format!(", {failed} failed");
+    }
+    if waiting > 0 {
+        text += &format!(", {waiting} not run");
+    }
+    text + &match outcome.ran {
+        0 => "; none was run now".to_owned(),
+        1 => "; 1 was run now".to_owned(),
+        ran => format!("; {ran} were run now"),
+    }
+}
+
+/// Options of grids are no options of a single run.
+pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
+    let given = [
+        ("--fail-fast", grid_args.fail_fast),
+        ("--keep-going", grid_args.keep_going),
+        ("--retry-failed", grid_args.retry_failed),
+        ("--only", !grid_args.only.is_empty()),
+        ("--at-once", grid_args.at_once > 1),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => bail!(NotThisGrid(format!("{option}: `{}` has no [grid]", expanded.name))),
+        None => Ok(()),
+    }
+}
+
+/// The one object of `--json`.
+fn summary(outcome: &SweepOutcome) -> Value {
+    let record = &outcome.record;
+    let status = match record.status {
+        SweepStatus::Done => json!("ok"),
+        other => json!(other),
+    };
+    let no_report = |point: &PointRecord| {
+        let of_point = outcome.no_report.iter().find(|of| of.round == point.round && of.name == point.name);
+        of_point.map(|of| of.why.as_str())
+    };
+    let point = |point: &PointRecord| {
+        let run = point.run.as_ref().filter(|_| point.status.is_final());
+        let results = run.and_then(|run| run_dir::read_record(run).ok()).map(|run| run.results);
+        json!({
+            "point": point.number, "round": point.round, "budget": point.budget, "values": point.values,
+            "status": point.status, "run": point.run, "signature": point.signature, "why": point.why,
+            "seconds": point.seconds, "score": point.score, "results": results.unwrap_or_default(),
+            "no_report": no_report(point),
+        })
+    };
+    json!({
+        "schema": SCHEMA,
+        "status": status,
+        "grid": outcome.home.file(),
+        "table": outcome.home.table(),
+        "axes": record.axes,
+        "halving": record.halving,
+        "counts": {
+            "points": record.points.len(),
+            "done": record.finished(),
+            "failed": record.count(PointStatus::Failed),
+            "waiting": record.waiting(),
+            "ran": outcome.ran,
+        },
+        "points": record.points.iter().map(point).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,144 @@
+//! `timbre rm` and `timbre gc`: what goes is told first, then asked for.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::cache::size;
+use super::{ExitStatus, print};
+use crate::cli::args::{ConfirmArgs, Gc, GlobalArgs, Rm};
+use timbre_core::progress::{Printer, eprint_line};
+use timbre_runs::housekeeping::{self, AgeRules, CleanupPlan};
+use timbre_runs::run_dir::{self, Removed};
+
+/// Nothing is removed; the sentence says what to do instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
+    let mut chosen: Vec<PathBuf> = Vec::new();
+    for name in &rm.chosen {
+        let run = meant(&common.runs, name)?;
+        // A shell's `*` names `latest`, too.
+        if !chosen.contains(&run) {
+            chosen.push(run);
+        }
+    }
+    let mut bytes = 0;
+    for run in &chosen {
+        let usage = run_dir::usage(run);
+        bytes += usage.bytes;
+        let state = match (run_dir::is_in_progress(run), run_dir::read_record(run)) {
+            (true, _) => "a process is at work on it: it stays".to_owned(),
+            (false, Ok(record)) => format!("{:?}", record.status).to_lowercase(),
+            (false, Err(_)) => "its run.json cannot be read".to_owned(),
+        };
+        print(&format!("{}  {state}  {}\n", shown(run), size(usage.bytes)))?;
+    }
+    let runs = if chosen.len() == 1 { "1 run".to_owned() } else { format!("{} runs", chosen.len()) };
+    if !agreed(&rm.asking, &format!("{runs}, {}", size(bytes)), common)? {
+        return Ok(ExitStatus::Done);
+    }
+    let (mut gone, mut freed, mut held) = (0, 0, 0);
+    for run in &chosen {
+        let bytes = run_dir::usage(run).bytes;
+        match run_dir::remove(run, || true)? {
+            Removed::Gone => (gone, freed) = (gone + 1, freed + bytes),
+            Removed::Held | Removed::Changed => {
+                held += 1;
+                eprint_line(&format!("timbre: another process is at work on {}: it stays", shown(run)));
+            }
+        }
+    }
+    print(&format!("{gone} removed, {} freed\n", size(freed)))?;
+    Ok(if held == 0 { ExitStatus::Done } else { ExitStatus::Unexpected })
+}
+
+/// The folder of the run that is meant, without links, if it may be removed.
+fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
+    ensure!(!name.is_empty(), Refused("an empty name names no run".to_owned()));
+    let run = run_dir::find(runs, name)?;
+    // For reading, the name of an experiment means its latest run; what is removed is named.
+    let named = [PathBuf::from(name), runs.join(name)];
+    if run.ends_with("latest") && !named.contains(&run) {
+        let home = run.parent().unwrap_or(runs);
+        let count = run_dir::run_folders(home).len();
+        bail!(Refused(format!(
+            "`{name}` is an experiment, not a run: say `{name}/latest`, or {}/* for all that lies there ({count})",
+            home.display()
+        )));
+    }
+    let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
+    ensure!(
+        run_dir::has_run_name(&run) || run_dir::read_record(&run).is_ok(),
+        Refused(format!("{} does not look like the folder of a run", shown(&run)))
+    );
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    ensure!(
+        !here.is_ok_and(|here| here.starts_with(&run)),
+        Refused(format!("{} is the folder you are in: go to another first", shown(&run)))
+    );
+    Ok(run)
+}
+
+pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
+    let plan = CleanupPlan::new(&common.runs, AgeRules { now: SystemTime::now(), days: gc.days })?;
+    for (path, why) in &plan.left_alone {
+        eprint_line(&format!("timbre: left alone: {}: {why}", shown(path)));
+    }
+    if plan.items.is_empty() {
+        Printer::new(common.quiet).message(&format!("Nothing to remove in {}.", shown(&common.runs)));
+        return Ok(ExitStatus::Done);
+    }
+    for item in &plan.items {
+        print(&format!("{}  {}  {}\n", shown(&item.path), item.why, size(item.bytes)))?;
+    }
+    if !agreed(&gc.asking, &size(plan.bytes()), common)? {
+        return Ok(ExitStatus::Done);
+    }
+    let (mut freed, mut failed) = (0, false);
+    for item in &plan.items {
+        match housekeeping::remove(item) {
+            Ok(Removed::Gone) => freed += item.bytes,
+            Ok(_) => eprint_line(&format!("timbre: left alone: {}: a process is at work on it", shown(&item.path))),
+            Err(error) => {
+                failed = true;
+                eprint_line(&format!("timbre: {error:#}"));
+            }
+        }
+    }
+    print(&format!("{} freed\n", size(freed)))?;
+    Ok(if failed { ExitStatus::Unexpected } else { ExitStatus::Done })
+}
+
+/// Whether to go on: nobody agrees to a dry run, nobody is asked with `--yes`.
+fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool> {
+    if asking.dry_run {
+        Printer::new(common.quiet).message(&format!("{what} would be removed (--dry-run: nothing was)."));
+        return Ok(false);
+    }
+    if asking.yes {
+        return Ok(true);
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        bail!(Refused(format!("{what} would be removed, and there is no terminal to ask on: say --yes, or --dry-run")));
+    }
+    eprint!("Remove {what}? [y/N] ");
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).context("cannot read the answer")?;
+    let agreed = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    if !agreed {
+        eprint_line("Nothing was removed.");
+    }
+    Ok(agreed)
+}
+
+/// A path whose characters cannot move a terminal's cursor.
+fn shown(path: &Path) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.display().to_string().chars().map(plain).collect()
+}

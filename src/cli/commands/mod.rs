@@ -1,0 +1,264 @@
+//! One function a command. Data goes to stdout, everything else to stderr; the exit code says how it ended.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+
+use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
+use crate::execution::reproduce::{AnotherRun, CannotReproduce};
+use crate::execution::run::Settings;
+use crate::execution::run::material::{NothingSelected, Unfit};
+use crate::execution::sweep::NotThisGrid;
+use crate::inference::{Predictor, WhichModel};
+use timbre_core::progress::{Printer, eprint_line};
+use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
+use timbre_inputs::data::MissingData;
+use timbre_inputs::features::extraction::Cancelled;
+use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_reports::comparison::CannotCompare;
+use timbre_reports::thresholds::CannotSearch;
+use timbre_runs::baseline_check::CannotGate;
+use timbre_runs::exports::mlflow::CannotExport;
+use timbre_runs::run_dir::WhichRun;
+
+mod augment;
+mod baseline;
+mod cache;
+mod compare;
+mod data;
+mod diff;
+mod doctor;
+mod export;
+mod grid;
+mod housekeeping;
+mod machine;
+mod manual;
+mod plan;
+mod predict;
+mod report;
+mod reproduce;
+mod run;
+mod runs;
+mod serve;
+mod thresholds;
+mod watch;
+
+/// How a command ended, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    Done = 0,
+    Unexpected = 1,
+    Usage = 2,
+    TooManyUnusable = 3,
+    NothingSelected = 4,
+    /// Worse than the baseline, or not to be compared with it; or numbers that a run had before differ now.
+    Regression = 5,
+    /// Of a grid.
+    SomeFailed = 6,
+    /// What is stored does not lead to the run that it says.
+    AnotherRun = 7,
+    Stopped = 75,
+}
+
+/// Runs the command and says how it ended.
+pub fn main(cli: Cli) -> ExitCode {
+    start_logging(&cli.common);
+    let ended = dispatch(cli).unwrap_or_else(|error| {
+        eprint_line(&explain(&error));
+        code_of(&error)
+    });
+    ExitCode::from(ended as u8)
+}
+
+fn dispatch(cli: Cli) -> Result<ExitStatus> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
+        Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
+            run::run(common, &target, &pool, device, json, fresh, &grid_args)
+        }
+        Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
+        Command::Check { target } => plan::check(common, &target),
+        Command::Plan { target, json } => plan::plan(common, &target, json),
+        Command::Features { target, pool } => run::features(common, &target, &pool),
+        Command::Compare { what, gate } => compare::compare(common, &what, &gate),
+        Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
+        Command::Thresholds { run, metric, on_test, json } => {
+            thresholds::thresholds(common, &run, metric.as_deref(), on_test, json)
+        }
+        Command::Report { run, recordings, figures } => report::report(common, &run, recordings.as_deref(), &figures),
+        Command::Runs(wanted) => runs::runs(common, &wanted),
+        Command::Baseline(command) => baseline::baseline(common, command),
+        Command::Predict { run, files, device, listening, form, pool } => {
+            start_threads(&pool)?;
+            predict::predict(common, open(common, &run, device)?, &files, &listening, &form)
+        }
+        Command::Serve(serving) => serve::serve(common, &serving, |run| open(common, run, serving.device)),
+        Command::Rm(rm) => housekeeping::rm(common, &rm),
+        Command::Gc(gc) => housekeeping::gc(common, &gc),
+        Command::Reproduce(asked) => reproduce::reproduce(common, &asked),
+        Command::Export(command) => export::export(common, &command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
+        Command::Data(command) => data::data(common, command),
+        Command::Cache(command) => cache::cache(common, command),
+        Command::Doctor { json } => doctor::doctor(common, json),
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> ExitStatus {
+    if error.is::<ConfigErrors>()
+        || error.is::<MissingData>()
+        || error.is::<Unfit>()
+        || error.is::<WhichRun>()
+        || error.is::<WhichModel>()
+        || error.is::<DeviceUnavailable>()
+        || error.is::<NotThisGrid>()
+        || error.is::<CannotSearch>()
+        || error.is::<CannotCompare>()
+        || error.is::<CannotGate>()
+        || error.is::<predict::Unsuited>()
+        || error.is::<housekeeping::Refused>()
+        || error.is::<CannotExport>()
+        || error.is::<CannotReproduce>()
+    {
+        ExitStatus::Usage
+    } else if error.is::<NothingSelected>() {
+        ExitStatus::NothingSelected
+    } else if error.is::<AnotherRun>() {
+        ExitStatus::AnotherRun
+    } else if error.is::<Cancelled>() {
+        ExitStatus::Stopped
+    } else {
+        ExitStatus::Unexpected
+    }
+}
+
+/// ConfigErrors carry their own layout; other errors are a sentence with its causes.
+fn explain(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ConfigErrors>() {
+        Some(faults) => faults.to_string(),
+        None => format!("timbre: {error:#}"),
+    }
+}
+
+fn start_logging(common: &GlobalArgs) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => tracing::Level::ERROR,
+        (false, 0) => tracing::Level::WARN,
+        (false, 1) => tracing::Level::INFO,
+        (false, _) => tracing::Level::DEBUG,
+    };
+    // Where nobody reads stderr any more, a line that cannot be written is no reason to end.
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .log_internal_errors(false)
+        .init();
+}
+
+/// Prints to stdout; a reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    print_on(text).map(drop)
+}
+
+/// Prints, and says whether anybody reads on.
+fn print_on(text: &str) -> Result<bool> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.context("cannot write to stdout").map(|()| true),
+    }
+}
+
+fn request(common: &GlobalArgs, target: &ExperimentArgs) -> Request {
+    Request {
+        exp: target.experiment.clone(),
+        data: target.data.clone(),
+        set: common.set.clone(),
+        root: PathBuf::from("."),
+    }
+}
+
+/// The experiment with the points of its grid.
+fn expand_grid(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExpandedGrid> {
+    let expanded = timbre_experiment::expand_grid(&request(common, target))?;
+    let printer = Printer::new(common.quiet);
+    expanded.notes.iter().for_each(|note| printer.message(note));
+    Ok(expanded)
+}
+
+/// The experiment without its grid.
+fn resolve(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ResolvedExperiment> {
+    let resolved = timbre_experiment::resolve(&request(common, target))?;
+    let printer = Printer::new(common.quiet);
+    resolved.notes.iter().for_each(|note| printer.message(note));
+    Ok(resolved)
+}
+
+/// The words that name the same experiment to another command, with its folders where they are not the usual ones.
+fn again(common: &GlobalArgs, target: &ExperimentArgs) -> String {
+    let data = target.data.iter().map(|name| format!(" --data {name}"));
+    let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
+    let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
+    let is_usual = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
+        Some(usual) => cache == Path::new(&usual),
+        None => cache == Path::new(DEFAULT_CACHE),
+    };
+    let cache = (!is_usual(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
+    std::iter::once(target.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
+}
+
+fn folder(path: &Path) -> String {
+    quoted(&path.display().to_string(), false)
+}
+
+/// A word as a shell reads it; quotes where they are needed, or always.
+fn quoted(word: &str, always: bool) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
+    if !always && !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
+    Settings {
+        runs: common.runs.clone(),
+        cache: common.cache.clone(),
+        data_dir: PathBuf::from("data"),
+        fresh,
+        device: Device::cpu(),
+        printer: Printer::new(common.quiet),
+        stop: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+/// A saved model, on a device that was tried out.
+fn open(common: &GlobalArgs, run: &str, device: DeviceChoice) -> Result<Predictor> {
+    let chosen = device.choose()?;
+    if device != DeviceChoice::Cpu {
+        Printer::new(common.quiet).message(&chosen.message);
+    }
+    Predictor::open_on(&common.runs, run, &chosen.device)
+}
+
+/// The first signal asks the work to stop where it can be taken up again; the second ends the program at once.
+fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(())
+}
+
+fn start_threads(pool: &ThreadArgs) -> Result<()> {
+    let threads = pool.jobs.map_or(0, usize::from);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}

@@ -1,0 +1,138 @@
+//! `timbre check` and `timbre plan`: what an experiment would do, without doing it. The recordings are listed and hashed for
+//! that, and a demo set that is not there yet is made.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{ExitStatus, again, expand_grid, print, resolve, settings};
+use crate::cli::args::{ExperimentArgs, GlobalArgs};
+use crate::execution::run::material::Material;
+use crate::execution::run::trials_of;
+use crate::execution::sweep;
+use timbre_experiment::members::ENSEMBLE_FEATURES;
+use timbre_experiment::shapes;
+use timbre_inputs::data::MissingData;
+use timbre_inputs::features::extraction::Extraction;
+use timbre_models::networks::{InputShape, LayerRow};
+use timbre_runs::run_dir::Trial;
+use timbre_runs::tables::{aligned, thousands};
+
+pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
+    match plan(common, target, false) {
+        // The file is sound; that its data lies elsewhere is worth knowing, but no fault of the file.
+        Err(error) if error.is::<MissingData>() => {
+            print(&format!("`{}` is sound.\n{error}\n", target.experiment))?;
+            Ok(ExitStatus::Done)
+        }
+        other => other,
+    }
+}
+
+pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
+    let expanded = expand_grid(common, target)?;
+    let settings = settings(common, false);
+    if expanded.is_grid() {
+        let plan = sweep::plan::plan(&expanded, &settings)?;
+        print(&if as_json { format!("{}\n", plan.json()) } else { plan.text() })?;
+        settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+        return Ok(ExitStatus::Done);
+    }
+    let experiment = &expanded.points[0].rounds[0].experiment;
+    let material = Material::gather(experiment, &settings)?;
+    let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
+    let (hits, misses) = material.look(experiment, &extraction, &settings.feature_cache()?)?;
+    let units: Vec<Trial> = trials_of(experiment);
+    let chosen = material.all_chosen(experiment);
+    let clips = chosen.len();
+    for &seed in &experiment.seeds {
+        material.split(experiment, &chosen, seed)?;
+    }
+    let signature = material.signature(experiment);
+    if as_json {
+        let plan = json!({
+            "schema": timbre_runs::run_dir::SCHEMA,
+            "experiment": experiment.name,
+            "signature": signature,
+            "data": material.set.name,
+            "classes": material.set.classes,
+            "clips": clips,
+            "cache": { "hits": hits, "misses": misses },
+            "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        print(&format!("{plan}\n"))?;
+        return Ok(ExitStatus::Done);
+    }
+    let mut text = format!("`{}` is sound. It would\n", experiment.name);
+    text += &format!("  read     {clips} clips of `{}` in {} classes", material.set.name, material.set.classes.len());
+    if material.set_aside > 0 {
+        text += &format!(" ({} more carry several labels)", material.set_aside);
+    }
+    text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
+    if !experiment.augment.is_empty() {
+        text += &format!(
+            "  augment  training clips of networks: {}\n",
+            list(experiment.augment.iter().map(|spec| spec.name()))
+        );
+    }
+    let (fused, fitted): (Vec<&Trial>, Vec<&Trial>) = units.iter().partition(|unit| unit.features == ENSEMBLE_FEATURES);
+    for (word, units) in [("fit ", fitted), ("fuse", fused)].into_iter().filter(|(_, units)| !units.is_empty()) {
+        let names: Vec<String> = units.iter().map(ToString::to_string).collect();
+        text += &format!("  {word}     {} models: {}\n", units.len(), list(names.iter().map(String::as_str)));
+    }
+    text += &format!(
+        "  write    {}\n",
+        settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()
+    );
+    print(&text)?;
+    settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    Ok(ExitStatus::Done)
+}
+
+/// `timbre run --dry-run`: the plan, and the layers of each network on each feature.
+pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
+    let ended = plan(common, target, false)?;
+    let resolved = resolve(common, target)?;
+    let experiment = &resolved.experiment;
+    let settings = settings(common, false);
+    let classes = experiment.data.as_kind().load(&settings.places())?.classes.len();
+    for (model, spec) in experiment.models.iter().filter(|(_, spec)| spec.as_kind().is_network()) {
+        for (name, feature) in &experiment.features {
+            if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
+                continue;
+            }
+            let title = format!("\n{name}.{model}: {} of {classes} classes", spec.kind());
+            let Some(input) = shapes::feature_shape(&experiment.audio, feature) else {
+                print(&format!("{title}: its input is as long as the recordings (no audio.clip_seconds)\n"))?;
+                continue;
+            };
+            if let Some(layers) = spec.as_kind().layers(input, classes) {
+                print(&format!("{title}\n{}", layer_table(input, &layers?)))?;
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// The layers from the input down, with the sums at the end.
+fn layer_table(input: InputShape, layers: &[LayerRow]) -> String {
+    let line = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+    let shape = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+    let mut lines = vec![line(["layer", "what", "output", "parameters", "multiply-adds"])];
+    lines.push(line(["input", "", &shape(&[input.channels, input.height, input.width]), "", ""]));
+    for row in layers {
+        let (parameters, work) = (count(row.parameters), count(row.multiply_adds));
+        lines.push(line([&row.name, &row.kind, &shape(&row.output), &parameters, &work]));
+    }
+    let sum = |of: fn(&LayerRow) -> u64| count(layers.iter().map(of).sum());
+    lines.push(line(["all", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
+    aligned(&lines, 3)
+}
+
+/// `11,175,883`; nothing for 0.
+fn count(number: u64) -> String {
+    if number == 0 { String::new() } else { thousands(number) }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,59 @@
+//! `timbre report`: the page of a run, written anew.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{ExitStatus, print};
+use crate::cli::args::{FigureArgs, GlobalArgs};
+use timbre_core::progress::Printer;
+use timbre_inputs::data::DataDirs;
+use timbre_reports::plot::ImageFormat;
+use timbre_reports::run_report::{self, FigureFile, FindRecording};
+use timbre_runs::run_dir::{self, ReportFile};
+
+pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures: &FigureArgs) -> Result<ExitStatus> {
+    let folder = run_dir::find(&common.runs, run)?;
+    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    let printer = Printer::new(common.quiet);
+    let known = match recordings {
+        Some(_) => HashMap::new(),
+        None => known(common, &folder),
+    };
+    let find: FindRecording = &|id| match recordings {
+        Some(root) => Some(root.join(id)).filter(|path| path.is_file()),
+        None => known.get(id).cloned(),
+    };
+    let report = run_report::run_report(&folder, find)?;
+    // FigureArgs were asked for: they are worth having where the folder of the run cannot be written.
+    let written = report.write(&folder);
+    print(&format!("{}\n", report.sentence))?;
+    if report.heard == 0 && report.out_of_reach > 0 {
+        printer.message(
+            "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
+        );
+    }
+    write_figures(figures, &report.figures, printer)?;
+    written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
+    printer.message(&format!("Next: open {}", folder.join(ReportFile::Html.name()).display()));
+    Ok(ExitStatus::Done)
+}
+
+/// FigureArgs into the folder that is named for them.
+pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
+    let Some(folder) = &to.figures else { return Ok(()) };
+    let written = run_report::write_figures(figures, folder, ImageFormat::asked(to.png))?;
+    printer.message(&format!("{written} figures in {}", folder.display()));
+    Ok(())
+}
+
+/// The recordings of the set by their ids; none where the set is not there (any more).
+fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
+    let Ok(experiment) = timbre_experiment::load_from_run(&run_dir::resolved_config(run), &[]) else {
+        return HashMap::new();
+    };
+    let places = DataDirs { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
+    let set = experiment.data.as_kind().load(&places);
+    set.map_or(HashMap::new(), |set| set.records.into_iter().map(|record| (record.id, record.path)).collect())
+}

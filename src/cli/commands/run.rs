@@ -1,0 +1,134 @@
+//! `timbre run` and `timbre features`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, settings, start_threads};
+use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
+use crate::execution::run::{self, RunOutcome, Settings};
+use timbre_core::progress::{Printer, eprint_line};
+use timbre_experiment::{ExpandedGrid, Experiment};
+use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_runs::run_dir::{SCHEMA, Status};
+use timbre_runs::tables::ScoreGrid;
+
+pub fn run(
+    common: &GlobalArgs,
+    target: &ExperimentArgs,
+    pool: &ThreadArgs,
+    device: DeviceChoice,
+    json: bool,
+    fresh: bool,
+    grid_args: &GridArgs,
+) -> Result<ExitStatus> {
+    let expanded = expand_grid(common, target)?;
+    let settings = settings(common, fresh);
+    let settings = Settings { device: choose(first_rounds(&expanded), device, settings.printer)?, ..settings };
+    start_threads(pool)?;
+    listen_for_signals(&settings.stop)?;
+    if expanded.is_grid() {
+        return grid::run(&expanded, &settings, grid_args, json, &again(common, target));
+    }
+    grid::refuse(&expanded, grid_args)?;
+    let outcome = run::run(&expanded.points[0].rounds[0], &settings)?;
+    if json {
+        print(&format!("{}\n", summary(&outcome)))?;
+    } else {
+        print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
+    }
+    say_the_end(&outcome, settings.printer);
+    Ok(match outcome.record.status {
+        Status::TooManyUnusable => ExitStatus::TooManyUnusable,
+        Status::Failed => ExitStatus::Unexpected,
+        _ => ExitStatus::Done,
+    })
+}
+
+fn first_rounds(expanded: &ExpandedGrid) -> impl Iterator<Item = &Experiment> {
+    expanded.points.iter().map(|point| &point.rounds[0].experiment)
+}
+
+/// The device for the networks of an experiment, or of many. Without networks nothing is opened, unless a GPU is asked for by name: then
+/// it is there, or this is an error.
+pub(super) fn choose<'a>(
+    mut experiments: impl Iterator<Item = &'a Experiment>,
+    device: DeviceChoice,
+    printer: Printer,
+) -> Result<Device, DeviceUnavailable> {
+    let is_network = |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().is_network());
+    let has_networks = experiments.any(is_network);
+    let is_named = matches!(device, DeviceChoice::Gpu(..));
+    if !has_networks && !is_named {
+        return Ok(Device::cpu());
+    }
+    let chosen = device.choose()?;
+    if has_networks {
+        printer.message(&chosen.message);
+    } else {
+        printer.message(&format!("no model is a network: all compute on the CPU, none on {device}"));
+    }
+    Ok(chosen.device)
+}
+
+/// The one object of `--json`.
+fn summary(outcome: &RunOutcome) -> Value {
+    let status = match outcome.record.status {
+        Status::Done => json!("ok"),
+        other => json!(other),
+    };
+    json!({
+        "schema": SCHEMA,
+        "status": status,
+        "run": outcome.path,
+        "cache": outcome.record.cache,
+        "unusable": outcome.record.data.unusable,
+        "results": outcome.record.results,
+    })
+}
+
+fn say_the_end(outcome: &RunOutcome, printer: Printer) {
+    let (record, path) = (&outcome.record, outcome.path.display());
+    let unusable = record.data.unusable;
+    if unusable > 0 {
+        let all = unusable + record.data.clips;
+        printer.message(&format!("{unusable} of {all} recordings could not be used: see {path}/unusable.jsonl"));
+    }
+    if record.data.set_aside > 0 {
+        printer.message(&format!("{} recordings carry several labels and were left aside", record.data.set_aside));
+    }
+    if record.status == Status::TooManyUnusable {
+        printer.message("That is more than `max_unusable` allows: the run counts as failed (code 3).");
+    }
+    // Also with --quiet: an exit code alone explains nothing.
+    for (unit, why) in &record.failures {
+        eprint_line(&format!("timbre: {unit} failed: {why}"));
+    }
+    if let Some(why) = &outcome.no_report {
+        eprint_line(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));
+    }
+    if outcome.reused {
+        printer.message(&format!(
+            "This very run was finished on {}; --fresh runs it again.",
+            record.ended.as_deref().unwrap_or("?")
+        ));
+    }
+    printer.message(&format!("{path}\nNext: timbre compare {path}"));
+}
+
+pub fn features(common: &GlobalArgs, target: &ExperimentArgs, pool: &ThreadArgs) -> Result<ExitStatus> {
+    let expanded = expand_grid(common, target)?;
+    let settings = settings(common, false);
+    start_threads(pool)?;
+    listen_for_signals(&settings.stop)?;
+    let (cache, unusable) = if expanded.is_grid() {
+        crate::execution::sweep::only_features(&expanded, &settings)?
+    } else {
+        run::features(&expanded.points[0].rounds[0].experiment, &settings)?
+    };
+    print(&format!(
+        "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
+        cache.misses, cache.hits
+    ))?;
+    settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,102 @@
+//! `timbre runs`: the runs of the folder, a line each.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::{ExitStatus, print};
+use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
+use timbre_core::progress::{Printer, eprint_line};
+use timbre_runs::listing::{self, ListedRun, RunFilter, RunState};
+use timbre_runs::run_dir::{self, WhichRun};
+
+/// So many unreadable runs are told one by one.
+const TOLD: usize = 10;
+
+pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
+    // Before the first run the folder is not there yet; another one that a person named is perhaps misspelt.
+    if !common.runs.exists() && common.runs != Path::new(DEFAULT_RUNS) {
+        bail!(WhichRun::none(format!("there is no folder {}", common.runs.display())));
+    }
+    let listing = listing::list(&common.runs);
+    for why in listing.unreadable.iter().take(TOLD) {
+        eprint_line(&format!("timbre: left out: {why}"));
+    }
+    if listing.unreadable.len() > TOLD {
+        eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - TOLD));
+    }
+    let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
+    let runs = choice(wanted).of(listing.runs);
+    if wanted.json {
+        let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
+        print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
+        return Ok(ExitStatus::Done);
+    }
+    let printer = Printer::new(common.quiet);
+    if runs.is_empty() {
+        printer.message(&match all {
+            0 if are_unreadable => "No run that could be read".to_owned(),
+            0 => "No run yet. Next: timbre run quickstart".to_owned(),
+            _ => format!("None of the {all} runs is such a one. Next: timbre runs"),
+        });
+        return Ok(ExitStatus::Done);
+    }
+    print(&listing::text(&runs, wanted.metric, is_coloured()))?;
+    if runs.len() < all {
+        printer.message(&format!("{} of {all} runs", runs.len()));
+    }
+    if runs.iter().any(|run| run.entry.is_self_chosen()) {
+        printer.message(
+            "* the best on the test split itself, which flatters it: there was no validation split to choose by",
+        );
+    }
+    printer.message(&format!("Next: {}", next(&runs)));
+    Ok(ExitStatus::Done)
+}
+
+fn choice(wanted: &RunsArgs) -> RunFilter {
+    RunFilter {
+        experiments: wanted.experiments.clone(),
+        states: wanted.status.clone(),
+        metric: wanted.metric.map(str::to_owned),
+        bounds: wanted.bounds.clone(),
+        since: wanted.since.clone(),
+        until: wanted.until.clone(),
+        sort: wanted.sort,
+        reverse: wanted.reverse,
+        limit: wanted.limit,
+    }
+}
+
+/// Colours where a person looks and did not ask for none (<https://no-color.org>).
+fn is_coloured() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// What one would do with these runs: go on with what was cut off, look at what failed, compare.
+fn next(runs: &[ListedRun]) -> String {
+    if let Some(run) = runs.iter().find(|run| run.state.is_resumable()) {
+        return format!(
+            "timbre run {} (the same command as before goes on with {})",
+            run.entry.experiment,
+            run.run.display()
+        );
+    }
+    let done: Vec<String> = runs
+        .iter()
+        .filter(|run| run.state == RunState::Done)
+        .map(|run| run.run.display().to_string())
+        .take(2)
+        .collect();
+    match done.as_slice() {
+        [] => match runs.iter().find(|run| run.state == RunState::Failed) {
+            Some(run) => format!("look at {}/log.jsonl", run.run.display()),
+            None => format!("timbre compare {}", runs[0].run.display()),
+        },
+        // The older one first: that is what the newer is compared with.
+        some => format!("timbre compare {}", some.iter().rev().cloned().collect::<Vec<_>>().join(" ")),
+    }
+}

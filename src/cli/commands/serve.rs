@@ -1,0 +1,75 @@
+//! `timbre serve`.
+
+use anyhow::Result;
+
+use super::{ExitStatus, predict::Unsuited};
+use crate::cli::args::{GlobalArgs, ServeArgs};
+use crate::inference::Predictor;
+use crate::serve::{self, AccessPolicy, Limits, Service};
+use timbre_core::progress::Printer;
+
+/// The variable that holds the token, which is no argument because arguments are seen by everybody on the machine.
+const TOKEN: &str = "TIMBRE_TOKEN";
+
+pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Result<Predictor>) -> Result<ExitStatus> {
+    let mut models = Vec::new();
+    for named in &serving.chosen {
+        let (run, weight) = weighted(named)?;
+        let mut predictor = open(run)?;
+        if serving.windows && predictor.window().is_none() {
+            let window = predictor.window_or_default();
+            predictor = predictor.with_windows(window).map_err(|error| Unsuited(format!("{error:#}")))?;
+        }
+        models.push((predictor, weight));
+    }
+    for origin in &serving.allow_origin {
+        check_origin(origin)?;
+    }
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+    let doors = AccessPolicy::new(token.as_deref(), serving.allow_origin.clone());
+    let service = Service::new(models, Limits::default(), doors)?;
+    serve::serve(service, &serving.addr, Printer::new(common.quiet))?;
+    Ok(ExitStatus::Done)
+}
+
+/// `RUN=0.6` is a run and its weight; any other `=` belongs to its name.
+fn weighted(named: &str) -> Result<(&str, Option<f64>)> {
+    let Some((run, weight)) = named.rsplit_once('=') else { return Ok((named, None)) };
+    match weight.parse::<f64>() {
+        Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok((run, Some(weight))),
+        Ok(_) => Err(Unsuited(format!("the weight of {run} is {weight}: write a number of 0 or more")).into()),
+        Err(_) => Ok((named, None)),
+    }
+}
+
+fn check_origin(origin: &str) -> Result<()> {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '*', ' '])) {
+        let sentence =
+            format!("--allow-origin is {origin}: write scheme, host and port of a site, as https://example.org");
+        return Err(Unsuited(sentence).into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_stands_behind_the_last_equals_sign() {
+        assert_eq!(weighted("x/latest:mel.knn.s1=0.6").unwrap(), ("x/latest:mel.knn.s1", Some(0.6)));
+        assert_eq!(weighted("x/latest").unwrap(), ("x/latest", None));
+        assert_eq!(weighted("a=b/latest").unwrap(), ("a=b/latest", None));
+        assert!(weighted("x=-1").unwrap_err().to_string().contains("0 or more"));
+        assert!(weighted("x=nan").is_err());
+    }
+
+    #[test]
+    fn an_origin_is_a_site_and_no_address_below_it() {
+        assert!(check_origin("https://example.org:8443").is_ok() && check_origin("http://localhost:3000").is_ok());
+        for wrong in ["*", "example.org", "https://", "https://example.org/", "https://*.example.org"] {
+            assert!(check_origin(wrong).is_err(), "{wrong}");
+        }
+    }
+}

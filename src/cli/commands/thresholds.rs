@@ -1,0 +1,92 @@
+//! `timbre thresholds`: cut-offs and window fractions of a finished run, searched without its models.
+
+use anyhow::{Context, Result};
+
+use super::{ExitStatus, print};
+use crate::cli::args::GlobalArgs;
+use timbre_core::labels::{Classes, Task};
+use timbre_core::progress::Printer;
+use timbre_evaluation::threshold_search::TuneOn;
+use timbre_reports::thresholds::{
+    CannotSearch, ThresholdSearch, TrialThresholds, best_trial, read_trials, report, summary_text,
+};
+use timbre_runs::run_dir::{self, RunDir, ThresholdFile, Trial};
+
+pub fn thresholds(
+    common: &GlobalArgs,
+    run: &str,
+    metric: Option<&str>,
+    on_test: bool,
+    json: bool,
+) -> Result<ExitStatus> {
+    let (name, chosen) = match run.rsplit_once(':') {
+        Some((name, unit)) if !unit.contains('/') => (name, Some(unit)),
+        _ => (run, None),
+    };
+    let folder = run_dir::find(&common.runs, name)?;
+    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    let record = run_dir::read_record(&folder)?;
+    let mut set = common.set.clone();
+    if let Some(metric) = metric {
+        set.push(format!("evaluate.search.metric={metric}"));
+    }
+    if on_test {
+        set.push("evaluate.search.tune_on=test".to_owned());
+        set.push("evaluate.search.on_test=true".to_owned());
+    }
+    let experiment = timbre_experiment::load_from_run(&run_dir::resolved_config(&folder), &set)?;
+    let classes = Classes::new(&record.classes);
+    let spec = experiment.evaluate.search.clone().unwrap_or_default();
+    if experiment.evaluate.task != Task::MultiLabel {
+        return Err(CannotSearch("the run gives each recording one class: there is no cut-off to search".into()).into());
+    }
+    let search = ThresholdSearch {
+        spec: &spec,
+        metric: spec.metric(experiment.evaluate.metric()),
+        decision_rule: experiment.evaluate.decision_rule(&classes),
+        classes: &classes,
+    };
+    if search.decision_rule.at_most.is_some() || search.decision_rule.at_least_one {
+        let sentence = "the run limits how many classes a recording has (`at_most`, `at_least_one`), which a search of \
+                        cut-offs does not know";
+        return Err(CannotSearch(sentence.into()).into());
+    }
+    let wanted = |unit: &Trial| chosen.is_none_or(|name| unit.to_string() == name);
+    let units = read_trials(&folder, &classes)?;
+    let known: Vec<String> = units.iter().map(|(unit, _)| unit.to_string()).collect();
+    let found: Vec<TrialThresholds> = units
+        .iter()
+        .filter(|(unit, _)| wanted(unit))
+        .map(|(unit, splits)| search.search_trial(unit, splits))
+        .collect::<Result<_>>()?;
+    if found.is_empty() {
+        let sentence = format!("the run has no `{}`, only: {}", chosen.unwrap_or_default(), known.join(", "));
+        return Err(CannotSearch(sentence).into());
+    }
+    search.write(&RunDir::lock(folder.clone())?, &found)?;
+    if json {
+        print(&format!("{}\n", report(&search, &found)))?;
+    } else {
+        let text: Vec<String> = found.iter().map(|own| summary_text(&search, own)).collect();
+        print(&text.join("\n"))?;
+    }
+    let printer = Printer::new(common.quiet);
+    let picture = ThresholdFile::Picture { metric: search.metric.name(), unit: None }.name();
+    // What was chosen on the test split is nobody's next step.
+    let best = best_trial(&found, search.metric_at()).filter(|_| spec.tune_on == TuneOn::Validation);
+    let give = best.map_or(String::new(), |best| next(&search, best));
+    printer.message(&format!("{}\nNext: look at {picture} there{give}", folder.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// The chosen values as arguments.
+fn next(search: &ThresholdSearch, found: &TrialThresholds) -> String {
+    let fraction = found.fraction().map_or(String::new(), |f| format!(" --set evaluate.window_fraction={f}"));
+    let of_classes = if search.decision_rule.cutoffs.is_empty() {
+        ""
+    } else {
+        " (and take evaluate.cutoffs out of it: they go before the common one)"
+    };
+    let values = format!("--set evaluate.cutoff={}{fraction}", found.cutoff());
+    format!(", or give the values chosen for {} to the experiment: {values}{of_classes}", found.trial)
+}

@@ -1,0 +1,4 @@
+//! The command line: arguments, and one function a command.
+
+pub mod args;
+pub mod commands;

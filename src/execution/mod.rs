@@ -1,0 +1,5 @@
+//! Execution: experiments become runs.
+
+pub mod run;
+pub mod sweep;
+pub mod reproduce;

@@ -1,0 +1,119 @@
+//! Why a stored configuration leads to another signature: what can be told from what the run wrote down.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::execution::run::material::Material;
+use crate::execution::run::{STAGES, trials_of};
+use timbre_experiment::Experiment;
+use timbre_runs::run_dir::{self, RunRecord, Trial};
+
+/// How many recordings are named.
+const NAMED: usize = 5;
+
+/// The version of the program that made a run.
+pub fn program(record: &RunRecord) -> &str {
+    record.environment["timbre"].as_str().unwrap_or("of an unknown version")
+}
+
+/// What is not as it was; never nothing.
+pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Material) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if record.data.hash != material.data_hash {
+        sentences.push(data(run, record, experiment, material));
+    }
+    let (then, now) = (&record.environment[STAGES], material.stages_in_short(experiment));
+    let known = then.is_object();
+    let mut changed = Vec::new();
+    if known {
+        stages(then, &now, "", &mut changed);
+    }
+    sentences.extend(changed);
+    let (then, now) = (program(record), env!("CARGO_PKG_VERSION"));
+    if sentences.is_empty() && known {
+        sentences.push(format!(
+            "the recordings and the version of every stage are the same, so the configuration itself is another: \
+             config.resolved.toml was edited, or timbre {now} reads it in another way than {then} did"
+        ));
+    } else if sentences.is_empty() {
+        sentences.push(format!(
+            "the recordings are the same, so a stage computes in another way, or the configuration was edited: the run was \
+             made by timbre {then} and does not say which stages it had; this is {now}"
+        ));
+    }
+    sentences
+}
+
+fn data(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Material) -> String {
+    let set = &material.set;
+    let here: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
+    let then = record.data.clips + record.data.unusable;
+    let mut sentence = format!(
+        "the recordings of `{}` are others, or have other labels or songs: their hash was {}… and is {}…",
+        record.data.name,
+        record.data.hash.get(..8).unwrap_or(&record.data.hash),
+        &material.data_hash[..8]
+    );
+    // With a limit per class only some of them were in use.
+    let is_all = experiment.data.as_kind().common_keys().limit_per_class.is_none();
+    if is_all && then != material.eligible.len() {
+        sentence += &format!("; there were {then}, there are {}", material.eligible.len());
+    }
+    let mut gone: Vec<String> =
+        judged(run, experiment).into_iter().filter(|path| !here.contains(path.as_str())).collect();
+    gone.sort();
+    gone.dedup();
+    if !gone.is_empty() {
+        let more = if gone.len() > NAMED { format!(", and {} more", gone.len() - NAMED) } else { String::new() };
+        gone.truncate(NAMED);
+        sentence += &format!("; of those that the run was judged on these are not there: {}{more}", gone.join(", "));
+    }
+    sentence
+}
+
+/// The recordings on which the units of the first seed were judged.
+fn judged(run: &Path, experiment: &Experiment) -> Vec<String> {
+    let of_unit = |unit: &Trial| run_dir::read_trial(run, unit);
+    let Some(record) = trials_of(experiment).iter().find_map(of_unit) else { return Vec::new() };
+    record.splits.into_iter().flat_map(|split| split.clips).map(|clip| clip.path).collect()
+}
+
+/// Stages that are not the same, by their path.
+fn stages(then: &Value, now: &Value, path: &str, changed: &mut Vec<String>) {
+    match (then, now) {
+        (Value::Object(old), Value::Object(new)) => {
+            let gone = old.keys().filter(|name| !new.contains_key(*name));
+            for name in new.keys().chain(gone) {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                stages(&then[name], &now[name], &path, changed);
+            }
+        }
+        _ if then == now => {}
+        _ => changed.push(format!("the stage `{path}` was {then} and is {now} in this program")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_stage_that_changed_is_named() {
+        let then = json!({ "runner": 1, "models": { "knn": 1, "average": 1 }, "files": {} });
+        let now = json!({ "runner": 1, "models": { "knn": 2, "average": 1 }, "search": 1 });
+        let mut changed = Vec::new();
+        stages(&then, &now, "", &mut changed);
+        assert_eq!(
+            changed,
+            [
+                "the stage `models.knn` was 1 and is 2 in this program",
+                "the stage `search` was null and is 1 in this program",
+                "the stage `files` was {} and is null in this program",
+            ]
+        );
+    }
+}

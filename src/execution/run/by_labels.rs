@@ -1,0 +1,119 @@
+//! The results once more, apart for recordings of one label, of two, and so on: `by_labels.csv`.
+//!
+//! A model of solo recordings may do well on them and badly on mixtures, and a single number hides it. No score of one group
+//! compares with that of another by itself, since chance differs too; so each group has its own trivial baselines beside it.
+
+use super::scoring::Done;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_experiment::Experiment;
+use timbre_runs::run_dir::{ResultRow, SplitRecord, TrialRecord};
+
+/// Every recording of two labels or more.
+const SEVERAL: &str = "2+";
+
+/// What the group is called, and its rows as in `results.csv`.
+pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[TrialRecord]) -> Vec<(String, ResultRow)> {
+    let clips = trials.iter().flat_map(|trial| trial.splits.iter().flat_map(|split| &split.clips));
+    let mut numbers: Vec<usize> = clips.map(|clip| clip.truth.len()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut rows = Vec::new();
+    let mut add = |name: String, holds: &dyn Fn(usize) -> bool| {
+        let mut done = Done::new(decision_rule.clone());
+        trials.iter().map(|trial| narrowed(trial, holds)).for_each(|trial| done.push(experiment, trial));
+        rows.extend(done.rows(experiment).into_iter().map(|row| (name.clone(), row)));
+    };
+    for &number in &numbers {
+        add(number.to_string(), &|labels| labels == number);
+    }
+    if numbers.iter().filter(|&&number| number >= 2).count() > 1 {
+        add(SEVERAL.to_owned(), &|labels| labels >= 2);
+    }
+    rows
+}
+
+/// The same trial, had it been asked about the recordings with such a number of labels alone.
+fn narrowed(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
+    let side = |split: &SplitRecord| {
+        let kept: Vec<usize> = (0..split.clips.len()).filter(|&clip| holds(split.clips[clip].truth.len())).collect();
+        let n_classes = split.predictions.n_classes;
+        let probabilities = kept.iter().flat_map(|&clip| split.predictions.row(clip)).copied().collect();
+        SplitRecord {
+            split: split.split.clone(),
+            clips: kept.iter().map(|&clip| split.clips[clip].clone()).collect(),
+            predictions: Predictions { n_classes, probabilities },
+            windows: split.windows.as_ref().map(|windows| windows_of(windows, &kept)),
+            curve: Vec::new(),
+        }
+    };
+    let splits = trial.splits.iter().map(side).filter(|split| !split.clips.is_empty()).collect();
+    TrialRecord { splits, epochs: Vec::new(), ..trial.clone() }
+}
+
+fn windows_of(windows: &WindowPredictions, recordings: &[usize]) -> WindowPredictions {
+    let probabilities = recordings.iter().flat_map(|&r| windows.rows_of(r)).flatten().copied().collect();
+    let starts: Vec<Vec<f64>> = recordings.iter().map(|&r| windows.starts[windows.windows_of(r)].to_vec()).collect();
+    WindowPredictions::new(Predictions { n_classes: windows.n_classes, probabilities }, &starts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use timbre_core::labels::Task;
+    use timbre_runs::run_dir::{ClipTruth, Trial};
+
+    fn trial() -> TrialRecord {
+        let truths = [vec![0], vec![0, 1], vec![2], vec![0, 1, 2], vec![1]];
+        let clips = truths.iter().enumerate().map(|(i, truth)| ClipTruth {
+            path: format!("{i}.wav"),
+            song: i.to_string(),
+            truth: truth.clone(),
+        });
+        // Right about the solo recordings, and always silent about the second instrument.
+        let probabilities = vec![0.9, 0.0, 0.0, 0.9, 0.1, 0.0, 0.0, 0.0, 0.8, 0.9, 0.0, 0.0, 0.0, 0.7, 0.0];
+        let predictions = Predictions { n_classes: 3, probabilities };
+        // Two windows of the second recording, one of the others.
+        let starts = [1, 2, 1, 1, 1].map(|n| (0..n).map(f64::from).collect::<Vec<_>>());
+        let of_windows = [0, 1, 1, 2, 3, 4].iter().flat_map(|&r: &usize| predictions.row(r)).copied().collect();
+        let windows = WindowPredictions::new(Predictions { n_classes: 3, probabilities: of_windows }, &starts);
+        let split = |name: &str| SplitRecord {
+            split: name.to_owned(),
+            clips: clips.clone().collect(),
+            predictions: predictions.clone(),
+            windows: (name == "test").then(|| windows.clone()),
+            curve: Vec::new(),
+        };
+        TrialRecord {
+            trial: Trial { features: "mel".into(), model: "knn".into(), seed: 1 },
+            trained_on: vec![1, 1, 1],
+            splits: vec![split("validation"), split("test")],
+            windows_hash: None,
+            epochs: Vec::new(),
+            notes: Default::default(),
+            fit_seconds: 0.0,
+            predict_seconds: 0.0,
+        }
+    }
+
+    fn experiment() -> Experiment {
+        toml::from_str("[data]\nkind = \"demo\"\n[evaluate]\ntask = \"multi_label\"\nbootstrap = 0").unwrap()
+    }
+
+    #[test]
+    fn each_number_of_labels_is_judged_apart_beside_its_own_baselines() {
+        let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
+        let rows = rows(&experiment(), &decision_rule, &[trial()]);
+        for split in ["validation", "test"] {
+            let of = |group: &str, model: &str| {
+                let found = rows.iter().find(|(name, r)| name == group && r.trial.model == model && r.split == split);
+                &found.unwrap_or_else(|| panic!("{group} {model} {split}")).1
+            };
+            assert_eq!((of("1", "knn").n, of("1", "knn").metrics["exact_match"]), (3, 1.0));
+            assert_eq!((of("2+", "knn").n, of("2+", "knn").metrics["exact_match"]), (2, 0.0));
+            assert_eq!(of("2", "knn").metrics["recall_micro"], 0.5);
+            assert_eq!((of("3", "knn").n, of("3", "nothing").metrics["hamming"]), (1, 0.0));
+            assert_eq!(of("1", "nothing").metrics["hamming"], 2.0 / 3.0);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The comparison table of a grid: a row a point, model and side of the split.
+
+use anyhow::Result;
+use indexmap::{IndexMap, IndexSet};
+use polars::prelude::{Column, DataFrame};
+use serde_json::Value as Json;
+
+use super::record::{PointRecord, PointStatus, Score, SweepRecord};
+use timbre_core::files;
+use timbre_evaluation::metrics::is_loss;
+use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
+use timbre_reports::comparison;
+use timbre_runs::run_dir::{self, ResultRow, RunRecord};
+use timbre_runs::tables::{self, aligned, cell};
+
+/// One model of a point on one side of the split.
+pub struct Row<'a> {
+    pub point: &'a PointRecord,
+    /// Nothing of a point that has no results.
+    pub cell: Option<Cell>,
+}
+
+/// What a model on a feature came to, over its seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    pub features: String,
+    pub model: String,
+    pub split: String,
+    pub n: usize,
+    pub metric: String,
+    /// By metric, a value a seed.
+    pub metrics: IndexMap<String, Vec<f64>>,
+}
+
+impl Cell {
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        replicates::mean(self.metrics.get(metric)?)
+    }
+}
+
+/// The models of a run with their seeds put together; trivial baselines where they are asked for.
+pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
+    let rows = record.results.iter().filter(|row| row.is_baseline() == baselines);
+    let one = |((features, model, split), rows): ((&str, &str, &str), Vec<&ResultRow>)| {
+        let mut metrics: IndexMap<String, Vec<f64>> = IndexMap::new();
+        for (name, value) in rows.iter().flat_map(|row| &row.metrics) {
+            metrics.entry(name.clone()).or_default().push(*value);
+        }
+        Cell {
+            features: features.to_owned(),
+            model: model.to_owned(),
+            split: split.to_owned(),
+            n: rows[0].n,
+            metric: record.metric.clone(),
+            metrics,
+        }
+    };
+    run_dir::replicates(rows).into_iter().map(one).collect()
+}
+
+/// The headline of a run: of its best model on the validation split; of the only one on the test split where there is no other.
+pub fn score(record: &RunRecord, model: Option<&str>) -> Option<Score> {
+    let cells = cells(record, false);
+    let on = |split: &str| -> Vec<&Cell> {
+        let of_model = |cell: &&Cell| cell.split == split && model.is_none_or(|model| cell.model == model);
+        cells.iter().filter(of_model).collect()
+    };
+    let validation = on("validation");
+    // The best of several on the test split would be chosen on it.
+    let shown = if validation.is_empty() { on("test").into_iter().take(1).collect() } else { validation };
+    let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(&record.metric)?))).reduce(|best, other| {
+        let better = if is_loss(&record.metric) { other.1 < best.1 } else { other.1 > best.1 };
+        if better { other } else { best }
+    });
+    let (cell, value) = best?;
+    Some(Score { metric: record.metric.clone(), split: cell.split.clone(), value })
+}
+
+/// The rows of a grid, from the runs of its points.
+pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    for point in &grid.points {
+        let record = point.run.as_ref().filter(|_| point.status.is_final()).map(|run| run_dir::read_record(run));
+        let cells = record.and_then(Result::ok).map_or(Vec::new(), |record| cells(&record, false));
+        if cells.is_empty() {
+            rows.push(Row { point, cell: None });
+        }
+        rows.extend(cells.into_iter().map(|cell| Row { point, cell: Some(cell) }));
+    }
+    rows
+}
+
+/// Axis values first, then each metric as its mean over the seeds and their standard deviation. Nothing in it depends on when
+/// or where points were run: the same grid ends with the same bytes.
+pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
+    let mut columns =
+        vec![Column::new("point".into(), rows.iter().map(|row| row.point.number as u64).collect::<Vec<_>>())];
+    if let Some(halving) = &grid.halving {
+        columns.push(Column::new("round".into(), rows.iter().map(|r| r.point.round as u64).collect::<Vec<_>>()));
+        let budgets: Vec<Option<u64>> = rows.iter().map(|row| row.point.budget).collect();
+        columns.push(Column::new(halving.key.as_str().into(), budgets));
+    }
+    for axis in &grid.axes {
+        let words: Vec<String> = rows.iter().map(|row| word(row.point.values.get(&axis.key))).collect();
+        columns.push(Column::new(axis.key.as_str().into(), words));
+    }
+    columns.push(Column::new("status".into(), rows.iter().map(|row| row.point.status.word()).collect::<Vec<_>>()));
+    let of_cell = |name: &str, of: fn(&Cell) -> &str| {
+        let words: Vec<Option<&str>> = rows.iter().map(|row| row.cell.as_ref().map(of)).collect();
+        Column::new(name.into(), words)
+    };
+    columns.push(of_cell("features", |cell| &cell.features));
+    columns.push(of_cell("model", |cell| &cell.model));
+    columns.push(of_cell("split", |cell| &cell.split));
+    let numbers = |of: &dyn Fn(&Cell) -> Option<u64>| -> Vec<Option<u64>> {
+        rows.iter().map(|row| row.cell.as_ref().and_then(of)).collect()
+    };
+    columns.push(Column::new("n".into(), numbers(&|cell| Some(cell.n as u64))));
+    columns.push(Column::new("seeds".into(), numbers(&|cell| cell.metrics.values().map(|v| v.len() as u64).max())));
+    let cells = || rows.iter().filter_map(|row| row.cell.as_ref());
+    let names: IndexSet<&String> = cells().flat_map(|cell| cell.metrics.keys()).collect();
+    for name in &names {
+        let is_bound =
+            metric_of_interval_bound(name).is_some_and(|metric| names.iter().any(|other| other.as_str() == metric));
+        let values = |of: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<Option<f64>> {
+            rows.iter().map(|row| of(row.cell.as_ref()?.metrics.get(*name)?)).collect()
+        };
+        // An interval is of one seed's recordings: a mean of intervals is none.
+        let mean = values(&|v| replicates::mean(v).filter(|_| !is_bound || v.len() == 1));
+        let sd = values(&replicates::deviation);
+        if mean.iter().any(Option::is_some) {
+            columns.push(Column::new(name.as_str().into(), mean));
+        }
+        if !is_bound && sd.iter().any(Option::is_some) {
+            columns.push(Column::new(format!("{name}_sd").into(), sd));
+        }
+    }
+    columns.push(Column::new(
+        "signature".into(),
+        rows.iter().map(|row| row.point.signature.as_deref().map(|s| &s[..s.len().min(16)])).collect::<Vec<_>>(),
+    ));
+    tables::frame(rows.len(), columns)
+}
+
+pub fn write(path: &std::path::Path, grid: &SweepRecord) -> Result<()> {
+    let rows = rows(grid);
+    files::write_atomically(path, |out| tables::write_csv(frame(grid, &rows)?, out))
+}
+
+/// A value as it is written in a cell.
+pub fn word(value: Option<&Json>) -> String {
+    match value {
+        None => String::new(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The shortest ends of keys that tell them apart: `k` for `models.knn.k`.
+pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+    comparison::short_names(keys, &[])
+}
+
+/// `epochs` for `models.cnn.epochs`.
+pub fn short_name(key: &str) -> &str {
+    short_names(&[key])[0]
+}
+
+/// More lines are for a table program.
+const SHOWN: usize = 60;
+
+/// The table as a person reads it: the headline metric on each side of the split.
+pub fn text(grid: &SweepRecord) -> String {
+    let rows = rows(grid);
+    let mut splits: IndexSet<String> = IndexSet::new();
+    let mut models: IndexMap<(usize, usize, String, String), Vec<&Row>> = IndexMap::new();
+    for row in &rows {
+        let (features, model) = row.cell.as_ref().map_or(Default::default(), |c| (c.features.clone(), c.model.clone()));
+        splits.extend(row.cell.as_ref().map(|cell| cell.split.clone()));
+        models.entry((row.point.round, row.point.number, features, model)).or_default().push(row);
+    }
+    splits.sort_by_key(|split| split == "test");
+    let metrics: IndexSet<&str> = rows.iter().filter_map(|row| row.cell.as_ref()).map(|c| c.metric.as_str()).collect();
+    let mut keys: Vec<&str> = grid.halving.iter().map(|halving| halving.key.as_str()).collect();
+    keys.extend(grid.axes.iter().map(|axis| axis.key.as_str()));
+    let mut head = vec!["point".to_owned()];
+    head.extend(short_names(&keys).into_iter().map(str::to_owned));
+    head.extend(["features", "model"].map(str::to_owned));
+    let one_metric = (metrics.len() == 1).then(|| metrics[0]);
+    if one_metric.is_none() {
+        head.push("metric".to_owned());
+    }
+    let words = head.len();
+    head.extend(splits.iter().map(|split| one_metric.map_or(split.clone(), |metric| format!("{metric} ({split})"))));
+    let mut lines = vec![head];
+    for ((_, number, features, model), rows) in models.iter().take(SHOWN) {
+        let point = rows[0].point;
+        let mut line = vec![number.to_string()];
+        line.extend(grid.halving.iter().map(|_| point.budget.map_or(String::new(), |budget| budget.to_string())));
+        line.extend(grid.axes.iter().map(|axis| word(point.values.get(&axis.key))));
+        let missing = if rows[0].cell.is_none() { format!("({})", point.status.word()) } else { features.clone() };
+        line.extend([missing, model.clone()]);
+        if one_metric.is_none() {
+            line.push(rows[0].cell.as_ref().map_or(String::new(), |cell| cell.metric.clone()));
+        }
+        for split in &splits {
+            let found = rows.iter().filter_map(|row| row.cell.as_ref()).find(|cell| cell.split == *split);
+            line.push(found.map_or(String::new(), |c| cell(c.metrics.get(&c.metric).map_or(&[][..], |v| v))));
+        }
+        lines.push(line);
+    }
+    let mut text = aligned(&lines, words);
+    if models.len() > SHOWN {
+        text += &format!("… and {} more lines\n", models.len() - SHOWN);
+    }
+    let first = grid.points.iter().find(|point| point.status == PointStatus::Done).and_then(|point| point.run.as_ref());
+    let baselines = first.and_then(|run| run_dir::read_record(run).ok()).map_or(Vec::new(), |r| cells(&r, true));
+    for own in baselines.iter().filter(|own| own.split == "test") {
+        let Some(values) = own.metrics.get(&own.metric) else { continue };
+        text += &format!("baseline {} ({}, test): {}\n", own.model, own.metric, cell(values));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shortened_to_what_tells_it_from_the_others() {
+        let keys = ["models.knn.k", "features.mel.db", "features.fft.db", "evaluate.metric"];
+        assert_eq!(short_names(&keys), ["k", "mel.db", "fft.db", "metric"]);
+        assert_eq!(short_names(&["k", "models.k"]), ["k", "models.k"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Which of the models of a run is meant.
+
+use anyhow::{Result, bail};
+
+use super::WhichModel;
+use timbre_runs::run_dir::RunRecord;
+
+/// Which of the `saved` models is meant: the one that is named, the only one, or the best on the validation split.
+pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, run: &str) -> Result<String> {
+    let list = || saved.join(", ");
+    match (named, saved) {
+        (_, []) => bail!(WhichModel(format!(
+            "the run {run} has saved no model: leave out `save_models = false`, and run it with --fresh"
+        ))),
+        (Some(named), _) => match saved.iter().find(|model| *model == named) {
+            Some(model) => Ok(model.clone()),
+            None => bail!(WhichModel(format!("the run {run} has no model `{named}`; it has {}", list()))),
+        },
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => match best_on_validation(record, saved) {
+            Some(model) => Ok(model),
+            None => bail!(WhichModel(format!(
+                "the run {run} has {} models and no validation split to choose by (the best on the test split would no \
+                 longer have an honest test score): name one, e.g. {run}:{}. There are {}",
+                saved.len(),
+                saved[0],
+                list()
+            ))),
+        },
+    }
+}
+
+/// The first of the best by the headline metric; all metrics are better when they are larger.
+fn best_on_validation(record: &RunRecord, saved: &[String]) -> Option<String> {
+    let mut best: Option<(f64, String)> = None;
+    for row in record.results.iter().filter(|row| row.split == "validation" && !row.is_baseline()) {
+        let (name, score) = (row.trial.to_string(), row.metrics.get(&record.metric).copied());
+        let Some(score) = score.filter(|score| score.is_finite() && saved.contains(&name)) else { continue };
+        if best.as_ref().is_none_or(|(most, _)| score > *most) {
+            best = Some((score, name));
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(rows: &[(&str, &str, f64)]) -> RunRecord {
+        let results: Vec<_> = rows
+            .iter()
+            .map(|(model, split, accuracy)| {
+                json!({ "features": if *model == "commonest" { "-" } else { "mel" }, "model": model, "seed": 1,
+                        "split": split, "n": 9, "metrics": { "accuracy": accuracy, "f1_macro": 1.0 - accuracy } })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "schema": 1, "experiment": "x", "description": "", "signature": "0123456789", "status": "done", "started": "",
+            "ended": null, "seeds": [1], "classes": ["a"], "metric": "accuracy",
+            "data": { "name": "d", "hash": "", "clips": 1, "unusable": 0, "set_aside": 0 }, "cache": { "hits": 0, "misses": 0 },
+            "seconds": {}, "failures": {}, "results": results, "environment": null
+        }))
+        .unwrap()
+    }
+
+    fn saved(models: &[&str]) -> Vec<String> {
+        models.iter().map(|model| format!("mel.{model}.s1")).collect()
+    }
+
+    #[test]
+    fn the_best_on_the_validation_split_is_taken_whatever_the_test_split_says() {
+        let mut record = record(&[
+            ("knn", "validation", 0.6),
+            ("knn", "test", 0.9),
+            ("lost", "validation", 0.95),
+            ("logistic", "validation", 0.7),
+            ("logistic", "test", 0.5),
+            ("average", "validation", 0.7),
+            ("commonest", "validation", 0.99),
+        ]);
+        let saved = saved(&["average", "knn", "logistic"]);
+        assert_eq!(choose(&record, &saved, None, "x").unwrap(), "mel.logistic.s1");
+        record.metric = "f1_macro".into();
+        assert_eq!(choose(&record, &saved, None, "x").unwrap(), "mel.knn.s1");
+    }
+
+    #[test]
+    fn without_a_validation_split_the_models_are_listed_and_none_is_taken() {
+        let record = record(&[("knn", "test", 0.9), ("logistic", "test", 0.5)]);
+        let error = choose(&record, &saved(&["knn", "logistic"]), None, "x/latest").unwrap_err();
+        assert!(error.is::<WhichModel>());
+        let sentence = error.to_string();
+        for part in ["x/latest:mel.knn.s1", "mel.knn.s1, mel.logistic.s1", "test split"] {
+            assert!(sentence.contains(part), "{sentence}");
+        }
+        assert_eq!(choose(&record, &saved(&["knn"]), None, "x").unwrap(), "mel.knn.s1");
+    }
+
+    #[test]
+    fn a_named_model_must_be_there() {
+        let record = record(&[("knn", "validation", 0.9)]);
+        let models = saved(&["knn", "logistic"]);
+        assert_eq!(choose(&record, &models, Some("mel.logistic.s1"), "x").unwrap(), "mel.logistic.s1");
+        let error = choose(&record, &models, Some("mel.svm.s1"), "x").unwrap_err().to_string();
+        assert!(error.contains("`mel.svm.s1`") && error.contains("mel.knn.s1"), "{error}");
+        assert!(choose(&record, &[], None, "x").unwrap_err().to_string().contains("save_models"));
+    }
+}
