@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use thiserror::Error;
 
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::aggregation::Aggregate;
@@ -35,11 +34,6 @@ use micro_batcher::MicroBatcher;
 use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
 pub use weighted_ensemble::WeightedEnsemble;
 pub use windowed::{PredictionCallback, RecordingSource};
-
-/// The run has several models, and nothing says which is meant.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct WhichModel(pub String);
 
 /// A model with the front end that it was trained behind, or an ensemble of models with theirs.
 pub struct Predictor {

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, anyhow};
 
-use super::material::{Material, Unfit};
+use super::material::Material;
 use super::sets::Sets;
 use super::{Settings, trials_of};
+use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
 use timbre_inputs::dataset::examples::{DrawRecord, TrainingExamples};
 use timbre_inputs::features::extraction::Extraction;
@@ -30,7 +31,7 @@ pub fn preview_augmentation(
     model: Option<&str>,
     seed: Option<u64>,
 ) -> Result<AugmentationPreview> {
-    let unit = chosen(experiment, model, seed).map_err(Unfit::of)?;
+    let unit = chosen(experiment, model, seed).map_err(UserError::from_cause)?;
     let material = Material::gather(experiment, settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let selection = material.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
@@ -81,13 +82,15 @@ impl AugmentationPreview {
         let all: Vec<usize> = (0..self.waves.len()).collect();
         match like[..] {
             [row] => Ok(row),
-            [] => Err(Unfit::of(anyhow!(
+            [] => Err(UserError::usage(format!(
                 "no training clip of {} is called `{clip}`; the first of {} are\n  {}",
                 self.trial,
                 all.len(),
                 named(&all)
-            ))),
-            _ => Err(Unfit::of(anyhow!("`{clip}` is a part of {} names:\n  {}\n  …", like.len(), named(&like)))),
+            ))
+            .into()),
+            _ => Err(UserError::usage(format!("`{clip}` is a part of {} names:\n  {}\n  …", like.len(), named(&like)))
+                .into()),
         }
     }
 }

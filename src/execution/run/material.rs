@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::settings::Settings;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::labels::Task;
 use timbre_core::seed::Seed;
 use timbre_evaluation::aggregation;
@@ -28,31 +29,9 @@ use timbre_runs::tables::{Recording, class_list};
 use timbre_signal::audio;
 use timbre_signal::windows;
 
-/// Nothing is left to work on: exit code 4.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NothingSelected(String);
-
-/// The data and the experiment do not go together: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(String);
-
-impl NothingSelected {
-    pub fn of(sentence: String) -> NothingSelected {
-        NothingSelected(sentence)
-    }
-}
-
-impl Unfit {
-    /// Data that is not there has a message of its own.
-    fn unless_missing(error: anyhow::Error) -> anyhow::Error {
-        if error.is::<MissingData>() { error } else { Unfit::of(error) }
-    }
-
-    pub fn of(error: anyhow::Error) -> anyhow::Error {
-        Unfit(format!("{error:#}")).into()
-    }
+/// Marks an error of the data set as the user's to correct; [`MissingData`] is marked already.
+fn unless_missing(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
 }
 
 /// The data set of an experiment with the hash of each recording.
@@ -93,9 +72,9 @@ impl Material {
     /// Loads the set and hashes its recordings (those not touched since are not read).
     pub fn gather(experiment: &Experiment, settings: &Settings) -> Result<Material> {
         make_demo(&experiment.data, settings)?;
-        let set = experiment.data.as_kind().load(&settings.places()).map_err(Unfit::unless_missing)?;
+        let set = experiment.data.as_kind().load(&settings.places()).map_err(unless_missing)?;
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
-            bail!(Unfit(sentence));
+            bail!(UserError::usage(sentence));
         }
         let in_part =
             |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.subset == Subset::Training;
@@ -106,10 +85,10 @@ impl Material {
         };
         let eligible: Vec<usize> = of_part.iter().copied().filter(has_its_labels).collect();
         if eligible.is_empty() {
-            bail!(NothingSelected(format!(
-                "the data set `{}` has no recording that this experiment can use",
-                set.name
-            )));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!("the data set `{}` has no recording that this experiment can use", set.name)
+            ));
         }
         let mut known = ContentHashes::open(&settings.cache);
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
@@ -239,7 +218,7 @@ impl Material {
         let records = self.with_copies_united(clips);
         let records: Vec<&ClipRecord> = records.iter().collect();
         let splits = split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
-            .map_err(Unfit::of)?;
+            .map_err(UserError::from_cause)?;
         // A set may declare no validation part, which the configuration alone does not tell.
         let needs = |(name, spec): (&String, &ModelSpec)| {
             let (key, word) = spec.as_kind().as_ensemble()?.needs_validation()?;
@@ -250,7 +229,7 @@ impl Material {
             ))
         };
         match experiment.models.iter().find_map(needs) {
-            Some(sentence) if splits.validation.is_empty() => bail!(Unfit(sentence)),
+            Some(sentence) if splits.validation.is_empty() => bail!(UserError::usage(sentence)),
             _ => Ok(splits),
         }
     }
@@ -369,12 +348,15 @@ impl Material {
         unusable.sort_by_key(|(i, _)| *i);
         if clips.is_empty() {
             let (_, why) = &unusable[0];
-            bail!(NothingSelected(format!(
-                "none of the {} recordings of `{}` can be used; the first: {}",
-                unusable.len(),
-                self.set.name,
-                why.sentence
-            )));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!(
+                    "none of the {} recordings of `{}` can be used; the first: {}",
+                    unusable.len(),
+                    self.set.name,
+                    why.sentence
+                )
+            ));
         }
         Ok(Selection { clips, stored, windows, unusable, hits, misses })
     }
@@ -409,7 +391,7 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let hash = |(key, name, file): (String, &String, std::path::PathBuf)| {
         let bytes = std::fs::read(&file)
             .with_context(|| format!("cannot read {}, which the model `{name}` needs", file.display()))
-            .map_err(Unfit::of)?;
+            .map_err(UserError::from_cause)?;
         Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
     files.map(hash).collect()
@@ -419,7 +401,7 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
 fn heard_files(experiment: &Experiment, known: &mut ContentHashes, settings: &Settings) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for spec in &experiment.augment {
-        let of_spec = spec.as_kind().files().map_err(Unfit::of)?;
+        let of_spec = spec.as_kind().files().map_err(UserError::from_cause)?;
         files.extend(of_spec.into_iter().map(|file| (file, spec.name())));
     }
     if files.is_empty() {
@@ -432,7 +414,7 @@ fn heard_files(experiment: &Experiment, known: &mut ContentHashes, settings: &Se
     let named = |((file, name), hash): (&(PathBuf, &str), Result<Hash, Unreadable>)| {
         hash.map(|hash| hex(&hash)).map_err(|Unreadable(why)| {
             let file = file.display();
-            Unfit(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
+            UserError::usage(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
         })
     };
     files.iter().zip(hashes).map(named).collect()

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::Work;
-use super::material::Unfit;
+use timbre_core::error::UserError;
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_reports::thresholds::{ThresholdSearch, TrialThresholds, summary_text};
 use timbre_runs::run_dir::TrialRecord;
@@ -15,7 +15,7 @@ impl Work<'_> {
         for &seed in &self.experiment.seeds {
             let split = self.material.split(self.experiment, clips, seed)?;
             if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
-                bail!(Unfit::of(anyhow::anyhow!(
+                bail!(UserError::usage(format!(
                     "evaluate.search chooses on the validation split, and there is none: set split.validation, such as 0.1"
                 )));
             }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use serde::Deserialize;
 
-use timbre_runs::run_dir::{self, WhichRun};
+use timbre_core::error::UserError;
+use timbre_runs::run_dir;
 
 pub struct SweepRuns {
     pub runs: Vec<PathBuf>,
@@ -43,7 +44,7 @@ pub fn of_grid(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
         },
     };
     if points.runs.is_empty() {
-        bail!(WhichRun::none(format!("the grid `{name}` has no run yet (see `timbre runs`)")));
+        bail!(UserError::usage(format!("the grid `{name}` has no run yet (see `timbre runs`)")));
     }
     Ok(Some(points))
 }
@@ -103,6 +104,6 @@ mod tests {
     #[test]
     fn a_grid_without_runs_is_not_the_last_run_of_its_experiment() {
         let (_runs, found) = grid(r#"{"points": [{"run": null}]}"#);
-        assert!(found.err().unwrap().is::<WhichRun>());
+        assert!(found.err().unwrap().is::<UserError>());
     }
 }

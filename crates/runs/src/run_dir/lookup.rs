@@ -6,18 +6,7 @@ use std::{fs, io};
 use anyhow::{Result, bail};
 
 use super::{has_record, read_record};
-
-/// There is no such run, or more than one: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WhichRun(String);
-
-impl WhichRun {
-    /// For who looks for runs in another way.
-    pub fn none(sentence: String) -> WhichRun {
-        WhichRun(sentence)
-    }
-}
+use timbre_core::error::UserError;
 
 /// The run folders of a signature, oldest first.
 pub(super) fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
@@ -83,7 +72,7 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
             many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
         ),
     };
-    bail!(WhichRun(sentence))
+    bail!(UserError::usage(sentence))
 }
 
 /// The run whose folder ends like a signature that begins so, and whose record cannot be read.

@@ -30,7 +30,7 @@ mod windows;
 
 pub use cost::{TrialCost, read_cost};
 pub use in_progress::is_in_progress;
-pub use lookup::{WhichRun, all, find, newest, of_signature, read_run_folders, run_folders};
+pub use lookup::{all, find, newest, of_signature, read_run_folders, run_folders};
 pub use removal::{
     Removed, Usage, discard, discard_inside, has_broken_latest, has_run_name, idle_checkpoints, leftovers_beside_runs,
     remove, repair_latest, temporary_files, usage,
