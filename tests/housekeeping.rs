@@ -212,9 +212,9 @@ fn a_run_needs_nothing_of_the_one_whose_units_it_took_over() {
     let first = place.path("runs/tiny/latest").canonicalize().unwrap();
     place.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);
     let second = place.path("runs/tiny/latest").canonicalize().unwrap();
-    let taken = run_dir::read_record(&second).unwrap().taken_over.expect("its units were there");
+    let taken = run_dir::read_record(&second).unwrap().reused.expect("its units were there");
     let from = place.path(taken.run.to_str().unwrap()).canonicalize().unwrap();
-    assert_eq!((taken.units.len(), from), (2, first.clone()));
+    assert_eq!((taken.trials.len(), from), (2, first.clone()));
     let before = place.bytes("runs/tiny/latest/results.csv");
     place.done(&["rm", "--yes", first.to_str().unwrap()]);
     assert!(!first.exists());
