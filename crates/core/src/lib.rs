@@ -5,5 +5,6 @@ pub mod error;
 pub mod labels;
 #[macro_use]
 pub mod registry;
+pub mod cancel;
 pub mod files;
 pub mod progress;

@@ -11,13 +11,14 @@ use anyhow::{Context, Result};
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
+use timbre_core::cancel::Cancelled;
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 
+mod artifacts;
 mod augment;
 mod baseline;
 mod cache;
@@ -195,6 +196,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
         fresh,
         device: Device::cpu(),
         printer: Printer::new(common.quiet),
+        artifacts: &artifacts::WrittenArtifacts,
         stop: Arc::new(AtomicBool::new(false)),
     }
 }
