@@ -1,4 +1,4 @@
-//! Augmentations in whole runs: the same bytes on any number of threads, after kills, and when recorded draws are played again.
+//! Augmentations in whole runs: the same bytes on any number of threads, after kills, and with replayed draws.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ mod place_support;
 
 use place_support::{Place, text};
 
-/// A small network that hears its clips another way in each epoch.
+/// A small network whose clips differ in each epoch.
 const TINY: &str = r#"
 [data]
 use = "demo"
@@ -56,7 +56,7 @@ impl Place {
         self.done(&[&["run", "net.toml", "--device", "cpu", "-q", "--runs", runs], more].concat());
     }
 
-    /// What of a run must be the same: results, weights, learning curves without times.
+    /// What must be the same in equal runs: results, weights, learning curves without times.
     fn outcome(&self, runs: &str) -> (Vec<u8>, Vec<u8>, Vec<Vec<String>>) {
         let of = |file: &str| self.bytes(&format!("{runs}/net/latest/{file}"));
         let curves = text(&of("epochs.csv"));
@@ -74,19 +74,19 @@ fn json_lines(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
+fn threads_kills_and_replays_do_not_change_a_byte() {
     let place = Place::with(&[("net.toml", TINY)]);
     place.run("two", &["--jobs", "2"]);
     let two = place.outcome("two");
     place.run("one", &["--jobs", "1"]);
-    assert!(place.outcome("one") == two, "the number of threads shows");
+    assert!(place.outcome("one") == two, "the number of threads changes the results");
 
     for epoch in [1, 3] {
         let mut command = place.command(&["run", "net.toml", "--device", "cpu", "-q", "--runs", "killed"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let home = place.path("killed/net");
         loop {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before epoch {epoch} could be seen");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before epoch {epoch} was seen");
             let folders = fs::read_dir(&home).into_iter().flatten().flatten().map(|entry| entry.path());
             let mut folders = folders.filter(|folder| !folder.is_symlink());
             if folders.any(|folder| lines_of(&folder.join("epochs.csv")) > epoch) {
@@ -98,22 +98,22 @@ fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
         child.wait().unwrap();
     }
     place.run("killed", &["--jobs", "1"]);
-    assert!(place.outcome("killed") == two, "the kills show");
+    assert!(place.outcome("killed") == two, "the kills change the results");
 
-    // Without any augmentation the training is another one.
+    // Without augmentations the training is different.
     place.run("plain", &["--set", "models.cnn_small.augment=[]"]);
     assert!(place.outcome("plain") != two);
 
-    // Recorded once, played again by a network that has no augmentations of its own.
+    // Draws are recorded, then replayed by a network without augmentations.
     place.done(&["data", "augment", "net.toml", "--out", "recorded", "-q"]);
     let replayed = ["--set", "models.cnn_small.replay=recorded/draws.jsonl", "--set", "models.cnn_small.augment=[]"];
     place.run("replayed", &replayed);
     let again = place.outcome("replayed");
-    assert!(again.1 == two.1 && again.2 == two.2, "recorded draws do something else");
+    assert!(again.1 == two.1 && again.2 == two.2, "replayed draws change the results");
     let all = json_lines(&place.path("recorded/draws.jsonl"));
     let clips: BTreeSet<&str> = all.iter().map(|line| line["clip"].as_str().unwrap()).collect();
     assert_eq!(all.len(), 6 * clips.len(), "every training clip in every epoch");
-    // Nobody is mixed in who is not trained on.
+    // Only training clips are mixed in.
     let draws = all.iter().flat_map(|line| line["draws"].as_array().unwrap());
     let partners: BTreeSet<&str> = draws
         .flat_map(|draw| {
@@ -122,14 +122,14 @@ fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
         })
         .collect();
     assert!(partners.len() > 10 && partners.is_subset(&clips), "{partners:?}");
-    // Longer than it was recorded for.
+    // More epochs than were recorded.
     let longer = [&replayed[..], &["--set", "models.cnn_small.epochs=7"]].concat();
     let output = place.command(&[&["run", "net.toml", "--device", "cpu"], &longer[..]].concat()).output().unwrap();
     assert!(!output.status.success() && text(&output.stderr).contains("in epoch 7"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn what_is_written_of_a_clip_is_what_its_training_hears() {
+fn the_written_files_of_a_clip_are_its_training_examples() {
     let place = Place::with(&[("net.toml", TINY)]);
     let only_sound = ["--set", "models.cnn_small.augment=[\"translate\", \"gain\", \"mix\"]"];
     place.done(&[&["data", "augment", "net.toml", "--out", "all", "--count", "3", "-q"], &only_sound[..]].concat());
@@ -144,7 +144,7 @@ fn what_is_written_of_a_clip_is_what_its_training_hears() {
     for epoch in 1..=3 {
         let name = |end: &str| format!("one/epoch-{epoch:03}{end}");
         let sound = place.bytes(&name(".wav"));
-        // Half a header more than nothing, and two seconds of floats.
+        // A header and two seconds of floats.
         assert_eq!(sound.len(), 58 + 4 * 32_000);
         assert_ne!(sound, place.bytes(&name(".before.wav")));
         assert!(
@@ -155,7 +155,7 @@ fn what_is_written_of_a_clip_is_what_its_training_hears() {
         place.command(&["data", "augment", "net.toml", "--clip", "nobody", "--out", "none"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
     assert!(text(&unknown.stderr).contains("no training clip") && text(&unknown.stderr).contains("nobody"));
-    // Said twice as loudly, the program tells what it draws.
+    // With -vv the program prints the draws.
     let loud = place.done(
         &[&["data", "augment", "net.toml", "--clip", clip, "--count", "1", "--out", "loud", "-vv"], &only_sound[..]]
             .concat(),

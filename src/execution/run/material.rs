@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use timbre_experiment::Experiment;
 use timbre_inputs::augment::chain;
 use timbre_inputs::data::split::{self, SplitSpec, Splits};
 use timbre_inputs::data::{self, ClipRecord, DataSet, DataSpec, MissingData, Subset};
-use timbre_inputs::dataset::examples::ExampleSource;
+use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
 use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable};
 use timbre_inputs::features::cache::{CachedMatrix, FeatureCache, Hash, hex};
 use timbre_inputs::features::extraction::{
@@ -68,6 +69,8 @@ pub struct Material {
     /// Of the recordings that augmentations read: the hashes of their bytes.
     heard_files: Vec<String>,
     contents: HashMap<usize, Result<Hash, Unreadable>>,
+    /// Shared by the training sets of all trials.
+    pub example_caches: Arc<ExampleCaches>,
 }
 
 /// The recordings in use, with their features.
@@ -129,6 +132,7 @@ impl Material {
             model_files: model_files(experiment)?,
             heard_files: heard_files(experiment, &mut known, settings)?,
             contents,
+            example_caches: Arc::default(),
         })
     }
 

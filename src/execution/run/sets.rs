@@ -73,7 +73,7 @@ impl Sets<'_> {
     /// The waves of the training part, where the model asks for more than its cached rows.
     pub fn waves(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
         let model = self.experiment.models[&self.trial.model].as_kind();
-        let chain = Chain::of(&self.experiment.augment, model.augmentations().as_deref());
+        let chain = Chain::select(&self.experiment.augment, model.augmentations().as_deref());
         let replay = model.replay().map(|path| Replay::read(&path, self.trial.seed)).transpose()?;
         let hearing = ExampleSpec { random_crop: model.crops_at_random(), chain, replay };
         if !hearing.random_crop && hearing.chain.is_empty() && hearing.replay.is_none() {
@@ -85,6 +85,15 @@ impl Sets<'_> {
         }
         let seed = Seed::new(self.trial.seed).child("waves");
         let feature = &self.experiment.features[&self.trial.features];
-        TrainingExamples::new(train, sources, &self.experiment.audio, feature, seed, hearing).map(Some)
+        TrainingExamples::new(
+            train,
+            sources,
+            &self.experiment.audio,
+            feature,
+            seed,
+            hearing,
+            self.material.example_caches.clone(),
+        )
+        .map(Some)
     }
 }
