@@ -16,6 +16,7 @@ use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
+use timbre_core::cancel::Cancelled;
 use timbre_signal::audio::{self, AudioSpec};
 use timbre_signal::windows::WindowSpec;
 
@@ -83,11 +84,6 @@ pub struct CacheStats {
     /// Reasons of the misses, with their counts.
     pub reasons: BTreeMap<String, usize>,
 }
-
-/// A signal cancelled the work; everything finished so far is in the cache.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped: run the same command again to go on")]
-pub struct Cancelled;
 
 impl<'a> Extraction<'a> {
     /// Prepares the features: window functions, filters and transforms are built here, once. `window` says how
