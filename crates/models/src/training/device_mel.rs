@@ -271,7 +271,7 @@ fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use timbre_inputs::features::ClipAnalysis;
+    use timbre_inputs::features::{ClipAnalysis, FeatureKind};
     use timbre_signal::audio::Clip;
     use timbre_signal::dsp::mel::MelNorm;
     use timbre_signal::dsp::stft::PadMode;
