@@ -214,7 +214,7 @@ fn forms(trained: &Trained) {
 
     let short = Predictor::open(&trained.runs(), "windows")
         .unwrap()
-        .within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
+        .with_limits(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
     assert_eq!(short.predict_file(&minute).expect_err("it is too long").code, "too_long");
 
     // A file for each recording below a folder, and a drawing.
