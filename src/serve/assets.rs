@@ -15,7 +15,7 @@ const SVG: &str = "image/svg+xml";
 macro_rules! assets {
     ($($path:literal $kind:ident $file:literal)*) => {
         &[$(Asset { path: $path, kind: $kind, text: include_str!(concat!("page/", $file)) }),*]
-    };
+};
 }
 
 pub const ASSETS: &[Asset] = assets! {
@@ -34,7 +34,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/save.js" SCRIPT "save.js"
     "/send.js" SCRIPT "send.js"
     "/spectrogram.js" SCRIPT "spectrogram.js"
-    "/words.js" SCRIPT "words.js"
+    "/texts.js" SCRIPT "texts.js"
 };
 
 #[cfg(test)]
