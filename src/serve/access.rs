@@ -63,7 +63,7 @@ fn origin<'a>(headers: &'a HeaderMap, policy: &AccessPolicy) -> Origin<'a> {
 
 /// Whether a path requires the token, if one is set. The page does not, because it asks for the token; the health checks do not,
 /// because monitoring has none.
-fn is_guarded(path: &str) -> bool {
+pub fn is_guarded(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/lumen/") || path == "/metrics"
 }
 

@@ -3,6 +3,7 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::access;
 use super::api::{Operation, ResponseBody};
 use super::problem::{self, ProblemBody};
 use super::query::PredictQuery;
@@ -67,14 +68,13 @@ fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Va
 }
 
 fn operation_object(operation: &Operation, schemas: &mut SchemaGenerator, parameters: &[(String, Value)]) -> Value {
+    let as_json = |schema: Value| json!({ "application/json": { "schema": schema } });
     let content = match operation.response {
         ResponseBody::Text(kind) => json!({ (kind): { "schema": { "type": "string" } } }),
-        ResponseBody::Prediction => {
-            json!({ "application/json": { "schema": schemas.subschema_for::<PredictResponse>() } })
-        }
-        ResponseBody::Models => json!({ "application/json": { "schema": schemas.subschema_for::<ModelsResponse>() } }),
-        ResponseBody::Codes => json!({ "application/json": { "schema": schemas.subschema_for::<Vec<String>>() } }),
-        ResponseBody::Object => json!({ "application/json": { "schema": { "type": "object" } } }),
+        ResponseBody::Prediction => as_json(json!(schemas.subschema_for::<PredictResponse>())),
+        ResponseBody::Models => as_json(json!(schemas.subschema_for::<ModelsResponse>())),
+        ResponseBody::Codes => as_json(json!(schemas.subschema_for::<Vec<String>>())),
+        ResponseBody::Object => as_json(json!({ "type": "object" })),
     };
     let mut responses = json!({ "200": { "description": operation.summary, "content": content } });
     let mut problems = vec![];
@@ -94,7 +94,7 @@ fn operation_object(operation: &Operation, schemas: &mut SchemaGenerator, parame
     if operation.path == "/readyz" {
         problems.push(503);
     }
-    if operation.path.starts_with("/api/") || operation.path.starts_with("/lumen/") || operation.path == "/metrics" {
+    if access::is_guarded(operation.path) {
         problems.extend([401, 403]);
         object["security"] = json!([{}, { "token": [] }]);
     }

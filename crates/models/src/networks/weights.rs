@@ -103,7 +103,7 @@ fn read_pytorch(path: &Path) -> Result<Vec<Tensor>> {
     const WHY: &str = "it is cut off, or no checkpoint of tensors as `torch.save` writes it";
     let reader = PytorchReader::new(path).context(WHY)?;
     let mut tensors = Vec::new();
-    for (name, found) in reader.into_tensors() {
+    for (name, found) in BTreeMap::from_iter(reader.into_tensors()) {
         let dtype = match found.dtype() {
             Torch::F64 => DType::F64,
             Torch::F32 => DType::F32,
