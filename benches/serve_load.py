@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures latency and memory of a running `timbre serve` on the same machine, for docs/serving.md.
+"""Measures latency and memory of a running `timbre serve` from the same machine, for docs/serving.md.
 
     benches/serve_load.py http://127.0.0.1:8080 RECORDING.wav [--requests 200] [--clients 1 8 64] [--soak 10000]
 
-Every client keeps one connection and sends the recording repeatedly. Uses only the standard library. Accepts only loopback
-addresses, so that it cannot put other people's machines under load.
+Every client keeps one connection open and sends the recording repeatedly. Uses the standard library only. Accepts loopback
+addresses only.
 """
 
 import argparse
@@ -19,14 +19,14 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("server")
     parser.add_argument("recording")
-    parser.add_argument("--requests", type=int, default=200, help="total of all clients, for each number of clients")
+    parser.add_argument("--requests", type=int, default=200, help="total requests for each number of clients")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 64])
-    parser.add_argument("--soak", type=int, default=0, help="number of requests from 8 clients, with memory measured in between")
+    parser.add_argument("--soak", type=int, default=0, help="number of requests from 8 clients while sampling memory")
     parser.add_argument("--query", default="?timeline=false")
     given = parser.parse_args()
     given.server = urllib.parse.urlsplit(given.server)
     if given.server.hostname not in ("127.0.0.1", "::1", "localhost"):
-        sys.exit("the server must be on this machine (loopback)")
+        sys.exit("the server must be on this machine (a loopback address)")
     return given
 
 

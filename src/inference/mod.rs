@@ -15,6 +15,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use timbre_core::labels::{Classes, Task};
+use timbre_core::registry::Fault;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
@@ -203,7 +204,7 @@ impl Predictor {
     }
 
     fn set_window(mut self, window: WindowSpec) -> Result<Predictor> {
-        if let Some((key, sentence)) = window.faults().into_iter().next() {
+        if let Some(Fault { key, sentence }) = window.faults().into_iter().next() {
             bail!("window.{key}: {sentence}");
         }
         check_seconds(window.seconds)?;

@@ -10,8 +10,8 @@
 //! * A tensor of another shape is left out, as the head of another number of classes is. Fewer than half of the tensors before
 //!   the head: the file belongs to another network, and is refused.
 
-use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
