@@ -128,8 +128,6 @@ fn add(samples: &mut [f32], other: &[f32], snr_db: f64) {
 /// All files below a folder whose names end as those of recordings do, in the order of their names. Read once: what is put there
 /// while the program runs is not heard.
 fn recordings(folder: &Path) -> Result<Arc<Vec<PathBuf>>> {
-    const ENDINGS: [&str; 14] =
-        ["wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "mp4", "aac", "aif", "aiff", "caf", "mka", "webm"];
     static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Vec<PathBuf>>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().expect("no thread has panicked with it");
     if let Some(files) = known.get(folder) {
@@ -147,7 +145,7 @@ fn recordings(folder: &Path) -> Result<Arc<Vec<PathBuf>>> {
             } else if path
                 .extension()
                 .and_then(|e| e.to_str())
-                .is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
+                .is_some_and(|ending| audio::AUDIO_EXTENSIONS.contains(&ending.to_ascii_lowercase().as_str()))
             {
                 files.push(path);
             }
@@ -279,6 +277,19 @@ mod tests {
         }
         assert_eq!(seen.keys().collect::<Vec<_>>(), ["broken.wav", "long.wav", "short.wav"]);
         assert_ne!(seen["long.wav"][0], seen["long.wav"][1], "cut elsewhere each time");
+    }
+
+    #[test]
+    fn every_extension_that_the_decoder_reads_is_found_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for extension in audio::AUDIO_EXTENSIONS {
+            fs::write(folder.path().join(format!("a.{}", extension.to_uppercase())), b"").unwrap();
+        }
+        fs::write(folder.path().join("notes.txt"), b"text").unwrap();
+        assert_eq!(recordings(folder.path()).unwrap().len(), audio::AUDIO_EXTENSIONS.len());
+        for extension in ["wave", "aifc", "m4b", "mkv", "weba"] {
+            assert!(audio::AUDIO_EXTENSIONS.contains(&extension), "{extension}");
+        }
     }
 
     #[test]

@@ -14,12 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::walk::{files_below, folders_in};
 use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
-
-/// What the decoder knows how to open.
-pub const AUDIO_EXTENSIONS: [&str; 21] = [
-    "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
-    "mka", "mkv", "opus", "weba", "webm",
-];
+use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// Recordings in folders that are named after their classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -28,6 +28,12 @@ pub use unusable::Unusable;
 /// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
 pub const VERSION: u32 = 2;
 
+/// File extensions of the formats that the decoder reads, in lower case: a file with another one is never opened.
+pub const AUDIO_EXTENSIONS: [&str; 21] = [
+    "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
+    "mka", "mkv", "opus", "weba", "webm",
+];
+
 /// How recordings are read: `[audio]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
