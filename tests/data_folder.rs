@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use timbre_inputs::data::folder::Folder;
-use timbre_inputs::data::{DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
+use timbre_inputs::data::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
 
 fn tree(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -18,7 +18,7 @@ fn tree(files: &[&str]) -> TempDir {
 }
 
 fn load(dir: &TempDir, spec: Folder) -> anyhow::Result<DataSet> {
-    let spec = Folder { root: Some("set".into()), ..spec };
+    let spec = Folder { common: CommonKeys { root: Some("set".into()), ..CommonKeys::default() }, ..spec };
     spec.load(&DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use timbre_inputs::data::irmas::{Irmas, IrmasSubset};
-use timbre_inputs::data::{About, ClipRecord, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
+use timbre_inputs::data::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
 
 struct Tree(TempDir);
 
@@ -212,8 +212,10 @@ fn only_the_parts_and_folders_asked_for_are_read() {
         parts(Irmas { test_folders: vec![3, 1], ..Irmas::default() }),
         [Subset::Testing, Subset::Testing, Subset::Training]
     );
-    let named =
-        Irmas { root: Some("irmas".into()), name: Some("other".into()), about: About::default(), ..Irmas::default() };
+    let named = Irmas {
+        common: CommonKeys { root: Some("irmas".into()), name: Some("other".into()), ..CommonKeys::default() },
+        ..Irmas::default()
+    };
     assert!(tree.load_as(named).unwrap_err().to_string().contains("`other`"));
 }
 
@@ -246,7 +248,11 @@ fn values_out_of_range_are_faults() {
     assert!(keys(Irmas::default()).is_empty());
     assert_eq!(keys(Irmas { training_share_of_test: 1.5, ..Irmas::default() }), ["training_share_of_test"]);
     assert_eq!(
-        keys(Irmas { parts: vec![], limit_per_class: Some(0), ..Irmas::default() }),
+        keys(Irmas {
+            parts: vec![],
+            common: CommonKeys { limit_per_class: Some(0), ..CommonKeys::default() },
+            ..Irmas::default()
+        }),
         ["limit_per_class", "parts"]
     );
     assert_eq!(keys(Irmas { test_folders: vec![4], ..Irmas::default() }), ["test_folders"]);

@@ -388,8 +388,8 @@ impl Material {
 
 /// Makes the demo set before it is loaded, so that who waits for it sees why.
 fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
-    let DataSpec::Demo(demo) = data else { return Ok(()) };
-    if demo.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
+    let Some(demo) = data.as_kind().generator() else { return Ok(()) };
+    if demo.common.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
         return Ok(());
     }
     let progress = settings.printer.start("making demo", demo.recordings());

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
-use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
@@ -20,16 +20,8 @@ use timbre_signal::audio::AUDIO_EXTENSIONS;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folder {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder of the class folders; a relative one is below `data`. Left out: the name of the set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
+    #[serde(flatten)]
+    pub common: CommonKeys,
     /// The class folders to read, in the order of the classes. Left out: every folder that holds a recording, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -42,8 +34,6 @@ pub struct Folder {
     pub fold: Option<String>,
     /// The class folders lie in folders named training, validation and test (or train, valid, val, dev, testing).
     pub part_folders: bool,
-    /// Where the set comes from.
-    pub about: About,
 }
 
 impl DataKind for Folder {
@@ -51,17 +41,12 @@ impl DataKind for Folder {
         1
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
                 faults.push((key.to_owned(), sentence));
@@ -79,16 +64,16 @@ impl DataKind for Folder {
     }
 
     fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
+        let common = &self.common;
         let name = common.name_or("folder");
         let root = common.root_below(&places.data_dir, "folder");
         if !root.is_dir() {
-            return Err(MissingData::new(&name, vec![root.clone()], root, &common).into());
+            return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
         }
         let clips = self.clips(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         if clips.is_empty() {
             let missing = root.join(if self.part_folders { "PART/CLASS/….wav" } else { "CLASS/….wav" });
-            return Err(MissingData::new(&name, vec![missing], root, &common).into());
+            return Err(MissingData::new(&name, vec![missing], root, common).into());
         }
         let classes = self.class_list(&clips).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         let mut records = Vec::with_capacity(clips.len());

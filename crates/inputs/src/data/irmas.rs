@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{FoundFile, files_below, folders_in};
-use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
 
 /// The eleven instruments, in the order of their codes.
@@ -54,16 +54,8 @@ const LISTED: usize = 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Irmas {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder of the recordings; a relative one is below `data`. Left out: the name of the set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
+    #[serde(flatten)]
+    pub common: CommonKeys,
     /// Only these instruments, in this order; of a testing recording the other labels are dropped, and one that has no label
     /// left is left out. Left out: all eleven.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +69,6 @@ pub struct Irmas {
     /// would cut moves as a whole.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
-    /// Where the set comes from.
-    pub about: About,
 }
 
 /// A part of IRMAS.
@@ -92,14 +82,11 @@ pub enum IrmasSubset {
 impl Default for Irmas {
     fn default() -> Self {
         Irmas {
-            name: None,
-            root: None,
-            limit_per_class: None,
+            common: CommonKeys::default(),
             classes: None,
             parts: vec![IrmasSubset::Training, IrmasSubset::Testing],
             test_folders: vec![1, 2, 3],
             training_share_of_test: 0.0,
-            about: About::default(),
         }
     }
 }
@@ -109,13 +96,8 @@ impl DataKind for Irmas {
         1
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn known_classes(&self) -> Option<Classes> {
@@ -126,7 +108,7 @@ impl DataKind for Irmas {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
         if self.parts.is_empty() {
             fault("parts", "no part is read: name `training`, `testing` or both".into());
@@ -146,7 +128,7 @@ impl DataKind for Irmas {
     }
 
     fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
+        let common = &self.common;
         self.load_from(&common.root_below(&places.data_dir, "irmas"), &common.name_or("irmas"))
     }
 }
@@ -166,7 +148,7 @@ impl Irmas {
         }
         let missing: Vec<PathBuf> = wanted.iter().map(|(f, _)| root.join(f)).filter(|path| !path.is_dir()).collect();
         if !missing.is_empty() {
-            return Err(MissingData::new(name, missing, root.to_owned(), &self.common_keys()).into());
+            return Err(MissingData::new(name, missing, root.to_owned(), &self.common).into());
         }
         let mut records = Vec::new();
         for (folder, part) in &wanted {
@@ -179,9 +161,7 @@ impl Irmas {
             }
             .with_context(|| format!("read data set `{name}` in {path:?}"))?;
             if records.len() == before {
-                return Err(
-                    MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common_keys()).into()
-                );
+                return Err(MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common).into());
             }
         }
         let mut records = sorted_by_id(records, name)?;

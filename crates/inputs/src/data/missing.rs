@@ -18,7 +18,7 @@ pub struct MissingData {
 }
 
 impl MissingData {
-    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys<'_>) -> Self {
+    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys) -> Self {
         MissingData { name: name.to_owned(), missing, root, about: common.about.clone() }
     }
 }

@@ -40,7 +40,12 @@ pub trait DataKind {
     fn load(&self, places: &DataDirs) -> Result<DataSet>;
 
     /// The keys that every kind has.
-    fn common_keys(&self) -> CommonKeys<'_>;
+    fn common_keys(&self) -> &CommonKeys;
+
+    /// The generator, if the program makes the recordings of this kind itself.
+    fn generator(&self) -> Option<&demo::Demo> {
+        None
+    }
 
     /// The classes, where they are known before the recordings are looked for.
     fn known_classes(&self) -> Option<Classes> {
@@ -62,25 +67,34 @@ pub struct DataDirs {
     pub cache_dir: PathBuf,
 }
 
-/// The keys that every kind has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CommonKeys<'a> {
-    /// `use`: the name of the set.
-    pub name: Option<&'a str>,
-    pub root: Option<&'a str>,
+/// The keys that every kind of data set has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CommonKeys {
+    /// Name of the set: `data/NAME.toml`.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set. A set of kind
+    /// `demo` without `root` is generated in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Only the first so many usable training clips of each class, in bytewise order of their names. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub limit_per_class: Option<usize>,
-    pub about: &'a About,
+    /// Where the set comes from.
+    pub about: About,
 }
 
-impl CommonKeys<'_> {
+impl CommonKeys {
     /// The name for messages and tables.
     pub fn name_or(&self, kind: &str) -> String {
-        self.name.unwrap_or(kind).to_owned()
+        self.name.as_deref().unwrap_or(kind).to_owned()
     }
 
-    /// The folder of the recordings; without a `root`, the folder with the name of the set.
+    /// The folder of the recordings; without `root`, the folder with the name of the set.
     pub fn root_below(&self, data_dir: &Path, kind: &str) -> PathBuf {
-        data_dir.join(self.root.or(self.name).unwrap_or(kind))
+        data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
     }
 
     fn limit_faults(&self) -> Vec<(String, String)> {
@@ -336,7 +350,10 @@ mod tests {
             );
             let spec: DataSpec = toml::from_str(&text).unwrap();
             let common = spec.as_kind().common_keys();
-            assert_eq!((common.name, common.root, common.limit_per_class), (Some("n"), Some("r"), Some(3)));
+            assert_eq!(
+                (common.name.as_deref(), common.root.as_deref(), common.limit_per_class),
+                (Some("n"), Some("r"), Some(3))
+            );
             assert_eq!(common.about.title.as_deref(), Some("t"));
             assert!(toml::from_str::<DataSpec>(&format!("{text}rooot = 1\n")).is_err());
         }

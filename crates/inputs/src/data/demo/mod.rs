@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
-use super::{About, CommonKeys, DataDirs, DataKind, DataSet, MissingData};
+use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
 use timbre_core::labels::Classes;
 use timbre_signal::audio::wav_write::write_pcm16;
@@ -37,16 +37,8 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Demo {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder that `timbre data make demo` wrote; a relative one is below `data`. Left out: made in the cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
+    #[serde(flatten)]
+    pub common: CommonKeys,
     /// Only these instruments, in this order, as in IRMAS. Left out: all eleven.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -69,16 +61,12 @@ pub struct Demo {
     pub shifted: bool,
     /// Another number gives other songs.
     pub seed: u64,
-    /// Where the set comes from.
-    pub about: About,
 }
 
 impl Default for Demo {
     fn default() -> Self {
         Demo {
-            name: None,
-            root: None,
-            limit_per_class: None,
+            common: CommonKeys::default(),
             classes: None,
             clips_per_class: 40,
             test_recordings: 66,
@@ -86,7 +74,6 @@ impl Default for Demo {
             training_share_of_test: 0.0,
             shifted: false,
             seed: 1,
-            about: About::default(),
         }
     }
 }
@@ -96,13 +83,8 @@ impl DataKind for Demo {
         VERSION
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn known_classes(&self) -> Option<Classes> {
@@ -113,7 +95,7 @@ impl DataKind for Demo {
     }
 
     fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         if !(1..=10000).contains(&self.clips_per_class) {
             faults.push(("clips_per_class".into(), format!("{} is not from 1 to 10000", self.clips_per_class)));
         }
@@ -131,15 +113,19 @@ impl DataKind for Demo {
         faults
     }
 
+    fn generator(&self) -> Option<&Demo> {
+        Some(self)
+    }
+
     fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
+        let common = &self.common;
         let name = common.name_or("demo");
-        let root = match &self.root {
+        let root = match &common.root {
             Some(_) => common.root_below(&places.data_dir, "demo"),
             None => self.ensure_in_cache(&places.cache_dir, &|| Ok(()))?,
         };
         if !is_in_layout(&root) {
-            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, &common).into());
+            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, common).into());
         }
         let test_folders: Vec<u32> =
             (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
@@ -156,7 +142,7 @@ impl DataKind for Demo {
         };
         let set = loader.load_from(&root, &name)?;
         ensure!(
-            self.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
+            common.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
             "the made set {} has {} recordings instead of {}: remove the folder, and it is made anew",
             root.display(),
             set.records.len(),

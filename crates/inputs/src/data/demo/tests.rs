@@ -131,7 +131,9 @@ fn a_folder_that_holds_something_is_left_alone_and_a_root_is_not_made() {
     fs::write(dir.path().join("mine.txt"), "x").unwrap();
     assert!(write(&tiny(), dir.path(), &|| Ok(())).unwrap_err().to_string().contains("already"));
     let places = DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
-    let error = Demo { root: Some("made".into()), ..tiny() }.load(&places).unwrap_err();
+    let error = Demo { common: CommonKeys { root: Some("made".into()), ..CommonKeys::default() }, ..tiny() }
+        .load(&places)
+        .unwrap_err();
     assert!(error.downcast_ref::<MissingData>().is_some());
 }
 
@@ -140,7 +142,8 @@ fn only_what_is_heard_gives_another_folder() {
     let cache = Path::new("c");
     let folder = |spec: Demo| spec.cache_folder(cache);
     let plain = folder(Demo::default());
-    assert_eq!(plain, folder(Demo { limit_per_class: Some(3), name: Some("x".into()), ..Demo::default() }));
+    let common = CommonKeys { limit_per_class: Some(3), name: Some("x".into()), ..CommonKeys::default() };
+    assert_eq!(plain, folder(Demo { common, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { seed: 2, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { clips_per_class: 41, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { shifted: true, ..Demo::default() }));
