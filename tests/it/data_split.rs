@@ -220,7 +220,7 @@ fn songs_can_be_held_out_beside_the_official_test_part() {
     let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
     assert!(songs[0].is_disjoint(&songs[1]) && songs[0].is_disjoint(&songs[2]) && songs[1].is_disjoint(&songs[2]));
     assert_eq!(
-        splits.judged().map(|(name, side)| (name, side.len())),
+        splits.evaluated().map(|(name, side)| (name, side.len())),
         [("validation", 6), ("test", 4), ("held_out", 12)]
     );
     // Without the key nothing is, and the resolved configuration of older runs stays as it was.

@@ -280,7 +280,7 @@ impl Material {
         }
         for &seed in &experiment.seeds {
             let splits = self.split(experiment, clips, seed)?;
-            judged.extend(splits.judged().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+            judged.extend(splits.evaluated().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
         }
         Ok(judged)
     }

@@ -54,7 +54,7 @@ impl Work<'_> {
         let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let sides = splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty());
+        let sides = splits.evaluated().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
             sides.map(|(name, rows)| self.spoken(model.as_ref(), name, rows, &sets)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
