@@ -8,6 +8,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_core::registry::Fault;
 
 /// Increase when the same spec cuts other windows: part of the cache key of windows.
 pub const VERSION: u32 = 1;
@@ -89,16 +90,16 @@ impl WindowSpec {
     }
 
     /// Invalid keys, each with a sentence. The schema checks files for the same.
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if !(self.seconds > 0.0 && self.seconds.is_finite()) {
-            faults.push((
-                "seconds".into(),
+            faults.push(Fault::new(
+                "seconds",
                 format!("must be a positive number of seconds, e.g. 3.0, not {}", self.seconds),
             ));
         }
         if !(self.hop > 0.0 && self.hop.is_finite()) {
-            faults.push(("hop".into(), format!("must be a positive number of seconds, e.g. 1.0, not {}", self.hop)));
+            faults.push(Fault::new("hop", format!("must be a positive number of seconds, e.g. 1.0, not {}", self.hop)));
         }
         faults
     }
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn invalid_values_are_faults() {
         assert!(WindowSpec::default().faults().is_empty());
-        let keys = |spec: WindowSpec| spec.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let keys = |spec: WindowSpec| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
         assert_eq!(keys(spec(0.0, -1.0)), ["seconds", "hop"]);
         assert_eq!(keys(spec(3.0, f64::NAN)), ["hop"]);
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::walk::{files_below, folders_in};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// Recordings in folders named after their classes.
@@ -45,19 +46,19 @@ impl DataKind for Folder {
         &self.common
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = self.common.limit_faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
-                faults.push((key.to_owned(), sentence));
+                faults.push(Fault::new(key, sentence));
             }
         }
         if let Some(classes) = &self.classes {
             let distinct: BTreeSet<_> = classes.iter().collect();
             if classes.is_empty() {
-                faults.push(("classes".into(), "is empty; remove it to use every folder".into()));
+                faults.push(Fault::new("classes", "is empty; remove it to use every folder"));
             } else if distinct.len() < classes.len() {
-                faults.push(("classes".into(), "contains a class twice".into()));
+                faults.push(Fault::new("classes", "contains a class twice"));
             }
         }
         faults

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 
 pub mod demo;
 pub mod folder;
@@ -53,7 +54,7 @@ pub trait DataKind {
     }
 
     /// Invalid keys, each with a sentence.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 }
@@ -97,9 +98,9 @@ impl CommonKeys {
         data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
     }
 
-    fn limit_faults(&self) -> Vec<(String, String)> {
+    fn limit_faults(&self) -> Vec<Fault> {
         match self.limit_per_class {
-            Some(0) => vec![("limit_per_class".into(), "must be at least 1".into())],
+            Some(0) => vec![Fault::new("limit_per_class", "must be at least 1")],
             _ => Vec::new(),
         }
     }

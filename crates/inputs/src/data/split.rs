@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ClipRecord, Subset};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 /// Increase when the same records, spec and seed give another split.
@@ -110,9 +111,9 @@ impl SplitSpec {
     }
 
     /// Invalid keys, each with a sentence.
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         match self {
             SplitSpec::Official(official) => {
                 let (validation, held_out) = (official.validation, official.held_out);
@@ -177,7 +178,7 @@ enum SplitSet {
 
 /// Splits `records`. A hold-out uses the training subset only; `folds` and `official` use all.
 pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: Seed) -> Result<Splits> {
-    if let Some((key, sentence)) = spec.faults().first() {
+    if let Some(Fault { key, sentence }) = spec.faults().first() {
         bail!("split the recordings: `{key}` {sentence}");
     }
     let sets = match spec {
