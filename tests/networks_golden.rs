@@ -9,8 +9,8 @@ use serde_json::Value;
 use timbre_core::seed::Seed;
 use timbre_models::Tensor;
 use timbre_models::networks::{
-    InputShape, Network, NetworkKind, alexnet, cnn_small, conv1d_mfcc, resnet, state, tagging_cnn, tagging_crnn,
-    vgg16_bn, weights,
+    InputShape, Network, NetworkKind, alexnet, cnn_small, conv1d_mfcc, pretrained, resnet, state_dict, tagging_cnn,
+    tagging_crnn, vgg16_bn,
 };
 
 fn folder() -> PathBuf {
@@ -110,7 +110,7 @@ fn largest_difference(network: &Network, case: &Value) -> f64 {
 fn assert_agrees(kinds: &[&str]) {
     for case in cases_of(kinds) {
         let told = format!("{} {} fold={}", case["kind"], case["keys"], case["fold"]);
-        let (network, report) = weights::adopt(state_of(&case), built(&case)).unwrap();
+        let (network, report) = pretrained::adopt(state_of(&case), built(&case)).unwrap();
         assert!(report.left_out.is_empty() && report.missing.is_empty(), "{told}: {report}");
         assert_eq!(report.reshaped.len(), usize::from(case["fold"] == true), "{told}: {report}");
         let difference = largest_difference(&network, &case);
@@ -145,7 +145,7 @@ fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
         ["resnet18", "resnet34", "vgg16_bn", "alexnet", "cnn_small", "tagging_cnn", "tagging_crnn", "conv1d_mfcc"];
     for case in cases_of(&all).iter().filter(|case| case["fold"] == false) {
         let told = format!("{} {}", case["kind"], case["keys"]);
-        let mut ours = state::shapes(&built(case));
+        let mut ours = state_dict::shapes(&built(case));
         let mut theirs: Vec<(String, Vec<usize>)> = case["state"]
             .as_array()
             .unwrap()
@@ -187,7 +187,7 @@ fn small(channels: usize, classes: usize) -> Network {
 }
 
 fn values_of(network: &Network) -> HashMap<String, Vec<f32>> {
-    state::tensors(network).into_iter().map(|t| (t.name.clone(), t.into_values().unwrap())).collect()
+    state_dict::tensors(network).into_iter().map(|t| (t.name.clone(), t.into_values().unwrap())).collect()
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn files_of_every_form_give_the_tensors_that_pytorch_wrote() {
     for (file, tolerance) in
         [("small.safetensors", 0.0), ("small.pth", 0.0), ("legacy.pth", 0.0), ("whole.pt", 0.0), ("nested.pth", 1e-3)]
     {
-        let (network, report) = weights::import(&folder().join(file), small(3, 5)).unwrap();
+        let (network, report) = pretrained::import(&folder().join(file), small(3, 5)).unwrap();
         let found = values_of(&network);
         assert_eq!((report.taken.len(), report.left_out.len(), report.missing.len()), (12, 0, 0), "{file}: {report}");
-        for (name, shape) in state::shapes(&network) {
+        for (name, shape) in state_dict::shapes(&network) {
             for (ours, theirs) in found[&name].iter().zip(filled(&name, &shape).into_values().unwrap()) {
                 assert!((ours - theirs).abs() <= tolerance, "{file}: `{name}` has {ours}, not {theirs}");
             }
@@ -210,7 +210,7 @@ fn files_of_every_form_give_the_tensors_that_pytorch_wrote() {
 fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_left_out() {
     let fresh = small(1, 3);
     let first_weights = values_of(&fresh);
-    let (network, report) = weights::import(&folder().join("small.pth"), fresh).unwrap();
+    let (network, report) = pretrained::import(&folder().join("small.pth"), fresh).unwrap();
     let found = values_of(&network);
     let theirs = filled("blocks.0.conv.weight", &[4, 3, 3, 3]).into_values().unwrap();
     for (at, sum) in found["blocks.0.conv.weight"].iter().enumerate() {
@@ -231,7 +231,7 @@ fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_left_out() {
 #[test]
 fn a_foreign_a_cut_and_a_malicious_file_are_refused_with_a_sentence_and_nothing_is_executed() {
     let scratch = tempfile::tempdir().unwrap();
-    let refused = |path: &Path| format!("{:#}", weights::import(path, small(3, 5)).expect_err("a refusal"));
+    let refused = |path: &Path| format!("{:#}", pretrained::import(path, small(3, 5)).expect_err("a refusal"));
     let write = |name: &str, bytes: &[u8]| {
         let path = scratch.path().join(name);
         fs::write(&path, bytes).unwrap();
@@ -266,7 +266,7 @@ fn a_file_with_a_wrong_byte_gives_an_error_or_a_network_and_never_a_panic() {
             damaged[at] ^= 0x95;
             let path = scratch.path().join(name);
             fs::write(&path, &damaged).unwrap();
-            refusals += usize::from(weights::import(&path, small(3, 5)).is_err());
+            refusals += usize::from(pretrained::import(&path, small(3, 5)).is_err());
         }
     }
     assert!(refusals > 100, "{refusals} of the damaged files were refused");
@@ -275,10 +275,10 @@ fn a_file_with_a_wrong_byte_gives_an_error_or_a_network_and_never_a_panic() {
 #[test]
 fn weights_of_another_network_are_refused_with_a_sentence() {
     let case = &cases_of(&["resnet18"])[0];
-    let told = format!("{:#}", weights::import(&folder().join("small.pth"), built(case)).expect_err("a refusal"));
+    let told = format!("{:#}", pretrained::import(&folder().join("small.pth"), built(case)).expect_err("a refusal"));
     assert!(told.contains("another network") && told.contains("`conv1.weight`"), "{told}");
     let deeper = &cases_of(&["resnet34"])[0];
-    let told = format!("{:#}", weights::adopt(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).unwrap_err());
+    let told = format!("{:#}", pretrained::adopt(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).unwrap_err());
     assert!(told.contains("0 of the 180 tensors before the head fit"), "{told}");
 }
 
@@ -304,7 +304,7 @@ fn wrappers_and_the_numbers_of_fastai_are_understood() {
         tensor.name = format!("model.module.{number}{}", &tensor.name[name.len()..]);
     }
     tensors.push(Tensor::new("model.module.0.1.num_batches_tracked", vec![], vec![7.0]));
-    let (network, report) = weights::adopt(tensors, built(case)).unwrap();
+    let (network, report) = pretrained::adopt(tensors, built(case)).unwrap();
     assert_eq!((report.left_out.len(), report.missing.len()), (0, 0), "{report}");
     assert!(largest_difference(&network, case) < 1e-4);
 }

@@ -12,9 +12,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
 use super::layers::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig};
-use super::rows::{LayerTable, Window};
-use super::steps::{self, Layer, LayerSpec};
+use super::sequential::{self, Layer, LayerSpec};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
 use crate::training::hyperparameters::network_spec;
 use timbre_core::seed::Seed;
@@ -47,10 +47,11 @@ impl NetworkKind for Alexnet {
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
         let mut table = LayerTable::new(input, self.channels)?;
-        steps::rows(&convolutions(), "features", &mut table)?;
+        sequential::rows(&convolutions(), "features", &mut table)?;
         self.head.rows(&mut table, n_classes, |table| {
             table.average_pool("avgpool", POOLED);
-            steps::rows(&self.classifier(n_classes), "classifier", table).expect("no window slides in a classifier");
+            sequential::rows(&self.classifier(n_classes), "classifier", table)
+                .expect("no window slides in a classifier");
         });
         Ok(table.into_rows())
     }
@@ -60,9 +61,9 @@ impl NetworkKind for Alexnet {
         let own = if self.head == HeadKind::Linear { self.classifier(n_classes) } else { Vec::new() };
         let net = Net {
             channels: self.channels,
-            features: steps::build(&convolutions(), self.channels, device),
+            features: sequential::build(&convolutions(), self.channels, device),
             avgpool: AdaptiveAvgPool2dConfig::new(POOLED).init(),
-            classifier: steps::build(&own, LAST_FILTERS * POOLED[0] * POOLED[1], device),
+            classifier: sequential::build(&own, LAST_FILTERS * POOLED[0] * POOLED[1], device),
             head: self.head.build(LAST_FILTERS, n_classes, device),
         };
         Ok(init::fill(Network::Alexnet(net), seed, initial_weights))
@@ -134,9 +135,9 @@ pub struct Net {
 
 impl Net {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = steps::forward(&self.features, repeat_channels(images, self.channels));
+        let map = sequential::forward(&self.features, repeat_channels(images, self.channels));
         match &self.head {
-            None => steps::classify(&self.classifier, self.avgpool.forward(map)),
+            None => sequential::classify(&self.classifier, self.avgpool.forward(map)),
             Some(head) => head.forward(map),
         }
     }

@@ -8,11 +8,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
     MaxPool2dConfig, PaddingConfig2d,
 };
-use super::rows::{LayerTable, Window};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::network_spec;
 use timbre_core::seed::Seed;

@@ -17,8 +17,8 @@ use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::LayerTable;
 use super::layers::{Conv1d, Conv1dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
-use super::rows::LayerTable;
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
 use timbre_core::seed::Seed;
@@ -166,7 +166,7 @@ mod tests {
     fn only_the_dense_layers_are_penalised() {
         let spec = Conv1dMfcc::default();
         let network = spec.build(image(20, 20), 5, Seed::new(1), &Device::flex()).unwrap();
-        let names = super::super::state::shapes(&network).into_iter().map(|(name, _)| name);
+        let names = super::super::state_dict::shapes(&network).into_iter().map(|(name, _)| name);
         let penalised: Vec<String> = names.filter(|name| spec.l2(name) > 0.0).collect();
         assert_eq!(penalised, ["fc1.weight", "fc2.weight"]);
     }

@@ -10,7 +10,7 @@ use burn::tensor::activation::hard_sigmoid;
 use burn::tensor::{Device, Tensor};
 
 use super::init::{self, Fans, InitDistribution};
-use super::rows::LayerTable;
+use super::layer_table::LayerTable;
 
 #[derive(Module, Debug)]
 pub struct Gru {
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn recurrent_matrices_have_rows_at_right_angles() {
         let network = super::super::tests::tagging_crnn();
-        let tensors = super::super::state::tensors(&network);
+        let tensors = super::super::state_dict::tensors(&network);
         let recurrent = tensors.into_iter().find(|tensor| tensor.name == "gru2.weight_hh_l0").unwrap();
         assert_eq!(recurrent.shape, [96, 32]);
         let values = recurrent.into_values().unwrap();

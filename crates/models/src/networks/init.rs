@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::Network;
-use super::state::{Parameter, map_values};
+use super::state_dict::{Parameter, map_values};
 use timbre_core::seed::{Seed, uniform};
 
 /// What a tensor is filled with.

@@ -11,16 +11,16 @@ pub mod dropout;
 pub mod head;
 pub mod layers;
 pub mod resnet;
-pub mod state;
+pub mod state_dict;
 pub mod tagging_cnn;
 pub mod tagging_crnn;
 pub mod vgg16_bn;
-pub mod weights;
+pub mod pretrained;
 
 mod gru;
 mod init;
-mod rows;
-mod steps;
+mod layer_table;
+mod sequential;
 
 use anyhow::Result;
 use burn::module::Module;

@@ -17,10 +17,10 @@ use burn::tensor::{Device, Tensor};
 
 use super::head::{self, Head, HeadKind};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
 };
-use super::rows::{LayerTable, Window};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
 use crate::training::hyperparameters::network_spec;
 use timbre_core::seed::Seed;
@@ -271,7 +271,7 @@ mod tests {
     fn first_weights_have_the_deviations_of_torchvision() {
         let input = InputShape { channels: 1, height: 64, width: 64 };
         let network = Resnet18::default().build(input, 11, Seed::new(3), &Device::flex()).unwrap();
-        for tensor in super::super::state::tensors(&network) {
+        for tensor in super::super::state_dict::tensors(&network) {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = tensor.into_values().unwrap();
             let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;

@@ -78,7 +78,7 @@ fn the_table_has_the_parameters_of_the_network_and_its_logits() {
         let rows = kind.layers(input, 7).unwrap();
         let network = kind.build(input, 7, Seed::new(1), &device).unwrap();
         let sums = rows.iter().fold((0, 0), |(p, s), row| (p + row.parameters, s + row.statistics));
-        assert_eq!(sums, state::counts(&network), "{name}");
+        assert_eq!(sums, state_dict::counts(&network), "{name}");
         assert_eq!(rows.last().unwrap().output, [7], "{name}");
         assert_eq!(network.forward(noise(input, 2, &device)).dims(), [2, 7], "{name}");
     }
@@ -90,7 +90,7 @@ fn each_tensor_stands_in_the_row_of_its_layer() {
         let rows = kind.layers(input, 5).unwrap();
         let network = kind.build(input, 5, Seed::new(1), &BurnDevice::flex()).unwrap();
         let mut counted = std::collections::HashMap::<String, u64>::new();
-        for (tensor, shape) in state::shapes(&network) {
+        for (tensor, shape) in state_dict::shapes(&network) {
             let (layer, _) = tensor.rsplit_once('.').unwrap();
             *counted.entry(layer.to_owned()).or_default() += shape.iter().product::<usize>() as u64;
         }
@@ -109,10 +109,10 @@ fn a_loaded_network_gives_the_same_bits() {
         let first = kind.build(input, 3, Seed::new(1), &device).unwrap();
         let second = kind.build(input, 3, Seed::new(2), &device).unwrap();
         let images = noise(input, 2, &device);
-        let tensors = state::tensors(&first);
+        let tensors = state_dict::tensors(&first);
         assert_ne!(logits(&first, images.clone()), logits(&second, images.clone()), "{name}");
-        let loaded = state::load(second, &tensors).unwrap();
-        assert_eq!(bits(&state::tensors(&loaded)), bits(&tensors), "{name}");
+        let loaded = state_dict::load(second, &tensors).unwrap();
+        assert_eq!(bits(&state_dict::tensors(&loaded)), bits(&tensors), "{name}");
         assert_eq!(logits(&loaded, images.clone()), logits(&first, images), "{name}");
     }
 }
@@ -123,7 +123,7 @@ fn first_weights_hang_on_the_seed_and_the_name_alone() {
     for (name, kind, input) in light_networks() {
         let of = |seed, device: &BurnDevice, threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| bits(&state::tensors(&kind.build(input, 3, Seed::new(seed), device).unwrap())))
+            pool.install(|| bits(&state_dict::tensors(&kind.build(input, 3, Seed::new(seed), device).unwrap())))
         };
         device.seed(5);
         let weights = of(1, &device, 1);
@@ -138,23 +138,23 @@ fn training_steps_move_statistics_that_are_read_at_once_and_loaded_without_touch
     let device = BurnDevice::flex().autodiff();
     for (name, kind, input) in light_networks() {
         let network = kind.build(input, 3, Seed::new(1), &device).unwrap();
-        let before = state::tensors(&network);
+        let before = state_dict::tensors(&network);
         let images = noise(input, 3, &device);
         network.forward(images.clone());
-        let after = state::tensors(&network);
+        let after = state_dict::tensors(&network);
         for (old, new) in bits(&before).into_iter().zip(bits(&after)) {
             let (tensor, old, new) = (old.0, old.1, new.1);
-            assert_eq!(old != new, state::is_statistic(&tensor), "{name}: `{tensor}` after one step");
+            assert_eq!(old != new, state_dict::is_statistic(&tensor), "{name}: `{tensor}` after one step");
         }
         network.forward(images.clone());
-        let (clone, trained) = (network.clone(), state::tensors(&network));
-        let loaded = state::load(network, &before).unwrap();
-        assert_eq!(bits(&state::tensors(&loaded)), bits(&before), "{name}");
-        assert_eq!(bits(&state::tensors(&clone)), bits(&trained), "{name}: the clone was written to");
+        let (clone, trained) = (network.clone(), state_dict::tensors(&network));
+        let loaded = state_dict::load(network, &before).unwrap();
+        assert_eq!(bits(&state_dict::tensors(&loaded)), bits(&before), "{name}");
+        assert_eq!(bits(&state_dict::tensors(&clone)), bits(&trained), "{name}: the clone was written to");
         // The loaded network still learns.
         let gradients = loaded.forward(images).sum().backward();
         let with_gradient = Learning::count(&loaded, &gradients);
-        let learnt = before.iter().filter(|tensor| !state::is_statistic(&tensor.name)).count();
+        let learnt = before.iter().filter(|tensor| !state_dict::is_statistic(&tensor.name)).count();
         assert_eq!(with_gradient, learnt, "{name}");
     }
 }
@@ -183,8 +183,9 @@ impl burn::module::ModuleVisitor for Learning<'_> {
 fn loading_is_strict() {
     let kind = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
     let build = |classes| kind.build(image(8, 8), classes, Seed::new(1), &BurnDevice::flex()).unwrap();
-    let tensors = state::tensors(&build(3));
-    let fault = |classes, tensors: &[Named]| state::load(build(classes), tensors).expect_err("a fault").to_string();
+    let tensors = state_dict::tensors(&build(3));
+    let fault =
+        |classes, tensors: &[Named]| state_dict::load(build(classes), tensors).expect_err("a fault").to_string();
     for missing in 0..tensors.len() {
         let mut fewer = tensors.clone();
         let name = fewer.remove(missing).name;
@@ -203,7 +204,7 @@ fn loading_is_strict() {
 fn groups_run_from_the_input_to_the_head() {
     for (name, kind, input) in every_network() {
         let network = kind.build(input, 3, Seed::new(1), &BurnDevice::flex()).unwrap();
-        let groups: Vec<usize> = state::shapes(&network).iter().map(|(tensor, _)| kind.group_of(tensor)).collect();
+        let groups: Vec<usize> = state_dict::shapes(&network).iter().map(|(tensor, _)| kind.group_of(tensor)).collect();
         assert!(groups.is_sorted(), "{name}: {groups:?}");
         assert_eq!(groups[0], 0, "{name}");
         assert_eq!(*groups.last().unwrap(), kind.groups() - 1, "{name}");
@@ -213,7 +214,7 @@ fn groups_run_from_the_input_to_the_head() {
 
 #[test]
 fn paths_of_burn_become_names_of_pytorch() {
-    assert_eq!(state::torch_name("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
-    assert_eq!(state::torch_name("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
-    assert_eq!(state::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
+    assert_eq!(state_dict::torch_name("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
+    assert_eq!(state_dict::torch_name("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
+    assert_eq!(state_dict::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
 }

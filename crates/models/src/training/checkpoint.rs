@@ -14,9 +14,9 @@ use indexmap::IndexMap;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::average::WeightEma;
 use super::optimizer::OptimizerState;
 use super::parameters;
+use super::weight_ema::WeightEma;
 use crate::classic::tensor_file::write_safetensors;
 use crate::networks::Network;
 use crate::{Epoch, RateCurve, Tensor};

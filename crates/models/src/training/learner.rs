@@ -7,12 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use indexmap::IndexMap;
 
-use super::average::WeightEma;
+use super::batch_source::DeviceBatch;
 use super::loss::Objective;
 use super::optimizer::{Optimizer, StepSettings};
 use super::parameters;
 use super::schedule::UnfrozenGroups;
-use super::supply::DeviceBatch;
+use super::weight_ema::WeightEma;
 use crate::networks::{Network, NetworkKind, dropout};
 use timbre_core::seed::Seed;
 

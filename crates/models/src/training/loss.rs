@@ -184,7 +184,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::training::tests::{golden, numbers};
+    use crate::training::test_fit::{golden, numbers};
 
     fn set(labels: &Value, classes: usize) -> FeatureSet {
         let labels: Vec<Vec<usize>> = serde_json::from_value(labels.clone()).unwrap();

@@ -3,35 +3,35 @@
 //! `run.rs` is the loop; what it needs lies beside it, a file each: losses, optimisers, schedules, samplers, the average of
 //! weights, what epochs are judged by, checkpoints, the search for a learning rate, the feeding of clips.
 
-pub mod feeding;
+pub mod data_loader;
 
-mod average;
+mod weight_ema;
 mod checkpoint;
 pub mod device_mel;
-mod device_waves;
-mod faulty;
-mod finder;
+mod device_examples;
+mod nonfinite_batch;
+mod learning_rate_finder;
 mod inputs;
 mod learner;
 mod loss;
-mod losses;
-mod model;
-mod monitor;
+mod epoch_loss;
+mod trained_network;
+mod early_stopping;
 mod optimizer;
 mod parameters;
-mod report;
-mod run;
+mod epoch_log;
+mod training_loop;
 mod sampler;
 mod schedule;
 pub mod hyperparameters;
-mod supply;
+mod batch_source;
 
 #[cfg(test)]
-mod tests;
+mod test_fit;
 #[cfg(test)]
-mod tests_of_learning;
+mod tests_training;
 #[cfg(test)]
-mod tests_of_resuming;
+mod tests_resuming;
 
 use std::path::PathBuf;
 
@@ -41,16 +41,16 @@ use crate::device::Device;
 use crate::networks::{InputShape, LayerRow, NetworkKind};
 use crate::training::hyperparameters::{Keys, TrainingCrop};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
-use model::TrainedNetwork;
-use monitor::Monitor;
+use early_stopping::Monitor;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
+use trained_network::TrainedNetwork;
 
 /// Every network is a model.
 impl<K: NetworkKind> ModelKind for K {
     /// Of the network and of the loop.
     fn version(&self) -> u32 {
-        1000 * NetworkKind::version(self) + run::VERSION
+        1000 * NetworkKind::version(self) + training_loop::VERSION
     }
 
     fn features(&self) -> &FeatureChoice {
@@ -59,7 +59,7 @@ impl<K: NetworkKind> ModelKind for K {
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        Ok(Box::new(run::train(self, train, context)?))
+        Ok(Box::new(training_loop::train(self, train, context)?))
     }
 
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {

@@ -302,7 +302,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::training::tests::{golden, numbers};
+    use crate::training::test_fit::{golden, numbers};
 
     fn optimizer(spec: &Value, on_cpu: bool) -> Optimizer {
         let mut training = serde_json::to_value(Training::default()).unwrap();

@@ -7,7 +7,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use indexmap::IndexMap;
 
-use crate::networks::{Network, state};
+use crate::networks::{Network, state_dict};
 
 /// Where a tensor stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Stack {
     }
 
     fn path(&self) -> String {
-        state::torch_name(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
+        state_dict::torch_name(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
     }
 
     fn in_batch_norm(&self) -> bool {

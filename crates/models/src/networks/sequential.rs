@@ -6,11 +6,11 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::layer_table::{LayerTable, Window};
 use super::layers::{
     BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
     MaxPool2dConfig, PaddingConfig2d, Relu,
 };
-use super::rows::{LayerTable, Window};
 
 /// A layer, before it is built.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::monitor::Monitor;
+use super::early_stopping::Monitor;
 use crate::Epoch;
 use timbre_core::progress::seconds;
 

@@ -22,7 +22,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use super::{Network, head, state};
+use super::{Network, head, state_dict};
 use crate::Tensor;
 
 /// What was made of a checkpoint.
@@ -130,7 +130,7 @@ fn tensor_of(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Resul
 /// The network with these tensors, as far as they fit.
 pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportReport)> {
     ensure!(!tensors.is_empty(), "it holds no tensor of floating point numbers");
-    let mut own = state::tensors(&network);
+    let mut own = state_dict::tensors(&network);
     let asked: HashSet<String> = own.iter().map(|tensor| tensor.name.clone()).collect();
     let mut report = ImportReport::default();
     let mut given: HashMap<String, Tensor> = HashMap::new();
@@ -180,7 +180,7 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
          here `{}`)",
         own[0].name
     );
-    Ok((state::load(network, &own)?, report))
+    Ok((state_dict::load(network, &own)?, report))
 }
 
 /// A name without what wrappers put before it.

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use anyhow::Result;
 use burn::tensor::Tensor;
 
-use super::tests::{TestFit, bits, note, one_label, several_labels, small};
+use super::test_fit::{TestFit, bits, note, one_label, several_labels, small};
 use crate::ModelKind;
 use crate::device::Device;
 use crate::networks::NetworkKind;
 use crate::networks::cnn_small::CnnSmall;
+use crate::training::batch_source::DeviceBatch;
 use crate::training::hyperparameters::{Loss, Normalize, Optimizer, Preset, Schedule, Training};
 use crate::training::learner::{GradientSum, Learner, TrainingSetup};
 use crate::training::loss::Objective;
 use crate::training::schedule::UnfrozenGroups;
-use crate::training::supply::DeviceBatch;
 use crate::training::{checkpoint, inputs, optimizer, parameters};
 use timbre_core::labels::Task;
 use timbre_core::seed::{Seed, uniform};

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 
-use super::faulty;
 use super::inputs::Normalization;
+use super::nonfinite_batch;
 use crate::FitContext;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -40,7 +40,7 @@ impl EpochLoss<'_> {
             return Ok(());
         }
         let start = number * self.batch_size;
-        let batch = faulty::Batch {
+        let batch = nonfinite_batch::Batch {
             rows: &self.order[start..start + clips],
             epoch: self.epoch,
             number,

@@ -11,21 +11,21 @@ use anyhow::{Context, Result};
 use burn::tensor::{Tensor, TensorData};
 use indexmap::IndexMap;
 
-use super::average::WeightEma;
+use super::batch_source::BatchSource;
 use super::checkpoint::{self, Checkpoint, CheckpointState, Checkpoints, NamedArrays};
-use super::finder::LearningRateFinder;
+use super::early_stopping::Monitor;
+use super::epoch_log;
+use super::epoch_loss::{EpochLoss, number_of};
 use super::inputs::{self, Normalization};
 use super::learner::{GradientSum, Learner, TrainingSetup};
+use super::learning_rate_finder::LearningRateFinder;
 use super::loss::Objective;
-use super::losses::{EpochLoss, number_of};
-use super::model::{self, TrainedNetwork};
-use super::monitor::Monitor;
 use super::optimizer::Optimizer;
-use super::report;
 use super::sampler;
 use super::schedule::SchedulePlan;
-use super::supply::BatchSource;
-use crate::networks::{NetworkKind, state, weights};
+use super::trained_network::{self, TrainedNetwork};
+use super::weight_ema::WeightEma;
+use crate::networks::{NetworkKind, pretrained, state_dict};
 use crate::training::hyperparameters::Training;
 use crate::{Epoch, FitContext, RateCurve};
 use timbre_core::seed::Seed;
@@ -46,7 +46,7 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, context: &FitContext) -
     let supply = BatchSource::new(train, normalization, training.batch_size, context.device)?;
     let network =
         kind.build(shape, train.n_classes(), context.seed.child("weights"), &context.device.burn().autodiff())?;
-    let (parameters, _) = state::counts(&network);
+    let (parameters, _) = state_dict::counts(&network);
     let lesson = TrainingSetup { kind, objective: &objective, device: context.device };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
@@ -127,7 +127,7 @@ impl Run<'_> {
             self.context.callback.on_epoch_end(&course.history)?;
             let done = (course.history.len() - begun) as u32;
             let left = clock.elapsed() / done * (self.plan.epochs() - course.history.len()) as u32;
-            self.context.printer.message(&report::line(&course.history, self.plan.epochs(), &self.monitor, left));
+            self.context.printer.message(&epoch_log::line(&course.history, self.plan.epochs(), &self.monitor, left));
         }
         let ended = self.ends(&course.history).expect("the loop has ended");
         let mut network = learner.predicting();
@@ -135,7 +135,7 @@ impl Run<'_> {
             network = checkpoint::with_values(network, best)?;
         }
         let share = waited.as_secs_f64() / trained.as_secs_f64().max(f64::MIN_POSITIVE);
-        let notes = report::Notes {
+        let notes = epoch_log::Notes {
             parameters,
             epochs: course.history.len(),
             best: self.monitor.best(&course.history).filter(|_| self.with_best),
@@ -171,7 +171,7 @@ impl Run<'_> {
     fn signature(&self, learner: &Learner) -> Result<String> {
         let what = serde_json::json!({
             "training": self.training,
-            "tensors": state::shapes(learner.network()),
+            "tensors": state_dict::shapes(learner.network()),
             "seed": self.context.seed.number(),
             "clips": self.train.len(),
             "classes": self.train.n_classes(),
@@ -204,7 +204,7 @@ impl Run<'_> {
         if let Some(path) = &self.training.init {
             let mut report = None;
             learner.change(|network| {
-                let (network, found) = weights::import(Path::new(path), network)?;
+                let (network, found) = pretrained::import(Path::new(path), network)?;
                 report = Some(found);
                 Ok(network)
             })?;
@@ -285,11 +285,17 @@ impl Run<'_> {
             let (network, device) = (learner.predicting(), self.context.device.burn());
             let batch_size = self.training.batch_size;
             let mut before_each = || self.may_go_on();
-            let logits =
-                model::logits(&network, set, self.supply.normalization(), batch_size, &device, &mut before_each)?;
+            let logits = trained_network::logits(
+                &network,
+                set,
+                self.supply.normalization(),
+                batch_size,
+                &device,
+                &mut before_each,
+            )?;
             // A loss that is no number stands for nothing in a table.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
-            let predictions = model::probabilities(&logits, set.n_classes(), self.lesson.objective.output());
+            let predictions = trained_network::probabilities(&logits, set.n_classes(), self.lesson.objective.output());
             metrics = self.context.decision_rule.scores(set.labels(), &predictions).metrics;
         }
         let history = &mut course.history;

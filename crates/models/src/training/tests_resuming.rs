@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::tests::{TestFit, bits, note, one_label, small};
+use super::test_fit::{TestFit, bits, note, one_label, small};
 use crate::networks::cnn_small::CnnSmall;
 use crate::training::hyperparameters::{Optimizer, Preset, Sampling, Schedule};
 use timbre_inputs::dataset::feature_set::FeatureSet;

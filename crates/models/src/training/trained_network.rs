@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::Device as BurnDevice;
 
-use super::feeding::{self, DataLoader, LoaderSpec};
+use super::data_loader::{self, DataLoader, LoaderSpec};
 use super::inputs::{self, Normalization};
 use super::loss::OutputActivation;
 use crate::device::Device;
-use crate::networks::{InputShape, Network, NetworkKind, state};
+use crate::networks::{InputShape, Network, NetworkKind, state_dict};
 use crate::{Classifier, Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
@@ -48,7 +48,7 @@ impl TrainedNetwork {
         let output = output.with_context(|| format!("`{OUTPUT}` names no way from logits to probabilities"))?;
         // The first weights are none of those that it ends with.
         let network = kind.build(shape, n_classes, Seed::new(0), &device.burn())?;
-        let network = state::load(network, &tensors)?.valid();
+        let network = state_dict::load(network, &tensors)?.valid();
         let (batch_size, device) = (kind.training().batch_size, device.burn());
         Ok(TrainedNetwork { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
     }
@@ -68,7 +68,7 @@ impl Classifier for TrainedNetwork {
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
-        let mut tensors = state::tensors(&self.network);
+        let mut tensors = state_dict::tensors(&self.network);
         tensors.push(inputs::saved_shape(self.shape));
         tensors.extend(self.normalization.tensors());
         tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.number()]));
@@ -91,7 +91,7 @@ pub fn logits(
 ) -> Result<Vec<f32>> {
     let order: Vec<usize> = (0..set.len()).collect();
     let prepare = |image: &mut [f32]| normalization.apply(image);
-    let threads = feeding::worker_threads(set);
+    let threads = data_loader::worker_threads(set);
     let feed = LoaderSpec { set, order: &order, batch_size, epoch: 0, ahead: AHEAD, threads, prepare: &prepare };
     let mut logits = Vec::with_capacity(set.len() * set.n_classes());
     thread::scope(|scope| {

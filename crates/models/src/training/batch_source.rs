@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use burn::tensor::{Device as BurnDevice, Tensor};
 
-use super::device_waves::DeviceExamples;
-use super::feeding::{self, DataLoader, LoaderSpec};
+use super::data_loader::{self, DataLoader, LoaderSpec};
+use super::device_examples::DeviceExamples;
 use super::inputs::{self, Normalization};
-use super::model::AHEAD;
+use super::trained_network::AHEAD;
 use crate::device::Device;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -81,7 +81,7 @@ impl<'a> BatchSource<'a> {
             batch_size: self.batch_size,
             epoch,
             ahead: AHEAD,
-            threads: feeding::worker_threads(self.set),
+            threads: data_loader::worker_threads(self.set),
             prepare: &prepare,
         };
         thread::scope(|scope| {
