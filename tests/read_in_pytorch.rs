@@ -70,7 +70,7 @@ fn said() -> Said {
         let image: Vec<f32> =
             matrix.values.iter().enumerate().map(|(at, v)| (v - mean[row(at)]) / deviation[row(at)]).collect();
         let image = burn::tensor::TensorData::new(image, [1, 1, shape.height, shape.width]);
-        let out = network.forward(burn::tensor::Tensor::from_data(image, &device)).into_data();
+        let out = network.forward(burn::tensor::Tensor::from_data(image, &device), None).into_data();
         logits.push(out.as_slice::<f32>().unwrap().to_vec());
         features.push(matrix.values);
     }

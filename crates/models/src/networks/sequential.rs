@@ -1,27 +1,31 @@
-//! Layers one after the other, under the numbers that PyTorch's `Sequential` gives them (`features.3.weight`).
+//! Layers in sequence, numbered like those of PyTorch's `Sequential` (`features.3.weight`), and the network that torchvision's
+//! VGG and AlexNet share.
 //!
-//! A list of [`LayerSpec`]s is a description: rows of the layer table follow from it, and the layers themselves.
+//! A list of [`LayerSpec`]s describes the layers; the rows of the layer table and the layers themselves follow from it.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::dropout::{Dropout, DropoutMasks};
+use super::head::{self, HeadKind, Output};
 use super::layer_table::{LayerTable, Window};
 use super::layers::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
-    MaxPool2dConfig, PaddingConfig2d, Relu,
+    AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig,
+    MaxPool2d, MaxPool2dConfig, PaddingConfig2d, Relu,
 };
+use super::{InputShape, LayerRow, repeat_channels};
 
-/// A layer, before it is built.
+/// A layer before it is built.
 #[derive(Clone, Copy, Debug)]
 pub enum LayerSpec {
-    /// So many filters, with bias.
+    /// A number of filters, with bias.
     Conv(usize, Window),
     Norm,
     Relu,
     MaxPool(Window),
     Dropout(f64),
-    /// Everything that came before is one row of values.
+    /// The output of the layer before is flattened.
     Linear(usize),
 }
 
@@ -35,11 +39,11 @@ pub enum Layer {
     Linear(Linear),
 }
 
-/// The rows of these layers; activations and dropouts have none.
-pub fn rows(plans: &[LayerSpec], of: &str, table: &mut LayerTable) -> Result<()> {
-    for (number, plan) in plans.iter().enumerate() {
-        let name = format!("{of}.{number}");
-        match *plan {
+/// Adds the rows of these layers to the table; activations and dropouts have none.
+fn rows(specs: &[LayerSpec], parent: &str, table: &mut LayerTable) -> Result<()> {
+    for (number, spec) in specs.iter().enumerate() {
+        let name = format!("{parent}.{number}");
+        match *spec {
             LayerSpec::Conv(filters, window) => table.conv(&name, filters, window, true)?,
             LayerSpec::Norm => table.norm(&name),
             LayerSpec::MaxPool(window) => table.max_pool(&name, window)?,
@@ -50,9 +54,9 @@ pub fn rows(plans: &[LayerSpec], of: &str, table: &mut LayerTable) -> Result<()>
     Ok(())
 }
 
-/// The layers behind an input of so many channels (or values, where the first layer is linear).
-pub fn build(plans: &[LayerSpec], mut channels: usize, device: &Device) -> Vec<Layer> {
-    let layers = plans.iter().map(|plan| match *plan {
+/// Builds the layers for an input with this number of channels (or of values, if the first layer is linear).
+fn build(specs: &[LayerSpec], mut channels: usize, device: &Device) -> Vec<Layer> {
+    let layers = specs.iter().map(|spec| match *spec {
         LayerSpec::Conv(filters, window) => {
             let before = std::mem::replace(&mut channels, filters);
             let config = Conv2dConfig::new([before, filters], window.kernel).with_stride(window.stride);
@@ -64,7 +68,7 @@ pub fn build(plans: &[LayerSpec], mut channels: usize, device: &Device) -> Vec<L
             let config = MaxPool2dConfig::new(window.kernel).with_strides(window.stride);
             Layer::MaxPool(config.with_padding(padding_of(window)).init())
         }
-        LayerSpec::Dropout(share) => Layer::Dropout(DropoutConfig::new(share).init()),
+        LayerSpec::Dropout(share) => Layer::Dropout(Dropout::new(share)),
         LayerSpec::Linear(features) => {
             let before = std::mem::replace(&mut channels, features);
             Layer::Linear(LinearConfig::new(before, features).init(device))
@@ -74,26 +78,93 @@ pub fn build(plans: &[LayerSpec], mut channels: usize, device: &Device) -> Vec<L
 }
 
 pub fn padding_of(window: Window) -> PaddingConfig2d {
-    let [down, along] = window.padding;
-    PaddingConfig2d::Explicit(down, along, down, along)
+    let [vertical, horizontal] = window.padding;
+    PaddingConfig2d::Explicit(vertical, horizontal, vertical, horizontal)
 }
 
-/// Through all layers. Linear ones want their values along the last axis.
-pub fn forward(steps: &[Layer], x: Tensor<4>) -> Tensor<4> {
-    steps.iter().fold(x, |x, step| match step {
+/// Runs all layers. Linear layers expect their values along the last axis.
+fn forward(layers: &[Layer], x: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
+    layers.iter().fold(x, |x, layer| match layer {
         Layer::Conv(layer) => layer.forward(x),
         Layer::Norm(layer) => layer.forward(x),
         Layer::Relu(layer) => layer.forward(x),
         Layer::MaxPool(layer) => layer.forward(x),
-        Layer::Dropout(layer) => layer.forward(x),
+        Layer::Dropout(layer) => layer.forward(x, dropout),
         Layer::Linear(layer) => layer.forward(x),
     })
 }
 
-/// Through a classifier: a row of values a clip becomes its logits.
-pub fn classify(steps: &[Layer], map: Tensor<4>) -> Tensor<2> {
-    let [clips, channels, height, width] = map.dims();
-    let logits = forward(steps, map.reshape([clips, 1, 1, channels * height * width]));
-    let classes = logits.dims()[3];
-    logits.reshape([clips, classes])
+/// A network of torchvision's form: convolutions in sequence, an average pool to a fixed size, and a classifier in sequence.
+pub struct Plan<'a> {
+    pub channels: usize,
+    pub features: &'a [LayerSpec],
+    /// Filters of the last convolution.
+    pub filters: usize,
+    /// Height and width of the classifier's input, whatever the size of the image.
+    pub pooled: [usize; 2],
+    pub classifier: &'a [LayerSpec],
+    pub head: HeadKind,
+}
+
+impl Plan<'_> {
+    pub fn rows(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
+        let mut table = LayerTable::new(input, self.channels)?;
+        rows(self.features, "features", &mut table)?;
+        self.head.rows(&mut table, n_classes, |table| {
+            table.average_pool("avgpool", self.pooled);
+            rows(self.classifier, "classifier", table).expect("a classifier has no windows");
+        });
+        Ok(table.into_rows())
+    }
+
+    pub fn build(&self, n_classes: usize, device: &Device) -> Net {
+        let inputs = self.filters * self.pooled[0] * self.pooled[1];
+        Net {
+            channels: self.channels,
+            features: build(self.features, self.channels, device),
+            output: Output::new(self.head, self.filters, n_classes, device, || Classifier {
+                avgpool: AdaptiveAvgPool2dConfig::new(self.pooled).init(),
+                classifier: build(self.classifier, inputs, device),
+            }),
+        }
+    }
+}
+
+/// The parameter group of a tensor: features before the layer `second`, the other features, the classifier or head.
+pub fn group_of(path: &str, second: usize) -> usize {
+    if head::is_head(path) {
+        return 2;
+    }
+    let number = path.strip_prefix("features.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    usize::from(number.is_some_and(|number: usize| number >= second))
+}
+
+#[derive(Module, Debug)]
+pub struct Net {
+    channels: usize,
+    features: Vec<Layer>,
+    output: Output<Classifier>,
+}
+
+#[derive(Module, Debug)]
+pub struct Classifier {
+    avgpool: AdaptiveAvgPool2d,
+    classifier: Vec<Layer>,
+}
+
+impl Net {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+        let map = forward(&self.features, repeat_channels(images, self.channels), dropout);
+        match &self.output {
+            Output::Own(own) => {
+                let map = own.avgpool.forward(map);
+                let [clips, channels, height, width] = map.dims();
+                let rows = map.reshape([clips, 1, 1, channels * height * width]);
+                let logits = forward(&own.classifier, rows, dropout);
+                let classes = logits.dims()[3];
+                logits.reshape([clips, classes])
+            }
+            Output::Head(head) => head.forward(map, dropout),
+        }
+    }
 }

@@ -65,9 +65,9 @@ impl Notes<'_> {
             ("steps", Some(self.steps.to_string())),
             ("device", Some(self.device.to_owned())),
             ("learning rate found", self.found.map(|rate| format!("{rate:.3e}"))),
-            ("waited for clips", self.waited.map(|share| format!("{:.1} %", 100.0 * share))),
-            ("taken up after epoch", self.resumed.map(|epoch| epoch.to_string())),
-            ("ended because", Some(self.ended)),
+            ("data wait", self.waited.map(|share| format!("{:.1} %", 100.0 * share))),
+            ("resumed after epoch", self.resumed.map(|epoch| epoch.to_string())),
+            ("stopped because", Some(self.ended)),
         ];
         notes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }

@@ -13,7 +13,8 @@ use super::optimizer::{Optimizer, StepSettings};
 use super::parameters;
 use super::schedule::UnfrozenGroups;
 use super::weight_ema::WeightEma;
-use crate::networks::{Network, NetworkKind, dropout};
+use crate::networks::dropout::DropoutMasks;
+use crate::networks::{Network, NetworkKind};
 use timbre_core::seed::Seed;
 
 /// Devices other than the CPU have one random generator for all.
@@ -89,11 +90,12 @@ impl<'a> Learner<'a> {
         seed: Seed,
         summed: &mut GradientSum,
     ) -> Result<Tensor<1>> {
-        let _held = self.seed(seed);
+        let _held = self.seed_device(seed);
+        let dropout = DropoutMasks::new(seed);
         let targets = self.lesson.objective.goals(clips.targets);
         let sizes = [clips.rows.len(), targets.len() / clips.rows.len()];
         let targets = Tensor::from_data(TensorData::new(targets, sizes), &self.device);
-        let loss = self.lesson.objective.loss(self.network().forward(clips.images), targets);
+        let loss = self.lesson.objective.loss(self.network().forward(clips.images, Some(&dropout)), targets);
         let shared = if share == 1.0 { loss.clone() } else { loss.clone().mul_scalar(share) };
         let mut gradients = shared.backward();
         for (path, gradient) in parameters::gradients(self.network(), &mut gradients) {
@@ -118,8 +120,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Seeds what is random in a step. The device is held where others could draw between.
-    fn seed(&self, seed: Seed) -> Option<MutexGuard<'static, ()>> {
-        dropout::begin_step(seed);
+    fn seed_device(&self, seed: Seed) -> Option<MutexGuard<'static, ()>> {
         if self.lesson.device.is_cpu() {
             return None;
         }

@@ -10,7 +10,7 @@ use super::data_loader::{self, DataLoader, LoaderSpec};
 use super::inputs::{self, Normalization};
 use super::loss::OutputActivation;
 use crate::device::Device;
-use crate::networks::{InputShape, Network, NetworkKind, state_dict};
+use crate::networks::{InputShape, Network, NetworkModel, state_dict};
 use crate::{Classifier, Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
@@ -36,7 +36,7 @@ pub struct TrainedNetwork {
 
 impl TrainedNetwork {
     pub fn restore(
-        kind: &dyn NetworkKind,
+        model: &dyn NetworkModel,
         mut tensors: Vec<Tensor>,
         n_classes: usize,
         device: &Device,
@@ -47,9 +47,9 @@ impl TrainedNetwork {
         let output = output.first().and_then(|&number| OutputActivation::of_number(number));
         let output = output.with_context(|| format!("`{OUTPUT}` names no way from logits to probabilities"))?;
         // The first weights are none of those that it ends with.
-        let network = kind.build(shape, n_classes, Seed::new(0), &device.burn())?;
+        let network = model.kind().build(shape, n_classes, Seed::new(0), &device.burn())?;
         let network = state_dict::load(network, &tensors)?.valid();
-        let (batch_size, device) = (kind.training().batch_size, device.burn());
+        let (batch_size, device) = (model.training().batch_size, device.burn());
         Ok(TrainedNetwork { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
     }
 }
@@ -98,7 +98,7 @@ pub fn logits(
         for batch in DataLoader::start(scope, feed)? {
             before_each()?;
             let images = inputs::images(batch?.inputs, inputs::shape_of(set), device)?;
-            let said = network.forward(images).into_data();
+            let said = network.forward(images, None).into_data();
             logits.extend_from_slice(said.as_slice::<f32>().expect("networks are f32"));
         }
         Ok(logits)

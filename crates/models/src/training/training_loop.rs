@@ -25,7 +25,7 @@ use super::sampler;
 use super::schedule::SchedulePlan;
 use super::trained_network::{self, TrainedNetwork};
 use super::weight_ema::WeightEma;
-use crate::networks::{NetworkKind, pretrained, state_dict};
+use crate::networks::{NetworkModel, pretrained, state_dict};
 use crate::training::hyperparameters::Training;
 use crate::{Epoch, FitContext, RateCurve};
 use timbre_core::seed::Seed;
@@ -36,9 +36,9 @@ use timbre_inputs::features::extraction::Cancelled;
 pub const VERSION: u32 = 1;
 
 /// Trains a network of that kind.
-pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, context: &FitContext) -> Result<TrainedNetwork> {
-    let training = kind.training();
-    let objective = Objective::new(&training, context.decision_rule.task, train)?;
+pub fn train(model: &dyn NetworkModel, train: &FeatureSet, context: &FitContext) -> Result<TrainedNetwork> {
+    let (kind, training) = (model.kind(), model.training());
+    let objective = Objective::new(training, context.decision_rule.task, train)?;
     let monitor =
         Monitor::new(&training.monitor, training.patience, &context.decision_rule, context.validation.is_some())?;
     let shape = inputs::shape_of(train);
@@ -50,12 +50,12 @@ pub fn train(kind: &dyn NetworkKind, train: &FeatureSet, context: &FitContext) -
     let lesson = TrainingSetup { kind, objective: &objective, device: context.device };
     let clips = whole_batches(train.len(), training.batch_size);
     let steps = clips.div_ceil(training.batch_size).div_ceil(training.accumulate);
-    let plan = SchedulePlan::new(&training, kind.groups(), steps);
+    let plan = SchedulePlan::new(training, kind.groups(), steps);
     let with_best = training.restore_best && context.validation.is_some();
     let checkpoints =
         context.checkpoints.map(|folder| Checkpoints::new(folder, training.keep_checkpoints, with_best)).transpose()?;
     let run = Run { context, train, training, lesson, plan, monitor, supply, checkpoints, clips, steps, with_best };
-    let learner = Learner::new(lesson, network, Optimizer::new(&run.training, context.device.is_cpu()));
+    let learner = Learner::new(lesson, network, Optimizer::new(training, context.device.is_cpu()));
     run.all(learner, parameters)
 }
 
@@ -67,7 +67,7 @@ fn whole_batches(len: usize, batch_size: usize) -> usize {
 struct Run<'a> {
     context: &'a FitContext<'a>,
     train: &'a FeatureSet,
-    training: Training,
+    training: &'a Training,
     lesson: TrainingSetup<'a>,
     plan: SchedulePlan,
     monitor: Monitor,
@@ -175,7 +175,7 @@ impl Run<'_> {
             "seed": self.context.seed.number(),
             "clips": self.train.len(),
             "classes": self.train.n_classes(),
-            "versions": [VERSION, NetworkKind::version(self.lesson.kind)],
+            "versions": [VERSION, self.lesson.kind.version()],
         });
         Ok(blake3::hash(&serde_json::to_vec(&what)?).to_hex().to_string())
     }
@@ -343,7 +343,7 @@ impl Run<'_> {
 
     /// Tries rates on a network that is thrown away.
     fn find_rate(&self, learner: &Learner) -> Result<RateCurve> {
-        let mut trial = learner.apart(Optimizer::new(&self.training, self.context.device.is_cpu()));
+        let mut trial = learner.apart(Optimizer::new(self.training, self.context.device.is_cpu()));
         trial.unfreeze(self.plan.unfrozen(0));
         let (mut finder, seed) = (LearningRateFinder::default(), self.context.seed.child("finder"));
         for epoch in 0.. {

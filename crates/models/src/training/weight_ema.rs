@@ -72,7 +72,7 @@ mod tests {
     /// A network whose every number is `value`.
     fn filled(value: f32) -> Network {
         let input = InputShape { channels: 1, height: 4, width: 4 };
-        let spec = CnnSmall { filters: vec![2], ..CnnSmall::default() };
+        let spec = CnnSmall { filters: vec![2], ..Default::default() };
         let network = spec.build(input, 2, Seed::new(1), &Device::flex()).unwrap();
         parameters::map(network, &mut |_, tensor| tensor.zeros_like() + value)
     }
