@@ -159,7 +159,7 @@ pub struct FitContext<'a> {
     pub device: &'a Device,
     /// Where checkpoints lie, of this fit alone. Nothing: none are written.
     pub checkpoints: Option<&'a Path>,
-    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Cancelled`](timbre_inputs::features::extraction::Cancelled).
+    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Cancelled`](timbre_core::cancel::Cancelled).
     pub stop: &'a AtomicBool,
     pub printer: Printer,
     pub callback: &'a dyn TrainingCallback,

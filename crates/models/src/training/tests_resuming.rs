@@ -6,8 +6,8 @@ use std::path::Path;
 use super::test_fit::{TestFit, bits, note, one_label, small};
 use crate::networks::{CnnSmall, cnn_small};
 use crate::training::hyperparameters::{Optimizer, Preset, Sampling, Schedule, Training};
+use timbre_core::cancel::Cancelled;
 use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::extraction::Cancelled;
 
 /// Specs that differ in what a checkpoint has to hold.
 fn specs() -> Vec<CnnSmall> {
