@@ -99,7 +99,7 @@ fn with_learner<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSe
     let setup = TrainingSetup { kind: &spec, objective: &objective, device: &device };
     let mut learner = Learner::new(setup, network, optimizer::Optimizer::new(&training, true));
     learner
-        .change(|network| Ok(parameters::set_trainable(network, &|path, _| !path.contains("running"), &|_| false)))
+        .replace(|network| Ok(parameters::set_trainable(network, &|path, _| !path.contains("running"), &|_| false)))
         .unwrap();
     act(&mut learner, &train)
 }
@@ -107,7 +107,7 @@ fn with_learner<R>(training: Training, act: impl FnOnce(&mut Learner, &FeatureSe
 fn batch(set: &FeatureSet, rows: std::ops::Range<usize>) -> DeviceBatch {
     let mut values = Vec::new();
     set.read_rows(rows.clone(), &mut values).unwrap();
-    let images = inputs::images(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
+    let images = inputs::image_batch(values, inputs::shape_of(set), &Device::cpu().burn().autodiff()).unwrap();
     let mut targets = vec![0.0; rows.len() * set.n_classes()];
     targets
         .chunks_exact_mut(set.n_classes())
@@ -121,17 +121,17 @@ fn two_accumulated_batches_of_four_equal_a_batch_of_eight() {
     let training = || Training { optimizer: Optimizer::Sgd, ..Training::default() };
     let setting = optimizer::StepSettings { rates: vec![0.5, 0.5], momentum: 0.9 };
     let whole = with_learner(training(), |learner, set| {
-        let mut summed = GradientSum::default();
-        learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-        learner.step(summed, &setting);
+        let mut gradients = GradientSum::default();
+        learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+        learner.step(gradients, &setting);
         checkpoint::values_of(learner.network())
     });
     let halves = with_learner(training(), |learner, set| {
-        let mut summed = GradientSum::default();
+        let mut gradients = GradientSum::default();
         for rows in [0..4, 4..8] {
-            learner.add_gradients(batch(set, rows), 0.5, Seed::new(1), &mut summed).unwrap();
+            learner.add_gradients(batch(set, rows), 0.5, Seed::new(1), &mut gradients).unwrap();
         }
-        learner.step(summed, &setting);
+        learner.step(gradients, &setting);
         checkpoint::values_of(learner.network())
     });
     let first = with_learner(training(), |learner, _| checkpoint::values_of(learner.network()));
@@ -148,9 +148,9 @@ fn clipped_gradients_take_a_step_of_the_given_norm() {
         let training = Training { optimizer: Optimizer::Sgd, weight_decay: 0.0, clip_norm, ..Training::default() };
         with_learner(training, |learner, set| {
             let before = checkpoint::values_of(learner.network());
-            let mut summed = GradientSum::default();
-            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-            learner.step(summed, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
+            let mut gradients = GradientSum::default();
+            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+            learner.step(gradients, &optimizer::StepSettings { rates: vec![1.0, 1.0], momentum: 0.0 });
             let after = checkpoint::values_of(learner.network());
             let squares = before.iter().flat_map(|(path, values)| values.iter().zip(&after[path]));
             squares.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
@@ -248,9 +248,9 @@ fn frozen_layers_do_not_change() {
     with_learner(Training::default(), |learner, set| {
         learner.unfreeze(UnfrozenGroups { from: 1, batch_norms: true });
         let before = checkpoint::values_of(learner.network());
-        let mut summed = GradientSum::default();
-        learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-        learner.step(summed, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
+        let mut gradients = GradientSum::default();
+        learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+        learner.step(gradients, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
         let after = checkpoint::values_of(learner.network());
         let unchanged = before.iter().filter(|(path, values)| after[*path] == **values).map(|(path, _)| path.as_str());
         assert_eq!(unchanged.collect::<Vec<_>>(), ["blocks.0.conv.weight", "blocks.1.conv.weight"]);
@@ -285,8 +285,8 @@ fn a_step_updates_the_weights_in_place() {
     with_learner(Training::default(), |learner, set| {
         let addresses = |learner: &Learner| {
             let mut addresses = Vec::new();
-            parameters::visit(learner.network(), &mut |place, tensor: Tensor<1>| {
-                if place.learns {
+            parameters::visit(learner.network(), &mut |info, tensor: Tensor<1>| {
+                if info.requires_grad {
                     addresses.push(address(tensor));
                 }
             });
@@ -294,9 +294,9 @@ fn a_step_updates_the_weights_in_place() {
         };
         let mut before = Vec::new();
         for _ in 0..2 {
-            let mut summed = GradientSum::default();
-            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut summed).unwrap();
-            learner.step(summed, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
+            let mut gradients = GradientSum::default();
+            learner.add_gradients(batch(set, 0..8), 1.0, Seed::new(1), &mut gradients).unwrap();
+            learner.step(gradients, &optimizer::StepSettings { rates: vec![0.1, 0.1], momentum: 0.9 });
             before.push(addresses(learner));
         }
         assert_eq!(before[0], before[1]);
@@ -315,9 +315,9 @@ fn layers_are_unfrozen_from_the_head_down() {
         let mut trainable = |from| {
             learner.unfreeze(UnfrozenGroups { from, batch_norms: false });
             let mut found = Vec::new();
-            parameters::visit(learner.network(), &mut |place, _| {
-                if place.learns {
-                    found.push(place.path.clone());
+            parameters::visit(learner.network(), &mut |info, _| {
+                if info.requires_grad {
+                    found.push(info.path.clone());
                 }
             });
             found

@@ -1,13 +1,13 @@
-//! A moving average of all weights and batch-norm statistics, which predicts instead of them.
+//! An exponential moving average (EMA) of all weights and batch-norm statistics, used for prediction instead of them.
 //!
-//! Conventions: after step n the average moves by 1 − min(decay, (1 + n) / (10 + n)) of the way to the weights, as
-//! TensorFlow's ExponentialMovingAverage with `num_updates`: at the beginning it forgets the first weights faster than the
-//! decay would.
+//! Conventions: after step n the average moves by 1 − min(decay, (1 + n) / (10 + n)) of the distance to the weights, as
+//! TensorFlow's ExponentialMovingAverage with `num_updates`: at the beginning it forgets the initial weights faster than with the
+//! decay alone.
 
 use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 
-use super::parameters::{self, flat};
+use super::parameters::{self, flat_tensor};
 use crate::networks::Network;
 
 #[derive(Clone)]
@@ -18,44 +18,44 @@ pub struct WeightEma {
 }
 
 impl WeightEma {
-    /// Begins at the weights of a network.
+    /// Starts at the weights of a network.
     pub fn new(decay: f64, network: &Network) -> WeightEma {
         let mut values = IndexMap::new();
-        parameters::settle(network);
-        parameters::visit(network, &mut |place, tensor| {
-            values.insert(place.path.clone(), tensor);
+        parameters::sync_statistics(network);
+        parameters::visit(network, &mut |info, tensor| {
+            values.insert(info.path.clone(), tensor);
         });
         WeightEma { decay, steps: 0, values }
     }
 
-    /// Moves towards a network after a step.
-    pub fn follow(&mut self, network: &Network) {
+    /// Moves the average towards the network after a step.
+    pub fn update(&mut self, network: &Network) {
         self.steps += 1;
         let n = self.steps as f64;
         let share = 1.0 - self.decay.min((1.0 + n) / (10.0 + n));
-        parameters::settle(network);
-        parameters::visit(network, &mut |place, tensor| {
-            if let Some(value) = self.values.get_mut(&place.path) {
-                // What stands still is left alone to the bit.
-                let way = (tensor - value.clone()).mul_scalar(share);
-                *value = value.clone() + way;
+        parameters::sync_statistics(network);
+        parameters::visit(network, &mut |info, tensor| {
+            if let Some(value) = self.values.get_mut(&info.path) {
+                // A value that does not change keeps its bits.
+                let change = (tensor - value.clone()).mul_scalar(share);
+                *value = value.clone() + change;
             }
         });
     }
 
-    /// A network with the average for its weights.
-    pub fn applied(&self, network: Network) -> Network {
-        parameters::map(network, &mut |place, values| self.values.get(&place.path).cloned().unwrap_or(values))
+    /// The network with the average in the place of its weights.
+    pub fn apply(&self, network: Network) -> Network {
+        parameters::map(network, &mut |info, values| self.values.get(&info.path).cloned().unwrap_or(values))
     }
 
-    /// What is written to a checkpoint.
-    pub fn copied(&self) -> (u64, Vec<(String, Vec<f32>)>) {
-        let copied = |(path, tensor): (&String, &Tensor<1>)| (path.clone(), parameters::copied(tensor.clone()));
-        (self.steps, self.values.iter().map(copied).collect())
+    /// The number of steps and the values, for a checkpoint.
+    pub fn to_vecs(&self) -> (u64, Vec<(String, Vec<f32>)>) {
+        let to_vec = |(path, tensor): (&String, &Tensor<1>)| (path.clone(), parameters::to_vec(tensor.clone()));
+        (self.steps, self.values.iter().map(to_vec).collect())
     }
 
-    pub fn restored(decay: f64, steps: u64, values: Vec<(String, Vec<f32>)>, device: &Device) -> WeightEma {
-        let values = values.into_iter().map(|(path, values)| (path, flat(values, device))).collect();
+    pub fn from_vecs(decay: f64, steps: u64, values: Vec<(String, Vec<f32>)>, device: &Device) -> WeightEma {
+        let values = values.into_iter().map(|(path, values)| (path, flat_tensor(values, device))).collect();
         WeightEma { decay, steps, values }
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     use crate::training::checkpoint::values_of;
     use timbre_core::seed::Seed;
 
-    /// A network whose every number is `value`.
+    /// A network in which every value is `value`.
     fn filled(value: f32) -> Network {
         let input = InputShape { channels: 1, height: 4, width: 4 };
         let spec = CnnSmall { filters: vec![2], ..Default::default() };
@@ -78,22 +78,22 @@ mod tests {
     }
 
     #[test]
-    fn an_average_follows_weights_and_statistics_faster_at_first() {
+    fn an_average_follows_weights_and_statistics_faster_at_the_beginning() {
         let mut average = WeightEma::new(0.25, &filled(1.0));
         // Shares of 1 − 2/11, then 1 − 0.25 as 3/12 is no longer below the decay.
-        average.follow(&filled(2.0));
+        average.update(&filled(2.0));
         let after_one = 1.0 + (1.0 - 2.0 / 11.0);
-        average.follow(&filled(3.0));
+        average.update(&filled(3.0));
         let after_two = after_one + (3.0 - after_one) * 0.75;
-        let values = values_of(&average.applied(filled(0.0)));
+        let values = values_of(&average.apply(filled(0.0)));
         assert!(values.contains_key("blocks.0.bn.running_var") && values.len() == 7);
         assert!(values.values().flatten().all(|v| (f64::from(*v) - after_two).abs() < 1e-6), "{values:?}");
     }
 
     #[test]
-    fn what_stands_still_keeps_its_bits() {
+    fn a_constant_value_keeps_its_bits() {
         let mut average = WeightEma::new(0.999, &filled(0.1));
-        (0..50).for_each(|_| average.follow(&filled(0.1)));
-        assert!(values_of(&average.applied(filled(0.0))).values().flatten().all(|v| *v == 0.1));
+        (0..50).for_each(|_| average.update(&filled(0.1)));
+        assert!(values_of(&average.apply(filled(0.0))).values().flatten().all(|v| *v == 0.1));
     }
 }
