@@ -24,6 +24,7 @@ use super::layer_table::LayerTable;
 use super::layers::{Conv1d, Conv1dConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, Training};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 /// A small network over time, made for 20 MFCCs in 20 frames.
@@ -79,7 +80,7 @@ impl NetworkKind for Conv1dMfcc {
             patience: Some(10), ..Training::default() }
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         self.head.sequence_faults()
     }
 

@@ -12,6 +12,7 @@ use super::dropout::{Dropout, DropoutMasks};
 use super::init::{self, Fans, InitDistribution};
 use super::layer_table::LayerTable;
 use super::layers::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use timbre_core::registry::Fault;
 
 /// The head of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,11 +82,11 @@ impl Fc {
 
 impl HeadKind {
     /// The faults of the head of a network whose last map has no height.
-    pub fn sequence_faults(self) -> Vec<(String, String)> {
+    pub fn sequence_faults(self) -> Vec<Fault> {
         let sentence = "\"concat\" pools over an image, and the last feature map of this network has no height; write \
                         \"linear\", \"per_class\" or \"attention\"";
         match self {
-            HeadKind::Concat => vec![("head".to_owned(), sentence.to_owned())],
+            HeadKind::Concat => vec![Fault::new("head", sentence)],
             _ => Vec::new(),
         }
     }

@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::training::hyperparameters::Training;
 use dropout::DropoutMasks;
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 pub use spec::{NetworkModel, NetworkSpec};
@@ -118,7 +119,7 @@ pub trait NetworkKind: Send + Sync {
     }
 
     /// Faults in the network's own keys.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 

@@ -26,6 +26,7 @@ use super::layer_table::LayerTable;
 use super::tagging_cnn::{Backbone, BlockSpec, backbone_rows};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, Training};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 /// Choi's convolutional recurrent network for music tagging; made for mel spectrograms of 96 × 1366.
@@ -78,7 +79,7 @@ impl NetworkKind for TaggingCrnn {
         Training { optimizer: Optimizer::Adam, schedule: Schedule::Constant, weight_decay: 0.0, ..Training::default() }
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         self.head.sequence_faults()
     }
 
@@ -189,8 +190,8 @@ mod tests {
     #[test]
     fn a_head_that_needs_an_image_is_refused() {
         let faults = TaggingCrnn { head: HeadKind::Concat, ..Default::default() }.faults();
-        assert_eq!(faults[0].0, "head");
-        assert!(faults[0].1.contains("attention"), "{faults:?}");
+        assert_eq!(faults[0].key, "head");
+        assert!(faults[0].sentence.contains("attention"), "{faults:?}");
         assert!(TaggingCrnn { head: HeadKind::Attention, ..Default::default() }.faults().is_empty());
     }
 }

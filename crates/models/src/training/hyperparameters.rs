@@ -6,6 +6,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use timbre_core::registry::Fault;
 
 /// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -281,11 +282,11 @@ fn state_defaults(schema: &mut Schema) {
 
 impl Training {
     /// The faults of the keys, for a network with this number of parameter groups.
-    pub fn faults(&self, groups: usize) -> Vec<(String, String)> {
+    pub fn faults(&self, groups: usize) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut require = |holds: bool, key: &str, sentence: &str| {
             if !holds {
-                faults.push((key.to_owned(), sentence.to_owned()));
+                faults.push(Fault::new(key, sentence));
             }
         };
         require(self.epochs > 0, "epochs", "must be 1 or more");
@@ -345,7 +346,7 @@ mod tests {
     use super::*;
 
     fn keys(training: Training) -> Vec<String> {
-        training.faults(3).into_iter().map(|(key, _)| key).collect()
+        training.faults(3).into_iter().map(|fault| fault.key).collect()
     }
 
     #[test]

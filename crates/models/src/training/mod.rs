@@ -42,6 +42,7 @@ use crate::networks::{InputShape, LayerRow, NetworkKind, NetworkModel, NetworkSp
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
 use early_stopping::Monitor;
 use hyperparameters::{Training, TrainingCrop};
+use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use trained_network::TrainedNetwork;
@@ -90,15 +91,15 @@ impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
         Some(self.network.layers(input, n_classes))
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = self.network.faults();
         faults.extend(self.training.faults(self.network.groups()));
         faults
     }
 
-    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
         let monitor = Monitor::new(&self.training.monitor, None, decision_rule, true);
-        monitor.err().map(|error| ("monitor".to_owned(), error.to_string())).into_iter().collect()
+        monitor.err().map(|error| Fault::new("monitor", error.to_string())).into_iter().collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {

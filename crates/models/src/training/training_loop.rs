@@ -283,13 +283,7 @@ impl TrainingRun<'_> {
     }
 
     /// Validates the network and adds the epoch to the history.
-    fn validate(
-        &self,
-        learner: &Learner,
-        state: &mut TrainingState,
-        stats: &EpochStats,
-        clock: Instant,
-    ) -> Result<()> {
+    fn validate(&self, learner: &Learner, state: &mut TrainingState, stats: &EpochStats, clock: Instant) -> Result<()> {
         let (mut validation_loss, mut metrics) = (None, IndexMap::new());
         if let Some(set) = self.context.validation {
             let (network, device) = (learner.inference_network(), self.context.device.burn());
