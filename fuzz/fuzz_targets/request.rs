@@ -1,6 +1,6 @@
-//! The parameters, the Content-Type and the form of any request: read or refused, and what is found lies within the body.
+//! Parses the query, the Content-Type and the form of any request: valid or refused, with field ranges inside the body.
 //!
-//! The first line of the input is the part of an address behind its `?`, the second one a Content-Type, the rest a body.
+//! The first line of the input is the query of a URL, the second line a Content-Type, the rest the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut line = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let (query, content_type) = (line(), line());
     let body = lines.next().unwrap_or_default();
-    if let Ok(ask) = PredictQuery::read(&query, &PARAMETERS) {
+    if let Ok(ask) = PredictQuery::parse(&query, &PARAMETERS) {
         assert!([ask.cutoff, ask.fraction].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
     }
     let boundary = match multipart::boundary(&content_type) {
