@@ -1,4 +1,4 @@
-//! `timbre report`: the page of a run, written anew.
+//! `timbre report`: rewrite the report of a run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
     let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;
     if report.heard == 0 && report.out_of_reach > 0 {
-        printer.message(
-            "No recording is at hand to be seen and heard in it: --recordings DIR names the folder of the data set",
-        );
+        printer.message("No recordings found to embed: pass the folder of the data set with --recordings DIR");
     }
     write_figures(figures, &report.figures, printer)?;
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
@@ -48,7 +46,7 @@ pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) 
     Ok(())
 }
 
-/// The recordings of the set by their ids; none where the set is not there (any more).
+/// The recordings of the data set by id; empty if the data set is missing.
 fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
     let Ok(experiment) = timbre_experiment::load_from_run(&run_dir::resolved_config(run), &[]) else {
         return HashMap::new();
