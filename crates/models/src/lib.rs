@@ -4,6 +4,8 @@
 //! the header of each model's file says what it holds. Sums over rows or columns are f64 in a fixed order: the number of
 //! threads changes no bit.
 
+#![allow(unsafe_code, reason = "SIMD kernels, disjoint writes of parallel loops, queries of the GPU drivers")]
+
 pub mod classic;
 pub mod device;
 mod kernels;
@@ -22,6 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use timbre_core::progress::Printer;
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
@@ -93,7 +96,7 @@ pub trait ModelKind {
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
 
     /// What is wrong with its keys for that task.
-    fn task_faults(&self, _judge: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, _judge: &DecisionRule) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -143,7 +146,7 @@ pub trait ModelKind {
     }
 
     /// What is wrong between or within the keys of a spec: the key, and a sentence that says what to write instead.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 }
@@ -343,7 +346,7 @@ fn chunk_ranges(len: usize, size: usize) -> Vec<Range<usize>> {
 
 /// A spec made by hand goes through the same check as one from a file, and an empty training set is refused.
 fn ensure_trainable(kind: &dyn ModelKind, train: &FeatureSet) -> Result<()> {
-    if let Some((key, sentence)) = kind.faults().into_iter().next() {
+    if let Some(Fault { key, sentence }) = kind.faults().into_iter().next() {
         bail!("`{key}`: {sentence}");
     }
     ensure!(
@@ -565,7 +568,7 @@ mod tests {
     fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
         let spec = logistic::Logistic { multi: logistic::Multi::Multinomial, ..Default::default() };
         let faults = spec.task_faults(&several_labels().decision_rule);
-        assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
+        assert!(faults[0].key == "multi" && faults[0].sentence.contains("\"ovr\""), "{faults:?}");
         let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");
         assert!(error.to_string().contains("`multi`"), "{error}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -12,7 +13,7 @@ use timbre_core::seed::Seed;
 use timbre_experiment::Experiment;
 use timbre_inputs::data::split::{self, SplitSpec, Splits};
 use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, MissingData, Subset};
-use timbre_inputs::dataset::examples::ExampleSource;
+use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
 use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable};
 use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
@@ -58,6 +59,8 @@ pub struct PreparedDataset {
     /// Hashes of the recordings that augmentations read.
     pub(super) augment_files: Vec<String>,
     pub(super) contents: HashMap<usize, Result<Hash, Unreadable>>,
+    /// Shared by the training sets of all trials.
+    pub(super) example_caches: Arc<ExampleCaches>,
 }
 
 impl PreparedDataset {
@@ -100,6 +103,7 @@ impl PreparedDataset {
             model_files: model_files(experiment)?,
             augment_files: augment_files(experiment, &mut hashes_on_disk, settings)?,
             contents,
+            example_caches: Arc::default(),
         })
     }
 

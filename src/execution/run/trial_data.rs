@@ -76,7 +76,7 @@ impl TrialData<'_> {
     /// The generator of training examples; None for a model that trains on the cached features alone.
     pub fn training_examples(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
         let model = self.experiment.models[&self.trial.model].as_kind();
-        let chain = Chain::of(&self.experiment.augment, model.augmentations().as_deref());
+        let chain = Chain::select(&self.experiment.augment, model.augmentations().as_deref());
         let replay = model.replay().map(|path| Replay::read(&path, self.trial.seed)).transpose()?;
         let spec = ExampleSpec { random_crop: model.crops_at_random(), chain, replay };
         if !spec.random_crop && spec.chain.is_empty() && spec.replay.is_none() {
@@ -88,6 +88,7 @@ impl TrialData<'_> {
         }
         let seed = Seed::new(self.trial.seed).child("waves");
         let feature = &self.experiment.features[&self.trial.features];
-        TrainingExamples::new(train, sources, &self.experiment.audio, feature, seed, spec).map(Some)
+        let caches = self.dataset.example_caches.clone();
+        TrainingExamples::new(train, sources, &self.experiment.audio, feature, seed, spec, caches).map(Some)
     }
 }
