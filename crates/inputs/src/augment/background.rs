@@ -12,10 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk::files_below;
 use timbre_core::seed::uniform_below;
-use timbre_signal::audio::{self, AudioSpec, Unusable};
+use timbre_signal::audio::{self, AUDIO_EXTENSIONS, AudioSpec, Unusable};
 use timbre_signal::dsp::level;
 
 augment_spec! {
