@@ -103,7 +103,8 @@ fn noise(clips: usize) -> FeatureSet {
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.
 fn training_operations(spec: &ModelSpec) -> f64 {
     let input = InputShape { channels: 1, height: SHAPE[0], width: SHAPE[1] };
-    let rows = spec.as_kind().layers(input, CLASSES).expect("a network").expect("the image is large enough");
+    let rows =
+        spec.as_kind().as_network().expect("a network").layers(input, CLASSES).expect("the image is large enough");
     let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))
 }

@@ -152,7 +152,7 @@ impl Reading<'_> {
                 self.fronts.len() - 1
             }
         };
-        self.has_network |= saved.model.as_kind().is_network();
+        self.has_network |= saved.model.as_kind().as_network().is_some();
         let classifier = saved.model.restore(tensors, saved.classes.len(), self.device)?;
         let manner = InferenceSpec {
             classes: saved.classes,

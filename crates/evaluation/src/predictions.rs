@@ -76,7 +76,8 @@ impl WindowPredictions {
     }
 }
 
-fn argmax(row: &[f32]) -> usize {
+/// The index of the largest value; of equal values the first.
+pub fn argmax<T: PartialOrd>(row: &[T]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 

@@ -8,6 +8,7 @@ use super::{Settings, trials_of};
 use timbre_experiment::Experiment;
 use timbre_inputs::dataset::examples::{DrawRecord, TrainingExamples};
 use timbre_inputs::features::extraction::Extraction;
+use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 
 /// The training clips of one unit.
@@ -38,16 +39,17 @@ pub fn preview_augmentation(
     let sets = Sets { experiment, extraction: &extraction, material: &material, trial: &unit, selection: &selection };
     let train = sets.of(&splits.train)?;
     let waves = sets.waves(&train, &splits.train)?.context("the unit was chosen for its fresh clips")?;
-    let epochs = experiment.models[&unit.model].as_kind().epochs();
+    let epochs = experiment.models[&unit.model].as_kind().as_network().map_or(0, |network| network.training().epochs);
     let (classes, sample_rate) = (material.set.classes.names().to_vec(), experiment.audio.sample_rate);
     Ok(AugmentationPreview { waves, classes, sample_rate, shape: train.shape(), epochs, trial: unit })
 }
 
 fn chosen(experiment: &Experiment, model: Option<&str>, seed: Option<u64>) -> Result<Trial> {
     let is_fresh = |unit: &Trial| {
-        let kind = experiment.models[&unit.model].as_kind();
-        let augments = !experiment.augment.is_empty() && kind.augmentations().is_none_or(|names| !names.is_empty());
-        kind.is_network() && (augments || kind.crops_at_random() || kind.replay().is_some())
+        let Some(network) = experiment.models[&unit.model].as_kind().as_network() else { return false };
+        let training = network.training();
+        let augments = !experiment.augment.is_empty() && training.augment.is_none_or(|names| !names.is_empty());
+        augments || training.crop == TrainingCrop::Random || training.replay.is_some()
     };
     let wanted = |unit: &Trial| model.is_none_or(|m| unit.model == m) && seed.is_none_or(|s| unit.seed == s);
     let units = trials_of(experiment);

@@ -1,5 +1,6 @@
 //! The features of a unit for the sides of its split: what is trained on may differ from epoch to epoch.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use timbre_inputs::augment::Chain;
 use timbre_inputs::dataset::examples::{ExampleSpec, Replay, TrainingExamples};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_inputs::features::extraction::Extraction;
+use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 
 pub struct Sets<'a> {
@@ -72,16 +74,17 @@ impl Sets<'_> {
 
     /// The waves of the training part, where the model asks for more than its cached rows.
     pub fn waves(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
-        let model = self.experiment.models[&self.trial.model].as_kind();
-        let chain = Chain::of(&self.experiment.augment, model.augmentations().as_deref());
-        let replay = model.replay().map(|path| Replay::read(&path, self.trial.seed)).transpose()?;
-        let hearing = ExampleSpec { random_crop: model.crops_at_random(), chain, replay };
+        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else { return Ok(None) };
+        let training = network.training();
+        let chain = Chain::of(&self.experiment.augment, training.augment.as_deref());
+        let replay = training.replay.as_ref().map(|path| Replay::read(Path::new(path), self.trial.seed)).transpose()?;
+        let hearing = ExampleSpec { random_crop: training.crop == TrainingCrop::Random, chain, replay };
         if !hearing.random_crop && hearing.chain.is_empty() && hearing.replay.is_none() {
             return Ok(None);
         }
         let sources: Vec<_> = rows.iter().map(|&row| self.material.source(self.selection.clips[row])).collect();
         if let Some(replay) = &hearing.replay {
-            replay.ensure_complete(sources.iter().map(|source| source.id.as_str()), model.epochs())?;
+            replay.ensure_complete(sources.iter().map(|source| source.id.as_str()), training.epochs)?;
         }
         let seed = Seed::new(self.trial.seed).child("waves");
         let feature = &self.experiment.features[&self.trial.features];

@@ -151,8 +151,8 @@ impl Past {
 
 /// What time grows with: recordings, and of a network epochs.
 fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
-    let spec = experiment.models[model].as_kind();
-    let epochs = if spec.is_network() { spec.epochs().max(1) } else { 1 };
+    let network = experiment.models[model].as_kind().as_network();
+    let epochs = network.map_or(1, |network| network.training().epochs.max(1));
     clips.max(1) as f64 * epochs as f64
 }
 

@@ -369,7 +369,7 @@ impl Begun<'_> {
         begin()?;
         let (material, _) = candidate.material.as_ref().expect("only what can be read is run");
         // Features lie in the cache: the quick models of a grid need no bar of their own.
-        let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().is_network());
+        let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().as_network().is_some());
         let settings = Settings { printer: if has_networks { printer } else { Printer::Quiet }, ..(*settings).clone() };
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| run::run_on(candidate.resolved, &settings, material, begun)));

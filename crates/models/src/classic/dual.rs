@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::newton::{Columns, Space, Vector};
 use super::products::{PANEL_COLUMNS, View, add_product, dot64};
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Rows and columns of a tile of G: enough tiles for many cores, large enough for the product to run near its peak.

@@ -24,9 +24,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::newton::sigmoid;
-use crate::{Tensor, argmax, probability_row, take_shaped, take_tensor};
+use super::probability_row;
+use crate::tensor::{Tensor, take_shaped, take_tensor};
 use timbre_core::labels::Task;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 
 /// How the probabilities of the members become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

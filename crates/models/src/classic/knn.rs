@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 pub use super::neighbours::Metric;
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
+use super::{ensure_columns, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve, argmax, ensure_columns,
-    ensure_trainable, probability_row, take_matrix, take_scaler, take_shaped,
-};
+use crate::tensor::{take_matrix, take_shaped};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve};
 use timbre_core::labels::Task;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// How much each neighbour counts.
@@ -112,7 +112,7 @@ impl ModelKind for Knn {
             _ => bail!("`train` has {rows} rows, and `train_labels` of {n_classes} classes the shape {shape:?}"),
         };
         self.ensure_enough(rows)?;
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         let train = FeatureSet::from_matrices(values, [1, dims], labels, n_classes);
         Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
     }

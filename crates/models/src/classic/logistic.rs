@@ -25,14 +25,14 @@ use super::newton::{Columns, Link, Marks, Problem, Solution, sigmoid};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::scaling::Scaler;
+use super::{ensure_columns, predict_row_by_row, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, argmax, ensure_columns, ensure_trainable,
-    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
-};
+use crate::tensor::{take_matrix, take_tensor};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::labels::Task;
 use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Beside the weights of a model for several labels.
@@ -128,7 +128,7 @@ impl ModelKind for Logistic {
             "`weights` has {classes} classes and `bias` {}, {n_classes} are wanted",
             bias.len()
         );
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         let task = if tensors.iter().any(|t| t.name == SEVERAL) { Task::MultiLabel } else { Task::SingleLabel };
         let output = Output::of(self.multi, task);
         Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))

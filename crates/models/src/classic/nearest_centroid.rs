@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use super::calibrated_centroids::CalibratedCentroids;
 use super::products::squared_distance;
 use super::scaling::Scaler;
+use super::{ensure_columns, predict_row_by_row, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, argmax, chunk_ranges, ensure_columns, ensure_trainable,
-    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
-};
+use crate::tensor::{chunk_ranges, take_matrix, take_tensor};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::labels::Task;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Columns that one thread adds up at a time.
@@ -69,7 +69,7 @@ impl ModelKind for NearestCentroid {
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         if tensors.iter().any(|tensor| tensor.name == "slopes") {
             let templates = CalibratedCentroids::restore(&mut tensors, n_classes)?;
-            let scaler = take_scaler(&mut tensors, self.standardize, templates.dims())?;
+            let scaler = Scaler::take(&mut tensors, self.standardize, templates.dims())?;
             return Ok(Box::new(Several { templates, scaler }));
         }
         let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
@@ -79,7 +79,7 @@ impl ModelKind for NearestCentroid {
             "`centroids` has {classes} classes and `counts` {}, {n_classes} are wanted",
             counts.len()
         );
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
     }
 }

@@ -17,7 +17,7 @@ use super::products::{
     PANEL_COLUMNS, View, add_product, dot, manhattan_distance, rough_manhattan_distance, squared_distance,
 };
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// How far two clips are from each other.

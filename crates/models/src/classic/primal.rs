@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::newton::{Columns, Space, Vector};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Rows, or columns, that one thread multiplies at a time.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use crate::{Tensor, chunk_ranges};
+use crate::tensor::{Tensor, chunk_ranges, take_tensor};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// What is subtracted from and divided out of each column. A deviation of 0 marks a constant column.
@@ -78,15 +78,19 @@ impl Scaler {
         vec![tensor("scale_mean", &self.mean), tensor("scale_std", &self.std)]
     }
 
-    /// The way back from [`Self::tensors`].
-    pub fn restore(mean: Vec<f32>, std: Vec<f32>, dims: usize) -> Result<Scaler> {
+    /// Removes the tensors of [`Self::tensors`] from the list and restores the scaler; None without `standardize`.
+    pub fn take(tensors: &mut Vec<Tensor>, standardize: bool, dims: usize) -> Result<Option<Scaler>> {
+        if !standardize {
+            return Ok(None);
+        }
+        let (mean, std) = (take_tensor(tensors, "scale_mean")?, take_tensor(tensors, "scale_std")?);
         ensure!(
             mean.len() == dims && std.len() == dims,
             "restore a scaler: `scale_mean` has {} and `scale_std` {} values for {dims} columns",
             mean.len(),
             std.len()
         );
-        Ok(Scaler { mean, std })
+        Ok(Some(Scaler { mean, std }))
     }
 }
 
