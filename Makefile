@@ -25,17 +25,16 @@ compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as re
 	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
 
 test: ## every test
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace --release; else $(CARGO) test --workspace --release; fi
 
 test-web: build ## the page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
 
-check: ## rustfmt, clippy (also of the GPU backends), rustdoc, layering
+check: ## rustfmt, clippy (also of the GPU backends), rustdoc
 	@$(CARGO) fmt --check
-	@$(CARGO) clippy --release --all-targets --quiet -- -D warnings
-	@$(CARGO) clippy --release --all-targets --quiet --features cuda,wgpu -- -D warnings
-	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps --document-private-items --quiet
-	@$(CARGO) test --release --quiet --test layering
+	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 bench: build ## this program beside librosa and scikit-learn (see benches/peers)
 	@benches/peers/run

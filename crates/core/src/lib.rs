@@ -4,5 +4,6 @@ pub mod seed;
 pub mod labels;
 #[macro_use]
 pub mod registry;
+pub mod cancel;
 pub mod files;
 pub mod progress;

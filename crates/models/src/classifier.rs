@@ -99,7 +99,7 @@ pub struct FitContext<'a> {
     pub device: &'a Device,
     /// The folder of this fit's checkpoints. None: no checkpoints are written.
     pub checkpoints: Option<&'a Path>,
-    /// Set by a signal. The fit abandons the current epoch and returns [`Cancelled`](timbre_inputs::features::extraction::Cancelled).
+    /// Set by a signal. The fit abandons the current epoch and returns [`Cancelled`](timbre_core::cancel::Cancelled).
     pub stop: &'a AtomicBool,
     pub printer: Printer,
     pub callback: &'a dyn TrainingCallback,

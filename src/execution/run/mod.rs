@@ -11,13 +11,14 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::json;
 
+use timbre_core::cancel::Cancelled;
 use timbre_core::labels::Task;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::members::ModelOnFeature;
 use timbre_experiment::{Experiment, ResolvedExperiment};
 use timbre_inputs::data::split::Splits;
 use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::{Cancelled, Extraction};
+use timbre_inputs::features::extraction::Extraction;
 use timbre_reports::run_report;
 use timbre_reports::thresholds;
 use timbre_runs::run_dir::{self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
+use timbre_core::cancel::Cancelled;
 use timbre_core::progress::{Printer, Progress};
 use timbre_inputs::data::DataDirs;
 use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_models::device::Device;
 
 /// Where a run reads and writes, and how it behaves; nothing here changes what is asked for (on another device a network rounds

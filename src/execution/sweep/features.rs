@@ -8,9 +8,10 @@ use anyhow::Result;
 use super::point::Candidate;
 use crate::execution::run::Settings;
 use crate::execution::run::material::Material;
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::Experiment;
 use timbre_inputs::features::FeatureSpec;
-use timbre_inputs::features::extraction::{Cancelled, Extraction};
+use timbre_inputs::features::extraction::Extraction;
 use timbre_runs::run_dir::CacheRecord;
 
 /// Points that hear the same recordings in the same way, and every feature that any of them asks for.

@@ -14,9 +14,9 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::execution::run::material::NothingSelected;
 use crate::execution::run::{self, Settings};
+use timbre_core::cancel::Cancelled;
 use timbre_core::progress::{Printer, seconds};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 
 pub mod point;

@@ -12,8 +12,8 @@ use super::record::{PointRecord, PointStatus};
 use super::table;
 use crate::execution::run::material::Material;
 use crate::execution::run::{self, Settings};
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment, point_name};
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_runs::run_dir::{self, RunRecord, Status};
 
 /// One point in one round.

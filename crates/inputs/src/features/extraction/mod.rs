@@ -16,6 +16,7 @@ use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
+use timbre_core::cancel::Cancelled;
 use timbre_signal::audio::{self, AudioSpec, Recording, Unusable};
 use timbre_signal::windows::WindowSpec;
 
@@ -81,11 +82,6 @@ pub struct CacheStats {
     /// Why pairs were missed, and how often.
     pub reasons: BTreeMap<String, usize>,
 }
-
-/// The job was stopped by a signal; everything finished so far is in the cache.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped: run the same command again to go on")]
-pub struct Cancelled;
 
 impl<'a> Extraction<'a> {
     /// Plans the features: windows, filters and transforms are made here, once. `window`: how recordings are cut of which
