@@ -24,4 +24,4 @@ pub use best_point::{Point, best_point};
 pub use coordinate_ascent::{ClassCutoffs, coordinate_ascent};
 pub use selection_bias::{SelectionBias, selection_bias};
 pub use spec::{SearchSpec, TuneOn, parse_axis};
-pub use threshold_grid::{Rule, Surface, ThresholdGrid};
+pub use threshold_grid::{Comparison, Surface, ThresholdGrid};
