@@ -19,11 +19,11 @@ fn every_spec() -> Vec<ModelSpec> {
     let mut specs = Vec::new();
     for standardize in [false, true] {
         specs.push(ModelSpec::NearestCentroid(nearest_centroid::NearestCentroid { standardize, ..Default::default() }));
-        for metric in [knn::Metric::Euclidean, knn::Metric::Cosine, knn::Metric::Manhattan] {
+        for metric in [knn::Distance::Euclidean, knn::Distance::Cosine, knn::Distance::Manhattan] {
             let weights = knn::Weights::Distance;
             specs.push(ModelSpec::Knn(knn::Knn { standardize, metric, weights, ..Default::default() }));
         }
-        for multi in [logistic::Multi::Ovr, logistic::Multi::Multinomial] {
+        for multi in [logistic::MultiClass::Ovr, logistic::MultiClass::Multinomial] {
             specs.push(ModelSpec::Logistic(logistic::Logistic { standardize, multi, ..Default::default() }));
         }
     }
@@ -129,7 +129,7 @@ fn with_several_labels_too_a_model_is_restored_and_threads_change_no_bit() {
 
 #[test]
 fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
-    let spec = logistic::Logistic { multi: logistic::Multi::Multinomial, ..Default::default() };
+    let spec = logistic::Logistic { multi: logistic::MultiClass::Multinomial, ..Default::default() };
     let faults = spec.task_faults(&several_labels().decision_rule);
     assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
     let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");

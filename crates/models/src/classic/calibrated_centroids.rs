@@ -7,11 +7,11 @@
 //! The curve is Platt's with the smoothed targets that keep it finite where classes are separable (as `_SigmoidCalibration` in
 //! scikit-learn; Lin, Lin and Weng 2007), except that its slope is never negative: a clip nearer to a class never has a lower
 //! probability. It is fitted to the margins that each training clip would have if it were left out of the means: otherwise a few
-//! clips with many columns all seem near. This needs no second fit: left_out x, a mean of n clips is n/(n - 1) times as far from
+//! clips with many columns all seem near. This needs no second fit: without x, a mean of n clips is n/(n - 1) times as far from
 //! x as with it. A mean of n clips is on average s²/n away from its true position (s² is the mean square around it); this much
 //! is subtracted from a squared distance, so that a left-out clip does not seem farther away than a new clip would.
 //!
-//! A class with one training clip has a curve fitted to its absence alone and stays near 0. A class left_out training clips gets
+//! A class with one training clip has a curve fitted to its absence alone and stays near 0. A class without training clips gets
 //! probability 0, a class that all have gets 1. No peer has this model: scikit-learn's nearest centroid takes one label per
 //! clip.
 //!
@@ -102,9 +102,9 @@ impl CalibratedCentroids {
     ) -> CalibratedCentroids {
         let dims = mean.len();
         let from_mean = |row: &[f32]| row.iter().zip(&mean).map(|(&x, &m)| f64::from(x) - f64::from(m)).collect();
-        // A class left_out clips has a difference of zero: its centroid is undefined.
-        let rows_of_ways = centroids.chunks_exact(dims).zip(&counts);
-        let differences: Vec<f64> = rows_of_ways
+        // A class without clips has a difference of zero: its centroid is undefined.
+        let rows_and_counts = centroids.chunks_exact(dims).zip(&counts);
+        let differences: Vec<f64> = rows_and_counts
             .flat_map(|(row, &count)| if count > 0.0 { from_mean(row) } else { vec![0.0f64; dims] })
             .collect();
         let lengths = differences.chunks_exact(dims).map(|difference| dot64(difference, difference)).collect();
@@ -270,19 +270,19 @@ fn platt(margins: &[f64], has: &[bool]) -> (f64, f64) {
         return (0.0, flat);
     }
     // In units of their spread around their mean, the two unknowns have the same scale.
-    let places: Vec<(f64, f64)> = margins.iter().zip(has).map(|(m, &has)| ((m - mean) / scale, target(has))).collect();
+    let points: Vec<(f64, f64)> = margins.iter().zip(has).map(|(m, &has)| ((m - mean) / scale, target(has))).collect();
     let loss = |a: f64, b: f64| -> f64 {
         let of = |&(x, t): &(f64, f64)| {
             let z = a * x + b;
             z.max(0.0) + (-z.abs()).exp().ln_1p() - t * z
         };
-        places.iter().map(of).sum()
+        points.iter().map(of).sum()
     };
     let (mut a, mut b) = (0.0, flat);
     for _ in 0..MOST_STEPS {
         let mut gradient = [0.0; 2];
         let mut bend = [1e-12, 0.0, 1e-12];
-        for &(x, t) in &places {
+        for &(x, t) in &points {
             let p = sigmoid(a * x + b);
             let (residual, weight) = (p - t, p * (1.0 - p));
             gradient[0] += residual * x;
