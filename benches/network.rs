@@ -5,6 +5,11 @@
 //! matrices. With `asked` as its argument it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers
 //! each with a line of JSON: for `benches/peers/network.py`, which alternates with another program.
 
+#![allow(unsafe_code, reason = "calls gemm directly")]
+
+#[path = "../src/allocator.rs"]
+mod allocator;
+
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::sync::Mutex;
@@ -27,6 +32,7 @@ const CLIPS: usize = 64;
 const REPETITIONS: usize = 5;
 
 fn main() {
+    allocator::keep_freed_memory();
     let set = noise(CLIPS);
     let spec: ModelSpec = serde_json::from_value(serde_json::json!({
         "kind": "resnet18", "epochs": 2, "batch_size": 16, "optimizer": "adam", "weight_decay": 0.0, "restore_best": false,

@@ -1,4 +1,4 @@
-//! Loudness and filters of the augmentations against pyloudnorm and scipy (tests/golden/make_augment.py).
+//! Loudness and filters of augmentations, compared with pyloudnorm and scipy (tests/golden/make_augment.py).
 
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -21,23 +21,23 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn integrated_loudness_is_pyloudnorms() {
+fn integrated_loudness_is_that_of_pyloudnorm() {
     for case in golden()["loudness"].as_array().unwrap() {
         let rate = number(&case["rate"]);
         let mut samples = Vec::new();
         for part in case["parts"].as_array().unwrap() {
-            let [seconds, hz, amplitude] = numbers(part)[..] else { panic!("three numbers a part") };
+            let [seconds, hz, amplitude] = numbers(part)[..] else { panic!("a part is three numbers") };
             let n = (seconds * rate).round() as usize;
             samples.extend((0..n).map(|n| (amplitude * (TAU * hz * n as f64 / rate).sin()) as f32));
         }
         let (found, expected) = (loudness::integrated(&samples, rate as u32).unwrap(), number(&case["lufs"]));
-        // A block more or less by a sample where a tenth of a second is not a whole number of samples.
+        // A block may be one sample longer or shorter where a tenth of a second is not a whole number of samples.
         assert!((found - expected).abs() < 5e-3, "{rate} Hz: {found} LUFS, not {expected}");
     }
 }
 
 #[test]
-fn butterworth_filters_answer_a_pulse_as_scipys() {
+fn butterworth_filters_have_the_impulse_response_of_scipy() {
     let golden = golden();
     let rate = number(&golden["rate"]) as u32;
     for case in golden["filters"].as_array().unwrap() {

@@ -1,4 +1,4 @@
-//! Augmentations in whole runs: the same bytes on any number of threads, after kills, and when recorded draws are played again.
+//! Augmentations in whole runs: the same bytes on any number of threads, after kills, and with replayed draws.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::test_dir::{TestDir, text};
 
-/// A small network that hears its clips another way in each epoch.
+/// A small network whose clips differ in each epoch.
 const TINY: &str = r#"
 [data]
 use = "demo"
@@ -54,7 +54,7 @@ impl TestDir {
         self.done(&[&["run", "net.toml", "--device", "cpu", "-q", "--runs", runs], more].concat());
     }
 
-    /// What of a run must be the same: results, weights, learning curves without times.
+    /// What must be the same in equal runs: results, weights, learning curves without times.
     fn outcome(&self, runs: &str) -> (Vec<u8>, Vec<u8>, Vec<Vec<String>>) {
         let of = |file: &str| self.bytes(&format!("{runs}/net/latest/{file}"));
         let curves = text(&of("epochs.csv"));
@@ -72,19 +72,19 @@ fn json_lines(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
+fn threads_kills_and_replays_do_not_change_a_byte() {
     let dir = TestDir::with(&[("net.toml", TINY)]);
     dir.run_into("two", &["--jobs", "2"]);
     let two = dir.outcome("two");
     dir.run_into("one", &["--jobs", "1"]);
-    assert!(dir.outcome("one") == two, "the number of threads shows");
+    assert!(dir.outcome("one") == two, "the number of threads changes the results");
 
     for epoch in [1, 3] {
         let mut command = dir.command(&["run", "net.toml", "--device", "cpu", "-q", "--runs", "killed"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let home = dir.path("killed/net");
         loop {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before epoch {epoch} could be seen");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before epoch {epoch} was seen");
             let folders = fs::read_dir(&home).into_iter().flatten().flatten().map(|entry| entry.path());
             let mut folders = folders.filter(|folder| !folder.is_symlink());
             if folders.any(|folder| lines_of(&folder.join("epochs.csv")) > epoch) {
@@ -96,22 +96,22 @@ fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
         child.wait().unwrap();
     }
     dir.run_into("killed", &["--jobs", "1"]);
-    assert!(dir.outcome("killed") == two, "the kills show");
+    assert!(dir.outcome("killed") == two, "the kills change the results");
 
-    // Without any augmentation the training is another one.
+    // Without augmentations the training is different.
     dir.run_into("plain", &["--set", "models.cnn_small.augment=[]"]);
     assert!(dir.outcome("plain") != two);
 
-    // Recorded once, played again by a network that has no augmentations of its own.
+    // Draws are recorded, then replayed by a network without augmentations.
     dir.done(&["data", "augment", "net.toml", "--out", "recorded", "-q"]);
     let replayed = ["--set", "models.cnn_small.replay=recorded/draws.jsonl", "--set", "models.cnn_small.augment=[]"];
     dir.run_into("replayed", &replayed);
     let again = dir.outcome("replayed");
-    assert!(again.1 == two.1 && again.2 == two.2, "recorded draws do something else");
+    assert!(again.1 == two.1 && again.2 == two.2, "replayed draws change the results");
     let all = json_lines(&dir.path("recorded/draws.jsonl"));
     let clips: BTreeSet<&str> = all.iter().map(|line| line["clip"].as_str().unwrap()).collect();
     assert_eq!(all.len(), 6 * clips.len(), "every training clip in every epoch");
-    // Nobody is mixed in who is not trained on.
+    // Only training clips are mixed in.
     let draws = all.iter().flat_map(|line| line["draws"].as_array().unwrap());
     let partners: BTreeSet<&str> = draws
         .flat_map(|draw| {
@@ -120,14 +120,14 @@ fn one_thread_two_threads_kills_and_replays_end_with_the_same_bytes() {
         })
         .collect();
     assert!(partners.len() > 10 && partners.is_subset(&clips), "{partners:?}");
-    // Longer than it was recorded for.
+    // More epochs than were recorded.
     let longer = [&replayed[..], &["--set", "models.cnn_small.epochs=7"]].concat();
     let output = dir.command(&[&["run", "net.toml", "--device", "cpu"], &longer[..]].concat()).output().unwrap();
     assert!(!output.status.success() && text(&output.stderr).contains("in epoch 7"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn what_is_written_of_a_clip_is_what_its_training_hears() {
+fn the_written_files_of_a_clip_are_its_training_examples() {
     let dir = TestDir::with(&[("net.toml", TINY)]);
     let only_sound = ["--set", "models.cnn_small.augment=[\"translate\", \"gain\", \"mix\"]"];
     dir.done(&[&["data", "augment", "net.toml", "--out", "all", "--count", "3", "-q"], &only_sound[..]].concat());
@@ -142,7 +142,7 @@ fn what_is_written_of_a_clip_is_what_its_training_hears() {
     for epoch in 1..=3 {
         let name = |end: &str| format!("one/epoch-{epoch:03}{end}");
         let sound = dir.bytes(&name(".wav"));
-        // Half a header more than nothing, and two seconds of floats.
+        // A header and two seconds of floats.
         assert_eq!(sound.len(), 58 + 4 * 32_000);
         assert_ne!(sound, dir.bytes(&name(".before.wav")));
         assert!(dir.bytes(&name(".png")).starts_with(b"\x89PNG") && text(&dir.bytes(&name(".svg"))).contains("after"));
@@ -150,7 +150,7 @@ fn what_is_written_of_a_clip_is_what_its_training_hears() {
     let unknown = dir.command(&["data", "augment", "net.toml", "--clip", "nobody", "--out", "none"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown.stderr));
     assert!(text(&unknown.stderr).contains("no training clip") && text(&unknown.stderr).contains("nobody"));
-    // Said twice as loudly, the program tells what it draws.
+    // With -vv the program prints the draws.
     let loud = dir.done(
         &[&["data", "augment", "net.toml", "--clip", clip, "--count", "1", "--out", "loud", "-vv"], &only_sound[..]]
             .concat(),

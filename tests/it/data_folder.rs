@@ -49,9 +49,13 @@ fn songs_and_folds_are_taken_from_the_file_name() {
 fn an_expression_that_is_none_or_takes_nothing_is_a_fault() {
     let faults = |group: &str| Folder { group: Some(group.into()), ..Folder::default() }.faults();
     assert!(faults(r"^(\d+)").is_empty());
-    assert!(faults("(").first().is_some_and(|(key, text)| key == "group" && text.contains("no regular expression")));
-    assert!(faults(r"^\d+").first().is_some_and(|(_, text)| text.contains("capture group")));
-    assert_eq!(Folder { classes: Some(vec![]), ..Folder::default() }.faults()[0].0, "classes");
+    assert!(
+        faults("(")
+            .first()
+            .is_some_and(|fault| fault.key == "group" && fault.sentence.contains("no regular expression"))
+    );
+    assert!(faults(r"^\d+").first().is_some_and(|fault| fault.sentence.contains("capture group")));
+    assert_eq!(Folder { classes: Some(vec![]), ..Folder::default() }.faults()[0].key, "classes");
 }
 
 #[test]

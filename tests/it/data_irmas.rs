@@ -242,7 +242,7 @@ fn the_first_share_of_the_testing_recordings_moves_to_training_and_takes_whole_s
 
 #[test]
 fn values_out_of_range_are_faults() {
-    let keys = |spec: Irmas| spec.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let keys = |spec: Irmas| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
     assert!(keys(Irmas::default()).is_empty());
     assert_eq!(keys(Irmas { training_share_of_test: 1.5, ..Irmas::default() }), ["training_share_of_test"]);
     assert_eq!(

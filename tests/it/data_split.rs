@@ -185,7 +185,7 @@ fn folds_are_taken_by_name() {
 
 #[test]
 fn faults_name_their_key_and_toml_reads_every_kind() {
-    let keys = |spec: SplitSpec| spec.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let keys = |spec: SplitSpec| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
     assert!(keys(SplitSpec::default()).is_empty());
     assert_eq!(keys(holdout(0.0, 0.0)), ["test"]);
     assert_eq!(keys(holdout(0.6, 0.4)), ["validation"]);
@@ -227,5 +227,5 @@ fn songs_can_be_held_out_beside_the_official_test_part() {
     assert!(run(&records, 3, &spec(0.0), 4).unwrap().held_out.is_empty());
     assert!(!toml::to_string(&spec(0.0)).unwrap().contains("held_out"));
     let faults = SplitSpec::Official(Official { validation: 0.4, held_out: 0.6 }).faults();
-    assert!(faults[0].0 == "held_out" && faults[0].1.contains("nothing to train on"), "{faults:?}");
+    assert!(faults[0].key == "held_out" && faults[0].sentence.contains("nothing to train on"), "{faults:?}");
 }

@@ -1,8 +1,8 @@
-//! Every feature against librosa 0.11 and Pillow: `tests/golden/make_features.py` made the arrays.
+//! Every feature compared with librosa 0.11 and Pillow: `tests/golden/make_features.py` made the arrays.
 //!
-//! Decibels (and mfcc, which are sums of decibels) are compared absolutely: within 1e-3 dB. Floats are compared relatively,
-//! element by element, within 1e-4. The one allowance: elements below 1e-9 of the largest of their array are compared with
-//! 1e-4 of that 1e-9, because there both sides hold the rounding of their own f64 transform.
+//! Decibels (and mfcc, which are sums of decibels) are compared absolutely, within 1e-3 dB. Floats are compared relatively,
+//! element by element, within 1e-4. Elements below 1e-9 of the largest of their array are compared with 1e-4 of that 1e-9,
+//! because there both sides contain only the rounding of their own f64 transform.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ struct Case {
     rows: usize,
     cols: usize,
     offset: usize,
-    /// The columns that were kept; all of them where none is named.
+    /// The columns in the file; all if omitted.
     kept: Option<Vec<usize>>,
 }
 
@@ -60,7 +60,7 @@ fn index() -> Index {
     serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
 }
 
-/// The largest error of the kept columns: relative (see above) or in dB.
+/// The largest error over the columns in the file: relative (see above) or in dB.
 fn error(case: &Case, clip: &Clip, golden: &[f32]) -> f64 {
     let extractor = case.spec.as_kind().build(clip.sample_rate).unwrap();
     let matrix = extractor.extract(&ClipAnalysis::new(clip)).unwrap();

@@ -210,9 +210,9 @@ fn a_run_needs_nothing_of_the_one_whose_units_it_took_over() {
     let first = dir.path("runs/tiny/latest").canonicalize().unwrap();
     dir.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);
     let second = dir.path("runs/tiny/latest").canonicalize().unwrap();
-    let taken = run_dir::read_record(&second).unwrap().taken_over.expect("its units were there");
+    let taken = run_dir::read_record(&second).unwrap().reused.expect("its units were there");
     let from = dir.path(taken.run.to_str().unwrap()).canonicalize().unwrap();
-    assert_eq!((taken.units.len(), from), (2, first.clone()));
+    assert_eq!((taken.trials.len(), from), (2, first.clone()));
     let before = dir.bytes("runs/tiny/latest/results.csv");
     dir.done(&["rm", "--yes", first.to_str().unwrap()]);
     assert!(!first.exists());

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Result, bail, ensure};
 
 use timbre_core::progress::Printer;
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
@@ -57,13 +58,13 @@ pub trait ModelKind {
     /// The fitted model from the tensors that [`Classifier::tensors`] returned.
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
 
-    /// Invalid keys or combinations of keys: the key, and a sentence that says what to write instead.
-    fn faults(&self) -> Vec<(String, String)> {
+    /// Invalid keys and combinations of keys.
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 
     /// Keys that do not suit the task or the decision rule.
-    fn task_faults(&self, _decision_rule: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, _decision_rule: &DecisionRule) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -125,7 +126,7 @@ impl FitContext<'_> {
 
 /// Checks a spec that was built in code as strictly as one from a file, and refuses an empty training set.
 pub(crate) fn ensure_trainable(kind: &dyn ModelKind, train: &FeatureSet) -> Result<()> {
-    if let Some((key, sentence)) = kind.faults().into_iter().next() {
+    if let Some(Fault { key, sentence }) = kind.faults().into_iter().next() {
         bail!("`{key}`: {sentence}");
     }
     ensure!(!train.is_empty(), "fit a model: the training split has no clips; change the split of the data set");

@@ -4,6 +4,8 @@
 //! a large set in memory as a whole; each model's file states what it holds. Sums over rows or columns are f64 in a fixed
 //! order, so the number of threads does not change a bit.
 
+#![allow(unsafe_code, reason = "SIMD kernels, disjoint writes of parallel loops, queries of the GPU drivers")]
+
 pub mod classic;
 pub mod device;
 pub mod networks;

@@ -131,7 +131,7 @@ fn with_several_labels_too_a_model_is_restored_and_threads_change_no_bit() {
 fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
     let spec = logistic::Logistic { multi: logistic::MultiClass::Multinomial, ..Default::default() };
     let faults = spec.task_faults(&several_labels().decision_rule);
-    assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
+    assert!(faults[0].key == "multi" && faults[0].sentence.contains("\"ovr\""), "{faults:?}");
     let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");
     assert!(error.to_string().contains("`multi`"), "{error}");
 }

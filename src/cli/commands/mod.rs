@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
 use crate::execution::reproduce::{AnotherRun, CannotReproduce};
 use crate::execution::run::Settings;
-use crate::execution::run::material::{NothingSelected, Unfit};
+use crate::execution::run::prepare::{NothingSelected, Unfit};
 use crate::execution::sweep::NotThisGrid;
 use crate::inference::{Predictor, WhichModel};
 use timbre_core::cancel::Cancelled;
@@ -25,6 +25,7 @@ use timbre_runs::baseline_check::CannotGate;
 use timbre_runs::exports::mlflow::CannotExport;
 use timbre_runs::run_dir::WhichRun;
 
+mod artifacts;
 mod augment;
 mod baseline;
 mod cache;
@@ -235,6 +236,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
         fresh,
         device: Device::cpu(),
         printer: Printer::new(common.quiet),
+        artifacts: &artifacts::WrittenArtifacts,
         stop: Arc::new(AtomicBool::new(false)),
     }
 }

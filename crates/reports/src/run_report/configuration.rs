@@ -121,8 +121,8 @@ pub fn environment(run: &ReportData) -> String {
     ];
     let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| of_stage(stage, *seconds)).collect();
     pairs.push(("Time".to_owned(), seconds.join(", ")));
-    if let Some(from) = &record.taken_over {
-        pairs.push(("Taken over".to_owned(), format!("{} units of {}", from.units.len(), from.run.display())));
+    if let Some(from) = &record.reused {
+        pairs.push(("Taken over".to_owned(), format!("{} units of {}", from.trials.len(), from.run.display())));
     }
     for (name, value) in record.environment.as_object().into_iter().flatten() {
         let words = match value {

@@ -18,7 +18,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
     html += &remarks(search, best).iter().map(|words| paragraph(words)).collect::<String>();
     html += &picture.map_or(String::new(), |svg| map(search, best, svg));
     html += &by_class(best);
-    let others: Vec<&SearchedTrial> = search.units.iter().filter(|own| own.trial != best.trial).collect();
+    let others: Vec<&SearchedTrial> = search.trials.iter().filter(|own| own.trial != best.trial).collect();
     if !others.is_empty() {
         let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
         html += &folded(&format!("The other {}", super::conclusion::counted(others.len(), "unit")), &tables);
@@ -28,7 +28,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
 
 /// The one whose picture it is: with the best score on the split that chose, of equals the first.
 fn best(search: &SearchRecord) -> Option<&SearchedTrial> {
-    search.units.iter().reduce(|best, own| if own.score > best.score { own } else { best })
+    search.trials.iter().reduce(|best, own| if own.score > best.score { own } else { best })
 }
 
 fn map(search: &SearchRecord, best: &SearchedTrial, svg: &str) -> String {
@@ -189,6 +189,6 @@ mod tests {
     fn a_choice_on_the_test_split_is_called_no_result() {
         let on_test = SearchRecord { tuned_on: "test".to_owned(), ..search() };
         assert!(html(&on_test, None).contains("none of these numbers is a result"));
-        assert_eq!(html(&SearchRecord { units: Vec::new(), ..search() }, None), "");
+        assert_eq!(html(&SearchRecord { trials: Vec::new(), ..search() }, None), "");
     }
 }
