@@ -151,8 +151,8 @@ impl PastRuns {
 
 /// The amount of work: recordings, times the epochs of a network.
 fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
-    let spec = experiment.models[model].as_kind();
-    let epochs = if spec.is_network() { spec.epochs().max(1) } else { 1 };
+    let network = experiment.models[model].as_kind().as_network();
+    let epochs = network.map_or(1, |network| network.training().epochs.max(1));
     clips.max(1) as f64 * epochs as f64
 }
 

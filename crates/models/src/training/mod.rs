@@ -3,6 +3,7 @@
 //! `run.rs` is the loop; what it needs lies beside it, a file each: losses, optimisers, schedules, samplers, the average of
 //! weights, what epochs are judged by, checkpoints, the search for a learning rate, the feeding of clips.
 
+pub mod callback;
 pub mod feeding;
 
 mod average;
@@ -37,10 +38,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::networks::{InputShape, LayerRow, NetworkKind};
-use crate::training::hyperparameters::{Keys, TrainingCrop};
-use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
+use crate::networks::NetworkKind;
+use crate::training::hyperparameters::Keys;
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use model::TrainedNetwork;
 use monitor::Monitor;
 use timbre_core::registry::Fault;
@@ -67,28 +69,8 @@ impl<K: NetworkKind> ModelKind for K {
         Ok(Box::new(TrainedNetwork::restore(self, tensors, n_classes, device)?))
     }
 
-    fn is_network(&self) -> bool {
-        true
-    }
-
-    fn crops_at_random(&self) -> bool {
-        self.training().crop == TrainingCrop::Random
-    }
-
-    fn augmentations(&self) -> Option<Vec<String>> {
-        self.training().augment
-    }
-
-    fn replay(&self) -> Option<PathBuf> {
-        self.training().replay.map(PathBuf::from)
-    }
-
-    fn epochs(&self) -> usize {
-        self.training().epochs
-    }
-
-    fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
-        Some(NetworkKind::layers(self, input, n_classes))
+    fn as_network(&self) -> Option<&dyn NetworkKind> {
+        Some(self)
     }
 
     fn faults(&self) -> Vec<Fault> {

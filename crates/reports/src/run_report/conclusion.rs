@@ -154,7 +154,7 @@ fn notes(run: &ReportData) -> Vec<String> {
             ));
         }
         if best.rows.len() == 1
-            && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().is_network())
+            && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().as_network().is_some())
         {
             notes.push("One seed alone does not show how much another start of the training would change.".to_owned());
         }
