@@ -6,3 +6,4 @@ pub mod labels;
 pub mod registry;
 pub mod files;
 pub mod progress;
+pub mod text;

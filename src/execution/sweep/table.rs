@@ -9,7 +9,6 @@ use super::record::{PointRecord, PointStatus, Score, SweepRecord};
 use timbre_core::files;
 use timbre_evaluation::metrics::is_loss;
 use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
-use timbre_reports::comparison;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_runs::tables::{self, aligned, cell};
 
@@ -158,7 +157,7 @@ pub fn word(value: Option<&Json>) -> String {
 
 /// The shortest ends of keys that tell them apart: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
-    comparison::short_names(keys, &[])
+    timbre_core::text::short_names(keys, &[])
 }
 
 /// `epochs` for `models.cnn.epochs`.

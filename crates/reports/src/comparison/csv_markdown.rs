@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
+use timbre_core::text::escape_markdown;
 
 use super::comparison::{ComparedModel, Comparison, Paired, Score, Versus};
 use super::text_tables::{self, TextTable};
@@ -117,11 +118,11 @@ pub fn markdown(comparison: &Comparison) -> String {
     let mut text = String::from("# Comparison\n\n");
     text += &markdown_table(&runs(comparison));
     for sheet in text_tables::sheets(comparison, true) {
-        text += &format!("\n## {}\n\n", of_markdown(&sheet.title));
+        text += &format!("\n## {}\n\n", escape_markdown(&sheet.title));
         text += &markdown_table(&sheet);
     }
     text.push('\n');
-    text_tables::remarks(comparison).iter().for_each(|line| text += &format!("* {}\n", of_markdown(line)));
+    text_tables::remarks(comparison).iter().for_each(|line| text += &format!("* {}\n", escape_markdown(line)));
     text
 }
 
@@ -150,27 +151,10 @@ fn runs(comparison: &Comparison) -> TextTable {
 
 fn markdown_table(sheet: &TextTable) -> String {
     let line = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|cell| of_markdown(cell)).collect();
+        let cells: Vec<String> = cells.iter().map(|cell| escape_markdown(cell)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
     let rule: Vec<&str> = (0..sheet.head.len()).map(|c| if c < sheet.words { "---" } else { "--:" }).collect();
     let rows: String = sheet.rows.iter().map(|row| line(row)).collect();
     format!("{}| {} |\n{rows}", line(&sheet.head), rule.join(" | "))
-}
-
-/// Text that Markdown takes for text.
-fn of_markdown(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => escaped.push(' '),
-            '\\' | '|' | '*' | '_' | '`' | '[' | ']' | '<' | '>' | '#' | '~' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            '&' => escaped += "&amp;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

@@ -29,7 +29,6 @@ pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
-pub use short_values::short_names;
 pub use terminal::text;
 
 use compared_models::ModelComparer;

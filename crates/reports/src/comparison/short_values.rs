@@ -48,19 +48,6 @@ fn unquoted(value: &str) -> &str {
         .unwrap_or(value)
 }
 
-/// The shortest ends of keys that tell them apart and are not called like one of `others`: `k` for `models.knn.k`.
-pub fn short_names<'a>(keys: &[&'a str], others: &[String]) -> Vec<&'a str> {
-    let ends = |key: &'a str| -> Vec<&'a str> {
-        let dots = key.rmatch_indices('.').map(|(at, _)| &key[at + 1..]);
-        dots.chain([key]).collect()
-    };
-    let is_clear = |end: &&str| {
-        let called = keys.iter().filter(|key| *key == end || key.ends_with(&format!(".{end}"))).count();
-        called == 1 && !others.iter().any(|other| other == end)
-    };
-    keys.iter().map(|key| ends(key).into_iter().find(is_clear).unwrap_or(key)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,11 +68,5 @@ mod tests {
             ("uniform", "3", "\"\"")
         );
         assert_eq!(shown("\"a\\nb\""), "\"a\\nb\"");
-    }
-
-    #[test]
-    fn the_end_of_a_key_names_it_unless_another_ends_alike() {
-        let keys = ["models.knn.k", "features.mel.n_mels", "features.mfcc.n_mels", "other.model"];
-        assert_eq!(short_names(&keys, &["model".to_owned()]), ["k", "mel.n_mels", "mfcc.n_mels", "other.model"]);
     }
 }

@@ -130,7 +130,7 @@ impl Table {
         }
         let shown: Vec<&DifferingKey> = comparison.keys.iter().filter(|key| keys && !says_only_there(key)).collect();
         let names: Vec<&str> = shown.iter().map(|key| key.name.as_str()).collect();
-        for (at, (key, short)) in shown.iter().zip(short_values::short_names(&names, &sheet.head)).enumerate() {
+        for (at, (key, short)) in shown.iter().zip(timbre_core::text::short_names(&names, &sheet.head)).enumerate() {
             let values = short_values::of_values(&key.values, short_values::CELL);
             let of_lines = comparison.lines.iter().map(|line| values[line.run].clone());
             let of_baselines = comparison.baselines.iter().map(|baseline| match baseline.runs.as_slice() {

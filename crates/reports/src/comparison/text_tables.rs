@@ -2,8 +2,8 @@
 
 use super::comparison::{ComparedBaseline, ComparedModel, Comparison, Score, Versus};
 use super::short_values;
+use timbre_core::text::thousands;
 use timbre_runs::run_dir::Status;
-use timbre_runs::tables::thousands;
 
 /// A table of words: the first `words` columns are text, the others numbers.
 pub struct TextTable {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::drawing::escaped;
 use super::png;
+use timbre_core::text::escape_xml;
 
 /// A clip as it was, or as the network gets it.
 pub struct ClipView<'a> {
@@ -52,7 +52,7 @@ pub fn svg(title: &str, sides: &[ClipView; 2], shape: [usize; 2], sample_rate: u
          .soft{{fill:#59636e}}.drawn{{font:12px ui-monospace,monospace}}.wave{{fill:#0072b2}}.paper{{fill:#fff}}.axis{{stroke:#8b949e}}\
          @media (prefers-color-scheme:dark){{text{{fill:#e6edf3}}.soft{{fill:#9da7b3}}.wave{{fill:#56b4e9}}.paper{{fill:#0d1117}}}}</style>\n\
          <rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n<text class=\"title\" x=\"{MARGIN}\" y=\"26\">{0}</text>\n",
-        escaped(title)
+        escape_xml(title)
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     let loudest = sides.iter().flat_map(|side| side.samples).fold(1e-9f32, |most, sample| most.max(sample.abs()));
@@ -82,7 +82,7 @@ pub fn svg(title: &str, sides: &[ClipView; 2], shape: [usize; 2], sample_rate: u
     }
     for (number, line) in lines.iter().enumerate() {
         let y = TOP + WAVE + 12 + IMAGE + 44 + number * LINE;
-        put(format_args!("<text class=\"drawn\" x=\"{MARGIN}\" y=\"{y}\">{}</text>\n", escaped(line)));
+        put(format_args!("<text class=\"drawn\" x=\"{MARGIN}\" y=\"{y}\">{}</text>\n", escape_xml(line)));
     }
     out + "</svg>\n"
 }

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::TextStyle;
 
 /// Counts of recordings of one class.
@@ -40,14 +42,14 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     let place = |count: f64| ruler.place(count).unwrap_or(left);
     let (zero, bottom) = (place(0.0), height - BOTTOM);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escape_xml(title)));
     for (x, class, words) in [(1.0, "wrong", "false alarm"), (115.0, "right", "found"), (193.0, "missed", "missed")] {
         put(format_args!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"36\" width=\"14\" height=\"12\"/><text class=\"ink\" x=\"{}\" y=\"47\">{words}</text>\n",
             x + 20.0
         ));
     }
-    put(format_args!("<text class=\"soft end\" x=\"{}\" y=\"47\">{}</text>\n", WIDTH - 8.0, escaped(note)));
+    put(format_args!("<text class=\"soft end\" x=\"{}\" y=\"47\">{}</text>\n", WIDTH - 8.0, escape_xml(note)));
     for tick in &ruler.ticks {
         put(format_args!(
             "<path class=\"grid\" d=\"M{0:.1} {TITLE}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
@@ -76,9 +78,9 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 4.0,
             y + 13.0,
-            escaped(&name),
+            escape_xml(&name),
             WIDTH - 8.0,
-            escaped(&bar.note)
+            escape_xml(&bar.note)
         ));
     }
     put(format_args!("<path class=\"axis\" d=\"M{zero:.1} {TITLE}V{bottom}\"/>\n"));

@@ -3,7 +3,9 @@
 
 use std::fmt::Write;
 
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::TextStyle;
 
 pub struct ConfusionMatrix<'a> {
@@ -56,7 +58,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let height = bottom + if lies { longest + 34.0 } else { 48.0 };
     let mut out = String::new();
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(of.title)));
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escape_xml(of.title)));
     for (truth, row) in of.counts.iter().enumerate() {
         let y = TITLE + cell * truth as f64;
         for (decided, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -67,7 +69,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
                 "<rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\">\
                  <title>{}: {count} of {} {}</title></rect>\n",
                 (share * OPACITY).max(0.06),
-                escaped(&format!("{} → {}", of.classes[truth], of.classes[decided])),
+                escape_xml(&format!("{} → {}", of.classes[truth], of.classes[decided])),
                 of.support[truth],
                 if of.support[truth] == 1 { "recording" } else { "recordings" },
             ));
@@ -91,7 +93,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let small = small(letters);
     for (k, name) in names.iter().enumerate().step_by(every) {
         let middle = cell * (k as f64 + 0.5);
-        let (x, y, name) = (left + middle, TITLE + middle + 4.5, escaped(name));
+        let (x, y, name) = (left + middle, TITLE + middle + 4.5, escape_xml(name));
         put(format_args!("<text class=\"soft end{small}\" x=\"{:.1}\" y=\"{y:.1}\">{name}</text>", left - 6.0));
         if lies {
             let (x, y) = (x + 4.5, bottom + 6.0);
@@ -108,8 +110,8 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
          transform=\"rotate(-90 16 {middle:.1})\">{}</text>\n",
         (left + right) / 2.0,
         height - 10.0,
-        escaped(of.decided),
-        escaped(of.truth)
+        escape_xml(of.decided),
+        escape_xml(of.truth)
     ));
     Drawing::new(of.title, (width, height), out)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use timbre_core::text::escape_xml;
+
 use super::text_width::TextStyle;
 
 /// Around a figure of a page that becomes a file.
@@ -41,7 +43,7 @@ pub struct Drawing {
 
 impl Drawing {
     pub(super) fn new(said: &str, (width, height): (f64, f64), body: String) -> Drawing {
-        Drawing { said: escaped(said), width, height, body }
+        Drawing { said: escape_xml(said), width, height, body }
     }
 
     /// Draws more, over all that is there.
@@ -77,7 +79,7 @@ impl Drawing {
         let mut body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}", self.body);
         for (n, line) in lines.iter().enumerate() {
             let y = self.height + 8.0 + WHOSE_LINE * n as f64;
-            let _ = writeln!(body, "<text class=\"soft small\" x=\"1\" y=\"{y:.1}\">{}</text>", escaped(line));
+            let _ = writeln!(body, "<text class=\"soft small\" x=\"1\" y=\"{y:.1}\">{}</text>", escape_xml(line));
         }
         body += "</g>\n";
         let below = WHOSE + WHOSE_LINE * (lines.len() - 1) as f64;
@@ -116,12 +118,6 @@ pub fn page_style() -> String {
         let _ = write!(dark, ".s{n}{{stroke:{on_black}}}.d{n}{{fill:{on_black}}}");
     }
     format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}")
-}
-
-pub(super) fn escaped(text: &str) -> String {
-    // Characters that XML does not have, even escaped, are shown as such.
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::panels::WIDTH;
 use super::text_width::{TextStyle, with_minus};
 
@@ -101,7 +103,7 @@ pub fn heat_map(map: &HeatMap) -> String {
 }
 
 fn text(out: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
-    let _ = writeln!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(words));
+    let _ = writeln!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape_xml(words));
 }
 
 impl Layout {
@@ -185,7 +187,7 @@ fn axes(map: &HeatMap, layout: &Layout, out: &mut String) {
     let _ = writeln!(
         out,
         "<text class=\"ink middle\" x=\"{side}\" y=\"{half}\" transform=\"rotate(-90 {side} {half})\">{}</text>",
-        escaped(&map.y.0)
+        escape_xml(&map.y.0)
     );
     let (low, high) = range(&map.cells);
     let (x, step) = (right + 22.0, HEIGHT / COLOURS as f64);

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::{TextStyle, with_minus};
 
 /// A value, and how far it may be off.
@@ -63,7 +65,7 @@ fn drawn(
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
         "<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n",
-        escaped(&TextStyle::Title.cut(title, width - 2.0))
+        escape_xml(&TextStyle::Title.cut(title, width - 2.0))
     ));
     for tick in &ruler.ticks {
         put(format_args!(
@@ -81,7 +83,7 @@ fn drawn(
         put(format_args!(
             "<path class=\"beside\" d=\"M{at:.1} {head}V{bottom}\"/><text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
             head - 6.0,
-            escaped(words)
+            escape_xml(words)
         ));
     }
     for (n, row) in rows.iter().enumerate() {
@@ -96,7 +98,7 @@ fn drawn(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 2.0,
             y + 4.5,
-            escaped(&letters.cut(&row.name, NAME)),
+            escape_xml(&letters.cut(&row.name, NAME)),
             width - 8.0,
             written(row.value)
         ));
@@ -106,7 +108,7 @@ fn drawn(
         "<text class=\"ink middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
         (left + right) / 2.0,
         bottom + 38.0,
-        escaped(label)
+        escape_xml(label)
     ));
     Drawing::new(title, (width, height), out)
 }

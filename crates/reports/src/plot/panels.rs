@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, LINES, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::{Drawing, LINES};
 use super::text_width::TextStyle;
 use super::{Marker, Panel};
 
@@ -105,7 +107,7 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
         "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
         title_at,
         top + 26.0,
-        escaped(&TextStyle::Title.cut(&panel.title, paper.width - title_at - 2.0))
+        escape_xml(&TextStyle::Title.cut(&panel.title, paper.width - title_at - 2.0))
     ));
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
@@ -115,7 +117,7 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
                 "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
                 at + SAMPLE,
                 middle + 4.5,
-                escaped(&legend_name(&line.name, paper.width))
+                escape_xml(&legend_name(&line.name, paper.width))
             ));
         }
     }
@@ -142,12 +144,12 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
     put(format_args!(
         "<text class=\"ink middle\" x=\"{middle}\" y=\"{:.1}\">{}</text>\n",
         bottom + 41.0,
-        escaped(&panel.x.label)
+        escape_xml(&panel.x.label)
     ));
     let (side, half) = (22.0, (from + bottom) / 2.0);
     put(format_args!(
         "<text class=\"ink middle\" x=\"{side}\" y=\"{half}\" transform=\"rotate(-90 {side} {half})\">{}</text>\n",
-        escaped(&panel.y.label)
+        escape_xml(&panel.y.label)
     ));
     let marked = panel.mark.as_ref().and_then(|mark| Some((mark, x.place(mark.x)?)));
     if let Some((_, at)) = marked {
@@ -189,7 +191,7 @@ fn say(
     put(format_args!(
         "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
         from - 6.0,
-        escaped(&mark.text)
+        escape_xml(&mark.text)
     ));
 }
 

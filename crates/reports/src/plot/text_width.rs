@@ -155,15 +155,16 @@ fn long(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::drawing::{Drawing, escaped};
+    use super::super::drawing::Drawing;
     use super::super::raster::drawn_width;
     use super::*;
+    use timbre_core::text::escape_xml;
 
     const ALL: [(TextStyle, &str); 3] =
         [(TextStyle::Plain, ""), (TextStyle::Small, "small"), (TextStyle::Title, "title")];
 
     fn drawn(class: &str, words: &str) -> f64 {
-        let body = format!("<text class=\"ink {class}\" x=\"10\" y=\"30\">{}</text>", escaped(words));
+        let body = format!("<text class=\"ink {class}\" x=\"10\" y=\"30\">{}</text>", escape_xml(words));
         drawn_width(&Drawing::new("t", (2000.0, 60.0), body).as_file())
     }
 

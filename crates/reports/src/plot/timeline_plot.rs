@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::escaped;
 use super::png;
 use super::spectrogram_image::SpectrogramImage;
 use super::text_width::TextStyle;
+use timbre_core::text::escape_xml;
 use timbre_evaluation::timeline::Segment;
 
 /// What is drawn of a recording.
@@ -73,8 +73,8 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>{title}: what is heard when</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"ink title\" x=\"{left}\" y=\"26\">{short}</text>\n",
-        title = escaped(of.title),
-        short = escaped(&TextStyle::Title.end_of(of.title, right - left))
+        title = escape_xml(of.title),
+        short = escape_xml(&TextStyle::Title.end_of(of.title, right - left))
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
@@ -139,7 +139,7 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
     put(format_args!(
         "<text class=\"soft small\" x=\"{left}\" y=\"{:.1}\">{}</text>\n",
         bottom + BOTTOM + LINE + 7.0,
-        escaped(
+        escape_xml(
             &TextStyle::Small.cut(
                 &format!("Heard by {}. Numbers beside the names are of the whole recording.", of.by),
                 right - left
@@ -174,7 +174,7 @@ fn draw(
             "<rect class=\"bar\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\"><title>{} {:.1} to {:.1} s, {:.2}</title></rect>\n",
             bottom - BAR,
             (to - from).max(1.0),
-            escaped(strip.name),
+            escape_xml(strip.name),
             segment.start,
             segment.end,
             segment.confidence
@@ -182,7 +182,7 @@ fn draw(
     }
     let name = TextStyle::Plain.cut(strip.name, NAME);
     let middle = from + STRIP / 2.0 + 4.5;
-    put(format_args!("<text class=\"ink\" x=\"{NAMES_FROM}\" y=\"{middle:.1}\">{}</text>", escaped(&name)));
+    put(format_args!("<text class=\"ink\" x=\"{NAMES_FROM}\" y=\"{middle:.1}\">{}</text>", escape_xml(&name)));
     put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{middle:.1}\">{:.2}</text>\n", left - 9.0, strip.score));
 }
 

@@ -1,9 +1,9 @@
 //! What is drawn of a comparison: scores and differences, each line named by what differs.
 
-use super::conclusion::counted;
 use super::figures::{Figure, FigureFile};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Paired, Score, Versus};
 use crate::plot::{self, Interval, TextStyle};
+use timbre_core::text::count;
 
 /// Keys that a line of a figure is named by, at most.
 const KEYS: usize = 3;
@@ -26,7 +26,7 @@ pub fn comparison_figures(of: &Comparison) -> Vec<FigureFile> {
 pub(super) fn title(of: &Comparison) -> String {
     let mut names: Vec<&str> = of.runs.iter().map(|run| run.experiment.as_str()).collect();
     names.dedup();
-    let names = if names.len() <= 4 { names.join(", ") } else { counted(of.runs.len(), "run") };
+    let names = if names.len() <= 4 { names.join(", ") } else { count(of.runs.len(), "run") };
     format!("Comparison: {names}")
 }
 

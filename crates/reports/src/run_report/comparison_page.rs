@@ -1,10 +1,11 @@
 //! The page of a comparison: what differs, what came of it, whether it can be told from luck, what it costs.
 
 use super::comparison_figures::{against, drawn, paired, title};
-use super::conclusion::{counted, spoken};
+use super::conclusion::spoken;
 use super::figures::Figure;
-use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table, text};
+use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
+use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 
 /// Lines of all tables of results together: the page stays below 5 MB.
@@ -22,7 +23,7 @@ pub fn comparison_page(of: &Comparison) -> String {
         title: title(of),
         lead: lead(of),
         sections,
-        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
     };
     page.html()
 }
@@ -30,8 +31,8 @@ pub fn comparison_page(of: &Comparison) -> String {
 fn lead(of: &Comparison) -> String {
     let headline = of.metrics.first().map_or("", String::as_str);
     let verdicts = || of.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
-    let count = |verdict| verdicts().filter(|own| *own == verdict).count();
-    let (better, worse, open) = (count(Outcome::Better), count(Outcome::Worse), count(Outcome::Open));
+    let with = |verdict| verdicts().filter(|own| *own == verdict).count();
+    let (better, worse, open) = (with(Outcome::Better), with(Outcome::Worse), with(Outcome::Open));
     let against = against(of);
     let (class, sentence) = match better + worse + open {
         0 => ("open", format!("Nothing could be paired with {against}.")),
@@ -43,7 +44,7 @@ fn lead(of: &Comparison) -> String {
             } else {
                 "open"
             };
-            let lines = counted(n, "model");
+            let lines = count(n, "model");
             (
                 class,
                 format!(
@@ -53,20 +54,20 @@ fn lead(of: &Comparison) -> String {
         }
     };
     let facts = [
-        counted(of.runs.len(), "run"),
+        count(of.runs.len(), "run"),
         format!("{} split", of.split),
         format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * of.level, of.resamples),
-        format!("p corrected for {} (Holm)", counted(of.tests, "test")),
+        format!("p corrected for {} (Holm)", count(of.tests, "test")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
-    let notes: String = of.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    let notes: String = of.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
     format!("<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
 }
 
 /// A panel a metric.
 fn results(of: &Comparison) -> String {
     let panel = |(at, metric): (usize, &String)| {
-        let name = text(metric);
+        let name = escape_xml(metric);
         let way = if is_loss(metric) { ", smaller is better" } else { "" };
         format!(
             "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{way}</h3>\n{}{}</div>\n",

@@ -4,6 +4,7 @@
 //! wider than it has to be. `chance` has no decisions to be paired with: its expected score is taken for certain.
 
 use timbre_core::seed::Seed;
+use timbre_core::text::count;
 use timbre_evaluation::metrics;
 use timbre_evaluation::predictions::Predictions;
 use timbre_runs::run_dir::{self, Status, TrialRecord};
@@ -117,7 +118,7 @@ fn warning(run: &ReportData) -> Option<String> {
         Status::Running => Some("This run is not through: it runs, or was cut off.".to_owned()),
         Status::Failed if record.failures.is_empty() => Some("This run failed: log.jsonl says why.".to_owned()),
         Status::Failed => {
-            Some(format!("This run failed: {} could not be fitted.", counted(record.failures.len(), "unit")))
+            Some(format!("This run failed: {} could not be fitted.", count(record.failures.len(), "unit")))
         }
     }
 }
@@ -140,7 +141,7 @@ fn notes(run: &ReportData) -> Vec<String> {
         if run.ranked.len() > 1 && run.ranked_on != run.split() {
             notes.push(format!(
                 "It was chosen as the best of {} on the {} split.{}",
-                counted(run.ranked.len(), "model"),
+                count(run.ranked.len(), "model"),
                 run.ranked_on,
                 tie(run)
             ));
@@ -148,7 +149,7 @@ fn notes(run: &ReportData) -> Vec<String> {
             notes.push(format!(
                 "It was picked as the best of {} on the {} split itself, so that its score there is too good by what luck the \
                  choice had: give the experiment a validation split (split.validation) to choose on.{}",
-                counted(run.ranked.len(), "model"),
+                count(run.ranked.len(), "model"),
                 run.split(),
                 tie(run)
             ));
@@ -161,13 +162,13 @@ fn notes(run: &ReportData) -> Vec<String> {
     }
     let record = &run.record;
     if record.data.unusable > 0 {
-        notes.push(format!("{} could not be used (unusable.jsonl).", counted(record.data.unusable, "recording")));
+        notes.push(format!("{} could not be used (unusable.jsonl).", count(record.data.unusable, "recording")));
     }
     if record.data.set_aside > 0 {
-        notes.push(format!("{} with several labels were left aside.", counted(record.data.set_aside, "recording")));
+        notes.push(format!("{} with several labels were left aside.", count(record.data.set_aside, "recording")));
     }
     if !record.failures.is_empty() {
-        notes.push(format!("{} failed, see the end of this page.", counted(record.failures.len(), "unit")));
+        notes.push(format!("{} failed, see the end of this page.", count(record.failures.len(), "unit")));
     }
     notes
 }
@@ -186,16 +187,12 @@ fn tie(run: &ReportData) -> String {
 fn counts(clips: &[usize], songs: &[usize]) -> Option<String> {
     let range = |of: &[usize], noun: &str| {
         let (least, most) = (*of.iter().min()?, *of.iter().max()?);
-        Some(if least == most { counted(least, noun) } else { format!("{least} to {}", counted(most, noun)) })
+        Some(if least == most { count(least, noun) } else { format!("{least} to {}", count(most, noun)) })
     };
     let (recordings, songs_of) = (range(clips, "recording")?, range(songs, "song")?);
     let alike = |of: &[usize]| of.iter().all(|n| *n == of[0]);
     let each = if alike(clips) && alike(songs) { "" } else { ", by the seed" };
     Some(format!("{recordings} of {songs_of}{each}"))
-}
-
-pub fn counted(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 fn differences(run: &ReportData, best: &RankedModel, trivial: &str) -> Differences {

@@ -1,8 +1,9 @@
 //! The configuration with what differs from its parent, and where the run ran.
 
 use serde_json::Value;
+use timbre_core::text::escape_xml;
 
-use super::page::{Cell, folded, list, paragraph, table, text};
+use super::page::{Cell, folded, list, paragraph, table};
 use super::report_data::ReportData;
 
 /// Characters of a configuration that are shown.
@@ -21,7 +22,7 @@ fn code(words: &str) -> String {
     } else {
         String::new()
     };
-    format!("<pre><code>{}</code></pre>\n{cut}", text(&shown))
+    format!("<pre><code>{}</code></pre>\n{cut}", escape_xml(&shown))
 }
 
 /// A file as `config.toml` holds it: under a comment with its path.
@@ -103,7 +104,7 @@ fn difference(written: &str) -> String {
         html += &paragraph(&format!("{} has no parent.", only.name));
     }
     if !arguments.is_empty() {
-        html += &format!("<p>On the command line: <code>{}</code></p>\n", text(&arguments.join(" ")));
+        html += &format!("<p>On the command line: <code>{}</code></p>\n", escape_xml(&arguments.join(" ")));
     }
     html
 }

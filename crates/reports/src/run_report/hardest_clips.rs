@@ -5,8 +5,9 @@
 //! that is not all it is said of how much; pictures and sounds of a page together stay within a budget.
 
 use std::path::{Path, PathBuf};
+use timbre_core::text::{count, escape_xml};
 
-use super::page::{Cell, paragraph, table, text};
+use super::page::{Cell, paragraph, table};
 use super::report_data::ReportData;
 use crate::plot::base64;
 use crate::plot::spectrogram_image::SpectrogramImage;
@@ -68,10 +69,7 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     };
     let more = hardest.len().saturating_sub(SEEN);
     let more = if more > 0 {
-        paragraph(&format!(
-            "{} wrong in all; more of them in hardest.csv.",
-            super::conclusion::counted(hardest.len(), "recording")
-        ))
+        paragraph(&format!("{} wrong in all; more of them in hardest.csv.", count(hardest.len(), "recording")))
     } else {
         String::new()
     };
@@ -116,11 +114,11 @@ fn said(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
     let p = |labels: &[usize]| scored.mean_probability(clip, labels).map_or(String::new(), |p| format!(" ({p:.2})"));
     format!(
         "<div>Truth <strong>{}</strong>{}</div><div>Decided <strong>{}</strong>{}</div><div class=\"path\">{}</div>",
-        text(&or_none(class_list(&run.classes, &of.truth))),
+        escape_xml(&or_none(class_list(&run.classes, &of.truth))),
         p(&of.truth),
-        text(&or_none(class_list(&run.classes, &scored.decided[clip]))),
+        escape_xml(&or_none(class_list(&run.classes, &scored.decided[clip]))),
         p(&scored.decided[clip]),
-        text(&of.path)
+        escape_xml(&of.path)
     )
 }
 
@@ -171,12 +169,12 @@ fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
     let mut picture = SpectrogramImage::new(sound.sample_rate);
     picture.add(&sound.samples);
     let image = picture.png().map_or(String::new(), |png| {
-        format!("<img alt=\"Spectrogram of {}\" src=\"data:image/png;base64,{}\">", text(words), base64(&png))
+        format!("<img alt=\"Spectrogram of {}\" src=\"data:image/png;base64,{}\">", escape_xml(words), base64(&png))
     });
     let Some(wav) = wav(sound) else { return image + &note };
     format!(
         "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"data:audio/wav;base64,{}\"></audio>{note}",
-        text(words),
+        escape_xml(words),
         base64(&wav)
     )
 }

@@ -2,6 +2,7 @@
 
 use super::conclusion::{Conclusion, spoken};
 use super::report_data::{ReportData, by_f1};
+use timbre_core::text::escape_markdown;
 use timbre_runs::tables::{ScoredSplit, cell, class_list};
 
 /// Hardest recordings that are named.
@@ -9,25 +10,25 @@ const HARDEST: usize = 10;
 
 pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSplit>) -> String {
     let record = &run.record;
-    let mut out = format!("# {}\n\n", escaped(&record.experiment));
+    let mut out = format!("# {}\n\n", escape_markdown(&record.experiment));
     if !record.description.is_empty() {
-        out += &format!("{}\n\n", escaped(&record.description));
+        out += &format!("{}\n\n", escape_markdown(&record.description));
     }
     if let Some(warning) = &verdict.warning {
-        out += &format!("**Warning: {}**\n\n", escaped(warning));
+        out += &format!("**Warning: {}**\n\n", escape_markdown(warning));
     }
-    out += &format!("**{}.** {}\n\n", verdict.headline, escaped(&verdict.sentence));
+    out += &format!("**{}.** {}\n\n", verdict.headline, escape_markdown(&verdict.sentence));
     for note in &verdict.notes {
-        out += &format!("{}\n\n", escaped(note));
+        out += &format!("{}\n\n", escape_markdown(note));
     }
-    out += &format!("## {} on the {} split\n\n", escaped(run.metric()), run.split());
+    out += &format!("## {} on the {} split\n\n", escape_markdown(run.metric()), run.split());
     out += &grid(run);
     if let Some(scored) = best {
-        out += &format!("\n## Classes of {}\n\n", escaped(&scored.trial.to_string()));
+        out += &format!("\n## Classes of {}\n\n", escape_markdown(&scored.trial.to_string()));
         out += &classes(run, scored);
         let hardest = scored.hardest();
         if !hardest.is_empty() {
-            out += &format!("\n## Hardest recordings of {}\n\n", escaped(&scored.trial.to_string()));
+            out += &format!("\n## Hardest recordings of {}\n\n", escape_markdown(&scored.trial.to_string()));
             let rows = hardest.iter().take(HARDEST).map(|&clip| {
                 let of = &scored.split.clips[clip];
                 let p = |labels: &[usize]| {
@@ -51,7 +52,7 @@ pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSpli
     out += &format!(
         "\n{} recordings of {}, signature {}, started {}.\n",
         record.data.clips,
-        escaped(&record.data.name),
+        escape_markdown(&record.data.name),
         &record.signature[..8],
         record.started
     );
@@ -91,21 +92,9 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let rule: Vec<&str> = head.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "---:" }).collect();
-    let mut out = line(head.iter().map(|cell| escaped(cell)).collect()) + &format!("| {} |\n", rule.join(" | "));
-    rows.for_each(|row| out += &line(row.iter().map(|cell| escaped(cell)).collect()));
-    out
-}
-
-/// Words that mean nothing but themselves, on one line.
-fn escaped(words: &str) -> String {
-    let mut out = String::with_capacity(words.len());
-    for c in words.chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
+    let mut out =
+        line(head.iter().map(|cell| escape_markdown(cell)).collect()) + &format!("| {} |\n", rule.join(" | "));
+    rows.for_each(|row| out += &line(row.iter().map(|cell| escape_markdown(cell)).collect()));
     out
 }
 

@@ -5,6 +5,7 @@
 //! the script everything can be read.
 
 use std::path::{Path, PathBuf};
+use timbre_core::text::{count, escape_xml};
 
 use anyhow::{Context, Result};
 
@@ -27,7 +28,7 @@ mod conclusion;
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use hardest_clips::HardestClips;
-use page::{Page, Section, paragraph, text};
+use page::{Page, Section, paragraph};
 use report_data::ReportData;
 
 pub use comparison_figures::comparison_figures;
@@ -99,7 +100,7 @@ fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models:
         title: run.record.experiment.clone(),
         lead: lead(run, verdict),
         sections,
-        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
     };
     Report {
         html: page.html(),
@@ -132,32 +133,33 @@ fn lead(run: &ReportData, verdict: &Conclusion) -> String {
     let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
     let facts = [
         format!("{} recordings of {}", record.data.clips, record.data.name),
-        conclusion::counted(record.classes.len(), "class").replace("classs", "classes"),
-        conclusion::counted(run.ranked.len(), "model"),
-        conclusion::counted(record.seeds.len(), "seed"),
+        count(record.classes.len(), "class"),
+        count(run.ranked.len(), "model"),
+        count(record.seeds.len(), "seed"),
         format!("signature {}", &record.signature[..8]),
         format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
     let class = match verdict.kind {
         ConclusionKind::Better => "better",
         ConclusionKind::NotBetter => "worse",
         ConclusionKind::Open | ConclusionKind::Unknown => "open",
     };
-    let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    let notes: String =
+        verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
     let warning = verdict.warning.as_ref().map_or(String::new(), |words| {
-        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", text(words))
+        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
     });
     format!(
         "{description}{warning}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
-        text(&verdict.headline),
+        escape_xml(&verdict.headline),
         paragraph(&verdict.sentence)
     )
 }
 
 fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[Vec<Figure>]) -> Section {
     let panel = |((unit, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
-        let name = text(&unit.trial.to_string());
+        let name = escape_xml(&unit.trial.to_string());
         format!(
             "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
             model_details::html(run, unit, scored, figures)
@@ -201,7 +203,7 @@ fn hardest(
         } else {
             hardest_clips::of_other(run, scored)
         };
-        let name = text(&unit.trial.to_string());
+        let name = escape_xml(&unit.trial.to_string());
         panels += &format!(
             "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
         );

@@ -1,9 +1,10 @@
 //! One model in detail: its errors by class, its cut-offs, how far its probabilities can be believed, its training.
 
 use super::figures::Figure;
-use super::page::{Cell, figures, folded, paragraph, table, text};
+use super::page::{Cell, figures, folded, paragraph, table};
 use super::report_data::{ReportData, by_f1};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
+use timbre_core::text::escape_xml;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::average_precision::average_precision;
 use timbre_evaluation::metrics::calibration::{Bins, bin};
@@ -58,7 +59,7 @@ pub fn html(run: &ReportData, unit: &TrialRecord, scored: &ScoredSplit, all: &[F
     html += &class_table(run, scored);
     if !unit.notes.is_empty() {
         let notes: Vec<String> =
-            unit.notes.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+            unit.notes.iter().map(|(name, value)| format!("{}: {}", escape_xml(name), escape_xml(value))).collect();
         html += &format!("<p class=\"quiet\">{}</p>\n", notes.join(" · "));
     }
     html + &format!(

@@ -2,9 +2,10 @@
 
 use super::conclusion::spoken;
 use super::figures::Figure;
-use super::page::{Cell, Heading, figures, folded, paragraph, table, text};
+use super::page::{Cell, Heading, figures, folded, paragraph, table};
 use super::report_data::{RankedModel, ReportData, mean};
 use crate::plot::{self, Interval};
+use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::run_dir::ResultRow;
 use timbre_runs::tables::cell;
@@ -111,7 +112,7 @@ fn heat_table(run: &ReportData) -> String {
         }
         let share = if high > low { (value - low) / (high - low) } else { 1.0 };
         Cell {
-            html: text(&cell(values)),
+            html: escape_xml(&cell(values)),
             class: if is_best { "heat best" } else { "heat" },
             style: format!("--v:{share:.3}"),
             sort: Some(value),

@@ -1,7 +1,8 @@
 //! The last search for cut-offs: what was chosen beside what was run, on every split, and how much of it is luck.
 
-use super::page::{Cell, figure, folded, paragraph, table, text};
+use super::page::{Cell, figure, folded, paragraph, table};
 use crate::plot;
+use timbre_core::text::{count, escape_xml};
 use timbre_runs::run_dir::{SearchRecord, SearchedSplit, SearchedTrial};
 
 /// Units whose numbers are shown beside those of the best: more belong into a program that reads thresholds.json.
@@ -21,7 +22,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
     let others: Vec<&SearchedTrial> = search.units.iter().filter(|own| own.trial != best.trial).collect();
     if !others.is_empty() {
         let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
-        html += &folded(&format!("The other {}", super::conclusion::counted(others.len(), "unit")), &tables);
+        html += &folded(&format!("The other {}", count(others.len(), "unit")), &tables);
     }
     html
 }
@@ -35,7 +36,7 @@ fn map(search: &SearchRecord, best: &SearchedTrial, svg: &str) -> String {
     let what = if best.window_fraction.is_some() { "cut-off and window fraction" } else { "cut-off" };
     let image = format!(
         "<img class=\"plot large\" alt=\"{} for every {what}\" src=\"data:image/svg+xml;base64,{}\">",
-        text(&search.metric),
+        escape_xml(&search.metric),
         plot::base64(svg.as_bytes())
     );
     let caption = format!(
@@ -74,8 +75,8 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
         of.trial,
         search.tuned_on,
         of.recordings,
-        super::conclusion::counted(of.songs, "song"),
-        super::conclusion::counted(of.points, "point")
+        count(of.songs, "song"),
+        count(of.points, "point")
     );
     table(&caption, &headings, &rows)
 }
@@ -98,7 +99,7 @@ fn remarks(search: &SearchRecord, of: &SearchedTrial) -> Vec<String> {
     all.push(format!(
         "Plateau: {} of {} cannot be told from the best: cut-offs {low} to {high}{also}.",
         luck.plateau.points,
-        super::conclusion::counted(of.points, "point")
+        count(of.points, "point")
     ));
     if let (Some(elsewhere), Some(optimism), Some(score), Some(regret)) =
         (luck.elsewhere, luck.optimism, of.score, luck.regret)

@@ -1,7 +1,9 @@
 //! The judgement as Markdown (GitHub's), for the summary of a CI's step.
 
+use timbre_core::text::escape_markdown as escape;
+
 use super::check::CheckReport;
-use super::text::{HEAD, plain, reasons, rows, verdict};
+use super::text::{HEAD, reasons, rows, verdict};
 
 /// A section of its own, to be appended to what is there.
 pub fn section(judged: &CheckReport) -> String {
@@ -27,36 +29,4 @@ pub fn section(judged: &CheckReport) -> String {
         text += &format!("| {} |\n", row.map(|cell| escape(&cell)).join(" | "));
     }
     text + "\n"
-}
-
-/// Text that means itself: what Markdown, a table of it, or HTML would read as its own is taken for a character.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            // A backslash keeps neither an entity nor a mention from being one everywhere.
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '@' => escaped += "&#64;",
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_open_a_cell_a_tag_a_link_or_a_line() {
-        assert_eq!(escape("f1_micro"), r"f1\_micro");
-        assert_eq!(escape("a|b\n\n# c"), "a\\|b\u{fffd}\u{fffd}\\# c");
-        assert_eq!(escape("<script>[x](y)`@me`&amp;"), r"&lt;script&gt;\[x\]\(y\)\`&#64;me\`&amp;amp;");
-    }
 }
