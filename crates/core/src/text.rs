@@ -1,4 +1,6 @@
-//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, short names of dotted keys.
+//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, name patterns, short names of dotted keys.
+
+use glob::{MatchOptions, Pattern};
 
 /// Escapes text for an element or a quoted attribute of XML, SVG or HTML.
 ///
@@ -69,6 +71,14 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// Whether a name matches a shell pattern: `*` and `?` match any characters but `/`, `[a-c]` and `[!a-c]` one of a list. An invalid
+/// pattern, such as one with an open bracket, matches only itself.
+pub fn glob_matches(pattern: &str, name: &str) -> bool {
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+    Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches_with(name, options))
+}
+
 /// The shortest suffix of each dotted key that is unique among `keys` and not in `taken`: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
     let suffixes = |key: &'a str| key.rmatch_indices('.').map(move |(at, _)| &key[at + 1..]).chain([key]);
@@ -100,6 +110,29 @@ mod tests {
     fn counts_have_a_singular_and_a_plural() {
         assert_eq!([count(1, "class"), count(2, "class"), count(0, "run")], ["1 class", "2 classes", "0 runs"]);
         assert_eq!([11183062, 999, 1000].map(thousands), ["11,183,062", "999", "1,000"]);
+    }
+
+    #[test]
+    fn patterns_match_like_those_of_a_shell() {
+        let cases = [
+            ("lr_*", "lr_1e-3", true),
+            ("lr_*", "lr/1", false),
+            ("*/2026*", "lr/20260101T-ab", true),
+            ("*", "a/b", false),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[]x]", "]", true),
+            ("[ab", "[ab", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("", "", true),
+            ("?", "", false),
+        ];
+        for (pattern, name, matches) in cases {
+            assert_eq!(glob_matches(pattern, name), matches, "{pattern} {name}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
 /// FigureArgs into the folder that is named for them.
 pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
-    let written = run_report::write_figures(figures, folder, ImageFormat::asked(to.png))?;
+    let written = run_report::write_figures(figures, folder, ImageFormat::from_flag(to.png))?;
     printer.message(&format!("{written} figures in {}", folder.display()));
     Ok(())
 }

@@ -1,24 +1,24 @@
-//! The report in Markdown: for a terminal, an issue, the summary of a CI.
+//! Writes the report in Markdown, for a terminal, an issue, or the summary of a CI job.
 
-use super::conclusion::{Conclusion, spoken};
+use super::conclusion::{Conclusion, baseline_label};
 use super::report_data::{ReportData, by_f1};
 use timbre_core::text::escape_markdown;
 use timbre_runs::tables::{ScoredSplit, cell, class_list};
 
-/// Hardest recordings that are named.
+/// The number of hardest recordings listed.
 const HARDEST: usize = 10;
 
-pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSplit>) -> String {
+pub fn markdown(run: &ReportData, conclusion: &Conclusion, best: Option<&ScoredSplit>) -> String {
     let record = &run.record;
     let mut out = format!("# {}\n\n", escape_markdown(&record.experiment));
     if !record.description.is_empty() {
         out += &format!("{}\n\n", escape_markdown(&record.description));
     }
-    if let Some(warning) = &verdict.warning {
+    if let Some(warning) = &conclusion.warning {
         out += &format!("**Warning: {}**\n\n", escape_markdown(warning));
     }
-    out += &format!("**{}.** {}\n\n", verdict.headline, escape_markdown(&verdict.sentence));
-    for note in &verdict.notes {
+    out += &format!("**{}.** {}\n\n", conclusion.headline, escape_markdown(&conclusion.sentence));
+    for note in &conclusion.notes {
         out += &format!("{}\n\n", escape_markdown(note));
     }
     out += &format!("## {} on the {} split\n\n", escape_markdown(run.metric()), run.split());
@@ -42,12 +42,13 @@ pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSpli
                     p(&scored.decided[clip]),
                 ]
             });
-            out += &table(&["recording", "truth", "p (truth)", "decided", "p (decided)"], rows);
+            out += &table(&["recording", "truth", "p (truth)", "predicted", "p (predicted)"], rows);
         }
     }
     if !record.failures.is_empty() {
-        out += "\n## Units that failed\n\n";
-        out += &table(&["unit", "why"], record.failures.iter().map(|(unit, why)| vec![unit.clone(), why.clone()]));
+        out += "\n## Failed trials\n\n";
+        out +=
+            &table(&["trial", "reason"], record.failures.iter().map(|(trial, why)| vec![trial.clone(), why.clone()]));
     }
     out += &format!(
         "\n{} recordings of {}, signature {}, started {}.\n",
@@ -68,7 +69,7 @@ fn grid(run: &ReportData) -> String {
     });
     let mut out = table(&head, rows);
     for (name, values) in &grid.baselines {
-        out += &format!("\n{}: {}  ", spoken(name), cell(values));
+        out += &format!("\n{}: {}  ", baseline_label(name), cell(values));
     }
     out.trim_end().to_owned() + "\n"
 }
@@ -103,8 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_stay_in_their_cell() {
+    fn text_stays_in_its_cell() {
         let table = table(&["a|b"], [vec!["x\n| y <img>".to_owned()]].into_iter());
-        assert_eq!(table, "| a\\|b |\n| --- |\n| x \\| y \\<img\\> |\n");
+        assert_eq!(table, "| a\\|b |\n| --- |\n| x \\| y &lt;img&gt; |\n");
     }
 }
