@@ -146,7 +146,7 @@ pub fn environment(run: &ReportData) -> String {
 }
 
 /// A stage with its duration. The data is scanned before the run starts, because the scan determines the signature.
-fn stage(stage: &str, seconds: f64) -> String {
+fn stage_time(stage: &str, seconds: f64) -> String {
     match stage {
         "data" => format!("data {seconds:.1} s (before the start)"),
         "total" => format!("total {seconds:.1} s"),

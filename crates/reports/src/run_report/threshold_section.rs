@@ -15,7 +15,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
         html += "<p><strong>Tuned on the test split: these scores are not a test result.</strong></p>\n";
     }
     html += &points(search, best);
-    html += &remarks(search, best).iter().map(|words| paragraph(words)).collect::<String>();
+    html += &remarks(best).iter().map(|words| paragraph(words)).collect::<String>();
     html += &picture.map_or(String::new(), |svg| map(search, best, svg));
     html += &by_class(best);
     let others: Vec<&SearchedTrial> = search.units.iter().filter(|own| own.trial != best.trial).collect();
