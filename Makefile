@@ -1,14 +1,17 @@
-# `make` lists the targets. One cargo profile (release) serves running and testing, so dependencies are compiled once.
+# `make` lists the targets. Runs and tests share one cargo profile (release), so dependencies are compiled once.
 
 CARGO ?= cargo
 DEVICE ?= auto
-# A GPU backend is a cargo feature of the same name; `auto` and `cpu` are always there.
+# A GPU backend is a cargo feature of the same name; `auto` and `cpu` need none.
 FEATURES = $(if $(filter cuda% wgpu%,$(DEVICE)),--features $(firstword $(subst :, ,$(DEVICE))))
 TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
+# `cargo nextest` if it is installed, else `cargo test`.
+RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test) --workspace --release
+TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare test test-web check bench data serve doctor build
+.PHONY: help experiment compare test test-checked test-peers test-web check bench data serve doctor build
 
 help: ## this list
 	@echo 'make experiment EXP=quickstart   runs an experiment and prints its grid'; echo
@@ -24,18 +27,25 @@ experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seed
 compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as reports/compare.{csv,md,html}
 	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
 
-test: ## every test
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --release; else $(CARGO) test --release; fi
+test: ## run all tests
+	@$(RUN_TESTS)
+
+test-checked: ## run all tests with overflow checks and debug assertions in our crates
+	@$(RUN_TESTS) --config .config/checked.toml
+
+test-peers: ## run the tests that need PyTorch, MLflow or TensorBoard [TIMBRE_PEERS=~/.cache/timbre-peers]
+	@test -x '$(TIMBRE_PEERS)/bin/python' || python3 -m venv '$(TIMBRE_PEERS)'
+	@'$(TIMBRE_PEERS)/bin/pip' install --quiet -r benches/peers/requirements.txt -r benches/peers/requirements-network.txt -r tests/requirements-peers.txt
+	@TIMBRE_PEERS='$(TIMBRE_PEERS)' $(CARGO) test --release -p timbre --test it -- --ignored
 
 test-web: build ## the page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
 
-check: ## rustfmt, clippy (also of the GPU backends), rustdoc, layering
+check: ## rustfmt, clippy (also of the GPU backends), rustdoc
 	@$(CARGO) fmt --check
-	@$(CARGO) clippy --release --all-targets --quiet -- -D warnings
-	@$(CARGO) clippy --release --all-targets --quiet --features cuda,wgpu -- -D warnings
-	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps --document-private-items --quiet
-	@$(CARGO) test --release --quiet --test layering
+	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
+	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
 bench: build ## this program beside librosa and scikit-learn (see benches/peers)
 	@benches/peers/run

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use timbre::execution::run::Settings;
 use timbre::execution::run::augmentation_preview::{AugmentationPreview, preview_augmentation};
+use timbre::execution::run::{NoArtifacts, Settings};
 use timbre_core::progress::Printer;
 use timbre_experiment::{Request, resolve};
 use timbre_inputs::dataset::feature_set::ExampleGenerator;
@@ -54,10 +54,10 @@ fn pass(preview: &AugmentationPreview, epoch: usize, threads: usize) -> f64 {
                 let mut targets = vec![0.0; preview.classes.len()];
                 loop {
                     let row = next.fetch_add(1, Ordering::Relaxed);
-                    if row >= preview.waves.len() {
+                    if row >= preview.examples.len() {
                         break;
                     }
-                    preview.waves.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
+                    preview.examples.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
                 }
             });
         }
@@ -85,10 +85,11 @@ fn main() -> Result<()> {
         fresh: false,
         device: Device::cpu(),
         printer: Printer::Quiet,
+        artifacts: &NoArtifacts,
         stop: Arc::new(AtomicBool::new(false)),
     };
     let preview = preview_augmentation(&resolved.experiment, &settings, asked.model.as_deref(), None)?;
-    let clips = preview.waves.len();
+    let clips = preview.examples.len();
     // The first pass decodes.
     pass(&preview, 0, *asked.threads.iter().max().context("name a number of threads")?);
     for &threads in &asked.threads {

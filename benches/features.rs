@@ -1,7 +1,7 @@
-//! How fast each feature is on one thread: `cargo bench --bench features`.
+//! Measures each feature on one thread: `cargo bench --bench features`.
 //!
-//! Clips of 3 s at 22050 Hz, already decoded. The floor is the time that the Fourier transforms alone take on this machine, by
-//! the same library at the same precision: what is above it is windowing, filters, logarithms and copies.
+//! Clips take 3 s at 22050 Hz and are already decoded. The floor is the time of the Fourier transforms alone on this machine, with
+//! the same library at the same precision; the rest is windowing, filters, logarithms and copies.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -29,17 +29,15 @@ fn main() {
         floor * 1e3,
         whole * 1e3
     );
-    for (name, spec, floor) in [
-        ("raw", r#"{"kind": "raw"}"#, None),
-        ("fft", r#"{"kind": "fft"}"#, Some(whole)),
-        ("stft", r#"{"kind": "stft"}"#, Some(floor)),
-        ("mel", r#"{"kind": "mel"}"#, Some(floor)),
-        ("mel 256 x 156", r#"{"kind": "mel", "n_mels": 256, "resize": [256, 156]}"#, Some(floor)),
-        ("mfcc", r#"{"kind": "mfcc"}"#, Some(floor)),
-        ("centroid", r#"{"kind": "centroid"}"#, Some(floor)),
-        ("bandwidth", r#"{"kind": "bandwidth"}"#, Some(floor)),
-    ] {
-        let extractor = build(spec);
+    let kinds = FeatureSpec::KINDS.iter().map(|kind| (*kind, format!(r#"{{"kind": "{kind}"}}"#)));
+    let large = ("mel 256 x 156", r#"{"kind": "mel", "n_mels": 256, "resize": [256, 156]}"#.to_owned());
+    for (name, spec) in kinds.chain([large]) {
+        let floor = match name {
+            "raw" => None,
+            "fft" => Some(whole),
+            _ => Some(floor),
+        };
+        let extractor = build(&spec);
         let seconds = median_seconds(|| {
             black_box(extractor.extract(&ClipAnalysis::new(&clip)).unwrap());
         });
@@ -61,9 +59,9 @@ fn main() {
     );
 }
 
-/// The median of one feature over clips that another program wrote (f32, one after the other): for `benches/peers/mel.py`.
+/// The median of one feature over the clips in a file (f32, one after the other), for `benches/peers/mel.py`.
 fn one_feature(kind: &str, file: &str) {
-    let bytes = std::fs::read(file).expect("the file of samples can be read");
+    let bytes = std::fs::read(file).expect("a readable file of samples");
     let samples: Vec<f32> =
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect();
     let clips: Vec<Clip> =
@@ -81,12 +79,12 @@ fn build(spec: &str) -> Box<dyn Extractor> {
     serde_json::from_str::<FeatureSpec>(spec).unwrap().as_kind().build(RATE).unwrap()
 }
 
-/// White enough, and the same everywhere.
+/// White noise, the same on every machine.
 fn noise(samples: usize) -> Vec<f32> {
     (0..samples as u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.1).collect()
 }
 
-/// Half of the calls take longer than this.
+/// The median over 400 calls.
 fn median_seconds(mut work: impl FnMut()) -> f64 {
     (0..20).for_each(|_| work());
     let mut seconds: Vec<f64> = (0..400)
@@ -100,7 +98,7 @@ fn median_seconds(mut work: impl FnMut()) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// One transform, the copy of its input included (it is overwritten).
+/// The time of one transform, including the copy of its input, which it overwrites.
 fn transform_seconds(length: usize) -> f64 {
     let fft = RealFftPlanner::<f64>::new().plan_fft_forward(length);
     let source: Vec<f64> = noise(length).into_iter().map(f64::from).collect();

@@ -1,11 +1,11 @@
 #!/bin/sh
-# A grid of 60 points, killed five times at random moments (kill -9), beside an undisturbed one: both end with the same bytes.
-# Usage: benches/grid_killed.sh [PROGRAM]     by hand; takes a minute or two.
+# Kills a grid of 60 points five times at random moments (kill -9) and compares the result with an undisturbed grid: same bytes.
+# Usage: benches/grid_killed.sh [PROGRAM]     run by hand; takes one to two minutes.
 set -eu
 program=$(realpath "${1:-target/release/timbre}")
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-cd "$place"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
 cat > sixty.toml <<'TOML'
 save_models = false
 [data]
@@ -34,14 +34,14 @@ killed=0
 for n in 1 2 3 4 5; do
     "$program" run sixty.toml -q --runs killed > /dev/null 2>&1 &
     pid=$!
-    # Early enough that five kills do not outlast the work: each start goes on where the one before was.
+    # Kill early enough for five kills before the grid is done: each start resumes the one before.
     pause=$(awk -v dice="$(od -An -N2 -tu2 /dev/urandom)" -v all="$took" 'BEGIN { printf "%.3f", (0.03 + 0.22 * dice / 65536) * all / 1000 }')
     sleep "$pause"
     if kill -9 $pid 2> /dev/null; then killed=$((killed + 1)); fi
     wait $pid 2> /dev/null || true
-    # Points are indented further than the grid itself.
-    there=$(grep -c '^      "status": "done"' killed/sixty/grid.json 2> /dev/null || true)
-    echo "kill $n after $pause s: ${there:-0} points done"
+    # Points are indented deeper than the grid itself.
+    points=$(grep -c '^      "status": "done"' killed/sixty/grid.json 2> /dev/null || true)
+    echo "kill $n after $pause s: ${points:-0} points done"
 done
 "$program" run sixty.toml -q --runs killed > /dev/null
 runs=$(find killed/sixty -mindepth 1 -maxdepth 1 -type d | wc -l)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times `timbre runs` on many run folders: without its index, with it, after one run changed, and `--json`.
+"""Times `timbre runs` on many run folders: without its index, with it, after one run changed, and with `--json`.
 
     benches/listing.py [--timbre target/release/timbre] [--runs 10000] [--passes 7] [--like runs/x/latest/run.json]
 
-The folders lie in a temporary one and are removed at the end. `--like` takes the record of a real run as the pattern; without it
-one of 15 units on 11 classes is made up. The program's own files are in the page cache all the time; `cold` means without
-the index, not without the page cache (dropping that needs root).
+The run folders are created in a temporary folder and removed at the end. `--like` uses the record of a real run as the template;
+without it the script makes one of 15 trials on 11 classes. `cold` means without the index: the program's files always stay in
+the page cache (dropping it needs root).
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main():
         make(root, asked.runs, pattern)
         size = sum(f.stat().st_size for f in root.glob("*/*/run.json"))
         print(f"{asked.runs} runs, {size / 1e6:.0f} MB of run.json")
-        # A record written this very moment is not remembered yet: see Stamp::settled.
+        # The index does not keep a record that was written just now: see FileStamp::settled.
         time.sleep(2.5)
         index = root / ".runs.index"
         runs = [asked.timbre, "runs", "--runs", str(root), "-q"]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Latency and memory of a running `timbre serve`, from the same machine: figures for docs/serving.md.
+"""Measures latency and memory of a running `timbre serve` from the same machine, for docs/serving.md.
 
     benches/serve_load.py http://127.0.0.1:8080 RECORDING.wav [--requests 200] [--clients 1 8 64] [--soak 10000]
 
-Every client keeps one connection and sends the recording again and again. Nothing but the standard library. Only loopback
-addresses are taken: this is no tool for other people's machines.
+Every client keeps one connection open and sends the recording repeatedly. Uses the standard library only. Accepts loopback
+addresses only.
 """
 
 import argparse
@@ -19,14 +19,14 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("server")
     parser.add_argument("recording")
-    parser.add_argument("--requests", type=int, default=200, help="of all clients together, for each number of clients")
+    parser.add_argument("--requests", type=int, default=200, help="total requests for each number of clients")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 64])
-    parser.add_argument("--soak", type=int, default=0, help="so many requests from 8 clients, with the memory on the way")
+    parser.add_argument("--soak", type=int, default=0, help="number of requests from 8 clients while sampling memory")
     parser.add_argument("--query", default="?timeline=false")
     given = parser.parse_args()
     given.server = urllib.parse.urlsplit(given.server)
     if given.server.hostname not in ("127.0.0.1", "::1", "localhost"):
-        sys.exit("only a server on this machine is put under load")
+        sys.exit("the server must be on this machine (a loopback address)")
     return given
 
 

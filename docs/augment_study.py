@@ -1,10 +1,10 @@
-"""The page of the augmentation study from the folder of its run:
+"""Writes the page of the augmentation study from the folder of its run:
 
     python3 docs/augment_study.py runs/augment_study/latest > docs/augment_study.md     (needs pyarrow)
 
-Every model is compared with the model `none` on the same recordings with the same seeds. The interval of the difference is a
-bootstrap over songs and over seeds at once (2000 resamples of both, 95 %): other recordings, and other trainings. With three
-seeds the second half of that is coarse, and the page says so.
+Every model is compared with the model `none` on the same recordings with the same seeds. The interval of the difference comes
+from a bootstrap over songs and seeds together (2000 resamples, 95 %): it covers other recordings and other trainings. With
+three seeds the part of the trainings is coarse, and the page says so.
 """
 
 import json
@@ -18,7 +18,7 @@ RESAMPLES = 2000
 
 
 def right_by_seed_and_song(run):
-    """model -> seed -> song -> (recordings that got their class, recordings)"""
+    """model -> seed -> song -> (correct recordings, recordings)"""
     table = pyarrow.parquet.read_table(run / "predictions.parquet")
     known = ["features", "model", "seed", "split", "path", "song", "truth"]
     classes = [name for name in table.column_names if name not in known]
@@ -27,10 +27,10 @@ def right_by_seed_and_song(run):
     for n in range(table.num_rows):
         if rows["split"][n] != "test":
             continue
-        heard = max(classes, key=lambda name: rows[name][n])
+        predicted = max(classes, key=lambda name: rows[name][n])
         songs = scores.setdefault(rows["model"][n], {}).setdefault(rows["seed"][n], {})
         right, all_ = songs.get(rows["song"][n], (0, 0))
-        songs[rows["song"][n]] = (right + (heard == rows["truth"][n]), all_ + 1)
+        songs[rows["song"][n]] = (right + (predicted == rows["truth"][n]), all_ + 1)
     return scores
 
 
@@ -40,17 +40,17 @@ def accuracy(of_seeds):
 
 
 def interval(model, plain):
-    """Of the difference of accuracies, resampling songs and seeds."""
-    dice = random.Random(1)
+    """The interval of the difference of accuracies, resampling songs and seeds."""
+    rng = random.Random(1)
     seeds = sorted(plain)
     songs = sorted(plain[seeds[0]])
     size = {song: plain[seeds[0]][song][1] for song in songs}
     difference = {seed: {song: model[seed][song][0] - plain[seed][song][0] for song in songs} for seed in seeds}
     means = []
     for _ in range(RESAMPLES):
-        drawn = dice.choices(songs, k=len(songs))
+        drawn = rng.choices(songs, k=len(songs))
         recordings = sum(size[song] for song in drawn)
-        chosen = dice.choices(seeds, k=len(seeds))
+        chosen = rng.choices(seeds, k=len(seeds))
         means.append(sum(difference[seed][song] for seed in chosen for song in drawn) / (recordings * len(chosen)))
     means.sort()
     return means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
@@ -65,25 +65,25 @@ def main(folder):
     recordings = sum(n for _, n in plain[seeds[0]].values())
     print("# Does augmentation help?\n")
     print(f"`experiments/{record['experiment']}.toml`, run {record['signature'][:8]}: one small network, trained with each augmentation alone, with all and")
-    print(f"with none, {len(seeds)} seeds each; accuracy on {recordings} testing recordings that sound as no training clip does. Chance is 0.091.")
-    print("Written by `docs/augment_study.py`; how to run it is told in [Augmentations](augmentations.md#does-it-help).\n")
+    print(f"with none, {len(seeds)} seeds each; accuracy on {recordings} test recordings that differ from all training clips. Chance is 0.091.")
+    print("Written by `docs/augment_study.py`; [Augmentations](augmentations.md#does-it-help) says how to run it.\n")
     of_seeds = [accuracy({seed: plain[seed]}) for seed in seeds]
-    print(f"Without augmentations: {accuracy(plain):.3f} (seed by seed {', '.join(f'{value:.3f}' for value in of_seeds)}).\n")
-    print("| augmentation | accuracy | over the seeds | difference to none | 95 % interval | |\n|---|---:|---|---:|---|---|")
+    print(f"Without augmentations: {accuracy(plain):.3f} (by seed {', '.join(f'{value:.3f}' for value in of_seeds)}).\n")
+    print("| augmentation | accuracy | range over seeds | difference to none | 95 % interval | |\n|---|---:|---|---:|---|---|")
     rows = []
     for name, model in scores.items():
         low, high = interval(model, plain)
         values = [accuracy({seed: model[seed]}) for seed in seeds]
         rows.append((accuracy(model) - accuracy(plain), name, accuracy(model), values, low, high))
     for difference, name, value, values, low, high in sorted(rows, reverse=True):
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
         print(f"| `{name}` | {value:.3f} | {min(values):.3f} to {max(values):.3f} | {difference:+.3f} | {low:+.3f} to {high:+.3f} | {verdict} |")
     better = [row[1] for row in rows if row[4] > 0]
     worse = [row[1] for row in rows if row[5] < 0]
-    print(f"\nBetter than without, as far as this can tell: {len(better)} of {len(rows)}; worse: {len(worse)}; not told apart: {len(rows) - len(better) - len(worse)}.")
-    print(f"About {0.05 * len(rows):.0f} of {len(rows)} intervals would miss zero if nothing helped and nothing hurt. {len(seeds)} trainings say little about others, so")
-    print("an interval that ends near zero is no finding. The recordings are made by a program, the networks are small and trained")
-    print("shortly, and the testing recordings were shifted in ways that some of these augmentations imitate: what helps here need not help elsewhere.")
+    print(f"\nSignificantly better than without: {len(better)} of {len(rows)}; worse: {len(worse)}; not significant: {len(rows) - len(better) - len(worse)}.")
+    print(f"About {0.05 * len(rows):.0f} of {len(rows)} intervals would exclude zero if no augmentation had an effect. {len(seeds)} trainings say little about others, so")
+    print("an interval that ends near zero is weak evidence. The recordings are synthetic, the networks are small and trained")
+    print("briefly, and the test recordings were changed in ways that some of these augmentations imitate: what helps here may not help elsewhere.")
 
 
 if __name__ == "__main__":

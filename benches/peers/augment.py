@@ -2,9 +2,9 @@
 
     cargo bench --no-run --bench augment && python benches/peers/augment.py [--rates 22050,44100] [--only WORD]
 
-Both sides start from a clip in memory and draw new parameters for every call, from ranges as alike as the keys allow; the call is
-what is timed. Timbre's side is `cargo bench --bench augment`, which reads the clips that this script writes. A peer whose own
-dependencies are not installed is left out and named.
+Both sides start with a clip in memory and draw new parameters for every call, from ranges as similar as the keys allow. Only the
+call is timed. Timbre's side is `cargo bench --bench augment`, which reads the clips that this script writes. Peers whose
+dependencies are not installed are skipped and named.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def shift(method):
 
 
 FILTER = {"min_rolloff": 12, "max_rolloff": 12}
-# A Timbre spec, and the peers that do the same.
+# A Timbre spec and the equivalent peers.
 PAIRS = [
     ({"kind": "time_stretch", "rate": [0.8, 1.25]}, [stretch("signalsmith_stretch"), stretch("librosa_phase_vocoder"), ("librosa time_stretch", stretch_by_librosa)]),
     ({"kind": "pitch_shift", "semitones": [-4.0, 4.0]}, [shift("signalsmith_stretch"), shift("librosa_phase_vocoder"), ("librosa pitch_shift", shift_by_librosa)]),
@@ -148,8 +148,8 @@ def timbre(binary, specs, waves, rate, folder):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--rates", default="22050,44100")
-    arguments.add_argument("--only", default="", help="kinds with this in their name")
-    arguments.add_argument("--binary", help="the bench, where it is built already; otherwise cargo is asked for it")
+    arguments.add_argument("--only", default="", help="only kinds whose name contains this")
+    arguments.add_argument("--binary", help="the built bench [default: ask cargo]")
     a = arguments.parse_args()
     warnings.simplefilter("ignore")
     pairs = [(spec, peers) for spec, peers in PAIRS if a.only in spec["kind"]]

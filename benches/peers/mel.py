@@ -1,6 +1,6 @@
 """Mel extraction on one thread: Timbre beside librosa, on the same samples, in one run.
 
-Both sides start from samples in memory and end with a 128-band mel spectrogram in decibels, librosa's defaults (n_fft 2048,
+Both sides start with samples in memory and end with a 128-band mel spectrogram in decibels, librosa's defaults (n_fft 2048,
 hop 512). Timbre's side is `cargo bench --bench features`, which reads the samples that this script writes.
 """
 

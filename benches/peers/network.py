@@ -1,12 +1,12 @@
 """ResNet18 on the CPU: Timbre beside PyTorch, alternating in one run, on the same number of threads.
 
-Batches of 16 images of 1 x 256 x 156, 11 classes, in memory. Training is forward, BCE with logits, backward and a step of
-Adam; PyTorch's side is a bare loop, Timbre's is its whole training loop (`cargo bench --bench network`). PyTorch is measured in
-its own order of axes and with channels last, and the better of the two counts.
+Batches of 16 images of 1 x 256 x 156, 11 classes, in memory. A training step is forward, BCE with logits, backward and a step of
+Adam. PyTorch's side is a bare loop, Timbre's is its whole training loop (`cargo bench --bench network`). PyTorch runs with
+its default memory format and with channels last; the faster one counts.
 
     pip install -r benches/peers/requirements-network.txt && python benches/peers/network.py [--threads N] [--repetitions N]
 
-On a machine that others use, `--threads 1` is the fair one: with more, PyTorch's threads wait for each other.
+On a shared machine use `--threads 1`: with more threads, PyTorch's threads wait for each other.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""How fast an hour of audio is heard: `timbre predict` beside the same in librosa, PyTorch and scikit-learn, on the CPU.
+"""Inference on an hour of audio: `timbre predict` beside librosa with PyTorch or scikit-learn, on the CPU.
 
-Windows of 3 s, a second apart, of a 44.1 kHz stereo WAV file that is made of the demo set's recordings. Both sides begin with
-the file and end with a probability a class and window: decoding, resampling to 22.05 kHz, mel spectrogram of each window, model.
+Windows of 3 s with a hop of 1 s, over a 44.1 kHz stereo WAV file made of the demo set's recordings. Both sides start with the file
+and end with a probability for each class and window: decoding, resampling to 22.05 kHz, mel spectrogram of each window, model.
 
-* resnet18: 256 mel bands, resized to 256 x 156, ResNet18 of one channel in batches of 16.
-* average, knn, logistic: mel spectrograms of 128 bands in decibels, a row of 16,640 numbers a window.
+* resnet18: 256 mel bands, resized to 256 x 156, ResNet18 with one input channel in batches of 16.
+* average, knn, logistic: mel spectrograms of 128 bands in decibels, 16,640 numbers per window.
 
-The peers' side is a program that knows what it is about: `librosa.load` (soxr_hq), all windows as views of one array, mel
-spectrograms of 16 windows at once in a process a thread (forked, so that nothing is copied to them), PyTorch in inference
-mode with channels last or not, whichever was faster, scikit-learn on all rows at once. Its imports and its fits are not
-counted; Timbre's start and reading of the model are. Sides alternate; medians are printed, of wall-clock and of processor
-time (on a machine that others use, the latter is the one to look at).
+The peers' side is an optimised program: `librosa.load` (soxr_hq), all windows as views of one array, mel spectrograms of
+16 windows at a time in one forked process per thread (nothing is copied), PyTorch in inference mode with the faster of the two
+memory formats, scikit-learn on all rows at once. Imports and fits are not counted for the peers; start-up and loading of the
+model are counted for Timbre. The sides alternate; the script prints medians of wall time and of CPU time (on a shared machine,
+compare CPU times).
 
     pip install -r benches/peers/requirements-network.txt -r benches/peers/requirements.txt
     python benches/peers/predict.py --timbre target/release/timbre [--minutes 60] [--network-minutes 60] [--repetitions 3]
@@ -136,7 +136,7 @@ def peer(what, path, threads, pipe):
         if model is not None:
             model.fit(rows, labels)
         means = np.stack([rows[labels == c].mean(0) for c in range(11)])
-    # What is compiled or looked up at the first call is no part of the hour.
+    # A warm-up call, so that one-time compilation and lookups are not timed.
     librosa.feature.melspectrogram(y=rng.standard_normal(LENGTH).astype(np.float32), sr=RATE)
     cpu = lambda: sum(getattr(resource.getrusage(who), key) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
                       for key in ("ru_utime", "ru_stime"))

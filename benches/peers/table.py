@@ -1,14 +1,13 @@
 """The table of experiments/simple_models.toml by librosa + scikit-learn and by Timbre, timed in one run.
 
-The peer's program is what a careful user of both libraries writes: every clip is loaded once, features are computed from
-the samples in memory, one clip after the other in as many processes as there are cores, and the models run
-with all the threads that BLAS and scikit-learn take by themselves. The same clips are on the same sides of the split.
+The peers' program is careful use of both libraries: every clip is loaded once, features are computed from the samples in memory
+in as many processes as there are cores, and the models use all threads of BLAS and scikit-learn. Both sides use the same split.
 
-`--logistic` says how scikit-learn fits the logistic regression, and Timbre does the same:
-  lbfgs        one against the rest, as in the experiment, with the fastest of its solvers for that, a process a core
-  liblinear    one against the rest with the solver made for it, which penalises the bias, too
-  multinomial  one softmax, its default and by far its fastest way: it stops at a tolerance of 1e-4, long before the
-               minimum on these data, which shows in its accuracies
+`--logistic` selects how scikit-learn fits the logistic regression; Timbre does the same:
+  lbfgs        one-vs-rest, as in the experiment, with scikit-learn's fastest solver for it, one process per core
+  liblinear    one-vs-rest with the solver made for it, which also penalises the bias
+  multinomial  softmax, the default and by far the fastest: it stops at a tolerance of 1e-4, long before the minimum on these
+               data, and its accuracies differ accordingly
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """The threshold search: Timbre beside numpy, on the same numbers, in one run.
 
-2,874 recordings of 18 windows and 11 classes, 100 cut-offs × 100 window fractions. Two peers:
-  plain   what people write: for each point the votes of all windows at once, then counts of the decided (numpy, no loop but the
-          one over points); micro and macro F1, exact match and sample-wise F1
-  sorted  the same idea as Timbre's in numpy: windows sorted once, then for each fraction the probability that decides, placed among
-          the cut-offs, and running sums for micro and macro F1; sample-wise scores still need the decisions of every point
-The plain peer is timed on some of the points and scaled up: it would take minutes. Timbre computes all 18 scores.
+2,874 recordings with 18 windows and 11 classes, 100 thresholds × 100 window fractions. Two peers:
+  plain   the usual code: for each point the votes of all windows at once, then counts of the decisions (numpy, one loop over the
+          points); micro and macro F1, exact match and samples F1
+  sorted  Timbre's algorithm in numpy: windows sorted once, then for each fraction the probability that decides, its position among
+          the thresholds, and running sums for micro and macro F1; samples scores still need the decisions of every point
+The plain peer is timed on a subset of the points and scaled up, because all of them take minutes. Timbre computes all 18 scores.
 
     python benches/peers/thresholds.py
 """

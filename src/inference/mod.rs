@@ -13,6 +13,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use timbre_core::labels::{Classes, Task};
+use timbre_core::registry::Fault;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
@@ -194,7 +195,7 @@ impl Predictor {
     }
 
     fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
-        if let Some((key, sentence)) = window.faults().into_iter().next() {
+        if let Some(Fault { key, sentence }) = window.faults().into_iter().next() {
             bail!("its window.{key}: {sentence}");
         }
         check_seconds(window.seconds)?;

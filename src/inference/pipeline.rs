@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -141,7 +142,7 @@ impl Reading<'_> {
         let (saved, tensors) = run_dir::read_model(self.run, name)?;
         ensure!(!saved.classes.is_empty(), "it knows no class");
         super::check_audio(&saved.audio)?;
-        if let Some((key, sentence)) = saved.model.as_kind().faults().into_iter().next() {
+        if let Some(Fault { key, sentence }) = saved.model.as_kind().faults().into_iter().next() {
             bail!("`{key}`: {sentence}");
         }
         let front = match self.fronts.iter().position(|(feature, _)| *feature == saved.feature) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/audio: tiny recordings in every format, and beside each what it decodes to (`.f32`, mono).
+"""Makes tests/golden/audio: short recordings in every format, each with its expected samples (`.f32`, mono).
 
-Needs ffmpeg, numpy, soundfile, librosa with soxr. Run it in this folder; the tests need only what it leaves behind.
-Expected samples are libsndfile's (formats without loss, where it reads them) or ffmpeg's (all others), mixed as librosa
-mixes: the mean over the channels in float32.
+Needs ffmpeg, numpy, soundfile, librosa with soxr. Run it in this folder; the tests need only its output.
+Expected samples come from libsndfile (lossless formats that it reads) or ffmpeg (all others), mixed down as in librosa:
+the mean over the channels in float32.
 """
 
 import os
@@ -69,13 +69,13 @@ def main():
         expect(name, sf.read(name, dtype="float32", always_2d=True)[0])
     sf.write("six.wav", music(200, 8000, 6, 3), 8000, format="WAVEX", subtype="PCM_24")
     expect("six.wav", sf.read("six.wav", dtype="float32", always_2d=True)[0])
-    # libsndfile rounds IMA's steps in another way than the standard's reference does; ffmpeg follows the reference.
+    # libsndfile rounds IMA steps differently from the reference of the standard; ffmpeg follows the reference.
     ffmpeg("source.wav", "ima.wav", "-c:a", "adpcm_ima_wav", "-block_size", "128")
     expect("ima.wav", by_ffmpeg("ima.wav", 2))
     ffmpeg("source.wav", "alac.m4a", "-c:a", "alac")
     expect("alac.m4a", by_ffmpeg("alac.m4a", 2))
 
-    # A stream: the sizes in the header are unknown when it is written.
+    # A stream: the sizes are unknown when the header is written.
     with open("stream.wav", "wb") as file:
         command = ["ffmpeg", "-v", "error", "-i", "source.wav", "-bitexact", "-c:a", "pcm_s16le", "-f", "wav", "-"]
         subprocess.run(command, check=True, stdout=file)
@@ -91,13 +91,13 @@ def main():
     }
     for name, options in lossy.items():
         ffmpeg("loud.wav", name, *options)
-        # Of so short an Ogg file ffmpeg keeps what fills up the last packet; libsndfile ends where the file says.
+        # In an Ogg file this short, ffmpeg keeps the padding of the last packet; libsndfile ends at the length in the file.
         expect(name, sf.read(name, dtype="float32")[0] if name.endswith(".ogg") else by_ffmpeg(name, 2))
     for source in ["source.wav", "one.wav", "loud.wav"]:
         os.remove(source)
 
-    # Noise with the tilt of music, without energy in the last tenth below the lower Nyquist frequency, where the filters of
-    # two resamplers may differ.
+    # Noise with the spectral tilt of music. It has no energy in the top tenth below the lower Nyquist frequency, where the
+    # filters of two resamplers may differ.
     rng = np.random.default_rng(5)
     for rate in [22050, 16000]:
         spectrum = np.fft.rfft(rng.normal(0, 1, 2500))

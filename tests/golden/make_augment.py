@@ -3,9 +3,9 @@
 
     python tests/golden/make_augment.py        (needs numpy, scipy, pyloudnorm)
 
-loudness   signals as formulas (rate, and parts of seconds, Hz, amplitude: sines, one after the other, each from phase 0) and
-           their integrated loudness with the filters of ITU-R BS.1770 re-derived for the rate ("DeMan" in pyloudnorm)
-filters    Butterworth filters of scipy.signal.butter: the first samples of their answer to a pulse
+loudness   signals as formulas (sample rate, and a list of sines: seconds, Hz, amplitude, played one after another from phase 0)
+           and their integrated loudness with the filters of ITU-R BS.1770 re-derived for the rate ("DeMan" in pyloudnorm)
+filters    Butterworth filters of scipy.signal.butter: the first samples of the impulse response
 """
 
 import json

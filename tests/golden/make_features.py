@@ -1,13 +1,13 @@
-"""Writes tests/golden/features: signals, and what librosa 0.11 and Pillow make of them.
+"""Writes tests/golden/features: signals, and their features by librosa 0.11 and Pillow.
 
     python tests/golden/make_features.py        (needs librosa 0.11, numpy, Pillow)
 
 index.json   signals: name -> offset, length; cases: name, signal, spec (as in an experiment), unit, shape, kept columns, offset
-signals.f32  the inputs, little-endian f32, one after the other
-arrays.f32   the kept columns of each result, row-major, one after the other
+signals.f32  the inputs, concatenated, little-endian f32
+arrays.f32   the kept columns of each result, concatenated, row-major
 
-The results are computed from the stored f32 samples. `unit` says how a case is to be compared: "db" absolutely, "float"
-relatively. Sample rate 22050 Hz throughout.
+The results are computed from the stored f32 samples. `unit` selects the comparison: "db" absolute, "float" relative. The
+sample rate is 22050 Hz throughout.
 """
 
 import json
@@ -158,7 +158,7 @@ def main():
     for signal, spec in cases():
         matrix, unit = compute(signals[signal], spec)
         rows, cols = matrix.shape
-        # The first and last columns see the padding; of the others, a few evenly spread ones are kept.
+        # Keep the first and last columns, which see the padding, and a few evenly spaced ones.
         keep = 400 if rows == 1 else 3 if rows > 200 else 5
         kept = sorted(set(np.linspace(0, cols - 1, min(cols, keep)).astype(int).tolist()))
         arrays.append(matrix[:, kept].astype("<f4").ravel())

@@ -1,13 +1,12 @@
-"""Golden numbers of scikit-learn for decisions: python tests/golden/make_metrics.py
+"""Golden numbers of scikit-learn for metrics: python tests/golden/make_metrics.py
 
-Three hundred seeded cases from none right to all right, many with classes that never occur. Written to
-tests/golden/metrics/single_label.json; labels are strings of one letter a clip ("a" is class 0). As many with any number of
-classes a clip are written to multi_label.json; a clip is a string of the letters of its classes. Probabilities (ranked.json,
-single_label_ranked.json) are whole numbers divided by `levels` in single precision, so that there are ties; they are written
-as those numbers, row by row.
+single_label.json: 300 seeded cases from all wrong to all right, many with classes that never occur; labels are strings with one
+letter per clip ("a" is class 0). multi_label.json: as many cases with any number of classes per clip; a clip is a string of the
+letters of its classes. ranked.json and single_label_ranked.json: probabilities, written as integers row by row, to be divided by
+`levels` in single precision, so that ties occur. All files go to tests/golden/metrics.
 
-Where scikit-learn warns and has no number (the area under the ROC curve of a class without positives or without negatives),
-the class or the clip is left out of the mean, as src/metrics/roc_auc.rs says; a mean of nothing is null.
+Where scikit-learn warns and returns no number (the ROC AUC of a class without positives or without negatives), the mean
+skips that class or clip, as documented in crates/evaluation/src/metrics/roc_auc.rs; the mean of nothing is null.
 """
 
 import json
@@ -47,7 +46,7 @@ def case(rng):
             "balanced_accuracy": metrics.balanced_accuracy_score(truth, decided),
             "matthews": metrics.matthews_corrcoef(truth, decided),
         },
-        # The sum over the classes of (1 + class) times the score: one number that no exchange of classes leaves alone.
+        # The sum over the classes of (1 + class) times the score: any swap of two classes changes it.
         "per_class": [float(np.dot(np.arange(1, classes + 1), column)) for column in each],
         "confusion": metrics.confusion_matrix(truth, decided, labels=range(classes)).ravel().tolist(),
     }
@@ -86,7 +85,7 @@ def multi_case(rng):
             **scores("samples"),
         },
         "per_class": [float(np.dot(np.arange(1, classes + 1), column)) for column in each],
-        # Each class: true negatives, false positives, false negatives, true positives.
+        # Per class: true negatives, false positives, false negatives, true positives.
         "confusion": metrics.multilabel_confusion_matrix(truth, decided).ravel().tolist(),
     }
 
@@ -98,7 +97,7 @@ def ranked_case(rng):
     truth = rng.random((clips, classes)) < rng.dirichlet(np.full(classes, 0.6)) * rng.choice([0.5, 2, 6])
     levels = int(rng.choice([2, 10, 300]))
     skill = rng.random()
-    # Halves of the scores speak of the truth, the others do not; 0 and 1 occur.
+    # Half of the scores depend on the truth, the other half do not; 0 and 1 occur.
     numbers = np.floor(np.clip(skill * truth * 0.5 + rng.random((clips, classes)) * (1 - skill / 2), 0, 1) * (levels + 1))
     numbers = np.minimum(numbers, levels)
     scores = (numbers.astype(np.float32) / np.float32(levels)).astype(np.float64)
@@ -150,7 +149,7 @@ def text(numbers):
 
 
 def log_loss(truth, scores, labels):
-    # What the clipping of single-precision input does, in double precision.
+    # The clipping of single-precision input, done in double precision.
     least = float(np.finfo(np.float32).eps)
     return metrics.log_loss(truth, y_proba=np.clip(scores, least, 1 - least), labels=labels)
 

@@ -1,8 +1,8 @@
 """Golden numbers of scikit-learn for the classic models: python tests/golden/make_models.py
 
-Two seeded sets that look like audio features (correlated columns of very different scale and offset, classes that overlap):
-`tall` has more rows than columns, `wide` more columns than rows. Features go to tests/golden/models/*.f32 (little-endian,
-training rows first), what scikit-learn makes of them to models.json, and with several labels a row to several.json.
+Two seeded data sets that resemble audio features (correlated columns of very different scale and offset, overlapping classes):
+`tall` has more rows than columns, `wide` more columns than rows. Writes the features to tests/golden/models/*.f32
+(little-endian, training rows first), scikit-learn's results to models.json, and those of multi-label data to several.json.
 """
 
 import json
@@ -133,8 +133,8 @@ def several(sets):
         out["sets"].append(
             {"name": name, "marks": marks.tolist(), "logistic": logistic, "knn": knn, "average": average}
         )
-    # Whole numbers: equal distances abound, as do equal votes. Rows for which a tie crosses the last place are left out, since
-    # scikit-learn's choice there is that of a partial sort.
+    # Integers, so that equal distances and equal votes are frequent. Rows with a tie at the k-th neighbour are left out:
+    # scikit-learn's choice there depends on a partial sort.
     train, test = rng.integers(-2, 3, (60, 3)), rng.integers(-2, 3, (200, 3))
     marks = (rng.random((60, 4)) < 0.4).astype(int)
     for metric, k in (("euclidean", 4), ("euclidean", 6), ("manhattan", 6)):
@@ -197,7 +197,7 @@ def main():
                 "logistic": fits,
             }
         )
-    # Two classes: scikit-learn fits one column whatever the number of classes asks for.
+    # With two classes scikit-learn fits one column.
     two = y < 2
     pair = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, tol=1e-10, max_iter=200000))
     out["two_classes"] = {"probabilities": numbers(pair.fit(x[two], y[two]).predict_proba(xt))}

@@ -1,12 +1,12 @@
 """Golden numbers of PyTorch for the networks: python tests/golden/make_networks.py (torch, torchvision, safetensors)
 
-No checkpoint of these sizes lies in git: every tensor is filled by a formula of its name and index that the Rust test computes,
-too (`filled`). Written to tests/golden/networks/networks.json: per case the names and shapes of the state dict, the outputs of
-every layer, and the logits in evaluation mode. torchvision's networks come from torchvision; the others are written down here
-once more. A case with fold = true has one input channel whose weights are the sum over three.
+Checkpoints of these sizes are not kept in git: every tensor is filled by a formula of its name and index, which the Rust test
+computes as well (`filled`). networks.json in tests/golden/networks has, for each case, the names and shapes of the state dict, the
+outputs of every layer, and the logits in evaluation mode. torchvision provides its own networks; the others are defined below.
+A case with fold = true has one input channel whose weights are the sum over three.
 
-Beside it small real files for the import (cnn_small with filters 4 and 8, three channels, five classes): a state dict as
-.safetensors, .pth and legacy .pth, one nested below "model" with the prefix "module.", a whole pickled module, and one whose
+The folder also gets small real files for the import (cnn_small with filters 4 and 8, three channels, five classes): a state dict
+as .safetensors, .pth and legacy .pth, one nested below "model" with the prefix "module.", a pickled module, and one whose
 pickle calls a function.
 """
 
@@ -240,7 +240,7 @@ def case(kind, keys, net, classes, image, clips=1, channels=1, fold=False):
 
 def torchvision_cases():
     vision = torchvision.models
-    # A one-channel network of folded weights is a three-channel network on a repeated image.
+    # A one-channel network with folded weights equals a three-channel network on a repeated image.
     for kind, make, image in [
         ("resnet18", vision.resnet18, (64, 47)),
         ("resnet34", vision.resnet34, (47, 64)),

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/opus: tiny recordings as browsers and encoders of Opus leave them, and what each decodes to.
+"""Makes tests/golden/opus: short recordings as browsers and Opus encoders write them, each with its expected samples.
 
-Needs ffmpeg with libopus, opusenc, numpy, soundfile, and for `--browser` a Chromium: it then records anew, through a fake
-microphone that plays our sound, what MediaRecorder writes (chromium.webm, chromium.mp4). Run it in this folder; the tests
-need only what it leaves behind.
+Needs ffmpeg with libopus, opusenc, numpy, soundfile. With `--browser` it also needs Chromium and records again what
+MediaRecorder writes (chromium.webm, chromium.mp4) from a fake microphone that plays our sound. Run it in this folder; the tests
+need only its output.
 
-Beside each file lies `.f32`: the number of samples, then every eighth of them, mono: libopus' float output by way of
-ffmpeg, mixed by the mean over the channels in float32. AAC is ffmpeg's own.
+Each `.f32` holds the number of samples, then every eighth sample, mono: libopus' float output through ffmpeg, mixed down by the
+mean over the channels in float32. AAC is decoded by ffmpeg itself.
 """
 
 import base64
@@ -137,7 +137,7 @@ def main():
     sf.write("one.wav", music(frames, 48000, 1, 9), 48000, subtype="FLOAT")
     sf.write("six.wav", 0.6 * music(frames, 48000, 6, 10), 48000, format="WAVEX", subtype="PCM_24")
 
-    # As ffmpeg writes WebM (with sizes, a cue and DiscardPadding), and into a pipe, as browsers do: sizes unknown.
+    # WebM as ffmpeg writes it to a file (with sizes, cues and DiscardPadding) and to a pipe, like browsers: sizes unknown.
     ffmpeg("two.wav", "music.webm", "-c:a", "libopus", "-b:a", "64k")
     ffmpeg("one.wav", "speech.webm", "-c:a", "libopus", "-b:a", "16k", "-application", "voip", "-frame_duration", "60")
     with open("live.webm", "wb") as file:
@@ -164,7 +164,7 @@ def main():
             with open(part, "rb") as link:
                 file.write(link.read())
     ffmpeg("two.wav", "family.opus", "-c:a", "libopus", "-mapping_family", "255")
-    # As Safari records: in fragments, with no length in the header.
+    # As Safari records: fragmented, without a length in the header.
     sf.write("loud.wav", music(2205, 22050, 2, 4), 22050, subtype="FLOAT")
     ffmpeg("loud.wav", "fragments.mp4", "-c:a", "aac", "-b:a", "64k", "-movflags", "frag_every_frame+empty_moov+default_base_moof")
 
@@ -173,7 +173,7 @@ def main():
             continue
         mono = name in ["speech.webm", "silk.opus", "hybrid.opus"]
         samples = by_libopus(name, 1 if mono else 6 if name == "six.opus" else 2)
-        # ffmpeg keeps what fills up the last packet of an MP4 file, whose length says otherwise.
+        # ffmpeg keeps the padding of the last packet of an MP4 file, beyond the length in the file.
         expect(name, samples[:frames] if name == "opus.mp4" else samples)
     expect("chained.opus", np.concatenate([by_libopus(name, 2) for name in ["long.opus", "opusenc.opus"]]))
     expect("fragments.mp4", by_ffmpeg("fragments.mp4", 2, []))

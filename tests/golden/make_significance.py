@@ -1,13 +1,13 @@
 """Golden numbers of scipy, statsmodels and scikit-learn for paired differences: python tests/golden/make_significance.py
 
-Cases of one class a clip: two lines with so many seeds, clips in songs. Written to tests/golden/significance.json; labels are
-strings of one letter a clip ("a" is class 0), one string a seed, songs are numbers. Nothing here calls the program.
+Single-label cases: two models with several seeds each, clips grouped into songs. Writes tests/golden/significance.json; labels are
+strings with one letter per clip ("a" is class 0), one string per seed; songs are numbers. Nothing here calls Timbre.
 
-`difference`   mean over the seeds of metric(line) - metric(reference), scikit-learn's metrics.
-`permutation`  scipy.stats.permutation_test, exact: for each song the outputs of the two lines are exchanged, which for accuracy is
-               the sign of the song's sum of differences. For F1 every exchange is scored by scikit-learn.
-`bootstrap`    interval and p of 20,000 draws of songs and of n - 1 of n seeds, numpy's generator: equal to ours but for chance.
-`mcnemar`      statsmodels' exact test where there is one seed and one clip a song.
+`difference`   mean over the seeds of metric(model) - metric(reference), scikit-learn's metrics.
+`permutation`  scipy.stats.permutation_test, exact: the outputs of the two models are swapped for each song. For accuracy that is
+               the sign of the song's sum of differences; for F1 scikit-learn scores every permutation.
+`bootstrap`    interval and p of 20,000 resamples of songs and of n - 1 of n seeds, numpy's generator: equal to ours up to chance.
+`mcnemar`      statsmodels' exact test, where there is one seed and one clip per song.
 `holm`         statsmodels' multipletests.
 """
 
@@ -45,7 +45,7 @@ def case(rng, metric, clips, songs, seeds, classes, skill):
     song = np.sort(rng.permutation(np.concatenate([np.arange(songs), rng.integers(0, songs, clips - songs)])))
     sides = []
     for share in skill:
-        # What is hard is hard with every seed: clips of one song fare alike.
+        # Clips of one song are correlated, and a hard clip is hard with every seed.
         hard = rng.random(songs)[song]
         sides.append([np.where(hard + 0.3 * rng.random(clips) < share, truth, rng.integers(0, classes, clips)) for _ in range(seeds)])
     score = {"accuracy": accuracy, "f1_macro": f1_macro}[metric]
@@ -76,7 +76,7 @@ def case(rng, metric, clips, songs, seeds, classes, skill):
 
     members = [np.flatnonzero(song == one) for one in range(songs)]
     if metric == "accuracy":
-        # Sums of songs, so that so many draws are quick.
+        # Sums per song make this number of resamples fast.
         per_song = np.zeros((seeds, songs))
         for s in range(seeds):
             np.add.at(per_song[s], song, (sides[1][s] == truth).astype(float) - (sides[0][s] == truth))

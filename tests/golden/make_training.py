@@ -1,7 +1,7 @@
-"""Golden numbers of PyTorch for losses and optimisers: python tests/golden/make_training.py
+"""Golden numbers of PyTorch for losses and optimizers: python tests/golden/make_training.py
 
-Written to tests/golden/training.json. Losses: values and gradients by the logits, for targets and options of every kind.
-Optimisers: a matrix and a bias under twenty given gradients, without decay on the bias; with and without clipping.
+Writes tests/golden/training.json. Losses: values and gradients with respect to the logits, for all kinds of targets and options.
+Optimizers: a matrix and a bias under twenty given gradients, without weight decay on the bias, with and without clipping.
 """
 
 import json
@@ -23,7 +23,7 @@ def numbers(tensor):
 def loss_cases():
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(6, CLASSES, generator=generator) * 3
-    # Answers that are as good as certain, right and wrong.
+    # Almost certain predictions, right and wrong.
     logits[0] = torch.tensor([60.0, -60.0, 0.0, 30.0])
     single = [[0], [3], [2], [0], [1], [3]]
     several = [[0, 1], [], [0, 1, 2, 3], [2], [1, 3], [0]]

@@ -1,11 +1,11 @@
-"""How well librosa stretches and shifts signals whose right answer is known: python tests/golden/make_vocoder.py
+"""Quality of librosa's time stretch and pitch shift on signals with a known result: python tests/golden/make_vocoder.py
 
-Writes tests/golden/vocoder.json: for each signal and change the spectral convergence of librosa.effects against the analytically
-right signal, |||S_right| - |S||| / ||S_right|| over whole clips, and the level against it in decibels. `tests/vocoder_golden.rs` makes the
-same signals and has to come out no worse.
+Writes tests/golden/vocoder.json: for each signal and change, the spectral convergence of librosa.effects against the analytic
+result, |||S_right| - |S||| / ||S_right|| over whole clips, and its level against the result in decibels.
+`tests/it/vocoder_golden.rs` makes the same signals and requires Timbre to be at least as good.
 
-Time runs `rate` times as fast and frequencies are `pitch` times as high; all signals are functions of these. Noise has no right signal, only
-a right spectrum: flat, as strong as its input, up to where its band ends.
+Time runs `rate` times as fast and frequencies are `pitch` times as high; all signals are functions of these. Noise has no unique
+result, only a spectrum: flat up to the end of its band, with the power of the input.
 """
 
 import json

@@ -4,6 +4,7 @@ pub mod seed;
 pub mod labels;
 #[macro_use]
 pub mod registry;
+pub mod cancel;
 pub mod files;
 pub mod progress;
 pub mod text;

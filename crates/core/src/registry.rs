@@ -30,3 +30,34 @@ macro_rules! registry {
         }
     };
 }
+
+/// A fault in a spec: the key, and a sentence that says what is wrong with its value and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub key: String,
+    pub sentence: String,
+}
+
+impl Fault {
+    pub fn new(key: impl Into<String>, sentence: impl Into<String>) -> Fault {
+        Fault { key: key.into(), sentence: sentence.into() }
+    }
+
+    /// The faults of the keys that have a sentence.
+    pub fn of_keys<const N: usize>(keys: [(&str, Option<String>); N]) -> Vec<Fault> {
+        keys.into_iter().filter_map(|(key, sentence)| Some(Fault::new(key, sentence?))).collect()
+    }
+}
+
+/// What every kind provides whose numbers depend on the sample rate: features and augmentations.
+pub trait Kind {
+    /// Raised by hand when the same spec gives other numbers than before.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// All faults of the keys, for clips of this sample rate.
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        Vec::new()
+    }
+}

@@ -11,6 +11,7 @@ use super::suggest;
 use super::tree::{Entry, Node, Table, Value, kind_of};
 use super::{EvaluateSpec, Experiment, shapes};
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_inputs::augment::AugmentSpec;
 use timbre_inputs::data::DataSpec;
@@ -190,7 +191,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
 fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
     if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
         let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
-        report(entry, vec![("crop".to_owned(), sentence.to_owned())], faults);
+        report(entry, vec![Fault::new("crop", sentence)], faults);
     }
 }
 
@@ -400,8 +401,8 @@ fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
 }
 
 /// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
-fn report(entry: &Entry, found: Vec<(String, String)>, faults: &mut ErrorCollector) {
-    for (key, sentence) in found {
+fn report(entry: &Entry, found: Vec<Fault>, faults: &mut ErrorCollector) {
+    for Fault { key, sentence } in found {
         let written = entry.node.table().and_then(|table| table.get(&key));
         let at = written.map_or(entry.key, |entry| entry.node.at);
         // A value out of its range has been told by the schema already.

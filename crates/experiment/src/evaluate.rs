@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::suggest;
 use timbre_core::labels::{Classes, Task};
+use timbre_core::registry::Fault;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::{DecisionRule, Metric};
 use timbre_evaluation::threshold_search::SearchSpec;
@@ -131,9 +132,9 @@ impl EvaluateSpec {
         ))
     }
 
-    pub(super) fn faults(&self) -> Vec<(String, String)> {
+    pub(super) fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         let there = self.decision_rule(&Classes::default()).metrics();
         let metric = self.metric().name();
         if !there.iter().any(|name| name == metric) {
@@ -165,7 +166,7 @@ impl EvaluateSpec {
         }
         if let Some(search) = &self.search {
             let own = search.faults().into_iter();
-            own.for_each(|(key, sentence)| fault("search", format!("{key}: {sentence}")));
+            own.for_each(|Fault { key, sentence }| fault("search", format!("{key}: {sentence}")));
             if self.at_most.is_some() || self.at_least_one {
                 fault("search", "it knows cut-off and window fraction: leave `at_most` and `at_least_one` out".into());
             }

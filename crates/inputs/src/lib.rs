@@ -4,3 +4,5 @@ pub mod data;
 pub mod features;
 pub mod augment;
 pub mod dataset;
+#[cfg(test)]
+mod fingerprint;

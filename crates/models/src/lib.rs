@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use timbre_core::progress::Printer;
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
@@ -93,7 +94,7 @@ pub trait ModelKind {
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
 
     /// What is wrong with its keys for that task.
-    fn task_faults(&self, _judge: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, _judge: &DecisionRule) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -143,7 +144,7 @@ pub trait ModelKind {
     }
 
     /// What is wrong between or within the keys of a spec: the key, and a sentence that says what to write instead.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 }
@@ -158,7 +159,7 @@ pub struct FitContext<'a> {
     pub device: &'a Device,
     /// Where checkpoints lie, of this fit alone. Nothing: none are written.
     pub checkpoints: Option<&'a Path>,
-    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Cancelled`](timbre_inputs::features::extraction::Cancelled).
+    /// Set by a signal: the epoch in hand is left, and the fit ends with [`Cancelled`](timbre_core::cancel::Cancelled).
     pub stop: &'a AtomicBool,
     pub printer: Printer,
     pub callback: &'a dyn TrainingCallback,
@@ -343,7 +344,7 @@ fn chunk_ranges(len: usize, size: usize) -> Vec<Range<usize>> {
 
 /// A spec made by hand goes through the same check as one from a file, and an empty training set is refused.
 fn ensure_trainable(kind: &dyn ModelKind, train: &FeatureSet) -> Result<()> {
-    if let Some((key, sentence)) = kind.faults().into_iter().next() {
+    if let Some(Fault { key, sentence }) = kind.faults().into_iter().next() {
         bail!("`{key}`: {sentence}");
     }
     ensure!(
@@ -565,7 +566,7 @@ mod tests {
     fn one_softmax_is_refused_for_several_labels_with_what_to_write() {
         let spec = logistic::Logistic { multi: logistic::Multi::Multinomial, ..Default::default() };
         let faults = spec.task_faults(&several_labels().decision_rule);
-        assert!(faults[0].0 == "multi" && faults[0].1.contains("\"ovr\""), "{faults:?}");
+        assert!(faults[0].key == "multi" && faults[0].sentence.contains("\"ovr\""), "{faults:?}");
         let error = spec.fit(&noisy_with_several(40, 5), &several_labels()).err().expect("it is refused");
         assert!(error.to_string().contains("`multi`"), "{error}");
     }

@@ -6,7 +6,7 @@
 //! * Temporary files, half-removed runs and half-made links of processes that were killed, an hour after the last write.
 //!
 //! Never what a process holds, never a folder that does not look like a run, never a finished run that is the only one of its
-//! signature. Whether a run is a baseline or gave units to another is of no account: what others need of it they have copied.
+//! signature. Whether a run is a baseline or gave trials to another is of no account: what others need of it they have copied.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ impl CleanupPlan {
             self.add_if_settled(path, What::Beside, "left by a killed process", rules);
         }
         if run_dir::has_broken_latest(home) {
-            self.add(home.join("latest"), What::Latest, "the run it names is gone: the newest that is left is named");
+            self.add(run_dir::latest(home), What::Latest, "the run it names is gone: the newest that is left is named");
         }
     }
 

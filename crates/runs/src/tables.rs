@@ -15,7 +15,7 @@ use timbre_evaluation::metrics::replicates;
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores};
 use timbre_models::Epoch;
 
-/// The scores of a unit on one side of its split.
+/// The scores of a trial on one side of its split.
 pub struct ScoredSplit<'a> {
     pub trial: &'a Trial,
     pub split: &'a SplitRecord,
@@ -25,11 +25,11 @@ pub struct ScoredSplit<'a> {
 }
 
 impl<'a> ScoredSplit<'a> {
-    pub fn new(unit: &'a Trial, split: &'a SplitRecord, decision_rule: &DecisionRule) -> ScoredSplit<'a> {
+    pub fn new(trial: &'a Trial, split: &'a SplitRecord, decision_rule: &DecisionRule) -> ScoredSplit<'a> {
         let (truth, decided) = (split.truth(), split.decided(decision_rule));
         let mut scores = decision_rule.score(&truth, &decided, split.predictions.n_classes);
         scores.metrics.extend(metrics::probability_scores(decision_rule.task, &truth, &split.predictions));
-        ScoredSplit { trial: unit, split, scores, decided }
+        ScoredSplit { trial: trial, split, scores, decided }
     }
 
     /// The wrongly decided clips, the least likely truth first: by the probability of the true class, or by the likelihood of
@@ -60,7 +60,7 @@ pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
     labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
 }
 
-/// The columns that say which unit and split a row belongs to.
+/// The columns that say which trial and split a row belongs to.
 pub fn keys<'a>(rows: impl Iterator<Item = (&'a Trial, &'a str)> + Clone) -> Vec<Column> {
     vec![
         Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
@@ -147,8 +147,8 @@ pub fn class_column(name: &str) -> PlSmallStr {
 }
 
 /// Every probability of every clip.
-pub fn predictions(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
-    let rows = units
+pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+    let rows = trials
         .iter()
         .flat_map(|u| u.splits.iter().flat_map(move |s| (0..s.clips.len()).map(move |clip| (&u.trial, s, clip))));
     let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
@@ -168,9 +168,9 @@ pub fn predictions(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame
 }
 
 /// Every probability of every window, of recordings that were heard in windows.
-pub fn windows(units: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
+pub fn windows(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
     let sides =
-        units.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
+        trials.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
     let recordings = sides.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
     let rows = recordings.flat_map(|(u, s, w, r)| w.windows_of(r).map(move |window| (u, s, w, r, window)));
     let mut columns = keys(rows.clone().map(|(u, s, ..)| (u, s.split.as_str())));
@@ -230,7 +230,7 @@ fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataF
     frame(rows.clone().count(), columns)
 }
 
-/// How many clips a unit and split shows in `hardest.csv`.
+/// How many clips a trial and split shows in `hardest.csv`.
 const HARDEST: usize = 25;
 
 /// [`ScoredSplit::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
@@ -265,15 +265,15 @@ fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
 }
 
 /// A metric along a parameter of a model, long form.
-pub fn curves(units: &[TrialRecord]) -> Result<DataFrame> {
-    let rows = units
+pub fn curves(trials: &[TrialRecord]) -> Result<DataFrame> {
+    let rows = trials
         .iter()
         .flat_map(|u| u.splits.iter().flat_map(move |s| s.curve.iter().map(move |point| (&u.trial, s, point))));
     let mut columns = keys(rows.clone().map(|(u, s, _)| (u, s.split.as_str())));
     columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
     columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
-    // The same for all units of a run.
+    // The same for all trials of a run.
     let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
     columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
     frame(rows.count(), columns)
@@ -281,7 +281,7 @@ pub fn curves(units: &[TrialRecord]) -> Result<DataFrame> {
 
 /// Learning curves: a row an epoch.
 pub fn epochs(curves: &[(&Trial, &[Epoch])]) -> Result<DataFrame> {
-    let rows = curves.iter().flat_map(|(unit, epochs)| epochs.iter().map(move |epoch| (*unit, epoch)));
+    let rows = curves.iter().flat_map(|(trial, epochs)| epochs.iter().map(move |epoch| (*trial, epoch)));
     let n = rows.clone().count();
     let mut names: Vec<&String> = Vec::new();
     for name in rows.clone().flat_map(|(_, e)| e.metrics.keys()) {
@@ -455,12 +455,12 @@ mod tests {
     #[test]
     fn a_class_may_be_called_like_a_column() {
         let classes = Classes::new(["song", "truth"]);
-        let unit = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let trial = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
         let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
         let predictions = timbre_evaluation::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
         let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
-        let unit = TrialRecord {
-            trial: unit,
+        let trial = TrialRecord {
+            trial: trial,
             trained_on: vec![1, 1],
             windows_hash: None,
             epochs: vec![],
@@ -470,13 +470,13 @@ mod tests {
             predict_seconds: 0.0,
         };
         let mut csv = Vec::new();
-        write_csv(predictions_of(&unit, &classes), &mut csv).unwrap();
+        write_csv(predictions_of(&trial, &classes), &mut csv).unwrap();
         let expected = "features,model,seed,split,path,song,truth,song (class),truth (class)\nmel,knn,1,test,a,s,truth,0.25,0.75\n";
         assert_eq!(String::from_utf8(csv).unwrap(), expected);
     }
 
-    fn predictions_of(unit: &TrialRecord, classes: &Classes) -> DataFrame {
-        super::predictions(std::slice::from_ref(unit), classes).unwrap()
+    fn predictions_of(trial: &TrialRecord, classes: &Classes) -> DataFrame {
+        super::predictions(std::slice::from_ref(trial), classes).unwrap()
     }
 
     #[test]
@@ -492,8 +492,8 @@ mod tests {
             clips_per_second: 40.0,
             waited: 0.125,
         };
-        let unit = |model: &str| Trial { features: "mel".into(), model: model.into(), seed: 3 };
-        let (small, large) = (unit("small"), unit("large"));
+        let trial = |model: &str| Trial { features: "mel".into(), model: model.into(), seed: 3 };
+        let (small, large) = (trial("small"), trial("large"));
         let one = [epoch(1, "accuracy"), epoch(2, "accuracy")];
         let two = [epoch(1, "f1_micro")];
         let mut csv = Vec::new();

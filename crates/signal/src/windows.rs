@@ -8,6 +8,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use timbre_core::registry::Fault;
 
 /// Raised by hand when the same spec cuts another way: part of the cache key of windows.
 pub const VERSION: u32 = 1;
@@ -82,13 +83,13 @@ impl WindowSpec {
     }
 
     /// What is wrong with the keys: the key, and a sentence. The schema says the same of a file.
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if !(self.seconds > 0.0 && self.seconds.is_finite()) {
-            faults.push(("seconds".into(), format!("a window of {} s hears nothing; write e.g. 3.0", self.seconds)));
+            faults.push(Fault::new("seconds", format!("a window of {} s hears nothing; write e.g. 3.0", self.seconds)));
         }
         if !(self.hop > 0.0 && self.hop.is_finite()) {
-            faults.push(("hop".into(), format!("a hop of {} s never arrives at the end; write e.g. 1.0", self.hop)));
+            faults.push(Fault::new("hop", format!("a hop of {} s never arrives at the end; write e.g. 1.0", self.hop)));
         }
         faults
     }
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_told() {
         assert!(WindowSpec::default().faults().is_empty());
-        let keys = |spec: WindowSpec| spec.faults().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let keys = |spec: WindowSpec| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
         assert_eq!(keys(spec(0.0, -1.0)), ["seconds", "hop"]);
         assert_eq!(keys(spec(3.0, f64::NAN)), ["hop"]);
     }

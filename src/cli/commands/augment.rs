@@ -35,7 +35,7 @@ pub fn augment(common: &GlobalArgs, what: &AugmentPreviewArgs, pool: &ThreadArgs
 fn of_clip(preview: &AugmentationPreview, row: usize, epochs: usize, out: &Path) -> Result<ExitStatus> {
     let mut lines = String::new();
     for epoch in 0..epochs {
-        let (heard, drawn) = (preview.waves.trace(row, epoch)?, preview.drawn(row, epoch)?);
+        let (heard, drawn) = (preview.examples.trace(row, epoch)?, preview.draws(row, epoch)?);
         let name = format!("epoch-{:03}", epoch + 1);
         write_f32(&out.join(format!("{name}.before.wav")), &heard.clip, preview.sample_rate)?;
         write_f32(&out.join(format!("{name}.wav")), &heard.samples, preview.sample_rate)?;
@@ -64,15 +64,15 @@ fn of_all(preview: &AugmentationPreview, epochs: usize, out: &Path, settings: &S
     let progress = settings.printer.start("epochs", epochs);
     files::write_atomically(&path, |file| {
         for epoch in 0..epochs {
-            let line = |row: usize| Ok(serde_json::to_string(&preview.drawn(row, epoch)?)? + "\n");
-            let lines: Vec<String> = (0..preview.waves.len()).into_par_iter().map(line).collect::<Result<_>>()?;
+            let line = |row: usize| Ok(serde_json::to_string(&preview.draws(row, epoch)?)? + "\n");
+            let lines: Vec<String> = (0..preview.examples.len()).into_par_iter().map(line).collect::<Result<_>>()?;
             lines.iter().try_for_each(|line| file.write_all(line.as_bytes()))?;
             settings.step(&progress)?;
         }
         Ok(())
     })?;
     progress.finish();
-    let clips = preview.waves.len();
+    let clips = preview.examples.len();
     print(&format!("{}: the draws of {clips} clips in {epochs} epochs of {}\n", path.display(), preview.trial))?;
     let unit = &preview.trial;
     // The draws are those of one seed, and another one would end for want of its own.

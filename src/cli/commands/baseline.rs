@@ -21,7 +21,7 @@ pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitSta
 fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
     let baseline = ReferenceScores::of_run(&whole(common, run)?)?;
     let unfit = baseline.origin.unfinished.first().cloned();
-    let unfit = unfit.or_else(|| baseline.units.is_empty().then(|| "it has no results".to_owned()));
+    let unfit = unfit.or_else(|| baseline.trials.is_empty().then(|| "it has no results".to_owned()));
     if let Some(why) = unfit {
         bail!(CannotGate(format!("{} is no baseline: {why}", baseline.origin.path.display())));
     }

@@ -28,7 +28,7 @@ fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
 }
 
 fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
-    spec(common, name)?.as_kind().load(&settings(common, false).places())
+    spec(common, name)?.as_kind().load(&settings(common, false).data_dirs())
 }
 
 /// A described set, and whether its recordings are here.
@@ -65,7 +65,7 @@ pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus
         let spec = spec(common, &name)?;
         let here = match &spec {
             DataSpec::Demo(demo) if demo.root.is_none() => Availability::Made,
-            other => match other.as_kind().load(&settings(common, false).places()) {
+            other => match other.as_kind().load(&settings(common, false).data_dirs()) {
                 Ok(set) => Availability::Recordings(set.records.len()),
                 Err(error) if error.is::<MissingData>() => Availability::Missing,
                 Err(error) => Availability::Faulty(format!("{error:#}")),

@@ -7,11 +7,11 @@ use super::{ExitStatus, print};
 use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{counted, print_failures, print_missing_reports};
-use crate::execution::sweep::record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
 use crate::execution::sweep::{self, NotThisGrid, SweepOptions, SweepOutcome, table};
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::ExpandedGrid;
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_runs::run_dir;
+use timbre_runs::sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
 
 pub fn run(
     expanded: &ExpandedGrid,

@@ -11,13 +11,13 @@ use anyhow::{Context, Result};
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
 use crate::execution::reproduce::{AnotherRun, CannotReproduce};
 use crate::execution::run::Settings;
-use crate::execution::run::material::{NothingSelected, Unfit};
+use crate::execution::run::prepare::{NothingSelected, Unfit};
 use crate::execution::sweep::NotThisGrid;
 use crate::inference::{Predictor, WhichModel};
+use timbre_core::cancel::Cancelled;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 use timbre_reports::comparison::CannotCompare;
 use timbre_reports::thresholds::CannotSearch;
@@ -25,6 +25,7 @@ use timbre_runs::baseline_check::CannotGate;
 use timbre_runs::exports::mlflow::CannotExport;
 use timbre_runs::run_dir::WhichRun;
 
+mod artifacts;
 mod augment;
 mod baseline;
 mod cache;
@@ -235,6 +236,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
         fresh,
         device: Device::cpu(),
         printer: Printer::new(common.quiet),
+        artifacts: &artifacts::WrittenArtifacts,
         stop: Arc::new(AtomicBool::new(false)),
     }
 }

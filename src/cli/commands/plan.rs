@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ExitStatus, again, expand_grid, print, resolve, settings};
 use crate::cli::args::{ExperimentArgs, GlobalArgs};
-use crate::execution::run::material::Material;
+use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::trials_of;
 use crate::execution::sweep;
 use timbre_core::text::thousands;
@@ -39,23 +39,23 @@ pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Resu
         return Ok(ExitStatus::Done);
     }
     let experiment = &expanded.points[0].rounds[0].experiment;
-    let material = Material::gather(experiment, &settings)?;
+    let dataset = PreparedDataset::new(experiment, &settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let (hits, misses) = material.look(experiment, &extraction, &settings.feature_cache()?)?;
+    let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
     let units: Vec<Trial> = trials_of(experiment);
-    let chosen = material.all_chosen(experiment);
+    let chosen = dataset.expected_clips(experiment);
     let clips = chosen.len();
     for &seed in &experiment.seeds {
-        material.split(experiment, &chosen, seed)?;
+        dataset.split(experiment, &chosen, seed)?;
     }
-    let signature = material.signature(experiment);
+    let signature = dataset.signature(experiment);
     if as_json {
         let plan = json!({
             "schema": timbre_runs::run_dir::SCHEMA,
             "experiment": experiment.name,
             "signature": signature,
-            "data": material.set.name,
-            "classes": material.set.classes,
+            "data": dataset.set.name,
+            "classes": dataset.set.classes,
             "clips": clips,
             "cache": { "hits": hits, "misses": misses },
             "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -64,9 +64,9 @@ pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Resu
         return Ok(ExitStatus::Done);
     }
     let mut text = format!("`{}` is sound. It would\n", experiment.name);
-    text += &format!("  read     {clips} clips of `{}` in {} classes", material.set.name, material.set.classes.len());
-    if material.set_aside > 0 {
-        text += &format!(" ({} more carry several labels)", material.set_aside);
+    text += &format!("  read     {clips} clips of `{}` in {} classes", dataset.set.name, dataset.set.classes.len());
+    if dataset.set_aside > 0 {
+        text += &format!(" ({} more carry several labels)", dataset.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
     if !experiment.augment.is_empty() {
@@ -95,7 +95,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let resolved = resolve(common, target)?;
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
-    let classes = experiment.data.as_kind().load(&settings.places())?.classes.len();
+    let classes = experiment.data.as_kind().load(&settings.data_dirs())?.classes.len();
     for (model, spec) in experiment.models.iter().filter(|(_, spec)| spec.as_kind().is_network()) {
         for (name, feature) in &experiment.features {
             if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {

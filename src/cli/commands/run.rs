@@ -103,7 +103,7 @@ fn say_the_end(outcome: &RunOutcome, printer: Printer) {
     for (unit, why) in &record.failures {
         eprint_line(&format!("timbre: {unit} failed: {why}"));
     }
-    if let Some(why) = &outcome.no_report {
+    if let Some(why) = &outcome.report_error {
         eprint_line(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));
     }
     if outcome.reused {

@@ -71,7 +71,7 @@ pub fn thresholds(
         print(&text.join("\n"))?;
     }
     let printer = Printer::new(common.quiet);
-    let picture = ThresholdFile::Picture { metric: search.metric.name(), unit: None }.name();
+    let picture = ThresholdFile::Picture { metric: search.metric.name(), trial: None }.name();
     // What was chosen on the test split is nobody's next step.
     let best = best_trial(&found, search.metric_at()).filter(|_| spec.tune_on == TuneOn::Validation);
     let give = best.map_or(String::new(), |best| next(&search, best));

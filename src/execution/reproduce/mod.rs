@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::execution::run::material::Material;
+use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, STAGES, Settings};
 use timbre_experiment::ResolvedExperiment;
 use timbre_runs::run_dir::{self, RunRecord, Table};
@@ -91,12 +91,12 @@ impl StoredRun {
     pub fn again(&self, settings: &Settings) -> Result<Reproduction> {
         let settings = Settings { fresh: true, ..settings.clone() };
         let experiment = &self.resolved.experiment;
-        let material = Material::gather(experiment, &settings)?;
-        if material.signature(experiment) != self.record.signature {
-            let sentences = signature_changes::sentences(&self.path, &self.record, experiment, &material);
+        let dataset = PreparedDataset::new(experiment, &settings)?;
+        if dataset.signature(experiment) != self.record.signature {
+            let sentences = signature_changes::sentences(&self.path, &self.record, experiment, &dataset);
             return Err(AnotherRun { run: self.path.display().to_string(), sentences }.into());
         }
-        drop(material);
+        drop(dataset);
         let outcome = run::run(&self.resolved, &settings)?;
         let csv = |run: &Path| {
             let path = run.join(Table::ResultsCsv.file());

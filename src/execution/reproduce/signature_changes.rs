@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::execution::run::material::Material;
+use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{STAGES, trials_of};
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{self, RunRecord, Trial};
@@ -19,12 +19,12 @@ pub fn program(record: &RunRecord) -> &str {
 }
 
 /// What is not as it was; never nothing.
-pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Material) -> Vec<String> {
+pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> Vec<String> {
     let mut sentences = Vec::new();
-    if record.data.hash != material.data_hash {
-        sentences.push(data(run, record, experiment, material));
+    if record.data.hash != dataset.data_hash {
+        sentences.push(data(run, record, experiment, dataset));
     }
-    let (then, now) = (&record.environment[STAGES], material.stages_in_short(experiment));
+    let (then, now) = (&record.environment[STAGES], dataset.stages_summary(experiment));
     let known = then.is_object();
     let mut changed = Vec::new();
     if known {
@@ -46,20 +46,20 @@ pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, materi
     sentences
 }
 
-fn data(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Material) -> String {
-    let set = &material.set;
+fn data(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> String {
+    let set = &dataset.set;
     let here: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
     let then = record.data.clips + record.data.unusable;
     let mut sentence = format!(
         "the recordings of `{}` are others, or have other labels or songs: their hash was {}… and is {}…",
         record.data.name,
         record.data.hash.get(..8).unwrap_or(&record.data.hash),
-        &material.data_hash[..8]
+        &dataset.data_hash[..8]
     );
     // With a limit per class only some of them were in use.
     let is_all = experiment.data.as_kind().common_keys().limit_per_class.is_none();
-    if is_all && then != material.eligible.len() {
-        sentence += &format!("; there were {then}, there are {}", material.eligible.len());
+    if is_all && then != dataset.eligible.len() {
+        sentence += &format!("; there were {then}, there are {}", dataset.eligible.len());
     }
     let mut gone: Vec<String> =
         judged(run, experiment).into_iter().filter(|path| !here.contains(path.as_str())).collect();
@@ -73,9 +73,9 @@ fn data(run: &Path, record: &RunRecord, experiment: &Experiment, material: &Mate
     sentence
 }
 
-/// The recordings on which the units of the first seed were judged.
+/// The recordings on which the trials of the first seed were judged.
 fn judged(run: &Path, experiment: &Experiment) -> Vec<String> {
-    let of_unit = |unit: &Trial| run_dir::read_trial(run, unit);
+    let of_unit = |trial: &Trial| run_dir::read_trial(run, trial);
     let Some(record) = trials_of(experiment).iter().find_map(of_unit) else { return Vec::new() };
     record.splits.into_iter().flat_map(|split| split.clips).map(|clip| clip.path).collect()
 }

@@ -1,18 +1,18 @@
-//! The results once more, apart for recordings of one label, of two, and so on: `by_labels.csv`.
+//! Scores recordings by their number of labels: `by_labels.csv`.
 //!
-//! A model of solo recordings may do well on them and badly on mixtures, and a single number hides it. No score of one group
-//! compares with that of another by itself, since chance differs too; so each group has its own trivial baselines beside it.
+//! A model may do well on solo recordings and badly on mixtures, and a single number hides it. Scores of two groups are not
+//! comparable by themselves, because chance differs too: each group has its own trivial baselines.
 
-use super::scoring::Done;
+use super::scoring::FinishedTrials;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{ResultRow, SplitRecord, TrialRecord};
 
-/// Every recording of two labels or more.
+/// The group of all recordings with two or more labels.
 const SEVERAL: &str = "2+";
 
-/// What the group is called, and its rows as in `results.csv`.
+/// The rows of each group, with its name.
 pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[TrialRecord]) -> Vec<(String, ResultRow)> {
     let clips = trials.iter().flat_map(|trial| trial.splits.iter().flat_map(|split| &split.clips));
     let mut numbers: Vec<usize> = clips.map(|clip| clip.truth.len()).collect();
@@ -20,8 +20,8 @@ pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[Tri
     numbers.dedup();
     let mut rows = Vec::new();
     let mut add = |name: String, holds: &dyn Fn(usize) -> bool| {
-        let mut done = Done::new(decision_rule.clone());
-        trials.iter().map(|trial| narrowed(trial, holds)).for_each(|trial| done.push(experiment, trial));
+        let mut done = FinishedTrials::new(decision_rule.clone());
+        trials.iter().map(|trial| restrict(trial, holds)).for_each(|trial| done.push(experiment, trial));
         rows.extend(done.rows(experiment).into_iter().map(|row| (name.clone(), row)));
     };
     for &number in &numbers {
@@ -33,9 +33,9 @@ pub fn rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[Tri
     rows
 }
 
-/// The same trial, had it been asked about the recordings with such a number of labels alone.
-fn narrowed(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
-    let side = |split: &SplitRecord| {
+/// The trial restricted to recordings whose number of labels passes `holds`.
+fn restrict(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
+    let restricted = |split: &SplitRecord| {
         let kept: Vec<usize> = (0..split.clips.len()).filter(|&clip| holds(split.clips[clip].truth.len())).collect();
         let n_classes = split.predictions.n_classes;
         let probabilities = kept.iter().flat_map(|&clip| split.predictions.row(clip)).copied().collect();
@@ -47,7 +47,7 @@ fn narrowed(trial: &TrialRecord, holds: &dyn Fn(usize) -> bool) -> TrialRecord {
             curve: Vec::new(),
         }
     };
-    let splits = trial.splits.iter().map(side).filter(|split| !split.clips.is_empty()).collect();
+    let splits = trial.splits.iter().map(restricted).filter(|split| !split.clips.is_empty()).collect();
     TrialRecord { splits, epochs: Vec::new(), ..trial.clone() }
 }
 
@@ -70,10 +70,10 @@ mod tests {
             song: i.to_string(),
             truth: truth.clone(),
         });
-        // Right about the solo recordings, and always silent about the second instrument.
+        // Correct on solo recordings; never predicts the second instrument.
         let probabilities = vec![0.9, 0.0, 0.0, 0.9, 0.1, 0.0, 0.0, 0.0, 0.8, 0.9, 0.0, 0.0, 0.0, 0.7, 0.0];
         let predictions = Predictions { n_classes: 3, probabilities };
-        // Two windows of the second recording, one of the others.
+        // The second recording has two windows, each other one has one.
         let starts = [1, 2, 1, 1, 1].map(|n| (0..n).map(f64::from).collect::<Vec<_>>());
         let of_windows = [0, 1, 1, 2, 3, 4].iter().flat_map(|&r: &usize| predictions.row(r)).copied().collect();
         let windows = WindowPredictions::new(Predictions { n_classes: 3, probabilities: of_windows }, &starts);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn each_number_of_labels_is_judged_apart_beside_its_own_baselines() {
+    fn each_number_of_labels_has_its_own_scores_and_baselines() {
         let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
         let rows = rows(&experiment(), &decision_rule, &[trial()]);
         for split in ["validation", "test"] {

@@ -1,4 +1,4 @@
-//! Where a run ran: enough to explain a difference, nothing that changes a result.
+//! Describes the environment of a run: enough to explain a difference, nothing that changes a result.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ pub fn describe(device: Option<&Device>) -> Value {
     })
 }
 
-/// What git says of the folder in which the program runs; nothing where there is no git or no repository.
+/// The output of git in the current folder; None without git or outside a repository.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,152 +1,159 @@
-//! One experiment from end to end: recordings in, run folder out.
+//! Runs one experiment: recordings in, run folder out.
 //!
-//! The order of work: find the recordings and hash them; derive the signature; open the run's folder and write the
-//! configuration; compute what the feature cache lacks; fit and decision_rule each unit that is not done; write the tables.
+//! The order of work: load the data set and hash its recordings (`prepare`); derive the signature (`signature`); open the run
+//! folder and write the configuration; compute the features that the cache lacks (`select`); fit and evaluate each trial that
+//! is not done (`trial`, `ensemble`); write the tables (`tables`) and the report (`artifacts`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use indexmap::IndexMap;
 use serde_json::json;
 
+use timbre_core::cancel::Cancelled;
 use timbre_core::labels::Task;
 use timbre_evaluation::metrics::DecisionRule;
+use timbre_evaluation::threshold_search::TuneOn;
 use timbre_experiment::members::ModelOnFeature;
 use timbre_experiment::{Experiment, ResolvedExperiment};
 use timbre_inputs::data::split::Splits;
 use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::{Cancelled, Extraction};
-use timbre_reports::run_report;
-use timbre_reports::thresholds;
-use timbre_runs::run_dir::{self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial};
+use timbre_inputs::features::extraction::Extraction;
+use timbre_runs::run_dir::{
+    self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial, TrialRecord,
+};
 
-mod by_labels;
-mod ensemble;
-pub mod environment;
-pub mod material;
-pub mod scoring;
-pub mod augmentation_preview;
-mod reuse;
-mod threshold_search;
-mod sets;
 mod settings;
+pub mod prepare;
+mod signature;
+pub mod select;
 mod trial;
-mod writing;
+mod trial_data;
+mod ensemble;
+mod reuse;
+pub mod scoring;
+mod by_labels;
+mod tables;
+mod artifacts;
+pub mod augmentation_preview;
+pub mod environment;
 
+pub use artifacts::{NoArtifacts, RunArtifacts};
 pub use settings::Settings;
 
-use material::{Material, Selection};
-use scoring::Done;
+use prepare::{PreparedDataset, Unfit};
+use scoring::FinishedTrials;
+use select::Selection;
 
-/// In the environment of `run.json`: the versions of the stages that the signature stands on.
+/// The key of `environment` in `run.json` that holds the stage versions of the signature.
 pub const STAGES: &str = "stages";
 
-/// What a run came to.
+/// The result of a run.
 pub struct RunOutcome {
     pub path: PathBuf,
     pub record: RunRecord,
-    /// The same run had been finished before; nothing was computed.
+    /// The run was finished before; nothing was computed.
     pub reused: bool,
-    /// Why the report could not be written. The run is finished all the same.
-    pub no_report: Option<String>,
+    /// Why the report could not be written. The run counts as finished all the same.
+    pub report_error: Option<String>,
 }
 
-/// Runs `resolved`, or finds it finished.
+/// Runs an experiment, or returns its finished run.
 pub fn run(resolved: &ResolvedExperiment, settings: &Settings) -> Result<RunOutcome> {
-    let begun = Instant::now();
-    let material = Material::gather(&resolved.experiment, settings)?;
-    run_on(resolved, settings, &material, begun)
+    let started = Instant::now();
+    let data = PreparedDataset::new(&resolved.experiment, settings)?;
+    run_prepared(resolved, settings, &data, started)
 }
 
-/// The same on material that was gathered before; `begun` is when.
-pub fn run_on(
+/// [`run`] on a data set that was prepared before, at `started`.
+pub fn run_prepared(
     resolved: &ResolvedExperiment,
     settings: &Settings,
-    material: &Material,
-    begun: Instant,
+    data: &PreparedDataset,
+    started: Instant,
 ) -> Result<RunOutcome> {
     let experiment = &resolved.experiment;
-    let signature = material.signature(experiment);
-    let store = settings.feature_cache()?;
+    let signature = data.signature(experiment);
+    let cache = settings.feature_cache()?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let dir = match RunDir::open(&settings.runs, &experiment.name, &signature, settings.fresh)? {
-        Opened::Finished { path, record } if is_whole(&path, experiment) => {
-            let (hits, _) = material.look(experiment, &extraction, &store)?;
-            let before = record.status;
-            let outcome = shown_again(path, *record, experiment, hits)?;
-            // A report says how its run ended.
-            let is_told = run_dir::has_report(&outcome.path) && outcome.record.status == before;
-            let no_report = if is_told { None } else { write_report(&outcome.path, material) };
-            return Ok(RunOutcome { no_report, ..outcome });
+        Opened::Finished { path, record } if is_complete(&path, experiment, settings) => {
+            let (hits, _) = data.count_cached(experiment, &extraction, &cache)?;
+            let status_before = record.status;
+            let outcome = finished_before(path, *record, experiment, hits)?;
+            // The report contains the status of the run.
+            let is_current = run_dir::has_report(&outcome.path) && outcome.record.status == status_before;
+            let report_error = if is_current { None } else { write_report(&outcome.path, data, settings) };
+            return Ok(RunOutcome { report_error, ..outcome });
         }
-        // A file was removed, or the models were not saved and now shall be: what is missing is made.
+        // A file was removed, or `save_models` was switched on: the run makes what is missing.
         Opened::Finished { path, .. } => RunDir::lock(path)?,
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-    writing::write_recordings(&dir, material)?;
-    let mut record = new_record(experiment, settings, material, signature);
-    record.training = Some(material.training_signature(experiment));
-    // Of an earlier start of this run, which is not taken over again.
-    record.taken_over = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.taken_over);
-    record.seconds.insert("data".into(), begun.elapsed().as_secs_f64());
+    tables::write_recordings(&dir, data)?;
+    let mut record = new_record(experiment, settings, data, signature);
+    record.training = Some(data.training_signature(experiment));
+    // An earlier start of this run may have copied trials; they are not copied again.
+    record.reused = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.reused);
+    record.seconds.insert("data".into(), started.elapsed().as_secs_f64());
     dir.write_record(&record)?;
-    dir.log("started", json!({ "signature": record.signature, "clips": material.eligible.len() }));
-    let work = Work { experiment, settings, material, extraction: &extraction, store: &store, dir: &dir };
-    let ended = work.all(&mut record);
+    dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
+    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir };
+    let result = run.execute(&mut record);
     record.ended = Some(run_dir::now());
-    record.seconds.insert("total".into(), begun.elapsed().as_secs_f64());
-    match ended {
+    record.seconds.insert("total".into(), started.elapsed().as_secs_f64());
+    match result {
         Ok(()) => {
             record.status = final_status(&record, experiment);
             run_dir::make_latest(dir.path())?;
             dir.write_record(&record)?;
             dir.log("ended", json!({ "status": record.status }));
-            // A function of the folder, so it comes last, when the folder is whole.
+            // The report is a function of the complete folder, so it comes last.
             let clock = Instant::now();
-            let no_report = write_report(dir.path(), material);
-            dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": no_report }));
-            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, no_report })
+            let report_error = write_report(dir.path(), data, settings);
+            dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": report_error }));
+            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, report_error })
         }
         Err(error) => {
             record.status = if error.is::<Cancelled>() { Status::Stopped } else { Status::Failed };
             dir.log("ended", json!({ "status": record.status, "error": format!("{error:#}") }));
-            // The reason of the failure is worth more than a second one, of writing it down.
+            // The first error matters more than a second one from writing the record.
             let _ = dir.write_record(&record);
             Err(error)
         }
     }
 }
 
-/// Only the features: what `timbre features` does. Returns hits, misses and the number of unusable recordings.
+/// Computes the features only (`timbre features`). Returns cache hits and misses, and the number of unusable recordings.
 pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRecord, usize)> {
-    let material = Material::gather(experiment, settings)?;
+    let data = PreparedDataset::new(experiment, settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let selection = material.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    let selection = data.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }
 
-/// The units of an experiment in the order of its file: features, then seeds, then models; ensembles, which wait for the
-/// others, last.
+/// The trials of an experiment in the order of its file: features, then seeds, then models. Ensembles come last, because they
+/// need the other trials.
 pub fn trials_of(experiment: &Experiment) -> Vec<Trial> {
-    let places = experiment.models_on_features();
-    let mut units = Vec::new();
-    for of_one_feature in places.chunk_by(|a, b| a.features == b.features) {
+    let pairs = experiment.models_on_features();
+    let mut trials = Vec::new();
+    for of_one_feature in pairs.chunk_by(|a, b| a.features == b.features) {
         for &seed in &experiment.seeds {
-            let unit =
-                |place: &ModelOnFeature| Trial { features: place.features.clone(), model: place.model.clone(), seed };
-            units.extend(of_one_feature.iter().map(unit));
+            let trial =
+                |pair: &ModelOnFeature| Trial { features: pair.features.clone(), model: pair.model.clone(), seed };
+            trials.extend(of_one_feature.iter().map(trial));
         }
     }
-    units
+    trials
 }
 
-fn new_record(experiment: &Experiment, settings: &Settings, material: &Material, signature: String) -> RunRecord {
+fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDataset, signature: String) -> RunRecord {
     let mut environment = environment::describe(Some(&settings.device));
-    // Part of the signature: which of them changed is what a run that comes out otherwise is asked.
-    environment[STAGES] = material.stages_in_short(experiment);
+    // The signature depends on the stages: `timbre reproduce` reports which of them changed.
+    environment[STAGES] = data.stages_summary(experiment);
     RunRecord {
         schema: run_dir::SCHEMA,
         experiment: experiment.name.clone(),
@@ -156,17 +163,17 @@ fn new_record(experiment: &Experiment, settings: &Settings, material: &Material,
         started: run_dir::now(),
         ended: None,
         seeds: experiment.seeds.clone(),
-        classes: material.set.classes.names().to_vec(),
+        classes: data.set.classes.names().to_vec(),
         metric: experiment.evaluate.metric().name().to_owned(),
         data: DataRecord {
-            name: material.set.name.clone(),
-            hash: material.data_hash.clone(),
+            name: data.set.name.clone(),
+            hash: data.data_hash.clone(),
             clips: 0,
             unusable: 0,
-            set_aside: material.set_aside,
+            set_aside: data.set_aside,
         },
         training: None,
-        taken_over: None,
+        reused: None,
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
@@ -175,7 +182,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, material: &Material,
     }
 }
 
-/// The limit on unusable recordings is no part of the signature: each start judges by its own.
+/// The signature does not contain `max_unusable`: each start applies its own limit.
 fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
     let all = record.data.clips + record.data.unusable;
     if !record.failures.is_empty() {
@@ -187,30 +194,26 @@ fn final_status(record: &RunRecord, experiment: &Experiment) -> Status {
     }
 }
 
-/// Writes the report of a finished run that lacks it, as one that was killed in the middle of it does; tells why it cannot. Whoever
-/// holds the folder is about to write it.
-pub fn write_missing_report(run: &Path, material: &Material) -> Option<String> {
+/// Writes the report of a finished run that lacks it, for example after a kill. Returns why the report could not be written.
+/// Does nothing while another process holds the folder: that process writes the report.
+pub fn write_missing_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Option<String> {
     match RunDir::lock(run.to_owned()) {
         Err(error) if error.is::<Busy>() => None,
         Err(error) => Some(format!("{error:#}")),
-        Ok(_held) => write_report(run, material),
+        Ok(_lock) => write_report(run, data, settings),
     }
 }
 
-/// Why there is no report, if there is none.
-fn write_report(run: &Path, material: &Material) -> Option<String> {
-    let places: HashMap<&str, &Path> = material
-        .eligible
-        .iter()
-        .map(|&i| &material.set.records[i])
-        .map(|r| (r.id.as_str(), r.path.as_path()))
-        .collect();
-    let written = run_report::write(run, &|id| places.get(id).map(|path| path.to_path_buf()));
+/// Returns why the report could not be written.
+fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Option<String> {
+    let records = data.eligible.iter().map(|&i| &data.set.records[i]);
+    let paths: HashMap<&str, &Path> = records.map(|r| (r.id.as_str(), r.path.as_path())).collect();
+    let written = settings.artifacts.write_report(run, &|id| paths.get(id).map(|path| path.to_path_buf()));
     written.err().map(|error| format!("{error:#}"))
 }
 
-/// A run that was finished before: nothing is computed, and `latest` points to what was just shown.
-fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> Result<RunOutcome> {
+/// The outcome of a run that was finished before: nothing is computed, and `latest` points to it.
+fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> Result<RunOutcome> {
     let status = final_status(&record, experiment);
     if status != record.status {
         record.status = status;
@@ -218,106 +221,114 @@ fn shown_again(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hi
     }
     run_dir::make_latest(&path)?;
     record.cache = CacheRecord { hits, misses: 0 };
-    Ok(RunOutcome { path, record, reused: true, no_report: None })
+    Ok(RunOutcome { path, record, reused: true, report_error: None })
 }
 
-/// Whether a finished run has every file that it should have.
-pub fn is_whole(run: &Path, experiment: &Experiment) -> bool {
-    let has_models = || trials_of(experiment).iter().all(|unit| run_dir::has_model(run, unit));
-    // `timbre thresholds` may have written those of another search since.
-    let has_thresholds = experiment.evaluate.search.as_ref().is_none_or(|spec| {
-        let metric = spec.metric(experiment.evaluate.metric());
-        thresholds::is_written(run, spec, metric, trials_of(experiment).len())
-    });
-    let has_by_labels = experiment.evaluate.task != Task::MultiLabel || run.join(Table::ByLabels.file()).is_file();
-    let has_windows = experiment.evaluate.windows().is_none() || run.join(Table::Windows.file()).is_file();
+/// Whether a finished run has all files that the experiment asks for.
+pub fn is_complete(run: &Path, experiment: &Experiment, settings: &Settings) -> bool {
+    let trials = trials_of(experiment);
+    let has = |table: Table| run_dir::has_table(run, table);
     run_dir::has_all_tables(run)
-        && has_windows
-        && has_by_labels
-        && has_thresholds
-        && (!experiment.save_models || has_models())
+        && (experiment.evaluate.windows().is_none() || has(Table::Windows))
+        && (experiment.evaluate.task != Task::MultiLabel || has(Table::ByLabels))
+        && settings.artifacts.has_thresholds(run, experiment, trials.len())
+        && (!experiment.save_models || trials.iter().all(|trial| run_dir::has_model(run, trial)))
 }
 
-/// Everything that the units share.
-struct Work<'a> {
+/// A run in progress: what all its trials share.
+struct Run<'a> {
     experiment: &'a Experiment,
     settings: &'a Settings,
-    material: &'a Material,
+    data: &'a PreparedDataset,
     extraction: &'a Extraction<'a>,
-    store: &'a FeatureCache,
+    cache: &'a FeatureCache,
     dir: &'a RunDir,
 }
 
-impl Work<'_> {
+impl Run<'_> {
     fn decision_rule(&self) -> DecisionRule {
-        self.experiment.evaluate.decision_rule(&self.material.set.classes)
+        self.experiment.evaluate.decision_rule(&self.data.set.classes)
     }
 
-    fn all(&self, record: &mut RunRecord) -> Result<()> {
-        // Of the set as it is if every recording can be used: computing features may take hours.
-        self.can_search(&self.material.all_chosen(self.experiment))?;
+    fn execute(&self, record: &mut RunRecord) -> Result<()> {
+        // Checked early, as if every recording were usable: computing features may take hours.
+        self.check_threshold_search(&self.data.expected_clips(self.experiment))?;
         let clock = Instant::now();
-        let selection = self.material.select(self.experiment, self.extraction, self.store, self.settings)?;
+        let selection = self.data.select(self.experiment, self.extraction, self.cache, self.settings)?;
         record.cache = selection.cache();
         record.data.clips = selection.clips.len();
         record.data.unusable = selection.unusable.len();
         record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
-        self.dir.write_unusable(&self.material.unusable_lines(&selection))?;
-        self.can_search(&selection.clips)?;
+        self.dir.write_unusable(&self.data.unusable_lines(&selection))?;
+        self.check_threshold_search(&selection.clips)?;
         let clock = Instant::now();
-        if let Some(taken_over) = self.take_over(record)? {
-            record.taken_over = Some(taken_over);
+        if let Some(reused) = self.reuse_trials(record)? {
+            record.reused = Some(reused);
             self.dir.write_record(record)?;
         }
-        let done = self.units(&selection, record)?;
+        let done = self.run_trials(&selection, record)?;
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
-        record.results = writing::write_all(self.dir, self.experiment, &self.material.set.classes, &done)?;
-        self.search(&done.units)?;
+        let classes = &self.data.set.classes;
+        record.results = tables::write_all(self.dir, self.experiment, classes, &done)?;
+        if self.experiment.evaluate.search.is_some() {
+            let artifacts = self.settings.artifacts;
+            let summaries = artifacts.search_thresholds(self.dir, self.experiment, classes, &done.trials)?;
+            summaries.iter().for_each(|summary| self.settings.printer.message(summary));
+        }
         record.seconds.insert("tables".into(), clock.elapsed().as_secs_f64());
         Ok(())
     }
 
-    fn units(&self, selection: &Selection, record: &mut RunRecord) -> Result<Done> {
-        let units = trials_of(self.experiment);
-        let progress = self.settings.printer.start("models", units.len());
+    /// A threshold search on the validation split needs validation recordings.
+    fn check_threshold_search(&self, clips: &[usize]) -> Result<()> {
+        let Some(search) = &self.experiment.evaluate.search else { return Ok(()) };
+        for &seed in &self.experiment.seeds {
+            let split = self.data.split(self.experiment, clips, seed)?;
+            if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
+                bail!(Unfit::of(anyhow!(
+                    "evaluate.search tunes on the validation split, and there is none: set split.validation, such as 0.1"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn run_trials(&self, selection: &Selection, record: &mut RunRecord) -> Result<FinishedTrials> {
+        let trials = trials_of(self.experiment);
+        let progress = self.settings.printer.start("models", trials.len());
         let mut splits: IndexMap<u64, Splits> = IndexMap::new();
-        let mut done = Done::new(self.decision_rule());
-        for unit in &units {
-            if self.settings.stopped() {
+        let mut done = FinishedTrials::new(self.decision_rule());
+        for trial in &trials {
+            if self.settings.is_cancelled() {
                 return Err(Cancelled.into());
             }
-            let finished = match self.dir.read_trial(unit).filter(|record| record.trial == *unit && self.is_saved(unit))
-            {
-                Some(finished) => {
-                    done.push(self.experiment, finished);
-                    progress.step();
-                    continue;
-                }
-                None => {
-                    self.forget_ensembles_of(unit, &units)?;
-                    if !splits.contains_key(&unit.seed) {
-                        splits.insert(unit.seed, self.material.split(self.experiment, &selection.clips, unit.seed)?);
-                    }
-                    match self.experiment.models[&unit.model].as_kind().as_ensemble() {
-                        Some(spec) => self.fuse(unit, spec, &done),
-                        None => self.unit(unit, selection, &splits[&unit.seed], &done),
-                    }
-                }
+            if let Some(finished) = self.finished(trial) {
+                done.push(self.experiment, finished);
+                progress.step();
+                continue;
+            }
+            self.forget_ensembles_of(trial, &trials)?;
+            if !splits.contains_key(&trial.seed) {
+                splits.insert(trial.seed, self.data.split(self.experiment, &selection.clips, trial.seed)?);
+            }
+            let result = match self.experiment.models[&trial.model].as_kind().as_ensemble() {
+                Some(spec) => self.fuse(trial, spec, &done),
+                None => self.run_trial(trial, selection, &splits[&trial.seed], &done),
             };
-            match finished {
+            match result {
                 Ok(finished) => {
                     done.push(self.experiment, finished);
-                    // After every unit, so that a killed run leaves a table of what it got to.
-                    writing::write_results(self.dir, self.experiment, &done)?;
+                    // After every trial, so that a killed run leaves a table of its finished trials.
+                    tables::write_results(self.dir, self.experiment, &done)?;
                 }
-                // What was begun is taken up again by the next run.
+                // The next start continues the trial.
                 Err(error) if error.is::<Cancelled>() => return Err(error),
                 Err(error) => {
                     let why = format!("{error:#}");
-                    self.settings.printer.message(&format!("{unit} failed: {why}"));
-                    self.dir.log("unit failed", json!({ "unit": unit.to_string(), "error": why }));
-                    record.failures.insert(unit.to_string(), why);
+                    self.settings.printer.message(&format!("{trial} failed: {why}"));
+                    self.dir.log("unit failed", json!({ "unit": trial.to_string(), "error": why }));
+                    record.failures.insert(trial.to_string(), why);
                 }
             }
             progress.step();
@@ -326,7 +337,9 @@ impl Work<'_> {
         Ok(done)
     }
 
-    fn is_saved(&self, unit: &Trial) -> bool {
-        !self.experiment.save_models || run_dir::has_model(self.dir.path(), unit)
+    /// The record of a trial that was finished before, with its model where models are saved.
+    fn finished(&self, trial: &Trial) -> Option<TrialRecord> {
+        let is_saved = !self.experiment.save_models || run_dir::has_model(self.dir.path(), trial);
+        self.dir.read_trial(trial).filter(|record| record.trial == *trial && is_saved)
     }
 }

@@ -1,4 +1,4 @@
-//! From what the units predicted to the rows of the result table: metrics, intervals, trivial baselines.
+//! Scores predictions: the rows of `results.csv` with metrics, intervals and trivial baselines.
 
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::{self, DecisionRule, Decisions, Scores};
@@ -6,69 +6,69 @@ use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Trial, TrialRecord};
 use timbre_runs::tables::ScoredSplit;
 
-/// Raised by hand when the same predictions give other rows, or the same units other predictions.
+/// Raise it when equal predictions give other rows, or equal trials other predictions.
 pub const VERSION: u32 = 1;
 
-/// The headline metric of what was said of recordings; None where it is undefined.
+/// The headline metric of decisions; None where it is undefined.
 pub fn headline(
     experiment: &Experiment,
     decision_rule: &DecisionRule,
     truth: &[Vec<usize>],
-    said: &Decisions,
+    decisions: &Decisions,
 ) -> Option<f64> {
     let metric = experiment.evaluate.metric().name();
-    metrics::weighted_metric(decision_rule.task, metric, truth, &said.decided, &said.scores)(&vec![1; truth.len()])
+    metrics::weighted_metric(decision_rule.task, metric, truth, &decisions.decided, &decisions.scores)(&vec![
+        1;
+        truth.len()
+    ])
 }
 
-/// The scores of every unit on every side of its split.
-pub fn scored<'a>(units: &'a [TrialRecord], decision_rule: &DecisionRule) -> Vec<ScoredSplit<'a>> {
-    let sides = units.iter().flat_map(|unit| unit.splits.iter().map(move |split| (&unit.trial, split)));
-    sides.map(|(unit, split)| ScoredSplit::new(unit, split, decision_rule)).collect()
+/// The scores of every trial on every subset.
+pub fn scored<'a>(trials: &'a [TrialRecord], decision_rule: &DecisionRule) -> Vec<ScoredSplit<'a>> {
+    let splits = trials.iter().flat_map(|trial| trial.splits.iter().map(move |split| (&trial.trial, split)));
+    splits.map(|(trial, split)| ScoredSplit::new(trial, split, decision_rule)).collect()
 }
 
-/// The units that are done, with their rows: each is judged once.
-pub struct Done {
-    pub units: Vec<TrialRecord>,
+/// The finished trials with their rows. Each trial is scored once.
+pub struct FinishedTrials {
+    pub trials: Vec<TrialRecord>,
     rows: Vec<ResultRow>,
     decision_rule: DecisionRule,
 }
 
-impl Done {
-    /// None yet.
-    pub fn new(decision_rule: DecisionRule) -> Done {
-        Done { units: Vec::new(), rows: Vec::new(), decision_rule }
+impl FinishedTrials {
+    pub fn new(decision_rule: DecisionRule) -> FinishedTrials {
+        FinishedTrials { trials: Vec::new(), rows: Vec::new(), decision_rule }
     }
 
-    /// Who judges them.
     pub fn decision_rule(&self) -> &DecisionRule {
         &self.decision_rule
     }
 
-    pub fn push(&mut self, experiment: &Experiment, unit: TrialRecord) {
-        self.rows.extend(rows_of(experiment, &self.decision_rule, &unit));
-        self.units.push(unit);
+    pub fn push(&mut self, experiment: &Experiment, trial: TrialRecord) {
+        self.rows.extend(rows_of(experiment, &self.decision_rule, &trial));
+        self.trials.push(trial);
     }
 
-    /// The rows of `results.csv`: the units in their order, then the baselines.
+    /// The rows of `results.csv`: the trials in their order, then the trivial baselines.
     pub fn rows(&self, experiment: &Experiment) -> Vec<ResultRow> {
-        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.decision_rule, &self.units)).collect()
+        self.rows.iter().cloned().chain(baseline_rows(experiment, &self.decision_rule, &self.trials)).collect()
     }
 }
 
-/// The rows of one unit: one a side of its split.
-fn rows_of(experiment: &Experiment, decision_rule: &DecisionRule, unit: &TrialRecord) -> Vec<ResultRow> {
-    scored(std::slice::from_ref(unit), decision_rule)
+/// One row per subset.
+fn rows_of(experiment: &Experiment, decision_rule: &DecisionRule, trial: &TrialRecord) -> Vec<ResultRow> {
+    scored(std::slice::from_ref(trial), decision_rule)
         .iter()
         .map(|s| row(experiment, decision_rule, s.trial.clone(), s.split, &s.decided, &s.scores))
         .collect()
 }
 
-/// The rows that stand below those of the units.
-fn baseline_rows(experiment: &Experiment, decision_rule: &DecisionRule, units: &[TrialRecord]) -> Vec<ResultRow> {
+fn baseline_rows(experiment: &Experiment, decision_rule: &DecisionRule, trials: &[TrialRecord]) -> Vec<ResultRow> {
     let mut rows = Vec::new();
-    // The split depends on the seed alone, so the first unit of each seed speaks for all.
+    // The split depends on the seed alone, so the first trial of each seed is enough.
     for &seed in &experiment.seeds {
-        let Some(first) = units.iter().find(|u| u.trial.seed == seed) else { continue };
+        let Some(first) = trials.iter().find(|u| u.trial.seed == seed) else { continue };
         for split in &first.splits {
             rows.extend(baselines(decision_rule, first, split));
         }
@@ -76,11 +76,11 @@ fn baseline_rows(experiment: &Experiment, decision_rule: &DecisionRule, units: &
     rows
 }
 
-fn baselines(decision_rule: &DecisionRule, unit: &TrialRecord, split: &SplitRecord) -> Vec<ResultRow> {
-    let counted = unit.trained_on.iter().enumerate();
+fn baselines(decision_rule: &DecisionRule, trial: &TrialRecord, split: &SplitRecord) -> Vec<ResultRow> {
+    let counted = trial.trained_on.iter().enumerate();
     let train: Vec<Vec<usize>> = counted.flat_map(|(class, &n)| std::iter::repeat_n(vec![class], n)).collect();
     let row = |baseline: metrics::TrivialBaseline| ResultRow {
-        trial: Trial { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: unit.trial.seed },
+        trial: Trial { features: NO_FEATURES.to_owned(), model: baseline.name.to_owned(), seed: trial.trial.seed },
         split: split.split.clone(),
         n: split.clips.len(),
         metrics: baseline.metrics,
@@ -91,7 +91,7 @@ fn baselines(decision_rule: &DecisionRule, unit: &TrialRecord, split: &SplitReco
 fn row(
     experiment: &Experiment,
     decision_rule: &DecisionRule,
-    unit: Trial,
+    trial: Trial,
     split: &SplitRecord,
     decided: &[Vec<usize>],
     scores: &Scores,
@@ -102,14 +102,14 @@ fn row(
         let truth = split.truth();
         let songs: Vec<&str> = split.clips.iter().map(|c| c.song.as_str()).collect();
         let statistic = metrics::weighted_metric(decision_rule.task, metric, &truth, decided, &split.predictions);
-        // The same resamples for every unit: intervals of two models differ by the models alone.
-        let seed = Seed::new(unit.seed).child("bootstrap").child(&split.split);
+        // Equal resamples for every trial: the intervals of two models differ by the models alone.
+        let seed = Seed::new(trial.seed).child("bootstrap").child(&split.split);
         let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
-        // An undefined metric has no interval: empty cells, as its own.
+        // An undefined metric has no interval either: the cells stay empty.
         if low.is_finite() {
             metrics.insert(format!("{metric}_low"), low);
             metrics.insert(format!("{metric}_high"), high);
         }
     }
-    ResultRow { trial: unit, split: split.split.clone(), n: split.clips.len(), metrics }
+    ResultRow { trial: trial, split: split.split.clone(), n: split.clips.len(), metrics }
 }

@@ -1,4 +1,4 @@
-//! Where a run reads and writes, and when it stops.
+//! The settings of a run that change no result: folders, device, output, cancellation.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,30 +6,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
+use super::RunArtifacts;
+use timbre_core::cancel::Cancelled;
 use timbre_core::progress::{Printer, Progress};
 use timbre_inputs::data::DataDirs;
 use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_models::device::Device;
 
-/// Where a run reads and writes, and how it behaves; nothing here changes what is asked for (on another device a network rounds
-/// differently).
+/// Where a run reads and writes, and how it behaves. Nothing here changes a result, except that a network rounds differently on
+/// another device.
 #[derive(Clone)]
 pub struct Settings {
     pub runs: PathBuf,
     pub cache: PathBuf,
     pub data_dir: PathBuf,
-    /// Run again even if this very run is finished.
+    /// Run again even if the run is finished.
     pub fresh: bool,
-    /// What networks compute on.
+    /// The device of networks.
     pub device: Device,
     pub printer: Printer,
-    /// Set by a signal: the unit in hand is finished, then the run ends.
+    /// What the run leaves beside its tables.
+    pub artifacts: &'static dyn RunArtifacts,
+    /// Set by a signal: the run finishes the current trial, then stops.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Settings {
-    pub fn places(&self) -> DataDirs {
+    pub fn data_dirs(&self) -> DataDirs {
         DataDirs { data_dir: self.data_dir.clone(), cache_dir: self.cache.clone() }
     }
 
@@ -37,13 +40,13 @@ impl Settings {
         FeatureCache::open(&self.cache.join("features"))
     }
 
-    /// Counts a step of a job, or ends it after a signal.
+    /// Counts one step of a job; fails with [`Cancelled`] after a signal.
     pub fn step(&self, progress: &Progress) -> Result<()> {
         progress.step();
-        if self.stopped() { Err(Cancelled.into()) } else { Ok(()) }
+        if self.is_cancelled() { Err(Cancelled.into()) } else { Ok(()) }
     }
 
-    pub fn stopped(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }

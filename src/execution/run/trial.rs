@@ -1,4 +1,4 @@
-//! One unit: one model on one feature with one seed, from its features to its record in the run's folder.
+//! Runs one trial: fits one model on one feature with one seed, predicts the other subsets, and writes its record.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -6,93 +6,84 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 
-use super::Work;
-use super::material::Selection;
-use super::scoring::{Done, headline};
-use super::sets::Sets;
-use super::writing;
-use timbre_inputs::data::split::Splits;
-use timbre_inputs::dataset::feature_set::FeatureSet;
-
+use super::scoring::{FinishedTrials, headline};
+use super::select::Selection;
+use super::trial_data::TrialData;
+use super::{Run, tables};
 use timbre_core::files;
 use timbre_core::labels::Task;
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::{Decisions, Metric};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_inputs::data::split::Splits;
+use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_models::{Classifier, Epoch, FitContext, RateCurve, TrainingCallback, ValidationCurve};
-use timbre_reports::plot;
 use timbre_runs::exports::tensorboard;
-use timbre_runs::run_dir::{self, ClipTruth, CurvePoint, ModelRecord, SplitRecord, Trial, TrialRecord, Versions};
+use timbre_runs::run_dir::{
+    self, ClipTruth, CurvePoint, ModelRecord, NetworkFile, SplitRecord, Trial, TrialRecord, Versions,
+};
 
-/// One name for all starts of a run: the file grows by a record an epoch, and a resumed run goes on in it.
-const TENSORBOARD: &str = "events.out.tfevents.timbre";
-
-/// A metric of what was said.
+/// A metric of decisions.
 type Score<'a> = &'a dyn Fn(&Decisions) -> Option<f64>;
 
-impl Work<'_> {
-    /// Fits one model on one feature and lets it speak about every other side of the split.
-    pub(super) fn unit(
+impl Run<'_> {
+    /// Fits the model on the training subset, and predicts every other subset.
+    pub(super) fn run_trial(
         &self,
-        unit: &Trial,
+        trial: &Trial,
         selection: &Selection,
         splits: &Splits,
-        done: &Done,
+        done: &FinishedTrials,
     ) -> Result<TrialRecord> {
-        let sets = Sets {
-            experiment: self.experiment,
-            extraction: self.extraction,
-            material: self.material,
-            trial: unit,
-            selection,
-        };
-        // Epochs are judged on the clips of the validation side also where its windows are judged in the end: an epoch should
-        // not take longer for it, and what is chosen is the epoch, not a threshold.
-        let (train, validation) = (sets.for_training(&splits.train)?, sets.of(&splits.validation)?);
-        let callback = RunCallback { work: self, trial: unit, done: &done.units, history: Mutex::default() };
+        let (experiment, extraction, dataset) = (self.experiment, self.extraction, self.data);
+        let data = TrialData { experiment, extraction, dataset, trial, selection };
+        // Early stopping uses the clips of the validation subset, also where the final evaluation uses windows: an epoch should
+        // not take longer, and it chooses an epoch, not a threshold.
+        let (train, validation) = (data.training_set(&splits.train)?, data.clips(&splits.validation)?);
+        let callback = WriteEpochs { run: self, trial, done: &done.trials, history: Mutex::default() };
         let clock = Instant::now();
-        let model = self.fit(unit, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
+        let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let sides = splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty());
+        let subsets = splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
-            sides.map(|(name, rows)| self.spoken(model.as_ref(), name, rows, &sets)).collect::<Result<_>>()?;
+            subsets.map(|(name, rows)| self.predict(model.as_ref(), name, rows, &data)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
         if self.experiment.save_models {
-            self.save(unit, model.as_ref())?;
+            self.save(trial, model.as_ref())?;
         }
         let finished = TrialRecord {
-            trial: unit.clone(),
-            trained_on: counts(train.labels(), train.n_classes()),
-            windows_hash: self.dir.write_windows(unit, &records)?,
+            trial: trial.clone(),
+            trained_on: class_counts(train.labels(), train.n_classes()),
+            windows_hash: self.dir.write_windows(trial, &records)?,
             splits: records,
-            epochs: callback.history.into_inner().expect("no onlooker panics"),
+            epochs: callback.history.into_inner().expect("no callback panics"),
             notes: model.notes().into_iter().collect(),
             fit_seconds,
             predict_seconds,
         };
         self.dir.write_trial(&finished)?;
-        self.dir.remove_checkpoints(unit);
+        self.dir.remove_checkpoints(trial);
         let seconds = json!({ "fit": fit_seconds, "predict": predict_seconds });
         let epochs = finished.epochs.len();
         self.dir.log(
             "unit",
-            json!({ "unit": unit.to_string(), "fit_seconds": fit_seconds, "seconds": seconds, "epochs": epochs, "notes": finished.notes }),
+            json!({ "unit": trial.to_string(), "fit_seconds": fit_seconds, "seconds": seconds, "epochs": epochs, "notes": finished.notes }),
         );
         Ok(finished)
     }
 
     fn fit(
         &self,
-        unit: &Trial,
+        trial: &Trial,
         train: &FeatureSet,
         validation: Option<&FeatureSet>,
-        callback: &RunCallback,
+        callback: &WriteEpochs,
     ) -> Result<Box<dyn Classifier>> {
-        let spec = self.experiment.models[&unit.model].as_kind();
-        let checkpoints = self.dir.checkpoints(unit);
+        let spec = self.experiment.models[&trial.model].as_kind();
+        let checkpoints = self.dir.checkpoints(trial);
         let context = FitContext {
-            seed: Seed::new(unit.seed).child("fit").child(unit),
+            seed: Seed::new(trial.seed).child("fit").child(trial),
             decision_rule: self.decision_rule(),
             validation,
             device: &self.settings.device,
@@ -104,48 +95,48 @@ impl Work<'_> {
         spec.fit(train, &context)
     }
 
-    /// What the model says of one side of the split: of its clips, or of every window of its recordings.
-    fn spoken(&self, model: &dyn Classifier, split: &str, rows: &[usize], sets: &Sets) -> Result<SplitRecord> {
+    /// Predicts one subset: its clips, or every window of its recordings.
+    fn predict(&self, model: &dyn Classifier, split: &str, rows: &[usize], data: &TrialData) -> Result<SplitRecord> {
         let decision_rule = self.decision_rule();
-        let starts = self.experiment.evaluate.windows().map(|_| sets.starts(rows));
-        let set = if starts.is_some() { sets.in_windows(rows)? } else { sets.of(rows)? };
-        let (said, curve) = model.predict_with_curve(&set)?;
-        let in_windows = |said: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(said, starts));
-        let labels = sets.labels(rows);
-        let verdict = |said: &Predictions| decision_rule.decide_recordings(said, in_windows(said.clone()).as_ref());
-        // Of one label the curve has always been drawn in accuracy.
+        let starts = self.experiment.evaluate.windows().map(|_| data.window_starts(rows));
+        let set = if starts.is_some() { data.windows(rows)? } else { data.clips(rows)? };
+        let (raw, curve) = model.predict_with_curve(&set)?;
+        let by_window = |raw: Predictions| starts.as_ref().map(|starts| WindowPredictions::new(raw, starts));
+        let labels = data.labels(rows);
+        let decide = |raw: &Predictions| decision_rule.decide_recordings(raw, by_window(raw.clone()).as_ref());
+        // The curve of a single-label task has always shown accuracy.
         let (metric, score): (Metric, Score) = match decision_rule.task {
-            Task::SingleLabel => (Metric::Accuracy, &|said| {
-                decision_rule.score(&labels, &said.decided, set.n_classes()).metrics.get("accuracy").copied()
+            Task::SingleLabel => (Metric::Accuracy, &|decisions| {
+                decision_rule.score(&labels, &decisions.decided, set.n_classes()).metrics.get("accuracy").copied()
             }),
-            Task::MultiLabel => {
-                (self.experiment.evaluate.metric(), &|said| headline(self.experiment, &decision_rule, &labels, said))
-            }
+            Task::MultiLabel => (self.experiment.evaluate.metric(), &|decisions| {
+                headline(self.experiment, &decision_rule, &labels, decisions)
+            }),
         };
-        let along = |curve: ValidationCurve| {
-            let point = |(value, said): &(f64, Predictions)| CurvePoint {
+        let points = |curve: ValidationCurve| {
+            let point = |(value, raw): &(f64, Predictions)| CurvePoint {
                 parameter: curve.parameter.clone(),
                 value: *value,
                 metric: metric.name().to_owned(),
-                score: score(&verdict(said)),
+                score: score(&decide(raw)),
             };
             curve.points.iter().map(point).collect()
         };
-        let curve = curve.map_or(Vec::new(), along);
-        let windows = in_windows(said.clone());
-        let predictions = decision_rule.decide_recordings(&said, windows.as_ref()).scores;
+        let curve = curve.map_or(Vec::new(), points);
+        let windows = by_window(raw.clone());
+        let predictions = decision_rule.decide_recordings(&raw, windows.as_ref()).scores;
         let clip = |&row: &usize| {
-            let clip = &self.material.set.records[sets.selection.clips[row]];
+            let clip = &self.data.set.records[data.selection.clips[row]];
             ClipTruth { path: clip.id.clone(), song: clip.group.clone(), truth: clip.labels.clone() }
         };
         Ok(SplitRecord { split: split.to_owned(), clips: rows.iter().map(clip).collect(), predictions, windows, curve })
     }
 
-    fn save(&self, unit: &Trial, model: &dyn Classifier) -> Result<()> {
-        let (feature, spec) = (&self.experiment.features[&unit.features], &self.experiment.models[&unit.model]);
+    fn save(&self, trial: &Trial, model: &dyn Classifier) -> Result<()> {
+        let (feature, spec) = (&self.experiment.features[&trial.features], &self.experiment.models[&trial.model]);
         let record = ModelRecord {
             schema: run_dir::SCHEMA,
-            classes: self.material.set.classes.clone(),
+            classes: self.data.set.classes.clone(),
             audio: self.experiment.audio.clone(),
             feature: feature.clone(),
             model: spec.clone(),
@@ -153,41 +144,38 @@ impl Work<'_> {
             window: self.experiment.evaluate.windows(),
             versions: Versions::now(feature, spec),
         };
-        self.dir.write_model(unit, &model.tensors()?, &record)
+        self.dir.write_model(trial, &model.tensors()?, &record)
     }
 }
 
-/// Clips of each class.
-fn counts(labels: &[Vec<usize>], n_classes: usize) -> Vec<usize> {
+/// The number of clips of each class.
+fn class_counts(labels: &[Vec<usize>], n_classes: usize) -> Vec<usize> {
     let mut counts = vec![0; n_classes];
     labels.iter().flatten().for_each(|&label| counts[label] += 1);
     counts
 }
 
-/// Writes down what a network does while it is trained.
-struct RunCallback<'a> {
-    work: &'a Work<'a>,
+/// Writes the learning curves of a network while it is trained.
+struct WriteEpochs<'a> {
+    run: &'a Run<'a>,
     trial: &'a Trial,
     done: &'a [TrialRecord],
     history: Mutex<Vec<Epoch>>,
 }
 
-impl TrainingCallback for RunCallback<'_> {
+impl TrainingCallback for WriteEpochs<'_> {
     fn on_epoch_end(&self, history: &[Epoch]) -> Result<()> {
-        *self.history.lock().expect("no onlooker panics") = history.to_vec();
-        let folder = self.work.dir.network_folder(self.trial)?;
-        tensorboard::write(&folder.join(TENSORBOARD), history)?;
-        let curves = plot::learning_curves(&self.trial.to_string(), history);
-        files::write_bytes(&folder.join("epochs.svg"), curves.as_bytes())?;
-        writing::write_epochs(self.work.dir, self.done, Some((self.trial, history)))
+        *self.history.lock().expect("no callback panics") = history.to_vec();
+        let dir = self.run.dir;
+        tensorboard::write(&dir.network_file(self.trial, NetworkFile::TensorBoard)?, history)?;
+        self.run.settings.artifacts.plot_learning_curves(dir, self.trial, history)?;
+        tables::write_epochs(dir, self.done, Some((self.trial, history)))
     }
 
     fn on_rates_found(&self, curve: &RateCurve) -> Result<()> {
-        let folder = self.work.dir.network_folder(self.trial)?;
-        files::write_bytes(
-            &folder.join("rate_finder.svg"),
-            plot::rate_finder(&self.trial.to_string(), curve).as_bytes(),
-        )?;
-        files::write_bytes(&folder.join("rate_finder.json"), &serde_json::to_vec_pretty(curve)?)
+        let dir = self.run.dir;
+        self.run.settings.artifacts.plot_learning_rates(dir, self.trial, curve)?;
+        let json = serde_json::to_vec_pretty(curve)?;
+        files::write_bytes(&dir.network_file(self.trial, NetworkFile::LearningRates)?, &json)
     }
 }

@@ -25,7 +25,7 @@ pub enum Likeness {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
     pub seconds: f64,
-    /// Of how many past units, or runs, this is the mean.
+    /// Of how many past trials, or runs, this is the mean.
     pub of: usize,
     pub likeness: Likeness,
 }
@@ -46,11 +46,11 @@ impl Known {
 /// What past runs have cost.
 #[derive(Default)]
 pub struct Past {
-    /// By unit spec and by kind: seconds a training clip (of a network also an epoch).
-    units: HashMap<(Likeness, String), Vec<f64>>,
+    /// By trial spec and by kind: seconds a training clip (of a network also an epoch).
+    trials: HashMap<(Likeness, String), Vec<f64>>,
     /// By the set of features: seconds a feature that was computed.
     features: HashMap<String, Vec<f64>>,
-    /// By the units, in an experiment or in any: bytes of the run folder.
+    /// By the trials, in an experiment or in any: bytes of the run folder.
     bytes: HashMap<String, Vec<u64>>,
     clips_of: HashMap<String, usize>,
 }
@@ -80,7 +80,7 @@ impl Past {
 
     fn add(&mut self, run: &Path, record: &RunRecord, experiment: &Experiment) {
         self.clips_of.insert(record.data.hash.clone(), record.data.clips);
-        let taken_over = record.taken_over.as_ref().map_or(&[][..], |taken| &taken.units);
+        let taken_over = record.reused.as_ref().map_or(&[][..], |taken| &taken.trials);
         let log = fs::read_to_string(run_dir::log_file(run)).unwrap_or_default();
         let events = log.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
         for event in events.filter(|event| event["event"] == "unit") {
@@ -88,16 +88,16 @@ impl Past {
             let (Some(name), Some(fit)) = (details["unit"].as_str(), details["seconds"]["fit"].as_f64()) else {
                 continue;
             };
-            if taken_over.iter().any(|unit| unit == name) {
+            if taken_over.iter().any(|trial| trial == name) {
                 continue;
             }
-            let Some(unit) = run::trials_of(experiment).into_iter().find(|unit| unit.to_string() == name) else {
+            let Some(trial) = run::trials_of(experiment).into_iter().find(|trial| trial.to_string() == name) else {
                 continue;
             };
             let seconds = fit + details["seconds"]["predict"].as_f64().unwrap_or(0.0);
-            let share = seconds / work(experiment, &unit.model, record.data.clips);
-            for key in keys(experiment, &unit) {
-                self.units.entry(key).or_default().push(share);
+            let share = seconds / work(experiment, &trial.model, record.data.clips);
+            for key in keys(experiment, &trial) {
+                self.trials.entry(key).or_default().push(share);
             }
         }
         if record.cache.misses > 0
@@ -120,17 +120,17 @@ impl Past {
     /// The models of a point; None where one of them has never been run.
     pub fn models(&self, candidate: &Candidate, clips: usize) -> Option<Known> {
         let experiment = candidate.experiment();
-        let hash = &candidate.material.as_ref().ok()?.0.data_hash;
+        let hash = &candidate.dataset.as_ref().ok()?.0.data_hash;
         let clips = self.clips(hash, clips);
         let mut whole = Known { seconds: 0.0, of: usize::MAX, likeness: Likeness::Same };
-        for unit in run::trials_of(experiment) {
+        for trial in run::trials_of(experiment) {
             // What is fused is not fitted.
-            if experiment.models[&unit.model].as_kind().as_ensemble().is_some() {
+            if experiment.models[&trial.model].as_kind().as_ensemble().is_some() {
                 continue;
             }
-            let found = keys(experiment, &unit).into_iter().find_map(|key| Some((key.0, self.units.get(&key)?)));
+            let found = keys(experiment, &trial).into_iter().find_map(|key| Some((key.0, self.trials.get(&key)?)));
             let (likeness, shares) = found?;
-            whole.seconds += mean(shares)? * work(experiment, &unit.model, clips);
+            whole.seconds += mean(shares)? * work(experiment, &trial.model, clips);
             whole.of = whole.of.min(shares.len());
             whole.likeness = whole.likeness.min(likeness);
         }
@@ -156,9 +156,9 @@ fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
     clips.max(1) as f64 * epochs as f64
 }
 
-/// The names under which a unit is known, the nearest first.
-fn keys(experiment: &Experiment, unit: &run_dir::Trial) -> [(Likeness, String); 2] {
-    let (feature, model) = (experiment.features.get(&unit.features), &experiment.models[&unit.model]);
+/// The names under which a trial is known, the nearest first.
+fn keys(experiment: &Experiment, trial: &run_dir::Trial) -> [(Likeness, String); 2] {
+    let (feature, model) = (experiment.features.get(&trial.features), &experiment.models[&trial.model]);
     let heard = serde_json::json!([feature, experiment.audio, experiment.evaluate.windows()]);
     let same = serde_json::json!([heard, model]).to_string();
     let kind = serde_json::json!([heard, model.kind()]).to_string();
@@ -174,9 +174,9 @@ fn features_of(experiment: &Experiment) -> String {
 
 /// Runs of the same shape leave folders of about the same size; those of the same experiment first.
 fn shapes(experiment: &Experiment) -> [String; 2] {
-    let units: Vec<String> = run::trials_of(experiment)
+    let trials: Vec<String> = run::trials_of(experiment)
         .iter()
-        .map(|unit| format!("{} {}", unit.features, experiment.models[&unit.model].kind()))
+        .map(|trial| format!("{} {}", trial.features, experiment.models[&trial.model].kind()))
         .collect();
-    [Some(&experiment.name), None].map(|name| serde_json::json!([name, units, experiment.save_models]).to_string())
+    [Some(&experiment.name), None].map(|name| serde_json::json!([name, trials, experiment.save_models]).to_string())
 }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::point::{Candidate, There};
-use super::record::{PointRecord, PointStatus};
 use timbre_core::progress::{eprint_line, seconds};
 use timbre_runs::run_dir;
+use timbre_runs::sweep_record::{PointRecord, PointStatus};
 
 /// A point whose run is finished and has no report.
 #[derive(Clone, Debug)]

@@ -7,30 +7,31 @@ use anyhow::Result;
 
 use super::point::Candidate;
 use crate::execution::run::Settings;
-use crate::execution::run::material::Material;
+use crate::execution::run::prepare::PreparedDataset;
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::Experiment;
 use timbre_inputs::features::FeatureSpec;
-use timbre_inputs::features::extraction::{Cancelled, Extraction};
+use timbre_inputs::features::extraction::Extraction;
 use timbre_runs::run_dir::CacheRecord;
 
 /// Points that hear the same recordings in the same way, and every feature that any of them asks for.
 pub struct Group<'a> {
     pub experiment: Experiment,
-    pub material: &'a Material,
+    pub dataset: &'a PreparedDataset,
 }
 
 /// The fewest groups that cover these points.
 pub fn groups<'a>(candidates: &[&'a Candidate]) -> Vec<Group<'a>> {
     let mut groups: IndexMap<String, Group> = IndexMap::new();
     for candidate in candidates {
-        let Ok((material, _)) = &candidate.material else { continue };
+        let Ok((dataset, _)) = &candidate.dataset else { continue };
         let experiment = candidate.experiment();
         // Which recordings are heard in windows depends on the split.
         let windows = experiment.evaluate.windows().map(|spec| json!([spec, experiment.split, experiment.seeds]));
-        let key = json!([material.data_hash, experiment.data, experiment.audio, windows]).to_string();
+        let key = json!([dataset.data_hash, experiment.data, experiment.audio, windows]).to_string();
         let group = groups.entry(key).or_insert_with(|| {
             let experiment = Experiment { features: IndexMap::new(), ..experiment.clone() };
-            Group { experiment, material }
+            Group { experiment, dataset }
         });
         experiment.features.iter().for_each(|(name, spec)| add(&mut group.experiment.features, name, spec));
     }
@@ -67,6 +68,6 @@ pub fn compute(candidates: &[&Candidate], settings: &Settings) -> Result<(CacheR
 fn of_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let experiment = &group.experiment;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
-    let selection = group.material.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    let selection = group.dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
     Ok((selection.cache(), selection.unusable.len()))
 }

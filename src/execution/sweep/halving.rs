@@ -1,10 +1,10 @@
 //! Which points of a halving go on: the best on the validation split.
 
-use super::record::PointRecord;
 use super::table::{self, short_name};
 use timbre_evaluation::metrics::is_loss;
 use timbre_experiment::HalvingSpec;
 use timbre_runs::run_dir;
+use timbre_runs::sweep_record::PointRecord;
 
 /// The model that the budget is for, where the key says so: points are judged by it alone.
 fn model_of(halving: &HalvingSpec) -> Option<&str> {

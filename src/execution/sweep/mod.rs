@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::execution::run::material::NothingSelected;
+use crate::execution::run::prepare::NothingSelected;
 use crate::execution::run::{self, Settings};
+use timbre_core::cancel::Cancelled;
 use timbre_core::progress::{Printer, seconds};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 
 pub mod point;
@@ -27,7 +27,6 @@ mod queue;
 mod point_filter;
 pub mod plan;
 mod rounds;
-pub mod record;
 pub mod table;
 pub mod failures;
 pub mod watch;
@@ -35,8 +34,8 @@ pub mod watch;
 use failures::{MissingReport, Told, counted};
 use point::{Candidate, Gathering, There, fill};
 use queue::Line;
-use record::{PointRecord, PointStatus, SCHEMA, Score, SweepDir, SweepRecord, SweepStatus};
 use table::short_name;
+use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 
 /// How often a point that another process holds is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -81,14 +80,14 @@ pub fn run(declared: &ExpandedGrid, settings: &Settings, how: &SweepOptions) -> 
     let mut indices: Vec<usize> = (0..declared.points.len()).collect();
     let first = gathering.round(declared, 1, &indices)?;
     // Where nothing can be read at all there is one reason, and no grid.
-    if first.iter().all(|candidate| candidate.material.is_err()) {
+    if first.iter().all(|candidate| candidate.dataset.is_err()) {
         drop(gathering);
-        let error = first.into_iter().next().and_then(|candidate| candidate.material.err()).expect("there is a point");
+        let error = first.into_iter().next().and_then(|candidate| candidate.dataset.err()).expect("there is a point");
         return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")));
     }
     // Twins are gone for all rounds.
     indices = first.iter().map(|candidate| candidate.number - 1).collect();
-    let mut alone = !home.is_alive();
+    let mut alone = !home.is_running();
     let presence = match home.enter() {
         Ok(presence) => presence,
         Err(error) => return rounds::shown_again(declared, settings, gathering, first, home, error),
@@ -143,7 +142,7 @@ pub fn run(declared: &ExpandedGrid, settings: &Settings, how: &SweepOptions) -> 
     });
     let mut record = ended.and(left).inspect_err(|_| begun.told.again(declared.points.len()))?;
     // Another process that is about to leave has not written it yet.
-    record.status = record.standing();
+    record.status = record.final_status();
     Ok(SweepOutcome { record, ran, no_report: begun.told.without_report(), home })
 }
 
@@ -190,7 +189,7 @@ impl Begun<'_> {
         alone: bool,
     ) -> Result<()> {
         let records = current.iter().map(|candidate| {
-            let there = if self.settings.fresh { There::Nothing } else { candidate.there(&self.settings.runs) };
+            let there = if self.settings.fresh { There::Nothing } else { candidate.there(self.settings) };
             rounds::declared_as(candidate, &there)
         });
         let points = earlier.iter().cloned().chain(records).collect();
@@ -225,9 +224,9 @@ impl Begun<'_> {
             open.len()
         ));
         self.write_missing_reports(&meant, &record)?;
-        let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.material.is_ok()).collect();
-        for candidate in open.iter().filter(|candidate| candidate.material.is_err()) {
-            let why = candidate.material.as_ref().err().map(|error| format!("{error:#}"));
+        let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.dataset.is_ok()).collect();
+        for candidate in open.iter().filter(|candidate| candidate.dataset.is_err()) {
+            let why = candidate.dataset.as_ref().err().map(|error| format!("{error:#}"));
             self.told.failure(candidate, None, &why.unwrap_or_default(), None);
         }
         if self.how.fail_fast && readable.len() < open.len() {
@@ -253,14 +252,14 @@ impl Begun<'_> {
         for candidate in meant {
             let point = self.find(record, candidate).filter(|point| point.status.is_final());
             let Some(run) = point.and_then(|point| point.run.as_deref()) else { continue };
-            let Ok((material, _)) = &candidate.material else { continue };
+            let Ok((dataset, _)) = &candidate.dataset else { continue };
             if run_dir::has_report(run) {
                 continue;
             }
-            if self.settings.stopped() {
+            if self.settings.is_cancelled() {
                 return Err(Cancelled.into());
             }
-            match run::write_missing_report(run, material) {
+            match run::write_missing_report(run, dataset, self.settings) {
                 Some(why) => self.told.no_report(candidate, run, why),
                 None => written += 1,
             }
@@ -309,7 +308,7 @@ impl Begun<'_> {
 
     /// Runs a point, or finds it run; false while another process holds it.
     fn one(&self, line: &Line, candidate: &Candidate, printer: Printer) -> Result<bool> {
-        if self.settings.stopped() {
+        if self.settings.is_cancelled() {
             return Err(Cancelled.into());
         }
         let change = |change: &dyn Fn(&mut PointRecord)| {
@@ -356,7 +355,7 @@ impl Begun<'_> {
     fn attempt(&self, candidate: &Candidate, printer: Printer, begin: &dyn Fn() -> Result<()>) -> Result<Attempt> {
         let settings = &self.settings;
         // Another process may have come first, with whatever end.
-        let there = if settings.fresh { There::Nothing } else { candidate.there(&settings.runs) };
+        let there = if settings.fresh { There::Nothing } else { candidate.there(settings) };
         match there {
             There::Finished { run, record } => {
                 return Ok(Attempt::Ended { run, record, ran: false, no_report: None });
@@ -367,20 +366,21 @@ impl Begun<'_> {
             _ => {}
         }
         begin()?;
-        let (material, _) = candidate.material.as_ref().expect("only what can be read is run");
+        let (dataset, _) = candidate.dataset.as_ref().expect("only what can be read is run");
         // Features lie in the cache: the quick models of a grid need no bar of their own.
         let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().is_network());
         let settings = Settings { printer: if has_networks { printer } else { Printer::Quiet }, ..(*settings).clone() };
         let begun = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| run::run_on(candidate.resolved, &settings, material, begun)));
-        let run = || match candidate.there(&settings.runs) {
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| run::run_prepared(candidate.resolved, &settings, dataset, begun)));
+        let run = || match candidate.there(&settings) {
             There::Failed { run, .. } | There::Finished { run, .. } => Some(run),
             _ => None,
         };
         match outcome {
             Ok(Ok(outcome)) => {
                 let record = Box::new(outcome.record);
-                let (run, ran, no_report) = (outcome.path, !outcome.reused, outcome.no_report);
+                let (run, ran, no_report) = (outcome.path, !outcome.reused, outcome.report_error);
                 Ok(Attempt::Ended { run, record, ran, no_report })
             }
             Ok(Err(error)) if error.is::<Cancelled>() => Err(error),
@@ -398,7 +398,7 @@ impl Begun<'_> {
         &self,
         line: &Line,
         candidate: &Candidate,
-        score: Option<&Score>,
+        score: Option<&PointScore>,
         took: Option<Duration>,
         left: usize,
     ) {
@@ -419,7 +419,7 @@ impl Begun<'_> {
 pub fn only_features(declared: &ExpandedGrid, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
     let all: Vec<usize> = (0..declared.points.len()).collect();
     let candidates = Gathering::new(settings).round(declared, 1, &all)?;
-    if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.material).find(|m| m.is_err()) {
+    if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.dataset).find(|m| m.is_err()) {
         bail!("{error:#}");
     }
     features::compute(&candidates.iter().collect::<Vec<_>>(), settings)

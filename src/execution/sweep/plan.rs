@@ -11,7 +11,6 @@ use super::estimate::{Known, Likeness, Past};
 use super::failures::counted;
 use super::features::{self, Group};
 use super::point::{Candidate, Gathering, There};
-use super::record::SCHEMA;
 use super::rounds::{Seen, follow};
 use super::table::{short_name, short_names, word};
 use crate::execution::run::{self, Settings};
@@ -19,6 +18,7 @@ use timbre_core::progress::seconds;
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::cache::FeatureCache;
 use timbre_inputs::features::extraction::Extraction;
+use timbre_runs::sweep_record::SCHEMA;
 use timbre_runs::tables::aligned;
 
 /// A grid before it is run.
@@ -53,7 +53,7 @@ struct Planned {
     values: IndexMap<String, Json>,
     signature: Option<String>,
     state: State,
-    units: usize,
+    trials: usize,
     models: Option<Known>,
     bytes: Option<u64>,
 }
@@ -82,8 +82,8 @@ pub fn plan(declared: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let all: Vec<usize> = (0..declared.points.len()).collect();
     let mut gathering = Gathering::new(settings);
     let first = gathering.round(declared, 1, &all)?;
-    if first.iter().all(|candidate| candidate.material.is_err()) {
-        let error = first.into_iter().find_map(|candidate| candidate.material.err()).expect("there is a point");
+    if first.iter().all(|candidate| candidate.dataset.is_err()) {
+        let error = first.into_iter().find_map(|candidate| candidate.dataset.err()).expect("there is a point");
         return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")));
     }
     let past = Past::read(&settings.runs, &declared.name);
@@ -109,12 +109,12 @@ pub fn plan(declared: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
 
 /// How many recordings a point uses if every one of them can be used.
 fn clips_of(candidate: &Candidate) -> usize {
-    candidate.material.as_ref().map_or(0, |(material, _)| material.all_chosen(candidate.experiment()).len())
+    candidate.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(candidate.experiment()).len())
 }
 
 fn planned(seen: &Seen, past: &Past) -> Planned {
     let candidate = &seen.candidate;
-    let state = match (&seen.there, &candidate.material) {
+    let state = match (&seen.there, &candidate.dataset) {
         (There::Finished { run, .. }, _) => State::Done(run.clone()),
         (There::Failed { run, .. }, _) => State::Failed(run.clone()),
         (There::Begun, _) => State::Begun,
@@ -128,7 +128,7 @@ fn planned(seen: &Seen, past: &Past) -> Planned {
         values: candidate.values.clone(),
         signature: candidate.signature().map(str::to_owned),
         state,
-        units: run::trials_of(candidate.experiment()).len(),
+        trials: run::trials_of(candidate.experiment()).len(),
         models: past.models(candidate, clips_of(candidate)),
         bytes: past.bytes(candidate.experiment()),
     }
@@ -146,7 +146,7 @@ fn rounds_to_come<'d>(
         return Ok((later, all));
     };
     // A point that has failed is tried again; if nothing is to be tried, nobody went on.
-    let able = |seen: &&Seen| seen.candidate.material.is_ok();
+    let able = |seen: &&Seen| seen.candidate.dataset.is_ok();
     let left = if last.iter().any(Seen::is_open) { last.iter().filter(able).count() } else { 0 };
     let indices: Vec<usize> = last.iter().filter(able).map(|seen| seen.candidate.number - 1).collect();
     for (n, (budget, points)) in halving.later_rounds(reached, last.len(), left).into_iter().enumerate() {
@@ -167,7 +167,7 @@ fn of_group(group: &Group, store: &FeatureCache) -> Result<Vec<FeaturePlan>> {
     for (name, spec) in &experiment.features {
         let alone = Experiment { features: [(name.clone(), spec.clone())].into(), ..experiment.clone() };
         let extraction = Extraction::new(&alone.audio, &alone.features, alone.evaluate.windows())?;
-        let (hits, misses) = match group.material.look(&alone, &extraction, store) {
+        let (hits, misses) = match group.dataset.count_cached(&alone, &extraction, store) {
             Ok(found) => found,
             Err(error) => bail!("cannot look for {name} in the cache: {error:#}"),
         };
@@ -249,7 +249,7 @@ impl Plan {
             let mut line = vec![point.number.to_string()];
             line.extend(point.budget.map(|budget| budget.to_string()));
             line.extend(self.axes.iter().map(|axis| word(point.values.get(axis))));
-            line.push(point.units.to_string());
+            line.push(point.trials.to_string());
             let is_open = point.is_open();
             let time = time(point.models, 1);
             line.push(if is_open { time } else { String::new() });
@@ -356,7 +356,7 @@ impl Plan {
             .map(|point| {
                 json!({
                     "point": point.number, "round": point.round, "budget": point.budget, "values": point.values, "signature": point.signature, "state": state(point),
-                    "run": run(point), "units": point.units, "seconds": point.models.map(|known| known.seconds),
+                    "run": run(point), "units": point.trials, "seconds": point.models.map(|known| known.seconds),
                     "past_fits": point.models.map(|known| known.of), "bytes": point.bytes,
                 })
             })

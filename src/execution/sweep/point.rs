@@ -8,13 +8,13 @@ use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use super::record::{PointRecord, PointStatus};
 use super::table;
-use crate::execution::run::material::Material;
+use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, Settings};
+use timbre_core::cancel::Cancelled;
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment, point_name};
-use timbre_inputs::features::extraction::Cancelled;
 use timbre_runs::run_dir::{self, RunRecord, Status};
+use timbre_runs::sweep_record::{PointRecord, PointStatus};
 
 /// One point in one round.
 pub struct Candidate<'a> {
@@ -27,7 +27,7 @@ pub struct Candidate<'a> {
     pub budget: Option<u64>,
     pub resolved: &'a ResolvedExperiment,
     /// With its signature; or why its recordings cannot be read.
-    pub material: Result<(Arc<Material>, String), Arc<anyhow::Error>>,
+    pub dataset: Result<(Arc<PreparedDataset>, String), Arc<anyhow::Error>>,
 }
 
 /// What of a point lies in the folder of runs.
@@ -48,7 +48,7 @@ pub enum There {
 /// Reads the recordings of points, of points that share them once.
 pub struct Gathering<'a> {
     settings: &'a Settings,
-    known: HashMap<String, Result<Arc<Material>, Arc<anyhow::Error>>>,
+    known: HashMap<String, Result<Arc<PreparedDataset>, Arc<anyhow::Error>>>,
 }
 
 impl<'a> Gathering<'a> {
@@ -56,12 +56,12 @@ impl<'a> Gathering<'a> {
         Gathering { settings, known: HashMap::new() }
     }
 
-    fn material(&mut self, experiment: &Experiment) -> Result<Result<Arc<Material>, Arc<anyhow::Error>>> {
-        let key = Material::key(experiment);
+    fn dataset(&mut self, experiment: &Experiment) -> Result<Result<Arc<PreparedDataset>, Arc<anyhow::Error>>> {
+        let key = PreparedDataset::sharing_key(experiment);
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let gathered = match Material::gather(experiment, self.settings) {
+        let gathered = match PreparedDataset::new(experiment, self.settings) {
             Err(error) if error.is::<Cancelled>() => return Err(error),
             gathered => gathered.map(Arc::new).map_err(Arc::new),
         };
@@ -76,14 +76,14 @@ impl<'a> Gathering<'a> {
         for &index in of {
             let point = &declared.points[index];
             let resolved = &point.rounds[round - 1];
-            let with_signature = |material: Arc<Material>| {
-                let signature = material.signature(&resolved.experiment);
-                (material, signature)
+            let with_signature = |dataset: Arc<PreparedDataset>| {
+                let signature = dataset.signature(&resolved.experiment);
+                (dataset, signature)
             };
-            let material = self.material(&resolved.experiment)?.map(with_signature);
+            let dataset = self.dataset(&resolved.experiment)?.map(with_signature);
             let name = point_name(&point.values);
             let twin = candidates.iter().find(|other| {
-                other.signature().is_some() && other.signature() == material.as_ref().ok().map(|m| m.1.as_str())
+                other.signature().is_some() && other.signature() == dataset.as_ref().ok().map(|m| m.1.as_str())
             });
             if let Some(twin) = twin {
                 self.settings.printer.message(&format!("{name} is the same run as {}: left out", twin.name));
@@ -97,7 +97,7 @@ impl<'a> Gathering<'a> {
                 values: &point.values,
                 budget,
                 resolved,
-                material,
+                dataset,
             });
         }
         Ok(candidates)
@@ -110,7 +110,7 @@ impl Candidate<'_> {
     }
 
     pub fn signature(&self) -> Option<&str> {
-        self.material.as_ref().ok().map(|(_, signature)| signature.as_str())
+        self.dataset.as_ref().ok().map(|(_, signature)| signature.as_str())
     }
 
     /// `models.knn.k=3`, of a halving with the budget.
@@ -119,17 +119,17 @@ impl Candidate<'_> {
     }
 
     /// Looks for the run of this point, in the folder of any experiment.
-    pub fn there(&self, runs: &Path) -> There {
+    pub fn there(&self, settings: &Settings) -> There {
         let Some(signature) = self.signature() else { return There::Nothing };
         let mut found = There::Nothing;
-        for run in run_dir::of_signature(runs, &self.experiment().name, signature) {
+        for run in run_dir::of_signature(&settings.runs, &self.experiment().name, signature) {
             let own =
                 run.parent().and_then(Path::file_name).is_some_and(|home| home == self.experiment().name.as_str());
             let Ok(record) = run_dir::read_record(&run) else { continue };
             if record.signature != signature {
                 continue;
             }
-            if record.status.is_final() && run::is_whole(&run, self.experiment()) {
+            if record.status.is_final() && run::is_complete(&run, self.experiment(), settings) {
                 return There::Finished { run, record: Box::new(record) };
             }
             if own && matches!(found, There::Nothing) {
@@ -154,7 +154,7 @@ impl Candidate<'_> {
             status: PointStatus::Waiting,
             run: None,
             why: None,
-            units: run::trials_of(self.experiment()).len(),
+            trials: run::trials_of(self.experiment()).len(),
             seconds: None,
             score: None,
         };
@@ -175,7 +175,7 @@ pub fn fill(point: &mut PointRecord, run: &Path, record: &RunRecord) {
         Status::Failed => PointStatus::Failed,
         Status::Running | Status::Stopped => PointStatus::Waiting,
     };
-    let failures: Vec<String> = record.failures.iter().map(|(unit, why)| format!("{unit}: {why}")).collect();
+    let failures: Vec<String> = record.failures.iter().map(|(trial, why)| format!("{trial}: {why}")).collect();
     point.why = (point.status == PointStatus::Failed).then(|| match failures.is_empty() {
         true => "its last run failed; see its log".to_owned(),
         false => failures.join("; "),

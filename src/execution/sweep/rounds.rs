@@ -5,10 +5,10 @@ use anyhow::Result;
 use super::SweepOutcome;
 use super::halving;
 use super::point::{Candidate, Gathering, There};
-use super::record::{PointRecord, PointStatus, SweepDir, SweepRecord};
 use crate::execution::run::Settings;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
+use timbre_runs::sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord};
 
 /// A point with what lies on disk of it.
 pub struct Seen<'d> {
@@ -20,7 +20,7 @@ pub struct Seen<'d> {
 impl Seen<'_> {
     /// Whether it is still to be run, for the first time or again.
     pub fn is_open(&self) -> bool {
-        !self.record.status.is_final() && self.candidate.material.is_ok()
+        !self.record.status.is_final() && self.candidate.dataset.is_ok()
     }
 }
 
@@ -85,12 +85,12 @@ pub fn shown_again(
     let points = followed.rounds.into_iter().flatten().map(|seen| seen.record).collect();
     let now = run_dir::now();
     let mut record = SweepRecord { ended: Some(now.clone()), ..super::declared_as(declared, now, points) };
-    record.status = record.standing();
+    record.status = record.final_status();
     Ok(SweepOutcome { home, record, ran: 0, no_report: Vec::new() })
 }
 
 fn seen<'d>(candidate: Candidate<'d>, settings: &Settings) -> Seen<'d> {
-    let there = if settings.fresh { There::Nothing } else { candidate.there(&settings.runs) };
+    let there = if settings.fresh { There::Nothing } else { candidate.there(settings) };
     let record = declared_as(&candidate, &there);
     Seen { candidate, there, record }
 }
@@ -98,7 +98,7 @@ fn seen<'d>(candidate: Candidate<'d>, settings: &Settings) -> Seen<'d> {
 /// A point as a start of the grid finds it: one whose recordings cannot be read has failed already.
 pub fn declared_as(candidate: &Candidate, there: &There) -> PointRecord {
     let mut record = candidate.record(there);
-    if let Err(error) = &candidate.material {
+    if let Err(error) = &candidate.dataset {
         (record.status, record.why) = (PointStatus::Failed, Some(format!("{error:#}")));
     }
     record

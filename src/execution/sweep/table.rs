@@ -5,11 +5,11 @@ use indexmap::{IndexMap, IndexSet};
 use polars::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
-use super::record::{PointRecord, PointStatus, Score, SweepRecord};
 use timbre_core::files;
 use timbre_evaluation::metrics::is_loss;
 use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
+use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use timbre_runs::tables::{self, aligned, cell};
 
 /// One model of a point on one side of the split.
@@ -58,7 +58,7 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
 }
 
 /// The headline of a run: of its best model on the validation split; of the only one on the test split where there is no other.
-pub fn score(record: &RunRecord, model: Option<&str>) -> Option<Score> {
+pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
     let cells = cells(record, false);
     let on = |split: &str| -> Vec<&Cell> {
         let of_model = |cell: &&Cell| cell.split == split && model.is_none_or(|model| cell.model == model);
@@ -72,7 +72,7 @@ pub fn score(record: &RunRecord, model: Option<&str>) -> Option<Score> {
         if better { other } else { best }
     });
     let (cell, value) = best?;
-    Some(Score { metric: record.metric.clone(), split: cell.split.clone(), value })
+    Some(PointScore { metric: record.metric.clone(), split: cell.split.clone(), value })
 }
 
 /// The rows of a grid, from the runs of its points.
@@ -103,7 +103,7 @@ pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
         let words: Vec<String> = rows.iter().map(|row| word(row.point.values.get(&axis.key))).collect();
         columns.push(Column::new(axis.key.as_str().into(), words));
     }
-    columns.push(Column::new("status".into(), rows.iter().map(|row| row.point.status.word()).collect::<Vec<_>>()));
+    columns.push(Column::new("status".into(), rows.iter().map(|row| row.point.status.name()).collect::<Vec<_>>()));
     let of_cell = |name: &str, of: fn(&Cell) -> &str| {
         let words: Vec<Option<&str>> = rows.iter().map(|row| row.cell.as_ref().map(of)).collect();
         Column::new(name.into(), words)
@@ -197,7 +197,7 @@ pub fn text(grid: &SweepRecord) -> String {
         let mut line = vec![number.to_string()];
         line.extend(grid.halving.iter().map(|_| point.budget.map_or(String::new(), |budget| budget.to_string())));
         line.extend(grid.axes.iter().map(|axis| word(point.values.get(&axis.key))));
-        let missing = if rows[0].cell.is_none() { format!("({})", point.status.word()) } else { features.clone() };
+        let missing = if rows[0].cell.is_none() { format!("({})", point.status.name()) } else { features.clone() };
         line.extend([missing, model.clone()]);
         if one_metric.is_none() {
             line.push(rows[0].cell.as_ref().map_or(String::new(), |cell| cell.metric.clone()));

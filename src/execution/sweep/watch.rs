@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::NotThisGrid;
-use super::record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
 use timbre_core::files;
 use timbre_core::progress::{Printer, seconds};
 use timbre_runs::run_dir::{self, RunRecord, Status};
+use timbre_runs::sweep_record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
 
 /// How often it is looked, and how often a line is printed where there is no terminal.
 const LOOK: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         let home = SweepDir::new(runs, stem);
         if is_sound(&home, printer)
-            && (home.is_alive() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_in_progress(&run)))
+            && (home.is_running() || run_dir::newest(&runs.join(stem)).is_none_or(|run| !is_in_progress(&run)))
         {
             return Ok(Watched::Grid(home));
         }
@@ -63,8 +63,8 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
             None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
     }
-    let grids: Vec<_> = record::all(runs).into_iter().filter(|(_, home)| is_sound(home, printer)).collect();
-    if let Some((_, home)) = grids.iter().rev().find(|(_, home)| home.is_alive()) {
+    let grids: Vec<_> = sweep_record::all(runs).into_iter().filter(|(_, home)| is_sound(home, printer)).collect();
+    if let Some((_, home)) = grids.iter().rev().find(|(_, home)| home.is_running()) {
         return Ok(Watched::Grid(home.clone()));
     }
     let mut all = run_dir::all(runs);
@@ -118,7 +118,7 @@ pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
 
 /// Whether somebody works on it. Who has just left writes how it ended a moment later.
 fn is_alive(home: &SweepDir) -> Result<bool> {
-    let alive = home.is_alive();
+    let alive = home.is_running();
     if !alive && home.read()?.status == SweepStatus::Running {
         std::thread::sleep(LOOK);
     }
@@ -193,7 +193,7 @@ fn left(record: &SweepRecord) -> Option<Duration> {
     let (took, done) = ran.fold((0.0, 0.0), |sum, (seconds, work)| (sum.0 + seconds, sum.1 + work));
     let is_open = |point: &&PointRecord| matches!(point.status, PointStatus::Waiting | PointStatus::Running);
     let known: f64 = record.points.iter().filter(is_open).map(|point| work(point.budget)).sum();
-    let later: f64 = record.later().iter().map(|&(budget, points)| budget as f64 * points as f64).sum();
+    let later: f64 = record.later_rounds().iter().map(|&(budget, points)| budget as f64 * points as f64).sum();
     let at_once = now_at_work(record).count().max(1) as f64;
     let open = known + later;
     (done > 0.0 && open > 0.0).then(|| Duration::from_secs_f64(took / done * open / at_once))
@@ -202,7 +202,7 @@ fn left(record: &SweepRecord) -> Option<Duration> {
 /// ` (2 of 3 models)` of the point's run, where it is known.
 fn trials_done(point: &PointRecord) -> String {
     let Some(run) = &point.run else { return String::new() };
-    format!(" ({} of {} models)", run_dir::trials_done(run), point.units)
+    format!(" ({} of {} models)", run_dir::trials_done(run), point.trials)
 }
 
 /// Points that are through are many: the last few of them, all that failed, what is at work.
@@ -223,7 +223,7 @@ fn picture(record: &SweepRecord, alive: bool) -> String {
             _ => trials_done(point),
         };
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
-        format!("  {:>9}  {}{budget}  {end}\n", point.status.word(), point.name)
+        format!("  {:>9}  {}{budget}  {end}\n", point.status.name(), point.name)
     };
     let through: Vec<&PointRecord> = record.points.iter().filter(|point| point.status.is_final()).collect();
     text.extend(through[through.len().saturating_sub(LAST)..].iter().map(|point| shown(point)));
@@ -264,12 +264,12 @@ mod tests {
             status: if number <= done { PointStatus::Done } else { PointStatus::Waiting },
             run: None,
             why: None,
-            units: 1,
+            trials: 1,
             seconds: (number <= done).then_some(2.0),
             score: None,
         };
         SweepRecord {
-            schema: record::SCHEMA,
+            schema: sweep_record::SCHEMA,
             experiment: "halv".into(),
             description: String::new(),
             status: SweepStatus::Running,
@@ -286,8 +286,8 @@ mod tests {
         let record = halving(6);
         // 9 points for one epoch, 3 for three, 1 for nine; at two seconds an epoch 3 + 9 + 9 epochs are left.
         assert_eq!(line(&record, true), "halv: 6/13 points done, about 42 s left (at work)");
-        assert_eq!(record.standing(), SweepStatus::Stopped);
-        assert_eq!(halving(9).standing(), SweepStatus::Stopped, "two rounds are missing");
+        assert_eq!(record.final_status(), SweepStatus::Stopped);
+        assert_eq!(halving(9).final_status(), SweepStatus::Stopped, "two rounds are missing");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! What `cubecl-cuda` 0.11 names of `cubecl-llvm`, with no compiler behind it.
+//! Replaces the crate `cubecl-llvm` for `cubecl-cuda` 0.11: the items that it names, without a compiler.
 //!
-//! `cubecl-cuda` compiles kernels in one of two ways: as CUDA C++ through NVRTC (its feature `cpp`, which this project turns
-//! on), or through LLVM. Both are always built, and the build script of the real `cubecl-llvm` downloads LLVM itself: a build
-//! from the crate registry alone, or without a network, is then impossible. So `[patch.crates-io]` puts this crate in its
-//! place. Nothing here is ever called while `cpp` is on; were it called, it would say so instead of compiling.
+//! `cubecl-cuda` compiles kernels as CUDA C++ through NVRTC (its feature `cpp`, which this project enables) or through LLVM.
+//! It always builds both, and the build script of the real `cubecl-llvm` downloads LLVM, so a build from the crate registry
+//! alone, or without a network, would fail. `[patch.crates-io]` substitutes this crate. With `cpp` enabled none of it is
+//! called; if it were, it would return an error instead of compiling.
 //!
-//! It can go when `cubecl-cuda` makes its LLVM path optional, or when `cubecl-llvm` builds without a download. The version is
-//! that of the crate it replaces: with another `cubecl-cuda`, cargo refuses or ignores the patch, and this file is looked at
-//! again.
+//! Remove this crate when `cubecl-cuda` makes its LLVM path optional, or when `cubecl-llvm` builds without a download. Its
+//! version equals that of the crate it replaces: with another version of `cubecl-cuda`, cargo rejects or ignores the patch,
+//! and this file needs a review.
 
 use cubecl_core::ir::nvidia::SmArch;
 use cubecl_core::prelude::KernelDefinition;
@@ -19,7 +19,7 @@ use nvptx::ptx_version::PtxVersion;
 
 pub mod nvptx {
     pub mod ptx_version {
-        /// The PTX version to emit: none, as nothing is emitted.
+        /// The PTX version to emit. It has no values, because nothing is emitted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum PtxVersion {}
 
@@ -46,7 +46,7 @@ pub mod shared {
             Nvptx,
         }
 
-        /// Would take away what the LLVM path cannot compile; asked for only on that path.
+        /// Would disable what the LLVM path cannot compile; called only on that path.
         pub fn restrict_features(_: &mut DeviceProperties, _: GpuTarget) {}
     }
 }
@@ -64,7 +64,7 @@ pub struct PlironCompiler {
 
 #[derive(Clone, Debug, Default)]
 pub struct PlironOptions {
-    /// Of an AMD device, which `cubecl-cuda` never has.
+    /// The architecture of an AMD device; `cubecl-cuda` never has one.
     pub arch: Option<()>,
     pub sm_arch: Option<SmArch>,
     pub ptx_version: Option<PtxVersion>,

@@ -1,13 +1,13 @@
-//! What `ruopus` takes of `spectrograms` 2: a complex Fourier transform in place, on `rustfft`.
+//! Replaces the crate `spectrograms` 2 for `ruopus`: an in-place complex Fourier transform on `rustfft`.
 //!
-//! `ruopus`, the Opus decoder, has a transform of its own that is too slow (10 times real time), and this crate for a fast
-//! one (460 times). The real crate brings `ndarray`, `regex`, a `cdylib` and 15,000 lines for it, and through `ndarray` turns
-//! on a feature of `num-complex` for which everything that multiplies matrices here is compiled again. `rustfft` is in the
-//! house anyway, so `[patch.crates-io]` puts these few lines in its place; the numbers are the same, since the real crate
-//! hands the work to `rustfft` too.
+//! The Opus decoder `ruopus` has a slow transform of its own (decodes 10 times faster than real time) and can use
+//! `spectrograms` for a fast one (460 times). The real crate adds `ndarray`, `regex`, a `cdylib` and 15,000 lines, and
+//! through `ndarray` enables a feature of `num-complex` that makes cargo compile the matrix products a second time. The
+//! project uses `rustfft` already, so `[patch.crates-io]` substitutes these few lines. The numbers are the same, because the
+//! real crate calls `rustfft` as well.
 //!
-//! It can go when `ruopus` uses `rustfft` itself. The version is that of the crate it replaces: with another `ruopus`, cargo
-//! refuses or ignores the patch, and this file is looked at again.
+//! Remove this crate when `ruopus` uses `rustfft` itself. Its version equals that of the crate it replaces: with another
+//! version of `ruopus`, cargo rejects or ignores the patch, and this file needs a review.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use rustfft::{Fft, FftNum, FftPlanner};
 
 pub use rustfft::num_complex::Complex;
 
-/// The buffer has another length than the plan.
+/// The length of the buffer differs from that of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongLength;
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Metric, tally};
+use timbre_core::registry::Fault;
 
 /// The search for cut-off and window fraction: `[evaluate.search]`. It chooses on one named side of the split and needs no model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,9 +86,9 @@ impl SearchSpec {
     }
 
     /// What is wrong, by key.
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         for (key, text, below_one) in
             [("cutoff", &self.cutoff, false), ("window_fraction", &self.window_fraction, true)]
         {
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn a_search_on_the_test_split_is_a_fault_unless_it_is_said_twice() {
         let spec = SearchSpec { tune_on: TuneOn::Test, ..SearchSpec::default() };
-        assert_eq!(spec.faults().iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["tune_on"]);
+        assert_eq!(spec.faults().iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), ["tune_on"]);
         assert!(SearchSpec { on_test: true, ..spec }.faults().is_empty());
         let spec = SearchSpec {
             cutoff: "0..2/0.5".into(),
@@ -194,7 +195,7 @@ mod tests {
             ..SearchSpec::default()
         };
         assert_eq!(
-            spec.faults().iter().map(|f| f.0.as_str()).collect::<Vec<_>>(),
+            spec.faults().iter().map(|f| f.key.as_str()).collect::<Vec<_>>(),
             ["cutoff", "window_fraction", "metric"]
         );
         assert!(SearchSpec::default().faults().is_empty());

@@ -1,4 +1,5 @@
-//! What a parameter of an augmentation may be: a number, a range, a range in equal ratios, or one of several.
+//! The values that a parameter of an augmentation may take: a constant, a range, a log-uniform range, or one of several
+//! numbers.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
@@ -13,14 +14,14 @@ pub enum Amount {
     Fixed(f64),
     /// Uniform between two numbers.
     Range(f64, f64),
-    /// Uniform in the logarithm between two positive numbers.
+    /// Log-uniform between two positive numbers.
     Log(f64, f64),
-    /// Each as likely as the others.
+    /// One of these, with equal probability.
     Any(Vec<f64>),
 }
 
 impl Amount {
-    /// A number drawn.
+    /// Draws a number.
     pub fn draw(&self, rng: &mut ChaCha8Rng) -> f64 {
         match self {
             Amount::Fixed(value) => *value,
@@ -31,7 +32,7 @@ impl Amount {
         }
     }
 
-    /// A whole number drawn, both ends of a range as likely as what lies between.
+    /// Draws a whole number; both ends of a range are as likely as the numbers between them.
     pub fn draw_whole(&self, rng: &mut ChaCha8Rng) -> i64 {
         match self {
             Amount::Range(low, high) => {
@@ -42,7 +43,7 @@ impl Amount {
         }
     }
 
-    /// The least and the largest number that can be drawn.
+    /// The smallest and the largest number that can be drawn.
     pub fn bounds(&self) -> (f64, f64) {
         match self {
             Amount::Fixed(value) => (*value, *value),
@@ -54,27 +55,27 @@ impl Amount {
         }
     }
 
-    /// What is wrong with it, if every number has to lie in `least..=most`.
+    /// The reason why some number would lie outside `least..=most`, if any.
     pub fn fault(&self, least: f64, most: f64) -> Option<String> {
         let (low, high) = self.bounds();
         if !(low.is_finite() && high.is_finite()) {
-            return Some("it holds no number, or one that is not finite".into());
+            return Some("every number must be finite".into());
         }
         if low > high {
             return Some(format!("the range goes from {low} down to {high}: put the smaller number first"));
         }
         if matches!(self, Amount::Log(..)) && low <= 0.0 {
-            return Some(format!("a range in equal ratios begins above 0, not at {low}"));
+            return Some(format!("a log-uniform range must begin above 0, not at {low}"));
         }
         let outside = if low < least { low } else { high };
-        (low < least || high > most).then(|| format!("{outside} lies outside of {least} to {most}"))
+        (low < least || high > most).then(|| format!("{outside} is outside {least} to {most}"))
     }
 
-    /// As [`Self::fault`], of one whose whole numbers are drawn.
+    /// As [`Self::fault`], for a parameter whose draws are whole numbers.
     pub fn whole_fault(&self, least: f64, most: f64) -> Option<String> {
         self.fault(least, most).or_else(|| match self {
             Amount::Range(low, high) if low.ceil() > high.floor() => {
-                Some(format!("there is no whole number from {low} to {high}"))
+                Some(format!("there is no whole number between {low} and {high}"))
             }
             _ => None,
         })
@@ -104,7 +105,7 @@ impl<'de> Deserialize<'de> for Amount {
         impl<'de> Visitor<'de> for Form {
             type Value = Amount;
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("a number, a range [least, most], { log = [least, most] } or { any = [...] }")
+                f.write_str("a number, a range [min, max], { log = [min, max] } or { any = [...] }")
             }
             fn visit_f64<E>(self, value: f64) -> Result<Amount, E> {
                 Ok(Amount::Fixed(value))
@@ -122,7 +123,7 @@ impl<'de> Deserialize<'de> for Amount {
                 }
                 match values[..] {
                     [low, high] => Ok(Amount::Range(low, high)),
-                    _ => Err(A::Error::invalid_length(values.len(), &"two numbers, the least and the most")),
+                    _ => Err(A::Error::invalid_length(values.len(), &"two numbers, the smallest and the largest")),
                 }
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
@@ -131,7 +132,7 @@ impl<'de> Deserialize<'de> for Amount {
                 };
                 let values: Vec<f64> = map.next_value()?;
                 if let Some(other) = map.next_key::<String>()? {
-                    return Err(A::Error::custom(format!("expected one of `log` and `any`, found `{other}`, too")));
+                    return Err(A::Error::custom(format!("expected either `log` or `any`, found `{other}` too")));
                 }
                 match (key.as_str(), &values[..]) {
                     ("log", &[low, high]) => Ok(Amount::Log(low, high)),
@@ -153,7 +154,7 @@ impl JsonSchema for Amount {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A number; a range [least, most]; a range in equal ratios { log = [least, most] }; or one of several { any = [...] }.",
+            "description": "A number; a range [min, max]; a log-uniform range { log = [min, max] }; or one of several { any = [...] }.",
             "anyOf": [
                 { "type": "number" },
                 { "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2 },
@@ -180,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_drawn_lies_within_its_bounds(low in 0.001f64..100.0, span in 0.0f64..100.0, seed: u64) {
+        fn draws_lie_within_the_bounds(low in 0.001f64..100.0, span in 0.0f64..100.0, seed: u64) {
             let mut rng = Seed::new(seed).rng();
             let high = low + span;
             for amount in [Amount::Fixed(low), Amount::Range(low, high), Amount::Log(low, high), Amount::Any(vec![low, high])] {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_whole_numbers_reaches_both_ends() {
+    fn a_range_of_whole_numbers_includes_both_ends() {
         let mut rng = Seed::new(1).rng();
         let mut seen = [0; 4];
         (0..4000).for_each(|_| seen[Amount::Range(1.0, 3.0).draw_whole(&mut rng) as usize] += 1);
@@ -211,15 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn faults_say_what_is_wrong() {
+    fn faults_name_the_cause() {
         assert!(Amount::Range(3.0, 1.0).fault(0.0, 9.0).unwrap().contains("smaller number first"));
         assert!(Amount::Log(0.0, 1.0).fault(0.0, 9.0).unwrap().contains("above 0"));
-        assert!(Amount::Any(vec![1.0, 12.0]).fault(0.0, 9.0).unwrap().contains("12 lies outside"));
+        assert!(Amount::Any(vec![1.0, 12.0]).fault(0.0, 9.0).unwrap().contains("12 is outside"));
         assert!(Amount::Fixed(f64::NAN).fault(0.0, 9.0).is_some());
     }
 
     #[test]
-    fn a_range_of_whole_numbers_holds_one() {
+    fn a_range_without_a_whole_number_is_a_fault() {
         assert!(Amount::Range(1.2, 1.8).whole_fault(0.0, 9.0).unwrap().contains("no whole number"));
         assert!(Amount::Range(1.2, 9.8).whole_fault(0.0, 9.0).unwrap().contains("outside"));
         for fine in [Amount::Range(1.2, 2.0), Amount::Range(3.0, 3.0), Amount::Fixed(1.5), Amount::Any(vec![0.5])] {

@@ -1,27 +1,27 @@
-//! The augmentations of one network, one after the other: drawn for a clip of an epoch, then done.
+//! The augmentations of one network: draws for a clip and an epoch, and their application in order.
 //!
-//! Each augmentation draws from a stream of its own, named after it: one more or one less in the chain changes nothing of what
-//! the others do.
+//! Each augmentation draws from its own random stream, which carries its name: adding or removing one does not change
+//! the draws of the others.
 
 use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 
-use super::{AugmentContext, AugmentSpec, ClipPool, Draw, Image, Sound};
+use super::{AugmentContext, AugmentSpec, ClipPool, Draw, Image, Waveform};
 use timbre_core::seed::{Seed, uniform};
 
-/// Raised by hand when the same draws are done in another order or otherwise than before.
+/// Raised by hand when the same draws are applied in another order or give other results.
 pub const VERSION: u32 = 1;
 
 impl AugmentSpec {
-    /// What the key `augment` of a model calls it.
+    /// The name of the augmentation in the key `augment` of a model.
     pub fn name(&self) -> &str {
         self.as_kind().name().unwrap_or(self.kind())
     }
 
-    /// Draws whether it happens at all, then what happens.
-    pub(super) fn draw_by_chance(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    /// Draws whether the augmentation happens, then its parameters.
+    pub(super) fn draw_with_probability(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let kind = self.as_kind();
-        if uniform(rng) < kind.p() { kind.draw(scene, rng) } else { Ok(Vec::new()) }
+        if uniform(rng) < kind.p() { kind.draw(context, rng) } else { Ok(Vec::new()) }
     }
 }
 
@@ -30,8 +30,8 @@ impl AugmentSpec {
 pub struct Chain(Vec<AugmentSpec>);
 
 impl Chain {
-    /// Those of `all` whose names are `chosen`, in the order of `all`; all, where nothing was chosen.
-    pub fn of(all: &[AugmentSpec], chosen: Option<&[String]>) -> Chain {
+    /// The augmentations of `all` with the names `chosen`, in the order of `all`; all of them if `chosen` is `None`.
+    pub fn select(all: &[AugmentSpec], chosen: Option<&[String]>) -> Chain {
         let wanted = |spec: &&AugmentSpec| chosen.is_none_or(|names| names.iter().any(|name| name == spec.name()));
         Chain(all.iter().filter(wanted).cloned().collect())
     }
@@ -40,57 +40,59 @@ impl Chain {
         self.0.is_empty()
     }
 
-    /// Whether anything of it may be done to the wave.
-    pub fn is_on_sound(&self) -> bool {
-        self.0.iter().any(|spec| spec.as_kind().is_on_sound())
+    /// Whether any augmentation may change the waveform.
+    pub fn changes_waveform(&self) -> bool {
+        self.0.iter().any(|spec| spec.as_kind().changes_waveform())
     }
 
-    pub fn wants_music(&self) -> bool {
-        self.0.iter().any(|spec| spec.as_kind().wants_music())
+    pub fn needs_tempo_and_key(&self) -> bool {
+        self.0.iter().any(|spec| spec.as_kind().needs_tempo_and_key())
     }
 
-    /// What happens to the clip of `scene`, drawn from `address` (seed, epoch and clip): first on the wave, what changes its length
-    /// before the rest, then on the image.
-    pub fn draw(&self, address: Seed, scene: &AugmentContext) -> Result<Vec<Draw>> {
+    /// Draws what happens to the clip of `context` from the random stream `address` (seed, epoch and clip): waveform
+    /// draws first, those that change the length before all others, then image draws.
+    pub fn draw(&self, address: Seed, context: &AugmentContext) -> Result<Vec<Draw>> {
         let mut draws = Vec::new();
         for spec in &self.0 {
-            let drawn = spec.draw_by_chance(scene, &mut address.child(spec.name()).rng());
+            let drawn = spec.draw_with_probability(context, &mut address.child(spec.name()).rng());
             draws.extend(drawn.with_context(|| format!("draw the augmentation `{}`", spec.name()))?);
         }
-        // One that chooses among others may give either. What is done before a change of the length would be done to a sound of
-        // another length than it was drawn for. A stable sort keeps the order of the file.
+        // A choice may give either stage. A draw before a change of length would be applied to a clip of another length
+        // than the one it was drawn for. The sort is stable and keeps the order of the file.
         draws.sort_by_key(|draw| {
-            let (effect, samples) = (draw.as_kind(), scene.samples);
-            (effect.is_on_image(), !effect.is_on_image() && effect.span(samples) == samples)
+            let (effect, samples) = (draw.as_kind(), context.samples);
+            (effect.changes_image(), !effect.changes_image() && effect.source_samples(samples) == samples)
         });
         Ok(draws)
     }
 }
 
-/// The draws on the wave, and after them those on the image.
-pub fn parted(draws: &[Draw]) -> (&[Draw], &[Draw]) {
-    draws.split_at(draws.partition_point(|draw| !draw.as_kind().is_on_image()))
+/// The waveform draws, and the image draws after them.
+pub fn split_by_stage(draws: &[Draw]) -> (&[Draw], &[Draw]) {
+    draws.split_at(draws.partition_point(|draw| !draw.as_kind().changes_image()))
 }
 
-/// How many samples it takes to make `samples` by these draws on the wave.
-pub fn span(on_sound: &[Draw], samples: usize) -> usize {
-    on_sound.iter().rev().fold(samples, |samples, draw| draw.as_kind().span(samples))
+/// The number of source samples from which the waveform draws make `samples` samples.
+pub fn source_samples(on_waveform: &[Draw], samples: usize) -> usize {
+    on_waveform.iter().rev().fold(samples, |samples, draw| draw.as_kind().source_samples(samples))
 }
 
-/// Does the draws on the wave to a sound of as many samples as [`span`] says; `samples` are left. A draw that gives too few is
-/// followed by silence.
-pub fn play_on_sound(on_sound: &[Draw], sound: &mut Sound, samples: usize, company: &dyn ClipPool) -> Result<()> {
-    for (place, draw) in on_sound.iter().enumerate() {
-        draw.as_kind().on_sound(sound, company).with_context(|| format!("do the augmentation `{}`", draw.kind()))?;
-        sound.samples.resize(span(&on_sound[place + 1..], samples), 0.0);
+/// Applies the waveform draws to a clip of [`source_samples`] samples; `samples` remain. Silence follows a draw that
+/// returns too few.
+pub fn apply_to_waveform(on_waveform: &[Draw], clip: &mut Waveform, samples: usize, pool: &dyn ClipPool) -> Result<()> {
+    for (place, draw) in on_waveform.iter().enumerate() {
+        draw.as_kind()
+            .apply_to_waveform(clip, pool)
+            .with_context(|| format!("apply the augmentation `{}`", draw.kind()))?;
+        clip.samples.resize(source_samples(&on_waveform[place + 1..], samples), 0.0);
     }
     Ok(())
 }
 
-/// Does the draws on the image.
-pub fn play_on_image(on_image: &[Draw], image: &mut Image, company: &dyn ClipPool) -> Result<()> {
+/// Applies the image draws.
+pub fn apply_to_image(on_image: &[Draw], image: &mut Image, pool: &dyn ClipPool) -> Result<()> {
     on_image.iter().try_for_each(|draw| {
-        draw.as_kind().on_image(image, company).with_context(|| format!("do the augmentation `{}`", draw.kind()))
+        draw.as_kind().apply_to_image(image, pool).with_context(|| format!("apply the augmentation `{}`", draw.kind()))
     })
 }
 
@@ -99,18 +101,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::augment::probe::tone;
-    use crate::augment::tests::{alone, friends, sound};
+    use crate::augment::kind_tests::tone;
+    use crate::augment::tests::{context, empty_pool, five_clips, waveform};
 
     fn specs(value: serde_json::Value) -> Vec<AugmentSpec> {
         serde_json::from_value(value).unwrap()
     }
 
     fn drawn(chain: &Chain, seed: u64) -> Vec<Draw> {
-        let company = friends();
-        chain
-            .draw(Seed::new(seed), &AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company })
-            .unwrap()
+        let pool = five_clips();
+        chain.draw(Seed::new(seed), &context(&pool, 0)).unwrap()
     }
 
     fn three() -> Vec<AugmentSpec> {
@@ -120,9 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_holds_those_that_are_named_in_the_order_of_the_file() {
+    fn a_chain_holds_the_chosen_augmentations_in_file_order() {
         let names = |chosen: Option<&[String]>| -> Vec<String> {
-            Chain::of(&three(), chosen).0.iter().map(|spec| spec.name().to_owned()).collect()
+            Chain::select(&three(), chosen).0.iter().map(|spec| spec.name().to_owned()).collect()
         };
         assert_eq!(names(None), ["time_mask", "gain", "soft"]);
         assert_eq!(names(Some(&["soft".into(), "gain".into()])), ["gain", "soft"]);
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn what_one_draws_does_not_depend_on_the_others() {
-        let all = Chain::of(&three(), None);
-        let alone = Chain::of(&three(), Some(&["gain".into()]));
+    fn the_draws_of_one_augmentation_do_not_depend_on_the_others() {
+        let all = Chain::select(&three(), None);
+        let alone = Chain::select(&three(), Some(&["gain".into()]));
         let mut happened = 0;
         for seed in 0..200 {
             let one = drawn(&alone, seed);
@@ -143,43 +143,43 @@ mod tests {
     }
 
     #[test]
-    fn draws_on_the_wave_come_before_those_on_the_image() {
-        let draws = drawn(&Chain::of(&three(), Some(&["time_mask".into(), "soft".into()])), 1);
-        let (on_sound, on_image) = parted(&draws);
-        assert_eq!((on_sound.len(), on_image.len()), (1, 1));
-        assert_eq!((on_sound[0].kind(), on_image[0].kind()), ("gain", "time_mask"));
+    fn waveform_draws_come_before_image_draws() {
+        let draws = drawn(&Chain::select(&three(), Some(&["time_mask".into(), "soft".into()])), 1);
+        let (on_waveform, on_image) = split_by_stage(&draws);
+        assert_eq!((on_waveform.len(), on_image.len()), (1, 1));
+        assert_eq!((on_waveform[0].kind(), on_image[0].kind()), ("gain", "time_mask"));
     }
 
     #[test]
-    fn what_changes_the_length_comes_first_wherever_it_stands() {
+    fn draws_that_change_the_length_come_first() {
         let stretch = json!({ "kind": "time_stretch", "rate": 0.25 });
         let crop = json!({ "kind": "crop", "share": 0.5 });
         let silence = json!({ "kind": "silence", "share": 0.1 });
         let mask = json!({ "kind": "time_mask" });
-        let before = Chain::of(&specs(json!([mask, crop, silence, stretch])), None);
-        let after = Chain::of(&specs(json!([mask, stretch, crop, silence])), None);
-        let company = friends();
-        let scene = AugmentContext { sample_rate: 8000, samples: 8000, row: 0, company: &company };
+        let before = Chain::select(&specs(json!([mask, crop, silence, stretch])), None);
+        let after = Chain::select(&specs(json!([mask, stretch, crop, silence])), None);
+        let pool = five_clips();
+        let context = AugmentContext { sample_rate: 8000, samples: 8000, row: 0, pool: &pool };
         for seed in 0..20 {
-            let draws = before.draw(Seed::new(seed), &scene).unwrap();
-            assert_eq!(draws, after.draw(Seed::new(seed), &scene).unwrap());
+            let draws = before.draw(Seed::new(seed), &context).unwrap();
+            assert_eq!(draws, after.draw(Seed::new(seed), &context).unwrap());
             let kinds: Vec<&str> = draws.iter().map(Draw::kind).collect();
             assert_eq!(kinds, ["time_stretch", "crop", "silence", "time_mask"]);
-            let (on_sound, _) = parted(&draws);
-            let mut heard = sound(&tone(span(on_sound, 8000)));
-            play_on_sound(on_sound, &mut heard, 8000, &company).unwrap();
-            assert_eq!(heard.samples.len(), 8000);
-            // Half of a tone of power 0.5, less a tenth at most, is an energy of 1600.
-            assert!(timbre_signal::dsp::level::energy(&heard.samples) > 400.0, "silenced with seed {seed}");
+            let (on_waveform, _) = split_by_stage(&draws);
+            let mut output = waveform(&tone(source_samples(on_waveform, 8000)));
+            apply_to_waveform(on_waveform, &mut output, 8000, &pool).unwrap();
+            assert_eq!(output.samples.len(), 8000);
+            // Half of a tone of power 0.5, less at most a tenth, has an energy of 1600.
+            assert!(timbre_signal::dsp::level::energy(&output.samples) > 400.0, "silenced with seed {seed}");
         }
     }
 
     #[test]
     fn a_clip_keeps_its_length() {
-        let draws = drawn(&Chain::of(&three(), None), 1);
-        let (on_sound, _) = parted(&draws);
-        let mut heard = sound(&[0.5; 100]);
-        play_on_sound(on_sound, &mut heard, 100, &alone()).unwrap();
-        assert_eq!((heard.samples.len(), span(on_sound, 100)), (100, 100));
+        let draws = drawn(&Chain::select(&three(), None), 1);
+        let (on_waveform, _) = split_by_stage(&draws);
+        let mut output = waveform(&[0.5; 100]);
+        apply_to_waveform(on_waveform, &mut output, 100, &empty_pool()).unwrap();
+        assert_eq!((output.samples.len(), source_samples(on_waveform, 100)), (100, 100));
     }
 }

@@ -1,45 +1,36 @@
-//! A chorus: copies that lag behind by times that swing, so that they are a little too high and a little too low by turns.
+//! `chorus`: adds copies of the clip with oscillating delays, whose pitch therefore rises and falls slightly.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_core::seed::uniform;
 use timbre_signal::dsp::modulation::{self, ChorusVoice};
 
 augment_spec! {
-    /// Copies of the clip come with it, each lagging behind by a time that swings.
+    /// Adds copies of the clip, each with an oscillating delay.
     pub struct Chorus {
-        /// How many. Default: 2 to 4.
+        /// Number of copies. Default: 2 to 4.
         pub voices: Amount = Amount::Range(2.0, 4.0),
-        /// Milliseconds of lag on the average. Default: 15 to 35.
+        /// Mean delay in milliseconds. Default: 15 to 35.
         pub delay_ms: Amount = Amount::Range(15.0, 35.0),
-        /// Milliseconds by which it swings to either side. Default: 0.5 to 4.
+        /// Amplitude of the oscillation of the delay in milliseconds. Default: 0.5 to 4.
         pub depth_ms: Amount = Amount::Range(0.5, 4.0),
-        /// Swings a second. Default: 0.1 to 1.5, every ratio as likely as its equals.
+        /// Frequency of the oscillation in Hz. Default: 0.1 to 1.5, log-uniform.
         pub rate_hz: Amount = Amount::Log(0.1, 1.5),
-        /// Weight of the copies; the clip has the rest. Default: 0.3 to 0.6.
+        /// Weight of the copies; the clip has the remaining weight. Default: 0.3 to 0.6.
         pub wet: Amount = Amount::Range(0.3, 0.6),
     }
-}
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChorusDraw {
-    pub voices: Vec<ChorusVoice>,
-    pub wet: f64,
-}
-
-impl AugmentKind for Chorus {
-    fn version(&self) -> u32 {
-        1
+    pub struct ChorusDraw {
+        pub voices: Vec<ChorusVoice>,
+        pub wet: f64,
     }
+}
 
+impl Kind for Chorus {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([
+        Fault::of_keys([
             ("voices", self.voices.whole_fault(1.0, 32.0)),
             ("delay_ms", self.delay_ms.fault(0.0, 1000.0)),
             ("depth_ms", self.depth_ms.fault(0.0, 1000.0)),
@@ -47,7 +38,9 @@ impl AugmentKind for Chorus {
             ("wet", self.wet.fault(0.0, 1.0)),
         ])
     }
+}
 
+impl AugmentKind for Chorus {
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let voice = |rng: &mut ChaCha8Rng| ChorusVoice {
             delay: 1e-3 * self.delay_ms.draw(rng),
@@ -61,8 +54,8 @@ impl AugmentKind for Chorus {
 }
 
 impl Effect for ChorusDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        modulation::chorus(&mut sound.samples, &self.voices, self.wet, sound.sample_rate);
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        modulation::chorus(&mut clip.samples, &self.voices, self.wet, clip.sample_rate);
         Ok(())
     }
 }
@@ -70,10 +63,10 @@ impl Effect for ChorusDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::probe::{drawn, heard, tone};
+    use crate::augment::kind_tests::{apply, drawn, tone};
 
     #[test]
-    fn every_voice_is_drawn_for_itself() {
+    fn every_copy_has_its_own_delay_and_phase() {
         let spec = Chorus { voices: Amount::Fixed(3.0), ..Default::default() };
         let Draw::ChorusDraw(draw) = drawn(&spec, 100, 1).remove(0) else { panic!("one draw") };
         assert_eq!(draw.voices.len(), 3);
@@ -81,10 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn a_chorus_without_weight_is_the_clip_and_silence_stays() {
+    fn a_weight_of_zero_changes_nothing_and_silence_stays_silent() {
         let Draw::ChorusDraw(draw) = drawn(&Chorus::default(), 100, 2).remove(0) else { panic!("one draw") };
-        assert_eq!(heard(&ChorusDraw { wet: 0.0, ..draw.clone() }, &tone(500)), tone(500));
-        assert_eq!(heard(&draw, &[0.0; 300]), [0.0; 300]);
-        assert!(heard(&draw, &[]).is_empty());
+        assert_eq!(apply(&ChorusDraw { wet: 0.0, ..draw.clone() }, &tone(500)), tone(500));
+        assert_eq!(apply(&draw, &[0.0; 300]), [0.0; 300]);
+        assert!(apply(&draw, &[]).is_empty());
     }
 }

@@ -1,54 +1,45 @@
-//! Loud passages softer: a compressor.
+//! `compressor`: reduces the level of loud passages.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::limiter::Reference;
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_signal::dsp::dynamics::{self, CompressorSettings};
 
 augment_spec! {
-    /// What is louder than a threshold becomes softer by a ratio.
+    /// Reduces levels above a threshold by a ratio.
     pub struct Compressor {
-        /// Decibels. Default: -40 to -15.
+        /// Threshold in decibels. Default: -40 to -15.
         pub threshold_db: Amount = Amount::Range(-40.0, -15.0),
-        /// What 0 decibels are: "peak" of the clip, or "full_scale". Default: peak.
+        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
         pub of: Reference = Reference::Peak,
-        /// So many decibels above the threshold come out as one. Default: 2 to 8.
+        /// Decibels above the threshold at the input for one decibel at the output. Default: 2 to 8.
         pub ratio: Amount = Amount::Range(2.0, 8.0),
-        /// Decibels around the threshold over which the curve bends. Default: 6.
+        /// Width of the knee around the threshold in decibels. Default: 6.
         pub knee_db: Amount = Amount::Fixed(6.0),
-        /// Time constant of the level upwards. Default: 1 to 30, every ratio as likely as its equals.
+        /// Time constant in milliseconds for rising levels. Default: 1 to 30, log-uniform.
         pub attack_ms: Amount = Amount::Log(1.0, 30.0),
-        /// Time constant of the level downwards. Default: 30 to 300, every ratio as likely as its equals.
+        /// Time constant in milliseconds for falling levels. Default: 30 to 300, log-uniform.
         pub release_ms: Amount = Amount::Log(30.0, 300.0),
-        /// Decibels by which all is lifted at the end. Default: 0.
+        /// Gain after compression in decibels. Default: 0.
         pub makeup_db: Amount = Amount::Fixed(0.0),
     }
-}
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CompressorDraw {
-    pub threshold_db: f64,
-    pub of: Reference,
-    pub ratio: f64,
-    pub knee_db: f64,
-    pub attack_ms: f64,
-    pub release_ms: f64,
-    pub makeup_db: f64,
-}
-
-impl AugmentKind for Compressor {
-    fn version(&self) -> u32 {
-        1
+    pub struct CompressorDraw {
+        pub threshold_db: f64,
+        pub of: Reference,
+        pub ratio: f64,
+        pub knee_db: f64,
+        pub attack_ms: f64,
+        pub release_ms: f64,
+        pub makeup_db: f64,
     }
+}
 
+impl Kind for Compressor {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([
+        Fault::of_keys([
             ("threshold_db", self.threshold_db.fault(-120.0, 20.0)),
             ("ratio", self.ratio.fault(1.0, 1e6)),
             ("knee_db", self.knee_db.fault(0.0, 60.0)),
@@ -57,7 +48,9 @@ impl AugmentKind for Compressor {
             ("makeup_db", self.makeup_db.fault(-60.0, 60.0)),
         ])
     }
+}
 
+impl AugmentKind for Compressor {
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             CompressorDraw {
@@ -75,8 +68,8 @@ impl AugmentKind for Compressor {
 }
 
 impl Effect for CompressorDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        let reference = self.of.of(&sound.samples);
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        let reference = self.of.of(&clip.samples);
         if reference <= 0.0 {
             return Ok(());
         }
@@ -88,7 +81,7 @@ impl Effect for CompressorDraw {
             release_seconds: 1e-3 * self.release_ms,
             makeup_db: self.makeup_db,
         };
-        dynamics::compress(&mut sound.samples, &how, sound.sample_rate);
+        dynamics::compress(&mut clip.samples, &how, clip.sample_rate);
         Ok(())
     }
 }
@@ -96,7 +89,7 @@ impl Effect for CompressorDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::probe::{heard, tone};
+    use crate::augment::kind_tests::{apply, tone};
     use timbre_signal::dsp::level;
 
     fn compressor() -> CompressorDraw {
@@ -112,19 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_is_brought_down_by_what_the_ratio_says_whatever_its_level() {
+    fn a_tone_is_attenuated_by_the_ratio_at_any_level() {
         for loudness in [1.0, 0.01] {
             let samples: Vec<f32> = tone(16_000).iter().map(|x| loudness * x).collect();
-            let heard = heard(&compressor(), &samples);
-            let gain = 20.0 * (level::rms(&heard[12_000..]) / level::rms(&samples[12_000..])).log10();
-            // 20 dB above the threshold become 5; the followed level lies a little below the peak.
+            let output = apply(&compressor(), &samples);
+            let gain = 20.0 * (level::rms(&output[12_000..]) / level::rms(&samples[12_000..])).log10();
+            // 20 dB above the threshold become 5; the level detector lies slightly below the peak.
             assert!((gain + 15.0).abs() < 0.5, "{gain} dB");
         }
     }
 
     #[test]
-    fn silence_stays_silence() {
-        assert_eq!(heard(&compressor(), &[0.0; 9]), [0.0; 9]);
-        assert!(heard(&compressor(), &[]).is_empty());
+    fn silence_stays_silent() {
+        assert_eq!(apply(&compressor(), &[0.0; 9]), [0.0; 9]);
+        assert!(apply(&compressor(), &[]).is_empty());
     }
 }

@@ -1,28 +1,35 @@
-//! Fading in and out.
+//! `fade`: fades the clip in and out.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_core::seed::uniform_below;
 
 augment_spec! {
-    /// The clip fades in at its beginning and out at its end.
+    /// Fades the clip in at its beginning and out at its end.
     pub struct Fade {
-        /// How long it fades in, as a share of the clip. Default: 0 to 0.3.
+        /// Length of the fade-in as a share of the clip. Default: 0 to 0.3.
         pub fade_in: Amount = Amount::Range(0.0, 0.3),
-        /// How long it fades out. Default: 0 to 0.3.
+        /// Length of the fade-out as a share of the clip. Default: 0 to 0.3.
         pub fade_out: Amount = Amount::Range(0.0, 0.3),
-        /// Each as likely as the others: "linear", "cosine" (half a period of it, flat at both ends), "quarter" (of a sine: keeps
-        /// the power of a cross-fade), "exponential" (60 dB in a straight line of decibels). Default: linear.
+        /// Curves, one drawn with equal probability: "linear", "cosine" (half a period, flat at both ends), "quarter"
+        /// (quarter of a sine: keeps the power of a cross-fade), "exponential" (60 dB, linear in decibels). Default:
+        /// linear.
         pub shapes: Vec<Shape> = vec![Shape::Linear],
+    }
+
+    pub struct FadeDraw {
+        /// In samples.
+        pub fade_in: usize,
+        pub fade_out: usize,
+        pub shape: Shape,
     }
 }
 
-/// How the gain goes from 0 to 1.
+/// Curve of the gain from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
@@ -31,34 +38,23 @@ pub enum Shape {
     Cosine,
     /// A quarter of a sine: two of them keep the power of a cross-fade.
     Quarter,
-    /// 60 dB in a straight line of decibels.
+    /// 60 dB, linear in decibels.
     Exponential,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FadeDraw {
-    /// In samples.
-    pub fade_in: usize,
-    pub fade_out: usize,
-    pub shape: Shape,
-}
-
-impl AugmentKind for Fade {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Fade {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([
+        Fault::of_keys([
             ("fade_in", self.fade_in.fault(0.0, 1.0)),
             ("fade_out", self.fade_out.fault(0.0, 1.0)),
             ("shapes", self.shapes.is_empty().then(|| "name at least one shape".to_owned())),
         ])
     }
+}
 
-    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let mut samples = |share: &Amount| (share.draw(rng) * scene.samples as f64).round() as usize;
+impl AugmentKind for Fade {
+    fn draw(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let mut samples = |share: &Amount| (share.draw(rng) * context.samples as f64).round() as usize;
         let (fade_in, fade_out) = (samples(&self.fade_in), samples(&self.fade_out));
         let shape = self.shapes[uniform_below(rng, self.shapes.len() as u64) as usize];
         Ok(vec![FadeDraw { fade_in, fade_out, shape }.into()])
@@ -66,7 +62,7 @@ impl AugmentKind for Fade {
 }
 
 impl Shape {
-    /// The gain after that share of the way.
+    /// The gain at `share` of the fade.
     fn gain(self, share: f64) -> f64 {
         match self {
             Shape::Linear => share,
@@ -76,7 +72,7 @@ impl Shape {
         }
     }
 
-    /// Multiplies samples, the gain rising from the first on. The curve is exact every 16 samples and straight in between.
+    /// Multiplies the samples by the rising gain. The curve is exact every 16 samples and linear in between.
     fn rise<'a>(self, samples: impl Iterator<Item = &'a mut f32>, length: usize) {
         const STRAIGHT: usize = 16;
         let gain = |n: usize| self.gain((n as f64 + 0.5) / length as f64) as f32;
@@ -93,8 +89,8 @@ impl Shape {
 }
 
 impl Effect for FadeDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        let samples = &mut sound.samples;
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        let samples = &mut clip.samples;
         self.shape.rise(samples.iter_mut().take(self.fade_in), self.fade_in);
         self.shape.rise(samples.iter_mut().rev().take(self.fade_out), self.fade_out);
         Ok(())
@@ -104,16 +100,16 @@ impl Effect for FadeDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::tests::{alone, sound};
+    use crate::augment::tests::{empty_pool, waveform};
 
     fn faded(fade_in: usize, fade_out: usize, shape: Shape, n: usize) -> Vec<f32> {
-        let mut heard = sound(&vec![1.0; n]);
-        FadeDraw { fade_in, fade_out, shape }.on_sound(&mut heard, &alone()).unwrap();
-        heard.samples
+        let mut output = waveform(&vec![1.0; n]);
+        FadeDraw { fade_in, fade_out, shape }.apply_to_waveform(&mut output, &empty_pool()).unwrap();
+        output.samples
     }
 
     #[test]
-    fn every_shape_follows_its_curve() {
+    fn every_curve_is_followed() {
         for shape in [Shape::Linear, Shape::Cosine, Shape::Quarter, Shape::Exponential] {
             for (n, gain) in faded(1000, 0, shape, 1000).into_iter().enumerate() {
                 let exact = shape.gain((n as f64 + 0.5) / 1000.0);
@@ -123,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn the_end_mirrors_the_beginning_and_the_middle_is_left_alone() {
-        let heard = faded(100, 100, Shape::Cosine, 300);
+    fn the_fade_out_mirrors_the_fade_in_and_the_middle_is_unchanged() {
+        let output = faded(100, 100, Shape::Cosine, 300);
         for n in 0..100 {
-            assert_eq!(heard[n], heard[299 - n]);
+            assert_eq!(output[n], output[299 - n]);
         }
-        assert!(heard[100..200].iter().all(|&x| x == 1.0));
-        assert!(heard[0] < 0.001 && heard[99] > 0.999);
+        assert!(output[100..200].iter().all(|&x| x == 1.0));
+        assert!(output[0] < 0.001 && output[99] > 0.999);
         assert_eq!(faded(0, 0, Shape::Linear, 5), [1.0; 5]);
-        assert!(faded(9, 9, Shape::Linear, 3).iter().all(|&x| x < 0.5), "longer than the clip: both are cut");
+        assert!(faded(9, 9, Shape::Linear, 3).iter().all(|&x| x < 0.5), "fades longer than the clip are cut");
     }
 }

@@ -1,58 +1,56 @@
-//! Frequencies move: vocal tract length perturbation on the bands of an image, and shifts of all of them.
+//! `frequency_warp`: warps the bands of an image (vocal tract length perturbation) and shifts them.
 //!
-//! The warp is that of Jaitly and Hinton (2013), over the number of the band: band b of the result is read at b · factor up to a
-//! boundary and from there on a straight line to the last band, so that the ends stay where they are. Between two bands values are
-//! interpolated; what a shift brings in from beyond the ends is the outermost band. An image of one band stays as it is.
+//! The warp is that of Jaitly and Hinton (2013) on band indices: band b of the result is read at b · factor up to a
+//! boundary, and from there on along a straight line to the last band, so that both ends stay in place. Values between
+//! two bands are interpolated; a shift fills from beyond the ends with the outermost band. An image of one band does
+//! not change.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image, Kind};
 
 /// The share of the bands up to which the warp is a factor.
 const BOUNDARY: f64 = 0.8;
 
 augment_spec! {
-    /// The bands of the image are squeezed, stretched or shifted along the frequency axis, as a voice by another vocal tract.
+    /// Compresses, stretches or shifts the bands of the image along the frequency axis, as a different vocal tract
+    /// would.
     pub struct FrequencyWarp {
-        /// Band b is read at b times this. Default: 0.9 to 1.1.
+        /// Warp factor: band b is read at b times this. Default: 0.9 to 1.1.
         pub factor: Amount = Amount::Range(0.9, 1.1),
-        /// Then all move up by so many bands (down where it is negative). Default: 0.
+        /// Shift in bands after the warp; positive values shift upwards. Default: 0.
         pub shift: Amount = Amount::Fixed(0.0),
+    }
+
+    pub struct FrequencyWarpDraw {
+        pub factor: f64,
+        pub shift: f64,
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FrequencyWarpDraw {
-    pub factor: f64,
-    pub shift: f64,
-}
-
-impl AugmentKind for FrequencyWarp {
+impl Kind for FrequencyWarp {
     fn version(&self) -> u32 {
         2
     }
 
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let factor = self.factor.fault(0.5, 2.0).map(|why| ("factor".to_owned(), why));
-        let shift = self.shift.fault(-1e4, 1e4).map(|why| ("shift".to_owned(), why));
-        factor.into_iter().chain(shift).collect()
+        Fault::of_keys([("factor", self.factor.fault(0.5, 2.0)), ("shift", self.shift.fault(-1e4, 1e4))])
     }
+}
 
+impl AugmentKind for FrequencyWarp {
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![FrequencyWarpDraw { factor: self.factor.draw(rng), shift: self.shift.draw(rng) }.into()])
     }
 
-    fn is_on_sound(&self) -> bool {
+    fn changes_waveform(&self) -> bool {
         false
     }
 }
 
 impl FrequencyWarpDraw {
-    /// Where band `band` of `rows` is read.
+    /// The position at which band `band` of `rows` is read.
     fn source(&self, band: usize, rows: usize) -> f64 {
         let top = rows.saturating_sub(1) as f64;
         let band = band as f64 - self.shift;
@@ -68,12 +66,12 @@ impl FrequencyWarpDraw {
 }
 
 impl Effect for FrequencyWarpDraw {
-    fn is_on_image(&self) -> bool {
+    fn changes_image(&self) -> bool {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
-        // One band has nowhere to go.
+    fn apply_to_image(&self, image: &mut Image, _pool: &dyn ClipPool) -> Result<()> {
+        // A single band cannot move.
         if image.rows < 2 {
             return Ok(());
         }
@@ -95,21 +93,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::augment::tests::alone;
+    use crate::augment::tests::empty_pool;
 
     fn warped(draw: FrequencyWarpDraw, values: &[f32]) -> Vec<f32> {
         let (mut values, mut targets) = (values.to_vec(), []);
         let mut image = Image { rows: values.len(), cols: 1, values: &mut values, targets: &mut targets };
-        draw.on_image(&mut image, &alone()).unwrap();
+        draw.apply_to_image(&mut image, &empty_pool()).unwrap();
         values
     }
 
     #[test]
-    fn a_factor_moves_a_line_and_leaves_the_ends() {
+    fn a_factor_moves_a_line_and_the_ends_stay() {
         let mut line = vec![0.0; 101];
         line[50] = 1.0;
         let loudest = |values: Vec<f32>| (0..101).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
-        // Band b shows what was at 1.25 b: the line at 50 comes down to 40.
+        // Band b shows the former band 1.25 b: the line moves from 50 to 40.
         assert_eq!(loudest(warped(FrequencyWarpDraw { factor: 1.25, shift: 0.0 }, &line)), 40);
         assert_eq!(loudest(warped(FrequencyWarpDraw { factor: 1.0, shift: 7.0 }, &line)), 57);
         let ramp: Vec<f32> = (0..101).map(|band| band as f32).collect();
@@ -117,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_one_band_stays_as_it_is() {
+    fn an_image_of_one_band_does_not_change() {
         for (factor, shift) in [(1.0, 0.0), (0.9, 0.0), (1.1, 3.0), (1.0, -0.5)] {
             assert_eq!(warped(FrequencyWarpDraw { factor, shift }, &[0.25]), [0.25]);
         }

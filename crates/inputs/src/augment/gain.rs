@@ -1,44 +1,38 @@
-//! Louder or softer. Nothing is clipped: samples are f32 and may leave -1 to 1.
+//! `gain`: makes the clip louder or softer. Samples are f32 and may exceed -1 to 1; nothing is clipped.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 
 augment_spec! {
-    /// Louder or softer by so many decibels.
+    /// Makes the clip louder or softer.
     pub struct Gain {
-        /// Decibels. Default: -6 to 6.
+        /// Gain in decibels. Default: -6 to 6.
         pub db: Amount = Amount::Range(-6.0, 6.0),
+    }
+
+    pub struct GainDraw {
+        pub db: f64,
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GainDraw {
-    pub db: f64,
+impl Kind for Gain {
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        Fault::of_keys([("db", self.db.fault(-120.0, 120.0))])
+    }
 }
 
 impl AugmentKind for Gain {
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        self.db.fault(-120.0, 120.0).map(|why| ("db".to_owned(), why)).into_iter().collect()
-    }
-
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![GainDraw { db: self.db.draw(rng) }.into()])
     }
 }
 
 impl Effect for GainDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         let factor = libm::pow(10.0, self.db / 20.0) as f32;
-        sound.samples.iter_mut().for_each(|sample| *sample *= factor);
+        clip.samples.iter_mut().for_each(|sample| *sample *= factor);
         Ok(())
     }
 }
@@ -46,12 +40,12 @@ impl Effect for GainDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::tests::{alone, sound};
+    use crate::augment::tests::{empty_pool, waveform};
 
     #[test]
-    fn six_decibels_are_about_twice() {
-        let mut heard = sound(&[0.5, -0.25]);
-        GainDraw { db: 20.0 * 2f64.log10() }.on_sound(&mut heard, &alone()).unwrap();
-        assert!((heard.samples[0] - 1.0).abs() < 1e-6 && (heard.samples[1] + 0.5).abs() < 1e-6);
+    fn a_gain_of_six_decibels_doubles_the_samples() {
+        let mut output = waveform(&[0.5, -0.25]);
+        GainDraw { db: 20.0 * 2f64.log10() }.apply_to_waveform(&mut output, &empty_pool()).unwrap();
+        assert!((output.samples[0] - 1.0).abs() < 1e-6 && (output.samples[1] + 0.5).abs() < 1e-6);
     }
 }

@@ -1,40 +1,46 @@
-//! Nothing louder than a ceiling: a limiter that sees the peaks coming.
+//! `limiter`: a look-ahead limiter that keeps the clip below a ceiling.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_signal::dsp::{dynamics, level};
 
 augment_spec! {
-    /// Peaks above a ceiling are brought down to it, without distortion.
+    /// Attenuates peaks above a ceiling down to it, without distortion.
     pub struct Limiter {
-        /// Decibels. Default: -16 to -4.
+        /// Ceiling in decibels. Default: -16 to -4.
         pub ceiling_db: Amount = Amount::Range(-16.0, -4.0),
-        /// What 0 decibels are: "peak" of the clip, or "full_scale". Default: peak.
+        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
         pub of: Reference = Reference::Peak,
-        /// Milliseconds over which the gain goes down, before the peak comes. Default: 1 to 5.
+        /// Milliseconds before a peak over which the gain falls. Default: 1 to 5.
         pub attack_ms: Amount = Amount::Range(1.0, 5.0),
-        /// Time constant of its return. Default: 20 to 200, every ratio as likely as its equals.
+        /// Time constant in milliseconds for the return of the gain. Default: 20 to 200, log-uniform.
         pub release_ms: Amount = Amount::Log(20.0, 200.0),
+    }
+
+    pub struct LimiterDraw {
+        pub ceiling_db: f64,
+        pub of: Reference,
+        pub attack_ms: f64,
+        pub release_ms: f64,
     }
 }
 
-/// What 0 decibels are.
+/// Reference for 0 decibels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
     /// The largest magnitude of the clip.
     Peak,
-    /// 1.
+    /// A magnitude of 1.
     FullScale,
 }
 
 impl Reference {
-    /// Its magnitude.
+    /// The magnitude at 0 decibels.
     pub fn of(self, samples: &[f32]) -> f32 {
         match self {
             Reference::Peak => level::peak(samples),
@@ -43,28 +49,17 @@ impl Reference {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LimiterDraw {
-    pub ceiling_db: f64,
-    pub of: Reference,
-    pub attack_ms: f64,
-    pub release_ms: f64,
-}
-
-impl AugmentKind for Limiter {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Limiter {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([
+        Fault::of_keys([
             ("ceiling_db", self.ceiling_db.fault(-100.0, 20.0)),
             ("attack_ms", self.attack_ms.fault(0.0, 1000.0)),
             ("release_ms", self.release_ms.fault(0.0, 60_000.0)),
         ])
     }
+}
 
+impl AugmentKind for Limiter {
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (ceiling_db, attack_ms, release_ms) =
             (self.ceiling_db.draw(rng), self.attack_ms.draw(rng), self.release_ms.draw(rng));
@@ -73,10 +68,10 @@ impl AugmentKind for Limiter {
 }
 
 impl Effect for LimiterDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        let ceiling = self.of.of(&sound.samples) * level::db_to_amplitude(self.ceiling_db) as f32;
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        let ceiling = self.of.of(&clip.samples) * level::db_to_amplitude(self.ceiling_db) as f32;
         let (attack, release) = (1e-3 * self.attack_ms, 1e-3 * self.release_ms);
-        dynamics::limit(&mut sound.samples, ceiling, attack, release, sound.sample_rate);
+        dynamics::limit(&mut clip.samples, ceiling, attack, release, clip.sample_rate);
         Ok(())
     }
 }
@@ -84,7 +79,7 @@ impl Effect for LimiterDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::probe::{heard, tone};
+    use crate::augment::kind_tests::{apply, tone};
 
     fn limiter(of: Reference) -> LimiterDraw {
         LimiterDraw { ceiling_db: -6.0, of, attack_ms: 2.0, release_ms: 50.0 }
@@ -93,14 +88,14 @@ mod tests {
     #[test]
     fn the_ceiling_is_reached_and_not_exceeded() {
         let samples: Vec<f32> = tone(8000).iter().map(|x| 0.5 * x).collect();
-        let peak = level::peak(&heard(&limiter(Reference::Peak), &samples));
+        let peak = level::peak(&apply(&limiter(Reference::Peak), &samples));
         assert!((peak - 0.25059).abs() < 1e-3 && peak <= 0.25060, "{peak}");
-        assert_eq!(heard(&limiter(Reference::FullScale), &samples), samples, "half of full scale lies below");
+        assert_eq!(apply(&limiter(Reference::FullScale), &samples), samples, "half of full scale lies below");
     }
 
     #[test]
-    fn silence_stays_silence() {
-        assert_eq!(heard(&limiter(Reference::Peak), &[0.0; 9]), [0.0; 9]);
-        assert!(heard(&limiter(Reference::Peak), &[]).is_empty());
+    fn silence_stays_silent() {
+        assert_eq!(apply(&limiter(Reference::Peak), &[0.0; 9]), [0.0; 9]);
+        assert!(apply(&limiter(Reference::Peak), &[]).is_empty());
     }
 }

@@ -1,14 +1,15 @@
-//! Augmentations: what a network sees of a clip differs from epoch to epoch, and the test recordings are left as they are.
+//! Augmentations: what a network sees of a training clip differs from epoch to epoch. Validation and test clips are never changed.
 //!
-//! Describe, then do. What happens to a clip is drawn first: a spec and a random stream with an address (seed, epoch, clip)
-//! give [`Draw`]s, small values that can be printed, stored and played again. A draw then does its work without any further
-//! chance (noise holds the seed of its samples), so neither the number of threads nor the order of the clips nor a resumed
-//! training changes a sample.
+//! Parameters are drawn first and applied later. A spec and a random stream with an address (seed, epoch, clip) give [`Draw`]s:
+//! small values that can be printed, stored and replayed. Applying a draw uses no further randomness (noise holds the seed of
+//! its samples), so neither the number of threads nor the order of the clips nor a resumed training changes a sample.
 //!
-//! The order: the clip is cut; every draw on the wave in the order of the file, those that change the length first, as all others
-//! are drawn for the length of the clip; the feature is computed; every draw on the image in the order of the file.
+//! The order: the clip is cut; the waveform draws are applied in the order of the file, those that change the length first,
+//! because all others are drawn for the length of the clip; the feature is computed; the image draws are applied in the order
+//! of the file.
 //!
-//! An augmentation is one file: its spec (`augment_spec!`), its draw, what that does, and its tests; and one line in the list below.
+//! A kind of augmentation is one file (its spec and its draw in `augment_spec!`, how the draw is made and applied, its tests)
+//! and one line in the list below. Pairs that mirror each other share a file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,74 +17,71 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
+use timbre_core::registry;
+use timbre_core::registry::{Fault, Kind};
 use timbre_core::seed::uniform_below;
 use timbre_signal::dsp::key::Key;
 
-pub mod amount;
+mod amount;
 pub mod chain;
-pub mod stripes;
-#[macro_use]
-pub mod spec;
-pub mod gain;
-pub mod translate;
-pub mod pitch_shift;
-pub mod time_stretch;
-pub mod silence;
-pub mod noise;
-pub mod background;
-pub mod polarity;
-pub mod normalize;
-pub mod fade;
-pub mod low_pass;
-pub mod high_pass;
-pub mod band_pass;
-pub mod band_stop;
-pub mod low_shelf;
-pub mod high_shelf;
-pub mod peaking;
-pub mod equalizer;
-pub mod compressor;
-pub mod limiter;
-pub mod clipping;
-pub mod reverb;
-pub mod echo;
-pub mod chorus;
-pub mod tremolo;
-pub mod resample_loss;
-pub mod bit_depth;
-pub mod codec_loss;
-pub mod crop;
-pub mod reverse;
-pub mod repeat;
 #[cfg(test)]
-pub(crate) mod probe;
-pub mod mix;
-pub mod time_mask;
-pub mod frequency_mask;
-pub mod frequency_warp;
-pub mod time_warp;
-pub mod random_erasing;
-pub mod mixup;
-pub mod cutmix;
-pub mod one_of;
-pub mod some_of;
+mod kind_tests;
+#[macro_use]
+mod spec;
+
+mod background;
+mod band;
+mod bit_depth;
+mod chorus;
+mod clipping;
+mod codec_loss;
+mod compressor;
+mod crop;
+mod cutmix;
+mod echo;
+mod equalizer;
+mod fade;
+mod frequency_warp;
+mod gain;
+mod limiter;
+mod mask;
+mod mix;
+mod mixup;
+mod noise;
+mod normalize;
+mod one_of;
+mod pass;
+mod peaking;
+mod pitch_shift;
+mod polarity;
+mod random_erasing;
+mod repeat;
+mod resample_loss;
+mod reverb;
+mod reverse;
+mod shelf;
+mod silence;
+mod some_of;
+mod time_stretch;
+mod time_warp;
+mod translate;
+mod tremolo;
 
 pub use amount::Amount;
+pub use background::Backgrounds;
 pub use chain::Chain;
-pub use spec::Common;
+pub use spec::SharedKeys;
 
-/// Lists the kinds: the enum of specs that a TOML file is read into, and the enum of draws that are written down. A kind without
-/// a draw of its own chooses among those of others.
-use timbre_core::registry;
-
+/// Lists the kinds. Makes the enum of specs, which a TOML file is read into, and the enum of draws, which are written
+/// to files. A kind without a draw of its own chooses among the draws of others.
 macro_rules! augmentations {
     ($($name:literal => $module:ident::$Spec:ident $(, $Draw:ident)?;)+) => {
         registry! {
-            /// An augmentation: `kind` says which, the other keys are those of the kind.
+            /// An augmentation: `kind` selects it, the other keys belong to the kind.
             pub enum AugmentSpec: AugmentKind { $($name => $module::$Spec,)+ }
         }
         registry! {
-            /// What was drawn for one clip: the same numbers do the same to it again.
+            /// The parameters drawn for one clip: applying them again gives the same result.
             pub enum Draw: Effect { $($($name => $module::$Draw,)?)+ }
         }
         $($(impl From<$module::$Draw> for Draw {
@@ -105,12 +103,12 @@ augmentations! {
     "polarity" => polarity::Polarity, PolarityDraw;
     "normalize" => normalize::Normalize, NormalizeDraw;
     "fade" => fade::Fade, FadeDraw;
-    "low_pass" => low_pass::LowPass, LowPassDraw;
-    "high_pass" => high_pass::HighPass, HighPassDraw;
-    "band_pass" => band_pass::BandPass, BandPassDraw;
-    "band_stop" => band_stop::BandStop, BandStopDraw;
-    "low_shelf" => low_shelf::LowShelf, LowShelfDraw;
-    "high_shelf" => high_shelf::HighShelf, HighShelfDraw;
+    "low_pass" => pass::LowPass, LowPassDraw;
+    "high_pass" => pass::HighPass, HighPassDraw;
+    "band_pass" => band::BandPass, BandPassDraw;
+    "band_stop" => band::BandStop, BandStopDraw;
+    "low_shelf" => shelf::LowShelf, LowShelfDraw;
+    "high_shelf" => shelf::HighShelf, HighShelfDraw;
     "peaking" => peaking::Peaking, PeakingDraw;
     "equalizer" => equalizer::Equalizer, EqualizerDraw;
     "compressor" => compressor::Compressor, CompressorDraw;
@@ -127,8 +125,8 @@ augmentations! {
     "reverse" => reverse::Reverse, ReverseDraw;
     "repeat" => repeat::Repeat, RepeatDraw;
     "mix" => mix::Mix, MixDraw;
-    "time_mask" => time_mask::TimeMask, TimeMaskDraw;
-    "frequency_mask" => frequency_mask::FrequencyMask, FrequencyMaskDraw;
+    "time_mask" => mask::TimeMask, TimeMaskDraw;
+    "frequency_mask" => mask::FrequencyMask, FrequencyMaskDraw;
     "frequency_warp" => frequency_warp::FrequencyWarp, FrequencyWarpDraw;
     "time_warp" => time_warp::TimeWarp, TimeWarpDraw;
     "random_erasing" => random_erasing::RandomErasing, RandomErasingDraw;
@@ -138,83 +136,74 @@ augmentations! {
     "some_of" => some_of::SomeOf;
 }
 
-/// A key and a sentence about what is wrong with its value.
-pub type Fault = (String, String);
+/// What every kind of augmentation provides.
+pub trait AugmentKind: Kind + SharedKeys {
+    /// Draws what happens to the clip of `context`, after `p` has decided that it happens. Returns no draw if this clip
+    /// does not allow any.
+    fn draw(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>>;
 
-/// What each kind of augmentation gives.
-pub trait AugmentKind: Common {
-    /// Raised by hand when the same spec does something else than before.
-    fn version(&self) -> u32;
-
-    /// Everything that is wrong with the keys, on clips of that rate (`p` is looked after by the schema).
-    fn faults(&self, sample_rate: u32) -> Vec<Fault>;
-
-    /// Draws what happens to the clip of `scene`; whether it happens at all (`p`) has been drawn before. Draws nothing where it
-    /// cannot be done to this clip.
-    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>>;
-
-    /// Whether its draws may be on the wave. Where none is, nothing is decoded.
-    fn is_on_sound(&self) -> bool {
+    /// Whether its draws may change the waveform. If none of a chain may, nothing is decoded.
+    fn changes_waveform(&self) -> bool {
         true
     }
 
-    /// Whether it chooses partners by [`ClipPool::music`].
-    fn wants_music(&self) -> bool {
+    /// Whether it chooses partners by [`ClipPool::tempo_and_key`].
+    fn needs_tempo_and_key(&self) -> bool {
         false
     }
 
-    /// The recordings that it reads beside the training clips: what lies in them changes what is heard.
+    /// The recordings that it reads beside the training clips; their contents change its results.
     fn files(&self) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
     }
 }
 
-/// What a draw does. A draw on the wave leaves images alone and the other way round.
+/// How a draw is applied. A waveform draw leaves images unchanged, and an image draw leaves waveforms unchanged.
 pub trait Effect {
-    /// Which of the two it is.
-    fn is_on_image(&self) -> bool {
+    /// Whether it is an image draw; otherwise it is a waveform draw.
+    fn changes_image(&self) -> bool {
         false
     }
 
-    /// How many samples of the recording it takes to make `samples`: other than that many for what changes the tempo.
-    fn span(&self, samples: usize) -> usize {
+    /// The number of source samples for `samples` samples of output; a different number if the draw changes the tempo.
+    fn source_samples(&self, samples: usize) -> usize {
         samples
     }
 
-    /// What is wrong with its numbers, which may have been written by hand, if it could not be done to any clip.
+    /// The reason why its numbers, which may have been written by hand, can be applied to no clip.
     fn fault(&self) -> Option<String> {
         None
     }
 
-    fn on_sound(&self, _sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+    fn apply_to_waveform(&self, _clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         Ok(())
     }
 
-    fn on_image(&self, _image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
+    fn apply_to_image(&self, _image: &mut Image, _pool: &dyn ClipPool) -> Result<()> {
         Ok(())
     }
 }
 
-/// The clip that is drawn for, and those around it.
+/// The clip to draw for, and the clips around it.
 pub struct AugmentContext<'a> {
     pub sample_rate: u32,
-    /// Of a clip.
+    /// Samples per clip.
     pub samples: usize,
-    /// The number of the clip among its company.
+    /// The row of the clip in the pool.
     pub row: usize,
-    pub company: &'a dyn ClipPool,
+    pub pool: &'a dyn ClipPool,
 }
 
 impl AugmentContext<'_> {
-    /// Another row than that of the clip, any as likely as the others; nothing where there is none.
+    /// A random other row, uniform over all of them; `None` if there is none.
     pub fn another(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
-        let others = (self.company.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
+        let others = (self.pool.len() as u64).checked_sub(1).filter(|others| *others > 0)?;
         let drawn = uniform_below(rng, others) as usize;
         Some(if drawn >= self.row { drawn + 1 } else { drawn })
     }
 }
 
-/// The training clips, from which backgrounds and partners are taken; never a clip of another side of the split.
+/// The training clips, from which backgrounds and partners are taken. Clips of other subsets are never part of it.
 pub trait ClipPool: Sync {
     fn len(&self) -> usize;
 
@@ -222,34 +211,38 @@ pub trait ClipPool: Sync {
         self.len() == 0
     }
 
-    fn companion(&self, row: usize) -> ClipInfo<'_>;
+    fn info(&self, row: usize) -> ClipInfo<'_>;
 
-    /// The clip of a row, cut where the draw number `cut` says (uniform over all places), as long as all clips.
+    /// The clip of a row, as long as all clips, cut at the position that the draw `cut` selects (uniform over all
+    /// positions).
     fn waveform(&self, row: usize, cut: u64) -> Result<Vec<f32>>;
 
-    /// The feature of a row as no augmentation has touched it.
+    /// The unaugmented feature of a row.
     fn image(&self, row: usize, out: &mut [f32]) -> Result<()>;
 
-    /// Bands and frames of all images.
+    /// The recordings of background folders.
+    fn backgrounds(&self) -> &Backgrounds;
+
+    /// Bands and frames of every image.
     fn shape(&self) -> [usize; 2] {
         [0, 0]
     }
 
-    /// The row of a clip that a draw names.
+    /// The row of the clip with this id.
     fn row_of(&self, id: &str) -> Option<usize> {
-        (0..self.len()).find(|&row| self.companion(row).id == id)
+        (0..self.len()).find(|&row| self.info(row).id == id)
     }
 
-    /// What a recording is estimated to be played in, where an augmentation of the network wants to know it.
-    fn music(&self, _row: usize) -> Option<Music> {
+    /// The estimated tempo and key of a recording; `None` unless an augmentation of the network needs them.
+    fn tempo_and_key(&self, _row: usize) -> Option<TempoAndKey> {
         None
     }
 }
 
-/// Tempo and key of a recording, estimated; silence has neither.
+/// Estimated tempo and key of a recording; silence has neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Music {
-    /// Beats a minute.
+pub struct TempoAndKey {
+    /// Beats per minute.
     pub tempo: Option<f64>,
     pub key: Option<Key>,
 }
@@ -261,112 +254,120 @@ pub struct ClipInfo<'a> {
     /// Ascending.
     pub labels: &'a [usize],
     pub song: &'a str,
-    /// What the data set says (IRMAS: `genre`, `drums`).
+    /// Tags from the data set (IRMAS: `genre`, `drums`).
     pub tags: &'a BTreeMap<String, String>,
 }
 
-/// A clip on its way through the draws on the wave.
+/// A clip while waveform draws are applied to it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sound {
+pub struct Waveform {
     pub samples: Vec<f32>,
     pub sample_rate: u32,
-    /// How much of each class is in it: 1 for its labels, 0 for the others, until something is mixed in.
+    /// The share of each class: 1 for the labels of the clip and 0 for the others, until something is mixed in.
     pub targets: Vec<f32>,
 }
 
-/// A feature on its way through the draws on the image: rows are bands, columns are frames, row-major.
+/// A feature matrix while image draws are applied to it: rows are bands, columns are frames, row-major.
 #[derive(Debug, PartialEq)]
 pub struct Image<'a> {
     pub rows: usize,
     pub cols: usize,
     pub values: &'a mut [f32],
-    /// As in [`Sound`].
+    /// As in [`Waveform`].
     pub targets: &'a mut [f32],
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anyhow::bail;
+    use timbre_core::seed::{Seed, uniform};
 
     use super::*;
 
-    /// A clip without company.
-    pub fn alone() -> impl ClipPool {
-        struct Nobody;
-        impl ClipPool for Nobody {
-            fn len(&self) -> usize {
-                0
-            }
-            fn companion(&self, row: usize) -> ClipInfo<'_> {
-                panic!("there is no clip {row}")
-            }
-            fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
-                bail!("there is no clip {row}")
-            }
-            fn image(&self, row: usize, _out: &mut [f32]) -> Result<()> {
-                bail!("there is no clip {row}")
-            }
-        }
-        Nobody
+    /// Bands and frames of the images of a [`TestPool`].
+    pub const IMAGE_SHAPE: [usize; 2] = [6, 10];
+
+    /// Clips of [`five_clips`].
+    pub const POOL_SIZE: usize = 5;
+
+    /// Clips in memory. The image of a clip holds its row in every value.
+    #[derive(Default)]
+    pub struct TestPool {
+        pub clips: Vec<TestClip>,
+        backgrounds: Backgrounds,
     }
 
-    /// Bands and frames of the images of [`friends`].
-    pub const IMAGE: [usize; 2] = [6, 10];
+    #[derive(Default)]
+    pub struct TestClip {
+        pub id: String,
+        pub labels: Vec<usize>,
+        pub tags: BTreeMap<String, String>,
+        pub samples: Vec<f32>,
+        pub tempo_and_key: Option<TempoAndKey>,
+    }
 
-    /// Clips of [`friends`].
-    pub const FRIENDS: usize = 5;
+    impl TestPool {
+        pub fn new(clips: impl IntoIterator<Item = TestClip>) -> TestPool {
+            TestPool { clips: clips.into_iter().collect(), ..TestPool::default() }
+        }
+    }
 
-    /// Five clips of up to two of three classes: noise as waves, images that hold nothing but their row.
-    pub fn friends() -> impl ClipPool {
-        struct Friends {
-            ids: Vec<String>,
-            tags: Vec<BTreeMap<String, String>>,
+    impl ClipPool for TestPool {
+        fn len(&self) -> usize {
+            self.clips.len()
         }
-        impl ClipPool for Friends {
-            fn len(&self) -> usize {
-                FRIENDS
-            }
-            fn companion(&self, row: usize) -> ClipInfo<'_> {
-                let labels: [&[usize]; FRIENDS] = [&[0], &[1], &[0, 2], &[2], &[1, 2]];
-                ClipInfo { id: &self.ids[row], labels: labels[row], song: "", tags: &self.tags[row] }
-            }
-            fn waveform(&self, row: usize, cut: u64) -> Result<Vec<f32>> {
-                let mut rng = timbre_core::seed::Seed::new(row as u64).child(cut).rng();
-                Ok((0..800).map(|_| timbre_core::seed::uniform(&mut rng) as f32 - 0.5).collect())
-            }
-            fn image(&self, row: usize, out: &mut [f32]) -> Result<()> {
-                out.fill(row as f32);
-                Ok(())
-            }
-            fn shape(&self) -> [usize; 2] {
-                IMAGE
-            }
-            fn music(&self, row: usize) -> Option<Music> {
-                let tempo = [100.0, 113.0, 123.0, 135.0, 50.4][row];
-                let tonic = [4, 5, 6, 4, 7][row];
-                Some(Music { tempo: Some(tempo), key: Some(Key { tonic, minor: false }) })
-            }
+        fn info(&self, row: usize) -> ClipInfo<'_> {
+            let TestClip { id, labels, tags, .. } = &self.clips[row];
+            ClipInfo { id, labels, song: "", tags }
         }
-        let genre = |row: usize| BTreeMap::from([("genre".to_owned(), ["a", "b", "a", "c", "d"][row].to_owned())]);
-        Friends { ids: (0..FRIENDS).map(|row| format!("{row}.wav")).collect(), tags: (0..FRIENDS).map(genre).collect() }
+        fn waveform(&self, row: usize, _cut: u64) -> Result<Vec<f32>> {
+            Ok(self.clips[row].samples.clone())
+        }
+        fn image(&self, row: usize, out: &mut [f32]) -> Result<()> {
+            out.fill(row as f32);
+            Ok(())
+        }
+        fn backgrounds(&self) -> &Backgrounds {
+            &self.backgrounds
+        }
+        fn shape(&self) -> [usize; 2] {
+            IMAGE_SHAPE
+        }
+        fn tempo_and_key(&self, row: usize) -> Option<TempoAndKey> {
+            self.clips[row].tempo_and_key
+        }
+    }
+
+    pub fn empty_pool() -> TestPool {
+        TestPool::default()
+    }
+
+    /// Five clips of noise of 800 samples, with up to two of three classes each.
+    pub fn five_clips() -> TestPool {
+        five_clips_of(800)
+    }
+
+    pub fn five_clips_of(samples: usize) -> TestPool {
+        let labels: [&[usize]; POOL_SIZE] = [&[0], &[1], &[0, 2], &[2], &[1, 2]];
+        TestPool::new((0..POOL_SIZE).map(|row| {
+            let mut rng = Seed::new(row as u64).rng();
+            let key = Some(Key { tonic: [4, 5, 6, 4, 7][row], minor: false });
+            TestClip {
+                id: format!("{row}.wav"),
+                labels: labels[row].to_vec(),
+                tags: BTreeMap::from([("genre".to_owned(), ["a", "b", "a", "c", "d"][row].to_owned())]),
+                samples: (0..samples).map(|_| uniform(&mut rng) as f32 - 0.5).collect(),
+                tempo_and_key: Some(TempoAndKey { tempo: Some([100.0, 113.0, 123.0, 135.0, 50.4][row]), key }),
+            }
+        }))
+    }
+
+    /// The context for a clip of 800 samples at 8 kHz.
+    pub fn context(pool: &dyn ClipPool, row: usize) -> AugmentContext<'_> {
+        AugmentContext { sample_rate: 8000, samples: 800, row, pool }
     }
 
     /// A clip at 8 kHz of one class.
-    pub fn sound(samples: &[f32]) -> Sound {
-        Sound { samples: samples.to_vec(), sample_rate: 8000, targets: vec![1.0] }
-    }
-
-    #[test]
-    fn a_draw_is_written_down_and_read_again() {
-        let company = alone();
-        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
-        // Those that choose among others have no defaults that could do anything.
-        for kind in AugmentSpec::KINDS.iter().filter(|kind| !kind.ends_with("_of")) {
-            let spec: AugmentSpec = serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap();
-            assert!(spec.as_kind().faults(22050).is_empty(), "the defaults of {kind}");
-            let draws = spec.as_kind().draw(&scene, &mut timbre_core::seed::Seed::new(1).rng()).unwrap();
-            let text = serde_json::to_string(&draws).unwrap();
-            assert_eq!(serde_json::from_str::<Vec<Draw>>(&text).unwrap(), draws, "{text}");
-        }
+    pub fn waveform(samples: &[f32]) -> Waveform {
+        Waveform { samples: samples.to_vec(), sample_rate: 8000, targets: vec![1.0] }
     }
 }

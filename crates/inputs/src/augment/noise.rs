@@ -1,4 +1,4 @@
-//! Noise, white or coloured, at a ratio to the clip or at a level of its own.
+//! `noise`: adds white or coloured noise at a signal-to-noise ratio or at an absolute level.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
@@ -6,63 +6,57 @@ use rand_core::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_core::seed::uniform_below;
 use timbre_signal::dsp::level;
 use timbre_signal::dsp::noise::{self, Colour};
 
 augment_spec! {
-    /// Gaussian noise is added.
+    /// Adds Gaussian noise.
     pub struct Noise {
-        /// Each as likely as the others: "white", "pink" (power as 1 / f), "brown" (1 / f²), "blue" (f), "violet" (f²). Default: white.
+        /// Colours, one drawn with equal probability: "white", "pink" (power as 1 / f), "brown" (1 / f²), "blue" (f),
+        /// "violet" (f²). Default: white.
         pub colours: Vec<Colour> = vec![Colour::White],
-        /// Decibels from the noise up to the clip, over the whole of both. Default: 10 to 40, unless `amplitude` is given.
+        /// Signal-to-noise ratio in decibels, both powers measured over the whole clip. Default: 10 to 40, if
+        /// `amplitude` is not set.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub snr_db: Option<Amount> = None,
-        /// Instead: the root mean square of the noise, whatever the clip's; 1 is full scale.
+        /// Alternative to `snr_db`: root mean square of the noise, independent of the clip; 1 is full scale.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub amplitude: Option<Amount> = None,
     }
+
+    pub struct NoiseDraw {
+        pub colour: Colour,
+        pub level: Level,
+        /// Seed of the noise samples.
+        pub seed: u64,
+    }
 }
 
-/// How loud something is that is added to a clip.
+/// Level of a sound that is added to a clip.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Decibels below the clip; next to a silent clip, nothing is added.
+    /// Decibels below the clip; nothing is added to a silent clip.
     SnrDb(f64),
-    /// Its root mean square.
+    /// Root mean square.
     Amplitude(f64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoiseDraw {
-    pub colour: Colour,
-    pub level: Level,
-    /// Of its samples.
-    pub seed: u64,
-}
-
-impl AugmentKind for Noise {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Noise {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         let both = self.snr_db.is_some() && self.amplitude.is_some();
-        faults_of([
+        Fault::of_keys([
             ("colours", self.colours.is_empty().then(|| "name at least one colour".to_owned())),
             ("snr_db", self.snr_db.as_ref().and_then(|amount| amount.fault(-100.0, 200.0))),
             ("amplitude", self.amplitude.as_ref().and_then(|amount| amount.fault(0.0, 10.0))),
-            (
-                "amplitude",
-                both.then(|| "either `snr_db` or `amplitude` says how loud the noise is, not both".to_owned()),
-            ),
+            ("amplitude", both.then(|| "set either `snr_db` or `amplitude`, not both".to_owned())),
         ])
     }
+}
 
+impl AugmentKind for Noise {
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let colour = self.colours[uniform_below(rng, self.colours.len() as u64) as usize];
         let level = match (&self.amplitude, &self.snr_db) {
@@ -74,8 +68,8 @@ impl AugmentKind for Noise {
 }
 
 impl Level {
-    /// By what a sound of that power is multiplied before it is added to `samples`. Nothing is added to a silent clip, nor is
-    /// silence lifted to a level.
+    /// The factor for a sound of power `power` before it is added to `samples`. It is 0 for a silent clip and for a
+    /// silent sound.
     pub fn factor(&self, samples: &[f32], power: f64) -> f32 {
         let wanted = match *self {
             Level::SnrDb(db) => level::power(samples) * libm::pow(10.0, -db / 10.0),
@@ -86,11 +80,11 @@ impl Level {
 }
 
 impl Effect for NoiseDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        let mut hiss = vec![0.0; sound.samples.len()];
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        let mut hiss = vec![0.0; clip.samples.len()];
         noise::fill(self.colour, self.seed, &mut hiss);
-        let factor = self.level.factor(&sound.samples, level::power(&hiss));
-        for (sample, noise) in sound.samples.iter_mut().zip(&hiss) {
+        let factor = self.level.factor(&clip.samples, level::power(&hiss));
+        for (sample, noise) in clip.samples.iter_mut().zip(&hiss) {
             *sample += factor * noise;
         }
         Ok(())
@@ -102,21 +96,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::augment::probe::tone;
-    use crate::augment::tests::{alone, sound};
+    use crate::augment::kind_tests::tone;
+    use crate::augment::tests::{empty_pool, waveform};
 
     const COLOURS: [Colour; 5] = [Colour::White, Colour::Pink, Colour::Brown, Colour::Blue, Colour::Violet];
 
     fn added(draw: NoiseDraw, samples: &[f32]) -> Vec<f32> {
-        let mut heard = sound(samples);
-        draw.on_sound(&mut heard, &alone()).unwrap();
-        heard.samples.iter().zip(samples).map(|(heard, sample)| heard - sample).collect()
+        let mut output = waveform(samples);
+        draw.apply_to_waveform(&mut output, &empty_pool()).unwrap();
+        output.samples.iter().zip(samples).map(|(output, sample)| output - sample).collect()
     }
 
-    // The first sample of the tone is nothing: alone it would be silence, to which nothing is added.
+    // At least two samples: the first sample of the tone is 0, and nothing is added to silence.
     proptest! {
         #[test]
-        fn the_ratio_is_the_one_drawn(db in -10.0f64..60.0, n in 2usize..4000, colour in 0usize..5, seed: u64) {
+        fn the_noise_has_the_drawn_ratio(db in -10.0f64..60.0, n in 2usize..4000, colour in 0usize..5, seed: u64) {
             let samples = tone(n);
             let noise = added(NoiseDraw { colour: COLOURS[colour], level: Level::SnrDb(db), seed }, &samples);
             let measured = 10.0 * (level::energy(&samples) / level::energy(&noise)).log10();
@@ -125,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_amplitude_is_the_one_drawn_even_in_silence() {
+    fn the_noise_has_the_drawn_amplitude_even_in_silence() {
         for colour in COLOURS {
             let noise = added(NoiseDraw { colour, level: Level::Amplitude(0.01), seed: 1 }, &[0.0; 3000]);
             assert!((level::rms(&noise) - 0.01).abs() < 1e-6);
@@ -133,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_of_the_draw_is_all_that_the_samples_depend_on() {
+    fn the_noise_samples_depend_on_the_seed_of_the_draw_only() {
         let draw = |seed| NoiseDraw { colour: Colour::White, level: Level::Amplitude(0.1), seed };
         let silence = [0.0; 1000];
         assert_eq!(added(draw(5), &silence), added(draw(5), &silence));
@@ -141,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_to_silence_by_ratio() {
+    fn a_ratio_adds_nothing_to_silence() {
         let draw = NoiseDraw { colour: Colour::Pink, level: Level::SnrDb(0.0), seed: 3 };
-        assert!(added(draw, &[0.0; 100]).iter().all(|&x| x == 0.0));
+        assert!(added(draw.clone(), &[0.0; 100]).iter().all(|&x| x == 0.0));
         assert!(added(draw, &[]).is_empty());
     }
 
     #[test]
-    fn one_way_to_say_how_loud_it_is() {
+    fn ratio_and_amplitude_together_are_a_fault() {
         let both =
             Noise { snr_db: Some(Amount::Fixed(10.0)), amplitude: Some(Amount::Fixed(0.1)), ..Default::default() };
         assert_eq!(both.faults(8000).len(), 1);

@@ -1,52 +1,47 @@
-//! Brought to a level: by its peak, by its root mean square, or by its loudness.
+//! `normalize`: scales the clip to a level measured as peak, root mean square or loudness.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::faults_of;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_signal::dsp::{level, loudness};
 
 augment_spec! {
-    /// The clip is brought to a level. Silence stays as it is.
+    /// Scales the clip to a level. Silence stays silent.
     pub struct Normalize {
-        /// What is measured: "peak", "rms", or "lufs" (integrated loudness by ITU-R BS.1770-4). Default: peak.
+        /// Measure: "peak", "rms", or "lufs" (integrated loudness, ITU-R BS.1770-4). Default: peak.
         pub by: Measure = Measure::Peak,
-        /// The level: decibels of full scale, or LUFS. Default: 0 for the peak, -20 for the others.
+        /// Target level in decibels of full scale, or in LUFS. Default: 0 for the peak, -20 for the others.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub db: Option<Amount> = None,
+    }
+
+    pub struct NormalizeDraw {
+        pub by: Measure,
+        pub db: f64,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// The largest magnitude.
+    /// Largest magnitude.
     Peak,
-    /// The root of the mean of the squares.
+    /// Root mean square.
     Rms,
-    /// Loudness.
+    /// Integrated loudness.
     Lufs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NormalizeDraw {
-    pub by: Measure,
-    pub db: f64,
+impl Kind for Normalize {
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        Fault::of_keys([("db", self.db.as_ref().and_then(|db| db.fault(-100.0, 40.0)))])
+    }
 }
 
 impl AugmentKind for Normalize {
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        faults_of([("db", self.db.as_ref().and_then(|db| db.fault(-100.0, 40.0)))])
-    }
-
     fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let usual = if self.by == Measure::Peak { 0.0 } else { -20.0 };
         let db = self.db.as_ref().map_or(usual, |db| db.draw(rng));
@@ -55,17 +50,15 @@ impl AugmentKind for Normalize {
 }
 
 impl Effect for NormalizeDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         let found = match self.by {
-            Measure::Peak => f64::from(level::peak(&sound.samples)),
-            Measure::Rms => level::rms(&sound.samples),
-            Measure::Lufs => {
-                loudness::integrated(&sound.samples, sound.sample_rate).map_or(0.0, level::db_to_amplitude)
-            }
+            Measure::Peak => f64::from(level::peak(&clip.samples)),
+            Measure::Rms => level::rms(&clip.samples),
+            Measure::Lufs => loudness::integrated(&clip.samples, clip.sample_rate).map_or(0.0, level::db_to_amplitude),
         };
-        // What is as quiet as f32's smallest numbers is silence, too.
+        // A clip of the smallest f32 numbers counts as silence too.
         if found > 1e-30 {
-            level::scale(&mut sound.samples, (level::db_to_amplitude(self.db) / found) as f32);
+            level::scale(&mut clip.samples, (level::db_to_amplitude(self.db) / found) as f32);
         }
         Ok(())
     }
@@ -74,28 +67,28 @@ impl Effect for NormalizeDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::probe::tone;
-    use crate::augment::tests::{alone, sound};
+    use crate::augment::kind_tests::tone;
+    use crate::augment::tests::{empty_pool, waveform};
 
-    fn normalized(by: Measure, db: f64, samples: &[f32]) -> Sound {
-        let mut heard = sound(samples);
-        NormalizeDraw { by, db }.on_sound(&mut heard, &alone()).unwrap();
-        heard
+    fn normalized(by: Measure, db: f64, samples: &[f32]) -> Waveform {
+        let mut output = waveform(samples);
+        NormalizeDraw { by, db }.apply_to_waveform(&mut output, &empty_pool()).unwrap();
+        output
     }
 
     #[test]
-    fn each_measure_reads_what_was_asked_for() {
+    fn the_output_has_the_requested_level_in_each_measure() {
         let samples: Vec<f32> = tone(8000).iter().map(|x| 0.3 * x).collect();
-        let heard = normalized(Measure::Peak, -6.0, &samples);
-        assert!((level::peak(&heard.samples) - 0.501187).abs() < 1e-5);
-        let heard = normalized(Measure::Rms, -26.0, &samples);
-        assert!((level::rms(&heard.samples) - 0.050119).abs() < 1e-6);
-        let heard = normalized(Measure::Lufs, -23.0, &samples);
-        assert!((loudness::integrated(&heard.samples, 8000).unwrap() + 23.0).abs() < 1e-3);
+        let output = normalized(Measure::Peak, -6.0, &samples);
+        assert!((level::peak(&output.samples) - 0.501187).abs() < 1e-5);
+        let output = normalized(Measure::Rms, -26.0, &samples);
+        assert!((level::rms(&output.samples) - 0.050119).abs() < 1e-6);
+        let output = normalized(Measure::Lufs, -23.0, &samples);
+        assert!((loudness::integrated(&output.samples, 8000).unwrap() + 23.0).abs() < 1e-3);
     }
 
     #[test]
-    fn silence_stays_silence() {
+    fn silence_stays_silent() {
         for by in [Measure::Peak, Measure::Rms, Measure::Lufs] {
             assert_eq!(normalized(by, 0.0, &[0.0; 5000]).samples, [0.0; 5000]);
             assert!(normalized(by, 0.0, &[]).samples.is_empty());

@@ -1,63 +1,62 @@
-//! One augmentation out of several.
+//! `one_of`: applies one of several augmentations.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
-use super::{AugmentContext, AugmentKind, AugmentSpec, Draw, Fault};
+use super::{AugmentContext, AugmentKind, AugmentSpec, Draw, Fault, Kind};
 use timbre_core::seed::uniform;
 
 augment_spec! {
-    /// One of several augmentations, drawn anew for each clip.
+    /// Applies one of several augmentations, drawn for each clip.
     pub struct OneOf {
-        /// Those to choose from, each a table with its `kind`; the `p` of the chosen one says whether it then happens.
+        /// The augmentations to choose from, each a table with its `kind`; the `p` of the chosen one is applied
+        /// afterwards.
         pub of: Vec<AugmentSpec> = Vec::new(),
-        /// How likely each is, in any unit. Left out: all alike.
+        /// Relative probabilities, one for each augmentation. Default: equal.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub weights: Vec<f64> = Vec::new(),
     }
 }
 
-impl AugmentKind for OneOf {
+impl Kind for OneOf {
     fn version(&self) -> u32 {
         version_of(&self.of)
     }
 
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
+        let (weights, all) = (&self.weights, self.of.len());
+        let number = (!weights.is_empty() && weights.len() != all)
+            .then(|| format!("{} weights for {all} augmentations: write one for each, or none", weights.len()));
+        let are_valid = weights.iter().all(|weight| *weight >= 0.0 && weight.is_finite())
+            && (weights.is_empty() || weights.iter().sum::<f64>() > 0.0);
+        let sign = (!are_valid).then(|| "weights must not be negative, and at least one must be positive".to_owned());
         let mut faults = faults_of(&self.of, sample_rate);
-        let (weights, all) = (self.weights.len(), self.of.len());
-        if weights != 0 && weights != all {
-            faults.push((
-                "weights".into(),
-                format!("{weights} weights for {all} augmentations: write one each, or none"),
-            ));
-        }
-        let usable = |weight: &f64| *weight >= 0.0 && weight.is_finite();
-        if !self.weights.iter().all(usable) || (weights > 0 && self.weights.iter().sum::<f64>() <= 0.0) {
-            faults.push(("weights".into(), "weights are not negative, and one of them is above zero".into()));
-        }
+        faults.extend(Fault::of_keys([("weights", number), ("weights", sign)]));
         faults
     }
+}
 
-    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+impl AugmentKind for OneOf {
+    fn draw(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let weight = |place: usize| self.weights.get(place).copied().unwrap_or(1.0);
         let mut rest = uniform(rng) * (0..self.of.len()).map(weight).sum::<f64>();
         let chosen = (0..self.of.len()).find(|&place| {
             rest -= weight(place);
             rest < 0.0
         });
-        // Rounding may leave a crumb, which belongs to the last that can be drawn.
+        // A rounding remainder belongs to the last augmentation with a positive weight.
         let chosen = chosen.or_else(|| (0..self.of.len()).rfind(|&place| weight(place) > 0.0));
-        chosen.map_or(Ok(Vec::new()), |place| self.of[place].draw_by_chance(scene, rng))
+        chosen.map_or(Ok(Vec::new()), |place| self.of[place].draw_with_probability(context, rng))
     }
 
-    fn is_on_sound(&self) -> bool {
-        self.of.iter().any(|spec| spec.as_kind().is_on_sound())
+    fn changes_waveform(&self) -> bool {
+        self.of.iter().any(|spec| spec.as_kind().changes_waveform())
     }
 
-    fn wants_music(&self) -> bool {
-        self.of.iter().any(|spec| spec.as_kind().wants_music())
+    fn needs_tempo_and_key(&self) -> bool {
+        self.of.iter().any(|spec| spec.as_kind().needs_tempo_and_key())
     }
 
     fn files(&self) -> Result<Vec<PathBuf>> {
@@ -66,24 +65,22 @@ impl AugmentKind for OneOf {
     }
 }
 
-/// The version of a choice: another where that of any of its members is.
+/// The version of a choice; it changes with the version of any member.
 pub(super) fn version_of(of: &[AugmentSpec]) -> u32 {
     of.iter().fold(1u32, |version, spec| version.wrapping_mul(31).wrapping_add(spec.as_kind().version()))
 }
 
-/// What is wrong with the members of a choice.
+/// The faults of the members of a choice.
 pub(super) fn faults_of(of: &[AugmentSpec], sample_rate: u32) -> Vec<Fault> {
     if of.is_empty() {
-        return vec![("of".into(), "there is nothing to choose from: write `of = [{ kind = \"gain\" }, …]`".into())];
+        return vec![Fault::new("of", "there is nothing to choose from: write `of = [{ kind = \"gain\" }, …]`")];
     }
-    let faults = of.iter().enumerate().flat_map(|(place, spec)| {
-        let found = spec.as_kind().faults(sample_rate);
-        let number = place + 1;
-        found
-            .into_iter()
-            .map(move |(key, why)| ("of".to_owned(), format!("number {number}, {}: `{key}`: {why}", spec.kind())))
-    });
-    faults.collect()
+    let of_member = |(place, spec): (usize, &AugmentSpec)| {
+        let faults = spec.as_kind().faults(sample_rate).into_iter();
+        let describe = |Fault { key, sentence }| format!("number {}, {}: `{key}`: {sentence}", place + 1, spec.kind());
+        faults.map(|fault| Fault::new("of", describe(fault))).collect::<Vec<_>>()
+    };
+    of.iter().enumerate().flat_map(of_member).collect()
 }
 
 #[cfg(test)]
@@ -91,7 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::augment::tests::alone;
+    use crate::augment::tests::{context, empty_pool};
     use timbre_core::seed::Seed;
 
     fn one_of(value: serde_json::Value) -> OneOf {
@@ -99,13 +96,16 @@ mod tests {
     }
 
     fn kinds(spec: &OneOf, n: u64) -> Vec<&'static str> {
-        let company = alone();
-        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
-        (0..n).flat_map(|seed| spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap()).map(|draw| draw.kind()).collect()
+        let pool = empty_pool();
+        let context = context(&pool, 0);
+        (0..n)
+            .flat_map(|seed| spec.draw(&context, &mut Seed::new(seed).rng()).unwrap())
+            .map(|draw| draw.kind())
+            .collect()
     }
 
     #[test]
-    fn each_is_drawn_as_often_as_it_weighs() {
+    fn members_are_drawn_in_proportion_to_their_weights() {
         let spec = one_of(json!({ "of": [{ "kind": "gain" }, { "kind": "translate" }], "weights": [3, 1] }));
         let gains = kinds(&spec, 1000).iter().filter(|kind| **kind == "gain").count();
         assert!((700..800).contains(&gains), "{gains} of 1000");
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_the_members_are_told() {
-        let keys = |spec: OneOf| spec.faults(8000).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    fn faults_of_members_and_weights_are_reported() {
+        let keys = |spec: OneOf| spec.faults(8000).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
         assert_eq!(keys(OneOf::default()), ["of"]);
         assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain", "db": [3, 1] }] }))), ["of"]);
         assert_eq!(keys(one_of(json!({ "of": [{ "kind": "gain" }], "weights": [1, 2] }))), ["weights"]);

@@ -1,29 +1,34 @@
-//! Rectangles of an image are blanked (Zhong et al. 2017).
+//! `random_erasing`: fills random rectangles of an image (Zhong et al. 2017).
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::stripes::Fill;
-use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image};
+use super::mask::Fill;
+use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image, Kind};
 use timbre_core::seed::uniform_below;
 
 augment_spec! {
-    /// Rectangles of the image are blanked.
+    /// Fills random rectangles of the image.
     pub struct RandomErasing {
-        /// How many. Default: 1.
+        /// Number of rectangles. Default: 1.
         pub areas: Amount = Amount::Fixed(1.0),
-        /// The share of the image that each covers; less where it would reach beyond an edge. Default: 0.02 to 0.2.
+        /// Share of the image that each rectangle covers; less where it would exceed an edge. Default: 0.02 to 0.2.
         pub share: Amount = Amount::Range(0.02, 0.2),
-        /// Height by width, in pixels. Default: 0.3 to 3.3, in equal ratios.
+        /// Height divided by width, in pixels. Default: 0.3 to 3.3, log-uniform.
         pub ratio: Amount = Amount::Log(0.3, 3.3),
-        /// What takes their place: "mean" or "min" of the image, or "zero". Default: "mean".
+        /// Fill value: "mean" or "min" of the image, or "zero". Default: "mean".
         pub value: Fill = Fill::Mean,
+    }
+
+    pub struct RandomErasingDraw {
+        pub areas: Vec<Area>,
+        pub value: Fill,
     }
 }
 
-/// A part of an image.
+/// A rectangle of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Area {
@@ -34,7 +39,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// An area of that size anywhere within an image.
+    /// A rectangle of that size at a random position within the image.
     pub fn draw(height: f64, width: f64, [rows, cols]: [usize; 2], rng: &mut ChaCha8Rng) -> Area {
         let (height, width) = ((height.round() as usize).min(rows), (width.round() as usize).min(cols));
         let top = uniform_below(rng, (rows - height) as u64 + 1) as usize;
@@ -42,7 +47,7 @@ impl Area {
         Area { top, left, height, width }
     }
 
-    /// The columns of each row that it covers, as places in the values of an image.
+    /// The columns of each row that the rectangle covers, as index ranges of the values of an image.
     pub fn pieces(self, image: &Image) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let (cols, bottom) = (image.cols, (self.top + self.height).min(image.rows));
         let (left, right) = (self.left.min(cols), (self.left + self.width).min(cols));
@@ -50,27 +55,19 @@ impl Area {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RandomErasingDraw {
-    pub areas: Vec<Area>,
-    pub value: Fill,
+impl Kind for RandomErasing {
+    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        Fault::of_keys([
+            ("areas", self.areas.whole_fault(0.0, 100.0)),
+            ("share", self.share.fault(0.0, 1.0)),
+            ("ratio", self.ratio.fault(0.01, 100.0)),
+        ])
+    }
 }
 
 impl AugmentKind for RandomErasing {
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let areas = self.areas.whole_fault(0.0, 100.0).map(|why| ("areas".to_owned(), why));
-        let share = self.share.fault(0.0, 1.0).map(|why| ("share".to_owned(), why));
-        let ratio = self.ratio.fault(0.01, 100.0).map(|why| ("ratio".to_owned(), why));
-        [areas, share, ratio].into_iter().flatten().collect()
-    }
-
-    fn draw(&self, scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        let shape = scene.company.shape();
+    fn draw(&self, context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        let shape = context.pool.shape();
         let pixels = (shape[0] * shape[1]) as f64;
         let area = |rng: &mut ChaCha8Rng| {
             let (area, ratio) = (self.share.draw(rng) * pixels, self.ratio.draw(rng));
@@ -80,17 +77,17 @@ impl AugmentKind for RandomErasing {
         Ok(vec![RandomErasingDraw { areas, value: self.value }.into()])
     }
 
-    fn is_on_sound(&self) -> bool {
+    fn changes_waveform(&self) -> bool {
         false
     }
 }
 
 impl Effect for RandomErasingDraw {
-    fn is_on_image(&self) -> bool {
+    fn changes_image(&self) -> bool {
         true
     }
 
-    fn on_image(&self, image: &mut Image, _company: &dyn ClipPool) -> Result<()> {
+    fn apply_to_image(&self, image: &mut Image, _pool: &dyn ClipPool) -> Result<()> {
         let value = self.value.of(image.values);
         for area in &self.areas {
             area.pieces(image).for_each(|piece| image.values[piece].fill(value));
@@ -102,27 +99,28 @@ impl Effect for RandomErasingDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::tests::{alone, friends};
+    use crate::augment::tests::{context, empty_pool, five_clips};
     use timbre_core::seed::Seed;
 
     #[test]
-    fn an_area_within_the_image_is_blanked() {
+    fn a_rectangle_within_the_image_is_filled() {
         let (mut values, mut targets) = (vec![1.0; 20], []);
         let mut image = Image { rows: 4, cols: 5, values: &mut values, targets: &mut targets };
         let areas = vec![Area { top: 1, left: 2, height: 2, width: 3 }, Area { top: 9, left: 9, height: 1, width: 1 }];
-        RandomErasingDraw { areas, value: Fill::Zero }.on_image(&mut image, &alone()).unwrap();
+        RandomErasingDraw { areas, value: Fill::Zero }.apply_to_image(&mut image, &empty_pool()).unwrap();
         let blank: Vec<usize> = (0..20).filter(|&place| values[place] == 0.0).collect();
         assert_eq!(blank, [7, 8, 9, 12, 13, 14]);
     }
 
     #[test]
-    fn areas_never_reach_beyond_the_image() {
-        let company = friends();
-        let scene = AugmentContext { sample_rate: 8000, samples: 800, row: 0, company: &company };
+    fn rectangles_never_exceed_the_image() {
+        let pool = five_clips();
+        let context = context(&pool, 0);
         let spec = RandomErasing { share: Amount::Range(0.0, 1.0), ..Default::default() };
-        let [rows, cols] = company.shape();
+        let [rows, cols] = pool.shape();
         for seed in 0..300 {
-            let Draw::RandomErasingDraw(draw) = spec.draw(&scene, &mut Seed::new(seed).rng()).unwrap().remove(0) else {
+            let Draw::RandomErasingDraw(draw) = spec.draw(&context, &mut Seed::new(seed).rng()).unwrap().remove(0)
+            else {
                 unreachable!()
             };
             assert!(draw.areas.iter().all(|a| a.top + a.height <= rows && a.left + a.width <= cols), "{draw:?}");

@@ -1,38 +1,28 @@
-//! The wave played backwards: turned round in time, not upside down.
+//! `reverse`: reverses the clip in time; the polarity stays.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Sound};
+use super::{AugmentContext, AugmentKind, ClipPool, Draw, Effect, Kind, Waveform};
 
 augment_spec! {
-    /// The clip is played backwards.
+    /// Reverses the clip in time.
     pub struct Reverse {}
+
+    pub struct ReverseDraw {}
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReverseDraw {}
+impl Kind for Reverse {}
 
 impl AugmentKind for Reverse {
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        Vec::new()
-    }
-
     fn draw(&self, _scene: &AugmentContext, _rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![ReverseDraw {}.into()])
     }
 }
 
 impl Effect for ReverseDraw {
-    fn on_sound(&self, sound: &mut Sound, _company: &dyn ClipPool) -> Result<()> {
-        sound.samples.reverse();
+    fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
+        clip.samples.reverse();
         Ok(())
     }
 }
@@ -40,12 +30,12 @@ impl Effect for ReverseDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::tests::{alone, sound};
+    use crate::augment::tests::{empty_pool, waveform};
 
     #[test]
-    fn the_last_sample_comes_first_and_keeps_its_sign() {
-        let mut heard = sound(&[0.5, -0.25, 0.125]);
-        ReverseDraw {}.on_sound(&mut heard, &alone()).unwrap();
-        assert_eq!(heard.samples, [0.125, -0.25, 0.5], "turned round, not upside down");
+    fn the_order_is_reversed_and_the_signs_stay() {
+        let mut output = waveform(&[0.5, -0.25, 0.125]);
+        ReverseDraw {}.apply_to_waveform(&mut output, &empty_pool()).unwrap();
+        assert_eq!(output.samples, [0.125, -0.25, 0.5], "turned round, not upside down");
     }
 }

@@ -1,17 +1,20 @@
-//! The keys that every augmentation has, and how its spec is written down once.
+//! `augment_spec!` declares the spec of an augmentation and its draw.
 
-/// Makes the spec of an augmentation: its own keys, then `name` and `p`.
+/// Declares the spec of an augmentation, with the shared keys `name` and `p` before its own, and the draw that it makes.
 macro_rules! augment_spec {
-    ($(#[$meta:meta])* pub struct $Spec:ident { $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)* }) => {
+    (
+        $(#[$meta:meta])* pub struct $Spec:ident { $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)* }
+        $($(#[$draw_meta:meta])* pub struct $Draw:ident { $($(#[$value_meta:meta])* pub $value:ident: $ValueType:ty,)* })?
+    ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct $Spec {
-            /// What a model's key `augment` calls it. Left out: its kind.
+            /// The name of the augmentation in the key `augment` of a model. Default: its kind.
             #[serde(skip_serializing_if = "Option::is_none")]
             #[schemars(length(min = 1))]
             pub name: Option<String>,
-            /// How often it happens, 0 to 1. Default: 1.
+            /// Probability that the augmentation happens, 0 to 1. Default: 1.
             #[schemars(range(min = 0.0, max = 1.0))]
             pub p: f64,
             $($(#[$key_meta])* pub $key: $Type,)*
@@ -23,7 +26,7 @@ macro_rules! augment_spec {
             }
         }
 
-        impl $crate::augment::spec::Common for $Spec {
+        impl $crate::augment::spec::SharedKeys for $Spec {
             fn name(&self) -> Option<&str> {
                 self.name.as_deref()
             }
@@ -32,18 +35,22 @@ macro_rules! augment_spec {
                 self.p
             }
         }
+
+        $(
+            $(#[$draw_meta])*
+            #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+            #[serde(deny_unknown_fields)]
+            pub struct $Draw {
+                $($(#[$value_meta])* pub $value: $ValueType,)*
+            }
+        )?
     };
 }
 
 /// The keys that every augmentation has.
-pub trait Common {
+pub trait SharedKeys {
     fn name(&self) -> Option<&str>;
 
-    /// How often it happens.
+    /// Probability that the augmentation happens.
     fn p(&self) -> f64;
-}
-
-/// What is wrong with the keys of a spec, of those that have something wrong.
-pub fn faults_of<const N: usize>(keys: [(&str, Option<String>); N]) -> Vec<super::Fault> {
-    keys.into_iter().filter_map(|(key, why)| Some((key.to_owned(), why?))).collect()
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::walk::{files_below, folders_in};
 use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 
 /// What the decoder knows how to open.
 pub const AUDIO_EXTENSIONS: [&str; 21] = [
@@ -65,19 +66,19 @@ impl DataKind for Folder {
         }
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = self.common_keys().limit_faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
-                faults.push((key.to_owned(), sentence));
+                faults.push(Fault::new(key, sentence));
             }
         }
         if let Some(classes) = &self.classes {
             let distinct: BTreeSet<_> = classes.iter().collect();
             if classes.is_empty() {
-                faults.push(("classes".into(), "names no class; leave it out to take every folder".into()));
+                faults.push(Fault::new("classes", "names no class; leave it out to take every folder"));
             } else if distinct.len() < classes.len() {
-                faults.push(("classes".into(), "names a class twice".into()));
+                faults.push(Fault::new("classes", "names a class twice"));
             }
         }
         faults

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::walk::{FoundFile, files_below, folders_in};
 use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 
 /// The eleven instruments, in the order of their codes.
 pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
@@ -125,9 +126,9 @@ impl DataKind for Irmas {
         })
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = self.common_keys().limit_faults();
-        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         if self.parts.is_empty() {
             fault("parts", "no part is read: name `training`, `testing` or both".into());
         }
@@ -195,7 +196,7 @@ impl Irmas {
 }
 
 /// What is wrong with a choice of instruments.
-pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<(String, String)> {
+pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<Fault> {
     let classes = classes?;
     let sentence = match classes
         .iter()
@@ -209,7 +210,7 @@ pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<(String, Strin
         None if classes.is_empty() => "names no instrument; leave it out for all".to_owned(),
         None => return None,
     };
-    Some(("classes".to_owned(), sentence))
+    Some(Fault::new("classes", sentence))
 }
 
 /// The recordings with at least one of the wanted instruments, which become the classes.
@@ -440,8 +441,10 @@ mod tests {
         assert_eq!(chosen.classes.names(), ["voi", "cel"]);
         let kept: Vec<(&str, &[usize])> = chosen.records.iter().map(|r| (r.id.as_str(), &r.labels[..])).collect();
         assert_eq!(kept, [("a", &[0, 1][..]), ("c", &[1][..])]);
-        assert!(classes_fault(Some(&["cel".into(), "tuba".into()])).unwrap().1.contains("no instrument \"tuba\""));
-        assert!(classes_fault(Some(&["cel".into(), "cel".into()])).unwrap().1.contains("twice"));
+        assert!(
+            classes_fault(Some(&["cel".into(), "tuba".into()])).unwrap().sentence.contains("no instrument \"tuba\"")
+        );
+        assert!(classes_fault(Some(&["cel".into(), "cel".into()])).unwrap().sentence.contains("twice"));
         assert!(classes_fault(Some(&["cel".into()])).is_none() && classes_fault(None).is_none());
     }
 }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 
 pub mod demo;
 pub mod folder;
@@ -48,7 +49,7 @@ pub trait DataKind {
     }
 
     /// What is wrong with the values of the keys: the key, and a sentence.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 }
@@ -83,9 +84,9 @@ impl CommonKeys<'_> {
         data_dir.join(self.root.or(self.name).unwrap_or(kind))
     }
 
-    fn limit_faults(&self) -> Vec<(String, String)> {
+    fn limit_faults(&self) -> Vec<Fault> {
         match self.limit_per_class {
-            Some(0) => vec![("limit_per_class".into(), "0 clips a class leave nothing to train on: at least 1".into())],
+            Some(0) => vec![Fault::new("limit_per_class", "0 clips a class leave nothing to train on: at least 1")],
             _ => Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ClipRecord, Subset};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 /// Raised by hand when the same records, spec and seed give other sides.
@@ -110,9 +111,9 @@ impl SplitSpec {
     }
 
     /// What is wrong with the values of the keys: the key, and a sentence.
-    pub fn faults(&self) -> Vec<(String, String)> {
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: String| faults.push((key.to_owned(), sentence));
+        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         match self {
             SplitSpec::Official(official) => {
                 let (validation, held_out) = (official.validation, official.held_out);
@@ -177,7 +178,7 @@ enum Side {
 
 /// Divides `records`. A hold-out takes the training part only and leaves the other parts out; `folds` and `official` take all.
 pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: Seed) -> Result<Splits> {
-    if let Some((key, sentence)) = spec.faults().first() {
+    if let Some(Fault { key, sentence }) = spec.faults().first() {
         bail!("divide the recordings: `{key}` {sentence}");
     }
     let sides = match spec {

@@ -1,7 +1,7 @@
-//! Matrices ready for a model: one feature of many clips, a row a clip.
+//! Feature sets: one feature of many clips, ready for a model, one row per clip.
 //!
-//! A [`FeatureSet`] may lie in memory or in the feature cache. Models read blocks of rows or columns and never ask for the
-//! whole, so that memory does not grow with the number of clips.
+//! A [`FeatureSet`] is in memory or in the feature cache. Models read blocks of rows or columns and never all of it, so
+//! that memory does not grow with the number of clips.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,30 +13,31 @@ use crate::features::FeatureSpec;
 use crate::features::cache::CachedMatrix;
 use crate::features::extraction::CachedWindows;
 
-/// How many bytes of features a model should hold at once.
+/// The number of bytes of features that a model should hold at once.
 pub const BLOCK_BYTES: usize = 64 << 20;
 
-/// Where the rows lie.
+/// The storage of the rows.
 pub trait RowSource: Send + Sync {
-    /// Copies `columns` of row `row` to `out` (as long as `columns`).
+    /// Copies `columns` of row `row` to `out`, which has their length.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()>;
 }
 
-/// Examples that differ from epoch to epoch: made of the wave each time, by another crop or an augmentation.
+/// Makes examples that differ from epoch to epoch, by random crops and augmentations of the waveform.
 pub trait ExampleGenerator: Send + Sync {
-    /// What row `row` looks like in an epoch, counted from 0; the same numbers whenever it is asked. `targets` come as the labels
-    /// of the row say, and leave with what was mixed into it.
+    /// The example of row `row` in an epoch, counted from 0; every call gives the same numbers. `targets`: in, the
+    /// one-hot or multi-hot labels of the row; out, soft targets after mixing.
     fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()>;
 
-    /// The waves behind the examples, for a device that cuts and transforms them itself; nothing where only the CPU can.
+    /// The waveforms behind the examples, for a device that cuts and transforms them itself; `None` if only the CPU can
+    /// make the examples.
     fn waveforms(&self) -> Option<&dyn WaveformSource> {
         None
     }
 }
 
-/// The recordings of a set and where they are cut.
+/// The recordings of a set, and where they are cut.
 pub trait WaveformSource: Send + Sync {
-    /// What is computed of each clip.
+    /// The feature of every clip.
     fn feature(&self) -> &FeatureSpec;
 
     fn sample_rate(&self) -> u32;
@@ -44,10 +45,10 @@ pub trait WaveformSource: Send + Sync {
     /// The length of a clip.
     fn clip_samples(&self) -> usize;
 
-    /// The whole recording of a row at that rate, at least as long as a clip.
+    /// The whole recording of a row at the sample rate of the set, at least as long as a clip.
     fn waveform(&self, row: usize) -> Result<Vec<f32>>;
 
-    /// The first sample of the clip of an epoch, in a wave of so many samples.
+    /// The first sample of the clip of an epoch, in a recording of `samples` samples.
     fn start(&self, row: usize, epoch: usize, samples: usize) -> usize;
 }
 
@@ -55,15 +56,15 @@ pub trait WaveformSource: Send + Sync {
 /// keeps one.
 #[derive(Clone)]
 pub struct FeatureSet {
-    /// Of the matrix that a row holds: bands and frames.
+    /// The shape of the matrix of a row: bands and frames.
     shape: [usize; 2],
     /// The classes of each row, ascending.
     labels: Arc<Vec<Vec<usize>>>,
-    /// The one class of each row; empty if any row has none or several.
+    /// The single class of each row; empty if any row has none or several.
     targets: Vec<usize>,
     n_classes: usize,
     source: Arc<dyn RowSource>,
-    fresh: Option<Arc<dyn ExampleGenerator>>,
+    generator: Option<Arc<dyn ExampleGenerator>>,
 }
 
 struct InMemory {
@@ -80,22 +81,22 @@ impl RowSource for InMemory {
 }
 
 /// Rows that stay in the feature cache until they are read.
-struct InStore(Vec<CachedMatrix>);
+struct InCache(Vec<CachedMatrix>);
 
-impl RowSource for InStore {
+impl RowSource for InCache {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
         self.0[row].read(columns, out)
     }
 }
 
-/// The windows of recordings in the feature cache, a row each.
-struct WindowsInStore {
+/// The windows of recordings in the feature cache, one row each.
+struct WindowsInCache {
     recordings: Vec<CachedWindows>,
-    /// The recording of each row, and which of its windows it is.
+    /// The recording and the window of each row.
     rows: Vec<(usize, usize)>,
 }
 
-impl RowSource for WindowsInStore {
+impl RowSource for WindowsInCache {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
         let (recording, window) = self.rows[row];
         self.recordings[recording].read(window, columns, out)
@@ -103,8 +104,8 @@ impl RowSource for WindowsInStore {
 }
 
 impl FeatureSet {
-    /// The feature `name` of every window of recordings in the cache, one recording after the other; a window has the labels of
-    /// its recording.
+    /// The feature `name` of every window of recordings in the cache, one recording after the other; a window has the
+    /// labels of its recording.
     pub fn from_windows(
         name: &str,
         recordings: Vec<CachedWindows>,
@@ -118,7 +119,7 @@ impl FeatureSet {
         let windows = |(recording, of): (usize, &CachedWindows)| (0..of.starts().len()).map(move |w| (recording, w));
         let rows: Vec<(usize, usize)> = recordings.iter().enumerate().flat_map(windows).collect();
         let labels = rows.iter().map(|&(recording, _)| labels[recording].clone()).collect();
-        Ok(Self::new(Box::new(WindowsInStore { recordings, rows }), shape, labels, n_classes))
+        Ok(Self::new(Box::new(WindowsInCache { recordings, rows }), shape, labels, n_classes))
     }
 
     /// The feature `name` of recordings in the cache.
@@ -132,10 +133,10 @@ impl FeatureSet {
                 other.dims()
             );
         }
-        Ok(Self::new(Box::new(InStore(rows)), shape, labels, n_classes))
+        Ok(Self::new(Box::new(InCache(rows)), shape, labels, n_classes))
     }
 
-    /// A set that lies in `source`: rows of that shape, each with its classes.
+    /// A set stored in `source`: rows of one shape, each with its classes.
     pub fn new(source: Box<dyn RowSource>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
         let targets: Option<Vec<usize>> =
             labels.iter().map(|l| if let [one] = l[..] { Some(one) } else { None }).collect();
@@ -145,28 +146,28 @@ impl FeatureSet {
             targets: targets.unwrap_or_default(),
             n_classes,
             source: source.into(),
-            fresh: None,
+            generator: None,
         }
     }
 
-    /// A set held in memory, row-major, one class a row.
+    /// A set in memory, row-major, with one class per row.
     pub fn from_memory(values: Vec<f32>, dims: usize, targets: Vec<usize>, n_classes: usize) -> Self {
         Self::from_matrices(values, [1, dims], targets.into_iter().map(|t| vec![t]).collect(), n_classes)
     }
 
-    /// Matrices held in memory, one after the other.
+    /// Matrices in memory, one after the other.
     pub fn from_matrices(values: Vec<f32>, shape: [usize; 2], labels: Vec<Vec<usize>>, n_classes: usize) -> Self {
         let dims = shape[0] * shape[1];
-        assert_eq!(values.len(), dims * labels.len(), "one matrix a list of labels");
+        assert_eq!(values.len(), dims * labels.len(), "one matrix per row");
         Self::new(Box::new(InMemory { dims, values }), shape, labels, n_classes)
     }
 
-    /// The same set, whose rows a network sees afresh in each epoch.
-    pub fn with_generator(self, fresh: Arc<dyn ExampleGenerator>) -> Self {
-        FeatureSet { fresh: Some(fresh), ..self }
+    /// The same set with a generator for the examples of each epoch.
+    pub fn with_generator(self, generator: Arc<dyn ExampleGenerator>) -> Self {
+        FeatureSet { generator: Some(generator), ..self }
     }
 
-    /// The number of clips.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -180,7 +181,7 @@ impl FeatureSet {
         self.shape[0] * self.shape[1]
     }
 
-    /// Bands and frames of the matrix that a row holds.
+    /// The shape of the matrix of a row: bands and frames.
     pub fn shape(&self) -> [usize; 2] {
         self.shape
     }
@@ -189,7 +190,7 @@ impl FeatureSet {
         self.n_classes
     }
 
-    /// The class of each row, of a set in which each row has one.
+    /// The class of each row; every row must have exactly one.
     pub fn targets(&self) -> &[usize] {
         assert!(self.targets.len() == self.len(), "every row has one class: the task is single_label");
         &self.targets
@@ -200,21 +201,21 @@ impl FeatureSet {
         &self.labels
     }
 
-    /// Whether rows differ from epoch to epoch.
+    /// Whether examples differ from epoch to epoch.
     pub fn has_generator(&self) -> bool {
-        self.fresh.is_some()
+        self.generator.is_some()
     }
 
-    /// The waves of a set whose rows differ from epoch to epoch, where a device may cut them itself.
+    /// The waveforms of a set whose examples a device can make itself.
     pub fn waveforms(&self) -> Option<&dyn WaveformSource> {
-        self.fresh.as_ref()?.waveforms()
+        self.generator.as_ref()?.waveforms()
     }
 
-    /// Row `row` as a network sees it in an epoch, counted from 0, and how much of each class is in it.
+    /// The training example of row `row` in an epoch, counted from 0, and the share of each class.
     pub fn read_example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
         self.write_targets(row, targets);
-        match &self.fresh {
-            Some(fresh) => fresh.example(row, epoch, out, targets),
+        match &self.generator {
+            Some(generator) => generator.example(row, epoch, out, targets),
             None => self.read_row(row, out),
         }
     }
@@ -224,26 +225,26 @@ impl FeatureSet {
         self.source.read(row, 0..self.dims(), out)
     }
 
-    /// 1 for each class of a row, 0 for the others.
+    /// Writes 1 for each class of a row and 0 for the others.
     pub fn write_targets(&self, row: usize, targets: &mut [f32]) {
         targets.fill(0.0);
         self.labels[row].iter().for_each(|&class| targets[class] = 1.0);
     }
 
-    /// How many whole rows make a block of [`BLOCK_BYTES`] (at least one).
+    /// The number of whole rows in a block of [`BLOCK_BYTES`], at least one.
     pub fn block_rows(&self) -> usize {
         (BLOCK_BYTES / (4 * self.dims().max(1))).max(1)
     }
 
-    /// How many whole columns make a block of [`BLOCK_BYTES`] (at least one).
+    /// The number of whole columns in a block of [`BLOCK_BYTES`], at least one.
     pub fn block_columns(&self) -> usize {
         (BLOCK_BYTES / (4 * self.len().max(1))).max(1).min(self.dims())
     }
 
-    /// The block `rows` × `columns`, row-major, replacing the contents of `out`.
+    /// Reads the block `rows` × `columns`, row-major, into `out`, which it replaces.
     pub fn read(&self, rows: Range<usize>, columns: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         let width = columns.len();
-        // Every value is overwritten: what a former block left need not be cleared.
+        // Every value is overwritten, so old values need not be cleared.
         out.resize(rows.len() * width, 0.0);
         if width == 0 {
             return Ok(());
@@ -253,7 +254,7 @@ impl FeatureSet {
             .try_for_each(|(row_out, row)| self.source.read(row, columns.clone(), row_out))
     }
 
-    /// Whole rows.
+    /// Reads whole rows.
     pub fn read_rows(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         self.read(rows, 0..self.dims(), out)
     }
@@ -264,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_holds_the_rows_and_columns_asked_for() {
+    fn a_block_holds_the_requested_rows_and_columns() {
         let set = FeatureSet::from_memory((0..12).map(|v| v as f32).collect(), 4, vec![0, 1, 0], 2);
         let mut block = Vec::new();
         set.read(1..3, 1..3, &mut block).unwrap();

@@ -1,4 +1,5 @@
 //! What models read: feature sets for classic models, training examples for networks.
 
-pub mod feature_set;
 pub mod examples;
+pub mod feature_set;
+pub mod recordings;

@@ -1,50 +1,59 @@
-//! The spectral centroid: `librosa.feature.spectral_centroid`, the mean frequency in Hz, weighted by magnitude (not power).
+//! `centroid`: the spectral centroid, `librosa.feature.spectral_centroid`: the mean frequency in Hz, weighted by
+//! magnitude (not power).
 //!
-//! A frame of silence has no centroid and gets 0, as in librosa.
+//! A silent frame has no centroid and gets 0, as in librosa.
 
 use anyhow::Result;
 
-use crate::features::framewise::{Finish, stft_faults};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
+use crate::features::framewise::{PostProcess, stft_faults};
+use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
 use timbre_signal::dsp::stft::StftPlan;
 
 framewise_spec! {
-    /// The centre of gravity of each frame's spectrum in Hz: one row, a column a frame.
+    /// The spectral centroid of each frame in Hz: one row, one column per frame.
     pub struct Centroid {}
 }
 
-impl FeatureKind for Centroid {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Centroid {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         let mut faults = stft_faults(&self.stft());
-        faults.extend(Finish::new(None, &self.summary).faults());
+        faults.extend(self.post().faults());
         faults
+    }
+}
+
+impl FeatureKind for Centroid {
+    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+        self.post().shape(1, self.stft().frames(samples))
     }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        refuse("centroid", self.faults(sample_rate))?;
+        ensure_valid("centroid", self.faults(sample_rate))?;
         Ok(Box::new(CentroidSeries {
             plan: StftPlan::new(self.stft()),
             frequencies: self.stft().frequencies(sample_rate),
             sample_rate,
-            finish: Finish::new(None, &self.summary),
+            post: self.post(),
         }))
     }
 }
 
-/// The sum of magnitudes below which librosa calls a frame silent: the smallest normal f32.
+impl Centroid {
+    fn post(&self) -> PostProcess {
+        PostProcess::new(None, &self.summary)
+    }
+}
+
+/// The sum of magnitudes below which librosa treats a frame as silent: the smallest normal f32.
 const SILENCE: f64 = f32::MIN_POSITIVE as f64;
 
-/// The sum of the magnitudes and their mean frequency; nothing where there is no sound.
+/// The sum of the magnitudes and their mean frequency; `None` for a silent frame.
 pub(super) fn total_and_centroid(magnitudes: &[f32], frequencies: &[f64]) -> Option<(f64, f64)> {
     let total = sum_of(magnitudes, frequencies, |_| 1.0);
     (total >= SILENCE).then(|| (total, sum_of(magnitudes, frequencies, |frequency| frequency) / total))
 }
 
-/// The sum of `magnitude * weight(frequency)`, in lanes that need not wait for each other.
+/// The sum of `magnitude * weight(frequency)`, in independent lanes.
 #[inline]
 pub(super) fn sum_of(magnitudes: &[f32], frequencies: &[f64], weight: impl Fn(f64) -> f64) -> f64 {
     const LANES: usize = 4;
@@ -63,12 +72,12 @@ struct CentroidSeries {
     plan: StftPlan,
     frequencies: Vec<f64>,
     sample_rate: u32,
-    finish: Finish,
+    post: PostProcess,
 }
 
 impl Extractor for CentroidSeries {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        clip.expect_rate(self.sample_rate)?;
+        clip.ensure_sample_rate(self.sample_rate)?;
         let spectrogram = clip.spectrogram(&self.plan)?;
         let mut magnitudes = vec![0.0; spectrogram.bins];
         let mut series = Vec::with_capacity(spectrogram.frames);
@@ -77,7 +86,7 @@ impl Extractor for CentroidSeries {
             series
                 .push(total_and_centroid(&magnitudes, &self.frequencies).map_or(0.0, |(_, centroid)| centroid as f32));
         }
-        Ok(self.finish.apply(1, spectrogram.frames, series))
+        Ok(self.post.apply(1, spectrogram.frames, series))
     }
 }
 
@@ -104,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_has_its_own_frequency_and_silence_has_zero() {
+    fn a_tone_has_its_frequency_and_silence_has_zero() {
         let mut samples: Vec<f32> =
             (0..22050).map(|n| (std::f64::consts::TAU * 1000.0 * f64::from(n) / 22050.0).sin() as f32).collect();
         samples.resize(44100, 0.0);

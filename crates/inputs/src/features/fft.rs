@@ -1,6 +1,7 @@
-//! The spectrum of the whole clip: `abs(rfft(samples))`, no window, no scaling, `1 + n / 2` values in one row.
+//! `fft`: the spectrum of the whole clip, `abs(rfft(samples))`, without window or scaling: `1 + n / 2` values in one
+//! row.
 //!
-//! In f64 inside, as numpy's transform of f64 samples; scipy keeps f32 and is noisier.
+//! Computed in f64, as numpy transforms f64 samples; scipy keeps f32 and has more rounding noise.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +12,18 @@ use realfft::{RealFftPlanner, RealToComplex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix};
+use crate::features::{ClipAnalysis, Extractor, FeatureKind, FeatureMatrix, Kind};
 
-/// The magnitude of the Fourier transform of the whole clip, one row from 0 Hz to half the sample rate.
+/// The magnitude of the Fourier transform of the whole clip: one row from 0 Hz to half the sample rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fft {}
 
-impl FeatureKind for Fft {
-    fn version(&self) -> u32 {
-        1
-    }
+impl Kind for Fft {}
 
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        Vec::new()
+impl FeatureKind for Fft {
+    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+        (samples > 0).then_some([1, samples / 2 + 1])
     }
 
     fn build(&self, _sample_rate: u32) -> Result<Box<dyn Extractor>> {
@@ -34,17 +33,17 @@ impl FeatureKind for Fft {
 
 type Plan = Arc<dyn RealToComplex<f64>>;
 
-/// The lengths for which a plan is kept: clips of an experiment have one, test recordings a few.
+/// The number of plans kept, one for each length: clips of an experiment have one length, test recordings a few.
 const PLANS_KEPT: usize = 8;
 
 struct WholeSpectrum {
-    /// The last used comes last.
+    /// The most recently used plan is last.
     plans: Mutex<Vec<Plan>>,
 }
 
 impl WholeSpectrum {
     fn plan(&self, length: usize) -> Plan {
-        // A poisoned list is still a list of good plans.
+        // A poisoned list is still a list of valid plans.
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = match plans.iter().position(|plan| plan.len() == length) {
             Some(at) => plans.remove(at),
@@ -58,7 +57,8 @@ impl WholeSpectrum {
     }
 }
 
-/// What a transform works in. Fresh buffers of a megabyte a clip would cost more in page faults than the transform itself.
+/// The working memory of a transform. New buffers of a megabyte per clip would cost more in page faults than the
+/// transform itself.
 #[derive(Default)]
 struct Buffers {
     input: Vec<f64>,

@@ -1,71 +1,79 @@
-//! The mel spectrogram: `librosa.feature.melspectrogram`, then `power_to_db` with `ref=1` and `amin=1e-10` unless `db = false`.
+//! `mel`: the mel spectrogram, `librosa.feature.melspectrogram`, then `power_to_db` with `ref=1` and `amin=1e-10`
+//! unless `db = false`.
 //!
-//! Decibels are taken of whatever `power` gives, as librosa would; with `power = 1` they are half as large.
+//! As in librosa, the conversion treats any exponent `power` as power; with `power = 1` the decibels are half as large.
 
 use anyhow::Result;
 
-use crate::features::framewise::{Finish, LONGEST_FRAME, fault, stft_faults};
+use crate::features::framewise::{MAX_FRAME_LENGTH, PostProcess, stft_faults};
 use crate::features::stft::{top_db, top_db_fault};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
+use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
 use timbre_signal::dsp::decibel::power_to_db;
 use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
 use timbre_signal::dsp::stft::{Spectrogram, StftPlan};
 
 framewise_spec! {
-    /// The mel spectrogram: a row a band, a column a frame.
+    /// The mel spectrogram: one row per band, one column per frame.
     pub struct Mel {
-        /// The exponent of the magnitudes before they are summed over a band: 2 is power, 1 magnitude. Default 2.
+        /// Exponent of the magnitudes before the sum over a band: 2 is power, 1 is magnitude. Default 2.
         #[schemars(range(min = 0.01, max = 8.0))]
         pub power: f64 = 2.0,
-        /// The number of bands. Default 128.
+        /// Number of mel bands. Default 128.
         #[schemars(range(min = 1, max = 4096))]
         pub n_mels: usize = 128,
-        /// The lower edge of the lowest band in Hz. Default 0.
+        /// Lower edge of the lowest band in Hz. Default 0.
         #[schemars(range(min = 0.0))]
         pub fmin: f64 = 0.0,
-        /// The upper edge of the highest band in Hz. Default: half the sample rate.
+        /// Upper edge of the highest band in Hz. Default: half the sample rate.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub fmax: Option<f64> = None,
-        /// Whether bands lie on the HTK scale instead of Slaney's. Default false.
+        /// Whether to use the HTK mel scale instead of Slaney's. Default false.
         pub htk: bool = false,
-        /// The scale of each band: "slaney" (unit area, the default) or "none".
+        /// Normalisation of each band: "slaney" (unit area, the default) or "none".
         pub norm: MelNorm = MelNorm::Slaney,
-        /// Whether energies are turned into decibels (relative to 1, at least -100). Default true.
+        /// Whether to convert energies to decibels (relative to 1, at least -100). Default true.
         pub db: bool = true,
-        /// With `db`: what lies further below the loudest value, in dB, is lifted to there; 0 switches this off. Default 80.
+        /// With `db`: the dynamic range in dB. Values further below the largest value are raised to it; 0 keeps all.
+        /// Default 80.
         #[schemars(range(min = 0.0))]
         pub top_db: f64 = 80.0,
-        /// Height and width in pixels to which the image is resized, bilinear and antialiased. Default: not resized.
+        /// Height and width in pixels to which the image is resized (bilinear, antialiased). Default: not resized.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub resize: Option<[usize; 2]> = None,
     }
 }
 
-impl FeatureKind for Mel {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Mel {
     fn faults(&self, sample_rate: u32) -> Vec<Fault> {
         let mut faults = stft_faults(&self.stft());
-        faults.extend(Finish::new(self.resize, &self.summary).faults());
+        faults.extend(self.post().faults());
         faults.extend(bank_faults(&self.bank(sample_rate), self.power));
         faults.extend(top_db_fault(self.top_db));
         faults
     }
+}
+
+impl FeatureKind for Mel {
+    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+        self.post().shape(self.n_mels, self.stft().frames(samples))
+    }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        refuse("mel", self.faults(sample_rate))?;
+        ensure_valid("mel", self.faults(sample_rate))?;
         Ok(Box::new(MelImage {
-            front: MelFront::new(StftPlan::new(self.stft()), &self.bank(sample_rate), self.power),
+            energies: MelEnergies::new(StftPlan::new(self.stft()), &self.bank(sample_rate), self.power),
             decibels: self.db.then(|| top_db(self.top_db)),
-            finish: Finish::new(self.resize, &self.summary),
+            post: self.post(),
         }))
     }
 }
 
 impl Mel {
-    /// The filter bank that these keys ask for.
+    fn post(&self) -> PostProcess {
+        PostProcess::new(self.resize, &self.summary)
+    }
+
+    /// The filter bank that these keys describe.
     pub fn bank(&self, sample_rate: u32) -> MelSpec {
         MelSpec {
             sample_rate,
@@ -79,18 +87,18 @@ impl Mel {
     }
 }
 
-/// What is wrong with the keys of a filter bank and the exponent before it.
-/// The schema says the same.
-const MOST_BANDS: usize = 4096;
+/// The largest number of bands; the schema has the same limit.
+const MAX_BANDS: usize = 4096;
 
+/// The faults of the keys of a filter bank, and of the exponent before it.
 pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
     let MelSpec { sample_rate, n_fft, n_mels, fmin, fmax, .. } = *bank;
     let nyquist = f64::from(sample_rate) / 2.0;
     let mut faults = Vec::new();
     if !(fmin >= 0.0 && fmin.is_finite()) {
-        faults.push(fault("fmin", format!("a band cannot begin at {fmin} Hz; choose 0 or more")));
+        faults.push(Fault::new("fmin", format!("a band cannot begin at {fmin} Hz; choose 0 or more")));
     } else if fmin >= fmax {
-        faults.push(fault(
+        faults.push(Fault::new(
             "fmin",
             format!("the bands begin at {fmin} Hz but end at {fmax} Hz (fmax); lower fmin or raise fmax"),
         ));
@@ -99,26 +107,23 @@ pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
         let sentence = format!(
             "{fmax} Hz is above half the sample rate ({nyquist} Hz); lower it, or leave it out for {nyquist} Hz"
         );
-        faults.push(fault("fmax", sentence));
+        faults.push(Fault::new("fmax", sentence));
     }
     if n_mels == 0 {
-        faults.push(fault("n_mels", "a spectrogram needs at least one band"));
-    } else if n_mels > MOST_BANDS {
-        faults.push(fault(
-            "n_mels",
-            format!("{n_mels} bands are more than anything can tell apart; choose up to {MOST_BANDS}"),
-        ));
+        faults.push(Fault::new("n_mels", "a spectrogram needs at least one band"));
+    } else if n_mels > MAX_BANDS {
+        faults.push(Fault::new("n_mels", format!("{n_mels} bands are too many; choose up to {MAX_BANDS}")));
     }
-    // Only a bank that is otherwise sound can be asked for its empty bands: it is as large as its keys say.
-    if faults.is_empty() && (2..=LONGEST_FRAME).contains(&n_fft) {
+    // Empty bands are searched only in a bank without other faults: it is as large as its keys say.
+    if faults.is_empty() && (2..=MAX_FRAME_LENGTH).contains(&n_fft) {
         let empty = bank.empty_bands();
         if let Some(first) = empty.first() {
             let corners = bank.corners();
             let fewer = (1..n_mels).rev().find(|&n_mels| MelSpec { n_mels, ..*bank }.empty_bands().is_empty());
-            faults.push(fault(
+            faults.push(Fault::new(
                 "n_mels",
                 format!(
-                    "{} of {n_mels} bands hold no bin of a {n_fft}-sample frame (the first is band {first}, {:.0} to {:.0} Hz); {}raise n_fft",
+                    "{} of {n_mels} bands contain no bin of a {n_fft}-sample frame (the first is band {first}, {:.0} to {:.0} Hz); {}raise n_fft",
                     empty.len(),
                     corners[*first],
                     corners[first + 2],
@@ -128,7 +133,7 @@ pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
         }
     }
     if !(power > 0.0 && power.is_finite()) {
-        faults.push(fault(
+        faults.push(Fault::new(
             "power",
             format!("an exponent of {power} is not possible; choose 2 for power or 1 for magnitude"),
         ));
@@ -136,8 +141,8 @@ pub(super) fn bank_faults(bank: &MelSpec, power: f64) -> Vec<Fault> {
     faults
 }
 
-/// From a clip to the energies of its bands: the part that mel and mfcc share.
-pub(super) struct MelFront {
+/// From a clip to its band energies: the part that mel and mfcc share.
+pub(super) struct MelEnergies {
     plan: StftPlan,
     bank: MelBank,
     power: f64,
@@ -145,14 +150,14 @@ pub(super) struct MelFront {
     sample_rate: u32,
 }
 
-impl MelFront {
+impl MelEnergies {
     pub(super) fn new(plan: StftPlan, bank: &MelSpec, power: f64) -> Self {
-        MelFront { plan, bank: MelBank::new(bank), power, n_mels: bank.n_mels, sample_rate: bank.sample_rate }
+        MelEnergies { plan, bank: MelBank::new(bank), power, n_mels: bank.n_mels, sample_rate: bank.sample_rate }
     }
 
-    /// Band-major energies and the number of frames.
-    pub(super) fn energies(&self, clip: &ClipAnalysis) -> Result<(Vec<f32>, usize)> {
-        clip.expect_rate(self.sample_rate)?;
+    /// Band-major energies, and the number of frames.
+    pub(super) fn of(&self, clip: &ClipAnalysis) -> Result<(Vec<f32>, usize)> {
+        clip.ensure_sample_rate(self.sample_rate)?;
         let spectrogram = clip.spectrogram(&self.plan)?;
         let frames = spectrogram.frames;
         if self.power == 2.0 {
@@ -173,19 +178,19 @@ impl MelFront {
 }
 
 struct MelImage {
-    front: MelFront,
-    /// The `top_db` to go with, if decibels are wanted.
+    energies: MelEnergies,
+    /// The `top_db` of the conversion, if the output is in decibels.
     decibels: Option<Option<f32>>,
-    finish: Finish,
+    post: PostProcess,
 }
 
 impl Extractor for MelImage {
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        let (mut image, frames) = self.front.energies(clip)?;
+        let (mut image, frames) = self.energies.of(clip)?;
         if let Some(top_db) = self.decibels {
             power_to_db(&mut image, top_db);
         }
-        Ok(self.finish.apply(self.front.n_mels(), frames, image))
+        Ok(self.post.apply(self.energies.n_mels(), frames, image))
     }
 }
 
@@ -196,14 +201,14 @@ mod tests {
     use timbre_signal::dsp::mel::mel_to_hz;
 
     #[test]
-    fn a_bank_of_any_size_is_judged_without_being_built() {
+    fn the_faults_of_a_huge_bank_are_found_without_building_it() {
         for (key, spec) in [
             ("n_mels", Mel { n_mels: usize::MAX / 2, ..Mel::default() }),
             ("n_mels", Mel { n_mels: 4097, ..Mel::default() }),
             ("n_fft", Mel { n_fft: usize::MAX / 2, ..Mel::default() }),
         ] {
             let faults = spec.faults(22050);
-            assert!(faults.iter().any(|(found, _)| found == key), "{key}: {faults:?}");
+            assert!(faults.iter().any(|fault| fault.key == key), "{key}: {faults:?}");
         }
     }
 
@@ -222,16 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_for_empty_bands_works() {
+    fn the_suggested_number_of_bands_is_the_largest_without_empty_bands() {
         let mel = Mel { n_fft: 256, ..Mel::default() };
-        let (_, sentence) = mel.faults(22050).remove(0);
+        let sentence = mel.faults(22050).remove(0).sentence;
         let advised: usize = sentence.split("choose ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(Mel { n_mels: advised, ..mel.clone() }.faults(22050).is_empty(), "{sentence}");
         assert!(!Mel { n_mels: advised + 1, ..mel }.faults(22050).is_empty(), "{sentence}");
     }
 
     #[test]
-    fn a_resized_image_has_the_size_asked_for_whatever_the_length() {
+    fn a_resized_image_has_the_requested_size_for_any_length() {
         let extractor = Mel { resize: Some([64, 96]), ..Mel::default() }.build(22050).unwrap();
         for samples in [10, 30_000] {
             let clip = Clip { samples: vec![0.1; samples], sample_rate: 22050 };

@@ -1,14 +1,16 @@
 //! Features: a [`Clip`] becomes a [`FeatureMatrix`].
 //!
-//! A spec is checked (`faults`), built once for a sample rate (`build`), and the built [`Extractor`] reads any number of clips
-//! through a [`ClipAnalysis`], which keeps the spectrograms that several features share. Numbers equal librosa 0.11's with the
-//! same keys (`tests/features_golden.rs`).
+//! A spec is checked (`faults`) and built once for a sample rate (`build`). The built [`Extractor`] reads any number of
+//! clips through a [`ClipAnalysis`], which keeps the spectrograms that several features share. The numbers equal those
+//! of librosa 0.11 with the same keys (`tests/features_golden.rs`).
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
+use timbre_core::registry;
+use timbre_core::registry::{Fault, Kind};
 use timbre_signal::audio::Clip;
 use timbre_signal::dsp::stft::{Spectrogram, StftPlan, StftSpec};
 
@@ -24,10 +26,8 @@ pub mod mfcc;
 pub mod centroid;
 pub mod bandwidth;
 
-use timbre_core::registry;
-
 registry! {
-    /// A feature: `kind` says which, the other keys are those of the kind.
+    /// A feature: `kind` selects it, the other keys belong to the kind.
     pub enum FeatureSpec: FeatureKind {
         "raw" => raw::Raw,
         "fft" => fft::Fft,
@@ -39,7 +39,7 @@ registry! {
     }
 }
 
-/// Rows are bands (or the one row of a series), columns are frames; row-major.
+/// Rows are bands (or the single row of a series), columns are frames; row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMatrix {
     pub rows: usize,
@@ -47,59 +47,53 @@ pub struct FeatureMatrix {
     pub values: Vec<f32>,
 }
 
-/// A key and a sentence about what is wrong with its value.
-pub type Fault = (String, String);
+/// What every kind of feature provides.
+pub trait FeatureKind: Kind {
+    /// Rows and columns of the matrix of a clip of `samples` samples, for a spec without faults; `None` if the clip is too short.
+    fn shape(&self, samples: usize) -> Option<[usize; 2]>;
 
-/// What each kind of feature gives.
-pub trait FeatureKind {
-    /// Raised by hand when the same spec gives other numbers than before.
-    fn version(&self) -> u32;
-
-    /// Everything that is wrong with the keys, on clips of that rate.
-    fn faults(&self, sample_rate: u32) -> Vec<Fault>;
-
-    /// Tables and plans, made once for all clips; fails on the faults.
+    /// Computes tables and plans once for all clips; fails if the spec has faults.
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>>;
 }
 
-/// A feature, ready for clips of its sample rate.
+/// A feature that is ready for clips of its sample rate.
 pub trait Extractor: Send + Sync {
-    /// The final matrix. Its shape depends on the length of the clip only.
+    /// The final matrix. Its shape is [`FeatureKind::shape`] of the number of samples.
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix>;
 }
 
-/// A clip on its way through the extractors, with the spectrograms that they have asked for.
+/// A clip under analysis, with the spectrograms that extractors have asked for.
 pub struct ClipAnalysis<'a> {
     clip: &'a Clip,
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
-    /// The stretch of which it is a window, and where it begins there.
-    of: Option<(&'a WindowedSignal<'a>, usize)>,
+    /// The signal of which the clip is a window, and the first sample of the window.
+    window_of: Option<(&'a WindowedSignal<'a>, usize)>,
 }
 
-/// Part of a recording over which windows slide: where they overlap by whole frames, each frame is computed once.
+/// A part of a recording over which windows slide. Where windows overlap by whole frames, each frame is computed once.
 pub struct WindowedSignal<'a> {
     samples: &'a [f32],
-    /// Samples from one window to the next; 0 where windows have no frame in common.
+    /// Samples from one window to the next; 0 if windows have no frame in common.
     hop: usize,
     spectrograms: RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
 }
 
 impl<'a> WindowedSignal<'a> {
-    /// A stretch of more than one window, each `length` samples long and `hop` after the one before.
+    /// A signal of several windows, each `length` samples long and `hop` samples after the one before.
     pub fn new(samples: &'a [f32], length: usize, hop: usize) -> Self {
         let overlap = hop < length && length < samples.len();
         WindowedSignal { samples, hop: if overlap { hop } else { 0 }, spectrograms: RefCell::default() }
     }
 
-    /// The spectrogram of the whole stretch, where frames of windows are frames of it.
+    /// The spectrogram of the whole signal, if the frames of windows are frames of it.
     fn spectrogram(&self, plan: &StftPlan) -> Option<Rc<Spectrogram>> {
         let shared = self.hop > 0 && self.hop.is_multiple_of(plan.spec().hop_length);
-        shared.then(|| kept(&self.spectrograms, plan.spec(), || plan.power(self.samples)))
+        shared.then(|| shared_spectrogram(&self.spectrograms, plan.spec(), || plan.power(self.samples)))
     }
 }
 
-/// The spectrogram of that plan in the list, made where it is not there.
-fn kept(
+/// The spectrogram of this plan in the list, computed if it is missing.
+fn shared_spectrogram(
     list: &RefCell<Vec<(StftSpec, Rc<Spectrogram>)>>,
     spec: &StftSpec,
     make: impl FnOnce() -> Spectrogram,
@@ -114,26 +108,23 @@ fn kept(
 
 impl<'a> ClipAnalysis<'a> {
     pub fn new(clip: &'a Clip) -> Self {
-        ClipAnalysis { clip, spectrograms: RefCell::default(), of: None }
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: None }
     }
 
-    /// The window of a stretch that begins at its sample `start`, whole: the same numbers with less work.
-    pub fn window(clip: &'a Clip, stretch: &'a WindowedSignal<'a>, start: usize) -> Self {
-        debug_assert!(stretch.samples[start..start + clip.samples.len()] == clip.samples);
-        ClipAnalysis { clip, spectrograms: RefCell::default(), of: Some((stretch, start)) }
+    /// A complete window of a signal, starting at sample `start`: the same numbers with less work.
+    pub fn window(clip: &'a Clip, signal: &'a WindowedSignal<'a>, start: usize) -> Self {
+        debug_assert!(signal.samples[start..start + clip.samples.len()] == clip.samples);
+        ClipAnalysis { clip, spectrograms: RefCell::default(), window_of: Some((signal, start)) }
     }
 
-    /// The samples, of which there must be some.
+    /// The samples; fails if there are none.
     pub fn samples(&self) -> Result<&'a [f32]> {
-        ensure!(
-            !self.clip.samples.is_empty(),
-            "compute a feature: the clip has no samples; leave empty recordings out"
-        );
+        ensure!(!self.clip.samples.is_empty(), "compute a feature: the clip has no samples; exclude empty recordings");
         Ok(&self.clip.samples)
     }
 
-    /// Fails if the clip has another rate than the feature was built for.
-    pub fn expect_rate(&self, sample_rate: u32) -> Result<()> {
+    /// Fails if the clip has another sample rate than the feature was built for.
+    pub fn ensure_sample_rate(&self, sample_rate: u32) -> Result<()> {
         let found = self.clip.sample_rate;
         ensure!(
             found == sample_rate,
@@ -142,13 +133,13 @@ impl<'a> ClipAnalysis<'a> {
         Ok(())
     }
 
-    /// The power spectrogram of that plan, computed on the first call.
+    /// The power spectrogram of this plan, computed on the first call.
     pub fn spectrogram(&self, plan: &StftPlan) -> Result<Rc<Spectrogram>> {
         let samples = self.samples()?;
-        let spectrogram = kept(&self.spectrograms, plan.spec(), || {
+        let spectrogram = shared_spectrogram(&self.spectrograms, plan.spec(), || {
             let buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
-            let of = self.of.filter(|(_, start)| start.is_multiple_of(plan.spec().hop_length));
-            match of.and_then(|(stretch, start)| Some((stretch.spectrogram(plan)?, start))) {
+            let window_of = self.window_of.filter(|(_, start)| start.is_multiple_of(plan.spec().hop_length));
+            match window_of.and_then(|(signal, start)| Some((signal.spectrogram(plan)?, start))) {
                 Some((whole, start)) => plan.power_of_window_into(buffer, samples, &whole, start),
                 None => plan.power_into(buffer, samples),
             }
@@ -163,18 +154,18 @@ impl<'a> ClipAnalysis<'a> {
     }
 }
 
-/// How many buffers a thread keeps from one clip to the next.
+/// Buffers that a thread keeps from one clip to the next.
 const BUFFERS_KEPT: usize = 4;
 
 thread_local! {
-    /// The memory of past spectrograms: half a megabyte each, which would otherwise be mapped anew for every clip.
+    /// The memory of past spectrograms: half a megabyte each, which would otherwise be mapped again for every clip.
     static SPARE_BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Drop for ClipAnalysis<'_> {
     fn drop(&mut self) {
         let owned = self.spectrograms.take().into_iter().filter_map(|(_, spectrogram)| Rc::into_inner(spectrogram));
-        // While a thread ends its spare buffers may be gone already, and need not be kept.
+        // While a thread ends, its buffers may be gone already and are not needed.
         let _ = SPARE_BUFFERS.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             spare.extend(owned.map(|spectrogram| spectrogram.power));
@@ -183,16 +174,20 @@ impl Drop for ClipAnalysis<'_> {
     }
 }
 
-/// An error that lists the faults, if there are any.
-pub fn refuse(kind: &str, faults: Vec<Fault>) -> Result<()> {
-    let list: Vec<String> = faults.into_iter().map(|(key, sentence)| format!("{key}: {sentence}")).collect();
+/// Fails with a list of the faults, if there are any.
+pub fn ensure_valid(kind: &str, faults: Vec<Fault>) -> Result<()> {
+    let list: Vec<String> = faults.into_iter().map(|Fault { key, sentence }| format!("{key}: {sentence}")).collect();
     ensure!(list.is_empty(), "build the feature {kind}: {}", list.join("; "));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::fingerprint::{self, Fingerprint};
 
     fn spec(json: serde_json::Value) -> FeatureSpec {
         serde_json::from_value(json).unwrap()
@@ -203,24 +198,21 @@ mod tests {
         Clip { samples: samples.collect(), sample_rate: 22050 }
     }
 
+    fn every_spec() -> impl Iterator<Item = FeatureSpec> {
+        FeatureSpec::KINDS.iter().map(|kind| spec(json!({ "kind": kind })))
+    }
+
     #[test]
     fn features_with_the_same_transform_share_one_spectrogram() {
         let clip = noise(8000);
         let analysis = ClipAnalysis::new(&clip);
-        for json in [
-            serde_json::json!({"kind": "mel"}),
-            serde_json::json!({"kind": "mel", "n_mels": 40, "power": 1.0}),
-            serde_json::json!({"kind": "mfcc", "win_length": 2048}),
-            serde_json::json!({"kind": "stft"}),
-            serde_json::json!({"kind": "centroid"}),
-            serde_json::json!({"kind": "bandwidth"}),
-        ] {
-            spec(json).as_kind().build(22050).unwrap().extract(&analysis).unwrap();
+        let others =
+            [json!({ "kind": "mel", "n_mels": 40, "power": 1.0 }), json!({ "kind": "mfcc", "win_length": 2048 })];
+        for spec in every_spec().chain(others.map(spec)) {
+            spec.as_kind().build(22050).unwrap().extract(&analysis).unwrap();
         }
         assert_eq!(analysis.spectrograms.borrow().len(), 1);
-        let FeatureSpec::Mel(other) = spec(serde_json::json!({"kind": "mel", "hop_length": 256})) else {
-            unreachable!()
-        };
+        let FeatureSpec::Mel(other) = spec(json!({"kind": "mel", "hop_length": 256})) else { unreachable!() };
         let plan = StftPlan::new(other.stft());
         let first = analysis.spectrogram(&plan).unwrap();
         assert!(Rc::ptr_eq(&first, &analysis.spectrogram(&plan).unwrap()));
@@ -229,33 +221,35 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_a_stretch_gives_the_numbers_of_the_window_alone() {
+    fn a_window_of_a_signal_gives_the_numbers_of_the_window_alone() {
         let whole = noise(30_000);
         for kind in FeatureSpec::KINDS {
-            let extractor = spec(serde_json::json!({ "kind": kind })).as_kind().build(22050).unwrap();
-            // The hop is a multiple of the frames' hop, or not.
+            let extractor = spec(json!({ "kind": kind })).as_kind().build(22050).unwrap();
+            let whole_analysis = ClipAnalysis::new(&whole);
+            extractor.extract(&whole_analysis).unwrap();
+            // A hop that is a multiple of the frames' hop, and one that is not.
             for hop in [2048, 3000] {
-                let stretch = WindowedSignal::new(&whole.samples, 9000, hop);
+                let signal = WindowedSignal::new(&whole.samples, 9000, hop);
                 let starts = (0..7).map(|k| k * hop).chain([21_000]);
                 for start in starts.filter(|start| start + 9000 <= 30_000) {
                     let samples = whole.samples[start..start + 9000].to_vec();
                     let clip = Clip { samples, sample_rate: 22050 };
                     let alone = extractor.extract(&ClipAnalysis::new(&clip)).unwrap();
-                    let shared = extractor.extract(&ClipAnalysis::window(&clip, &stretch, start)).unwrap();
+                    let shared = extractor.extract(&ClipAnalysis::window(&clip, &signal, start)).unwrap();
                     assert!(alone == shared, "{kind} at {start} of hops of {hop}");
                 }
-                let of_frames = !["raw", "fft"].contains(kind);
-                assert_eq!(stretch.spectrograms.borrow().len(), usize::from(of_frames && hop == 2048), "{kind}, {hop}");
+                let of_frames = !whole_analysis.spectrograms.borrow().is_empty();
+                assert_eq!(signal.spectrograms.borrow().len(), usize::from(of_frames && hop == 2048), "{kind}, {hop}");
             }
         }
     }
 
     #[test]
-    fn sharing_changes_no_number() {
+    fn shared_spectrograms_change_no_number() {
         let clip = noise(8000);
         let shared = ClipAnalysis::new(&clip);
         for kind in FeatureSpec::KINDS {
-            let extractor = spec(serde_json::json!({ "kind": kind })).as_kind().build(22050).unwrap();
+            let extractor = spec(json!({ "kind": kind })).as_kind().build(22050).unwrap();
             assert_eq!(
                 extractor.extract(&shared).unwrap(),
                 extractor.extract(&ClipAnalysis::new(&clip)).unwrap(),
@@ -267,7 +261,7 @@ mod tests {
     #[test]
     fn every_kind_builds_from_its_defaults_and_fills_its_matrix() {
         for kind in FeatureSpec::KINDS {
-            let spec = spec(serde_json::json!({ "kind": kind }));
+            let spec = spec(json!({ "kind": kind }));
             assert_eq!(spec.kind(), *kind);
             let extractor = spec.as_kind().build(22050).unwrap();
             for samples in [1, 2, 700, 5000] {
@@ -282,7 +276,7 @@ mod tests {
     #[test]
     fn a_spec_is_written_and_read_as_the_same_spec() {
         for kind in FeatureSpec::KINDS {
-            let first = spec(serde_json::json!({ "kind": kind }));
+            let first = spec(json!({ "kind": kind }));
             let text = toml::to_string(&first).unwrap();
             assert_eq!(toml::from_str::<FeatureSpec>(&text).unwrap(), first, "{text}");
         }
@@ -299,14 +293,14 @@ mod tests {
     #[test]
     fn a_clip_of_another_rate_is_refused() {
         let clip = Clip { sample_rate: 44100, ..noise(8000) };
-        let error = spec(serde_json::json!({"kind": "mel"})).as_kind().build(22050).unwrap();
+        let error = spec(json!({"kind": "mel"})).as_kind().build(22050).unwrap();
         let error = error.extract(&ClipAnalysis::new(&clip)).unwrap_err().to_string();
         assert!(error.contains("44100") && error.contains("22050"), "{error}");
     }
 
     #[test]
     fn without_centring_a_clip_shorter_than_a_frame_is_refused() {
-        let extractor = spec(serde_json::json!({"kind": "stft", "center": false})).as_kind().build(22050).unwrap();
+        let extractor = spec(json!({"kind": "stft", "center": false})).as_kind().build(22050).unwrap();
         let error = extractor.extract(&ClipAnalysis::new(&noise(2047))).unwrap_err().to_string();
         assert!(error.contains("2047") && error.contains("2048"), "{error}");
         assert_eq!(extractor.extract(&ClipAnalysis::new(&noise(2048))).unwrap().cols, 1);
@@ -314,21 +308,68 @@ mod tests {
 
     #[test]
     fn all_faults_are_found_at_once_and_named_by_their_keys() {
-        let keys = |json| spec(json).as_kind().faults(22050).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let keys = |json| spec(json).as_kind().faults(22050).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
         assert_eq!(
-            keys(serde_json::json!({
+            keys(json!({
                 "kind": "mel", "n_fft": 512, "win_length": 1024, "hop_length": 0, "fmin": -1.0, "fmax": 12000.0,
                 "power": 0.0, "top_db": -1.0, "resize": [0, 10]
             })),
             ["hop_length", "win_length", "resize", "fmin", "fmax", "power", "top_db"]
         );
-        assert_eq!(keys(serde_json::json!({"kind": "mel", "n_fft": 256})), ["n_mels"]);
-        assert_eq!(keys(serde_json::json!({"kind": "mel", "fmin": 5000.0, "fmax": 400.0})), ["fmin"]);
-        assert_eq!(keys(serde_json::json!({"kind": "mfcc", "n_mfcc": 41, "n_mels": 40})), ["n_mfcc"]);
-        assert_eq!(keys(serde_json::json!({"kind": "mfcc", "lifter": -2.0})), ["lifter"]);
-        assert_eq!(keys(serde_json::json!({"kind": "bandwidth", "p": 0.0, "n_fft": 0})), ["n_fft", "p"]);
-        assert_eq!(keys(serde_json::json!({"kind": "centroid", "summary": ["mean", "mean"]})), ["summary"]);
-        let error = spec(serde_json::json!({"kind": "mel", "fmax": 12000.0})).as_kind().build(22050).err().unwrap();
+        assert_eq!(keys(json!({"kind": "mel", "n_fft": 256})), ["n_mels"]);
+        assert_eq!(keys(json!({"kind": "mel", "fmin": 5000.0, "fmax": 400.0})), ["fmin"]);
+        assert_eq!(keys(json!({"kind": "mfcc", "n_mfcc": 41, "n_mels": 40})), ["n_mfcc"]);
+        assert_eq!(keys(json!({"kind": "mfcc", "lifter": -2.0})), ["lifter"]);
+        assert_eq!(keys(json!({"kind": "bandwidth", "p": 0.0, "n_fft": 0})), ["n_fft", "p"]);
+        assert_eq!(keys(json!({"kind": "centroid", "summary": ["mean", "mean"]})), ["summary"]);
+        let error = spec(json!({"kind": "mel", "fmax": 12000.0})).as_kind().build(22050).err().unwrap();
         assert!(error.to_string().contains("fmax: 12000 Hz is above half the sample rate (11025 Hz)"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_shape_is_known_before_extraction(
+            kind in prop::sample::select(FeatureSpec::KINDS), samples in 0usize..3000, n_fft in 2usize..600, hop_length in 1usize..400,
+            center: bool, sides in (1usize..20, 1usize..20), chosen: [bool; 6], statistics in 1usize..3, n_mels in 1usize..12,
+        ) {
+            let keys = [
+                ("n_fft", json!(n_fft)),
+                ("hop_length", json!(hop_length)),
+                ("center", json!(center)),
+                ("resize", json!([sides.0, sides.1])),
+                ("summary", json!(&["std", "mean"][..statistics])),
+                ("n_mels", json!(n_mels)),
+            ];
+            let mut json = json!({ "kind": kind, "n_mfcc": n_mels.min(5) });
+            // Only the keys that this kind has.
+            for ((key, value), _) in keys.into_iter().zip(chosen).filter(|(_, chosen)| *chosen) {
+                json[key] = value;
+            }
+            let all = json.as_object().unwrap().clone();
+            for key in all.keys().filter(|key| *key != "kind") {
+                if serde_json::from_value::<FeatureSpec>(json!({ "kind": kind, key: all[key] })).is_err() {
+                    json.as_object_mut().unwrap().remove(key);
+                }
+            }
+            let spec = spec(json);
+            let clip = noise(samples);
+            if let Ok(extractor) = spec.as_kind().build(22050) {
+                let matrix = extractor.extract(&ClipAnalysis::new(&clip));
+                let shape = matrix.ok().map(|matrix| [matrix.rows, matrix.cols]);
+                prop_assert_eq!(spec.as_kind().shape(samples), shape, "{:?}", spec);
+            }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "fingerprints are those of x86-64")]
+    fn the_numbers_of_every_kind_belong_to_its_version() {
+        let clip = noise(30_000);
+        let of_spec = |spec: FeatureSpec| {
+            let matrix = spec.as_kind().build(22050).unwrap().extract(&ClipAnalysis::new(&clip)).unwrap();
+            let bytes: Vec<u8> = matrix.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Fingerprint::new(spec.kind(), spec.as_kind().version(), &bytes)
+        };
+        fingerprint::check("features", every_spec().map(of_spec));
     }
 }

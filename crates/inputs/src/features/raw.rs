@@ -1,23 +1,21 @@
-//! The samples themselves.
+//! `raw`: the samples themselves.
 
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix};
+use crate::features::{ClipAnalysis, Extractor, FeatureKind, FeatureMatrix, Kind};
 
-/// The samples of the clip, one row.
+/// The samples of the clip in one row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raw {}
 
-impl FeatureKind for Raw {
-    fn version(&self) -> u32 {
-        1
-    }
+impl Kind for Raw {}
 
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        Vec::new()
+impl FeatureKind for Raw {
+    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+        (samples > 0).then_some([1, samples])
     }
 
     fn build(&self, _sample_rate: u32) -> Result<Box<dyn Extractor>> {

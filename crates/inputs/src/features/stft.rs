@@ -1,50 +1,61 @@
-//! The magnitude spectrogram: `abs(librosa.stft(y))`, in decibels on request (`amplitude_to_db` with `ref=1`, `amin=1e-5`).
+//! `stft`: the magnitude spectrogram, `abs(librosa.stft(y))`, optionally in decibels (`amplitude_to_db` with `ref=1`,
+//! `amin=1e-5`).
 
 use anyhow::Result;
 
-use crate::features::framewise::{Finish, fault, stft_faults};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, refuse};
+use crate::features::framewise::{PostProcess, stft_faults};
+use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
 use timbre_signal::dsp::decibel::power_to_db;
 use timbre_signal::dsp::stft::StftPlan;
 use timbre_signal::dsp::transpose;
 
 framewise_spec! {
-    /// The magnitude of the short-time Fourier transform: a row a bin from 0 Hz to half the sample rate, a column a frame.
+    /// The magnitude of the short-time Fourier transform: one row per bin from 0 Hz to half the sample rate, one column
+    /// per frame.
     pub struct Stft {
-        /// Whether magnitudes are turned into decibels (relative to 1, at least -100). Default false.
+        /// Whether to convert magnitudes to decibels (relative to 1, at least -100). Default false.
         pub db: bool = false,
-        /// With `db`: what lies further below the loudest value, in dB, is lifted to there; 0 switches this off. Default 80.
+        /// With `db`: the dynamic range in dB. Values further below the largest value are raised to it; 0 keeps all.
+        /// Default 80.
         #[schemars(range(min = 0.0))]
         pub top_db: f64 = 80.0,
-        /// Height and width in pixels to which the image is resized, bilinear and antialiased. Default: not resized.
+        /// Height and width in pixels to which the image is resized (bilinear, antialiased). Default: not resized.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub resize: Option<[usize; 2]> = None,
     }
 }
 
-impl FeatureKind for Stft {
-    fn version(&self) -> u32 {
-        1
-    }
-
+impl Kind for Stft {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
         let mut faults = stft_faults(&self.stft());
-        faults.extend(Finish::new(self.resize, &self.summary).faults());
+        faults.extend(self.post().faults());
         faults.extend(top_db_fault(self.top_db));
         faults
     }
+}
+
+impl FeatureKind for Stft {
+    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+        self.post().shape(self.stft().bins(), self.stft().frames(samples))
+    }
 
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        refuse("stft", self.faults(sample_rate))?;
+        ensure_valid("stft", self.faults(sample_rate))?;
         Ok(Box::new(Magnitudes {
             plan: StftPlan::new(self.stft()),
             decibels: self.db.then(|| top_db(self.top_db)),
-            finish: Finish::new(self.resize, &self.summary),
+            post: self.post(),
         }))
     }
 }
 
-/// TOML has no word for librosa's `top_db=None`: 0, which would leave nothing of an image, stands for it.
+impl Stft {
+    fn post(&self) -> PostProcess {
+        PostProcess::new(self.resize, &self.summary)
+    }
+}
+
+/// TOML has no null for librosa's `top_db=None`; 0, which would leave nothing of an image, stands for it.
 pub fn top_db(key: f64) -> Option<f32> {
     (key > 0.0).then_some(key as f32)
 }
@@ -52,15 +63,18 @@ pub fn top_db(key: f64) -> Option<f32> {
 pub(super) fn top_db_fault(top_db: f64) -> Option<Fault> {
     let wrong = !(top_db >= 0.0 && top_db.is_finite());
     wrong.then(|| {
-        fault("top_db", format!("{top_db} dB below the loudest value is not possible; choose 80, or 0 to keep all"))
+        Fault::new(
+            "top_db",
+            format!("{top_db} dB below the loudest value is not possible; choose 80, or 0 to keep all"),
+        )
     })
 }
 
 struct Magnitudes {
     plan: StftPlan,
-    /// The `top_db` to go with, if decibels are wanted.
+    /// The `top_db` of the conversion, if the output is in decibels.
     decibels: Option<Option<f32>>,
-    finish: Finish,
+    post: PostProcess,
 }
 
 impl Extractor for Magnitudes {
@@ -72,7 +86,7 @@ impl Extractor for Magnitudes {
             Some(top_db) => power_to_db(&mut image, top_db),
             None => image.iter_mut().for_each(|value| *value = value.sqrt()),
         }
-        Ok(self.finish.apply(bins, frames, image))
+        Ok(self.post.apply(bins, frames, image))
     }
 }
 
@@ -82,7 +96,7 @@ mod tests {
     use timbre_signal::audio::Clip;
 
     #[test]
-    fn magnitudes_are_linear_in_the_sound() {
+    fn magnitudes_are_linear_in_the_samples() {
         let samples: Vec<f32> = (0..4000).map(|n| (n as f32 * 0.3).sin()).collect();
         let loud = Clip { samples: samples.iter().map(|x| 4.0 * x).collect(), sample_rate: 8000 };
         let quiet = Clip { samples, sample_rate: 8000 };

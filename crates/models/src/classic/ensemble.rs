@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use super::fusion::Fuse;
 use crate::device::Device;
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
+use timbre_core::registry::Fault;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// An ensemble of other models of the experiment: their probabilities become one.
@@ -73,13 +74,13 @@ impl ModelKind for Ensemble {
         self.weights == EnsembleWeights::Search
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.members.len() < 2 {
-            faults.push(("members".to_owned(), "one model alone is no ensemble: name two or more".to_owned()));
+            faults.push(Fault::new("members", "one model alone is no ensemble: name two or more"));
         }
         if let EnsembleWeights::Given(weights) = &self.weights {
-            let mut fault = |sentence: String| faults.push(("weights".to_owned(), sentence));
+            let mut fault = |sentence: String| faults.push(Fault::new("weights", sentence));
             if weights.len() != self.members.len() {
                 fault(format!("{} weights for {} members: write one each", weights.len(), self.members.len()));
             }
@@ -191,10 +192,10 @@ mod tests {
     fn weights_of_another_number_negative_ones_and_nothing_are_faults() {
         for (weights, says) in [("[1.0]", "1 weights for 2"), ("[1.0, -1.0]", "0 or more"), ("[0, 0]", "more than 0")] {
             let faults = read(&format!("weights = {weights}")).faults();
-            assert!(faults.len() == 1 && faults[0].1.contains(says), "{faults:?}");
+            assert!(faults.len() == 1 && faults[0].sentence.contains(says), "{faults:?}");
         }
         assert!(read("weights = [0, 3]").faults().is_empty());
-        assert_eq!(Ensemble::default().faults()[0].0, "members");
+        assert_eq!(Ensemble::default().faults()[0].key, "members");
     }
 
     #[test]

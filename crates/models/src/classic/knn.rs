@@ -25,6 +25,7 @@ use crate::{
     ensure_trainable, probability_row, take_matrix, take_scaler, take_shaped,
 };
 use timbre_core::labels::Task;
+use timbre_core::registry::Fault;
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -122,19 +123,18 @@ impl ModelKind for Knn {
         !self.curve_k.is_empty()
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.k == 0 {
-            faults.push(("k".to_owned(), "at least one neighbour must vote: write 1 or more".to_owned()));
+            faults.push(Fault::new("k", "at least one neighbour must vote: write 1 or more"));
         }
         if self.curve_k.contains(&0) {
-            faults
-                .push(("curve_k".to_owned(), "at least one neighbour must vote: every value is 1 or more".to_owned()));
+            faults.push(Fault::new("curve_k", "at least one neighbour must vote: every value is 1 or more"));
         }
         let mut sorted = self.curve_k.clone();
         sorted.sort_unstable();
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            faults.push(("curve_k".to_owned(), format!("{} is listed twice: write each value once", pair[0])));
+            faults.push(Fault::new("curve_k", format!("{} is listed twice: write each value once", pair[0])));
         }
         faults
     }
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn no_neighbour_at_all_is_a_fault() {
         let faults = Knn { k: 0, curve_k: vec![0, 3, 3], ..Knn::default() }.faults();
-        assert_eq!(faults.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["k", "curve_k", "curve_k"]);
+        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["k", "curve_k", "curve_k"]);
         assert!(Knn::default().faults().is_empty());
     }
 }

@@ -31,6 +31,7 @@ use crate::{
     predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
 };
 use timbre_core::labels::Task;
+use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -103,7 +104,7 @@ impl ModelKind for Logistic {
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        if let Some((key, sentence)) = self.task_faults(&context.decision_rule).into_iter().next() {
+        if let Some(Fault { key, sentence }) = self.task_faults(&context.decision_rule).into_iter().next() {
             bail!("fit logistic: `{key}`: {sentence}");
         }
         let fit = self.minimum(train, context.decision_rule.task, HELD_BYTES)?;
@@ -134,18 +135,18 @@ impl ModelKind for Logistic {
         Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))
     }
 
-    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
         if decision_rule.task == Task::SingleLabel || self.multi == Multi::Ovr {
             return Vec::new();
         }
         let sentence = "one softmax over all classes gives one class a recording, and evaluate.task asks for several: write \
                         \"ovr\"";
-        vec![("multi".to_owned(), sentence.to_owned())]
+        vec![Fault::new("multi", sentence)]
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: &str| faults.push((key.to_owned(), sentence.to_owned()));
+        let mut fault = |key: &str, sentence: &str| faults.push(Fault::new(key, sentence));
         if !(1e-12..=1e12).contains(&self.c) {
             fault("c", "the weight of the loss lies between 1e-12 and 1e12");
         }

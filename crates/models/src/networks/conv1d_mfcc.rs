@@ -21,6 +21,7 @@ use super::layers::{Conv1d, Conv1dConfig, Dropout, DropoutConfig, Linear, Linear
 use super::rows::LayerTable;
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 network_spec! {
@@ -67,7 +68,7 @@ impl NetworkKind for Conv1dMfcc {
         1
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         self.head.sequence_faults()
     }
 

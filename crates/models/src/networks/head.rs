@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::init::{self, Fans, InitDistribution};
 use super::layers::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use super::rows::LayerTable;
+use timbre_core::registry::Fault;
 
 /// How a network decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,11 +44,11 @@ pub enum Head {
 
 impl HeadKind {
     /// What is wrong with the head of a network without a map over frequency and time.
-    pub fn sequence_faults(self) -> Vec<(String, String)> {
+    pub fn sequence_faults(self) -> Vec<Fault> {
         let sentence = "\"concat\" pools over an image, and this network's last map has no height; write \"linear\", \
                         \"per_class\" or \"attention\"";
         match self {
-            HeadKind::Concat => vec![("head".to_owned(), sentence.to_owned())],
+            HeadKind::Concat => vec![Fault::new("head", sentence)],
             _ => Vec::new(),
         }
     }

@@ -28,6 +28,7 @@ use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
 use crate::training::hyperparameters::Keys;
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 /// What goes in, without the batch: channels × height (bands) × width (frames).
@@ -61,7 +62,7 @@ pub trait NetworkKind: Keys + Send + Sync {
     fn version(&self) -> u32;
 
     /// What is wrong between or within the keys of the network itself.
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 

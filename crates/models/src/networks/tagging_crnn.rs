@@ -24,6 +24,7 @@ use super::rows::LayerTable;
 use super::tagging_cnn::{Backbone, BlockSpec, backbone_rows};
 use super::{InputShape, LayerRow, Network, NetworkKind};
 use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
 network_spec! {
@@ -70,7 +71,7 @@ impl NetworkKind for TaggingCrnn {
         1
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         self.head.sequence_faults()
     }
 
@@ -184,8 +185,8 @@ mod tests {
     #[test]
     fn a_head_that_needs_an_image_is_a_fault_of_the_configuration() {
         let faults = TaggingCrnn { head: HeadKind::Concat, ..Default::default() }.faults();
-        assert_eq!(faults[0].0, "head");
-        assert!(faults[0].1.contains("attention"), "{faults:?}");
+        assert_eq!(faults[0].key, "head");
+        assert!(faults[0].sentence.contains("attention"), "{faults:?}");
         assert!(TaggingCrnn { head: HeadKind::Attention, ..Default::default() }.faults().is_empty());
     }
 }

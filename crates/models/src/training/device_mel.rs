@@ -13,9 +13,10 @@
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use timbre_core::registry::Kind;
+use timbre_inputs::features::ensure_valid;
 use timbre_inputs::features::mel::Mel;
 use timbre_inputs::features::stft::top_db;
-use timbre_inputs::features::{FeatureKind, refuse};
 use timbre_signal::dsp::mel::MelBank;
 use timbre_signal::dsp::resize;
 use timbre_signal::dsp::stft::StftSpec;
@@ -60,7 +61,7 @@ impl DeviceMel {
         device: &Device,
         precision: MatmulPrecision,
     ) -> Result<DeviceMel> {
-        refuse("mel", spec.faults(sample_rate))?;
+        ensure_valid("mel", spec.faults(sample_rate))?;
         ensure!(
             spec.summary.is_empty(),
             "compute mel spectrograms on a device: `summary` is computed on the CPU only; leave it out, or precompute the features"
@@ -270,7 +271,7 @@ fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use timbre_inputs::features::ClipAnalysis;
+    use timbre_inputs::features::{ClipAnalysis, FeatureKind};
     use timbre_signal::audio::Clip;
     use timbre_signal::dsp::mel::MelNorm;
     use timbre_signal::dsp::stft::PadMode;

@@ -147,7 +147,7 @@ mod tests {
         let labels = vec![vec![0]; sources.len()];
         let set = FeatureSet::from_matrices(cached, [32, 20], labels, 1);
         let cuts = ExampleSpec { random_crop: true, chain: Chain::default(), replay: None };
-        let waves = TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts).unwrap();
+        let waves = TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts, Arc::default()).unwrap();
         let set = set.with_generator(Arc::new(waves));
         let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
         let device = Device::flex();

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::FeatureChoice;
+use timbre_core::registry::Fault;
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -302,11 +303,11 @@ training_keys! { Training }
 
 impl Training {
     /// What is wrong between or within the keys, for a network of so many groups of layers.
-    pub fn faults(&self, groups: usize) -> Vec<(String, String)> {
+    pub fn faults(&self, groups: usize) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut unless = |holds: bool, key: &str, sentence: &str| {
             if !holds {
-                faults.push((key.to_owned(), sentence.to_owned()));
+                faults.push(Fault::new(key, sentence));
             }
         };
         unless(self.epochs > 0, "epochs", "at least one epoch is needed: write 1 or more");
@@ -364,7 +365,7 @@ mod tests {
     use super::*;
 
     fn keys(training: Training) -> Vec<String> {
-        training.faults(3).into_iter().map(|(key, _)| key).collect()
+        training.faults(3).into_iter().map(|fault| fault.key).collect()
     }
 
     #[test]

@@ -43,6 +43,7 @@ use crate::training::hyperparameters::{Keys, TrainingCrop};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
 use model::TrainedNetwork;
 use monitor::Monitor;
+use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -90,15 +91,15 @@ impl<K: NetworkKind> ModelKind for K {
         Some(NetworkKind::layers(self, input, n_classes))
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = NetworkKind::faults(self);
         faults.extend(self.training().faults(self.groups()));
         faults
     }
 
-    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<(String, String)> {
+    fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
         let monitor = Monitor::new(&self.training().monitor, None, decision_rule, true);
-        monitor.err().map(|error| ("monitor".to_owned(), error.to_string())).into_iter().collect()
+        monitor.err().map(|error| Fault::new("monitor", error.to_string())).into_iter().collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {

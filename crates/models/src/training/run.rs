@@ -28,9 +28,9 @@ use super::supply::BatchSource;
 use crate::networks::{NetworkKind, state, weights};
 use crate::training::hyperparameters::Training;
 use crate::{Epoch, FitContext, RateCurve};
+use timbre_core::cancel::Cancelled;
 use timbre_core::seed::Seed;
 use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::extraction::Cancelled;
 
 /// Raised by hand when the same training gives other numbers than before.
 pub const VERSION: u32 = 1;

@@ -17,11 +17,11 @@ use crate::training::loss::Objective;
 use crate::training::schedule::UnfrozenGroups;
 use crate::training::supply::DeviceBatch;
 use crate::training::{checkpoint, inputs, optimizer, parameters};
+use timbre_core::cancel::Cancelled;
 use timbre_core::labels::Task;
 use timbre_core::seed::{Seed, uniform};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::{ExampleGenerator, FeatureSet};
-use timbre_inputs::features::extraction::Cancelled;
 
 #[test]
 fn a_network_overfits_eight_clips_to_near_zero_loss() {

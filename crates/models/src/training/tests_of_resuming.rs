@@ -6,8 +6,8 @@ use std::path::Path;
 use super::tests::{TestFit, bits, note, one_label, small};
 use crate::networks::cnn_small::CnnSmall;
 use crate::training::hyperparameters::{Optimizer, Preset, Sampling, Schedule};
+use timbre_core::cancel::Cancelled;
 use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::extraction::Cancelled;
 
 /// Specs whose state is as different as can be.
 fn specs() -> Vec<CnnSmall> {

@@ -98,7 +98,7 @@ pub fn newest(runs: &Path) -> RunSelection {
 }
 
 fn newest_of(home: &Path) -> Option<PathBuf> {
-    let latest = home.join("latest");
+    let latest = run_dir::latest(home);
     if run_dir::has_record(&latest) {
         return Some(latest);
     }
@@ -146,6 +146,7 @@ pub fn find_model(keys: &[ModelKey], model: &str, run: &str) -> Result<ModelKey>
 
 #[cfg(test)]
 mod tests {
+    use super::super::sweep_runs::tests::sweep_json;
     use super::*;
 
     fn folder(runs: &Path, name: &str) -> PathBuf {
@@ -160,10 +161,9 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let [first, second, _alone, _other] =
             ["lr/1-a", "lr/2-b", "lr/3-c", "other/1-d"].map(|name| folder(runs.path(), name));
-        let points = serde_json::json!({"schema": 1, "points": [
-            {"run": "elsewhere/lr/2-b"}, {"run": first}, {"run": null}, {"run": first}, {"run": "gone/lr/9-z"},
-        ]});
-        std::fs::write(runs.path().join("lr/grid.json"), points.to_string()).unwrap();
+        let first_run = first.to_str();
+        let record = sweep_json(&[Some("elsewhere/lr/2-b"), first_run, None, first_run, Some("gone/lr/9-z")]);
+        std::fs::write(runs.path().join("lr/grid.json"), record).unwrap();
         let selected = |name: &str| -> Vec<PathBuf> {
             select_runs(runs.path(), &[name.to_owned()]).unwrap().runs.into_iter().map(|one| one.path).collect()
         };
@@ -179,8 +179,7 @@ mod tests {
     fn a_sweep_is_not_accepted_where_one_run_is_needed() {
         let runs = tempfile::tempdir().unwrap();
         let [first, second] = ["lr/1-a", "lr/2-b"].map(|name| folder(runs.path(), name));
-        let points = serde_json::json!({"points": [{"run": first}, {"run": second}]});
-        std::fs::write(runs.path().join("lr/grid.json"), points.to_string()).unwrap();
+        std::fs::write(runs.path().join("lr/grid.json"), sweep_json(&[first.to_str(), second.to_str()])).unwrap();
         let error = select_run(runs.path(), "lr").unwrap_err();
         assert!(error.is::<CannotCompare>());
         assert!(

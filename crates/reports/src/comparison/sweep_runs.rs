@@ -3,60 +3,44 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
 
 use timbre_runs::run_dir::{self, WhichRun};
+use timbre_runs::sweep_record::{PointRecord, SweepDir};
 
 pub struct SweepRuns {
     pub runs: Vec<PathBuf>,
-    /// Why runs are missing, or why there may be too many.
+    /// Why runs may be missing, or others included.
     pub note: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Grid {
-    points: Vec<Point>,
-}
-
-#[derive(Deserialize)]
-struct Point {
-    run: Option<PathBuf>,
-}
-
-/// The runs of the sweep with that experiment name, in the order of its grid points. None if the name is not a sweep.
+/// The runs of a sweep in the order of its points, by the name of its experiment; None if there is no sweep of that name.
 pub fn of_sweep(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
-    let home = [runs.join(name), PathBuf::from(name)].into_iter().find(|home| home.join("grid.json").is_file());
-    let Some(home) = home else { return Ok(None) };
-    let file = home.join("grid.json");
-    let grid = std::fs::read(&file).map_err(|error| error.to_string());
-    let grid = grid.and_then(|bytes| serde_json::from_slice::<Grid>(&bytes).map_err(|error| error.to_string()));
-    let points = match grid {
-        Ok(grid) => runs_of_points(runs, &home, grid.points),
-        // The next start of the sweep rewrites the file. Until then, too many runs are better than one.
-        Err(why) => SweepRuns {
-            runs: run_dir::run_folders(&home).into_iter().filter(|run| run_dir::has_record(run)).collect(),
+    let Some(sweep) = SweepDir::find(runs, name) else { return Ok(None) };
+    let found = match sweep.read() {
+        Ok(record) => runs_of_points(name, &sweep, record.points),
+        // The next start of the sweep repairs the file; until then too many runs are better than one.
+        Err(error) => SweepRuns {
+            runs: sweep.runs_here(),
             note: Some(format!(
-                "{} cannot be read ({why}): every run of {} is shown; the same `timbre run` repairs it",
-                file.display(),
-                home.display()
+                "{error:#}: showing every run of `{name}`; the same `timbre run` again repairs the file"
             )),
         },
     };
-    if points.runs.is_empty() {
-        bail!(WhichRun::none(format!("the sweep `{name}` has no run yet (see `timbre runs`)")));
+    if found.runs.is_empty() {
+        bail!(WhichRun::none(format!("the sweep `{name}` has no runs yet (see `timbre runs`)")));
     }
-    Ok(Some(points))
+    Ok(Some(found))
 }
 
-fn runs_of_points(runs: &Path, home: &Path, points: Vec<Point>) -> SweepRuns {
+fn runs_of_points(name: &str, sweep: &SweepDir, points: Vec<PointRecord>) -> SweepRuns {
     let all = points.len();
     let mut missing = 0;
     let mut found: Vec<PathBuf> = Vec::new();
     for point in points {
         let run = point.run.and_then(|run| {
-            // Relative to the folder of runs (possibly in another experiment), or beside the sweep if the folders have moved.
-            let beside = run.file_name().map(|name| home.join(name));
-            [Some(runs.join(&run)), Some(run), beside].into_iter().flatten().find(|run| run_dir::has_record(run))
+            // A run that is not at its path may be beside the sweep, if the folder was moved.
+            let beside = run.file_name().and_then(|name| Some(sweep.file().parent()?.join(name)));
+            [Some(run), beside].into_iter().flatten().find(|run| run_dir::has_record(run))
         });
         match run {
             Some(run) if !found.contains(&run) => found.push(run),
@@ -64,16 +48,31 @@ fn runs_of_points(runs: &Path, home: &Path, points: Vec<Point>) -> SweepRuns {
             None => missing += 1,
         }
     }
-    let name = home.file_name().unwrap_or_default().to_string_lossy();
     let note = format!("{missing} of the {all} points of the sweep {name} have no run and are not shown");
     SweepRuns { runs: found, note: (missing > 0).then_some(note) }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn grid(text: &str) -> (tempfile::TempDir, Result<Option<SweepRuns>>) {
+    /// A `grid.json` whose points have these runs.
+    pub fn sweep_json(runs: &[Option<&str>]) -> String {
+        let point = |(number, run): (usize, &Option<&str>)| {
+            serde_json::json!({
+                "number": number + 1, "round": 1, "name": "k", "values": {}, "signature": null, "status": "done", "run": run,
+                "units": 1,
+            })
+        };
+        let points: Vec<_> = runs.iter().enumerate().map(point).collect();
+        serde_json::json!({
+            "schema": 1, "experiment": "lr", "description": "", "status": "done", "started": "", "ended": null, "axes": [],
+            "points": points,
+        })
+        .to_string()
+    }
+
+    fn find(text: &str) -> (tempfile::TempDir, Result<Option<SweepRuns>>) {
         let runs = tempfile::tempdir().unwrap();
         for name in ["lr/1-a", "lr/2-b"] {
             std::fs::create_dir_all(runs.path().join(name)).unwrap();
@@ -86,23 +85,23 @@ mod tests {
 
     #[test]
     fn points_without_a_run_are_counted() {
-        let (_runs, found) = grid(r#"{"points": [{"run": "lr/1-a"}, {"run": "lr/9-z"}, {"run": null}]}"#);
+        let (_runs, found) = find(&sweep_json(&[Some("lr/1-a"), Some("lr/9-z"), None]));
         let found = found.unwrap().unwrap();
         assert_eq!(found.runs.len(), 1);
         assert!(found.note.unwrap().starts_with("2 of the 3 points of the sweep lr have no run"));
     }
 
     #[test]
-    fn an_unreadable_sweep_record_shows_every_run_with_a_note() {
-        let (_runs, found) = grid(r#"{"points": [{"ru"#);
+    fn every_run_is_shown_with_a_note_if_the_record_cannot_be_parsed() {
+        let (_runs, found) = find(r#"{"points": [{"ru"#);
         let found = found.unwrap().unwrap();
         assert_eq!(found.runs.len(), 2);
-        assert!(found.note.unwrap().contains("grid.json cannot be read (EOF"));
+        assert!(found.note.unwrap().contains("showing every run"));
     }
 
     #[test]
-    fn a_sweep_without_runs_is_not_the_last_run_of_its_experiment() {
-        let (_runs, found) = grid(r#"{"points": [{"run": null}]}"#);
+    fn a_sweep_without_runs_is_an_error() {
+        let (_runs, found) = find(&sweep_json(&[None]));
         assert!(found.err().unwrap().is::<WhichRun>());
     }
 }

@@ -120,13 +120,11 @@ pub fn environment(run: &ReportData) -> String {
         ("Ended".to_owned(), record.ended.clone().unwrap_or("–".to_owned())),
         ("Features".to_owned(), format!("{} computed, {} from the cache", record.cache.misses, record.cache.hits)),
     ];
-    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| stage(*seconds)).collect();
+    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| stage_time(stage, *seconds)).collect();
     pairs.push(("Time".to_owned(), seconds.join(", ")));
-    if let Some(from) = &record.taken_over {
-        pairs.push((
-            "Taken over".to_owned(),
-            format!("{} from {}", count(from.units.len(), "trial"), from.run.display()),
-        ));
+    if let Some(from) = &record.reused {
+        let trials = count(from.trials.len(), "trial");
+        pairs.push(("Reused".to_owned(), format!("{trials} from {}", from.run.display())));
     }
     for (name, value) in record.environment.as_object().into_iter().flatten() {
         let words = match value {

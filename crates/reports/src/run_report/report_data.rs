@@ -65,7 +65,7 @@ impl ReportData {
         Ok(ReportData {
             decision_rule: experiment.evaluate.decision_rule(&classes),
             ranked: ranked(&record, &grid.split, &ranked_on),
-            written: read(&run.join("config.toml"))?,
+            written: read(&run_dir::written_config(run))?,
             resolved: read(&resolved_path)?,
             path: run.to_owned(),
             ranked_on,

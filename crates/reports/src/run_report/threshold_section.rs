@@ -18,7 +18,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
     html += &remarks(best).iter().map(|words| paragraph(words)).collect::<String>();
     html += &picture.map_or(String::new(), |svg| map(search, best, svg));
     html += &by_class(best);
-    let others: Vec<&SearchedTrial> = search.units.iter().filter(|own| own.trial != best.trial).collect();
+    let others: Vec<&SearchedTrial> = search.trials.iter().filter(|own| own.trial != best.trial).collect();
     if !others.is_empty() {
         let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
         html += &folded(&format!("The other {}", count(others.len(), "trial")), &tables);
@@ -28,7 +28,7 @@ pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
 
 /// The trial of the plot: the best score on the split that was tuned on, the first of equal ones.
 fn best(search: &SearchRecord) -> Option<&SearchedTrial> {
-    search.units.iter().reduce(|best, own| if own.score > best.score { own } else { best })
+    search.trials.iter().reduce(|best, own| if own.score > best.score { own } else { best })
 }
 
 fn map(search: &SearchRecord, best: &SearchedTrial, svg: &str) -> String {
@@ -81,7 +81,7 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
 }
 
 /// The remarks that the command prints, too.
-fn remarks(search: &SearchRecord, of: &SearchedTrial) -> Vec<String> {
+fn remarks(of: &SearchedTrial) -> Vec<String> {
     let mut all = Vec::new();
     if of.window_fraction.is_some() && 2 * of.of_several_windows < of.recordings {
         all.push(format!(
@@ -184,6 +184,6 @@ mod tests {
     fn a_choice_on_the_test_split_is_not_called_a_result() {
         let on_test = SearchRecord { tuned_on: "test".to_owned(), ..search() };
         assert!(html(&on_test, None).contains("these scores are not a test result"));
-        assert_eq!(html(&SearchRecord { units: Vec::new(), ..search() }, None), "");
+        assert_eq!(html(&SearchRecord { trials: Vec::new(), ..search() }, None), "");
     }
 }

@@ -16,7 +16,7 @@ use timbre_runs::tables::{frame, keys, write_csv};
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let metric = search.metric.name();
     let grid = |unit, found: &TrialThresholds| {
-        dir.write_thresholds(&ThresholdFile::Grid { metric, unit }, |out| write_csv(grid(search, found)?, out))
+        dir.write_thresholds(&ThresholdFile::Grid { metric, trial: unit }, |out| write_csv(grid(search, found)?, out))
     };
     best_trial(found, search.metric_at()).map_or(Ok(()), |best| grid(None, best))?;
     if found.len() > 1 {

@@ -14,7 +14,7 @@ pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) 
     let metric = search.metric.name();
     let picture = |unit, found: &TrialThresholds| {
         let text = picture(search, found);
-        dir.write_thresholds(&ThresholdFile::Picture { metric, unit }, |out| Ok(out.write_all(text.as_bytes())?))
+        dir.write_thresholds(&ThresholdFile::Picture { metric, trial: unit }, |out| Ok(out.write_all(text.as_bytes())?))
     };
     best_trial(found, search.metric_at()).map_or(Ok(()), |best| picture(None, best))?;
     if found.len() > 1 {

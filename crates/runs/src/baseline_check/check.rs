@@ -25,11 +25,11 @@ pub fn has_fallen(worse_by: f64, tolerance: f64) -> bool {
     !within
 }
 
-/// A metric of a unit, held against the baseline.
+/// A metric of a trial, held against the baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// `mel.knn`
-    pub unit: String,
+    pub trial: String,
     pub metric: String,
     pub baseline: f64,
     /// The 95 % interval of the baseline, where it has one.
@@ -48,7 +48,7 @@ pub enum Finding {
         run: f64,
         worse_by: f64,
     },
-    /// The run has no such unit or metric, for this reason.
+    /// The run has no such trial or metric, for this reason.
     Missing {
         why: String,
     },
@@ -80,7 +80,7 @@ pub struct CheckReport {
     pub split: String,
     /// How many recordings the baseline was judged on, of its first seed; nothing where it does not say.
     pub clips: Option<usize>,
-    /// By unit and metric, in the order of the baseline.
+    /// By trial and metric, in the order of the baseline.
     pub checks: Vec<Check>,
     pub doubts: Vec<Issue>,
     pub notes: Vec<String>,
@@ -125,10 +125,10 @@ pub fn compare(
     let tolerances = asked(baseline, tolerances)?;
     let split = baseline.split();
     let mut checks = Vec::new();
-    for unit in baseline.trials_of(split) {
-        let own = run.trials_of(split).find(|own| own.features == unit.features && own.model == unit.model);
+    for trial in baseline.trials_of(split) {
+        let own = run.trials_of(split).find(|own| own.features == trial.features && own.model == trial.model);
         for (metric, &tolerance) in &tolerances {
-            let Some(&before) = unit.metrics.get(metric) else { continue };
+            let Some(&before) = trial.metrics.get(metric) else { continue };
             let finding = match own.map(|own| own.metrics.get(metric).copied()) {
                 Some(Some(now)) => {
                     let worse_by = worse_by(metric, before, now);
@@ -140,11 +140,11 @@ pub fn compare(
                 Some(None) => {
                     Finding::Missing { why: format!("{metric} is undefined for it, or for one of its seeds") }
                 }
-                None => Finding::Missing { why: why_missing(run, &unit.name()) },
+                None => Finding::Missing { why: why_missing(run, &trial.name()) },
             };
-            let interval = unit.intervals.get(metric).copied();
+            let interval = trial.intervals.get(metric).copied();
             checks.push(Check {
-                unit: unit.name(),
+                trial: trial.name(),
                 metric: metric.clone(),
                 baseline: before,
                 interval,
@@ -179,13 +179,14 @@ fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMa
         asked.insert(baseline.metric.clone(), 0.0);
     }
     let split = baseline.split();
-    let units: Vec<_> = baseline.trials_of(split).collect();
-    if units.is_empty() {
+    let trials: Vec<_> = baseline.trials_of(split).collect();
+    if trials.is_empty() {
         bail!(CannotGate(format!("the baseline {} has no results to be held against", baseline.origin.path.display())));
     }
     for metric in asked.keys() {
-        if units.iter().all(|unit| !unit.metrics.contains_key(metric)) {
-            let mut known: Vec<&str> = units.iter().flat_map(|unit| unit.metrics.keys().map(String::as_str)).collect();
+        if trials.iter().all(|trial| !trial.metrics.contains_key(metric)) {
+            let mut known: Vec<&str> =
+                trials.iter().flat_map(|trial| trial.metrics.keys().map(String::as_str)).collect();
             known.sort_unstable();
             known.dedup();
             bail!(CannotGate(format!(
@@ -198,11 +199,11 @@ fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMa
     Ok(asked)
 }
 
-fn why_missing(run: &ReferenceScores, unit: &str) -> String {
-    let of_unit = |key: &str| key.strip_prefix(unit).is_some_and(|rest| rest.starts_with(".s"));
+fn why_missing(run: &ReferenceScores, trial: &str) -> String {
+    let of_unit = |key: &str| key.strip_prefix(trial).is_some_and(|rest| rest.starts_with(".s"));
     match run.origin.failures.iter().find(|(key, _)| of_unit(key)) {
         Some((key, why)) => format!("{key} could not be fitted: {why}"),
-        None if run.units.is_empty() => "the run has no results".to_owned(),
-        None => "the run has no such unit".to_owned(),
+        None if run.trials.is_empty() => "the run has no results".to_owned(),
+        None => "the run has no such trial".to_owned(),
     }
 }

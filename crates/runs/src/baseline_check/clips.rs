@@ -39,13 +39,13 @@ fn of_frame(frame: &DataFrame) -> Result<ClipsOfSides> {
     let (features, models, splits) = (words("features")?, words("model")?, words("split")?);
     let (paths, truths) = (words("path")?, words("truth")?);
     let seeds: Vec<u64> = frame.column("seed")?.u64()?.iter().map(Option::unwrap_or_default).collect();
-    // A split depends on the seed alone: the first unit of each seed speaks for all.
+    // A split depends on the seed alone: the first trial of each seed speaks for all.
     let mut first: BTreeMap<(&str, u64), (&str, &str)> = BTreeMap::new();
     let mut clips: BTreeMap<(&str, u64), Vec<(&str, &str)>> = BTreeMap::new();
     for row in 0..frame.height() {
         let side = (splits[row], seeds[row]);
-        let unit = (features[row], models[row]);
-        if *first.entry(side).or_insert(unit) == unit {
+        let trial = (features[row], models[row]);
+        if *first.entry(side).or_insert(trial) == trial {
             clips.entry(side).or_default().push((paths[row], truths[row]));
         }
     }

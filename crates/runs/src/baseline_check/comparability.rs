@@ -8,13 +8,13 @@ use super::reference::ReferenceScores;
 /// What is in doubt; each can be allowed by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum IssueKind {
-    /// The run is not over, or lacks units that could not be fitted.
+    /// The run is not over, or lacks trials that could not be fitted.
     Unfinished,
     /// The run knows other classes than the baseline.
     Classes,
     /// The run was judged on other recordings than the baseline, or does not say on which.
     Clips,
-    /// The run lacks a unit or a metric of the baseline.
+    /// The run lacks a trial or a metric of the baseline.
     Missing,
 }
 

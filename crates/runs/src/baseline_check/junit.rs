@@ -1,4 +1,4 @@
-//! The judgement as JUnit XML: a test case a unit × metric, and one a thing that may be in doubt.
+//! The judgement as JUnit XML: a test case a trial × metric, and one a thing that may be in doubt.
 //!
 //! The form is that of Jenkins' schema (junit-10.xsd), which the other readers share: a fallen metric is a `failure`, what
 //! cannot be judged an `error`, what was allowed `skipped`. There is no time in it: equal judgements are equal bytes.
@@ -13,7 +13,7 @@ use super::text::sentence;
 
 /// What may be in doubt, and the name of its test case.
 const QUESTIONS: [(IssueKind, &str); 3] = [
-    (IssueKind::Unfinished, "the run is over and has all its units"),
+    (IssueKind::Unfinished, "the run is over and has all its trials"),
     (IssueKind::Classes, "the classes are those of the baseline"),
     (IssueKind::Clips, "the clips are those of the baseline"),
 ];
@@ -40,7 +40,7 @@ pub fn document(judged: &CheckReport) -> String {
                 }
                 Finding::Missing { .. } => Outcome::Not("error", "missing", sentence(judged, check)),
             };
-            (format!("{} {}", check.unit, check.metric), outcome)
+            (format!("{} {}", check.trial, check.metric), outcome)
         })
         .collect();
     let (a, b) = (Counts::of(&comparable), Counts::of(&scores));

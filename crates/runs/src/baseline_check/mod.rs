@@ -1,7 +1,7 @@
-//! A run held against a baseline: which metric of which unit fell by how much, and whether the two can be compared at all.
+//! A run held against a baseline: which metric of which trial fell by how much, and whether the two can be compared at all.
 //!
-//! Conventions: a unit is a (feature, model), its score the mean over the seeds (`run_dir::trial_means`), on the test split
-//! where the baseline has one. Only units and metrics of the baseline are judged, trivial baselines are not. A metric has
+//! Conventions: a trial is a (feature, model), its score the mean over the seeds (`run_dir::trial_means`), on the test split
+//! where the baseline has one. Only trials and metrics of the baseline are judged, trivial baselines are not. A metric has
 //! fallen if it is worse than the baseline's by more than the tolerance; of losses (`metrics::is_loss`) worse is larger.
 //! What cannot be judged does not pass: a doubt is as good as a fall unless it is allowed by name.
 

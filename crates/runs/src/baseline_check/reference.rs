@@ -21,7 +21,7 @@ pub const SCHEMA: u32 = 1;
 #[error("{0}")]
 pub struct CannotGate(pub String);
 
-/// How well the units of a run did, and on what.
+/// How well the trials of a run did, and on what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceScores {
@@ -34,7 +34,8 @@ pub struct ReferenceScores {
     pub data: DataOf,
     /// The recordings of each side of the split by seed; empty where the run does not say.
     pub clips: ClipsOfSides,
-    pub units: Vec<TrialMean>,
+    #[serde(rename = "units")]
+    pub trials: Vec<TrialMean>,
     /// What was run, and what is wrong with it: for this process alone.
     #[serde(skip)]
     pub origin: Origin,
@@ -71,7 +72,7 @@ impl ReferenceScores {
             Origin { path: run.to_owned(), unfinished: unfinished(&record, run), failures: record.failures.clone() };
         Ok(ReferenceScores {
             schema: SCHEMA,
-            units: run_dir::trial_means(&record.results),
+            trials: run_dir::trial_means(&record.results),
             experiment: record.experiment,
             signature: record.signature,
             metric: record.metric,
@@ -138,11 +139,11 @@ impl ReferenceScores {
 
     /// The side of the split that is judged.
     pub fn split(&self) -> &'static str {
-        run_dir::reported_split(self.units.iter().map(|unit| unit.split.as_str()))
+        run_dir::reported_split(self.trials.iter().map(|trial| trial.split.as_str()))
     }
 
     pub fn trials_of<'a>(&'a self, split: &'a str) -> impl Iterator<Item = &'a TrialMean> {
-        self.units.iter().filter(move |unit| unit.split == split)
+        self.trials.iter().filter(move |trial| trial.split == split)
     }
 
     /// What people call it: `quickstart 0799b5bc`.
@@ -161,6 +162,6 @@ fn unfinished(record: &RunRecord, run: &Path) -> Vec<String> {
         Status::Failed if record.failures.is_empty() => sentences.push("the run ended with an error".to_owned()),
         Status::Failed => {}
     }
-    sentences.extend(record.failures.iter().map(|(unit, why)| format!("{unit} could not be fitted: {why}")));
+    sentences.extend(record.failures.iter().map(|(trial, why)| format!("{trial} could not be fitted: {why}")));
     sentences
 }

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A baseline of one unit a name, each with these metrics.
-fn baseline(units: &[(&str, &[(&str, f64)])]) -> ReferenceScores {
-    let units: Vec<_> = units
+/// A baseline of one trial a name, each with these metrics.
+fn baseline(trials: &[(&str, &[(&str, f64)])]) -> ReferenceScores {
+    let trials: Vec<_> = trials
         .iter()
         .map(|(model, metrics)| {
             serde_json::json!({
@@ -22,7 +22,7 @@ fn baseline(units: &[(&str, &[(&str, f64)])]) -> ReferenceScores {
         "schema": 1, "experiment": "x", "signature": "0123456789abcdef", "metric": "accuracy", "classes": ["a", "b"],
         "data": { "name": "demo", "hash": "00", "clips": 10 },
         "clips": { "test": { "1": { "n": 10, "hash": "aa" } } },
-        "units": units,
+        "units": trials,
     }))
     .unwrap()
 }
@@ -84,7 +84,7 @@ proptest! {
         fallen[at] -= 0.05;
         let judged = compare(&of(&fallen), &of(&scores), &[tolerance("accuracy", 0.01)], &[]).unwrap();
         prop_assert!(!judged.passed());
-        prop_assert_eq!(judged.fallen().map(|check| check.unit.clone()).collect::<Vec<_>>(), [format!("mel.m{at}")]);
+        prop_assert_eq!(judged.fallen().map(|check| check.trial.clone()).collect::<Vec<_>>(), [format!("mel.m{at}")]);
     }
 
     #[test]
@@ -95,7 +95,7 @@ proptest! {
         prop_assert!(own.write(&file).unwrap(), "written");
         prop_assert!(!own.write(&file).unwrap(), "left alone");
         let back = ReferenceScores::read(&file).unwrap();
-        prop_assert_eq!(&back.units, &own.units);
+        prop_assert_eq!(&back.trials, &own.trials);
         prop_assert_eq!(back.bytes(), own.bytes());
     }
 }
@@ -113,7 +113,7 @@ fn what_the_run_lacks_does_not_pass_unless_allowed() {
     let asked = [tolerance("accuracy", 0.1), tolerance("f1_macro", 0.1)];
     let judged = compare(&run, &against, &asked, &[]).unwrap();
     assert!(!judged.passed());
-    let missing: Vec<String> = judged.missing().map(|check| format!("{} {}", check.unit, check.metric)).collect();
+    let missing: Vec<String> = judged.missing().map(|check| format!("{} {}", check.trial, check.metric)).collect();
     assert_eq!(missing, ["mel.knn f1_macro", "mel.svm accuracy"]);
     assert!(compare(&run, &against, &asked, &[IssueKind::Missing]).unwrap().passed());
     assert!(!compare(&run, &against, &asked, &[IssueKind::Clips]).unwrap().passed());
@@ -141,7 +141,7 @@ fn other_classes_other_clips_and_a_run_that_is_not_over_are_said_and_do_not_pass
         assert!(!compare(&run, &against, &[], &allowed).unwrap().passed(), "{left_out:?}");
     }
     assert!(compare(&run, &against, &[], &all).unwrap().passed());
-    // The order of classes changes no score of a unit.
+    // The order of classes changes no score of a trial.
     run = accuracy(0.5);
     run.classes.reverse();
     assert!(passes(&run, &against, &[]));
@@ -184,7 +184,7 @@ fn a_baseline_replaces_files_alone_and_only_where_something_changed() {
 #[test]
 fn the_interval_of_the_baseline_is_told_beside_a_fall() {
     let mut against = accuracy(0.5);
-    against.units[0].intervals.insert("accuracy".into(), (0.4, 0.6));
+    against.trials[0].intervals.insert("accuracy".into(), (0.4, 0.6));
     let told = |score: f64, by: f64| {
         let judged = compare(&accuracy(score), &against, &[tolerance("accuracy", by)], &[]).unwrap();
         text::sentence(&judged, &judged.checks[0])

@@ -7,7 +7,7 @@ use crate::tables::aligned;
 /// What the columns of `rows` are called.
 pub const HEAD: [&str; 8] = ["verdict", "unit", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
 
-/// A line a check. The first word is the program's own, so that no name of a unit begins a line of a CI's log.
+/// A line a check. The first word is the program's own, so that no name of a trial begins a line of a CI's log.
 pub fn rows(judged: &CheckReport) -> Vec<[String; 8]> {
     judged.checks.iter().map(row).collect()
 }
@@ -23,7 +23,7 @@ fn row(check: &Check) -> [String; 8] {
     };
     [
         word.to_owned(),
-        plain(&check.unit),
+        plain(&check.trial),
         plain(&check.metric),
         number(check.baseline),
         check.run().map_or_else(nothing, number),
@@ -62,11 +62,11 @@ pub fn reasons(judged: &CheckReport) -> Vec<(String, bool)> {
 
 /// `mel.knn: accuracy fell by 0.0505, from 0.3636 to 0.3131, against … (tolerance 0): inside the 95 % interval …`
 pub fn sentence(judged: &CheckReport, check: &Check) -> String {
-    let (unit, metric) = (plain(&check.unit), plain(&check.metric));
+    let (trial, metric) = (plain(&check.trial), plain(&check.metric));
     let against = format!("{} ({})", plain(&judged.baseline.0), plain(&judged.baseline.1.display().to_string()));
     match &check.finding {
         Finding::Missing { why } => {
-            format!("{unit}: no {metric} to hold against the {} of {against}: {}", number(check.baseline), plain(why))
+            format!("{trial}: no {metric} to hold against the {} of {against}: {}", number(check.baseline), plain(why))
         }
         Finding::Held { run, worse_by } | Finding::Fell { run, worse_by } => {
             // A loss that got worse has risen.
@@ -88,7 +88,7 @@ pub fn sentence(judged: &CheckReport, check: &Check) -> String {
                 _ => "; the baseline has no interval for it".to_owned(),
             };
             format!(
-                "{unit}: {metric} {moved}, from {from} to {to}, against {against}, tolerance {}{inside}",
+                "{trial}: {metric} {moved}, from {from} to {to}, against {against}, tolerance {}{inside}",
                 check.tolerance
             )
         }

@@ -2,7 +2,7 @@
 //! and `mlflow migrate-filestore` takes.
 //!
 //! A run of ours becomes one run with the whole configuration as parameters and the means over the seeds as metrics, and below it
-//! (`mlflow.parentRunId`) a run for each of its units, with every metric of its sides and, of a network, its epochs as steps. Ids
+//! (`mlflow.parentRunId`) a run for each of its trials, with every metric of its sides and, of a network, its epochs as steps. Ids
 //! follow from signature and folder: what is exported again takes its own place. Tables are copied: MLflow removes the artifacts
 //! of what is deleted there, and must not remove ours.
 
@@ -70,7 +70,7 @@ impl FileStore {
         Ok(FileStore { folder, with_models })
     }
 
-    /// Writes a run and its units; how many runs that are to MLflow.
+    /// Writes a run and its trials; how many runs that are to MLflow.
     pub fn add(&self, run: &Path) -> Result<usize> {
         let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
         let record = run_dir::read_record(&run)?;
@@ -81,14 +81,14 @@ impl FileStore {
         let whole = whole(&run, &record, &config);
         let ended = run_dir::trial_times(&run);
         let mut runs = 1;
-        for unit in units(&record.results) {
+        for trial in trials(&record.results) {
             // Of a run that was given up a record may be missing: its numbers are told by the whole.
-            let Some(left) = run_dir::read_trial(&run, &unit) else { continue };
-            let end = ended.get(&unit.to_string()).copied().unwrap_or(whole.ended.unwrap_or(whole.started));
+            let Some(left) = run_dir::read_trial(&run, &trial) else { continue };
+            let end = ended.get(&trial.to_string()).copied().unwrap_or(whole.ended.unwrap_or(whole.started));
             let mut part = part(&whole, &record, &left, &config, end);
-            part.artifacts = files_below(&run.join("networks").join(unit.to_string()), Path::new("network"));
+            part.artifacts = files_below(&run_dir::network_folder(&run, &trial), Path::new("network"));
             if self.with_models {
-                part.artifacts.extend(files_below(&run.join("models").join(unit.to_string()), Path::new("model")));
+                part.artifacts.extend(files_below(&run_dir::model_folder(&run, &trial), Path::new("model")));
             }
             self.write(&experiment, &part)?;
             runs += 1;
@@ -204,17 +204,17 @@ fn whole(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
     Run { id, name: folder, status: status(record.status), started, ended, params, metrics, tags, artifacts }
 }
 
-/// One unit of it.
+/// One trial of it.
 fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Table, ended: i64) -> Run {
-    let unit = &left.trial;
+    let trial = &left.trial;
     let started = ended - (1000.0 * (left.fit_seconds + left.predict_seconds)) as i64;
     let point = |value: f64| vec![Point { time: ended, value, step: 0 }];
     let mut params = vec![
-        ("features".to_owned(), unit.features.clone()),
-        ("model".to_owned(), unit.model.clone()),
-        ("seed".to_owned(), unit.seed.to_string()),
+        ("features".to_owned(), trial.features.clone()),
+        ("model".to_owned(), trial.model.clone()),
+        ("seed".to_owned(), trial.seed.to_string()),
     ];
-    for (table, name) in [("features", &unit.features), ("models", &unit.model)] {
+    for (table, name) in [("features", &trial.features), ("models", &trial.model)] {
         let spec = config.get(table).and_then(|tables| tables.get(name)).and_then(toml::Value::as_table);
         spec.into_iter().for_each(|spec| flatten(spec, &mut vec![table.to_owned(), name.clone()], &mut params));
     }
@@ -222,21 +222,21 @@ fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Tabl
         ("seconds/fit".to_owned(), point(left.fit_seconds)),
         ("seconds/predict".to_owned(), point(left.predict_seconds)),
     ];
-    for row in record.results.iter().filter(|row| row.trial == *unit) {
+    for row in record.results.iter().filter(|row| row.trial == *trial) {
         metrics.extend(row.metrics.iter().map(|(name, value)| (names::key(&[&row.split, name]), point(*value))));
     }
     metrics.extend(epochs(left, ended));
     let note = |(name, value): (&String, &String)| (format!("timbre.note.{}", names::key(&[name])), value.clone());
     let mut tags = vec![
         ("mlflow.parentRunId".to_owned(), whole.id.clone()),
-        ("mlflow.runName".to_owned(), unit.to_string()),
+        ("mlflow.runName".to_owned(), trial.to_string()),
         ("timbre.signature".to_owned(), record.signature.clone()),
     ];
     tags.extend(left.notes.iter().map(note));
     Run {
-        id: id(&[&record.signature, &whole.name, &unit.to_string()]),
-        name: unit.to_string(),
-        // A unit that has left a record is through.
+        id: id(&[&record.signature, &whole.name, &trial.to_string()]),
+        name: trial.to_string(),
+        // A trial that has left a record is through.
         status: status(Status::Done),
         started,
         ended: Some(ended),
@@ -267,15 +267,15 @@ fn epochs(left: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
     curves
 }
 
-/// The units that have results, in their order.
-fn units(rows: &[ResultRow]) -> Vec<Trial> {
-    let mut units: Vec<Trial> = Vec::new();
+/// The trials that have results, in their order.
+fn trials(rows: &[ResultRow]) -> Vec<Trial> {
+    let mut trials: Vec<Trial> = Vec::new();
     for row in rows.iter().filter(|row| !row.is_baseline()) {
-        if !units.contains(&row.trial) {
-            units.push(row.trial.clone());
+        if !trials.contains(&row.trial) {
+            trials.push(row.trial.clone());
         }
     }
-    units
+    trials
 }
 
 /// Every number of a nested value with its path.

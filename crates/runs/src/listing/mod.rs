@@ -1,4 +1,4 @@
-//! The runs of a folder, a line each: what was run when, how it ended, and how well its best unit does.
+//! The runs of a folder, a line each: what was run when, how it ended, and how well its best trial does.
 //!
 //! A folder may hold ten thousand runs, and reading each `run.json` takes seconds: what is shown of a run is kept in an index
 //! (`index.rs`), which is only a memory. A run whose `run.json` was touched is read again.
@@ -47,21 +47,22 @@ pub struct Entry {
     /// Units that could not be fitted.
     failed: usize,
     /// Units with results, seeds apart, and which of them `best` speaks of.
-    units: usize,
+    #[serde(rename = "units")]
+    trials: usize,
     named: Vec<String>,
-    /// The side of the split that the scores are of, and the one that chose the best unit.
+    /// The side of the split that the scores are of, and the one that chose the best trial.
     split: String,
     chosen_on: String,
-    /// Of each metric the best unit, by its place in `named`, and its score.
+    /// Of each metric the best trial, by its place in `named`, and its score.
     best: Vec<(MetricName, usize, f64)>,
-    /// Of the headline metric of its best unit.
+    /// Of the headline metric of its best trial.
     interval: Option<(f64, f64)>,
 }
 
-/// The best unit of a run by some metric: the mean over its seeds.
+/// The best trial of a run by some metric: the mean over its seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best<'a> {
-    pub unit: &'a str,
+    pub trial: &'a str,
     pub score: f64,
     pub interval: Option<(f64, f64)>,
 }
@@ -81,9 +82,9 @@ impl Entry {
             let Some(chosen) = best_of(&choosing, metric) else { continue };
             let Some(shown) = told.iter().find(|mean| mean.name() == chosen.name()) else { continue };
             let Some(&score) = shown.metrics.get(metric) else { continue };
-            let unit = shown.name();
-            let place = named.iter().position(|known| *known == unit).unwrap_or_else(|| {
-                named.push(unit);
+            let trial = shown.name();
+            let place = named.iter().position(|known| *known == trial).unwrap_or_else(|| {
+                named.push(trial);
                 named.len() - 1
             });
             best.push((name, place, score));
@@ -104,7 +105,7 @@ impl Entry {
             unusable: record.data.unusable,
             seeds: record.seeds.len(),
             failed: record.failures.len(),
-            units: told.len(),
+            trials: told.len(),
             named,
             split: split.to_owned(),
             chosen_on: chosen_on.to_owned(),
@@ -113,16 +114,16 @@ impl Entry {
         }
     }
 
-    /// The best unit by `metric`; none of a run without results.
+    /// The best trial by `metric`; none of a run without results.
     pub fn best(&self, metric: &str) -> Option<Best<'_>> {
         let &(_, place, score) = self.best.iter().find(|(name, ..)| name.as_str() == metric)?;
         let interval = self.interval.filter(|_| metric == self.metric);
-        Some(Best { unit: self.named.get(place)?, score, interval })
+        Some(Best { trial: self.named.get(place)?, score, interval })
     }
 
-    /// Whether the best unit was chosen on the split that its score is of.
+    /// Whether the best trial was chosen on the split that its score is of.
     pub fn is_self_chosen(&self) -> bool {
-        self.split == self.chosen_on && self.units > 1
+        self.split == self.chosen_on && self.trials > 1
     }
 }
 
@@ -159,7 +160,7 @@ pub enum RunState {
     Stopped,
     /// Killed: the same command goes on.
     CutOff,
-    /// Ended with an error, or with units that could not be fitted.
+    /// Ended with an error, or with trials that could not be fitted.
     Failed,
     /// Through, with more unusable recordings than allowed.
     TooManyUnusable,
@@ -213,13 +214,13 @@ impl ListedRun {
     pub fn json(&self, metric: Option<&str>) -> Value {
         let entry = &self.entry;
         let best = entry.best(metric.unwrap_or(&entry.metric)).map(|best| {
-            json!({ "unit": best.unit, "score": best.score, "low": best.interval.map(|i| i.0),
+            json!({ "unit": best.trial, "score": best.score, "low": best.interval.map(|i| i.0),
                     "high": best.interval.map(|i| i.1), "split": entry.split, "chosen_on": entry.chosen_on })
         });
         json!({
             "run": self.run, "experiment": entry.experiment, "signature": entry.signature,
             "status": self.state.word(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
-            "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.units, "seeds": entry.seeds,
+            "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.trials, "seeds": entry.seeds,
             "failed_units": entry.failed, "data": entry.data, "clips": entry.clips, "unusable": entry.unusable,
         })
     }

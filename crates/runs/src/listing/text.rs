@@ -10,7 +10,7 @@ use timbre_core::progress::seconds;
 /// A line a run; `metric` instead of each run's headline. With `colour`, lines of runs that are not done stand out.
 pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
     const HEAD: [&str; 9] =
-        ["experiment", "run", "status", "when (UTC)", "best unit", "metric", "score", "95 %", "time"];
+        ["experiment", "run", "status", "when (UTC)", "best trial", "metric", "score", "95 %", "time"];
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
     lines.extend(runs.iter().map(|run| line(run, metric)));
     let text = aligned(&lines, 6);
@@ -41,7 +41,7 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
         plain(&run.name()),
         status(run),
         entry.started.get(..16).unwrap_or(&entry.started).replace('T', " "),
-        best.as_ref().map_or_else(nothing, |best| plain(best.unit)),
+        best.as_ref().map_or_else(nothing, |best| plain(best.trial)),
         plain(metric),
         score.unwrap_or_else(nothing),
         interval.map_or_else(nothing, |(low, high)| format!("{low:.3} to {high:.3}")),
@@ -54,7 +54,7 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
 fn status(run: &ListedRun) -> String {
     let word = run.state.word();
     match (run.state, run.entry.failed) {
-        (RunState::Failed, 1..) => format!("{word} ({} of its units)", run.entry.failed),
+        (RunState::Failed, 1..) => format!("{word} ({} of its trials)", run.entry.failed),
         (RunState::TooManyUnusable, _) => format!("{word} ({})", run.entry.unusable),
         _ => word.to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What a finished unit took and keeps, without what it predicted.
+//! The cost of a finished trial: seconds and parameters.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -8,39 +8,40 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Trial, read_ensemble, trial_path};
+use super::saved_models::weights_file;
+use super::{Trial, models_folder, read_ensemble, trial_file, trials_folder};
 
-/// The cost of one unit; an ensemble's holds those of its members.
+/// The cost of one trial. That of an ensemble includes its members.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrialCost {
     pub fit_seconds: f64,
     pub predict_seconds: f64,
-    /// Recordings that it spoke about in that time.
+    /// The number of recordings predicted in that time.
     pub predicted: usize,
-    /// Weights of a network; of other models the numbers in the saved file, where there is one.
+    /// The weights of a network; for other models the numbers in the saved file, if there is one.
     pub parameters: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Head {
-    splits: Vec<Side>,
+    splits: Vec<Split>,
     notes: IndexMap<String, String>,
     fit_seconds: f64,
     predict_seconds: f64,
 }
 
 #[derive(Deserialize)]
-struct Side {
+struct Split {
     clips: Vec<IgnoredAny>,
 }
 
-/// Nothing where the unit is not finished, or its record is gone.
-pub fn read_cost(run: &Path, unit: &Trial) -> Option<TrialCost> {
-    cost_of(run, &unit.to_string(), trial_path(run, unit).as_path(), 0)
+/// None if the trial has no record.
+pub fn read_cost(run: &Path, trial: &Trial) -> Option<TrialCost> {
+    cost_of(run, &trial.to_string(), &trial_file(run, trial), 0)
 }
 
-/// Members may be ensembles: as deep as a chain of them is long, and no run has one of this length.
-const DEEPEST: usize = 32;
+/// Members may be ensembles themselves. No run nests them this deep.
+const MAX_DEPTH: usize = 32;
 
 fn cost_of(run: &Path, name: &str, record: &Path, depth: usize) -> Option<TrialCost> {
     let head: Head = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
@@ -48,15 +49,15 @@ fn cost_of(run: &Path, name: &str, record: &Path, depth: usize) -> Option<TrialC
     let mut cost = TrialCost {
         fit_seconds: head.fit_seconds,
         predict_seconds: head.predict_seconds,
-        predicted: head.splits.iter().map(|side| side.clips.len()).sum(),
-        parameters: parameters.or_else(|| numbers_in(&run.join("models").join(name).join("model.safetensors"))),
+        predicted: head.splits.iter().map(|split| split.clips.len()).sum(),
+        parameters: parameters.or_else(|| numbers_in(&weights_file(&models_folder(run).join(name)))),
     };
     let Ok(Some((ensemble, _))) = read_ensemble(run, name) else { return Some(cost) };
-    if depth == DEEPEST {
+    if depth == MAX_DEPTH {
         return None;
     }
     for member in &ensemble.members {
-        let own = cost_of(run, member, &run.join("units").join(format!("{member}.json")), depth + 1)?;
+        let own = cost_of(run, member, &trials_folder(run).join(format!("{member}.json")), depth + 1)?;
         cost.fit_seconds += own.fit_seconds;
         cost.predict_seconds += own.predict_seconds;
         cost.parameters = cost.parameters.zip(own.parameters).map(|(a, b)| a + b);
@@ -64,7 +65,7 @@ fn cost_of(run: &Path, name: &str, record: &Path, depth: usize) -> Option<TrialC
     Some(cost)
 }
 
-/// How many numbers a safetensors file holds, from its header alone.
+/// The number of values in a safetensors file, from its header alone.
 fn numbers_in(path: &Path) -> Option<u64> {
     #[derive(Deserialize)]
     struct Shape {
@@ -89,7 +90,7 @@ mod tests {
     use timbre_models::classic::tensor_file::write_safetensors;
 
     #[test]
-    fn the_numbers_of_a_file_are_counted_from_its_header() {
+    fn values_are_counted_from_the_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let tensors = [Tensor::new("a", vec![2, 3], vec![0.0; 6]), Tensor::new("b", vec![4], vec![1.0; 4])];

@@ -1,18 +1,20 @@
-//! Whether anybody is at work on a run. `run.json` alone cannot say: of a killed process it says "running" forever.
+//! Tells whether a process is working on a run. `run.json` alone cannot: after a kill it says "running" forever.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Whether a process holds the lock of the folder. One that starts work meanwhile is not disturbed: it looks for its folder
-/// behind the lock of the experiment, which is held here while the other is tried.
+use super::LOCK;
+
+/// Whether a process holds the lock of the run folder. The lock of the experiment is held for the moment of the check, so that
+/// no process that opens its run meets a locked folder.
 pub fn is_in_progress(run: &Path) -> bool {
-    let Some(home) = run.parent() else { return false };
-    let doorway = File::open(home.join(".lock")).ok();
-    if let Some(doorway) = &doorway {
-        // Held by others for moments only. Where it cannot be had, the question is still worth an answer.
-        let _ = doorway.lock();
+    let Some(folder) = run.parent() else { return false };
+    let experiment_lock = File::open(folder.join(LOCK)).ok();
+    if let Some(lock) = &experiment_lock {
+        // Other processes hold it for moments only. Without it the check still works.
+        let _ = lock.lock();
     }
-    let Ok(lock) = File::open(run.join(".lock")) else { return false };
+    let Ok(lock) = File::open(run.join(LOCK)) else { return false };
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
@@ -23,14 +25,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_at_work_while_its_folder_is_locked() {
+    fn a_run_is_in_progress_while_its_folder_is_locked() {
         let runs = tempfile::tempdir().unwrap();
         let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
         dir.write_record(&record(Status::Running)).unwrap();
         let path = dir.path().to_owned();
         assert!(is_in_progress(&path));
         drop(dir);
-        assert!(!is_in_progress(&path), "cut off");
+        assert!(!is_in_progress(&path), "killed");
         assert!(!is_in_progress(&runs.path().join("x/none")));
     }
 }

@@ -1,47 +1,46 @@
-//! Which run is meant: by path, by name, by signature.
+//! Finds run folders by path, by name, or by signature.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Result, bail};
 
-use super::{has_record, read_record};
+use super::{has_record, latest, read_record, record_file};
 
-/// There is no such run, or more than one: exit code 2.
+/// No run matches, or several do: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct WhichRun(String);
 
 impl WhichRun {
-    /// For who looks for runs in another way.
     pub fn none(sentence: String) -> WhichRun {
         WhichRun(sentence)
     }
 }
 
 /// The run folders of a signature, oldest first.
-pub(super) fn folders_of(home: &Path, signature: &str) -> Vec<PathBuf> {
+pub(super) fn folders_of(experiment: &Path, signature: &str) -> Vec<PathBuf> {
     let ending = format!("-{}", &signature[..8]);
-    run_folders(home).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
+    run_folders(experiment).into_iter().filter(|p| p.to_string_lossy().ends_with(&ending)).collect()
 }
 
-/// The run folders of a signature in all experiments, those of `experiment` first, of each the youngest first.
+/// The run folders of a signature in all experiments: those of `experiment` first, the newest first in each.
 pub fn of_signature(runs: &Path, experiment: &str, signature: &str) -> Vec<PathBuf> {
     let own = runs.join(experiment);
-    let others = run_folders(runs).into_iter().filter(|home| *home != own);
-    let homes: Vec<PathBuf> = std::iter::once(own.clone()).chain(others).collect();
-    homes.iter().flat_map(|home| folders_of(home, signature).into_iter().rev()).collect()
+    let others = run_folders(runs).into_iter().filter(|experiment| *experiment != own);
+    let experiments: Vec<PathBuf> = std::iter::once(own.clone()).chain(others).collect();
+    experiments.iter().flat_map(|folder| folders_of(folder, signature).into_iter().rev()).collect()
 }
 
-/// The run folders of one experiment, oldest first; hidden folders, of runs that are being removed, are none. None, too, of what
-/// is not there or cannot be read.
-pub fn run_folders(home: &Path) -> Vec<PathBuf> {
-    read_run_folders(home).unwrap_or_default()
+/// The run folders of one experiment, oldest first. Hidden folders (runs being removed) are left out. Empty if the folder does
+/// not exist or cannot be read.
+pub fn run_folders(experiment: &Path) -> Vec<PathBuf> {
+    read_run_folders(experiment).unwrap_or_default()
 }
 
 /// [`run_folders`], or why they cannot be read.
-pub fn read_run_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folders: Vec<PathBuf> = fs::read_dir(home)?
+pub fn read_run_folders(experiment: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(experiment)?
         .flatten()
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !e.file_name().as_encoded_bytes().starts_with(b"."))
         .map(|e| e.path())
@@ -50,26 +49,25 @@ pub fn read_run_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// The newest run of one experiment that got as far as its first record.
-pub fn newest(home: &Path) -> Option<PathBuf> {
-    run_folders(home).into_iter().rev().find(|run| has_record(run))
+/// The newest run of one experiment that has a record.
+pub fn newest(experiment: &Path) -> Option<PathBuf> {
+    run_folders(experiment).into_iter().rev().find(|run| has_record(run))
 }
 
-/// What a person calls a run (a path, `experiment/latest`, or a unique prefix of a signature) as a folder.
+/// Finds the folder of a run by its name: a path, `experiment/latest`, or a unique prefix of a signature.
 pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
     for path in [PathBuf::from(name), runs.join(name)] {
-        if path.join("run.json").is_file() {
-            return Ok(path);
-        }
-        if path.join("latest/run.json").is_file() {
-            return Ok(path.join("latest"));
+        for run in [path.clone(), latest(&path)] {
+            if record_file(&run).is_file() {
+                return Ok(run);
+            }
         }
     }
     let matching: Vec<PathBuf> = all(runs)
         .into_iter()
         .filter(|path| read_record(path).is_ok_and(|r| !name.is_empty() && r.signature.starts_with(name)))
         .collect();
-    let sentence = match matching.as_slice() {
+    let message = match matching.as_slice() {
         [one] => return Ok(one.clone()),
         [] => match damaged(runs, name) {
             Some((run, why)) => format!("the record of {} cannot be read: {why:#}", run.display()),
@@ -78,28 +76,32 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
             ),
         },
         many => format!(
-            "`{name}` is the beginning of {} signatures: {}",
+            "`{name}` matches {} runs: {}",
             many.len(),
             many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
         ),
     };
-    bail!(WhichRun(sentence))
+    bail!(WhichRun(message))
 }
 
-/// The run whose folder ends like a signature that begins so, and whose record cannot be read.
+/// A run with an unreadable record whose folder matches the beginning of a signature.
 fn damaged(runs: &Path, name: &str) -> Option<(PathBuf, anyhow::Error)> {
-    let called = |path: &Path| {
+    let matches = |path: &Path| {
         let folder = path.file_name().and_then(|folder| folder.to_str()).unwrap_or_default();
         let short = folder.rsplit_once('-').map_or("", |(_, short)| short);
         !name.is_empty() && !short.is_empty() && (short.starts_with(name) || name.starts_with(short))
     };
-    let runs = all(runs).into_iter().filter(|path| called(path));
+    let runs = all(runs).into_iter().filter(|path| matches(path));
     runs.into_iter().find_map(|path| read_record(&path).err().map(|error| (path, error)))
 }
 
-/// Every run folder, by experiment and age.
+/// All run folders, by experiment and age.
 pub fn all(runs: &Path) -> Vec<PathBuf> {
-    run_folders(runs).iter().flat_map(|home| run_folders(home)).filter(|p| p.join("run.json").is_file()).collect()
+    run_folders(runs)
+        .iter()
+        .flat_map(|experiment| run_folders(experiment))
+        .filter(|p| record_file(p).is_file())
+        .collect()
 }
 
 #[cfg(test)]
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_run_with_a_damaged_record_it_is_not_said_that_there_is_none() {
+    fn a_run_with_a_damaged_record_is_reported_as_damaged() {
         let runs = tempfile::tempdir().unwrap();
         let dir = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
         std::fs::write(dir.path().join("run.json"), "{\"schema\": 1,").unwrap();

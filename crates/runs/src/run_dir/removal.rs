@@ -1,7 +1,7 @@
-//! Removing runs, and what killed processes left behind: never what another process holds.
+//! Removes runs and the leftovers of killed processes; never what another process holds.
 //!
-//! A run is renamed to a hidden name before its files go, so that a kill leaves it whole or gone; `latest` then points to the
-//! newest run that is left. No run needs the files of another: units that were taken over are copies.
+//! A run gets a hidden name before its files are removed, so that a kill leaves it whole or gone. `latest` then points to the
+//! newest remaining run. No run needs the files of another: reused trials are copies.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -10,24 +10,24 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use super::{LOCK, RunRecord, Status, make_latest, read_record, run_folders, same_file};
+use super::{
+    CHECKPOINTS, LOCK, RunRecord, Status, is_same_file, latest, make_latest, read_record, run_folders, trials_folder,
+};
 
-/// What the name of a run begins with while its files go.
+/// The prefix of a run while it is removed.
 const REMOVED: &str = ".removed-";
-const LATEST: &str = "latest";
-/// A link on its way to become `latest`.
+/// The prefix of a link that is about to become `latest`.
 const LATEST_PART: &str = ".latest-";
-const CHECKPOINTS: &str = "checkpoints";
 
-/// What lies below a folder or is a file; links are not followed.
+/// The disk usage of a file or folder. Links are not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     pub bytes: u64,
-    /// When something there was last written, locks aside.
+    /// The last modification, lock files excluded.
     pub newest: SystemTime,
 }
 
-/// Whether a folder is named as a run is: `20261124T145656Z-0123abcd`, `20261124T145656Z.1-0123abcd`.
+/// Whether a folder has the name of a run: `20261124T145656Z-0123abcd`, `20261124T145656Z.1-0123abcd`.
 pub fn has_run_name(path: &Path) -> bool {
     let Some((stamp, signature)) = path.file_name().and_then(|name| name.to_str()).and_then(|n| n.rsplit_once('-'))
     else {
@@ -44,8 +44,8 @@ pub fn has_run_name(path: &Path) -> bool {
         && all(signature, u8::is_ascii_hexdigit)
 }
 
-/// Locks until the file is closed; false where another process has.
-fn locked(file: &File, run: &Path) -> Result<bool> {
+/// Locks until the file is closed; false if another process holds the lock.
+fn try_lock(file: &File, run: &Path) -> Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -53,30 +53,32 @@ fn locked(file: &File, run: &Path) -> Result<bool> {
     }
 }
 
-/// The lock of a run without the folders that work on it would make; nothing where another process has it.
-fn hold(run: &Path) -> Result<Option<File>> {
+/// Locks a run without creating its folders; None if another process holds it.
+fn lock_run(run: &Path) -> Result<Option<File>> {
     let file = File::options().create(true).truncate(false).write(true).open(run.join(LOCK));
     let file = file.with_context(|| format!("cannot write in {}", run.display()))?;
-    Ok(locked(&file, run)?.then_some(file))
+    Ok(try_lock(&file, run)?.then_some(file))
 }
 
-/// Whether a run went, and if not, why.
+/// Whether a run was removed, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
     Gone,
-    /// Another process is at work on it.
+    /// Another process holds it.
     Held,
-    /// It is no longer what was to be removed.
+    /// It has changed since it was chosen.
     Changed,
 }
 
-/// Removes a run that `still` is what was to be removed, once it is held by this process.
-pub fn remove(run: &Path, still: impl FnOnce() -> bool) -> Result<Removed> {
-    let (Some(home), Some(name)) = (run.parent(), run.file_name()) else { bail!("{} is no run folder", run.display()) };
-    // While it is held no process opens a run of this experiment. A run that was copied elsewhere has none.
-    let doorway = if home.join(LOCK).is_file() { Some(doorway(home)?) } else { None };
-    let Some(_held) = hold(run)? else { return Ok(Removed::Held) };
-    if !still() {
+/// Removes a run if `is_unchanged` holds after this process has locked it.
+pub fn remove(run: &Path, is_unchanged: impl FnOnce() -> bool) -> Result<Removed> {
+    let (Some(home), Some(name)) = (run.parent(), run.file_name()) else {
+        bail!("{} is not a run folder", run.display())
+    };
+    // While this lock is held, no process opens a run of the experiment. A run that was copied elsewhere has no such lock.
+    let experiment_lock = if home.join(LOCK).is_file() { Some(lock_experiment(home)?) } else { None };
+    let Some(_run_lock) = lock_run(run)? else { return Ok(Removed::Held) };
+    if !is_unchanged() {
         return Ok(Removed::Changed);
     }
     let mut hidden = std::ffi::OsString::from(REMOVED);
@@ -86,14 +88,14 @@ pub fn remove(run: &Path, still: impl FnOnce() -> bool) -> Result<Removed> {
     fs::rename(run, &hidden).with_context(|| format!("cannot remove {}", run.display()))?;
     repair_latest(home)?;
     discard(&hidden)?;
-    if let Some(doorway) = doorway {
-        leave_empty(home, doorway);
+    if let Some(lock) = experiment_lock {
+        remove_if_empty(home, lock);
     }
     Ok(Removed::Gone)
 }
 
-/// The lock of an experiment's folder, made where it is not. A folder that is removed while one waits for its lock is made anew.
-pub(super) fn doorway(home: &Path) -> Result<File> {
+/// Locks the folder of an experiment, and creates it if needed: also if it is removed while this process waits for the lock.
+pub(super) fn lock_experiment(home: &Path) -> Result<File> {
     loop {
         fs::create_dir_all(home)
             .with_context(|| format!("cannot create {}: choose another folder with --runs", home.display()))?;
@@ -103,24 +105,24 @@ pub(super) fn doorway(home: &Path) -> Result<File> {
             other => other.with_context(|| format!("cannot write in {}", home.display()))?,
         };
         file.lock()?;
-        if same_file(&file, &path) {
+        if is_same_file(&file, &path) {
             return Ok(file);
         }
     }
 }
 
-/// Removes the folder of an experiment that has no run left, and nothing else in it.
-fn leave_empty(home: &Path, doorway: File) {
+/// Removes the folder of an experiment that contains nothing but its lock.
+fn remove_if_empty(home: &Path, lock: File) {
     let others = |entry: &fs::DirEntry| entry.file_name() != LOCK;
     if fs::read_dir(home).is_ok_and(|entries| !entries.flatten().any(|entry| others(&entry))) {
         let _ = fs::remove_file(home.join(LOCK));
-        // Fails where a process was quicker and has made a run.
+        // Fails if another process has created a run in the meantime.
         let _ = fs::remove_dir(home);
     }
-    drop(doorway);
+    drop(lock);
 }
 
-/// Lets a `latest` whose run is gone point to the newest run that came to its end, or removes it. Whether there was one to repair.
+/// Points a broken `latest` to the newest finished run, or removes it if there is none. Returns whether it was broken.
 pub fn repair_latest(home: &Path) -> Result<bool> {
     if !has_broken_latest(home) {
         return Ok(false);
@@ -130,20 +132,18 @@ pub fn repair_latest(home: &Path) -> Result<bool> {
     let newest = run_folders(home).into_iter().rev().find(|run| read_record(run).is_ok_and(ended));
     match newest {
         Some(run) => make_latest(&run)?,
-        None => {
-            fs::remove_file(home.join(LATEST)).with_context(|| format!("cannot remove {}/latest", home.display()))?
-        }
+        None => fs::remove_file(latest(home)).with_context(|| format!("cannot remove {}/latest", home.display()))?,
     }
     Ok(true)
 }
 
-/// Whether `latest` of an experiment is a link that leads nowhere.
+/// Whether `latest` of an experiment is a broken link.
 pub fn has_broken_latest(home: &Path) -> bool {
-    let link = home.join(LATEST);
+    let link = latest(home);
     link.is_symlink() && !link.exists()
 }
 
-/// Removes a file, a link or a folder with all that is in it; what is not there is no error.
+/// Removes a file, a link, or a folder with its contents. A missing path is no error.
 pub fn discard(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
@@ -158,19 +158,19 @@ pub fn discard(path: &Path) -> Result<()> {
     }
 }
 
-/// [`discard`] of something inside a run that no other process works on; whether it was held.
+/// [`discard`] inside a run, unless another process holds it. Returns whether it is held.
 pub fn discard_inside(run: &Path, path: &Path) -> Result<bool> {
-    let Some(_held) = hold(run)? else { return Ok(true) };
+    let Some(_lock) = lock_run(run)? else { return Ok(true) };
     discard(path)?;
-    // Gone with the last of its units.
+    // Succeeds when no trial has checkpoints any more.
     let _ = fs::remove_dir(run.join(CHECKPOINTS));
     Ok(false)
 }
 
-/// Bytes and the last change of a file, or of all that lies below a folder.
+/// The size and last modification of a file, or of everything in a folder.
 pub fn usage(path: &Path) -> Usage {
     let mut usage = Usage { bytes: 0, newest: SystemTime::UNIX_EPOCH };
-    each_below(path, &mut |entry| {
+    visit_below(path, &mut |entry| {
         if let Ok(meta) = fs::symlink_metadata(entry) {
             usage.bytes += if meta.is_dir() { 0 } else { meta.len() };
             if let Ok(modified) = meta.modified()
@@ -182,26 +182,26 @@ pub fn usage(path: &Path) -> Usage {
         }
     });
     if usage.newest == SystemTime::UNIX_EPOCH {
-        // An empty folder is as old as itself.
+        // An empty folder has its own age.
         usage.newest = fs::symlink_metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::now());
     }
     usage
 }
 
-/// The path and everything below it; links are not followed.
-fn each_below(path: &Path, each: &mut dyn FnMut(&Path)) {
+/// Visits the path and everything below it. Links are not followed.
+fn visit_below(path: &Path, each: &mut dyn FnMut(&Path)) {
     each(path);
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            each_below(&entry.path(), each);
+            visit_below(&entry.path(), each);
         }
     }
 }
 
-/// Files that a killed process was writing into a run.
+/// Temporary files of killed processes in a run.
 pub fn temporary_files(run: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    each_below(run, &mut |path| {
+    visit_below(run, &mut |path| {
         let is_part =
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(timbre_core::files::TEMP_PREFIX));
         if is_part && fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()) {
@@ -212,25 +212,25 @@ pub fn temporary_files(run: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What killed processes left beside the runs of an experiment: runs that were being removed, links on their way to `latest`.
+/// Leftovers of killed processes beside the runs of an experiment: half-removed runs, and links that should have become `latest`.
 pub fn leftovers_beside_runs(home: &Path) -> Vec<PathBuf> {
-    let left = |entry: &fs::DirEntry| {
+    let is_leftover = |entry: &fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
         let of_run = name.strip_prefix(REMOVED).is_some_and(|name| has_run_name(Path::new(name)));
         of_run || (name.starts_with(LATEST_PART) && entry.file_type().is_ok_and(|kind| kind.is_symlink()))
     };
     let mut found: Vec<PathBuf> =
-        fs::read_dir(home).into_iter().flatten().flatten().filter(left).map(|entry| entry.path()).collect();
+        fs::read_dir(home).into_iter().flatten().flatten().filter(is_leftover).map(|entry| entry.path()).collect();
     found.sort();
     found
 }
 
-/// Checkpoints that nothing will go on from: of a run that is finished, and of units that are.
+/// Checkpoints that nothing will resume: those of finished runs and of finished trials.
 pub fn idle_checkpoints(run: &Path, status: Status) -> Vec<PathBuf> {
     let is_idle = |entry: &fs::DirEntry| {
         let mut record = entry.file_name();
         record.push(".json");
-        status.is_final() || run.join("units").join(record).is_file()
+        status.is_final() || trials_folder(run).join(record).is_file()
     };
     let folder = run.join(CHECKPOINTS);
     if folder.is_symlink() {
@@ -258,36 +258,36 @@ mod tests {
     }
 
     #[test]
-    fn latest_goes_back_to_the_newest_run_that_came_to_its_end() {
+    fn latest_points_to_the_newest_remaining_finished_run() {
         let runs = tempfile::tempdir().unwrap();
         let [first, second] = [Status::Done, Status::Done].map(|status| run(runs.path(), status));
         let stopped = run(runs.path(), Status::Stopped);
         let third = run(runs.path(), Status::Done);
-        let latest = || fs::canonicalize(runs.path().join("x/latest")).unwrap();
+        let target = || fs::canonicalize(runs.path().join("x/latest")).unwrap();
         assert_eq!(remove(&third, || true).unwrap(), Removed::Gone);
-        assert_eq!(latest(), second.canonicalize().unwrap());
+        assert_eq!(target(), second.canonicalize().unwrap());
         assert_eq!(remove(&first, || true).unwrap(), Removed::Gone);
-        assert_eq!(latest(), second.canonicalize().unwrap());
+        assert_eq!(target(), second.canonicalize().unwrap());
         assert_eq!(remove(&second, || true).unwrap(), Removed::Gone);
         assert!(!runs.path().join("x/latest").is_symlink() && stopped.is_dir());
         assert_eq!(remove(&stopped, || true).unwrap(), Removed::Gone);
-        assert!(!runs.path().join("x").exists(), "the folder of an experiment goes with its last run");
+        assert!(!runs.path().join("x").exists(), "the folder of an experiment is removed with its last run");
     }
 
     #[test]
-    fn a_run_that_is_held_or_has_changed_stays() {
+    fn a_run_that_is_locked_or_has_changed_is_not_removed() {
         let runs = tempfile::tempdir().unwrap();
         let path = run(runs.path(), Status::Done);
         assert_eq!(remove(&path, || false).unwrap(), Removed::Changed);
-        let held = RunDir::lock(path.clone()).unwrap();
+        let lock = RunDir::lock(path.clone()).unwrap();
         assert!(is_in_progress(&path));
-        assert_eq!(remove(&path, || panic!("nobody is asked")).unwrap(), Removed::Held);
-        drop(held);
+        assert_eq!(remove(&path, || panic!("it is not checked")).unwrap(), Removed::Held);
+        drop(lock);
         assert!(!is_in_progress(&path) && path.join("run.json").is_file());
     }
 
     #[test]
-    fn a_run_that_was_being_removed_is_no_run_and_its_rest_is_found() {
+    fn a_half_removed_run_is_a_leftover_and_not_a_run() {
         let runs = tempfile::tempdir().unwrap();
         let path = run(runs.path(), Status::Done);
         let hidden = path.with_file_name(format!("{REMOVED}{}", path.file_name().unwrap().to_str().unwrap()));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_runs_are_names_of_runs() {
+    fn run_names_are_recognised() {
         for name in ["20261124T145656Z-0123abcd", "20261124T145656Z.12-ffffffff"] {
             assert!(has_run_name(Path::new(name)), "{name}");
         }

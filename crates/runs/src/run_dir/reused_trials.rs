@@ -1,4 +1,4 @@
-//! Units of another run: copied, not fitted again.
+//! Copies finished trials from another run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{RunDir, Trial};
+use super::{RunDir, Trial, model_folder, network_folder, trials_folder};
 use timbre_core::files;
 
-/// Where units of a run come from that it did not fit itself.
+/// The trials that a run copied, and the run they come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReusedTrials {
     pub run: PathBuf,
     pub signature: String,
-    pub units: Vec<String>,
+    #[serde(rename = "units")]
+    pub trials: Vec<String>,
 }
 
 impl RunDir {
-    /// Copies a finished unit of another run: what its networks left, its model, and at last the record that makes it done.
-    pub fn take_over(&self, from: &Path, unit: &Trial) -> Result<()> {
-        for folder in ["networks", "models"] {
-            let (source, target) =
-                (from.join(folder).join(unit.to_string()), self.path().join(folder).join(unit.to_string()));
+    /// Copies a finished trial of another run: the files of its network, its model, and last its record.
+    pub fn copy_trial(&self, from: &Path, trial: &Trial) -> Result<()> {
+        for folder in [network_folder, model_folder] {
+            let (source, target) = (folder(from, trial), folder(self.path(), trial));
             if source.is_dir() {
                 fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
                 files::remove_temp_files(&target);
-                copy_all(&source, &target, |_| true)?;
+                copy_files(&source, &target, |_| true)?;
             }
         }
-        let own = format!("{unit}.");
-        copy_all(&from.join("units"), &self.path().join("units"), |name| name.starts_with(&own))
+        let prefix = format!("{trial}.");
+        copy_files(&trials_folder(from), &trials_folder(self.path()), |name| name.starts_with(&prefix))
     }
 }
 
-/// Copies the files whose name `wanted` says, JSON last: it is the mark that all else is there.
-fn copy_all(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+/// Copies the files whose name passes `wanted`; JSON files last, because they mark the copy as complete.
+fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let cannot = || format!("cannot read {}", from.display());
     let mut names: Vec<String> = fs::read_dir(from)
         .with_context(cannot)?

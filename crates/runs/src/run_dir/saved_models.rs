@@ -1,4 +1,4 @@
-//! The saved models of a run, written and read: `models/<unit>/model.safetensors` and `model.json`.
+//! Writes and reads saved models: `models/<trial>/model.safetensors` and `model.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{RunDir, SCHEMA, Trial};
+use super::{RunDir, SCHEMA, Trial, model_folder, models_folder};
 use timbre_core::files;
 use timbre_core::labels::Classes;
 use timbre_evaluation::aggregation;
@@ -22,7 +22,7 @@ use timbre_signal::audio::{self, AudioSpec};
 use timbre_signal::windows;
 use timbre_signal::windows::WindowSpec;
 
-/// `model.json`: everything that the weights need to become a classifier again.
+/// `model.json`: what the weights need to become a classifier again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRecord {
@@ -35,52 +35,52 @@ pub struct ModelRecord {
     #[serde(default)]
     #[serde(rename = "decision_rule")]
     pub decision_rule: DecisionRule,
-    /// The windows in which recordings were judged; nothing: their clips.
+    /// The windows that were evaluated; None if clips were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
     pub versions: Versions,
 }
 
-/// `model.json` of an ensemble: the folders beside it that hold its members, and how what they say becomes one. Its tensors are
-/// those of [`Fusion`](timbre_models::classic::fusion::Fusion).
+/// `model.json` of an ensemble: its members (folders beside it), and how their predictions are fused. Its tensors are those of
+/// [`Fusion`](timbre_models::classic::fusion::Fusion).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnsembleRecord {
     pub schema: u32,
     pub classes: Classes,
-    /// Names of [`models`] of the same run, among them no ensemble that holds this one.
+    /// Names of [`models`] of the same run; none is an ensemble that contains this one.
     pub members: Vec<String>,
     pub fuse: Fuse,
-    /// One a member; their sum is 1.
+    /// One per member; the sum is 1.
     pub weights: Vec<f64>,
     #[serde(rename = "decision_rule")]
     pub decision_rule: DecisionRule,
-    /// The windows in which recordings were judged, and which are fused one by one; nothing: their clips.
+    /// The windows that were evaluated, and that are fused one by one; None if clips were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
-    /// Of the kind `ensemble`.
+    /// The version of the kind `ensemble`.
     pub version: u32,
 }
 
-/// The versions of the stages that stand between a recording and a probability.
+/// The versions of the stages from a recording to a probability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     pub decoding: u32,
     pub feature: u32,
     pub model: u32,
-    /// Of windows and of decisions.
-    #[serde(default = "first_judging")]
+    /// Windows and decisions.
+    #[serde(default = "default_judging")]
     pub judging: [u32; 2],
 }
 
-/// What every model was judged by that does not say.
-fn first_judging() -> [u32; 2] {
+/// The versions of models whose record has none.
+fn default_judging() -> [u32; 2] {
     [1, 1]
 }
 
 impl Versions {
-    /// Those of this program.
+    /// The versions of this program.
     pub fn now(feature: &FeatureSpec, model: &ModelSpec) -> Versions {
         Versions {
             decoding: audio::VERSION,
@@ -92,57 +92,61 @@ impl Versions {
 }
 
 impl RunDir {
-    /// `models/<unit>/`: the weights first, then the description that makes them readable.
-    pub fn write_model(&self, unit: &Trial, tensors: &[Tensor], record: &ModelRecord) -> Result<()> {
-        self.write_described(unit, tensors, &json!(record))
+    /// Writes `models/<trial>/`: the weights first, then the description that makes them readable.
+    pub fn write_model(&self, trial: &Trial, tensors: &[Tensor], record: &ModelRecord) -> Result<()> {
+        self.write_model_files(trial, tensors, &json!(record))
     }
 
-    /// `models/<unit>/` of an ensemble.
-    pub fn write_ensemble(&self, unit: &Trial, tensors: &[Tensor], record: &EnsembleRecord) -> Result<()> {
-        self.write_described(unit, tensors, &json!(record))
+    /// Writes `models/<trial>/` of an ensemble.
+    pub fn write_ensemble(&self, trial: &Trial, tensors: &[Tensor], record: &EnsembleRecord) -> Result<()> {
+        self.write_model_files(trial, tensors, &json!(record))
     }
 
-    fn write_described(&self, unit: &Trial, tensors: &[Tensor], description: &Value) -> Result<()> {
-        let folder = self.path().join("models").join(unit.to_string());
+    fn write_model_files(&self, trial: &Trial, tensors: &[Tensor], description: &Value) -> Result<()> {
+        let folder = model_folder(self.path(), trial);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         files::remove_temp_files(&folder);
-        files::write_atomically(&folder.join("model.safetensors"), |out| write_safetensors(tensors, &[], out))?;
-        files::write_bytes(&description_of(&folder), &serde_json::to_vec_pretty(description)?)
+        files::write_atomically(&weights_file(&folder), |out| write_safetensors(tensors, &[], out))?;
+        files::write_bytes(&description_file(&folder), &serde_json::to_vec_pretty(description)?)
     }
 }
 
-/// What every description has, and what tells an ensemble.
+/// The keys of every description; `members` marks an ensemble.
 #[derive(Deserialize)]
 struct Head {
     schema: u32,
     members: Option<IgnoredAny>,
 }
 
-const AGAIN: &str = "run the experiment again with --fresh to write it anew";
+const AGAIN: &str = "run the experiment again with --fresh to replace it";
 
-/// The names (`<features>.<model>.s<seed>`) of the models that the run has saved, in their order by name.
+/// The sorted names (`<features>.<model>.s<seed>`) of the saved models of a run.
 pub fn models(run: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(run.join("models"))
+    let mut names: Vec<String> = fs::read_dir(models_folder(run))
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| description_of(&entry.path()).is_file())
+        .filter(|entry| description_file(&entry.path()).is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
 }
 
-/// Whether the model of this unit has been saved whole: its description is written last.
-pub fn has_model(run: &Path, unit: &Trial) -> bool {
-    description_of(&run.join("models").join(unit.to_string())).is_file()
+/// Whether the model of a trial is saved completely: its description is written last.
+pub fn has_model(run: &Path, trial: &Trial) -> bool {
+    description_file(&model_folder(run, trial)).is_file()
 }
 
-fn description_of(folder: &Path) -> PathBuf {
+fn description_file(folder: &Path) -> PathBuf {
     folder.join("model.json")
 }
 
-/// The bytes of a description of this schema, and whether it is an ensemble's.
+pub(super) fn weights_file(folder: &Path) -> PathBuf {
+    folder.join("model.safetensors")
+}
+
+/// The bytes of a description of the current schema, and whether it describes an ensemble.
 fn read_description(path: &Path) -> Result<(Vec<u8>, bool)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let Head { schema, members } = serde_json::from_slice(&bytes).with_context(|| damaged(path))?;
@@ -158,25 +162,25 @@ fn damaged(path: &Path) -> String {
     format!("{} is damaged: {AGAIN}", path.display())
 }
 
-/// The description and the weights of one of [`models`] that is no ensemble.
+/// Reads the description and the weights of a single model.
 pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> {
-    let folder = run.join("models").join(name);
-    let path = description_of(&folder);
+    let folder = models_folder(run).join(name);
+    let path = description_file(&folder);
     let (bytes, is_ensemble) = read_description(&path)?;
-    ensure!(!is_ensemble, "{} describes an ensemble: its members are the models", path.display());
+    ensure!(!is_ensemble, "{} describes an ensemble: name one of its members", path.display());
     let record: ModelRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
     ensure!(
         record.versions == Versions::now(&record.feature, &record.model),
-        "{} comes from stages that this version computes in another way: {AGAIN}",
+        "{} was made by other versions of its stages: {AGAIN}",
         path.display()
     );
     Ok((record, read_tensors(&folder)?))
 }
 
-/// The description and the tensors of one of [`models`] that is an ensemble; nothing of another model.
+/// Reads the description and the tensors of an ensemble; None for a single model.
 pub fn read_ensemble(run: &Path, name: &str) -> Result<Option<(EnsembleRecord, Vec<Tensor>)>> {
-    let folder = run.join("models").join(name);
-    let path = description_of(&folder);
+    let folder = models_folder(run).join(name);
+    let path = description_file(&folder);
     let (bytes, is_ensemble) = read_description(&path)?;
     if !is_ensemble {
         return Ok(None);
@@ -184,27 +188,27 @@ pub fn read_ensemble(run: &Path, name: &str) -> Result<Option<(EnsembleRecord, V
     let record: EnsembleRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
     ensure!(
         record.version == Ensemble::default().version(),
-        "{} was fused in another way than by this version: {AGAIN}",
+        "{} was made by another version of ensembles: {AGAIN}",
         path.display()
     );
     Ok(Some((record, read_tensors(&folder)?)))
 }
 
 fn read_tensors(folder: &Path) -> Result<Vec<Tensor>> {
-    let path = folder.join("model.safetensors");
+    let path = weights_file(folder);
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     tensors_of(&bytes).with_context(|| damaged(&path))
 }
 
 fn tensors_of(bytes: &[u8]) -> Result<Vec<Tensor>> {
-    let file = SafeTensors::deserialize(bytes).context("it is cut off, or no safetensors file")?;
+    let file = SafeTensors::deserialize(bytes).context("truncated, or not a safetensors file")?;
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
         ensure!(view.dtype() == Dtype::F32, "the tensor `{name}` holds {:?}, not F32", view.dtype());
         ensure!(!view.data().is_empty(), "the tensor `{name}` is empty: its shape is {:?}", view.shape());
         let (words, _) = view.data().as_chunks::<4>();
         let values: Vec<f32> = words.iter().map(|&word| f32::from_le_bytes(word)).collect();
-        // A bias of minus infinity is a class that had no training clip.
+        // A bias of minus infinity belongs to a class without training clips.
         if let Some(at) = values.iter().position(|value| !value.is_finite() && *value != f32::NEG_INFINITY) {
             bail!("value {at} of the tensor `{name}` is {}, not a finite number", values[at]);
         }
@@ -222,7 +226,7 @@ mod tests {
 
     const NAME: &str = "mel.average.s1";
 
-    /// A folder with one saved model, `edit`ed before it is written.
+    /// A run folder with one saved model, `edit`ed before it is written.
     fn saved(edit: impl FnOnce(&mut serde_json::Value, &mut Vec<Tensor>)) -> (tempfile::TempDir, PathBuf) {
         let runs = tempfile::tempdir().unwrap();
         let Opened::ToDo(dir) = RunDir::open(runs.path(), "x", "0123456789abcdef", false).unwrap() else {
@@ -240,17 +244,17 @@ mod tests {
             Tensor::new("counts", vec![2], vec![4.0, 5.0]),
         ];
         edit(&mut description, &mut tensors);
-        let unit = Trial { features: "mel".into(), model: "average".into(), seed: 1 };
-        dir.write_described(&unit, &tensors, &description).unwrap();
+        let trial = Trial { features: "mel".into(), model: "average".into(), seed: 1 };
+        dir.write_model_files(&trial, &tensors, &description).unwrap();
         (runs, dir.path().to_owned())
     }
 
-    fn refusal(run: &Path) -> String {
-        format!("{:#}", read_model(run, NAME).err().expect("it is refused"))
+    fn read_error(run: &Path) -> String {
+        format!("{:#}", read_model(run, NAME).err().expect("it is an error"))
     }
 
     #[test]
-    fn the_weights_are_read_back_by_the_safetensors_crate() {
+    fn weights_are_read_back_by_the_safetensors_crate() {
         let set = FeatureSet::from_memory(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, vec![0, 1], 2);
         let tensors = [
             Tensor { name: "train".into(), shape: vec![2, 3], values: TensorValues::Rows(set) },
@@ -273,21 +277,21 @@ mod tests {
             let version = description["versions"]["feature"].as_u64().unwrap();
             description["versions"]["feature"] = (version + 1).into();
         });
-        assert!(refusal(&run).contains("in another way"));
+        assert!(read_error(&run).contains("other versions of its stages"));
     }
 
     #[test]
-    fn a_model_that_does_not_say_how_it_was_judged_was_judged_by_the_first_versions() {
+    fn a_model_without_evaluation_versions_has_the_first_versions() {
         let (_runs, run) = saved(|description, _| {
             description["versions"].as_object_mut().unwrap().remove("judging");
         });
         assert_eq!(read_model(&run, NAME).unwrap().0.versions.judging, [1, 1]);
         let (_runs, run) = saved(|description, _| description["versions"]["judging"] = json!([1, 99]));
-        assert!(refusal(&run).contains("in another way"));
+        assert!(read_error(&run).contains("other versions of its stages"));
     }
 
     #[test]
-    fn a_class_without_training_clips_is_no_damage() {
+    fn a_class_without_training_clips_can_be_read() {
         let (_runs, run) = saved(|_, tensors| {
             tensors[1] = Tensor::new("bias", vec![2], vec![0.5, f32::NEG_INFINITY]);
         });
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_to_the_bit() {
+    fn a_saved_model_is_read_back_to_the_bit() {
         let mut written = Vec::new();
         let (_runs, run) = saved(|_, tensors| written = tensors.clone());
         assert_eq!(models(&run), [NAME]);
@@ -311,36 +315,36 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_of_the_weights_is_refused_with_a_sentence() {
+    fn truncated_weights_are_refused_with_a_message() {
         let (_runs, run) = saved(|_, _| {});
         let path = run.join("models").join(NAME).join("model.safetensors");
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let sentence = refusal(&run);
-            assert!(sentence.contains("is damaged") && sentence.contains("--fresh"), "{length}: {sentence}");
+            let message = read_error(&run);
+            assert!(message.contains("is damaged") && message.contains("--fresh"), "{length}: {message}");
         }
     }
 
     #[test]
     fn a_truncated_description_and_another_schema_are_refused() {
         let (_runs, run) = saved(|description, _| description["schema"] = (SCHEMA + 1).into());
-        assert!(refusal(&run).contains(&format!("schema {}", SCHEMA + 1)));
-        let path = description_of(&run.join("models").join(NAME));
+        assert!(read_error(&run).contains(&format!("schema {}", SCHEMA + 1)));
+        let path = description_file(&run.join("models").join(NAME));
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        assert!(refusal(&run).contains("is damaged"));
+        assert!(read_error(&run).contains("is damaged"));
     }
 
     #[test]
-    fn weights_that_are_not_finite_and_empty_ones_are_refused() {
+    fn weights_that_are_not_finite_or_empty_are_refused() {
         let (_runs, run) = saved(|_, tensors| {
             tensors[0] = Tensor::new("centroids", vec![2, 2], vec![0.0, 1.0, 2.0, f32::NAN]);
         });
-        assert!(refusal(&run).contains("value 3 of the tensor `centroids` is NaN"));
+        assert!(read_error(&run).contains("value 3 of the tensor `centroids` is NaN"));
         let (_runs, run) = saved(|_, tensors| {
             tensors[0] = Tensor::new("centroids", vec![2, 0], vec![]);
         });
-        assert!(refusal(&run).contains("is empty"));
+        assert!(read_error(&run).contains("is empty"));
     }
 }

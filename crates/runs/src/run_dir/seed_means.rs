@@ -1,8 +1,8 @@
-//! The rows of a run over its seeds: what a (feature, model) came to on a side of the split.
+//! Averages the rows of a run over its seeds, per (feature, model) and subset.
 //!
-//! Conventions: the mean of the seeds. A metric that is undefined for one of them has no mean: that of the others would be of
-//! other material than the rest of the row. The ends of an interval are the means of the ends; it says how far other songs
-//! would move the score, and nothing of the spread over seeds.
+//! Conventions: a metric that is undefined for one seed has no mean, because the mean of the others would refer to other data
+//! than the rest of the row. The ends of an interval are the means of the ends. The interval says how far other songs would move
+//! the score; it says nothing about the spread over seeds.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -10,28 +10,28 @@ use serde::{Deserialize, Serialize};
 use super::ResultRow;
 use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
 
-/// One (feature, model) on one side of the split.
+/// One (feature, model) on one subset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialMean {
     pub features: String,
     pub model: String,
     pub split: String,
-    /// Those that the mean is of, in the order of the rows.
+    /// The averaged seeds, in the order of the rows.
     pub seeds: Vec<u64>,
     pub metrics: IndexMap<String, f64>,
-    /// Of the metrics that have one, by the name of the metric.
+    /// The interval of each metric that has one.
     pub intervals: IndexMap<String, (f64, f64)>,
 }
 
 impl TrialMean {
-    /// `mel.knn`, as units are called, without a seed.
+    /// `mel.knn`: the name of a trial without its seed.
     pub fn name(&self) -> String {
         format!("{}.{}", self.features, self.model)
     }
 }
 
-/// The rows of each (feature, model, split), a row a seed, in the order in which they first appear.
+/// Groups rows by (feature, model, split), in the order of first appearance: one row per seed.
 pub fn replicates<'a>(
     rows: impl IntoIterator<Item = &'a ResultRow>,
 ) -> IndexMap<(&'a str, &'a str, &'a str), Vec<&'a ResultRow>> {
@@ -43,7 +43,7 @@ pub fn replicates<'a>(
     groups
 }
 
-/// In the order in which they first appear, without the trivial baselines.
+/// The means over seeds in the order of first appearance, without the trivial baselines.
 pub fn trial_means(rows: &[ResultRow]) -> Vec<TrialMean> {
     replicates(rows.iter().filter(|row| !row.is_baseline()))
         .into_iter()
@@ -69,7 +69,7 @@ fn of_rows(features: &str, model: &str, split: &str, rows: &[&ResultRow]) -> Tri
     }
 }
 
-/// The side of the split that results are told of: the test split where there is one.
+/// The split whose scores are reported: the test split if there is one.
 pub fn reported_split<'a>(splits: impl IntoIterator<Item = &'a str>) -> &'static str {
     if splits.into_iter().any(|split| split == "test") { "test" } else { "validation" }
 }
@@ -89,19 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn seeds_become_their_mean_and_so_do_the_ends_of_the_interval() {
+    fn scores_and_interval_ends_are_averaged_over_seeds() {
         let of = |seed, value: f64| {
             row("mel", "knn", seed, &[("accuracy", value), ("accuracy_low", value - 0.25), ("accuracy_high", 1.0)])
         };
         let means = trial_means(&[of(1, 0.5), row("-", "chance", 1, &[("accuracy", 0.1)]), of(2, 0.75)]);
-        assert_eq!(means.len(), 1, "a trivial baseline is no unit");
+        assert_eq!(means.len(), 1, "trivial baselines are left out");
         assert_eq!((means[0].name().as_str(), &means[0].seeds[..]), ("mel.knn", &[1, 2][..]));
         assert_eq!(means[0].metrics.iter().collect::<Vec<_>>(), [(&"accuracy".to_owned(), &0.625)]);
         assert_eq!(means[0].intervals["accuracy"], (0.375, 1.0));
     }
 
     #[test]
-    fn a_metric_that_one_seed_lacks_has_no_mean() {
+    fn a_metric_that_is_missing_for_one_seed_has_no_mean() {
         let rows = [
             row("mel", "knn", 1, &[("accuracy", 0.5), ("roc_auc_macro", 0.75)]),
             row("mel", "knn", 2, &[("accuracy", 0.5)]),

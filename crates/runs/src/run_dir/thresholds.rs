@@ -1,9 +1,9 @@
-//! The files of a threshold search, by name.
+//! The files of a threshold search, and its record `thresholds.json`.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
@@ -12,33 +12,33 @@ use serde::Deserialize;
 use super::{RunDir, Trial};
 use timbre_core::files;
 
-/// What a search writes into the folder of a run. Grid and picture are those of the best unit, or of the named one.
+/// A file of a threshold search. `Grid` and `Picture` show the best trial, or the named one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ThresholdFile<'a> {
-    /// Every point with every metric.
+    /// One row per point, with every metric.
     Long,
-    /// Chosen points, plateaus, what is luck.
+    /// Chosen points, plateaus, selection bias.
     Report,
-    /// A cut-off a class.
+    /// One threshold per class.
     PerClass,
-    /// One metric: fractions down, cut-offs across.
-    Grid { metric: &'a str, unit: Option<&'a Trial> },
-    /// The same as a picture.
-    Picture { metric: &'a str, unit: Option<&'a Trial> },
+    /// One metric: one row per window fraction, one column per threshold.
+    Grid { metric: &'a str, trial: Option<&'a Trial> },
+    /// `Grid` as a heat map.
+    Picture { metric: &'a str, trial: Option<&'a Trial> },
 }
 
 impl ThresholdFile<'_> {
     pub fn name(&self) -> String {
-        let of = |metric: &str, unit: &Option<&Trial>, ending: &str| match unit {
-            Some(unit) => format!("thresholds_{metric}.{unit}.{ending}"),
+        let of = |metric: &str, trial: &Option<&Trial>, ending: &str| match trial {
+            Some(trial) => format!("thresholds_{metric}.{trial}.{ending}"),
             None => format!("thresholds_{metric}.{ending}"),
         };
         match self {
             ThresholdFile::Long => "thresholds.csv".to_owned(),
             ThresholdFile::Report => "thresholds.json".to_owned(),
             ThresholdFile::PerClass => "thresholds_per_class.csv".to_owned(),
-            ThresholdFile::Grid { metric, unit } => of(metric, unit, "csv"),
-            ThresholdFile::Picture { metric, unit } => of(metric, unit, "svg"),
+            ThresholdFile::Grid { metric, trial } => of(metric, trial, "csv"),
+            ThresholdFile::Picture { metric, trial } => of(metric, trial, "svg"),
         }
     }
 }
@@ -51,10 +51,8 @@ impl RunDir {
     ) -> Result<()> {
         files::write_atomically(&self.path().join(file.name()), write)
     }
-}
 
-impl RunDir {
-    /// Removes what an earlier search has left, the mark that it was whole first.
+    /// Removes the files of an earlier search; first the one that marks the search as complete.
     pub fn remove_thresholds(&self) -> Result<()> {
         let cannot = || format!("cannot remove the earlier search in {}", self.path().display());
         let mut names: Vec<OsString> =
@@ -65,28 +63,24 @@ impl RunDir {
     }
 }
 
-/// The configuration of a run, as run.
-pub fn resolved_config(run: &Path) -> PathBuf {
-    run.join("config.resolved.toml")
-}
-
-/// Scores by the names of their metrics; one that is undefined is nothing.
+/// Scores by metric; None where undefined.
 type Scores = IndexMap<String, Option<f64>>;
 
-/// What `thresholds.json` says of the last search, as far as people are told.
+/// The part of `thresholds.json` that reports show.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SearchRecord {
     pub metric: String,
-    /// The split that chose.
+    /// The split on which the point was chosen.
     pub tuned_on: String,
     pub as_run: SearchedAsRun,
-    pub units: Vec<SearchedTrial>,
+    #[serde(rename = "units")]
+    pub trials: Vec<SearchedTrial>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct SearchedAsRun {
     pub cutoff: f64,
-    /// One a class; empty where one holds for all.
+    /// One per class; empty if one threshold applies to all classes.
     pub cutoffs: Vec<f64>,
     pub window_fraction: f64,
 }
@@ -100,15 +94,15 @@ pub struct SearchedTrial {
     pub of_several_windows: usize,
     pub points: usize,
     pub cutoff: f64,
-    /// Nothing where recordings are decided by one score.
+    /// None where one score decides a recording.
     pub window_fraction: Option<f64>,
-    /// Of the chosen point on the split that chose.
+    /// The score of the chosen point on the split on which it was chosen.
     pub score: Option<f64>,
-    /// Axes at whose end the chosen point lies.
+    /// The axes on which the chosen point is the first or last value.
     pub on_the_edge: Vec<String>,
     pub luck: Option<SelectionBias>,
     pub per_class: Option<SearchedByClass>,
-    /// The split that chose first.
+    /// The split on which the point was chosen comes first.
     pub splits: Vec<SearchedSplit>,
 }
 
@@ -121,7 +115,7 @@ pub struct SelectionBias {
     pub plateau: Plateau,
 }
 
-/// Points that cannot be told from the best, and from where to where they reach.
+/// The points that are not distinguishable from the best one, and their ranges.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Plateau {
     pub points: usize,
@@ -137,7 +131,7 @@ pub struct SearchedByClass {
     pub optimism: Option<f64>,
 }
 
-/// Scores of one split, decided in three ways.
+/// The scores of one split with three choices of thresholds.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SearchedSplit {
     pub split: String,
@@ -147,14 +141,14 @@ pub struct SearchedSplit {
     pub per_class: Option<Scores>,
 }
 
-/// The last search of a run; nothing where there was none, or it cannot be understood.
+/// The last search of a run; None without one, or if its record cannot be parsed.
 pub fn read_search(run: &Path) -> Option<SearchRecord> {
     serde_json::from_slice(&fs::read(run.join(ThresholdFile::Report.name())).ok()?).ok()
 }
 
-/// The picture of a search, that of its best unit: its name without the ending, and the picture.
+/// The heat map of the best trial of a search: its file name without extension, and the SVG.
 pub fn read_threshold_plot(run: &Path, search: &SearchRecord) -> Option<(String, String)> {
-    let picture = ThresholdFile::Picture { metric: &search.metric, unit: None };
-    let file = run.join(picture.name());
+    let plot = ThresholdFile::Picture { metric: &search.metric, trial: None };
+    let file = run.join(plot.name());
     Some((file.file_stem()?.to_string_lossy().into_owned(), fs::read_to_string(&file).ok()?))
 }

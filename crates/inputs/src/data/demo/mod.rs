@@ -16,6 +16,7 @@ use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout}
 use super::{About, CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
 use timbre_core::labels::Classes;
+use timbre_core::registry::Fault;
 use timbre_signal::audio::wav_write::write_pcm16;
 
 mod drums_and_bass;
@@ -112,20 +113,20 @@ impl DataKind for Demo {
         })
     }
 
-    fn faults(&self) -> Vec<(String, String)> {
+    fn faults(&self) -> Vec<Fault> {
         let mut faults = self.common_keys().limit_faults();
         if !(1..=10000).contains(&self.clips_per_class) {
-            faults.push(("clips_per_class".into(), format!("{} is not from 1 to 10000", self.clips_per_class)));
+            faults.push(Fault::new("clips_per_class", format!("{} is not from 1 to 10000", self.clips_per_class)));
         }
         if self.test_recordings > 10000 {
-            faults.push(("test_recordings".into(), format!("{} is more than 10000", self.test_recordings)));
+            faults.push(Fault::new("test_recordings", format!("{} is more than 10000", self.test_recordings)));
         }
         if !(1..=100).contains(&self.excerpts_per_song) {
-            faults.push(("excerpts_per_song".into(), format!("{} is not from 1 to 100", self.excerpts_per_song)));
+            faults.push(Fault::new("excerpts_per_song", format!("{} is not from 1 to 100", self.excerpts_per_song)));
         }
         if !(0.0..=1.0).contains(&self.training_share_of_test) {
             let sentence = format!("{} is not a share from 0 to 1", self.training_share_of_test);
-            faults.push(("training_share_of_test".into(), sentence));
+            faults.push(Fault::new("training_share_of_test", sentence));
         }
         faults.extend(classes_fault(self.classes.as_deref()));
         faults
@@ -236,7 +237,7 @@ fn remove_half_made(cache_dir: &Path, name: &str) -> Result<()> {
 /// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `step` is called after
 /// each recording, from several threads; its error ends the work.
 pub fn write(spec: &Demo, into: &Path, step: AfterRecording) -> Result<Summary> {
-    if let Some((key, sentence)) = spec.faults().first() {
+    if let Some(Fault { key, sentence }) = spec.faults().first() {
         bail!("make the demo data set: `{key}`: {sentence}");
     }
     let holds_something = into.exists() && into.read_dir().map_or(true, |mut entries| entries.next().is_some());

@@ -1,4 +1,4 @@
-//! Augmentations: the same draws do the same, whoever asks for them, when, and how often.
+//! Tests of augmented examples: the same draws give the same example for any caller, at any time.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ use super::tests::{audio, cached, mel, raw, recordings};
 use super::*;
 use crate::augment::ClipPool;
 
-fn hearing(random_crop: bool, augment: Value) -> ExampleSpec {
+fn spec_of(random_crop: bool, augment: Value) -> ExampleSpec {
     let specs: Vec<_> = serde_json::from_value(augment).unwrap();
-    ExampleSpec { random_crop, chain: Chain::of(&specs, None), replay: None }
+    ExampleSpec { random_crop, chain: Chain::select(&specs, None), replay: None }
 }
 
-/// Draws on the wave and on the image, alone and with company, always and sometimes.
+/// Waveform and image draws, with and without partners, always and sometimes.
 fn everything() -> Value {
     json!([
         { "kind": "translate" },
@@ -28,7 +28,7 @@ fn everything() -> Value {
     ])
 }
 
-/// Four recordings of two classes, of which the second and the third are no longer than a clip.
+/// Four recordings of two classes; the second and the third are no longer than a clip.
 struct Set {
     folder: TempDir,
     sources: Vec<ExampleSource>,
@@ -40,7 +40,7 @@ impl Set {
         Set { sources: recordings(&folder), folder }
     }
 
-    fn waves(&self, feature: &FeatureSpec, rows: &[usize], seed: u64, hearing: ExampleSpec) -> TrainingExamples {
+    fn examples(&self, feature: &FeatureSpec, rows: &[usize], seed: u64, spec: ExampleSpec) -> TrainingExamples {
         let audio = audio(5000, Crop::Centre);
         let sources: Vec<ExampleSource> = rows.iter().map(|&row| self.sources[row].clone()).collect();
         let plain = cached(&sources, &audio, feature);
@@ -48,51 +48,51 @@ impl Set {
         plain.read_rows(0..plain.len(), &mut values).unwrap();
         let labels = rows.iter().map(|&row| vec![row % 2]).collect();
         let set = FeatureSet::from_matrices(values, plain.shape(), labels, 2);
-        TrainingExamples::new(&set, sources, &audio, feature, Seed::new(seed), hearing).unwrap()
+        TrainingExamples::new(&set, sources, &audio, feature, Seed::new(seed), spec, Arc::default()).unwrap()
     }
 }
 
 /// The example of a row with its targets, as bits.
-fn example(waves: &TrainingExamples, row: usize, epoch: usize) -> Vec<u32> {
-    let (mut out, mut targets) = (vec![0.0; waves.cached.dims()], vec![0.0; waves.cached.n_classes()]);
-    waves.cached.write_targets(row, &mut targets);
-    waves.example(row, epoch, &mut out, &mut targets).unwrap();
+fn example(examples: &TrainingExamples, row: usize, epoch: usize) -> Vec<u32> {
+    let (mut out, mut targets) = (vec![0.0; examples.cached.dims()], vec![0.0; examples.cached.n_classes()]);
+    examples.cached.write_targets(row, &mut targets);
+    examples.example(row, epoch, &mut out, &mut targets).unwrap();
     out.iter().chain(&targets).map(|value| value.to_bits()).collect()
 }
 
 const ALL: [usize; 4] = [0, 1, 2, 3];
 
 #[test]
-fn an_example_is_the_same_in_any_order_on_any_thread_and_with_room_for_nothing() {
+fn an_example_does_not_depend_on_order_threads_or_memory() {
     let set = Set::new();
     let asked: Vec<(usize, usize)> = (0..6).flat_map(|epoch| ALL.map(|row| (row, epoch))).collect();
-    let ask = |waves: &TrainingExamples, order: &[(usize, usize)]| {
+    let ask = |examples: &TrainingExamples, order: &[(usize, usize)]| {
         let mut examples: Vec<_> =
-            order.par_iter().map(|&(row, epoch)| (epoch, row, example(waves, row, epoch))).collect();
+            order.par_iter().map(|&(row, epoch)| (epoch, row, example(examples, row, epoch))).collect();
         examples.sort();
         examples
     };
-    let waves = || set.waves(&mel(), &ALL, 1, hearing(true, everything()));
-    let first = ask(&waves(), &asked);
+    let examples = || set.examples(&mel(), &ALL, 1, spec_of(true, everything()));
+    let first = ask(&examples(), &asked);
     let backwards: Vec<_> = asked.iter().rev().copied().collect();
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let mut without_room = waves();
-    without_room.recordings.left = 0.into();
+    let mut without_room = examples();
+    without_room.recordings.free = 0.into();
     assert!(alone.install(|| ask(&without_room, &backwards)) == first);
-    // Taken up again at the fourth epoch.
+    // As if resumed at the fourth epoch.
     let later: Vec<_> = asked.iter().filter(|(_, epoch)| *epoch >= 3).copied().collect();
-    assert!(ask(&waves(), &later) == first[12..]);
-    let other = set.waves(&mel(), &ALL, 2, hearing(true, everything()));
+    assert!(ask(&examples(), &later) == first[12..]);
+    let other = set.examples(&mel(), &ALL, 2, spec_of(true, everything()));
     let same = ask(&other, &asked).iter().zip(&first).filter(|(a, b)| a == b).count();
     assert!(same < 3, "{same} of 24 examples are the same under another seed");
 }
 
 #[test]
-fn what_is_drawn_hangs_on_the_name_of_a_clip_and_not_on_its_place() {
+fn draws_depend_on_the_id_of_a_clip_and_not_on_its_row() {
     let set = Set::new();
     let alone = json!([{ "kind": "translate" }, { "kind": "gain" }, { "kind": "time_mask" }]);
-    let all = set.waves(&mel(), &ALL, 1, hearing(true, alone.clone()));
-    let some = set.waves(&mel(), &[3, 1], 1, hearing(true, alone));
+    let all = set.examples(&mel(), &ALL, 1, spec_of(true, alone.clone()));
+    let some = set.examples(&mel(), &[3, 1], 1, spec_of(true, alone));
     for epoch in 0..4 {
         assert!(example(&all, 3, epoch)[..40] == example(&some, 0, epoch)[..40]);
         assert_eq!(all.draws(1, epoch).unwrap(), some.draws(1, epoch).unwrap());
@@ -100,50 +100,50 @@ fn what_is_drawn_hangs_on_the_name_of_a_clip_and_not_on_its_place() {
 }
 
 #[test]
-fn where_nothing_happens_the_example_is_the_cached_row_and_nothing_is_decoded() {
+fn an_unchanged_example_is_the_cached_row_and_nothing_is_decoded() {
     let set = Set::new();
-    let waves =
-        set.waves(&mel(), &ALL, 1, hearing(false, json!([{ "kind": "gain", "p": 0 }, { "kind": "mix", "n": 0 }])));
-    let masked = set.waves(&mel(), &ALL, 1, hearing(false, json!([{ "kind": "time_mask" }, { "kind": "mixup" }])));
+    let examples =
+        set.examples(&mel(), &ALL, 1, spec_of(false, json!([{ "kind": "gain", "p": 0 }, { "kind": "mix", "n": 0 }])));
+    let masked = set.examples(&mel(), &ALL, 1, spec_of(false, json!([{ "kind": "time_mask" }, { "kind": "mixup" }])));
     set.sources.iter().for_each(|source| fs::remove_file(&source.path).unwrap());
     for row in ALL {
-        let mut plain = vec![0.0; waves.cached.dims()];
-        waves.cached.read_row(row, &mut plain).unwrap();
+        let mut plain = vec![0.0; examples.cached.dims()];
+        examples.cached.read_row(row, &mut plain).unwrap();
         let bits: Vec<u32> = plain.iter().map(|value| value.to_bits()).collect();
-        assert!(example(&waves, row, 0).starts_with(&bits));
-        // Draws on the image need no wave.
+        assert!(example(&examples, row, 0).starts_with(&bits));
+        // Image draws need no waveform.
         assert!(!example(&masked, row, 0).starts_with(&bits));
     }
     assert!(set.folder.path().is_dir());
 }
 
 #[test]
-fn short_recordings_are_augmented_as_long_ones_are() {
+fn short_recordings_are_augmented_like_long_ones() {
     let set = Set::new();
-    let waves = set.waves(&raw(), &ALL, 1, hearing(false, json!([{ "kind": "gain", "db": 20.0 }])));
+    let examples = set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "gain", "db": 20.0 }])));
     for row in ALL {
         let mut plain = vec![0.0; 5000];
-        waves.cached.read_row(row, &mut plain).unwrap();
+        examples.cached.read_row(row, &mut plain).unwrap();
         let (mut loud, mut targets) = (vec![0.0; 5000], vec![0.0; 2]);
-        waves.example(row, 0, &mut loud, &mut targets).unwrap();
+        examples.example(row, 0, &mut loud, &mut targets).unwrap();
         assert!(plain.iter().zip(&loud).all(|(a, b)| (10.0 * a - b).abs() <= 1e-5 * b.abs() + 1e-6), "row {row}");
     }
 }
 
 #[test]
-fn a_mix_has_the_labels_of_all_its_parts_and_comes_from_the_company() {
+fn a_mix_has_the_labels_of_all_parts_and_its_parts_come_from_the_pool() {
     let set = Set::new();
-    let waves = set.waves(&raw(), &[0, 3], 1, hearing(false, json!([{ "kind": "mix", "snr_db": 0.0 }])));
+    let examples = set.examples(&raw(), &[0, 3], 1, spec_of(false, json!([{ "kind": "mix", "snr_db": 0.0 }])));
     let (mut sum, mut targets) = (vec![0.0; 5000], vec![1.0, 0.0]);
-    waves.example(0, 0, &mut sum, &mut targets).unwrap();
+    examples.example(0, 0, &mut sum, &mut targets).unwrap();
     assert_eq!(targets, [1.0, 1.0]);
-    let draws = waves.draws(0, 0).unwrap();
+    let draws = examples.draws(0, 0).unwrap();
     let Draw::MixDraw(mix) = &draws[0] else { panic!("{draws:?}") };
     assert_eq!(mix.parts[0].clip, "set/3.wav");
     let mut own = vec![0.0; 5000];
-    waves.cached.read_row(0, &mut own).unwrap();
-    let partner = ClipPool::waveform(&waves, 1, mix.parts[0].cut).unwrap();
-    // Both are parts of the ramp, so one is the other by a factor and an offset; the sum holds them both.
+    examples.cached.read_row(0, &mut own).unwrap();
+    let partner = ClipPool::waveform(&examples, 1, mix.parts[0].cut).unwrap();
+    // Both are parts of the ramp: they differ by a factor and an offset, and the sum contains both.
     let power = |values: &[f32]| values.iter().map(|v| f64::from(v * v)).sum::<f64>();
     let added: Vec<f32> = sum.iter().zip(&own).map(|(sum, own)| sum - own).collect();
     assert!((power(&added) / power(&own) - 1.0).abs() < 1e-3);
@@ -152,90 +152,96 @@ fn a_mix_has_the_labels_of_all_its_parts_and_comes_from_the_company() {
 }
 
 #[test]
-fn tempo_and_key_are_estimated_where_they_are_asked_for() {
+fn tempo_and_key_are_estimated_only_if_needed() {
     let set = Set::new();
-    let asked = set.waves(&raw(), &ALL, 1, hearing(false, json!([{ "kind": "mix", "match_key": true }])));
-    assert_eq!(asked.music.len(), 4);
-    assert!(set.waves(&raw(), &ALL, 1, hearing(false, json!([{ "kind": "mix" }]))).music.is_empty());
+    let asked = set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "mix", "match_key": true }])));
+    assert_eq!(asked.tempo_and_key.len(), 4);
+    assert!(set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "mix" }]))).tempo_and_key.is_empty());
 }
 
 #[test]
-fn recorded_draws_are_played_again_to_the_bit() {
+fn replayed_draws_give_the_same_bits() {
     let set = Set::new();
-    let waves = set.waves(&mel(), &ALL, 7, hearing(true, everything()));
+    let examples = set.examples(&mel(), &ALL, 7, spec_of(true, everything()));
     let path = set.folder.path().join("draws.jsonl");
     let line = |row: usize, epoch: usize| {
-        let (start, draws) = waves.draws_for(row, epoch).unwrap();
-        serde_json::to_string(&DrawRecord { seed: 1, epoch: epoch + 1, clip: waves.id(row).to_owned(), start, draws })
-            .unwrap()
+        let (start, draws) = examples.draws_for(row, epoch).unwrap();
+        serde_json::to_string(&DrawRecord {
+            seed: 1,
+            epoch: epoch + 1,
+            clip: examples.id(row).to_owned(),
+            start,
+            draws,
+        })
+        .unwrap()
     };
     let lines: Vec<String> =
         (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))).map(|(row, epoch)| line(row, epoch)).collect();
     fs::write(&path, lines.join("\n")).unwrap();
     let replay = Replay::read(&path, 1).unwrap();
     let again = ExampleSpec { random_crop: false, chain: Chain::default(), replay: Some(replay) };
-    // Another seed, and no augmentations of its own.
-    let again = set.waves(&mel(), &ALL, 99, again);
+    // Another seed, and no augmentations.
+    let again = set.examples(&mel(), &ALL, 99, again);
     for (row, epoch) in (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))) {
-        assert!(example(&again, row, epoch) == example(&waves, row, epoch), "row {row} in epoch {epoch}");
+        assert!(example(&again, row, epoch) == example(&examples, row, epoch), "row {row} in epoch {epoch}");
     }
     let error = again.example(0, 3, &mut vec![0.0; again.cached.dims()], &mut [0.0; 2]).unwrap_err();
     assert!(format!("{error:#}").contains("no draws of set/0.wav in epoch 4"), "{error:#}");
 }
 
 #[test]
-fn what_is_heard_is_what_is_trained_on() {
+fn a_traced_example_is_the_training_example() {
     let set = Set::new();
     for random_crop in [false, true] {
-        let waves = set.waves(&mel(), &ALL, 1, hearing(random_crop, everything()));
+        let examples = set.examples(&mel(), &ALL, 1, spec_of(random_crop, everything()));
         for (row, epoch) in (0..4).flat_map(|epoch| ALL.map(|row| (row, epoch))) {
-            let heard = waves.trace(row, epoch).unwrap();
-            let bits: Vec<u32> = heard.image.iter().chain(&heard.targets).map(|value| value.to_bits()).collect();
-            assert!(bits == example(&waves, row, epoch), "row {row} in epoch {epoch}");
-            assert_eq!((heard.start, heard.draws), waves.draws_for(row, epoch).unwrap());
+            let traced = examples.trace(row, epoch).unwrap();
+            let bits: Vec<u32> = traced.image.iter().chain(&traced.targets).map(|value| value.to_bits()).collect();
+            assert!(bits == example(&examples, row, epoch), "row {row} in epoch {epoch}");
+            assert_eq!((traced.start, traced.draws), examples.draws_for(row, epoch).unwrap());
             if !random_crop {
-                let mut plain = vec![0.0; waves.cached.dims()];
-                waves.cached.read_row(row, &mut plain).unwrap();
-                assert!(heard.clip_image == plain);
+                let mut plain = vec![0.0; examples.cached.dims()];
+                examples.cached.read_row(row, &mut plain).unwrap();
+                assert!(traced.clip_image == plain);
             }
         }
     }
 }
 
 #[test]
-fn a_file_of_what_is_heard_has_the_feature_that_is_trained_on_to_the_bit() {
+fn a_written_example_has_the_feature_of_the_training_example() {
     let set = Set::new();
     let only_sound = json!([{ "kind": "translate" }, { "kind": "mix", "p": 0.5 }, { "kind": "gain" }]);
-    let waves = set.waves(&mel(), &ALL, 1, hearing(true, only_sound));
+    let examples = set.examples(&mel(), &ALL, 1, spec_of(true, only_sound));
     for (row, epoch) in (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))) {
         let path = set.folder.path().join("heard.wav");
-        let heard = waves.trace(row, epoch).unwrap();
-        timbre_signal::audio::wav_write::write_f32(&path, &heard.samples, 5000).unwrap();
+        let traced = examples.trace(row, epoch).unwrap();
+        timbre_signal::audio::wav_write::write_f32(&path, &traced.samples, 5000).unwrap();
         let clip = timbre_signal::audio::load_file(&path, &audio(5000, Crop::Centre)).unwrap();
         let matrix = mel().as_kind().build(5000).unwrap().extract(&ClipAnalysis::new(&clip)).unwrap();
-        let bits: Vec<u32> = matrix.values.iter().chain(&heard.targets).map(|value| value.to_bits()).collect();
-        assert!(bits == example(&waves, row, epoch), "row {row} in epoch {epoch}");
+        let bits: Vec<u32> = matrix.values.iter().chain(&traced.targets).map(|value| value.to_bits()).collect();
+        assert!(bits == example(&examples, row, epoch), "row {row} in epoch {epoch}");
     }
 }
 
 #[test]
-fn a_faster_clip_takes_more_of_its_recording_and_ends_in_silence_where_that_ends() {
+fn a_faster_clip_uses_more_of_its_recording_and_ends_in_silence() {
     let set = Set::new();
-    let waves = set.waves(&raw(), &ALL, 1, hearing(false, json!([{ "kind": "time_stretch", "rate": 1.6 }])));
+    let examples = set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "time_stretch", "rate": 1.6 }])));
     let ends = |row: usize| {
-        let samples = waves.trace(row, 0).unwrap().samples;
+        let samples = examples.trace(row, 0).unwrap().samples;
         let power = |samples: &[f32]| samples.iter().map(|x| f64::from(x * x)).sum::<f64>() / samples.len() as f64;
         power(&samples[4700..]) / power(&samples)
     };
-    // Four seconds, of which 1.6 are taken, and exactly one second.
+    // The recordings take four seconds, of which 1.6 are used, and exactly one second.
     assert!(ends(3) > 0.2 && ends(2) < 0.02, "{} {}", ends(3), ends(2));
 }
 
 #[test]
-fn a_device_cuts_only_where_nothing_else_is_done() {
+fn a_device_makes_examples_only_if_they_are_only_cut() {
     let set = Set::new();
     let only_cut = |random_crop, augment: Value| {
-        ExampleGenerator::waveforms(&set.waves(&mel(), &ALL, 1, hearing(random_crop, augment))).is_some()
+        ExampleGenerator::waveforms(&set.examples(&mel(), &ALL, 1, spec_of(random_crop, augment))).is_some()
     };
     assert!(only_cut(true, json!([])) && !only_cut(false, json!([])));
     assert!(!only_cut(true, json!([{ "kind": "gain" }])) && !only_cut(true, json!([{ "kind": "time_mask" }])));
@@ -244,15 +250,15 @@ fn a_device_cuts_only_where_nothing_else_is_done() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn a_piece_is_that_part_of_its_recording_and_silence_after_it(begin in 0usize..20_000, length in 1usize..24_000) {
+    fn a_piece_is_a_part_of_its_recording_followed_by_silence(begin in 0usize..20_000, length in 1usize..24_000) {
         thread_local! {
             static SET: Set = Set::new();
         }
         SET.with(|set| -> Result<(), TestCaseError> {
-            let waves = set.waves(&raw(), &ALL, 1, hearing(false, json!([])));
-            let recording = waves.recordings.decode(0).unwrap();
+            let examples = set.examples(&raw(), &ALL, 1, spec_of(false, json!([])));
+            let recording = examples.recordings.decode(0).unwrap();
             let whole = timbre_signal::audio::resample(&recording.samples, recording.sample_rate, 5000);
-            let piece = waves.recordings.piece(&recording, begin, length);
+            let piece = examples.recordings.piece(&recording, begin, length);
             let from = begin.min(whole.len().saturating_sub(length));
             let there = whole.len().min(from + length) - from;
             prop_assert_eq!(piece.len(), length);

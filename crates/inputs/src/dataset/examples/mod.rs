@@ -1,70 +1,61 @@
-//! Training examples made of the wave, another one in each epoch: what a network learns from when one row of the cache a
-//! recording is not enough.
+//! Training examples: networks see each recording cut and augmented differently in every epoch.
 //!
-//! A recording that is longer than a clip is cut at a place drawn from (seed, epoch, recording), uniform over every place at
-//! which a whole clip begins, or where `audio.crop` says. Then the draws of the network's augmentations are done: those on the wave,
-//! then the feature is computed, then those on the image (see [`crate::augment`]). Every draw has an address (seed, epoch,
-//! recording, name of the augmentation), so neither the order of the epoch nor the number of threads nor a resumed training
-//! changes it; a recording that is drawn twice in an epoch is the same example. Where nothing is drawn on the wave and the clip
-//! lies where the cache cut it, the example is made of the cached row, which it would be bit for bit.
+//! A recording that is longer than a clip is cut at a random position (uniform over all positions of a complete clip) or
+//! where `audio.crop` says. Then the augmentations of the network are applied: first those on the waveform, then the feature is
+//! computed, then those on the image (see [`crate::augment`]). Every draw has an address (seed, epoch, recording, name of the
+//! augmentation), so neither the order of the epoch nor the number of threads nor a resumed training changes it; a recording
+//! that is drawn twice in an epoch gives the same example. If no draw changes the waveform and the clip lies where the cache
+//! cut it, the example starts from the cached row, which has the same bits.
 //!
-//! Draws that change the tempo take a longer or shorter piece of the recording, with the clip in its middle as far as the recording
-//! reaches, and silence where it ends.
+//! Draws that change the tempo use a longer or shorter piece of the recording with the clip in its middle, as far as the
+//! recording reaches; silence follows its end.
 //!
-//! Memory: decoded recordings, mono and at the lower of their own and the wanted rate, until [`HELD_BYTES`] are full. Those
-//! that come later are decoded in each epoch: as each epoch asks for every recording once, in another order, throwing
-//! another one out for them would gain nothing.
+//! Memory: decoded recordings are kept in mono, at the lower of their own and the requested sample rate, up to
+//! [`MAX_DECODED_BYTES`]. Further recordings are decoded in each epoch. Replacing kept recordings would gain nothing, because each
+//! epoch asks for every recording once, in a different order.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::augment::{AugmentContext, Chain, Draw, Image, Music, Sound, chain};
-use crate::dataset::feature_set::{ExampleGenerator, FeatureSet, WaveformSource};
-use crate::features::cache::Hash;
-use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
 use timbre_core::seed::{Seed, uniform_below};
 use timbre_signal::audio::{AudioSpec, Clip, Crop, Recording};
 
+use super::recordings::Recordings;
+use crate::augment::{AugmentContext, Backgrounds, Chain, Draw, Image, TempoAndKey, Waveform, chain};
+use crate::dataset::feature_set::{ExampleGenerator, FeatureSet, WaveformSource};
+use crate::features::cache::Hash;
+use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
+
 mod clip_pool;
-mod held;
-mod tempo_key;
 mod replay;
-#[cfg(test)]
-mod tests;
+mod tempo_key;
 #[cfg(test)]
 mod augment_tests;
+#[cfg(test)]
+mod tests;
 
-pub use held::HELD_BYTES;
+pub use super::recordings::{ExampleSource, MAX_DECODED_BYTES};
 pub use replay::{DrawRecord, Replay};
 
-use held::{Found, Recordings};
-
-/// The recording of a row.
-#[derive(Clone, Debug, Default)]
-pub struct ExampleSource {
-    pub path: PathBuf,
-    /// Names its random draws: where the folder of the data lies must not matter.
-    pub id: String,
-    /// Of its bytes: the hash under which its row of the cache was computed.
-    pub content: Hash,
-    pub song: String,
-    /// What the data set says of it.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// How a network hears its training recordings.
+/// How the training examples of a network are made.
 #[derive(Debug)]
 pub struct ExampleSpec {
-    /// Cut at another place in each epoch, or where `audio.crop` says.
+    /// Whether to cut at a different position in each epoch instead of where `audio.crop` says.
     pub random_crop: bool,
     pub chain: Chain,
-    /// Recorded draws in the place of those of the chain.
+    /// Recorded draws that replace those of the chain.
     pub replay: Option<Replay>,
 }
 
-/// The training part of a network, cut and augmented anew in each epoch.
+/// What the training sets of a run share: decoded background recordings, and estimates by content hash and sample rate.
+#[derive(Default)]
+pub struct ExampleCaches {
+    backgrounds: Backgrounds,
+    tempo_and_key: Mutex<HashMap<(Hash, u32), TempoAndKey>>,
+}
+
+/// The training set of a network, cut and augmented differently in each epoch.
 pub struct TrainingExamples {
     cached: FeatureSet,
     recordings: Recordings,
@@ -72,56 +63,61 @@ pub struct TrainingExamples {
     feature: FeatureSpec,
     extractor: Box<dyn Extractor>,
     seed: Seed,
-    hearing: ExampleSpec,
-    /// Of each row, where the chain asks for it.
-    music: Vec<Music>,
+    spec: ExampleSpec,
+    caches: Arc<ExampleCaches>,
+    /// Of each row, if the chain needs it.
+    tempo_and_key: Vec<TempoAndKey>,
 }
 
-/// One example with all that led to it.
+/// An example with its intermediate results.
 pub struct TracedExample {
     pub start: Option<usize>,
     pub draws: Vec<Draw>,
-    /// The clip and its feature before any draw.
+    /// The clip and its feature before all draws.
     pub clip: Vec<f32>,
     pub clip_image: Vec<f32>,
-    /// After the draws on the wave.
+    /// The samples after the waveform draws.
     pub samples: Vec<f32>,
-    /// After all draws: what the network gets, before it is scaled.
+    /// The image after all draws: the input of the network before scaling.
     pub image: Vec<f32>,
-    /// How much of each class is in it.
+    /// The share of each class.
     pub targets: Vec<f32>,
 }
 
 impl TrainingExamples {
-    /// The rows of `cached` afresh, `sources` in their order: `FeatureSet::with_generator` takes it.
+    /// Examples for the rows of `cached`, whose recordings are `sources`; see [`FeatureSet::with_generator`].
     pub fn new(
         cached: &FeatureSet,
         sources: Vec<ExampleSource>,
         audio: &AudioSpec,
         feature: &FeatureSpec,
         seed: Seed,
-        hearing: ExampleSpec,
+        spec: ExampleSpec,
+        caches: Arc<ExampleCaches>,
     ) -> Result<TrainingExamples> {
-        ensure!(!cached.has_generator(), "make fresh examples: the examples of the set are fresh already");
+        ensure!(!cached.has_generator(), "make training examples: the set generates its examples already");
         ensure!(
             sources.len() == cached.len(),
-            "make fresh examples: {} recordings are no match for {} rows",
+            "make training examples: {} recordings do not match {} rows",
             sources.len(),
             cached.len()
         );
-        ensure!(audio.clip_seconds.is_some(), "make fresh examples: set `audio.clip_seconds` to the length of a clip");
-        let extractor = feature.as_kind().build(audio.sample_rate).context("set up a feature for fresh examples")?;
+        ensure!(
+            audio.clip_seconds.is_some(),
+            "make training examples: set `audio.clip_seconds` to the length of a clip"
+        );
+        let extractor =
+            feature.as_kind().build(audio.sample_rate).context("set up the feature of training examples")?;
         let rows = sources.iter().enumerate().map(|(row, source)| (source.id.clone(), row)).collect();
-        // Only what is done to waves needs those that the cache has whole.
-        let holds_short = hearing.replay.is_some() || hearing.chain.is_on_sound();
-        let recordings = Recordings::new(sources, audio.clone(), holds_short);
+        // Only waveform draws need short recordings, of which the cache has the whole feature.
+        let keeps_short = spec.replay.is_some() || spec.chain.changes_waveform();
+        let recordings = Recordings::new(sources, audio.clone(), keeps_short);
+        let tempo_and_key = match spec.chain.needs_tempo_and_key() {
+            true => tempo_key::estimate_all(&recordings, &caches)?,
+            false => Vec::new(),
+        };
         let (cached, feature) = (cached.clone(), feature.clone());
-        let mut waves =
-            TrainingExamples { cached, recordings, rows, feature, extractor, seed, hearing, music: Vec::new() };
-        if waves.hearing.chain.wants_music() {
-            waves.music = tempo_key::of_all(&waves.recordings)?;
-        }
-        Ok(waves)
+        Ok(TrainingExamples { cached, recordings, rows, feature, extractor, seed, spec, caches, tempo_and_key })
     }
 
     pub fn len(&self) -> usize {
@@ -146,34 +142,33 @@ impl TrainingExamples {
     }
 
     fn samples(&self) -> usize {
-        self.audio().clip_samples().expect("fresh examples have a length")
+        self.audio().clip_samples().expect("training examples have a length")
     }
 
-    /// Where the recording of `row` is cut in an epoch, if it is so many samples longer than a clip.
-    fn draw(&self, row: usize, epoch: usize, spare: usize) -> usize {
+    /// The random start of the clip of `row` in an epoch, from 0 to `max_start`.
+    fn random_start(&self, row: usize, epoch: usize, max_start: usize) -> usize {
         let address = self.seed.child("crop").child(epoch).child(self.id(row));
-        uniform_below(&mut address.rng(), spare as u64 + 1) as usize
+        uniform_below(&mut address.rng(), max_start as u64 + 1) as usize
     }
 
-    /// Where a recording is cut in an epoch; nothing where `audio.crop` says it.
-    fn start(&self, row: usize, epoch: usize, recording: &Recording) -> Result<Option<usize>> {
-        if let Some(replay) = &self.hearing.replay {
-            return Ok(replay.of(epoch, self.id(row))?.start);
+    /// The start of the clip in its recording; `None` if `audio.crop` decides.
+    fn start_of(&self, row: usize, epoch: usize, recording: &Recording) -> Result<Option<usize>> {
+        if let Some(replay) = &self.spec.replay {
+            return Ok(replay.record(epoch, self.id(row))?.start);
         }
-        let spare = recording.max_start(self.audio());
-        Ok((self.hearing.random_crop && spare > 0).then(|| self.draw(row, epoch, spare)))
+        let max_start = recording.max_start(self.audio());
+        Ok((self.spec.random_crop && max_start > 0).then(|| self.random_start(row, epoch, max_start)))
     }
 
-    /// What is done to a row in an epoch.
     fn draws(&self, row: usize, epoch: usize) -> Result<Vec<Draw>> {
-        let draws = match &self.hearing.replay {
-            Some(replay) => replay.of(epoch, self.id(row))?.draws.clone(),
-            None if self.hearing.chain.is_empty() => return Ok(Vec::new()),
+        let draws = match &self.spec.replay {
+            Some(replay) => replay.record(epoch, self.id(row))?.draws.clone(),
+            None if self.spec.chain.is_empty() => return Ok(Vec::new()),
             None => {
                 let address = self.seed.child("augment").child(epoch).child(self.id(row));
                 let sample_rate = self.audio().sample_rate;
-                let scene = AugmentContext { sample_rate, samples: self.samples(), row, company: self };
-                self.hearing.chain.draw(address, &scene).with_context(|| format!("augment {}", self.id(row)))?
+                let context = AugmentContext { sample_rate, samples: self.samples(), row, pool: self };
+                self.spec.chain.draw(address, &context).with_context(|| format!("augment {}", self.id(row)))?
             }
         };
         if tracing::enabled!(tracing::Level::DEBUG) {
@@ -183,42 +178,41 @@ impl TrainingExamples {
         Ok(draws)
     }
 
-    /// Whether clips may lie elsewhere than where the cache cut them.
+    /// Whether clips may start elsewhere than in the cache.
     fn may_be_cut(&self) -> bool {
-        self.hearing.random_crop || self.hearing.replay.is_some()
+        self.spec.random_crop || self.spec.replay.is_some()
     }
 
-    /// A clip after the draws on the wave.
-    fn sound(
+    /// The samples of a clip after the waveform draws.
+    fn augmented_waveform(
         &self,
         recording: &Recording,
         start: Option<usize>,
-        on_sound: &[Draw],
+        on_waveform: &[Draw],
         targets: &mut [f32],
     ) -> Result<Vec<f32>> {
         let samples = self.samples();
-        let spare = recording.max_start(self.audio());
         let start = start.unwrap_or(match self.audio().crop {
             Crop::Start => 0,
-            Crop::Centre => spare / 2,
+            Crop::Centre => recording.max_start(self.audio()) / 2,
         });
-        let span = chain::span(on_sound, samples);
-        // The clip in the middle of its piece.
-        let begin = (start + samples / 2).saturating_sub(span / 2);
-        let piece = self.recordings.piece(recording, if span == samples { start } else { begin }, span);
-        let mut sound = Sound { samples: piece, sample_rate: self.audio().sample_rate, targets: targets.to_vec() };
-        chain::play_on_sound(on_sound, &mut sound, samples, self)?;
-        targets.copy_from_slice(&sound.targets);
-        Ok(sound.samples)
+        let needed = chain::source_samples(on_waveform, samples);
+        // The clip lies in the middle of the piece.
+        let begin = (start + samples / 2).saturating_sub(needed / 2);
+        let piece = self.recordings.piece(recording, if needed == samples { start } else { begin }, needed);
+        let mut clip = Waveform { samples: piece, sample_rate: self.audio().sample_rate, targets: targets.to_vec() };
+        chain::apply_to_waveform(on_waveform, &mut clip, samples, self)?;
+        targets.copy_from_slice(&clip.targets);
+        Ok(clip.samples)
     }
 
-    /// The feature of a clip.
+    /// Writes the feature of a clip to `out`, and returns the samples.
     fn extract(&self, samples: Vec<f32>, out: &mut [f32]) -> Result<Vec<f32>> {
         let clip = Clip { samples, sample_rate: self.audio().sample_rate };
         let matrix = self.extractor.extract(&ClipAnalysis::new(&clip))?;
         ensure!(
             [matrix.rows, matrix.cols] == self.cached.shape(),
-            "cut a clip: its feature is {} × {}, and the cached ones are {:?}",
+            "make a training example: its feature is {} × {}, but the cached features are {:?}",
             matrix.rows,
             matrix.cols,
             self.cached.shape()
@@ -227,49 +221,35 @@ impl TrainingExamples {
         Ok(clip.samples)
     }
 
-    fn finish(&self, on_image: &[Draw], values: &mut [f32], targets: &mut [f32]) -> Result<()> {
+    fn apply_to_image(&self, on_image: &[Draw], values: &mut [f32], targets: &mut [f32]) -> Result<()> {
         let [rows, cols] = self.cached.shape();
-        chain::play_on_image(on_image, &mut Image { rows, cols, values, targets }, self)
+        chain::apply_to_image(on_image, &mut Image { rows, cols, values, targets }, self)
     }
 
-    /// What is drawn for a row in an epoch.
+    /// The start of the clip and the draws of a row in an epoch.
     pub fn draws_for(&self, row: usize, epoch: usize) -> Result<(Option<usize>, Vec<Draw>)> {
-        let start = match self.may_be_cut() {
-            false => None,
-            true => match self.recordings.find(row)? {
-                Found::Short => None,
-                Found::Held(recording) => self.start(row, epoch, recording)?,
-                Found::Passing(recording) => self.start(row, epoch, &recording)?,
-            },
+        let recording = if self.may_be_cut() { self.recordings.find(row)? } else { None };
+        let start = match recording {
+            Some(recording) => self.start_of(row, epoch, &recording)?,
+            None => None,
         };
         Ok((start, self.draws(row, epoch)?))
     }
 
-    /// The example of a row in an epoch, with what it was made of.
+    /// The example of a row in an epoch with its intermediate results.
     pub fn trace(&self, row: usize, epoch: usize) -> Result<TracedExample> {
-        let passing;
-        let recording = match self.recordings.find(row)? {
-            Found::Held(recording) => recording,
-            Found::Passing(recording) => {
-                passing = recording;
-                &passing
-            }
-            Found::Short => {
-                passing = self.recordings.decode(row)?;
-                &passing
-            }
-        };
-        let (start, draws) = (self.start(row, epoch, recording)?, self.draws(row, epoch)?);
+        let recording = self.recordings.load(row)?;
+        let (start, draws) = (self.start_of(row, epoch, &recording)?, self.draws(row, epoch)?);
         let mut targets = vec![0.0; self.cached.n_classes()];
         self.cached.write_targets(row, &mut targets);
-        let (on_sound, on_image) = chain::parted(&draws);
+        let (on_waveform, on_image) = chain::split_by_stage(&draws);
         let dims = self.cached.dims();
         let (mut clip_image, mut image) = (vec![0.0; dims], vec![0.0; dims]);
-        let clip = self.sound(recording, start, &[], &mut targets)?;
+        let clip = self.augmented_waveform(&recording, start, &[], &mut targets)?;
         let clip = self.extract(clip, &mut clip_image)?;
-        let samples = self.sound(recording, start, on_sound, &mut targets)?;
+        let samples = self.augmented_waveform(&recording, start, on_waveform, &mut targets)?;
         let samples = self.extract(samples, &mut image)?;
-        self.finish(on_image, &mut image, &mut targets)?;
+        self.apply_to_image(on_image, &mut image, &mut targets)?;
         Ok(TracedExample { start, draws, clip, clip_image, samples, image, targets })
     }
 }
@@ -277,30 +257,26 @@ impl TrainingExamples {
 impl ExampleGenerator for TrainingExamples {
     fn example(&self, row: usize, epoch: usize, out: &mut [f32], targets: &mut [f32]) -> Result<()> {
         let draws = self.draws(row, epoch)?;
-        let (on_sound, on_image) = chain::parted(&draws);
-        let of_recording = |recording: &Recording, out: &mut [f32], targets: &mut [f32]| {
-            let start = self.start(row, epoch, recording)?;
-            if on_sound.is_empty() && start.is_none() {
-                return self.cached.read_row(row, out);
-            }
-            let samples = self.sound(recording, start, on_sound, targets)?;
-            self.extract(samples, out).map(drop)
+        let (on_waveform, on_image) = chain::split_by_stage(&draws);
+        let is_cached = on_waveform.is_empty() && !self.may_be_cut();
+        let recording = if is_cached { None } else { self.recordings.find(row)? };
+        let start = match &recording {
+            Some(recording) => self.start_of(row, epoch, recording)?,
+            None => None,
         };
-        if on_sound.is_empty() && !self.may_be_cut() {
-            self.cached.read_row(row, out)?;
-        } else {
-            match self.recordings.find(row)? {
-                Found::Short => self.cached.read_row(row, out)?,
-                Found::Held(recording) => of_recording(recording, out, targets)?,
-                Found::Passing(recording) => of_recording(&recording, out, targets)?,
+        match recording {
+            Some(recording) if start.is_some() || !on_waveform.is_empty() => {
+                let samples = self.augmented_waveform(&recording, start, on_waveform, targets)?;
+                self.extract(samples, out)?;
             }
+            _ => self.cached.read_row(row, out)?,
         }
-        self.finish(on_image, out, targets)
+        self.apply_to_image(on_image, out, targets)
     }
 
     fn waveforms(&self) -> Option<&dyn WaveformSource> {
-        // A device cuts, and that is all it does.
-        let only_cut = self.hearing.random_crop && self.hearing.replay.is_none() && self.hearing.chain.is_empty();
+        // A device can cut, and nothing else.
+        let only_cut = self.spec.random_crop && self.spec.replay.is_none() && self.spec.chain.is_empty();
         only_cut.then_some(self)
     }
 }
@@ -320,11 +296,11 @@ impl WaveformSource for TrainingExamples {
 
     fn waveform(&self, row: usize) -> Result<Vec<f32>> {
         let recording = self.recordings.decode(row)?;
-        let whole = self.recordings.whole(&recording);
+        let whole = self.recordings.resampled_len(&recording);
         Ok(self.recordings.piece(&recording, 0, whole.max(self.samples())))
     }
 
     fn start(&self, row: usize, epoch: usize, samples: usize) -> usize {
-        self.draw(row, epoch, samples - self.samples())
+        self.random_start(row, epoch, samples - self.samples())
     }
 }

@@ -1,5 +1,6 @@
-//! Crops: where recordings are cut, and what is held.
+//! Tests of crops: where recordings are cut, and which are kept in memory.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,14 @@ use super::*;
 use timbre_signal::audio::wav_write::write_pcm16;
 use timbre_signal::audio::{self, Crop};
 
-/// Seconds of each recording, of clips of one second.
+/// Duration of each recording in seconds; clips take one second.
 const SECONDS: [f64; 4] = [2.5, 0.6, 1.0, 4.0];
 
 pub fn audio(sample_rate: u32, crop: Crop) -> AudioSpec {
     AudioSpec { sample_rate, clip_seconds: Some(1.0), crop }
 }
 
-/// Nothing but crops.
+/// Random crops and no augmentations.
 fn random_crops() -> ExampleSpec {
     ExampleSpec { random_crop: true, chain: Chain::default(), replay: None }
 }
@@ -31,7 +32,7 @@ pub fn mel() -> FeatureSpec {
     serde_json::from_value(serde_json::json!({ "kind": "mel", "n_mels": 20, "n_fft": 512 })).unwrap()
 }
 
-/// Recordings at 8 kHz whose sample n is n: a clip of the raw wave tells where it was cut.
+/// Recordings at 8 kHz whose sample n has the value n + 1: a raw clip shows where it was cut.
 pub fn recordings(folder: &TempDir) -> Vec<ExampleSource> {
     let source = |(n, seconds): (usize, f64)| {
         let path = folder.path().join(format!("{n}.wav"));
@@ -43,7 +44,7 @@ pub fn recordings(folder: &TempDir) -> Vec<ExampleSource> {
     SECONDS.into_iter().enumerate().map(source).collect()
 }
 
-/// The rows that the cache has.
+/// The rows of the feature cache.
 pub fn cached(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpec) -> FeatureSet {
     let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
     let rows: Vec<_> = sources
@@ -54,37 +55,38 @@ pub fn cached(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpe
     FeatureSet::from_matrices(rows.into_iter().flat_map(|m| m.values).collect(), shape, vec![vec![0]; sources.len()], 1)
 }
 
-fn waves(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpec, seed: u64) -> TrainingExamples {
+fn examples(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpec, seed: u64) -> TrainingExamples {
     let cached = cached(sources, audio, feature);
-    TrainingExamples::new(&cached, sources.to_vec(), audio, feature, Seed::new(seed), random_crops()).unwrap()
+    TrainingExamples::new(&cached, sources.to_vec(), audio, feature, Seed::new(seed), random_crops(), Arc::default())
+        .unwrap()
 }
 
-fn example(waves: &TrainingExamples, row: usize, epoch: usize) -> Vec<f32> {
-    let mut out = vec![0.0; waves.cached.dims()];
-    waves.example(row, epoch, &mut out, &mut [1.0]).unwrap();
+fn example(examples: &TrainingExamples, row: usize, epoch: usize) -> Vec<f32> {
+    let mut out = vec![0.0; examples.cached.dims()];
+    examples.example(row, epoch, &mut out, &mut [1.0]).unwrap();
     out
 }
 
-/// The first sample of a clip of the ramp.
+/// The start of a clip, by its first sample.
 fn start_of(clip: &[f32]) -> usize {
     (clip[0] * 32768.0) as usize - 1
 }
 
 #[test]
-fn a_long_recording_is_cut_at_another_place_in_each_epoch() {
+fn a_long_recording_is_cut_at_a_different_position_in_each_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
-    let waves = waves(&sources, &audio(8000, Crop::Centre), &raw(), 1);
+    let examples = examples(&sources, &audio(8000, Crop::Centre), &raw(), 1);
     let starts: Vec<usize> = (0..400)
         .map(|epoch| {
-            let clip = example(&waves, 0, epoch);
+            let clip = example(&examples, 0, epoch);
             let start = start_of(&clip);
             let whole = (0..8000).all(|n| clip[n] == (start + n + 1) as f32 / 32768.0);
             assert!(whole, "the clip is a part of the recording");
             start
         })
         .collect();
-    // Uniform over 0 to 12,000: mean 6000, its deviation over 400 draws 173.
+    // Uniform over 0 to 12,000: the mean is 6000, with a standard deviation of 173 over 400 draws.
     let mean = starts.iter().sum::<usize>() as f64 / 400.0;
     assert!((mean - 6000.0).abs() < 700.0, "{mean}");
     assert!(starts.iter().all(|&start| start <= 12_000));
@@ -93,104 +95,106 @@ fn a_long_recording_is_cut_at_another_place_in_each_epoch() {
 }
 
 #[test]
-fn the_draw_depends_on_seed_epoch_and_recording_and_on_nothing_else() {
+fn the_crop_depends_on_seed_epoch_and_recording_only() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     let spec = audio(8000, Crop::Centre);
-    let ask = |waves: &TrainingExamples| -> Vec<Vec<f32>> {
-        (0..40).into_par_iter().map(|n| example(waves, [0, 3][n % 2], n / 2)).collect()
+    let ask = |examples: &TrainingExamples| -> Vec<Vec<f32>> {
+        (0..40).into_par_iter().map(|n| example(examples, [0, 3][n % 2], n / 2)).collect()
     };
-    let here = waves(&sources, &spec, &raw(), 1);
+    let here = examples(&sources, &spec, &raw(), 1);
     let first = ask(&here);
     assert_eq!(ask(&here), first, "the second time the recordings lie in memory");
-    let mut without_room = waves(&sources, &spec, &raw(), 1);
-    without_room.recordings.left = 0.into();
+    let mut without_room = examples(&sources, &spec, &raw(), 1);
+    without_room.recordings.free = 0.into();
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert!(alone.install(|| ask(&without_room)) == first);
-    assert!(without_room.recordings.known[0].get().is_none() && here.recordings.known[0].get().is_some());
+    assert!(without_room.recordings.decoded[0].get().is_none() && here.recordings.decoded[0].get().is_some());
     let elsewhere = tempfile::tempdir().unwrap();
-    assert!(ask(&waves(&recordings(&elsewhere), &spec, &raw(), 1)) == first);
-    let differing = ask(&waves(&sources, &spec, &raw(), 2)).iter().zip(&first).filter(|(a, b)| a != b).count();
+    assert!(ask(&examples(&recordings(&elsewhere), &spec, &raw(), 1)) == first);
+    let differing = ask(&examples(&sources, &spec, &raw(), 2)).iter().zip(&first).filter(|(a, b)| a != b).count();
     assert!(differing > 35, "{differing} of 40 under another seed");
     let of_both = first.chunks(2).filter(|pair| start_of(&pair[0]) != start_of(&pair[1])).count();
     assert!(of_both > 15, "two recordings are cut at different places: {of_both} of 20");
 }
 
 #[test]
-fn cut_where_the_cache_cuts_an_example_is_the_cached_row_to_the_bit() {
+fn an_example_cut_where_the_cache_cuts_has_the_bits_of_the_cached_row() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
-    // Resampled down, up, and not at all; the held recording is at the wanted rate or at its own.
+    // Resampled down, up, and not at all; the kept recording has the requested sample rate or its own.
     for (rate, crop) in [(5000, Crop::Centre), (11025, Crop::Centre), (8000, Crop::Centre), (5000, Crop::Start)] {
         let spec = audio(rate, crop);
-        let waves = waves(&sources, &spec, &mel(), 1);
+        let examples = examples(&sources, &spec, &mel(), 1);
         for row in [0, 3] {
-            let mut expected = vec![0.0; waves.cached.dims()];
-            waves.cached.read_row(row, &mut expected).unwrap();
-            let decoded = waves.recordings.decode(row).unwrap();
+            let mut expected = vec![0.0; examples.cached.dims()];
+            examples.cached.read_row(row, &mut expected).unwrap();
+            let decoded = examples.recordings.decode(row).unwrap();
             let start = if crop == Crop::Start { 0 } else { decoded.max_start(&spec) / 2 };
-            let mut cut = vec![0.0; waves.cached.dims()];
+            let mut cut = vec![0.0; examples.cached.dims()];
             let cut_at = |recording: &Recording, out: &mut [f32]| {
-                let samples = waves.sound(recording, Some(start), &[], &mut [1.0]).unwrap();
-                waves.extract(samples, out).unwrap();
+                let samples = examples.augmented_waveform(recording, Some(start), &[], &mut [1.0]).unwrap();
+                examples.extract(samples, out).unwrap();
             };
             cut_at(&decoded, &mut cut);
             assert!(cut == expected, "{rate} Hz, {crop:?}, row {row}, as decoded");
-            assert!(waves.recordings.keep(row, decoded).is_none());
-            let Found::Held(held) = waves.recordings.find(row).unwrap() else { panic!("there is room") };
-            cut_at(held, &mut cut);
-            assert!(cut == expected, "{rate} Hz, {crop:?}, row {row}, as held");
+            assert!(examples.recordings.keep(row, decoded).is_none());
+            let Some(Cow::Borrowed(kept)) = examples.recordings.find(row).unwrap() else { panic!("there is room") };
+            cut_at(kept, &mut cut);
+            assert!(cut == expected, "{rate} Hz, {crop:?}, row {row}, as kept");
         }
     }
 }
 
 #[test]
-fn a_recording_that_is_no_longer_than_a_clip_is_as_the_cache_has_it() {
+fn a_recording_no_longer_than_a_clip_is_read_from_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     for rate in [8000, 5000] {
-        let waves = waves(&sources, &audio(rate, Crop::Centre), &mel(), 1);
+        let examples = examples(&sources, &audio(rate, Crop::Centre), &mel(), 1);
         for (row, epoch) in [(1, 0), (2, 0), (1, 1), (2, 7)] {
-            let mut expected = vec![0.0; waves.cached.dims()];
-            waves.cached.read_row(row, &mut expected).unwrap();
-            assert!(example(&waves, row, epoch) == expected, "row {row} in epoch {epoch}");
+            let mut expected = vec![0.0; examples.cached.dims()];
+            examples.cached.read_row(row, &mut expected).unwrap();
+            assert!(example(&examples, row, epoch) == expected, "row {row} in epoch {epoch}");
         }
-        assert_eq!(waves.recordings.left.load(Ordering::Relaxed), HELD_BYTES, "nothing of them is held");
+        assert_eq!(examples.recordings.free.load(Ordering::Relaxed), MAX_DECODED_BYTES, "nothing of them is held");
     }
 }
 
 #[test]
-fn what_is_held_needs_no_file_and_what_finds_no_room_does() {
+fn a_kept_recording_needs_no_file_and_one_without_room_does() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
-    let mut waves = waves(&sources, &audio(8000, Crop::Centre), &raw(), 1);
+    let mut examples = examples(&sources, &audio(8000, Crop::Centre), &raw(), 1);
     // Room for the recording of 2.5 s alone.
-    waves.recordings.left = (4 * 20_000 + 10).into();
-    let (first, _) = (example(&waves, 0, 0), example(&waves, 3, 0));
-    assert_eq!(waves.recordings.left.load(Ordering::Relaxed), 10);
+    examples.recordings.free = (4 * 20_000 + 10).into();
+    let (first, _) = (example(&examples, 0, 0), example(&examples, 3, 0));
+    assert_eq!(examples.recordings.free.load(Ordering::Relaxed), 10);
     sources.iter().for_each(|source| fs::remove_file(&source.path).unwrap());
-    assert_eq!(example(&waves, 0, 0), first);
-    let error = waves.example(3, 0, &mut vec![0.0; 8000], &mut [1.0]).unwrap_err().to_string();
+    assert_eq!(example(&examples, 0, 0), first);
+    let error = examples.example(3, 0, &mut vec![0.0; 8000], &mut [1.0]).unwrap_err().to_string();
     assert!(error.contains("3.wav any more: run again"), "{error}");
 }
 
 #[test]
-fn a_recording_that_was_edited_since_is_refused() {
+fn a_recording_that_was_edited_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
-    let waves = waves(&sources, &audio(8000, Crop::Centre), &raw(), 1);
+    let examples = examples(&sources, &audio(8000, Crop::Centre), &raw(), 1);
     write_pcm16(&sources[0].path, &[1; 20_000], 1, 8000).unwrap();
-    let error = waves.example(0, 0, &mut vec![0.0; 8000], &mut [1.0]).unwrap_err().to_string();
+    let error = examples.example(0, 0, &mut vec![0.0; 8000], &mut [1.0]).unwrap_err().to_string();
     assert!(error.contains("was changed while this run"), "{error}");
 }
 
 #[test]
-fn clips_of_no_length_cannot_be_cut() {
+fn clips_without_a_length_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     let set = FeatureSet::from_memory(vec![0.0; 4], 1, vec![0; 4], 1);
     let spec = AudioSpec { clip_seconds: None, ..audio(8000, Crop::Centre) };
-    let error =
-        TrainingExamples::new(&set, sources, &spec, &raw(), Seed::new(1), random_crops()).err().unwrap().to_string();
+    let error = TrainingExamples::new(&set, sources, &spec, &raw(), Seed::new(1), random_crops(), Arc::default())
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("audio.clip_seconds"), "{error}");
 }

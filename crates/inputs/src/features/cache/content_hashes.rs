@@ -1,7 +1,8 @@
-//! What is in a recording: the BLAKE3 of its bytes, without reading them again when the file was not touched.
+//! The content hash of every recording: BLAKE3 of its bytes, without reading unchanged files again.
 //!
-//! Size, modification time, change time and inode together stand for the content, as in git. A file changed within the
-//! last seconds before it was hashed is not trusted (a second change in the same clock tick would go unseen).
+//! A file counts as unchanged if its size, modification time, change time and inode are the same, as in git. A hash of
+//! a file that changed within the last seconds is not stored: a second change in the same clock tick would go
+//! unnoticed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,18 +15,18 @@ use rayon::prelude::*;
 use super::Hash;
 use timbre_core::files::{self, FileStamp};
 
-/// The hashes that are known, in one file of the cache folder.
+/// The known hashes, stored in one file of the cache folder.
 pub struct ContentHashes {
     file: PathBuf,
     known: HashMap<PathBuf, (FileStamp, Hash)>,
 }
 
-/// Why a recording has no hash: it could not be read.
+/// The reason why a recording could not be read and has no hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(pub String);
 
 impl ContentHashes {
-    /// Reads the known hashes; an unreadable list is an empty one.
+    /// Reads the known hashes; an unreadable file counts as an empty list.
     pub fn open(folder: &Path) -> ContentHashes {
         let file = folder.join("contents.json");
         let known = fs::read(&file)
@@ -36,7 +37,7 @@ impl ContentHashes {
         ContentHashes { file, known }
     }
 
-    /// The hash of each file, in parallel; `step` is called after each.
+    /// The hash of each file, computed in parallel; `step` is called after each.
     pub fn hash_all(
         &mut self,
         paths: &[&Path],
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_the_same_length_is_seen() {
+    fn an_edit_of_the_same_length_changes_the_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wav");
         fs::write(&path, b"one").unwrap();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_file_is_not_read_again() {
+    fn the_hash_of_a_settled_file_is_stored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wav");
         fs::write(&path, b"one").unwrap();
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_text_is_hashed_like_any_other() {
+    fn a_file_name_that_is_not_utf8_is_hashed_each_time() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.wav"));
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_unreadable_and_harms_no_other() {
+    fn a_missing_file_is_unreadable_and_the_others_are_hashed() {
         let folder = tempfile::tempdir().unwrap();
         let (here, gone) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
         fs::write(&here, b"one").unwrap();

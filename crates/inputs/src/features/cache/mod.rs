@@ -1,13 +1,13 @@
 //! The feature cache: content-addressed matrices in a few append-only files.
 //!
-//! A record is found by two hashes: of the bytes of the recording, and of everything that was done to them (decode settings,
-//! feature spec, versions). A moved folder is a hit, edited audio is a miss, and a miss of known audio can say which field
-//! of the settings changed.
+//! The key of a record is a pair of hashes: of the bytes of the recording, and of its [`Recipe`] (decode settings,
+//! feature spec, versions). A moved folder is a hit, an edited recording is a miss, and a miss of a known recording can
+//! name the field of the recipe that changed.
 //!
 //! Records lie in packs (`*.pack`): 1,000 clips × 5 features as separate files would cost 5,000 syncs and opens; a pack
-//! costs one. A pack belongs to the process that writes it (it holds a lock), so that two runs at once never meet. Once
-//! a pack is complete and synced, its index (`*.idx`) is written; a pack without one, after a kill, is read record by
-//! record, each against its checksum, and what is whole counts.
+//! costs one. The process that writes a pack holds a lock on it, so that concurrent runs use different packs. The index
+//! of a pack (`*.idx`) is written after the pack is complete and synced. A pack without an index, left by a killed
+//! process, is scanned record by record, and every record with a valid checksum counts.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -25,14 +25,14 @@ use timbre_core::files;
 pub mod content_hashes;
 mod pack;
 
-use pack::{Entry, PackWriter};
+use pack::{PackWriter, RecordHeader};
 
 pub type Hash = [u8; 32];
 
-/// A pack is closed at this size, so that `gc` can drop old ones and keep the rest.
+/// A pack is closed at this size, so that `gc` can drop old packs and keep the rest.
 const PACK_BYTES: u64 = 512 << 20;
 
-/// Everything that was done to a recording, as canonical JSON, and its hash.
+/// Everything that determines the numbers of a record beside the recording, as canonical JSON with its hash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     pub hash: Hash,
@@ -41,16 +41,16 @@ pub struct Recipe {
 
 impl Recipe {
     pub fn new(json: Value) -> Self {
-        // serde_json keeps the order of keys here; the specs are structs, so their order is fixed by the code.
+        // serde_json keeps the order of keys here; the specs are structs, so the code fixes their order.
         Recipe { hash: *blake3::hash(json.to_string().as_bytes()).as_bytes(), json }
     }
 }
 
-/// What the cache knows about a recording under a recipe.
+/// The entry of a recording under a recipe.
 #[derive(Clone, Debug)]
 pub enum CacheEntry {
     Matrix(CachedMatrix),
-    /// The recording cannot be used: code and sentence.
+    /// The recording cannot be used.
     Unusable {
         code: String,
         sentence: String,
@@ -68,7 +68,7 @@ pub struct CachedMatrix {
 }
 
 impl CachedMatrix {
-    /// Whether the values are those that were written: a disk may rot, and a number that is wrong is worse than a miss.
+    /// Whether the values are those that were written: disks decay, and a wrong number is worse than a miss.
     pub fn is_intact(&self) -> bool {
         let mut bytes = vec![0; 4 * self.dims()];
         self.file.read_exact_at(&mut bytes, self.offset).is_ok() && pack::checksum(&bytes) == self.checksum
@@ -78,21 +78,21 @@ impl CachedMatrix {
         self.rows * self.cols
     }
 
-    /// Copies the values `range` (counted row-major) to `out`.
+    /// Copies the values `range` (row-major) to `out`.
     pub fn read(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
         let at = self.offset + 4 * range.start as u64;
         self.file
             .read_exact_at(bytemuck::cast_slice_mut(out), at)
-            .context("cannot read the feature cache: run again with `timbre cache gc --all` before it if this stays")
+            .context("cannot read the feature cache: run again; if the error stays, run `timbre cache gc --all` first")
     }
 }
 
-/// The cache folder, opened.
+/// An open cache folder.
 pub struct FeatureCache {
     folder: PathBuf,
-    found: HashMap<(Hash, Hash), CacheEntry>,
+    entries: HashMap<(Hash, Hash), CacheEntry>,
     recipes_of: HashMap<Hash, Vec<Hash>>,
-    /// The texts of recipes, by the beginning of their hash; read when the first miss wants to know.
+    /// The JSON of recipes by the first digits of their hash; read when a miss is first explained.
     recipes: OnceLock<HashMap<String, Value>>,
     writer: Mutex<Option<PackWriter>>,
 }
@@ -103,41 +103,42 @@ impl FeatureCache {
         fs::create_dir_all(folder.join("recipes")).with_context(|| {
             format!("cannot create the feature cache {}: choose another with --cache", folder.display())
         })?;
-        let mut store = FeatureCache {
+        let mut cache = FeatureCache {
             folder: folder.to_owned(),
-            found: HashMap::new(),
+            entries: HashMap::new(),
             recipes_of: HashMap::new(),
             recipes: OnceLock::new(),
             writer: Mutex::new(None),
         };
         for path in pack::packs_in(folder)? {
-            let (file, entries) = match pack::open(&path) {
+            let (file, headers) = match pack::open(&path) {
                 Ok(opened) => opened,
-                // Collected by another process meanwhile: its records are misses now.
+                // Another process removed this pack meanwhile: its records are misses.
                 Err(error) if is_not_found(&error) => continue,
                 Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
             };
             let file = Arc::new(file);
-            for entry in entries {
-                store.remember(&file, entry);
+            for header in headers {
+                cache.insert(&file, header);
             }
         }
-        Ok(store)
+        Ok(cache)
     }
 
-    fn remember(&mut self, file: &Arc<File>, entry: Entry) {
-        let (content, recipe) = (entry.content, entry.recipe);
-        let Some(found) = found(file, entry) else { return };
-        if self.found.insert((content, recipe), found).is_none() {
+    fn insert(&mut self, file: &Arc<File>, header: RecordHeader) {
+        let (content, recipe) = (header.content, header.recipe);
+        let Some(entry) = entry_of(file, header) else { return };
+        if self.entries.insert((content, recipe), entry).is_none() {
             self.recipes_of.entry(content).or_default().push(recipe);
         }
     }
 
     pub fn get(&self, content: &Hash, recipe: &Hash) -> Option<&CacheEntry> {
-        self.found.get(&(*content, *recipe))
+        self.entries.get(&(*content, *recipe))
     }
 
-    /// Appends a matrix. It is found by the next [`FeatureCache::open`]; what this process needs is in the returned handle.
+    /// Appends a matrix and returns its handle. The next [`FeatureCache::open`] finds the record; this process uses the
+    /// handle.
     pub fn put(&self, content: &Hash, recipe: &Hash, matrix: &FeatureMatrix) -> Result<CachedMatrix> {
         let bytes = bytemuck::cast_slice(&matrix.values);
         let shape = (matrix.rows as u32, matrix.cols as u32);
@@ -145,7 +146,7 @@ impl FeatureCache {
         Ok(CachedMatrix { rows: matrix.rows, cols: matrix.cols, file, offset, checksum: pack::checksum(bytes) })
     }
 
-    /// Remembers that a recording cannot be used, so that it is not decoded again to find that out.
+    /// Records that a recording cannot be used, so that it is not decoded again.
     pub fn put_unusable(&self, content: &Hash, recipe: &Hash, code: &str, sentence: &str) -> Result<()> {
         let text = format!("{code}\n{sentence}");
         self.append(pack::UNUSABLE, content, recipe, (0, 0), text.as_bytes()).map(|_| ())
@@ -172,8 +173,8 @@ impl FeatureCache {
         Ok((writer.file(), offset))
     }
 
-    /// Keeps the text of a recipe, so that a later miss can say what changed.
-    pub fn note_recipe(&self, recipe: &Recipe) -> Result<()> {
+    /// Stores the JSON of a recipe, so that a later miss can name what changed.
+    pub fn save_recipe(&self, recipe: &Recipe) -> Result<()> {
         let path = self.recipe_path(&recipe.hash);
         if path.exists() { Ok(()) } else { files::write_bytes(&path, recipe.json.to_string().as_bytes()) }
     }
@@ -193,8 +194,9 @@ impl FeatureCache {
         })
     }
 
-    /// Why `recipe` was a miss for this recording: the fields in which it differs from the nearest recipe at hand.
-    pub fn why_missed(&self, content: &Hash, recipe: &Recipe) -> String {
+    /// The reason why `recipe` was a miss for this recording: the fields in which it differs from the most similar
+    /// recipe.
+    pub fn explain_miss(&self, content: &Hash, recipe: &Recipe) -> String {
         let kind = recipe.json.pointer("/feature/kind");
         let nearest = self
             .recipes_of
@@ -221,11 +223,11 @@ impl FeatureCache {
     }
 
     pub fn len(&self) -> usize {
-        self.found.len()
+        self.entries.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -233,25 +235,25 @@ fn is_not_found(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn found(file: &Arc<File>, entry: Entry) -> Option<CacheEntry> {
-    if entry.kind == pack::MATRIX {
-        let (rows, cols) = (entry.rows as usize, entry.cols as usize);
+fn entry_of(file: &Arc<File>, header: RecordHeader) -> Option<CacheEntry> {
+    if header.kind == pack::MATRIX {
+        let (rows, cols) = (header.rows as usize, header.cols as usize);
         return Some(CacheEntry::Matrix(CachedMatrix {
             rows,
             cols,
             file: file.clone(),
-            offset: entry.offset,
-            checksum: entry.checksum,
+            offset: header.offset,
+            checksum: header.checksum,
         }));
     }
-    let mut text = vec![0; entry.bytes as usize];
-    file.read_exact_at(&mut text, entry.offset).ok()?;
+    let mut text = vec![0; header.bytes as usize];
+    file.read_exact_at(&mut text, header.offset).ok()?;
     let text = String::from_utf8(text).ok()?;
     let (code, sentence) = text.split_once('\n')?;
     Some(CacheEntry::Unusable { code: code.to_owned(), sentence: sentence.to_owned() })
 }
 
-/// `n_mels 128 → 64`, one entry a differing leaf.
+/// One entry per differing leaf, such as `n_mels 128 → 64`.
 fn differences(old: &Value, new: &Value, path: &str) -> Vec<String> {
     let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (old, new) {
@@ -275,7 +277,7 @@ pub fn hex(hash: &Hash) -> String {
     blake3::Hash::from_bytes(*hash).to_hex().to_string()
 }
 
-/// How much lies in a cache.
+/// The size of a cache.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub packs: usize,
@@ -283,7 +285,7 @@ pub struct Usage {
     pub bytes: u64,
 }
 
-/// Counts what lies in the cache.
+/// Measures the cache in `folder`.
 pub fn usage(folder: &Path) -> Result<Usage> {
     let mut usage = Usage { records: FeatureCache::open(folder)?.len(), ..Usage::default() };
     for path in pack::packs_in(folder)? {
@@ -293,7 +295,8 @@ pub fn usage(folder: &Path) -> Result<Usage> {
     Ok(usage)
 }
 
-/// Removes packs that were last written before `keep_after` and that no process is writing; returns the bytes freed.
+/// Removes packs that were last written before `keep_after` and that no process is writing; returns the number of bytes
+/// freed.
 pub fn remove_packs_before(folder: &Path, keep_after: std::time::SystemTime) -> Result<u64> {
     let mut freed = 0;
     for path in pack::packs_in(folder)? {
@@ -314,20 +317,20 @@ mod tests {
         FeatureMatrix { rows: 2, cols: 3, values: vec![value; 6] }
     }
 
-    fn read(found: Option<&CacheEntry>) -> Vec<f32> {
-        let Some(CacheEntry::Matrix(stored)) = found else { panic!("no matrix: {found:?}") };
+    fn read(entry: Option<&CacheEntry>) -> Vec<f32> {
+        let Some(CacheEntry::Matrix(stored)) = entry else { panic!("not a matrix: {entry:?}") };
         let mut out = vec![0.0; stored.dims()];
         stored.read(0..stored.dims(), &mut out).unwrap();
         out
     }
 
     #[test]
-    fn what_was_put_is_found_by_the_next_process() {
+    fn the_next_process_finds_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FeatureCache::open(folder.path()).unwrap();
-        store.put(&[1; 32], &[2; 32], &matrix(0.5)).unwrap();
-        store.put_unusable(&[3; 32], &[4; 32], "silent", "every sample is zero").unwrap();
-        store.close().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[2; 32], &matrix(0.5)).unwrap();
+        cache.put_unusable(&[3; 32], &[4; 32], "silent", "every sample is zero").unwrap();
+        cache.close().unwrap();
         let again = FeatureCache::open(folder.path()).unwrap();
         assert_eq!(read(again.get(&[1; 32], &[2; 32])), vec![0.5; 6]);
         assert!(matches!(again.get(&[3; 32], &[4; 32]), Some(CacheEntry::Unusable { code, .. }) if code == "silent"));
@@ -335,12 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn after_a_kill_the_whole_records_count_and_the_torn_one_does_not() {
+    fn after_a_kill_complete_records_count_and_the_torn_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FeatureCache::open(folder.path()).unwrap();
-        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
-        store.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
-        std::mem::forget(store); // no close, no index: as after kill -9, but for the lock, which lives on in this process
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        cache.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
+        std::mem::forget(cache); // Neither closed nor indexed, as after kill -9, except that this process keeps the lock.
         let path = pack::packs_in(folder.path()).unwrap().remove(0);
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -351,11 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_in_an_unindexed_pack_is_noticed() {
+    fn a_flipped_bit_in_an_unindexed_pack_is_detected() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FeatureCache::open(folder.path()).unwrap();
-        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
-        std::mem::forget(store);
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        std::mem::forget(cache);
         let path = pack::packs_in(folder.path()).unwrap().remove(0);
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -365,21 +368,21 @@ mod tests {
     }
 
     #[test]
-    fn run_after_run_goes_on_in_the_same_pack() {
+    fn successive_runs_append_to_the_same_pack() {
         let folder = tempfile::tempdir().unwrap();
         for run in 0..5u8 {
-            let store = FeatureCache::open(folder.path()).unwrap();
-            assert_eq!(store.len(), usize::from(run));
-            store.put(&[run; 32], &[9; 32], &matrix(f32::from(run))).unwrap();
-            store.close().unwrap();
+            let cache = FeatureCache::open(folder.path()).unwrap();
+            assert_eq!(cache.len(), usize::from(run));
+            cache.put(&[run; 32], &[9; 32], &matrix(f32::from(run))).unwrap();
+            cache.close().unwrap();
         }
         assert_eq!(pack::packs_in(folder.path()).unwrap().len(), 1);
-        let store = FeatureCache::open(folder.path()).unwrap();
-        assert!((0..5u8).all(|run| read(store.get(&[run; 32], &[9; 32])) == vec![f32::from(run); 6]));
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        assert!((0..5u8).all(|run| read(cache.get(&[run; 32], &[9; 32])) == vec![f32::from(run); 6]));
     }
 
     #[test]
-    fn two_writers_at_once_have_a_pack_each() {
+    fn concurrent_writers_use_different_packs() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (FeatureCache::open(folder.path()).unwrap(), FeatureCache::open(folder.path()).unwrap());
         one.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
@@ -396,23 +399,23 @@ mod tests {
         let recipe = |n: u32| {
             Recipe::new(json!({ "audio": { "sample_rate": 22050 }, "feature": { "kind": "mel", "n_mels": n } }))
         };
-        let store = FeatureCache::open(folder.path()).unwrap();
-        store.note_recipe(&recipe(128)).unwrap();
-        store.put(&[1; 32], &recipe(128).hash, &matrix(0.0)).unwrap();
-        store.close().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.save_recipe(&recipe(128)).unwrap();
+        cache.put(&[1; 32], &recipe(128).hash, &matrix(0.0)).unwrap();
+        cache.close().unwrap();
         let again = FeatureCache::open(folder.path()).unwrap();
-        assert_eq!(again.why_missed(&[1; 32], &recipe(64)), "feature.n_mels 128 → 64");
-        assert_eq!(again.why_missed(&[7; 32], &recipe(64)), "new or edited recording");
+        assert_eq!(again.explain_miss(&[1; 32], &recipe(64)), "feature.n_mels 128 → 64");
+        assert_eq!(again.explain_miss(&[7; 32], &recipe(64)), "new or edited recording");
     }
 
     #[test]
-    fn a_pack_in_use_survives_collection_and_a_closed_one_does_not() {
+    fn a_pack_in_use_is_kept_and_a_closed_one_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FeatureCache::open(folder.path()).unwrap();
-        store.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
         assert_eq!(remove_packs_before(folder.path(), later).unwrap(), 0);
-        store.close().unwrap();
+        cache.close().unwrap();
         assert!(remove_packs_before(folder.path(), later).unwrap() > 0);
         assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
     }

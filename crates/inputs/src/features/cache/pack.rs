@@ -1,7 +1,7 @@
-//! The bytes of a pack and of its index.
+//! The byte format of a pack and its index.
 //!
-//! A pack is a row of records: a 104-byte head, then the payload (f32 little-endian, or text). The index repeats the heads
-//! with their offsets. Checksums are the first 8 bytes of BLAKE3.
+//! A pack is a sequence of records: a 104-byte header, then the payload (f32 little-endian, or text). The index repeats
+//! the headers with the offsets of the payloads. Checksums are the first 8 bytes of BLAKE3.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, Read, Write};
@@ -16,13 +16,13 @@ use super::Hash;
 use timbre_core::files;
 
 const MAGIC: [u8; 4] = *b"TIM1";
-const HEAD: usize = 104;
+const HEADER_BYTES: usize = 104;
 pub const MATRIX: u8 = 1;
 pub const UNUSABLE: u8 = 2;
 
-/// One record, without its payload.
+/// The header of a record.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct RecordHeader {
     pub kind: u8,
     pub rows: u32,
     pub cols: u32,
@@ -34,36 +34,36 @@ pub struct Entry {
     pub offset: u64,
 }
 
-impl Entry {
-    fn head(&self) -> [u8; HEAD] {
-        let mut head = [0; HEAD];
-        head[..4].copy_from_slice(&MAGIC);
-        head[4] = self.kind;
-        head[8..12].copy_from_slice(&self.rows.to_le_bytes());
-        head[12..16].copy_from_slice(&self.cols.to_le_bytes());
-        head[16..24].copy_from_slice(&self.bytes.to_le_bytes());
-        head[24..56].copy_from_slice(&self.content);
-        head[56..88].copy_from_slice(&self.recipe);
-        head[88..96].copy_from_slice(&self.checksum);
-        head[96..104].copy_from_slice(&self.offset.to_le_bytes());
-        head
+impl RecordHeader {
+    fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4] = self.kind;
+        bytes[8..12].copy_from_slice(&self.rows.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.cols.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes[24..56].copy_from_slice(&self.content);
+        bytes[56..88].copy_from_slice(&self.recipe);
+        bytes[88..96].copy_from_slice(&self.checksum);
+        bytes[96..104].copy_from_slice(&self.offset.to_le_bytes());
+        bytes
     }
 
-    fn parse(head: &[u8; HEAD]) -> Option<Entry> {
-        let u32_at = |i: usize| u32::from_le_bytes(head[i..i + 4].try_into().expect("4 bytes"));
-        let u64_at = |i: usize| u64::from_le_bytes(head[i..i + 8].try_into().expect("8 bytes"));
-        let entry = Entry {
-            kind: head[4],
+    fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<RecordHeader> {
+        let u32_at = |i: usize| u32::from_le_bytes(bytes[i..i + 4].try_into().expect("4 bytes"));
+        let u64_at = |i: usize| u64::from_le_bytes(bytes[i..i + 8].try_into().expect("8 bytes"));
+        let header = RecordHeader {
+            kind: bytes[4],
             rows: u32_at(8),
             cols: u32_at(12),
             bytes: u64_at(16),
-            content: head[24..56].try_into().expect("32 bytes"),
-            recipe: head[56..88].try_into().expect("32 bytes"),
-            checksum: head[88..96].try_into().expect("8 bytes"),
+            content: bytes[24..56].try_into().expect("32 bytes"),
+            recipe: bytes[56..88].try_into().expect("32 bytes"),
+            checksum: bytes[88..96].try_into().expect("8 bytes"),
             offset: u64_at(96),
         };
-        let sized = entry.kind == UNUSABLE || u64::from(entry.rows) * u64::from(entry.cols) * 4 == entry.bytes;
-        (head[..4] == MAGIC && (entry.kind == MATRIX || entry.kind == UNUSABLE) && sized).then_some(entry)
+        let sized = header.kind == UNUSABLE || u64::from(header.rows) * u64::from(header.cols) * 4 == header.bytes;
+        (bytes[..4] == MAGIC && (header.kind == MATRIX || header.kind == UNUSABLE) && sized).then_some(header)
     }
 }
 
@@ -71,74 +71,74 @@ pub fn checksum(bytes: &[u8]) -> [u8; 8] {
     blake3::hash(bytes).as_bytes()[..8].try_into().expect("a hash has 32 bytes")
 }
 
-/// The packs of a folder, oldest name first.
+/// The packs of a folder, sorted by name.
 pub fn packs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
+    let headers =
         fs::read_dir(folder).with_context(|| format!("cannot list the feature cache {}", folder.display()))?;
     let mut packs: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pack")).collect();
+        headers.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pack")).collect();
     packs.sort();
     Ok(packs)
 }
 
-/// Opens a pack with its records: from its index, or else record by record.
-pub fn open(path: &Path) -> Result<(File, Vec<Entry>)> {
+/// Opens a pack with its record headers: from its index, or by a scan.
+pub fn open(path: &Path) -> Result<(File, Vec<RecordHeader>)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
-    if let Some(entries) = read_index(path, size) {
-        return Ok((file, entries));
+    if let Some(headers) = read_index(path, size) {
+        return Ok((file, headers));
     }
-    let entries = scan(&file, size);
-    // Whoever still holds the lock is writing: the index is his to make.
-    if !entries.is_empty() && file.try_lock().is_ok() {
-        write_index(path, size, &entries)?;
+    let headers = scan(&file, size);
+    // A process that still holds the lock is writing and will write the index itself.
+    if !headers.is_empty() && file.try_lock().is_ok() {
+        write_index(path, size, &headers)?;
         file.unlock()?;
     }
-    Ok((file, entries))
+    Ok((file, headers))
 }
 
-fn scan(file: &File, size: u64) -> Vec<Entry> {
-    let mut entries = Vec::new();
+fn scan(file: &File, size: u64) -> Vec<RecordHeader> {
+    let mut headers = Vec::new();
     let mut at = 0;
     let mut payload = Vec::new();
-    let mut head = [0; HEAD];
-    while file.read_exact_at(&mut head, at).is_ok() {
-        let Some(entry) = Entry::parse(&head) else { break };
-        let end = (at + HEAD as u64).saturating_add(entry.bytes);
-        if entry.offset != at + HEAD as u64 || end > size {
+    let mut bytes = [0; HEADER_BYTES];
+    while file.read_exact_at(&mut bytes, at).is_ok() {
+        let Some(header) = RecordHeader::parse(&bytes) else { break };
+        let end = (at + HEADER_BYTES as u64).saturating_add(header.bytes);
+        if header.offset != at + HEADER_BYTES as u64 || end > size {
             break;
         }
-        payload.resize(entry.bytes as usize, 0);
-        if file.read_exact_at(&mut payload, entry.offset).is_err() || checksum(&payload) != entry.checksum {
+        payload.resize(header.bytes as usize, 0);
+        if file.read_exact_at(&mut payload, header.offset).is_err() || checksum(&payload) != header.checksum {
             break;
         }
         at = end;
-        entries.push(entry);
+        headers.push(header);
     }
-    entries
+    headers
 }
 
 fn index_path(pack: &Path) -> PathBuf {
     pack.with_extension("idx")
 }
 
-/// The size of the pack, then the heads, then a checksum over both.
-fn write_index(pack: &Path, size: u64, entries: &[Entry]) -> Result<()> {
+/// The size of the pack, then the headers, then a checksum over both.
+fn write_index(pack: &Path, size: u64, headers: &[RecordHeader]) -> Result<()> {
     let mut bytes = size.to_le_bytes().to_vec();
-    entries.iter().for_each(|e| bytes.extend_from_slice(&e.head()));
+    headers.iter().for_each(|e| bytes.extend_from_slice(&e.to_bytes()));
     let sum = checksum(&bytes);
     bytes.extend_from_slice(&sum);
     files::write_bytes(&index_path(pack), &bytes)
 }
 
-fn read_index(pack: &Path, size: u64) -> Option<Vec<Entry>> {
+fn read_index(pack: &Path, size: u64) -> Option<Vec<RecordHeader>> {
     let mut bytes = Vec::new();
     BufReader::new(File::open(index_path(pack)).ok()?).read_to_end(&mut bytes).ok()?;
     let (body, sum) = bytes.split_last_chunk::<8>()?;
     if *sum != checksum(body) || body[..8] != size.to_le_bytes() {
         return None;
     }
-    body[8..].chunks(HEAD).map(|head| Entry::parse(head.try_into().ok()?)).collect()
+    body[8..].chunks(HEADER_BYTES).map(|bytes| RecordHeader::parse(bytes.try_into().ok()?)).collect()
 }
 
 /// Removes a pack with its index, unless a process holds it.
@@ -155,17 +155,17 @@ pub fn try_remove(path: &Path) -> Result<bool> {
     }
 }
 
-/// A pack being written by this process.
+/// A pack that this process is writing.
 pub struct PackWriter {
     path: PathBuf,
     file: Arc<File>,
-    entries: Vec<Entry>,
+    headers: Vec<RecordHeader>,
     end: u64,
 }
 
 impl PackWriter {
-    /// The newest pack, if it has room and nobody writes to it; else a new one. Many short runs thus share a pack: each
-    /// pack costs every later run an open file.
+    /// Opens the newest pack if it has room and no other process writes to it, else creates one. Many short runs thus
+    /// share a pack: each pack costs every later run an open file.
     pub fn open(folder: &Path, room: u64) -> Result<PackWriter> {
         if let Some(path) = packs_in(folder)?.pop()
             && let Ok(file) = File::options().read(true).write(true).open(&path)
@@ -173,18 +173,18 @@ impl PackWriter {
             && file.try_lock().is_ok()
         {
             let size = file.metadata()?.len();
-            let entries = read_index(&path, size).unwrap_or_else(|| scan(&file, size));
-            let end = entries.last().map_or(0, |e| e.offset + e.bytes);
-            return Ok(PackWriter { path, file: Arc::new(file), entries, end });
+            let headers = read_index(&path, size).unwrap_or_else(|| scan(&file, size));
+            let end = headers.last().map_or(0, |e| e.offset + e.bytes);
+            return Ok(PackWriter { path, file: Arc::new(file), headers, end });
         }
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{nanos:020}-{}-{count}.pack", std::process::id()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        // A reader may hold it for the moment in which it looks whether an index is missing.
+        // A reader may hold the lock for a moment while it checks whether an index is missing.
         file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(PackWriter { path, file: Arc::new(file), entries: Vec::new(), end: 0 })
+        Ok(PackWriter { path, file: Arc::new(file), headers: Vec::new(), end: 0 })
     }
 
     pub fn append(
@@ -195,7 +195,7 @@ impl PackWriter {
         shape: (u32, u32),
         payload: &[u8],
     ) -> Result<u64> {
-        let entry = Entry {
+        let header = RecordHeader {
             kind,
             rows: shape.0,
             cols: shape.1,
@@ -203,14 +203,14 @@ impl PackWriter {
             content: *content,
             recipe: *recipe,
             checksum: checksum(payload),
-            offset: self.end + HEAD as u64,
+            offset: self.end + HEADER_BYTES as u64,
         };
-        // Written at the end of the last whole record: a write that fails half-way is overwritten, not kept.
-        self.file.write_all_at(&entry.head(), self.end)?;
-        self.file.write_all_at(payload, entry.offset)?;
-        let offset = entry.offset;
-        self.end = offset + entry.bytes;
-        self.entries.push(entry);
+        // Written at the end of the last complete record: a failed write is overwritten, not kept.
+        self.file.write_all_at(&header.to_bytes(), self.end)?;
+        self.file.write_all_at(payload, header.offset)?;
+        let offset = header.offset;
+        self.end = offset + header.bytes;
+        self.headers.push(header);
         Ok(offset)
     }
 
@@ -226,7 +226,7 @@ impl PackWriter {
         (&*self.file).flush()?;
         self.file.set_len(self.end)?;
         self.file.sync_data()?;
-        write_index(&self.path, self.end, &self.entries)?;
+        write_index(&self.path, self.end, &self.headers)?;
         self.file.unlock()?;
         Ok(())
     }

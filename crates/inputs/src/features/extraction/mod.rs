@@ -1,14 +1,14 @@
-//! The parallel job over the feature cache: every feature of every recording, each computed once.
+//! Feature extraction: computes every feature of every recording once, in parallel, into the feature cache.
 //!
-//! A recording is read, decoded and resampled once for all the features that miss it, of its clip and of its windows, and its
-//! spectra are shared. At most one recording a thread is in memory: what is computed goes to the cache and stays there until
-//! a model asks for it.
+//! A recording is read, decoded and resampled once for all features of its clip and of its windows that the cache
+//! lacks, and these share its spectrograms. Each thread holds at most one recording in memory; computed features go to
+//! the cache and stay there until a model reads them.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -16,31 +16,34 @@ use crate::data::ClipRecord;
 use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
-use timbre_signal::audio::{self, AudioSpec, Recording, Unusable};
+use timbre_core::cancel::Cancelled;
+use timbre_signal::audio::{self, AudioSpec};
 use timbre_signal::windows::WindowSpec;
 
+mod decode;
 mod windows;
 
+pub use decode::decode_unchanged;
 pub use windows::CachedWindows;
 use windows::Windowing;
 
-/// Raised by hand when a record of the same recipe must be computed anew for a reason that no stage's version covers.
+/// Raised by hand when records of the same recipe must be computed again for a reason that no other version covers.
 pub const VERSION: u32 = 1;
 
-/// A recording with the hash of its bytes, and what is wanted of it.
+/// A recording with its content hash, and which features to extract.
 pub struct ExtractionInput<'a> {
     pub record: &'a ClipRecord,
     pub content: &'a Result<Hash, Unreadable>,
-    /// The features of its clip.
+    /// Whether to extract the features of its clip.
     pub clip: bool,
-    /// The features of its windows, where the experiment has any.
+    /// Whether to extract the features of its windows, if the experiment has windows.
     pub windows: bool,
 }
 
-/// The features of one experiment, ready to be computed.
+/// The features of one experiment, ready to be extracted.
 pub struct Extraction<'a> {
     audio: &'a AudioSpec,
-    /// Under this recipe the cache remembers that a recording cannot be used.
+    /// The recipe under which the cache records that a recording cannot be used.
     decoding: Recipe,
     features: Vec<Feature>,
     windowing: Option<Windowing>,
@@ -49,47 +52,42 @@ pub struct Extraction<'a> {
 struct Feature {
     name: String,
     recipe: Recipe,
-    /// Of the windows, where there are any.
-    of_windows: Option<Recipe>,
+    /// The recipe for windows, if the experiment has windows.
+    window_recipe: Option<Recipe>,
     extractor: Box<dyn Extractor>,
 }
 
-/// Why a recording was left out.
+/// The reason why a recording gives no features or predictions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordingError {
     pub code: String,
     pub sentence: String,
 }
 
-/// The features of one recording, in the order of [`Extraction::names`]; what was not wanted is empty.
+/// The features of one recording, in the order of [`Extraction::names`]; features that were not requested are missing.
 #[derive(Clone, Debug, Default)]
 pub struct ExtractedFeatures {
     pub clip: Vec<CachedMatrix>,
     pub windows: Vec<CachedWindows>,
 }
 
-/// The features of one recording, or why there are none.
+/// The features of one recording, or the reason why it has none.
 pub type ExtractionResult = Result<ExtractedFeatures, RecordingError>;
 
-/// What a job did.
+/// Hits and misses of the feature cache.
 #[derive(Debug, Default)]
 pub struct CacheStats {
-    /// (recording, feature) pairs found in the cache; the windows of a recording are a pair of their own.
+    /// (recording, feature) pairs found in the cache; the windows of a recording count as a separate pair.
     pub hits: usize,
-    /// Pairs computed.
+    /// Pairs that were computed.
     pub misses: usize,
-    /// Why pairs were missed, and how often.
+    /// Reasons of the misses, with their counts.
     pub reasons: BTreeMap<String, usize>,
 }
 
-/// The job was stopped by a signal; everything finished so far is in the cache.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped: run the same command again to go on")]
-pub struct Cancelled;
-
 impl<'a> Extraction<'a> {
-    /// Plans the features: windows, filters and transforms are made here, once. `window`: how recordings are cut of which
-    /// every part is wanted.
+    /// Prepares the features: window functions, filters and transforms are built here, once. `window` says how
+    /// recordings are cut into windows.
     pub fn new<'s>(
         audio: &'a AudioSpec,
         specs: impl IntoIterator<Item = (&'s String, &'s FeatureSpec)>,
@@ -108,7 +106,7 @@ impl<'a> Extraction<'a> {
                 Ok(Feature {
                     name: name.clone(),
                     recipe: Recipe::new(recipe),
-                    of_windows: windowing.as_ref().map(|w| w.recipe(&stages, &json!(spec), kind.version())),
+                    window_recipe: windowing.as_ref().map(|w| w.recipe(&stages, &json!(spec), kind.version())),
                     extractor: kind
                         .build(audio.sample_rate)
                         .with_context(|| format!("cannot set up the feature `{name}`"))?,
@@ -122,122 +120,123 @@ impl<'a> Extraction<'a> {
         self.features.iter().map(|f| f.name.as_str())
     }
 
-    /// What the cache holds of these recordings: (hits, misses), without computing anything.
-    pub fn count_cached(&self, inputs: &[ExtractionInput], store: &FeatureCache) -> (usize, usize) {
+    /// The numbers of hits and misses for these recordings, without computing anything.
+    pub fn count_cached(&self, inputs: &[ExtractionInput], cache: &FeatureCache) -> (usize, usize) {
         let (mut hits, mut misses) = (0, 0);
         for input in inputs {
             let Ok(content) = input.content else { continue };
-            // What cannot be used has no features to compute.
-            if matches!(store.get(content, &self.decoding.hash), Some(CacheEntry::Unusable { .. })) {
+            // An unusable recording has no features to compute.
+            if matches!(cache.get(content, &self.decoding.hash), Some(CacheEntry::Unusable { .. })) {
                 continue;
             }
-            let found = self.found(input, content, store, false);
+            let found = self.cached(input, content, cache, false);
             hits += found.hits();
             misses += found.misses();
         }
         (hits, misses)
     }
 
-    /// Computes what the cache lacks, on all threads of the pool, and says where everything lies.
+    /// Computes what the cache lacks, on all threads of the pool, and returns the features of every recording.
     pub fn run(
         &self,
         inputs: &[ExtractionInput],
-        store: &FeatureCache,
+        cache: &FeatureCache,
         stop: &AtomicBool,
         step: impl Fn() + Sync,
     ) -> Result<(Vec<ExtractionResult>, CacheStats)> {
-        let of_windows = self.features.iter().filter_map(|f| f.of_windows.as_ref());
+        let of_windows = self.features.iter().filter_map(|f| f.window_recipe.as_ref());
         let of_windows = of_windows.chain(self.windowing.as_ref().map(|w| &w.length));
-        let recipes = self.features.iter().map(|f| &f.recipe).chain([&self.decoding]).chain(of_windows);
-        recipes.into_iter().try_for_each(|recipe| store.note_recipe(recipe))?;
+        let mut recipes = self.features.iter().map(|f| &f.recipe).chain([&self.decoding]).chain(of_windows);
+        recipes.try_for_each(|recipe| cache.save_recipe(recipe))?;
         let (hits, misses) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reasons = Mutex::new(BTreeMap::new());
-        let outcomes: Result<Vec<ExtractionResult>> = inputs
+        let results: Result<Vec<ExtractionResult>> = inputs
             .par_iter()
             .map(|input| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Cancelled.into());
                 }
-                let done = self.one(input, store)?;
+                let done = self.extract(input, cache)?;
                 hits.fetch_add(done.hits, Ordering::Relaxed);
                 misses.fetch_add(done.misses.len(), Ordering::Relaxed);
                 let mut reasons = reasons.lock().expect("no counting thread panics");
                 done.misses.into_iter().for_each(|reason| *reasons.entry(reason).or_insert(0) += 1);
                 drop(reasons);
                 step();
-                Ok(done.outcome)
+                Ok(done.result)
             })
             .collect();
-        // Also after an error or a signal: what was finished is to be found by the next run.
-        store.close()?;
-        let work = CacheStats {
+        // After an error or a signal too: the next run finds what was finished.
+        cache.close()?;
+        let stats = CacheStats {
             hits: hits.into_inner(),
             misses: misses.into_inner(),
             reasons: reasons.into_inner().expect("no counting thread panics"),
         };
-        Ok((outcomes?, work))
+        Ok((results?, stats))
     }
 
-    /// What the cache has of what is wanted of a recording. Whether it is `intact` costs reading it.
-    fn found(&self, input: &ExtractionInput, content: &Hash, store: &FeatureCache, intact: bool) -> Partly {
-        let of_clip = |feature: &Feature| match store.get(content, &feature.recipe.hash) {
+    /// The requested features of a recording that the cache has. `intact` reads and verifies them.
+    fn cached(&self, input: &ExtractionInput, content: &Hash, cache: &FeatureCache, intact: bool) -> CachedFeatures {
+        let of_clip = |feature: &Feature| match cache.get(content, &feature.recipe.hash) {
             Some(CacheEntry::Matrix(stored)) if !intact || stored.is_intact() => Some(stored.clone()),
             _ => None,
         };
-        let mut found = Partly::default();
+        let mut found = CachedFeatures::default();
         if input.clip {
             found.clip = self.features.iter().map(of_clip).collect();
         }
         if let Some(windowing) = self.windowing.as_ref().filter(|_| input.windows) {
-            let starts = windowing.starts(content, store);
+            let starts = windowing.starts(content, cache);
             let of_windows = |feature: &Feature| {
-                let recipe = feature.of_windows.as_ref().expect("there are windows");
-                windowing.find(content, &recipe.hash, starts.as_ref()?, store, intact)
+                let recipe = feature.window_recipe.as_ref().expect("there are windows");
+                windowing.find(content, &recipe.hash, starts.as_ref()?, cache, intact)
             };
             found.windows = self.features.iter().map(of_windows).collect();
         }
         found
     }
 
-    fn one(&self, input: &ExtractionInput, store: &FeatureCache) -> Result<Done> {
+    fn extract(&self, input: &ExtractionInput, cache: &FeatureCache) -> Result<Extracted> {
         let content = match input.content {
             Ok(content) => content,
-            Err(Unreadable(why)) => return Ok(Done::left_out(0, "unreadable", why)),
+            Err(Unreadable(why)) => return Ok(Extracted::none(0, "unreadable", why)),
         };
-        if let Some(CacheEntry::Unusable { code, sentence }) = store.get(content, &self.decoding.hash) {
+        if let Some(CacheEntry::Unusable { code, sentence }) = cache.get(content, &self.decoding.hash) {
             let wanted = usize::from(input.clip) + usize::from(input.windows && self.windowing.is_some());
-            return Ok(Done::left_out(wanted * self.features.len(), code, sentence));
+            return Ok(Extracted::none(wanted * self.features.len(), code, sentence));
         }
-        let mut found = self.found(input, content, store, true);
+        let mut found = self.cached(input, content, cache, true);
         let hits = found.hits();
         if found.misses() == 0 {
-            return Ok(Done { outcome: Ok(found.complete()), hits, misses: Vec::new() });
+            return Ok(Extracted { result: Ok(found.complete()), hits, misses: Vec::new() });
         }
         let (of_clip, of_windows) = (missing(&found.clip), missing(&found.windows));
-        let recipe_of_windows = |i: usize| self.features[i].of_windows.as_ref().expect("there are windows");
+        let window_recipe = |i: usize| self.features[i].window_recipe.as_ref().expect("there are windows");
         let missed = of_clip.iter().map(|&i| &self.features[i].recipe);
-        let missed = missed.chain(of_windows.iter().map(|&i| recipe_of_windows(i)));
-        let misses = missed.map(|recipe| store.why_missed(content, recipe)).collect();
-        let mut recording = match self.decode(input.record, content)? {
+        let missed = missed.chain(of_windows.iter().map(|&i| window_recipe(i)));
+        let misses = missed.map(|recipe| cache.explain_miss(content, recipe)).collect();
+        let mut recording = match decode_unchanged(&input.record.path, content)? {
             Ok(recording) => recording,
             Err(why) => {
                 let (code, sentence) = (why.code(), why.to_string());
-                store.put_unusable(content, &self.decoding.hash, code, &sentence)?;
-                return Ok(Done { misses, ..Done::left_out(0, code, &sentence) });
+                cache.put_unusable(content, &self.decoding.hash, code, &sentence)?;
+                return Ok(Extracted { misses, ..Extracted::none(0, code, &sentence) });
             }
         };
-        // One odd recording must not end the run; another feature may still like it, so the cache stays silent.
-        let left_out = |misses, i: usize, why: anyhow::Error| {
+        // One unusual recording must not end the run. The cache records nothing, because another feature may work with
+        // it.
+        let failed = |misses, i: usize, why: anyhow::Error| {
             let sentence = format!("`{}` cannot be computed: {why:#}", self.features[i].name);
-            Ok(Done { misses, ..Done::left_out(hits, "no_feature", &sentence) })
+            Ok(Extracted { misses, ..Extracted::none(hits, "no_feature", &sentence) })
         };
         if let Some(windowing) = self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
             recording = windowing.whole(recording);
             let features: Vec<(&Recipe, &dyn Extractor)> =
-                of_windows.iter().map(|&i| (recipe_of_windows(i), self.features[i].extractor.as_ref())).collect();
-            match windowing.compute(content, &recording, &features, store)? {
+                of_windows.iter().map(|&i| (window_recipe(i), self.features[i].extractor.as_ref())).collect();
+            match windowing.compute(content, &recording, &features, cache)? {
                 Ok(windows) => of_windows.iter().zip(windows).for_each(|(&i, w)| found.windows[i] = Some(w)),
-                Err((place, why)) => return left_out(misses, of_windows[place], why),
+                Err((place, why)) => return failed(misses, of_windows[place], why),
             }
         }
         if !of_clip.is_empty() {
@@ -246,36 +245,23 @@ impl<'a> Extraction<'a> {
             for i in of_clip {
                 let feature = &self.features[i];
                 match feature.extractor.extract(&analysis) {
-                    Ok(matrix) => found.clip[i] = Some(store.put(content, &feature.recipe.hash, &matrix)?),
-                    Err(why) => return left_out(misses, i, why),
+                    Ok(matrix) => found.clip[i] = Some(cache.put(content, &feature.recipe.hash, &matrix)?),
+                    Err(why) => return failed(misses, i, why),
                 }
             }
         }
-        Ok(Done { outcome: Ok(found.complete()), hits, misses })
-    }
-
-    /// The recording of a file that could be read a moment ago, to be hashed: that it cannot any more will pass, and must not
-    /// become part of a result.
-    fn decode(&self, record: &ClipRecord, content: &Hash) -> Result<Result<Recording, Unusable>> {
-        let bytes = std::fs::read(&record.path)
-            .with_context(|| format!("cannot read {} any more: run again", record.path.display()))?;
-        // What lands in the cache under this hash must be made of these very bytes.
-        if blake3::hash(&bytes).as_bytes() != content {
-            bail!("{} was changed while this run was reading it: run again", record.path.display());
-        }
-        let extension = record.path.extension().and_then(|e| e.to_str());
-        Ok(audio::decode(&bytes, extension))
+        Ok(Extracted { result: Ok(found.complete()), hits, misses })
     }
 }
 
-/// What is there of a recording; nothing in the places of what has to be computed.
+/// The features of a recording found so far; `None` for each one that must be computed.
 #[derive(Default)]
-struct Partly {
+struct CachedFeatures {
     clip: Vec<Option<CachedMatrix>>,
     windows: Vec<Option<CachedWindows>>,
 }
 
-impl Partly {
+impl CachedFeatures {
     fn misses(&self) -> usize {
         missing(&self.clip).len() + missing(&self.windows).len()
     }
@@ -296,16 +282,16 @@ fn missing<T>(found: &[Option<T>]) -> Vec<usize> {
     (0..found.len()).filter(|&i| found[i].is_none()).collect()
 }
 
-struct Done {
-    outcome: ExtractionResult,
+struct Extracted {
+    result: ExtractionResult,
     hits: usize,
     misses: Vec<String>,
 }
 
-impl Done {
-    fn left_out(hits: usize, code: &str, sentence: &str) -> Done {
-        Done {
-            outcome: Err(RecordingError { code: code.to_owned(), sentence: sentence.to_owned() }),
+impl Extracted {
+    fn none(hits: usize, code: &str, sentence: &str) -> Extracted {
+        Extracted {
+            result: Err(RecordingError { code: code.to_owned(), sentence: sentence.to_owned() }),
             hits,
             misses: Vec::new(),
         }

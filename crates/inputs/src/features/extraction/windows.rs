@@ -1,9 +1,9 @@
 //! The windows of a recording in the feature cache.
 //!
-//! The matrices of the windows of a recording lie one after the other in one record, [windows × rows, columns]; after every
-//! [`WINDOWS_PER_RECORD`] a further record begins, so that a recording of an hour is never whole in memory. They are kept by
-//! what they are made of: the rate, the window, the feature. How long a training clip is and where it is cut does not matter to
-//! them. How many windows there are follows from the length of the recording, which is kept beside them.
+//! The matrices of the windows are stored one after the other in one record, [windows × rows, columns]; a new record
+//! begins after every [`WINDOWS_PER_RECORD`] windows, so that an hour-long recording is never in memory as a whole. The
+//! recipe consists of sample rate, window and feature; the length and position of training clips do not affect it. The
+//! number of windows follows from the length of the recording, which has a record of its own.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
 use timbre_signal::audio::{Clip, Recording, resample};
 use timbre_signal::windows::{self, WindowSpec};
 
-/// Tens of megabytes of the largest features.
+/// A record of this many windows takes tens of megabytes for the largest features.
 const WINDOWS_PER_RECORD: usize = 64;
 
 /// One feature of every window of a recording, in the cache.
@@ -28,7 +28,7 @@ pub struct CachedWindows {
 }
 
 impl CachedWindows {
-    /// Nothing where the records do not hold the matrices of so many windows.
+    /// `None` if the records do not hold the matrices of this many windows.
     fn new(starts: Vec<usize>, records: Vec<CachedMatrix>) -> Option<CachedWindows> {
         let first = records.first()?;
         let shape = [first.rows / starts.len().min(WINDOWS_PER_RECORD), first.cols];
@@ -52,23 +52,23 @@ impl CachedWindows {
         self.shape
     }
 
-    /// Copies the values `range` (counted row-major) of the matrix of a window to `out`.
+    /// Copies the values `range` (row-major) of the matrix of a window to `out`.
     pub fn read(&self, window: usize, range: Range<usize>, out: &mut [f32]) -> Result<()> {
         let before = window % WINDOWS_PER_RECORD * self.shape[0] * self.shape[1];
         self.records[window / WINDOWS_PER_RECORD].read(before + range.start..before + range.end, out)
     }
 }
 
-/// How recordings are cut into windows, and where the cache keeps what is made of them.
+/// How recordings are cut into windows, and under which keys the cache stores their features.
 pub(super) struct Windowing {
     spec: WindowSpec,
     sample_rate: u32,
-    /// Under this recipe the cache keeps the length of a recording.
+    /// The recipe under which the cache stores the length of a recording.
     pub length: Recipe,
 }
 
 impl Windowing {
-    /// `stages`: the versions of what comes before.
+    /// `stages`: the versions of the stages before.
     pub fn new(spec: WindowSpec, sample_rate: u32, stages: &Value) -> Windowing {
         let length = Recipe::new(recipe(sample_rate, stages, &[("measure", json!("length"))]));
         Windowing { spec, sample_rate, length }
@@ -85,9 +85,9 @@ impl Windowing {
         Recipe::new(recipe(self.sample_rate, stages, &parts))
     }
 
-    /// Where the windows of a recording begin, if the cache knows how long it is.
-    pub fn starts(&self, content: &Hash, store: &FeatureCache) -> Option<Vec<usize>> {
-        let length = matrix(store, content, &self.length.hash)?;
+    /// The first samples of the windows of a recording, if the cache knows its length.
+    pub fn starts(&self, content: &Hash, cache: &FeatureCache) -> Option<Vec<usize>> {
+        let length = matrix(cache, content, &self.length.hash)?;
         if length.dims() != 2 || !length.is_intact() {
             return None;
         }
@@ -96,40 +96,40 @@ impl Windowing {
         Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.sample_rate))
     }
 
-    /// The windows of a recording under a recipe, if all of them are there; intact, if that is asked.
+    /// The windows of a recording under a recipe, if the cache has all of them; `intact` verifies them.
     pub fn find(
         &self,
         content: &Hash,
         recipe: &Hash,
         starts: &[usize],
-        store: &FeatureCache,
+        cache: &FeatureCache,
         intact: bool,
     ) -> Option<CachedWindows> {
         let records: Option<Vec<CachedMatrix>> = (0..starts.len().div_ceil(WINDOWS_PER_RECORD))
-            .map(|n| matrix(store, content, &key(recipe, n)).filter(|record| !intact || record.is_intact()).cloned())
+            .map(|n| matrix(cache, content, &key(recipe, n)).filter(|record| !intact || record.is_intact()).cloned())
             .collect();
         CachedWindows::new(starts.to_vec(), records?)
     }
 
-    /// The whole of a recording at the rate of the features.
+    /// The whole recording at the sample rate of the features.
     pub fn whole(&self, recording: Recording) -> Recording {
         let samples = resample(&recording.samples, recording.sample_rate, self.sample_rate);
         Recording { samples, sample_rate: self.sample_rate, ..recording }
     }
 
-    /// Computes features of every window of a [`whole`](Self::whole) recording, spectra shared, and keeps them in the cache.
-    /// A feature that cannot be computed is told by its place.
+    /// Computes features of every window of a [`whole`](Self::whole) recording, with shared spectrograms, and stores
+    /// them in the cache. The error names a feature that cannot be computed by its index.
     pub fn compute(
         &self,
         content: &Hash,
         whole: &Recording,
         features: &[(&Recipe, &dyn Extractor)],
-        store: &FeatureCache,
+        cache: &FeatureCache,
     ) -> Result<Result<Vec<CachedWindows>, (usize, anyhow::Error)>> {
         let samples = whole.samples.len();
-        if self.starts(content, store).is_none() {
+        if self.starts(content, cache).is_none() {
             let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
-            store.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
+            cache.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
         }
         let starts = self.spec.starts(samples, self.sample_rate);
         let mut records: Vec<Vec<CachedMatrix>> = features.iter().map(|_| Vec::new()).collect();
@@ -162,7 +162,7 @@ impl Windowing {
                 }
             }
             for ((matrix, (recipe, _)), records) in matrices.iter().zip(features).zip(&mut records) {
-                records.push(store.put(content, &key(&recipe.hash, n), matrix)?);
+                records.push(cache.put(content, &key(&recipe.hash, n), matrix)?);
             }
         }
         let stored =
@@ -171,7 +171,7 @@ impl Windowing {
     }
 }
 
-/// A length is kept as a matrix of two whole numbers, since one f32 cannot hold it.
+/// The length is stored as a matrix of two whole numbers, because a single f32 cannot represent it.
 const HALF: usize = 1 << 16;
 
 fn recipe(sample_rate: u32, stages: &Value, parts: &[(&str, Value)]) -> Value {
@@ -183,7 +183,7 @@ fn recipe(sample_rate: u32, stages: &Value, parts: &[(&str, Value)]) -> Value {
     recipe
 }
 
-/// Where the n-th record of a recipe lies.
+/// The key of the n-th record of a recipe.
 fn key(recipe: &Hash, n: usize) -> Hash {
     if n == 0 {
         return *recipe;
@@ -191,8 +191,8 @@ fn key(recipe: &Hash, n: usize) -> Hash {
     *blake3::keyed_hash(recipe, &(n as u64).to_le_bytes()).as_bytes()
 }
 
-fn matrix<'a>(store: &'a FeatureCache, content: &Hash, recipe: &Hash) -> Option<&'a CachedMatrix> {
-    match store.get(content, recipe) {
+fn matrix<'a>(cache: &'a FeatureCache, content: &Hash, recipe: &Hash) -> Option<&'a CachedMatrix> {
+    match cache.get(content, recipe) {
         Some(CacheEntry::Matrix(stored)) => Some(stored),
         _ => None,
     }
@@ -223,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn every_window_is_found_again_as_it_is_computed_alone_whatever_the_length() {
+    fn windows_are_read_back_as_computed_alone_for_any_length() {
         let spec = WindowSpec { seconds: 0.3, hop: 0.1, ..WindowSpec::default() };
         let stages = json!({ "decoding": 1 });
         let (raw, raw_extractor) = feature(json!({ "kind": "raw" }));
         let folder = tempfile::tempdir().unwrap();
-        // One window, a few, exactly one record of them, and more than two records; frames that windows share, and others.
+        // One window, a few, exactly one record, and more than two records; with and without frames that windows share.
         let cases = [120, 300, 555, 6600, 14_321].into_iter().flat_map(|samples| [(samples, 32), (samples, 25)]);
         for (n, (samples, hop_length)) in cases.enumerate() {
             let (mel, mel_extractor) =
@@ -238,15 +238,15 @@ mod tests {
             let recipes = [windowing.recipe(&stages, &raw, 1), windowing.recipe(&stages, &mel, 1)];
             let features: Vec<(&Recipe, &dyn Extractor)> =
                 vec![(&recipes[0], raw_extractor.as_ref()), (&recipes[1], mel_extractor.as_ref())];
-            let store = FeatureCache::open(folder.path()).unwrap();
-            assert!(windowing.starts(&content, &store).is_none());
-            let made = windowing.compute(&content, &whole, &features, &store).unwrap().unwrap();
-            store.close().unwrap();
-            let store = FeatureCache::open(folder.path()).unwrap();
-            let starts = windowing.starts(&content, &store).unwrap();
+            let cache = FeatureCache::open(folder.path()).unwrap();
+            assert!(windowing.starts(&content, &cache).is_none());
+            let made = windowing.compute(&content, &whole, &features, &cache).unwrap().unwrap();
+            cache.close().unwrap();
+            let cache = FeatureCache::open(folder.path()).unwrap();
+            let starts = windowing.starts(&content, &cache).unwrap();
             assert_eq!(starts, spec.starts(samples, RATE));
             for (recipe, made) in recipes.iter().zip(&made) {
-                let found = windowing.find(&content, &recipe.hash, &starts, &store, true).unwrap();
+                let found = windowing.find(&content, &recipe.hash, &starts, &cache, true).unwrap();
                 assert_eq!((found.starts(), found.shape()), (made.starts(), made.shape()));
                 assert!((0..starts.len()).all(|w| read(&found, w) == read(made, w)));
             }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn another_window_is_another_recipe_and_another_clip_length_is_not() {
+    fn the_recipe_depends_on_the_window_and_not_on_the_clip_length() {
         let stages = json!({ "decoding": 1, "cache": 1 });
         let recipe = |spec: WindowSpec, rate| {
             Windowing::new(spec, rate, &stages).recipe(&stages, &json!({ "kind": "raw" }), 1).hash

@@ -1,0 +1,172 @@
+//! The records that a run folder stores: `run.json` and `units/<trial>.json`.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ReusedTrials;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_models::Epoch;
+
+/// One model on one feature with one seed: the unit of work that survives a kill once it is finished.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trial {
+    pub features: String,
+    pub model: String,
+    pub seed: u64,
+}
+
+impl std::fmt::Display for Trial {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}.{}.s{}", self.features, self.model, self.seed)
+    }
+}
+
+/// The record of a finished trial (`units/<trial>.json`). All tables are made from these records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    #[serde(rename = "unit")]
+    pub trial: Trial,
+    /// The number of training clips of each class, for the trivial baselines.
+    pub trained_on: Vec<usize>,
+    pub splits: Vec<SplitRecord>,
+    /// BLAKE3 of the file of window predictions, where recordings were predicted in windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows_hash: Option<String>,
+    /// The epochs of a network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<Epoch>,
+    /// Facts about the fit: iterations, tolerance reached.
+    pub notes: IndexMap<String, String>,
+    pub fit_seconds: f64,
+    pub predict_seconds: f64,
+}
+
+/// The predictions of a trial on one subset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitRecord {
+    pub split: String,
+    pub clips: Vec<ClipTruth>,
+    /// One row per recording: probabilities, or the scores aggregated from its windows.
+    pub predictions: Predictions,
+    /// The predictions of each window, where recordings were predicted in windows. A binary file of its own holds them: as
+    /// text they would be the largest part of the record.
+    #[serde(skip)]
+    pub windows: Option<WindowPredictions>,
+    pub curve: Vec<CurvePoint>,
+}
+
+impl SplitRecord {
+    /// The classes of each recording.
+    pub fn truth(&self) -> Vec<Vec<usize>> {
+        self.clips.iter().map(|clip| clip.truth.clone()).collect()
+    }
+
+    /// The classes that `decision_rule` decides for each recording, from its windows where there are any.
+    pub fn decided(&self, decision_rule: &DecisionRule) -> Vec<Vec<usize>> {
+        decision_rule.decide_recordings(&self.predictions, self.windows.as_ref()).decided
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClipTruth {
+    pub path: String,
+    pub song: String,
+    /// Its classes in ascending order; exactly one in a single-label task.
+    pub truth: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    pub parameter: String,
+    pub value: f64,
+    /// `accuracy`; the headline metric in a multi-label task.
+    pub metric: String,
+    /// None where the metric is undefined.
+    pub score: Option<f64>,
+}
+
+/// The `features` column of a trivial baseline.
+pub const NO_FEATURES: &str = "-";
+
+/// One row of `results.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    #[serde(flatten)]
+    pub trial: Trial,
+    pub split: String,
+    pub n: usize,
+    pub metrics: IndexMap<String, f64>,
+}
+
+impl ResultRow {
+    pub fn is_baseline(&self) -> bool {
+        self.trial.features == NO_FEATURES
+    }
+}
+
+/// `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub schema: u32,
+    pub experiment: String,
+    pub description: String,
+    pub signature: String,
+    pub status: Status,
+    pub started: String,
+    pub ended: Option<String>,
+    pub seeds: Vec<u64>,
+    pub classes: Vec<String>,
+    /// The headline metric.
+    pub metric: String,
+    pub data: DataRecord,
+    /// The signature of everything that decides the trials: runs with an equal one have equal trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
+    /// Trials copied from another run.
+    #[serde(default, rename = "taken_over", skip_serializing_if = "Option::is_none")]
+    pub reused: Option<ReusedTrials>,
+    pub cache: CacheRecord,
+    pub seconds: IndexMap<String, f64>,
+    /// Trials that failed, and why.
+    pub failures: IndexMap<String, String>,
+    /// The rows of `results.csv` of a finished run.
+    pub results: Vec<ResultRow>,
+    pub environment: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Running,
+    Stopped,
+    Failed,
+    /// Finished, but more recordings were unusable than `max_unusable` allows.
+    TooManyUnusable,
+    Done,
+}
+
+impl Status {
+    /// Whether the run is finished.
+    pub fn is_final(self) -> bool {
+        matches!(self, Status::Done | Status::TooManyUnusable)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub name: String,
+    /// BLAKE3 over all recordings that the experiment can use, with labels and songs.
+    pub hash: String,
+    pub clips: usize,
+    pub unusable: usize,
+    /// Recordings with several labels, which a single-label experiment leaves out.
+    pub set_aside: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    pub hits: usize,
+    pub misses: usize,
+}

@@ -1,0 +1,364 @@
+//! The record of a sweep (`grid.json`): its points and their progress, so that it resumes after a kill and can be watched.
+//!
+//! The runs themselves are the truth. This file lists the runs of the sweep, and each start makes it anew from them. Several
+//! processes may work on one sweep: each change is read, made and written under a lock.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::run_dir;
+use timbre_core::files;
+use timbre_experiment::{AxisValues, HalvingSpec};
+
+/// Raise it when the file changes its form.
+pub const SCHEMA: u32 = 1;
+
+/// `grid.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    pub schema: u32,
+    pub experiment: String,
+    pub description: String,
+    pub status: SweepStatus,
+    pub started: String,
+    pub ended: Option<String>,
+    pub axes: Vec<AxisValues>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halving: Option<HalvingSpec>,
+    /// In the order of the grid. With successive halving round by round, each round as soon as its points are known.
+    pub points: Vec<PointRecord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepStatus {
+    /// Also after a kill: [`SweepDir::is_running`] tells them apart.
+    Running,
+    /// By a signal, by `--fail-fast`, or because `--only` left out points.
+    Stopped,
+    /// Every point was run, and some failed.
+    Failed,
+    Done,
+}
+
+/// One point of a sweep: one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointRecord {
+    /// Its number in the grid, from 1.
+    pub number: usize,
+    /// The round of successive halving, from 1; 1 without it.
+    pub round: usize,
+    /// `models.knn.k=3 features.mel.db=true`
+    pub name: String,
+    pub values: IndexMap<String, Json>,
+    /// The budget of this round of successive halving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+    /// None if its recordings cannot be read.
+    pub signature: Option<String>,
+    pub status: PointStatus,
+    pub run: Option<PathBuf>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The number of its trials.
+    #[serde(rename = "units")]
+    pub trials: usize,
+    /// The duration of its run; None if the run existed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Its score, for `timbre watch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<PointScore>,
+}
+
+/// The headline metric of the best model of a point on one split: the mean over the seeds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointScore {
+    pub metric: String,
+    pub split: String,
+    pub value: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PointStatus {
+    Waiting,
+    Running,
+    Done,
+    /// Finished, but more recordings were unusable than `max_unusable` allows.
+    TooManyUnusable,
+    Failed,
+}
+
+impl PointStatus {
+    /// Whether the run of the point is finished.
+    pub fn is_final(self) -> bool {
+        matches!(self, PointStatus::Done | PointStatus::TooManyUnusable)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            PointStatus::Waiting => "waiting",
+            PointStatus::Running => "running",
+            PointStatus::Done => "done",
+            PointStatus::TooManyUnusable => "too_many_unusable",
+            PointStatus::Failed => "failed",
+        }
+    }
+}
+
+impl SweepRecord {
+    pub fn count(&self, status: PointStatus) -> usize {
+        self.points.iter().filter(|point| point.status == status).count()
+    }
+
+    /// The number of finished points.
+    pub fn finished(&self) -> usize {
+        self.points.iter().filter(|point| point.status.is_final()).count()
+    }
+
+    /// The number of points that are neither finished nor failed, including those of later rounds.
+    pub fn waiting(&self) -> usize {
+        self.expected() - self.finished() - self.count(PointStatus::Failed)
+    }
+
+    /// The number of points of all rounds. The points of a later round of successive halving are counted before they are known.
+    pub fn expected(&self) -> usize {
+        self.points.len() + self.later_rounds().iter().map(|(_, points)| points).sum::<usize>()
+    }
+
+    /// The budgets of the later rounds, with their numbers of points.
+    pub fn later_rounds(&self) -> Vec<(u64, usize)> {
+        let Some(halving) = &self.halving else { return Vec::new() };
+        let reached = self.points.iter().filter_map(|point| point.budget).max().unwrap_or(0);
+        let last = || self.points.iter().filter(|point| point.budget == Some(reached));
+        // A failed point does not reach the next round.
+        let left = last().filter(|point| point.status != PointStatus::Failed).count();
+        halving.later_rounds(reached, last().count(), left)
+    }
+
+    /// The status that follows from the points.
+    pub fn final_status(&self) -> SweepStatus {
+        let known = self.count(PointStatus::Waiting) + self.count(PointStatus::Running);
+        let open = known + self.expected() - self.points.len();
+        match (open, self.count(PointStatus::Failed)) {
+            (0, 0) => SweepStatus::Done,
+            (0, _) => SweepStatus::Failed,
+            _ => SweepStatus::Stopped,
+        }
+    }
+}
+
+/// The folder of a sweep: that of its experiment.
+#[derive(Clone, Debug)]
+pub struct SweepDir(PathBuf);
+
+/// Held by every process that works on a sweep.
+pub struct SweepLock(#[allow(dead_code)] File);
+
+impl SweepDir {
+    pub fn new(runs: &Path, experiment: &str) -> SweepDir {
+        SweepDir(runs.join(experiment))
+    }
+
+    /// The sweep of an experiment, by the name of the experiment or by its folder; None if there is no sweep.
+    pub fn find(runs: &Path, name: &str) -> Option<SweepDir> {
+        [runs.join(name), PathBuf::from(name)].into_iter().map(SweepDir).find(SweepDir::exists)
+    }
+
+    /// `grid.json`.
+    pub fn file(&self) -> PathBuf {
+        self.0.join("grid.json")
+    }
+
+    /// The runs of its experiment that have a record, oldest first.
+    pub fn runs_here(&self) -> Vec<PathBuf> {
+        run_dir::run_folders(&self.0).into_iter().filter(|run| run_dir::has_record(run)).collect()
+    }
+
+    /// `grid_results.csv`: the comparison table of the points.
+    pub fn table(&self) -> PathBuf {
+        self.0.join("grid_results.csv")
+    }
+
+    pub fn exists(&self) -> bool {
+        self.file().is_file()
+    }
+
+    pub fn read(&self) -> Result<SweepRecord> {
+        let path = self.file();
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut record: SweepRecord =
+            serde_json::from_slice(&bytes).with_context(|| format!("cannot parse {}", path.display()))?;
+        if record.schema != SCHEMA {
+            bail!("{} has schema {}, this version reads schema {SCHEMA}", path.display(), record.schema);
+        }
+        let runs = self.runs();
+        record.points.iter_mut().filter_map(|point| point.run.as_mut()).for_each(|run| *run = runs.join(&*run));
+        Ok(record)
+    }
+
+    /// The folder of all runs. The paths in the record are relative to it, so it may be moved.
+    pub fn runs(&self) -> &Path {
+        self.0.parent().expect("an experiment lies in the folder of the runs")
+    }
+
+    fn write(&self, record: &SweepRecord) -> Result<()> {
+        let mut record = record.clone();
+        for run in record.points.iter_mut().filter_map(|point| point.run.as_mut()) {
+            if let Ok(below) = run.strip_prefix(self.runs()) {
+                *run = below.to_owned();
+            }
+        }
+        let mut json = serde_json::to_vec_pretty(&record)?;
+        json.push(b'\n');
+        files::write_bytes(&self.file(), &json)
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File> {
+        fs::create_dir_all(&self.0)
+            .with_context(|| format!("cannot create {}: choose another folder with --runs", self.0.display()))?;
+        let path = self.0.join(name);
+        // Neither truncated nor removed: another process may hold the lock of this file.
+        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        open.with_context(|| format!("cannot write in {}", self.0.display()))
+    }
+
+    /// Registers this process as working on the sweep.
+    pub fn enter(&self) -> Result<SweepLock> {
+        let file = self.lock_file(".grid.running")?;
+        file.lock_shared().with_context(|| format!("cannot lock {}", self.0.display()))?;
+        Ok(SweepLock(file))
+    }
+
+    /// Whether any process works on the sweep.
+    pub fn is_running(&self) -> bool {
+        let Ok(file) = File::open(self.0.join(".grid.running")) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Writes the record of this start. With `alone` false, the progress that other processes have written for the same points is kept.
+    pub fn declare(&self, mut record: SweepRecord, alone: bool) -> Result<()> {
+        let lock = self.lock_file(".grid.lock")?;
+        lock.lock()?;
+        files::remove_temp_files(&self.0);
+        if let (false, Ok(on_disk)) = (alone, self.read()) {
+            for point in record.points.iter_mut().filter(|point| !point.status.is_final()) {
+                let same = |other: &&PointRecord| other.signature == point.signature && other.round == point.round;
+                if let Some(other) = on_disk.points.iter().find(same).filter(|_| point.signature.is_some()) {
+                    *point = PointRecord { number: point.number, ..other.clone() };
+                }
+            }
+            // Another process may be a round ahead.
+            let last = record.points.iter().map(|point| point.round).max();
+            record.points.extend(on_disk.points.into_iter().filter(|point| Some(point.round) > last));
+            record.started = on_disk.started;
+        }
+        self.write(&record)
+    }
+
+    /// Changes the record on disk.
+    pub fn change(&self, change: impl FnOnce(&mut SweepRecord)) -> Result<()> {
+        let lock = self.lock_file(".grid.lock")?;
+        lock.lock()?;
+        let mut record = self.read()?;
+        change(&mut record);
+        self.write(&record)
+    }
+
+    /// Changes one point, unless a later start has declared the sweep without it.
+    pub fn change_point(&self, round: usize, name: &str, change: impl FnOnce(&mut PointRecord)) -> Result<()> {
+        self.change(|record| {
+            if let Some(point) = record.points.iter_mut().find(|point| point.round == round && point.name == name) {
+                change(point);
+            }
+        })
+    }
+
+    /// Unregisters this process. The last one writes the final status.
+    pub fn leave(&self, presence: SweepLock) -> Result<()> {
+        drop(presence);
+        // A process that makes the same check at this moment looks like one at work, so the check is repeated.
+        let is_running = |_| {
+            std::thread::sleep(Duration::from_millis(10));
+            self.is_running()
+        };
+        if (0..3).all(is_running) {
+            return Ok(());
+        }
+        self.change(|record| {
+            for point in record.points.iter_mut().filter(|point| point.status == PointStatus::Running) {
+                point.status = PointStatus::Waiting;
+            }
+            // The run may have been removed in the meantime.
+            let is_gone = |run: &PathBuf| !run_dir::has_record(run);
+            for point in record.points.iter_mut().filter(|point| point.status.is_final()) {
+                if point.run.as_ref().is_none_or(is_gone) {
+                    (point.status, point.run, point.score) = (PointStatus::Waiting, None, None);
+                }
+            }
+            record.ended = Some(run_dir::now());
+            record.status = record.final_status();
+        })
+    }
+}
+
+/// The sweeps in a folder of runs, the last changed one last.
+pub fn all(runs: &Path) -> Vec<(String, SweepDir)> {
+    let named = |folder: PathBuf| Some((folder.file_name()?.to_str()?.to_owned(), SweepDir(folder)));
+    let mut grids: Vec<(String, SweepDir)> =
+        run_dir::run_folders(runs).into_iter().filter_map(named).filter(|(_, folder)| folder.exists()).collect();
+    grids.sort_by_key(|(_, folder)| fs::metadata(folder.file()).and_then(|file| file.modified()).ok());
+    grids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_whose_run_was_removed_is_waiting() {
+        let runs = tempfile::tempdir().unwrap();
+        let sweep = SweepDir::new(runs.path(), "x");
+        let presence = sweep.enter().unwrap();
+        let point = |number: usize| PointRecord {
+            number,
+            round: 1,
+            name: format!("models.knn.k={number}"),
+            values: IndexMap::new(),
+            budget: None,
+            signature: None,
+            status: PointStatus::Done,
+            run: Some(runs.path().join(format!("x/{number}"))),
+            why: None,
+            trials: 1,
+            seconds: None,
+            score: None,
+        };
+        let record = SweepRecord {
+            schema: SCHEMA,
+            experiment: "x".into(),
+            description: String::new(),
+            status: SweepStatus::Running,
+            started: String::new(),
+            ended: None,
+            axes: Vec::new(),
+            halving: None,
+            points: vec![point(1), point(2)],
+        };
+        fs::create_dir_all(runs.path().join("x/1")).unwrap();
+        fs::write(runs.path().join("x/1/run.json"), "{}").unwrap();
+        sweep.declare(record, true).unwrap();
+        sweep.leave(presence).unwrap();
+        let left = sweep.read().unwrap();
+        assert_eq!(left.points.iter().map(|p| p.status).collect::<Vec<_>>(), [PointStatus::Done, PointStatus::Waiting]);
+        assert_eq!((left.status, &left.points[1].run), (SweepStatus::Stopped, &None));
+    }
+}

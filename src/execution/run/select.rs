@@ -1,0 +1,162 @@
+//! Selects the recordings that a run uses, and computes the features that the cache lacks.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::Settings;
+use super::prepare::{NothingSelected, PreparedDataset};
+use timbre_experiment::Experiment;
+use timbre_inputs::data::{self, ClipRecord};
+use timbre_inputs::features::cache::{CachedMatrix, FeatureCache};
+use timbre_inputs::features::extraction::{
+    CachedWindows, Extraction, ExtractionInput, ExtractionResult, RecordingError,
+};
+use timbre_runs::run_dir::CacheRecord;
+
+/// The recordings that a run uses, with their cached features.
+pub struct Selection {
+    /// Indices into the set, ascending.
+    pub clips: Vec<usize>,
+    /// `features[i][f]`: feature `f` of `clips[i]`.
+    pub features: Vec<Vec<CachedMatrix>>,
+    /// `windows[i][f]`: feature `f` of every window of `clips[i]`; empty if the clip is not evaluated in windows.
+    pub windows: Vec<Vec<CachedWindows>>,
+    pub unusable: Vec<(usize, RecordingError)>,
+    pub hits: usize,
+    pub misses: usize,
+}
+
+impl Selection {
+    pub fn cache(&self) -> CacheRecord {
+        CacheRecord { hits: self.hits, misses: self.misses }
+    }
+}
+
+impl PreparedDataset {
+    /// The recordings that the experiment uses if every recording is usable.
+    pub fn expected_clips(&self, experiment: &Experiment) -> Vec<usize> {
+        self.clips(experiment, |_| true)
+    }
+
+    fn input(&self, clip: usize, of_clip: bool, windows: bool) -> ExtractionInput<'_> {
+        ExtractionInput { record: &self.set.records[clip], content: &self.contents[&clip], clip: of_clip, windows }
+    }
+
+    /// The clips that are evaluated in windows: those that some seed validates or tests on.
+    fn evaluated_in_windows(&self, experiment: &Experiment, clips: &[usize]) -> Result<HashSet<usize>> {
+        let mut evaluated = HashSet::new();
+        if experiment.evaluate.windows().is_none() {
+            return Ok(evaluated);
+        }
+        for &seed in &experiment.seeds {
+            let splits = self.split(experiment, clips, seed)?;
+            evaluated.extend(splits.judged().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+        }
+        Ok(evaluated)
+    }
+
+    /// The recordings that pass `usable`, up to `limit_per_class`, as indices into the set.
+    fn clips(&self, experiment: &Experiment, usable: impl Fn(usize) -> bool) -> Vec<usize> {
+        let Some(limit) = experiment.data.as_kind().common_keys().limit_per_class else {
+            return self.eligible.iter().copied().filter(|&i| usable(i)).collect();
+        };
+        let by_id: HashMap<&str, usize> = self.eligible.iter().map(|&i| (self.set.records[i].id.as_str(), i)).collect();
+        let records: Vec<ClipRecord> = self.eligible.iter().map(|&i| self.set.records[i].clone()).collect();
+        let kept = data::limit_per_class(&records, Some(limit), |r| usable(by_id[r.id.as_str()]));
+        kept.into_iter().map(|k| self.eligible[k]).collect()
+    }
+
+    /// Cache hits and misses of a run that starts now, if every recording is usable.
+    pub fn count_cached(
+        &self,
+        experiment: &Experiment,
+        extraction: &Extraction,
+        cache: &FeatureCache,
+    ) -> Result<(usize, usize)> {
+        let clips = self.expected_clips(experiment);
+        let evaluated = self.evaluated_in_windows(experiment, &clips)?;
+        let inputs: Vec<ExtractionInput> = clips.iter().map(|&i| self.input(i, true, evaluated.contains(&i))).collect();
+        Ok(extraction.count_cached(&inputs, cache))
+    }
+
+    /// Computes the features that the cache lacks and selects the usable recordings.
+    ///
+    /// The next recording of the class replaces an unusable one, so that the results are those of a set without it. The
+    /// first pass computes the windows of recordings that are evaluated if all are usable, while they are in memory. The
+    /// few recordings that a replacement moves to another subset are read a second time.
+    pub fn select(
+        &self,
+        experiment: &Experiment,
+        extraction: &Extraction,
+        cache: &FeatureCache,
+        settings: &Settings,
+    ) -> Result<Selection> {
+        let mut outcomes: HashMap<usize, ExtractionResult> = HashMap::new();
+        let (mut hits, mut misses) = (0, 0);
+        loop {
+            let unusable = |i: usize| matches!(outcomes.get(&i), Some(Err(_)));
+            let clips = self.clips(experiment, |i| !unusable(i));
+            let evaluated = self.evaluated_in_windows(experiment, &clips)?;
+            let lacks_windows = |i: &usize| {
+                let has =
+                    |outcome: &ExtractionResult| outcome.as_ref().is_ok_and(|computed| !computed.windows.is_empty());
+                evaluated.contains(i) && !outcomes.get(i).is_some_and(has)
+            };
+            let is_missing = |i: &usize| !outcomes.contains_key(i) || lacks_windows(i);
+            let missing: Vec<usize> = clips.iter().copied().filter(is_missing).collect();
+            if missing.is_empty() {
+                return self.selection(clips, outcomes, hits, misses);
+            }
+            let inputs: Vec<ExtractionInput> =
+                missing.iter().map(|i| self.input(*i, !outcomes.contains_key(i), evaluated.contains(i))).collect();
+            let progress = settings.printer.start("features", missing.len());
+            let (found, stats) = extraction.run(&inputs, cache, &settings.stop, || progress.step())?;
+            progress.finish();
+            for (why, count) in &stats.reasons {
+                tracing::info!("{count} features computed: {why}");
+            }
+            hits += stats.hits;
+            misses += stats.misses;
+            for (clip, found) in missing.into_iter().zip(found) {
+                match (outcomes.get_mut(&clip), found) {
+                    // An earlier pass computed its clip.
+                    (Some(Ok(computed)), Ok(found)) => computed.windows = found.windows,
+                    (_, found) => drop(outcomes.insert(clip, found)),
+                }
+            }
+        }
+    }
+
+    fn selection(
+        &self,
+        clips: Vec<usize>,
+        mut outcomes: HashMap<usize, ExtractionResult>,
+        hits: usize,
+        misses: usize,
+    ) -> Result<Selection> {
+        let computed =
+            clips.iter().map(|i| outcomes.remove(i).and_then(Result::ok).expect("a selected clip is usable"));
+        let (features, windows) = computed.map(|computed| (computed.clip, computed.windows)).unzip();
+        let mut unusable: Vec<(usize, RecordingError)> =
+            outcomes.into_iter().filter_map(|(i, outcome)| Some((i, outcome.err()?))).collect();
+        unusable.sort_by_key(|(i, _)| *i);
+        if clips.is_empty() {
+            let (_, why) = &unusable[0];
+            bail!(NothingSelected::of(format!(
+                "none of the {} recordings of `{}` can be used; the first: {}",
+                unusable.len(),
+                self.set.name,
+                why.sentence
+            )));
+        }
+        Ok(Selection { clips, features, windows, unusable, hits, misses })
+    }
+
+    /// The lines of `unusable.jsonl`.
+    pub fn unusable_lines(&self, selection: &Selection) -> Vec<Value> {
+        let line = |(i, why): &(usize, RecordingError)| json!({ "path": self.set.records[*i].id, "reason": why.code, "message": why.sentence });
+        selection.unusable.iter().map(line).collect()
+    }
+}

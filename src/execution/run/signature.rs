@@ -1,0 +1,76 @@
+//! The signature of a run: configuration, recordings and stage versions as one hash.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::prepare::PreparedDataset;
+use super::scoring;
+use timbre_evaluation::{aggregation, metrics, threshold_search};
+use timbre_experiment::Experiment;
+use timbre_inputs::augment::chain;
+use timbre_inputs::data::split;
+use timbre_inputs::features::extraction;
+use timbre_signal::{audio, windows};
+
+type Versions = BTreeMap<String, u32>;
+
+impl PreparedDataset {
+    /// The signature of a run: a hash of everything that changes a result (configuration, recordings, versions of the stages).
+    pub fn signature(&self, experiment: &Experiment) -> String {
+        let text = format!("{}\n{}\n{}", experiment.canonical_json(), self.data_hash, self.stages(experiment));
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The version of every stage, and the hashes of the files that a run reads beside the recordings.
+    fn stages(&self, experiment: &Experiment) -> Value {
+        let mut versions = json!({
+            "runner": scoring::VERSION,
+            "data": experiment.data.as_kind().version(),
+            "precompute": extraction::VERSION,
+            "decoding": audio::VERSION,
+            "metrics": metrics::VERSION,
+            "split": split::VERSION,
+            "features": experiment.features.iter().map(|(n, f)| (n.clone(), f.as_kind().version())).collect::<Versions>(),
+            "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
+            "files": self.model_files,
+        });
+        if experiment.evaluate.windows().is_some() {
+            versions["windows"] = json!([windows::VERSION, aggregation::VERSION]);
+        } else if aggregation::VERSION > 1 {
+            // Version 1 is left out: runs from before this entry existed keep their signature.
+            versions["decisions"] = json!(aggregation::VERSION);
+        }
+        if experiment.evaluate.search.is_some() {
+            versions["search"] = json!(threshold_search::VERSION);
+        }
+        if !experiment.augment.is_empty() {
+            versions["augment"] = experiment.augment.iter().map(|spec| spec.as_kind().version()).collect();
+            versions["augment_chain"] = json!(chain::VERSION);
+        }
+        if !self.augment_files.is_empty() {
+            versions["augment_files"] = json!(self.augment_files);
+        }
+        versions
+    }
+
+    /// [`stages`](Self::stages) for `run.json`: one hash stands for thousands of background files.
+    pub fn stages_summary(&self, experiment: &Experiment) -> Value {
+        let mut stages = self.stages(experiment);
+        if let Some(files) = stages.get_mut("augment_files") {
+            *files = json!(blake3::hash(files.to_string().as_bytes()).to_hex().to_string());
+        }
+        stages
+    }
+
+    /// The signature without the keys that only affect finished trials: runs with an equal one have equal trials.
+    pub fn training_signature(&self, experiment: &Experiment) -> String {
+        let mut training = experiment.clone();
+        training.evaluate.search = None;
+        training.evaluate.bootstrap = 0;
+        if !training.models.values().any(|spec| spec.as_kind().depends_on_metric()) {
+            training.evaluate.metric = None;
+        }
+        self.signature(&training)
+    }
+}

@@ -1,0 +1,91 @@
+//! What is told of augmentations that are wrong, and what is read of those that are right.
+
+use crate::config_project::Project;
+
+const BASE: &str = r#"
+[audio]
+clip_seconds = 3.0
+[features.mel]
+[models.cnn_small]
+"#;
+
+fn told(augment: &str) -> String {
+    Project::new(&[("experiments/e.toml", &format!("{BASE}{augment}"))]).faults("e")
+}
+
+#[test]
+fn a_slip_in_a_kind_or_a_key_is_met_with_what_was_meant() {
+    let text = told("[[augment]]\nkind = \"gian\"\n[[augment]]\nkind = \"translate\"\nshar = 0.5\n");
+    assert!(text.contains("unknown kind `gian`") && text.contains("did you mean `gain`?"), "{text}");
+    assert!(text.contains("unknown key `shar`") && text.contains("did you mean `share`?"), "{text}");
+    let inner =
+        told("[[augment]]\nkind = \"one_of\"\nof = [{ kind = \"gain\", bd = 1 }, { kind = \"gain\", p = 2 }]\n");
+    assert!(
+        inner.contains("unknown key `bd`") && inner.contains("`p`: expected a number from 0 to 1, found 2"),
+        "{inner}"
+    );
+}
+
+#[test]
+fn values_that_cannot_be_drawn_from_are_told_at_their_place() {
+    let text = told("[[augment]]\nkind = \"gain\"\ndb = [3, -3]\n[[augment]]\nkind = \"one_of\"\n");
+    assert!(text.contains("`db`: the range goes from 3 down to -3") && text.contains("db = [3, -3]"), "{text}");
+    assert!(text.contains("there is nothing to choose from"), "{text}");
+    assert!(told("[[augment]]\nkind = \"gain\"\ndb = \"loud\"\n").contains("`db`: expected a number"));
+}
+
+#[test]
+fn two_of_one_name_and_names_that_are_not_there_are_told() {
+    let text = told(
+        "augment = [\"nose\"]\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n",
+    );
+    assert!(text.contains("two augmentations are called `noise`"), "{text}");
+    assert!(text.contains("unknown augmentation `nose`") && text.contains("did you mean `noise`?"), "{text}");
+    let same_kind = told("[[augment]]\nkind = \"gain\"\n[[augment]]\nkind = \"gain\"\n");
+    assert!(same_kind.contains("two augmentations are called `gain`") && same_kind.contains("`name = "), "{same_kind}");
+    let none = told("augment = [\"gain\"]\n");
+    assert!(none.contains("unknown augmentation `gain`") && none.contains("no [[augment]]"), "{none}");
+}
+
+#[test]
+fn augmentations_that_nobody_hears_are_told() {
+    let project = Project::new(&[(
+        "experiments/e.toml",
+        &format!("{}[[augment]]\nkind = \"gain\"\n", BASE.replace("cnn_small", "knn")),
+    )]);
+    assert!(project.faults("e").contains("no model hears these augmentations"));
+    let unbounded = Project::new(&[(
+        "experiments/e.toml",
+        &format!("{}[[augment]]\nkind = \"gain\"\n", BASE.replace("clip_seconds = 3.0", "")),
+    )]);
+    assert!(unbounded.faults("e").contains("augmented clips need a length"));
+}
+
+#[test]
+fn what_is_read_is_written_and_read_again() {
+    let all = r#"augment = []
+[models.other]
+kind = "cnn_small"
+augment = ["quiet", "one_of"]
+[[augment]]
+kind = "gain"
+name = "quiet"
+db = { any = [-3.0, -6.0] }
+[[augment]]
+kind = "one_of"
+p = 0.5
+of = [{ kind = "time_mask", width = [0, 48] }, { kind = "mix", snr_db = { log = [1.0, 10.0] } }]
+weights = [2, 1]
+"#;
+    let project = Project::new(&[("experiments/e.toml", &format!("{BASE}{all}"))]);
+    let resolved = project.resolve("e").unwrap();
+    assert_eq!(resolved.experiment.augment.len(), 2);
+    project.write("experiments/again.toml", &resolved.resolved_toml);
+    let again = project.resolve("again").unwrap();
+    assert_eq!(again.experiment.augment, resolved.experiment.augment);
+    assert_eq!(again.experiment.canonical_json(), resolved.experiment.canonical_json());
+    // An experiment without any is what it always was.
+    let plain = Project::new(&[("experiments/e.toml", BASE)]).resolve("e").unwrap();
+    assert!(!plain.experiment.canonical_json().contains("augment"));
+    assert_ne!(plain.experiment.canonical_json(), resolved.experiment.canonical_json());
+}

@@ -1,0 +1,201 @@
+//! Which of several words counts: defaults < data file < parents < file < `--data` < `--set`.
+
+use crate::config_project::{Project, repository};
+use timbre_experiment::{Experiment, Request, data_set, data_set_names, resolve};
+
+const SMALL: &str = "[features.raw]\n[models.average]\n";
+
+fn json(experiment: &Experiment) -> serde_json::Value {
+    serde_json::to_value(experiment).unwrap()
+}
+
+#[test]
+fn each_layer_overrides_the_ones_below_it() {
+    let project = Project::new(&[
+        (
+            "data/layers.toml",
+            "kind = \"irmas\"\nroot = \"from data\"\nlimit_per_class = 1\ntraining_share_of_test = 0.1\n",
+        ),
+        (
+            "experiments/grand.toml",
+            &format!(
+                "description = \"grand\"\nmax_unusable = 0.1\n[data]\nuse = \"demo\"\n[audio]\nsample_rate = 8000\n{SMALL}"
+            ),
+        ),
+        (
+            "experiments/parent.toml",
+            "extends = \"grand\"\nmax_unusable = 0.2\nseeds = [1, 2]\n[data]\nuse = \"layers\"\nlimit_per_class = 2\n",
+        ),
+        (
+            "experiments/child.toml",
+            "extends = \"parent.toml\"\nmax_unusable = 0.3\nseeds = [3]\n[data]\nlimit_per_class = 3\n",
+        ),
+    ]);
+    let child = project.resolve("child").unwrap().experiment;
+    assert_eq!((child.name.as_str(), child.description.as_str(), child.max_unusable), ("child", "grand", 0.3));
+    assert_eq!(child.seeds, [3], "arrays replace");
+    assert_eq!((child.audio.sample_rate, child.audio.clip_seconds), (8000, None));
+    let data = &json(&child)["data"];
+    assert_eq!((&data["use"], &data["root"]), (&"layers".into(), &"from data".into()));
+    assert_eq!(data["limit_per_class"], 3);
+    assert_eq!(data["training_share_of_test"], 0.1);
+
+    let set =
+        ["data.limit_per_class=4", "max_unusable=0.4", "max_unusable = 0.5", "data.root=/x y/z=1", "seeds=[7, 8]"];
+    let set = project.resolve_with("child", None, &set).unwrap().experiment;
+    assert_eq!((set.max_unusable, set.seeds.as_slice()), (0.5, &[7, 8][..]));
+    assert_eq!(json(&set)["data"]["limit_per_class"], 4);
+    assert_eq!(json(&set)["data"]["root"], "/x y/z=1");
+}
+
+#[test]
+fn a_set_written_out_does_not_carry_the_name_of_the_parents_set() {
+    let child = "extends = \"parent\"\n[data]\nkind = \"folder\"\nroot = \"/music\"\n";
+    let parent = format!("[data]\nuse = \"demo\"\nlimit_per_class = 7\n{SMALL}");
+    let project = Project::new(&[("experiments/parent.toml", &parent), ("experiments/child.toml", child)]);
+    let resolved = project.resolve("child").unwrap();
+    let data = &json(&resolved.experiment)["data"];
+    assert_eq!((&data["kind"], &data["use"]), (&"folder".into(), &serde_json::Value::Null));
+    assert_eq!((&data["root"], &data["limit_per_class"]), (&"/music".into(), &7.into()));
+    assert!(resolved.notes.is_empty(), "{:?}", resolved.notes);
+}
+
+#[test]
+fn another_data_set_takes_over_the_keys_it_knows_and_tells_which_it_drops() {
+    let text = format!("[data]\nuse = \"irmas\"\nroot = \"/music\"\nlimit_per_class = 9\ntest_folders = [1]\n{SMALL}");
+    let project = Project::new(&[("experiments/x.toml", &text)]);
+    let resolved = project.resolve_with("x", Some("demo"), &[]).unwrap();
+    let data = &json(&resolved.experiment)["data"];
+    assert_eq!((&data["kind"], &data["use"], &data["limit_per_class"]), (&"demo".into(), &"demo".into(), &9.into()));
+    assert_eq!(resolved.notes, ["--data demo: dropped from [data]: root, test_folders"]);
+    assert!(resolved.written.contains("# --data demo\n"), "{}", resolved.written);
+
+    let same = project.resolve_with("x", Some("irmas"), &[]).unwrap();
+    assert_eq!(json(&same.experiment)["data"]["root"], "/music");
+    assert!(same.notes.is_empty());
+    let back = project.resolve_with("x", Some("demo"), &["data.use=irmas"]).unwrap();
+    assert_eq!(json(&back.experiment)["data"]["kind"], "irmas", "--set comes last");
+}
+
+#[test]
+fn without_data_the_set_is_demo() {
+    let project = Project::new(&[("experiments/x.toml", SMALL)]);
+    assert_eq!(json(&project.resolve("x").unwrap().experiment)["data"]["use"], "demo");
+    let limited = project.resolve_with("x", None, &["data.limit_per_class=5"]).unwrap();
+    assert_eq!(json(&limited.experiment)["data"]["limit_per_class"], 5);
+}
+
+#[test]
+fn a_data_set_on_disk_comes_before_the_one_carried_along() {
+    let project =
+        Project::new(&[("experiments/x.toml", SMALL), ("data/demo.toml", "kind = \"demo\"\nlimit_per_class = 2\n")]);
+    assert_eq!(json(&project.resolve("x").unwrap().experiment)["data"]["limit_per_class"], 2);
+}
+
+#[test]
+fn a_kind_is_the_name_of_its_table_unless_it_says_another() {
+    let text = "[features.raw]\n[models.knn]\nk = 3\n[models.knn7]\nkind = \"knn\"\nk = 7\n[models.average]\nkind = \"logistic\"\n";
+    let project = Project::new(&[("experiments/x.toml", text)]);
+    let models = project.resolve("x").unwrap().experiment.models;
+    let kinds: Vec<_> = models.iter().map(|(name, spec)| (name.as_str(), spec.kind())).collect();
+    assert_eq!(kinds, [("knn", "knn"), ("knn7", "knn"), ("average", "logistic")]);
+}
+
+#[test]
+fn another_kind_replaces_its_table_and_says_so() {
+    let project = Project::new(&[
+        ("experiments/parent.toml", "[features.raw]\n[models.knn]\nk = 3\n[models.b]\nkind = \"knn\"\nk = 4\n"),
+        (
+            "experiments/child.toml",
+            "extends = \"parent\"\n[models.knn]\nkind = \"average\"\n[models.b]\nkind = \"knn\"\n",
+        ),
+    ]);
+    let resolved = project.resolve("child").unwrap();
+    assert_eq!(resolved.experiment.models["knn"].kind(), "average");
+    assert_eq!(json(&resolved.experiment)["models"]["b"]["k"], 4, "the same kind merges");
+    assert_eq!(resolved.notes, ["[models.knn] becomes `average`: what was said of `knn` there is dropped (k)"]);
+}
+
+#[test]
+fn a_key_of_set_may_be_quoted_and_make_tables() {
+    let project = Project::new(&[("experiments/x.toml", SMALL)]);
+    let set = ["models.\"my-knn\".kind=knn", "models.my-knn.k = 11", "features.mel={}", "save_models=false"];
+    let experiment = project.resolve_with("x", None, &set).unwrap().experiment;
+    assert_eq!(json(&experiment)["models"]["my-knn"]["k"], 11);
+    assert_eq!(experiment.features.keys().collect::<Vec<_>>(), ["raw", "mel"]);
+    assert!(!experiment.save_models);
+}
+
+#[test]
+fn the_shipped_experiments_resolve_with_and_without_their_files() {
+    let nowhere = Project::new(&[]);
+    for exp in ["quickstart", "simple_models"] {
+        let [here, there] = [repository().to_owned(), nowhere.root()].map(|root| {
+            let request = Request { exp: exp.into(), root, ..Request::default() };
+            resolve(&request).unwrap_or_else(|faults| panic!("{faults}")).experiment
+        });
+        assert_eq!(here, there, "on disk and carried along");
+        assert_eq!(here.features.keys().collect::<Vec<_>>(), ["raw", "fft", "mel", "centroid", "bandwidth"]);
+        assert_eq!(here.models.keys().collect::<Vec<_>>(), ["average", "knn", "logistic"]);
+        let demo = Request { exp: exp.into(), data: Some("demo".into()), root: nowhere.root(), ..Request::default() };
+        assert_eq!(resolve(&demo).unwrap_or_else(|faults| panic!("{faults}")).experiment.data.kind(), "demo");
+    }
+}
+
+#[test]
+fn the_resolved_form_reads_back_as_the_same_experiment() {
+    for exp in ["quickstart", "simple_models"] {
+        let request = Request { exp: exp.into(), root: repository().to_owned(), ..Request::default() };
+        let first = resolve(&request).unwrap();
+        let typed: Experiment = toml::from_str(&first.resolved_toml).unwrap();
+        assert_eq!(Experiment { name: exp.into(), ..typed }, first.experiment);
+        // And through the front door, where it is checked like any other file.
+        let project = Project::new(&[(&format!("experiments/{exp}.toml"), &first.resolved_toml)]);
+        let again = project.resolve(exp).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(again.experiment, first.experiment);
+        assert_eq!(again.resolved_toml, first.resolved_toml);
+    }
+}
+
+#[test]
+fn what_was_written_is_kept_parents_first_with_the_arguments() {
+    let project = Project::new(&[
+        ("experiments/parent.toml", SMALL),
+        ("experiments/child.toml", "extends = \"parent\"  # why\n"),
+        ("data/demo.toml", "kind = \"demo\"\n"),
+    ]);
+    let resolved = project.resolve_with("experiments/child.toml", None, &["audio.clip_seconds=2"]).unwrap();
+    let expected = "# data/demo.toml\nkind = \"demo\"\n\n# experiments/parent.toml\n[features.raw]\n[models.average]\n\n\
+                    # experiments/child.toml\nextends = \"parent\"  # why\n\n# --set audio.clip_seconds=2\n";
+    assert_eq!(resolved.written, expected);
+    assert_eq!(resolved.experiment.audio.clip_seconds, Some(2.0), "a whole number will do");
+}
+
+#[test]
+fn the_canonical_form_changes_with_what_changes_a_result_and_with_nothing_else() {
+    let project =
+        Project::new(&[("experiments/x.toml", "[features.raw]\n[features.fft]\n[models.average]\n[models.knn]\n")]);
+    let canonical = |set: &[&str]| project.resolve_with("x", None, set).unwrap().experiment.canonical_json();
+    let plain = canonical(&[]);
+    for same in ["description=other", "max_unusable=0.5", "save_models=false", "data.root=/elsewhere", "models.knn.k=5"]
+    {
+        assert_eq!(canonical(&[same]), plain, "{same}");
+    }
+    for other in ["seeds=[2]", "audio.sample_rate=8000", "models.knn.k=6", "data.limit_per_class=3", "split.test=0.3"] {
+        assert_ne!(canonical(&[other]), plain, "{other}");
+    }
+    project.write("experiments/x.toml", "[features.fft]\n[features.raw]\n[models.average]\n[models.knn]\n");
+    assert_ne!(canonical(&[]), plain, "the order of rows");
+}
+
+#[test]
+fn a_data_set_alone_takes_its_settings_and_tells_its_faults() {
+    let nowhere = Project::new(&[("data/mine.toml", "kind = \"irmas\"\n")]);
+    let set = ["data.root=/music".to_owned(), "models.knn.k=3".to_owned()];
+    let spec = data_set(&nowhere.root(), "mine", &set).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!((spec.kind(), spec.as_kind().common_keys().root), ("irmas", Some("/music")));
+    assert_eq!(data_set_names(&nowhere.root()), ["demo", "demo_shifted", "irmas", "mine"]);
+    let faults = data_set(&nowhere.root(), "irma", &[]).unwrap_err().to_string();
+    assert!(faults.contains("no data set `irma`") && faults.contains("did you mean `irmas`?"), "{faults}");
+    assert!(data_set(&nowhere.root(), "demo", &["data.rot=/x".into()]).is_err());
+}

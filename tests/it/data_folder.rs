@@ -1,0 +1,120 @@
+//! Sets with a folder a class.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use timbre_inputs::data::folder::Folder;
+use timbre_inputs::data::{DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
+
+fn tree(files: &[&str]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = dir.path().join("set").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"not audio").unwrap();
+    }
+    dir
+}
+
+fn load(dir: &TempDir, spec: Folder) -> anyhow::Result<DataSet> {
+    let spec = Folder { root: Some("set".into()), ..spec };
+    spec.load(&DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") })
+}
+
+#[test]
+fn classes_are_folders_and_only_recordings_count() {
+    let dir =
+        tree(&["b/deep/1.flac", "a/1.WAV", "a/._1.wav", "a/notes.txt", "readme.md", "preview.wav", "empty/x.txt"]);
+    let set = load(&dir, Folder::default()).unwrap();
+    assert_eq!(set.classes.names(), ["a", "b"]);
+    let ids: Vec<_> = set.records.iter().map(|r| (r.id.as_str(), r.labels[0], r.subset)).collect();
+    assert_eq!(ids, [("a/1.WAV", 0, Subset::Training), ("b/deep/1.flac", 1, Subset::Training)]);
+    assert_ne!(set.records[0].group, set.records[1].group, "every file is its own song");
+}
+
+#[test]
+fn songs_and_folds_are_taken_from_the_file_name() {
+    let dir = tree(&["a/1-77-A.wav", "a/2-78-A.wav", "b/1-77-B.wav"]);
+    let spec = Folder { fold: Some(r"^(\d)-".into()), group: Some(r"^\d-(\d+)".into()), ..Folder::default() };
+    let set = load(&dir, spec.clone()).unwrap();
+    let seen: Vec<_> = set.records.iter().map(|r| (r.group.as_str(), r.fold.as_deref().unwrap())).collect();
+    assert_eq!(seen, [("77", "1"), ("78", "2"), ("77", "1")]);
+    fs::write(dir.path().join("set/a/odd.wav"), b"").unwrap();
+    let fault = format!("{:#}", load(&dir, spec).unwrap_err());
+    assert!(fault.contains("odd.wav") && fault.contains("group"), "{fault}");
+}
+
+#[test]
+fn an_expression_that_is_none_or_takes_nothing_is_a_fault() {
+    let faults = |group: &str| Folder { group: Some(group.into()), ..Folder::default() }.faults();
+    assert!(faults(r"^(\d+)").is_empty());
+    assert!(
+        faults("(")
+            .first()
+            .is_some_and(|fault| fault.key == "group" && fault.sentence.contains("no regular expression"))
+    );
+    assert!(faults(r"^\d+").first().is_some_and(|fault| fault.sentence.contains("capture group")));
+    assert_eq!(Folder { classes: Some(vec![]), ..Folder::default() }.faults()[0].key, "classes");
+}
+
+#[test]
+fn parts_may_be_the_topmost_folders() {
+    let files = ["train/a/1.wav", "train/b/1.wav", "val/a/2.wav", "test/b/3.wav"];
+    let dir = tree(&files);
+    let set = load(&dir, Folder { part_folders: true, ..Folder::default() }).unwrap();
+    let counts = describe(&set);
+    let class = |i: usize| (counts.classes[i].training, counts.classes[i].validation, counts.classes[i].testing);
+    assert_eq!((class(0), class(1)), ((1, 1, 0), (1, 0, 1)));
+    assert_eq!(set.records[0].id, "test/b/3.wav");
+    let fault = format!("{:#}", load(&dir, Folder::default()).unwrap_err());
+    assert!(fault.contains("part_folders = true"), "{fault}");
+    fs::create_dir(dir.path().join("set/extra")).unwrap();
+    let fault = format!("{:#}", load(&dir, Folder { part_folders: true, ..Folder::default() }).unwrap_err());
+    assert!(fault.contains("extra"), "{fault}");
+}
+
+#[test]
+fn the_class_list_chooses_and_orders() {
+    let dir = tree(&["a/1.wav", "b/1.wav", "c/1.wav"]);
+    let with =
+        |classes: &[&str]| Folder { classes: Some(classes.iter().map(|c| (*c).into()).collect()), ..Folder::default() };
+    let set = load(&dir, with(&["c", "a"])).unwrap();
+    assert_eq!(set.classes.names(), ["c", "a"]);
+    assert_eq!(set.records.iter().map(|r| r.labels[0]).collect::<Vec<_>>(), [1, 0]);
+    let fault = format!("{:#}", load(&dir, with(&["a", "d"])).unwrap_err());
+    assert!(fault.contains("d;") && fault.contains("a, b, c"), "{fault}");
+}
+
+#[test]
+fn a_class_whose_name_tables_would_take_for_two_is_refused() {
+    let dir = tree(&["a;b/1.wav", "a/1.wav", "b/1.wav"]);
+    let fault = format!("{:#}", load(&dir, Folder::default()).unwrap_err());
+    assert!(fault.contains("`a;b`") && fault.contains("rename"), "{fault}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_or_empty_is_missing_data() {
+    let dir = tree(&["a/notes.txt"]);
+    assert!(load(&dir, Folder::default()).unwrap_err().downcast_ref::<MissingData>().is_some());
+    fs::remove_dir_all(dir.path().join("set")).unwrap();
+    let error = load(&dir, Folder::default()).unwrap_err();
+    assert!(error.downcast_ref::<MissingData>().is_some() && error.to_string().contains("DATA=demo"), "{error}");
+}
+
+/// Real recordings, where they lie beside the checkout; without them there is nothing to see here.
+#[test]
+fn the_excerpt_of_medley_solos_db_loads_in_its_official_split() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(home.join("data/medley_solos.toml")).unwrap();
+    let spec: DataSpec = toml::from_str(&text).unwrap();
+    let places = DataDirs { data_dir: home.join("../shared/data"), cache_dir: home.join("data/.cache") };
+    match spec.as_kind().load(&places) {
+        Err(error) => assert!(error.downcast_ref::<MissingData>().is_some(), "{error:#}"),
+        Ok(set) => {
+            let counts = describe(&set);
+            assert_eq!(counts.parts.iter().map(|p| p.recordings).collect::<Vec<_>>(), [80, 9, 8]);
+            assert_eq!(set.classes.len(), 8);
+        }
+    }
+}

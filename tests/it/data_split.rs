@@ -1,0 +1,231 @@
+//! What holds of every split, and what the edge cases say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use timbre_core::seed::{Seed, shuffle};
+use timbre_inputs::data::split::{Folds, Holdout, Official, SplitSpec, Splits, split};
+use timbre_inputs::data::{ClipRecord, Subset};
+
+fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
+    ClipRecord {
+        path: id.clone().into(),
+        id,
+        labels,
+        group,
+        subset: Subset::Training,
+        fold: None,
+        tags: BTreeMap::new(),
+    }
+}
+
+fn holdout(test: f64, validation: f64) -> SplitSpec {
+    SplitSpec::Holdout(Holdout { test, validation, seed: None })
+}
+
+fn run(records: &[ClipRecord], n_classes: usize, spec: &SplitSpec, seed: u64) -> anyhow::Result<Splits> {
+    split(&records.iter().collect::<Vec<_>>(), n_classes, spec, Seed::new(seed))
+}
+
+/// Songs of one class each: for every class the sizes of its songs.
+fn songs_of_classes() -> impl Strategy<Value = Vec<ClipRecord>> {
+    prop::collection::vec(prop::collection::vec(1usize..6, 2..14), 2..5).prop_map(|classes| {
+        let mut records = Vec::new();
+        for (class, songs) in classes.iter().enumerate() {
+            for (song, &size) in songs.iter().enumerate() {
+                for k in 0..size {
+                    records.push(record(format!("{class}/{song}-{k}"), format!("{class}/{song}"), vec![class]));
+                }
+            }
+        }
+        records
+    })
+}
+
+/// Recordings whose songs carry any labels, several or none.
+fn songs_of_many_labels() -> impl Strategy<Value = Vec<ClipRecord>> {
+    prop::collection::vec((0usize..12, prop::collection::btree_set(0usize..4, 0..4)), 8..60).prop_map(|rows| {
+        let rows = rows.into_iter().enumerate();
+        rows.map(|(i, (song, labels))| record(format!("{i:03}"), format!("s{song}"), labels.into_iter().collect()))
+            .collect()
+    })
+}
+
+fn ids(records: &[ClipRecord], side: &[usize]) -> BTreeSet<String> {
+    side.iter().map(|&i| records[i].id.clone()).collect()
+}
+
+fn no_record_twice_and_no_song_cut(records: &[ClipRecord], splits: &Splits) {
+    let sides = [&splits.train, &splits.validation, &splits.test];
+    let mut all: Vec<usize> = sides.iter().flat_map(|side| side.iter().copied()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..records.len()).collect::<Vec<_>>());
+    assert!(sides.iter().all(|side| side.windows(2).all(|pair| pair[0] < pair[1])));
+    let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        assert!(songs[a].is_disjoint(&songs[b]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_record_has_one_side_and_no_song_two(records in songs_of_many_labels(), seed in 0u64..50) {
+        if let Ok(splits) = run(&records, 4, &holdout(0.25, 0.2), seed) {
+            no_record_twice_and_no_song_cut(&records, &splits);
+            prop_assert!(!splits.train.is_empty() && !splits.validation.is_empty() && !splits.test.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_share_of_each_class_is_kept_to_within_its_largest_song(
+        records in songs_of_classes(), seed in 0u64..50, share in 0.1f64..0.5,
+    ) {
+        let splits = run(&records, 5, &holdout(share, 0.0), seed).unwrap();
+        no_record_twice_and_no_song_cut(&records, &splits);
+        for class in 0..5 {
+            let of_class: Vec<&ClipRecord> = records.iter().filter(|r| r.labels == [class]).collect();
+            if of_class.is_empty() {
+                continue;
+            }
+            let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+            of_class.iter().for_each(|r| *sizes.entry(&r.group).or_default() += 1);
+            let largest = *sizes.values().max().unwrap() as f64;
+            let tested = splits.test.iter().filter(|&&i| records[i].labels == [class]).count();
+            let wanted = share * of_class.len() as f64;
+            prop_assert!((tested as f64 - wanted).abs() <= largest, "{tested} of {wanted:.1}, largest {largest}");
+            prop_assert!(tested > 0 && tested < of_class.len(), "class {class} is on one side only");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_records_changes_nothing(records in songs_of_many_labels(), seed in 0u64..50, order in 0u64..50) {
+        let mut shuffled = records.clone();
+        shuffle(&mut shuffled, &mut Seed::new(order).rng());
+        let spec = holdout(0.3, 0.1);
+        match (run(&records, 4, &spec, seed), run(&shuffled, 4, &spec, seed)) {
+            (Ok(a), Ok(b)) => {
+                prop_assert_eq!(ids(&records, &a.train), ids(&shuffled, &b.train));
+                prop_assert_eq!(ids(&records, &a.test), ids(&shuffled, &b.test));
+            }
+            (Err(_), Err(_)) => {}
+            _ => prop_assert!(false, "one order splits, the other does not"),
+        }
+    }
+
+    #[test]
+    fn songs_of_another_class_change_nothing_where_songs_have_one_class(records in songs_of_classes(), seed in 0u64..50) {
+        let first: Vec<ClipRecord> = records.iter().filter(|r| r.labels == [0]).cloned().collect();
+        let alone = run(&first, 5, &holdout(0.25, 0.0), seed).unwrap();
+        let together = run(&records, 5, &holdout(0.25, 0.0), seed).unwrap();
+        let mut tested = ids(&records, &together.test);
+        tested.retain(|id| id.starts_with("0/"));
+        prop_assert_eq!(tested, ids(&first, &alone.test));
+    }
+}
+
+fn ten_songs() -> Vec<ClipRecord> {
+    (0..40).map(|i| record(format!("{i:02}"), format!("song {}", i / 4), vec![i / 4 % 2])).collect()
+}
+
+#[test]
+fn another_seed_holds_out_other_songs_and_the_own_seed_of_the_split_wins() {
+    let records = ten_songs();
+    let tests: BTreeSet<Vec<usize>> =
+        (0..10).map(|seed| run(&records, 2, &holdout(0.2, 0.0), seed).unwrap().test).collect();
+    assert!(tests.len() > 3);
+    let fixed = SplitSpec::Holdout(Holdout { seed: Some(7), ..Holdout::default() });
+    assert_eq!(run(&records, 2, &fixed, 1).unwrap(), run(&records, 2, &fixed, 2).unwrap());
+}
+
+#[test]
+fn a_hold_out_takes_the_training_part_only() {
+    let mut records = ten_songs();
+    records.push(ClipRecord { subset: Subset::Testing, ..record("t".into(), "t".into(), vec![0]) });
+    let splits = run(&records, 2, &SplitSpec::default(), 1).unwrap();
+    assert_eq!((splits.train.len(), splits.test.len()), (32, 8));
+}
+
+#[test]
+fn one_song_alone_cannot_be_held_out_and_the_message_says_what_to_do() {
+    let records: Vec<ClipRecord> = (0..5).map(|i| record(format!("{i}"), "song".into(), vec![0])).collect();
+    let message = run(&records, 1, &SplitSpec::default(), 1).unwrap_err().to_string();
+    assert!(message.contains("test on") && message.contains("1 songs") && message.contains("group"), "{message}");
+}
+
+#[test]
+fn official_parts_are_taken_as_they_are_unless_they_cut_a_song() {
+    let mut records = ten_songs();
+    let official = SplitSpec::Official(Official::default());
+    let message = run(&records, 2, &official, 1).unwrap_err().to_string();
+    assert!(message.contains("holdout"), "nothing to test on: {message}");
+    records.iter_mut().filter(|r| r.group == "song 9").for_each(|r| r.subset = Subset::Testing);
+    records.iter_mut().filter(|r| r.group == "song 8").for_each(|r| r.subset = Subset::Validation);
+    let splits = run(&records, 2, &official, 1).unwrap();
+    assert_eq!((splits.train.len(), splits.validation.len(), splits.test.len()), (32, 4, 4));
+    records[0].subset = Subset::Testing;
+    let message = run(&records, 2, &official, 1).unwrap_err().to_string();
+    assert!(message.contains("song 0") && message.contains("in two"), "{message}");
+}
+
+#[test]
+fn folds_are_taken_by_name() {
+    let mut records = ten_songs();
+    let folds = |test: &[&str], validation: &[&str]| {
+        let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        SplitSpec::Folds(Folds { test: names(test), validation: names(validation) })
+    };
+    let message = run(&records, 2, &folds(&["1"], &[]), 1).unwrap_err().to_string();
+    assert!(message.contains("no fold"), "{message}");
+    records.iter_mut().enumerate().for_each(|(i, r)| r.fold = Some(format!("{}", i / 8 + 1)));
+    let splits = run(&records, 2, &folds(&["1", "3"], &["2"]), 1).unwrap();
+    assert_eq!((splits.train.len(), splits.validation.len(), splits.test.len()), (16, 8, 16));
+    let message = run(&records, 2, &folds(&["6"], &[]), 1).unwrap_err().to_string();
+    assert!(message.contains("1, 2, 3, 4, 5"), "{message}");
+}
+
+#[test]
+fn faults_name_their_key_and_toml_reads_every_kind() {
+    let keys = |spec: SplitSpec| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
+    assert!(keys(SplitSpec::default()).is_empty());
+    assert_eq!(keys(holdout(0.0, 0.0)), ["test"]);
+    assert_eq!(keys(holdout(0.6, 0.4)), ["validation"]);
+    assert_eq!(keys(holdout(f64::NAN, 0.0)), ["test"]);
+    let both = SplitSpec::Folds(Folds { test: vec!["1".into()], validation: vec!["1".into()] });
+    assert_eq!(keys(both), ["validation"]);
+    for kind in SplitSpec::KINDS {
+        let spec: SplitSpec = toml::from_str(&format!("kind = \"{kind}\"")).unwrap();
+        assert_eq!(spec.kind(), *kind);
+        assert!(toml::from_str::<SplitSpec>(&format!("kind = \"{kind}\"\ntets = 1")).is_err());
+    }
+}
+
+#[test]
+fn songs_can_be_held_out_beside_the_official_test_part() {
+    let mut records = Vec::new();
+    for class in 0..3 {
+        for song in 0..10 {
+            for k in 0..2 {
+                records.push(record(format!("{class}/{song}-{k}"), format!("{class}/{song}"), vec![class]));
+            }
+        }
+    }
+    for k in 0..4 {
+        records.push(ClipRecord { subset: Subset::Testing, ..record(format!("t{k}"), format!("t{k}"), vec![0, 2]) });
+    }
+    let spec = |held_out| SplitSpec::Official(Official { validation: 0.1, held_out });
+    let splits = run(&records, 3, &spec(0.2), 4).unwrap();
+    assert_eq!(ids(&records, &splits.test), ["t0", "t1", "t2", "t3"].map(str::to_owned).into());
+    assert_eq!((splits.held_out.len(), splits.validation.len(), splits.train.len()), (12, 6, 42));
+    let sides = [&splits.train, &splits.validation, &splits.held_out];
+    let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
+    assert!(songs[0].is_disjoint(&songs[1]) && songs[0].is_disjoint(&songs[2]) && songs[1].is_disjoint(&songs[2]));
+    assert_eq!(
+        splits.judged().map(|(name, side)| (name, side.len())),
+        [("validation", 6), ("test", 4), ("held_out", 12)]
+    );
+    // Without the key nothing is, and the resolved configuration of older runs stays as it was.
+    assert!(run(&records, 3, &spec(0.0), 4).unwrap().held_out.is_empty());
+    assert!(!toml::to_string(&spec(0.0)).unwrap().contains("held_out"));
+    let faults = SplitSpec::Official(Official { validation: 0.4, held_out: 0.6 }).faults();
+    assert!(faults[0].key == "held_out" && faults[0].sentence.contains("nothing to train on"), "{faults:?}");
+}

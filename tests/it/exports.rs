@@ -1,0 +1,228 @@
+//! What other tools read of a run: DVC's metrics, MLflow's file store, completions and manual pages.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::test_dir::{TestDir, text};
+
+const SMALL: &str = r#"
+description = "čelo & \"harp\": two seeds"
+seeds = [1, 2]
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+[models.average]
+[models.cnn_small]
+filters = [4, 8]
+epochs = 3
+batch_size = 16
+"#;
+
+fn dir() -> TestDir {
+    let dir = TestDir::with(&[("small.toml", SMALL)]);
+    dir.done(&["run", "small.toml", "-q", "--device", "cpu"]);
+    dir
+}
+
+#[test]
+fn metrics_json_has_the_means_of_results_csv_and_comes_back_with_the_same_bytes() {
+    let dir = dir();
+    let bytes = dir.bytes("runs/small/latest/metrics.json");
+    let metrics: Value = serde_json::from_slice(&bytes).unwrap();
+    let csv = dir.read("runs/small/latest/results.csv");
+    let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let accuracy = head.iter().position(|name| *name == "accuracy").unwrap();
+    let mut of: BTreeMap<(String, String, String), Vec<f64>> = BTreeMap::new();
+    for cells in csv.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>()) {
+        let key = (cells[3].to_owned(), cells[0].to_owned(), cells[1].to_owned());
+        of.entry(key).or_default().push(cells[accuracy].parse().unwrap());
+    }
+    assert_eq!(of.len(), 2 * 4, "two models and two baselines on two sides");
+    for ((split, features, model), values) in of {
+        let told = &metrics[&split][&features][&model];
+        assert_eq!(told["accuracy"].as_f64().unwrap(), values.iter().sum::<f64>() / 2.0, "{split} {features} {model}");
+        assert_eq!(told["seeds"], 2);
+    }
+    fs::remove_file(dir.path("runs/small/latest/metrics.json")).unwrap();
+    dir.done(&["run", "small.toml", "-q", "--device", "cpu"]);
+    assert_eq!(dir.bytes("runs/small/latest/metrics.json"), bytes);
+}
+
+/// The folders of the runs in a file store.
+fn runs_in(store: &Path) -> Vec<PathBuf> {
+    let folders = |path: &Path| {
+        fs::read_dir(path).unwrap().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect::<Vec<_>>()
+    };
+    let mut runs: Vec<PathBuf> = folders(store).iter().flat_map(|experiment| folders(experiment)).collect();
+    runs.sort();
+    runs
+}
+
+#[test]
+fn a_run_is_a_run_of_mlflow_with_its_units_below_and_epochs_as_steps() {
+    let dir = dir();
+    let output = dir.done(&["export", "mlflow", "ml store"]);
+    assert_eq!(text(&output.stdout), "1 run written as 5 runs of MLflow in ml store\n");
+    let runs = runs_in(&dir.path("ml store"));
+    assert_eq!(runs.len(), 5);
+    let named = |name: &str| {
+        runs.iter().find(|run| fs::read_to_string(run.join("tags/mlflow.runName")).unwrap().contains(name)).unwrap()
+    };
+    let unit = named("mel.cnn_small.s2");
+    let lines = fs::read_to_string(unit.join("metrics/epochs/train_loss")).unwrap();
+    let steps: Vec<&str> = lines.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(steps, ["1", "2", "3"]);
+    assert_eq!(fs::read_to_string(unit.join("params/models.cnn_small.epochs")).unwrap(), "3");
+    assert!(unit.join("artifacts/network/epochs.svg").is_file() && !unit.join("artifacts/model").exists());
+    let whole = named("Z-");
+    assert_eq!(
+        fs::read_to_string(unit.join("tags/mlflow.parentRunId")).unwrap(),
+        whole.file_name().unwrap().to_str().unwrap()
+    );
+    assert_eq!(fs::read_to_string(whole.join("params/models.cnn_small.epochs")).unwrap(), "3");
+    assert!(whole.join("metrics/test/mel/average/accuracy").is_file() && whole.join("artifacts/results.csv").is_file());
+    // Again, and with the models: in the same dir.
+    dir.done(&["export", "mlflow", "ml store", "small/latest", "--models"]);
+    assert_eq!(runs_in(&dir.path("ml store")), runs);
+    assert!(unit.join("artifacts/model/model.safetensors").is_file());
+}
+
+/// With `TIMBRE_PEERS` set to a virtual environment that has `mlflow`.
+#[test]
+fn mlflow_opens_the_store_and_migrates_it() {
+    let Some(peers) = std::env::var_os("TIMBRE_PEERS").map(|peers| PathBuf::from(peers).join("bin")) else {
+        eprintln!("not run: TIMBRE_PEERS names no virtual environment");
+        return;
+    };
+    if !peers.join("mlflow").is_file() {
+        eprintln!("not run: {} has no mlflow", peers.display());
+        return;
+    }
+    let dir = dir();
+    dir.done(&["export", "mlflow", "store"]);
+    let script = r#"
+import json, sys
+from mlflow.store.tracking.file_store import FileStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.entities import ViewType
+store = FileStore(sys.argv[2]) if sys.argv[1] == "file" else SqlAlchemyStore(sys.argv[2], "artifacts")
+experiment = store.get_experiment_by_name("small")
+runs = store.search_runs([experiment.experiment_id], "", ViewType.ACTIVE_ONLY, max_results=100)
+print(json.dumps({
+    run.info.run_name: {
+        "status": run.info.status, "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
+        "seconds": run.info.end_time - run.info.start_time,
+        "losses": [[m.step, m.value] for m in store.get_metric_history(run.info.run_id, "epochs/train_loss")],
+    } for run in runs
+}))
+"#;
+    let ask = |kind: &str, at: &str| -> Value {
+        let mut command = Command::new(peers.join("python"));
+        command.args(["-c", script, kind, at]).env("MLFLOW_ALLOW_FILE_STORE", "true").current_dir(dir.path("."));
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{}", text(&said.stderr));
+        serde_json::from_slice(text(&said.stdout).lines().last().unwrap().as_bytes()).unwrap()
+    };
+    let of_files = ask("file", dir.path("store").to_str().unwrap());
+    assert_eq!(of_files.as_object().unwrap().len(), 5);
+    let unit = &of_files["mel.cnn_small.s1"];
+    assert_eq!((&unit["status"], unit["losses"].as_array().unwrap().len()), (&"FINISHED".into(), 3));
+    let record: Value = serde_json::from_slice(&dir.bytes("runs/small/latest/run.json")).unwrap();
+    let rows = record["results"].as_array().unwrap();
+    let row =
+        rows.iter().find(|row| row["model"] == "cnn_small" && row["seed"] == 1 && row["split"] == "test").unwrap();
+    for (name, value) in row["metrics"].as_object().unwrap() {
+        assert_eq!(unit["metrics"][format!("test/{name}")], *value, "{name}");
+    }
+    let (_, whole) = of_files.as_object().unwrap().iter().find(|(name, _)| name.contains("Z-")).unwrap();
+    assert_eq!(whole["tags"]["mlflow.note.content"], "čelo & \"harp\": two seeds");
+    let database = format!("sqlite:///{}", dir.path("mlflow.db").display());
+    let mut migrate = Command::new(peers.join("mlflow"));
+    migrate.args(["migrate-filestore", "--source"]).arg(dir.path("store")).args(["--target", &database]);
+    let migrated = migrate.current_dir(dir.path(".")).output().unwrap();
+    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+    assert_eq!(ask("sql", &database), of_files, "what was migrated is what was exported");
+}
+
+#[test]
+fn what_cannot_be_exported_is_told() {
+    let dir = TestDir::new();
+    let onnx = dir.timbre(&["export", "onnx", "x/latest"]);
+    assert_eq!(onnx.status.code(), Some(2));
+    assert!(text(&onnx.stderr).contains("docs/read_in_pytorch.py"), "{}", text(&onnx.stderr));
+    let none = dir.timbre(&["export", "mlflow", "store"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).contains("timbre run") && !dir.path("store").exists(), "{}", text(&none.stderr));
+}
+
+/// Runs a program with a text on its stdin; nothing where it is not installed.
+fn fed(program: &str, arguments: &[&str], input: &[u8]) -> Option<std::process::Output> {
+    use std::io::Write;
+    let command = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = command else {
+        eprintln!("not run: there is no {program}");
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Some(output)
+}
+
+#[test]
+fn shells_understand_the_completions() {
+    let dir = TestDir::new();
+    for (shell, program) in
+        [("bash", Some("bash")), ("zsh", Some("zsh")), ("fish", Some("fish")), ("elvish", None), ("powershell", None)]
+    {
+        let script = dir.done(&["completions", shell]).stdout;
+        assert!(text(&script).contains("reproduce"), "{shell}");
+        let Some(output) = program.and_then(|program| fed(program, &["-n"], &script)) else { continue };
+        assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {}", text(&output.stderr));
+    }
+    assert_eq!(dir.timbre(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_a_manual_page_without_a_warning() {
+    let dir = TestDir::new();
+    dir.done(&["man", "--out", "pages/man1"]);
+    let mut pages: Vec<PathBuf> =
+        fs::read_dir(dir.path("pages/man1")).unwrap().flatten().map(|entry| entry.path()).collect();
+    pages.sort();
+    let names: Vec<String> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    for name in ["timbre.1", "timbre-run.1", "timbre-rm.1", "timbre-export-mlflow.1", "timbre-data-make.1"] {
+        assert!(names.contains(&name.to_owned()), "{names:?}");
+    }
+    assert_eq!(dir.done(&["man"]).stdout, dir.bytes("pages/man1/timbre.1"));
+    for page in &pages {
+        let Some(output) = fed("groff", &["-man", "-Tutf8", "-ww", "-K", "utf8", "-z"], &fs::read(page).unwrap())
+        else {
+            return;
+        };
+        assert!(output.status.success() && output.stderr.is_empty(), "{}: {}", page.display(), text(&output.stderr));
+    }
+}

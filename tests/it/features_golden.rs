@@ -1,0 +1,116 @@
+//! Every feature compared with librosa 0.11 and Pillow: `tests/golden/make_features.py` made the arrays.
+//!
+//! Decibels (and mfcc, which are sums of decibels) are compared absolutely, within 1e-3 dB. Floats are compared relatively,
+//! element by element, within 1e-4. Elements below 1e-9 of the largest of their array are compared with 1e-4 of that 1e-9,
+//! because there both sides contain only the rounding of their own f64 transform.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use timbre_inputs::features::{ClipAnalysis, FeatureSpec};
+use timbre_signal::audio::Clip;
+
+#[derive(Deserialize)]
+struct Index {
+    sample_rate: u32,
+    signals: BTreeMap<String, Span>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    offset: usize,
+    length: usize,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    signal: String,
+    spec: FeatureSpec,
+    unit: Unit,
+    rows: usize,
+    cols: usize,
+    offset: usize,
+    /// The columns in the file; all if omitted.
+    kept: Option<Vec<usize>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Unit {
+    Float,
+    Db,
+}
+
+const LARGEST_RELATIVE_ERROR: f64 = 1e-4;
+const LARGEST_ERROR_IN_DB: f64 = 1e-3;
+const ROUNDING_FLOOR: f64 = 1e-9;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/features")
+}
+
+fn floats(name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(folder().join(name)).unwrap();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn index() -> Index {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
+}
+
+/// The largest error over the columns in the file: relative (see above) or in dB.
+fn error(case: &Case, clip: &Clip, golden: &[f32]) -> f64 {
+    let extractor = case.spec.as_kind().build(clip.sample_rate).unwrap();
+    let matrix = extractor.extract(&ClipAnalysis::new(clip)).unwrap();
+    assert_eq!((matrix.rows, matrix.cols), (case.rows, case.cols), "{:?}", case.spec);
+    let kept = case.kept.clone().unwrap_or_else(|| (0..case.cols).collect());
+    let golden = &golden[case.offset..case.offset + case.rows * kept.len()];
+    let largest = golden.iter().map(|&g| f64::from(g.abs())).fold(0.0, f64::max);
+    let mut worst = 0.0f64;
+    for (row, expected) in golden.chunks_exact(kept.len()).enumerate() {
+        for (&col, &expected) in kept.iter().zip(expected) {
+            let (found, expected) = (f64::from(matrix.values[row * case.cols + col]), f64::from(expected));
+            let difference = (found - expected).abs();
+            assert!(!difference.is_nan(), "{:?}: {found} at row {row}, column {col}", case.spec);
+            worst = worst.max(match case.unit {
+                Unit::Db => difference,
+                Unit::Float if difference == 0.0 => 0.0,
+                Unit::Float => difference / expected.abs().max(ROUNDING_FLOOR * largest),
+            });
+        }
+    }
+    worst
+}
+
+#[test]
+fn every_feature_equals_librosa() {
+    let (index, signals, golden) = (index(), floats("signals.f32"), floats("arrays.f32"));
+    let mut faults = Vec::new();
+    let mut worst: BTreeMap<(&str, bool), f64> = BTreeMap::new();
+    for case in &index.cases {
+        let Span { offset, length } = index.signals[&case.signal];
+        let clip = Clip { samples: signals[offset..offset + length].to_vec(), sample_rate: index.sample_rate };
+        let error = error(case, &clip, &golden);
+        let db = case.unit == Unit::Db;
+        if error > if db { LARGEST_ERROR_IN_DB } else { LARGEST_RELATIVE_ERROR } {
+            faults.push(format!("{error:e} on {}: {:?}", case.signal, case.spec));
+        }
+        let worst = worst.entry((case.spec.kind(), db)).or_default();
+        *worst = worst.max(error);
+    }
+    for ((kind, db), error) in worst {
+        println!("{kind}: largest error {error:.1e}{}", if db { " dB" } else { ", relative" });
+    }
+    assert!(faults.is_empty(), "{} of {} cases:\n{}", faults.len(), index.cases.len(), faults.join("\n"));
+}
+
+#[test]
+fn the_golden_cases_cover_every_kind() {
+    let index = index();
+    for kind in FeatureSpec::KINDS {
+        assert!(index.cases.iter().any(|case| case.spec.kind() == *kind), "{kind}");
+    }
+    assert!(index.cases.len() > 100);
+}

@@ -1,0 +1,365 @@
+//! A grid from outside: what is run, what is not run again, and what is left when it is killed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::test_dir::{TestDir, text};
+
+/// A few clips, one feature, one model that is fitted in no time.
+const TINY: &str = r#"
+save_models = false
+[data]
+use = "demo"
+clips_per_class = 12
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+validation = 0.25
+test = 0.25
+[features.centroid]
+[models.knn]
+[evaluate]
+bootstrap = 0
+"#;
+
+fn dir(grid: &str) -> TestDir {
+    TestDir::with(&[("tiny.toml", &format!("{TINY}{grid}"))])
+}
+
+const TWELVE: &str =
+    "[grid]\n\"models.knn.k\" = [1, 2, 3, 5]\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n";
+
+fn run(dir: &TestDir, more: &[&str]) -> Command {
+    let mut command = dir.command(&["run", "tiny.toml", "-q", "--json"]);
+    command.args(more);
+    command
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{:?}\n{}", output.status, text(&output.stderr)))
+}
+
+fn run_folders(dir: &TestDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.path("runs/tiny")).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().unwrap().is_dir()).map(|e| e.path()).collect()
+}
+
+fn table(dir: &TestDir) -> String {
+    dir.read("runs/tiny/grid_results.csv")
+}
+
+#[test]
+fn a_grid_is_run_once_and_a_second_start_runs_what_is_missing() {
+    let dir = dir(TWELVE);
+    let planned = dir.done(&["plan", "tiny.toml", "--json", "-q"]);
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!((planned["to_run"].as_u64(), planned["estimate"]["model_seconds"].as_f64()), (Some(12), None));
+    let first = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&first["status"], first["schema"].as_u64()), (&Value::from("ok"), Some(1)));
+    assert_eq!(first["counts"]["ran"], 12);
+    assert_eq!(run_folders(&dir).len(), 12);
+    let csv = table(&dir);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("point,models.knn.k,models.knn.metric,status,features,model,split,n,seeds,accuracy"));
+    // Validation and test.
+    assert_eq!(lines.len(), 1 + 2 * 12);
+    assert!(lines[1].starts_with("1,1,euclidean,done,centroid,knn,validation,"), "{}", lines[1]);
+    // What the table says is what the run says.
+    let own = &first["points"][0]["results"].as_array().unwrap().iter().find(|row| row["model"] == "knn").unwrap()["metrics"]
+        ["accuracy"];
+    assert_eq!(lines[1].split(',').nth(9).unwrap().parse::<f64>().unwrap(), own.as_f64().unwrap());
+
+    let again = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!(again["counts"]["ran"], 0);
+    assert_eq!(table(&dir), csv);
+    // One more value: its points alone. One value less: its runs stay.
+    let more = ["--set", "grid.\"models.knn.k\"=[2, 3, 5, 7]"];
+    let changed = json(&run(&dir, &more).output().unwrap());
+    assert_eq!((changed["counts"]["ran"].as_u64(), changed["counts"]["points"].as_u64()), (Some(3), Some(12)));
+    assert_eq!(run_folders(&dir).len(), 15);
+    // What another experiment has run is not run again, and what was run is what the plan knows.
+    fs::copy(dir.path("tiny.toml"), dir.path("other.toml")).unwrap();
+    let other = json(&dir.done(&["run", "other.toml", "-q", "--json", "--set", "grid.\"models.knn.k\"=[1, 9]"]));
+    assert_eq!(other["counts"]["ran"], 3);
+    let planned = dir.done(&["plan", "tiny.toml", "--json", "-q", "--set", "grid.\"models.knn.k\"=[11, 12]"]);
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert!(planned["estimate"]["model_seconds"].as_f64().unwrap() > 0.0, "{planned}");
+    assert_eq!(planned["to_run"], 6);
+}
+
+#[test]
+fn only_the_points_that_are_meant_are_run() {
+    let dir = dir(TWELVE);
+    let some = json(&run(&dir, &["--only", "k=3", "--only", "metric=cosine"]).output().unwrap());
+    assert_eq!((some["counts"]["ran"].as_u64(), some["counts"]["waiting"].as_u64()), (Some(1), Some(11)));
+    assert_eq!(some["status"], "stopped");
+    let some = json(&run(&dir, &["--only", "cosine"]).output().unwrap());
+    assert_eq!(some["counts"]["ran"], 3);
+    let none = run(&dir, &["--only", "k=77"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(4), "{}", text(&none.stderr));
+    let no_grid = dir.timbre(&["run", "quickstart", "--only", "k=3"]);
+    assert_eq!(no_grid.status.code(), Some(2));
+}
+
+/// Points of k = 500 have too few training clips.
+const FAILING: &str = "[grid]\n\"models.knn.k\" = [500, 1, 501, 3]\n";
+
+#[test]
+fn a_failed_point_stops_no_other_and_is_tried_again() {
+    let dir = dir(FAILING);
+    let output = run(&dir, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let said = text(&output.stderr);
+    // When it happens, and at the end once more.
+    assert!(said.matches("models.knn.k=500").count() >= 2 && said.contains("log.jsonl"), "{said}");
+    let summary = json(&output);
+    assert_eq!((summary["counts"]["done"].as_u64(), summary["counts"]["failed"].as_u64()), (Some(2), Some(2)));
+    assert!(table(&dir).contains("1,500,failed,"), "{}", table(&dir));
+    let again = run(&dir, &["--retry-failed"]).output().unwrap();
+    assert_eq!((again.status.code(), run_folders(&dir).len()), (Some(6), 4));
+    let whole = run(&dir, &["--set", "grid.\"models.knn.k\"=[1, 3]", "--retry-failed"]).output().unwrap();
+    assert_eq!(whole.status.code(), Some(4), "nothing has failed: {}", text(&whole.stderr));
+}
+
+#[test]
+fn after_the_first_failure_fail_fast_begins_no_other_point() {
+    let dir = dir(FAILING);
+    let output = run(&dir, &["--fail-fast"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let summary = json(&output);
+    assert_eq!((summary["counts"]["failed"].as_u64(), summary["counts"]["waiting"].as_u64()), (Some(1), Some(3)));
+}
+
+#[test]
+fn seeds_are_replicates_and_the_table_has_their_mean_and_deviation() {
+    let dir = dir("[grid]\n\"models.knn.k\" = [1, 3]\n");
+    let summary = json(&run(&dir, &["--set", "seeds=[1,2,3]"]).output().unwrap());
+    assert_eq!(summary["counts"]["points"], 2);
+    let csv = table(&dir);
+    let head: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let column =
+        |name: &str| head.iter().position(|column| *column == name).unwrap_or_else(|| panic!("{name}: {head:?}"));
+    let line: Vec<&str> = csv.lines().find(|line| line.contains(",test,")).unwrap().split(',').collect();
+    let rows = summary["points"][0]["results"].as_array().unwrap();
+    let values: Vec<f64> = rows
+        .iter()
+        .filter(|row| row["model"] == "knn" && row["split"] == "test")
+        .map(|row| row["metrics"]["accuracy"].as_f64().unwrap())
+        .collect();
+    let mean = values.iter().sum::<f64>() / 3.0;
+    let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    assert_eq!((values.len(), line[column("seeds")]), (3, "3"));
+    assert!((line[column("accuracy")].parse::<f64>().unwrap() - mean).abs() < 1e-12);
+    assert!((line[column("accuracy_sd")].parse::<f64>().unwrap() - sd).abs() < 1e-12);
+}
+
+#[test]
+fn what_is_done_with_finished_models_is_an_axis_that_fits_nothing_again() {
+    let dir = dir("[grid]\n\"evaluate.metric\" = [\"accuracy\", \"f1_macro\"]\n");
+    let summary = json(&run(&dir, &[]).output().unwrap());
+    let of = |point: usize| {
+        let run = summary["points"][point]["run"].as_str().unwrap();
+        serde_json::from_str::<Value>(&dir.read(&format!("{run}/run.json"))).unwrap()
+    };
+    assert_eq!(of(1)["taken_over"]["units"][0], "centroid.knn.s1");
+    assert_eq!(of(1)["metric"], "f1_macro");
+}
+
+/// Any whole number can be the budget: kNN's is quick.
+const HALVING: &str = "[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 4, eta = 2 }\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n\"models.knn.weights\" = [\"uniform\", \"distance\"]\n";
+
+fn planned(dir: &TestDir) -> Value {
+    serde_json::from_slice(&dir.done(&["plan", "tiny.toml", "--json", "-q"]).stdout).unwrap()
+}
+
+#[test]
+fn the_plan_of_a_halving_knows_the_rounds_that_are_through_and_how_many_points_are_to_come() {
+    let dir = dir(HALVING);
+    let of_rounds = |plan: &Value, key: &str| -> Vec<u64> {
+        plan["rounds"].as_array().unwrap().iter().map(|round| round[key].as_u64().unwrap()).collect()
+    };
+    let before = planned(&dir);
+    assert_eq!((&before["to_run"], of_rounds(&before, "points")), (&Value::from(10), vec![6, 3, 1]));
+    assert_eq!((of_rounds(&before, "round"), of_rounds(&before, "budget")), (vec![1, 2, 3], vec![1, 2, 4]));
+    let summary = json(&run(&dir, &[]).output().unwrap());
+    let after = planned(&dir);
+    assert_eq!((&after["to_run"], after["points"].as_array().unwrap().len()), (&Value::from(0), 10));
+    // The last two rounds are missing: of the second is known who is in it, and what the third will cost.
+    for point in summary["points"].as_array().unwrap().iter().filter(|point| point["round"] != 1) {
+        fs::remove_dir_all(dir.path(point["run"].as_str().unwrap())).unwrap();
+    }
+    let between = planned(&dir);
+    assert_eq!((&between["to_run"], of_rounds(&between, "to_run")), (&Value::from(4), vec![0, 3, 1]));
+    assert!(between["rounds"][2]["seconds"].as_f64().unwrap() > 0.0, "{between}");
+    assert!(between["estimate"]["run_bytes"].as_u64() > between["rounds"][2]["bytes"].as_u64(), "{between}");
+    let said = text(&dir.done(&["plan", "tiny.toml", "-q"]).stdout);
+    assert!(said.contains("then round 3 of 3 (k = 4): the best 1 point"), "{said}");
+    assert!(said.contains("4 of 10 points of all 3 rounds are to be run"), "{said}");
+    assert_eq!(json(&run(&dir, &[]).output().unwrap())["counts"]["ran"], 4);
+}
+
+#[test]
+fn a_halving_gives_the_larger_budget_to_the_best_alone() {
+    let dir = dir(HALVING);
+    let summary = json(&run(&dir, &[]).output().unwrap());
+    let points = summary["points"].as_array().unwrap();
+    let of = |round: u64| points.iter().filter(|p| p["round"] == round).collect::<Vec<_>>();
+    assert_eq!([1, 2, 3].map(|round| of(round).len()), [6, 3, 1]);
+    let score = |point: &Value| point["score"]["value"].as_f64().unwrap();
+    assert!(points.iter().all(|point| point["score"]["split"] == "validation"));
+    let kept: Vec<u64> = of(2).iter().map(|point| point["point"].as_u64().unwrap()).collect();
+    let worst_kept =
+        of(1).into_iter().filter(|p| kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(1.0, f64::min);
+    let best_left =
+        of(1).into_iter().filter(|p| !kept.contains(&p["point"].as_u64().unwrap())).map(score).fold(0.0, f64::max);
+    assert!(worst_kept >= best_left, "{worst_kept} < {best_left}");
+    let again = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((again["counts"]["ran"].as_u64(), again["counts"]["points"].as_u64()), (Some(0), Some(10)));
+}
+
+#[test]
+fn a_grid_killed_again_and_again_ends_like_an_undisturbed_one() {
+    let (dir, undisturbed) = (dir(TWELVE), dir(TWELVE));
+    run(&undisturbed, &[]).output().unwrap();
+    let begun = || run_folders(&dir).len();
+    let mut killed = 0;
+    for moment in [1, 3, 5, 8, 11] {
+        let mut child = run(&dir, &[]).stdout(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() && begun() < moment {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(killed >= 3, "only {killed} kills found the program running");
+    let end = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&end["status"], run_folders(&dir).len()), (&Value::from("ok"), 12));
+    assert_eq!(table(&dir), table(&undisturbed));
+}
+
+#[test]
+fn two_processes_share_the_points_and_an_onlooker_sees_the_end() {
+    let dir = dir(TWELVE);
+    dir.done(&["features", "tiny.toml", "-q"]);
+    let start = || run(&dir, &["--at-once", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let both = [start(), start()];
+    while !dir.path("runs/tiny/grid.json").is_file() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let watched = dir.done(&["watch", "tiny"]);
+    let ran: Vec<u64> = both
+        .into_iter()
+        .map(|child| json(&child.wait_with_output().unwrap())["counts"]["ran"].as_u64().unwrap())
+        .collect();
+    assert_eq!((ran.iter().sum::<u64>(), run_folders(&dir).len()), (12, 12), "{ran:?}");
+    let said = text(&watched.stdout);
+    assert!(said.lines().last().unwrap().contains("12/12 points done"), "{said}");
+    // Where nothing is at work, the end is told at once.
+    assert!(text(&dir.done(&["watch"]).stdout).contains("(done)"));
+}
+
+#[test]
+fn a_signal_ends_a_grid_with_code_75_and_the_next_start_goes_on() {
+    let dir = dir(TWELVE);
+    let child = run(&dir, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while run_folders(&dir).is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_str(&dir.read("runs/tiny/grid.json")).unwrap();
+    assert_eq!(record["status"], "stopped");
+    assert_eq!(json(&run(&dir, &[]).output().unwrap())["status"], "ok");
+}
+
+const TWO: &str = "[grid]\n\"models.knn.k\" = [1, 3]\n";
+
+#[test]
+fn a_report_that_a_kill_took_away_is_written_by_the_next_start_or_missed_aloud() {
+    let dir = dir(TWO);
+    let runs: Vec<String> = json(&run(&dir, &[]).output().unwrap())["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| point["run"].as_str().unwrap().to_owned())
+        .collect();
+    let report = |run: &str| dir.path(&format!("{run}/report.html"));
+    let written = fs::read(report(&runs[0])).unwrap();
+    fs::remove_file(report(&runs[0])).unwrap();
+    fs::remove_file(dir.path(&format!("{}/report.md", runs[1]))).unwrap();
+    let again = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&again["counts"]["ran"], fs::read(report(&runs[0])).unwrap()), (&Value::from(0), written));
+    assert!(dir.path(&format!("{}/report.md", runs[1])).is_file());
+    // No file can take the place of a folder.
+    fs::remove_file(report(&runs[1])).unwrap();
+    fs::create_dir(report(&runs[1])).unwrap();
+    let output = run(&dir, &[]).output().unwrap();
+    let (said, summary) = (text(&output.stderr), json(&output));
+    assert!(said.contains("models.knn.k=3 is finished, its report is not"), "{said}");
+    assert!(said.contains("1 point finished without a report") && said.contains(&runs[1]), "{said}");
+    assert!(summary["points"][0]["no_report"].is_null() && summary["points"][1]["no_report"].is_string(), "{summary}");
+}
+
+#[test]
+fn a_grid_that_cannot_go_on_tells_its_failures_at_the_end_too() {
+    let ks: Vec<String> = (500..700).map(|k| k.to_string()).collect();
+    let dir = dir(&format!("[grid]\n\"models.knn.k\" = [{}]\n", ks.join(", ")));
+    let child = run(&dir, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let grid = dir.path("runs/tiny/grid.json");
+    while !fs::read_to_string(&grid).is_ok_and(|text| text.contains("\"failed\"")) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // From now on it cannot be written, as on a full disk.
+    while fs::create_dir(&grid).is_err() {
+        let _ = fs::remove_file(&grid);
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("of 200 points failed:") && said.matches("models.knn.k=500").count() >= 2, "{said}");
+}
+
+#[test]
+fn a_finished_grid_is_shown_again_where_nothing_can_be_written() {
+    let dir = dir(TWO);
+    run(&dir, &[]).output().unwrap();
+    // As in a folder that is read-only, also for root.
+    fs::remove_file(dir.path("runs/tiny/.grid.running")).unwrap();
+    fs::create_dir(dir.path("runs/tiny/.grid.running")).unwrap();
+    let again = json(&run(&dir, &[]).output().unwrap());
+    assert_eq!((&again["status"], &again["counts"]["done"]), (&Value::from("ok"), &Value::from(2)));
+    let more = run(&dir, &["--set", "grid.\"models.knn.k\"=[1, 5]"]).output().unwrap();
+    assert!(text(&more.stderr).contains("cannot write in"), "{}", text(&more.stderr));
+}
+
+#[test]
+fn what_is_said_keeps_the_folders_and_tells_points_that_failed_from_those_that_were_run() {
+    let dir = dir(FAILING);
+    let folders = ["--runs", "my runs", "--cache", "elsewhere"];
+    let planned = dir.done(&[&["plan", "tiny.toml"], &folders[..]].concat());
+    let next = "Next: timbre run tiny.toml --runs 'my runs' --cache elsewhere";
+    assert!(text(&planned.stderr).contains(next), "{}", text(&planned.stderr));
+    let output = dir.timbre(&[&["run", "tiny.toml"], &folders[..]].concat());
+    let said = text(&output.stderr);
+    assert!(said.contains("2 of 4 points done, 2 failed; 4 were run now"), "{said}");
+    assert!(said.contains(&format!("{next} --retry-failed")), "{said}");
+    let none = dir.timbre(&[&["run", "tiny.toml", "--only", "metrics=1"], &folders[..]].concat());
+    assert!(text(&none.stderr).contains("the grid has no axis `metrics`: Axes here: k"), "{}", text(&none.stderr));
+}
+
+#[test]
+fn a_misspelt_axis_is_a_usage_error_before_anything_is_written() {
+    let dir = dir("[grid]\n\"models.knn.kk\" = [1, 3]\n");
+    let output = run(&dir, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean `k`?"), "{}", text(&output.stderr));
+    assert!(!dir.path("runs").exists());
+}

@@ -1,0 +1,156 @@
+//! A saved model from outside: the bits of its run, and what `timbre predict` prints.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+use timbre::inference::Predictor;
+use timbre_runs::run_dir::{self, TrialRecord};
+
+use crate::trained_model::{Trained, path_text, text};
+
+#[test]
+fn every_model_of_a_run_says_of_every_test_clip_the_very_bits_of_the_run() {
+    let trained = Trained::quickstart();
+    let (recordings, run) = (trained.recordings(), trained.runs().join("quickstart/latest"));
+    let models = run_dir::models(&run);
+    assert_eq!(models.len(), 15, "{models:?}");
+    for model in models {
+        let unit = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
+        let unit: TrialRecord = serde_json::from_slice(&unit).unwrap();
+        let predictor = Predictor::open(&trained.runs(), &format!("quickstart/latest:{model}")).unwrap();
+        let mut heard = 0;
+        for split in &unit.splits {
+            for (i, clip) in split.clips.iter().enumerate() {
+                let here = predictor.predict_file(&recordings.join(&clip.path)).unwrap();
+                let bits = |row: &[f32]| row.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
+                heard += 1;
+            }
+        }
+        assert!(heard >= 20, "{model}: {heard} clips");
+    }
+    // Here nothing tells which model is meant, so none is taken.
+    let output = trained.timbre(&["predict", "quickstart", path_text(&trained.recordings_of("cel")[0])]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    let sentence = text(&output.stderr);
+    assert!(sentence.contains("quickstart:bandwidth.average.s1") && sentence.contains("mel.knn.s1"), "{sentence}");
+}
+
+#[test]
+fn recordings_are_told_in_their_order_and_the_unusable_ones_apart() {
+    let trained = Trained::tiny();
+    let (cello, organ) = (&trained.recordings_of("cel")[0], trained.recordings().join("IRMAS-TrainingData/org"));
+    fs::write(trained.path("letter.wav"), "Dear reader, this is no recording.").unwrap();
+    fs::create_dir_all(trained.path("empty")).unwrap();
+    let run = |more: &[&str]| {
+        let files = ["letter.wav", path_text(&organ), "gone.flac", path_text(cello)];
+        trained.timbre(&[&["predict", "tiny/latest"], &files[..], more].concat())
+    };
+    let mut expected: Vec<String> = trained.recordings_of("org").iter().map(|p| path_text(p).to_owned()).collect();
+    expected.push(path_text(cello).to_owned());
+
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(3));
+    let errors = text(&output.stderr);
+    assert!(errors.contains("letter.wav: ") && errors.contains("gone.flac: the file cannot be read"), "{errors}");
+    let lines = text(&output.stdout);
+    let paths: Vec<&str> = lines.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(paths, expected);
+    assert!(lines.lines().all(|line| line.split("  ").count() == 4), "{lines}");
+    let is_marked = |part: &str| part.split_once(' ').is_some_and(|(class, _)| class.ends_with('*'));
+    for line in lines.lines() {
+        let marked: Vec<bool> = line.split("  ").skip(1).map(is_marked).collect();
+        assert_eq!(marked, [true, false, false], "{line}");
+    }
+
+    let output = run(&["--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["schema"], &report["model"]["experiment"]), (&1.into(), &"tiny".into()));
+    let files = report["files"].as_array().unwrap();
+    assert_eq!(files.iter().map(|f| f["path"].as_str().unwrap()).collect::<Vec<_>>(), expected);
+    for file in files {
+        let shares: Vec<f64> =
+            file["classes"].as_array().unwrap().iter().map(|c| c["probability"].as_f64().unwrap()).collect();
+        assert!(shares.len() == 11 && shares.is_sorted_by(|a, b| a >= b), "{file}");
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{file}");
+    }
+    assert_eq!(report["unusable"][0]["path"], "letter.wav");
+    assert_eq!(report["unusable"][1]["code"], "unreadable");
+
+    let output = run(&["--csv"]);
+    let table = text(&output.stdout);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(12, ',').collect()).collect();
+    assert_eq!(table.lines().next().unwrap(), "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi");
+    assert_eq!(rows.len(), expected.len() + 1);
+    let last = files.last().unwrap();
+    let cel = last["classes"].as_array().unwrap().iter().find(|c| c["code"] == "cel").unwrap();
+    assert_eq!(rows.last().unwrap()[10].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
+
+    // One thread says the same.
+    assert_eq!(run(&["--csv", "--jobs", "1"]).stdout, output.stdout);
+
+    assert_eq!(trained.timbre(&["predict", "tiny", path_text(cello)]).status.code(), Some(0));
+    for nothing in ["letter.wav", "empty", "gone.flac"] {
+        assert_eq!(trained.timbre(&["predict", "tiny", nothing]).status.code(), Some(4), "{nothing}");
+    }
+}
+
+#[test]
+fn a_recording_on_stdin_is_heard_like_a_file() {
+    let trained = Trained::tiny();
+    let flute = &trained.recordings_of("flu")[0];
+    let shares = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).split_once("  ").unwrap().1.to_owned()
+    };
+    let piped = trained.command(&["predict", "tiny", "-"]).stdin(fs::File::open(flute).unwrap()).output().unwrap();
+    assert_eq!(shares(piped), shares(trained.timbre(&["predict", "tiny", path_text(flute)])));
+    let twice = trained.command(&["predict", "tiny", "-", "-"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(text(&twice.stderr).contains("only once"));
+}
+
+#[test]
+fn a_model_that_is_cut_off_or_of_another_schema_is_refused_with_a_sentence() {
+    let trained = Trained::tiny();
+    let flute = &trained.recordings_of("flu")[0];
+    let refusal = || {
+        let output = trained.timbre(&["predict", "tiny/latest:fft.logistic.s1", path_text(flute)]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        let sentence = text(&output.stderr);
+        assert!(sentence.contains("--fresh") && !sentence.contains("panicked"), "{sentence}");
+        sentence
+    };
+    let description = trained.runs().join("tiny/latest/models/fft.logistic.s1/model.json");
+    let good = fs::read_to_string(&description).unwrap();
+    fs::write(&description, good.replace("\"schema\": 1", "\"schema\": 99")).unwrap();
+    assert!(refusal().contains("schema 99"));
+    fs::write(&description, &good).unwrap();
+    trained.truncate("tiny/latest/models/fft.logistic.s1/model.safetensors");
+    assert!(refusal().contains("cut off"));
+    trained.truncate("tiny/latest/models/fft.logistic.s1/model.json");
+    trained.truncate("tiny/latest/models/fft.logistic.s1/model.json");
+    assert!(refusal().contains("is damaged"));
+}
+
+#[test]
+fn weights_of_another_shape_than_the_front_end_are_refused_before_the_first_recording() {
+    let trained = Trained::tiny();
+    let description = trained.runs().join("tiny/latest/models/fft.logistic.s1/model.json");
+    let good = fs::read_to_string(&description).unwrap();
+    for (from, to, says) in [
+        ("\"clip_seconds\": 3.0", "\"clip_seconds\": 2.0", "columns"),
+        ("\"clip_seconds\": 3.0", "\"clip_seconds\": 1e9", "long"),
+        ("\"sample_rate\": 22050", "\"sample_rate\": 0", "0 Hz"),
+        ("\"voi\"", "\"voi\", \"more\"", "11"),
+        ("\"at_least_one\": false", "\"cutoffs\": [0.5], \"at_least_one\": false", "1 cut-offs for 11 classes"),
+    ] {
+        assert!(good.contains(from), "{good}");
+        fs::write(&description, good.replace(from, to)).unwrap();
+        let error = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").err().expect("it is refused");
+        let sentence = format!("{error:#}");
+        assert!(sentence.contains("cannot be used") && sentence.contains(says), "{sentence}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Recordings of any length, heard in windows: the bits of the run, and the forms in which it is told what is heard when.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use timbre::inference::{Predictor, RecordingSource};
+use timbre_runs::run_dir::{self, Trial};
+use timbre_signal::audio::DecodeLimits;
+use timbre_signal::windows::WindowSpec;
+
+use crate::trained_model::{Trained, path_text, text};
+
+/// Classic models and a network, judged on windows that do not divide the recordings; some recordings are shorter than one.
+const WINDOWS: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 8
+test_recordings = 10
+training_share_of_test = 0.3
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+resize = [32, 48]
+[models.cnn_small]
+filters = [8, 16]
+epochs = 2
+batch_size = 16
+loss = "bce"
+[evaluate]
+task = "multi_label"
+mode = "windows"
+window = { seconds = 3.0, hop = 0.7, short = "repeat" }
+cutoff = 0.4
+window_fraction = 0.26
+bootstrap = 0
+"#;
+
+/// Windows of one second, of models of one label.
+const SINGLE: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.mel]
+[features.fft]
+[models.average]
+[models.knn]
+[models.logistic]
+[evaluate]
+mode = "windows"
+window = { seconds = 1.0, hop = 0.3 }
+bootstrap = 0
+"#;
+
+fn bits(row: &[f32]) -> Vec<u32> {
+    row.iter().map(|p| p.to_bits()).collect()
+}
+
+fn success(output: Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Every model of the run says of every recording of every split what its unit holds; gives the number of recordings.
+fn agrees(trained: &Trained) -> usize {
+    let (recordings, run) = (trained.recordings(), trained.runs().join("windows/latest"));
+    let mut heard = 0;
+    for model in run_dir::models(&run) {
+        let parts: Vec<&str> = model.split('.').collect();
+        let [features, kind, seed] = parts[..] else { panic!("{model}") };
+        let unit = Trial { features: features.into(), model: kind.into(), seed: seed[1..].parse().unwrap() };
+        let unit = run_dir::read_trial(&run, &unit).unwrap();
+        let predictor = Predictor::open(&trained.runs(), &format!("windows/latest:{model}")).unwrap();
+        for split in &unit.splits {
+            let windows = split.windows.as_ref().unwrap();
+            for (i, clip) in split.clips.iter().enumerate() {
+                let path = recordings.join(&clip.path);
+                let here = predictor.predict_file(&path).unwrap();
+                let own = here.windows.as_ref().unwrap();
+                let of_run: Vec<f32> = windows.rows_of(i).flatten().copied().collect();
+                assert_eq!(own.starts, windows.starts[windows.windows_of(i)], "{model} on {}", clip.path);
+                assert_eq!(bits(&own.probabilities), bits(&of_run), "{model} on {}", clip.path);
+                assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
+                let bytes = fs::read(&path).unwrap();
+                for mut again in [
+                    predictor.predict(&bytes, None),
+                    predictor.predict_recording(RecordingSource::Pipe(&mut &bytes[..]), None),
+                ] {
+                    if let Ok(again) = &mut again {
+                        again.timings = here.timings;
+                    }
+                    assert_eq!(again.unwrap(), here, "{model} on {}", clip.path);
+                }
+                heard += 1;
+            }
+        }
+    }
+    heard
+}
+
+#[test]
+fn every_model_says_of_every_recording_in_windows_the_very_bits_of_the_run() {
+    let trained = Trained::of("windows", SINGLE);
+    assert!(agrees(&trained) >= 6 * 20);
+    let trained = Trained::of("windows", WINDOWS);
+    assert!(agrees(&trained) >= 10);
+
+    // What is printed can be read back to the same bits, on one thread too.
+    let testing: Vec<PathBuf> = trained.recordings_of("cel");
+    let table = |more: &[&str]| {
+        let files: Vec<&str> = testing.iter().map(|path| path_text(path)).collect();
+        success(trained.timbre(&[&["predict", "windows", "-q", "--format", "windows"], &files[..], more].concat()))
+    };
+    let printed = table(&[]);
+    assert_eq!(printed, table(&["--jobs", "1"]));
+    assert_eq!(printed, table(&["--jobs", "3"]));
+    let predictor = Predictor::open(&trained.runs(), "windows").unwrap();
+    let mut lines = printed.lines().skip(1);
+    for path in &testing {
+        let heard = predictor.predict_file(path).unwrap().windows.unwrap();
+        for (start, row) in heard.starts.iter().zip(heard.rows_of(0)) {
+            let fields: Vec<&str> = lines.next().unwrap().split(',').collect();
+            assert_eq!((fields[0], fields[1].parse::<f64>().unwrap()), (path_text(path), *start));
+            let read: Vec<f32> = fields[2..].iter().map(|p| p.parse().unwrap()).collect();
+            assert_eq!(bits(&read), bits(row));
+        }
+    }
+    assert_eq!(lines.next(), None);
+    forms(&trained);
+    oddities(&trained);
+}
+
+/// A minute of the recordings of some classes, one after the other.
+fn minute(trained: &Trained) -> PathBuf {
+    let path = trained.path("minute.wav");
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 44100,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+    for class in ["cel", "flu", "pia", "voi"] {
+        for recording in trained.recordings_of(class).into_iter().take(5) {
+            let mut reader = hound::WavReader::open(recording).unwrap();
+            let channels = usize::from(reader.spec().channels);
+            reader.samples::<i16>().step_by(channels).for_each(|sample| writer.write_sample(sample.unwrap()).unwrap());
+        }
+    }
+    writer.finalize().unwrap();
+    path
+}
+
+/// The same segments in every form, a drawing of them, and files instead of print.
+fn forms(trained: &Trained) {
+    let minute = minute(trained);
+    let say = |more: &[&str]| {
+        let low = ["predict", "windows", "-q", path_text(&minute), "--on", "0.2", "--shortest", "0.5"];
+        success(trained.timbre(&[&low[..], more].concat()))
+    };
+    let report: Value = serde_json::from_str(&say(&["--json"])).unwrap();
+    let file = &report["files"][0];
+    let seconds = file["seconds"].as_f64().unwrap();
+    assert_eq!((&report["schema"], &report["window"]["hop"]), (&1.into(), &0.7.into()));
+    assert!((55.0..65.0).contains(&seconds), "{seconds}");
+    let segments = file["segments"].as_array().unwrap();
+    assert!(segments.len() > 1, "{file}");
+    let number = |segment: &Value, key: &str| segment[key].as_f64().unwrap();
+    for segment in segments {
+        let (start, end) = (number(segment, "start"), number(segment, "end"));
+        assert!(0.0 <= start && start + 0.5 <= end + 1e-6 && end <= seconds, "{segment}");
+        assert!((0.0..=1.0).contains(&number(segment, "confidence")), "{segment}");
+    }
+    let csv = say(&["--format", "segments"]);
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), segments.len());
+    for (row, segment) in rows.iter().zip(segments) {
+        assert_eq!(row[3], segment["code"]);
+        assert_eq!(row[1].parse::<f64>().unwrap(), number(segment, "start"));
+        assert_eq!(row[4].parse::<f64>().unwrap(), number(segment, "confidence"));
+    }
+    let labels = say(&["--format", "audacity"]);
+    for (line, segment) in labels.lines().zip(segments) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        assert!((fields[0].parse::<f64>().unwrap() - number(segment, "start")).abs() < 1e-6, "{line}");
+        assert!((fields[1].parse::<f64>().unwrap() - number(segment, "end")).abs() < 1e-6, "{line}");
+        assert_eq!(fields[2], segment["code"]);
+    }
+    assert_eq!(labels.lines().count(), segments.len());
+    let jams: Value = serde_json::from_str(&say(&["--format", "jams"])).unwrap();
+    assert_eq!(jams["file_metadata"]["duration"].as_f64(), Some(seconds));
+    let over_time = jams["annotations"][1]["data"].as_array().unwrap();
+    assert_eq!(over_time.len(), segments.len());
+    assert!(over_time.iter().zip(segments).all(|(tag, segment)| tag["value"] == segment["code"]));
+    let told = say(&[]);
+    assert_eq!(told.lines().count(), 1 + segments.len(), "{told}");
+
+    let short = Predictor::open(&trained.runs(), "windows")
+        .unwrap()
+        .within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
+    assert_eq!(short.predict_file(&minute).expect_err("it is too long").code, "too_long");
+
+    // A file for each recording below a folder, and a drawing.
+    let folder = trained.recordings().join("IRMAS-TrainingData/cel");
+    let arguments =
+        ["predict", "windows", "-q", path_text(&folder), "--format", "jams", "--out", "told", "--plot", "drawn"];
+    assert_eq!(success(trained.timbre(&arguments)), "");
+    for recording in trained.recordings_of("cel") {
+        let name = recording.file_stem().unwrap().to_str().unwrap();
+        let jams = fs::read(trained.path(&format!("told/{name}.jams"))).unwrap();
+        let jams: Value = serde_json::from_slice(&jams).unwrap();
+        assert_eq!(jams["sandbox"]["path"], path_text(&recording));
+        let drawing = fs::read_to_string(trained.path(&format!("drawn/{name}.svg"))).unwrap();
+        assert!(drawing.contains("data:image/png;base64,") && drawing.ends_with("</svg>\n"));
+    }
+    say(&["--plot", "new/one.svg"]);
+    assert!(fs::read_to_string(trained.path("new/one.svg")).unwrap().contains("minute.wav"));
+    say(&["--plot", "new/one.PNG"]);
+    say(&["--plot", "new", "--png"]);
+    let png = fs::read(trained.path("new/one.PNG")).unwrap();
+    assert!(png.starts_with(b"\x89PNG") && fs::read(trained.path("new/minute.png")).unwrap() == png);
+}
+
+/// What does not fit together is told with exit code 2, what cannot be used with 3 or 4.
+fn oddities(trained: &Trained) {
+    let cello = trained.recordings_of("cel")[0].clone();
+    let folder = trained.recordings().join("IRMAS-TrainingData/cel");
+    let refused = |arguments: &[&str], says: &str| {
+        let output = trained.timbre(&[&["predict", "windows"], arguments].concat());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    };
+    refused(&[path_text(&folder), "--format", "audacity"], "--out");
+    refused(&[path_text(&folder), "--plot", "x.svg"], "--plot");
+    refused(&[path_text(&cello), "--plot", "x.pdf"], "an SVG or a PNG");
+    refused(&[path_text(&cello), "--plot", "x.svg", "--png"], "ends with .png");
+    refused(&[path_text(&cello), "--png"], "--plot");
+    // The feature is resized, so the weights would fit.
+    refused(&[path_text(&cello), "--window", "2.0"], "trained on clips of 3 s, and these windows last 2 s");
+    refused(&[path_text(&cello), "--hop", "0"], "hop");
+    refused(&[path_text(&cello), "--on", "0.3", "--off", "0.4"], "--off");
+    refused(&[path_text(&cello), "--on", "1.5"], "--on");
+    // A recording that is cut off half way is unusable as a whole, as without windows.
+    let mut bytes = fs::read(&cello).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(trained.path("half.wav"), bytes).unwrap();
+    let output = trained.timbre(&["predict", "windows", "half.wav", path_text(&cello), "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["unusable"][0]["code"], "truncated");
+    assert_eq!(report["files"].as_array().unwrap().len(), 1);
+    let piped = trained.command(&["predict", "windows", "-", "--format", "audacity"]);
+    assert!(piped_from(piped, &cello).status.success());
+}
+
+fn piped_from(mut command: std::process::Command, path: &Path) -> Output {
+    command.stdin(File::open(path).unwrap()).output().unwrap()
+}
+
+#[test]
+fn a_model_that_was_judged_on_clips_hears_windows_if_told() {
+    let trained = Trained::tiny();
+    let cello = trained.recordings_of("cel")[0].clone();
+    let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
+    let heard = clip.predict_file(&cello).unwrap();
+    assert_eq!((heard.windows.is_some(), clip.window(), clip.clip_seconds()), (false, None, Some(3.0)));
+    let clip = clip.with_windows(WindowSpec { hop: 0.5, ..WindowSpec::default() }).unwrap();
+    let in_windows = clip.predict_file(&cello).unwrap();
+    // Clips of the demo set last three seconds: one window, which is the clip.
+    assert_eq!(bits(&in_windows.windows.as_ref().unwrap().probabilities), bits(&heard.probabilities));
+    assert_eq!(bits(&in_windows.probabilities), bits(&heard.probabilities));
+
+    let output = trained.timbre(&["predict", "tiny", path_text(&cello), "--format", "jams"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--windows"), "{}", text(&output.stderr));
+    let output = trained.timbre(&["predict", "tiny", path_text(&cello), "--format", "jams", "--windows"]);
+    let jams: Value = serde_json::from_str(&success(output)).unwrap();
+    assert_eq!(jams["annotations"][0]["namespace"], "tag_open");
+    // Features of another length do not fit the weights.
+    let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
+    let error = clip.with_windows(WindowSpec { seconds: 2.0, ..WindowSpec::default() }).err().expect("it is refused");
+    assert!(format!("{error:#}").contains("2 s"), "{error:#}");
+}

@@ -1,0 +1,261 @@
+//! The API from outside.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use timbre::inference::Predictor;
+
+use crate::test_server::*;
+
+#[test]
+fn a_recording_is_heard_raw_in_a_form_and_by_many_at_once() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    let predictor = predictor(&trained);
+    let paths: Vec<_> =
+        ["cel", "flu", "voi", "sax"].iter().map(|class| trained.recordings_of(class)[0].clone()).collect();
+    std::thread::scope(|scope| {
+        for path in paths.iter().chain(&paths).chain(&paths) {
+            let (address, predictor) = (server.address, &predictor);
+            scope.spawn(move || {
+                let (bytes, expected) = (std::fs::read(path).unwrap(), expected(predictor, path));
+                assert_eq!(shares(&post(address, "", &bytes)), expected);
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let form = form("file", name, &bytes);
+                assert_eq!(shares(&post(address, FORM, &form)), expected);
+                let codes = post_to(address, LUMEN, FORM, &form).json();
+                assert_eq!(codes, json!([expected[0].0]), "one label: the likeliest");
+            });
+        }
+    });
+    let answer = post(server.address, "", &std::fs::read(&paths[0]).unwrap()).json();
+    assert_eq!((&answer["schema"], &answer["hears"], &answer["timeline"]), (&json!(2), &json!("clip"), &Value::Null));
+    assert_eq!(answer["model"]["id"], "tiny:fft.logistic.s1");
+    assert!(answer["seconds"].as_f64().unwrap() > 1.0 && answer["timings"]["decode"].is_f64());
+    let one = &answer["instruments"].as_array().unwrap().iter().find(|one| one["code"] == "cel").unwrap();
+    assert_eq!(one["name"], "cello");
+    // What was counted: 12 raw and 12 forms and 12 of the other route, and one more; the model was asked once each.
+    let count = |name: &str| measured(server.address, name);
+    assert_eq!(count("timbre_recordings_total"), 37.0);
+    assert_eq!(count("timbre_requests_total{route=\"/api/v1/predict\",status=\"200\"}"), 25.0);
+    let model = "{model=\"tiny:fft.logistic.s1\"}";
+    assert_eq!(count(&format!("timbre_model_questions_total{model}")), 37.0);
+    assert!(count(&format!("timbre_model_batches_total{model}")) <= 37.0);
+    assert_eq!((count("timbre_jobs_in_use"), count("timbre_places_in_use")), (0.0, 0.0));
+}
+
+/// The WAVE files below a folder, by name.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let is_wav = |path: &Path| path.extension().is_some_and(|extension| extension == "wav");
+    let found = entries.into_iter().map(|path| if path.is_dir() { below(&path) } else { vec![path] });
+    found.flatten().filter(|path| is_wav(path)).collect()
+}
+
+#[test]
+fn a_timeline_is_told_and_its_rule_decides_it_again() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL, "--windows"]);
+    let predictor = in_windows(&trained);
+    let song =
+        below(&trained.recordings()).into_iter().find(|path| path.to_string_lossy().contains("TestingData")).unwrap();
+    let bytes = std::fs::read(&song).unwrap();
+    let answer = post(server.address, "", &bytes);
+    assert_eq!(shares(&answer), expected(&predictor, &song), "to the bit");
+    let answer = answer.json();
+    let heard = predictor.predict_file(&song).unwrap();
+    let windows = heard.windows.as_ref().unwrap();
+    let timeline = &answer["timeline"];
+    assert_eq!((&timeline["window"], &timeline["hop"]), (&json!(3.0), &json!(1.0)));
+    assert_eq!(timeline["starts"], json!(windows.starts));
+    assert_eq!(timeline["borders"].as_array().unwrap().len(), windows.starts.len() + 1);
+    let rows: Vec<Vec<f32>> = windows.rows_of(0).map(<[f32]>::to_vec).collect();
+    let told: Vec<Vec<f32>> = serde_json::from_value(timeline["probabilities"].clone()).unwrap();
+    assert_eq!(told, rows, "to the bit");
+    assert_eq!(timeline["codes"], json!(predictor.classes().names()));
+    // Asked for a cut-off and a fraction, what is decided is what the rows of the timeline come to.
+    for (cutoff, fraction) in [(0.05, 0.1), (0.2, 0.26), (0.5, 0.0), (0.9, 0.9)] {
+        let path = format!("{PREDICT}?cutoff={cutoff}&fraction={fraction}&timeline=false");
+        let asked = post_to(server.address, &path, "", &bytes).json();
+        assert_eq!((&asked["timeline"], &asked["rule"]["aggregate"]), (&Value::Null, &json!("vote")));
+        let votes = |class: usize| rows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
+        let share = |class: usize| votes(class) as f64 / rows.len() as f64;
+        let names = predictor.classes().names();
+        let mut own: Vec<String> =
+            (0..names.len()).filter(|class| share(*class) > fraction).map(|class| names[class].clone()).collect();
+        let mut theirs = decided(&asked);
+        own.sort();
+        theirs.sort();
+        assert_eq!(theirs, own, "{cutoff} {fraction}");
+    }
+    // A cut-off alone: every class whose score reaches it, also where one label is decided otherwise.
+    let asked = post_to(server.address, &format!("{PREDICT}?cutoff=0"), "", &bytes).json();
+    assert_eq!(decided(&asked).len(), 11);
+    assert_eq!(decided(&answer).len(), 1);
+}
+
+#[test]
+fn several_models_are_chosen_by_name_and_weighted_into_one() {
+    let trained = Trained::tiny();
+    let names = ["tiny/latest:fft.average.s1=1", "tiny/latest:fft.logistic.s1=3"];
+    let server = Server::start(&trained, &names);
+    let [average, logistic] = ["fft.average.s1", "fft.logistic.s1"]
+        .map(|model| Predictor::open(&trained.runs(), &format!("tiny/latest:{model}")).unwrap());
+    let path = &trained.recordings_of("gac")[0];
+    let bytes = std::fs::read(path).unwrap();
+    let models = get(server.address, "/api/v1/models").json();
+    assert_eq!(models["default"], "ensemble");
+    let ids: Vec<&Value> = models["models"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, ["ensemble", "tiny:fft.average.s1", "tiny:fft.logistic.s1"]);
+    let members = json!([
+        { "id": "tiny:fft.average.s1", "weight": 0.25 }, { "id": "tiny:fft.logistic.s1", "weight": 0.75 }
+    ]);
+    assert_eq!(models["models"][0]["members"], members);
+    assert_eq!((&models["models"][0]["data"], &models["models"][1]["data"]), (&Value::Null, &json!("demo")));
+    let quality = models["models"][2]["quality"].as_array().unwrap();
+    assert!(quality.iter().any(|row| row["split"] == "test" && row["metrics"]["accuracy"].is_f64()), "{quality:?}");
+    for (id, own) in [("tiny:fft.average.s1", &average), ("tiny%3Afft.logistic.s1", &logistic)] {
+        let answer = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
+        assert_eq!(shares(&answer), expected(own, path), "{id}");
+    }
+    let [a, b] = [&average, &logistic].map(|one| one.predict_file(path).unwrap().probabilities);
+    let answer = post(server.address, "", &bytes);
+    for (code, share) in shares(&answer) {
+        let class = average.classes().index(&code).unwrap();
+        assert!((share - (0.25 * a[class] + 0.75 * b[class])).abs() < 1e-6, "{code}");
+    }
+    assert_eq!(answer.json()["model"]["model"], "ensemble");
+    // Weights that cannot be, and a model that is named twice.
+    for (names, says) in [
+        (&["tiny/latest:fft.average.s1=1"][..], "one model alone is no ensemble"),
+        (&["tiny/latest:fft.average.s1=0", "tiny/latest:fft.logistic.s1=0"], "more than 0"),
+        (&[MODEL, MODEL], "named twice"),
+        (&[MODEL, "--allow-origin", "*"], "write scheme, host and port"),
+    ] {
+        let output = trained.timbre(&[&["serve", "--addr", "127.0.0.1:0"], names].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_page_and_the_health_are_there_under_a_strict_policy_and_no_file_is_reachable() {
+    let trained = Trained::tiny();
+    let server = Server::start(&trained, &[MODEL]);
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/models", "/nowhere"] {
+        let answer = get(server.address, path);
+        assert_eq!(answer.status, if path == "/nowhere" { 404 } else { 200 }, "{path}");
+        assert!(answer.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{path}");
+        assert!(answer.head.contains("x-content-type-options: nosniff"), "{path}");
+        assert!(!answer.head.contains("access-control-allow-origin"), "{path}");
+    }
+    let page = text(&get(server.address, "/").body);
+    assert!(
+        !page.contains("http:") && !page.contains("https:") && !page.contains("<style") && !page.contains("onclick")
+    );
+    let models = get(server.address, "/api/v1/models").json();
+    assert_eq!(models["models"][0]["classes"][0], json!({ "code": "cel", "name": "cello" }));
+    assert_eq!(models["models"][0]["clip_seconds"], 3.0);
+    assert_eq!(models["limits"]["bytes"], 64 << 20);
+    for path in [
+        "/../Cargo.toml",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/runs/tiny/latest/run.json",
+        "/%00",
+        "/page/index.html",
+    ] {
+        assert_eq!(get(server.address, path).status, 404, "{path}");
+    }
+    assert!(get(server.address, "/nowhere").problem().contains("the page is at /"));
+    let wrong = get(server.address, PREDICT);
+    assert_eq!((wrong.status, wrong.head.contains("allow: post")), (405, true), "{}", wrong.head);
+    assert!(wrong.problem().contains("POST"));
+}
+
+#[test]
+fn a_token_and_the_list_of_origins_keep_others_out() {
+    let trained = Trained::tiny();
+    let mut command =
+        trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0", "--allow-origin", "https://music.example"]);
+    command.env("TIMBRE_TOKEN", "s3cret");
+    let server = Server::spawn(command);
+    let address = server.address;
+    let token = "Authorization: Bearer s3cret\r\n";
+    for path in ["/api/v1/models", "/metrics"] {
+        for wrong in
+            ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n", "Authorization: s3cret\r\n"]
+        {
+            let answer = ask(address, "GET", path, wrong);
+            assert_eq!(answer.status, 401, "{path} {wrong}");
+            assert!(answer.head.contains("www-authenticate: bearer") && answer.problem().contains("Bearer"));
+        }
+        assert_eq!(ask(address, "GET", path, token).status, 200);
+    }
+    assert_eq!(post(address, "", b"RIFF").status, 401);
+    assert_eq!(post_to(address, LUMEN, FORM, &form("file", "a.wav", b"x")).status, 401);
+    for open in ["/", "/healthz", "/readyz", "/openapi.json"] {
+        assert_eq!(get(address, open).status, 200, "{open}");
+    }
+    // A page of a site that is named may ask, one of any other may not, and the own page always may.
+    let preflight = "Origin: https://music.example\r\nAccess-Control-Request-Method: POST\r\n";
+    let answer = ask(address, "OPTIONS", PREDICT, preflight);
+    assert_eq!(answer.status, 204);
+    for header in ["access-control-allow-origin: https://music.example", "access-control-allow-headers: authorization"]
+    {
+        assert!(answer.head.contains(header), "{}", answer.head);
+    }
+    let body = std::fs::read(&trained.recordings_of("org")[0]).unwrap();
+    let from = |origin: &str| post(address, &format!("{token}Origin: {origin}\r\n"), &body);
+    let allowed = from("https://music.example");
+    assert_eq!(allowed.status, 200);
+    assert!(allowed.head.contains("access-control-allow-origin: https://music.example"));
+    assert_eq!(from("http://here").status, 200, "the host of the request itself");
+    for other in ["https://evil.example", "null", "https://music.example.evil", "http://music.example"] {
+        let refused = from(other);
+        assert_eq!(refused.status, 403, "{other}");
+        assert!(!refused.head.contains("access-control-allow-origin") && refused.problem().contains("--allow-origin"));
+    }
+    let answer = ask(address, "OPTIONS", PREDICT, &preflight.replace("music", "evil"));
+    assert!(answer.status >= 400 && !answer.head.contains("access-control-allow"), "{}", answer.head);
+}
+
+#[test]
+fn told_to_stop_the_server_finishes_what_is_in_hand() {
+    use std::io::{Read, Write};
+    let trained = Trained::tiny();
+    let path = &trained.recordings_of("vio")[0];
+    let (bytes, expected) = (std::fs::read(path).unwrap(), expected(&predictor(&trained), path));
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Server::start(&trained, &[MODEL]);
+        let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
+        // The server asks for the body when the request is in hand.
+        write!(stream, "Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", bytes.len()).unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on[..12], b"HTTP/1.1 100");
+        stream.write_all(&bytes[..1000]).unwrap();
+        server.signal(signal);
+        while std::net::TcpStream::connect(server.address).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        stream.write_all(&bytes[1000..]).unwrap();
+        assert_eq!(shares(&Answer::read(stream)), expected, "{signal}");
+        assert!(server.child.wait().unwrap().success(), "{signal}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let trained = Trained::tiny();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = trained.timbre(&["serve", MODEL, "--addr", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--addr"), "{}", text(&output.stderr));
+    trained.truncate("tiny/latest/models/fft.logistic.s1/model.safetensors");
+    let output = trained.timbre(&["serve", MODEL, "--addr", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--fresh") && output.stdout.is_empty(), "{}", text(&output.stderr));
+}

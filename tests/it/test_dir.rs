@@ -1,0 +1,85 @@
+//! A folder of its own in which the program is started, as a person would start it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// Enough recordings for every class to be on all three sides of the split.
+pub const TWO_MODELS: &str = r#"
+description = "two models to be heard"
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 3.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.fft]
+[models.average]
+[models.logistic]
+"#;
+
+pub struct TestDir {
+    folder: tempfile::TempDir,
+}
+
+impl TestDir {
+    pub fn new() -> TestDir {
+        TestDir { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// With these files: names and texts.
+    pub fn with(files: &[(&str, &str)]) -> TestDir {
+        let dir = TestDir::new();
+        files.iter().for_each(|(name, text)| fs::write(dir.path(name), text).unwrap());
+        dir
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_timbre"));
+        command.current_dir(self.folder.path()).args(arguments).env_remove("TIMBRE_CACHE").stdin(Stdio::null());
+        command
+    }
+
+    pub fn timbre(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// [`timbre`](Self::timbre), which has to end well.
+    pub fn done(&self, arguments: &[&str]) -> Output {
+        let output = self.timbre(arguments);
+        assert!(output.status.success(), "{arguments:?}: {:?}\n{}", output.status, text(&output.stderr));
+        output
+    }
+
+    /// Runs the experiment on the CPU; its results as JSON.
+    pub fn run(&self, file: &str, more: &[&str]) -> serde_json::Value {
+        let output = self.done(&[&["run", file, "--device", "cpu", "--json", "-q"], more].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8(self.bytes(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The folder in which the demo set was made: ids of its clips are paths below it.
+    pub fn recordings(&self) -> PathBuf {
+        let made = fs::read_dir(self.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
+        made.filter(|path| path.is_dir()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,245 @@
+//! The threshold search on finished runs: its numbers are those of judging again, and it never fools its user silently.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use serde_json::Value;
+
+use crate::test_dir::{TestDir, text};
+
+const BASE: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 6
+test_recordings = 12
+training_share_of_test = 0.5
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation = 0.3
+[features.mel]
+n_fft = 1024
+hop_length = 1000
+n_mels = 32
+[models.cnn_small]
+filters = [8, 16]
+epochs = 2
+batch_size = 16
+loss = "bce"
+"#;
+
+const WINDOWS: &str = r#"
+[evaluate]
+task = "multi_label"
+mode = "windows"
+cutoff = 0.5
+window_fraction = 0.25
+bootstrap = 20
+"#;
+
+const CENTRE: &str = "\n[evaluate]\ntask = \"multi_label\"\nbootstrap = 20\n";
+
+const SEARCH: &str = r#"
+[evaluate.search]
+cutoff = "0.40..0.60/0.01"
+window_fraction = "0.05..0.90/0.05"
+per_class = true
+resamples = 30
+"#;
+
+impl TestDir {
+    /// What a command that ends well says on stdout and on stderr.
+    fn said(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.done(arguments);
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    fn rows(&self, name: &str) -> Vec<HashMap<String, String>> {
+        let text = self.read(name);
+        let mut lines = text.lines();
+        let head: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let row = |line: &str| head.iter().map(|&h| h.to_owned()).zip(line.split(',').map(str::to_owned)).collect();
+        lines.map(row).collect()
+    }
+}
+
+fn parquet(path: PathBuf) -> DataFrame {
+    ParquetReader::new(File::open(path).unwrap()).finish().unwrap()
+}
+
+/// Of each recording of a split its classes, and the probabilities of its windows.
+fn heard(dir: &TestDir, run: &str, split: &str, classes: &[String]) -> Vec<(Vec<bool>, Vec<Vec<f32>>)> {
+    let texts = |table: &DataFrame, name: &str| -> Vec<String> {
+        let column = table.column(name).unwrap().str().unwrap().clone();
+        (0..table.height()).map(|row| column.get(row).unwrap().to_owned()).collect()
+    };
+    let predictions = parquet(dir.path(run).join("predictions.parquet"));
+    let windows = parquet(dir.path(run).join("windows.parquet"));
+    let (splits, paths, truths) =
+        (texts(&predictions, "split"), texts(&predictions, "path"), texts(&predictions, "truth"));
+    let (window_splits, window_paths) = (texts(&windows, "split"), texts(&windows, "path"));
+    let columns: Vec<Vec<f32>> = classes
+        .iter()
+        .map(|class| {
+            let column = windows.column(class).unwrap().f32().unwrap().clone();
+            (0..windows.height()).map(|row| column.get(row).unwrap()).collect()
+        })
+        .collect();
+    (0..predictions.height())
+        .filter(|&row| splits[row] == split)
+        .map(|row| {
+            let truth = classes.iter().map(|class| truths[row].split(';').any(|name| name == class)).collect();
+            let own = (0..windows.height()).filter(|&w| window_splits[w] == split && window_paths[w] == paths[row]);
+            (truth, own.map(|w| columns.iter().map(|column| column[w]).collect()).collect())
+        })
+        .collect()
+}
+
+/// Micro F1 and exact match, as they are defined.
+fn naive(heard: &[(Vec<bool>, Vec<Vec<f32>>)], cutoff: f64, fraction: f64) -> (f64, f64) {
+    let (mut hits, mut named, mut exact) = (0, 0, 0);
+    for (truth, windows) in heard {
+        let is_decided = |class: usize| {
+            let votes = windows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
+            votes as f64 / windows.len() as f64 > fraction
+        };
+        let decided: Vec<bool> = (0..truth.len()).map(is_decided).collect();
+        hits += truth.iter().zip(&decided).filter(|(t, d)| **t && **d).count();
+        named += truth.iter().filter(|t| **t).count() + decided.iter().filter(|d| **d).count();
+        exact += usize::from(*truth == decided);
+    }
+    (if named == 0 { 0.0 } else { 2.0 * hits as f64 / named as f64 }, exact as f64 / heard.len() as f64)
+}
+
+fn number(row: &HashMap<String, String>, key: &str) -> f64 {
+    row[key].parse().unwrap_or_else(|_| panic!("{key}: {:?}", row[key]))
+}
+
+#[test]
+fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() {
+    let dir = TestDir::with(&[
+        ("x.toml", &format!("{BASE}{WINDOWS}")),
+        ("y.toml", &format!("extends = \"x.toml\"\n{SEARCH}")),
+    ]);
+    dir.done(&["run", "x.toml", "--device", "cpu", "-q"]);
+    let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu"]);
+    assert!(said.contains("1 of 1 models were fitted before"), "{said}");
+    let record: Value = serde_json::from_str(&dir.read("runs/y/latest/run.json")).unwrap();
+    assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
+    let unit = "units/mel.cnn_small.s1.json";
+    assert_eq!(dir.read(&format!("runs/x/latest/{unit}")), dir.read(&format!("runs/y/latest/{unit}")));
+    assert_eq!(dir.read("runs/x/latest/results.csv"), dir.read("runs/y/latest/results.csv"));
+    assert!(dir.path("runs/y/latest/models/mel.cnn_small.s1/model.json").is_file());
+
+    let classes: Vec<String> = serde_json::from_value(record["classes"].clone()).unwrap();
+    let sides: HashMap<&str, _> =
+        ["validation", "test"].map(|split| (split, heard(&dir, "runs/y/latest", split, &classes))).into();
+    let rows = dir.rows("runs/y/latest/thresholds.csv");
+    assert_eq!(rows.len(), 21 * 18 + 1);
+    for row in &rows {
+        assert_eq!(row["tuned_on"], "validation");
+        let own = &sides[row["split"].as_str()];
+        let (f1, exact) = naive(own, number(row, "cutoff"), number(row, "window_fraction"));
+        assert!((number(row, "f1_micro") - f1).abs() < 1e-12, "{row:?}, not {f1}");
+        assert!((number(row, "exact_match") - exact).abs() < 1e-12, "{row:?}, not {exact}");
+        assert_eq!(number(row, "n") as usize, own.len());
+    }
+    let most = rows.iter().filter(|r| r["split"] == "validation").map(|r| number(r, "f1_micro")).fold(0.0, f64::max);
+    let chosen: Vec<_> = rows.iter().filter(|row| row["chosen_by"] == "f1_micro").collect();
+    assert_eq!(chosen.iter().map(|row| row["split"].as_str()).collect::<Vec<_>>(), ["validation", "test"]);
+    assert_eq!(number(chosen[0], "f1_micro"), most);
+    assert_eq!(
+        (&chosen[0]["cutoff"], &chosen[0]["window_fraction"]),
+        (&chosen[1]["cutoff"], &chosen[1]["window_fraction"])
+    );
+
+    let grid = dir.read("runs/y/latest/thresholds_f1_micro.csv");
+    let lines: Vec<Vec<&str>> = grid.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((lines[0][0], lines[0][1], lines[0].len()), ("f1_micro on validation (tuned on validation)", "0.4", 22));
+    for (line, row) in lines[1..].iter().flat_map(|line| (1..22).map(move |at| (line[at], line[0], at))).zip(&rows) {
+        assert_eq!(line.0, row["f1_micro"]);
+        assert_eq!((line.1, lines[0][line.2]), (row["window_fraction"].as_str(), row["cutoff"].as_str()));
+    }
+    let report: Value = serde_json::from_str(&dir.read("runs/y/latest/thresholds.json")).unwrap();
+    let unit = &report["units"][0];
+    assert_eq!(unit["score"].as_f64().unwrap(), most);
+    assert!(unit["per_class"]["score"].as_f64().unwrap() >= most);
+    assert!(unit["luck"]["plateau"]["points"].as_u64().unwrap() >= 1);
+    assert_eq!(dir.rows("runs/y/latest/thresholds_per_class.csv").len(), classes.len());
+    assert!(dir.read("runs/y/latest/thresholds_f1_micro.svg").contains("tuned on validation"));
+
+    // The command finds the same in a run that knows of no search, and needs no model.
+    fs::remove_dir_all(dir.path("runs/x/latest/models")).unwrap();
+    fs::remove_dir_all(dir.path("runs/x/latest/units")).unwrap();
+    let keys = ["cutoff=0.40..0.60/0.01", "window_fraction=0.05..0.90/0.05", "per_class=true", "resamples=30"];
+    let set: Vec<String> = keys.iter().map(|key| format!("--set=evaluate.search.{key}")).collect();
+    let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
+    let (said, hint) = dir.said(&arguments);
+    assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
+    assert!(said.contains("chosen on validation") && said.contains("cutoffs = {"), "{said}");
+    for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
+        let (a, b) = (dir.read(&format!("runs/x/latest/{file}")), dir.read(&format!("runs/y/latest/{file}")));
+        assert!(a == b, "{file} differs");
+    }
+
+    // What is no key of the search is refused, and so is the test split that is not asked for by name.
+    for (wrong, words) in [
+        ("models.cnn_small.epochs=3", "only evaluate.search.* can be set"),
+        ("evaluate.search.tune_on=test", "on_test = true"),
+        ("evaluate.search.metric=lrap", "no score of decisions"),
+        ("evaluate.search.cutof=0.5", "cutoff"),
+    ] {
+        let output = dir.timbre(&["thresholds", "x/latest", "--set", wrong]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
+        assert!(said.contains(words), "{wrong}: {said}");
+    }
+    let (said, hint) = dir.said(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
+    assert!(!hint.contains("--set"), "{hint}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
+    assert!(dir.rows("runs/x/latest/thresholds.csv").iter().all(|row| row["tuned_on"] == "test"));
+    assert!(dir.read("runs/x/latest/thresholds_hamming.csv").starts_with("hamming on test (tuned on test),"));
+    assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("no result on the test split"));
+
+    // A search by other words takes the place of the run's own, which the run makes anew without fitting anything.
+    dir.done(&["thresholds", "y/latest", "--metric", "hamming"]);
+    assert!(!dir.path("runs/y/latest/thresholds_f1_micro.svg").exists());
+    let fitted = || {
+        let unit = dir.path("runs/y/latest/units/mel.cnn_small.s1.json");
+        fs::metadata(unit).unwrap().modified().unwrap()
+    };
+    let before = fitted();
+    dir.done(&["run", "y.toml", "--device", "cpu", "-q"]);
+    assert_eq!(fitted(), before);
+    assert_eq!(dir.rows("runs/y/latest/thresholds.csv"), rows);
+    assert!(!dir.path("runs/y/latest/thresholds_hamming.svg").exists());
+
+    // Another way of training shares nothing.
+    let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
+    assert!(!said.contains("fitted before"), "{said}");
+}
+
+#[test]
+fn of_the_centre_cut_offs_alone_are_searched() {
+    let dir = TestDir::with(&[("c.toml", &format!("{BASE}{CENTRE}")), ("s.toml", &BASE.replace("loss = \"bce\"", ""))]);
+    dir.done(&["run", "c.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
+    dir.done(&["thresholds", "c/latest", "--set", "evaluate.search.cutoff=0.40..0.60/0.02"]);
+    let rows = dir.rows("runs/c/latest/thresholds.csv");
+    assert_eq!(rows.len(), 11 + 1);
+    assert!(rows.iter().all(|row| row["window_fraction"].is_empty()));
+    // At the cut-off of the run the search says what the run says.
+    let results = dir.rows("runs/c/latest/results.csv");
+    let as_run = results.iter().find(|row| row["split"] == "validation" && row["model"] == "cnn_small").unwrap();
+    let own = rows.iter().find(|row| row["cutoff"] == "0.5").unwrap();
+    for metric in ["f1_micro", "hamming", "f1_samples", "jaccard_weighted", "exact_match"] {
+        assert_eq!(own[metric], as_run[metric], "{metric}");
+    }
+    // One class a recording has no cut-off.
+    dir.done(&["run", "s.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
+    assert_eq!(dir.timbre(&["thresholds", "s/latest"]).status.code(), Some(2));
+}
