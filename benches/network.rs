@@ -5,6 +5,8 @@
 //! matrices. With `asked` as its argument it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers
 //! each with a line of JSON: for `benches/peers/network.py`, which alternates with another program.
 
+#![allow(unsafe_code, reason = "calls gemm directly")]
+
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::sync::Mutex;

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut line = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let (query, content_type) = (line(), line());
     let body = lines.next().unwrap_or_default();
-    if let Ok(ask) = PredictQuery::read(&query, &PARAMETERS) {
+    if let Ok(ask) = PredictQuery::parse(&query, &PARAMETERS) {
         assert!([ask.cutoff, ask.fraction].into_iter().flatten().all(|share| (0.0..=1.0).contains(&share)));
     }
     let boundary = match multipart::boundary(&content_type) {

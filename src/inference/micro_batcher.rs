@@ -1,7 +1,7 @@
-//! Questions of several recordings, asked of one model at once: a device is worth its price only in batches.
+//! Dynamic batching of inference requests: concurrent requests of several recordings are predicted in one batch.
 //!
-//! One thread asks. While it waits for the model, questions gather; whatever has gathered goes into the next batch, so nobody
-//! waits for company. The answers are the bits that each question gets alone.
+//! One thread runs the model. Requests queue while it is busy, and everything in the queue goes into the next batch, so no
+//! request waits for others to arrive. Each request gets the same bits as in a batch of its own.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,116 +14,119 @@ use anyhow::{Context, Result, anyhow};
 
 use super::pipeline::{ClipFeatures, InferencePipeline};
 
-/// Questions that may wait; whoever asks one more waits with it.
-const WAITING: usize = 64;
+/// Requests that fit in the queue. The sender of one more blocks.
+const QUEUE: usize = 64;
 
 pub(super) struct MicroBatcher {
-    give: SyncSender<Question>,
+    queue: SyncSender<Request>,
     counts: Arc<Counts>,
 }
 
-struct Question {
+/// Windows, or the clip, of one recording.
+struct Request {
     clips: Vec<ClipFeatures>,
-    answer: SyncSender<Result<Vec<f32>>>,
+    response: SyncSender<Result<Vec<f32>>>,
 }
 
 #[derive(Default)]
 struct Counts {
     windows: AtomicU64,
-    questions: AtomicU64,
+    requests: AtomicU64,
     batches: AtomicU64,
 }
 
-/// What a model was asked so far.
+/// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchStats {
     /// Windows or clips.
     pub windows: u64,
-    /// Of one recording each.
-    pub questions: u64,
-    /// How often the model was asked: no more often than there were questions.
+    /// Requests; each belongs to one recording.
+    pub requests: u64,
+    /// Batches, at most one per request.
     pub batches: u64,
 }
 
 impl MicroBatcher {
-    /// Asks about `batch_size` windows or clips at once, or about one question that has more.
-    pub fn new(voices: Arc<InferencePipeline>, n_classes: usize, batch_size: usize) -> Result<MicroBatcher> {
-        let (give, take) = sync_channel(WAITING);
+    /// A batch holds up to `batch_size` windows or clips; a request with more has a batch of its own.
+    pub fn new(pipeline: Arc<InferencePipeline>, n_classes: usize, batch_size: usize) -> Result<MicroBatcher> {
+        let (queue, requests) = sync_channel(QUEUE);
         let counts = Arc::new(Counts::default());
-        let asking =
-            Asking { ask: move |clips| voices.ask(clips, n_classes), n_classes, batch_size, counts: counts.clone() };
-        // It ends when nobody can ask any more.
-        let thread = thread::Builder::new().name("asking".to_owned());
-        thread.spawn(move || asking.run(&take)).context("cannot start the thread that asks the model")?;
-        Ok(MicroBatcher { give, counts })
+        let predict = move |clips| pipeline.predict(clips, n_classes);
+        let worker = Worker { predict, n_classes, batch_size, counts: counts.clone() };
+        // The thread ends when the queue is dropped.
+        let thread = thread::Builder::new().name("batcher".to_owned());
+        thread.spawn(move || worker.run(&requests)).context("cannot start the thread that runs the model")?;
+        Ok(MicroBatcher { queue, counts })
     }
 
-    pub fn ask(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
-        let (answer, heard) = sync_channel(1);
-        self.give.send(Question { clips, answer }).map_err(|_| anyhow!("the model is asked no more"))?;
-        heard.recv().context("the model gives no answer")?
+    pub fn predict(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
+        let (response, result) = sync_channel(1);
+        self.queue
+            .send(Request { clips, response })
+            .map_err(|_| anyhow!("the thread that runs the model has ended"))?;
+        result.recv().context("the model returned nothing")?
     }
 
-    pub fn batch_stats(&self) -> BatchStats {
+    pub fn stats(&self) -> BatchStats {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { windows, questions, batches } = &*self.counts;
-        BatchStats { windows: read(windows), questions: read(questions), batches: read(batches) }
+        let Counts { windows, requests, batches } = &*self.counts;
+        BatchStats { windows: read(windows), requests: read(requests), batches: read(batches) }
     }
 }
 
-/// What the thread does.
-struct Asking<F> {
-    ask: F,
+/// The state of the thread.
+struct Worker<F> {
+    predict: F,
     n_classes: usize,
     batch_size: usize,
     counts: Arc<Counts>,
 }
 
-impl<F: Fn(Vec<ClipFeatures>) -> Result<Vec<f32>>> Asking<F> {
-    fn run(&self, questions: &Receiver<Question>) {
+impl<F: Fn(Vec<ClipFeatures>) -> Result<Vec<f32>>> Worker<F> {
+    fn run(&self, queue: &Receiver<Request>) {
         let mut next = None;
-        while let Some(first) = next.take().or_else(|| questions.recv().ok()) {
+        while let Some(first) = next.take().or_else(|| queue.recv().ok()) {
             let mut windows = first.clips.len();
             let mut batch = vec![first];
-            while let Ok(more) = questions.try_recv() {
-                if windows + more.clips.len() > self.batch_size {
-                    next = Some(more);
+            while let Ok(request) = queue.try_recv() {
+                if windows + request.clips.len() > self.batch_size {
+                    next = Some(request);
                     break;
                 }
-                windows += more.clips.len();
-                batch.push(more);
+                windows += request.clips.len();
+                batch.push(request);
             }
-            // Clips of recordings of any length have features of any shape.
-            let mut alike: BTreeMap<Vec<[usize; 2]>, Vec<Question>> = BTreeMap::new();
-            for question in batch {
-                alike.entry(shape(&question.clips)).or_default().push(question);
+            // Clips without a fixed length have features of different shapes; a batch has one shape.
+            let mut by_shape: BTreeMap<Vec<[usize; 2]>, Vec<Request>> = BTreeMap::new();
+            for request in batch {
+                by_shape.entry(shape(&request.clips)).or_default().push(request);
             }
-            alike.into_values().for_each(|questions| self.answer(questions));
+            by_shape.into_values().for_each(|requests| self.run_batch(requests));
         }
     }
 
-    fn answer(&self, questions: Vec<Question>) {
-        let counts: Vec<usize> = questions.iter().map(|question| question.clips.len()).collect();
-        let (answers, clips): (Vec<_>, Vec<_>) = questions.into_iter().map(|q| (q.answer, q.clips)).unzip();
-        self.counts.questions.fetch_add(answers.len() as u64, Ordering::Relaxed);
+    fn run_batch(&self, requests: Vec<Request>) {
+        let sizes: Vec<usize> = requests.iter().map(|request| request.clips.len()).collect();
+        let (responses, clips): (Vec<_>, Vec<_>) = requests.into_iter().map(|r| (r.response, r.clips)).unzip();
+        self.counts.requests.fetch_add(responses.len() as u64, Ordering::Relaxed);
         self.counts.batches.fetch_add(1, Ordering::Relaxed);
-        self.counts.windows.fetch_add(counts.iter().sum::<usize>() as u64, Ordering::Relaxed);
-        let said = self.guarded(clips.into_iter().flatten().collect());
-        let mut at = 0;
-        for (answer, count) in answers.iter().zip(counts) {
-            let one = match &said {
-                Ok(said) => Ok(said[at * self.n_classes..(at + count) * self.n_classes].to_vec()),
+        self.counts.windows.fetch_add(sizes.iter().sum::<usize>() as u64, Ordering::Relaxed);
+        let result = self.predict_guarded(clips.into_iter().flatten().collect());
+        let mut start = 0;
+        for (response, size) in responses.iter().zip(sizes) {
+            let part = match &result {
+                Ok(rows) => Ok(rows[start * self.n_classes..(start + size) * self.n_classes].to_vec()),
                 Err(error) => Err(anyhow!("{error:#}")),
             };
-            at += count;
-            // Who has left misses it.
-            let _ = answer.send(one);
+            start += size;
+            // A cancelled request has dropped its receiver.
+            let _ = response.send(part);
         }
     }
 
-    /// The thread outlives what it asks.
-    fn guarded(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
-        catch_unwind(AssertUnwindSafe(|| (self.ask)(clips)))
+    /// Turns a panic into an error, so that the thread keeps running.
+    fn predict_guarded(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
+        catch_unwind(AssertUnwindSafe(|| (self.predict)(clips)))
             .unwrap_or_else(|_| Err(anyhow!("the model failed on the features of this recording")))
     }
 }
@@ -139,50 +142,50 @@ mod tests {
     use super::*;
     use timbre_inputs::features::FeatureMatrix;
 
-    /// A clip whose one feature is a row of so many numbers.
+    /// A clip with one feature: a row of `columns` equal values.
     fn clip(columns: usize, value: f32) -> ClipFeatures {
         vec![FeatureMatrix { rows: 1, cols: columns, values: vec![value; columns] }]
     }
 
-    fn question(clips: Vec<ClipFeatures>) -> (Question, Receiver<Result<Vec<f32>>>) {
-        let (answer, heard) = sync_channel(1);
-        (Question { clips, answer }, heard)
+    fn request(clips: Vec<ClipFeatures>) -> (Request, Receiver<Result<Vec<f32>>>) {
+        let (response, result) = sync_channel(1);
+        (Request { clips, response }, result)
     }
 
-    /// Answers all of these, which have gathered, and gives the answers and the sizes of the batches.
-    fn answered(clips: Vec<Vec<ClipFeatures>>, batch_size: usize) -> (Vec<Result<Vec<f32>>>, Vec<usize>) {
-        let (give, take) = sync_channel(WAITING);
-        let (questions, heard): (Vec<_>, Vec<_>) = clips.into_iter().map(question).unzip();
-        questions.into_iter().for_each(|question| give.send(question).unwrap());
-        drop(give);
+    /// Queues all requests, runs the worker, and returns the results and the batch sizes.
+    fn run(clips: Vec<Vec<ClipFeatures>>, batch_size: usize) -> (Vec<Result<Vec<f32>>>, Vec<usize>) {
+        let (queue, queued) = sync_channel(QUEUE);
+        let (requests, results): (Vec<_>, Vec<_>) = clips.into_iter().map(request).unzip();
+        requests.into_iter().for_each(|request| queue.send(request).unwrap());
+        drop(queue);
         let (sizes, batches) = channel();
-        let ask = |clips: Vec<ClipFeatures>| {
+        let predict = |clips: Vec<ClipFeatures>| {
             sizes.send(clips.len()).unwrap();
             let columns = clips[0][0].cols;
             assert!(clips.iter().all(|clip| clip[0].cols == columns), "one shape");
             assert!(columns != 13, "a panic of the model");
             Ok(clips.iter().flat_map(|clip| [clip[0].values[0], columns as f32]).collect())
         };
-        Asking { ask, n_classes: 2, batch_size, counts: Arc::default() }.run(&take);
+        Worker { predict, n_classes: 2, batch_size, counts: Arc::default() }.run(&queued);
         drop(sizes);
-        (heard.iter().map(|heard| heard.recv().unwrap()).collect(), batches.iter().collect())
+        (results.iter().map(|result| result.recv().unwrap()).collect(), batches.iter().collect())
     }
 
     #[test]
-    fn what_has_gathered_is_asked_at_once_and_everybody_gets_the_own_answer() {
+    fn queued_requests_share_a_batch_and_each_gets_its_own_rows() {
         let clips = vec![vec![clip(3, 1.0)], vec![clip(3, 2.0), clip(3, 3.0)], vec![clip(3, 4.0)]];
-        let (answers, batches) = answered(clips.clone(), 16);
-        let answers: Vec<Vec<f32>> = answers.into_iter().map(Result::unwrap).collect();
-        assert_eq!(answers, [vec![1.0, 3.0], vec![2.0, 3.0, 3.0, 3.0], vec![4.0, 3.0]]);
+        let (results, batches) = run(clips.clone(), 16);
+        let results: Vec<Vec<f32>> = results.into_iter().map(Result::unwrap).collect();
+        assert_eq!(results, [vec![1.0, 3.0], vec![2.0, 3.0, 3.0, 3.0], vec![4.0, 3.0]]);
         assert_eq!(batches, [4]);
-        assert_eq!(answered(clips, 2).1, [1, 2, 1], "no more at once than is allowed");
+        assert_eq!(run(clips, 2).1, [1, 2, 1], "the batch size is respected");
     }
 
     #[test]
-    fn other_shapes_are_asked_by_themselves_and_a_panic_is_the_answer_of_its_batch_alone() {
-        let (answers, batches) = answered(vec![vec![clip(3, 1.0)], vec![clip(13, 2.0)], vec![clip(3, 4.0)]], 16);
+    fn a_batch_has_one_shape_and_a_panic_fails_only_its_batch() {
+        let (results, batches) = run(vec![vec![clip(3, 1.0)], vec![clip(13, 2.0)], vec![clip(3, 4.0)]], 16);
         assert_eq!(batches, [2, 1]);
-        assert_eq!(answers[2].as_ref().unwrap(), &[4.0, 3.0]);
-        assert!(answers[1].as_ref().unwrap_err().to_string().contains("failed"));
+        assert_eq!(results[2].as_ref().unwrap(), &[4.0, 3.0]);
+        assert!(results[1].as_ref().unwrap_err().to_string().contains("failed"));
     }
 }

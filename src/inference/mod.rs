@@ -1,8 +1,10 @@
-//! A saved model of a run, ready to hear recordings: the same front end, the same weights, the same bits as in the run.
+//! Inference: predicts the classes of recordings with a saved model of a run.
 //!
-//! A model that was judged on windows hears all of a recording in the same windows, however long it is (`windowed.rs`). For
-//! any other a recording is brought to the length of the run's clips exactly as there (`audio.clip_seconds`, `audio.crop`),
-//! and of a longer one only that part is heard, unless windows are asked for.
+//! Decoding, features and weights are those of the run, so the probabilities are the bits that the run computed.
+//!
+//! A model that was evaluated on windows predicts every window of a recording of any length (`windowed.rs`). Any other model
+//! predicts one clip, cut as in the run (`audio.clip_seconds`, `audio.crop`): of a longer recording only that part is used,
+//! unless windows are requested.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,13 +25,13 @@ use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_signal::audio::{self, AudioSpec, Clip, DecodeLimits};
 use timbre_signal::windows::WindowSpec;
 
-mod window_cutter;
-mod weighted_ensemble;
-mod micro_batcher;
-pub mod output_formats;
-mod pipeline;
 mod model_choice;
+mod pipeline;
+mod window_cutter;
 mod windowed;
+mod micro_batcher;
+mod weighted_ensemble;
+pub mod output_formats;
 
 pub use micro_batcher::BatchStats;
 use micro_batcher::MicroBatcher;
@@ -37,45 +39,45 @@ use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
 pub use weighted_ensemble::WeightedEnsemble;
 pub use windowed::{PredictionCallback, RecordingSource};
 
-/// The run has several models, and nothing says which is meant.
+/// The name does not determine one model, or the named models cannot be used together.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct WhichModel(pub String);
 
-/// A model with the front end that it was trained behind, or an ensemble of models with theirs.
+/// A saved model with its feature extractor, or an ensemble of models with theirs.
 pub struct Predictor {
     name: ModelName,
     classes: Classes,
     audio: AudioSpec,
     decision_rule: DecisionRule,
-    /// Recordings are heard in these windows; nothing: as one clip.
+    /// Windows of a recording; none: one clip.
     window: Option<WindowSpec>,
-    voices: Arc<InferencePipeline>,
-    /// Where the questions of many recordings meet; nothing: each is asked by itself.
-    together: Option<MicroBatcher>,
-    /// How many windows it is asked about at once.
+    pipeline: Arc<InferencePipeline>,
+    /// Joins requests of several recordings into batches; none: each request runs alone.
+    batcher: Option<MicroBatcher>,
+    /// Windows in a batch.
     batch_size: usize,
-    bounds: DecodeLimits,
-    measured: RunScores,
+    limits: DecodeLimits,
+    run_scores: RunScores,
 }
 
-/// Windows that a network is asked about at once: its larger layers then still fit the cache.
-const WINDOWS_OF_A_NETWORK: usize = 16;
-/// Windows that any other model is asked about at once: kNN reads all of its training set each time.
-const WINDOWS_OF_OTHERS: usize = 64;
+/// Batch size of a network: the activations of its larger layers still fit the CPU cache.
+const NETWORK_BATCH: usize = 16;
+/// Batch size of a classic model: kNN reads its whole training set for each batch.
+const CLASSIC_BATCH: usize = 64;
 
-/// How good the run found the model.
+/// The scores of the model in its run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunScores {
     /// The data set.
     pub data: String,
-    /// The metric of the run.
+    /// The headline metric of the run.
     pub metric: String,
-    /// One a side of the split.
+    /// One row for each subset of the split.
     pub rows: Vec<ResultRow>,
 }
 
-/// Where a model comes from.
+/// Identifies a model: its run and its name in the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelName {
     pub experiment: String,
@@ -92,20 +94,20 @@ impl std::fmt::Display for ModelName {
     }
 }
 
-/// What the model says of one recording.
+/// The model's output for one recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// One a class, in the order of the classes: the probabilities of the clip, or the scores that its windows come to.
+    /// One value for each class, in the order of the classes: probabilities of the clip, or aggregated scores of the windows.
     pub probabilities: Vec<f32>,
-    /// What was said of each window, where it was heard in windows.
+    /// The probabilities of each window; none for a model that predicts one clip.
     pub windows: Option<WindowPredictions>,
-    /// The length of the whole recording.
+    /// Length of the whole recording.
     pub seconds: f64,
     pub timings: Timings,
 }
 
-/// Seconds a stage. In windows the stages run beside each other, and a stage may use several threads: they need not sum up to
-/// the time that passed.
+/// Seconds in each stage. With windows the stages run concurrently, each on one or more threads: the sum may differ from the
+/// elapsed time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Timings {
     pub decode: f64,
@@ -114,7 +116,7 @@ pub struct Timings {
 }
 
 impl Prediction {
-    /// The classes with their probabilities, the likeliest first; of equals the first class.
+    /// Classes with their probabilities in descending order; ties keep the order of the classes.
     pub fn ranked<'a>(&self, classes: &'a Classes) -> Vec<(&'a str, f32)> {
         let mut ranked: Vec<(&str, f32)> =
             classes.names().iter().map(String::as_str).zip(self.probabilities.iter().copied()).collect();
@@ -124,12 +126,12 @@ impl Prediction {
 }
 
 impl Predictor {
-    /// The model that a person calls `RUN` or `RUN:MODEL`, on the CPU; see [`run_dir::find`] for what a run may be called.
+    /// Opens the model named `RUN` or `RUN:MODEL` on the CPU; [`run_dir::find`] lists the accepted names of a run.
     pub fn open(runs: &Path, name: &str) -> Result<Predictor> {
         Predictor::open_on(runs, name, &Device::cpu())
     }
 
-    /// [`open`](Self::open) on another device, which matters to networks alone.
+    /// [`open`](Self::open) on another device. Only networks use the device.
     pub fn open_on(runs: &Path, name: &str, device: &Device) -> Result<Predictor> {
         let (run, model) = match (run_dir::find(runs, name), name.rsplit_once(':')) {
             (Ok(run), _) => (run, None),
@@ -137,14 +139,14 @@ impl Predictor {
             (Err(error), None) => return Err(error),
         };
         let record = run_dir::read_record(&run)?;
-        let called = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
-        let model = model_choice::choose(&record, &run_dir::models(&run), model, called)?;
+        let run_name = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
+        let model = model_choice::choose(&record, &run_dir::models(&run), model, run_name)?;
         Predictor::read(&run, &record, &model, device)
     }
 
     fn read(run: &Path, record: &RunRecord, model: &str, device: &Device) -> Result<Predictor> {
         let refused = || format!("the model {model} of {} cannot be used", run.display());
-        let (voices, InferenceSpec { classes, audio, decision_rule, window: judged }) =
+        let (pipeline, InferenceSpec { classes, audio, decision_rule, window }) =
             InferencePipeline::read(run, model, device).with_context(refused)?;
         check_cutoffs(&decision_rule, &classes).with_context(refused)?;
         let name = ModelName {
@@ -152,75 +154,82 @@ impl Predictor {
             signature: record.signature.clone(),
             model: model.to_owned(),
         };
-        let batch_size = if voices.has_network { WINDOWS_OF_A_NETWORK } else { WINDOWS_OF_OTHERS };
         let rows = record.results.iter().filter(|row| row.trial.to_string() == model).cloned().collect();
-        let measured = RunScores { data: record.data.name.clone(), metric: record.metric.clone(), rows };
-        let (window, voices, together, bounds) = (None, Arc::new(voices), None, DecodeLimits::NONE);
-        let predictor =
-            Predictor { name, classes, audio, decision_rule, window, voices, together, batch_size, bounds, measured };
-        match judged {
-            Some(window) => predictor.judging_windows(window).with_context(refused),
+        let predictor = Predictor {
+            name,
+            classes,
+            audio,
+            decision_rule,
+            window: None,
+            batch_size: if pipeline.has_network { NETWORK_BATCH } else { CLASSIC_BATCH },
+            pipeline: Arc::new(pipeline),
+            batcher: None,
+            limits: DecodeLimits::NONE,
+            run_scores: RunScores { data: record.data.name.clone(), metric: record.metric.clone(), rows },
+        };
+        match window {
+            Some(window) => predictor.set_window(window).with_context(refused),
             None => {
-                predictor.try_out(predictor.audio.clip_samples()).with_context(refused)?;
+                predictor.check_shape(predictor.audio.clip_samples()).with_context(refused)?;
                 Ok(predictor)
             }
         }
     }
 
-    /// The same model, hearing recordings in these windows. One that was judged on clips, of several labels, then counts votes
-    /// as an experiment with windows does unless told.
+    /// Predicts windows instead of one clip. A multi-label model that was evaluated on clips then aggregates by vote, the
+    /// default of an experiment with windows.
     pub fn with_windows(mut self, window: WindowSpec) -> Result<Predictor> {
         if self.window.is_none() && self.decision_rule.task == Task::MultiLabel {
             self.decision_rule.aggregate = Aggregate::Vote;
         }
         let seconds = window.seconds;
-        self.judging_windows(window)
-            .with_context(|| format!("windows of {seconds} s cannot be heard by this model: choose another --window"))
+        self.set_window(window)
+            .with_context(|| format!("this model cannot use windows of {seconds} s: choose another --window"))
     }
 
-    /// The same model, for which a recording that is more than this is unusable.
-    pub fn within(self, bounds: DecodeLimits) -> Predictor {
-        Predictor { bounds, ..self }
+    /// Rejects recordings that exceed the limits.
+    pub fn with_limits(self, limits: DecodeLimits) -> Predictor {
+        Predictor { limits, ..self }
     }
 
-    /// The same model, which is asked about windows of several recordings at once if they come at the same time.
+    /// Joins concurrent requests into batches.
     pub fn with_micro_batching(self) -> Result<Predictor> {
-        let together = MicroBatcher::new(self.voices.clone(), self.classes.len(), self.batch_size)?;
-        Ok(Predictor { together: Some(together), ..self })
+        let batcher = MicroBatcher::new(self.pipeline.clone(), self.classes.len(), self.batch_size)?;
+        Ok(Predictor { batcher: Some(batcher), ..self })
     }
 
-    /// How often questions of several recordings were asked together so far.
+    /// Counts of batched requests; zeros without micro-batching.
     pub fn batch_stats(&self) -> BatchStats {
-        self.together.as_ref().map(MicroBatcher::batch_stats).unwrap_or_default()
+        self.batcher.as_ref().map(MicroBatcher::stats).unwrap_or_default()
     }
 
-    fn judging_windows(mut self, window: WindowSpec) -> Result<Predictor> {
+    fn set_window(mut self, window: WindowSpec) -> Result<Predictor> {
         if let Some(Fault { key, sentence }) = window.faults().into_iter().next() {
-            bail!("its window.{key}: {sentence}");
+            bail!("window.{key}: {sentence}");
         }
         check_seconds(window.seconds)?;
         let length = window.length(self.audio.sample_rate);
-        // A feature that is resized has one shape whatever it was made of: the weights would fit, and another tempo be heard.
-        if self.voices.has_network && self.audio.clip_samples() != Some(length) {
+        // A resized feature has the same shape for any length: the weights would fit, but the tempo would be scaled.
+        if self.pipeline.has_network && self.audio.clip_samples() != Some(length) {
             let trained_on = self.audio.clip_seconds;
-            let clips = trained_on.map_or("as long as their recordings".to_owned(), |s| format!("of {s} s"));
+            let clips = trained_on.map_or("whole recordings".to_owned(), |s| format!("clips of {s} s"));
             bail!(
-                "a network hears only windows as long as its clips: it was trained on clips {clips}, and these windows last \
-                 {} s",
+                "a network needs windows as long as its training clips: it was trained on {clips}, and these windows last {} s",
                 window.seconds
             );
         }
-        self.try_out(Some(length))?;
+        self.check_shape(Some(length))?;
         self.window = Some(window);
         Ok(self)
     }
 
-    /// Where all clips have one length, the shape of the feature is known before the first recording: weights of another
-    /// shape are found now, not at the first request.
-    fn try_out(&self, frames: Option<usize>) -> Result<()> {
-        let Some(frames) = frames else { return Ok(()) };
-        let samples = (0..frames).map(|i| if i % 100 < 50 { 0.1 } else { -0.1 }).collect();
-        self.ask(vec![self.extract(&Clip { samples, sample_rate: self.audio.sample_rate })?]).map(drop)
+    /// Predicts a square wave, so that weights of another shape fail at start and not at the first request. Does nothing if
+    /// clips have no fixed length.
+    fn check_shape(&self, clip_samples: Option<usize>) -> Result<()> {
+        let Some(clip_samples) = clip_samples else { return Ok(()) };
+        let samples = (0..clip_samples).map(|i| if i % 100 < 50 { 0.1 } else { -0.1 }).collect();
+        self.probabilities(vec![self.pipeline.extract(&Clip { samples, sample_rate: self.audio.sample_rate })?])
+            .map(drop)
     }
 
     pub fn name(&self) -> &ModelName {
@@ -231,55 +240,54 @@ impl Predictor {
         &self.classes
     }
 
-    /// How probabilities become decisions.
+    /// The rule that turns probabilities into decisions.
     pub fn decision_rule(&self) -> &DecisionRule {
         &self.decision_rule
     }
 
     pub fn run_scores(&self) -> &RunScores {
-        &self.measured
+        &self.run_scores
     }
 
-    /// The classes that are decided for what was heard: the likeliest, or with several labels all that reach the cut-off of
-    /// the run.
-    pub fn decided_classes(&self, heard: &Prediction) -> Vec<&str> {
-        let row = Predictions { n_classes: self.classes.len(), probabilities: heard.probabilities.clone() };
-        let decided = self.decision_rule.decide_recordings(&row, heard.windows.as_ref()).decided;
+    /// The decided classes: the most likely one, or with several labels all that reach the run's threshold.
+    pub fn decided_classes(&self, prediction: &Prediction) -> Vec<&str> {
+        let row = Predictions { n_classes: self.classes.len(), probabilities: prediction.probabilities.clone() };
+        let decided = self.decision_rule.decide_recordings(&row, prediction.windows.as_ref()).decided;
         decided.concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
-    /// How many seconds of a recording are heard; all of it where this is none.
+    /// Seconds of a recording that are used; none: all of it.
     pub fn clip_seconds(&self) -> Option<f64> {
         self.audio.clip_seconds.filter(|_| self.window.is_none())
     }
 
-    /// The windows in which recordings are heard; none where they are heard as one clip.
+    /// The windows; none if the model predicts one clip.
     pub fn window(&self) -> Option<WindowSpec> {
         self.window
     }
 
-    /// The windows in which it hears, or would: as long as the clips it was trained on.
+    /// The windows, or the default ones for this model: as long as its training clips.
     pub fn window_or_default(&self) -> WindowSpec {
-        let usual = WindowSpec::default();
-        self.window.unwrap_or(WindowSpec { seconds: self.audio.clip_seconds.unwrap_or(usual.seconds), ..usual })
+        let default = WindowSpec::default();
+        self.window.unwrap_or(WindowSpec { seconds: self.audio.clip_seconds.unwrap_or(default.seconds), ..default })
     }
 
-    /// The rate at which recordings are heard.
+    /// The sample rate of the model's input.
     pub fn sample_rate(&self) -> u32 {
         self.audio.sample_rate
     }
 
-    /// From which probability on a window is taken to have the class, a number a class.
+    /// The threshold of each class.
     pub fn cutoffs(&self) -> Vec<f64> {
         self.decision_rule.cutoffs(self.classes.len())
     }
 
-    /// Hears the bytes of a file; `extension` is the file's, without the dot.
+    /// Predicts the bytes of an audio file. `extension` is that of the file, without the dot.
     pub fn predict(&self, bytes: &[u8], extension: Option<&str>) -> Result<Prediction, RecordingError> {
         self.predict_recording(RecordingSource::Bytes { bytes, extension }, None)
     }
 
-    /// [`predict`](Self::predict) for a file, of which only a part is ever in memory if it is heard in windows.
+    /// [`predict`](Self::predict) for a file. With windows only a part of the file is in memory at a time.
     pub fn predict_file(&self, path: &Path) -> Result<Prediction, RecordingError> {
         self.predict_recording(RecordingSource::File(path), None)
     }
@@ -292,46 +300,44 @@ impl Predictor {
     ) -> Result<Prediction, RecordingError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let recording = audio::decode_while(bytes, extension, self.bounds, || !is_cancelled());
-        let recording = recording.map_err(|why| windowed::unusable(&why))?.ok_or_else(windowed::left)?;
+        let recording = audio::decode_while(bytes, extension, self.limits, || !is_cancelled());
+        let recording = recording.map_err(|why| windowed::unusable(&why))?.ok_or_else(windowed::cancelled)?;
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
         let clip = recording.into_clip(&self.audio);
         let decode = lap();
-        let row = self.extract(&clip).map_err(|error| left_out("no_feature", &error))?;
-        // While the model computes in parallel, this thread may begin with another recording.
+        let row = self.pipeline.extract(&clip).map_err(|error| recording_error("no_feature", &error))?;
+        // Rayon may run another recording on this thread while the model computes: free the samples before.
         drop(clip);
         let features = lap();
-        let probabilities = self.ask(vec![row]).map_err(|error| left_out("no_prediction", &error))?;
+        let probabilities = self.probabilities(vec![row]).map_err(|error| recording_error("no_prediction", &error))?;
         Ok(Prediction { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
     }
 
-    fn extract(&self, clip: &Clip) -> Result<ClipFeatures> {
-        self.voices.extract(clip)
-    }
-
-    /// The probabilities of clips of one length, a row a clip.
-    fn ask(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
-        match &self.together {
-            Some(together) => together.ask(clips),
-            None => self.voices.ask(clips, self.classes.len()),
+    /// The probabilities of clips of equal length, one row per clip.
+    fn probabilities(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
+        match &self.batcher {
+            Some(batcher) => batcher.predict(clips),
+            None => self.pipeline.predict(clips, self.classes.len()),
         }
     }
 }
 
-fn left_out(code: &str, error: &anyhow::Error) -> RecordingError {
+fn recording_error(code: &str, error: &anyhow::Error) -> RecordingError {
     RecordingError { code: code.to_owned(), sentence: format!("{error:#}") }
 }
 
-/// The ranges of the experiment's schema, for a description that was changed by hand.
+/// Checks the ranges of the experiment schema again: `model.json` may have been edited by hand.
 fn check_audio(audio: &AudioSpec) -> Result<()> {
     ensure!((1000..=384_000).contains(&audio.sample_rate), "its sample rate is {} Hz", audio.sample_rate);
     audio.clip_seconds.map_or(Ok(()), check_seconds)
 }
 
-/// For a description that was changed by hand, too.
 fn check_cutoffs(decision_rule: &DecisionRule, classes: &Classes) -> Result<()> {
-    let (own, all) = (decision_rule.cutoffs.len(), classes.len());
-    ensure!(own == 0 || own == all, "it has {own} cut-offs for {all} classes: one a class is needed, or none");
+    let (given, all) = (decision_rule.cutoffs.len(), classes.len());
+    ensure!(
+        given == 0 || given == all,
+        "it has {given} thresholds for {all} classes: write one for each class, or none"
+    );
     Ok(())
 }
 
@@ -345,10 +351,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_class_comes_first_and_of_equals_the_first() {
-        let heard =
+    fn classes_are_ranked_by_probability_and_ties_keep_their_order() {
+        let prediction =
             Prediction { probabilities: vec![0.2, 0.4, 0.4], windows: None, seconds: 1.0, timings: Timings::default() };
         let classes = Classes::new(["a", "b", "c"]);
-        assert_eq!(heard.ranked(&classes), [("b", 0.4), ("c", 0.4), ("a", 0.2)]);
+        assert_eq!(prediction.ranked(&classes), [("b", 0.4), ("c", 0.4), ("a", 0.2)]);
     }
 }

@@ -1,16 +1,17 @@
-//! Which of the models of a run is meant.
+//! Chooses one of the saved models of a run.
 
 use anyhow::{Result, bail};
 
 use super::WhichModel;
 use timbre_runs::run_dir::RunRecord;
 
-/// Which of the `saved` models is meant: the one that is named, the only one, or the best on the validation split.
+/// The named model, the only one, or the best on the validation split. Never the best on the test split: that would bias its
+/// test score.
 pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, run: &str) -> Result<String> {
     let list = || saved.join(", ");
     match (named, saved) {
         (_, []) => bail!(WhichModel(format!(
-            "the run {run} has saved no model: leave out `save_models = false`, and run it with --fresh"
+            "the run {run} has no saved models: remove `save_models = false` and run it again with --fresh"
         ))),
         (Some(named), _) => match saved.iter().find(|model| *model == named) {
             Some(model) => Ok(model.clone()),
@@ -20,8 +21,8 @@ pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, 
         (None, _) => match best_on_validation(record, saved) {
             Some(model) => Ok(model),
             None => bail!(WhichModel(format!(
-                "the run {run} has {} models and no validation split to choose by (the best on the test split would no \
-                 longer have an honest test score): name one, e.g. {run}:{}. There are {}",
+                "the run {run} has {} models and no validation split to choose by (choosing on the test split would bias the \
+                 test score): name one, e.g. {run}:{}. Models: {}",
                 saved.len(),
                 saved[0],
                 list()
@@ -30,7 +31,7 @@ pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, 
     }
 }
 
-/// The first of the best by the headline metric; all metrics are better when they are larger.
+/// The best model by the headline metric, which is better when larger; the first of several.
 fn best_on_validation(record: &RunRecord, saved: &[String]) -> Option<String> {
     let mut best: Option<(f64, String)> = None;
     for row in record.results.iter().filter(|row| row.split == "validation" && !row.is_baseline()) {
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_on_the_validation_split_is_taken_whatever_the_test_split_says() {
+    fn the_best_model_on_the_validation_split_is_chosen_whatever_its_test_score() {
         let mut record = record(&[
             ("knn", "validation", 0.6),
             ("knn", "test", 0.9),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_validation_split_the_models_are_listed_and_none_is_taken() {
+    fn without_a_validation_split_the_models_are_listed_and_none_is_chosen() {
         let record = record(&[("knn", "test", 0.9), ("logistic", "test", 0.5)]);
         let error = choose(&record, &saved(&["knn", "logistic"]), None, "x/latest").unwrap_err();
         assert!(error.is::<WhichModel>());
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_model_must_be_there() {
+    fn a_named_model_must_exist() {
         let record = record(&[("knn", "validation", 0.9)]);
         let models = saved(&["knn", "logistic"]);
         assert_eq!(choose(&record, &models, Some("mel.logistic.s1"), "x").unwrap(), "mel.logistic.s1");

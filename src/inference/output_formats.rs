@@ -1,10 +1,10 @@
-//! What was heard in a recording, in the forms in which it is told. Pure functions: a form is the text of a file.
+//! Output formats of `timbre predict`, as pure functions from predictions to text.
 //!
 //! Conventions
-//! - JSON: one versioned object, keys in a fixed order; an addition keeps the version.
-//! - CSV: RFC 4180; numbers as they are, so that reading them back gives the same bits.
-//! - Audacity: a line a segment, `start`, `end` and name between tabs, seconds with six decimals: a label track to import.
-//! - JAMS 0.3 (`jams` 0.3.4): two annotations of the namespace `tag_open`, the classes of the whole recording and the segments.
+//! - JSON: one versioned object with keys in a fixed order; adding a key keeps the version.
+//! - CSV: RFC 4180; numbers in their shortest form that reads back to the same bits.
+//! - Audacity: a label track, one segment per line: start, end and name separated by tabs, seconds with six decimals.
+//! - JAMS 0.3 (`jams` 0.3.4): two annotations in the namespace `tag_open`, the classes of the whole recording and the segments.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,30 +15,35 @@ use timbre_inputs::features::extraction::RecordingError;
 use timbre_runs::tables::class_column;
 use timbre_signal::windows::WindowSpec;
 
-/// Raised when the object of [`json()`] changes its form.
+/// Version of the object of [`json()`].
 const SCHEMA: u32 = 1;
-/// Classes of a line for people, at least: those that were decided stand there besides.
+/// Classes on a line of [`text`], in addition to the decided ones.
 const TOP: usize = 3;
 
-/// A recording that was heard.
+/// A recording with its prediction.
 pub struct PredictedRecording<'a> {
-    /// As it was named.
+    /// The path as the caller wrote it.
     pub path: String,
-    pub heard: Prediction,
-    /// The likeliest class, or every class that is decided of a multi-label run.
+    pub prediction: Prediction,
+    /// The most likely class; of a multi-label model every decided class.
     pub decided: Vec<&'a str>,
-    /// Nothing where the recording was heard as one clip.
+    /// Empty for a model that predicts one clip.
     pub segments: Vec<Segment>,
 }
 
 impl<'a> PredictedRecording<'a> {
-    pub fn new(path: String, heard: Prediction, predictor: &'a Predictor, rule: &Hysteresis) -> PredictedRecording<'a> {
-        let decided = predictor.decided_classes(&heard);
-        let segments = match (&heard.windows, predictor.window()) {
-            (Some(windows), Some(spec)) => timeline::segments(windows, spec.seconds, heard.seconds, rule),
+    pub fn new(
+        path: String,
+        prediction: Prediction,
+        predictor: &'a Predictor,
+        rule: &Hysteresis,
+    ) -> PredictedRecording<'a> {
+        let decided = predictor.decided_classes(&prediction);
+        let segments = match (&prediction.windows, predictor.window()) {
+            (Some(windows), Some(spec)) => timeline::segments(windows, spec.seconds, prediction.seconds, rule),
             _ => Vec::new(),
         };
-        PredictedRecording { path, heard, decided, segments }
+        PredictedRecording { path, prediction, decided, segments }
     }
 }
 
@@ -50,18 +55,18 @@ struct Report<'a> {
     window: Option<WindowSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segments: Option<&'a Hysteresis>,
-    files: Vec<Line<'a>>,
+    files: Vec<File<'a>>,
     unusable: Vec<Value>,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct File<'a> {
     path: &'a str,
     seconds: f64,
     decided: &'a [&'a str],
     classes: Vec<ClassShare<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    segments: Option<Vec<Stretch<'a>>>,
+    segments: Option<Vec<SegmentOut<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -71,42 +76,42 @@ struct ClassShare<'a> {
 }
 
 #[derive(Serialize)]
-struct Stretch<'a> {
+struct SegmentOut<'a> {
     start: f64,
     end: f64,
     code: &'a str,
     confidence: f64,
 }
 
-/// One object about all recordings, those that could not be used among them.
+/// One object for all recordings, including the unusable ones.
 pub fn json(
     predictor: &Predictor,
     rule: &Hysteresis,
-    told: &[PredictedRecording],
+    recordings: &[PredictedRecording],
     unusable: &[(String, RecordingError)],
 ) -> String {
     let classes = predictor.classes();
-    let in_windows = predictor.window().is_some();
-    let stretch =
-        |s: &Segment| Stretch { start: s.start, end: s.end, code: classes.name(s.class), confidence: s.confidence };
+    let has_windows = predictor.window().is_some();
+    let segment =
+        |s: &Segment| SegmentOut { start: s.start, end: s.end, code: classes.name(s.class), confidence: s.confidence };
     let report = Report {
         schema: SCHEMA,
         model: predictor.name(),
         window: predictor.window(),
-        segments: in_windows.then_some(rule),
-        files: told
+        segments: has_windows.then_some(rule),
+        files: recordings
             .iter()
-            .map(|told| Line {
-                path: &told.path,
-                seconds: told.heard.seconds,
-                decided: &told.decided,
-                classes: told
-                    .heard
+            .map(|recording| File {
+                path: &recording.path,
+                seconds: recording.prediction.seconds,
+                decided: &recording.decided,
+                classes: recording
+                    .prediction
                     .ranked(classes)
                     .into_iter()
                     .map(|(code, probability)| ClassShare { code, probability })
                     .collect(),
-                segments: in_windows.then(|| told.segments.iter().map(stretch).collect()),
+                segments: has_windows.then(|| recording.segments.iter().map(segment).collect()),
             })
             .collect(),
         unusable: unusable
@@ -117,24 +122,24 @@ pub fn json(
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }
 
-/// A line for people, the decided classes with a `*`, and below it one a segment.
-pub fn text(predictor: &Predictor, told: &PredictedRecording) -> String {
-    let ranked = told.heard.ranked(predictor.classes());
-    // What was decided need not be the likeliest: votes and cut-offs of their own have another order.
-    let shown = |(place, (class, p)): (usize, (&str, f32))| {
-        let is_decided = told.decided.contains(&class);
+/// A line per recording, decided classes marked with `*`, followed by a line per segment.
+pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
+    let ranked = recording.prediction.ranked(predictor.classes());
+    // Decided classes need not be the most likely ones: votes and thresholds per class give another order.
+    let shown = |(rank, (class, p)): (usize, (&str, f32))| {
+        let is_decided = recording.decided.contains(&class);
         let mark = if is_decided { "*" } else { "" };
-        (is_decided || place < TOP).then(|| format!("{class}{mark} {p:.3}"))
+        (is_decided || rank < TOP).then(|| format!("{class}{mark} {p:.3}"))
     };
     let shown: Vec<String> = ranked.into_iter().enumerate().filter_map(shown).collect();
     let segment = |s: &Segment| {
         let name = predictor.classes().name(s.class);
         format!("    {} - {}  {name} {:.3}\n", clock(s.start), clock(s.end), s.confidence)
     };
-    format!("{}  {}\n{}", told.path, shown.join("  "), told.segments.iter().map(segment).collect::<String>())
+    format!("{}  {}\n{}", recording.path, shown.join("  "), recording.segments.iter().map(segment).collect::<String>())
 }
 
-/// `1:02:03.4`, for people.
+/// `1:02:03.4`
 fn clock(seconds: f64) -> String {
     let tenths = (seconds * 10.0).round() as u64;
     let (whole, tenth) = (tenths / 10, tenths % 10);
@@ -144,54 +149,54 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The path, and a column a class.
+/// The header: the path and one column per class.
 pub fn csv_head(predictor: &Predictor) -> String {
     format!("path{}\n", class_columns(predictor))
 }
 
-pub fn csv(told: &PredictedRecording) -> String {
-    format!("{}{}\n", quoted(&told.path), columns(&told.heard.probabilities))
+pub fn csv(recording: &PredictedRecording) -> String {
+    format!("{}{}\n", quoted(&recording.path), columns(&recording.prediction.probabilities))
 }
 
-/// A line a window: the path, where it begins, and a column a class.
+/// The header of one line per window: the path, the start and one column per class.
 pub fn windows_head(predictor: &Predictor) -> String {
     format!("path,start{}\n", class_columns(predictor))
 }
 
-pub fn windows(told: &PredictedRecording) -> String {
-    let Some(windows) = &told.heard.windows else { return String::new() };
-    let path = quoted(&told.path);
+pub fn windows(recording: &PredictedRecording) -> String {
+    let Some(windows) = &recording.prediction.windows else { return String::new() };
+    let path = quoted(&recording.path);
     let line = |(start, row): (&f64, &[f32])| format!("{path},{start}{}\n", columns(row));
     windows.starts.iter().zip(windows.rows_of(0)).map(line).collect()
 }
 
 pub const SEGMENTS_HEAD: &str = "path,start,end,class,confidence\n";
 
-pub fn segments(predictor: &Predictor, told: &PredictedRecording) -> String {
-    let path = quoted(&told.path);
+pub fn segments(predictor: &Predictor, recording: &PredictedRecording) -> String {
+    let path = quoted(&recording.path);
     let line = |s: &Segment| {
         let name = quoted(predictor.classes().name(s.class));
         format!("{path},{},{},{name},{}\n", s.start, s.end, s.confidence)
     };
-    told.segments.iter().map(line).collect()
+    recording.segments.iter().map(line).collect()
 }
 
-pub fn audacity(predictor: &Predictor, told: &PredictedRecording) -> String {
+pub fn audacity(predictor: &Predictor, recording: &PredictedRecording) -> String {
     let line = |s: &Segment| {
-        // A name with a tab or a line break would end its field.
+        // A tab or a line break in a name would end the field.
         let name: String = predictor.classes().name(s.class).replace(char::is_control, " ");
         format!("{:.6}\t{:.6}\t{name}\n", s.start, s.end)
     };
-    told.segments.iter().map(line).collect()
+    recording.segments.iter().map(line).collect()
 }
 
-pub fn jams(predictor: &Predictor, told: &PredictedRecording) -> String {
-    let seconds = told.heard.seconds;
+pub fn jams(predictor: &Predictor, recording: &PredictedRecording) -> String {
+    let seconds = recording.prediction.seconds;
     let classes = predictor.classes();
-    let of_class = |name: &str| classes.index(name).map_or(0.0, |class| told.heard.probabilities[class]);
+    let of_class = |name: &str| classes.index(name).map_or(0.0, |class| recording.prediction.probabilities[class]);
     let observation = |time: f64, duration: f64, name: &str, confidence: Value| json!({ "time": time, "duration": duration, "value": name, "confidence": confidence });
-    let whole = told.decided.iter().map(|name| observation(0.0, seconds, name, json!(of_class(name)))).collect();
-    let parts = told
+    let whole = recording.decided.iter().map(|name| observation(0.0, seconds, name, json!(of_class(name)))).collect();
+    let parts = recording
         .segments
         .iter()
         .map(|s| observation(s.start, s.end - s.start, classes.name(s.class), json!(s.confidence)))
@@ -215,8 +220,9 @@ pub fn jams(predictor: &Predictor, told: &PredictedRecording) -> String {
             "duration": seconds,
         })
     };
-    let title =
-        std::path::Path::new(&told.path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+    let title = std::path::Path::new(&recording.path)
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into());
     let file = json!({
         "annotations": [
             annotation(whole, "instruments of the whole recording"),
@@ -230,7 +236,7 @@ pub fn jams(predictor: &Predictor, told: &PredictedRecording) -> String {
             "identifiers": {},
             "jams_version": "0.3.4",
         },
-        "sandbox": { "path": told.path },
+        "sandbox": { "path": recording.path },
     });
     serde_json::to_string_pretty(&file).expect("numbers and names are JSON") + "\n"
 }
@@ -257,13 +263,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_with_a_comma_or_a_quote_is_quoted() {
+    fn fields_with_commas_or_quotes_are_quoted() {
         assert_eq!(quoted("plain [x].wav"), "plain [x].wav");
         assert_eq!(quoted("a, \"b\".wav"), "\"a, \"\"b\"\".wav\"");
     }
 
     #[test]
-    fn people_read_minutes_and_hours() {
+    fn times_are_written_in_minutes_and_hours() {
         assert_eq!(
             [clock(0.0), clock(59.96), clock(605.0), clock(3725.44)],
             ["0:00.0", "1:00.0", "10:05.0", "1:02:05.4"]

@@ -1,8 +1,8 @@
-//! Models of any runs that are heard as one: the weighted mean of what they say.
+//! An ensemble of models of any runs: the weighted mean of their probabilities.
 //!
-//! An ensemble of an experiment is fused in its run and was measured there (`models/ensemble.rs`); this one is put together by
-//! whoever serves the models. Each of them hears the recording by itself, behind its own front end; what they say of the same
-//! window meets. Decisions follow the rule of the first.
+//! An experiment's own ensemble is fused and scored in its run (`classic/ensemble.rs`); this one is defined by the command line
+//! of `timbre serve` and has no scores. Each model predicts the recording with its own features, and the probabilities of the
+//! same window are averaged. The decision rule is that of the first model.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use super::{Prediction, PredictionCallback, Predictor, Timings, WhichModel};
 use timbre_evaluation::predictions::WindowPredictions;
 use timbre_inputs::features::extraction::RecordingError;
 
-/// Two models or more, with their weights.
+/// Two or more models with weights.
 pub struct WeightedEnsemble {
-    /// The sum of the weights is 1.
+    /// The weights sum to 1.
     members: Vec<(Arc<Predictor>, f64)>,
 }
 
 impl WeightedEnsemble {
     pub fn new(members: Vec<(Arc<Predictor>, f64)>) -> Result<WeightedEnsemble> {
         let unfit = |sentence: String| WhichModel(sentence);
-        ensure!(members.len() > 1, unfit("one model alone is no ensemble: give a weight to two or more".to_owned()));
+        ensure!(members.len() > 1, unfit("an ensemble needs two models or more: give a weight to each".to_owned()));
         let sum: f64 = members.iter().map(|(_, weight)| weight).sum();
         ensure!(
             members.iter().all(|(_, weight)| weight.is_finite() && *weight >= 0.0) && sum > 0.0 && sum.is_finite(),
-            unfit("a weight is 0 or more, and some are more than 0".to_owned())
+            unfit("weights must be 0 or more, and at least one more than 0".to_owned())
         );
         let first = &members[0].0;
         for (other, _) in &members[1..] {
             let differ = |what: &str| unfit(format!("{} and {} {what}", first.name(), other.name()));
-            ensure!(other.classes == first.classes, differ("know other classes: they cannot be heard as one"));
+            ensure!(other.classes == first.classes, differ("have different classes: they cannot form an ensemble"));
             ensure!(
                 (other.window, other.audio.sample_rate) == (first.window, first.audio.sample_rate),
-                differ("hear other windows or another sample rate: what they say cannot be put together")
+                differ("have different windows or sample rates: they cannot form an ensemble")
             );
         }
         Ok(WeightedEnsemble { members: members.into_iter().map(|(member, weight)| (member, weight / sum)).collect() })
@@ -44,53 +44,53 @@ impl WeightedEnsemble {
         &self.members
     }
 
-    /// The one by whose rule decisions are taken.
+    /// The first model, whose decision rule the ensemble uses.
     pub fn first(&self) -> &Predictor {
         &self.members[0].0
     }
 
-    /// [`Predictor::predict_recording`] of bytes, by each of them.
+    /// [`Predictor::predict_recording`] with each model in turn.
     pub fn predict(
         &self,
         bytes: &[u8],
         extension: Option<&str>,
-        mut onlooker: impl PredictionCallback,
+        mut callback: impl PredictionCallback,
     ) -> Result<Prediction, RecordingError> {
         let mut all = Vec::with_capacity(self.members.len());
         for (member, weight) in &self.members {
             let recording = super::RecordingSource::Bytes { bytes, extension };
-            all.push((member.predict_recording(recording, Some(&mut onlooker))?, *weight));
+            all.push((member.predict_recording(recording, Some(&mut callback))?, *weight));
         }
-        Ok(self.together(&all))
+        Ok(self.average(&all))
     }
 
-    fn together(&self, all: &[(Prediction, f64)]) -> Prediction {
+    fn average(&self, all: &[(Prediction, f64)]) -> Prediction {
         let first = &all[0].0;
         let windows = first.windows.as_ref().map(|windows| {
-            let probabilities = mean(all.iter().map(|(heard, weight)| {
-                let windows = heard.windows.as_ref().expect("all hear windows");
+            let probabilities = mean(all.iter().map(|(prediction, weight)| {
+                let windows = prediction.windows.as_ref().expect("all members use the same windows");
                 (&windows.probabilities[..], *weight)
             }));
             WindowPredictions { probabilities, ..windows.clone() }
         });
         let probabilities = match &windows {
             Some(windows) => self.first().decision_rule.decide_windows(windows).scores.probabilities,
-            None => mean(all.iter().map(|(heard, weight)| (&heard.probabilities[..], *weight))),
+            None => mean(all.iter().map(|(prediction, weight)| (&prediction.probabilities[..], *weight))),
         };
-        let sum = |stage: fn(&Timings) -> f64| all.iter().map(|(heard, _)| stage(&heard.timings)).sum();
+        let sum = |stage: fn(&Timings) -> f64| all.iter().map(|(prediction, _)| stage(&prediction.timings)).sum();
         let timings = Timings { decode: sum(|t| t.decode), features: sum(|t| t.features), model: sum(|t| t.model) };
         Prediction { probabilities, windows, seconds: first.seconds, timings }
     }
 }
 
-/// The weighted mean, number by number; sums are f64.
+/// The element-wise weighted mean, summed in f64.
 fn mean<'a>(rows: impl Iterator<Item = (&'a [f32], f64)>) -> Vec<f32> {
     let mut sums: Vec<f64> = Vec::new();
     for (row, weight) in rows {
         sums.resize(row.len(), 0.0);
         sums.iter_mut().zip(row).for_each(|(sum, &p)| *sum += weight * f64::from(p));
     }
-    // The weights sum to 1 but for rounding.
+    // The weights sum to 1 only up to rounding.
     sums.into_iter().map(|sum| (sum as f32).clamp(0.0, 1.0)).collect()
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_mean_lies_between_what_was_said(
+        fn a_mean_lies_between_its_rows(
             rows in prop::collection::vec(prop::collection::vec(0.0f32..=1.0, 3), 1..5), share in 0.0f64..=1.0,
         ) {
             let n = rows.len() as f64;

@@ -1,4 +1,4 @@
-//! Who may ask, and what every answer carries.
+//! Access control and security headers: the token, the allowed origins (CORS), and the headers of every response.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use super::problem::Problem;
 use super::state::AppState;
 use super::upload::refuse;
 
-/// Who is let in; everybody who reaches the server unless told.
+/// Who may use the server. By default everybody who can reach it.
 #[derive(Clone, Default)]
 pub struct AccessPolicy {
-    /// Only its hash is kept.
+    /// Hash of the token; the token itself is not kept.
     token: Option<blake3::Hash>,
-    /// Sites whose pages may use the API.
+    /// Origins of other sites whose pages may use the API.
     origins: Vec<String>,
 }
 
 impl AccessPolicy {
-    /// With a token, all but the page, the health and the description wants `Authorization: Bearer TOKEN`. An origin is
-    /// `https://host[:port]`.
+    /// With a token, every route except the page, the health checks and the API description requires
+    /// `Authorization: Bearer TOKEN`. An origin has the form `https://host[:port]`.
     pub fn new(token: Option<&str>, origins: Vec<String>) -> AccessPolicy {
         AccessPolicy { token: token.map(|token| blake3::hash(token.as_bytes())), origins }
     }
@@ -32,8 +32,8 @@ impl AccessPolicy {
         self.token.is_some()
     }
 
-    /// Hashes are compared, in constant time.
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
+    /// Compares hashes, in constant time.
+    fn authorizes(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token else { return true };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.split_once(' '));
@@ -43,48 +43,49 @@ impl AccessPolicy {
     }
 }
 
-/// Where a request comes from, as browsers tell it.
-enum Came<'a> {
-    /// No page of another site.
-    Here,
+/// The site whose page sent a request, from the header `Origin` of browsers.
+enum Origin<'a> {
+    /// The server's own page, or no browser.
+    Same,
     Allowed(&'a HeaderValue),
-    Elsewhere,
+    Other,
 }
 
-fn from<'a>(headers: &'a HeaderMap, doors: &AccessPolicy) -> Came<'a> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Came::Here };
-    if doors.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
-        return Came::Allowed(origin);
+fn origin<'a>(headers: &'a HeaderMap, policy: &AccessPolicy) -> Origin<'a> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Origin::Same };
+    if policy.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+        return Origin::Allowed(origin);
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if host.is_some() && of_origin == host { Came::Here } else { Came::Elsewhere }
+    let origin_host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if host.is_some() && origin_host == host { Origin::Same } else { Origin::Other }
 }
 
-/// Whether a token is wanted where one is set. The page must be there to ask for it, and who watches the health has none.
-fn is_guarded(path: &str) -> bool {
+/// Whether a path requires the token, if one is set. The page does not, because it asks for the token; the health checks do not,
+/// because monitoring has none.
+pub fn is_guarded(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/lumen/") || path == "/metrics"
 }
 
-/// Before and after every request.
+/// Middleware of every request: checks origin and token, adds the security headers.
 pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let (allowed, problem) = match from(headers, &state.doors) {
-        Came::Here => (None, None),
-        Came::Allowed(origin) => (Some(origin.clone()), None),
-        // No secret is in the answer, but another site's page shall not put this machine to work.
-        Came::Elsewhere if is_guarded(request.uri().path()) => {
-            let detail = "pages of other sites may not use this server: name yours with --allow-origin";
+    let (allowed, problem) = match origin(headers, &state.access_policy) {
+        Origin::Same => (None, None),
+        Origin::Allowed(origin) => (Some(origin.clone()), None),
+        // The browser hides the response from the other site, but the request would still use this machine.
+        Origin::Other if is_guarded(request.uri().path()) => {
+            let detail = "pages of other sites may not use this server: allow yours with --allow-origin";
             (None, Some(Problem::new(StatusCode::FORBIDDEN, "other_origin", detail)))
         }
-        Came::Elsewhere => (None, None),
+        Origin::Other => (None, None),
     };
     let is_preflight = request.method() == Method::OPTIONS && headers.contains_key("access-control-request-method");
     let mut response = match (problem, &allowed) {
         (Some(problem), _) => refused(problem, request).await,
         (None, Some(_)) if is_preflight => preflight(),
-        _ if is_guarded(request.uri().path()) && !state.doors.lets_in(headers) => {
-            let detail = "a token is needed here: send it as `Authorization: Bearer TOKEN`";
+        _ if is_guarded(request.uri().path()) && !state.access_policy.authorizes(headers) => {
+            let detail = "this server requires a token: send it as `Authorization: Bearer TOKEN`";
             refused(Problem::new(StatusCode::UNAUTHORIZED, "no_token", detail), request).await
         }
         _ => next.run(request).await,
@@ -94,7 +95,7 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
     }
-    for (name, value) in security() {
+    for (name, value) in security_headers() {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
@@ -114,8 +115,8 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Nothing of another site runs in the page, no other site shows it, and it may use the microphone alone.
-fn security() -> [(HeaderName, &'static str); 7] {
+/// The page runs only its own scripts, no other site may embed it, and of the devices it may use only the microphone.
+fn security_headers() -> [(HeaderName, &'static str); 7] {
     [
         (
             header::CONTENT_SECURITY_POLICY,

@@ -1,6 +1,6 @@
-//! The page, part of the binary: no file of the machine is ever read for a request.
+//! The files of the page, compiled into the binary: no request reads a file from disk.
 
-/// A path, its content type, and what lies there.
+/// A file with its path and content type.
 pub struct Asset {
     pub path: &'static str,
     pub kind: &'static str,
@@ -15,7 +15,7 @@ const SVG: &str = "image/svg+xml";
 macro_rules! assets {
     ($($path:literal $kind:ident $file:literal)*) => {
         &[$(Asset { path: $path, kind: $kind, text: include_str!(concat!("page/", $file)) }),*]
-    };
+};
 }
 
 pub const ASSETS: &[Asset] = assets! {
@@ -34,7 +34,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/save.js" SCRIPT "save.js"
     "/send.js" SCRIPT "send.js"
     "/spectrogram.js" SCRIPT "spectrogram.js"
-    "/words.js" SCRIPT "words.js"
+    "/texts.js" SCRIPT "texts.js"
 };
 
 #[cfg(test)]
@@ -57,22 +57,22 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_for_nothing_that_is_not_served_here() {
-        let here = |path: &str| ASSETS.iter().any(|asset| asset.path == path);
+    fn the_page_loads_only_files_of_this_server() {
+        let is_served = |path: &str| ASSETS.iter().any(|asset| asset.path == path);
         for asset in ASSETS {
             let imports =
                 asset.text.split(" from \"./").skip(1).map(|rest| format!("/{}", rest.split('"').next().unwrap()));
             let named = ["src=\"/", "href=\"/"].into_iter().flat_map(|attribute| asset.text.split(attribute).skip(1));
             let named = named.map(|rest| format!("/{}", rest.split('"').next().unwrap()));
             for path in imports.chain(named) {
-                assert!(here(&path), "{} asks for {path}", asset.path);
+                assert!(is_served(&path), "{} loads {path}", asset.path);
             }
             let addresses = asset.text.matches("http:").count() + asset.text.matches("https:").count();
-            let names_of_formats = asset.text.matches("http://www.w3.org/2000/svg").count();
-            assert_eq!(addresses, names_of_formats, "{}: no address of another machine", asset.path);
+            let svg_namespaces = asset.text.matches("http://www.w3.org/2000/svg").count();
+            assert_eq!(addresses, svg_namespaces, "{} names another host", asset.path);
             assert!(
                 !asset.text.contains("<style") && !asset.text.contains("style=\""),
-                "{}: its policy allows no style",
+                "{}: the content security policy forbids inline styles",
                 asset.path
             );
         }

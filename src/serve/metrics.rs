@@ -1,15 +1,15 @@
-//! What the server has done, for Prometheus (text format 0.0.4).
+//! Metrics of the server for Prometheus (text format 0.0.4).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::responses::Took;
+use super::responses::RequestTimings;
 use super::state::AppState;
 use crate::inference::{BatchStats, Prediction};
 
-/// Upper ends of the buckets of durations, in seconds.
+/// Upper bounds of the histogram buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 #[derive(Default)]
@@ -19,13 +19,13 @@ pub struct Metrics {
 
 #[derive(Default)]
 struct Inner {
-    /// By route and status.
+    /// Requests by route and status.
     requests: BTreeMap<(&'static str, u16), u64>,
     durations: BTreeMap<&'static str, Durations>,
     recordings: u64,
     audio_seconds: f64,
-    /// Receiving, waiting, decoding, features, model.
-    stages: [f64; 5],
+    /// Seconds by stage, in the order of [`STAGES`].
+    stages: [f64; STAGES.len()],
 }
 
 const STAGES: [&str; 5] = ["receive", "wait", "decode", "features", "model"];
@@ -38,8 +38,8 @@ struct Durations {
 }
 
 impl Metrics {
-    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
-        let mut inner = self.inner.lock().expect("nobody panics while counting");
+    pub fn count_request(&self, route: &'static str, status: u16, took: Duration) {
+        let mut inner = self.inner.lock().expect("no code panics while it holds the lock");
         *inner.requests.entry((route, status)).or_default() += 1;
         let durations = inner.durations.entry(route).or_default();
         let seconds = took.as_secs_f64();
@@ -50,11 +50,11 @@ impl Metrics {
         }
     }
 
-    pub fn heard(&self, heard: &Prediction, took: &Took) {
-        let mut inner = self.inner.lock().expect("nobody panics while counting");
+    pub fn count_recording(&self, prediction: &Prediction, timings: &RequestTimings) {
+        let mut inner = self.inner.lock().expect("no code panics while it holds the lock");
         inner.recordings += 1;
-        inner.audio_seconds += heard.seconds;
-        let stages = [took.receive, took.wait, took.decode, took.features, took.model];
+        inner.audio_seconds += prediction.seconds;
+        let stages = [timings.receive, timings.wait, timings.decode, timings.features, timings.model];
         inner.stages.iter_mut().zip(stages).for_each(|(sum, stage)| *sum += stage);
     }
 }
@@ -63,14 +63,18 @@ impl Metrics {
 pub fn text(state: &AppState) -> String {
     let mut out = Text(String::new());
     let build = [("version", env!("CARGO_PKG_VERSION"))];
-    out.family("timbre_build_info", "gauge", "The program.").line("timbre_build_info", &build, 1.0);
+    out.family("timbre_build_info", "gauge", "The version of the program.").line("timbre_build_info", &build, 1.0);
     let (places, jobs) = state.in_use();
     for (name, help, value) in [
-        ("timbre_places", "Recordings that may be received, wait or be heard at once.", state.limits.places),
-        ("timbre_places_in_use", "Recordings that are being received, wait or are heard.", places),
-        ("timbre_jobs", "Recordings that may be heard at once.", state.limits.jobs),
-        ("timbre_jobs_in_use", "Recordings that are being heard.", jobs),
-        ("timbre_ready", "1 until the server is told to stop.", usize::from(state.is_open())),
+        (
+            "timbre_places",
+            "Limit of recordings that are received, wait, or are predicted at once.",
+            state.limits.places,
+        ),
+        ("timbre_places_in_use", "Recordings that are being received, wait, or are being predicted.", places),
+        ("timbre_jobs", "Limit of recordings that are predicted at once.", state.limits.jobs),
+        ("timbre_jobs_in_use", "Recordings that are being predicted.", jobs),
+        ("timbre_ready", "1 until the server begins to stop.", usize::from(state.is_open())),
     ] {
         out.family(name, "gauge", help).line(name, &[], value as f64);
     }
@@ -80,30 +84,28 @@ pub fn text(state: &AppState) -> String {
     }
     type Count = fn(&BatchStats) -> u64;
     let per_model: [(&str, &str, Count); 3] = [
-        ("timbre_model_windows_total", "Windows or clips that a model was asked about.", |batch_stats| {
-            batch_stats.windows
+        ("timbre_model_windows_total", "Windows or clips that the model predicted.", |stats| stats.windows),
+        ("timbre_model_questions_total", "Requests to the model, each with windows of one recording.", |stats| {
+            stats.requests
         }),
-        ("timbre_model_questions_total", "Questions about windows of one recording.", |batch_stats| {
-            batch_stats.questions
-        }),
-        ("timbre_model_batches_total", "Batches in which the questions were asked.", |batch_stats| batch_stats.batches),
+        ("timbre_model_batches_total", "Batches that the model ran.", |stats| stats.batches),
     ];
     for (name, help, count) in per_model {
         out.family(name, "counter", help);
-        for voice in state.voices.iter().filter(|voice| !voice.is_ensemble()) {
-            out.line(name, &[("model", &voice.id)], count(&voice.lead().batch_stats()) as f64);
+        for model in state.models.iter().filter(|model| !model.is_ensemble()) {
+            out.line(name, &[("model", &model.id)], count(&model.primary().batch_stats()) as f64);
         }
     }
-    let inner = state.metrics.inner.lock().expect("nobody panics while counting");
-    let heard = [
-        ("timbre_recordings_total", "Recordings that were heard.", inner.recordings as f64),
-        ("timbre_audio_seconds_total", "Their length in seconds.", inner.audio_seconds),
+    let inner = state.metrics.inner.lock().expect("no code panics while it holds the lock");
+    let totals = [
+        ("timbre_recordings_total", "Predicted recordings.", inner.recordings as f64),
+        ("timbre_audio_seconds_total", "Total length of the predicted recordings in seconds.", inner.audio_seconds),
     ];
-    for (name, help, value) in heard {
+    for (name, help, value) in totals {
         out.family(name, "counter", help).line(name, &[], value);
     }
     let name = "timbre_stage_seconds_total";
-    out.family(name, "counter", "Seconds a stage, of recordings that were heard.");
+    out.family(name, "counter", "Seconds in each stage, summed over predicted recordings.");
     for (stage, seconds) in STAGES.into_iter().zip(inner.stages) {
         out.line(name, &[("stage", stage)], seconds);
     }
@@ -112,7 +114,11 @@ pub fn text(state: &AppState) -> String {
     for ((route, status), count) in &inner.requests {
         out.line(name, &[("route", *route), ("status", &status.to_string())], *count as f64);
     }
-    out.family("timbre_request_seconds", "histogram", "From the head of a request to the head of its answer.");
+    out.family(
+        "timbre_request_seconds",
+        "histogram",
+        "Seconds from the head of a request to the head of its response.",
+    );
     for (route, durations) in &inner.durations {
         let mut below = 0;
         for (end, count) in BUCKETS.iter().zip(durations.buckets) {
@@ -143,7 +149,7 @@ impl Text {
     }
 }
 
-/// Of this process; nothing where the system does not tell.
+/// Resident memory of this process; none on systems without `/proc`.
 fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -155,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_escaped_and_numbers_plain() {
+    fn labels_are_escaped() {
         let mut out = Text(String::new());
         out.family("a_total", "counter", "Help.").line("a_total", &[("b", "c\"d\\e\nf"), ("g", "h")], 3.0);
         out.line("a_total", &[], 0.25);

@@ -1,8 +1,8 @@
-//! Saved models over HTTP: a page and an API.
+//! Serves saved models over HTTP: a web page and an API.
 //!
-//! What a stranger may cost is bounded everywhere: connections, bytes and seconds of a request, seconds and channels of a
-//! recording, memory, recordings that wait or are heard at once. Recordings are decoded and heard on threads of their own,
-//! never where requests are read, and what is asked of a model at the same time is asked together.
+//! Every resource that a client can use is limited: connections, bytes and seconds of a request, seconds and channels of a
+//! recording, memory, and recordings that wait or are predicted at once. Recordings are decoded and predicted on blocking
+//! threads, never on those that read requests, and concurrent requests to a model share batches.
 
 use std::future::Future;
 use std::io::Write;
@@ -39,31 +39,31 @@ pub use access::AccessPolicy;
 use state::AppState;
 use write_timeout::WriteTimeoutStream;
 
-/// What the server allows.
+/// Limits of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
-    /// Of a request's body.
+    /// Bytes of a request's body.
     pub bytes: usize,
-    /// Of all bodies that are in hand.
+    /// Bytes of all bodies in memory.
     pub memory: usize,
-    /// Of a recording that is heard in windows: a small file may hold many hours.
+    /// Seconds of a recording for a model that uses windows: a small file may hold many hours.
     pub seconds: f64,
-    /// Of a recording of which one clip is heard: it is held as a whole until the clip is cut out.
+    /// Seconds of a recording for a model that uses one clip: the whole recording is in memory until the clip is cut.
     pub clip_seconds: f64,
-    /// Of a recording.
+    /// Channels of a recording.
     pub channels: u16,
-    /// Recordings that are being received, waiting or being heard; one more is told to come again.
+    /// Recordings that are being received, wait, or are being predicted; more are refused with `Retry-After`.
     pub places: usize,
-    /// Recordings that are being heard.
+    /// Recordings that are being predicted.
     pub jobs: usize,
-    /// For the head of a request, also for the next one on a connection that is kept.
+    /// Timeout for the head of a request, also for the next request on a kept-alive connection.
     pub head: Duration,
-    /// Between two pieces of a body, and between two pieces of an answer that the client takes.
+    /// Timeout between two pieces of a body, and for progress in writing a response.
     pub pause: Duration,
-    /// For a whole body.
+    /// Timeout for a whole body.
     pub body: Duration,
-    /// For what is in hand when the server stops.
+    /// Timeout for requests in progress when the server stops.
     pub stop: Duration,
 }
 
@@ -86,23 +86,23 @@ impl Default for Limits {
     }
 }
 
-/// Models and what is allowed, ready to answer.
+/// Models, limits and access policy, ready to serve.
 #[derive(Clone)]
 pub struct Service(Arc<AppState>);
 
 impl Service {
-    /// The models, some of them with a weight in the ensemble.
-    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, doors: AccessPolicy) -> Result<Service> {
-        Ok(Service(Arc::new(AppState::new(models, limits, doors)?)))
+    /// `models` come with an optional weight in the ensemble.
+    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, access_policy: AccessPolicy) -> Result<Service> {
+        Ok(Service(Arc::new(AppState::new(models, limits, access_policy)?)))
     }
 
-    /// The names of the models, the one first that is asked unless told.
+    /// The ids of the models; the first is the default.
     pub fn ids(&self) -> Vec<&str> {
-        self.0.voices.iter().map(|voice| voice.id.as_str()).collect()
+        self.0.models.iter().map(|model| model.id.as_str()).collect()
     }
 }
 
-/// Listens on `address` until the program is told to stop.
+/// Serves on `address` until SIGINT or SIGTERM.
 pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the server's threads")?;
     let ended = runtime.block_on(async {
@@ -110,32 +110,34 @@ pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
             .await
             .with_context(|| format!("cannot listen on {address}: choose another address with --addr HOST:PORT"))?;
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let here = listener.local_addr()?;
-        // Whoever started the server need not listen.
-        let _ = writeln!(std::io::stdout(), "listening on http://{here}");
-        printer.message(&format!("heard by {}; Ctrl-C stops", service.ids().join(", ")));
-        if !here.ip().is_loopback() && !service.0.doors.has_token() {
-            printer.message(&format!("everyone who can reach {here} can use it: set TIMBRE_TOKEN to ask for a token"));
+        let local = listener.local_addr()?;
+        // Stdout may be closed; that must not stop the server.
+        let _ = writeln!(std::io::stdout(), "listening on http://{local}");
+        printer.message(&format!("models: {}; stop with Ctrl-C", service.ids().join(", ")));
+        if !local.ip().is_loopback() && !service.0.access_policy.has_token() {
+            printer.message(&format!(
+                "everyone who can reach {local} can use the server: set TIMBRE_TOKEN to require a token"
+            ));
         }
-        serve_on(listener, service, told_to_stop(interrupt, terminate, printer)).await;
+        serve_on(listener, service, stop_signal(interrupt, terminate, printer)).await;
         Ok(())
     });
-    // What a client that has left still lets us compute is not waited for.
+    // Do not wait for predictions whose clients have disconnected.
     runtime.shutdown_background();
     ended
 }
 
-/// Returns at the first signal; the second ends the program at once.
-async fn told_to_stop(mut interrupt: Signal, mut terminate: Signal, printer: Printer) {
+/// Returns at the first signal; a second one ends the program at once.
+async fn stop_signal(mut interrupt: Signal, mut terminate: Signal, printer: Printer) {
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    printer.message("stopping: finishing what is in hand; the same again stops at once");
+    printer.message("stopping after the requests in progress; interrupt again to stop at once");
     tokio::spawn(async move {
         let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
         std::process::exit(code);
     });
 }
 
-/// Answers on `listener` until `stop`, then finishes what is in hand.
+/// Serves on `listener` until `stop`, then finishes the requests in progress.
 pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future<Output = ()>) {
     let state = service.0;
     let (router, limits) = (api::router(state.clone()), state.limits);
@@ -146,24 +148,24 @@ pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = async {
-            let place = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (place, listener.accept().await)
+            let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! { accepted = accepted => accepted, () = &mut stop => break };
+        let (permit, accepted) = tokio::select! { accepted = accepted => accepted, () = &mut stop => break };
         let Ok((stream, _)) = accepted else {
-            // No file handle is free, or the client has left: the next one may do better.
+            // Out of file descriptors, or the client has disconnected: try again.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        // Answers are small and whole: nothing comes that would be worth waiting for.
+        // Responses are written in one piece: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let stream = TokioIo::new(WriteTimeoutStream::new(stream, limits.pause));
         let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // A connection that breaks is the client's affair.
+            // A broken connection needs no handling.
             let _ = connection.await;
-            drop(place);
+            drop(permit);
         });
     }
     state.close();

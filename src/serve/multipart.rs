@@ -1,72 +1,72 @@
-//! `multipart/form-data` (RFC 7578): where in a body a field lies. The body is here as a whole, so nothing of it is copied.
+//! Finds a field in a `multipart/form-data` body (RFC 7578). The whole body is in memory, so nothing is copied.
 
 use std::ops::Range;
 
-/// Longer boundaries are not allowed (RFC 2046).
-const LONGEST_BOUNDARY: usize = 70;
-/// More fields than a form has that is meant for us.
-const MOST_FIELDS: usize = 64;
-/// Of the lines above the content of a field.
-const LONGEST_HEAD: usize = 8 << 10;
+/// The longest boundary that RFC 2046 allows.
+const MAX_BOUNDARY: usize = 70;
+/// Far more fields than a form of the page has.
+const MAX_FIELDS: usize = 64;
+/// The longest header block of a field.
+const MAX_HEAD: usize = 8 << 10;
 
-/// A field that holds a file.
+/// A form field with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileField {
-    /// Its content within the body.
+    /// The range of its content in the body.
     pub content: Range<usize>,
-    /// What the client calls the file.
+    /// The file name that the client sent.
     pub file_name: Option<String>,
 }
 
-/// The boundary of a `Content-Type`; nothing if it is none of a form.
+/// The boundary of a `Content-Type`; none if it is not a form.
 pub fn boundary(content_type: &str) -> Option<Result<String, String>> {
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !kind.trim().to_ascii_lowercase().starts_with("multipart/") {
         return None;
     }
-    let found = parameter(parameters, "boundary").filter(|b| (1..=LONGEST_BOUNDARY).contains(&b.len()));
-    Some(found.ok_or_else(|| "its Content-Type names no boundary".to_owned()))
+    let found = parameter(parameters, "boundary").filter(|b| (1..=MAX_BOUNDARY).contains(&b.len()));
+    Some(found.ok_or_else(|| "its Content-Type has no boundary".to_owned()))
 }
 
-/// The first field of that name; nothing if the form has none. What is wrong with the form is a sentence.
+/// The first field with that name, if any. The error is a sentence.
 pub fn find(body: &[u8], boundary: &str, field: &str) -> Result<Option<FileField>, String> {
-    let edge = [b"\r\n--", boundary.as_bytes()].concat();
-    // The first line may have nothing above it.
-    let mut at = match body.strip_prefix(&edge[2..]) {
-        Some(_) => edge.len() - 2,
-        None => position(body, &edge).ok_or("its boundary is nowhere in it")? + edge.len(),
+    let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
+    // The first boundary has no line break before it if nothing precedes it.
+    let mut at = match body.strip_prefix(&delimiter[2..]) {
+        Some(_) => delimiter.len() - 2,
+        None => position(body, &delimiter).ok_or("it does not contain its boundary")? + delimiter.len(),
     };
-    for _ in 0..MOST_FIELDS {
+    for _ in 0..MAX_FIELDS {
         let rest = &body[at..];
         if rest.starts_with(b"--") {
             return Ok(None);
         }
-        // Blanks may follow a boundary.
+        // Spaces and tabs may follow a boundary.
         let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         if !rest[blanks..].starts_with(b"\r\n") {
-            return Err("a boundary is not followed by a line".to_owned());
+            return Err("a boundary is not followed by a line break".to_owned());
         }
-        // A field without lines of its own begins with the empty line.
+        // A field without headers starts with the empty line.
         let head_at = at + blanks;
-        let head = position(&body[head_at..][..(body.len() - head_at).min(LONGEST_HEAD)], b"\r\n\r\n");
-        let head_length = head.ok_or("the lines above a field do not end")?;
+        let head = position(&body[head_at..][..(body.len() - head_at).min(MAX_HEAD)], b"\r\n\r\n");
+        let head_length = head.ok_or("the headers of a field do not end")?;
         let (name, file_name) = disposition(&body[head_at..head_at + head_length]);
         let begin = head_at + head_length + 4;
-        // An empty field: the line break above its content is the one before the boundary.
-        let length = match body[begin - 2..].starts_with(&edge) {
+        // An empty field shares the line break after its headers with the boundary.
+        let length = match body[begin - 2..].starts_with(&delimiter) {
             true => None,
-            false => Some(position(&body[begin..], &edge).ok_or("a field does not end")?),
+            false => Some(position(&body[begin..], &delimiter).ok_or("a field does not end")?),
         };
         let content = begin..begin + length.unwrap_or(0);
         if name.as_deref() == Some(field) {
             return Ok(Some(FileField { content, file_name }));
         }
-        at = length.map_or(begin - 2, |length| begin + length) + edge.len();
+        at = length.map_or(begin - 2, |length| begin + length) + delimiter.len();
     }
-    Err(format!("it has more than {MOST_FIELDS} fields"))
+    Err(format!("it has more than {MAX_FIELDS} fields"))
 }
 
-/// Name and file name of the lines above a field.
+/// The name and the file name in the headers of a field.
 fn disposition(head: &[u8]) -> (Option<String>, Option<String>) {
     let head = String::from_utf8_lossy(head);
     for line in head.split("\r\n") {
@@ -100,7 +100,7 @@ fn parameter(text: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// What stands before the closing quote, and what comes after it.
+/// The text before the closing quote, and the rest after it.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -109,7 +109,7 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
             '"' => return Some((value, &text[at + 1..])),
             '\\' => match characters.next()?.1 {
                 escaped @ ('"' | '\\') => value.push(escaped),
-                // A path of Windows, as some browsers of old write it.
+                // Old browsers send Windows paths without escaping.
                 other => value.extend(['\\', other]),
             },
             other => value.push(other),
@@ -141,7 +141,7 @@ mod tests {
     /// The content of a field and its file name.
     type Content = (Vec<u8>, Option<String>);
 
-    /// The field as axum's own reader finds it.
+    /// The field as axum's reader finds it.
     fn by_axum(body: &[u8], boundary: &str, field: &str) -> Result<Option<Content>, String> {
         let request = Request::post("/").header("content-type", format!("multipart/form-data; boundary={boundary}"));
         let request = request.body(Body::from(body.to_vec())).unwrap();
@@ -181,14 +181,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_form_is_read_as_axum_reads_it(
+        fn forms_are_parsed_as_by_axum(
             fields in prop::collection::vec(
                 ("file|note|f", prop::option::of("[a-z .]{0,8}"), prop::collection::vec(prop_oneof![
                     any::<u8>(), prop::sample::select(&b"\r\n--edge"[..])], 0..40)),
                 0..5),
         ) {
             let body = form(&fields);
-            // Content that holds the boundary itself is another form: whatever that is, it is not read past its end.
+            // If a content contains the boundary, the results may differ; the parser must still stay within the body.
             let ours = found(&body, "edge");
             if fields.iter().all(|(_, _, content)| position(content, b"--edge").is_none()) {
                 prop_assert_eq!(ours.clone().unwrap(), by_axum(&body, "edge", "file").unwrap());
@@ -196,14 +196,14 @@ mod tests {
         }
 
         #[test]
-        fn any_body_is_a_form_or_none(body in prop::collection::vec(prop::sample::select(&b"\r\n--edg:;=\" \tfile"[..]), 0..120)) {
+        fn any_body_is_parsed_or_refused(body in prop::collection::vec(prop::sample::select(&b"\r\n--edg:;=\" \tfile"[..]), 0..120)) {
             let _ = found(&body, "edge");
             let _ = boundary(&String::from_utf8_lossy(&body));
         }
     }
 
     #[test]
-    fn quotes_blanks_and_empty_fields_are_read() {
+    fn quotes_spaces_and_empty_fields_are_parsed() {
         let body = b"preamble\r\n--e \t\r\ncontent-disposition:form-data; NAME=file; filename=\"a \\\"b\\\"; c.wav\"\r\n\r\n\r\n--e--";
         assert_eq!(found(body, "e").unwrap(), Some((vec![], Some("a \"b\"; c.wav".to_owned()))));
         let body = b"--e\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n--e\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--e--";
@@ -212,11 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_form_says_why() {
+    fn errors_are_sentences() {
         for (body, says) in [
-            (&b""[..], "boundary is nowhere"),
-            (b"--other\r\n", "boundary is nowhere"),
-            (b"--edge", "not followed by a line"),
+            (&b""[..], "does not contain its boundary"),
+            (b"--other\r\n", "does not contain its boundary"),
+            (b"--edge", "not followed by a line break"),
             (b"--edge\r\nname", "do not end"),
             (b"--edge\r\nA: b\r\n\r\ncontent", "a field does not end"),
         ] {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boundary_is_a_word_or_quoted() {
+    fn the_boundary_may_be_quoted() {
         let of = |kind: &str| boundary(kind).map(|found| found.ok());
         assert_eq!(of("multipart/form-data; charset=x; boundary=--a"), Some(Some("--a".into())));
         assert_eq!(of("Multipart/Form-Data;boundary=\"a b\""), Some(Some("a b".into())));

@@ -1,14 +1,15 @@
-//! `/openapi.json`: the API described for programs, from the list of operations and the structures that answer.
+//! Builds `/openapi.json` from the list of operations and the response types.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::access;
 use super::api::{Operation, ResponseBody};
 use super::problem::{self, ProblemBody};
 use super::query::PredictQuery;
-use super::responses::{Answer, Models};
+use super::responses::{ModelsResponse, PredictResponse};
 
-/// The document, OpenAPI 3.1: its schemas are those of JSON Schema 2020-12. `models` are those that can be asked here.
+/// The OpenAPI 3.1 document, whose schemas are JSON Schema 2020-12. `models` are the ids of the loaded models.
 pub fn document(operations: &[Operation], models: &[&str]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -20,14 +21,17 @@ pub fn document(operations: &[Operation], models: &[&str]) -> Value {
     let mut paths = Map::new();
     for operation in operations {
         let method = operation.method.as_str().to_ascii_lowercase();
-        paths.insert(operation.path.to_owned(), json!({ (method): described(operation, &mut schemas, &parameters) }));
+        paths.insert(
+            operation.path.to_owned(),
+            json!({ (method): operation_object(operation, &mut schemas, &parameters) }),
+        );
     }
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Timbre",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Saved models that hear instruments in recordings.",
+            "description": "Saved models that recognise instruments in recordings.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,
@@ -35,7 +39,7 @@ pub fn document(operations: &[Operation], models: &[&str]) -> Value {
             "schemas": schemas.take_definitions(true),
             "responses": {
                 "problem": {
-                    "description": "Why not, with a sentence for a person.",
+                    "description": "The error, with a sentence for a person.",
                     "content": { (problem::CONTENT_TYPE): { "schema": problem } },
                 }
             },
@@ -44,14 +48,14 @@ pub fn document(operations: &[Operation], models: &[&str]) -> Value {
     })
 }
 
-/// The parameters of an address, by name.
+/// The query parameters by name.
 fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Value)> {
     let schema = json!(schemas.root_schema_for::<PredictQuery>());
-    let properties = schema["properties"].as_object().expect("it is a structure");
+    let properties = schema["properties"].as_object().expect("a struct has properties");
     let parameter = |(name, of): (&String, &Value)| {
         let mut of = of.clone();
         let about = of.as_object_mut().and_then(|of| of.remove("description")).unwrap_or_default();
-        // In an address nothing is null: it is left out.
+        // A query parameter is never null, only absent.
         if let Some(Value::Array(kinds)) = of.get("type") {
             of["type"] = kinds.iter().find(|kind| *kind != "null").cloned().unwrap_or_default();
         }
@@ -63,39 +67,40 @@ fn parameters(schemas: &mut SchemaGenerator, models: &[&str]) -> Vec<(String, Va
     properties.iter().map(parameter).collect()
 }
 
-fn described(operation: &Operation, schemas: &mut SchemaGenerator, parameters: &[(String, Value)]) -> Value {
-    let content = match operation.answer {
+fn operation_object(operation: &Operation, schemas: &mut SchemaGenerator, parameters: &[(String, Value)]) -> Value {
+    let as_json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let content = match operation.response {
         ResponseBody::Text(kind) => json!({ (kind): { "schema": { "type": "string" } } }),
-        ResponseBody::Answer => json!({ "application/json": { "schema": schemas.subschema_for::<Answer>() } }),
-        ResponseBody::Models => json!({ "application/json": { "schema": schemas.subschema_for::<Models>() } }),
-        ResponseBody::Codes => json!({ "application/json": { "schema": schemas.subschema_for::<Vec<String>>() } }),
-        ResponseBody::Description => json!({ "application/json": { "schema": { "type": "object" } } }),
+        ResponseBody::Prediction => as_json(json!(schemas.subschema_for::<PredictResponse>())),
+        ResponseBody::Models => as_json(json!(schemas.subschema_for::<ModelsResponse>())),
+        ResponseBody::Codes => as_json(json!(schemas.subschema_for::<Vec<String>>())),
+        ResponseBody::Object => as_json(json!({ "type": "object" })),
     };
     let mut responses = json!({ "200": { "description": operation.summary, "content": content } });
     let mut problems = vec![];
-    let mut described = json!({ "summary": operation.summary });
-    if let Some(taking) = operation.taking {
+    let mut object = json!({ "summary": operation.summary });
+    if let Some(input) = operation.input {
         problems.extend([400, 408, 413, 415, 422, 500, 503]);
-        let known = parameters.iter().filter(|(name, _)| taking.parameters.contains(&name.as_str()));
-        described["parameters"] = known.map(|(_, parameter)| parameter.clone()).collect();
+        let known = parameters.iter().filter(|(name, _)| input.parameters.contains(&name.as_str()));
+        object["parameters"] = known.map(|(_, parameter)| parameter.clone()).collect();
         let file = json!({ "type": "string", "format": "binary", "contentMediaType": "application/octet-stream" });
         let form = json!({ "type": "object", "required": ["file"], "properties": { "file": file } });
         let mut content = json!({ "multipart/form-data": { "schema": form } });
-        if !taking.form_only {
+        if !input.form_only {
             content["application/octet-stream"] = json!({ "schema": { "type": "string", "format": "binary" } });
         }
-        described["requestBody"] = json!({ "required": true, "content": content });
+        object["requestBody"] = json!({ "required": true, "content": content });
     }
     if operation.path == "/readyz" {
         problems.push(503);
     }
-    if operation.path.starts_with("/api/") || operation.path.starts_with("/lumen/") || operation.path == "/metrics" {
+    if access::is_guarded(operation.path) {
         problems.extend([401, 403]);
-        described["security"] = json!([{}, { "token": [] }]);
+        object["security"] = json!([{}, { "token": [] }]);
     }
     for status in problems {
         responses[status.to_string()] = json!({ "$ref": "#/components/responses/problem" });
     }
-    described["responses"] = responses;
-    described
+    object["responses"] = responses;
+    object
 }

@@ -1,4 +1,4 @@
-//! Errors as JSON problems (RFC 9457), each with a sentence for a person.
+//! Errors as problem details (RFC 9457), each with a sentence for a person and a stable code for programs.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use timbre_inputs::features::extraction::RecordingError;
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -15,26 +15,25 @@ pub struct Problem {
     detail: String,
 }
 
-/// A problem as it is sent.
+/// The JSON body of a problem.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub struct ProblemBody {
-    /// Always `about:blank`: the title is that of the status.
+    /// Always `about:blank`: the title is the reason phrase of the status.
     #[serde(rename = "type")]
     kind: &'static str,
     title: String,
     status: u16,
     /// A sentence for a person.
     detail: String,
-    /// A stable word for a program.
+    /// A stable code for programs.
     code: String,
 }
 
-/// What a problem is sent as.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// Seconds after which a client that found the server full may try again.
-const COME_AGAIN: &str = "2";
+/// `Retry-After` in seconds when the server is full.
+const RETRY_AFTER: &str = "2";
 
 impl Problem {
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Problem {
@@ -46,7 +45,7 @@ impl Problem {
     }
 
     pub fn bad_form(why: &str) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "bad_form", format!("the form cannot be read: {why}"))
+        Problem::new(StatusCode::BAD_REQUEST, "bad_form", format!("cannot parse the form: {why}"))
     }
 
     pub fn too_large(limit: usize) -> Problem {
@@ -55,27 +54,27 @@ impl Problem {
     }
 
     pub fn too_slow() -> Problem {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the recording came too slowly: send it again")
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the recording arrived too slowly: send it again")
     }
 
     pub fn full() -> Problem {
-        let detail = format!("too many recordings are waiting: send it again in {COME_AGAIN} seconds");
+        let detail = format!("the server is busy: send the recording again in {RETRY_AFTER} seconds");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", detail)
     }
 
     pub fn stopping() -> Problem {
-        let detail = "the server is stopping: send the recording again when it is back";
+        let detail = "the server is stopping: send the recording again later";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail)
     }
 
     pub fn failed(error: &dyn std::fmt::Display) -> Problem {
         tracing::error!("a request failed: {error}");
-        let detail = "the server failed on this request; its log says more";
+        let detail = "the server failed on this request; see its log";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", detail)
     }
 
-    /// Whether the rest of the body may still be on its way.
-    pub fn comes_early(&self) -> bool {
+    /// Whether the client may still be sending the body.
+    pub fn precedes_body_end(&self) -> bool {
         matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE)
     }
 }
@@ -83,7 +82,7 @@ impl Problem {
 impl From<RecordingError> for Problem {
     fn from(why: RecordingError) -> Problem {
         match why.code.as_str() {
-            // The recording was decoded and has features: that is no fault of the client.
+            // Decoding and features succeeded, so the fault is not the client's.
             "no_prediction" => Problem::failed(&why.sentence),
             code => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, why.sentence),
         }
@@ -99,14 +98,14 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code: self.code,
         };
-        let text = serde_json::to_string(&body).expect("words and numbers are JSON");
+        let text = serde_json::to_string(&body).expect("strings and numbers are JSON");
         let mut response = (self.status, text).into_response();
         let mut set = |name: HeaderName, value| {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         };
         set(header::CONTENT_TYPE, CONTENT_TYPE);
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => set(header::RETRY_AFTER, COME_AGAIN),
+            StatusCode::SERVICE_UNAVAILABLE => set(header::RETRY_AFTER, RETRY_AFTER),
             StatusCode::UNAUTHORIZED => set(header::WWW_AUTHENTICATE, "Bearer"),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What the API says, as structures: the answers, and their schemas in `/openapi.json`.
+//! The JSON responses of the API, whose schemas appear in `/openapi.json`.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -16,106 +16,111 @@ use timbre_evaluation::timeline::{self, Hysteresis};
 use timbre_inputs::data::irmas;
 use timbre_runs::run_dir::ResultRow;
 
-/// Raised when an answer changes its form; an addition keeps it.
+/// Version of the responses. Adding a key keeps it.
 pub const SCHEMA: u32 = 2;
 
-/// What is heard in a recording.
+/// The prediction for a recording.
 #[derive(Serialize, JsonSchema)]
-pub struct Answer {
+#[schemars(rename = "Answer")]
+pub struct PredictResponse {
     pub schema: u32,
     pub model: ModelId,
-    /// The length of the whole recording.
+    /// Length of the whole recording.
     pub seconds: f64,
-    pub hears: Hears,
-    /// The rule by which this answer was decided.
+    #[serde(rename = "hears")]
+    pub coverage: Coverage,
+    /// The decision rule of this response.
     pub rule: Rule,
-    /// Every class, the most confident first.
+    /// Every class, in descending order of confidence.
     pub instruments: Vec<Instrument>,
-    /// What is heard when; null where one clip was heard, and where it was not asked for.
+    /// The windows; null for a model that uses one clip, and with `timeline=false`.
     pub timeline: Option<Timeline>,
-    pub timings: Took,
+    pub timings: RequestTimings,
 }
 
-/// Which model has heard.
+/// Identifies a model.
 #[derive(Clone, Serialize, JsonSchema)]
 pub struct ModelId {
-    /// What `?model=` calls it.
+    /// The value of `?model=`.
     pub id: String,
-    /// Of the run; of an ensemble, that of its first model.
+    /// The experiment of the run; for an ensemble, that of its first model.
     pub experiment: String,
-    /// Of the run.
+    /// The signature of the run.
     pub signature: String,
     /// `<features>.<model>.s<seed>`, or `ensemble`.
     pub model: String,
 }
 
-/// What of a recording is heard.
+/// The part of a recording that a model uses.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Hears {
-    /// One part of it.
+#[schemars(rename = "Hears")]
+pub enum Coverage {
+    /// One clip.
     Clip,
-    /// All of it.
+    /// The whole recording, in windows.
     Windows,
 }
 
-/// How confidences become decisions.
+/// The decision rule.
 #[derive(Serialize, JsonSchema)]
 pub struct Rule {
     pub task: Task,
     pub aggregate: Aggregate,
-    /// One a class, in the order of the model's classes.
+    /// One threshold for each class, in the order of the model's classes.
     pub cutoffs: Vec<f64>,
     pub window_fraction: f64,
     pub at_most: Option<usize>,
     pub at_least_one: bool,
 }
 
-/// A class and what is said of it.
+/// A class with its confidence and decision.
 #[derive(Serialize, JsonSchema)]
 pub struct Instrument {
     pub code: String,
-    /// In English; the code where no name is known.
+    /// English name; the code if there is no known name.
     pub name: String,
-    /// The probability of the clip, or the score that the windows come to.
+    /// Probability of the clip, or aggregated score of the windows.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f32,
     pub decided: bool,
 }
 
-/// What is heard when.
+/// Probabilities and segments over time.
 #[derive(Serialize, JsonSchema)]
 pub struct Timeline {
-    /// Seconds of a window.
+    /// Window length in seconds.
     pub window: f64,
-    /// Seconds from one window to the next; the last one ends with the recording.
+    /// Seconds from one window to the next; the last window ends with the recording.
     pub hop: f64,
-    /// The columns of `probabilities`.
+    /// Class codes, in the order of the columns of `probabilities`.
     pub codes: Vec<String>,
-    /// Where each window begins.
+    /// Start of each window in seconds.
     pub starts: Vec<f64>,
-    /// Window i speaks for the time between borders i and i + 1.
+    /// Window i represents the time from `borders[i]` to `borders[i + 1]`.
     pub borders: Vec<f64>,
-    /// A row a window, a column a code.
+    /// One row per window, one column per class.
     pub probabilities: Vec<Vec<f32>>,
-    pub segments: Vec<Stretch>,
+    pub segments: Vec<SegmentResponse>,
 }
 
-/// A stretch of time in which a class is heard.
+/// A segment of time with a class.
 #[derive(Serialize, JsonSchema)]
-pub struct Stretch {
+#[schemars(rename = "Stretch")]
+pub struct SegmentResponse {
     pub code: String,
     pub start: f64,
     pub end: f64,
     pub confidence: f64,
 }
 
-/// Seconds. Decoding, features and model run beside each other: they need not sum up to the total.
+/// Seconds in each stage. Decoding, features and model run concurrently: their sum may differ from the total.
 #[derive(Clone, Copy, Default, Serialize, JsonSchema)]
-pub struct Took {
-    /// Until the recording was there.
+#[schemars(rename = "Took")]
+pub struct RequestTimings {
+    /// Receiving the body.
     pub receive: f64,
-    /// For a turn.
+    /// Waiting for a free job.
     pub wait: f64,
     pub decode: f64,
     pub features: f64,
@@ -123,11 +128,12 @@ pub struct Took {
     pub total: f64,
 }
 
-/// What is loaded.
+/// The loaded models.
 #[derive(Serialize, JsonSchema)]
-pub struct Models {
+#[schemars(rename = "Models")]
+pub struct ModelsResponse {
     pub schema: u32,
-    /// The `id` of the model that is asked unless told.
+    /// The `id` of the default model.
     pub default: String,
     pub models: Vec<ModelCard>,
     pub limits: LimitsCard,
@@ -141,17 +147,18 @@ pub struct ModelCard {
     pub signature: String,
     pub model: String,
     pub classes: Vec<ClassCard>,
-    pub hears: Hears,
+    #[serde(rename = "hears")]
+    pub coverage: Coverage,
     pub window: Option<WindowCard>,
-    /// How many seconds of a recording are heard; null: all.
+    /// Seconds of a recording that the model uses; null: all.
     pub clip_seconds: Option<f64>,
     pub rule: Rule,
-    /// The data set of its run; null of an ensemble, which nobody has measured.
+    /// The data set of the run; null for an ensemble, which has no scores.
     pub data: Option<String>,
-    /// The metric by which its run was judged.
+    /// The headline metric of the run.
     pub metric: Option<String>,
     pub quality: Vec<Quality>,
-    /// The models of an ensemble.
+    /// The members of an ensemble.
     pub members: Vec<Member>,
 }
 
@@ -168,13 +175,13 @@ pub struct WindowCard {
     pub hop: f64,
 }
 
-/// What its run has measured on a side of the split.
+/// The scores of the run on one subset of the split.
 #[derive(Serialize, JsonSchema)]
 pub struct Quality {
     pub split: String,
-    /// Recordings.
+    /// Number of recordings.
     pub n: usize,
-    /// Null where a metric is not defined.
+    /// Null if a metric is undefined.
     pub metrics: IndexMap<String, Option<f64>>,
 }
 
@@ -184,34 +191,34 @@ pub struct Member {
     pub weight: f64,
 }
 
-/// What is taken of a recording at most.
+/// Limits of a recording.
 #[derive(Serialize, JsonSchema)]
 pub struct LimitsCard {
     pub bytes: usize,
     pub seconds: f64,
-    /// Of a recording of which a clip is heard.
+    /// Limit for models that use one clip.
     pub clip_seconds: f64,
     pub channels: u16,
 }
 
-/// An English name of a class.
+/// The English name of a class.
 fn name(code: &str) -> String {
     irmas::name(code).unwrap_or(code).to_owned()
 }
 
-fn model_id(voice: &ServedModel) -> ModelId {
-    let name = voice.lead().name();
-    let model = if voice.is_ensemble() { ENSEMBLE } else { name.model.as_str() };
+fn model_id(served: &ServedModel) -> ModelId {
+    let name = served.primary().name();
+    let model = if served.is_ensemble() { ENSEMBLE } else { name.model.as_str() };
     ModelId {
-        id: voice.id.clone(),
+        id: served.id.clone(),
         experiment: name.experiment.clone(),
         signature: name.signature.clone(),
         model: model.to_owned(),
     }
 }
 
-fn hears(predictor: &Predictor) -> Hears {
-    if predictor.window().is_some() { Hears::Windows } else { Hears::Clip }
+fn coverage(predictor: &Predictor) -> Coverage {
+    if predictor.window().is_some() { Coverage::Windows } else { Coverage::Clip }
 }
 
 fn rule(decision_rule: &DecisionRule, n_classes: usize) -> Rule {
@@ -219,28 +226,28 @@ fn rule(decision_rule: &DecisionRule, n_classes: usize) -> Rule {
     Rule { task, aggregate, cutoffs: decision_rule.cutoffs(n_classes), window_fraction, at_most, at_least_one }
 }
 
-/// The model's own rule, or what was asked for: then every class that reaches the cut-off is decided.
-pub fn decision_rule_for(ask: &PredictQuery, predictor: &Predictor) -> DecisionRule {
+/// The model's own rule, or the requested one: then every class that reaches the threshold is decided.
+pub fn decision_rule_for(query: &PredictQuery, predictor: &Predictor) -> DecisionRule {
     let mut decision_rule = predictor.decision_rule().clone();
-    if ask.cutoff.is_some() || ask.fraction.is_some() {
+    if query.cutoff.is_some() || query.fraction.is_some() {
         decision_rule.task = Task::MultiLabel;
     }
-    if let Some(cutoff) = ask.cutoff {
+    if let Some(cutoff) = query.cutoff {
         (decision_rule.cutoff, decision_rule.cutoffs) = (cutoff, Vec::new());
     }
-    if let Some(fraction) = ask.fraction {
+    if let Some(fraction) = query.fraction {
         (decision_rule.aggregate, decision_rule.window_fraction) = (Aggregate::Vote, fraction);
     }
     decision_rule
 }
 
-/// Every class with its confidence, the most confident first, of equals the first class.
-pub fn instruments(decision_rule: &DecisionRule, heard: &Prediction, predictor: &Predictor) -> Vec<Instrument> {
+/// Every class in descending order of confidence; ties keep the order of the classes.
+pub fn instruments(decision_rule: &DecisionRule, prediction: &Prediction, predictor: &Predictor) -> Vec<Instrument> {
     let classes = predictor.classes();
-    let said = Predictions { n_classes: classes.len(), probabilities: heard.probabilities.clone() };
-    let verdict = decision_rule.decide_recordings(&said, heard.windows.as_ref());
-    let decided = verdict.decided.concat();
-    let mut all: Vec<Instrument> = (verdict.scores.probabilities.iter().enumerate())
+    let predictions = Predictions { n_classes: classes.len(), probabilities: prediction.probabilities.clone() };
+    let decisions = decision_rule.decide_recordings(&predictions, prediction.windows.as_ref());
+    let decided = decisions.decided.concat();
+    let mut all: Vec<Instrument> = (decisions.scores.probabilities.iter().enumerate())
         .map(|(class, &confidence)| {
             let code = classes.name(class).to_owned();
             Instrument { name: name(&code), code, confidence, decided: decided.contains(&class) }
@@ -250,12 +257,12 @@ pub fn instruments(decision_rule: &DecisionRule, heard: &Prediction, predictor: 
     all
 }
 
-fn timeline(decision_rule: &DecisionRule, heard: &Prediction, predictor: &Predictor) -> Option<Timeline> {
-    let (windows, spec) = (heard.windows.as_ref()?, predictor.window()?);
+fn timeline(decision_rule: &DecisionRule, prediction: &Prediction, predictor: &Predictor) -> Option<Timeline> {
+    let (windows, spec) = (prediction.windows.as_ref()?, predictor.window()?);
     let codes = predictor.classes().names();
     let rule = Hysteresis::from_thresholds(decision_rule.cutoffs(codes.len()));
-    let segments = timeline::segments(windows, spec.seconds, heard.seconds, &rule);
-    let stretch = |segment: timeline::Segment| Stretch {
+    let segments = timeline::segments(windows, spec.seconds, prediction.seconds, &rule);
+    let response = |segment: timeline::Segment| SegmentResponse {
         code: codes[segment.class].clone(),
         start: segment.start,
         end: segment.end,
@@ -266,35 +273,40 @@ fn timeline(decision_rule: &DecisionRule, heard: &Prediction, predictor: &Predic
         hop: spec.hop,
         codes: codes.to_vec(),
         starts: windows.starts.clone(),
-        borders: timeline::window_boundaries(&windows.starts, spec.seconds, heard.seconds),
+        borders: timeline::window_boundaries(&windows.starts, spec.seconds, prediction.seconds),
         probabilities: windows.rows_of(0).map(<[f32]>::to_vec).collect(),
-        segments: segments.into_iter().map(stretch).collect(),
+        segments: segments.into_iter().map(response).collect(),
     })
 }
 
-impl Answer {
-    pub fn new(voice: &ServedModel, ask: &PredictQuery, heard: &Prediction, timings: Took) -> Answer {
-        let lead = voice.lead();
-        let decision_rule = decision_rule_for(ask, lead);
-        Answer {
+impl PredictResponse {
+    pub fn new(
+        served: &ServedModel,
+        query: &PredictQuery,
+        prediction: &Prediction,
+        timings: RequestTimings,
+    ) -> PredictResponse {
+        let primary = served.primary();
+        let decision_rule = decision_rule_for(query, primary);
+        PredictResponse {
             schema: SCHEMA,
-            model: model_id(voice),
-            seconds: heard.seconds,
-            hears: hears(lead),
-            instruments: instruments(&decision_rule, heard, lead),
-            timeline: if ask.timeline == Some(false) { None } else { timeline(&decision_rule, heard, lead) },
-            rule: rule(&decision_rule, lead.classes().len()),
+            model: model_id(served),
+            seconds: prediction.seconds,
+            coverage: coverage(primary),
+            instruments: instruments(&decision_rule, prediction, primary),
+            timeline: if query.timeline == Some(false) { None } else { timeline(&decision_rule, prediction, primary) },
+            rule: rule(&decision_rule, primary.classes().len()),
             timings,
         }
     }
 }
 
-impl Models {
-    pub fn new(voices: &[ServedModel], limits: &Limits) -> Models {
-        Models {
+impl ModelsResponse {
+    pub fn new(all: &[ServedModel], limits: &Limits) -> ModelsResponse {
+        ModelsResponse {
             schema: SCHEMA,
-            default: voices[0].id.clone(),
-            models: voices.iter().map(|voice| card(voice, voices)).collect(),
+            default: all[0].id.clone(),
+            models: all.iter().map(|served| card(served, all)).collect(),
             limits: LimitsCard {
                 bytes: limits.bytes,
                 seconds: limits.seconds,
@@ -305,33 +317,38 @@ impl Models {
     }
 }
 
-fn card(voice: &ServedModel, all: &[ServedModel]) -> ModelCard {
-    let lead = voice.lead();
-    let ModelId { id, experiment, signature, model } = model_id(voice);
-    let measured = (!voice.is_ensemble()).then(|| lead.run_scores());
+fn card(served: &ServedModel, all: &[ServedModel]) -> ModelCard {
+    let primary = served.primary();
+    let ModelId { id, experiment, signature, model } = model_id(served);
+    let scores = (!served.is_ensemble()).then(|| primary.run_scores());
     let quality = |row: &ResultRow| Quality {
         split: row.split.clone(),
         n: row.n,
         metrics: row.metrics.iter().map(|(name, value)| (name.clone(), value.is_finite().then_some(*value))).collect(),
     };
     let id_of = |member: &Predictor| {
-        let is_it = |voice: &&ServedModel| !voice.is_ensemble() && voice.lead().name() == member.name();
-        all.iter().find(is_it).map_or_else(String::new, |voice| voice.id.clone())
+        let is_member = |served: &&ServedModel| !served.is_ensemble() && served.primary().name() == member.name();
+        all.iter().find(is_member).map_or_else(String::new, |served| served.id.clone())
     };
     ModelCard {
         id,
         experiment,
         signature,
         model,
-        classes: lead.classes().names().iter().map(|code| ClassCard { code: code.clone(), name: name(code) }).collect(),
-        hears: hears(lead),
-        window: lead.window().map(|window| WindowCard { seconds: window.seconds, hop: window.hop }),
-        clip_seconds: lead.clip_seconds(),
-        rule: rule(lead.decision_rule(), lead.classes().len()),
-        data: measured.map(|measured| measured.data.clone()),
-        metric: measured.map(|measured| measured.metric.clone()),
-        quality: measured.iter().flat_map(|measured| &measured.rows).map(quality).collect(),
-        members: (voice.members().iter())
+        classes: primary
+            .classes()
+            .names()
+            .iter()
+            .map(|code| ClassCard { code: code.clone(), name: name(code) })
+            .collect(),
+        coverage: coverage(primary),
+        window: primary.window().map(|window| WindowCard { seconds: window.seconds, hop: window.hop }),
+        clip_seconds: primary.clip_seconds(),
+        rule: rule(primary.decision_rule(), primary.classes().len()),
+        data: scores.map(|scores| scores.data.clone()),
+        metric: scores.map(|scores| scores.metric.clone()),
+        quality: scores.iter().flat_map(|scores| &scores.rows).map(quality).collect(),
+        members: (served.members().iter())
             .map(|(member, weight)| Member { id: id_of(member), weight: *weight })
             .collect(),
     }

@@ -1,4 +1,4 @@
-//! The models that are served, each under a name of its own.
+//! The served models, each with a unique id.
 
 use std::sync::Arc;
 
@@ -8,28 +8,28 @@ use crate::inference::{Prediction, PredictionCallback, Predictor, RecordingSourc
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_signal::audio::DecodeLimits;
 
-/// What the models with weights are called together.
+/// The id of the ensemble of the models with weights.
 pub const ENSEMBLE: &str = "ensemble";
 
-/// A model, or several that are heard as one.
+/// A model or an ensemble.
 pub struct ServedModel {
     pub id: String,
-    speaker: Speaker,
+    source: Source,
 }
 
-enum Speaker {
+enum Source {
     Model(Arc<Predictor>),
-    WeightedEnsemble(WeightedEnsemble),
+    Ensemble(WeightedEnsemble),
 }
 
-/// The models, and before them all the ensemble of those with a weight: the first is asked unless told. What one clip of a
-/// recording is cut from is held as a whole, so clips have bounds of their own.
-pub fn voices(
+/// The models; the ensemble of those with a weight, if any, comes first. The first is the default. A model that uses one clip keeps
+/// the whole recording in memory, so it has limits of its own.
+pub fn served_models(
     models: Vec<(Predictor, Option<f64>)>,
     windows: DecodeLimits,
     clips: DecodeLimits,
 ) -> Result<Vec<ServedModel>> {
-    ensure!(!models.is_empty(), WhichModel("no model is named: name a run".to_owned()));
+    ensure!(!models.is_empty(), WhichModel("no model: name a run".to_owned()));
     let names: Vec<_> = models.iter().map(|(predictor, _)| predictor.name().clone()).collect();
     let short = |at: usize| format!("{}:{}", names[at].experiment, names[at].model);
     let long = |at: usize| {
@@ -46,58 +46,55 @@ pub fn voices(
                 }
             })
             .collect();
-    let (mut voices, mut weighted) = (Vec::new(), Vec::new());
+    let (mut served, mut weighted) = (Vec::new(), Vec::new());
     for ((predictor, weight), id) in models.into_iter().zip(ids) {
-        ensure!(voices.iter().all(|voice: &ServedModel| voice.id != id), WhichModel(format!("{id} is named twice")));
-        let bounds = if predictor.window().is_some() { windows } else { clips };
-        let predictor = Arc::new(predictor.within(bounds).with_micro_batching()?);
+        ensure!(served.iter().all(|model: &ServedModel| model.id != id), WhichModel(format!("{id} is named twice")));
+        let limits = if predictor.window().is_some() { windows } else { clips };
+        let predictor = Arc::new(predictor.with_limits(limits).with_micro_batching()?);
         weighted.extend(weight.map(|weight| (predictor.clone(), weight)));
-        voices.push(ServedModel { id, speaker: Speaker::Model(predictor) });
+        served.push(ServedModel { id, source: Source::Model(predictor) });
     }
     if !weighted.is_empty() {
-        voices.insert(
+        served.insert(
             0,
-            ServedModel {
-                id: ENSEMBLE.to_owned(),
-                speaker: Speaker::WeightedEnsemble(WeightedEnsemble::new(weighted)?),
-            },
+            ServedModel { id: ENSEMBLE.to_owned(), source: Source::Ensemble(WeightedEnsemble::new(weighted)?) },
         );
     }
-    Ok(voices)
+    Ok(served)
 }
 
 impl ServedModel {
-    /// The model itself, or the one by whose rule the ensemble decides.
-    pub fn lead(&self) -> &Predictor {
-        match &self.speaker {
-            Speaker::Model(predictor) => predictor,
-            Speaker::WeightedEnsemble(panel) => panel.first(),
+    /// The model, or the member whose decision rule the ensemble uses.
+    pub fn primary(&self) -> &Predictor {
+        match &self.source {
+            Source::Model(predictor) => predictor,
+            Source::Ensemble(ensemble) => ensemble.first(),
         }
     }
 
-    /// The models of the ensemble with their weights; none of a model.
+    /// The members of an ensemble with their weights; empty for a model.
     pub fn members(&self) -> &[(Arc<Predictor>, f64)] {
-        match &self.speaker {
-            Speaker::Model(_) => &[],
-            Speaker::WeightedEnsemble(panel) => panel.members(),
+        match &self.source {
+            Source::Model(_) => &[],
+            Source::Ensemble(ensemble) => ensemble.members(),
         }
     }
 
     pub fn is_ensemble(&self) -> bool {
-        matches!(self.speaker, Speaker::WeightedEnsemble(_))
+        matches!(self.source, Source::Ensemble(_))
     }
 
     pub fn predict(
         &self,
         bytes: &[u8],
         extension: Option<&str>,
-        mut onlooker: impl PredictionCallback,
+        mut callback: impl PredictionCallback,
     ) -> Result<Prediction, RecordingError> {
-        match &self.speaker {
-            Speaker::Model(predictor) => {
-                predictor.predict_recording(RecordingSource::Bytes { bytes, extension }, Some(&mut onlooker))
+        match &self.source {
+            Source::Model(predictor) => {
+                predictor.predict_recording(RecordingSource::Bytes { bytes, extension }, Some(&mut callback))
             }
-            Speaker::WeightedEnsemble(panel) => panel.predict(bytes, extension, onlooker),
+            Source::Ensemble(ensemble) => ensemble.predict(bytes, extension, callback),
         }
     }
 }

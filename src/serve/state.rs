@@ -1,4 +1,4 @@
-//! Where recordings wait and are heard.
+//! Application state: the models, the limits, and the way of a request to its prediction.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,56 +14,56 @@ use super::access::AccessPolicy;
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::query::PredictQuery;
-use super::responses::Took;
-use super::served_models::{ServedModel, voices};
-use super::upload::{PIECE, receive, refuse};
-use crate::inference::{Prediction, PredictionCallback, Predictor};
+use super::responses::RequestTimings;
+use super::served_models::{ServedModel, served_models};
+use super::upload::{MEMORY_UNIT, receive, refuse};
+use crate::inference::{Prediction, PredictionCallback, Predictor, Timings};
 use timbre_signal::audio::DecodeLimits;
 
-/// What all requests share.
+/// State shared by all requests.
 pub struct AppState {
-    pub voices: Vec<ServedModel>,
+    pub models: Vec<ServedModel>,
     pub limits: Limits,
-    pub doors: AccessPolicy,
+    pub access_policy: AccessPolicy,
     pub metrics: Metrics,
-    /// Recordings that are received, wait, or are heard.
+    /// One permit per recording that is being received, waits, or is being predicted.
     places: Arc<Semaphore>,
-    /// Recordings that are heard.
+    /// One permit per recording that is being predicted.
     jobs: Arc<Semaphore>,
-    /// For bodies, in pieces.
+    /// Memory for bodies, in units of [`MEMORY_UNIT`].
     memory: Arc<Semaphore>,
     is_open: AtomicBool,
 }
 
-/// A recording that was heard, as it was asked for.
+/// A predicted recording.
 pub struct CompletedRequest<'a> {
-    pub voice: &'a ServedModel,
-    pub ask: PredictQuery,
-    pub heard: Prediction,
-    pub took: Took,
+    pub model: &'a ServedModel,
+    pub query: PredictQuery,
+    pub prediction: Prediction,
+    pub timings: RequestTimings,
 }
 
-/// What a route takes.
+/// The input of a route.
 #[derive(Clone, Copy)]
 pub struct InputSpec {
     pub parameters: &'static [&'static str],
-    /// Whether a recording must come in a form.
+    /// The recording must be a form field.
     pub form_only: bool,
 }
 
 impl AppState {
-    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, doors: AccessPolicy) -> Result<AppState> {
+    pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, access_policy: AccessPolicy) -> Result<AppState> {
         let windows = DecodeLimits { seconds: limits.seconds, samples: usize::MAX, channels: limits.channels };
-        // Recordings with more samples a second than is usual may be so much shorter.
-        let samples = (limits.clip_seconds * f64::from(USUAL_RATE)) as usize;
+        // At a higher sample rate a recording may be shorter by the same factor.
+        let samples = (limits.clip_seconds * f64::from(CLIP_LIMIT_RATE)) as usize;
         let clips = DecodeLimits { seconds: limits.clip_seconds, samples, channels: limits.channels };
         Ok(AppState {
-            voices: voices(models, windows, clips)?,
+            models: served_models(models, windows, clips)?,
             places: Semaphore::new(limits.places).into(),
             jobs: Semaphore::new(limits.jobs).into(),
-            memory: Semaphore::new((limits.memory / PIECE).min(Semaphore::MAX_PERMITS)).into(),
+            memory: Semaphore::new((limits.memory / MEMORY_UNIT).min(Semaphore::MAX_PERMITS)).into(),
             limits,
-            doors,
+            access_policy,
             metrics: Metrics::default(),
             is_open: AtomicBool::new(true),
         })
@@ -73,86 +73,86 @@ impl AppState {
         self.is_open.load(Ordering::Relaxed)
     }
 
-    /// Recordings in hand are still heard, and no more are taken.
+    /// Refuses new recordings; recordings in progress continue.
     pub fn close(&self) {
         self.is_open.store(false, Ordering::Relaxed);
     }
 
-    /// Places and turns in use.
+    /// Permits of `places` and `jobs` in use.
     pub fn in_use(&self) -> (usize, usize) {
         (self.limits.places - self.places.available_permits(), self.limits.jobs - self.jobs.available_permits())
     }
 
-    /// Receives the recording of a request and lets it be heard.
-    pub async fn listen(
+    /// Receives the recording of a request and predicts it.
+    pub async fn predict(
         self: &Arc<Self>,
         head: &Parts,
         body: Body,
-        taking: InputSpec,
+        input: InputSpec,
     ) -> Result<CompletedRequest<'_>, Problem> {
         let began = Instant::now();
-        let (ask, at, place) = match self.admit(head, taking) {
+        let (query, index, place) = match self.admit(head, input) {
             Ok(admitted) => admitted,
             Err(problem) => return Err(refuse(problem, &head.headers, body).await),
         };
-        let upload = receive(&head.headers, body, taking.form_only, &self.limits, &self.memory).await?;
-        let mut took = Took { receive: began.elapsed().as_secs_f64(), ..Took::default() };
-        let turn = self.jobs.clone().acquire_owned().await.expect("the semaphore is never closed");
-        took.wait = began.elapsed().as_secs_f64() - took.receive;
-        // Dropped with this future when the client leaves: then nobody needs the rest of the work.
-        let here = Here(Arc::new(AtomicBool::new(true)));
-        let (state, client) = (self.clone(), Client(here.0.clone()));
-        let heard = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by the request: a client that leaves frees no place that is still in use.
-            let _held = (place, turn);
+        let upload = receive(&head.headers, body, input.form_only, &self.limits, &self.memory).await?;
+        let mut timings = RequestTimings { receive: began.elapsed().as_secs_f64(), ..RequestTimings::default() };
+        let job = self.jobs.clone().acquire_owned().await.expect("the semaphore is never closed");
+        timings.wait = began.elapsed().as_secs_f64() - timings.receive;
+        // Dropped with this future when the client disconnects, which cancels the prediction.
+        let connection = Connection(Arc::new(AtomicBool::new(true)));
+        let (state, callback) = (self.clone(), CancelOnDisconnect(connection.0.clone()));
+        let prediction = tokio::task::spawn_blocking(move || {
+            // The task owns the permits, not the request: a client that disconnects frees nothing that is still in use.
+            let _permits = (place, job);
             let (bytes, extension) = upload.recording();
-            state.voices[at].predict(bytes, extension, client)
+            state.models[index].predict(bytes, extension, callback)
         });
-        let heard = heard.await.map_err(|error| Problem::failed(&error))??;
-        (took.decode, took.features, took.model) = (heard.timings.decode, heard.timings.features, heard.timings.model);
-        took.total = began.elapsed().as_secs_f64();
-        self.metrics.heard(&heard, &took);
-        Ok(CompletedRequest { voice: &self.voices[at], ask, heard, took })
+        let prediction = prediction.await.map_err(|error| Problem::failed(&error))??;
+        let Timings { decode, features, model } = prediction.timings;
+        timings = RequestTimings { decode, features, model, total: began.elapsed().as_secs_f64(), ..timings };
+        self.metrics.count_recording(&prediction, &timings);
+        Ok(CompletedRequest { model: &self.models[index], query, prediction, timings })
     }
 
-    fn admit(&self, head: &Parts, taking: InputSpec) -> Result<(PredictQuery, usize, OwnedSemaphorePermit), Problem> {
+    fn admit(&self, head: &Parts, input: InputSpec) -> Result<(PredictQuery, usize, OwnedSemaphorePermit), Problem> {
         if !self.is_open() {
             return Err(Problem::stopping());
         }
-        let query = head.uri.query().unwrap_or_default();
-        let ask = PredictQuery::read(query, taking.parameters).map_err(Problem::bad_parameter)?;
-        let at = match &ask.model {
+        let text = head.uri.query().unwrap_or_default();
+        let query = PredictQuery::parse(text, input.parameters).map_err(Problem::bad_parameter)?;
+        let index = match &query.model {
             None => 0,
-            Some(id) => self.voices.iter().position(|voice| voice.id == *id).ok_or_else(|| {
-                let ids: Vec<&str> = self.voices.iter().map(|voice| voice.id.as_str()).collect();
-                Problem::bad_parameter(format!("there is no model of that name: there are {}", ids.join(", ")))
+            Some(id) => self.models.iter().position(|model| model.id == *id).ok_or_else(|| {
+                let ids: Vec<&str> = self.models.iter().map(|model| model.id.as_str()).collect();
+                Problem::bad_parameter(format!("no such model; the models are {}", ids.join(", ")))
             })?,
         };
-        if ask.fraction.is_some() && self.voices[at].lead().window().is_none() {
-            let detail = "this model hears one clip of a recording, so there is no fraction of windows: leave it out";
+        if query.fraction.is_some() && self.models[index].primary().window().is_none() {
+            let detail = "this model uses one clip of a recording and has no windows: leave out `fraction`";
             return Err(Problem::bad_parameter(detail));
         }
         let place = self.places.clone().try_acquire_owned().map_err(|_| Problem::full())?;
-        Ok((ask, at, place))
+        Ok((query, index, place))
     }
 }
 
-/// A recording that is held as a whole may have as many samples as one of this rate that is as long as is allowed.
-const USUAL_RATE: u32 = 48_000;
+/// A recording that is kept in memory as a whole may have as many samples as the longest allowed one has at this sample rate.
+const CLIP_LIMIT_RATE: u32 = 48_000;
 
-/// As long as it lives, somebody waits.
-struct Here(Arc<AtomicBool>);
+/// True until the client disconnects.
+struct Connection(Arc<AtomicBool>);
 
-impl Drop for Here {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-/// Who has sent a recording, seen from the work.
-struct Client(Arc<AtomicBool>);
+/// Cancels the prediction after [`Connection`] is dropped.
+struct CancelOnDisconnect(Arc<AtomicBool>);
 
-impl PredictionCallback for Client {
+impl PredictionCallback for CancelOnDisconnect {
     fn is_cancelled(&self) -> bool {
         !self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,5 @@
-//! A connection whose client has to take its answers: one that sends requests and reads nothing would keep its place for ever.
+//! A TCP stream with a write timeout: a client that sends requests but reads no responses would otherwise occupy a connection
+//! forever.
 
 use std::future::Future;
 use std::io;
@@ -10,29 +11,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A stream on which a write that goes no further for `patience` is an error.
+/// A stream on which a write fails after `timeout` without progress.
 pub struct WriteTimeoutStream {
     stream: TcpStream,
-    patience: Duration,
-    /// Since a write had to wait.
-    until: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Runs while a write is pending.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl WriteTimeoutStream {
-    pub fn new(stream: TcpStream, patience: Duration) -> WriteTimeoutStream {
-        WriteTimeoutStream { stream, patience, until: None }
+    pub fn new(stream: TcpStream, timeout: Duration) -> WriteTimeoutStream {
+        WriteTimeoutStream { stream, timeout, timer: None }
     }
 
-    fn watched<T>(&mut self, context: &mut Context, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn with_timeout<T>(&mut self, context: &mut Context, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.until = None;
+            self.timer = None;
             return written;
         }
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep(self.patience)));
-        until
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
+        timer
             .as_mut()
             .poll(context)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no answer")))
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read the response")))
     }
 }
 
@@ -45,7 +46,7 @@ impl AsyncRead for WriteTimeoutStream {
 impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watched(context, written)
+        self.with_timeout(context, written)
     }
 
     fn poll_write_vectored(
@@ -54,7 +55,7 @@ impl AsyncWrite for WriteTimeoutStream {
         pieces: &[io::IoSlice],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.watched(context, written)
+        self.with_timeout(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A saved model from outside: the bits of its run, and what `timbre predict` prints.
+//! Predictions of saved models: equal to those of the run, and the output of `timbre predict`.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use timbre_runs::run_dir::{self, TrialRecord};
 use crate::trained_model::{Trained, path_text, text};
 
 #[test]
-fn every_model_of_a_run_says_of_every_test_clip_the_very_bits_of_the_run() {
+fn every_saved_model_predicts_the_bits_of_its_run() {
     let trained = Trained::quickstart();
     let (recordings, run) = (trained.recordings(), trained.runs().join("quickstart/latest"));
     let models = run_dir::models(&run);
@@ -19,18 +19,18 @@ fn every_model_of_a_run_says_of_every_test_clip_the_very_bits_of_the_run() {
         let unit = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
         let unit: TrialRecord = serde_json::from_slice(&unit).unwrap();
         let predictor = Predictor::open(&trained.runs(), &format!("quickstart/latest:{model}")).unwrap();
-        let mut heard = 0;
+        let mut predicted = 0;
         for split in &unit.splits {
             for (i, clip) in split.clips.iter().enumerate() {
                 let here = predictor.predict_file(&recordings.join(&clip.path)).unwrap();
                 let bits = |row: &[f32]| row.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&here.probabilities), bits(split.predictions.row(i)), "{model} on {}", clip.path);
-                heard += 1;
+                predicted += 1;
             }
         }
-        assert!(heard >= 20, "{model}: {heard} clips");
+        assert!(predicted >= 20, "{model}: {predicted} clips");
     }
-    // Here nothing tells which model is meant, so none is taken.
+    // Without a validation split no model is chosen.
     let output = trained.timbre(&["predict", "quickstart", path_text(&trained.recordings_of("cel")[0])]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     let sentence = text(&output.stderr);
@@ -38,7 +38,7 @@ fn every_model_of_a_run_says_of_every_test_clip_the_very_bits_of_the_run() {
 }
 
 #[test]
-fn recordings_are_told_in_their_order_and_the_unusable_ones_apart() {
+fn predictions_keep_the_order_of_the_arguments_and_unusable_recordings_go_to_stderr() {
     let trained = Trained::tiny();
     let (cello, organ) = (&trained.recordings_of("cel")[0], trained.recordings().join("IRMAS-TrainingData/org"));
     fs::write(trained.path("letter.wav"), "Dear reader, this is no recording.").unwrap();
@@ -88,7 +88,7 @@ fn recordings_are_told_in_their_order_and_the_unusable_ones_apart() {
     let cel = last["classes"].as_array().unwrap().iter().find(|c| c["code"] == "cel").unwrap();
     assert_eq!(rows.last().unwrap()[10].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
 
-    // One thread says the same.
+    // One thread gives the same output.
     assert_eq!(run(&["--csv", "--jobs", "1"]).stdout, output.stdout);
 
     assert_eq!(trained.timbre(&["predict", "tiny", path_text(cello)]).status.code(), Some(0));
@@ -98,7 +98,7 @@ fn recordings_are_told_in_their_order_and_the_unusable_ones_apart() {
 }
 
 #[test]
-fn a_recording_on_stdin_is_heard_like_a_file() {
+fn a_recording_on_stdin_is_predicted_like_a_file() {
     let trained = Trained::tiny();
     let flute = &trained.recordings_of("flu")[0];
     let shares = |output: std::process::Output| {
@@ -113,7 +113,7 @@ fn a_recording_on_stdin_is_heard_like_a_file() {
 }
 
 #[test]
-fn a_model_that_is_cut_off_or_of_another_schema_is_refused_with_a_sentence() {
+fn a_truncated_model_or_one_of_another_schema_is_refused_with_a_message() {
     let trained = Trained::tiny();
     let flute = &trained.recordings_of("flu")[0];
     let refusal = || {
@@ -136,7 +136,7 @@ fn a_model_that_is_cut_off_or_of_another_schema_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn weights_of_another_shape_than_the_front_end_are_refused_before_the_first_recording() {
+fn weights_that_do_not_fit_the_feature_are_refused_before_the_first_recording() {
     let trained = Trained::tiny();
     let description = trained.runs().join("tiny/latest/models/fft.logistic.s1/model.json");
     let good = fs::read_to_string(&description).unwrap();
@@ -145,7 +145,7 @@ fn weights_of_another_shape_than_the_front_end_are_refused_before_the_first_reco
         ("\"clip_seconds\": 3.0", "\"clip_seconds\": 1e9", "long"),
         ("\"sample_rate\": 22050", "\"sample_rate\": 0", "0 Hz"),
         ("\"voi\"", "\"voi\", \"more\"", "11"),
-        ("\"at_least_one\": false", "\"cutoffs\": [0.5], \"at_least_one\": false", "1 cut-offs for 11 classes"),
+        ("\"at_least_one\": false", "\"cutoffs\": [0.5], \"at_least_one\": false", "1 thresholds for 11 classes"),
     ] {
         assert!(good.contains(from), "{good}");
         fs::write(&description, good.replace(from, to)).unwrap();

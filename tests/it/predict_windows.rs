@@ -1,4 +1,4 @@
-//! Recordings of any length, heard in windows: the bits of the run, and the forms in which it is told what is heard when.
+//! Predictions in windows of recordings of any length: equal to those of the run, in every output format.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use timbre_signal::windows::WindowSpec;
 
 use crate::trained_model::{Trained, path_text, text};
 
-/// Classic models and a network, judged on windows that do not divide the recordings; some recordings are shorter than one.
+/// Classic models and a network, evaluated on windows that do not divide the recordings; some recordings are shorter than a window.
 const WINDOWS: &str = r#"
 [data]
 use = "demo"
@@ -44,7 +44,7 @@ window_fraction = 0.26
 bootstrap = 0
 "#;
 
-/// Windows of one second, of models of one label.
+/// Single-label models with windows of one second.
 const SINGLE: &str = r#"
 [data]
 use = "demo"
@@ -76,10 +76,10 @@ fn success(output: Output) -> String {
     text(&output.stdout)
 }
 
-/// Every model of the run says of every recording of every split what its unit holds; gives the number of recordings.
-fn agrees(trained: &Trained) -> usize {
+/// Compares every model's predictions of every recording of every split with the run. Returns the number of predictions.
+fn compare_with_run(trained: &Trained) -> usize {
     let (recordings, run) = (trained.recordings(), trained.runs().join("windows/latest"));
-    let mut heard = 0;
+    let mut predicted = 0;
     for model in run_dir::models(&run) {
         let parts: Vec<&str> = model.split('.').collect();
         let [features, kind, seed] = parts[..] else { panic!("{model}") };
@@ -106,21 +106,21 @@ fn agrees(trained: &Trained) -> usize {
                     }
                     assert_eq!(again.unwrap(), here, "{model} on {}", clip.path);
                 }
-                heard += 1;
+                predicted += 1;
             }
         }
     }
-    heard
+    predicted
 }
 
 #[test]
-fn every_model_says_of_every_recording_in_windows_the_very_bits_of_the_run() {
+fn every_saved_model_predicts_the_windows_of_its_run_to_the_bit() {
     let trained = Trained::of("windows", SINGLE);
-    assert!(agrees(&trained) >= 6 * 20);
+    assert!(compare_with_run(&trained) >= 6 * 20);
     let trained = Trained::of("windows", WINDOWS);
-    assert!(agrees(&trained) >= 10);
+    assert!(compare_with_run(&trained) >= 10);
 
-    // What is printed can be read back to the same bits, on one thread too.
+    // The printed numbers read back to the same bits, whatever the number of threads.
     let testing: Vec<PathBuf> = trained.recordings_of("cel");
     let table = |more: &[&str]| {
         let files: Vec<&str> = testing.iter().map(|path| path_text(path)).collect();
@@ -132,8 +132,8 @@ fn every_model_says_of_every_recording_in_windows_the_very_bits_of_the_run() {
     let predictor = Predictor::open(&trained.runs(), "windows").unwrap();
     let mut lines = printed.lines().skip(1);
     for path in &testing {
-        let heard = predictor.predict_file(path).unwrap().windows.unwrap();
-        for (start, row) in heard.starts.iter().zip(heard.rows_of(0)) {
+        let windows = predictor.predict_file(path).unwrap().windows.unwrap();
+        for (start, row) in windows.starts.iter().zip(windows.rows_of(0)) {
             let fields: Vec<&str> = lines.next().unwrap().split(',').collect();
             assert_eq!((fields[0], fields[1].parse::<f64>().unwrap()), (path_text(path), *start));
             let read: Vec<f32> = fields[2..].iter().map(|p| p.parse().unwrap()).collect();
@@ -141,8 +141,8 @@ fn every_model_says_of_every_recording_in_windows_the_very_bits_of_the_run() {
         }
     }
     assert_eq!(lines.next(), None);
-    forms(&trained);
-    oddities(&trained);
+    formats(&trained);
+    errors(&trained);
 }
 
 /// A minute of the recordings of some classes, one after the other.
@@ -166,14 +166,14 @@ fn minute(trained: &Trained) -> PathBuf {
     path
 }
 
-/// The same segments in every form, a drawing of them, and files instead of print.
-fn forms(trained: &Trained) {
+/// Every format has the same segments; plots and output files are written.
+fn formats(trained: &Trained) {
     let minute = minute(trained);
-    let say = |more: &[&str]| {
+    let predict = |more: &[&str]| {
         let low = ["predict", "windows", "-q", path_text(&minute), "--on", "0.2", "--shortest", "0.5"];
         success(trained.timbre(&[&low[..], more].concat()))
     };
-    let report: Value = serde_json::from_str(&say(&["--json"])).unwrap();
+    let report: Value = serde_json::from_str(&predict(&["--json"])).unwrap();
     let file = &report["files"][0];
     let seconds = file["seconds"].as_f64().unwrap();
     assert_eq!((&report["schema"], &report["window"]["hop"]), (&1.into(), &0.7.into()));
@@ -186,7 +186,7 @@ fn forms(trained: &Trained) {
         assert!(0.0 <= start && start + 0.5 <= end + 1e-6 && end <= seconds, "{segment}");
         assert!((0.0..=1.0).contains(&number(segment, "confidence")), "{segment}");
     }
-    let csv = say(&["--format", "segments"]);
+    let csv = predict(&["--format", "segments"]);
     let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.len(), segments.len());
     for (row, segment) in rows.iter().zip(segments) {
@@ -194,7 +194,7 @@ fn forms(trained: &Trained) {
         assert_eq!(row[1].parse::<f64>().unwrap(), number(segment, "start"));
         assert_eq!(row[4].parse::<f64>().unwrap(), number(segment, "confidence"));
     }
-    let labels = say(&["--format", "audacity"]);
+    let labels = predict(&["--format", "audacity"]);
     for (line, segment) in labels.lines().zip(segments) {
         let fields: Vec<&str> = line.split('\t').collect();
         assert!((fields[0].parse::<f64>().unwrap() - number(segment, "start")).abs() < 1e-6, "{line}");
@@ -202,42 +202,42 @@ fn forms(trained: &Trained) {
         assert_eq!(fields[2], segment["code"]);
     }
     assert_eq!(labels.lines().count(), segments.len());
-    let jams: Value = serde_json::from_str(&say(&["--format", "jams"])).unwrap();
+    let jams: Value = serde_json::from_str(&predict(&["--format", "jams"])).unwrap();
     assert_eq!(jams["file_metadata"]["duration"].as_f64(), Some(seconds));
     let over_time = jams["annotations"][1]["data"].as_array().unwrap();
     assert_eq!(over_time.len(), segments.len());
     assert!(over_time.iter().zip(segments).all(|(tag, segment)| tag["value"] == segment["code"]));
-    let told = say(&[]);
-    assert_eq!(told.lines().count(), 1 + segments.len(), "{told}");
+    let lines = predict(&[]);
+    assert_eq!(lines.lines().count(), 1 + segments.len(), "{lines}");
 
     let short = Predictor::open(&trained.runs(), "windows")
         .unwrap()
-        .within(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
+        .with_limits(DecodeLimits { seconds: 20.0, ..DecodeLimits::NONE });
     assert_eq!(short.predict_file(&minute).expect_err("it is too long").code, "too_long");
 
-    // A file for each recording below a folder, and a drawing.
+    // One file and one plot for each recording of a folder.
     let folder = trained.recordings().join("IRMAS-TrainingData/cel");
     let arguments =
-        ["predict", "windows", "-q", path_text(&folder), "--format", "jams", "--out", "told", "--plot", "drawn"];
+        ["predict", "windows", "-q", path_text(&folder), "--format", "jams", "--out", "predicted", "--plot", "drawn"];
     assert_eq!(success(trained.timbre(&arguments)), "");
     for recording in trained.recordings_of("cel") {
         let name = recording.file_stem().unwrap().to_str().unwrap();
-        let jams = fs::read(trained.path(&format!("told/{name}.jams"))).unwrap();
+        let jams = fs::read(trained.path(&format!("predicted/{name}.jams"))).unwrap();
         let jams: Value = serde_json::from_slice(&jams).unwrap();
         assert_eq!(jams["sandbox"]["path"], path_text(&recording));
         let drawing = fs::read_to_string(trained.path(&format!("drawn/{name}.svg"))).unwrap();
         assert!(drawing.contains("data:image/png;base64,") && drawing.ends_with("</svg>\n"));
     }
-    say(&["--plot", "new/one.svg"]);
+    predict(&["--plot", "new/one.svg"]);
     assert!(fs::read_to_string(trained.path("new/one.svg")).unwrap().contains("minute.wav"));
-    say(&["--plot", "new/one.PNG"]);
-    say(&["--plot", "new", "--png"]);
+    predict(&["--plot", "new/one.PNG"]);
+    predict(&["--plot", "new", "--png"]);
     let png = fs::read(trained.path("new/one.PNG")).unwrap();
     assert!(png.starts_with(b"\x89PNG") && fs::read(trained.path("new/minute.png")).unwrap() == png);
 }
 
-/// What does not fit together is told with exit code 2, what cannot be used with 3 or 4.
-fn oddities(trained: &Trained) {
+/// Usage errors exit with code 2, unusable recordings with 3 or 4.
+fn errors(trained: &Trained) {
     let cello = trained.recordings_of("cel")[0].clone();
     let folder = trained.recordings().join("IRMAS-TrainingData/cel");
     let refused = |arguments: &[&str], says: &str| {
@@ -255,7 +255,7 @@ fn oddities(trained: &Trained) {
     refused(&[path_text(&cello), "--hop", "0"], "hop");
     refused(&[path_text(&cello), "--on", "0.3", "--off", "0.4"], "--off");
     refused(&[path_text(&cello), "--on", "1.5"], "--on");
-    // A recording that is cut off half way is unusable as a whole, as without windows.
+    // A truncated recording is unusable as a whole, as without windows.
     let mut bytes = fs::read(&cello).unwrap();
     bytes.truncate(bytes.len() / 2);
     fs::write(trained.path("half.wav"), bytes).unwrap();
@@ -273,17 +273,17 @@ fn piped_from(mut command: std::process::Command, path: &Path) -> Output {
 }
 
 #[test]
-fn a_model_that_was_judged_on_clips_hears_windows_if_told() {
+fn a_model_evaluated_on_clips_can_predict_windows() {
     let trained = Trained::tiny();
     let cello = trained.recordings_of("cel")[0].clone();
     let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
-    let heard = clip.predict_file(&cello).unwrap();
-    assert_eq!((heard.windows.is_some(), clip.window(), clip.clip_seconds()), (false, None, Some(3.0)));
+    let prediction = clip.predict_file(&cello).unwrap();
+    assert_eq!((prediction.windows.is_some(), clip.window(), clip.clip_seconds()), (false, None, Some(3.0)));
     let clip = clip.with_windows(WindowSpec { hop: 0.5, ..WindowSpec::default() }).unwrap();
     let in_windows = clip.predict_file(&cello).unwrap();
-    // Clips of the demo set last three seconds: one window, which is the clip.
-    assert_eq!(bits(&in_windows.windows.as_ref().unwrap().probabilities), bits(&heard.probabilities));
-    assert_eq!(bits(&in_windows.probabilities), bits(&heard.probabilities));
+    // Clips of the demo set last three seconds: the only window is the clip.
+    assert_eq!(bits(&in_windows.windows.as_ref().unwrap().probabilities), bits(&prediction.probabilities));
+    assert_eq!(bits(&in_windows.probabilities), bits(&prediction.probabilities));
 
     let output = trained.timbre(&["predict", "tiny", path_text(&cello), "--format", "jams"]);
     assert_eq!(output.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! The API from outside.
+//! The HTTP API.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use timbre::inference::Predictor;
 use crate::test_server::*;
 
 #[test]
-fn a_recording_is_heard_raw_in_a_form_and_by_many_at_once() {
+fn recordings_are_predicted_from_raw_bodies_and_forms_concurrently() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL]);
     let predictor = predictor(&trained);
@@ -24,17 +24,20 @@ fn a_recording_is_heard_raw_in_a_form_and_by_many_at_once() {
                 let form = form("file", name, &bytes);
                 assert_eq!(shares(&post(address, FORM, &form)), expected);
                 let codes = post_to(address, LUMEN, FORM, &form).json();
-                assert_eq!(codes, json!([expected[0].0]), "one label: the likeliest");
+                assert_eq!(codes, json!([expected[0].0]), "single label: the most likely class");
             });
         }
     });
-    let answer = post(server.address, "", &std::fs::read(&paths[0]).unwrap()).json();
-    assert_eq!((&answer["schema"], &answer["hears"], &answer["timeline"]), (&json!(2), &json!("clip"), &Value::Null));
-    assert_eq!(answer["model"]["id"], "tiny:fft.logistic.s1");
-    assert!(answer["seconds"].as_f64().unwrap() > 1.0 && answer["timings"]["decode"].is_f64());
-    let one = &answer["instruments"].as_array().unwrap().iter().find(|one| one["code"] == "cel").unwrap();
+    let response = post(server.address, "", &std::fs::read(&paths[0]).unwrap()).json();
+    assert_eq!(
+        (&response["schema"], &response["hears"], &response["timeline"]),
+        (&json!(2), &json!("clip"), &Value::Null)
+    );
+    assert_eq!(response["model"]["id"], "tiny:fft.logistic.s1");
+    assert!(response["seconds"].as_f64().unwrap() > 1.0 && response["timings"]["decode"].is_f64());
+    let one = &response["instruments"].as_array().unwrap().iter().find(|one| one["code"] == "cel").unwrap();
     assert_eq!(one["name"], "cello");
-    // What was counted: 12 raw and 12 forms and 12 of the other route, and one more; the model was asked once each.
+    // 12 raw bodies, 12 forms, 12 requests of the other route, and one more; one model request each.
     let count = |name: &str| measured(server.address, name);
     assert_eq!(count("timbre_recordings_total"), 37.0);
     assert_eq!(count("timbre_requests_total{route=\"/api/v1/predict\",status=\"200\"}"), 25.0);
@@ -44,7 +47,7 @@ fn a_recording_is_heard_raw_in_a_form_and_by_many_at_once() {
     assert_eq!((count("timbre_jobs_in_use"), count("timbre_places_in_use")), (0.0, 0.0));
 }
 
-/// The WAVE files below a folder, by name.
+/// The WAVE files below a folder, sorted by name.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
     entries.sort();
@@ -54,27 +57,27 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_timeline_is_told_and_its_rule_decides_it_again() {
+fn the_timeline_and_its_rule_reproduce_the_decisions() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL, "--windows"]);
     let predictor = in_windows(&trained);
     let song =
         below(&trained.recordings()).into_iter().find(|path| path.to_string_lossy().contains("TestingData")).unwrap();
     let bytes = std::fs::read(&song).unwrap();
-    let answer = post(server.address, "", &bytes);
-    assert_eq!(shares(&answer), expected(&predictor, &song), "to the bit");
-    let answer = answer.json();
-    let heard = predictor.predict_file(&song).unwrap();
-    let windows = heard.windows.as_ref().unwrap();
-    let timeline = &answer["timeline"];
+    let response = post(server.address, "", &bytes);
+    assert_eq!(shares(&response), expected(&predictor, &song), "to the bit");
+    let response = response.json();
+    let prediction = predictor.predict_file(&song).unwrap();
+    let windows = prediction.windows.as_ref().unwrap();
+    let timeline = &response["timeline"];
     assert_eq!((&timeline["window"], &timeline["hop"]), (&json!(3.0), &json!(1.0)));
     assert_eq!(timeline["starts"], json!(windows.starts));
     assert_eq!(timeline["borders"].as_array().unwrap().len(), windows.starts.len() + 1);
     let rows: Vec<Vec<f32>> = windows.rows_of(0).map(<[f32]>::to_vec).collect();
-    let told: Vec<Vec<f32>> = serde_json::from_value(timeline["probabilities"].clone()).unwrap();
-    assert_eq!(told, rows, "to the bit");
+    let received: Vec<Vec<f32>> = serde_json::from_value(timeline["probabilities"].clone()).unwrap();
+    assert_eq!(received, rows, "to the bit");
     assert_eq!(timeline["codes"], json!(predictor.classes().names()));
-    // Asked for a cut-off and a fraction, what is decided is what the rows of the timeline come to.
+    // With a threshold and a fraction, the decisions follow from the rows of the timeline.
     for (cutoff, fraction) in [(0.05, 0.1), (0.2, 0.26), (0.5, 0.0), (0.9, 0.9)] {
         let path = format!("{PREDICT}?cutoff={cutoff}&fraction={fraction}&timeline=false");
         let asked = post_to(server.address, &path, "", &bytes).json();
@@ -89,14 +92,14 @@ fn a_timeline_is_told_and_its_rule_decides_it_again() {
         theirs.sort();
         assert_eq!(theirs, own, "{cutoff} {fraction}");
     }
-    // A cut-off alone: every class whose score reaches it, also where one label is decided otherwise.
+    // With a threshold alone, every class that reaches it is decided, also by a single-label model.
     let asked = post_to(server.address, &format!("{PREDICT}?cutoff=0"), "", &bytes).json();
     assert_eq!(decided(&asked).len(), 11);
-    assert_eq!(decided(&answer).len(), 1);
+    assert_eq!(decided(&response).len(), 1);
 }
 
 #[test]
-fn several_models_are_chosen_by_name_and_weighted_into_one() {
+fn models_are_chosen_by_id_and_weighted_into_an_ensemble() {
     let trained = Trained::tiny();
     let names = ["tiny/latest:fft.average.s1=1", "tiny/latest:fft.logistic.s1=3"];
     let server = Server::start(&trained, &names);
@@ -116,19 +119,19 @@ fn several_models_are_chosen_by_name_and_weighted_into_one() {
     let quality = models["models"][2]["quality"].as_array().unwrap();
     assert!(quality.iter().any(|row| row["split"] == "test" && row["metrics"]["accuracy"].is_f64()), "{quality:?}");
     for (id, own) in [("tiny:fft.average.s1", &average), ("tiny%3Afft.logistic.s1", &logistic)] {
-        let answer = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
-        assert_eq!(shares(&answer), expected(own, path), "{id}");
+        let response = post_to(server.address, &format!("{PREDICT}?model={id}"), "", &bytes);
+        assert_eq!(shares(&response), expected(own, path), "{id}");
     }
     let [a, b] = [&average, &logistic].map(|one| one.predict_file(path).unwrap().probabilities);
-    let answer = post(server.address, "", &bytes);
-    for (code, share) in shares(&answer) {
+    let response = post(server.address, "", &bytes);
+    for (code, share) in shares(&response) {
         let class = average.classes().index(&code).unwrap();
         assert!((share - (0.25 * a[class] + 0.75 * b[class])).abs() < 1e-6, "{code}");
     }
-    assert_eq!(answer.json()["model"]["model"], "ensemble");
-    // Weights that cannot be, and a model that is named twice.
+    assert_eq!(response.json()["model"]["model"], "ensemble");
+    // Invalid weights, and a model that is named twice.
     for (names, says) in [
-        (&["tiny/latest:fft.average.s1=1"][..], "one model alone is no ensemble"),
+        (&["tiny/latest:fft.average.s1=1"][..], "two models or more"),
         (&["tiny/latest:fft.average.s1=0", "tiny/latest:fft.logistic.s1=0"], "more than 0"),
         (&[MODEL, MODEL], "named twice"),
         (&[MODEL, "--allow-origin", "*"], "write scheme, host and port"),
@@ -140,15 +143,15 @@ fn several_models_are_chosen_by_name_and_weighted_into_one() {
 }
 
 #[test]
-fn the_page_and_the_health_are_there_under_a_strict_policy_and_no_file_is_reachable() {
+fn responses_have_security_headers_and_no_file_of_the_machine_is_served() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL]);
     for path in ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/models", "/nowhere"] {
-        let answer = get(server.address, path);
-        assert_eq!(answer.status, if path == "/nowhere" { 404 } else { 200 }, "{path}");
-        assert!(answer.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{path}");
-        assert!(answer.head.contains("x-content-type-options: nosniff"), "{path}");
-        assert!(!answer.head.contains("access-control-allow-origin"), "{path}");
+        let response = get(server.address, path);
+        assert_eq!(response.status, if path == "/nowhere" { 404 } else { 200 }, "{path}");
+        assert!(response.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{path}");
+        assert!(response.head.contains("x-content-type-options: nosniff"), "{path}");
+        assert!(!response.head.contains("access-control-allow-origin"), "{path}");
     }
     let page = text(&get(server.address, "/").body);
     assert!(
@@ -175,7 +178,7 @@ fn the_page_and_the_health_are_there_under_a_strict_policy_and_no_file_is_reacha
 }
 
 #[test]
-fn a_token_and_the_list_of_origins_keep_others_out() {
+fn tokens_and_origins_are_checked() {
     let trained = Trained::tiny();
     let mut command =
         trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0", "--allow-origin", "https://music.example"]);
@@ -187,24 +190,24 @@ fn a_token_and_the_list_of_origins_keep_others_out() {
         for wrong in
             ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n", "Authorization: s3cret\r\n"]
         {
-            let answer = ask(address, "GET", path, wrong);
-            assert_eq!(answer.status, 401, "{path} {wrong}");
-            assert!(answer.head.contains("www-authenticate: bearer") && answer.problem().contains("Bearer"));
+            let response = send(address, "GET", path, wrong);
+            assert_eq!(response.status, 401, "{path} {wrong}");
+            assert!(response.head.contains("www-authenticate: bearer") && response.problem().contains("Bearer"));
         }
-        assert_eq!(ask(address, "GET", path, token).status, 200);
+        assert_eq!(send(address, "GET", path, token).status, 200);
     }
     assert_eq!(post(address, "", b"RIFF").status, 401);
     assert_eq!(post_to(address, LUMEN, FORM, &form("file", "a.wav", b"x")).status, 401);
     for open in ["/", "/healthz", "/readyz", "/openapi.json"] {
         assert_eq!(get(address, open).status, 200, "{open}");
     }
-    // A page of a site that is named may ask, one of any other may not, and the own page always may.
+    // Allowed are the server's own page and the pages of an allowed origin.
     let preflight = "Origin: https://music.example\r\nAccess-Control-Request-Method: POST\r\n";
-    let answer = ask(address, "OPTIONS", PREDICT, preflight);
-    assert_eq!(answer.status, 204);
+    let response = send(address, "OPTIONS", PREDICT, preflight);
+    assert_eq!(response.status, 204);
     for header in ["access-control-allow-origin: https://music.example", "access-control-allow-headers: authorization"]
     {
-        assert!(answer.head.contains(header), "{}", answer.head);
+        assert!(response.head.contains(header), "{}", response.head);
     }
     let body = std::fs::read(&trained.recordings_of("org")[0]).unwrap();
     let from = |origin: &str| post(address, &format!("{token}Origin: {origin}\r\n"), &body);
@@ -217,12 +220,12 @@ fn a_token_and_the_list_of_origins_keep_others_out() {
         assert_eq!(refused.status, 403, "{other}");
         assert!(!refused.head.contains("access-control-allow-origin") && refused.problem().contains("--allow-origin"));
     }
-    let answer = ask(address, "OPTIONS", PREDICT, &preflight.replace("music", "evil"));
-    assert!(answer.status >= 400 && !answer.head.contains("access-control-allow"), "{}", answer.head);
+    let response = send(address, "OPTIONS", PREDICT, &preflight.replace("music", "evil"));
+    assert!(response.status >= 400 && !response.head.contains("access-control-allow"), "{}", response.head);
 }
 
 #[test]
-fn told_to_stop_the_server_finishes_what_is_in_hand() {
+fn on_a_signal_the_server_finishes_the_requests_in_progress() {
     use std::io::{Read, Write};
     let trained = Trained::tiny();
     let path = &trained.recordings_of("vio")[0];
@@ -230,7 +233,7 @@ fn told_to_stop_the_server_finishes_what_is_in_hand() {
     for signal in ["-TERM", "-INT"] {
         let mut server = Server::start(&trained, &[MODEL]);
         let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
-        // The server asks for the body when the request is in hand.
+        // `100 Continue` shows that the request is in progress.
         write!(stream, "Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", bytes.len()).unwrap();
         let mut go_on = [0; 25];
         stream.read_exact(&mut go_on).unwrap();
@@ -241,13 +244,13 @@ fn told_to_stop_the_server_finishes_what_is_in_hand() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         stream.write_all(&bytes[1000..]).unwrap();
-        assert_eq!(shares(&Answer::read(stream)), expected, "{signal}");
+        assert_eq!(shares(&Response::read(stream)), expected, "{signal}");
         assert!(server.child.wait().unwrap().success(), "{signal}");
     }
 }
 
 #[test]
-fn a_server_that_cannot_start_says_why() {
+fn a_server_that_cannot_start_reports_the_reason() {
     let trained = Trained::tiny();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

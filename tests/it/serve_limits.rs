@@ -1,4 +1,4 @@
-//! The server under load and attack.
+//! Limits of the server under load and attack.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::test_server::*;
 
 #[test]
-fn what_is_no_recording_is_refused_with_a_sentence_and_stops_nobody() {
+fn invalid_bodies_are_refused_with_a_message_and_do_not_stop_the_server() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL]);
     let letter = b"Dear reader, this is no recording, whatever its name says.";
@@ -21,30 +21,30 @@ fn what_is_no_recording_is_refused_with_a_sentence_and_stops_nobody() {
         (FORM, &form("other", "a.wav", letter), 400, "no field `file`"),
         ("Content-Encoding: gzip\r\n", letter, 415, "as it is"),
     ] {
-        let answer = post(server.address, headers, body);
-        assert_eq!(answer.status, status, "{}", text(&answer.body));
-        assert!(answer.problem().contains(says), "{}", answer.problem());
+        let response = post(server.address, headers, body);
+        assert_eq!(response.status, status, "{}", text(&response.body));
+        assert!(response.problem().contains(says), "{}", response.problem());
     }
     for (path, headers, status, says) in [
         ("/api/v1/predict?cutoff=2", "", 400, "from 0 to 1"),
-        ("/api/v1/predict?cuttoff=0.5", "", 400, "there are model, cutoff, fraction, timeline"),
-        ("/api/v1/predict?model=bagpipes", "", 400, "there are tiny:fft.logistic.s1"),
+        ("/api/v1/predict?cuttoff=0.5", "", 400, "the parameters are model, cutoff, fraction, timeline"),
+        ("/api/v1/predict?model=bagpipes", "", 400, "the models are tiny:fft.logistic.s1"),
         ("/api/v1/predict?fraction=0.3", "", 400, "one clip"),
-        ("/lumen/api/processFile/?timeline=false", FORM, 400, "no parameter `timeline`"),
+        ("/lumen/api/processFile/?timeline=false", FORM, 400, "unknown parameter `timeline`"),
         ("/lumen/api/processFile/", "", 415, "field `file`"),
     ] {
-        let answer = post_to(server.address, path, headers, letter);
-        assert_eq!(answer.status, status, "{path}: {}", text(&answer.body));
-        assert!(answer.problem().contains(says), "{path}: {}", answer.problem());
+        let response = post_to(server.address, path, headers, letter);
+        assert_eq!(response.status, status, "{path}: {}", text(&response.body));
+        assert!(response.problem().contains(says), "{path}: {}", response.problem());
     }
-    // A recording with damage at many places: heard or refused, never an error of the server.
+    // A damaged recording is predicted or refused, never an error of the server.
     let good = std::fs::read(&trained.recordings_of("pia")[0]).unwrap();
     for i in 0..60usize {
         let mut bytes = good.clone();
         bytes[i] ^= 0xff;
         bytes.truncate(good.len() / 60 * (i + 1));
-        let answer = post(server.address, "", &bytes);
-        assert!([200, 422].contains(&answer.status), "{i}: {}", text(&answer.body));
+        let response = post(server.address, "", &bytes);
+        assert!([200, 422].contains(&response.status), "{i}: {}", text(&response.body));
     }
     for nonsense in
         ["\r\n\r\n", "GET\r\n\r\n", "POST /api/v1/predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "\0\u{1}\u{2}"]
@@ -56,17 +56,17 @@ fn what_is_no_recording_is_refused_with_a_sentence_and_stops_nobody() {
 }
 
 #[test]
-fn too_large_a_body_is_refused_before_and_while_it_is_sent() {
+fn a_body_that_is_too_large_is_refused_before_and_while_it_is_sent() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL]);
     for claimed in [(64u64 << 20) + 1, 4 << 30, u64::MAX / 2] {
         let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
         write!(stream, "Content-Length: {claimed}\r\nExpect: 100-continue\r\n\r\n").unwrap();
-        let answer = Answer::read(stream);
-        assert_eq!(answer.status, 413);
-        assert!(answer.problem().contains("64 MiB"));
+        let response = Response::read(stream);
+        assert_eq!(response.status, 413);
+        assert!(response.problem().contains("64 MiB"));
     }
-    // Without a length, the limit is met on the way; the client that sends on is heard out and reads the answer.
+    // Without a length, the limit applies while receiving; the client can finish sending and read the response.
     let address = with_limits(predictor(&trained), |limits| limits.bytes = 1 << 20);
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Transfer-Encoding: chunked\r\n\r\n").unwrap();
@@ -76,16 +76,16 @@ fn too_large_a_body_is_refused_before_and_while_it_is_sent() {
         stream.write_all(b"\r\n").unwrap();
     }
     stream.write_all(b"0\r\n\r\n").unwrap();
-    let answer = Answer::read(stream);
-    assert_eq!(answer.status, 413);
-    assert!(answer.problem().contains("1 MiB"));
+    let response = Response::read(stream);
+    assert_eq!(response.status, 413);
+    assert!(response.problem().contains("1 MiB"));
     let just = post(address, "", &vec![7; 1 << 20]);
     assert_eq!(just.status, 422, "the limit itself is allowed");
-    // All bodies together have a limit, too.
+    // All bodies together have a limit.
     let address = with_limits(predictor(&trained), |limits| limits.memory = 1 << 20);
     let full = post(address, "", &vec![7; (1 << 20) + 1]);
     assert!(full.status == 503 && full.head.contains("retry-after: 2"), "{}", full.head);
-    assert_eq!(post(address, "", &vec![7; 1 << 20]).status, 422, "and it is given back");
+    assert_eq!(post(address, "", &vec![7; 1 << 20]).status, 422, "the memory is released");
 }
 
 /// A WAVE file of 8 bits; a sawtooth.
@@ -108,7 +108,7 @@ fn wav(channels: u16, sample_rate: u32, frames: u32, claimed: Option<u32>) -> Ve
     bytes
 }
 
-/// A FLAC file of one value that never changes: a few bytes a second.
+/// A FLAC file of a constant value: a few bytes per second.
 fn flac(seconds: u64, declares: bool) -> Vec<u8> {
     const BLOCK: u64 = 65_535;
     let crc = |bytes: &[u8], bits: u32, poly: u32| {
@@ -142,7 +142,7 @@ fn flac(seconds: u64, declares: bool) -> Vec<u8> {
 }
 
 #[test]
-fn hours_in_a_small_file_many_channels_and_false_claims_are_refused() {
+fn long_recordings_many_channels_and_false_lengths_are_refused() {
     let trained = Trained::tiny();
     let of_clips = with_limits(predictor(&trained), |limits| limits.clip_seconds = 20.0);
     let of_windows = with_limits(in_windows(&trained), |limits| limits.seconds = 20.0);
@@ -156,10 +156,10 @@ fn hours_in_a_small_file_many_channels_and_false_claims_are_refused() {
             (&wav(65, 8000, 100, None), "too_many_channels"),
             (&wav(1, 8000, 100, Some(u32::MAX - 9)), "truncated"),
         ] {
-            let answer = post(address, "", bytes);
-            assert_eq!((answer.status, &answer.json()["code"]), (422, &code.into()), "{}", answer.problem());
+            let response = post(address, "", bytes);
+            assert_eq!((response.status, &response.json()["code"]), (422, &code.into()), "{}", response.problem());
         }
-        assert_eq!(post(address, "", &flac(10, true)).status, 200, "the file itself is in order");
+        assert_eq!(post(address, "", &flac(10, true)).status, 200, "a valid file");
         assert_eq!(post(address, "", &flac(10, false)).status, 200);
         assert_eq!(post(address, "", &wav(1, 1000, 20_000, None)).status, 200, "the limit itself is allowed");
         assert_eq!(post(address, "", &wav(64, 8000, 100, None)).status, 200);
@@ -167,7 +167,7 @@ fn hours_in_a_small_file_many_channels_and_false_claims_are_refused() {
 }
 
 #[test]
-fn when_a_client_leaves_its_recording_is_heard_no_further() {
+fn a_prediction_is_cancelled_when_its_client_disconnects() {
     let trained = Trained::tiny();
     let address = with_limits(in_windows(&trained), |limits| limits.jobs = 1);
     let long = wav(1, 1000, 3_000_000, None);
@@ -179,7 +179,7 @@ fn when_a_client_leaves_its_recording_is_heard_no_further() {
     while windows() == 0.0 {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // Who waits for a turn and leaves is forgotten, too.
+    // A request that waits is cancelled too.
     let mut waiting = open(address, "POST /api/v1/predict HTTP/1.1");
     write!(waiting, "Content-Length: {}\r\n\r\n", long.len()).unwrap();
     waiting.write_all(&long).unwrap();
@@ -188,13 +188,13 @@ fn when_a_client_leaves_its_recording_is_heard_no_further() {
     while busy() > 0.0 || measured(address, "timbre_places_in_use") > 0.0 {
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(windows() < 2998.0, "all {} windows were heard for nobody", windows());
+    assert!(windows() < 2998.0, "all {} windows were predicted", windows());
     let path = &trained.recordings_of("tru")[0];
     assert_eq!(shares(&post(address, "", &std::fs::read(path).unwrap())), expected(&in_windows(&trained), path));
 }
 
 #[test]
-fn when_all_places_are_taken_a_client_is_told_to_come_again() {
+fn a_full_server_responds_with_retry_after() {
     let trained = Trained::tiny();
     let address = with_limits(predictor(&trained), |limits| limits.places = 1);
     let path = &trained.recordings_of("tru")[0];
@@ -206,12 +206,11 @@ fn when_all_places_are_taken_a_client_is_told_to_come_again() {
         slow
     };
     let mut slow = begin();
-    // The place is taken when the head has been read: soon, but not at once; and one of the short ones that ask meanwhile may
-    // have had it just then.
+    // The slow request takes the place soon after its head is sent; a short request may have taken it first.
     let full = loop {
-        let answer = post(address, "", b"RIFF");
-        if answer.status != 422 {
-            break answer;
+        let response = post(address, "", b"RIFF");
+        if response.status != 422 {
+            break response;
         }
         if is_answered(&slow) {
             slow = begin();
@@ -222,11 +221,11 @@ fn when_all_places_are_taken_a_client_is_told_to_come_again() {
     assert_eq!(get(address, "/healthz").status, 200);
     slow.write_all(&bytes[100..]).unwrap();
     let expected = expected(&predictor(&trained), path);
-    assert_eq!(shares(&Answer::read(slow)), expected);
+    assert_eq!(shares(&Response::read(slow)), expected);
     assert_eq!(shares(&post(address, "", &bytes)), expected);
 }
 
-/// Whether something has come back, without waiting for it.
+/// Whether a response has arrived, without waiting.
 fn is_answered(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let answered = stream.peek(&mut [0]).is_ok();
@@ -235,20 +234,20 @@ fn is_answered(stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn slow_senders_are_let_go() {
+fn slow_clients_are_disconnected() {
     let trained = Trained::tiny();
     let address = with_limits(predictor(&trained), |limits| {
         limits.head = Duration::from_millis(300);
         limits.pause = Duration::from_millis(300);
         limits.body = Duration::from_millis(1200);
     });
-    // Half a head: the connection ends without an answer, or with 408.
+    // Half a head: the connection ends without an response, or with 408.
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the server closes, long before a minute is over");
-    // A connection that is kept and says nothing more ends, too.
+    // An idle kept-alive connection is closed.
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
@@ -256,7 +255,7 @@ fn slow_senders_are_let_go() {
     // A body that stops, and one that drips.
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();
-    assert_eq!(Answer::read(stream).status, 408);
+    assert_eq!(Response::read(stream).status, 408);
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Content-Length: 1000\r\n\r\n").unwrap();
     let dripping = stream.try_clone().unwrap();
@@ -266,8 +265,8 @@ fn slow_senders_are_let_go() {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    assert_eq!(Answer::read(stream).status, 408);
-    // Who asks again and again and takes no answer is let go when nothing more fits into what lies between.
+    assert_eq!(Response::read(stream).status, 408);
+    // A client that sends requests but reads no responses is disconnected when the buffers are full.
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
     let closed = loop {
@@ -276,7 +275,7 @@ fn slow_senders_are_let_go() {
         }
     };
     assert_ne!(closed.kind(), std::io::ErrorKind::WouldBlock, "the server closes, long before a minute is over");
-    // Who breaks off gets no answer, and nobody else notices.
+    // A client that disconnects does not affect others.
     let mut stream = open(address, "POST /api/v1/predict HTTP/1.1");
     stream.write_all(b"Content-Length: 1000\r\n\r\nRIFF").unwrap();
     drop(stream);

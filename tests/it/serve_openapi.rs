@@ -1,16 +1,15 @@
-//! `/openapi.json` beside what the server does: routes, methods, parameters and schemas.
+//! `/openapi.json` describes the server: routes, methods, parameters and schemas.
 
 use serde_json::{Value, json};
 
 use crate::test_server::*;
 
-/// What of `value` does not fit its schema; only the words of JSON Schema that the description uses are understood, and any
-/// other is a fault.
+/// Validates `value` against its schema. Supports the keywords of JSON Schema that the description uses and panics on others.
 fn faults(value: &Value, schema: &Value, document: &Value, at: &str, found: &mut Vec<String>) {
-    let Some(words) = schema.as_object() else { return };
-    for (word, rule) in words {
+    let Some(keywords) = schema.as_object() else { return };
+    for (keyword, rule) in keywords {
         let mut fault = |why: String| found.push(format!("{at}: {why}"));
-        match word.as_str() {
+        match keyword.as_str() {
             "$ref" => {
                 let target = document.pointer(&rule.as_str().unwrap()[1..]);
                 faults(value, target.unwrap_or_else(|| panic!("{rule} leads nowhere")), document, at, found);
@@ -28,7 +27,7 @@ fn faults(value: &Value, schema: &Value, document: &Value, at: &str, found: &mut
                     other => panic!("a type {other}"),
                 };
                 if !kinds.iter().any(fits) {
-                    fault(format!("{value} is no {rule}"));
+                    fault(format!("{value} is not of type {rule}"));
                 }
             }
             "required" => {
@@ -75,19 +74,19 @@ fn faults(value: &Value, schema: &Value, document: &Value, at: &str, found: &mut
                 fault(format!("{value} is more than {rule}"))
             }
             "const" | "enum" | "minimum" | "maximum" | "description" | "title" | "format" => {}
-            other => panic!("{at}: the word {other} is not understood here"),
+            other => panic!("{at}: the keyword {other} is not supported"),
         }
     }
 }
 
 fn check(value: &Value, schema: &Value, document: &Value) {
     let mut found = Vec::new();
-    faults(value, schema, document, "answer", &mut found);
+    faults(value, schema, document, "response", &mut found);
     assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
-fn the_description_is_what_the_server_does() {
+fn the_description_matches_the_server() {
     let trained = Trained::tiny();
     let server = Server::start(&trained, &[MODEL, "--windows"]);
     let address = server.address;
@@ -98,26 +97,26 @@ fn the_description_is_what_the_server_does() {
     let mut names: Vec<&str> = paths.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["/api/v1/models", "/api/v1/predict", "/healthz", LUMEN, "/metrics", "/openapi.json", "/readyz"]);
-    let send = |method: &str, path: &str| match method {
+    let request = |method: &str, path: &str| match method {
         "POST" => post_to(address, path, FORM, &form("file", "flute.wav", &recording)),
-        _ => ask(address, method, path, ""),
+        _ => send(address, method, path, ""),
     };
     for (path, methods) in paths {
-        // Methods that are described are there, others are not.
+        // Described methods exist, others do not.
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             let described = methods.get(method.to_lowercase());
-            let answer = send(method, path);
-            assert_eq!(answer.status, if described.is_some() { 200 } else { 405 }, "{method} {path}");
+            let response = request(method, path);
+            assert_eq!(response.status, if described.is_some() { 200 } else { 405 }, "{method} {path}");
             let Some(described) = described else {
-                check(&answer.json(), &document["components"]["schemas"]["Problem"], &document);
+                check(&response.json(), &document["components"]["schemas"]["Problem"], &document);
                 continue;
             };
             let (kind, content) = described["responses"]["200"]["content"].as_object().unwrap().iter().next().unwrap();
-            assert!(answer.head.contains(&format!("content-type: {kind}")), "{path}: {}", answer.head);
+            assert!(response.head.contains(&format!("content-type: {kind}")), "{path}: {}", response.head);
             if kind == "application/json" {
-                check(&answer.json(), &content["schema"], &document);
+                check(&response.json(), &content["schema"], &document);
             }
-            // Every parameter is taken with a value that fits it and refused with one that does not; no other is taken.
+            // Every parameter accepts a valid value and refuses an invalid one; others are refused.
             let parameters = described["parameters"].as_array().cloned().unwrap_or_default();
             for parameter in &parameters {
                 let name = parameter["name"].as_str().unwrap();
@@ -126,14 +125,14 @@ fn the_description_is_what_the_server_does() {
                     "boolean" => ("true", "1"),
                     _ => ("tiny:fft.logistic.s1", "nobody"),
                 };
-                assert_eq!(send(method, &format!("{path}?{name}={right}")).status, 200, "{path} {name}");
-                let refused = send(method, &format!("{path}?{name}={wrong}"));
+                assert_eq!(request(method, &format!("{path}?{name}={right}")).status, 200, "{path} {name}");
+                let refused = request(method, &format!("{path}?{name}={wrong}"));
                 assert_eq!(refused.status, 400, "{path} {name}");
                 assert!(described["responses"]["400"].is_object());
                 check(&refused.json(), &document["components"]["schemas"]["Problem"], &document);
             }
             if method == "POST" {
-                assert_eq!(send(method, &format!("{path}?other=1")).status, 400, "{path}");
+                assert_eq!(request(method, &format!("{path}?other=1")).status, 400, "{path}");
                 let bodies: Vec<&String> = described["requestBody"]["content"].as_object().unwrap().keys().collect();
                 assert!(bodies.iter().any(|kind| *kind == "multipart/form-data"));
                 let raw = post_to(address, path, "Content-Type: application/octet-stream\r\n", &recording);
@@ -143,14 +142,14 @@ fn the_description_is_what_the_server_does() {
             }
         }
     }
-    // A timeline that is not asked for, and the check itself, which finds what is not described.
-    let mut answer = post_to(address, "/api/v1/predict?timeline=false", "", &recording).json();
+    // A response without a timeline; then a check of the validator with three faults.
+    let mut response = post_to(address, "/api/v1/predict?timeline=false", "", &recording).json();
     let schema = json!({ "$ref": "#/components/schemas/Answer" });
-    check(&answer, &schema, &document);
-    answer["instruments"][0]["confidence"] = json!("high");
-    answer["surprise"] = json!(1);
-    answer.as_object_mut().unwrap().remove("seconds");
+    check(&response, &schema, &document);
+    response["instruments"][0]["confidence"] = json!("high");
+    response["surprise"] = json!(1);
+    response.as_object_mut().unwrap().remove("seconds");
     let mut found = Vec::new();
-    faults(&answer, &schema, &document, "answer", &mut found);
+    faults(&response, &schema, &document, "response", &mut found);
     assert_eq!(found.len(), 3, "{found:?}");
 }

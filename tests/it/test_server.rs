@@ -1,4 +1,4 @@
-//! A server and a client over plain TCP.
+//! A server, and a client over plain TCP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ pub const MODEL: &str = "tiny/latest:fft.logistic.s1";
 pub const PREDICT: &str = "/api/v1/predict";
 pub const LUMEN: &str = "/lumen/api/processFile/";
 
-/// `timbre serve` on a port of its own.
+/// A process of `timbre serve` on a free port.
 pub struct Server {
     pub child: Child,
     pub address: SocketAddr,
@@ -36,8 +36,8 @@ impl Server {
     }
 
     pub fn signal(&self, name: &str) {
-        let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
     }
 }
 
@@ -48,7 +48,7 @@ impl Drop for Server {
     }
 }
 
-/// A server in this process, with limits that a test can reach. It ends with the test.
+/// Starts a server in this process with changed limits. It ends with the process.
 pub fn with_limits(predictor: Predictor, change: impl FnOnce(&mut Limits)) -> SocketAddr {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -69,36 +69,36 @@ pub fn predictor(trained: &Trained) -> Predictor {
     Predictor::open(&trained.runs(), MODEL).unwrap()
 }
 
-/// The same model, which hears all of a recording.
+/// The same model, predicting windows.
 pub fn in_windows(trained: &Trained) -> Predictor {
     let predictor = predictor(trained);
     let window = predictor.window_or_default();
     predictor.with_windows(window).unwrap()
 }
 
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// Everything that the server sends until it closes the connection.
-    pub fn read(mut stream: TcpStream) -> Answer {
+impl Response {
+    /// Reads everything that the server sends until it closes the connection.
+    pub fn read(mut stream: TcpStream) -> Response {
         let mut bytes = Vec::new();
-        // A refused sender may find its connection reset after the answer.
+        // The server may reset the connection after refusing a request.
         let _ = stream.read_to_end(&mut bytes);
         let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or_else(|| panic!("{:?}", text(&bytes)));
         let head = text(&bytes[..split]).to_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head, body: bytes[split + 4..].to_vec() }
+        Response { status, head, body: bytes[split + 4..].to_vec() }
     }
 
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{} {}", self.head, text(&self.body)))
     }
 
-    /// The sentence of a problem, after a look at its form.
+    /// The detail of a problem, after checking its form.
     pub fn problem(&self) -> String {
         assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
         let problem = self.json();
@@ -117,25 +117,25 @@ pub fn open(address: SocketAddr, head: &str) -> TcpStream {
 }
 
 /// A request without a body; `headers` end with a line break each.
-pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+pub fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> Response {
     let mut stream = open(address, &format!("{method} {path} HTTP/1.1"));
     write!(stream, "{headers}\r\n").unwrap();
-    Answer::read(stream)
+    Response::read(stream)
 }
 
-pub fn get(address: SocketAddr, path: &str) -> Answer {
-    ask(address, "GET", path, "")
+pub fn get(address: SocketAddr, path: &str) -> Response {
+    send(address, "GET", path, "")
 }
 
-pub fn post_to(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Answer {
+pub fn post_to(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Response {
     let mut stream = open(address, &format!("POST {path} HTTP/1.1"));
     write!(stream, "{headers}Content-Length: {}\r\n\r\n", body.len()).unwrap();
     // The server may refuse before it has read everything.
     let _ = stream.write_all(body);
-    Answer::read(stream)
+    Response::read(stream)
 }
 
-pub fn post(address: SocketAddr, headers: &str, body: &[u8]) -> Answer {
+pub fn post(address: SocketAddr, headers: &str, body: &[u8]) -> Response {
     post_to(address, PREDICT, headers, body)
 }
 
@@ -149,27 +149,27 @@ pub fn form(field: &str, file: &str, bytes: &[u8]) -> Vec<u8> {
 
 pub const FORM: &str = "Content-Type: multipart/form-data; boundary=edge\r\n";
 
-/// Codes and confidences of an answer.
-pub fn shares(answer: &Answer) -> Vec<(String, f32)> {
-    assert_eq!(answer.status, 200, "{}", text(&answer.body));
-    let answer = answer.json();
-    let all = answer["instruments"].as_array().unwrap();
+/// Codes and confidences of a response.
+pub fn shares(response: &Response) -> Vec<(String, f32)> {
+    assert_eq!(response.status, 200, "{}", text(&response.body));
+    let response = response.json();
+    let all = response["instruments"].as_array().unwrap();
     all.iter().map(|one| (one["code"].as_str().unwrap().into(), one["confidence"].as_f64().unwrap() as f32)).collect()
 }
 
-/// What the model itself says.
+/// The prediction of the model itself.
 pub fn expected(predictor: &Predictor, path: &Path) -> Vec<(String, f32)> {
-    let heard = predictor.predict_file(path).unwrap();
-    heard.ranked(predictor.classes()).into_iter().map(|(class, p)| (class.to_owned(), p)).collect()
+    let prediction = predictor.predict_file(path).unwrap();
+    prediction.ranked(predictor.classes()).into_iter().map(|(class, p)| (class.to_owned(), p)).collect()
 }
 
-/// The codes of an answer that are decided.
-pub fn decided(answer: &Value) -> Vec<String> {
-    let all = answer["instruments"].as_array().unwrap().iter();
+/// The decided codes of a response.
+pub fn decided(response: &Value) -> Vec<String> {
+    let all = response["instruments"].as_array().unwrap().iter();
     all.filter(|one| one["decided"] == true).map(|one| one["code"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The value of a line of `/metrics`.
+/// A value of `/metrics`.
 pub fn measured(address: SocketAddr, name: &str) -> f64 {
     let metrics = text(&get(address, "/metrics").body);
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));

@@ -7,7 +7,7 @@ let browser;
 before(async () => (browser = await startBrowser()));
 after(() => browser.close());
 
-test("what a page complains of is noticed", async () => {
+test("errors of the page and its console are collected", async () => {
   const tab = await openTab(browser, "data:text/html,<script>console.error('oh');nothing()</script>");
   await tab.waitForTimeout(100);
   assert.equal(tab.complaints.length, 2);

@@ -1,6 +1,6 @@
-// Whether what is written can be read: WCAG 2.2, 1.4.3. Runs in the page.
+// Contrast of text (WCAG 2.2, 1.4.3). Runs in the page.
 
-/// The texts that are shown with less contrast than AA asks for, each with its ratio.
+/// Visible texts below the contrast of level AA, each with its ratio.
 export const unreadable = () => {
   const parse = (colour) => {
     const canvas = new OffscreenCanvas(1, 1).getContext("2d");

@@ -1,4 +1,4 @@
-// The page of `timbre serve`, as people use it.
+// The page of `timbre serve` in a browser.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -24,7 +24,7 @@ after(async () => {
 const noText = join(tmpdir(), "no-music.txt");
 writeFileSync(noText, "This is not a recording.\n");
 
-const heard = (tab, many = 1) => tab.waitForFunction((many) => document.querySelectorAll(".card .named li").length >= many, many);
+const hasResults = (tab, many = 1) => tab.waitForFunction((many) => document.querySelectorAll(".card .named li").length >= many, many);
 const drawn = (tab) => tab.waitForFunction(() => document.querySelector(".card[data-drawn], .picture:not(.is-working) canvas")?.width > 300);
 const named = (tab) => tab.$$eval(".card:first-child .named .icon", (icons) => icons.map((icon) => icon.dataset.code));
 const live = (tab) => tab.textContent("#live");
@@ -39,23 +39,23 @@ const slide = (tab, id, value) =>
     value,
   );
 
-test("an uploaded recording is named by the icons, as the program names it on the command line", async () => {
+test("an uploaded recording shows the classes that `timbre predict` decides", async () => {
   const tab = await openTab(browser, server.url);
   for (const code of ["pia", "sax"]) {
     const [path] = model.clips(code);
-    const [said] = predicted(model, [path], ["--windows"]);
+    const [predictedFile] = predicted(model, [path], ["--windows"]);
     await tab.setInputFiles("#file", path);
     await tab.waitForFunction((name) => document.querySelector(".card h2")?.textContent === name && document.querySelector(".card:first-child .named li"), basename(path));
-    assert.deepEqual(await named(tab), said.decided);
+    assert.deepEqual(await named(tab), predictedFile.decided);
     assert.equal(await tab.locator(".card").first().locator(".rows > li").count(), 11);
   }
   assert.deepEqual(tab.complaints, []);
 });
 
-test("several recordings at once, and a text file among them is told in the language that is spoken", async () => {
+test("several recordings at once, with the error of a text file in the chosen language", async () => {
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", [model.clips("flu")[0], noText, model.clips("org")[1], model.clips("voi")[2]]);
-  await heard(tab, 3);
+  await hasResults(tab, 3);
   const refused = tab.locator(".card", { hasText: "no-music.txt" });
   await refused.locator(".trouble").waitFor();
   assert.match(await refused.locator(".trouble").textContent(), /^[a-z].*[a-z]/i);
@@ -64,7 +64,7 @@ test("several recordings at once, and a text file among them is told in the lang
   assert.match(await refused.locator(".trouble").textContent(), /snimk/);
   await refused.getByRole("button", { name: "Ukloni no-music.txt" }).click();
   assert.equal(await tab.locator(".card").count(), 3);
-  // The browser itself complains of an answer that refuses.
+  // The browser logs responses with an error status.
   assert.deepEqual(tab.complaints.filter((line) => !/status of 422/.test(line)), []);
 });
 
@@ -76,15 +76,15 @@ test("recordings can be dropped anywhere", async () => {
     data.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "dropped.wav"));
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
   }, bytes);
-  await heard(tab);
+  await hasResults(tab);
   assert.equal(await tab.textContent(".card h2"), "dropped.wav");
 });
 
-test("the sliders decide as the server does, without asking it", async () => {
+test("the sliders decide as the server does, without a request", async () => {
   const tab = await openTab(browser, server.url);
   const path = model.longRecordings()[0];
   await tab.setInputFiles("#file", path);
-  await heard(tab);
+  await hasResults(tab);
   const asked = [];
   tab.on("request", (request) => asked.push(request.url()));
   for (const [cutoff, fraction] of [[0.05, 0], [0.3, 0.26], [0.02, 0.5], [0.99, 0.9]]) {
@@ -96,39 +96,39 @@ test("the sliders decide as the server does, without asking it", async () => {
     const { instruments } = await response.json();
     const expected = instruments.filter((one) => one.decided).map((one) => one.code);
     assert.deepEqual(await named(tab), expected.length ? expected : ["neutral"], `${cutoff} ${fraction}`);
-    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no instrument reaches/);
+    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no instrument meets/);
   }
-  await shot(tab, "nothing-reaches-the-cut-off");
+  await shot(tab, "no-instrument-decided");
   assert.deepEqual(asked.filter((url) => !url.startsWith("blob:")), []);
-  await tab.getByRole("button", { name: "Back to the model’s own" }).click();
+  await tab.getByRole("button", { name: "Reset to model default" }).click();
   assert.deepEqual(await named(tab), predicted(model, [path], ["--windows"])[0].decided);
   assert.deepEqual(tab.complaints, []);
 });
 
-test("what was heard can be saved as JSON and CSV", async () => {
+test("results can be saved as JSON and CSV", async () => {
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", model.longRecordings()[1]);
-  await heard(tab);
+  await hasResults(tab);
   const save = async (key) => {
     const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
     return [download.suggestedFilename(), readFileSync(await download.path(), "utf8")];
   };
   const [name, text] = await save("save_json");
-  const said = JSON.parse(text);
+  const saved = JSON.parse(text);
   assert.match(name, /\.json$/);
-  assert.equal(said.instruments.length, 11);
-  assert.deepEqual(said.decision.instruments.filter((one) => one.decided).map((one) => one.code), await named(tab));
+  assert.equal(saved.instruments.length, 11);
+  assert.deepEqual(saved.decision.instruments.filter((one) => one.decided).map((one) => one.code), await named(tab));
   const lines = (await save("save_csv"))[1].trim().split("\r\n");
   assert.equal(lines[0], "recording,code,name,confidence,cutoff,decided");
   assert.equal(lines.length, 12);
   const windows = (await save("save_windows"))[1].trim().split("\r\n");
-  assert.equal(windows.length, said.timeline.starts.length + 1);
+  assert.equal(windows.length, saved.timeline.starts.length + 1);
 });
 
-test("the spectrogram is drawn, is played, and shows where", async () => {
+test("the spectrogram is drawn, and the position follows playback", async () => {
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", model.longRecordings()[0]);
-  await heard(tab);
+  await hasResults(tab);
   await drawn(tab);
   const colours = await tab.$eval(".picture canvas", (canvas) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -138,7 +138,7 @@ test("the spectrogram is drawn, is played, and shows where", async () => {
   await tab.getByRole("button", { name: "Play" }).click();
   await tab.waitForFunction(() => Number(document.querySelector(".score").style.getPropertyValue("--at")) > 0.02);
   await tab.getByRole("button", { name: "Pause" }).click();
-  // By keyboard, as any slider.
+  // The position is a slider that the keyboard moves.
   await tab.focus(".picture input");
   await tab.keyboard.press("End");
   assert.ok(Number(await tab.$eval(".score", (score) => score.style.getPropertyValue("--at"))) > 0.98);
@@ -146,26 +146,26 @@ test("the spectrogram is drawn, is played, and shows where", async () => {
   assert.deepEqual(tab.complaints, []);
 });
 
-test("a server that is full is asked again when it says so, and one that is gone is told", async () => {
+test("a full server is retried after `Retry-After`, and an unreachable one is reported", async () => {
   const tab = await openTab(browser, server.url);
   let asked = 0;
   await tab.route("**/api/v1/predict*", (route) =>
     ++asked === 1 ? route.fulfill({ status: 503, headers: { "Retry-After": "1" }, contentType: "application/problem+json", body: '{"code":"full","detail":"full"}' }) : route.continue(),
   );
   await tab.setInputFiles("#file", model.clips("gac")[0]);
-  await tab.getByText("The server is busy; trying again in 1 s").waitFor();
-  await heard(tab);
+  await tab.getByText("The server is busy; retrying in 1 s").waitFor();
+  await hasResults(tab);
   assert.equal(asked, 2);
   await tab.unroute("**/api/v1/predict*");
   await tab.route("**/api/v1/predict*", (route) => route.abort());
   await tab.setInputFiles("#file", model.clips("gac")[1]);
-  await tab.locator(".card .trouble", { hasText: "The server does not answer. Is it still running?" }).waitFor();
+  await tab.locator(".card .trouble", { hasText: "The server does not respond. Is it still running?" }).waitFor();
   await tab.unroute("**/api/v1/predict*");
   await tab.getByRole("button", { name: "Try again" }).click();
-  await heard(tab, 2);
+  await hasResults(tab, 2);
 });
 
-test("waiting is shown and can be ended", async () => {
+test("a request in progress is shown and can be cancelled", async () => {
   const tab = await openTab(browser, server.url);
   await tab.route("**/api/v1/predict*", async (route) => {
     await new Promise((go) => setTimeout(go, 3000));
@@ -179,7 +179,7 @@ test("waiting is shown and can be ended", async () => {
   assert.match(await live(tab), /: Cancelled\.$/);
 });
 
-test("the page is used with the keyboard alone", async () => {
+test("the page can be used with the keyboard alone", async () => {
   const tab = await openTab(browser, server.url);
   const focused = () => tab.evaluate(() => document.activeElement.id || document.activeElement.getAttribute("href") || document.activeElement.className);
   const seen = [];
@@ -189,7 +189,7 @@ test("the page is used with the keyboard alone", async () => {
   }
   assert.deepEqual(seen, ["#main", "#listen", "#record", "#about", "language", "theme", "file"]);
   await tab.setInputFiles("#file", model.clips("cel")[0]);
-  await heard(tab);
+  await hasResults(tab);
   await tab.focus("#cutoff");
   for (let i = 0; i < 60; i++) await tab.keyboard.press("ArrowRight");
   assert.match(await tab.getAttribute("#cutoff", "aria-valuetext"), /%$/);
@@ -199,10 +199,10 @@ test("the page is used with the keyboard alone", async () => {
   assert.equal(await tab.getAttribute("nav a[href='#record']", "aria-current"), "page");
 });
 
-test("every control has a name that is spoken", async () => {
+test("every control has an accessible name", async () => {
   const tab = await openTab(browser, server.url);
   await tab.setInputFiles("#file", model.clips("vio")[0]);
-  await heard(tab);
+  await hasResults(tab);
   for (const place of ["listen", "record", "about"]) {
     await tab.click(`nav a[href="#${place}"]`);
     const nameless = await tab.$$eval("button, input, select, a, canvas[role]", (all) =>
@@ -226,7 +226,7 @@ describe("both themes, both languages, wide and narrow", () => {
           assert.equal(await tab.getAttribute("html", "lang"), language);
           await look("listen");
           await tab.setInputFiles("#file", [model.longRecordings()[0]]);
-          await heard(tab);
+          await hasResults(tab);
           await drawn(tab);
           await slide(tab, "cutoff", 0.15);
           await look("answer");
@@ -251,44 +251,44 @@ describe("both themes, both languages, wide and narrow", () => {
   });
 });
 
-describe("a model that hears one clip", () => {
+describe("a model that uses one clip", () => {
   let clips;
   before(async () => (clips = await serve([model.model, "--runs", model.runs])));
   after(() => clips?.stop());
 
-  test("shows confidences and says that nothing is known about when", async () => {
+  test("shows confidences and a note that there is no timeline", async () => {
     const tab = await openTab(browser, clips.url);
     const [path] = model.clips("org");
     await tab.setInputFiles("#file", path);
-    await heard(tab);
+    await hasResults(tab);
     await drawn(tab);
     assert.deepEqual(await named(tab), predicted(model, [path])[0].decided);
-    assert.match(await tab.textContent(".card"), /nothing is known about when/);
+    assert.match(await tab.textContent(".card"), /no timeline/);
     assert.equal(await tab.isVisible("#fraction"), false);
     await shot(tab, "one-clip");
     assert.deepEqual(tab.complaints, []);
   });
 });
 
-describe("a server that wants a token", () => {
+describe("a server that requires a token", () => {
   let guarded;
   before(async () => (guarded = await serve([model.model, "--runs", model.runs, "--windows"], { TIMBRE_TOKEN: "open sesame" })));
   after(() => guarded?.stop());
 
-  test("is given one by who knows it, for as long as the tab is open", async () => {
+  test("keeps the token as long as the tab is open", async () => {
     const tab = await openTab(browser, guarded.url);
-    await tab.getByLabel("This server wants a token").fill("open barley");
-    await tab.getByRole("button", { name: "Use it" }).click();
-    await tab.getByText("The server does not know this token.").waitFor();
+    await tab.getByLabel("Enter the access token").fill("open barley");
+    await tab.getByRole("button", { name: "Continue" }).click();
+    await tab.getByText("Wrong access token.").waitFor();
     await shot(tab, "token");
-    await tab.getByLabel("This server wants a token").fill("open sesame");
-    await tab.getByRole("button", { name: "Use it" }).click();
+    await tab.getByLabel("Enter the access token").fill("open sesame");
+    await tab.getByRole("button", { name: "Continue" }).click();
     await tab.waitForFunction(() => document.getElementById("token-form").hidden);
     await tab.setInputFiles("#file", model.clips("pia")[0]);
-    await heard(tab);
+    await hasResults(tab);
     await tab.reload();
     await tab.setInputFiles("#file", model.clips("pia")[0]);
-    await heard(tab);
+    await hasResults(tab);
   });
 });
 
@@ -300,19 +300,19 @@ describe("several models", () => {
   });
   after(() => many?.stop());
 
-  test("can be chosen from, and each is told about", async () => {
+  test("can be chosen, and each has a section under About", async () => {
     const tab = await openTab(browser, many.url);
     const choices = await tab.locator("#model option").allTextContents();
     assert.equal(choices.length, 3);
     for (const [n, choice] of choices.entries()) {
       await tab.selectOption("#model", choice);
       await tab.setInputFiles("#file", model.clips("tru")[0]);
-      await heard(tab, n + 1);
+      await hasResults(tab, n + 1);
       assert.match(await tab.locator(".card footer").first().textContent(), new RegExp(choice.replaceAll(".", "\\.")));
     }
     await tab.click('nav a[href="#about"]');
     assert.equal(await tab.locator("#about .model").count(), 3);
-    assert.match(await tab.locator("#about").textContent(), /Nobody has measured this one/);
+    assert.match(await tab.locator("#about").textContent(), /No measurements for this ensemble/);
     await shot(tab, "several-models");
     assert.deepEqual(tab.complaints, []);
   });

@@ -1,4 +1,4 @@
-// The microphone: Chromium's fake one plays a file, has none, or is not allowed.
+// Recording with Chromium's fake microphone: one that plays a file, none, and one that is denied.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => server?.stop());
 
-/// The page under Record in a Chromium of its own.
+/// Opens the section Record in a new Chromium.
 const recording = async (args, use, options = {}) => {
   const browser = await startBrowser(args);
   try {
@@ -28,7 +28,7 @@ const recording = async (args, use, options = {}) => {
   }
 };
 
-test("an instrument that plays into the microphone is named", async () => {
+test("a recorded instrument is named", async () => {
   const { code, path } = surest(model);
   await recording([FAKE, ALLOW, `--use-file-for-fake-audio-capture=${path}`], async (tab) => {
     await tab.evaluate(() => {
@@ -39,13 +39,13 @@ test("an instrument that plays into the microphone is named", async () => {
       };
     });
     await tab.getByRole("button", { name: "Start recording" }).click();
-    await tab.getByRole("button", { name: "Stop and listen" }).waitFor();
+    await tab.getByRole("button", { name: "Stop and analyse" }).waitFor();
     await tab.waitForFunction(() => Number(document.getElementById("level").getAttribute("aria-valuenow")) > 20);
     await tab.waitForFunction(() => document.getElementById("record-clock").textContent >= "0:05");
     await shot(tab, "recording");
     const pulse = await tab.$eval(".halo", (halo) => getComputedStyle(halo).animationName);
     assert.equal(pulse, "pulse");
-    await tab.getByRole("button", { name: "Stop and listen" }).click();
+    await tab.getByRole("button", { name: "Stop and analyse" }).click();
     await tab.locator(".card .named li").first().waitFor();
     const sent = await tab.evaluate(() => window.sent);
     assert.match(sent.name, /^Recording .*\.webm$/);
@@ -54,13 +54,13 @@ test("an instrument that plays into the microphone is named", async () => {
     assert.match(await tab.textContent("#live"), /^Recording .*%/);
     await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300);
     await shot(tab, "recorded");
-    // What was recorded can be heard.
+    // The recording can be played.
     await tab.getByRole("button", { name: "Play" }).click();
     await tab.waitForFunction(() => Number(document.querySelector(".score").style.getPropertyValue("--at")) > 0.02);
   });
 });
 
-test("what is discarded is not sent", async () => {
+test("a discarded recording is not sent", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
     const asked = [];
     tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
@@ -73,10 +73,10 @@ test("what is discarded is not sent", async () => {
   });
 });
 
-test("a microphone that is denied is a sentence that says what to do", async () => {
+test("a denied microphone shows what to do", async () => {
   await recording([FAKE, "--deny-permission-prompts"], async (tab) => {
     await tab.getByRole("button", { name: "Start recording" }).click();
-    await tab.getByText(/The microphone is not allowed here\. Allow it/).waitFor();
+    await tab.getByText(/Microphone access was denied\. Allow it/).waitFor();
     await shot(tab, "microphone-denied");
     await tab.selectOption("#language", "hr");
     await tab.getByText(/Mikrofon ovdje nije dopušten/).waitFor();
@@ -84,7 +84,7 @@ test("a microphone that is denied is a sentence that says what to do", async () 
   });
 });
 
-test("where there is no microphone, a file is offered instead", async () => {
+test("without a microphone, the page suggests a file", async () => {
   await recording([ALLOW], async (tab) => {
     await tab.getByRole("button", { name: "Start recording" }).click();
     await tab.getByText(/No microphone was found/).waitFor();
@@ -92,10 +92,10 @@ test("where there is no microphone, a file is offered instead", async () => {
   });
 });
 
-test("a page that is neither here nor over HTTPS says why it has no microphone", async () => {
+test("a page on another host without HTTPS explains why it has no microphone", async () => {
   await recording([FAKE, ALLOW], async (tab) => {
     await tab.evaluate(() => Object.defineProperty(window, "isSecureContext", { value: false }));
     await tab.getByRole("button", { name: "Start recording" }).click();
-    await tab.getByText(/only to pages on this very computer or over HTTPS/).waitFor();
+    await tab.getByText(/only to pages on the same computer or over HTTPS/).waitFor();
   });
 });

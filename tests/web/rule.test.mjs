@@ -1,11 +1,11 @@
-// The rule of the page (`src/serve/page/rule.js`) beside that of the server.
+// The decision rule of the page (`src/serve/page/rule.js`) compared with that of the server.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { decide } from "../../src/serve/page/rule.js";
-import { languages, usual } from "../../src/serve/page/words.js";
+import { chooseLanguage, languages } from "../../src/serve/page/texts.js";
 import { serve } from "./browser.mjs";
 import { trained } from "./trained.mjs";
 
@@ -21,47 +21,47 @@ const answer = (rule, probabilities, instruments) => ({
 const two = [{ code: "b", name: "B", confidence: 0.4 }, { code: "a", name: "A", confidence: 0.2 }];
 const decided = ({ instruments }) => instruments.filter((one) => one.decided).map((one) => one.code);
 
-test("a window on the cut-off does not vote, and a share on the fraction is not enough", () => {
-  const said = answer({}, [[0.5, 0.6], [0.5, 0.4], [0.5, 0.3], [0.9, 0.3]], two);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.5, fraction: 0.25 })), []);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.5, fraction: 0.24 })), ["a", "b"]);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.49, fraction: 0.25 })), ["a"]);
+test("a window at the threshold does not vote, and a share equal to the fraction is not enough", () => {
+  const response = answer({}, [[0.5, 0.6], [0.5, 0.4], [0.5, 0.3], [0.9, 0.3]], two);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.5, fraction: 0.25 })), []);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.5, fraction: 0.24 })), ["a", "b"]);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.49, fraction: 0.25 })), ["a"]);
 });
 
-test("numbers are f32, as in the server: 0.1 is a little more than 0.1", () => {
-  const said = answer({}, [[0.1, 0]], two);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.1, fraction: 0 })), ["a"]);
+test("numbers are f32, as in the server: 0.1 in f32 is more than 0.1", () => {
+  const response = answer({}, [[0.1, 0]], two);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.1, fraction: 0 })), ["a"]);
 });
 
-test("a clip on its cut-off is named, by the cut-off of its own class", () => {
-  const said = answer({ aggregate: "mean", cutoffs: [0.2, 0.5] }, null, [{ ...two[0] }, { ...two[1], confidence: 0.25 }]);
-  assert.deepEqual(decided(decide(said, {}, ["a", "b"])), ["a"]);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.25 }, ["a", "b"])), ["b", "a"]);
+test("a clip at the threshold of its class is named", () => {
+  const response = answer({ aggregate: "mean", cutoffs: [0.2, 0.5] }, null, [{ ...two[0] }, { ...two[1], confidence: 0.25 }]);
+  assert.deepEqual(decided(decide(response, {}, ["a", "b"])), ["a"]);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.25 }, ["a", "b"])), ["b", "a"]);
 });
 
-test("no more than at_most, and at least one where that holds", () => {
+test("at_most and at_least_one are respected", () => {
   assert.deepEqual(decided(decide(answer({ aggregate: "mean", at_most: 1 }, null, two), { cutoff: 0.1 })), ["b"]);
   assert.deepEqual(decided(decide(answer({ aggregate: "mean", at_least_one: true }, null, two), { cutoff: 0.9 })), ["b"]);
 });
 
-test("one label is the most confident class until a slider asks for all that reach it", () => {
-  const said = answer({ task: "single_label", aggregate: "mean" }, null, two);
-  assert.deepEqual(decided(decide(said)), ["b"]);
-  assert.deepEqual(decided(decide(said, { cutoff: 0.15 })), ["b", "a"]);
+test("a single-label model names the most confident class unless a slider sets a threshold", () => {
+  const response = answer({ task: "single_label", aggregate: "mean" }, null, two);
+  assert.deepEqual(decided(decide(response)), ["b"]);
+  assert.deepEqual(decided(decide(response, { cutoff: 0.15 })), ["b", "a"]);
 });
 
-test("both languages have a word for everything", () => {
+test("both languages have every text", () => {
   const { en, hr } = languages;
   assert.deepEqual(Object.keys(hr), Object.keys(en));
   for (const key of ["metrics", "names"]) assert.deepEqual(Object.keys(hr[key]), Object.keys(en[key]));
-  const holes = (text) => String(text).match(/\{\w+\}/g)?.sort() ?? [];
-  for (const key of Object.keys(en).filter((key) => typeof en[key] === "string")) assert.deepEqual(holes(hr[key]), holes(en[key]), key);
+  const placeholders = (text) => String(text).match(/\{\w+\}/g)?.sort() ?? [];
+  for (const key of Object.keys(en).filter((key) => typeof en[key] === "string")) assert.deepEqual(placeholders(hr[key]), placeholders(en[key]), key);
 });
 
-test("the language is the remembered one, or the first of the browser's that is spoken", () => {
-  assert.equal(usual("hr", ["en-GB"]), "hr");
-  assert.equal(usual(null, ["de-DE", "hr-HR", "en"]), "hr");
-  assert.equal(usual("xx", ["de"]), "en");
+test("the language is the remembered one, or the first available one of the browser", () => {
+  assert.equal(chooseLanguage("hr", ["en-GB"]), "hr");
+  assert.equal(chooseLanguage(null, ["de-DE", "hr-HR", "en"]), "hr");
+  assert.equal(chooseLanguage("xx", ["de"]), "en");
 });
 
 let [model, server] = [];
@@ -71,7 +71,7 @@ before(async () => {
 });
 after(() => server?.stop());
 
-test("for every cut-off and fraction the page decides, ranks and cuts into segments as the server does", async () => {
+test("decisions, ranking and segments are those of the server for every threshold and fraction", async () => {
   const ask = async (path, query = "") => {
     const form = new FormData();
     form.append("file", new Blob([readFileSync(path)]), "recording.wav");
@@ -81,16 +81,16 @@ test("for every cut-off and fraction the page decides, ranks and cuts into segme
   };
   for (const path of [...model.longRecordings().slice(0, 2), model.clips("pia")[0]]) {
     const own = await ask(path);
-    // Cut-offs that are probabilities of this recording, to the bit, are where rules differ.
+    // Thresholds equal to probabilities of this recording, to the bit, reveal > against >=.
     const exact = own.timeline.probabilities.slice(0, 2).map((row) => Math.fround(Math.max(...row)));
-    const wishes = [{}, { fraction: 0.5 }, ...[0, 0.1, 0.35, 1, ...exact].flatMap((cutoff) => [{ cutoff }, { cutoff, fraction: 0.26 }, { cutoff, fraction: 0.5 }])];
-    for (const wish of wishes) {
-      const theirs = await ask(path, new URLSearchParams(wish));
-      const ours = decide(own, wish);
+    const overrides = [{}, { fraction: 0.5 }, ...[0, 0.1, 0.35, 1, ...exact].flatMap((cutoff) => [{ cutoff }, { cutoff, fraction: 0.26 }, { cutoff, fraction: 0.5 }])];
+    for (const override of overrides) {
+      const theirs = await ask(path, new URLSearchParams(override));
+      const ours = decide(own, override);
       const plain = ({ code, confidence, decided }) => ({ code, confidence: Math.fround(confidence), decided });
-      assert.deepEqual(ours.instruments.map(plain), theirs.instruments.map(plain), JSON.stringify(wish));
+      assert.deepEqual(ours.instruments.map(plain), theirs.instruments.map(plain), JSON.stringify(override));
       const near = ({ code, start, end, confidence }) => [code, start.toFixed(9), end.toFixed(9), confidence.toFixed(6)];
-      assert.deepEqual(ours.segments.map(near), theirs.timeline.segments.map(near), JSON.stringify(wish));
+      assert.deepEqual(ours.segments.map(near), theirs.timeline.segments.map(near), JSON.stringify(override));
     }
   }
 });

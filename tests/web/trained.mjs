@@ -1,4 +1,4 @@
-// Models that know the demo instruments, trained once and kept: `experiments/cnn_quick.toml` takes half a minute.
+// Trains models on the demo set once and keeps them: `experiments/cnn_quick.toml` takes half a minute.
 
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -6,8 +6,8 @@ import { join } from "node:path";
 
 import { kept, repository, run } from "./browser.mjs";
 
-/// `runs` and `cache` are folders of the program, `model` is what `timbre serve` and `predict` call it, `clips(code)` are the
-/// demo's training clips of an instrument, by name.
+/// `runs` is the folder of runs, `model` the name for `timbre serve` and `predict`, `clips(code)` the training clips of an
+/// instrument, sorted by name.
 export const trained = (experiment = "cnn_quick") => {
   const written = [`experiments/${experiment}.toml`, "data/demo.toml"].map((path) => readFileSync(join(repository, path)));
   const name = createHash("sha256").update(Buffer.concat(written)).digest("hex").slice(0, 12);
@@ -26,14 +26,14 @@ export const trained = (experiment = "cnn_quick") => {
   return { runs, model: `${experiment}/latest`, places, clips, longRecordings };
 };
 
-/// What the program says of recordings on the command line: the objects of `files`.
+/// The objects `files` of `timbre predict --json`.
 export const predicted = ({ model, runs }, recordings, args = []) => JSON.parse(run(["predict", model, ...recordings, "--runs", runs, "--json", ...args])).files;
 
-/// The clip that the model is surest of and right about, among the first few of each instrument: a microphone and a lossy codec
-/// change a little what it hears.
+/// The correct prediction with the highest confidence among the first clips of each instrument, because a microphone and a lossy
+/// codec change the input a little.
 export const surest = (model) => {
   const codes = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
   const clips = codes.flatMap((code) => model.clips(code).slice(0, 3).map((path) => ({ code, path })));
-  const said = predicted(model, clips.map(({ path }) => path)).map(({ classes }, i) => ({ ...clips[i], first: classes[0] }));
-  return said.filter(({ code, first }) => code === first.code).sort((a, b) => b.first.probability - a.first.probability)[0];
+  const predictions = predicted(model, clips.map(({ path }) => path)).map(({ classes }, i) => ({ ...clips[i], first: classes[0] }));
+  return predictions.filter(({ code, first }) => code === first.code).sort((a, b) => b.first.probability - a.first.probability)[0];
 };

@@ -4,6 +4,8 @@
 //! the header of each model's file says what it holds. Sums over rows or columns are f64 in a fixed order: the number of
 //! threads changes no bit.
 
+#![allow(unsafe_code, reason = "SIMD kernels, disjoint writes of parallel loops, queries of the GPU drivers")]
+
 pub mod classic;
 pub mod device;
 mod kernels;

@@ -282,12 +282,14 @@ impl<'a> Job<'a> {
     }
 
     fn drawing(&self, told: &PredictedRecording, picture: &mut SpectrogramImage) -> String {
-        let (Some(windows), Some(spec)) = (&told.heard.windows, self.predictor.window()) else { return String::new() };
+        let (Some(windows), Some(spec)) = (&told.prediction.windows, self.predictor.window()) else {
+            return String::new();
+        };
         let classes = self.predictor.classes();
         let is_heard = |name: &str| {
             told.decided.contains(&name) || told.segments.iter().any(|segment| classes.name(segment.class) == name)
         };
-        let ranked = told.heard.ranked(classes);
+        let ranked = told.prediction.ranked(classes);
         let mut shown: Vec<(&str, f32)> = ranked.iter().copied().filter(|(name, _)| is_heard(name)).collect();
         if shown.is_empty() {
             shown = ranked.into_iter().take(FEW_STRIPS).collect();
@@ -297,11 +299,11 @@ impl<'a> Job<'a> {
             let probabilities = windows.rows_of(0).map(|row| row[class]).collect();
             ClassStrip { class, name, score, probabilities, on: self.rule.on[class] }
         };
-        let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.heard.seconds);
+        let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.prediction.seconds);
         let timeline = Timeline {
             title: &told.path,
             model: &self.predictor.name().to_string(),
-            seconds: told.heard.seconds,
+            seconds: told.prediction.seconds,
             borders: &borders,
             strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
             segments: &told.segments,

@@ -1,82 +1,82 @@
-// What the server knows, how good that is, and what it cannot.
+// The section About: the models, their scores and their limitations.
 
 import { make } from "./dom.js";
 import { icon } from "./icons.js";
 
-/// Measures that are shares; others are numbers of their own scale.
+/// Metrics that are shares, shown in per cent; the others have their own scale.
 const isShare = (name) => !["log_loss", "matthews", "calibration_error"].includes(name);
 
 const range = (metrics, name) => [metrics[`${name}_low`], metrics[`${name}_high`]];
 
-export const about = (models, limits, speaker) => {
-  const { say } = speaker;
+export const about = (models, limits, translator) => {
+  const { text } = translator;
   const mib = Math.floor(limits.bytes / 2 ** 20);
   const windows = models.map((model) => model.window).find(Boolean);
   const items = [
-    say("limit_known"),
-    say("limit_confidence"),
-    windows && say("limit_window", { window: speaker.seconds(windows.seconds), hop: speaker.seconds(windows.hop) }),
-    say("limit_size", { mib, minutes: speaker.number((windows ? limits.seconds : limits.clip_seconds) / 60) }),
-    say("limit_kept"),
+    text("limit_known"),
+    text("limit_confidence"),
+    windows && text("limit_window", { window: translator.seconds(windows.seconds), hop: translator.seconds(windows.hop) }),
+    text("limit_size", { mib, minutes: translator.number((windows ? limits.seconds : limits.clip_seconds) / 60) }),
+    text("limit_kept"),
   ];
-  const [before, after] = say("api").split("{link}");
+  const [before, after] = text("api").split("{link}");
   return [
-    // What all of them know is drawn once.
-    ...models.map((model, n) => ofModel(model, speaker, n > 0 && codes(model) === codes(models[0]))),
-    make("h2", {}, say("limits")),
+    // Models with the classes of the first one do not repeat them.
+    ...models.map((model, n) => modelSection(model, translator, n > 0 && codes(model) === codes(models[0]))),
+    make("h2", {}, text("limits")),
     make("ul", { class: "plain-list" }, ...items.filter(Boolean).map((item) => make("li", {}, item))),
-    make("h2", {}, say("licence")),
-    make("p", {}, say("licence_text")),
+    make("h2", {}, text("licence")),
+    make("p", {}, text("licence_text")),
     make("p", { class: "hint" }, before, make("a", { href: "/openapi.json" }, "openapi.json"), after),
   ];
 };
 
 const codes = ({ classes }) => classes.map(({ code }) => code).join();
 
-const ofModel = (model, speaker, isKnown) => {
-  const { say } = speaker;
-  const known = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code)), speaker.name(code, name)));
-  const where = [`${say("model")} ${model.model}`, model.experiment, model.data && `${say("data")}: ${model.data}`, model.signature && `${say("signature")} ${model.signature.slice(0, 8)}`];
+const modelSection = (model, translator, hasSameClasses) => {
+  const { text } = translator;
+  const classes = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code)), translator.name(code, name)));
+  const origin = [`${text("model")} ${model.model}`, model.experiment, model.data && `${text("data")}: ${model.data}`, model.signature && `${text("signature")} ${model.signature.slice(0, 8)}`];
   return make(
     "section",
     { class: "model", "aria-label": model.id },
-    make("p", { class: "lead" }, say("about_lead", { n: speaker.count("instruments", model.classes.length) })),
-    isKnown ? null : make("ul", { class: "known" }, ...known),
-    make("p", { class: "hint" }, where.filter(Boolean).join(" · ")),
-    make("h2", {}, say("quality")),
-    ...quality(model, speaker),
+    make("p", { class: "lead" }, text("about_lead", { n: translator.count("instruments", model.classes.length) })),
+    hasSameClasses ? null : make("ul", { class: "known" }, ...classes),
+    make("p", { class: "hint" }, origin.filter(Boolean).join(" · ")),
+    make("h2", {}, text("quality")),
+    ...quality(model, translator),
   );
 };
 
-const quality = (model, speaker) => {
-  const { say } = speaker;
+const quality = (model, translator) => {
+  const { text } = translator;
   if (!model.quality.length) {
-    const members = model.members.map(({ id, weight }) => `${id} (${speaker.number(weight, 2)})`);
-    return [make("p", {}, say("quality_none")), members.length ? make("p", { class: "hint" }, say("members", { members: speaker.list(members) })) : ""];
+    const members = model.members.map(({ id, weight }) => `${id} (${translator.number(weight, 2)})`);
+    return [make("p", {}, text("quality_none")), members.length ? make("p", { class: "hint" }, text("members", { members: translator.list(members) })) : ""];
   }
   const value = (metrics, name) => {
     const found = metrics[name];
     if (found === null || found === undefined) return "–";
-    return isShare(name) ? `${speaker.number(100 * found, 1)} %` : speaker.number(found, 3);
+    return isShare(name) ? `${translator.number(100 * found, 1)} %` : translator.number(found, 3);
   };
   const splits = [...model.quality].sort((a, b) => (a.split === "test" ? -1 : b.split === "test" ? 1 : 0));
   const [best] = splits;
   const [low, high] = range(best.metrics, model.metric);
-  const interval = low != null && high != null ? ` (95 %: ${speaker.number(100 * low, 0)}–${speaker.number(100 * high, 0)} %)` : "";
+  const interval = low != null && high != null ? ` (95 %: ${translator.number(100 * low, 0)}–${translator.number(100 * high, 0)} %)` : "";
   const names = [...new Set(splits.flatMap(({ metrics }) => Object.keys(metrics)))].filter((name) => !/_(low|high)$/.test(name));
-  const splitName = (split) => ({ test: say("split_test"), validation: say("split_validation") })[split] ?? split;
+  const splitName = (split) => ({ test: text("split_test"), validation: text("split_validation") })[split] ?? split;
   return [
-    make("p", {}, say("quality_lead")),
-    make("p", { class: "figure" }, make("b", {}, value(best.metrics, model.metric)), make("span", {}, `${speaker.metric(model.metric)}${interval}, ${splitName(best.split)}`)),
-    model.data === "demo" ? make("p", { class: "warn" }, say("quality_demo")) : "",
+    make("p", {}, text("quality_lead")),
+    make("p", { class: "figure" }, make("b", {}, value(best.metrics, model.metric)), make("span", {}, `${translator.metric(model.metric)}${interval}, ${splitName(best.split)}`)),
+    model.data === "demo" ? make("p", { class: "warn" }, text("quality_demo")) : "",
     make(
       "div",
-      { class: "table", tabindex: "0", role: "region", "aria-label": say("quality") },
+      { class: "table", tabindex: "0", role: "region", "aria-label": text("quality") },
       make(
         "table",
         {},
-        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, say("metric")), ...splits.map(({ split, n }) => make("th", { scope: "col" }, splitName(split), make("small", {}, speaker.count("split_n", n)))))),
-        make("tbody", {}, ...names.map((name) => make("tr", {}, make("th", { scope: "row" }, speaker.metric(name)), ...splits.map(({ metrics }) => make("td", {}, value(metrics, name)))))),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, text("metric")), ...splits.map(({ split, n }) => make("th", { scope: "col" }, splitName(split), make("small", {}, translator.count("split_n", n)))))),
+        make("tbody", {}, ...names.map((name) => make("tr", {}, make("th", { scope: "row" }, translator.metric(name)), ...splits.map(({ metrics }) => make("td", {}, value(metrics, name)))))),
       ),
     ),
   ];

@@ -1,4 +1,4 @@
-// A recording on the page: waiting, refused, or heard.
+// The card of a recording: in progress, failed, or with its result.
 
 import { make } from "./dom.js";
 import { icon } from "./icons.js";
@@ -6,15 +6,15 @@ import { confidenceLane, ticks, timeLane } from "./lane.js";
 import { Player } from "./player.js";
 import { decide } from "./rule.js";
 import * as files from "./save.js";
-import { clock } from "./words.js";
+import { clock } from "./texts.js";
 
-let made = 0;
+let cards = 0;
 
 export class Card {
-  /// `page` gives `speaker`, `theme`, `wish` and `classesOf(id)`, and takes `again(card)` and `remove(card)`.
+  /// `page` provides `translator`, `theme`, `overrides`, `classesOf(id)`, `retry(card)` and `remove(card)`.
   constructor(recording, page) {
-    Object.assign(this, { recording, page, answer: null, decision: null, problem: null, how: ["waiting_turn"], leave: new AbortController() });
-    const id = `card-${++made}`;
+    Object.assign(this, { recording, page, answer: null, decision: null, problem: null, progress: ["queued"], abort: new AbortController() });
+    const id = `card-${++cards}`;
     this.title = make("h2", { id, tabindex: "-1" }, recording.name);
     this.meta = make("span", { class: "meta" });
     this.close = make("button", { type: "button", class: "close", onclick: () => page.remove(this) }, "×");
@@ -29,44 +29,44 @@ export class Card {
     this.element = make("article", { class: "card", "aria-labelledby": id }, make("header", {}, this.title, this.meta, this.close), this.state, this.named, this.details);
     this.details.addEventListener("toggle", () => this.details.open && this.answer && this.player.open(this.answer.seconds));
     this.player.onTime = (time) => this.markNow(time);
-    // The axis belongs to the picture, too.
+    // The time axis is shown with the spectrogram.
     this.player.onPicture = () => this.updateRows();
   }
 
-  says(...how) {
-    this.how = how;
+  showProgress(...progress) {
+    this.progress = progress;
     this.update();
   }
 
-  fails(problem) {
+  showProblem(problem) {
     this.problem = problem;
     this.update();
   }
 
-  shows(answer, isOpen) {
+  showResult(answer, isOpen) {
     this.answer = answer;
     this.order = answer.instruments.map((one) => one.code);
     this.details.hidden = false;
     this.update();
-    // Opened after the rows are there: the picture is as wide as they are.
+    // Open after the rows exist: the spectrogram takes their width.
     this.details.open = isOpen;
   }
 
   restart() {
-    Object.assign(this, { problem: null, answer: null, decision: null, leave: new AbortController(), how: ["waiting_turn"] });
+    Object.assign(this, { problem: null, answer: null, decision: null, abort: new AbortController(), progress: ["queued"] });
     this.update();
   }
 
-  /// Everything again: the words, the sliders or the colours have changed.
+  /// Draws everything again after a change of language, sliders or theme.
   update() {
-    const { speaker } = this.page;
-    this.close.setAttribute("aria-label", speaker.say("remove", { name: this.recording.name }));
+    const { translator } = this.page;
+    this.close.setAttribute("aria-label", translator.text("remove", { name: this.recording.name }));
     this.element.classList.toggle("is-waiting", !this.answer && !this.problem);
     this.updateState();
     if (!this.answer) return this.named.replaceChildren();
-    this.decision = decide(this.answer, this.page.wish, this.page.classesOf(this.answer.model.id));
+    this.decision = decide(this.answer, this.page.overrides, this.page.classesOf(this.answer.model.id));
     this.meta.textContent = clock(this.answer.seconds);
-    this.summary.textContent = speaker.say(this.answer.timeline ? "heard_when" : "heard_what");
+    this.summary.textContent = translator.text(this.answer.timeline ? "result_timeline" : "result_classes");
     this.updateNamed();
     this.updateRows();
     this.updateFoot();
@@ -74,71 +74,71 @@ export class Card {
   }
 
   updateState() {
-    const { speaker } = this.page;
+    const { translator } = this.page;
     this.state.hidden = this.answer !== null;
-    const plain = (key, act) => make("button", { type: "button", class: "plain", onclick: act }, speaker.say(key));
+    const plain = (key, act) => make("button", { type: "button", class: "plain", onclick: act }, translator.text(key));
     if (this.problem) {
       const { code } = this.problem;
-      const known = { offline: "offline", cancelled: "cancelled", strange: "strange" }[code];
+      const known = { offline: "offline", cancelled: "cancelled", unexpected: "unexpected" }[code];
       const mib = Math.floor(this.page.limits.bytes / 2 ** 20);
-      const sentence = code === "too_large_here" ? speaker.say("too_large", { mib }) : known ? speaker.say(known) : speaker.problem(this.problem);
-      const mayTry = ["offline", "cancelled", "full", "too_slow", "broken_off", "failed", "strange"].includes(code);
-      this.state.replaceChildren(make("p", { class: "trouble" }, sentence), mayTry ? plain("again", () => this.page.again(this)) : "");
+      const sentence = code === "too_large_here" ? translator.text("too_large", { mib }) : known ? translator.text(known) : translator.problem(this.problem);
+      const canRetry = ["offline", "cancelled", "full", "too_slow", "broken_off", "failed", "unexpected"].includes(code);
+      this.state.replaceChildren(make("p", { class: "trouble" }, sentence), canRetry ? plain("again", () => this.page.retry(this)) : "");
     } else if (!this.answer) {
-      const [key, value] = this.how;
-      const holes = key === "sending" ? { percent: speaker.percent(value) } : { n: value };
+      const [key, value] = this.progress;
+      const values = key === "sending" ? { percent: translator.percent(value) } : { n: value };
       const waves = make("span", { class: "waves", "aria-hidden": "true" }, ...Array.from({ length: 5 }, () => make("i")));
-      this.state.replaceChildren(make("p", {}, waves, speaker.say(key, holes)), plain("cancel", () => this.leave.abort()));
+      this.state.replaceChildren(make("p", {}, waves, translator.text(key, values)), plain("cancel", () => this.abort.abort()));
     }
   }
 
   nameOf(one) {
-    return this.page.speaker.name(one.code, one.name);
+    return this.page.translator.name(one.code, one.name);
   }
 
   updateNamed() {
-    const { speaker } = this.page;
+    const { translator } = this.page;
     const named = this.decision.instruments.filter((one) => one.decided);
     const chip = (code, name, below) => make("li", {}, make("span", { class: "round" }, icon(code)), make("span", { class: "what" }, make("b", {}, name), make("small", {}, below)));
     this.named.replaceChildren(
       ...(named.length
-        ? named.map((one) => chip(one.code, this.nameOf(one), speaker.percent(one.confidence)))
-        : [chip("", speaker.say("nothing"), speaker.say("nothing_help"))]),
+        ? named.map((one) => chip(one.code, this.nameOf(one), translator.percent(one.confidence)))
+        : [chip("", translator.text("nothing"), translator.text("nothing_help"))]),
     );
     this.named.classList.toggle("nothing", !named.length);
   }
 
   sentence() {
-    const { speaker } = this.page;
+    const { translator } = this.page;
     const named = this.decision.instruments.filter((one) => one.decided);
-    const instruments = speaker.list(named.map((one) => `${this.nameOf(one)} ${speaker.percent(one.confidence)}`));
-    return speaker.say(named.length ? "hears" : "hears_nothing", { name: this.recording.name, instruments });
+    const instruments = translator.list(named.map((one) => `${this.nameOf(one)} ${translator.percent(one.confidence)}`));
+    return translator.text(named.length ? "result" : "result_none", { name: this.recording.name, instruments });
   }
 
   updateRows() {
-    const { speaker } = this.page;
+    const { translator } = this.page;
     const { timeline, seconds } = this.answer;
-    // In the order of the first answer, so that rows do not jump while a slider moves.
-    const of = Object.fromEntries(this.decision.instruments.map((one) => [one.code, one]));
-    const isSingle = this.answer.rule.task === "single_label" && this.page.wish.cutoff === null && this.page.wish.fraction === null;
+    // Rows keep the order of the response, so that they do not jump while a slider moves.
+    const byCode = Object.fromEntries(this.decision.instruments.map((one) => [one.code, one]));
+    const isSingle = this.answer.rule.task === "single_label" && this.page.overrides.cutoff === null && this.page.overrides.fraction === null;
     const rows = this.order.map((code) => {
-      const one = of[code];
-      const own = this.decision.segments?.filter((segment) => segment.code === code) ?? [];
+      const one = byCode[code];
+      const segments = this.decision.segments?.filter((segment) => segment.code === code) ?? [];
       const column = timeline?.codes.indexOf(code);
       const lane = timeline
-        ? timeLane(timeline.probabilities.map((row) => row[column]), timeline.borders, seconds, own, one.cutoff)
+        ? timeLane(timeline.probabilities.map((row) => row[column]), timeline.borders, seconds, segments, one.cutoff)
         : confidenceLane(one.confidence, isSingle ? null : one.cutoff, one.decided);
-      const when = own.map(({ start, end }) => speaker.say("from_to", { start: clock(start), end: clock(end) })).join(", ");
-      const spoken = [speaker.say(one.decided ? "named" : "not_named"), ...(timeline ? [when || speaker.say("never")] : [])].join(", ");
+      const when = segments.map(({ start, end }) => translator.text("from_to", { start: clock(start), end: clock(end) })).join(", ");
+      const spoken = [translator.text(one.decided ? "named" : "not_named"), ...(timeline ? [when || translator.text("never_above")] : [])].join(", ");
       const row = make(
         "li",
         { class: one.decided ? "is-named" : null, "data-code": code },
         make("span", { class: "label" }, icon(code), make("span", {}, this.nameOf(one))),
         make("span", { class: timeline ? "lane" : "lane is-bar" }, lane),
-        make("span", { class: "value" }, speaker.percent(one.confidence)),
+        make("span", { class: "value" }, translator.percent(one.confidence)),
         make("span", { class: "unseen" }, spoken),
       );
-      row.segments = own;
+      row.segments = segments;
       return row;
     });
     this.rows.replaceChildren(...rows);
@@ -146,7 +146,7 @@ export class Card {
     this.player.setTicks(timeline || this.player.hasPicture ? ticks(seconds, innerWidth < 640 ? 5 : 10) : [], seconds);
     this.note.hidden = timeline !== null;
     const { clip_seconds: clip = null } = this.page.modelOf(this.answer.model.id) ?? {};
-    if (!timeline) this.note.textContent = clip === null ? speaker.say("clip_whole") : speaker.say("clip_note", { seconds: speaker.seconds(clip) });
+    if (!timeline) this.note.textContent = clip === null ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(clip) });
   }
 
   markNow(time) {
@@ -156,25 +156,25 @@ export class Card {
   }
 
   updateFoot() {
-    const { speaker, wish } = this.page;
+    const { translator, overrides } = this.page;
     const { name } = this.recording;
     const stem = name.replace(/\.[^.]*$/, "");
     const button = (key, ending, kind, text) =>
       make(
         "button",
-        { type: "button", "data-save": key, "aria-label": speaker.say("save_help", { what: speaker.say(key), name }), onclick: () => files.save(`${stem}${ending}`, kind, text()) },
-        speaker.say(key),
+        { type: "button", "data-save": key, "aria-label": translator.text("save_help", { what: translator.text(key), name }), onclick: () => files.save(`${stem}${ending}`, kind, text()) },
+        translator.text(key),
       );
-    const ms = speaker.number(1000 * this.answer.timings.total);
+    const ms = translator.number(1000 * this.answer.timings.total);
     const { experiment, model } = this.answer.model;
-    const took = speaker.say("took", { ms, model: this.answer.model.id ?? `${experiment}:${model}` });
+    const took = translator.text("took", { ms, model: this.answer.model.id ?? `${experiment}:${model}` });
     this.foot.replaceChildren(
       make("span", { class: "hint" }, took),
       make(
         "span",
         { class: "saves" },
-        make("span", { class: "hint" }, speaker.say("save")),
-        button("save_json", ".json", "application/json", () => files.json(name, this.answer, this.decision, wish)),
+        make("span", { class: "hint" }, translator.text("save")),
+        button("save_json", ".json", "application/json", () => files.json(name, this.answer, this.decision, overrides)),
         button("save_csv", ".csv", "text/csv", () => files.csv(name, this.decision)),
         this.answer.timeline ? button("save_windows", ".windows.csv", "text/csv", () => files.windows(name, this.answer.timeline)) : null,
       ),

@@ -1,6 +1,6 @@
-// Elements, made without a template: text is always text, never markup.
+// Creates elements without templates: text is always text, never markup.
 
-/// `make("p", { class: "hint" }, "some", child)`. Attributes that are null or false are left out, `on…` are listeners.
+/// `make("p", { class: "hint" }, "some", child)`. Skips attributes that are null or false; adds `on…` as listeners.
 export const make = (kind, attributes = {}, ...children) => {
   const element = document.createElement(kind);
   for (const [name, value] of Object.entries(attributes)) {

@@ -4,13 +4,13 @@ const soft = (d) => `<path class="soft" d="${d}"/>`;
 const line = (d) => `<path d="${d}"/>`;
 const dot = (x, y, r = 1.4) => `<circle class="dot" cx="${x}" cy="${y}" r="${r}"/>`;
 const both = (d) => soft(d) + line(d);
-/// Leaning instruments have the diagonal of the picture, and may be longer.
+/// Tilted instruments use the diagonal and may be longer.
 const turned = (degrees, inner, scale = 1.16) => `<g transform="translate(24 24) rotate(${degrees}) scale(${scale}) translate(-24 -24)">${inner}</g>`;
 
 const violinBody =
   "M24 19c-4 0-6.5 1.8-6.5 5 0 2 1.3 2.7 1.3 4.3S16 31 16 35.2C16 40 19.5 42.5 24 42.5s8-2.5 8-7.3c0-4.2-2.8-5.3-2.8-6.9s1.3-2.3 1.3-4.3c0-3.2-2.5-5-6.5-5z";
 
-/// The inside of an SVG of 48 by 48, one a code of IRMAS.
+/// Contents of an SVG of 48 by 48, by IRMAS code.
 const drawings = {
   cel:
     both("M24 15c-5 0-7.8 2-7.8 5.6 0 2.3 1.5 3 1.5 4.9S14 28.5 14 33.2C14 38.6 18.3 41 24 41s10-2.4 10-7.8c0-4.7-3.7-5.8-3.7-7.7s1.5-2.6 1.5-4.9C31.8 17 29 15 24 15z") +
@@ -46,8 +46,8 @@ const drawings = {
 const neutral =
   both("M14.5 37.5a5 4.2 0 1 1-10 0 5 4.2 0 0 1 10 0zM40.5 33.5a5 4.2 0 1 1-10 0 5 4.2 0 0 1 10 0z") + line("M14.5 37.5V12l26-5.5v27M14.5 19l26-5.5");
 
-/// An `svg` element for the code of an instrument; for one that nobody drew, two notes. It says nothing to a screen reader: the
-/// name stands beside it.
+/// The icon of an instrument as an `svg` element; two notes for other codes. Hidden from screen readers, because the name is next
+/// to it.
 export const icon = (code) => {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 48 48");

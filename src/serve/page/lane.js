@@ -1,11 +1,11 @@
-// The pictures of a row: what a class has of the time, or of confidence.
+// The graphics of a row: probability over time, or confidence as a bar.
 
 import { shape } from "./dom.js";
 
 const WIDE = 1000;
 const HIGH = 100;
 
-/// Probabilities over time, steps from border to border; the segments strong, the rest soft, and where the cut-off lies.
+/// Probabilities over time as steps between the borders: segments strong, the rest faint, the threshold as a line.
 export const timeLane = (probabilities, borders, seconds, segments, cutoff) => {
   const x = (time) => ((WIDE * time) / seconds).toFixed(2);
   const area = (from, to) => {
@@ -26,7 +26,7 @@ export const timeLane = (probabilities, borders, seconds, segments, cutoff) => {
   );
 };
 
-/// A confidence as a bar, and where the cut-off lies.
+/// Confidence as a bar, with the threshold as a line.
 export const confidenceLane = (confidence, cutoff, isNamed) =>
   shape(
     "svg",
@@ -35,7 +35,7 @@ export const confidenceLane = (confidence, cutoff, isNamed) =>
     ...(cutoff === null ? [] : [shape("path", { class: "cut", d: `M${WIDE * cutoff} 0V${HIGH}`, "vector-effect": "non-scaling-stroke" })]),
   );
 
-/// Round times for an axis, no more than `most` of them.
+/// At most `most` round times for an axis.
 export const ticks = (seconds, most) => {
   const steps = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
   const step = steps.find((step) => seconds / step <= most) ?? 7200;

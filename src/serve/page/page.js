@@ -1,18 +1,18 @@
-// The page: three places, the recordings that were given, and the rule by which instruments are named.
+// The page: its three sections, the cards of the recordings, and the sliders of the decision rule.
 
 import { about } from "./about.js";
 import { Card } from "./card.js";
 import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { Recorder } from "./recorder.js";
-import { headers, hear, Problem } from "./send.js";
-import { clock, languages, speaker, usual } from "./words.js";
+import { headers, predict, Problem } from "./send.js";
+import { chooseLanguage, clock, languages, translator } from "./texts.js";
 
-/// Recordings that are sent at once: more would only wait in the server.
-const AT_ONCE = 2;
-const PLACES = ["listen", "record", "about"];
+/// Concurrent uploads: more would only wait in the server.
+const UPLOADS = 2;
+const SECTIONS = ["listen", "record", "about"];
 
-/// What this browser remembers. It may refuse to.
+/// Storage of the browser, which may be unavailable.
 const memory = {
   read(key, where = "localStorage") {
     try {
@@ -25,31 +25,31 @@ const memory = {
     try {
       window[where].setItem(`timbre.${key}`, value);
     } catch {
-      // Then it is forgotten with the tab.
+      // The setting lasts as long as the tab.
     }
   },
 };
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const page = {
-  speaker: speaker(usual(memory.read("language"), navigator.languages)),
+  translator: translator(chooseLanguage(memory.read("language"), navigator.languages)),
   theme: "light",
   models: null,
   model: null,
-  /// Of a server that wants one; kept as long as the tab.
+  /// The access token, if the server requires one; kept as long as the tab.
   token: memory.read("token", "sessionStorage"),
   limits: { bytes: Infinity, seconds: 3600, clip_seconds: 600 },
-  wish: { cutoff: null, fraction: null },
+  overrides: { cutoff: null, fraction: null },
   cards: [],
   announce: (sentence) => (at("live").textContent = sentence),
   modelOf: (id) => page.models?.find((model) => model.id === id) ?? null,
   classesOf: (id) => page.modelOf(id)?.classes.map(({ code }) => code) ?? null,
-  again: (card) => {
+  retry: (card) => {
     card.restart();
     queue();
   },
   remove: (card) => {
-    card.leave.abort();
+    card.abort.abort();
     card.player.close();
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     card.element.remove();
@@ -60,17 +60,17 @@ const page = {
   },
 };
 
-// ---- what is said, and how it looks
+// ---- language, theme, navigation
 
-const speak = () => {
-  const { speaker } = page;
-  document.documentElement.lang = speaker.language;
-  document.title = `Timbre – ${speaker.say("tagline")}`;
-  for (const element of document.querySelectorAll("[data-say]")) element.textContent = speaker.say(element.dataset.say);
-  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", speaker.say(element.dataset.label));
-  at("language").value = speaker.language;
+const updateTexts = () => {
+  const { translator } = page;
+  document.documentElement.lang = translator.language;
+  document.title = `Timbre – ${translator.text("tagline")}`;
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = translator.text(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", translator.text(element.dataset.label));
+  at("language").value = translator.language;
   const mib = Number.isFinite(page.limits.bytes) ? Math.floor(page.limits.bytes / 2 ** 20) : 64;
-  at("formats").textContent = speaker.say("formats", { mib });
+  at("formats").textContent = translator.text("formats", { mib });
   recorder.update();
   page.cards.forEach((card) => card.update());
   updateRule();
@@ -78,69 +78,69 @@ const speak = () => {
 };
 
 const updateAbout = () => {
-  const [body, { speaker, models, limits }] = [at("about-body"), page];
-  if (models) body.replaceChildren(...about(models, limits, speaker));
-  else body.replaceChildren(make("p", { class: "hint" }, speaker.say(page.hasFailed ? "models_failed" : "listening")));
+  const [body, { translator, models, limits }] = [at("about-body"), page];
+  if (models) body.replaceChildren(...about(models, limits, translator));
+  else body.replaceChildren(make("p", { class: "hint" }, translator.text(page.hasFailed ? "models_failed" : "loading")));
 };
 
-const colour = () => {
-  const wished = memory.read("theme");
-  const theme = ["light", "dark"].includes(wished) ? wished : dark.matches ? "dark" : "light";
+const applyTheme = () => {
+  const chosen = memory.read("theme");
+  const theme = ["light", "dark"].includes(chosen) ? chosen : dark.matches ? "dark" : "light";
   document.documentElement.dataset.theme = page.theme = theme;
-  at("theme").value = ["light", "dark"].includes(wished) ? wished : "auto";
+  at("theme").value = ["light", "dark"].includes(chosen) ? chosen : "auto";
   page.cards.forEach((card) => card.answer && card.update());
 };
 
-const go = (moved) => {
-  const place = PLACES.find((place) => location.hash === `#${place}`) ?? "listen";
-  for (const other of PLACES) {
-    at(other).hidden = other !== place;
+const navigate = (moved) => {
+  const section = SECTIONS.find((section) => location.hash === `#${section}`) ?? "listen";
+  for (const other of SECTIONS) {
+    at(other).hidden = other !== section;
     const link = document.querySelector(`nav a[href="#${other}"]`);
-    if (other === place) link.setAttribute("aria-current", "page");
+    if (other === section) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  at("answers").hidden = place === "about" || page.cards.length === 0;
-  at("which").hidden = place === "about" || (page.models?.length ?? 0) < 2;
-  // A reader of the screen follows; a link that was clicked keeps nothing to read.
-  if (moved) at(`${place}-title`).focus({ preventScroll: true });
+  at("answers").hidden = section === "about" || page.cards.length === 0;
+  at("which").hidden = section === "about" || (page.models?.length ?? 0) < 2;
+  // Moves the focus to the section, for screen readers.
+  if (moved) at(`${section}-title`).focus({ preventScroll: true });
 };
 
-// ---- the rule
+// ---- decision rule
 
 const updateRule = () => {
-  const { speaker, wish } = page;
-  const heard = page.cards.find((card) => card.answer);
-  at("rule").hidden = !heard;
-  if (!heard) return;
-  const { answer, decision } = heard;
-  const inWindows = page.cards.some((card) => card.answer?.timeline);
-  at("fraction-row").hidden = !inWindows;
+  const { translator, overrides } = page;
+  const first = page.cards.find((card) => card.answer);
+  at("rule").hidden = !first;
+  if (!first) return;
+  const { answer, decision } = first;
+  const hasWindows = page.cards.some((card) => card.answer?.timeline);
+  at("fraction-row").hidden = !hasWindows;
   const cutoffs = answer.rule.cutoffs;
   const same = cutoffs.every((cutoff) => cutoff === cutoffs[0]) ? cutoffs[0] : null;
-  const [cutoff, fraction] = [wish.cutoff ?? same ?? 0.5, wish.fraction ?? answer.rule.window_fraction];
+  const [cutoff, fraction] = [overrides.cutoff ?? same ?? 0.5, overrides.fraction ?? answer.rule.window_fraction];
   at("cutoff").value = cutoff;
   at("fraction").value = fraction ?? 0.26;
-  const isOwn = wish.cutoff === null && wish.fraction === null;
-  const isSingle = isOwn && answer.rule.task === "single_label";
-  const value = (wished, shown) => (wished === null && (isSingle || shown === null) ? speaker.say("rule_own") : speaker.percent(shown));
-  at("cutoff-value").textContent = value(wish.cutoff, wish.cutoff ?? same);
-  at("fraction-value").textContent = value(wish.fraction, decision.isVote ? fraction : null);
+  const isDefault = overrides.cutoff === null && overrides.fraction === null;
+  const isSingle = isDefault && answer.rule.task === "single_label";
+  const value = (override, shown) => (override === null && (isSingle || shown === null) ? translator.text("rule_own") : translator.percent(shown));
+  at("cutoff-value").textContent = value(overrides.cutoff, overrides.cutoff ?? same);
+  at("fraction-value").textContent = value(overrides.fraction, decision.isVote ? fraction : null);
   for (const id of ["cutoff", "fraction"]) at(id).setAttribute("aria-valuetext", at(`${id}-value`).textContent);
-  const key = isSingle ? "rule_single" : `rule_${decision.isVote ? "vote" : "reach"}${wish.cutoff === null && same === null ? "_own" : ""}`;
-  at("rule-words").textContent = speaker.say(key, { cutoff: speaker.percent(cutoff), fraction: speaker.percent(decision.fraction ?? fraction ?? 0) });
-  at("rule-reset").hidden = isOwn;
+  const key = isSingle ? "rule_single" : `rule_${decision.isVote ? "vote" : "reach"}${overrides.cutoff === null && same === null ? "_own" : ""}`;
+  at("rule-words").textContent = translator.text(key, { cutoff: translator.percent(cutoff), fraction: translator.percent(decision.fraction ?? fraction ?? 0) });
+  at("rule-reset").hidden = isDefault;
 };
 
-const wishes = (change) => {
-  Object.assign(page.wish, change);
+const setOverrides = (change) => {
+  Object.assign(page.overrides, change);
   page.cards.forEach((card) => card.answer && card.update());
   updateRule();
 };
 
-/// Told when a slider is let go, not at each of its steps.
-const tellRule = () => {
-  const heard = page.cards.filter((card) => card.answer).slice(0, 3);
-  page.announce(heard.map((card) => card.sentence()).join(" "));
+/// Announces the result when a slider is released, not at each step.
+const announceResults = () => {
+  const shown = page.cards.filter((card) => card.answer).slice(0, 3);
+  page.announce(shown.map((card) => card.sentence()).join(" "));
 };
 
 // ---- recordings
@@ -155,59 +155,59 @@ const add = (recordings) => {
 };
 
 const queue = () => {
-  const waiting = page.cards.filter((card) => !card.answer && !card.problem && !card.isSent);
-  const free = AT_ONCE - page.cards.filter((card) => card.isSent).length;
+  const waiting = page.cards.filter((card) => !card.answer && !card.problem && !card.isSending);
+  const free = UPLOADS - page.cards.filter((card) => card.isSending).length;
   waiting.slice(0, Math.max(0, free)).forEach(send);
 };
 
 const send = async (card) => {
-  card.isSent = true;
+  card.isSending = true;
   try {
     if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large_here");
-    const answer = await hear(card.recording, page, (...how) => card.says(...how), card.leave.signal);
-    card.shows(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
+    const answer = await predict(card.recording, page, (...progress) => card.showProgress(...progress), card.abort.signal);
+    card.showResult(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
     page.announce(card.sentence());
     updateRule();
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    card.fails(problem);
+    card.showProblem(problem);
     if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.state.firstChild.textContent}`);
   } finally {
-    card.isSent = false;
+    card.isSending = false;
     queue();
   }
 };
 
-const given = (files) => files.length && add([...files].map((file) => ({ name: file.name, blob: file })));
+const addFiles = (files) => files.length && add([...files].map((file) => ({ name: file.name, blob: file })));
 
 const recorder = new Recorder(page, (blob, ending) => {
-  const time = new Date().toLocaleTimeString(page.speaker.language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-  add([{ name: `${page.speaker.say("recording_name", { time: time.replaceAll(":", ".") })}.${ending}`, blob }]);
+  const time = new Date().toLocaleTimeString(page.translator.language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  add([{ name: `${page.translator.text("recording_name", { time: time.replaceAll(":", ".") })}.${ending}`, blob }]);
 });
 
-/// Asks the server what it knows, and the person for the token that it may want.
-const meet = async () => {
+/// Loads the list of models, and asks for the access token if the server requires one.
+const loadModels = async () => {
   try {
     const response = await fetch("/api/v1/models", { headers: headers(page.token) });
     at("token-form").hidden = response.status !== 401;
-    at("token-trouble").textContent = response.status === 401 && page.token ? page.speaker.say("token_wrong") : "";
+    at("token-trouble").textContent = response.status === 401 && page.token ? page.translator.text("token_wrong") : "";
     if (!response.ok) throw new Error(String(response.status));
-    const told = await response.json();
-    Object.assign(page, { models: told.models, limits: told.limits, model: told.models.length > 1 ? told.default : null, hasFailed: false });
-    at("model").replaceChildren(...told.models.map(({ id }) => make("option", { value: id }, id)));
-    at("model").value = told.default;
+    const body = await response.json();
+    Object.assign(page, { models: body.models, limits: body.limits, model: body.models.length > 1 ? body.default : null, hasFailed: false });
+    at("model").replaceChildren(...body.models.map(({ id }) => make("option", { value: id }, id)));
+    at("model").value = body.default;
   } catch {
     page.hasFailed = true;
   }
-  speak();
-  go(false);
+  updateTexts();
+  navigate(false);
 };
 
-// ---- what people do
+// ---- events
 
 at("file").addEventListener("change", ({ target }) => {
-  given(target.files);
-  // The same file may be chosen again.
+  addFiles(target.files);
+  // Choosing the same file again must fire `change`.
   target.value = "";
 });
 for (const kind of ["dragenter", "dragover"]) {
@@ -221,40 +221,40 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("is-over");
   if (location.hash === "#about") location.hash = "#listen";
-  given(event.dataTransfer.files);
+  addFiles(event.dataTransfer.files);
 });
 at("language").addEventListener("change", ({ target }) => {
   memory.write("language", target.value);
-  page.speaker = speaker(Object.hasOwn(languages, target.value) ? target.value : "en");
-  speak();
+  page.translator = translator(Object.hasOwn(languages, target.value) ? target.value : "en");
+  updateTexts();
 });
 at("theme").addEventListener("change", ({ target }) => {
   memory.write("theme", target.value);
-  colour();
+  applyTheme();
 });
-dark.addEventListener("change", colour);
+dark.addEventListener("change", applyTheme);
 for (const id of ["cutoff", "fraction"]) {
-  at(id).addEventListener("input", ({ target }) => wishes({ [id]: Number(target.value) }));
-  at(id).addEventListener("change", tellRule);
+  at(id).addEventListener("input", ({ target }) => setOverrides({ [id]: Number(target.value) }));
+  at(id).addEventListener("change", announceResults);
 }
 at("rule").addEventListener("submit", (event) => event.preventDefault());
 at("rule-reset").addEventListener("click", () => {
-  wishes({ cutoff: null, fraction: null });
-  tellRule();
+  setOverrides({ cutoff: null, fraction: null });
+  announceResults();
   at("cutoff").focus();
 });
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   page.token = at("token").value.trim();
   memory.write("token", page.token, "sessionStorage");
-  meet();
+  loadModels();
 });
 at("model").addEventListener("change", ({ target }) => (page.model = target.value));
-window.addEventListener("hashchange", () => go(true));
+window.addEventListener("hashchange", () => navigate(true));
 
 const art = document.querySelector(".drop-art");
 art.append(...["vio", "pia", "gac", "sax", "tru"].map(icon));
-colour();
-speak();
-go(false);
-await meet();
+applyTheme();
+updateTexts();
+navigate(false);
+await loadModels();

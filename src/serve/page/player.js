@@ -1,11 +1,11 @@
-// The sound of a recording, its picture, and where in it we are.
+// The player of a recording: audio, spectrogram and position.
 
 import { make } from "./dom.js";
 import { analyse, height, paint, samplesOf } from "./spectrogram.js";
-import { clock } from "./words.js";
+import { clock } from "./texts.js";
 
-/// Seconds: more would fill the memory of a phone.
-const LONGEST_PICTURE = 1200;
+/// Longest recording with a spectrogram, in seconds: more would exhaust the memory of a phone.
+const MAX_SPECTROGRAM = 1200;
 const MARKS = [100, 500, 2000, 8000];
 
 export class Player {
@@ -23,15 +23,15 @@ export class Player {
     this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
     this.element = make("div", { class: "player" }, this.top, this.trouble, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.audio);
     this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
-    for (const kind of ["play", "pause", "ended"]) this.audio.addEventListener(kind, () => this.tell());
-    this.audio.addEventListener("play", () => this.follow());
+    for (const kind of ["play", "pause", "ended"]) this.audio.addEventListener(kind, () => this.updatePosition());
+    this.audio.addEventListener("play", () => this.animate());
   }
 
   get hasPicture() {
     return this.picture !== null;
   }
 
-  /// Decodes and draws, once, when it is first seen.
+  /// Decodes and draws once, when the card is first opened.
   async open(seconds) {
     if (this.state !== "new") return;
     this.seconds = seconds;
@@ -40,13 +40,13 @@ export class Player {
     this.address = URL.createObjectURL(this.blob);
     this.audio.src = this.address;
     this.update(this.name);
-    const samples = seconds > LONGEST_PICTURE ? null : await samplesOf(this.blob);
+    const samples = seconds > MAX_SPECTROGRAM ? null : await samplesOf(this.blob);
     if (samples) {
       const wide = Math.min(1400, Math.max(240, Math.round(this.picturePlace.clientWidth * Math.min(devicePixelRatio, 2))));
       this.picture = await analyse(samples, wide, () => this.state !== "closed");
     }
     if (this.state === "closed") return;
-    this.state = seconds > LONGEST_PICTURE ? "long" : samples ? "ready" : "silent";
+    this.state = seconds > MAX_SPECTROGRAM ? "long" : samples ? "ready" : "undecodable";
     this.update(this.name);
     this.onPicture();
   }
@@ -60,13 +60,13 @@ export class Player {
 
   update(name) {
     this.name = name;
-    const { speaker, theme } = this.page;
-    this.canvas.setAttribute("aria-label", speaker.say(theme === "dark" ? "spectrogram" : "spectrogram_light", { name }));
-    this.seek.setAttribute("aria-label", speaker.say("position"));
-    const why = { long: "long_picture", silent: "no_picture" }[this.state];
-    this.trouble.hidden = !why;
-    this.trouble.textContent = why ? speaker.say(why) : "";
-    this.top.hidden = this.state === "silent";
+    const { translator, theme } = this.page;
+    this.canvas.setAttribute("aria-label", translator.text(theme === "dark" ? "spectrogram" : "spectrogram_light", { name }));
+    this.seek.setAttribute("aria-label", translator.text("position"));
+    const problem = { long: "long_picture", undecodable: "no_picture" }[this.state];
+    this.trouble.hidden = !problem;
+    this.trouble.textContent = problem ? translator.text(problem) : "";
+    this.top.hidden = this.state === "undecodable";
     this.picturePlace.classList.toggle("is-working", this.state === "working");
     this.picturePlace.classList.toggle("is-bare", this.state === "long");
     this.marks.replaceChildren();
@@ -78,7 +78,7 @@ export class Player {
         this.marks.append(mark);
       }
     }
-    this.tell();
+    this.updatePosition();
   }
 
   setTicks(times, seconds) {
@@ -95,11 +95,11 @@ export class Player {
 
   toggle() {
     if (!this.audio.paused) return this.audio.pause();
-    // One recording at a time.
+    // Only one recording plays at a time.
     for (const other of document.querySelectorAll("audio")) if (other !== this.audio) other.pause();
     if (this.at >= this.seconds - 0.05) this.goTo(0);
     this.audio.play().catch(() => {
-      this.state = "silent";
+      this.state = "undecodable";
       this.update(this.name);
     });
   }
@@ -110,23 +110,23 @@ export class Player {
 
   goTo(time) {
     this.audio.currentTime = time;
-    this.tell(time);
+    this.updatePosition(time);
   }
 
-  follow() {
+  animate() {
     if (this.audio.paused || this.state === "closed") return;
-    this.tell();
-    requestAnimationFrame(() => this.follow());
+    this.updatePosition();
+    requestAnimationFrame(() => this.animate());
   }
 
-  tell(at = this.audio.ended ? this.seconds : this.at) {
-    const { speaker } = this.page;
+  updatePosition(at = this.audio.ended ? this.seconds : this.at) {
+    const { translator } = this.page;
     const isPlaying = !this.audio.paused && !this.audio.ended;
     this.button.classList.toggle("is-playing", isPlaying);
-    this.button.setAttribute("aria-label", speaker.say(isPlaying ? "pause" : "play"));
-    const holes = { at: clock(at), all: clock(this.seconds) };
-    this.clock.textContent = `${holes.at} / ${holes.all}`;
-    this.seek.setAttribute("aria-valuetext", speaker.say("at_of", holes));
+    this.button.setAttribute("aria-label", translator.text(isPlaying ? "pause" : "play"));
+    const times = { at: clock(at), all: clock(this.seconds) };
+    this.clock.textContent = `${times.at} / ${times.all}`;
+    this.seek.setAttribute("aria-valuetext", translator.text("at_of", times));
     if (document.activeElement !== this.seek || isPlaying) this.seek.value = at;
     const score = this.element.parentElement;
     score?.style.setProperty("--at", this.seconds ? at / this.seconds : 0);

@@ -1,17 +1,17 @@
-// What is decided of a recording, and from when to when: the rules of the server (`decisions.rs`, `timeline.rs`) in the browser, so
-// that a slider asks nobody. Probabilities are f32 there: `Math.fround` gives back what their shortest decimals stand for.
+// Decisions and segments in the browser, by the rules of the server (`aggregation.rs`, `timeline.rs`), so that sliders need no
+// request. The server computes in f32: `Math.fround` restores the f32 value of a decimal.
 
 const OFF_SHARE = 0.8;
 const SHORTEST = 1;
 const BRIDGE = 1;
 const SAME = 1e-6;
 
-/// Whether so many of the windows are enough: strictly more than the fraction.
+/// Strictly more than `fraction` of the windows.
 const isEnough = (votes, windows, fraction) => votes / windows > fraction;
 
-/// Decides `answer` (of `/api/v1/predict`) again. `wish.cutoff` is one cut-off for all classes and `wish.fraction` the share of the
-/// windows that has to exceed it; null is the model's own. `classes` are the codes of the model in its order, for an answer without
-/// a timeline. Gives `instruments`, the most confident first, `segments`, `isVote` and the `fraction` of that vote.
+/// Decides an `answer` of `/api/v1/predict` again. `cutoff` is one threshold for all classes, `fraction` the share of windows that
+/// must exceed it; null is the model's own. `classes` are the codes in the model's order, for an answer without a timeline. Returns
+/// `instruments` in descending order of confidence, `segments`, `isVote` and the `fraction` of the vote.
 export const decide = (answer, { cutoff = null, fraction = null } = {}, classes = null) => {
   const { rule, timeline } = answer;
   const own = Object.fromEntries(answer.instruments.map((one) => [one.code, one]));
@@ -23,27 +23,27 @@ export const decide = (answer, { cutoff = null, fraction = null } = {}, classes 
   const scored = codes.map((code, c) => {
     if (!isVote) {
       const confidence = Math.fround(own[code].confidence);
-      return { ...own[code], confidence, reaches: confidence >= cutoffs[c], place: c };
+      return { ...own[code], confidence, reaches: confidence >= cutoffs[c], index: c };
     }
     const votes = rows.filter((row) => row[c] > cutoffs[c]).length;
-    return { ...own[code], confidence: Math.fround(votes / rows.length), reaches: isEnough(votes, rows.length, share), place: c };
+    return { ...own[code], confidence: Math.fround(votes / rows.length), reaches: isEnough(votes, rows.length, share), index: c };
   });
-  const ranked = scored.sort((a, b) => b.confidence - a.confidence || a.place - b.place);
-  const isOwn = cutoff === null && fraction === null;
+  const ranked = scored.sort((a, b) => b.confidence - a.confidence || a.index - b.index);
+  const isDefault = cutoff === null && fraction === null;
   let decided;
-  if (rule.task === "single_label" && isOwn) {
+  if (rule.task === "single_label" && isDefault) {
     decided = ranked.slice(0, 1);
   } else {
     decided = ranked.filter((one) => one.reaches).slice(0, rule.at_most ?? Infinity);
     if (decided.length === 0 && rule.at_least_one) decided = ranked.slice(0, 1);
   }
-  const instruments = ranked.map(({ code, name, confidence, place }) => ({
-    code, name, confidence, cutoff: cutoffs[place], decided: decided.some((one) => one.place === place),
+  const instruments = ranked.map(({ code, name, confidence, index }) => ({
+    code, name, confidence, cutoff: cutoffs[index], decided: decided.some((one) => one.index === index),
   }));
   return { instruments, isVote, fraction: share, segments: timeline ? segments(rows, timeline, cutoffs) : null };
 };
 
-/// The stretches in which a class is heard: begun by more than its cut-off, kept up by at least 0.8 of it.
+/// Segments of each class: they start above its threshold and continue at 0.8 of it or more.
 const segments = (rows, { codes, borders }, cutoffs) => {
   const found = [];
   const between = (from, to) => borders[to] - borders[from];
@@ -69,15 +69,15 @@ const segments = (rows, { codes, borders }, cutoffs) => {
 
 const runs = (probabilities, on, off) => {
   const found = [];
-  let begun = null;
+  let start = null;
   probabilities.forEach((p, w) => {
-    if (begun === null) {
-      if (p > on) begun = w;
+    if (start === null) {
+      if (p > on) start = w;
     } else if (p < off) {
-      found.push([begun, w]);
-      begun = p > on ? w : null;
+      found.push([start, w]);
+      start = p > on ? w : null;
     }
   });
-  if (begun !== null) found.push([begun, probabilities.length]);
+  if (start !== null) found.push([start, probabilities.length]);
   return found;
 };

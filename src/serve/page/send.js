@@ -1,6 +1,6 @@
-// A recording on its way to the server and the answer on its way back.
+// Sends a recording to the server and returns its prediction.
 
-/// What the server, or the way to it, has against a recording. `code` is a stable word.
+/// An error of the server or of the connection, with a stable `code`.
 export class Problem extends Error {
   constructor(code, detail = "") {
     super(detail || code);
@@ -8,32 +8,32 @@ export class Problem extends Error {
   }
 }
 
-const MOST_TRIES = 20;
+const MAX_TRIES = 20;
 
-/// What a server that wants a token is sent.
+/// Request headers with the access token, if any.
 export const headers = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
 
-const once = (recording, address, token, said, signal) =>
-  new Promise((answers, fails) => {
-    // Not `fetch`: that tells nothing of how much has been sent.
+const upload = (recording, address, token, onProgress, signal) =>
+  new Promise((resolve, reject) => {
+    // `fetch` reports no upload progress.
     const request = new XMLHttpRequest();
     request.open("POST", address);
     for (const [name, value] of Object.entries(headers(token))) request.setRequestHeader(name, value);
-    request.upload.addEventListener("progress", ({ loaded, total }) => total && loaded < total && said("sending", loaded / total));
-    request.upload.addEventListener("load", () => said("listening"));
-    request.addEventListener("error", () => fails(new Problem("offline")));
-    request.addEventListener("abort", () => fails(new Problem("cancelled")));
+    request.upload.addEventListener("progress", ({ loaded, total }) => total && loaded < total && onProgress("sending", loaded / total));
+    request.upload.addEventListener("load", () => onProgress("analysing"));
+    request.addEventListener("error", () => reject(new Problem("offline")));
+    request.addEventListener("abort", () => reject(new Problem("cancelled")));
     request.addEventListener("load", () => {
       let body = null;
       try {
         body = JSON.parse(request.responseText);
       } catch {
-        // A proxy may have answered.
+        // The response may come from a proxy.
       }
       const { status } = request;
-      if (status === 200 && Array.isArray(body?.instruments)) answers(body);
-      else if (status === 503) fails(Object.assign(new Problem("full", body?.detail), { after: Number(request.getResponseHeader("Retry-After")) || 2 }));
-      else fails(new Problem(body?.code ?? "strange", body?.detail));
+      if (status === 200 && Array.isArray(body?.instruments)) resolve(body);
+      else if (status === 503) reject(Object.assign(new Problem("full", body?.detail), { after: Number(request.getResponseHeader("Retry-After")) || 2 }));
+      else reject(new Problem(body?.code ?? "unexpected", body?.detail));
     });
     signal.addEventListener("abort", () => request.abort());
     const form = new FormData();
@@ -41,18 +41,18 @@ const once = (recording, address, token, said, signal) =>
     request.send(form);
   });
 
-/// The answer of the server. `said` hears how far it is: `sending` with a share, `listening`, `busy` with seconds. A full server
-/// is asked again when it says so.
-export const hear = async (recording, { model, token }, said, signal) => {
+/// The prediction of the server. Calls `onProgress` with `sending` and a share, `analysing`, or `busy` and seconds. Retries after
+/// `Retry-After` when the server is full.
+export const predict = async (recording, { model, token }, onProgress, signal) => {
   const address = `/api/v1/predict${model ? `?model=${encodeURIComponent(model)}` : ""}`;
   for (let tries = 1; ; tries++) {
     if (signal.aborted) throw new Problem("cancelled");
-    said("listening");
+    onProgress("analysing");
     try {
-      return await once(recording, address, token, said, signal);
+      return await upload(recording, address, token, onProgress, signal);
     } catch (problem) {
-      if (!(problem.after && tries < MOST_TRIES)) throw problem;
-      said("busy", problem.after);
+      if (!(problem.after && tries < MAX_TRIES)) throw problem;
+      onProgress("busy", problem.after);
       await new Promise((go) => {
         const timer = setTimeout(go, 1000 * problem.after);
         signal.addEventListener("abort", () => (clearTimeout(timer), go()));

@@ -1,18 +1,18 @@
-// The picture of a recording, made in the browser: decoded by WebAudio, short-time spectra, bands of equal width in mel, decibels.
+// The spectrogram of a recording, computed in the browser: decoded by WebAudio, STFT, mel bands, decibels.
 
 const RATE = 22050;
 const SIZE = 2048;
 const BANDS = 112;
 const [LOWEST, HIGHEST] = [40, 10000];
-/// Decibels below the loudest band that are still drawn.
+/// Dynamic range in decibels below the loudest band.
 const RANGE = 75;
 
 const mel = (hz) => 2595 * Math.log10(1 + hz / 700);
 const hertz = (m) => 700 * (10 ** (m / 2595) - 1);
-/// How high in the picture a frequency lies, from 0 to 1.
+/// Vertical position of a frequency, from 0 to 1.
 export const height = (hz) => (mel(hz) - mel(LOWEST)) / (mel(HIGHEST) - mel(LOWEST));
 
-/// The samples of a recording, one channel; null where the browser cannot decode it.
+/// The samples of a recording in mono; null if the browser cannot decode it.
 export const samplesOf = async (blob) => {
   try {
     const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await blob.arrayBuffer());
@@ -24,7 +24,7 @@ export const samplesOf = async (blob) => {
   }
 };
 
-/// Magnitudes of the real spectrum of `frame`, in place: an iterative FFT of its windowed samples.
+/// Iterative radix-2 FFT, in place.
 const transform = (real, imaginary, turns) => {
   const n = real.length;
   for (let i = 1, j = 0; i < n; i++) {
@@ -68,7 +68,7 @@ export const analyse = async (samples, columns, isWanted = () => true) => {
     for (let band = 0; band < BANDS; band++) {
       const [from, to] = [bin(band), bin(band + 1)];
       let most = 0;
-      // Low bands are narrower than a bin: between two bins, what lies between them.
+      // Low bands are narrower than a bin: interpolate between bins.
       for (let k = Math.floor(from); k <= Math.ceil(to); k++) {
         const near = k < from ? 1 - (from - k) : k > to ? 1 - (k - to) : 1;
         most = Math.max(most, near * (real[k] ** 2 + imaginary[k] ** 2));

@@ -66,6 +66,7 @@ pub fn on_best<W: Work>(columns: usize, work: W) -> W::Result {
         // SAFETY: `kind` saw that the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512 => unsafe { x86::on_avx512(columns, work) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => unsafe { x86::on_avx2(columns, work) },
         Kind::Plain if columns <= 4 => work.with::<Plain, 1>(),
@@ -158,6 +159,7 @@ mod x86 {
 
             // SAFETY: only `on_best` names this type, after it saw that the processor has its instructions; loads and stores
             // slice the memory first.
+            #[allow(clippy::undocumented_unsafe_blocks, reason = "the comment above covers every block")]
             impl Vector for $name {
                 const LANES: usize = $lanes;
 

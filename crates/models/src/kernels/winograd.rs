@@ -129,6 +129,7 @@ struct Pixels(*mut f32);
 
 // SAFETY: tasks write through the pointer where their own tiles lie, and nobody reads until all have ended.
 unsafe impl Send for Pixels {}
+// SAFETY: as above.
 unsafe impl Sync for Pixels {}
 
 struct Block<'a> {

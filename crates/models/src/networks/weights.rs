@@ -10,8 +10,8 @@
 //! * A tensor of another shape is left out, as the head of another number of classes is. Fewer than half of the tensors before
 //!   the head: the file belongs to another network, and is refused.
 
-use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -103,7 +103,7 @@ fn read_pytorch(path: &Path) -> Result<Vec<Tensor>> {
     const WHY: &str = "it is cut off, or no checkpoint of tensors as `torch.save` writes it";
     let reader = PytorchReader::new(path).context(WHY)?;
     let mut tensors = Vec::new();
-    for (name, found) in reader.into_tensors() {
+    for (name, found) in BTreeMap::from_iter(reader.into_tensors()) {
         let dtype = match found.dtype() {
             Torch::F64 => DType::F64,
             Torch::F32 => DType::F32,
