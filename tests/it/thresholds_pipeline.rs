@@ -180,7 +180,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
     let (said, hint) = dir.said(&arguments);
     assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
-    assert!(said.contains("chosen on validation") && said.contains("cutoffs = {"), "{said}");
+    assert!(said.contains("tuned on validation") && said.contains("cutoffs = {"), "{said}");
     for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
         let (a, b) = (dir.read(&format!("runs/x/latest/{file}")), dir.read(&format!("runs/y/latest/{file}")));
         assert!(a == b, "{file} differs");
@@ -204,7 +204,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
     assert!(dir.rows("runs/x/latest/thresholds.csv").iter().all(|row| row["tuned_on"] == "test"));
     assert!(dir.read("runs/x/latest/thresholds_hamming.csv").starts_with("hamming on test (tuned on test),"));
-    assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("no result on the test split"));
+    assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("not a test result"));
 
     // A search by other words takes the place of the run's own, which the run makes anew without fitting anything.
     dir.done(&["thresholds", "y/latest", "--metric", "hamming"]);

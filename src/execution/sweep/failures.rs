@@ -82,5 +82,5 @@ pub fn print_missing_reports(missing: &[MissingReport]) {
 
 /// `1 point`, `3 points`.
 pub fn counted(points: usize) -> String {
-    if points == 1 { "1 point".to_owned() } else { format!("{points} points") }
+    timbre_core::text::count(points, "point")
 }

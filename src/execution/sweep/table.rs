@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 use timbre_core::files;
 use timbre_evaluation::metrics::is_loss;
 use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
-use timbre_reports::comparison;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use timbre_runs::tables::{self, aligned, cell};
@@ -159,7 +158,7 @@ pub fn cell_text(value: Option<&Json>) -> String {
 
 /// The shortest distinct ends of keys: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
-    comparison::short_names(keys, &[])
+    timbre_core::text::short_names(keys, &[])
 }
 
 /// `epochs` for `models.cnn.epochs`.

@@ -1,10 +1,12 @@
-//! Plots as SVG: lines (the search for a learning rate, learning curves), heat maps (the search for thresholds), and the figures
-//! of a report. A [`Drawing`] is part of a page, which has the [`page_style`], or a file of its own, and [`bytes`] makes a PNG of a file.
+//! Draws plots as SVG: curves (learning rate finder, learning curves), heat maps (threshold search), and the figures of a report.
+//! A [`Drawing`] is part of a page that has the [`page_style`], or a separate file; [`bytes`] turns a file into a PNG.
 //!
-//! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
-//! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
+//! Lines differ in colour and in dashes. The colours are those of Okabe and Ito, which readers with any colour vision can
+//! distinguish, adjusted to a contrast of at least three to one against the background; a dark page gets a dark plot. A value that is
 //! not finite, or not positive on a logarithmic axis, is a gap in its line.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use timbre_evaluation::metrics;
 use timbre_models::{Epoch, RateCurve};
 
@@ -15,10 +17,10 @@ mod drawing;
 mod heat_map;
 pub mod augmentation_preview;
 mod intervals;
+mod palette_image;
 mod text_width;
 mod panels;
 pub mod spectrogram_image;
-mod png;
 mod raster;
 #[cfg(test)]
 mod svg_reader;
@@ -31,12 +33,11 @@ pub use drawing::{Drawing, page_style};
 pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
 pub use intervals::{Interval, differences, intervals};
 pub use panels::{PlotSize, panels};
-pub use png::base64;
 pub use raster::{ImageFormat, bytes};
 pub use reliability::reliability;
 pub use text_width::TextStyle;
 
-/// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
+/// Metrics shown in the learning curves: more lines could not be distinguished. `epochs.csv` has all.
 const METRICS: usize = 6;
 
 /// Lines over one pair of axes.
@@ -51,7 +52,7 @@ pub struct Panel {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What is measured, and its unit where it has one.
+    /// The quantity, and its unit if it has one.
     pub label: String,
     pub scale: Scale,
 }
@@ -59,7 +60,7 @@ pub struct Axis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     Linear,
-    /// Of whole numbers: no tick lies between two.
+    /// Whole numbers only: no tick between two of them.
     Counts,
     /// Always from 0 to 1.
     Share,
@@ -72,20 +73,25 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A place that is pointed out.
+/// A marked position with a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Marker {
     pub x: f64,
-    /// Left out: the whole height.
+    /// None: marks the whole height with a vertical line.
     pub y: Option<f64>,
     pub text: String,
+}
+
+/// A data URI that embeds `bytes` of that media type in a page or a drawing.
+pub fn data_uri(media_type: &str, bytes: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
 
 fn axis(label: &str, scale: Scale) -> Axis {
     Axis { label: label.to_owned(), scale }
 }
 
-/// Losses along learning rates, with the rate that they suggest.
+/// The loss by learning rate, with the suggested rate.
 pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
     let nearest = curve.points.iter().min_by(|a, b| {
         let distance = |point: &(f64, f64)| (point.0 / curve.suggestion).ln().abs();
@@ -106,7 +112,7 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
     panels(&[panel], PlotSize::FILE).as_file()
 }
 
-/// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
+/// Losses, and below them metrics, over the epochs. The best epoch is marked.
 pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
     panels(&learning_panels(unit, epochs), PlotSize::FILE).as_file()
 }

@@ -1,41 +1,41 @@
-//! What is drawn of a comparison: scores and differences, each line named by what differs.
+//! Draws the figures of a comparison: scores and differences, each row named by what differs.
 
-use super::conclusion::counted;
 use super::figures::{Figure, FigureFile};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Paired, Score, Versus};
 use crate::plot::{self, Interval, TextStyle};
+use timbre_core::text::count;
 
-/// Keys that a line of a figure is named by, at most.
+/// The largest number of keys in the name of a row.
 const KEYS: usize = 3;
-/// Of the value of a key, in a figure, and of the whole name of a line.
+/// The largest width of a value of a key, and of the whole name of a row.
 const VALUE: f64 = 120.0;
 const NAME: f64 = 345.0;
-/// Runs of which a figure says which number they have, at most.
+/// Up to this number of runs, a figure lists the numbers of the runs.
 const NAMED: usize = 4;
-/// Lines of a figure.
+/// The largest number of rows of a figure.
 const DRAWN: usize = 30;
 
-/// Every figure of a comparison as a file of its own.
+/// Every figure of a comparison as a separate file.
 pub fn comparison_figures(of: &Comparison) -> Vec<FigureFile> {
-    let whose = whose(of);
+    let footer = footer(of);
     let metrics = of.metrics.iter().enumerate();
     let drawn = metrics.flat_map(|(at, metric)| drawn(of, at, metric).into_iter().map(move |own| (metric, own)));
-    drawn.map(|(metric, own)| own.file(metric, &whose)).collect()
+    drawn.map(|(metric, own)| own.file(metric, &footer)).collect()
 }
 
 pub(super) fn title(of: &Comparison) -> String {
     let mut names: Vec<&str> = of.runs.iter().map(|run| run.experiment.as_str()).collect();
     names.dedup();
-    let names = if names.len() <= 4 { names.join(", ") } else { counted(of.runs.len(), "run") };
+    let names = if names.len() <= 4 { names.join(", ") } else { count(of.runs.len(), "run") };
     format!("Comparison: {names}")
 }
 
-/// What stands below a figure that is a file of its own.
-fn whose(of: &Comparison) -> String {
+/// The footer of a figure file.
+fn footer(of: &Comparison) -> String {
     [title(of) + ".", format!("Reference: {}.", against(of)), numbers(of)].join(" ").trim_end().to_owned()
 }
 
-/// Which number is which run, where these are few.
+/// The numbers and names of the runs, if there are few.
 fn numbers(of: &Comparison) -> String {
     if !(2..=NAMED).contains(&of.runs.len()) {
         return String::new();
@@ -44,12 +44,12 @@ fn numbers(of: &Comparison) -> String {
     format!("{}.", names.join(", "))
 }
 
-/// The run of the reference: its number and its name.
+/// The number and name of the reference run.
 fn reference(of: &Comparison) -> String {
     of.runs.get(of.reference.run).map_or("–".to_owned(), |run| format!("run {} ({})", run.number, run.name))
 }
 
-/// What a line is compared with.
+/// The model or run that rows are compared with.
 pub(super) fn against(of: &Comparison) -> String {
     match &of.reference.place {
         Some((features, model)) => format!("{features}.{model} of {}", reference(of)),
@@ -64,7 +64,7 @@ pub(super) fn paired(score: &Score) -> Option<&Paired> {
     }
 }
 
-/// What a line is called in a figure: by that in which it differs from the others.
+/// The name of a row in a figure, made from what differs from the other rows.
 fn name_of(of: &Comparison, line: &ComparedModel) -> String {
     let model = format!("{}.{}", line.features, line.model);
     if of.runs.len() < 2 {
@@ -72,22 +72,22 @@ fn name_of(of: &Comparison, line: &ComparedModel) -> String {
     }
     let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
     let is_one_model = of.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
-    let keys = telling(of, line);
+    let keys = distinguishing_keys(of, line);
     let mut name = if is_one_model && !keys.is_empty() { String::new() } else { model };
-    let (mut said, more) = (0, ", …");
+    let (mut shown_keys, more) = (0, ", …");
     for key in &keys {
         let between = if name.is_empty() { "" } else { ", " };
         let longer = format!("{name}{between}{} {}", short(key, &keys), shown(value(key, line)));
-        // What differs in all runs at once the number says, too: rather a key less than a name that is cut.
-        if said < KEYS && TextStyle::Plain.width(&format!("{number}: {longer}{more}")) <= NAME {
-            (name, said) = (longer, said + 1);
+        // The run number tells apart what differs in all runs, so fewer keys are better than a cut name.
+        if shown_keys < KEYS && TextStyle::Plain.width(&format!("{number}: {longer}{more}")) <= NAME {
+            (name, shown_keys) = (longer, shown_keys + 1);
         }
     }
-    format!("{number}: {name}{}", if said < keys.len() { more } else { "" })
+    format!("{number}: {name}{}", if shown_keys < keys.len() { more } else { "" })
 }
 
-/// The keys that tell this line from others like it; those of its own model and features first, and such with short values.
-fn telling<'a>(of: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey> {
+/// The keys that distinguish this row from similar ones: keys of its own model and features first, then keys with short values.
+fn distinguishing_keys<'a>(of: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey> {
     let differs = |key: &DifferingKey| {
         let own = value(key, line);
         of.lines.iter().any(|other| concerns(key, other).is_some() && value(key, other) != own)
@@ -99,7 +99,7 @@ fn telling<'a>(of: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey
     keys.into_iter().map(|(_, key)| key).collect()
 }
 
-/// Whether a key is common to all lines or of the model or the features of this one; none for those of others.
+/// Whether a key concerns all rows (true), or only the model or the features of this row (false). None if it concerns other rows.
 fn concerns(key: &DifferingKey, line: &ComparedModel) -> Option<bool> {
     let of = |table: &str, name: &str| {
         key.name.strip_prefix(table).map(|rest| rest.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
@@ -114,7 +114,7 @@ fn value<'a>(key: &'a DifferingKey, line: &ComparedModel) -> Option<&'a str> {
     key.values.get(line.run).and_then(Option::as_deref)
 }
 
-/// The last word of a key; with the word before it, where another one of these ends as it does.
+/// The last part of a key, with the part before it if another of these keys has the same last part.
 fn short<'a>(key: &'a DifferingKey, beside: &[&DifferingKey]) -> &'a str {
     let last = |name: &'a str, n: usize| name.rmatch_indices('.').nth(n).map_or(name, |(at, _)| &name[at + 1..]);
     let own = last(&key.name, 0);
@@ -122,7 +122,7 @@ fn short<'a>(key: &'a DifferingKey, beside: &[&DifferingKey]) -> &'a str {
     if alike > 1 { last(&key.name, 1) } else { own }
 }
 
-/// A value in few letters: of a path its end.
+/// A value cut to its largest width; of a path the end stays.
 fn shown(value: Option<&str>) -> String {
     let Some(value) = value else { return "–".to_owned() };
     let plain = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
@@ -149,7 +149,7 @@ pub(super) fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
         all.push(Figure {
             name: "scores",
             drawing: plot::intervals("Scores", &format!("{metric} ({})", of.split), &values, None),
-            caption: captioned("Mean over the seeds, with its interval over songs and seeds."),
+            caption: captioned("Mean over the seeds, with the interval over songs and seeds."),
         });
     }
     if !differences.is_empty() {
@@ -161,7 +161,7 @@ pub(super) fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
             name: "differences",
             drawing: plot::differences(&title, &format!("difference in {metric}"), &differences),
             caption: captioned(&format!(
-                "Compared with {}. Paired: both are scored on the same draws of songs and seeds. Not corrected for the number \
+                "Compared with {}. Paired: both are scored on the same resamples of songs and seeds. Not corrected for the number \
                  of tests.",
                 against(of)
             )),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_figure_is_named_by_what_differs() {
+    fn a_row_of_a_figure_is_named_by_what_differs() {
         let mut of = comparison();
         let names = |of: &Comparison| of.lines.iter().map(|line| name_of(of, line)).collect::<Vec<_>>();
         assert_eq!(names(&of), ["1: k 3", "2: k –", "3: k <5>"]);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_would_be_cut_has_a_key_less() {
+    fn a_name_that_would_be_cut_has_fewer_keys() {
         let mut of = comparison();
         of.lines[2].model = "logistic_regression".to_owned();
         let long = "a description of some length that says where it is from";
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_figure_is_not_named_by_what_concerns_others_or_is_the_same() {
+    fn a_row_of_a_figure_is_not_named_by_keys_of_other_models_or_equal_keys() {
         let mut of = comparison();
         of.lines[2].model = "logistic".to_owned();
         of.keys = vec![
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn figures_say_what_they_are_compared_with_and_which_run_has_which_number() {
+    fn figures_name_the_reference_and_the_numbers_of_the_runs() {
         let mut of = comparison();
         let files = comparison_figures(&of);
         assert!(files[1].svg.contains(">Differences to run 1 (x1 01234567)</text>"));
         assert!(files[1].svg.contains(">+0.250</text>"));
-        let signed = "Reference: the same model in run 1 (x1 01234567). 1:\u{a0}x1 01234567, 2:\u{a0}x2 01234567, 3:\u{a0}x3 01234567.";
-        assert_eq!(whose(&of), format!("Comparison: <x1>, <x2>, <x3>. {signed}"));
+        let reference_line = "Reference: the same model in run 1 (x1 01234567). 1:\u{a0}x1 01234567, 2:\u{a0}x2 01234567, 3:\u{a0}x3 01234567.";
+        assert_eq!(footer(&of), format!("Comparison: <x1>, <x2>, <x3>. {reference_line}"));
         of.reference.place = Some(("mel".to_owned(), "knn".to_owned()));
         assert!(comparison_figures(&of)[1].svg.contains(">Differences to mel.knn of run 1 (x1 01234567)</text>"));
         of.runs = (1..=5).map(run).collect();

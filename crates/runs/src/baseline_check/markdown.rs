@@ -1,7 +1,9 @@
 //! The check as GitHub Markdown, for the summary of a CI step.
 
+use timbre_core::text::escape_markdown as escape;
+
 use super::check::CheckReport;
-use super::text::{HEAD, plain, reasons, rows, summary};
+use super::text::{HEAD, reasons, rows, summary};
 
 /// A section to append to a summary.
 pub fn section(report: &CheckReport) -> String {
@@ -28,36 +30,4 @@ pub fn section(report: &CheckReport) -> String {
         text += &format!("| {} |\n", row.map(|cell| escape(&cell)).join(" | "));
     }
     text + "\n"
-}
-
-/// Escapes text: characters with a meaning in Markdown, its tables, or HTML become plain characters.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            // A backslash does not prevent entities and mentions everywhere.
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '@' => escaped += "&#64;",
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_begin_a_cell_a_tag_a_link_or_a_line() {
-        assert_eq!(escape("f1_micro"), r"f1\_micro");
-        assert_eq!(escape("a|b\n\n# c"), "a\\|b\u{fffd}\u{fffd}\\# c");
-        assert_eq!(escape("<script>[x](y)`@me`&amp;"), r"&lt;script&gt;\[x\]\(y\)\`&#64;me\`&amp;amp;");
-    }
 }
