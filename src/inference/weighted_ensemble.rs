@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{Prediction, PredictionCallback, Predictor, Timings, WhichModel};
+use super::{Prediction, PredictionCallback, Predictor, Timings};
+use timbre_core::error::UserError;
 use timbre_evaluation::predictions::WindowPredictions;
 use timbre_inputs::features::extraction::RecordingError;
 
@@ -20,7 +21,7 @@ pub struct WeightedEnsemble {
 
 impl WeightedEnsemble {
     pub fn new(members: Vec<(Arc<Predictor>, f64)>) -> Result<WeightedEnsemble> {
-        let unfit = |sentence: String| WhichModel(sentence);
+        let unfit = |sentence: String| UserError::usage(sentence);
         ensure!(members.len() > 1, unfit("an ensemble needs two models or more: give a weight to each".to_owned()));
         let sum: f64 = members.iter().map(|(_, weight)| weight).sum();
         ensure!(

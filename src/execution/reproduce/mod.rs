@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, STAGES, Settings};
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::ResolvedExperiment;
 use timbre_runs::run_dir::{self, RunRecord, Table};
 
@@ -48,6 +49,13 @@ pub struct StoredRun {
     path: PathBuf,
     pub record: RunRecord,
     resolved: ResolvedExperiment,
+}
+
+/// The stored configuration no longer leads to the stored signature; each sentence names a change.
+fn run_changed(run: &Path, sentences: &[String]) -> UserError {
+    let message =
+        format!("{} cannot be reproduced: it is another run by now\n  {}", run.display(), sentences.join("\n  "));
+    UserError::new(ExitStatus::RunChanged, message)
 }
 
 impl StoredRun {

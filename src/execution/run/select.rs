@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::Settings;
-use super::prepare::{NothingSelected, PreparedDataset};
+use super::prepare::PreparedDataset;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::Experiment;
 use timbre_inputs::data::{self, ClipRecord};
 use timbre_inputs::features::cache::{CachedMatrix, FeatureCache};
@@ -144,12 +145,15 @@ impl PreparedDataset {
         unusable.sort_by_key(|(i, _)| *i);
         if clips.is_empty() {
             let (_, why) = &unusable[0];
-            bail!(NothingSelected::of(format!(
-                "none of the {} recordings of `{}` can be used; the first: {}",
-                unusable.len(),
-                self.set.name,
-                why.sentence
-            )));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!(
+                    "none of the {} recordings of `{}` can be used; the first: {}",
+                    unusable.len(),
+                    self.set.name,
+                    why.sentence
+                )
+            ));
         }
         Ok(Selection { clips, features, windows, unusable, hits, misses })
     }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::execution::run::prepare::NothingSelected;
 use crate::execution::run::{self, Settings};
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, seconds};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
@@ -64,17 +64,12 @@ pub struct SweepOutcome {
     pub missing_reports: Vec<MissingReport>,
 }
 
-/// The options do not fit the experiment: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotThisGrid(pub String);
-
 /// Runs the missing points of a sweep, round by round.
 pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> Result<SweepOutcome> {
     if grid.halving.is_some() && (!options.only.is_empty() || options.retry_failed) {
         let message =
             "successive halving compares all points: --only and --retry-failed would change which ones are kept";
-        bail!(NotThisGrid(message.to_owned()));
+        bail!(UserError::usage(message.to_owned()));
     }
     let sweep_dir = SweepDir::new(&settings.runs, &grid.name);
     let mut loader = PointLoader::new(settings);
@@ -214,7 +209,7 @@ impl Sweep<'_> {
         };
         let selected: Vec<&SweepPoint> = points.iter().filter(is_selected).collect();
         if selected.is_empty() {
-            bail!(NothingSelected::of(match self.options.retry_failed {
+            bail!(UserError::new(ExitStatus::NothingSelected, match self.options.retry_failed {
                 true => "no selected point has failed".to_owned(),
                 false => point_filter::why_none_matches(points, &self.options.only),
             }));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::NotThisGrid;
+use timbre_core::error::UserError;
 use timbre_core::files;
 use timbre_core::progress::{Printer, seconds};
 use timbre_runs::run_dir::{self, RunRecord, Status};
@@ -33,7 +33,7 @@ pub fn wait_for(runs: &Path, experiment: Option<&str>, printer: Printer, stop: &
     let mut is_announced = false;
     loop {
         match find(runs, experiment, printer) {
-            Err(error) if experiment.is_some() && error.is::<NotThisGrid>() && since.elapsed() < WAIT_FOR_START => {
+            Err(error) if experiment.is_some() && error.is::<UserError>() && since.elapsed() < WAIT_FOR_START => {
                 if !std::mem::replace(&mut is_announced, true) {
                     printer.message(&format!("{error} yet; waiting {} for it", seconds(WAIT_FOR_START)));
                 }
@@ -59,7 +59,7 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
         }
         return match run_dir::newest(&runs.join(stem)) {
             Some(run) => Ok(Watched::Run(run)),
-            None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
+            None => bail!(UserError::usage(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
     }
     let sweeps: Vec<_> = sweep_record::all(runs).into_iter().filter(|(_, sweep)| is_readable(sweep, printer)).collect();
@@ -73,7 +73,7 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
         (Some(run), ..) => Ok(Watched::Run(run.clone())),
         (None, Some((_, sweep)), _) => Ok(Watched::Sweep(sweep.clone())),
         (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
-        (None, None, None) => bail!(NotThisGrid(format!("there is no run in {}", runs.display()))),
+        (None, None, None) => bail!(UserError::usage(format!("there is no run in {}", runs.display()))),
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
         let sweep = SweepDir::new(runs.path(), "x");
         std::fs::create_dir_all(runs.path().join("x")).unwrap();
         std::fs::write(sweep.file(), "{ half").unwrap();
-        assert!(find(runs.path(), Some("x"), Printer::Quiet).unwrap_err().is::<NotThisGrid>());
-        assert!(find(runs.path(), None, Printer::Quiet).unwrap_err().is::<NotThisGrid>());
+        assert!(find(runs.path(), Some("x"), Printer::Quiet).unwrap_err().is::<UserError>());
+        assert!(find(runs.path(), None, Printer::Quiet).unwrap_err().is::<UserError>());
     }
 }

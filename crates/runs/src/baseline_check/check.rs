@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use indexmap::IndexMap;
 
 use super::comparability::{self, Issue, IssueKind};
-use super::reference::{CannotGate, ReferenceScores};
+use super::reference::ReferenceScores;
 use super::tolerance::Tolerance;
+use timbre_core::error::UserError;
 use timbre_evaluation::metrics::is_loss;
 
 /// Rounding of sums in another order stays below this; real differences do not. A metric may be worse by exactly the tolerance, and
@@ -170,7 +171,7 @@ fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> 
     let mut asked = IndexMap::new();
     for Tolerance { metric, by } in tolerances {
         if asked.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
-            bail!(CannotGate(format!("--tolerance is given twice for {metric}, with different numbers")));
+            bail!(UserError::usage(format!("--tolerance is given twice for {metric}, with different numbers")));
         }
     }
     if tolerances.is_empty() {
@@ -179,7 +180,7 @@ fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> 
     let split = baseline.split();
     let models: Vec<_> = baseline.models_of(split).collect();
     if models.is_empty() {
-        bail!(CannotGate(format!("the baseline {} has no results", baseline.origin.path.display())));
+        bail!(UserError::usage(format!("the baseline {} has no results", baseline.origin.path.display())));
     }
     for metric in asked.keys() {
         if models.iter().all(|model| !model.metrics.contains_key(metric)) {
@@ -187,7 +188,7 @@ fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> 
                 models.iter().flat_map(|model| model.metrics.keys().map(String::as_str)).collect();
             known.sort_unstable();
             known.dedup();
-            bail!(CannotGate(format!(
+            bail!(UserError::usage(format!(
                 "the baseline {} has no {metric}, only: {}",
                 baseline.origin.path.display(),
                 known.join(", ")

@@ -11,15 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, ClipsOfSides};
 use crate::run_dir::{self, RunRecord, Status, TrialMean};
+use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// Raise it when the file changes its form.
 pub const SCHEMA: u32 = 1;
-
-/// The check cannot run: the baseline is missing or is not a baseline. Exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotGate(pub String);
 
 /// The scores of the models of a run, and the data they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +88,7 @@ impl ReferenceScores {
         if path.extension().is_some_and(|e| e == "json") {
             let message =
                 format!("there is no baseline {name}: create it with `timbre baseline save RUN --out {name}`");
-            bail!(CannotGate(message));
+            bail!(UserError::usage(message));
         }
         ReferenceScores::of_run(&run(name)?)
     }
@@ -100,7 +96,7 @@ impl ReferenceScores {
     pub fn read(path: &Path) -> Result<ReferenceScores> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let wrong = |why: String| {
-            CannotGate(format!(
+            UserError::usage(format!(
                 "{} is not a baseline ({why}): create one with `timbre baseline save RUN --out FILE`",
                 path.display()
             ))
@@ -127,7 +123,7 @@ impl ReferenceScores {
         let bytes = self.bytes();
         let existing = std::fs::metadata(path).ok();
         if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
-            bail!(CannotGate(format!("{} exists and is not a file", path.display())));
+            bail!(UserError::usage(format!("{} exists and is not a file", path.display())));
         }
         // A file of another length differs and need not be read.
         let same_length = existing.is_some_and(|existing| existing.len() == bytes.len() as u64);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
+use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// MLflow truncates the values of parameters to this length.
@@ -389,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         FileStore::open(folder.path(), false).unwrap();
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<CannotExport>());
+        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<UserError>());
         fs::create_dir(folder.path().join("0")).unwrap();
         fs::write(folder.path().join("0/meta.yaml"), "name: Default\n").unwrap();
         FileStore::open(folder.path(), false).unwrap();
