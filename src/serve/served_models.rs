@@ -49,7 +49,10 @@ pub fn served_models(
             .collect();
     let (mut served, mut weighted) = (Vec::new(), Vec::new());
     for ((predictor, weight), id) in models.into_iter().zip(ids) {
-        ensure!(served.iter().all(|model: &ServedModel| model.id != id), UserError::usage(format!("{id} is named twice")));
+        ensure!(
+            served.iter().all(|model: &ServedModel| model.id != id),
+            UserError::usage(format!("{id} is named twice"))
+        );
         let limits = if predictor.window().is_some() { windows } else { clips };
         let predictor = Arc::new(predictor.with_limits(limits).with_micro_batching()?);
         weighted.extend(weight.map(|weight| (predictor.clone(), weight)));

@@ -209,10 +209,13 @@ impl Sweep<'_> {
         };
         let selected: Vec<&SweepPoint> = points.iter().filter(is_selected).collect();
         if selected.is_empty() {
-            bail!(UserError::new(ExitStatus::NothingSelected, match self.options.retry_failed {
-                true => "no selected point has failed".to_owned(),
-                false => point_filter::why_none_matches(points, &self.options.only),
-            }));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                match self.options.retry_failed {
+                    true => "no selected point has failed".to_owned(),
+                    false => point_filter::why_none_matches(points, &self.options.only),
+                }
+            ));
         }
         let missing: Vec<&SweepPoint> = selected.iter().copied().filter(|point| !status(point).is_final()).collect();
         let finished = points.iter().filter(|point| status(point).is_final()).count();

@@ -196,7 +196,9 @@ fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
     }
     match wanted {
         Some(wanted) if available.contains(&wanted) || available.is_empty() => Ok(wanted.to_owned()),
-        Some(wanted) => bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", available.join(", ")))),
+        Some(wanted) => {
+            bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", available.join(", "))))
+        }
         None => {
             Ok(["test", "validation"].into_iter().find(|name| available.contains(name)).unwrap_or("test").to_owned())
         }

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
-use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// MLflow truncates the values of parameters to this length.
