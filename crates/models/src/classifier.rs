@@ -16,7 +16,7 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 use crate::classic::ensemble::Ensemble;
 use crate::device::Device;
 use crate::feature_choice::FeatureChoice;
-use crate::networks::NetworkKind;
+use crate::networks::NetworkModel;
 use crate::tensor::Tensor;
 use crate::training::callback::{NoCallback, TrainingCallback};
 
@@ -80,7 +80,7 @@ pub trait ModelKind {
     }
 
     /// The network, if this is one: it computes on a [`Device`] and sees new training examples in each epoch.
-    fn as_network(&self) -> Option<&dyn NetworkKind> {
+    fn as_network(&self) -> Option<&dyn NetworkModel> {
         None
     }
 

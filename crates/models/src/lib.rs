@@ -22,31 +22,26 @@ mod tests;
 
 use anyhow::{Context, Result};
 
-use timbre_core::registry;
-
 use classic::{ensemble, knn, logistic, nearest_centroid};
 use device::Device;
-use networks::{alexnet, cnn_small, conv1d_mfcc, resnet, tagging_cnn, tagging_crnn, vgg16_bn};
 
 pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
 pub use tensor::{Tensor, TensorValues};
 pub use training::callback::{Epoch, NoCallback, RateCurve, TrainingCallback};
 
-registry! {
-    /// A model by its `kind`.
-    pub enum ModelSpec: ModelKind {
+networks::model_registry! {
+    {
+        /// A model by its `kind`.
+        pub enum ModelSpec: ModelKind
+    }
+    {
         "average" => nearest_centroid::NearestCentroid,
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
-        "cnn_small" => cnn_small::CnnSmall,
-        "resnet18" => resnet::Resnet18,
-        "resnet34" => resnet::Resnet34,
-        "vgg16_bn" => vgg16_bn::Vgg16Bn,
-        "alexnet" => alexnet::Alexnet,
-        "tagging_cnn" => tagging_cnn::TaggingCnn,
-        "tagging_crnn" => tagging_crnn::TaggingCrnn,
-        "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
+    }
+    networks
+    {
         "ensemble" => ensemble::Ensemble,
     }
 }

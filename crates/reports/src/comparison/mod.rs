@@ -5,8 +5,6 @@
 use anyhow::{Result, bail};
 
 use timbre_core::progress::Printer;
-use timbre_evaluation::metrics;
-use timbre_experiment::suggest;
 
 mod run_selection;
 mod comparison;
@@ -34,16 +32,14 @@ pub use terminal::text;
 
 use compared_models::ModelComparer;
 use run::{ModelKey, Run};
+use timbre_core::error::UserError;
+use timbre_evaluation::metrics;
+use timbre_experiment::suggest;
 
 /// Raised when [`Comparison`] changes its form.
 pub const SCHEMA: u32 = 1;
 
 const LEVEL: f64 = 0.95;
-
-/// What is asked for cannot be compared: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotCompare(pub String);
 
 /// What is to be shown of the runs.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +70,7 @@ pub fn compare(choice: &RunSelection, wanted: &CompareOptions, printer: Printer)
     let reference = wanted.reference.and_then(|told| at.iter().position(|&at| at == told)).unwrap_or_else(with_results);
     let Some(first) = runs.get(reference) else {
         let why = if said_before.is_empty() { String::new() } else { format!(": {}", said_before.join("; ")) };
-        bail!(CannotCompare(format!("there is no run to compare{why}")));
+        bail!(UserError::usage(format!("there is no run to compare{why}")));
     };
     if wanted.reference.is_none() && reference > 0 {
         let (is, number) = if reference == 1 {
@@ -193,7 +189,7 @@ fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
     }
     match wanted {
         Some(wanted) if there.contains(&wanted) || there.is_empty() => Ok(wanted.to_owned()),
-        Some(wanted) => bail!(CannotCompare(format!("no run has a split `{wanted}`, only: {}", there.join(", ")))),
+        Some(wanted) => bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", there.join(", ")))),
         None => Ok(["test", "validation"].into_iter().find(|name| there.contains(name)).unwrap_or("test").to_owned()),
     }
 }
@@ -210,7 +206,7 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
         for name in names {
             if !known.is_empty() && !known.contains(&name.as_str()) {
                 let help = suggest::help(&name, known.iter().copied(), "Metrics of this task");
-                bail!(CannotCompare(format!("unknown metric `{name}`: {help}")));
+                bail!(UserError::usage(format!("unknown metric `{name}`: {help}")));
             }
             if !shown.contains(&name) {
                 shown.push(name);

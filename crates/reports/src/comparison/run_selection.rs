@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::run::ModelKey;
-use super::{CannotCompare, sweep_runs};
-use timbre_runs::run_dir::{self, WhichRun};
+use super::sweep_runs;
+use timbre_core::error::UserError;
+use timbre_runs::run_dir;
 
 /// A run, or one model on features of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn select_run(runs: &Path, name: &str) -> Result<SelectedRun> {
     let many = select_runs(runs, &[name.to_owned()])?.runs;
     match <[SelectedRun; 1]>::try_from(many) {
         Ok([one]) => Ok(SelectedRun { by_name: true, ..one }),
-        Err(many) => bail!(CannotCompare(format!(
+        Err(many) => bail!(UserError::usage(format!(
             "`{name}` is {} runs: name one of them, such as {} (`timbre compare {name}` shows them)",
             many.len(),
             many[0].path.display()
@@ -119,7 +120,7 @@ fn matching(runs: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
         found.extend(of_home.filter(|path| matches(below, &format!("{experiment}/{}", name_of(path)))));
     }
     if found.is_empty() {
-        bail!(WhichRun::none(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
+        bail!(UserError::usage(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
     }
     Ok(found)
 }
@@ -194,7 +195,7 @@ pub fn place(places: &[ModelKey], model: &str, run: &str) -> Result<ModelKey> {
     }
     let there: Vec<String> = places.iter().map(|(features, model)| format!("{features}.{model}")).collect();
     let there = if there.is_empty() { "none yet".to_owned() } else { there.join(", ") };
-    bail!(CannotCompare(format!("{run} has no model `{model}`, only: {there}")))
+    bail!(UserError::usage(format!("{run} has no model `{model}`, only: {there}")))
 }
 
 #[cfg(test)]
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(chosen("*").len(), 2, "the newest of each experiment");
         let one = select_runs(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap();
         assert_eq!(one.runs[0].model.as_deref(), Some("mel.knn"));
-        assert!(select_runs(runs.path(), &["z*".to_owned()]).unwrap_err().is::<WhichRun>());
+        assert!(select_runs(runs.path(), &["z*".to_owned()]).unwrap_err().is::<UserError>());
     }
 
     #[test]
@@ -278,7 +279,7 @@ mod tests {
         let [first, second] = ["lr/1-a", "lr/2-b"].map(|name| folder(runs.path(), name));
         std::fs::write(runs.path().join("lr/grid.json"), sweep_json(&[first.to_str(), second.to_str()])).unwrap();
         let error = select_run(runs.path(), "lr").unwrap_err();
-        assert!(error.is::<CannotCompare>());
+        assert!(error.is::<UserError>());
         assert!(
             error.to_string().contains("is 2 runs: name one of them, such as") && error.to_string().contains("1-a")
         );
@@ -301,6 +302,6 @@ mod tests {
         assert_eq!(place(&places, "mel.knn", "x").unwrap().1, "knn");
         assert_eq!(place(&places, "mel.knn.s12", "x").unwrap().1, "knn");
         let error = place(&places, "mel.cnn", "x").unwrap_err();
-        assert!(error.is::<CannotCompare>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
+        assert!(error.is::<UserError>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
     }
 }
