@@ -23,8 +23,9 @@ mod tests;
 use anyhow::{Context, Result};
 
 use classic::{ensemble, knn, logistic, nearest_centroid};
-pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
 use device::Device;
+
+pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
 pub use feature_choice::FeatureChoice;
 pub use tensor::{Tensor, TensorValues};
 pub use training::callback::{Epoch, NoCallback, RateCurve, TrainingCallback};

@@ -49,7 +49,8 @@ fn chosen(experiment: &Experiment, model: Option<&str>, seed: Option<u64>) -> Re
     let generates_examples = |trial: &Trial| {
         let Some(network) = experiment.models[&trial.model].as_kind().as_network() else { return false };
         let training = network.training();
-        let augments = !experiment.augment.is_empty() && training.augment.is_none_or(|names| !names.is_empty());
+        let augments =
+            !experiment.augment.is_empty() && training.augment.as_ref().is_none_or(|names| !names.is_empty());
         augments || training.crop == TrainingCrop::Random || training.replay.is_some()
     };
     let wanted = |trial: &Trial| model.is_none_or(|m| trial.model == m) && seed.is_none_or(|s| trial.seed == s);
