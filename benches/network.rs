@@ -1,9 +1,9 @@
-//! How fast ResNet18 is on the CPU: `cargo bench --bench network`.
+//! The speed of ResNet18 on the CPU: `cargo bench --bench network`.
 //!
-//! Batches of 16 images of 256 × 156, trained with Adam by the program's own loop, images in memory: clips a second of an epoch,
-//! and of predictions. The floor is arithmetic alone: the multiply-adds of the layer table at the speed of a product of
-//! matrices. With `asked` as its argument it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers
-//! each with a line of JSON: for `benches/peers/network.py`, which alternates with another program.
+//! It measures clips per second of an epoch of the program's training loop (Adam, batches of 16 images of 256 × 156 in memory)
+//! and of prediction. The limit `floor` is the multiply-adds of the layer table at the speed of a matrix product. With the
+//! argument `asked` it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers each with a line of
+//! JSON, for `benches/peers/network.py`, which alternates with another program.
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
 
@@ -53,15 +53,15 @@ fn main() {
     }
 }
 
-/// Clips a second, or for a product of matrices GFlop/s.
+/// Clips per second, or GFlop/s for a matrix product.
 fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
     match word {
         "train" => fit(spec, set).1,
         "infer" => {
             let (model, _) = fit(spec, &noise(16));
-            let begun = Instant::now();
+            let start = Instant::now();
             black_box(model.predict(set).expect("a prediction"));
-            CLIPS as f64 / begun.elapsed().as_secs_f64()
+            CLIPS as f64 / start.elapsed().as_secs_f64()
         }
         "product" => product_speed(),
         "floor" => product_speed() * 1e9 / training_operations(spec),
@@ -69,7 +69,7 @@ fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
     }
 }
 
-/// The model, and the clips a second of its last epoch.
+/// The model, and the clips per second of its last epoch.
 fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     struct Last(Mutex<f64>);
     impl TrainingCallback for Last {
@@ -96,7 +96,7 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     (model, speed)
 }
 
-/// Images between -1 and 1, every one with one of the classes.
+/// Images with values between -1 and 1 and one label each.
 fn noise(clips: usize) -> FeatureSet {
     let mut state = 1u32;
     let values = (0..clips * SHAPE[0] * SHAPE[1]).map(|_| {
@@ -121,7 +121,7 @@ fn product_speed() -> f64 {
     let (a, b, mut out) = (vec![0.5f32; N * N], vec![0.25f32; N * N], vec![0.0f32; N * N]);
     let best = (0..10)
         .map(|_| {
-            let begun = Instant::now();
+            let start = Instant::now();
             // SAFETY: three matrices of N × N, row after row; the one written to is another than the ones read.
             unsafe {
                 let (step, n) = (N as isize, N);
@@ -148,7 +148,7 @@ fn product_speed() -> f64 {
                 );
             }
             black_box(&out);
-            begun.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         })
         .fold(f64::INFINITY, f64::min);
     2.0 * (N * N * N) as f64 / best / 1e9
