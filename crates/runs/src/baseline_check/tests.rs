@@ -120,9 +120,7 @@ fn missing_models_and_metrics_fail_unless_allowed() {
     let mut failed = run.clone();
     failed.origin.failures.insert("mel.svm.s1".into(), "out of memory".into());
     let report = compare(&failed, &against, &[], &[]).unwrap();
-    assert!(
-        text::reasons(&report).iter().any(|(why, _)| why.contains("mel.svm.s1 failed: out of memory"))
-    );
+    assert!(text::reasons(&report).iter().any(|(why, _)| why.contains("mel.svm.s1 failed: out of memory")));
 }
 
 #[test]
