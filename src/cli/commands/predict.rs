@@ -17,12 +17,12 @@ use crate::inference::{PredictionCallback, Predictor, RecordingSource, Timings};
 use timbre_core::files;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_evaluation::timeline::{self, Hysteresis};
-use timbre_inputs::data::folder::AUDIO_EXTENSIONS;
 use timbre_inputs::data::walk;
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
 use timbre_reports::plot::{self, ImageFormat};
+use timbre_signal::audio::AUDIO_EXTENSIONS;
 use timbre_signal::windows::WindowSpec;
 
 /// Classes that a plot shows.

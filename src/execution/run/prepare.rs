@@ -185,8 +185,8 @@ impl PreparedDataset {
 
 /// Generates the demo set before it is loaded, to show its progress.
 fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
-    let DataSpec::Demo(demo) = data else { return Ok(()) };
-    if demo.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
+    let Some(demo) = data.as_kind().generator() else { return Ok(()) };
+    if demo.common.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
         return Ok(());
     }
     let progress = settings.printer.start("making demo", demo.recordings());

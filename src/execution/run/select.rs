@@ -52,7 +52,7 @@ impl PreparedDataset {
         }
         for &seed in &experiment.seeds {
             let splits = self.split(experiment, clips, seed)?;
-            evaluated.extend(splits.judged().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+            evaluated.extend(splits.evaluated().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
         }
         Ok(evaluated)
     }
