@@ -48,7 +48,7 @@ pub fn reasons(run: &Path, record: &RunRecord, experiment: &Experiment, dataset:
 
 fn data(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> String {
     let set = &dataset.set;
-    let here: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
+    let existing: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
     let then = record.data.clips + record.data.unusable;
     let mut sentence = format!(
         "the recordings of `{}` have changed, or their labels or songs: the hash was {}… and is {}…",
@@ -62,7 +62,7 @@ fn data(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &Prepa
         sentence += &format!("; there were {then}, there are {}", dataset.eligible.len());
     }
     let mut gone: Vec<String> =
-        evaluated(run, experiment).into_iter().filter(|path| !here.contains(path.as_str())).collect();
+        evaluated(run, experiment).into_iter().filter(|path| !existing.contains(path.as_str())).collect();
     gone.sort();
     gone.dedup();
     if !gone.is_empty() {

@@ -168,21 +168,21 @@ pub fn compare(
 
 /// The tolerance of each checked metric. The baseline must have each metric.
 fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMap<String, f64>> {
-    let mut asked = IndexMap::new();
+    let mut by_metric = IndexMap::new();
     for Tolerance { metric, by } in tolerances {
-        if asked.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
+        if by_metric.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
             bail!(UserError::usage(format!("--tolerance is given twice for {metric}, with different numbers")));
         }
     }
     if tolerances.is_empty() {
-        asked.insert(baseline.metric.clone(), 0.0);
+        by_metric.insert(baseline.metric.clone(), 0.0);
     }
     let split = baseline.split();
     let models: Vec<_> = baseline.models_of(split).collect();
     if models.is_empty() {
         bail!(UserError::usage(format!("the baseline {} has no results", baseline.origin.path.display())));
     }
-    for metric in asked.keys() {
+    for metric in by_metric.keys() {
         if models.iter().all(|model| !model.metrics.contains_key(metric)) {
             let mut known: Vec<&str> =
                 models.iter().flat_map(|model| model.metrics.keys().map(String::as_str)).collect();
@@ -195,7 +195,7 @@ fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> 
             )));
         }
     }
-    Ok(asked)
+    Ok(by_metric)
 }
 
 fn why_missing(run: &ReferenceScores, model: &str) -> String {

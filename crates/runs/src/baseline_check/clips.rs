@@ -43,10 +43,10 @@ fn of_frame(frame: &DataFrame) -> Result<ClipsOfSides> {
     let mut first: BTreeMap<(&str, u64), (&str, &str)> = BTreeMap::new();
     let mut clips: BTreeMap<(&str, u64), Vec<(&str, &str)>> = BTreeMap::new();
     for row in 0..frame.height() {
-        let side = (splits[row], seeds[row]);
+        let key = (splits[row], seeds[row]);
         let trial = (features[row], models[row]);
-        if *first.entry(side).or_insert(trial) == trial {
-            clips.entry(side).or_default().push((paths[row], truths[row]));
+        if *first.entry(key).or_insert(trial) == trial {
+            clips.entry(key).or_default().push((paths[row], truths[row]));
         }
     }
     let mut found = ClipsOfSides::new();

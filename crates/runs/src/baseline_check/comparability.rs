@@ -63,8 +63,8 @@ fn other_classes(run: &[String], baseline: &[String]) -> Option<String> {
     }
     let list = |names: Vec<&&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     let mut sentence = "other classes".to_owned();
-    for (here, there, words) in [(&own, &other, "only in the run"), (&other, &own, "only in the baseline")] {
-        let only: Vec<&&String> = here.difference(there).collect();
+    for (own, other, words) in [(&own, &other, "only in the run"), (&other, &own, "only in the baseline")] {
+        let only: Vec<&&String> = own.difference(other).collect();
         if !only.is_empty() {
             sentence += &format!("; {words}: {}", list(only));
         }
@@ -92,7 +92,7 @@ fn other_clips(run: &ReferenceScores, baseline: &ReferenceScores, split: &str) -
     Some(format!("other {split} clips: {own} in the run, {other} in the baseline{but}"))
 }
 
-/// What is worth knowing, and speaks against nothing.
+/// Lists differences that do not fail the check.
 pub fn notes(run: &ReferenceScores, baseline: &ReferenceScores, split: &str) -> Vec<String> {
     let mut notes = Vec::new();
     if let (Ok(own), Ok(other)) = (run.origin.path.canonicalize(), baseline.origin.path.canonicalize())

@@ -13,7 +13,7 @@ pub fn rows(report: &CheckReport) -> Vec<[String; 8]> {
 }
 
 fn row(check: &Check) -> [String; 8] {
-    let nothing = || "–".to_owned();
+    let none = || "–".to_owned();
     let word = match check.finding {
         Finding::Held { worse_by, .. } if worse_by < -ROUNDING => "better",
         Finding::Held { worse_by, .. } if worse_by > ROUNDING => "worse, ok",
@@ -26,10 +26,10 @@ fn row(check: &Check) -> [String; 8] {
         plain(&check.model),
         plain(&check.metric),
         number(check.baseline),
-        check.run().map_or_else(nothing, number),
-        check.run().map_or_else(nothing, |run| signed(run - check.baseline)),
+        check.run().map_or_else(none, number),
+        check.run().map_or_else(none, |run| signed(run - check.baseline)),
         check.tolerance.to_string(),
-        check.interval.map_or_else(nothing, |(low, high)| format!("{} to {}", number(low), number(high))),
+        check.interval.map_or_else(none, |(low, high)| format!("{} to {}", number(low), number(high))),
     ]
 }
 

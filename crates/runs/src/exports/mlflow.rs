@@ -245,7 +245,7 @@ fn nested_run(parent: &Run, record: &RunRecord, own: &TrialRecord, config: &toml
     }
 }
 
-/// Learning curves: a step an epoch, at the times at which they ended if nothing came between them.
+/// Learning curves: one step per epoch, at the time of its end if the training was not interrupted.
 fn epochs(own: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
     let mut curves: Vec<(String, Vec<Point>)> = Vec::new();
     let mut add = |name: String, point: Point| match curves.iter_mut().find(|(known, _)| *known == name) {

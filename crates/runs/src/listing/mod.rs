@@ -232,7 +232,7 @@ pub struct Listing {
     pub unreadable: Vec<String>,
 }
 
-/// Lists the runs in `runs`, from the index where nothing has changed.
+/// Lists the runs in `runs`; unchanged runs come from the index.
 pub fn list(runs: &Path) -> Listing {
     let mut unreadable = Vec::new();
     let experiments = folders(runs, run_dir::read_run_folders(runs), &mut unreadable);
