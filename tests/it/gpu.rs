@@ -9,9 +9,9 @@ use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_inputs::features::mel::Mel;
 use timbre_models::device::{Backend, Device, DeviceChoice};
-use timbre_models::networks::cnn_small::CnnSmall;
+use timbre_models::networks::{CnnSmall, cnn_small};
 use timbre_models::training::device_mel::DeviceMel;
-use timbre_models::training::hyperparameters::Schedule;
+use timbre_models::training::hyperparameters::{Schedule, Training};
 use timbre_models::{Epoch, FitContext, ModelKind, TrainingCallback};
 
 /// The first wgpu device that works, with a line about it; nothing where there is no driver.
@@ -47,15 +47,15 @@ impl TrainingCallback for Losses {
 
 /// The losses of sixty steps of a small network on eight clips of two classes, and what it then says of them.
 fn learnt_by_heart(device: &Device) -> (Vec<f64>, Predictions) {
-    let spec = CnnSmall {
-        filters: vec![4, 8],
-        dropout: 0.0,
+    let network = cnn_small::CnnSmall { filters: vec![4, 8], dropout: 0.0, ..Default::default() };
+    let training = Training {
         epochs: 60,
         batch_size: 8,
         learning_rate: 0.03,
         schedule: Schedule::Constant,
-        ..CnnSmall::default()
+        ..Training::default()
     };
+    let spec = CnnSmall { training, ..network.into() };
     let labels = [0, 1, 1, 0, 1, 0, 0, 1].map(|label| vec![label]).to_vec();
     let clips = FeatureSet::from_matrices(noise(8 * 256), [16, 16], labels, 2);
     let losses = Losses::default();

@@ -1,4 +1,4 @@
-//! The networks against PyTorch (`tests/golden/make_networks.py`): names, shapes, layers, logits, and the import of weights.
+//! Compares the networks with PyTorch (`tests/golden/make_networks.py`): names, shapes, layers, logits, imported weights.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor as Array, TensorData};
 use serde_json::Value;
 use timbre_core::seed::Seed;
-use timbre_models::Tensor;
-use timbre_models::networks::{
-    InputShape, Network, NetworkKind, alexnet, cnn_small, conv1d_mfcc, resnet, state, tagging_cnn, tagging_crnn,
-    vgg16_bn, weights,
-};
+use timbre_models::networks::{InputShape, Network, NetworkKind, cnn_small, pretrained, state_dict};
+use timbre_models::{ModelSpec, Tensor};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks")
@@ -29,22 +26,19 @@ fn sizes(list: &Value) -> Vec<usize> {
     list.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect()
 }
 
-fn kind_of(case: &Value) -> Box<dyn NetworkKind> {
-    let keys = case["keys"].clone();
-    fn read<K: NetworkKind + serde::de::DeserializeOwned + 'static>(keys: Value) -> Box<dyn NetworkKind> {
-        Box::new(serde_json::from_value::<K>(keys).unwrap())
-    }
-    match case["kind"].as_str().unwrap() {
-        "resnet18" => read::<resnet::Resnet18>(keys),
-        "resnet34" => read::<resnet::Resnet34>(keys),
-        "vgg16_bn" => read::<vgg16_bn::Vgg16Bn>(keys),
-        "alexnet" => read::<alexnet::Alexnet>(keys),
-        "cnn_small" => read::<cnn_small::CnnSmall>(keys),
-        "tagging_cnn" => read::<tagging_cnn::TaggingCnn>(keys),
-        "tagging_crnn" => read::<tagging_crnn::TaggingCrnn>(keys),
-        "conv1d_mfcc" => read::<conv1d_mfcc::Conv1dMfcc>(keys),
-        other => panic!("a case of the unknown kind `{other}`"),
-    }
+fn spec_of(case: &Value) -> ModelSpec {
+    let mut spec = case["keys"].clone();
+    spec["kind"] = case["kind"].clone();
+    serde_json::from_value(spec).unwrap()
+}
+
+fn network_of(spec: &ModelSpec) -> &dyn NetworkKind {
+    spec.as_kind().as_network().expect("a network").kind()
+}
+
+fn is_network(kind: &str) -> bool {
+    let spec = serde_json::from_value::<ModelSpec>(serde_json::json!({ "kind": kind }));
+    spec.is_ok_and(|spec| spec.as_kind().as_network().is_some())
 }
 
 fn input_of(case: &Value) -> InputShape {
@@ -57,10 +51,10 @@ fn classes_of(case: &Value) -> usize {
 }
 
 fn built(case: &Value) -> Network {
-    kind_of(case).build(input_of(case), classes_of(case), Seed::new(1), &Device::flex()).unwrap()
+    network_of(&spec_of(case)).build(input_of(case), classes_of(case), Seed::new(1), &Device::flex()).unwrap()
 }
 
-/// The formula of the generator.
+/// Values by the same formula as the generator.
 fn filled(name: &str, shape: &[usize]) -> Tensor {
     let seed = name.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let fan_in = shape.iter().skip(1).product::<usize>() as f64;
@@ -86,7 +80,7 @@ fn filled(name: &str, shape: &[usize]) -> Tensor {
     Tensor::new(name, shape.to_vec(), (0..shape.iter().product()).map(value).collect())
 }
 
-/// The whole state dict of a case, and its names and shapes.
+/// The whole state dict of a case.
 fn state_of(case: &Value) -> Vec<Tensor> {
     let named = case["state"].as_array().unwrap().iter();
     named.map(|pair| filled(pair[0].as_str().unwrap(), &sizes(&pair[1]))).collect()
@@ -99,7 +93,7 @@ fn images_of(case: &Value) -> Array<4> {
 }
 
 fn largest_difference(network: &Network, case: &Value) -> f64 {
-    let logits = network.forward(images_of(case)).into_data().try_into_vec::<f32>().unwrap();
+    let logits = network.forward(images_of(case), None).into_data().try_into_vec::<f32>().unwrap();
     let expected = case["logits"].as_array().unwrap();
     assert_eq!(logits.len(), expected.len());
     let differences =
@@ -109,13 +103,13 @@ fn largest_difference(network: &Network, case: &Value) -> f64 {
 
 fn assert_agrees(kinds: &[&str]) {
     for case in cases_of(kinds) {
-        let told = format!("{} {} fold={}", case["kind"], case["keys"], case["fold"]);
-        let (network, report) = weights::adopt(state_of(&case), built(&case)).unwrap();
-        assert!(report.left_out.is_empty() && report.missing.is_empty(), "{told}: {report}");
-        assert_eq!(report.reshaped.len(), usize::from(case["fold"] == true), "{told}: {report}");
+        let label = format!("{} {} fold={}", case["kind"], case["keys"], case["fold"]);
+        let (network, report) = pretrained::import_tensors(state_of(&case), built(&case)).unwrap();
+        assert!(report.skipped.is_empty() && report.missing.is_empty(), "{label}: {report}");
+        assert_eq!(report.reshaped.len(), usize::from(case["fold"] == true), "{label}: {report}");
         let difference = largest_difference(&network, &case);
-        println!("{told}: {difference:.1e}");
-        assert!(difference < 1e-4, "{told}: logits differ by {difference}");
+        println!("{label}: {difference:.1e}");
+        assert!(difference < 1e-4, "{label}: logits differ by {difference}");
     }
 }
 
@@ -141,11 +135,10 @@ fn the_other_networks_give_the_logits_of_pytorch_with_every_head() {
 
 #[test]
 fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
-    let all =
-        ["resnet18", "resnet34", "vgg16_bn", "alexnet", "cnn_small", "tagging_cnn", "tagging_crnn", "conv1d_mfcc"];
-    for case in cases_of(&all).iter().filter(|case| case["fold"] == false) {
-        let told = format!("{} {}", case["kind"], case["keys"]);
-        let mut ours = state::shapes(&built(case));
+    let networks: Vec<&str> = ModelSpec::KINDS.iter().copied().filter(|kind| is_network(kind)).collect();
+    for case in cases_of(&networks).iter().filter(|case| case["fold"] == false) {
+        let label = format!("{} {}", case["kind"], case["keys"]);
+        let mut ours = state_dict::shapes(&built(case));
         let mut theirs: Vec<(String, Vec<usize>)> = case["state"]
             .as_array()
             .unwrap()
@@ -154,15 +147,15 @@ fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
             .collect();
         ours.sort();
         theirs.sort();
-        assert_eq!(ours, theirs, "{told}");
+        assert_eq!(ours, theirs, "{label}");
         let layers = case["layers"].as_array().unwrap().iter();
         let layers: HashMap<&str, &Value> = layers.map(|layer| (layer["name"].as_str().unwrap(), layer)).collect();
-        let rows = kind_of(case).layers(input_of(case), classes_of(case)).unwrap();
+        let rows = network_of(&spec_of(case)).layers(input_of(case), classes_of(case)).unwrap();
         let mut compared = 0;
         for row in &rows {
             let Some(layer) = layers.get(row.name.as_str()) else {
-                // Pools and means that PyTorch computes by functions, and the attention's layers, whose frames come first.
-                assert!(row.parameters == 0 || row.name.starts_with("head"), "{told}: no layer `{}`", row.name);
+                // Pools and means that PyTorch computes with functions, and layers of the attention, which put the frames first.
+                assert!(row.parameters == 0 || row.name.starts_with("head"), "{label}: no layer `{}`", row.name);
                 continue;
             };
             let mut output = sizes(&layer["output"]);
@@ -172,33 +165,33 @@ fn names_shapes_and_the_layer_table_are_those_of_pytorch() {
                 "features.bn0" => output.swap(0, 1),
                 _ => {}
             }
-            assert_eq!(row.output, output, "{told}: `{}`", row.name);
-            assert_eq!(row.parameters, layer["parameters"].as_u64().unwrap(), "{told}: `{}`", row.name);
+            assert_eq!(row.output, output, "{label}: `{}`", row.name);
+            assert_eq!(row.parameters, layer["parameters"].as_u64().unwrap(), "{label}: `{}`", row.name);
             compared += 1;
         }
-        assert!(compared >= 5, "{told}: {compared} layers compared");
+        assert!(compared >= 5, "{label}: {compared} layers compared");
     }
 }
 
-/// What `small_files` of the generator wrote: filters 4 and 8, three channels, five classes.
+/// The network of the generator's `small_files`: filters 4 and 8, three channels, five classes.
 fn small(channels: usize, classes: usize) -> Network {
     let kind = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
     kind.build(InputShape { channels, height: 8, width: 8 }, classes, Seed::new(1), &Device::flex()).unwrap()
 }
 
 fn values_of(network: &Network) -> HashMap<String, Vec<f32>> {
-    state::tensors(network).into_iter().map(|t| (t.name.clone(), t.into_values().unwrap())).collect()
+    state_dict::tensors(network).into_iter().map(|t| (t.name.clone(), t.into_values().unwrap())).collect()
 }
 
 #[test]
-fn files_of_every_form_give_the_tensors_that_pytorch_wrote() {
+fn every_file_format_gives_the_tensors_that_pytorch_wrote() {
     for (file, tolerance) in
         [("small.safetensors", 0.0), ("small.pth", 0.0), ("legacy.pth", 0.0), ("whole.pt", 0.0), ("nested.pth", 1e-3)]
     {
-        let (network, report) = weights::import(&folder().join(file), small(3, 5)).unwrap();
+        let (network, report) = pretrained::import(&folder().join(file), small(3, 5)).unwrap();
         let found = values_of(&network);
-        assert_eq!((report.taken.len(), report.left_out.len(), report.missing.len()), (12, 0, 0), "{file}: {report}");
-        for (name, shape) in state::shapes(&network) {
+        assert_eq!((report.loaded.len(), report.skipped.len(), report.missing.len()), (12, 0, 0), "{file}: {report}");
+        for (name, shape) in state_dict::shapes(&network) {
             for (ours, theirs) in found[&name].iter().zip(filled(&name, &shape).into_values().unwrap()) {
                 assert!((ours - theirs).abs() <= tolerance, "{file}: `{name}` has {ours}, not {theirs}");
             }
@@ -207,10 +200,10 @@ fn files_of_every_form_give_the_tensors_that_pytorch_wrote() {
 }
 
 #[test]
-fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_left_out() {
+fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_skipped() {
     let fresh = small(1, 3);
-    let first_weights = values_of(&fresh);
-    let (network, report) = weights::import(&folder().join("small.pth"), fresh).unwrap();
+    let initial_weights = values_of(&fresh);
+    let (network, report) = pretrained::import(&folder().join("small.pth"), fresh).unwrap();
     let found = values_of(&network);
     let theirs = filled("blocks.0.conv.weight", &[4, 3, 3, 3]).into_values().unwrap();
     for (at, sum) in found["blocks.0.conv.weight"].iter().enumerate() {
@@ -218,20 +211,20 @@ fn three_channels_are_folded_into_one_and_a_head_of_another_size_is_left_out() {
         let expected: f32 = (0..3).map(|channel| theirs[(filter * 3 + channel) * 9 + place]).sum();
         assert!((sum - expected).abs() < 1e-6);
     }
-    assert_eq!(found["fc.weight"], first_weights["fc.weight"]);
-    assert_eq!(found["fc.bias"], first_weights["fc.bias"]);
-    assert_ne!(found["blocks.1.bn.running_var"], first_weights["blocks.1.bn.running_var"]);
-    let told = report.to_string();
-    assert!(told.starts_with("9 tensors taken as they are, 1 reshaped, 2 left out, 2 missing"), "{told}");
-    assert!(told.contains("reshaped  `blocks.0.conv.weight`: the sum over 3 input channels"), "{told}");
-    assert!(told.contains("left out  `fc.weight`: [5, 8] there, [3, 8] in the network"), "{told}");
-    assert!(told.contains("missing  `fc.bias`: keeps its first weights"), "{told}");
+    assert_eq!(found["fc.weight"], initial_weights["fc.weight"]);
+    assert_eq!(found["fc.bias"], initial_weights["fc.bias"]);
+    assert_ne!(found["blocks.1.bn.running_var"], initial_weights["blocks.1.bn.running_var"]);
+    let text = report.to_string();
+    assert!(text.starts_with("9 tensors loaded unchanged, 1 reshaped, 2 skipped, 2 missing"), "{text}");
+    assert!(text.contains("reshaped  `blocks.0.conv.weight`: summed over 3 input channels"), "{text}");
+    assert!(text.contains("skipped  `fc.weight`: [5, 8] in the file, [3, 8] in the network"), "{text}");
+    assert!(text.contains("missing  `fc.bias`: keeps its initial weights"), "{text}");
 }
 
 #[test]
-fn a_foreign_a_cut_and_a_malicious_file_are_refused_with_a_sentence_and_nothing_is_executed() {
+fn foreign_truncated_and_malicious_files_are_refused_and_nothing_is_executed() {
     let scratch = tempfile::tempdir().unwrap();
-    let refused = |path: &Path| format!("{:#}", weights::import(path, small(3, 5)).expect_err("a refusal"));
+    let refused = |path: &Path| format!("{:#}", pretrained::import(path, small(3, 5)).expect_err("a refusal"));
     let write = |name: &str, bytes: &[u8]| {
         let path = scratch.path().join(name);
         fs::write(&path, bytes).unwrap();
@@ -240,18 +233,17 @@ fn a_foreign_a_cut_and_a_malicious_file_are_refused_with_a_sentence_and_nothing_
     for name in ["small.pth", "legacy.pth", "small.safetensors"] {
         let whole = fs::read(folder().join(name)).unwrap();
         for share in 0..20 {
-            let told = refused(&write(name, &whole[..whole.len() * share / 20]));
-            assert!(told.contains("cut off") && told.contains(name), "{name} cut at {share}/20: {told}");
+            let text = refused(&write(name, &whole[..whole.len() * share / 20]));
+            assert!(text.contains("truncated") && text.contains(name), "{name} cut at {share}/20: {text}");
         }
     }
     for name in ["page.pth", "page.safetensors"] {
-        assert!(refused(&write(name, b"<html>404 not found</html>")).contains("cut off, or no"));
+        assert!(refused(&write(name, b"<html>404 not found</html>")).contains("truncated, or not"));
     }
     assert!(refused(&write("weights.h5", b"HDF")).contains(".safetensors file or from a .pth"));
     assert!(refused(&scratch.path().join("nowhere.pth")).contains("nowhere.pth"));
-    let told = refused(&folder().join("runs.pth"));
-    println!("{told}");
-    assert!(told.contains("runs.pth"), "{told}");
+    let text = refused(&folder().join("runs.pth"));
+    assert!(text.contains("runs.pth"), "{text}");
     assert!(!Path::new("executed-by-unpickling").exists(), "the pickle was executed");
 }
 
@@ -266,24 +258,27 @@ fn a_file_with_a_wrong_byte_gives_an_error_or_a_network_and_never_a_panic() {
             damaged[at] ^= 0x95;
             let path = scratch.path().join(name);
             fs::write(&path, &damaged).unwrap();
-            refusals += usize::from(weights::import(&path, small(3, 5)).is_err());
+            refusals += usize::from(pretrained::import(&path, small(3, 5)).is_err());
         }
     }
     assert!(refusals > 100, "{refusals} of the damaged files were refused");
 }
 
 #[test]
-fn weights_of_another_network_are_refused_with_a_sentence() {
+fn weights_of_another_network_are_refused() {
     let case = &cases_of(&["resnet18"])[0];
-    let told = format!("{:#}", weights::import(&folder().join("small.pth"), built(case)).expect_err("a refusal"));
-    assert!(told.contains("another network") && told.contains("`conv1.weight`"), "{told}");
+    let text = format!("{:#}", pretrained::import(&folder().join("small.pth"), built(case)).expect_err("a refusal"));
+    assert!(text.contains("another network") && text.contains("`conv1.weight`"), "{text}");
     let deeper = &cases_of(&["resnet34"])[0];
-    let told = format!("{:#}", weights::adopt(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).unwrap_err());
-    assert!(told.contains("0 of the 180 tensors before the head fit"), "{told}");
+    let text = format!(
+        "{:#}",
+        pretrained::import_tensors(state_of(&cases_of(&["conv1d_mfcc"])[0]), built(deeper)).unwrap_err()
+    );
+    assert!(text.contains("0 of the 180 tensors before the head match"), "{text}");
 }
 
 #[test]
-fn wrappers_and_the_numbers_of_fastai_are_understood() {
+fn prefixes_of_wrappers_and_the_numbers_of_fastai_are_understood() {
     let cases = cases_of(&["resnet18"]);
     let case = cases.iter().find(|case| case["keys"]["head"] == "concat").unwrap();
     let numbers = [
@@ -304,7 +299,7 @@ fn wrappers_and_the_numbers_of_fastai_are_understood() {
         tensor.name = format!("model.module.{number}{}", &tensor.name[name.len()..]);
     }
     tensors.push(Tensor::new("model.module.0.1.num_batches_tracked", vec![], vec![7.0]));
-    let (network, report) = weights::adopt(tensors, built(case)).unwrap();
-    assert_eq!((report.left_out.len(), report.missing.len()), (0, 0), "{report}");
+    let (network, report) = pretrained::import_tensors(tensors, built(case)).unwrap();
+    assert_eq!((report.skipped.len(), report.missing.len()), (0, 0), "{report}");
     assert!(largest_difference(&network, case) < 1e-4);
 }

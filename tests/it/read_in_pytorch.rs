@@ -6,7 +6,7 @@ use std::process::Command;
 
 use timbre_core::seed::Seed;
 use timbre_inputs::features::ClipAnalysis;
-use timbre_models::networks::{InputShape, NetworkKind, resnet, state};
+use timbre_models::networks::{InputShape, NetworkKind, resnet, state_dict};
 use timbre_runs::run_dir;
 use timbre_signal::audio;
 
@@ -54,7 +54,7 @@ fn said() -> Said {
         tensors.iter().filter(|t| !t.name.starts_with("input.") && !t.name.starts_with("output.")).cloned().collect();
     let device = burn::tensor::Device::flex();
     let network = resnet::Resnet18::default().build(shape, 11, Seed::new(1), &device).unwrap();
-    let network = state::load(network, &weights).unwrap();
+    let network = state_dict::load(network, &weights).unwrap();
     let extractor = record.feature.as_kind().build(record.audio.sample_rate).unwrap();
     let recordings: Vec<PathBuf> =
         ["cel", "gac", "voi"].iter().map(|class| trained.recordings_of(class).remove(0)).collect();
@@ -68,7 +68,7 @@ fn said() -> Said {
         let image: Vec<f32> =
             matrix.values.iter().enumerate().map(|(at, v)| (v - mean[row(at)]) / deviation[row(at)]).collect();
         let image = burn::tensor::TensorData::new(image, [1, 1, shape.height, shape.width]);
-        let out = network.forward(burn::tensor::Tensor::from_data(image, &device)).into_data();
+        let out = network.forward(burn::tensor::Tensor::from_data(image, &device), None).into_data();
         logits.push(out.as_slice::<f32>().unwrap().to_vec());
         features.push(matrix.values);
     }

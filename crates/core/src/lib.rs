@@ -1,6 +1,7 @@
 //! Foundations: what every other crate of Timbre builds on.
 
 pub mod seed;
+pub mod error;
 pub mod labels;
 #[macro_use]
 pub mod registry;

@@ -5,7 +5,7 @@ use regex::Regex;
 use serde_json::Value as Schema;
 
 use super::faults::ErrorCollector;
-use super::schema::{kinds, resolve};
+use super::schema::{kinds, properties, resolve};
 use super::suggest;
 use super::tree::{Node, Table, Value, kind_of};
 use super::words::{describe, found, limits};
@@ -59,12 +59,12 @@ impl Checker<'_> {
     }
 
     fn check_table(&mut self, node: &Node, table: &Table, schema: &Schema) {
-        let keys = schema.get("properties").and_then(Schema::as_object);
-        let others = schema.get("additionalProperties");
+        let keys = properties(self.root, schema);
+        let others = schema.get("additionalProperties").or(schema.get("unevaluatedProperties"));
         let name_pattern =
             schema.pointer("/propertyNames/pattern").and_then(Schema::as_str).and_then(|p| Regex::new(p).ok());
         for (key, entry) in table {
-            if let Some(schema) = keys.and_then(|keys| keys.get(key)) {
+            if let Some(schema) = keys.get(key.as_str()) {
                 self.check(&entry.node, schema, key);
             } else if let Some(schema) = others.filter(|schema| schema.is_object()) {
                 if name_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(key)) {
@@ -73,7 +73,7 @@ impl Checker<'_> {
                 }
                 self.check(&entry.node, schema, key);
             } else if others == Some(&Schema::Bool(false)) {
-                let known = keys.into_iter().flat_map(|keys| keys.keys().map(String::as_str));
+                let known = keys.keys().copied();
                 self.faults.add(entry.key, format!("unknown key `{key}`"), &suggest::help(key, known, "Keys here"));
             }
         }
@@ -81,7 +81,7 @@ impl Checker<'_> {
             let required = schema.get("required").and_then(Schema::as_array);
             for key in required.into_iter().flatten().filter_map(Schema::as_str).filter(|key| !table.contains_key(*key))
             {
-                let wanted = keys.and_then(|keys| keys.get(key)).map(|schema| describe(self.root, schema));
+                let wanted = keys.get(key).map(|schema| describe(self.root, schema));
                 let help = wanted.map_or(String::new(), |wanted| format!("expected {wanted}"));
                 self.faults.add(node.at, format!("missing key `{key}`"), &help);
             }

@@ -79,9 +79,9 @@ fn property_of(schema: &'static Value, node: Option<&Node>, part: &str) -> Optio
     if let Some(kinds) = kinds(schema) {
         let kind = node.and_then(Node::table).and_then(kind_of)?;
         let own = kinds.into_iter().find(|(name, _)| *name == kind)?.1;
-        return own["properties"].get(part);
+        return properties(strict(), own).get(part).copied();
     }
-    let own = schema.get("properties").and_then(|properties| properties.get(part));
+    let own = properties(strict(), schema).get(part).copied();
     let own = own.or(schema.get("additionalProperties").filter(|others| others.is_object()));
     let branches = schema.get("anyOf").and_then(Value::as_array);
     own.or_else(|| branches.into_iter().flatten().find_map(|branch| property_of(branch, node, part)))
@@ -139,6 +139,18 @@ pub fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     schema
 }
 
+/// The keys of a table with those of the schemas that it includes (`allOf`), in this order.
+pub fn properties<'a>(root: &'a Value, schema: &'a Value) -> IndexMap<&'a str, &'a Value> {
+    let included = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
+    let mut keys = IndexMap::new();
+    for part in std::iter::once(schema).chain(included.map(|part| resolve(root, part))) {
+        for (key, own) in part.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            keys.entry(key.as_str()).or_insert(own);
+        }
+    }
+    keys
+}
+
 /// The kinds of a tagged enum, each with its schema; nothing if this is no such enum.
 pub fn kinds(schema: &Value) -> Option<Vec<(&str, &Value)>> {
     let variants = schema.get("oneOf")?.as_array()?;
@@ -165,7 +177,11 @@ fn without_kind(variant: &Value) -> Value {
 /// A table of one of the kinds, it is not known here of which: every key that any of them has.
 fn union_without_kind(spec: &Value) -> Value {
     let mut keys: IndexMap<String, Vec<Value>> = IndexMap::new();
+    let mut included: Vec<&Value> = Vec::new();
     for (_, variant) in kinds(spec).unwrap_or_default() {
+        let parts = variant.get("allOf").and_then(Value::as_array).into_iter().flatten();
+        let new: Vec<&Value> = parts.filter(|part| part.get("$ref").is_some() && !included.contains(part)).collect();
+        included.extend(new);
         for (key, schema) in variant["properties"].as_object().into_iter().flatten().filter(|(key, _)| *key != "kind") {
             let schemas = keys.entry(key.clone()).or_default();
             if !schemas.contains(schema) {
@@ -180,10 +196,17 @@ fn union_without_kind(spec: &Value) -> Value {
             (key, schema)
         })
         .collect();
-    json!({
+    let mut union = json!({
         "description": "A table that leaves its kind to its parent, its data set or the default.",
-        "type": "object", "properties": properties, "additionalProperties": false
-    })
+        "type": "object", "properties": properties
+    });
+    if included.is_empty() {
+        union["additionalProperties"] = false.into();
+    } else {
+        union["allOf"] = json!(included);
+        union["unevaluatedProperties"] = false.into();
+    }
+    union
 }
 
 /// The keys of a kind of data set.

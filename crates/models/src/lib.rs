@@ -32,24 +32,20 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 
 use classic::{ensemble, knn, logistic, nearest_centroid};
 use device::Device;
-use networks::{InputShape, LayerRow, alexnet, cnn_small, conv1d_mfcc, resnet, tagging_cnn, tagging_crnn, vgg16_bn};
+use networks::{InputShape, LayerRow, NetworkModel};
 
-use timbre_core::registry;
-
-registry! {
-    /// A model by its `kind`.
-    pub enum ModelSpec: ModelKind {
+networks::model_registry! {
+    {
+        /// A model by its `kind`.
+        pub enum ModelSpec: ModelKind
+    }
+    {
         "average" => nearest_centroid::NearestCentroid,
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
-        "cnn_small" => cnn_small::CnnSmall,
-        "resnet18" => resnet::Resnet18,
-        "resnet34" => resnet::Resnet34,
-        "vgg16_bn" => vgg16_bn::Vgg16Bn,
-        "alexnet" => alexnet::Alexnet,
-        "tagging_cnn" => tagging_cnn::TaggingCnn,
-        "tagging_crnn" => tagging_crnn::TaggingCrnn,
-        "conv1d_mfcc" => conv1d_mfcc::Conv1dMfcc,
+    }
+    networks
+    {
         "ensemble" => ensemble::Ensemble,
     }
 }
@@ -105,9 +101,14 @@ pub trait ModelKind {
         Vec::new()
     }
 
+    /// The network, if this is one.
+    fn as_network(&self) -> Option<&dyn NetworkModel> {
+        None
+    }
+
     /// Whether it computes on a [`Device`], and sees fresh examples each epoch.
     fn is_network(&self) -> bool {
-        false
+        self.as_network().is_some()
     }
 
     /// Whether it trains on another part of a long recording in each epoch (see [`timbre_inputs::dataset::examples`]).

@@ -7,8 +7,9 @@ use super::{ExitStatus, print};
 use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{counted, print_failures, print_missing_reports};
-use crate::execution::sweep::{self, NotThisGrid, SweepOptions, SweepOutcome, table};
+use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::UserError;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
@@ -88,7 +89,7 @@ pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
         ("--at-once", grid_args.at_once > 1),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => bail!(NotThisGrid(format!("{option}: `{}` has no [grid]", expanded.name))),
+        Some((option, _)) => bail!(UserError::usage(format!("{option}: `{}` has no [grid]", expanded.name))),
         None => Ok(()),
     }
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::run::choose;
 use super::{ExitStatus, listen_for_signals, print, settings, start_threads};
 use crate::cli::args::{GlobalArgs, Reproduce};
-use crate::execution::reproduce::{CannotReproduce, Reproduction, StoredRun};
+use crate::execution::reproduce::{Reproduction, StoredRun};
 use crate::execution::run::Settings;
+use timbre_core::error::UserError;
 use timbre_models::device::DeviceChoice;
 use timbre_runs::run_dir::{self, SCHEMA};
 use timbre_runs::tables::aligned;
@@ -52,7 +53,7 @@ fn root(common: &GlobalArgs) -> Result<Option<String>> {
             let sentence = format!(
                 "a run is reproduced as it is: `--set {set}` would make another of it (only data.root can be set)"
             );
-            return Err(CannotReproduce(sentence).into());
+            return Err(UserError::usage(sentence).into());
         };
         root = Some(value.trim_matches(['"', '\'']).to_owned());
     }

@@ -39,7 +39,7 @@ pub fn run(
     say_the_end(&outcome, settings.printer);
     Ok(match outcome.record.status {
         Status::TooManyUnusable => ExitStatus::TooManyUnusable,
-        Status::Failed => ExitStatus::Unexpected,
+        Status::Failed => ExitStatus::Failed,
         _ => ExitStatus::Done,
     })
 }

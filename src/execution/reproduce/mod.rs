@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, STAGES, Settings};
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::ResolvedExperiment;
 use timbre_runs::run_dir::{self, RunRecord, Table};
 
@@ -18,19 +19,6 @@ mod differences;
 mod signature_changes;
 
 pub use differences::{ColumnDifference, TableComparison};
-
-/// The stored configuration does not lead to the stored signature; each sentence says what is not as it was. Exit code 7.
-#[derive(Debug, thiserror::Error)]
-#[error("{run} cannot be reproduced: it is another run by now\n  {}", .sentences.join("\n  "))]
-pub struct AnotherRun {
-    pub run: String,
-    pub sentences: Vec<String>,
-}
-
-/// There is nothing to reproduce, or it was asked for in a way that cannot be: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotReproduce(pub String);
 
 /// What came of it.
 pub struct Reproduction {
@@ -50,6 +38,13 @@ pub struct StoredRun {
     resolved: ResolvedExperiment,
 }
 
+/// The stored configuration no longer leads to the stored signature; each sentence names a change.
+fn run_changed(run: &Path, sentences: &[String]) -> UserError {
+    let message =
+        format!("{} cannot be reproduced: it is another run by now\n  {}", run.display(), sentences.join("\n  "));
+    UserError::new(ExitStatus::RunChanged, message)
+}
+
 impl StoredRun {
     /// `root`: where the data lies, if not where it was.
     pub fn read(run: &Path, root: Option<&str>) -> Result<StoredRun> {
@@ -57,17 +52,13 @@ impl StoredRun {
         let record = run_dir::read_record(&path)?;
         if record.results.is_empty() || !path.join(Table::ResultsCsv.file()).is_file() {
             let sentence = format!("{} did not come to its end: there are no numbers to compare with", path.display());
-            return Err(CannotReproduce(sentence).into());
+            return Err(UserError::usage(sentence).into());
         }
         let resolved = timbre_experiment::load_for_rerun(&run_dir::resolved_config(&path), &record.experiment, root);
         // A key that is gone, or one that has to be there now.
-        let resolved = resolved.map_err(|error| AnotherRun {
-            run: path.display().to_string(),
-            sentences: vec![format!(
-                "{} (it was written by timbre {})",
-                format!("{error:#}").trim(),
-                signature_changes::program(&record)
-            )],
+        let resolved = resolved.map_err(|error| {
+            let (cause, program) = (format!("{error:#}"), signature_changes::program(&record));
+            run_changed(&path, &[format!("{} (written by timbre {program})", cause.trim())])
         })?;
         Ok(StoredRun { path, record, resolved })
     }
@@ -94,7 +85,7 @@ impl StoredRun {
         let dataset = PreparedDataset::new(experiment, &settings)?;
         if dataset.signature(experiment) != self.record.signature {
             let sentences = signature_changes::sentences(&self.path, &self.record, experiment, &dataset);
-            return Err(AnotherRun { run: self.path.display().to_string(), sentences }.into());
+            return Err(run_changed(&self.path, &sentences).into());
         }
         drop(dataset);
         let outcome = run::run(&self.resolved, &settings)?;

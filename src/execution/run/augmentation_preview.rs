@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, anyhow};
 
-use super::prepare::{PreparedDataset, Unfit};
+use super::prepare::PreparedDataset;
 use super::trial_data::TrialData;
 use super::{Settings, trials_of};
+use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
 use timbre_inputs::dataset::examples::{DrawRecord, TrainingExamples};
 use timbre_inputs::features::extraction::Extraction;
@@ -29,7 +30,7 @@ pub fn preview_augmentation(
     model: Option<&str>,
     seed: Option<u64>,
 ) -> Result<AugmentationPreview> {
-    let trial = chosen(experiment, model, seed).map_err(Unfit::of)?;
+    let trial = chosen(experiment, model, seed).map_err(UserError::from_cause)?;
     let dataset = PreparedDataset::new(experiment, settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let selection = dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
@@ -81,13 +82,19 @@ impl AugmentationPreview {
         let all: Vec<usize> = (0..self.examples.len()).collect();
         match matching[..] {
             [row] => Ok(row),
-            [] => Err(Unfit::of(anyhow!(
+            [] => Err(UserError::usage(format!(
                 "no training clip of {} is named `{clip}`; the first of {} are\n  {}",
                 self.trial,
                 all.len(),
                 named(&all)
-            ))),
-            _ => Err(Unfit::of(anyhow!("`{clip}` matches {} clips:\n  {}\n  …", matching.len(), named(&matching)))),
+            ))
+            .into()),
+            _ => Err(UserError::usage(format!(
+                "`{clip}` matches {} clips:\n  {}\n  …",
+                matching.len(),
+                named(&matching)
+            ))
+            .into()),
         }
     }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::execution::run::prepare::NothingSelected;
 use crate::execution::run::{self, Settings};
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, seconds};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
@@ -63,16 +63,11 @@ pub struct SweepOutcome {
     pub no_report: Vec<MissingReport>,
 }
 
-/// The command line asks for something that this grid cannot do: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotThisGrid(pub String);
-
 /// Runs what is missing of a grid.
 pub fn run(declared: &ExpandedGrid, settings: &Settings, how: &SweepOptions) -> Result<SweepOutcome> {
     if declared.halving.is_some() && (!how.only.is_empty() || how.retry_failed) {
         let sentence = "a halving compares all its points: --only and --retry-failed would change which are the best";
-        bail!(NotThisGrid(sentence.to_owned()));
+        bail!(UserError::usage(sentence.to_owned()));
     }
     let home = SweepDir::new(&settings.runs, &declared.name);
     let mut gathering = Gathering::new(settings);
@@ -210,10 +205,13 @@ impl Begun<'_> {
             .filter(|candidate| !self.how.retry_failed || status(candidate) == PointStatus::Failed)
             .collect();
         if meant.is_empty() {
-            bail!(NothingSelected::of(match self.how.retry_failed {
-                true => "no point of the grid has failed that is meant here".to_owned(),
-                false => point_filter::none_is_meant(candidates, &self.how.only),
-            }));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                match self.how.retry_failed {
+                    true => "no point of the grid has failed that is meant here".to_owned(),
+                    false => point_filter::none_is_meant(candidates, &self.how.only),
+                }
+            ));
         }
         let open: Vec<&Candidate> = meant.iter().copied().filter(|candidate| !status(candidate).is_final()).collect();
         let round = self.how_called(candidates);

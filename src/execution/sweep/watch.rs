@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::NotThisGrid;
+use timbre_core::error::UserError;
 use timbre_core::files;
 use timbre_core::progress::{Printer, seconds};
 use timbre_runs::run_dir::{self, RunRecord, Status};
@@ -34,7 +34,7 @@ pub fn wait_for(runs: &Path, experiment: Option<&str>, printer: Printer, stop: &
     let mut is_told = false;
     loop {
         match find(runs, experiment, printer) {
-            Err(error) if experiment.is_some() && error.is::<NotThisGrid>() && since.elapsed() < PATIENCE => {
+            Err(error) if experiment.is_some() && error.is::<UserError>() && since.elapsed() < PATIENCE => {
                 if !std::mem::replace(&mut is_told, true) {
                     printer.message(&format!("{error} yet; waiting {} for it", seconds(PATIENCE)));
                 }
@@ -60,7 +60,7 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
         }
         return match run_dir::newest(&runs.join(stem)) {
             Some(run) => Ok(Watched::Run(run)),
-            None => bail!(NotThisGrid(format!("there is no run of `{stem}` in {}", runs.display()))),
+            None => bail!(UserError::usage(format!("there is no run of `{stem}` in {}", runs.display()))),
         };
     }
     let grids: Vec<_> = sweep_record::all(runs).into_iter().filter(|(_, home)| is_sound(home, printer)).collect();
@@ -74,7 +74,7 @@ fn find(runs: &Path, experiment: Option<&str>, printer: Printer) -> Result<Watch
         (Some(run), ..) => Ok(Watched::Run(run.clone())),
         (None, Some((_, home)), _) => Ok(Watched::Grid(home.clone())),
         (None, None, Some(run)) => Ok(Watched::Run(run.clone())),
-        (None, None, None) => bail!(NotThisGrid(format!("there is no run in {}", runs.display()))),
+        (None, None, None) => bail!(UserError::usage(format!("there is no run in {}", runs.display()))),
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
         let home = SweepDir::new(runs.path(), "x");
         std::fs::create_dir_all(runs.path().join("x")).unwrap();
         std::fs::write(home.file(), "{ half").unwrap();
-        assert!(find(runs.path(), Some("x"), Printer::Quiet).unwrap_err().is::<NotThisGrid>());
-        assert!(find(runs.path(), None, Printer::Quiet).unwrap_err().is::<NotThisGrid>());
+        assert!(find(runs.path(), Some("x"), Printer::Quiet).unwrap_err().is::<UserError>());
+        assert!(find(runs.path(), None, Printer::Quiet).unwrap_err().is::<UserError>());
     }
 }

@@ -1,35 +1,39 @@
-//! A small network that a CPU trains in a minute or two: blocks of a 3×3 convolution, batch norm, ReLU and a 2×2 pool.
+//! A small network that a CPU trains in a minute or two: blocks of a 3×3 convolution, batch norm, ReLU and a 2×2 max pool.
 //!
-//! The default (16, 32, 64 and 128 filters) has 98,811 parameters for 11 classes. First weights are those of ResNets.
+//! The default (16, 32, 64 and 128 filters) has 98,811 parameters for 11 classes. It is initialized like a ResNet.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::head::{self, Head, HeadKind};
+use super::dropout::{Dropout, DropoutMasks};
+use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
-use super::layers::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
-    MaxPool2dConfig, PaddingConfig2d,
-};
-use super::rows::{LayerTable, Window};
+use super::layer_table::{LayerTable, Window};
+use super::layers::{BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::network_spec;
 use timbre_core::seed::Seed;
 
-network_spec! {
-    /// A small convolutional network: blocks of a 3×3 convolution, batch norm, ReLU and a 2×2 pool, then the mean over the image.
-    pub struct CnnSmall {
-        /// Filters of each block. Default: [16, 32, 64, 128].
-        #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 4096)))]
-        pub filters: Vec<usize> = vec![16, 32, 64, 128],
-        /// Dropout before the last layer of the head "linear", 0 to below 1. Default: 0.2.
-        #[schemars(range(min = 0.0, max = 0.99))]
-        pub dropout: f64 = 0.2,
-        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        epochs: 20,
+/// A small convolutional network: blocks of a 3×3 convolution, batch norm, ReLU and a 2×2 max pool, then global average
+/// pooling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnSmall {
+    /// Filters of each block. Default: [16, 32, 64, 128].
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 4096)))]
+    pub filters: Vec<usize>,
+    /// Dropout before the last layer of the head "linear", 0 to below 1. Default: 0.2.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+    /// The head: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for CnnSmall {
+    fn default() -> Self {
+        CnnSmall { filters: vec![16, 32, 64, 128], dropout: 0.2, head: HeadKind::Linear }
     }
 }
 
@@ -43,7 +47,7 @@ impl NetworkKind for CnnSmall {
         for (number, &filters) in self.filters.iter().enumerate() {
             table.conv(&format!("blocks.{number}.conv"), filters, Window::square(3, 1, 1), false)?;
             table.norm(&format!("blocks.{number}.bn"));
-            table.max_pool(&format!("blocks.{number}.pool"), Window::apart([2, 2]))?;
+            table.max_pool(&format!("blocks.{number}.pool"), Window::adjacent([2, 2]))?;
         }
         self.head.rows(&mut table, n_classes, |table| {
             table.average_pool("mean", [1, 1]);
@@ -67,11 +71,10 @@ impl NetworkKind for CnnSmall {
         let net = Net {
             blocks,
             pool: MaxPool2dConfig::new([2, 2]).init(),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            fc: (self.head == HeadKind::Linear).then(|| LinearConfig::new(before, n_classes).init(device)),
-            head: self.head.build(before, n_classes, device),
+            dropout: Dropout::new(self.dropout),
+            output: Output::new(self.head, before, n_classes, device, || Fc::new(before, n_classes, device)),
         };
-        Ok(init::fill(Network::CnnSmall(net), seed, initial_weights))
+        Ok(init::initialize(Network::CnnSmall(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -101,18 +104,16 @@ pub struct Net {
     blocks: Vec<Block>,
     pool: MaxPool2d,
     dropout: Dropout,
-    fc: Option<Linear>,
-    head: Option<Head>,
+    output: Output<Fc>,
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let map =
             self.blocks.iter().fold(images, |x, block| self.pool.forward(block.bn.forward_relu(block.conv.forward(x))));
-        match (&self.fc, &self.head) {
-            (Some(fc), _) => fc.forward(self.dropout.forward(head::mean(map))),
-            (None, Some(head)) => head.forward(map),
-            (None, None) => unreachable!("a network is built with its classifier or with another head"),
+        match &self.output {
+            Output::Own(own) => own.fc.forward(self.dropout.forward(head::mean(map), dropout)),
+            Output::Head(head) => head.forward(map, dropout),
         }
     }
 }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_the_pools_leave_nothing_of_is_refused_with_a_sentence() {
+    fn an_image_that_is_too_small_for_the_pools_is_refused() {
         let layers = |height, width| CnnSmall::default().layers(InputShape { channels: 1, height, width }, 3);
         assert!(layers(16, 16).is_ok());
         let error = layers(20, 15).unwrap_err().to_string();

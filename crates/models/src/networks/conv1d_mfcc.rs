@@ -1,47 +1,49 @@
-//! A small network over time on MFCCs: two convolutions of width 3 with a pool each, two dense layers with dropout and an L2
-//! penalty, one layer that decides.
+//! A small network over time for MFCCs: two convolutions of width 3 with a max pool each, two dense layers with dropout and an L2
+//! penalty, and a linear classifier.
 //!
 //! Conventions and differences from the peers:
-//! * Frames are the axis that convolutions run along, coefficients are the channels of the first. (Keras's `Conv1D` runs along the
-//!   first axis of what it is given; with 20 coefficients in 20 frames the numbers are the same either way.)
-//! * 160,709 parameters for five classes and 20 × 20: that is so with convolutions that pad nothing and pools of 2, which leave
-//!   20 → 18 → 9 → 7 → 3 frames of 128 filters for the first dense layer.
-//! * The L2 penalty is Keras's: `l2` times the sum of the squared weights of both dense layers is added to the loss, no matter
-//!   what `weight_decay` says.
-//! * First weights are Keras's: Glorot's uniform, biases zero. The last softmax is part of the loss.
+//! * Convolutions run along the frames; the coefficients are the input channels. (Keras's `Conv1D` runs along the first axis of its
+//!   input; with 20 coefficients in 20 frames the numbers are the same either way.)
+//! * 160,709 parameters for five classes and 20 × 20. Convolutions without padding and pools of 2 leave 20 → 18 → 9 → 7 → 3
+//!   frames of 128 filters for the first dense layer.
+//! * The L2 penalty is Keras's: `l2` times the sum of the squared weights of both dense layers is added to the loss,
+//!   independent of `weight_decay`.
+//! * Initial weights are Keras's: Glorot uniform, biases zero. The last softmax is part of the loss.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::head::{self, Head, HeadKind};
+use super::dropout::{Dropout, DropoutMasks};
+use super::head::{self, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
-use super::layers::{Conv1d, Conv1dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
-use super::rows::LayerTable;
+use super::layer_table::LayerTable;
+use super::layers::{Conv1d, Conv1dConfig, Linear, LinearConfig, MaxPool1d, MaxPool1dConfig};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
-network_spec! {
-    /// A small network over time, made for 20 MFCCs in 20 frames.
-    pub struct Conv1dMfcc {
-        /// Dropout behind both dense layers, 0 to below 1. Default: 0.5.
-        #[schemars(range(min = 0.0, max = 0.99))]
-        pub dropout: f64 = 0.5,
-        /// What the squared weights of the dense layers are multiplied with before they are added to the loss. Default: 0.001.
-        #[schemars(range(min = 0.0, max = 10.0))]
-        pub l2: f64 = 0.001,
-        /// What decides: "linear" (with both dense layers), "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        epochs: 500,
-        optimizer: Optimizer::Adam,
-        learning_rate: 1e-5,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
-        patience: Some(10),
+/// A small network over time, made for 20 MFCCs in 20 frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conv1dMfcc {
+    /// Dropout after both dense layers, 0 to below 1. Default: 0.5.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+    /// Factor on the sum of squared weights of the dense layers that is added to the loss. Default: 0.001.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub l2: f64,
+    /// The head: "linear" (with both dense layers), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for Conv1dMfcc {
+    fn default() -> Self {
+        Conv1dMfcc { dropout: 0.5, l2: 0.001, head: HeadKind::Linear }
     }
 }
 
@@ -51,7 +53,7 @@ const KERNEL: usize = 3;
 const POOL: usize = 2;
 
 impl Conv1dMfcc {
-    /// Up to the last pool, `[filters, frames]`.
+    /// The table up to the last pool, with the output `[filters, frames]`.
     fn table(input: InputShape) -> Result<LayerTable> {
         let mut table = LayerTable::new(input, 1)?;
         table.shape = vec![input.height, input.width];
@@ -66,6 +68,16 @@ impl Conv1dMfcc {
 impl NetworkKind for Conv1dMfcc {
     fn version(&self) -> u32 {
         1
+    }
+
+    fn training_defaults() -> Training {
+        Training { 
+            epochs: 500,
+            optimizer: Optimizer::Adam,
+            learning_rate: 1e-5,
+            schedule: Schedule::Constant,
+            weight_decay: 0.0,
+            patience: Some(10), ..Training::default() }
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -86,18 +98,18 @@ impl NetworkKind for Conv1dMfcc {
         let values = Self::table(input)?.shape.iter().product();
         let conv = |from, to| Conv1dConfig::new(from, to, KERNEL).init(device);
         let linear = |from, to| LinearConfig::new(from, to).init(device);
-        let own = |from, to| (self.head == HeadKind::Linear).then(|| linear(from, to));
         let net = Net {
             conv1: conv(input.height, FILTERS[0]),
             conv2: conv(FILTERS[0], FILTERS[1]),
             pool: MaxPool1dConfig::new(POOL).with_stride(POOL).init(),
-            fc1: own(values, DENSE[0]),
-            fc2: own(DENSE[0], DENSE[1]),
-            fc: own(DENSE[1], n_classes),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            head: self.head.build(FILTERS[1], n_classes, device),
+            dropout: Dropout::new(self.dropout),
+            output: Output::new(self.head, FILTERS[1], n_classes, device, || Dense {
+                fc1: linear(values, DENSE[0]),
+                fc2: linear(DENSE[0], DENSE[1]),
+                fc: linear(DENSE[1], n_classes),
+            }),
         };
-        Ok(init::fill(Network::Conv1dMfcc(net), seed, initial_weights))
+        Ok(init::initialize(Network::Conv1dMfcc(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -122,27 +134,31 @@ pub struct Net {
     conv1: Conv1d,
     conv2: Conv1d,
     pool: MaxPool1d,
-    fc1: Option<Linear>,
-    fc2: Option<Linear>,
-    fc: Option<Linear>,
     dropout: Dropout,
-    head: Option<Head>,
+    output: Output<Dense>,
+}
+
+/// The network's own classifier.
+#[derive(Module, Debug)]
+pub struct Dense {
+    fc1: Linear,
+    fc2: Linear,
+    fc: Linear,
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let [clips, _, coefficients, frames] = images.dims();
         let x = images.reshape([clips, coefficients, frames]);
         let x = self.pool.forward(relu(self.conv1.forward(x)));
         let map = self.pool.forward(relu(self.conv2.forward(x)));
-        match (&self.fc1, &self.fc2, &self.fc, &self.head) {
-            (Some(fc1), Some(fc2), Some(fc), None) => {
-                let x = self.dropout.forward(relu(fc1.forward(map.flatten::<2>(1, 2))));
-                let x = self.dropout.forward(relu(fc2.forward(x)));
-                fc.forward(x)
+        match &self.output {
+            Output::Own(own) => {
+                let x = self.dropout.forward(relu(own.fc1.forward(map.flatten::<2>(1, 2))), dropout);
+                let x = self.dropout.forward(relu(own.fc2.forward(x)), dropout);
+                own.fc.forward(x)
             }
-            (.., Some(head)) => head.forward(map.unsqueeze_dim(2)),
-            _ => unreachable!("a network is built with its classifier or with another head"),
+            Output::Head(head) => head.forward(map.unsqueeze_dim(2), dropout),
         }
     }
 }
@@ -167,13 +183,13 @@ mod tests {
     fn only_the_dense_layers_are_penalised() {
         let spec = Conv1dMfcc::default();
         let network = spec.build(image(20, 20), 5, Seed::new(1), &Device::flex()).unwrap();
-        let names = super::super::state::shapes(&network).into_iter().map(|(name, _)| name);
+        let names = super::super::state_dict::shapes(&network).into_iter().map(|(name, _)| name);
         let penalised: Vec<String> = names.filter(|name| spec.l2(name) > 0.0).collect();
         assert_eq!(penalised, ["fc1.weight", "fc2.weight"]);
     }
 
     #[test]
-    fn too_few_frames_are_refused_with_a_sentence() {
+    fn too_few_frames_are_refused() {
         assert!(Conv1dMfcc::default().layers(image(13, 10), 5).is_ok());
         let error = Conv1dMfcc::default().layers(image(13, 9), 5).unwrap_err().to_string();
         assert!(error.contains("13 × 9") && error.contains("`pool2`"), "{error}");

@@ -1,16 +1,16 @@
-//! A gated recurrent unit as Keras 1 had it, which is the one of the paper's third version: the reset gate is applied to the
-//! state before the matrix product, gates are hard sigmoids (0.2 x + 0.5, cut to 0…1), and there is one bias.
+//! A gated recurrent unit (GRU) as in Keras 1, which is the third version of the paper: the reset gate is applied to the state
+//! before the matrix product, gates are hard sigmoids (0.2 x + 0.5, clipped to 0…1), and there is one bias.
 //!
-//! Differences from the peers: burn's and PyTorch's unit apply the reset gate after the product and have two biases, so that
-//! their weights do not fit here. Names and layouts are PyTorch's nevertheless (`weight_ih_l0` is `[3 · hidden, inputs]`,
-//! gates in the order reset, update, new), without `bias_hh_l0`. The products with the inputs of all frames are one product.
+//! Differences from the peers: the GRUs of burn and PyTorch apply the reset gate after the product and have two biases, so
+//! their weights do not fit here. Names and layouts are still PyTorch's (`weight_ih_l0` is `[3 · hidden, inputs]`, gates in the
+//! order reset, update, new), without `bias_hh_l0`. The inputs of all frames are multiplied in one matrix product.
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::hard_sigmoid;
 use burn::tensor::{Device, Tensor};
 
 use super::init::{self, Fans, InitDistribution};
-use super::rows::LayerTable;
+use super::layer_table::LayerTable;
 
 #[derive(Module, Debug)]
 pub struct Gru {
@@ -28,7 +28,7 @@ impl Gru {
         }
     }
 
-    /// From `[clips, frames, inputs]` to the states, `[clips, frames, hidden]`.
+    /// Maps `[clips, frames, inputs]` to the states, `[clips, frames, hidden]`.
     pub fn forward(&self, sequence: Tensor<3>) -> Tensor<3> {
         let [clips, frames, inputs] = sequence.dims();
         let recurrent = self.weight_hh_l0.val();
@@ -37,7 +37,7 @@ impl Gru {
             + self.bias_ih_l0.val().unsqueeze::<2>();
         let from_inputs = from_inputs.reshape([clips, frames, 3 * hidden]);
         let for_gates = recurrent.clone().narrow(1, 0, 2 * hidden);
-        let for_news = recurrent.narrow(1, 2 * hidden, hidden);
+        let for_new = recurrent.narrow(1, 2 * hidden, hidden);
         let mut state = Tensor::zeros([clips, hidden], &from_inputs.device());
         let mut states = Vec::with_capacity(frames);
         for frame in 0..frames {
@@ -45,7 +45,7 @@ impl Gru {
             let gates = input.clone().narrow(1, 0, 2 * hidden) + state.clone().matmul(for_gates.clone());
             let gates = hard_sigmoid(gates, 0.2, 0.5);
             let (reset, update) = (gates.clone().narrow(1, 0, hidden), gates.narrow(1, hidden, hidden));
-            let new = input.narrow(1, 2 * hidden, hidden) + (reset * state.clone()).matmul(for_news.clone());
+            let new = input.narrow(1, 2 * hidden, hidden) + (reset * state.clone()).matmul(for_new.clone());
             let new = new.tanh();
             state = update * (state - new.clone()) + new;
             states.push(state.clone());
@@ -54,14 +54,14 @@ impl Gru {
     }
 }
 
-/// The row of a unit over what is `[frames, inputs]`.
+/// Adds the row of a GRU whose input is `[frames, inputs]`.
 pub fn row(name: &str, hidden: usize, table: &mut LayerTable) {
-    let [frames, inputs] = table.shape[..] else { panic!("`{name}` runs over a sequence, not over {:?}", table.shape) };
+    let [frames, inputs] = table.shape[..] else { panic!("`{name}` needs a sequence, not {:?}", table.shape) };
     let weights = 3 * hidden * (inputs + hidden);
     table.add(name, format!("gru {hidden}"), vec![frames, hidden], weights + 3 * hidden, weights * frames);
 }
 
-/// Keras's: Glorot's uniform gate by gate, and an orthogonal matrix a gate for the recurrent weights.
+/// Keras's: Glorot uniform for each gate, and an orthogonal matrix for the recurrent weights of each gate.
 pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
     match name.rsplit('.').next()? {
         "weight_hh_l0" => Some(InitDistribution::Orthogonal(3)),
@@ -73,9 +73,9 @@ pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn recurrent_matrices_have_rows_at_right_angles() {
+    fn recurrent_matrices_have_orthonormal_rows() {
         let network = super::super::tests::tagging_crnn();
-        let tensors = super::super::state::tensors(&network);
+        let tensors = super::super::state_dict::tensors(&network);
         let recurrent = tensors.into_iter().find(|tensor| tensor.name == "gru2.weight_hh_l0").unwrap();
         assert_eq!(recurrent.shape, [96, 32]);
         let values = recurrent.into_values().unwrap();
@@ -86,6 +86,6 @@ mod tests {
                 assert!((product - f32::from(a == b)).abs() < 1e-5, "rows {a} and {b}: {product}");
             }
         }
-        assert_ne!(row(0), row(32), "gates have matrices of their own");
+        assert_ne!(row(0), row(32), "each gate has its own matrix");
     }
 }

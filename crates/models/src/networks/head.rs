@@ -1,39 +1,44 @@
-//! What stands between the map of a network and its logits, where it is not the network's own classifier.
+//! Heads: the layers between the last feature map of a network and its logits.
 //!
-//! A map is `[clips, channels, height, frames]`; a network over time alone has height 1.
+//! A feature map is `[clips, channels, height, frames]`; a network over time alone has height 1.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleDisplay, Param};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::dropout::{Dropout, DropoutMasks};
 use super::init::{self, Fans, InitDistribution};
-use super::layers::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
-use super::rows::LayerTable;
+use super::layer_table::LayerTable;
+use super::layers::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use timbre_core::registry::Fault;
 
-/// How a network decides.
+/// The head of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
     /// The network's own classifier.
     #[default]
     Linear,
-    /// fastai's: the highest and the mean value of every channel, then two layers with batch norms.
+    /// fastai's: global max and average pooling, then two layers with batch norms.
     Concat,
-    /// The mean value of every channel, then a small network of its own for each class.
+    /// Global average pooling, then a small network for each class.
     PerClass,
-    /// A class listens to the frames that it finds worth it: a weighted mean over time of logits a frame.
+    /// Attention pooling over time: each class weights the frames and averages its logits per frame.
     Attention,
 }
 
-/// Hidden units of each class's own network.
+impl HeadKind {
+    pub const ALL: [HeadKind; 4] = [HeadKind::Linear, HeadKind::Concat, HeadKind::PerClass, HeadKind::Attention];
+}
+
+/// Hidden units per class of the head "per_class".
 const PER_CLASS: usize = 16;
 /// Hidden units of fastai's head.
 const HIDDEN: usize = 512;
 
-/// A network has one: its size is of no account.
+/// A head other than the network's own classifier. A network has only one, so the size of the enum does not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Head {
@@ -42,29 +47,62 @@ pub enum Head {
     Attention(Attention),
 }
 
+/// The end of a network: its own classifier, or a head. It adds nothing to the names of the tensors
+/// ([`torch_name`](super::state_dict::torch_name)): those of the classifier are its own, those of a head begin with `head.`.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum Output<C: Module + ModuleDisplay> {
+    Own(C),
+    Head(Head),
+}
+
+impl<C: Module + ModuleDisplay> Output<C> {
+    pub fn new(
+        kind: HeadKind,
+        channels: usize,
+        n_classes: usize,
+        device: &Device,
+        own: impl FnOnce() -> C,
+    ) -> Output<C> {
+        kind.build(channels, n_classes, device).map_or_else(|| Output::Own(own()), Output::Head)
+    }
+}
+
+/// A classifier of one linear layer, `fc`.
+#[derive(Module, Debug)]
+pub struct Fc {
+    pub fc: Linear,
+}
+
+impl Fc {
+    pub fn new(inputs: usize, n_classes: usize, device: &Device) -> Fc {
+        Fc { fc: LinearConfig::new(inputs, n_classes).init(device) }
+    }
+}
+
 impl HeadKind {
-    /// What is wrong with the head of a network without a map over frequency and time.
+    /// The faults of the head of a network whose last map has no height.
     pub fn sequence_faults(self) -> Vec<Fault> {
-        let sentence = "\"concat\" pools over an image, and this network's last map has no height; write \"linear\", \
-                        \"per_class\" or \"attention\"";
+        let sentence = "\"concat\" pools over an image, and the last feature map of this network has no height; write \
+                        \"linear\", \"per_class\" or \"attention\"";
         match self {
             HeadKind::Concat => vec![Fault::new("head", sentence)],
             _ => Vec::new(),
         }
     }
 
-    /// Nothing where the network's own classifier is meant.
-    pub fn build(self, channels: usize, n_classes: usize, device: &Device) -> Option<Head> {
+    /// `None` for the network's own classifier.
+    fn build(self, channels: usize, n_classes: usize, device: &Device) -> Option<Head> {
         let linear = |from, to| LinearConfig::new(from, to).init(device);
         let without_bias = |from, to| LinearConfig::new(from, to).with_bias(false).init(device);
         match self {
             HeadKind::Linear => None,
             HeadKind::Concat => Some(Head::Concat(Concat {
                 bn1: BatchNormConfig::new(2 * channels).init(device),
-                dropout1: DropoutConfig::new(0.25).init(),
+                dropout1: Dropout::new(0.25),
                 fc1: without_bias(2 * channels, HIDDEN),
                 bn2: BatchNormConfig::new(HIDDEN).init(device),
-                dropout2: DropoutConfig::new(0.5).init(),
+                dropout2: Dropout::new(0.5),
                 fc2: without_bias(HIDDEN, n_classes),
             })),
             HeadKind::PerClass => Some(Head::PerClass(PerClass {
@@ -79,15 +117,15 @@ impl HeadKind {
         }
     }
 
-    /// The rows of what [`Self::build`] builds, or of the network's own classifier.
+    /// Adds the rows of the head to the layer table; `own` adds those of the network's own classifier.
     pub fn rows(self, table: &mut LayerTable, n_classes: usize, own: impl FnOnce(&mut LayerTable)) {
         let [channels, .., frames] = table.shape[..] else {
-            panic!("a head stands on a map, not on {:?}", table.shape)
+            panic!("a head needs a feature map, not {:?}", table.shape)
         };
         match self {
             HeadKind::Linear => own(table),
             HeadKind::Concat => {
-                table.add("head.pool", "highest and mean".to_owned(), vec![2 * channels], 0, 0);
+                table.add("head.pool", "max and average pool".to_owned(), vec![2 * channels], 0, 0);
                 table.norm("head.bn1");
                 table.linear("head.fc1", HIDDEN, false);
                 table.norm("head.bn2");
@@ -104,36 +142,29 @@ impl HeadKind {
                 table.average_pool("head.pool", [1, frames]);
                 let weights = channels * n_classes;
                 for name in ["head.attention", "head.value"] {
-                    let output = vec![n_classes, frames];
-                    table.add(
-                        name,
-                        format!("linear {n_classes} a frame"),
-                        output,
-                        weights + n_classes,
-                        weights * frames,
-                    );
+                    let kind = format!("linear {n_classes} per frame");
+                    table.add(name, kind, vec![n_classes, frames], weights + n_classes, weights * frames);
                 }
-                let kind = "mean over time, weighted".to_owned();
-                table.add("head.mean", kind, vec![n_classes], 0, n_classes * frames);
+                table.add("head.mean", "weighted mean over time".to_owned(), vec![n_classes], 0, n_classes * frames);
             }
         }
     }
 }
 
 impl Head {
-    pub fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+    pub fn forward(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         match self {
-            Head::Concat(head) => head.forward(map),
+            Head::Concat(head) => head.forward(map, dropout),
             Head::PerClass(head) => head.forward(map),
             Head::Attention(head) => head.forward(map),
         }
     }
 }
 
-/// What the tensors of heads begin with; a name of anything else is left to the network.
+/// The initial distribution of a tensor of a head; `None` for other tensors, whose distribution is the network's.
 pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
     Some(match name.strip_prefix("head.")? {
-        // fastai initialises what it adds by `kaiming_normal_`.
+        // fastai initializes the layers that it adds with `kaiming_normal_`.
         "fc1.weight" | "fc2.weight" => init::he_fan_in(name, fans),
         // As in PANNs.
         at if at.starts_with("attention.") || at.starts_with("value.") => init::glorot_uniform(name, fans),
@@ -141,12 +172,12 @@ pub fn initial_weights(name: &str, fans: Fans) -> Option<InitDistribution> {
     })
 }
 
-/// Whether a tensor belongs to what decides, by its name: the last group of layers.
+/// Whether a tensor belongs to the head or the network's own classifier, by its name: the last group of layers.
 pub fn is_head(name: &str) -> bool {
     ["head.", "fc.", "classifier."].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The mean of every channel.
+/// Global average pooling.
 pub fn mean(map: Tensor<4>) -> Tensor<2> {
     let [clips, channels, height, width] = map.dims();
     map.reshape([clips, channels, height * width]).mean_dim(2).reshape([clips, channels])
@@ -163,18 +194,18 @@ pub struct Concat {
 }
 
 impl Concat {
-    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+    fn forward(&self, map: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let [clips, channels, height, width] = map.dims();
-        let highest = map.clone().reshape([clips, channels, height * width]).max_dim(2).reshape([clips, channels]);
-        let x = Tensor::cat(vec![highest, mean(map)], 1);
-        let x = relu(self.fc1.forward(self.dropout1.forward(self.bn1.forward(x))));
-        self.fc2.forward(self.dropout2.forward(self.bn2.forward(x)))
+        let max = map.clone().reshape([clips, channels, height * width]).max_dim(2).reshape([clips, channels]);
+        let x = Tensor::cat(vec![max, mean(map)], 1);
+        let x = relu(self.fc1.forward(self.dropout1.forward(self.bn1.forward(x), dropout)));
+        self.fc2.forward(self.dropout2.forward(self.bn2.forward(x), dropout))
     }
 }
 
 #[derive(Module, Debug)]
 pub struct PerClass {
-    /// The hidden units of all classes, one class after the other.
+    /// The hidden units of all classes, class after class.
     hidden: Linear,
     /// `[hidden units, classes]`.
     weight: Param<Tensor<2>>,

@@ -1,28 +1,28 @@
-//! First weights: every tensor from a seed of its own, named by its path, so that they are the same on every backend, with any
-//! number of threads, and whatever else the network holds.
+//! Initial weights: every tensor is drawn from its own seed, named after its path. They are the same on every backend, with any
+//! number of threads, and whatever else the network contains.
 //!
-//! Values are drawn in the order in which PyTorch lays them out, in f64, with `libm`'s functions: the same on every machine.
-//! They follow PyTorch's distributions and not its generator: a seed of PyTorch's gives other numbers.
+//! Values are drawn in the order of PyTorch's layout, in f64 and with `libm`'s functions, so they are the same on every machine.
+//! They follow PyTorch's distributions but not its generator: a PyTorch seed gives other numbers.
 
 use rayon::prelude::*;
 
 use super::Network;
-use super::state::{Parameter, map_values};
+use super::state_dict::{Parameter, map_values};
 use timbre_core::seed::{Seed, uniform};
 
-/// What a tensor is filled with.
+/// The distribution from which a tensor is initialized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InitDistribution {
     Constant(f64),
-    /// Between plus and minus that.
+    /// Uniform between minus and plus this value.
     Uniform(f64),
-    /// Around zero, with that deviation.
+    /// Normal with mean zero and this standard deviation.
     Normal(f64),
-    /// So many square matrices one below the other, each with columns at right angles and of length 1.
+    /// This number of square matrices stacked vertically, each orthogonal.
     Orthogonal(usize),
 }
 
-/// What goes into a unit of the layer that a tensor belongs to, and what one of its inputs goes into.
+/// The fan-in and fan-out of the layer that a tensor belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Fans {
     pub inputs: usize,
@@ -30,15 +30,15 @@ pub struct Fans {
 }
 
 impl Fans {
-    /// Of weights `[out, in, kernel…]`.
+    /// The fans of weights `[out, in, kernel…]`.
     fn of(shape: &[usize]) -> Fans {
         let kernel: usize = shape[2..].iter().product();
         Fans { inputs: shape[1] * kernel, outputs: shape[0] * kernel }
     }
 }
 
-/// What a tensor is filled with, by its name and the fans of its layer. Batch norms are not asked for.
-pub type Rule = fn(&str, Fans) -> InitDistribution;
+/// The distribution of a tensor, by its name and the fans of its layer. It is not called for batch norms.
+pub type InitRule = fn(&str, Fans) -> InitDistribution;
 
 /// `kaiming_normal_(mode="fan_out")` for weights and zero for biases.
 pub fn he_fan_out(name: &str, fans: Fans) -> InitDistribution {
@@ -58,12 +58,12 @@ pub fn he_fan_in(name: &str, fans: Fans) -> InitDistribution {
     }
 }
 
-/// What PyTorch's layers begin with, weights and biases alike.
+/// PyTorch's default for weights and biases.
 pub fn torch_default(_: &str, fans: Fans) -> InitDistribution {
     InitDistribution::Uniform(1.0 / (fans.inputs as f64).sqrt())
 }
 
-/// What Keras's layers begin with: Glorot's uniform for weights and zero for biases.
+/// Keras's default: Glorot uniform for weights and zero for biases.
 pub fn glorot_uniform(name: &str, fans: Fans) -> InitDistribution {
     if is_bias(name) {
         InitDistribution::Constant(0.0)
@@ -76,8 +76,8 @@ fn is_bias(name: &str) -> bool {
     name.rsplit('.').next().is_some_and(|last| last.starts_with("bias"))
 }
 
-/// The network with its first weights.
-pub fn fill(network: Network, seed: Seed, rule: Rule) -> Network {
+/// The network with its initial weights.
+pub fn initialize(network: Network, seed: Seed, rule: InitRule) -> Network {
     let mut layer = String::new();
     let mut fans = None;
     map_values(network, |Parameter { name, shape }| {
@@ -89,22 +89,22 @@ pub fn fill(network: Network, seed: Seed, rule: Rule) -> Network {
         if shape.len() > 1 {
             fans = Some(Fans::of(shape));
         }
-        let draw = match (fans, last) {
+        let distribution = match (fans, last) {
             (Some(fans), _) => rule(name, fans),
-            // A layer of vectors alone is a batch norm.
+            // A layer without matrices is a batch norm.
             (None, "weight" | "running_var") => InitDistribution::Constant(1.0),
             (None, _) => InitDistribution::Constant(0.0),
         };
-        drawn(draw, shape, seed.child(name))
+        draw(distribution, shape, seed.child(name))
     })
 }
 
-/// Values a stream: enough to keep a core busy, few enough to spread a matrix over all of them.
+/// Values per random generator: enough to keep a core busy, few enough to spread a matrix over all cores.
 const BLOCK: usize = 1 << 16;
 
-fn drawn(draw: InitDistribution, shape: &[usize], seed: Seed) -> Vec<f32> {
+fn draw(distribution: InitDistribution, shape: &[usize], seed: Seed) -> Vec<f32> {
     let count = shape.iter().product();
-    match draw {
+    match distribution {
         InitDistribution::Constant(value) => vec![value as f32; count],
         InitDistribution::Uniform(limit) => {
             for_each_block(count, seed, |rng| [(), ()].map(|()| (2.0 * uniform(rng) - 1.0) * limit))
@@ -114,7 +114,7 @@ fn drawn(draw: InitDistribution, shape: &[usize], seed: Seed) -> Vec<f32> {
         }
         InitDistribution::Orthogonal(matrices) => {
             let size = shape[1];
-            assert_eq!(shape[0], matrices * size, "square matrices one below the other");
+            assert_eq!(shape[0], matrices * size, "square matrices stacked vertically");
             (0..matrices).flat_map(|number| orthogonal(size, seed.child(number))).collect()
         }
     }
@@ -135,7 +135,7 @@ fn for_each_block(
     values
 }
 
-/// Box and Muller.
+/// Two normal values by the Box–Muller transform.
 fn normal_pair(rng: &mut rand_chacha::ChaCha8Rng) -> [f64; 2] {
     // 1 − u is never zero.
     let radius = (-2.0 * libm::log(1.0 - uniform(rng))).sqrt();
@@ -143,7 +143,7 @@ fn normal_pair(rng: &mut rand_chacha::ChaCha8Rng) -> [f64; 2] {
     [radius * libm::cos(angle), radius * libm::sin(angle)]
 }
 
-/// Gram and Schmidt, twice over each row, on normal numbers.
+/// An orthogonal matrix: Gram–Schmidt, applied twice to each row of normal numbers.
 fn orthogonal(size: usize, seed: Seed) -> Vec<f32> {
     let mut rng = seed.rng();
     let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
@@ -156,7 +156,7 @@ fn orthogonal(size: usize, seed: Seed) -> Vec<f32> {
             }
         }
         let length = row.iter().map(|a| a * a).sum::<f64>().sqrt();
-        // A row that the others span already is drawn again.
+        // A row in the span of the others is drawn again.
         if length > 1e-6 {
             rows.push(row.into_iter().map(|a| a / length).collect());
         }

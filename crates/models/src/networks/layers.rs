@@ -1,14 +1,12 @@
-//! The layers that networks are built of. Networks name layers from here only, so that a faster one has one place to go.
+//! The layers of networks. Networks import layers only from here, so that a faster implementation is added in one place.
 //!
-//! Convolutions in two dimensions, batch norms and max pools are ours: on the CPU they call our kernels, elsewhere, and for what
-//! the kernels do not do (groups, one-sided padding), burn's own. Parameters have burn's names. Running variances are PyTorch's,
-//! divided by the number of pixels less one; burn divides by the number of pixels.
+//! 2-D convolutions, batch norms and max pools are our own: on the CPU they call our kernels; on other devices, and where the
+//! kernels do not apply (one-sided padding), they call burn's. Parameters have burn's names. Running variances are PyTorch's,
+//! divided by the number of pixels minus one; burn divides by the number of pixels.
 
 pub use burn::nn::conv::{Conv1d, Conv1dConfig};
 pub use burn::nn::pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, MaxPool1d, MaxPool1dConfig};
 pub use burn::nn::{Linear, LinearConfig, PaddingConfig2d, Relu};
-
-pub use super::dropout::{Dropout, DropoutConfig};
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::conv as burn_conv;
@@ -18,21 +16,21 @@ use burn::tensor::{Device, Tensor, module};
 
 use crate::kernels::{self, Window, batch_norm, convolution, max_pool};
 
-/// PyTorch's and burn's number.
+/// The epsilon of PyTorch and burn.
 const EPSILON: f64 = 1e-5;
-/// The share of a batch in the running statistics.
+/// The weight of a batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
 
-/// Rows and columns of zeros: top, left, bottom, right.
+/// The zero padding: top, left, bottom, right.
 fn zeros(padding: &PaddingConfig2d) -> [usize; 4] {
     match *padding {
         PaddingConfig2d::Valid => [0; 4],
         PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right],
-        PaddingConfig2d::Same => panic!("a layer here says its padding in numbers"),
+        PaddingConfig2d::Same => panic!("a layer states its padding in numbers"),
     }
 }
 
-/// A convolution without groups, to be built.
+/// The configuration of a 2-D convolution without groups.
 pub struct Conv2dConfig {
     inner: burn_conv::Conv2dConfig,
 }
@@ -117,12 +115,12 @@ impl BatchNormConfig {
     }
 }
 
-/// Batch norm of images or rows of features, and what follows it in most networks.
+/// Batch norm of images or rows of features, fused with the ReLU and the shortcut that often follow it.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     gamma: Param<Tensor<1>>,
     beta: Param<Tensor<1>>,
-    /// Off in a frozen layer: it keeps its statistics.
+    /// Off in a frozen layer, whose statistics do not change.
     training: Param<Flag>,
     running_mean: RunningState<Tensor<1>>,
     running_var: RunningState<Tensor<1>>,
@@ -130,10 +128,10 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Of `[batch, channels, …]`.
+    /// Normalizes `[batch, channels, …]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         if D == 4 {
-            // Seen as what it is: a reshape would copy what does not lie in the order of its axes.
+            // Cast without a reshape, which would copy a tensor whose axes are permuted in memory.
             let out = self.run(Tensor::from_dispatch(x.into_dispatch()), None, false);
             return Tensor::from_dispatch(out.into_dispatch());
         }
@@ -159,7 +157,7 @@ impl BatchNorm {
         if ours && in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
             let (out, mean, variance) = batch_norm::normalize_batch(x, gamma, beta, shortcut, self.epsilon, with_relu);
-            self.remember(mean, variance, pixels, &device);
+            self.update_statistics(mean, variance, pixels, &device);
             return out;
         }
         if ours && !device.is_autodiff() {
@@ -169,7 +167,7 @@ impl BatchNorm {
         let out = if in_training {
             let pixels = x.shape().num_elements() / gamma.dims()[0];
             let result = module::batch_norm_train(x, gamma, beta, self.epsilon);
-            self.remember(result.mean, result.variance, pixels, &device);
+            self.update_statistics(result.mean, result.variance, pixels, &device);
             result.output
         } else {
             let statistics = [&self.running_mean, &self.running_var].map(|state| state.value().to_device(&device));
@@ -183,7 +181,7 @@ impl BatchNorm {
         if with_relu { relu(out) } else { out }
     }
 
-    fn remember(&self, mean: Tensor<1>, variance: Tensor<1>, pixels: usize, device: &Device) {
+    fn update_statistics(&self, mean: Tensor<1>, variance: Tensor<1>, pixels: usize, device: &Device) {
         let unbiased = pixels as f64 / (pixels as f64 - 1.0).max(1.0);
         let keep = |state: &RunningState<Tensor<1>>, new: Tensor<1>| {
             let kept = state.value_sync().to_device(device).mul_scalar(1.0 - MOMENTUM);
@@ -201,7 +199,7 @@ pub struct MaxPool2dConfig {
 }
 
 impl MaxPool2dConfig {
-    /// Windows side by side, without padding.
+    /// Adjacent windows without padding.
     pub fn new(kernel: [usize; 2]) -> MaxPool2dConfig {
         MaxPool2dConfig { kernel, stride: kernel, padding: PaddingConfig2d::Valid }
     }

@@ -1,4 +1,4 @@
-//! The layers against burn's own, and against PyTorch's running statistics.
+//! Compares the layers with burn's, and the running statistics with PyTorch's.
 
 use burn::module::Module;
 use burn::nn;
@@ -17,7 +17,7 @@ fn largest<const D: usize>(difference: Tensor<D>) -> f32 {
 }
 
 #[test]
-fn a_norm_with_what_follows_it_is_burns_norm_and_what_follows_it() {
+fn a_fused_batch_norm_equals_burns_batch_norm_with_shortcut_and_relu() {
     let device = Device::flex().autodiff();
     for shape in [[4, 24, 9, 7], [3, 5, 1, 6]] {
         let (x, shortcut) = (images(shape, &device).require_grad(), (images(shape, &device) * 0.7).require_grad());
@@ -44,7 +44,7 @@ fn a_norm_with_what_follows_it_is_burns_norm_and_what_follows_it() {
 }
 
 #[test]
-fn a_norm_in_use_is_burns_norm_in_use() {
+fn a_batch_norm_in_inference_equals_burns() {
     let device = Device::flex();
     let (x, shortcut) = (images([4, 24, 9, 7], &device), images([4, 24, 9, 7], &device) * 0.7);
     let (ours, theirs) = (BatchNormConfig::new(24).init(&device), nn::BatchNormConfig::new(24).init(&device));
@@ -54,7 +54,7 @@ fn a_norm_in_use_is_burns_norm_in_use() {
 }
 
 #[test]
-fn rows_of_features_are_normalised_like_images_of_one_pixel() {
+fn rows_of_features_are_normalized_like_images_of_one_pixel() {
     let device = Device::flex().autodiff();
     let x = images([16, 6, 1, 1], &device);
     let (ours, theirs) = (BatchNormConfig::new(6).init(&device), nn::BatchNormConfig::new(6).init(&device));
@@ -63,7 +63,7 @@ fn rows_of_features_are_normalised_like_images_of_one_pixel() {
 }
 
 #[test]
-fn a_running_variance_is_the_unbiased_one_of_pytorch() {
+fn a_running_variance_is_unbiased_as_in_pytorch() {
     // torch.nn.BatchNorm2d(1): 0.9 + 0.1 · var([1, 2, 3, 6]), which is 14 / 3 over three and 3.5 over four.
     let device = Device::flex().autodiff();
     let x = Tensor::<4>::from_data(TensorData::new(vec![1.0f32, 2.0, 3.0, 6.0], [1, 1, 2, 2]), &device);
@@ -75,7 +75,7 @@ fn a_running_variance_is_the_unbiased_one_of_pytorch() {
 }
 
 #[test]
-fn a_convolution_with_a_bias_and_a_pool_are_burns() {
+fn a_convolution_with_bias_and_a_max_pool_equal_burns() {
     let device = Device::flex().autodiff();
     let padding = PaddingConfig2d::Explicit(1, 1, 1, 1);
     let ours = Conv2dConfig::new([3, 20], [3, 3]).with_stride([2, 1]).with_padding(padding.clone()).init(&device);
@@ -93,7 +93,7 @@ fn a_convolution_with_a_bias_and_a_pool_are_burns() {
 }
 
 #[test]
-fn padding_on_one_side_is_left_to_burn() {
+fn one_sided_padding_falls_back_to_burn() {
     let device = Device::flex();
     let conv = Conv2dConfig::new([2, 4], [2, 2]).with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1)).init(&device);
     assert_eq!(conv.forward(images([1, 2, 5, 6], &device)).dims(), [1, 4, 5, 6]);

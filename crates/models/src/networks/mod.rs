@@ -1,37 +1,85 @@
-//! Networks: an image of a feature becomes a logit a class.
+//! Network architectures: an image of a feature in, one logit per class out.
 //!
-//! A network is described first (its spec, and the table of its layers, which is arithmetic alone) and built second. Names and
-//! layouts of its tensors are PyTorch's (`state.rs`), so that weights travel both ways. Every random number of the
-//! initialisation is named by the path of its parameter.
+//! A network is described first (its spec and its layer table, which is arithmetic only) and built second. Tensors have
+//! PyTorch's names and layouts (`state_dict.rs`), so that weights can be exchanged in both directions. Every random number of the
+//! initialization comes from a seed named after the path of its parameter.
 
-pub mod alexnet;
-pub mod cnn_small;
-pub mod conv1d_mfcc;
 pub mod dropout;
 pub mod head;
 pub mod layers;
-pub mod resnet;
-pub mod state;
-pub mod tagging_cnn;
-pub mod tagging_crnn;
-pub mod vgg16_bn;
-pub mod weights;
+pub mod pretrained;
+pub mod state_dict;
 
 mod gru;
 mod init;
-mod rows;
-mod steps;
+mod layer_table;
+mod sequential;
+mod spec;
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use crate::training::hyperparameters::Keys;
+use crate::training::hyperparameters::Training;
+use dropout::DropoutMasks;
 use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
-/// What goes in, without the batch: channels × height (bands) × width (frames).
+pub use spec::{NetworkModel, NetworkSpec};
+
+/// Makes everything that depends on the list of networks: the modules, the enum [`Network`] with its forward pass, the type
+/// of each spec (`CnnSmall` is `NetworkSpec<cnn_small::CnnSmall>`), and [`model_registry`], the registry of models with the
+/// networks in it.
+macro_rules! networks {
+    ($dollar:tt $($module:ident { $($kind:literal => $Name:ident,)+ })+) => {
+        $(pub mod $module;)+
+
+        $($(pub type $Name = NetworkSpec<$module::$Name>;)+)+
+
+        /// A network of any kind. It is one enum, so that the training loop is compiled once.
+        #[derive(Module, Debug)]
+        pub enum Network {
+            $($($Name($module::Net),)+)+
+        }
+
+        impl Network {
+            /// Maps `[clips, channels, height, width]` to logits, `[clips, classes]`. Dropout is active if there are masks.
+            pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+                match self {
+                    $($(Network::$Name(net) => net.forward(images, dropout),)+)+
+                }
+            }
+        }
+
+        /// Calls `registry!` with the networks in the place of `networks`.
+        macro_rules! model_registry {
+            ({ $dollar($dollar head:tt)* } { $dollar($dollar before:tt)* } networks { $dollar($dollar after:tt)* }) => {
+                timbre_core::registry! {
+                    $dollar($dollar head)* {
+                        $dollar($dollar before)*
+                        $($($kind => networks::$Name,)+)+
+                        $dollar($dollar after)*
+                    }
+                }
+            };
+        }
+        pub(crate) use model_registry;
+    };
+}
+
+// The list of networks: a new one needs its file and a line here.
+networks! { $
+    cnn_small { "cnn_small" => CnnSmall, }
+    resnet { "resnet18" => Resnet18, "resnet34" => Resnet34, }
+    vgg16_bn { "vgg16_bn" => Vgg16Bn, }
+    alexnet { "alexnet" => Alexnet, }
+    tagging_cnn { "tagging_cnn" => TaggingCnn, }
+    tagging_crnn { "tagging_crnn" => TaggingCrnn, }
+    conv1d_mfcc { "conv1d_mfcc" => Conv1dMfcc, }
+}
+
+/// The shape of one input image: channels × height (bands) × width (frames).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct InputShape {
     pub channels: usize,
@@ -39,80 +87,62 @@ pub struct InputShape {
     pub width: usize,
 }
 
-/// A line of the table that `run --dry-run` prints.
+/// A row of the layer table, which `run --dry-run` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerRow {
     /// The path of the layer, as in the names of its tensors.
     pub name: String,
-    /// What it is, for people: `conv 3×3, 64, stride 2`.
+    /// The type of the layer for people: `conv 3×3, 64, stride 2`.
     pub kind: String,
-    /// What comes out, without the batch.
+    /// The shape of the output of one clip.
     pub output: Vec<usize>,
-    /// Numbers that training moves, as PyTorch counts parameters.
+    /// Trainable values, as PyTorch counts parameters.
     pub parameters: u64,
-    /// Running means and variances, which Keras counts as parameters, too.
+    /// Running means and variances, which Keras also counts as parameters.
     pub statistics: u64,
-    /// Multiplications with an addition, for one clip.
+    /// Multiply-adds per clip.
     pub multiply_adds: u64,
 }
 
-/// What each kind of network gives. [`crate::training`] makes a model of it.
-pub trait NetworkKind: Keys + Send + Sync {
-    /// Raised by hand when the same spec gives another network, or other first weights.
+/// An architecture: implemented by the struct of a network's own keys. [`NetworkSpec`] adds the keys of the training and
+/// makes a model of it.
+pub trait NetworkKind: Send + Sync {
+    /// Raised by hand when the same spec gives another network or other initial weights.
     fn version(&self) -> u32;
 
-    /// What is wrong between or within the keys of the network itself.
+    /// The defaults of the training keys where they differ from [`Training::default`].
+    fn training_defaults() -> Training
+    where
+        Self: Sized,
+    {
+        Training::default()
+    }
+
+    /// Faults in the network's own keys.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 
-    /// Fails with a sentence if the input is too small for the network, or of another form.
+    /// The layer table. Fails with a sentence if the input is too small or has the wrong number of channels.
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>>;
 
-    /// The network with its first weights, on `device` (for training: with autodiff).
+    /// The network with its initial weights on `device` (for training: a device with autodiff).
     fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network>;
 
-    /// Groups of layers for rates and freezing, from the input to the head; the last is the head.
+    /// The number of parameter groups for learning rates and freezing, from the input to the head; the last is the head.
     fn groups(&self) -> usize;
 
-    /// The group of a tensor by its name ([`state::torch_name`] its path).
+    /// The group of a tensor by its name ([`state_dict::torch_name`] of its path).
     fn group_of(&self, path: &str) -> usize;
 
-    /// What the sum of the squares of this tensor is multiplied with before it is added to the loss, beside the weight decay
-    /// of the training: Keras's `kernel_regularizer=l2(…)`. Its gradient is twice that times the tensor.
+    /// The factor on the sum of squares of this tensor that is added to the loss, independent of the weight decay of the
+    /// training: Keras's `kernel_regularizer=l2(…)`. Its gradient is twice the factor times the tensor.
     fn l2(&self, _path: &str) -> f64 {
         0.0
     }
 }
 
-/// Every network. One enum, so that the training loop is compiled once.
-#[derive(Module, Debug)]
-pub enum Network {
-    CnnSmall(cnn_small::Net),
-    Resnet(resnet::Net),
-    Vgg16Bn(vgg16_bn::Net),
-    Alexnet(alexnet::Net),
-    TaggingCnn(tagging_cnn::Net),
-    TaggingCrnn(tagging_crnn::Net),
-    Conv1dMfcc(conv1d_mfcc::Net),
-}
-
-impl Network {
-    /// From `[clips, channels, height, width]` to logits, `[clips, classes]`.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        match self {
-            Network::CnnSmall(net) => net.forward(images),
-            Network::Resnet(net) => net.forward(images),
-            Network::Vgg16Bn(net) => net.forward(images),
-            Network::Alexnet(net) => net.forward(images),
-            Network::TaggingCnn(net) => net.forward(images),
-            Network::TaggingCrnn(net) => net.forward(images),
-            Network::Conv1dMfcc(net) => net.forward(images),
-        }
-    }
-}
-
-/// One channel as often as the network has channels.
+/// Repeats a one-channel image for a network with several channels.
 fn repeat_channels(images: Tensor<4>, channels: usize) -> Tensor<4> {
     if images.dims()[1] == channels { images } else { images.repeat_dim(1, channels) }
 }

@@ -1,62 +1,77 @@
-//! ResNet18 and ResNet34, as torchvision has them: a 7×7 convolution with stride 2, a 3×3 pool with stride 2, four stages of
-//! blocks, the mean of every channel, one linear layer.
+//! ResNet18 and ResNet34 in torchvision's layout: a 7×7 convolution with stride 2, a 3×3 max pool with stride 2, four stages of
+//! residual blocks, global average pooling, one linear layer.
 //!
 //! Conventions and differences from the peers:
-//! * The network has one input channel unless `channels` says otherwise; weights for three are folded into one when they are
-//!   imported. With more channels, a one-channel image is repeated.
-//! * First weights are torchvision's distributions: He's normal over the outputs for convolutions, PyTorch's default for the
+//! * One input channel by default (`channels`); imported weights for three channels are folded into one. With more channels, a
+//!   one-channel image is repeated.
+//! * Initial weights follow torchvision's distributions: He's normal (fan-out) for convolutions, PyTorch's default for the
 //!   linear layer.
-//! * `head = "concat"` is what fastai's `vision_learner` puts on the body; groups of layers are fastai's `body[:6]`, `body[6:]`
-//!   and the head.
+//! * `head = "concat"` is the head of fastai's `vision_learner`; the parameter groups are fastai's `body[:6]`, `body[6:]` and
+//!   the head.
 //! * Parameters as PyTorch counts them, without running means and variances: ResNet18 for 11 classes 11,175,883 with one
 //!   channel, 11,182,155 with three; with fastai's head and one channel 11,703,232.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::head::{self, Head, HeadKind};
+use super::dropout::DropoutMasks;
+use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
 use super::layers::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
+    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig, PaddingConfig2d,
 };
-use super::rows::{LayerTable, Window};
 use super::{InputShape, LayerRow, Network, NetworkKind, repeat_channels};
-use crate::training::hyperparameters::network_spec;
+use crate::training::hyperparameters::Training;
 use timbre_core::seed::Seed;
 
-network_spec! {
-    /// ResNet18: torchvision's layout, for images of one channel or more.
-    pub struct Resnet18 {
-        /// Input channels; a one-channel image is repeated. Default: 1.
-        #[schemars(range(min = 1, max = 64))]
-        pub channels: usize = 1,
-        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        batch_size: 16,
+/// ResNet18: torchvision's layout, for images of one channel or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet18 {
+    /// Input channels; a one-channel image is repeated. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: usize,
+    /// The head: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for Resnet18 {
+    fn default() -> Self {
+        Resnet18 { channels: 1, head: HeadKind::Linear }
     }
 }
 
-network_spec! {
-    /// ResNet34: torchvision's layout, for images of one channel or more.
-    pub struct Resnet34 {
-        /// Input channels; a one-channel image is repeated. Default: 1.
-        #[schemars(range(min = 1, max = 64))]
-        pub channels: usize = 1,
-        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        batch_size: 16,
+/// ResNet34: torchvision's layout, for images of one channel or more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet34 {
+    /// Input channels; a one-channel image is repeated. Default: 1.
+    #[schemars(range(min = 1, max = 64))]
+    pub channels: usize,
+    /// The head: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for Resnet34 {
+    fn default() -> Self {
+        Resnet34 { channels: 1, head: HeadKind::Linear }
     }
 }
 
-/// Both have the same keys and differ in the blocks of their stages.
+/// Both have the same keys and differ in the number of blocks per stage.
 macro_rules! resnet {
     ($Spec:ident, $blocks:expr) => {
         impl NetworkKind for $Spec {
             fn version(&self) -> u32 {
                 1
+            }
+
+            fn training_defaults() -> Training {
+                Training { batch_size: 16, ..Training::default() }
             }
 
             fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
@@ -66,7 +81,7 @@ macro_rules! resnet {
             fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
                 self.layers(input, n_classes)?;
                 let net = Net::new(self.channels, $blocks, self.head, n_classes, device);
-                Ok(init::fill(Network::Resnet(net), seed, initial_weights))
+                Ok(init::initialize(Network::$Spec(net), seed, initial_weights))
             }
 
             fn groups(&self) -> usize {
@@ -136,7 +151,7 @@ fn layers(
     Ok(table.into_rows())
 }
 
-/// A stage that has more filters than the one before halves the image.
+/// A stage with more filters than the one before halves the image.
 fn stride_of(before: usize, filters: usize) -> usize {
     if before == filters { 1 } else { 2 }
 }
@@ -195,8 +210,7 @@ pub struct Net {
     layer2: Vec<Block>,
     layer3: Vec<Block>,
     layer4: Vec<Block>,
-    fc: Option<Linear>,
-    head: Option<Head>,
+    output: Output<Fc>,
 }
 
 impl Net {
@@ -220,20 +234,18 @@ impl Net {
             layer2: stage(1),
             layer3: stage(2),
             layer4: stage(3),
-            fc: (head == HeadKind::Linear).then(|| LinearConfig::new(FILTERS[3], n_classes).init(device)),
-            head: head.build(FILTERS[3], n_classes, device),
+            output: Output::new(head, FILTERS[3], n_classes, device, || Fc::new(FILTERS[3], n_classes, device)),
         }
     }
 
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
         let x = repeat_channels(images, self.channels);
         let x = self.maxpool.forward(self.bn1.forward_relu(self.conv1.forward(x)));
         let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         let map = stages.into_iter().flatten().fold(x, |x, block| block.forward(x));
-        match (&self.fc, &self.head) {
-            (Some(fc), _) => fc.forward(head::mean(map)),
-            (None, Some(head)) => head.forward(map),
-            (None, None) => unreachable!("a network is built with its classifier or with another head"),
+        match &self.output {
+            Output::Own(own) => own.fc.forward(head::mean(map)),
+            Output::Head(head) => head.forward(map, dropout),
         }
     }
 }
@@ -268,10 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn first_weights_have_the_deviations_of_torchvision() {
+    fn initial_weights_have_the_standard_deviations_of_torchvision() {
         let input = InputShape { channels: 1, height: 64, width: 64 };
         let network = Resnet18::default().build(input, 11, Seed::new(3), &Device::flex()).unwrap();
-        for tensor in super::super::state::tensors(&network) {
+        for tensor in super::super::state_dict::tensors(&network) {
             let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
             let values = tensor.into_values().unwrap();
             let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
@@ -282,7 +294,7 @@ mod tests {
                 _ if name.starts_with("fc.") => (1.0 / 512f64 / 3.0).sqrt(),
                 _ => 0.0,
             };
-            // 11 biases say little about a deviation.
+            // 11 biases give a poor estimate of a deviation.
             let slack = if values.len() < 100 { 0.5 } else { 0.05 };
             assert!((deviation - expected).abs() <= slack * expected, "{name}: {deviation} for {expected}");
             let constant = if name.ends_with("running_var") || name.contains("bn") && name.ends_with("weight") {

@@ -1,42 +1,40 @@
 //! The convolutional network of music-auto_tagging-keras (Choi): a batch norm over the bands, five 3×3 convolutions with batch
-//! norm, ELU and a pool each, and one layer that decides.
+//! norm, ELU and a max pool each, and a linear classifier.
 //!
 //! Conventions and differences from the peers:
-//! * As the code has it: 64, 128, 128, 128 and 64 filters and pools of 2×4, 2×4, 2×4, 3×5 and 4×4 leave one value a filter of
-//!   96 × 1366. The README of the same project, and the weights it offers, tell of a larger network (865,950).
-//! * 449,138 numbers for 50 classes and 96 × 1366 as Keras counts parameters, with the means and variances of the batch norms;
+//! * As in the code of that project: 64, 128, 128, 128 and 64 filters and pools of 2×4, 2×4, 2×4, 3×5 and 4×4 reduce 96 × 1366 to
+//!   one value per filter. Its README, and the weights it offers, describe a larger network (865,950).
+//! * 449,138 parameters for 50 classes and 96 × 1366 as Keras counts them, with the means and variances of the batch norms;
 //!   447,922 without them, as PyTorch counts.
-//! * Running means follow by a tenth a step, as in PyTorch; Keras's hundredth needs more steps than small sets have.
-//! * First weights are Keras's: Glorot's uniform, biases zero. The last sigmoid is part of the loss.
-//! * Any input that the pools leave something of is taken; the last layer then has more inputs.
+//! * The momentum of the running means is a tenth per step, as in PyTorch; Keras's hundredth needs more steps than small sets have.
+//! * Initial weights are Keras's: Glorot uniform, biases zero. The last sigmoid is part of the loss.
+//! * Every input that is large enough for the pools is accepted; the last layer then has more inputs.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::activation::elu;
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::head::{self, Head, HeadKind};
+use super::dropout::{Dropout, DropoutMasks};
+use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
+use super::layer_table::{LayerTable, Window};
 use super::layers::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, LinearConfig, MaxPool2d,
-    MaxPool2dConfig,
+    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, MaxPool2d, MaxPool2dConfig,
 };
-use super::rows::{LayerTable, Window};
-use super::steps::padding_of;
+use super::sequential::padding_of;
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::seed::Seed;
 
-network_spec! {
-    /// Choi's convolutional network for music tagging; made for mel spectrograms of 96 × 1366.
-    pub struct TaggingCnn {
-        /// What decides: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        optimizer: Optimizer::Adam,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
-    }
+/// Choi's convolutional network for music tagging; made for mel spectrograms of 96 × 1366.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaggingCnn {
+    /// The head: "linear", "concat" (fastai's), "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
 }
 
 const BLOCKS: [BlockSpec; 5] = [
@@ -52,6 +50,10 @@ impl NetworkKind for TaggingCnn {
         1
     }
 
+    fn training_defaults() -> Training {
+        Training { optimizer: Optimizer::Adam, schedule: Schedule::Constant, weight_decay: 0.0, ..Training::default() }
+    }
+
     fn layers(&self, input: InputShape, n_classes: usize) -> Result<Vec<LayerRow>> {
         let mut table = LayerTable::new(input, 1)?;
         backbone_rows(&BLOCKS, &mut table)?;
@@ -62,13 +64,12 @@ impl NetworkKind for TaggingCnn {
     fn build(&self, input: InputShape, n_classes: usize, seed: Seed, device: &Device) -> Result<Network> {
         let mut table = LayerTable::new(input, 1)?;
         backbone_rows(&BLOCKS, &mut table)?;
-        let own = || LinearConfig::new(table.shape.iter().product(), n_classes).init(device);
+        let (filters, values) = (table.shape[0], table.shape.iter().product());
         let net = Net {
             features: Backbone::new(&BLOCKS, input.height, 0.0, device),
-            fc: (self.head == HeadKind::Linear).then(own),
-            head: self.head.build(table.shape[0], n_classes, device),
+            output: Output::new(self.head, filters, n_classes, device, || Fc::new(values, n_classes, device)),
         };
-        Ok(init::fill(Network::TaggingCnn(net), seed, initial_weights))
+        Ok(init::initialize(Network::TaggingCnn(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -87,28 +88,26 @@ fn initial_weights(name: &str, fans: Fans) -> InitDistribution {
 #[derive(Module, Debug)]
 pub struct Net {
     features: Backbone,
-    fc: Option<Linear>,
-    head: Option<Head>,
+    output: Output<Fc>,
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = self.features.forward(images);
-        match (&self.fc, &self.head) {
-            (Some(fc), _) => fc.forward(map.flatten(1, 3)),
-            (None, Some(head)) => head.forward(map),
-            (None, None) => unreachable!("a network is built with its classifier or with another head"),
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+        let map = self.features.forward(images, dropout);
+        match &self.output {
+            Output::Own(own) => own.fc.forward(map.flatten(1, 3)),
+            Output::Head(head) => head.forward(map, dropout),
         }
     }
 }
 
-/// A convolution and the pool behind it.
+/// A convolution and the max pool after it.
 pub struct BlockSpec {
     pub filters: usize,
     pub pool: [usize; 2],
 }
 
-/// What the tagging networks share: a norm over bands, then blocks.
+/// The convolutional part of both tagging networks: a batch norm over the bands, then blocks.
 #[derive(Module, Debug)]
 pub struct Backbone {
     bn0: BatchNorm,
@@ -123,16 +122,16 @@ pub struct Block {
     pool: MaxPool2d,
 }
 
-/// Keras's.
+/// The epsilon of Keras's batch norms.
 const EPSILON: f64 = 1e-3;
 
-/// The rows of [`Backbone`].
+/// Adds the rows of a [`Backbone`] to the layer table.
 pub fn backbone_rows(plans: &[BlockSpec], table: &mut LayerTable) -> Result<()> {
     table.norm_of("features.bn0", table.shape[1]);
     for (number, plan) in plans.iter().enumerate() {
         table.conv(&format!("features.blocks.{number}.conv"), plan.filters, Window::square(3, 1, 1), true)?;
         table.norm(&format!("features.blocks.{number}.bn"));
-        table.max_pool(&format!("features.blocks.{number}.pool"), Window::apart(plan.pool))?;
+        table.max_pool(&format!("features.blocks.{number}.pool"), Window::adjacent(plan.pool))?;
     }
     Ok(())
 }
@@ -147,14 +146,14 @@ impl Backbone {
             let pool = MaxPool2dConfig::new(plan.pool).with_strides(plan.pool).init();
             Block { conv: conv.init(device), bn: norm(plan.filters), pool }
         });
-        Backbone { blocks: blocks.collect(), bn0: norm(bands), dropout: DropoutConfig::new(dropout).init() }
+        Backbone { blocks: blocks.collect(), bn0: norm(bands), dropout: Dropout::new(dropout) }
     }
 
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<4> {
         let by_band = self.bn0.forward(images.swap_dims(1, 2)).swap_dims(1, 2);
         self.blocks.iter().fold(by_band, |x, block| {
             let x = elu(block.bn.forward(block.conv.forward(x)), 1.0);
-            self.dropout.forward(block.pool.forward(x))
+            self.dropout.forward(block.pool.forward(x), dropout)
         })
     }
 }
@@ -164,17 +163,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_the_code_by_keras_and_by_pytorch() {
+    fn parameter_counts_are_those_of_keras_and_of_pytorch() {
         let input = InputShape { channels: 1, height: 96, width: 1366 };
         let rows = TaggingCnn::default().layers(input, 50).unwrap();
-        let learnt: u64 = rows.iter().map(|row| row.parameters).sum();
+        let trained: u64 = rows.iter().map(|row| row.parameters).sum();
         let statistics: u64 = rows.iter().map(|row| row.statistics).sum();
-        assert_eq!(learnt + statistics, 449_138);
-        assert_eq!(learnt, 447_922);
+        assert_eq!(trained + statistics, 449_138);
+        assert_eq!(trained, 447_922);
     }
 
     #[test]
-    fn an_image_that_the_pools_leave_nothing_of_is_refused_with_a_sentence() {
+    fn an_image_that_is_too_small_for_the_pools_is_refused() {
         let layers = |height, width| TaggingCnn::default().layers(InputShape { channels: 1, height, width }, 5);
         assert!(layers(96, 1280).is_ok());
         assert!(layers(128, 2000).is_ok());

@@ -1,47 +1,51 @@
-//! The convolutional recurrent network of music-auto_tagging-keras (Choi): zeros before and after the clip, a batch norm over the
-//! bands, four 3×3 convolutions with batch norm, ELU, a pool and dropout each, two recurrent layers over time, and one layer
-//! that decides from the last state.
+//! The convolutional recurrent network of music-auto_tagging-keras (Choi): zero padding before and after the clip, a batch norm
+//! over the bands, four 3×3 convolutions with batch norm, ELU, a max pool and dropout each, two recurrent layers over time, and a
+//! linear classifier of the last state.
 //!
 //! Conventions and differences from the peers:
-//! * As the code has it: 64, 128, 128 and 128 filters, pools of 2×2, 3×3, 4×4 and 4×4, 32 units in both recurrent layers
+//! * As in the code of that project: 64, 128, 128 and 128 filters, pools of 2×2, 3×3, 4×4 and 4×4, 32 units in both recurrent layers
 //!   (`gru.rs`: Keras 1's).
-//! * 395,186 numbers for 50 classes and 96 × 1366 as Keras counts parameters, with the means and variances of the batch norms;
-//!   394,098 without them, as PyTorch counts. The README of the project says 396,786.
-//! * Running means follow by a tenth a step, as in PyTorch; Keras's hundredth needs more steps than small sets have.
-//! * First weights are Keras's: Glorot's uniform, orthogonal recurrent weights, biases zero. The last sigmoid is part of the loss.
-//! * Any input that the pools leave something of is taken; where bands are left, they go side by side into the recurrence.
-//! * The heads "per_class" and "attention" see the states of all frames.
+//! * 395,186 parameters for 50 classes and 96 × 1366 as Keras counts them, with the means and variances of the batch norms;
+//!   394,098 without them, as PyTorch counts. The README of that project says 396,786.
+//! * The momentum of the running means is a tenth per step, as in PyTorch; Keras's hundredth needs more steps than small sets have.
+//! * Initial weights are Keras's: Glorot uniform, orthogonal recurrent weights, biases zero. The last sigmoid is part of the loss.
+//! * Every input that is large enough for the pools is accepted; remaining bands are concatenated for the recurrence.
+//! * The heads "per_class" and "attention" use the states of all frames.
 
 use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::dropout::{Dropout, DropoutMasks};
 use super::gru::{self, Gru};
-use super::head::{self, Head, HeadKind};
+use super::head::{self, Fc, HeadKind, Output};
 use super::init::{self, Fans, InitDistribution};
-use super::layers::{Dropout, DropoutConfig, Linear, LinearConfig};
-use super::rows::LayerTable;
+use super::layer_table::LayerTable;
 use super::tagging_cnn::{Backbone, BlockSpec, backbone_rows};
 use super::{InputShape, LayerRow, Network, NetworkKind};
-use crate::training::hyperparameters::{Optimizer, Schedule, network_spec};
+use crate::training::hyperparameters::{Optimizer, Schedule, Training};
 use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
-network_spec! {
-    /// Choi's convolutional recurrent network for music tagging; made for mel spectrograms of 96 × 1366.
-    pub struct TaggingCrnn {
-        /// Frames of zeros before and after the clip. Default: 37.
-        #[schemars(range(min = 0, max = 10000))]
-        pub padding: usize = 37,
-        /// Dropout before the head, 0 to below 1. Default: 0.3.
-        #[schemars(range(min = 0.0, max = 0.99))]
-        pub dropout: f64 = 0.3,
-        /// What decides: "linear", "per_class" or "attention". Default: "linear".
-        pub head: HeadKind = HeadKind::Linear,
-    } defaults {
-        optimizer: Optimizer::Adam,
-        schedule: Schedule::Constant,
-        weight_decay: 0.0,
+/// Choi's convolutional recurrent network for music tagging; made for mel spectrograms of 96 × 1366.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaggingCrnn {
+    /// Zero frames before and after the clip. Default: 37.
+    #[schemars(range(min = 0, max = 10000))]
+    pub padding: usize,
+    /// Dropout before the head, 0 to below 1. Default: 0.3.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+    /// The head: "linear", "per_class" or "attention". Default: "linear".
+    pub head: HeadKind,
+}
+
+impl Default for TaggingCrnn {
+    fn default() -> Self {
+        TaggingCrnn { padding: 37, dropout: 0.3, head: HeadKind::Linear }
     }
 }
 
@@ -55,11 +59,11 @@ const BLOCK_DROPOUT: f64 = 0.1;
 const HIDDEN: usize = 32;
 
 impl TaggingCrnn {
-    /// Up to the sequence that the recurrence reads, `[frames, values]`.
+    /// The table up to the input of the recurrent layers, `[frames, values]`.
     fn table(&self, input: InputShape) -> Result<LayerTable> {
         let mut table = LayerTable::new(input, 1)?;
         let padded = vec![1, input.height, input.width + 2 * self.padding];
-        table.add("pad", format!("{} zero frames on both sides", self.padding), padded, 0, 0);
+        table.add("pad", format!("{} zero frames on each side", self.padding), padded, 0, 0);
         backbone_rows(&BLOCKS, &mut table)?;
         table.shape = vec![table.shape[2], table.shape[0] * table.shape[1]];
         Ok(table)
@@ -69,6 +73,10 @@ impl TaggingCrnn {
 impl NetworkKind for TaggingCrnn {
     fn version(&self) -> u32 {
         1
+    }
+
+    fn training_defaults() -> Training {
+        Training { optimizer: Optimizer::Adam, schedule: Schedule::Constant, weight_decay: 0.0, ..Training::default() }
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -81,7 +89,7 @@ impl NetworkKind for TaggingCrnn {
         gru::row("gru2", HIDDEN, &mut table);
         table.shape.reverse();
         self.head.rows(&mut table, n_classes, |table| {
-            table.add("last", "the last state".to_owned(), vec![HIDDEN], 0, 0);
+            table.add("last", "last state".to_owned(), vec![HIDDEN], 0, 0);
             table.linear("fc", n_classes, true);
         });
         Ok(table.into_rows())
@@ -94,11 +102,10 @@ impl NetworkKind for TaggingCrnn {
             features: Backbone::new(&BLOCKS, input.height, BLOCK_DROPOUT, device),
             gru1: Gru::new(values, HIDDEN, device),
             gru2: Gru::new(HIDDEN, HIDDEN, device),
-            dropout: DropoutConfig::new(self.dropout).init(),
-            fc: (self.head == HeadKind::Linear).then(|| LinearConfig::new(HIDDEN, n_classes).init(device)),
-            head: self.head.build(HIDDEN, n_classes, device),
+            dropout: Dropout::new(self.dropout),
+            output: Output::new(self.head, HIDDEN, n_classes, device, || Fc::new(HIDDEN, n_classes, device)),
         };
-        Ok(init::fill(Network::TaggingCrnn(net), seed, initial_weights))
+        Ok(init::initialize(Network::TaggingCrnn(net), seed, initial_weights))
     }
 
     fn groups(&self) -> usize {
@@ -122,26 +129,24 @@ pub struct Net {
     gru1: Gru,
     gru2: Gru,
     dropout: Dropout,
-    fc: Option<Linear>,
-    head: Option<Head>,
+    output: Output<Fc>,
 }
 
 impl Net {
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let map = self.features.forward(self.padded(images));
+    pub fn forward(&self, images: Tensor<4>, dropout: Option<&DropoutMasks>) -> Tensor<2> {
+        let map = self.features.forward(self.padded(images), dropout);
         let [clips, channels, height, frames] = map.dims();
         let sequence = map.reshape([clips, channels * height, frames]).swap_dims(1, 2);
         let states = self.gru2.forward(self.gru1.forward(sequence));
-        match (&self.fc, &self.head) {
-            (Some(fc), _) => {
+        match &self.output {
+            Output::Own(own) => {
                 let last = states.narrow(1, frames - 1, 1).reshape([clips, HIDDEN]);
-                fc.forward(self.dropout.forward(last))
+                own.fc.forward(self.dropout.forward(last, dropout))
             }
-            (None, Some(head)) => {
-                let map = self.dropout.forward(states).swap_dims(1, 2).reshape([clips, HIDDEN, 1, frames]);
-                head.forward(map)
+            Output::Head(head) => {
+                let states = self.dropout.forward(states, dropout);
+                head.forward(states.swap_dims(1, 2).reshape([clips, HIDDEN, 1, frames]), dropout)
             }
-            (None, None) => unreachable!("a network is built with its classifier or with another head"),
         }
     }
 
@@ -160,19 +165,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_the_code_by_keras_and_by_pytorch() {
+    fn parameter_counts_are_those_of_keras_and_of_pytorch() {
         let input = InputShape { channels: 1, height: 96, width: 1366 };
         let rows = TaggingCrnn::default().layers(input, 50).unwrap();
-        let learnt: u64 = rows.iter().map(|row| row.parameters).sum();
+        let trained: u64 = rows.iter().map(|row| row.parameters).sum();
         let statistics: u64 = rows.iter().map(|row| row.statistics).sum();
-        assert_eq!(learnt + statistics, 395_186);
-        assert_eq!(learnt, 394_098);
+        assert_eq!(trained + statistics, 395_186);
+        assert_eq!(trained, 394_098);
         let sequence = rows.iter().find(|row| row.name == "gru1").unwrap();
         assert_eq!(sequence.output, [15, 32]);
     }
 
     #[test]
-    fn an_image_that_the_pools_leave_nothing_of_is_refused_with_a_sentence() {
+    fn an_image_that_is_too_small_for_the_pools_is_refused() {
         let layers = |height, width| TaggingCrnn::default().layers(InputShape { channels: 1, height, width }, 5);
         assert!(layers(96, 22).is_ok());
         assert!(layers(192, 100).is_ok());
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_needs_an_image_is_a_fault_of_the_configuration() {
+    fn a_head_that_needs_an_image_is_refused() {
         let faults = TaggingCrnn { head: HeadKind::Concat, ..Default::default() }.faults();
         assert_eq!(faults[0].key, "head");
         assert!(faults[0].sentence.contains("attention"), "{faults:?}");

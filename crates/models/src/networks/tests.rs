@@ -1,55 +1,61 @@
-//! What holds for every network.
+//! Properties of every registered network.
 
 use burn::tensor::{Device as BurnDevice, Distribution};
 
+use serde_json::json;
+
 use super::head::HeadKind;
 use super::*;
-use crate::Tensor as Named;
+use crate::{ModelSpec, Tensor as Named};
 
 fn image(height: usize, width: usize) -> InputShape {
     InputShape { channels: 1, height, width }
 }
 
-type Kinds = Vec<(String, Box<dyn NetworkKind>, InputShape)>;
-
-/// Every network with every head that it has, and an image that is large enough.
-fn every_network() -> Kinds {
-    use HeadKind::{Attention, Concat, Linear, PerClass};
-    let mut all = light_networks();
-    add(&mut all, "resnet18, 3 channels", resnet::Resnet18 { channels: 3, ..Default::default() }, (33, 33));
-    add(&mut all, "resnet34", resnet::Resnet34 { head: Concat, ..Default::default() }, (32, 65));
-    // Not its own classifier: 500 MB, and nothing that AlexNet's does not have.
-    add(&mut all, "vgg16_bn", vgg16_bn::Vgg16Bn { head: PerClass, ..Default::default() }, (32, 34));
-    for head in [Linear, Attention] {
-        add(&mut all, "alexnet", alexnet::Alexnet { head, ..Default::default() }, (63, 98));
-        add(&mut all, "tagging_cnn", tagging_cnn::TaggingCnn { head, ..Default::default() }, (96, 1280));
-    }
-    all
+struct Case {
+    /// The kind and the head.
+    name: String,
+    spec: ModelSpec,
+    input: InputShape,
 }
 
-/// Those that a training step costs little of.
-fn light_networks() -> Kinds {
-    let mut all = Kinds::new();
-    for head in [HeadKind::Linear, HeadKind::Concat, HeadKind::PerClass, HeadKind::Attention] {
-        add(&mut all, "cnn_small", cnn_small::CnnSmall { head, ..Default::default() }, (32, 47));
-        add(&mut all, "tagging_crnn", tagging_crnn::TaggingCrnn { head, padding: 5, ..Default::default() }, (96, 100));
-        add(&mut all, "conv1d_mfcc", conv1d_mfcc::Conv1dMfcc { head, ..Default::default() }, (20, 20));
-        add(&mut all, "resnet18", resnet::Resnet18 { head, ..Default::default() }, (33, 40));
+impl Case {
+    fn kind(&self) -> &dyn NetworkKind {
+        self.spec.as_kind().as_network().expect("a network").kind()
     }
-    all
 }
 
-fn add(
-    all: &mut Kinds,
-    name: &str,
-    kind: impl NetworkKind + std::fmt::Debug + 'static,
-    (height, width): (usize, usize),
-) {
-    if kind.faults().is_empty() {
-        let shown = format!("{kind:?}");
-        let head = shown.split("head: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
-        all.push((format!("{name}, {head}"), Box::new(kind), image(height, width)));
+/// Every registered network with every head that it accepts, and the smallest image that it accepts.
+fn every_network() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (kind, head) in ModelSpec::KINDS.iter().flat_map(|kind| HeadKind::ALL.map(|head| (kind, head))) {
+        // A spec without a key `head` is not a network.
+        let Ok(spec) = serde_json::from_value::<ModelSpec>(json!({ "kind": kind, "head": head })) else { continue };
+        if spec.as_kind().faults().is_empty() {
+            let input = smallest_image(spec.as_kind().as_network().expect("a network").kind());
+            cases.push(Case { name: format!("{kind}, {head:?}"), spec, input });
+        }
     }
+    // 500 MB, and nothing that AlexNet does not have.
+    cases.retain(|case| case.name != "vgg16_bn, Linear");
+    cases
+}
+
+/// A few bands and frames more than the least, so that a pool leaves a remainder.
+fn smallest_image(kind: &dyn NetworkKind) -> InputShape {
+    let accepts = |height, width| kind.layers(image(height, width), 3).is_ok();
+    let width = (1..).find(|&width| accepts(1000, width)).expect("some width will do");
+    let height = (1..).find(|&height| accepts(height, width)).expect("some height will do");
+    image(height + 1, width + 1)
+}
+
+/// The networks for which a training step is cheap.
+fn light_networks() -> impl Iterator<Item = Case> {
+    let is_light = |case: &Case| {
+        let rows = case.kind().layers(case.input, 3).unwrap();
+        rows.iter().map(|row| row.parameters).sum::<u64>() < 12_000_000
+    };
+    every_network().into_iter().filter(is_light)
 }
 
 pub fn tagging_crnn() -> Network {
@@ -68,29 +74,31 @@ fn bits(tensors: &[Named]) -> Vec<(String, blake3::Hash)> {
 }
 
 fn logits(network: &Network, images: Tensor<4>) -> Vec<f32> {
-    network.forward(images).into_data().try_into_vec::<f32>().unwrap()
+    network.forward(images, None).into_data().try_into_vec::<f32>().unwrap()
 }
 
 #[test]
-fn the_table_has_the_parameters_of_the_network_and_its_logits() {
+fn the_layer_table_agrees_with_the_network() {
     let device = BurnDevice::flex();
-    for (name, kind, input) in every_network() {
+    for case in every_network() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let rows = kind.layers(input, 7).unwrap();
         let network = kind.build(input, 7, Seed::new(1), &device).unwrap();
         let sums = rows.iter().fold((0, 0), |(p, s), row| (p + row.parameters, s + row.statistics));
-        assert_eq!(sums, state::counts(&network), "{name}");
+        assert_eq!(sums, state_dict::counts(&network), "{name}");
         assert_eq!(rows.last().unwrap().output, [7], "{name}");
-        assert_eq!(network.forward(noise(input, 2, &device)).dims(), [2, 7], "{name}");
+        assert_eq!(network.forward(noise(input, 2, &device), None).dims(), [2, 7], "{name}");
     }
 }
 
 #[test]
-fn each_tensor_stands_in_the_row_of_its_layer() {
-    for (name, kind, input) in every_network() {
+fn the_parameters_of_each_row_are_those_of_its_layer() {
+    for case in every_network() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let rows = kind.layers(input, 5).unwrap();
         let network = kind.build(input, 5, Seed::new(1), &BurnDevice::flex()).unwrap();
         let mut counted = std::collections::HashMap::<String, u64>::new();
-        for (tensor, shape) in state::shapes(&network) {
+        for (tensor, shape) in state_dict::shapes(&network) {
             let (layer, _) = tensor.rsplit_once('.').unwrap();
             *counted.entry(layer.to_owned()).or_default() += shape.iter().product::<usize>() as u64;
         }
@@ -105,25 +113,27 @@ fn each_tensor_stands_in_the_row_of_its_layer() {
 #[test]
 fn a_loaded_network_gives_the_same_bits() {
     let device = BurnDevice::flex();
-    for (name, kind, input) in every_network() {
+    for case in every_network() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let first = kind.build(input, 3, Seed::new(1), &device).unwrap();
         let second = kind.build(input, 3, Seed::new(2), &device).unwrap();
         let images = noise(input, 2, &device);
-        let tensors = state::tensors(&first);
+        let tensors = state_dict::tensors(&first);
         assert_ne!(logits(&first, images.clone()), logits(&second, images.clone()), "{name}");
-        let loaded = state::load(second, &tensors).unwrap();
-        assert_eq!(bits(&state::tensors(&loaded)), bits(&tensors), "{name}");
+        let loaded = state_dict::load(second, &tensors).unwrap();
+        assert_eq!(bits(&state_dict::tensors(&loaded)), bits(&tensors), "{name}");
         assert_eq!(logits(&loaded, images.clone()), logits(&first, images), "{name}");
     }
 }
 
 #[test]
-fn first_weights_hang_on_the_seed_and_the_name_alone() {
+fn initial_weights_depend_only_on_seed_and_name() {
     let device = BurnDevice::flex();
-    for (name, kind, input) in light_networks() {
+    for case in light_networks() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let of = |seed, device: &BurnDevice, threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| bits(&state::tensors(&kind.build(input, 3, Seed::new(seed), device).unwrap())))
+            pool.install(|| bits(&state_dict::tensors(&kind.build(input, 3, Seed::new(seed), device).unwrap())))
         };
         device.seed(5);
         let weights = of(1, &device, 1);
@@ -134,46 +144,47 @@ fn first_weights_hang_on_the_seed_and_the_name_alone() {
 }
 
 #[test]
-fn training_steps_move_statistics_that_are_read_at_once_and_loaded_without_touching_a_clone() {
+fn statistics_are_up_to_date_after_a_step_and_loading_leaves_clones_alone() {
     let device = BurnDevice::flex().autodiff();
-    for (name, kind, input) in light_networks() {
+    for case in light_networks() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let network = kind.build(input, 3, Seed::new(1), &device).unwrap();
-        let before = state::tensors(&network);
+        let before = state_dict::tensors(&network);
         let images = noise(input, 3, &device);
-        network.forward(images.clone());
-        let after = state::tensors(&network);
+        network.forward(images.clone(), None);
+        let after = state_dict::tensors(&network);
         for (old, new) in bits(&before).into_iter().zip(bits(&after)) {
             let (tensor, old, new) = (old.0, old.1, new.1);
-            assert_eq!(old != new, state::is_statistic(&tensor), "{name}: `{tensor}` after one step");
+            assert_eq!(old != new, state_dict::is_statistic(&tensor), "{name}: `{tensor}` after one step");
         }
-        network.forward(images.clone());
-        let (clone, trained) = (network.clone(), state::tensors(&network));
-        let loaded = state::load(network, &before).unwrap();
-        assert_eq!(bits(&state::tensors(&loaded)), bits(&before), "{name}");
-        assert_eq!(bits(&state::tensors(&clone)), bits(&trained), "{name}: the clone was written to");
-        // The loaded network still learns.
-        let gradients = loaded.forward(images).sum().backward();
-        let with_gradient = Learning::count(&loaded, &gradients);
-        let learnt = before.iter().filter(|tensor| !state::is_statistic(&tensor.name)).count();
-        assert_eq!(with_gradient, learnt, "{name}");
+        network.forward(images.clone(), None);
+        let (clone, trained) = (network.clone(), state_dict::tensors(&network));
+        let loaded = state_dict::load(network, &before).unwrap();
+        assert_eq!(bits(&state_dict::tensors(&loaded)), bits(&before), "{name}");
+        assert_eq!(bits(&state_dict::tensors(&clone)), bits(&trained), "{name}: the clone was changed");
+        // The loaded network can still be trained.
+        let gradients = loaded.forward(images, None).sum().backward();
+        let with_gradient = WithGradient::count(&loaded, &gradients);
+        let trainable = before.iter().filter(|tensor| !state_dict::is_statistic(&tensor.name)).count();
+        assert_eq!(with_gradient, trainable, "{name}");
     }
 }
 
 /// Counts the tensors that have a gradient.
-struct Learning<'a> {
+struct WithGradient<'a> {
     gradients: &'a burn::tensor::Gradients,
     count: usize,
 }
 
-impl Learning<'_> {
+impl WithGradient<'_> {
     fn count(network: &Network, gradients: &burn::tensor::Gradients) -> usize {
-        let mut learning = Learning { gradients, count: 0 };
-        network.visit(&mut learning);
-        learning.count
+        let mut visitor = WithGradient { gradients, count: 0 };
+        network.visit(&mut visitor);
+        visitor.count
     }
 }
 
-impl burn::module::ModuleVisitor for Learning<'_> {
+impl burn::module::ModuleVisitor for WithGradient<'_> {
     fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
         self.count += usize::from(param.val().grad(self.gradients).is_some());
     }
@@ -183,27 +194,29 @@ impl burn::module::ModuleVisitor for Learning<'_> {
 fn loading_is_strict() {
     let kind = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
     let build = |classes| kind.build(image(8, 8), classes, Seed::new(1), &BurnDevice::flex()).unwrap();
-    let tensors = state::tensors(&build(3));
-    let fault = |classes, tensors: &[Named]| state::load(build(classes), tensors).expect_err("a fault").to_string();
+    let tensors = state_dict::tensors(&build(3));
+    let fault =
+        |classes, tensors: &[Named]| state_dict::load(build(classes), tensors).expect_err("a fault").to_string();
     for missing in 0..tensors.len() {
         let mut fewer = tensors.clone();
         let name = fewer.remove(missing).name;
         assert!(fault(3, &fewer).contains(&format!("`{name}` is missing")));
     }
-    assert!(fault(4, &tensors).contains("`fc.weight` is [3, 8], the network has [4, 8] there"));
+    assert!(fault(4, &tensors).contains("`fc.weight` has the shape [3, 8], the network [4, 8]"));
     let mut more = tensors.clone();
     more.push(Named::new("fc.scale", vec![1], vec![1.0]));
     assert!(fault(3, &more).contains("no tensor `fc.scale`"));
     more.pop();
     more.push(tensors[0].clone());
-    assert!(fault(3, &more).contains("`blocks.0.conv.weight` is there twice"));
+    assert!(fault(3, &more).contains("`blocks.0.conv.weight` occurs twice"));
 }
 
 #[test]
-fn groups_run_from_the_input_to_the_head() {
-    for (name, kind, input) in every_network() {
+fn parameter_groups_are_ordered_from_the_input_to_the_head() {
+    for case in every_network() {
+        let (name, kind, input) = (&case.name, case.kind(), case.input);
         let network = kind.build(input, 3, Seed::new(1), &BurnDevice::flex()).unwrap();
-        let groups: Vec<usize> = state::shapes(&network).iter().map(|(tensor, _)| kind.group_of(tensor)).collect();
+        let groups: Vec<usize> = state_dict::shapes(&network).iter().map(|(tensor, _)| kind.group_of(tensor)).collect();
         assert!(groups.is_sorted(), "{name}: {groups:?}");
         assert_eq!(groups[0], 0, "{name}");
         assert_eq!(*groups.last().unwrap(), kind.groups() - 1, "{name}");
@@ -212,8 +225,8 @@ fn groups_run_from_the_input_to_the_head() {
 }
 
 #[test]
-fn paths_of_burn_become_names_of_pytorch() {
-    assert_eq!(state::torch_name("Resnet.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
-    assert_eq!(state::torch_name("Resnet.head.Concat.bn2.beta"), "head.bn2.bias");
-    assert_eq!(state::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
+fn burns_paths_become_pytorchs_names() {
+    assert_eq!(state_dict::torch_name("Resnet18.layer1.0.bn1.gamma"), "layer1.0.bn1.weight");
+    assert_eq!(state_dict::torch_name("Resnet18.output.Head.Concat.bn2.beta"), "head.bn2.bias");
+    assert_eq!(state_dict::torch_name("layer2.0.downsample.1.running_var"), "layer2.0.downsample.1.running_var");
 }

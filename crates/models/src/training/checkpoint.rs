@@ -1,9 +1,8 @@
-//! What a training needs to go on after a kill, a file an epoch.
+//! Checkpoints, from which a training resumes after a kill: one file per epoch.
 //!
-//! `epoch-0007.safetensors` is the whole state after seven epochs: weights, memory of the optimiser, average, history.
-//! `best-0005.safetensors` holds the weights that predicted in the best epoch, as long as a checkpoint that is kept refers to
-//! it. Both carry a checksum of their contents; a file that is damaged, half-written or of another training is left out with a
-//! line in the log, and the one before it is taken.
+//! `epoch-0007.safetensors` is the whole state after seven epochs: weights, optimizer state, moving average, history.
+//! `best-0005.safetensors` holds the weights of the best epoch, as long as a checkpoint that is kept refers to it. Both contain a
+//! checksum. A file that is damaged, incomplete or of another training is skipped with a warning, and the one before it is used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,79 +13,79 @@ use indexmap::IndexMap;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::average::WeightEma;
 use super::optimizer::OptimizerState;
 use super::parameters;
+use super::weight_ema::WeightEma;
 use crate::classic::tensor_file::write_safetensors;
 use crate::networks::Network;
 use crate::{Epoch, RateCurve, Tensor};
 use timbre_core::files;
 
-/// The state after an epoch, beside the numbers that lie in tensors.
+/// The state after an epoch, except for the values stored as tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// What is trained on what; another training does not go on from here.
+    /// The signature of the training; no other training resumes from here.
     pub training: String,
-    /// The learning rate of the spec, or the one that was found.
+    /// The learning rate of the spec, or the one of the learning-rate finder.
     pub rate: f64,
     pub curve: Option<RateCurve>,
     pub history: Vec<Epoch>,
-    /// Steps of all epochs.
+    /// Steps in all epochs.
     pub steps: u64,
-    /// Steps that each weight has taken, by path.
+    /// Optimizer steps of each weight, by path.
     memory: IndexMap<String, u64>,
-    /// Steps that the average has followed.
+    /// Steps of the moving average.
     averaged: Option<u64>,
 }
 
-/// Everything that a training goes on from.
+/// The whole state of a training.
 pub struct Checkpoint {
     pub progress: CheckpointState,
     pub weights: NamedArrays,
     pub memory: IndexMap<String, OptimizerState>,
     pub average: Option<WeightEma>,
-    /// The weights that predicted in the best epoch.
+    /// The weights of the best epoch.
     pub best: Option<NamedArrays>,
 }
 
-/// The numbers of a network by path, in the layout of the network.
+/// The values of a network by path, in the layout of the network.
 pub type NamedArrays = IndexMap<String, Vec<f32>>;
 
-/// Every number of a network.
+/// All values of a network.
 pub fn values_of(network: &Network) -> NamedArrays {
     let mut values = NamedArrays::new();
-    parameters::settle(network);
-    parameters::visit(network, &mut |place, tensor| {
-        values.insert(place.path.clone(), parameters::copied(tensor));
+    parameters::sync_statistics(network);
+    parameters::visit(network, &mut |info, tensor| {
+        values.insert(info.path.clone(), parameters::to_vec(tensor));
     });
     values
 }
 
-/// The network with these numbers; fails if they are those of another one.
+/// The network with these values. Fails if they belong to another network.
 pub fn with_values(network: Network, values: &NamedArrays) -> Result<Network> {
     let (mut fault, mut used) = (None, 0);
-    let network = parameters::map(network, &mut |place, tensor| match values.get(&place.path) {
+    let network = parameters::map(network, &mut |info, tensor| match values.get(&info.path) {
         Some(values) if values.len() == tensor.dims()[0] => {
             used += 1;
-            parameters::flat(values.clone(), &tensor.device())
+            parameters::flat_tensor(values.clone(), &tensor.device())
         }
         _ => {
-            fault.get_or_insert_with(|| place.path.clone());
+            fault.get_or_insert_with(|| info.path.clone());
             tensor
         }
     });
     if let Some(path) = fault {
-        bail!("the numbers of `{path}` are missing, or another number of them");
+        bail!("the values of `{path}` are missing or have another size");
     }
     ensure!(used == values.len(), "there are {} tensors, the network has {used}", values.len());
     Ok(network)
 }
 
-/// The checkpoints of one training, in a folder of their own.
+/// The folder of the checkpoints of one training.
 pub struct Checkpoints<'a> {
     folder: &'a Path,
     keep: usize,
-    /// Whether the weights of the best epoch are put aside.
+    /// Whether the weights of the best epoch are kept.
     with_best: bool,
 }
 
@@ -97,13 +96,13 @@ impl<'a> Checkpoints<'a> {
         Ok(Checkpoints { folder, keep: keep.max(1), with_best })
     }
 
-    /// Writes the weights that predicted in the best epoch, which is the last of the history.
+    /// Writes the weights of the best epoch, which is the last of the history.
     pub fn write_best(&self, epoch: usize, values: &NamedArrays) -> Result<()> {
         let tensors = values.iter().map(|(path, values)| tensor(BEST, path, values.clone())).collect();
         write(&self.best_path(epoch), tensors, String::new())
     }
 
-    /// Writes the state after an epoch, and removes what is no longer referred to.
+    /// Writes the state after an epoch and removes files that are no longer needed.
     pub fn write(
         &self,
         mut progress: CheckpointState,
@@ -115,12 +114,12 @@ impl<'a> Checkpoints<'a> {
             values_of(network).into_iter().map(|(path, values)| tensor(WEIGHTS, &path, values)).collect();
         for (path, memory) in memory {
             progress.memory.insert(path.clone(), memory.steps);
-            for (moment, values) in memory.copied().into_iter().enumerate() {
+            for (moment, values) in memory.to_vecs().into_iter().enumerate() {
                 tensors.push(tensor(MOMENTS[moment], path, values));
             }
         }
         if let Some(average) = average {
-            let (steps, values) = average.copied();
+            let (steps, values) = average.to_vecs();
             progress.averaged = Some(steps);
             tensors.extend(values.into_iter().map(|(path, values)| tensor(AVERAGE, &path, values)));
         }
@@ -130,7 +129,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    /// Leaves the last checkpoints, and the best weights that they refer to.
+    /// Keeps the last checkpoints and the best weights that they refer to.
     fn prune(&self, history: &[Epoch]) {
         let last = history.len();
         let kept = last.saturating_sub(self.keep) + 1..=last;
@@ -147,14 +146,14 @@ impl<'a> Checkpoints<'a> {
         }
     }
 
-    /// The newest checkpoint that can be read, of this training.
+    /// The newest readable checkpoint of this training.
     pub fn newest(&self, training: &str, ema: Option<f64>, device: &Device) -> Option<Checkpoint> {
         let mut found = self.found(EPOCH);
         found.sort_by_key(|(epoch, _)| std::cmp::Reverse(*epoch));
         found.into_iter().find_map(|(_, path)| match self.read(&path, training, ema, device) {
             Ok(checkpoint) => Some(checkpoint),
             Err(error) => {
-                tracing::warn!("the checkpoint {} is left out: {error:#}", path.display());
+                tracing::warn!("skipping the checkpoint {}: {error:#}", path.display());
                 None
             }
         })
@@ -169,12 +168,12 @@ impl<'a> Checkpoints<'a> {
         let mut moments = MOMENTS.map(&mut part);
         let memory = progress.memory.iter().map(|(path, &steps)| {
             let moments = moments.iter_mut().filter_map(|values| values.swap_remove(path)).collect();
-            (path.clone(), OptimizerState::restored(steps, moments, device))
+            (path.clone(), OptimizerState::from_vecs(steps, moments, device))
         });
         let memory = memory.collect();
         let average = match (ema, progress.averaged) {
             (Some(decay), Some(steps)) => {
-                Some(WeightEma::restored(decay, steps, part(AVERAGE).into_iter().collect(), device))
+                Some(WeightEma::from_vecs(decay, steps, part(AVERAGE).into_iter().collect(), device))
             }
             _ => None,
         };
@@ -183,13 +182,13 @@ impl<'a> Checkpoints<'a> {
             Some(epoch) => {
                 let path = self.best_path(epoch);
                 let best = read(&path).with_context(|| format!("it refers to {}", path.display()));
-                Some(best?.1.swap_remove(BEST).context("it refers to weights that are not there")?)
+                Some(best?.1.swap_remove(BEST).context("it refers to weights that are missing")?)
             }
         };
         Ok(Checkpoint { progress, weights, memory, average, best })
     }
 
-    /// The best epoch (from 1), if its weights were put aside.
+    /// The best epoch (from 1), if its weights were kept.
     fn best_epoch(&self, history: &[Epoch]) -> Option<usize> {
         history.iter().rev().find(|epoch| self.with_best && epoch.best).map(|epoch| epoch.epoch)
     }
@@ -249,25 +248,25 @@ fn write(path: &Path, tensors: Vec<Tensor>, state: String) -> Result<()> {
     files::write_atomically(path, |out| write_safetensors(&tensors, &texts, out))
 }
 
-/// The state, and the numbers by part and path.
+/// The state, and the values by part and path.
 fn read(path: &Path) -> Result<(String, IndexMap<String, NamedArrays>)> {
     let bytes = fs::read(path).context("it cannot be read")?;
-    let (_, head) = SafeTensors::read_metadata(&bytes).context("it is cut off, or no safetensors file")?;
-    let file = SafeTensors::deserialize(&bytes).context("it is cut off, or no safetensors file")?;
+    let (_, head) = SafeTensors::read_metadata(&bytes).context("it is truncated, or not a safetensors file")?;
+    let file = SafeTensors::deserialize(&bytes).context("it is truncated, or not a safetensors file")?;
     let texts = head.metadata().as_ref().context("it has no description")?;
     let state = texts.get("state").context("it has no description")?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(state.as_bytes());
     let mut parts: IndexMap<String, NamedArrays> = IndexMap::new();
-    // In the order of the bytes, which is that of writing.
+    // In the order of the bytes, in which they were written.
     let mut names = head.offset_keys();
     for name in names.drain(..) {
         let data = file.tensor(&name)?.data();
         hasher.update(name.as_bytes()).update(data);
-        let (part, path) = name.split_once('/').context("it holds a tensor of no part")?;
+        let (part, path) = name.split_once('/').context("it contains a tensor without a part")?;
         let values = data.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
         parts.entry(part.to_owned()).or_default().insert(path.to_owned(), values);
     }
-    ensure!(texts.get("blake3") == Some(&hasher.finalize().to_hex().to_string()), "its checksum is another");
+    ensure!(texts.get("blake3") == Some(&hasher.finalize().to_hex().to_string()), "its checksum does not match");
     Ok((state.clone(), parts))
 }

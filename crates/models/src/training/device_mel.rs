@@ -1,14 +1,13 @@
-//! Mel spectrograms of many clips at once, on the device where a network is trained.
+//! Mel spectrograms of a batch of clips on the device where a network is trained.
 //!
-//! The numbers are those of the feature `mel` up to rounding: that one transforms in f64, this one in f32. Down to 100 dB of
-//! power below the loudest value of a clip both agree within a thousandth of the 80 dB that an image spans; what lies deeper
-//! stays deeper. All steps are gathers and matrix products, which every device has: burn's fast Fourier transform is bound to
-//! powers of two. A frame is folded first, `x[n] ± x[N - n]`, so that the cosines see one half and the sines the other; that
-//! halves the products.
+//! The values equal those of the feature `mel` up to rounding: `mel` transforms in f64, this module in f32. Down to 100 dB of
+//! power below the loudest value of a clip both agree within a thousandth of the 80 dB that an image spans; lower values stay
+//! lower. All steps are gathers and matrix products, which every device supports: burn's FFT is limited to powers of two. A
+//! frame is folded first, `x[n] ± x[N - n]`, so that cosines and sines need only one half each, which halves the products.
 //!
-//! NVIDIA's matrix units round the factors of an f32 product to eleven bits (TF32), and burn takes them when they are faster: a
-//! spectrum would end 60 dB below its loudest partial instead of 130. There, both factors are cut into a coarse part, which
-//! eleven bits hold exactly, and the fine rest; three products make up for it ([`MatmulPrecision::Tf32`]).
+//! NVIDIA's tensor cores round the factors of an f32 product to eleven bits (TF32), and burn uses them when they are faster: the
+//! noise floor of a spectrum would be 60 dB below its loudest partial instead of 130. There, both factors are split into a coarse
+//! part, which eleven bits represent exactly, and the remainder; three products compensate ([`MatmulPrecision::Tf32`]).
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -21,25 +20,25 @@ use timbre_signal::dsp::mel::MelBank;
 use timbre_signal::dsp::resize;
 use timbre_signal::dsp::stft::StftSpec;
 
-/// What a device makes of the factors of an f32 matrix product.
+/// The precision of the factors of an f32 matrix product on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatmulPrecision {
-    /// Nothing.
+    /// Full f32.
     F32,
-    /// It may round them to eleven significant bits.
+    /// The device may round them to eleven significant bits.
     Tf32,
 }
 
-/// The feature `mel` for clips of one length, ready on a device.
+/// The feature `mel` on a device, for clips of one length.
 pub struct DeviceMel {
-    /// Which sample each half of each frame sees; the sample after the last is a zero.
+    /// The sample index of each position of each half frame; the index after the last sample is a zero.
     gather: [Tensor<1, Int>; 2],
-    /// The window over either half.
+    /// The window for each half.
     windows: [Tensor<3>; 2],
     cosines: Factor,
     sines: Factor,
     bank: Tensor<3>,
-    /// To the new width, to the new height.
+    /// The matrices for the new width and the new height.
     resize: Option<[Factor; 2]>,
     power: f64,
     decibels: Option<Option<f32>>,
@@ -49,11 +48,11 @@ pub struct DeviceMel {
     multiply_adds: u64,
 }
 
-/// The longest frame whose matrices are worth their memory: 1 GiB.
+/// The longest frame; its matrices take 1 GiB.
 const LONGEST_FRAME: usize = 1 << 14;
 
 impl DeviceMel {
-    /// For clips of `samples` samples; fails on the faults of the spec, and on what only the CPU does.
+    /// Prepares clips with this number of samples. Fails for a faulty spec, and for options that only the CPU supports.
     pub fn new(
         spec: &Mel,
         sample_rate: u32,
@@ -64,11 +63,11 @@ impl DeviceMel {
         ensure_valid("mel", spec.faults(sample_rate))?;
         ensure!(
             spec.summary.is_empty(),
-            "compute mel spectrograms on a device: `summary` is computed on the CPU only; leave it out, or precompute the features"
+            "compute mel spectrograms on a device: `summary` is computed on the CPU only; leave it out, or extract the features on the CPU"
         );
         ensure!(
             spec.n_fft <= LONGEST_FRAME,
-            "compute mel spectrograms on a device: a frame of {} samples is too long for its matrices; choose n_fft up to {LONGEST_FRAME}, or precompute the features",
+            "compute mel spectrograms on a device: a frame of {} samples is too long for its matrices; choose n_fft up to {LONGEST_FRAME}, or extract the features on the CPU",
             spec.n_fft
         );
         let stft = spec.stft();
@@ -82,7 +81,7 @@ impl DeviceMel {
         let on_device =
             |values: Vec<f32>, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(values, shape), device);
         let indices = |mirrored| {
-            Tensor::from_data(TensorData::new(samples_seen(&stft, samples, mirrored), [frames * half]), device)
+            Tensor::from_data(TensorData::new(sample_indices(&stft, samples, mirrored), [frames * half]), device)
         };
         let window = |mirrored| on_device(half_window(&stft, mirrored), [1, 1, half]);
         let factor = |values: Vec<f64>, rows, columns| Factor::new(&values, rows, columns, precision, device);
@@ -124,15 +123,15 @@ impl DeviceMel {
         self.shape
     }
 
-    /// Multiplications with an addition for one clip.
+    /// Multiply-adds per clip.
     pub fn multiply_adds(&self) -> u64 {
         self.multiply_adds
     }
 
-    /// From `[clips, samples]`, on the device and outside of any autodiff, to `[clips, rows, columns]`.
+    /// Maps `[clips, samples]`, on the device and without autodiff, to `[clips, rows, columns]`.
     pub fn forward(&self, waves: Tensor<2>) -> Tensor<3> {
         let [clips, samples] = waves.dims();
-        assert_eq!(samples, self.samples, "clips of the length that this was made for");
+        assert_eq!(samples, self.samples, "clips must have the length given to `new`");
         let half = self.bank.dims()[1];
         let silence = Tensor::<2>::zeros([clips, 1], &waves.device());
         let waves = Tensor::cat(vec![waves, silence], 1);
@@ -140,28 +139,28 @@ impl DeviceMel {
             let seen = waves.clone().select(1, self.gather[side].clone()).reshape([clips, self.frames, half]);
             seen * self.windows[side].clone()
         });
-        let real = self.cosines.after(ahead.clone() + behind.clone());
-        let imaginary = self.sines.after(ahead - behind);
+        let real = self.cosines.left_mul(ahead.clone() + behind.clone());
+        let imaginary = self.sines.left_mul(ahead - behind);
         let energies = real.clone() * real + imaginary.clone() * imaginary;
         let energies = match self.power {
             2.0 => energies,
             1.0 => energies.sqrt(),
             power => energies.powf_scalar(power / 2.0),
         };
-        // Sums of what is not negative: eleven bits of each addend are a hundredth of a decibel at most.
-        let image = rows_times(energies, self.bank.clone()).swap_dims(1, 2);
+        // All addends are non-negative: rounding each to eleven bits changes a sum by a hundredth of a decibel at most.
+        let image = batched_matmul(energies, self.bank.clone()).swap_dims(1, 2);
         let image = match self.decibels {
             Some(top_db) => decibels(image, top_db),
             None => image,
         };
         match &self.resize {
-            Some([to_width, to_height]) => to_height.after(to_width.after(image).swap_dims(1, 2)).swap_dims(1, 2),
+            Some([to_width, to_height]) => to_height.left_mul(to_width.left_mul(image).swap_dims(1, 2)).swap_dims(1, 2),
             None => image,
         }
     }
 }
 
-/// As [`power_to_db`](timbre_signal::dsp::decibel::power_to_db), for each image on its own.
+/// As [`power_to_db`](timbre_signal::dsp::decibel::power_to_db), for each image separately.
 fn decibels(image: Tensor<3>, top_db: Option<f32>) -> Tensor<3> {
     let image = image.clamp_min(timbre_signal::dsp::decibel::SMALLEST_POWER).log() * (10.0 / std::f64::consts::LN_10);
     match top_db {
@@ -174,18 +173,18 @@ fn decibels(image: Tensor<3>, top_db: Option<f32>) -> Tensor<3> {
     }
 }
 
-/// A matrix on the right of a product.
+/// The right factor of a matrix product.
 struct Factor {
     whole: Tensor<3>,
-    /// What eleven bits hold exactly, and the rest.
+    /// The part that eleven bits represent exactly, and the remainder.
     parts: Option<[Tensor<3>; 2]>,
 }
 
-/// The step of a coarse part, for numbers up to one: eleven bits hold its multiples.
+/// The inverse of the step of the coarse part, for values up to one: eleven bits represent its multiples.
 const COARSE: f64 = 1024.0;
 
 impl Factor {
-    /// Of numbers from -1 to 1.
+    /// A factor with values from -1 to 1.
     fn new(values: &[f64], rows: usize, columns: usize, precision: MatmulPrecision, device: &Device) -> Factor {
         let tensor = |value: &dyn Fn(f64) -> f64| {
             let values = values.iter().map(|&v| value(v) as f32).collect();
@@ -201,17 +200,17 @@ impl Factor {
         (rows * inner * columns) as u64 * if self.parts.is_some() { 3 } else { 1 }
     }
 
-    /// `left` times this.
-    fn after(&self, left: Tensor<3>) -> Tensor<3> {
-        self.after_with(left, rows_times)
+    /// `left` times this factor.
+    fn left_mul(&self, left: Tensor<3>) -> Tensor<3> {
+        self.left_mul_with(left, batched_matmul)
     }
 
-    fn after_with(&self, left: Tensor<3>, times: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+    fn left_mul_with(&self, left: Tensor<3>, times: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Tensor<3> {
         let Some([coarse, fine]) = &self.parts else { return times(left, self.whole.clone()) };
-        // Relative to the loudest of the clip; a silent one stays silent.
+        // Relative to the largest value of the clip; a silent clip stays silent.
         let scale = left.clone().abs().max_dims(&[1, 2]).clamp_min(f32::MIN_POSITIVE);
         let left = left / scale.clone();
-        let (left_coarse, left_fine) = cut(left);
+        let (left_coarse, left_fine) = split_coarse(left);
         let product = times(left_coarse.clone(), coarse.clone())
             + times(left_fine, coarse.clone())
             + times(left_coarse, fine.clone());
@@ -219,14 +218,14 @@ impl Factor {
     }
 }
 
-/// The coarse part and the rest of numbers from -1 to 1.
-fn cut(values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+/// Splits values from -1 to 1 into the coarse part and the remainder.
+fn split_coarse(values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     let coarse = (values.clone() * COARSE).round() / COARSE;
     (coarse.clone(), values - coarse)
 }
 
-/// One product for the rows of all clips.
-fn rows_times(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
+/// One matrix product for the rows of all clips.
+fn batched_matmul(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
     let ([clips, rows, inner], [_, _, columns]) = (left.dims(), right.dims());
     left.reshape([1, clips * rows, inner]).matmul(right).reshape([clips, rows, columns])
 }
@@ -238,8 +237,8 @@ fn waves(n_fft: usize, wave: fn(f64) -> f64) -> Vec<f64> {
     (0..half * half).map(|at| wave(angle(at / half * (at % half)))).collect()
 }
 
-/// The window over samples 0 to N / 2 of a frame, or over their mirror images; a sample that is its own mirror image counts on
-/// the first side.
+/// The window over samples 0 to N / 2 of a frame, or over their mirror images. A sample that is its own mirror image counts in
+/// the first half.
 fn half_window(stft: &StftSpec, mirrored: bool) -> Vec<f32> {
     let window = stft.window.periodic(stft.win_length);
     let lead = (stft.n_fft - stft.win_length) / 2;
@@ -253,8 +252,8 @@ fn half_window(stft: &StftSpec, mirrored: bool) -> Vec<f32> {
     (0..=stft.n_fft / 2).map(value).collect()
 }
 
-/// The sample that frame t sees at n, or at the mirror image of n, for n from 0 to N / 2.
-fn samples_seen(stft: &StftSpec, samples: usize, mirrored: bool) -> Vec<i32> {
+/// The sample index of frame t at position n, or at the mirror image of n, for n from 0 to N / 2.
+fn sample_indices(stft: &StftSpec, samples: usize, mirrored: bool) -> Vec<i32> {
     let n_fft = stft.n_fft;
     let at = |t: usize, n: usize| {
         let n = if mirrored { (n_fft - n) % n_fft } else { n };
@@ -278,11 +277,11 @@ mod tests {
     use timbre_signal::dsp::window::Window;
 
     const RATE: u32 = 22050;
-    /// How far below the loudest value of a clip f32 still tells one power from another, in dB. An image usually ends at 80
-    /// (`top_db`); with magnitudes (`power = 1`) 80 dB are twice as many of power.
+    /// The dynamic range below the loudest value of a clip in which f32 is compared, in dB of power. An image usually ends at 80
+    /// (`top_db`); with magnitudes (`power = 1`) 80 dB are twice as many dB of power.
     const RESOLVED: f32 = 100.0;
 
-    /// Noise, a loud tone beside a faint one, a click, a fading chord, next to nothing and nothing.
+    /// Noise, a loud tone with a faint one, a click, a fading chord, faint noise, and silence.
     fn clips(samples: usize) -> Vec<Vec<f32>> {
         let noise = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0;
         let tone = |hz: f32, i: usize| (std::f32::consts::TAU * hz * i as f32 / RATE as f32).sin();
@@ -301,7 +300,7 @@ mod tests {
         Tensor::from_data(TensorData::new(clips.concat(), [clips.len(), clips[0].len()]), &Device::flex())
     }
 
-    /// The largest difference from the feature on the CPU, as a share of the 80 dB that an image spans; without decibels, of the
+    /// The largest difference from the feature on the CPU, relative to the 80 dB that an image spans; without decibels, to the
     /// largest value of the image.
     fn difference(spec: &Mel, samples: usize, precision: MatmulPrecision) -> f32 {
         let clips = clips(samples);
@@ -319,14 +318,14 @@ mod tests {
                 true => (80.0, largest - depth),
                 false => (largest.max(f32::MIN_POSITIVE), largest * 10f32.powf(-depth / 10.0)),
             };
-            // What lies deeper stays there.
+            // Lower values stay lower.
             let compared = |(a, b): (&f32, &f32)| (a.max(deep) - b.max(deep)).abs() / unit;
             worst = image.iter().zip(&expected.values).map(compared).fold(worst, f32::max);
         }
         worst
     }
 
-    /// Every key of the feature away from its default, and then some of them together.
+    /// Specs with every key changed from its default, and with some combinations.
     fn specs() -> Vec<Mel> {
         let plain = Mel { n_fft: 512, hop_length: 160, n_mels: 40, ..Mel::default() };
         vec![
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn images_of_the_device_are_those_of_the_feature_within_a_thousandth_of_their_range() {
+    fn images_of_the_device_agree_with_the_feature_within_a_thousandth_of_their_range() {
         for samples in [9000, 22050] {
             for spec in specs() {
                 let off = difference(&spec, samples, MatmulPrecision::F32);
@@ -358,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn products_in_parts_give_the_same_images() {
+    fn split_products_give_the_same_images() {
         for spec in specs() {
             let off = difference(&spec, 9000, MatmulPrecision::Tf32);
             assert!(off < 1e-3, "{off} of the range: {spec:?}");
         }
     }
 
-    /// What TF32 keeps of an f32: ten bits behind the leading one, rounded to the nearest.
+    /// Rounds like TF32: ten bits after the leading one, to nearest.
     fn to_eleven_bits(values: Tensor<3>) -> Tensor<3> {
         let (dims, device) = (values.dims(), values.device());
         let values: Vec<f32> = values.try_into_vec_as().unwrap();
@@ -374,10 +373,10 @@ mod tests {
     }
 
     #[test]
-    fn a_spectrum_in_parts_survives_factors_rounded_to_eleven_bits_and_a_plain_one_does_not() {
+    fn a_split_spectrum_is_accurate_with_factors_rounded_to_eleven_bits_and_a_plain_one_is_not() {
         let n_fft = 2048;
         let half = n_fft / 2 + 1;
-        let rounding = |left: Tensor<3>, right: Tensor<3>| rows_times(to_eleven_bits(left), to_eleven_bits(right));
+        let rounding = |left: Tensor<3>, right: Tensor<3>| batched_matmul(to_eleven_bits(left), to_eleven_bits(right));
         let clip = &clips(half)[1];
         let left = Tensor::<3>::from_data(TensorData::new(clip.clone(), [1, 1, half]), &Device::flex());
         let values = waves(n_fft, f64::cos);
@@ -391,12 +390,12 @@ mod tests {
             exact.iter().zip(spectrum).fold(0.0f64, |worst, (a, b)| worst.max((a - f64::from(b)).abs())) / peak
         };
         let (in_parts, rounded) =
-            (worst(parts.after_with(left.clone(), rounding)), worst(plain.after_with(left, rounding)));
+            (worst(parts.left_mul_with(left.clone(), rounding)), worst(plain.left_mul_with(left, rounding)));
         assert!(in_parts < 1e-6 && rounded > 1e-5, "in parts {in_parts}, plain {rounded}");
     }
 
     #[test]
-    fn what_only_the_cpu_does_is_refused_with_a_sentence() {
+    fn options_that_only_the_cpu_supports_are_refused() {
         let refused = |spec: Mel, samples| {
             DeviceMel::new(&spec, RATE, samples, &Device::flex(), MatmulPrecision::F32)
                 .err()
@@ -411,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn multiply_adds_are_counted_by_what_is_multiplied() {
+    fn multiply_adds_count_all_products() {
         let count = |spec: &Mel, precision| {
             DeviceMel::new(spec, RATE, 66_150, &Device::flex(), precision).unwrap().multiply_adds()
         };

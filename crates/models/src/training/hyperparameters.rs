@@ -1,360 +1,341 @@
-//! How a network is trained: the keys that all networks have, as a value.
+//! The training keys that all networks share, as one value.
 //!
-//! The keys stand in the table of the model itself (`models.resnet18.learning_rate`), so that any of them can be an axis of a
-//! grid. `network_spec!` puts them there.
+//! They stand in the table of the model itself (`models.resnet18.learning_rate`), so that each of them can be an axis of a
+//! sweep. [`NetworkSpec`](crate::networks::NetworkSpec) reads them there.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-
-use crate::FeatureChoice;
+use serde_json::Value;
 use timbre_core::registry::Fault;
 
-/// What is minimised.
+/// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// Cross-entropy where a recording has one label, binary cross-entropy where it has several.
+    /// Cross-entropy for one label per recording, binary cross-entropy for several.
     #[default]
     Auto,
-    /// A softmax over the classes.
+    /// Cross-entropy with a softmax over the classes.
     CrossEntropy,
-    /// A sigmoid a class: binary cross-entropy with logits.
+    /// Binary cross-entropy with logits, a sigmoid per class.
     Bce,
-    /// Binary cross-entropy whose easy answers weigh less.
+    /// Focal loss: binary cross-entropy in which easy examples weigh less.
     Focal,
 }
 
-/// How weights follow gradients.
+/// The optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Optimizer {
     Sgd,
-    /// Weight decay is added to the gradient.
+    /// Adam: weight decay is added to the gradient.
     Adam,
-    /// Weight decay is apart from the gradient.
+    /// AdamW: weight decay is decoupled from the gradient.
     #[default]
     Adamw,
 }
 
-/// How the learning rate changes over the training.
+/// The learning-rate schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     Constant,
-    /// Up and down in cosines (rate / 25, rate, rate / 100,000), the momentum the other way (0.95, 0.85, 0.95).
+    /// Up and down in half cosines (rate / 25, rate, rate / 100,000), the momentum the other way (0.95, 0.85, 0.95).
     #[default]
     OneCycle,
     /// Down to zero in half a cosine.
     Cosine,
-    /// By `factor` after every `step_epochs` epochs.
+    /// Multiplied by `factor` after every `step_epochs` epochs.
     Step,
-    /// By `factor` when the monitored metric has not improved for `plateau_patience` epochs.
+    /// Multiplied by `factor` when the monitored value has not improved for `plateau_patience` epochs.
     Plateau,
 }
 
-/// How the clips of an epoch are drawn.
+/// How the training clips of an epoch are sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// Every clip once, in a random order. One that would be alone in the last batch is left out.
+    /// Every clip once, in random order. A clip that would be alone in the last batch is left out.
     #[default]
     Shuffle,
-    /// As many clips as there are, with replacement; a clip the likelier, the rarer its labels.
+    /// As many draws as there are clips, with replacement; clips with rarer labels are more likely.
     Weighted,
-    /// As many clips as there are, with replacement: first a class, then a clip of it.
+    /// As many draws as there are clips, with replacement: first a class, then a clip of it.
     Balanced,
 }
 
-/// A whole recipe instead of single keys.
+/// A recipe that replaces several keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// The keys say it all.
+    /// No recipe: all keys apply.
     #[default]
     None,
-    /// fastai's `fit_one_cycle`: one cycle over all epochs, peak at a quarter. It takes the place of the keys of schedule and
+    /// fastai's `fit_one_cycle`: one cycle over all epochs with its peak at a quarter. It replaces the keys of schedule and
     /// warm-up.
     FitOneCycle,
-    /// fastai's `fine_tune`: `freeze_epochs` of the head (and of the batch norms below), then `epochs` of all groups at half the
-    /// rate, down to a hundredth of that at the input. It takes the place of the keys of schedule, warm-up and group rates.
+    /// fastai's `fine_tune`: `freeze_epochs` epochs of the head (and of the batch norms below it), then `epochs` epochs of all
+    /// groups at half the rate, down to a hundredth of that at the input. It replaces the keys of schedule, warm-up and group
+    /// rates.
     FineTune,
 }
 
-/// Which part of a recording that is longer than a clip is trained on.
+/// Which part of a recording longer than a clip is trained on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingCrop {
-    /// The one that `audio.crop` names, which is judged, too.
+    /// The part that `audio.crop` selects, as for evaluation.
     #[default]
     Fixed,
-    /// Another one in each epoch.
+    /// Another part in each epoch.
     Random,
 }
 
-/// How inputs are scaled.
+/// How network inputs are normalized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalize {
     None,
-    /// By one mean and deviation of all values of the training clips.
+    /// With one mean and standard deviation over all values of the training clips.
     #[default]
     Global,
-    /// By a mean and deviation a row (a band) of the feature.
+    /// With a mean and standard deviation for each row (band) of the feature.
     Rows,
 }
 
-/// What every spec has that `network_spec!` makes.
-pub trait Keys {
-    /// The features that it is trained on, one after the other.
-    fn features(&self) -> &FeatureChoice;
-
-    /// The keys of the training.
-    fn training(&self) -> Training;
+/// The training keys. Defaults come from [`Training::default`]; the schema appends them to the descriptions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(transform = state_defaults)]
+pub struct Training {
+    /// Passes over the training clips.
+    #[schemars(range(min = 1, max = 100000))]
+    pub epochs: usize,
+    /// Clips per batch.
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch_size: usize,
+    /// Batches whose gradients are summed before the weights are updated.
+    #[schemars(range(min = 1, max = 65536))]
+    pub accumulate: usize,
+    /// The loss function: "auto", "cross_entropy", "bce" or "focal".
+    pub loss: Loss,
+    /// Share of the target that is spread evenly over all classes (cross-entropy) or between present and absent ("bce",
+    /// "focal"), 0 to below 1.
+    #[schemars(range(min = 0.0, max = 0.999))]
+    pub label_smoothing: f64,
+    /// With "bce" and "focal": the weight of a present class relative to an absent one; one number for all classes or one
+    /// per class. Default: 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pos_weight: Vec<f64>,
+    /// With "focal": the exponent that reduces the weight of easy examples.
+    #[schemars(range(min = 0.0, max = 20.0))]
+    pub focal_gamma: f64,
+    /// The optimizer: "sgd", "adam" or "adamw".
+    pub optimizer: Optimizer,
+    /// The learning rate; with a schedule its highest value.
+    #[schemars(range(min = 1e-12, max = 1000.0))]
+    pub learning_rate: f64,
+    /// Momentum of "sgd", first decay (beta1) of "adam" and "adamw". "one_cycle" and the presets schedule it instead, unless
+    /// it is 0.
+    #[schemars(range(min = 0.0, max = 0.9999))]
+    pub momentum: f64,
+    /// Second decay of "adam" and "adamw".
+    #[schemars(range(min = 0.0, max = 0.999999))]
+    pub beta2: f64,
+    /// Added to the denominator by "adam" and "adamw".
+    #[schemars(range(min = 1e-16, max = 1.0))]
+    pub epsilon: f64,
+    /// Weight decay, except for biases and batch norms.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this 2-norm. Default: no clipping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-9))]
+    pub clip_norm: Option<f64>,
+    /// The learning-rate schedule: "constant", "one_cycle", "cosine", "step" or "plateau".
+    pub schedule: Schedule,
+    /// Epochs of linear warm-up from zero before the schedule begins; may be a fraction.
+    #[schemars(range(min = 0.0))]
+    pub warmup_epochs: f64,
+    /// With "one_cycle": the share of the steps at which the rate peaks.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub peak_at: f64,
+    /// With "step": epochs between two reductions of the rate.
+    #[schemars(range(min = 1))]
+    pub step_epochs: usize,
+    /// With "plateau": epochs without improvement before the rate is reduced.
+    #[schemars(range(min = 1))]
+    pub plateau_patience: usize,
+    /// With "step" and "plateau": the factor on the rate.
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub factor: f64,
+    /// A recipe that replaces several keys: "none", "fit_one_cycle" or "fine_tune".
+    pub preset: Preset,
+    /// Run a learning-rate range test from 1e-7 to 10 before the training and use the rate that it suggests.
+    pub find_rate: bool,
+    /// How the clips of an epoch are sampled: "shuffle", "weighted" or "balanced".
+    pub sampling: Sampling,
+    /// Which part of a recording longer than `audio.clip_seconds` is trained on: "fixed" (the part that `audio.crop` selects)
+    /// or "random" (another part in each epoch). Evaluation and prediction always use `audio.crop`.
+    pub crop: TrainingCrop,
+    /// The names of the augmentations for the training clips, in the order of the experiment; `[]` means none. Default: all of
+    /// the experiment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub augment: Option<Vec<String>>,
+    /// A file of recorded augmentation draws (`timbre data augment`) that are replayed instead of drawing new ones. Default:
+    /// new draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+    /// How inputs are normalized: "none", "global" or "rows".
+    pub normalize: Normalize,
+    /// Decay of an exponential moving average of weights and batch-norm statistics, which then predicts instead of them. The
+    /// first steps decay faster. Default: no average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.999999))]
+    pub ema: Option<f64>,
+    /// The value that selects the best epoch, on the validation subset: "loss" or a metric. Without a validation subset it is
+    /// the training loss.
+    pub monitor: String,
+    /// Early stopping: epochs without improvement after which training stops. Default: no early stopping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub patience: Option<usize>,
+    /// Keep the weights of the best epoch instead of the last, if there is a validation subset.
+    pub restore_best: bool,
+    /// Checkpoints kept beside the best one.
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_checkpoints: usize,
+    /// Initial weights: a `.safetensors` or `.pth` file of the same architecture. Default: random weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Epochs at the beginning in which only the head is trained. Default: 0; 1 with "fine_tune" or `gradual_unfreezing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_epochs: Option<usize>,
+    /// After `freeze_epochs`, unfreeze one more group of layers each epoch, from the head down.
+    pub gradual_unfreezing: bool,
+    /// Factors on the learning rate per group of layers, from the input to the head (docs/networks.md lists the groups). Two
+    /// numbers for more than two groups are spread geometrically. Default: 1 for all groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group_rates: Vec<f64>,
 }
 
-/// Makes the spec of a network: its own keys first, then those of the training.
-macro_rules! network_spec {
-    ($(#[$meta:meta])* pub struct $Spec:ident {
-        $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)*
-    } defaults { $($common:ident: $value:expr,)* }) => {
-        $crate::training::hyperparameters::training_keys! {
-            [$(#[$meta])*] $Spec [$($(#[$key_meta])* pub $key: $Type = $default,)*] [$($common: $value,)*]
+impl Default for Training {
+    fn default() -> Self {
+        Training {
+            epochs: 20,
+            batch_size: 32,
+            accumulate: 1,
+            loss: Loss::Auto,
+            label_smoothing: 0.0,
+            pos_weight: Vec::new(),
+            focal_gamma: 2.0,
+            optimizer: Optimizer::Adamw,
+            learning_rate: 1e-3,
+            momentum: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            clip_norm: None,
+            schedule: Schedule::OneCycle,
+            warmup_epochs: 0.0,
+            peak_at: 0.25,
+            step_epochs: 10,
+            plateau_patience: 5,
+            factor: 0.1,
+            preset: Preset::None,
+            find_rate: false,
+            sampling: Sampling::Shuffle,
+            crop: TrainingCrop::Fixed,
+            augment: None,
+            replay: None,
+            normalize: Normalize::Global,
+            ema: None,
+            monitor: "loss".to_owned(),
+            patience: None,
+            restore_best: true,
+            keep_checkpoints: 1,
+            init: None,
+            freeze_epochs: None,
+            gradual_unfreezing: false,
+            group_rates: Vec::new(),
         }
-    };
+    }
 }
-pub(crate) use network_spec;
 
-/// Lists the keys of the training once: for the spec of each network, and for [`Training`] itself.
-macro_rules! training_keys {
-    ($($input:tt)*) => {
-        $crate::training::hyperparameters::expand_keys! { {$($input)*}
-            /// Times that every training clip is seen.
-            #[schemars(range(min = 1, max = 100000))]
-            pub epochs: usize = 20,
-            /// Clips a step.
-            #[schemars(range(min = 1, max = 65536))]
-            pub batch_size: usize = 32,
-            /// Steps whose gradients are summed before the weights move. Default: 1.
-            #[schemars(range(min = 1, max = 65536))]
-            pub accumulate: usize = 1,
-            /// What is minimised: "auto", "cross_entropy", "bce" or "focal". Default: "auto".
-            pub loss: $crate::training::hyperparameters::Loss = $crate::training::hyperparameters::Loss::Auto,
-            /// Share of the certainty of a target that is spread over all classes (cross-entropy) or between present and absent
-            /// ("bce", "focal"), 0 to below 1. Default: 0.
-            #[schemars(range(min = 0.0, max = 0.999))]
-            pub label_smoothing: f64 = 0.0,
-            /// With "bce" and "focal": how much more a present class weighs than an absent one; one number for all classes or
-            /// one a class. Default: 1.
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            pub pos_weight: Vec<f64> = Vec::new(),
-            /// With "focal": the exponent that makes easy answers weigh less. Default: 2.
-            #[schemars(range(min = 0.0, max = 20.0))]
-            pub focal_gamma: f64 = 2.0,
-            /// How weights follow gradients: "sgd", "adam" or "adamw". Default: "adamw".
-            pub optimizer: $crate::training::hyperparameters::Optimizer = $crate::training::hyperparameters::Optimizer::Adamw,
-            /// The learning rate; with a schedule its highest.
-            #[schemars(range(min = 1e-12, max = 1000.0))]
-            pub learning_rate: f64 = 1e-3,
-            /// Momentum of "sgd", first decay of "adam" and "adamw". With "one_cycle" and the presets it follows the schedule
-            /// instead, unless it is 0. Default: 0.9.
-            #[schemars(range(min = 0.0, max = 0.9999))]
-            pub momentum: f64 = 0.9,
-            /// Second decay of "adam" and "adamw". Default: 0.999.
-            #[schemars(range(min = 0.0, max = 0.999999))]
-            pub beta2: f64 = 0.999,
-            /// What "adam" and "adamw" add to the root. Default: 1e-8.
-            #[schemars(range(min = 1e-16, max = 1.0))]
-            pub epsilon: f64 = 1e-8,
-            /// Pulls weights (no biases, no batch norms) to zero. Default: 0.01.
-            #[schemars(range(min = 0.0, max = 100.0))]
-            pub weight_decay: f64 = 0.01,
-            /// The gradients of a step are scaled down to this 2-norm. Left out: never.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            #[schemars(range(min = 1e-9))]
-            pub clip_norm: Option<f64> = None,
-            /// How the learning rate changes: "constant", "one_cycle", "cosine", "step" or "plateau". Default: "one_cycle".
-            pub schedule: $crate::training::hyperparameters::Schedule = $crate::training::hyperparameters::Schedule::OneCycle,
-            /// Epochs over which the rate rises evenly from zero before the schedule begins; parts of an epoch, too. Default: 0.
-            #[schemars(range(min = 0.0))]
-            pub warmup_epochs: f64 = 0.0,
-            /// With "one_cycle": the share of the steps at which the rate is highest. Default: 0.25.
-            #[schemars(range(min = 0.0, max = 1.0))]
-            pub peak_at: f64 = 0.25,
-            /// With "step": epochs from one step to the next. Default: 10.
-            #[schemars(range(min = 1))]
-            pub step_epochs: usize = 10,
-            /// With "plateau": epochs without a better value before the rate falls. Default: 5.
-            #[schemars(range(min = 1))]
-            pub plateau_patience: usize = 5,
-            /// With "step" and "plateau": what the rate is multiplied by. Default: 0.1.
-            #[schemars(range(min = 1e-6, max = 1.0))]
-            pub factor: f64 = 0.1,
-            /// A recipe instead of single keys: "none", "fit_one_cycle" or "fine_tune". Default: "none".
-            pub preset: $crate::training::hyperparameters::Preset = $crate::training::hyperparameters::Preset::None,
-            /// Try rates from 1e-7 to 10 before the training and take the one that the curve suggests. Default: false.
-            pub find_rate: bool = false,
-            /// How the clips of an epoch are drawn: "shuffle", "weighted" or "balanced". Default: "shuffle".
-            pub sampling: $crate::training::hyperparameters::Sampling = $crate::training::hyperparameters::Sampling::Shuffle,
-            /// Which part is trained on of a recording that is longer than `audio.clip_seconds`: "fixed" (as `audio.crop` says)
-            /// or "random" (another one in each epoch). What is judged and predicted is cut as `audio.crop` says. Default: "fixed".
-            pub crop: $crate::training::hyperparameters::TrainingCrop = $crate::training::hyperparameters::TrainingCrop::Fixed,
-            /// The augmentations that its training clips go through, by their names, in the order of the experiment. Left out: all
-            /// that the experiment has; `[]`: none.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            #[schemars(extend("uniqueItems" = true))]
-            pub augment: Option<Vec<String>> = None,
-            /// A file of recorded draws (`timbre data augment`) that are played again in the place of those of the
-            /// augmentations. Left out: they are drawn.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub replay: Option<String> = None,
-            /// How inputs are scaled: "none", "global" or "rows". Default: "global".
-            pub normalize: $crate::training::hyperparameters::Normalize = $crate::training::hyperparameters::Normalize::Global,
-            /// Decay of a moving average of weights and batch-norm statistics, which then predicts instead of them; at the
-            /// beginning it decays faster. Left out: none.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            #[schemars(range(min = 0.0, max = 0.999999))]
-            pub ema: Option<f64> = None,
-            /// What epochs are judged by, on the validation split: "loss" or a metric. Without that split it is the training loss.
-            /// Default: "loss".
-            pub monitor: String = "loss".to_owned(),
-            /// Epochs without a better value after which training stops. Left out: all epochs are run.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            #[schemars(range(min = 1))]
-            pub patience: Option<usize> = None,
-            /// Keep the weights of the best epoch rather than of the last, where there is a validation split. Default: true.
-            pub restore_best: bool = true,
-            /// Checkpoints kept beside the best one. Default: 1.
-            #[schemars(range(min = 1, max = 1000))]
-            pub keep_checkpoints: usize = 1,
-            /// Weights to begin with: a `.safetensors` or `.pth` file of the same architecture. Left out: random ones.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub init: Option<String> = None,
-            /// Epochs at the beginning in which only the head learns. Default: 0 (with "fine_tune" and `gradual_unfreezing`: 1).
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub freeze_epochs: Option<usize> = None,
-            /// After `freeze_epochs`, one more group of layers learns each epoch, from the head down. Default: false.
-            pub gradual_unfreezing: bool = false,
-            /// Factors on the learning rate a group of layers, from the input to the head (see docs/networks.md for the groups).
-            /// Two numbers for more groups are spread between in equal ratios. Left out: 1 for all.
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            pub group_rates: Vec<f64> = Vec::new(),
-        }
-    };
+/// A description that ends with this default.
+pub(crate) fn with_default(description: &str, default: &Value) -> String {
+    let text = description.split("Default:").next().unwrap_or_default().trim_end();
+    format!("{text} Default: {default}.")
 }
-pub(crate) use training_keys;
 
-/// The two ends of [`training_keys!`]: a network with keys of its own, or the keys alone.
-macro_rules! expand_keys {
-    ({[$(#[$meta:meta])*] $Spec:ident [$($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)*] [$($changed:ident: $value:expr,)*]}
-        $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct $Spec {
-            /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
-            #[serde(skip_serializing_if = "crate::FeatureChoice::is_all")]
-            pub features: $crate::FeatureChoice,
-            $($(#[$key_meta])* pub $key: $Type,)*
-            $($(#[$common_meta])* pub $common: $Common,)*
+/// Appends the default of every key to its description, so that the two agree.
+fn state_defaults(schema: &mut Schema) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flat_map(|properties| properties.values_mut()) {
+        let text = property["description"].as_str().unwrap_or_default();
+        if let Some(default) = property.get("default").filter(|_| !text.contains("Default:")) {
+            property["description"] = with_default(text, default).into();
         }
-
-        impl Default for $Spec {
-            fn default() -> Self {
-                #[allow(unused_mut)]
-                let mut training = $crate::training::hyperparameters::Training::default();
-                $(training.$changed = $value;)*
-                $Spec {
-                    features: $crate::FeatureChoice::default(),
-                    $($key: $default,)*
-                    $($common: training.$common,)*
-                }
-            }
-        }
-
-        impl $crate::training::hyperparameters::Keys for $Spec {
-            fn features(&self) -> &$crate::FeatureChoice {
-                &self.features
-            }
-
-            fn training(&self) -> $crate::training::hyperparameters::Training {
-                $crate::training::hyperparameters::Training { $($common: self.$common.clone(),)* }
-            }
-        }
-    };
-    ({Training}
-        $($(#[$common_meta:meta])* pub $common:ident: $Common:ty = $common_default:expr,)*) => {
-        /// The keys of the training, without those of the network.
-        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-        #[serde(default)]
-        pub struct Training {
-            $($(#[$common_meta])* pub $common: $Common,)*
-        }
-
-        impl Default for Training {
-            fn default() -> Self {
-                Training { $($common: $common_default,)* }
-            }
-        }
-    };
+    }
 }
-pub(crate) use expand_keys;
-
-training_keys! { Training }
 
 impl Training {
-    /// What is wrong between or within the keys, for a network of so many groups of layers.
+    /// The faults of the keys, for a network with this number of parameter groups.
     pub fn faults(&self, groups: usize) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut unless = |holds: bool, key: &str, sentence: &str| {
+        let mut require = |holds: bool, key: &str, sentence: &str| {
             if !holds {
                 faults.push(Fault::new(key, sentence));
             }
         };
-        unless(self.epochs > 0, "epochs", "at least one epoch is needed: write 1 or more");
-        unless(self.batch_size > 0, "batch_size", "a step needs at least one clip: write 1 or more");
-        unless(self.accumulate > 0, "accumulate", "at least one batch makes a step: write 1 or more");
-        unless((0.0..1.0).contains(&self.label_smoothing), "label_smoothing", "the share lies from 0 to below 1");
+        require(self.epochs > 0, "epochs", "must be 1 or more");
+        require(self.batch_size > 0, "batch_size", "must be 1 or more");
+        require(self.accumulate > 0, "accumulate", "must be 1 or more");
+        require((0.0..1.0).contains(&self.label_smoothing), "label_smoothing", "must be at least 0 and below 1");
         let positive = |value: f64| value > 0.0 && value.is_finite();
-        unless(self.pos_weight.iter().all(|&w| positive(w)), "pos_weight", "the weights are above zero");
-        unless(
+        require(self.pos_weight.iter().all(|&w| positive(w)), "pos_weight", "the weights must be above zero");
+        require(
             self.pos_weight.is_empty() || self.loss != Loss::CrossEntropy,
             "pos_weight",
-            "cross-entropy has no weights of presence: write `loss = \"bce\"` or \"focal\", or leave it out",
+            "cross-entropy has no positive weights: write `loss = \"bce\"` or \"focal\", or remove this key",
         );
-        unless((0.0..=20.0).contains(&self.focal_gamma), "focal_gamma", "the exponent lies between 0 and 20");
-        unless(positive(self.learning_rate), "learning_rate", "the rate is above zero");
-        unless((0.0..1.0).contains(&self.momentum), "momentum", "the momentum lies from 0 to below 1");
-        unless((0.0..1.0).contains(&self.beta2), "beta2", "the decay lies from 0 to below 1");
-        unless(positive(self.epsilon), "epsilon", "what is added to the root is above zero");
-        unless(self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay", "the decay is not negative");
-        unless(
+        require((0.0..=20.0).contains(&self.focal_gamma), "focal_gamma", "must be between 0 and 20");
+        require(positive(self.learning_rate), "learning_rate", "must be above zero");
+        require((0.0..1.0).contains(&self.momentum), "momentum", "must be at least 0 and below 1");
+        require((0.0..1.0).contains(&self.beta2), "beta2", "must be at least 0 and below 1");
+        require(positive(self.epsilon), "epsilon", "must be above zero");
+        require(self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay", "must not be negative");
+        require(
             self.clip_norm.is_none_or(positive),
             "clip_norm",
-            "the norm is above zero; leave it out to clip nothing",
+            "must be above zero; remove this key to turn clipping off",
         );
-        unless(
+        require(
             self.warmup_epochs >= 0.0 && self.warmup_epochs < self.epochs as f64,
             "warmup_epochs",
-            "the rate rises for 0 epochs or more, and for fewer than all `epochs`",
+            "must be at least 0 and below `epochs`",
         );
-        unless((0.0..=1.0).contains(&self.peak_at), "peak_at", "the share lies between 0 and 1");
-        unless(self.step_epochs > 0, "step_epochs", "at least one epoch lies between steps: write 1 or more");
-        unless(self.plateau_patience > 0, "plateau_patience", "a plateau lasts one epoch or more");
-        unless(self.factor > 0.0 && self.factor <= 1.0, "factor", "the rate falls by a factor above 0, at most 1");
-        unless(self.ema.is_none_or(|ema| (0.0..1.0).contains(&ema)), "ema", "the decay lies from 0 to below 1");
-        unless(self.patience != Some(0), "patience", "at least one epoch is waited for; leave it out to run all");
-        unless(self.keep_checkpoints > 0, "keep_checkpoints", "a training goes on from one checkpoint or more");
+        require((0.0..=1.0).contains(&self.peak_at), "peak_at", "must be between 0 and 1");
+        require(self.step_epochs > 0, "step_epochs", "must be 1 or more");
+        require(self.plateau_patience > 0, "plateau_patience", "must be 1 or more");
+        require(self.factor > 0.0 && self.factor <= 1.0, "factor", "must be above 0 and at most 1");
+        require(self.ema.is_none_or(|ema| (0.0..1.0).contains(&ema)), "ema", "must be at least 0 and below 1");
+        require(self.patience != Some(0), "patience", "must be 1 or more; remove this key to run all epochs");
+        require(self.keep_checkpoints > 0, "keep_checkpoints", "must be 1 or more");
         let written = self.group_rates.len();
-        unless(
+        require(
             written == 0 || written == groups || written == 2,
             "group_rates",
-            &format!("this network has {groups} groups of layers: write {groups} factors, or two to be spread between"),
+            &format!(
+                "this network has {groups} groups of layers: write {groups} factors, or two to spread between them"
+            ),
         );
-        unless(self.group_rates.iter().all(|&rate| positive(rate)), "group_rates", "the factors are above zero");
+        require(self.group_rates.iter().all(|&rate| positive(rate)), "group_rates", "the factors must be above zero");
         if self.preset == Preset::FineTune {
-            let own = "the preset \"fine_tune\" has rates and freezing of its own: leave this out, or the preset";
-            unless(self.group_rates.is_empty(), "group_rates", own);
-            unless(!self.gradual_unfreezing, "gradual_unfreezing", own);
+            let own = "the preset \"fine_tune\" sets rates and freezing itself: remove this key or the preset";
+            require(self.group_rates.is_empty(), "group_rates", own);
+            require(!self.gradual_unfreezing, "gradual_unfreezing", own);
         }
         faults
     }
@@ -369,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_do_not_go_together_are_told() {
+    fn keys_that_contradict_each_other_are_reported() {
         let usual = Training::default;
         assert!(keys(usual()).is_empty());
         assert_eq!(keys(Training { loss: Loss::CrossEntropy, pos_weight: vec![2.0], ..usual() }), ["pos_weight"]);
@@ -381,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_their_ranges_are_told() {
+    fn values_out_of_range_are_reported() {
         let nan = f64::NAN;
         let wrong =
             Training { learning_rate: nan, ema: Some(1.0), clip_norm: Some(0.0), epochs: 0, ..Training::default() };

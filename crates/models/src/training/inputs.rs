@@ -1,4 +1,4 @@
-//! What goes into a network: images of clips, batch by batch, scaled by the statistics of the training clips.
+//! The inputs of a network: images of clips, normalized by the statistics of the training clips.
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -9,13 +9,13 @@ use crate::training::hyperparameters::Normalize;
 use crate::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// The shape of the images of a set.
+/// The input shape for the images of a set.
 pub fn shape_of(set: &FeatureSet) -> InputShape {
     let [height, width] = set.shape();
     InputShape { channels: 1, height, width }
 }
 
-/// Means and deviations of the training clips: one of each, or one a row (a band) of the image.
+/// Mean and standard deviation of the training clips: one of each, or one per row (band) of the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
     mean: Vec<f32>,
@@ -23,7 +23,7 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// Sums are f64, clip by clip in the order of the set: the number of threads changes no bit.
+    /// Sums are in f64, clip by clip in the order of the set, so the number of threads does not change a bit.
     pub fn fit(how: Normalize, set: &FeatureSet) -> Result<Normalization> {
         let [height, width] = set.shape();
         let bands = match how {
@@ -40,18 +40,18 @@ impl Normalization {
                 .par_chunks_exact(set.dims())
                 .map(|clip| clip.chunks_exact(length).map(Moments::of).collect())
                 .collect();
-            clips.iter().for_each(|clip| all.iter_mut().zip(clip).for_each(|(all, clip)| all.join(clip)));
+            clips.iter().for_each(|clip| all.iter_mut().zip(clip).for_each(|(all, clip)| all.merge(clip)));
         }
         let mean: Vec<f32> = all.iter().map(|moments| moments.mean as f32).collect();
         ensure!(
             mean.iter().all(|mean| mean.is_finite()),
-            "scale the inputs of a network: the features hold values that are no finite numbers; compute them again with \
-             `timbre features --fresh`, and look for a recording that is damaged"
+            "normalize the inputs of a network: the features contain values that are not finite; compute them again with \
+             `timbre features --fresh`, and look for a damaged recording"
         );
         Ok(Normalization { mean, deviation: all.iter().map(Moments::deviation).collect() })
     }
 
-    /// Scales the image of a clip, in place.
+    /// Normalizes the image of a clip in place.
     pub fn apply(&self, image: &mut [f32]) {
         let length = image.len() / self.mean.len();
         for (band, (&mean, &deviation)) in image.chunks_exact_mut(length).zip(self.mean.iter().zip(&self.deviation)) {
@@ -59,13 +59,13 @@ impl Normalization {
         }
     }
 
-    /// Means and deviations for images on a device, `[1, 1 or bands, 1]`.
+    /// Means and standard deviations for images on a device, `[1, 1 or bands, 1]`.
     pub fn on_device(&self, device: &Device) -> (Tensor<3>, Tensor<3>) {
         let tensor = |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len(), 1]), device);
         (tensor(&self.mean), tensor(&self.deviation))
     }
 
-    /// What is saved with a model.
+    /// The tensors that are saved with a model.
     pub fn tensors(&self) -> Vec<Saved> {
         let tensor = |name: &str, values: &[f32]| Saved::new(name, vec![values.len()], values.to_vec());
         vec![tensor(MEAN, &self.mean), tensor(DEVIATION, &self.deviation)]
@@ -75,7 +75,7 @@ impl Normalization {
         let (mean, deviation) = (take_tensor(tensors, MEAN)?, take_tensor(tensors, DEVIATION)?);
         ensure!(
             mean.len() == deviation.len() && (mean.len() == 1 || mean.len() == shape.height),
-            "`{MEAN}` has {} values and `{DEVIATION}` {}: one of each is wanted, or {}",
+            "`{MEAN}` has {} values and `{DEVIATION}` {}: expected one of each, or {}",
             mean.len(),
             deviation.len(),
             shape.height
@@ -88,29 +88,29 @@ const MEAN: &str = "input.mean";
 const DEVIATION: &str = "input.deviation";
 const SHAPE: &str = "input.shape";
 
-/// The shape of the images, as it is saved with a model.
-pub fn saved_shape(shape: InputShape) -> Saved {
+/// The input shape as a tensor that is saved with a model.
+pub fn shape_tensor(shape: InputShape) -> Saved {
     let sizes = [shape.channels, shape.height, shape.width].map(|size| size as f32);
     Saved::new(SHAPE, vec![3], sizes.to_vec())
 }
 
-pub fn restored_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
+pub fn restore_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
     let (_, sizes) = take_shaped(tensors, SHAPE)?;
     let whole = |size: &f32| *size >= 1.0 && size.fract() == 0.0;
     let [channels, height, width] = sizes[..] else { bail!("`{SHAPE}` has {} values, not 3", sizes.len()) };
-    ensure!(sizes.iter().all(whole), "`{SHAPE}` is {sizes:?}, not three whole numbers");
+    ensure!(sizes.iter().all(whole), "`{SHAPE}` is {sizes:?}, not three integers");
     Ok(InputShape { channels: channels as usize, height: height as usize, width: width as usize })
 }
 
 /// The images of a batch on a device.
-pub fn images(inputs: Vec<f32>, shape: InputShape, device: &Device) -> Result<Tensor<4>> {
+pub fn image_batch(inputs: Vec<f32>, shape: InputShape, device: &Device) -> Result<Tensor<4>> {
     let pixels = shape.channels * shape.height * shape.width;
     let clips = inputs.len().checked_div(pixels).context("the images have no pixels")?;
     let sizes = [clips, shape.channels, shape.height, shape.width];
     Ok(Tensor::from_data(TensorData::new(inputs, sizes), device))
 }
 
-/// Number, mean and summed squared distances from it.
+/// Count, mean, and sum of squared deviations.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moments {
     count: f64,
@@ -126,14 +126,14 @@ impl Moments {
         Moments { count, mean, spread }
     }
 
-    fn join(&mut self, other: &Moments) {
+    fn merge(&mut self, other: &Moments) {
         let (count, apart) = (self.count + other.count, other.mean - self.mean);
         self.mean += apart * other.count / count;
         self.spread += other.spread + apart * apart * self.count * other.count / count;
         self.count = count;
     }
 
-    /// Of the values as they are, not of a sample; what never changes is left as it is.
+    /// The population standard deviation; 1 if all values are equal, so that they are only shifted.
     fn deviation(&self) -> f32 {
         let deviation = (self.spread / self.count).sqrt() as f32;
         if deviation > 0.0 { deviation } else { 1.0 }
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn scaled_clips_have_mean_zero_and_deviation_one() {
+    fn normalized_clips_have_mean_zero_and_standard_deviation_one() {
         let (mean, deviation) = moments(scaled(Normalize::Global).into_iter());
         assert!(mean.abs() < 1e-6 && (deviation - 1.0).abs() < 1e-6, "{mean} {deviation}");
         let rows = scaled(Normalize::Rows);
         let band = |band: usize| rows.chunks_exact(2).skip(band).step_by(2).flatten().copied().collect::<Vec<f32>>();
         let (mean, deviation) = moments(band(0).into_iter());
         assert!(mean.abs() < 1e-6 && (deviation - 1.0).abs() < 1e-6, "{mean} {deviation}");
-        // A band that never changes is no reason to divide by zero.
+        // A constant band does not cause a division by zero.
         assert_eq!(band(1), [0.0; 6]);
         let mut values = Vec::new();
         set().read_rows(0..3, &mut values).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn values_far_from_zero_keep_their_deviation() {
+    fn the_deviation_of_values_far_from_zero_is_accurate() {
         let values: Vec<f32> = (0..4000).map(|i| 1e6 + (i % 2) as f32).collect();
         let set = FeatureSet::from_matrices(values, [1, 4], vec![vec![0]; 1000], 1);
         let normalization = Normalization::fit(Normalize::Global, &set).unwrap();
@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_restored() {
+    fn saved_statistics_are_restored() {
         for how in [Normalize::None, Normalize::Global, Normalize::Rows] {
             let fitted = Normalization::fit(how, &set()).unwrap();
             let mut tensors = fitted.tensors();
-            tensors.push(saved_shape(shape_of(&set())));
-            let shape = restored_shape(&mut tensors).unwrap();
+            tensors.push(shape_tensor(shape_of(&set())));
+            let shape = restore_shape(&mut tensors).unwrap();
             assert_eq!(shape, InputShape { channels: 1, height: 2, width: 2 });
             assert_eq!(Normalization::restore(&mut tensors, shape).unwrap(), fitted);
             assert!(tensors.is_empty());
@@ -201,8 +201,8 @@ mod tests {
     }
 
     #[test]
-    fn features_that_are_no_numbers_are_told() {
+    fn features_that_are_not_finite_are_refused() {
         let set = FeatureSet::from_matrices(vec![1.0, f32::NAN], [1, 2], vec![vec![0]], 1);
-        assert!(Normalization::fit(Normalize::Global, &set).unwrap_err().to_string().contains("no finite numbers"));
+        assert!(Normalization::fit(Normalize::Global, &set).unwrap_err().to_string().contains("not finite"));
     }
 }

@@ -1,10 +1,9 @@
-//! What is minimised.
+//! The loss functions.
 //!
-//! Conventions: means over clips (cross-entropy) or over clips and classes (the others), as in PyTorch. Smoothing of
+//! Conventions: means over clips (cross-entropy) or over clips and classes (the others), as in PyTorch. Label smoothing of
 //! cross-entropy is PyTorch's: the share s of a target is spread evenly over all classes. Smoothing of the others moves a target
-//! y to y · (1 − s) + s / 2, as in Keras. What mixing makes of targets: cross-entropy divides those of a clip by their sum, the
-//! others take them as they are; smoothing comes after. `focal` is torchvision's `sigmoid_focal_loss` without its alpha; `pos_weight` takes
-//! the place of that.
+//! y to y · (1 − s) + s / 2, as in Keras. Mixed targets: cross-entropy divides those of a clip by their sum, the others use them
+//! unchanged; smoothing comes after. `focal` is torchvision's `sigmoid_focal_loss` without its alpha, which `pos_weight` replaces.
 
 use anyhow::{Result, ensure};
 use burn::tensor::activation::{log_sigmoid, log_softmax, sigmoid};
@@ -14,15 +13,15 @@ use crate::training::hyperparameters::{Loss, Training};
 use timbre_core::labels::Task;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Below this, the ease of an answer is taken for this: the gradient of a power is not finite at zero.
-const LEAST_UNSURE: f32 = 1e-7;
+/// The least base of the focal power, whose gradient is not finite at zero.
+const MIN_BASE: f32 = 1e-7;
 
 /// How logits become probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputActivation {
     Softmax,
     Sigmoid,
-    /// A sigmoid a class, divided by their sum: one label a clip, learnt class by class.
+    /// A sigmoid per class, divided by their sum: for one label per clip with a binary loss.
     SigmoidShares,
 }
 
@@ -31,7 +30,7 @@ pub enum OutputActivation {
 pub struct Objective {
     kind: Kind,
     smoothing: f64,
-    /// One a class.
+    /// One per class.
     pos_weight: Option<Vec<f32>>,
     gamma: f64,
     output: OutputActivation,
@@ -46,7 +45,7 @@ enum Kind {
 }
 
 impl Objective {
-    /// Fails if the loss does not fit the task or the labels.
+    /// Fails if the loss does not suit the task or the labels.
     pub fn new(training: &Training, task: Task, train: &FeatureSet) -> Result<Objective> {
         let kind = match (training.loss, task) {
             (Loss::CrossEntropy, _) | (Loss::Auto, Task::SingleLabel) => Kind::CrossEntropy,
@@ -61,7 +60,7 @@ impl Objective {
         if kind == Kind::CrossEntropy {
             ensure!(
                 train.labels().iter().all(|labels| labels.len() == 1),
-                "train with cross-entropy: it needs one label a clip, and some clips have none or several; \
+                "train with cross-entropy: it needs one label per clip, and some clips have none or several; \
                  write `loss = \"bce\"`"
             );
         }
@@ -72,7 +71,7 @@ impl Objective {
             ref each => {
                 ensure!(
                     each.len() == n_classes,
-                    "`pos_weight` has {} numbers, and there are {n_classes} classes: write one number, or one a class",
+                    "`pos_weight` has {} numbers, and there are {n_classes} classes: write one number or one per class",
                     each.len()
                 );
                 Some(each.iter().map(|&weight| weight as f32).collect())
@@ -86,16 +85,16 @@ impl Objective {
         self.output
     }
 
-    /// What the network should say of the clips of a set as its labels are, row-major, a column a class.
+    /// The smoothed targets of the clips of a set from its labels, row-major, a column per class.
     pub fn targets(&self, set: &FeatureSet) -> Vec<f32> {
         let mut present = vec![0.0; set.len() * self.n_classes];
         let rows = present.chunks_exact_mut(self.n_classes.max(1)).enumerate();
         rows.for_each(|(row, targets)| set.write_targets(row, targets));
-        self.goals(present)
+        self.smoothed(present)
     }
 
-    /// What the network should say of clips in which there is so much of each class, row-major.
-    pub fn goals(&self, mut present: Vec<f32>) -> Vec<f32> {
+    /// Applies label smoothing to targets (the presence of each class in each clip), row-major.
+    pub fn smoothed(&self, mut present: Vec<f32>) -> Vec<f32> {
         let spread = match self.kind {
             Kind::CrossEntropy => self.smoothing / self.n_classes as f64,
             Kind::Bce | Kind::Focal => self.smoothing / 2.0,
@@ -105,14 +104,14 @@ impl Objective {
                 Kind::CrossEntropy => targets.iter().map(|&target| f64::from(target)).sum(),
                 Kind::Bce | Kind::Focal => 1.0,
             };
-            // A clip of no class at all stays one.
+            // A clip without a class stays one.
             let certain = if whole > 0.0 { (1.0 - self.smoothing) / whole } else { 0.0 };
             targets.iter_mut().for_each(|target| *target = (f64::from(*target) * certain + spread) as f32);
         }
         present
     }
 
-    /// The mean loss of some clips, as a tensor of one number.
+    /// The mean loss of a batch, as a tensor with one value.
     pub fn loss(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
         let [clips, classes] = logits.dims();
         match self.kind {
@@ -120,18 +119,18 @@ impl Objective {
             Kind::Bce => self.binary(logits, targets).sum().mul_scalar(1.0 / (clips * classes) as f64),
             Kind::Focal => {
                 let present = sigmoid(logits.clone());
-                // 1 − p for a class that is there, p for one that is not.
-                let unsure = targets.clone() + present.clone() - (targets.clone() * present).mul_scalar(2.0);
+                // 1 − p for a present class, p for an absent one.
+                let base = targets.clone() + present.clone() - (targets.clone() * present).mul_scalar(2.0);
                 let mut loss = self.binary(logits, targets);
                 if self.gamma != 0.0 {
-                    loss = loss * unsure.clamp_min(LEAST_UNSURE).powf_scalar(self.gamma);
+                    loss = loss * base.clamp_min(MIN_BASE).powf_scalar(self.gamma);
                 }
                 loss.sum().mul_scalar(1.0 / (clips * classes) as f64)
             }
         }
     }
 
-    /// Binary cross-entropy with logits, of each clip and class.
+    /// Binary cross-entropy with logits for each clip and class.
     fn binary(&self, logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
         let absent = (targets.clone().neg() + 1.0) * log_sigmoid(logits.clone().neg());
         let mut present = targets * log_sigmoid(logits.clone());
@@ -144,8 +143,8 @@ impl Objective {
 }
 
 impl OutputActivation {
-    /// As it is written with a model.
-    pub fn number(self) -> f32 {
+    /// The number that is saved with a model.
+    pub fn code(self) -> f32 {
         match self {
             OutputActivation::Softmax => 0.0,
             OutputActivation::Sigmoid => 1.0,
@@ -153,10 +152,10 @@ impl OutputActivation {
         }
     }
 
-    pub fn of_number(number: f32) -> Option<OutputActivation> {
+    pub fn from_code(code: f32) -> Option<OutputActivation> {
         [OutputActivation::Softmax, OutputActivation::Sigmoid, OutputActivation::SigmoidShares]
             .into_iter()
-            .find(|output| output.number() == number)
+            .find(|output| output.code() == code)
     }
 
     /// The probabilities of a clip.
@@ -167,7 +166,7 @@ impl OutputActivation {
         let shares: Vec<f64> = match self {
             OutputActivation::Sigmoid => return sigmoids().map(|p| p as f32).collect(),
             OutputActivation::Softmax => logits.iter().map(|&logit| (logit - logits[winner]).exp()).collect(),
-            // As shares of the largest, so that a clip far from every class still gets some.
+            // Relative to the largest, so that a clip far from every class still gets probabilities.
             OutputActivation::SigmoidShares => {
                 let log = |z: f64| z.min(0.0) - (-z.abs()).exp().ln_1p();
                 logits.iter().map(|&logit| (log(logit) - log(logits[winner])).exp()).collect()
@@ -184,7 +183,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::training::tests::{golden, numbers};
+    use crate::training::test_fit::{golden, numbers};
 
     fn set(labels: &Value, classes: usize) -> FeatureSet {
         let labels: Vec<Vec<usize>> = serde_json::from_value(labels.clone()).unwrap();
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_and_their_gradients_are_those_of_pytorch() {
+    fn losses_and_their_gradients_equal_those_of_pytorch() {
         let golden = golden();
         let losses = &golden["losses"];
         let classes = losses["classes"].as_u64().unwrap() as usize;
@@ -235,15 +234,15 @@ mod tests {
     #[test]
     fn cross_entropy_shares_between_the_classes_of_a_mix_and_the_others_do_not() {
         let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![1]], 4);
-        let goals = |loss, label_smoothing, present: [f32; 4]| {
+        let smoothed = |loss, label_smoothing, present: [f32; 4]| {
             let training = Training { loss, label_smoothing, ..Training::default() };
-            Objective::new(&training, Task::SingleLabel, &set).unwrap().goals(present.to_vec())
+            Objective::new(&training, Task::SingleLabel, &set).unwrap().smoothed(present.to_vec())
         };
-        assert_eq!(goals(Loss::CrossEntropy, 0.0, [1.0, 1.0, 0.0, 0.0]), [0.5, 0.5, 0.0, 0.0]);
-        assert_eq!(goals(Loss::CrossEntropy, 0.0, [0.75, 0.0, 0.25, 0.0]), [0.75, 0.0, 0.25, 0.0]);
-        assert_eq!(goals(Loss::CrossEntropy, 0.5, [1.0, 1.0, 0.0, 0.0]), [0.375, 0.375, 0.125, 0.125]);
-        assert_eq!(goals(Loss::Bce, 0.0, [1.0, 1.0, 0.0, 0.25]), [1.0, 1.0, 0.0, 0.25]);
-        assert_eq!(goals(Loss::Focal, 0.5, [1.0, 0.0, 0.0, 0.5]), [0.75, 0.25, 0.25, 0.5]);
+        assert_eq!(smoothed(Loss::CrossEntropy, 0.0, [1.0, 1.0, 0.0, 0.0]), [0.5, 0.5, 0.0, 0.0]);
+        assert_eq!(smoothed(Loss::CrossEntropy, 0.0, [0.75, 0.0, 0.25, 0.0]), [0.75, 0.0, 0.25, 0.0]);
+        assert_eq!(smoothed(Loss::CrossEntropy, 0.5, [1.0, 1.0, 0.0, 0.0]), [0.375, 0.375, 0.125, 0.125]);
+        assert_eq!(smoothed(Loss::Bce, 0.0, [1.0, 1.0, 0.0, 0.25]), [1.0, 1.0, 0.0, 0.25]);
+        assert_eq!(smoothed(Loss::Focal, 0.5, [1.0, 0.0, 0.0, 0.5]), [0.75, 0.25, 0.25, 0.5]);
     }
 
     #[test]
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_the_labels_is_refused() {
+    fn losses_that_do_not_suit_the_labels_are_refused() {
         let set = FeatureSet::from_matrices(vec![0.0; 2], [1, 1], vec![vec![0], vec![0, 1]], 2);
         let refusal = |training: Training| Objective::new(&training, Task::MultiLabel, &set).unwrap_err().to_string();
         assert!(refusal(Training { loss: Loss::CrossEntropy, ..Training::default() }).contains("loss = \"bce\""));
@@ -293,7 +292,7 @@ mod tests {
             &[1.0, -2.0],
             &[s(1.0) / (s(1.0) + s(-2.0)), s(-2.0) / (s(1.0) + s(-2.0))],
         );
-        // Far from every class, and still shares.
+        // Far from every class, but not zero.
         close(OutputActivation::SigmoidShares, &[-800.0, -801.0], &[e / (e + 1.0), 1.0 / (e + 1.0)]);
     }
 }

@@ -1,109 +1,109 @@
-//! The training loop of all networks.
+//! Training of networks.
 //!
-//! `run.rs` is the loop; what it needs lies beside it, a file each: losses, optimisers, schedules, samplers, the average of
-//! weights, what epochs are judged by, checkpoints, the search for a learning rate, the feeding of clips.
+//! `training_loop.rs` is the loop over epochs. The parts that it uses have a file each: loss, optimizer, learning-rate schedule,
+//! sampler, moving average of weights, early stopping, checkpoints, learning-rate finder, data loader.
 
-pub mod feeding;
-
-mod average;
-mod checkpoint;
+pub mod data_loader;
 pub mod device_mel;
-mod device_waves;
-mod faulty;
-mod finder;
+pub mod hyperparameters;
+
+mod batch_source;
+mod checkpoint;
+mod device_examples;
+mod early_stopping;
+mod epoch_log;
+mod epoch_loss;
 mod inputs;
 mod learner;
+mod learning_rate_finder;
 mod loss;
-mod losses;
-mod model;
-mod monitor;
+mod nonfinite_batch;
 mod optimizer;
 mod parameters;
-mod report;
-mod run;
 mod sampler;
 mod schedule;
-pub mod hyperparameters;
-mod supply;
+mod trained_network;
+mod training_loop;
+mod weight_ema;
 
 #[cfg(test)]
-mod tests;
+mod test_fit;
 #[cfg(test)]
-mod tests_of_learning;
+mod tests_resuming;
 #[cfg(test)]
-mod tests_of_resuming;
+mod tests_training;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 use crate::device::Device;
-use crate::networks::{InputShape, LayerRow, NetworkKind};
-use crate::training::hyperparameters::{Keys, TrainingCrop};
+use crate::networks::{InputShape, LayerRow, NetworkKind, NetworkModel, NetworkSpec};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
-use model::TrainedNetwork;
-use monitor::Monitor;
+use early_stopping::Monitor;
+use hyperparameters::{Training, TrainingCrop};
 use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
+use trained_network::TrainedNetwork;
 
 /// Every network is a model.
-impl<K: NetworkKind> ModelKind for K {
-    /// Of the network and of the loop.
+impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
+    /// Combines the versions of the network and of the training loop.
     fn version(&self) -> u32 {
-        1000 * NetworkKind::version(self) + run::VERSION
+        1000 * self.network.version() + training_loop::VERSION
     }
 
     fn features(&self) -> &FeatureChoice {
-        Keys::features(self)
+        &self.features
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
         ensure_trainable(self, train)?;
-        Ok(Box::new(run::train(self, train, context)?))
+        Ok(Box::new(training_loop::train(self, train, context)?))
     }
 
     fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
         Ok(Box::new(TrainedNetwork::restore(self, tensors, n_classes, device)?))
     }
 
-    fn is_network(&self) -> bool {
-        true
+    fn as_network(&self) -> Option<&dyn NetworkModel> {
+        Some(self)
     }
 
     fn crops_at_random(&self) -> bool {
-        self.training().crop == TrainingCrop::Random
+        self.training.crop == TrainingCrop::Random
     }
 
     fn augmentations(&self) -> Option<Vec<String>> {
-        self.training().augment
+        self.training.augment.clone()
     }
 
     fn replay(&self) -> Option<PathBuf> {
-        self.training().replay.map(PathBuf::from)
+        self.training.replay.as_ref().map(PathBuf::from)
     }
 
     fn epochs(&self) -> usize {
-        self.training().epochs
+        self.training.epochs
     }
 
     fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
-        Some(NetworkKind::layers(self, input, n_classes))
+        Some(self.network.layers(input, n_classes))
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = NetworkKind::faults(self);
-        faults.extend(self.training().faults(self.groups()));
+        let mut faults = self.network.faults();
+        faults.extend(self.training.faults(self.network.groups()));
         faults
     }
 
     fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
-        let monitor = Monitor::new(&self.training().monitor, None, decision_rule, true);
+        let monitor = Monitor::new(&self.training.monitor, None, decision_rule, true);
         monitor.err().map(|error| Fault::new("monitor", error.to_string())).into_iter().collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let training = self.training();
-        training.init.into_iter().chain(training.replay).map(PathBuf::from).collect()
+        let Training { init, replay, .. } = &self.training;
+        init.iter().chain(replay).map(PathBuf::from).collect()
     }
 }

@@ -1,41 +1,42 @@
-//! How weights follow gradients.
+//! The optimizers: SGD, Adam and AdamW.
 //!
 //! Conventions: PyTorch's `SGD` (without dampening), `Adam` (weight decay is added to the gradient) and `AdamW` (the weight
 //! shrinks by rate × decay before the step), with f32 state and f64 constants; `clip_norm` is its `clip_grad_norm_`.
-//! Differences: decay spares every tensor of one dimension (biases, batch norms), as fastai does.
+//! Differences: weight decay does not apply to one-dimensional tensors (biases, batch norms), as in fastai.
 //!
-//! On the CPU a step is one pass over each weight with its gradient and state, in place. Elsewhere it is tensor operations.
+//! On the CPU a step is one in-place pass over each weight with its gradient and state. On other devices it consists of tensor
+//! operations.
 
 use burn::tensor::{Device, Tensor};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
-use super::parameters::{self, ParameterInfo, flat, in_place};
+use super::parameters::{self, ParameterInfo, flat_tensor, in_place};
 use crate::networks::Network;
 use crate::training::hyperparameters::{self, Training};
 
-/// Values a task of a thread works on; the sums of a norm end at these borders, whatever the number of threads.
+/// Values per task of a thread. Sums of a norm are also split here, whatever the number of threads.
 const CHUNK: usize = 1 << 15;
 
 /// Added to a norm before it divides, as in PyTorch.
 const NORM_GUARD: f64 = 1e-6;
 
-/// What a schedule sets for one step.
+/// The values that the schedule sets for one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSettings {
-    /// A rate a group of layers.
+    /// The learning rate of each parameter group.
     pub rates: Vec<f64>,
     pub momentum: f64,
 }
 
-/// The rule, and what it remembers of each weight.
+/// The update rule and its state for each weight.
 #[derive(Clone)]
 pub struct Optimizer {
     rule: Rule,
     decay: f64,
     clip_norm: Option<f64>,
     on_cpu: bool,
-    memory: IndexMap<String, OptimizerState>,
+    states: IndexMap<String, OptimizerState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,33 +45,33 @@ enum Rule {
     Adam { beta2: f64, epsilon: f64, decoupled: bool },
 }
 
-/// What is remembered of one weight.
+/// The state of one weight.
 #[derive(Clone)]
 pub struct OptimizerState {
-    /// Steps that it has taken.
+    /// Steps of this weight.
     pub steps: u64,
-    /// The velocity of SGD; the two moments of Adam.
+    /// The velocity of SGD, or the two moments of Adam.
     pub moments: Vec<Tensor<1>>,
 }
 
-/// The numbers of one step for one weight.
+/// The constants of one step of one weight.
 #[derive(Clone, Copy)]
 struct Step {
     rule: Rule,
-    given: Given,
+    settings: WeightStep,
     decay: f64,
-    /// The step is its `number`-th, from 1.
+    /// The number of the step, from 1.
     number: u64,
 }
 
-/// What differs from step to step.
+/// The part of the constants that differs from step to step.
 #[derive(Clone, Copy)]
-struct Given {
+struct WeightStep {
     rate: f64,
     momentum: f64,
     /// Twice the strength of an L2 penalty of the network.
     penalty: f64,
-    /// What gradients are multiplied by, to keep their norm.
+    /// The factor of gradient clipping.
     scale: f64,
 }
 
@@ -85,48 +86,54 @@ impl Optimizer {
             },
         };
         let (decay, clip_norm) = (training.weight_decay, training.clip_norm);
-        Optimizer { rule, decay, clip_norm, on_cpu, memory: IndexMap::new() }
+        Optimizer { rule, decay, clip_norm, on_cpu, states: IndexMap::new() }
     }
 
-    /// One step of every weight that has a gradient. `group_of` and `l2_of` say of a path its group, and the strength of its
-    /// L2 penalty.
+    /// Takes one step of every weight that has a gradient. `group_of` and `l2_of` return the parameter group of a path and the
+    /// strength of its L2 penalty.
     pub fn step(
         &mut self,
         network: Network,
         mut gradients: IndexMap<String, Tensor<1>>,
-        setting: &StepSettings,
+        settings: &StepSettings,
         group_of: &dyn Fn(&str) -> usize,
         l2_of: &dyn Fn(&str) -> f64,
     ) -> Network {
         let scale = self.scale(&mut gradients);
-        parameters::map_trainable(network, &mut |place, values| {
-            let Some(gradient) = gradients.swap_remove(&place.path) else { return values };
-            let rate = setting.rates[group_of(&place.path)];
-            let penalty = 2.0 * l2_of(&place.path);
-            self.update(place, values, gradient, Given { rate, momentum: setting.momentum, penalty, scale })
+        parameters::map_trainable(network, &mut |info, values| {
+            let Some(gradient) = gradients.swap_remove(&info.path) else { return values };
+            let rate = settings.rates[group_of(&info.path)];
+            let penalty = 2.0 * l2_of(&info.path);
+            self.update(info, values, gradient, WeightStep { rate, momentum: settings.momentum, penalty, scale })
         })
     }
 
-    fn update(&mut self, place: &ParameterInfo, values: Tensor<1>, gradient: Tensor<1>, given: Given) -> Tensor<1> {
+    fn update(
+        &mut self,
+        info: &ParameterInfo,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        settings: WeightStep,
+    ) -> Tensor<1> {
         let moments = if self.rule == Rule::Sgd { 1 } else { 2 };
-        let memory = self.memory.entry(place.path.clone()).or_insert_with(|| OptimizerState {
+        let state = self.states.entry(info.path.clone()).or_insert_with(|| OptimizerState {
             steps: 0,
             moments: vec![Tensor::zeros(values.dims(), &values.device()); moments],
         });
-        memory.steps += 1;
-        let decay = if place.shape.len() > 1 { self.decay } else { 0.0 };
-        let step = Step { rule: self.rule, given, decay, number: memory.steps };
-        let before = std::mem::take(&mut memory.moments);
+        state.steps += 1;
+        let decay = if info.shape.len() > 1 { self.decay } else { 0.0 };
+        let step = Step { rule: self.rule, settings, decay, number: state.steps };
+        let before = std::mem::take(&mut state.moments);
         let (values, after) = if self.on_cpu {
             step.on_slices(values, gradient, before)
         } else {
             step.on_tensors(values, gradient, before)
         };
-        memory.moments = after;
+        state.moments = after;
         values
     }
 
-    /// What gradients are multiplied by, so that their norm stays below the one to clip at.
+    /// The factor on the gradients that keeps their norm at most `clip_norm`.
     fn scale(&self, gradients: &mut IndexMap<String, Tensor<1>>) -> f64 {
         match self.clip_norm {
             Some(most) => (most / (self.norm(gradients) + NORM_GUARD)).min(1.0),
@@ -141,36 +148,36 @@ impl Optimizer {
                 .values_mut()
                 .map(|gradient| {
                     let mut sum = 0.0;
-                    let held = std::mem::replace(gradient, Tensor::empty([0], &gradient.device()));
-                    *gradient = in_place(held, |values| sum = square_sum(values));
+                    let taken = std::mem::replace(gradient, Tensor::empty([0], &gradient.device()));
+                    *gradient = in_place(taken, |values| sum = square_sum(values));
                     sum
                 })
                 .sum()
         } else {
             let sums: Vec<Tensor<1>> =
                 gradients.values().map(|gradient| gradient.clone().powi_scalar(2).sum()).collect();
-            parameters::copied(Tensor::cat(sums, 0)).into_iter().map(f64::from).sum()
+            parameters::to_vec(Tensor::cat(sums, 0)).into_iter().map(f64::from).sum()
         };
         square_sum.sqrt()
     }
 
-    /// Forgets everything, as at the beginning.
-    pub fn forget(&mut self) {
-        self.memory.clear();
+    /// Resets the state of all weights.
+    pub fn reset(&mut self) {
+        self.states.clear();
     }
 
-    /// What is remembered, by path.
-    pub fn memory(&self) -> &IndexMap<String, OptimizerState> {
-        &self.memory
+    /// The state of each weight, by path.
+    pub fn states(&self) -> &IndexMap<String, OptimizerState> {
+        &self.states
     }
 
-    /// Takes up what another optimiser of the same rule remembered.
-    pub fn recall(&mut self, memory: IndexMap<String, OptimizerState>) {
-        self.memory = memory;
+    /// Restores the state from a checkpoint.
+    pub fn restore(&mut self, states: IndexMap<String, OptimizerState>) {
+        self.states = states;
     }
 }
 
-/// In f64, chunk by chunk in a fixed order.
+/// The sum of squares in f64, chunk by chunk in a fixed order.
 fn square_sum(values: &[f32]) -> f64 {
     let sums: Vec<f64> =
         values.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|&v| f64::from(v) * f64::from(v)).sum()).collect();
@@ -187,7 +194,7 @@ impl Step {
             let values = values.as_mut_slice::<f32>().expect("weights are f32");
             let mut moments = moments.iter_mut().map(|m| m.as_mut_slice::<f32>().expect("moments are f32"));
             let pieces = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-            let first = moments.next().expect("every rule remembers something").par_chunks_mut(CHUNK);
+            let first = moments.next().expect("every rule has a moment").par_chunks_mut(CHUNK);
             match (self.rule, moments.next()) {
                 (Rule::Adam { beta2, epsilon, decoupled }, Some(second)) => {
                     let adam = self.adam(beta2, epsilon, decoupled);
@@ -195,8 +202,8 @@ impl Step {
                     pieces.for_each(|(((w, g), m), v)| adam.chunk(w, g, m, v));
                 }
                 _ => {
-                    let (scale, pull) = (self.given.scale as f32, (self.decay + self.given.penalty) as f32);
-                    let (momentum, rate) = (self.given.momentum as f32, self.given.rate as f32);
+                    let (scale, pull) = (self.settings.scale as f32, (self.decay + self.settings.penalty) as f32);
+                    let (momentum, rate) = (self.settings.momentum as f32, self.settings.rate as f32);
                     pieces.zip(first).for_each(|((w, g), m)| {
                         for ((w, &g), m) in w.iter_mut().zip(g).zip(m) {
                             *m = momentum * *m + (g * scale + pull * *w);
@@ -217,28 +224,28 @@ impl Step {
         moments: Vec<Tensor<1>>,
     ) -> (Tensor<1>, Vec<Tensor<1>>) {
         let mut moments = moments.into_iter();
-        let first = moments.next().expect("every rule remembers something");
-        let mut gradient = if self.given.scale == 1.0 { gradient } else { gradient.mul_scalar(self.given.scale) };
+        let first = moments.next().expect("every rule has a moment");
+        let mut gradient = if self.settings.scale == 1.0 { gradient } else { gradient.mul_scalar(self.settings.scale) };
         match (self.rule, moments.next()) {
             (Rule::Adam { beta2, epsilon, decoupled }, Some(second)) => {
                 let adam = self.adam(beta2, epsilon, decoupled);
                 if adam.pull != 0.0 {
                     gradient = gradient + values.clone().mul_scalar(adam.pull);
                 }
-                let first =
-                    first.mul_scalar(self.given.momentum) + gradient.clone().mul_scalar(1.0 - self.given.momentum);
+                let first = first.mul_scalar(self.settings.momentum)
+                    + gradient.clone().mul_scalar(1.0 - self.settings.momentum);
                 let second = second.mul_scalar(beta2) + gradient.powi_scalar(2).mul_scalar(1.0 - beta2);
                 let root = second.clone().sqrt().div_scalar(adam.correction).add_scalar(epsilon);
                 let values = values.mul_scalar(adam.shrink) - (first.clone() / root).mul_scalar(adam.size);
                 (values, vec![first, second])
             }
             _ => {
-                let pull = self.decay + self.given.penalty;
+                let pull = self.decay + self.settings.penalty;
                 if pull != 0.0 {
                     gradient = gradient + values.clone().mul_scalar(pull);
                 }
-                let velocity = first.mul_scalar(self.given.momentum) + gradient;
-                (values - velocity.clone().mul_scalar(self.given.rate), vec![velocity])
+                let velocity = first.mul_scalar(self.settings.momentum) + gradient;
+                (values - velocity.clone().mul_scalar(self.settings.rate), vec![velocity])
             }
         }
     }
@@ -246,15 +253,15 @@ impl Step {
     fn adam(self, beta2: f64, epsilon: f64, decoupled: bool) -> AdamStep {
         let steps = self.number as i32;
         AdamStep {
-            beta1: self.given.momentum as f32,
-            rest1: (1.0 - self.given.momentum) as f32,
+            beta1: self.settings.momentum as f32,
+            rest1: (1.0 - self.settings.momentum) as f32,
             beta2: beta2 as f32,
             rest2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
-            scale: self.given.scale as f32,
-            pull: (self.given.penalty + if decoupled { 0.0 } else { self.decay }) as f32,
-            shrink: (1.0 - if decoupled { self.given.rate * self.decay } else { 0.0 }) as f32,
-            size: (self.given.rate / (1.0 - self.given.momentum.powi(steps))) as f32,
+            scale: self.settings.scale as f32,
+            pull: (self.settings.penalty + if decoupled { 0.0 } else { self.decay }) as f32,
+            shrink: (1.0 - if decoupled { self.settings.rate * self.decay } else { 0.0 }) as f32,
+            size: (self.settings.rate / (1.0 - self.settings.momentum.powi(steps))) as f32,
             correction: (1.0 - beta2.powi(steps)).sqrt() as f32,
         }
     }
@@ -286,14 +293,14 @@ impl AdamStep {
     }
 }
 
-/// A moment as it is written to a checkpoint and read again.
+/// Conversion for checkpoints.
 impl OptimizerState {
-    pub fn copied(&self) -> Vec<Vec<f32>> {
-        self.moments.iter().cloned().map(parameters::copied).collect()
+    pub fn to_vecs(&self) -> Vec<Vec<f32>> {
+        self.moments.iter().cloned().map(parameters::to_vec).collect()
     }
 
-    pub fn restored(steps: u64, moments: Vec<Vec<f32>>, device: &Device) -> OptimizerState {
-        OptimizerState { steps, moments: moments.into_iter().map(|values| flat(values, device)).collect() }
+    pub fn from_vecs(steps: u64, moments: Vec<Vec<f32>>, device: &Device) -> OptimizerState {
+        OptimizerState { steps, moments: moments.into_iter().map(|values| flat_tensor(values, device)).collect() }
     }
 }
 
@@ -302,7 +309,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::training::tests::{golden, numbers};
+    use crate::training::test_fit::{golden, numbers};
 
     fn optimizer(spec: &Value, on_cpu: bool) -> Optimizer {
         let mut training = serde_json::to_value(Training::default()).unwrap();
@@ -311,17 +318,17 @@ mod tests {
     }
 
     fn tensor(values: &Value) -> Tensor<1> {
-        flat(numbers(values).into_iter().map(|v| v as f32).collect(), &Device::flex())
+        flat_tensor(numbers(values).into_iter().map(|v| v as f32).collect(), &Device::flex())
     }
 
     #[test]
-    fn twenty_steps_are_those_of_pytorch() {
+    fn twenty_steps_equal_those_of_pytorch() {
         let golden = golden();
         let golden = &golden["optimizers"];
         let place = |path: &str, shape: Vec<usize>| ParameterInfo {
             path: path.to_owned(),
             shape,
-            learns: true,
+            requires_grad: true,
             in_batch_norm: false,
         };
         let places = [place("matrix", vec![3, 5]), place("bias", vec![5])];
@@ -333,15 +340,15 @@ mod tests {
                     let of = |i: usize| (places[i].path.clone(), tensor(&gradients[i]));
                     let mut gradients: IndexMap<String, Tensor<1>> = [of(0), of(1)].into_iter().collect();
                     let scale = optimizer.scale(&mut gradients);
-                    for (place, weight) in places.iter().zip(&mut weights) {
-                        let gradient = gradients.swap_remove(&place.path).unwrap();
+                    for (info, weight) in places.iter().zip(&mut weights) {
+                        let gradient = gradients.swap_remove(&info.path).unwrap();
                         let momentum = case["spec"]["momentum"].as_f64().unwrap();
-                        let step = Given { rate: case["rate"].as_f64().unwrap(), momentum, penalty: 0.0, scale };
-                        *weight = optimizer.update(place, weight.clone(), gradient, step);
+                        let step = WeightStep { rate: case["rate"].as_f64().unwrap(), momentum, penalty: 0.0, scale };
+                        *weight = optimizer.update(info, weight.clone(), gradient, step);
                     }
                 }
                 for (weight, expected) in weights.into_iter().zip([&case["matrix"], &case["bias"]]) {
-                    for (ours, theirs) in parameters::copied(weight).into_iter().zip(numbers(expected)) {
+                    for (ours, theirs) in parameters::to_vec(weight).into_iter().zip(numbers(expected)) {
                         assert!((f64::from(ours) - theirs).abs() < 1e-5, "{ours}, not {theirs}: {}", case["spec"]);
                     }
                 }
@@ -350,8 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn a_step_on_the_cpu_changes_the_weights_where_they_lie() {
-        let mut values = flat(vec![1.0; 100_000], &Device::flex());
+    fn a_step_on_the_cpu_updates_the_weights_in_place() {
+        let mut values = flat_tensor(vec![1.0; 100_000], &Device::flex());
         let mut address = 0;
         for _ in 0..3 {
             values = in_place(values, |values| {

@@ -1,66 +1,66 @@
-//! The tensors of a network by path, each as a flat one.
+//! Visits and replaces the tensors of a network by path, each flattened.
 //!
-//! A path is the name in `networks/state.rs`: `blocks.0.conv.weight`. The values lie as the network has them. Statistics of
-//! batch norms are walked over with the weights; no gradient reaches them.
+//! A path is the name in the state dict (`networks/state_dict.rs`): `blocks.0.conv.weight`. Values have the layout of the network,
+//! not PyTorch's. Batch-norm statistics are visited together with the weights; they have no gradient.
 
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use indexmap::IndexMap;
 
-use crate::networks::{Network, state};
+use crate::networks::{Network, state_dict};
 
-/// Where a tensor stands.
+/// A tensor of a network without its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterInfo {
     pub path: String,
     pub shape: Vec<usize>,
-    /// Whether gradients are asked for: not of statistics, nor of what is frozen.
-    pub learns: bool,
+    /// False for statistics and for frozen tensors.
+    pub requires_grad: bool,
     pub in_batch_norm: bool,
 }
 
-/// Visits every tensor in the order of the fields, outside the graph of gradients.
+/// Visits every tensor in the order of the fields, detached from the autodiff graph.
 pub fn visit(network: &Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>)) {
     network.visit(&mut Visit { stack: Stack::default(), each });
 }
 
-/// Puts other values in the place of every tensor. What learnt before goes on learning.
+/// Replaces the values of every tensor and keeps `requires_grad`.
 pub fn map(network: Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>) -> Tensor<1>) -> Network {
-    settle(&network);
+    sync_statistics(&network);
     network.map(&mut Map { stack: Stack::default(), each })
 }
 
-/// Like [`map`], over what learns alone.
+/// Like [`map`], for the tensors with `requires_grad` only.
 pub fn map_trainable(network: Network, each: &mut dyn FnMut(&ParameterInfo, Tensor<1>) -> Tensor<1>) -> Network {
     network.map(&mut Map {
         stack: Stack::default(),
-        each: &mut |place, values| if place.learns { each(place, values) } else { values },
+        each: &mut |info, values| if info.requires_grad { each(info, values) } else { values },
     })
 }
 
-/// Takes the gradients of what learns out of `gradients`, by path.
+/// Takes all gradients out of `gradients`, by path.
 pub fn gradients(network: &Network, gradients: &mut Gradients) -> IndexMap<String, Tensor<1>> {
     let mut found = IndexMap::new();
     network.visit(&mut Take { stack: Stack::default(), gradients, found: &mut found });
     found
 }
 
-/// Decides of each tensor whether it learns, and of each batch norm whether its statistics move.
+/// Sets `requires_grad` of each tensor, and for each batch norm whether its statistics are updated.
 pub fn set_trainable(
     network: Network,
-    learns: &dyn Fn(&str, bool) -> bool,
-    statistics_move: &dyn Fn(&str) -> bool,
+    trainable: &dyn Fn(&str, bool) -> bool,
+    updates_statistics: &dyn Fn(&str) -> bool,
 ) -> Network {
-    network.map(&mut SetLearning { stack: Stack::default(), learns, statistics_move })
+    network.map(&mut SetLearning { stack: Stack::default(), trainable, updates_statistics })
 }
 
-/// Brings statistics that a forward pass has left pending to where a walk finds them.
-pub fn settle(network: &Network) {
-    // Only `valid` and `train` of burn's running states do so for all of them.
+/// Brings statistics that a forward pass has left pending up to date.
+pub fn sync_statistics(network: &Network) {
+    // Of burn's methods, only `valid` and `train` do so for all running states.
     drop(network.valid());
 }
 
-/// Lets `change` work on the values of a tensor on the CPU, in place where nothing else holds them.
+/// Calls `change` with the values of a tensor on the CPU, in place unless they are shared.
 pub fn in_place(values: Tensor<1>, change: impl FnOnce(&mut [f32])) -> Tensor<1> {
     let device = values.device();
     let mut data = values.into_data();
@@ -69,17 +69,17 @@ pub fn in_place(values: Tensor<1>, change: impl FnOnce(&mut [f32])) -> Tensor<1>
 }
 
 /// The values of a tensor, copied from its device.
-pub fn copied(values: Tensor<1>) -> Vec<f32> {
+pub fn to_vec(values: Tensor<1>) -> Vec<f32> {
     values.into_data().try_into_vec::<f32>().expect("networks are f32")
 }
 
-/// A flat tensor of these values.
-pub fn flat(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
+/// A one-dimensional tensor with these values.
+pub fn flat_tensor(values: Vec<f32>, device: &burn::tensor::Device) -> Tensor<1> {
     let length = values.len();
     Tensor::from_data(TensorData::new(values, [length]), device)
 }
 
-/// The way from the root to the field at hand, with the kinds of the structs that hold it.
+/// The path from the root to the current field, with the types of the enclosing structs.
 #[derive(Default)]
 struct Stack(Vec<(String, String)>);
 
@@ -93,20 +93,20 @@ impl Stack {
     }
 
     fn path(&self) -> String {
-        state::torch_name(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
+        state_dict::torch_name(&self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."))
     }
 
     fn in_batch_norm(&self) -> bool {
         self.0.last().is_some_and(|(_, container)| container == "Struct:BatchNorm")
     }
 
-    fn place(&self, shape: Vec<usize>, learns: bool) -> ParameterInfo {
-        ParameterInfo { path: self.path(), shape, learns, in_batch_norm: self.in_batch_norm() }
+    fn info(&self, shape: Vec<usize>, requires_grad: bool) -> ParameterInfo {
+        ParameterInfo { path: self.path(), shape, requires_grad, in_batch_norm: self.in_batch_norm() }
     }
 }
 
-/// The calls with which burn says where a walk is.
-macro_rules! follow {
+/// The methods through which burn reports the current path.
+macro_rules! track_path {
     () => {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.stack.enter(name, container);
@@ -124,13 +124,13 @@ struct Visit<'a> {
 }
 
 impl ModuleVisitor for Visit<'_> {
-    follow!();
+    track_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let values = param.val();
-        let place = self.stack.place(values.dims().to_vec(), values.is_require_grad());
+        let info = self.stack.info(values.dims().to_vec(), values.is_require_grad());
         let length = values.shape().num_elements();
-        (self.each)(&place, values.inner().reshape([length]));
+        (self.each)(&info, values.inner().reshape([length]));
     }
 }
 
@@ -140,15 +140,15 @@ struct Map<'a> {
 }
 
 impl ModuleMapper for Map<'_> {
-    follow!();
+    track_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        // Nothing else holds the values after this, so that they can change in place.
+        // Consuming the parameter leaves the values unshared, so that they can change in place.
         let (id, values, mapper) = param.consume();
-        let (shape, learns, tracked) = (values.shape(), values.is_require_grad(), values.is_autodiff());
-        let place = self.stack.place(shape.to_vec(), learns);
-        let changed = (self.each)(&place, values.inner().reshape([shape.num_elements()])).reshape(shape);
-        let changed = if tracked { Tensor::from_inner(changed).set_require_grad(learns) } else { changed };
+        let (shape, requires_grad, tracked) = (values.shape(), values.is_require_grad(), values.is_autodiff());
+        let info = self.stack.info(shape.to_vec(), requires_grad);
+        let changed = (self.each)(&info, values.inner().reshape([shape.num_elements()])).reshape(shape);
+        let changed = if tracked { Tensor::from_inner(changed).set_require_grad(requires_grad) } else { changed };
         Param::from_mapped_value(id, changed, mapper)
     }
 }
@@ -160,7 +160,7 @@ struct Take<'a> {
 }
 
 impl ModuleVisitor for Take<'_> {
-    follow!();
+    track_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad_remove(self.gradients) {
@@ -172,22 +172,22 @@ impl ModuleVisitor for Take<'_> {
 
 struct SetLearning<'a> {
     stack: Stack,
-    learns: &'a dyn Fn(&str, bool) -> bool,
-    statistics_move: &'a dyn Fn(&str) -> bool,
+    trainable: &'a dyn Fn(&str, bool) -> bool,
+    updates_statistics: &'a dyn Fn(&str) -> bool,
 }
 
 impl ModuleMapper for SetLearning<'_> {
-    follow!();
+    track_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let learns = (self.learns)(&self.stack.path(), self.stack.in_batch_norm());
-        param.set_require_grad(learns)
+        let trainable = (self.trainable)(&self.stack.path(), self.stack.in_batch_norm());
+        param.set_require_grad(trainable)
     }
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
         if self.stack.in_batch_norm() {
-            let moves = (self.statistics_move)(&self.stack.path());
-            return flag.with_value(moves);
+            let updates = (self.updates_statistics)(&self.stack.path());
+            return flag.with_value(updates);
         }
         flag
     }

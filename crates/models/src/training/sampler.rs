@@ -1,10 +1,16 @@
-//! Which clips an epoch sees, in which order: pure functions of a seed and the epoch.
+//! The sampler: which clips an epoch uses, in which order. Pure functions of a seed and the epoch.
 
 use crate::training::hyperparameters::Sampling;
 use timbre_core::seed::{Seed, shuffle, uniform, uniform_below};
 
-/// The rows of an epoch, counted from 0; as many as there are clips.
-pub fn order(sampling: Sampling, labels: &[Vec<usize>], n_classes: usize, seed: Seed, epoch: usize) -> Vec<usize> {
+/// The rows of an epoch, as many as there are clips.
+pub fn epoch_order(
+    sampling: Sampling,
+    labels: &[Vec<usize>],
+    n_classes: usize,
+    seed: Seed,
+    epoch: usize,
+) -> Vec<usize> {
     let mut rng = seed.child("order").child(epoch).rng();
     match sampling {
         Sampling::Shuffle => {
@@ -44,7 +50,7 @@ pub fn order(sampling: Sampling, labels: &[Vec<usize>], n_classes: usize, seed: 
     }
 }
 
-/// The rows of each class; clips without a label are a class of their own, the last.
+/// The rows of each class; clips without a label form an additional class, the last.
 fn members(labels: &[Vec<usize>], n_classes: usize) -> Vec<Vec<usize>> {
     let mut members = vec![Vec::new(); n_classes + 1];
     for (row, labels) in labels.iter().enumerate() {
@@ -62,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Sixty clips of class 0, six of class 1, six of both, three of none.
+    /// Sixty clips of class 0, six of class 1, six of both, three of neither.
     fn labels() -> Vec<Vec<usize>> {
         let mut labels = vec![vec![0]; 60];
         labels.extend([vec![1], vec![0, 1]].into_iter().flat_map(|l| vec![l; 6]));
@@ -75,7 +81,7 @@ mod tests {
         let (labels, epochs) = (labels(), 2000);
         let mut counts = vec![0.0; labels.len()];
         for epoch in 0..epochs {
-            let rows = order(sampling, &labels, 3, Seed::new(1), epoch);
+            let rows = epoch_order(sampling, &labels, 3, Seed::new(1), epoch);
             assert_eq!(rows.len(), labels.len());
             rows.into_iter().for_each(|row| counts[row] += 1.0 / (epochs * labels.len()) as f64);
         }
@@ -83,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn an_order_depends_on_seed_and_epoch_alone() {
+    fn an_order_depends_only_on_seed_and_epoch() {
         for sampling in [Sampling::Shuffle, Sampling::Weighted, Sampling::Balanced] {
-            let of = |seed, epoch| order(sampling, &labels(), 3, Seed::new(seed), epoch);
+            let of = |seed, epoch| epoch_order(sampling, &labels(), 3, Seed::new(seed), epoch);
             assert_eq!(of(1, 4), of(1, 4));
             assert_ne!(of(1, 4), of(1, 5));
             assert_ne!(of(1, 4), of(2, 4));
@@ -93,15 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn a_shuffled_epoch_sees_every_clip_once() {
-        let mut rows = order(Sampling::Shuffle, &labels(), 3, Seed::new(1), 0);
+    fn a_shuffled_epoch_contains_every_clip_once() {
+        let mut rows = epoch_order(Sampling::Shuffle, &labels(), 3, Seed::new(1), 0);
         assert_ne!(rows, (0..75).collect::<Vec<_>>());
         rows.sort_unstable();
         assert_eq!(rows, (0..75).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_weighted_epoch_draws_a_clip_by_the_rarity_of_its_labels() {
+    fn a_weighted_epoch_draws_clips_in_proportion_to_the_rarity_of_their_labels() {
         // 66 clips have class 0, 12 class 1, 3 none.
         let weights = [1.0 / 66.0, 1.0 / 12.0, (1.0 / 66.0 + 1.0 / 12.0) / 2.0, 1.0 / 3.0];
         let total: f64 = weights.iter().zip([60.0, 6.0, 6.0, 3.0]).map(|(w, n)| w * n).sum();
@@ -116,7 +122,7 @@ mod tests {
     fn a_balanced_epoch_draws_the_classes_equally_often() {
         let shares = shares(Sampling::Balanced);
         let share = |clips: Range<usize>| shares[clips].iter().sum::<f64>();
-        // A third for class 0 (of which a clip of both is a 66th), a third for class 1, a third for none.
+        // A third for class 0 (a clip of both is a 66th of it), a third for class 1, a third for neither.
         for (clips, expected) in
             [(0..60, 60.0 / 66.0 / 3.0), (60..66, 0.5 / 3.0), (66..72, (6.0 / 66.0 + 0.5) / 3.0), (72..75, 1.0 / 3.0)]
         {

@@ -1,14 +1,14 @@
-//! How rates, momentum and the layers that learn change over a training: a plan that is made before it begins, and pure
-//! functions of it.
+//! The schedule of learning rates, momentum and frozen layers: a plan made before the training, and pure functions of it.
 //!
-//! Conventions: the position of a step is the number of steps before it over all steps, as in fastai. One cycle is fastai's
-//! `fit_one_cycle`: half cosines from rate / 25 up to the rate and down to rate / 100,000, the momentum from 0.95 down to 0.85
-//! and up again; a `momentum` of 0 stays 0. `fine_tune` is fastai's: the head alone at the rate, up to 99 % of the way; then,
-//! with a fresh optimiser, all layers at half the rate for the head, down to a hundredth of that at the input, div 5 and peak at
-//! 30 %. Batch norms of frozen layers go on learning there, as fastai's do (`train_bn`), at a tenth of the rate. Where layers
-//! are frozen by `freeze_epochs` alone, their batch norms keep weights and statistics.
-//! `step` counts epochs as PyTorch's StepLR; `plateau` and patience as Keras: the rate falls after that many epochs without a
-//! better value.
+//! Conventions: the position of a step is the number of steps before it divided by the number of all steps, as in fastai. One
+//! cycle is fastai's `fit_one_cycle`: half cosines from rate / 25 up to the rate and down to rate / 100,000, the momentum from
+//! 0.95 down to 0.85 and up again; a `momentum` of 0 stays 0. `fine_tune` is fastai's: first the head alone, with the peak of the
+//! rate at 99 %; then, with a reset optimizer, all layers at half the rate for the head, down to a hundredth of that at the input,
+//! starting from rate / 5 with the peak at 30 %. Batch norms of frozen layers are trained in that preset, as in fastai
+//! (`train_bn`), at a tenth of the rate. Layers frozen by `freeze_epochs` alone keep the weights and statistics of their batch
+//! norms.
+//! `step` counts epochs like PyTorch's StepLR; `plateau` and patience count like Keras: the rate is reduced after that many
+//! epochs without improvement.
 
 use std::f64::consts::PI;
 
@@ -20,28 +20,28 @@ const LOW_MOMENTUM: f64 = 0.85;
 const DIV: f64 = 25.0;
 const DIV_FINAL: f64 = 1e5;
 
-/// What happens when.
+/// The schedule of a whole training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulePlan {
     stages: Vec<Stage>,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     steps: usize,
     groups: usize,
     momentum: f64,
 }
 
-/// Some epochs under one schedule.
+/// Consecutive epochs with one schedule.
 #[derive(Clone, Debug, PartialEq)]
 struct Stage {
     epochs: usize,
     shape: Shape,
-    /// Steps in which the rate rises from zero, before the shape begins.
+    /// Warm-up steps from zero before the shape begins.
     warmup: usize,
-    /// What the learning rate of the spec is multiplied by, a factor a group.
+    /// Factors on the learning rate of the spec, one per parameter group.
     factors: Vec<f64>,
-    learning: Learning,
-    /// Whether the optimiser begins with an empty memory.
-    afresh: bool,
+    trainable: Trainable,
+    /// Whether the optimizer is reset at the beginning.
+    resets_optimizer: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,9 +53,9 @@ enum Shape {
     Plateau { patience: usize, factor: f64 },
 }
 
-/// Which layers learn.
+/// Which layers are trained in a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Learning {
+enum Trainable {
     All,
     /// The head; and the batch norms of the other layers.
     HeadAndBatchNorms,
@@ -69,12 +69,12 @@ enum Learning {
     },
 }
 
-/// Which layers learn in an epoch.
+/// The layers that are trained in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnfrozenGroups {
-    /// Groups from this one on learn.
+    /// The first parameter group that is trained.
     pub from: usize,
-    /// Whether batch norms of the groups below do, too.
+    /// Whether the batch norms of the groups below are trained too.
     pub batch_norms: bool,
 }
 
@@ -94,16 +94,16 @@ impl SchedulePlan {
                 },
                 warmup: (training.warmup_epochs * steps as f64).round() as usize,
                 factors: factors(&training.group_rates, groups),
-                learning: learning(training),
-                afresh: false,
+                trainable: trainable(training),
+                resets_optimizer: false,
             }],
             Preset::FitOneCycle => vec![Stage {
                 epochs: training.epochs,
                 shape: Shape::OneCycle { peak_at: 0.25, div: DIV },
                 warmup: 0,
                 factors: factors(&training.group_rates, groups),
-                learning: learning(training),
-                afresh: false,
+                trainable: trainable(training),
+                resets_optimizer: false,
             }],
             Preset::FineTune => {
                 let mut tenth = vec![0.1; groups];
@@ -113,16 +113,16 @@ impl SchedulePlan {
                     shape: Shape::OneCycle { peak_at: 0.99, div: DIV },
                     warmup: 0,
                     factors: tenth,
-                    learning: Learning::HeadAndBatchNorms,
-                    afresh: false,
+                    trainable: Trainable::HeadAndBatchNorms,
+                    resets_optimizer: false,
                 };
                 let all = Stage {
                     epochs: training.epochs,
                     shape: Shape::OneCycle { peak_at: 0.3, div: 5.0 },
                     warmup: 0,
                     factors: spread(0.005, 0.5, groups),
-                    learning: Learning::All,
-                    afresh: true,
+                    trainable: Trainable::All,
+                    resets_optimizer: true,
                 };
                 vec![head, all].into_iter().filter(|stage| stage.epochs > 0).collect()
             }
@@ -130,7 +130,7 @@ impl SchedulePlan {
         SchedulePlan { stages, steps, groups, momentum: training.momentum }
     }
 
-    /// Epochs of all stages.
+    /// Epochs in all stages.
     pub fn epochs(&self) -> usize {
         self.stages.iter().map(|stage| stage.epochs).sum()
     }
@@ -144,58 +144,58 @@ impl SchedulePlan {
             }
             before += stage.epochs;
         }
-        panic!("the plan ends before epoch {epoch}")
+        panic!("the schedule ends before epoch {epoch}")
     }
 
-    /// Whether the optimiser begins an epoch (from 0) with an empty memory.
+    /// Whether the optimizer is reset before an epoch (from 0).
     pub fn resets_optimizer(&self, epoch: usize) -> bool {
         let (stage, epoch) = self.stage(epoch);
-        stage.afresh && epoch == 0
+        stage.resets_optimizer && epoch == 0
     }
 
-    /// Which layers learn in an epoch (from 0).
+    /// The layers that are trained in an epoch (from 0).
     pub fn unfrozen(&self, epoch: usize) -> UnfrozenGroups {
         let (stage, epoch) = self.stage(epoch);
         let head = self.groups - 1;
         let unfrozen = |from| UnfrozenGroups { from, batch_norms: false };
-        match stage.learning {
-            Learning::All => unfrozen(0),
-            Learning::HeadAndBatchNorms => UnfrozenGroups { from: head, batch_norms: true },
-            Learning::HeadFirst { epochs } | Learning::Gradual { epochs } if epoch < epochs => unfrozen(head),
-            Learning::HeadFirst { .. } => unfrozen(0),
-            Learning::Gradual { epochs } => unfrozen(head.saturating_sub(epoch - epochs + 1)),
+        match stage.trainable {
+            Trainable::All => unfrozen(0),
+            Trainable::HeadAndBatchNorms => UnfrozenGroups { from: head, batch_norms: true },
+            Trainable::HeadFirst { epochs } | Trainable::Gradual { epochs } if epoch < epochs => unfrozen(head),
+            Trainable::HeadFirst { .. } => unfrozen(0),
+            Trainable::Gradual { epochs } => unfrozen(head.saturating_sub(epoch - epochs + 1)),
         }
     }
 
-    /// Rates and momentum of a step of an epoch (both from 0). `falls` says how often a plateau has lowered the rate
-    /// ([`SchedulePlan::falls`]).
-    pub fn setting(&self, rate: f64, epoch: usize, step: usize, falls: usize) -> StepSettings {
+    /// Rates and momentum of a step of an epoch (both from 0). `reductions` is how often a plateau has reduced the rate
+    /// ([`SchedulePlan::plateau_reductions`]).
+    pub fn step_settings(&self, rate: f64, epoch: usize, step: usize, reductions: usize) -> StepSettings {
         let (stage, epoch) = self.stage(epoch);
         let done = epoch * self.steps + step;
         let (share, momentum) = if done < stage.warmup {
-            let (_, momentum) = self.shaped(stage, 0, falls);
+            let (_, momentum) = self.shaped(stage, 0, reductions);
             ((done + 1) as f64 / stage.warmup as f64, momentum)
         } else {
-            self.shaped(stage, done - stage.warmup, falls)
+            self.shaped(stage, done - stage.warmup, reductions)
         };
         StepSettings { rates: stage.factors.iter().map(|factor| rate * factor * share).collect(), momentum }
     }
 
-    /// The setting of a step at a rate that is tried.
-    pub fn trial(&self, rate: f64) -> StepSettings {
+    /// The settings of a step of the learning-rate finder.
+    pub fn finder_settings(&self, rate: f64) -> StepSettings {
         let (stage, _) = self.stage(0);
         StepSettings { rates: stage.factors.iter().map(|factor| rate * factor).collect(), momentum: self.momentum }
     }
 
-    /// The share of the full rate, and the momentum, some steps after the warm-up.
-    fn shaped(&self, stage: &Stage, done: usize, falls: usize) -> (f64, f64) {
+    /// The share of the full rate and the momentum, `done` steps after the warm-up.
+    fn shaped(&self, stage: &Stage, done: usize, reductions: usize) -> (f64, f64) {
         let all = (stage.epochs * self.steps).saturating_sub(stage.warmup).max(1);
         let position = done as f64 / all as f64;
         let share = match stage.shape {
             Shape::Constant => 1.0,
             Shape::Cosine => half_cosine(1.0, 0.0, position),
             Shape::Step { epochs, factor } => factor.powi((done / self.steps / epochs) as i32),
-            Shape::Plateau { factor, .. } => factor.powi(falls as i32),
+            Shape::Plateau { factor, .. } => factor.powi(reductions as i32),
             Shape::OneCycle { peak_at, div } => {
                 let share = up_and_down(1.0 / div, 1.0, 1.0 / DIV_FINAL, peak_at, position);
                 let momentum = up_and_down(HIGH_MOMENTUM, LOW_MOMENTUM, HIGH_MOMENTUM, peak_at, position);
@@ -205,43 +205,43 @@ impl SchedulePlan {
         (share, self.momentum)
     }
 
-    /// Patience and, where the schedule waits for a plateau, how often the rate has fallen after epochs with these values.
-    pub fn falls(&self, values: &[f64], is_better: impl Fn(f64, f64) -> bool) -> usize {
+    /// How often the plateau schedule has reduced the rate after epochs with these values.
+    pub fn plateau_reductions(&self, values: &[f64], is_better: impl Fn(f64, f64) -> bool) -> usize {
         let Some(Stage { shape: Shape::Plateau { patience, .. }, .. }) = self.stages.first() else { return 0 };
-        let (mut best, mut waited, mut falls) = (None, 0, 0);
+        let (mut best, mut waited, mut reductions) = (None, 0, 0);
         for &value in values {
             if best.is_none_or(|best| is_better(value, best)) {
                 (best, waited) = (Some(value), 0);
             } else {
                 waited += 1;
                 if waited == *patience {
-                    (waited, falls) = (0, falls + 1);
+                    (waited, reductions) = (0, reductions + 1);
                 }
             }
         }
-        falls
+        reductions
     }
 }
 
-fn learning(training: &Training) -> Learning {
+fn trainable(training: &Training) -> Trainable {
     match (training.freeze_epochs, training.gradual_unfreezing) {
-        (epochs, true) => Learning::Gradual { epochs: epochs.unwrap_or(1) },
-        (Some(epochs), false) if epochs > 0 => Learning::HeadFirst { epochs },
-        _ => Learning::All,
+        (epochs, true) => Trainable::Gradual { epochs: epochs.unwrap_or(1) },
+        (Some(epochs), false) if epochs > 0 => Trainable::HeadFirst { epochs },
+        _ => Trainable::All,
     }
 }
 
-/// A factor a group: as written, or in equal ratios between two.
+/// A factor for each group: as given, or spread geometrically between two.
 fn factors(group_rates: &[f64], groups: usize) -> Vec<f64> {
     match group_rates {
         [] => vec![1.0; groups],
         each if each.len() == groups => each.to_vec(),
         [first, last] => spread(*first, *last, groups),
-        _ => panic!("the faults of a spec are told before it is planned"),
+        _ => panic!("the faults of a spec are reported before it is planned"),
     }
 }
 
-/// Numbers from `first` to `last` in equal ratios: fastai's `even_mults`.
+/// A geometric sequence from `first` to `last`: fastai's `even_mults`.
 fn spread(first: f64, last: f64, count: usize) -> Vec<f64> {
     match count {
         1 => vec![last],
@@ -249,12 +249,12 @@ fn spread(first: f64, last: f64, count: usize) -> Vec<f64> {
     }
 }
 
-/// From `start` at 0 to `end` at 1 in half a cosine.
+/// Half a cosine from `start` at position 0 to `end` at position 1.
 fn half_cosine(start: f64, end: f64, position: f64) -> f64 {
     start + (1.0 + (PI * (1.0 - position)).cos()) * (end - start) / 2.0
 }
 
-/// From `start` to `peak` at `peak_at`, then to `end`.
+/// Half cosines from `start` to `peak` at `peak_at`, then to `end`.
 fn up_and_down(start: f64, peak: f64, end: f64, peak_at: f64, position: f64) -> f64 {
     if position < peak_at {
         half_cosine(start, peak, position / peak_at)
@@ -275,9 +275,9 @@ mod tests {
         training
     }
 
-    /// Ten steps an epoch: the rate of the head and the momentum at a step of all.
+    /// The rate of the head and the momentum at a step of the whole training, with ten steps per epoch.
     fn at(training: &Training, step: usize) -> (f64, f64) {
-        let setting = SchedulePlan::new(training, 1, 10).setting(training.learning_rate, step / 10, step % 10, 0);
+        let setting = SchedulePlan::new(training, 1, 10).step_settings(training.learning_rate, step / 10, step % 10, 0);
         (setting.rates[0], setting.momentum)
     }
 
@@ -286,11 +286,11 @@ mod tests {
     }
 
     #[test]
-    fn one_cycle_goes_up_to_the_peak_and_down_to_almost_nothing() {
+    fn one_cycle_rises_to_the_peak_and_falls_to_almost_zero() {
         let training = training(|t| t.schedule = Schedule::OneCycle);
         let expected = [
             (0, 0.2 / 25.0, 0.95),
-            // Half-way up and half-way down, a half cosine is in the middle.
+            // Half-way up or down, a half cosine is in the middle.
             (5, (0.2 / 25.0 + 0.2) / 2.0, 0.9),
             (10, 0.2, 0.85),
             (25, (0.2 + 0.2 / 1e5) / 2.0, 0.9),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_schedules_have_their_values() {
+    fn the_other_schedules_have_the_expected_rates() {
         let cosine = training(|t| t.schedule = Schedule::Cosine);
         for (step, rate) in
             [(0, 0.2), (10, 0.1 * (1.0 + (PI / 4.0).cos())), (20, 0.1), (30, 0.1 * (1.0 - (PI / 4.0).cos()))]
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_rises_to_the_rate_before_the_schedule_begins() {
+    fn warm_up_rises_to_the_rate_before_the_schedule_begins() {
         let warm = training(|t| (t.schedule, t.warmup_epochs) = (Schedule::Cosine, 0.5));
         for (step, rate) in [(0, 0.04), (1, 0.08), (4, 0.2), (5, 0.2)] {
             close(at(&warm, step).0, rate);
@@ -330,30 +330,30 @@ mod tests {
     }
 
     #[test]
-    fn a_plateau_lowers_the_rate_after_each_wait_for_a_better_value() {
+    fn a_plateau_reduces_the_rate_after_epochs_without_improvement() {
         let training = training(|t| (t.schedule, t.plateau_patience, t.factor) = (Schedule::Plateau, 2, 0.5));
         let plan = SchedulePlan::new(&training, 1, 10);
         let lower = |a: f64, b: f64| a < b;
-        let falls = |values: &[f64]| plan.falls(values, lower);
-        assert_eq!([falls(&[]), falls(&[3.0, 2.0, 2.0]), falls(&[3.0, 2.0, 2.0, 2.5])], [0, 0, 1]);
-        assert_eq!(falls(&[3.0, 2.0, 2.0, 2.5, 1.0, 1.5, 1.5, 1.5, 1.5]), 3);
-        close(plan.setting(0.2, 2, 0, 2).rates[0], 0.05);
+        let reductions = |values: &[f64]| plan.plateau_reductions(values, lower);
+        assert_eq!([reductions(&[]), reductions(&[3.0, 2.0, 2.0]), reductions(&[3.0, 2.0, 2.0, 2.5])], [0, 0, 1]);
+        assert_eq!(reductions(&[3.0, 2.0, 2.0, 2.5, 1.0, 1.5, 1.5, 1.5, 1.5]), 3);
+        close(plan.step_settings(0.2, 2, 0, 2).rates[0], 0.05);
         let other = SchedulePlan::new(&Training::default(), 1, 10);
-        assert_eq!(other.falls(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], lower), 0);
+        assert_eq!(other.plateau_reductions(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], lower), 0);
     }
 
     #[test]
-    fn fine_tune_trains_the_head_first_and_then_all_layers_at_rates_of_their_own() {
+    fn fine_tune_trains_the_head_first_and_then_all_layers_with_separate_rates() {
         let training = training(|t| t.preset = Preset::FineTune);
         let plan = SchedulePlan::new(&training, 3, 10);
         assert_eq!(plan.epochs(), 5);
         assert_eq!(plan.unfrozen(0), UnfrozenGroups { from: 2, batch_norms: true });
         assert_eq!(plan.unfrozen(1), UnfrozenGroups { from: 0, batch_norms: false });
         assert!(!plan.resets_optimizer(0) && plan.resets_optimizer(1) && !plan.resets_optimizer(2));
-        let rates = |epoch, step| plan.setting(0.2, epoch, step, 0).rates;
+        let rates = |epoch, step| plan.step_settings(0.2, epoch, step, 0).rates;
         let all = |found: Vec<f64>, expected: [f64; 3]| found.into_iter().zip(expected).for_each(|(f, e)| close(f, e));
         all(rates(0, 0), [0.02 / 25.0, 0.02 / 25.0, 0.2 / 25.0]);
-        // Half the rate at the head, a hundredth of that at the input, and the middle between in ratio; a fifth of it to begin.
+        // Half the rate at the head, a hundredth of that at the input, the geometric mean between; a fifth of each at the start.
         all(rates(1, 0), [0.001 / 5.0, 0.01 / 5.0, 0.1 / 5.0]);
         // The peak is at 30 % of forty steps.
         all(rates(2, 2), [0.001, 0.01, 0.1]);
@@ -362,10 +362,10 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_the_rates_that_are_written_or_lie_between_two() {
+    fn groups_have_the_given_rates_or_rates_spread_between_two() {
         let rates = |group_rates: &[f64], groups| {
             let training = training(|t| (t.schedule, t.group_rates) = (Schedule::Constant, group_rates.to_vec()));
-            SchedulePlan::new(&training, groups, 10).setting(1.0, 0, 0, 0).rates
+            SchedulePlan::new(&training, groups, 10).step_settings(1.0, 0, 0, 0).rates
         };
         assert_eq!(rates(&[], 3), [1.0, 1.0, 1.0]);
         assert_eq!(rates(&[0.5, 2.0, 3.0], 3), [0.5, 2.0, 3.0]);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_thaw_as_written() {
+    fn layers_are_unfrozen_as_configured() {
         let from = |change: fn(&mut Training), epoch| SchedulePlan::new(&training(change), 3, 10).unfrozen(epoch).from;
         assert_eq!([0, 1, 2, 3].map(|e| from(|_| {}, e)), [0, 0, 0, 0]);
         assert_eq!([0, 1, 2, 3].map(|e| from(|t| t.freeze_epochs = Some(2), e)), [2, 2, 0, 0]);

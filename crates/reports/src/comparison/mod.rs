@@ -5,8 +5,6 @@
 use anyhow::{Result, bail};
 
 use timbre_core::progress::Printer;
-use timbre_evaluation::metrics;
-use timbre_experiment::suggest;
 
 mod run_selection;
 mod comparison;
@@ -33,17 +31,15 @@ pub use terminal::text;
 
 use compared_models::ModelComparer;
 use run::{ModelKey, Run};
+use timbre_core::error::UserError;
+use timbre_evaluation::metrics;
+use timbre_experiment::suggest;
 
 /// Version of the JSON form of [`Comparison`].
 pub const SCHEMA: u32 = 1;
 
 /// Confidence level of all intervals; p-values are significant below 1 - `LEVEL`.
 const LEVEL: f64 = 0.95;
-
-/// What is asked for cannot be compared: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotCompare(pub String);
 
 /// Options of a comparison.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +71,7 @@ pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Prin
         options.reference.and_then(|index| at.iter().position(|&at| at == index)).unwrap_or_else(with_results);
     let Some(first) = runs.get(reference) else {
         let why = if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) };
-        bail!(CannotCompare(format!("no run to compare{why}")));
+        bail!(UserError::usage(format!("no run to compare{why}")));
     };
     if options.reference.is_none() && reference > 0 {
         let (runs_have, number) = if reference == 1 {
@@ -200,7 +196,9 @@ fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
     }
     match wanted {
         Some(wanted) if available.contains(&wanted) || available.is_empty() => Ok(wanted.to_owned()),
-        Some(wanted) => bail!(CannotCompare(format!("no run has a split `{wanted}`, only: {}", available.join(", ")))),
+        Some(wanted) => {
+            bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", available.join(", "))))
+        }
         None => {
             Ok(["test", "validation"].into_iter().find(|name| available.contains(name)).unwrap_or("test").to_owned())
         }
@@ -219,7 +217,7 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
         for name in names {
             if !known.is_empty() && !known.contains(&name.as_str()) {
                 let help = suggest::help(&name, known.iter().copied(), "Metrics of this task");
-                bail!(CannotCompare(format!("unknown metric `{name}`: {help}")));
+                bail!(UserError::usage(format!("unknown metric `{name}`: {help}")));
             }
             if !shown.contains(&name) {
                 shown.push(name);

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::run::ModelKey;
-use super::{CannotCompare, sweep_runs};
+use super::sweep_runs;
+use timbre_core::error::UserError;
 use timbre_core::text::glob_matches;
-use timbre_runs::run_dir::{self, WhichRun};
+use timbre_runs::run_dir;
 
 /// A selected run, or one model of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn select_run(runs: &Path, name: &str) -> Result<SelectedRun> {
     let many = select_runs(runs, &[name.to_owned()])?.runs;
     match <[SelectedRun; 1]>::try_from(many) {
         Ok([one]) => Ok(SelectedRun { by_name: true, ..one }),
-        Err(many) => bail!(CannotCompare(format!(
+        Err(many) => bail!(UserError::usage(format!(
             "`{name}` is {} runs: name one of them, such as {} (`timbre compare {name}` lists them)",
             many.len(),
             many[0].path.display()
@@ -120,7 +121,7 @@ fn matching(runs: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
         found.extend(of_home.filter(|path| glob_matches(below, &format!("{experiment}/{}", name_of(path)))));
     }
     if found.is_empty() {
-        bail!(WhichRun::none(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
+        bail!(UserError::usage(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
     }
     Ok(found)
 }
@@ -141,7 +142,7 @@ pub fn find_model(keys: &[ModelKey], model: &str, run: &str) -> Result<ModelKey>
     }
     let known: Vec<String> = keys.iter().map(|(features, model)| format!("{features}.{model}")).collect();
     let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
-    bail!(CannotCompare(format!("{run} has no model `{model}`, only: {known}")))
+    bail!(UserError::usage(format!("{run} has no model `{model}`, only: {known}")))
 }
 
 #[cfg(test)]
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(selected("*").len(), 2, "the newest of each experiment");
         let one = select_runs(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap();
         assert_eq!(one.runs[0].model.as_deref(), Some("mel.knn"));
-        assert!(select_runs(runs.path(), &["z*".to_owned()]).unwrap_err().is::<WhichRun>());
+        assert!(select_runs(runs.path(), &["z*".to_owned()]).unwrap_err().is::<UserError>());
     }
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
         let [first, second] = ["lr/1-a", "lr/2-b"].map(|name| folder(runs.path(), name));
         std::fs::write(runs.path().join("lr/grid.json"), sweep_json(&[first.to_str(), second.to_str()])).unwrap();
         let error = select_run(runs.path(), "lr").unwrap_err();
-        assert!(error.is::<CannotCompare>());
+        assert!(error.is::<UserError>());
         assert!(
             error.to_string().contains("is 2 runs: name one of them, such as") && error.to_string().contains("1-a")
         );
@@ -204,6 +205,6 @@ mod tests {
         assert_eq!(find_model(&keys, "mel.knn", "x").unwrap().1, "knn");
         assert_eq!(find_model(&keys, "mel.knn.s12", "x").unwrap().1, "knn");
         let error = find_model(&keys, "mel.cnn", "x").unwrap_err();
-        assert!(error.is::<CannotCompare>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
+        assert!(error.is::<UserError>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
     }
 }

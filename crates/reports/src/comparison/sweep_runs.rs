@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use timbre_runs::run_dir::{self, WhichRun};
+use timbre_core::error::UserError;
+use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, SweepDir};
 
 pub struct SweepRuns {
@@ -27,7 +28,7 @@ pub fn of_sweep(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
         },
     };
     if found.runs.is_empty() {
-        bail!(WhichRun::none(format!("the sweep `{name}` has no runs yet (see `timbre runs`)")));
+        bail!(UserError::usage(format!("the sweep `{name}` has no runs yet (see `timbre runs`)")));
     }
     Ok(Some(found))
 }
@@ -102,6 +103,6 @@ pub(super) mod tests {
     #[test]
     fn a_sweep_without_runs_is_an_error() {
         let (_runs, found) = find(&sweep_json(&[None]));
-        assert!(found.err().unwrap().is::<WhichRun>());
+        assert!(found.err().unwrap().is::<UserError>());
     }
 }

@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use timbre_core::error::UserError;
 use timbre_core::labels::Classes;
 use timbre_core::seed::Seed;
 use timbre_evaluation::aggregation::Aggregate;
@@ -23,11 +24,6 @@ mod stored_predictions;
 
 pub use report::{is_written, report, summary_text};
 pub use stored_predictions::read_trials;
-
-/// The run cannot be searched so: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotSearch(pub String);
 
 /// The specification of a search, and the decision rule of the run.
 pub struct ThresholdSearch<'a> {
@@ -96,7 +92,7 @@ impl ThresholdSearch<'_> {
     pub fn search_trial(&self, trial: &Trial, splits: &[SplitRecord]) -> Result<TrialThresholds> {
         let Some(own) = splits.iter().find(|split| split.split == self.tuned_on() && !split.clips.is_empty()) else {
             let available: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
-            return Err(CannotSearch(format!(
+            return Err(UserError::usage(format!(
                 "the run has no {} split to tune on, only: {}. Add a validation split (split.validation), or tune on the test \
                  split with --on-test; the scores are then no test result",
                 self.tuned_on(),

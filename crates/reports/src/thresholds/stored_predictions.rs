@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
-use super::CannotSearch;
+use timbre_core::error::UserError;
 use timbre_core::labels::Classes;
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_runs::run_dir::{ClipTruth, SplitRecord, Table, Trial};
@@ -22,7 +22,7 @@ pub fn read_trials(run: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<Spli
         windows(&path, classes, &mut trials).with_context(|| format!("cannot read {}", path.display()))?;
     }
     if trials.is_empty() {
-        bail!(CannotSearch(format!("{} has no trained model", run.display())));
+        bail!(UserError::usage(format!("{} has no trained model", run.display())));
     }
     Ok(trials)
 }

@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use indexmap::IndexMap;
 
 use super::comparability::{self, Issue, IssueKind};
-use super::reference::{CannotGate, ReferenceScores};
+use super::reference::ReferenceScores;
 use super::tolerance::Tolerance;
+use timbre_core::error::UserError;
 use timbre_evaluation::metrics::is_loss;
 
 /// Sums of floats in another order differ by less than this; nothing that counts does. A metric may be worse by the tolerance
@@ -172,7 +173,7 @@ fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMa
     let mut asked = IndexMap::new();
     for Tolerance { metric, by } in tolerances {
         if asked.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
-            bail!(CannotGate(format!("--tolerance is given twice for {metric}, with two numbers")));
+            bail!(UserError::usage(format!("--tolerance is given twice for {metric}, with two numbers")));
         }
     }
     if tolerances.is_empty() {
@@ -181,7 +182,10 @@ fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMa
     let split = baseline.split();
     let trials: Vec<_> = baseline.trials_of(split).collect();
     if trials.is_empty() {
-        bail!(CannotGate(format!("the baseline {} has no results to be held against", baseline.origin.path.display())));
+        bail!(UserError::usage(format!(
+            "the baseline {} has no results to be held against",
+            baseline.origin.path.display()
+        )));
     }
     for metric in asked.keys() {
         if trials.iter().all(|trial| !trial.metrics.contains_key(metric)) {
@@ -189,7 +193,7 @@ fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMa
                 trials.iter().flat_map(|trial| trial.metrics.keys().map(String::as_str)).collect();
             known.sort_unstable();
             known.dedup();
-            bail!(CannotGate(format!(
+            bail!(UserError::usage(format!(
                 "the baseline {} knows no {metric}, only: {}",
                 baseline.origin.path.display(),
                 known.join(", ")

@@ -18,7 +18,7 @@ mod tolerance;
 pub use check::{Check, CheckReport, Finding, compare, has_fallen, worse_by};
 pub use clips::ClipsOf;
 pub use comparability::{Issue, IssueKind};
-pub use reference::{CannotGate, DataOf, ReferenceScores};
+pub use reference::{DataOf, ReferenceScores};
 pub use tolerance::{Tolerance, known_metric, metric_named};
 
 #[cfg(test)]

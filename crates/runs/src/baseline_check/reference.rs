@@ -11,15 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, ClipsOfSides};
 use crate::run_dir::{self, RunRecord, Status, TrialMean};
+use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// Raised when the file changes its form.
 pub const SCHEMA: u32 = 1;
-
-/// It cannot be said whether the run is worse: the baseline is not there, or no baseline. Exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotGate(pub String);
 
 /// How well the trials of a run did, and on what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +87,7 @@ impl ReferenceScores {
         }
         if path.extension().is_some_and(|e| e == "json") {
             let sentence = format!("there is no baseline {name}: make it with `timbre baseline save RUN --out {name}`");
-            bail!(CannotGate(sentence));
+            bail!(UserError::usage(sentence));
         }
         ReferenceScores::of_run(&run(name)?)
     }
@@ -99,7 +95,7 @@ impl ReferenceScores {
     pub fn read(path: &Path) -> Result<ReferenceScores> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let wrong = |why: String| {
-            CannotGate(format!(
+            UserError::usage(format!(
                 "{} is no baseline ({why}): make it with `timbre baseline save RUN --out FILE`",
                 path.display()
             ))
@@ -126,7 +122,7 @@ impl ReferenceScores {
         let bytes = self.bytes();
         let there = std::fs::metadata(path).ok();
         if there.as_ref().is_some_and(|there| !there.is_file()) {
-            bail!(CannotGate(format!("{} is there and no file that could be replaced", path.display())));
+            bail!(UserError::usage(format!("{} is there and no file that could be replaced", path.display())));
         }
         // Of another length it is another file, and need not be read.
         let same_length = there.is_some_and(|there| there.len() == bytes.len() as u64);

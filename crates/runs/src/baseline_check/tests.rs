@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use timbre_core::error::UserError;
 
 /// A baseline of one trial a name, each with these metrics.
 fn baseline(trials: &[(&str, &[(&str, f64)])]) -> ReferenceScores {
@@ -156,17 +157,17 @@ fn what_cannot_be_asked_is_an_error_and_not_a_pass() {
     let against = accuracy(0.5);
     let refused = |tolerances: &[Tolerance]| compare(&against, &against, tolerances, &[]).unwrap_err();
     let unknown = refused(&[tolerance("f1_micro", 0.1)]);
-    assert!(unknown.is::<CannotGate>() && unknown.to_string().contains("only: accuracy"), "{unknown}");
+    assert!(unknown.is::<UserError>() && unknown.to_string().contains("only: accuracy"), "{unknown}");
     assert!(refused(&[tolerance("accuracy", 0.1), tolerance("accuracy", 0.2)]).to_string().contains("twice"));
     assert!(compare(&against, &baseline(&[]), &[], &[]).is_err(), "nothing to hold against");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("b.json");
     for damaged in ["", "{}", "[1]", "{\"schema\":2}", "{\"schema\":1,\"experiment\":\"x\"}"] {
         std::fs::write(&file, damaged).unwrap();
-        assert!(ReferenceScores::read(&file).unwrap_err().is::<CannotGate>(), "{damaged}");
+        assert!(ReferenceScores::read(&file).unwrap_err().is::<UserError>(), "{damaged}");
     }
     let no_run = |_: &str| unreachable!("a file is meant");
-    assert!(ReferenceScores::find("none.json", no_run).unwrap_err().is::<CannotGate>());
+    assert!(ReferenceScores::find("none.json", no_run).unwrap_err().is::<UserError>());
 }
 
 #[test]
@@ -174,8 +175,8 @@ fn a_baseline_replaces_files_alone_and_only_where_something_changed() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("b.sock");
     let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    assert!(accuracy(0.5).write(&socket).unwrap_err().is::<CannotGate>());
-    assert!(accuracy(0.5).write(folder.path()).unwrap_err().is::<CannotGate>());
+    assert!(accuracy(0.5).write(&socket).unwrap_err().is::<UserError>());
+    assert!(accuracy(0.5).write(folder.path()).unwrap_err().is::<UserError>());
     let file = folder.path().join("b.json");
     let written: Vec<bool> = [0.5, 0.5, 0.6].map(|score| accuracy(score).write(&file).unwrap()).to_vec();
     assert_eq!(written, [true, false, true], "a score of the same length, too");

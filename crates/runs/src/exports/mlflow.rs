@@ -14,17 +14,13 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
+use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// What MLflow cuts the values of parameters to.
 const LONGEST_PARAM: usize = 6000;
 /// MLflow leaves folders alone that end so.
 const TRASH: &str = ".trash";
-
-/// The folder is not one that runs can be exported to, or there is nothing to export.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotExport(pub String);
 
 /// A run as it will lie there.
 #[derive(Debug, Default, PartialEq)]
@@ -63,7 +59,7 @@ impl FileStore {
         let is_store = entries.iter().any(|path| path.join("meta.yaml").is_file() || path.ends_with(TRASH));
         if !entries.is_empty() && !is_store {
             let folder = folder.display();
-            bail!(CannotExport(format!(
+            bail!(UserError::usage(format!(
                 "{folder} holds something else than a file store of MLflow: name an empty folder"
             )));
         }
@@ -391,7 +387,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         FileStore::open(folder.path(), false).unwrap();
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<CannotExport>());
+        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<UserError>());
         fs::create_dir(folder.path().join("0")).unwrap();
         fs::write(folder.path().join("0/meta.yaml"), "name: Default\n").unwrap();
         FileStore::open(folder.path(), false).unwrap();

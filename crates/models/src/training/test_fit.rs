@@ -1,4 +1,4 @@
-//! Whole trainings of tiny networks.
+//! Helpers for tests that train a tiny network.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::device::Device;
-use crate::networks::cnn_small::CnnSmall;
+use crate::networks::{CnnSmall, cnn_small};
+use crate::training::hyperparameters::Training;
 use crate::{Classifier, Epoch, FitContext, ModelKind, RateCurve, TrainingCallback};
 use timbre_core::labels::Task;
 use timbre_core::progress::Printer;
@@ -16,7 +17,7 @@ use timbre_core::seed::{Seed, uniform};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// What PyTorch gave (`tests/golden/make_training.py`).
+/// The results of PyTorch (`tests/golden/make_training.py`).
 pub fn golden() -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/training.json");
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -26,7 +27,7 @@ pub fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-/// Images of 8 × 8 with a bright row a class, under noise.
+/// Noisy images of 8 × 8 with a bright row for each class.
 pub fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSet {
     let mut rng = Seed::new(seed).rng();
     let value = |labels: &Vec<usize>, row: usize, noise: f64| {
@@ -38,28 +39,33 @@ pub fn images(seed: u64, labels: Vec<Vec<usize>>, n_classes: usize) -> FeatureSe
     FeatureSet::from_matrices(values, [8, 8], labels, n_classes)
 }
 
-/// Clips of one class each, in turn.
+/// Clips with one label each, the classes in turn.
 pub fn one_label(seed: u64, clips: usize) -> FeatureSet {
     images(seed, (0..clips).map(|clip| vec![clip % 3]).collect(), 3)
 }
 
-/// Clips of no class, one or two.
+/// Clips with no, one or two labels.
 pub fn several_labels(seed: u64, clips: usize) -> FeatureSet {
     let labels = |clip: usize| (0..3).filter(|class| (clip >> class) & 1 == 1).take(2).collect();
     images(seed, (0..clips).map(labels).collect(), 3)
 }
 
-pub fn small() -> CnnSmall {
-    CnnSmall { filters: vec![4, 8], epochs: 4, batch_size: 4, ..CnnSmall::default() }
+/// A tiny network that is trained for four epochs in batches of four.
+pub fn small(change: impl FnOnce(&mut Training)) -> CnnSmall {
+    let network = cnn_small::CnnSmall { filters: vec![4, 8], ..Default::default() };
+    let mut spec =
+        CnnSmall { training: Training { epochs: 4, batch_size: 4, ..Training::default() }, ..network.into() };
+    change(&mut spec.training);
+    spec
 }
 
-/// Where a fit happens, and what is seen of it.
+/// The surroundings of a fit, and a record of its callbacks.
 pub struct TestFit {
     pub validation: Option<FeatureSet>,
     pub task: Task,
     pub folder: Option<tempfile::TempDir>,
     pub stop: AtomicBool,
-    /// The epoch after which the onlooker fails, or stops the fit.
+    /// The epoch after which the callback fails, or stops the fit.
     pub fails_after: Option<usize>,
     pub stops_after: Option<usize>,
     pub history: Mutex<Vec<Epoch>>,
@@ -104,8 +110,8 @@ impl TestFit {
         spec.fit(train, &context)
     }
 
-    /// What was written down of each epoch, without the times.
-    pub fn told(&self) -> Vec<Epoch> {
+    /// The records of all epochs, without the times.
+    pub fn epochs(&self) -> Vec<Epoch> {
         let timeless = |epoch: &Epoch| Epoch { seconds: 0.0, clips_per_second: 0.0, waited: 0.0, ..epoch.clone() };
         self.history.lock().unwrap().iter().map(timeless).collect()
     }
@@ -133,7 +139,7 @@ impl TrainingCallback for TestFit {
     }
 }
 
-/// Everything a model has learnt, to the bit.
+/// All tensors of a model, bit by bit.
 pub fn bits(model: &dyn Classifier) -> Vec<(String, Vec<u32>)> {
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
     model.tensors().unwrap().into_iter().map(|t| (t.name.clone(), bits(t.into_values().unwrap()))).collect()

@@ -1,5 +1,5 @@
-//! The training clips of an epoch on their way to the device: images that feeders make ahead of it, or, where the recordings
-//! lie in its memory, images that it makes itself.
+//! The batches of an epoch on the device: either loaded ahead of time by the data loader, or computed on the device itself if it
+//! holds the recordings in its memory.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use burn::tensor::{Device as BurnDevice, Tensor};
 
-use super::device_waves::DeviceExamples;
-use super::feeding::{self, DataLoader, LoaderSpec};
+use super::data_loader::{self, DataLoader, LoaderSpec};
+use super::device_examples::DeviceExamples;
 use super::inputs::{self, Normalization};
-use super::model::AHEAD;
+use super::trained_network::PREFETCH;
 use crate::device::Device;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// The clips of a step, on the device and for training.
+/// A batch on the device, for training.
 pub struct DeviceBatch {
     /// Rows of the training set.
     pub rows: Vec<usize>,
-    /// Scaled, clips × channels × bands × frames.
+    /// Normalized, clips × channels × bands × frames.
     pub images: Tensor<4>,
-    /// How much of each class is in each clip, row-major.
+    /// The target of each class for each clip, row-major.
     pub targets: Vec<f32>,
 }
 
@@ -29,7 +29,7 @@ pub struct BatchSource<'a> {
     normalization: Normalization,
     batch_size: usize,
     device: BurnDevice,
-    waves: Option<DeviceExamples<'a>>,
+    on_device: Option<DeviceExamples<'a>>,
 }
 
 impl<'a> BatchSource<'a> {
@@ -39,61 +39,61 @@ impl<'a> BatchSource<'a> {
         batch_size: usize,
         device: &Device,
     ) -> Result<BatchSource<'a>> {
-        let waves = match device.is_cpu() {
+        let on_device = match device.is_cpu() {
             true => None,
-            false => DeviceExamples::hold(set, &normalization, &device.burn(), device.precision())?,
+            false => DeviceExamples::load(set, &normalization, &device.burn(), device.precision())?,
         };
-        Ok(BatchSource { set, normalization, batch_size, device: device.burn().autodiff(), waves })
+        Ok(BatchSource { set, normalization, batch_size, device: device.burn().autodiff(), on_device })
     }
 
     pub fn normalization(&self) -> &Normalization {
         &self.normalization
     }
 
-    /// Hands the clips of an epoch to `each`, batch by batch with their numbers, until that says false; says how long that
-    /// waited for them.
-    pub fn feed(
+    /// Calls `each` with every batch of an epoch and its number until it returns false. Returns the time spent waiting for
+    /// batches.
+    pub fn for_each(
         &self,
         order: &[usize],
         epoch: usize,
         mut each: impl FnMut(DeviceBatch, usize) -> Result<bool>,
     ) -> Result<Duration> {
-        if let Some(waves) = &self.waves {
+        if let Some(examples) = &self.on_device {
             let mut waited = Duration::ZERO;
             for (number, rows) in order.chunks(self.batch_size).enumerate() {
                 let clock = Instant::now();
-                let images = waves.images(rows, epoch).autodiff();
+                let images = examples.images(rows, epoch).autodiff();
                 waited += clock.elapsed();
                 let classes = self.set.n_classes();
                 let mut targets = vec![0.0; rows.len() * classes];
-                let of_each = targets.chunks_exact_mut(classes.max(1)).zip(rows);
-                of_each.for_each(|(targets, &row)| self.set.write_targets(row, targets));
+                let clips = targets.chunks_exact_mut(classes.max(1)).zip(rows);
+                clips.for_each(|(targets, &row)| self.set.write_targets(row, targets));
                 if !each(DeviceBatch { rows: rows.to_vec(), images, targets }, number)? {
                     break;
                 }
             }
             return Ok(waited);
         }
-        let prepare = |image: &mut [f32]| self.normalization.apply(image);
-        let feed = LoaderSpec {
+        let transform = |image: &mut [f32]| self.normalization.apply(image);
+        let spec = LoaderSpec {
             set: self.set,
             order,
             batch_size: self.batch_size,
             epoch,
-            ahead: AHEAD,
-            threads: feeding::worker_threads(self.set),
-            prepare: &prepare,
+            prefetch: PREFETCH,
+            workers: data_loader::worker_threads(self.set),
+            transform: &transform,
         };
         thread::scope(|scope| {
-            let mut feeder = DataLoader::start(scope, feed)?;
-            for (number, batch) in feeder.by_ref().enumerate() {
+            let mut loader = DataLoader::start(scope, spec)?;
+            for (number, batch) in loader.by_ref().enumerate() {
                 let batch = batch?;
-                let images = inputs::images(batch.inputs, inputs::shape_of(self.set), &self.device)?;
+                let images = inputs::image_batch(batch.inputs, inputs::shape_of(self.set), &self.device)?;
                 if !each(DeviceBatch { rows: batch.rows, images, targets: batch.targets }, number)? {
                     break;
                 }
             }
-            Ok(feeder.waited())
+            Ok(loader.waited())
         })
     }
 }

@@ -1,8 +1,8 @@
-//! The training recordings in the memory of a device: cut there, transformed there, scaled there. Between the start of a
-//! training and its end no sample crosses the bus but the numbers of where to cut.
+//! Computes training examples on a device: it holds the recordings in its memory and crops, transforms and normalizes them there.
+//! During a training only the positions of the crops are sent to the device.
 //!
-//! Only for devices other than the CPU, whose images come from the same crops by way of the feature cache's own code; the
-//! two agree within a thousandth of the range of an image (see [`DeviceMel`]).
+//! It is used only for devices other than the CPU. The CPU computes the same crops with the code of the feature cache; the two agree
+//! within a thousandth of the range of an image (see [`DeviceMel`]).
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -13,20 +13,20 @@ use crate::training::device_mel::{DeviceMel, MatmulPrecision};
 use timbre_inputs::dataset::feature_set::{FeatureSet, WaveformSource};
 use timbre_inputs::features::FeatureSpec;
 
-/// What waves may take of a device's memory; a larger set is fed by the CPU.
-const HELD_BYTES: usize = 8 << 30;
+/// The most device memory for recordings; for a larger set the CPU computes the examples.
+const MAX_BYTES: usize = 8 << 30;
 
-/// Recordings that are decoded before they go to the device together.
-const DECODED_AT_ONCE: usize = 64;
+/// Recordings that are decoded and sent to the device together.
+const DECODE_BATCH: usize = 64;
 
-/// The waves of a training set on a device.
+/// The recordings of a training set in the memory of a device.
 pub struct DeviceExamples<'a> {
     source: &'a dyn WaveformSource,
-    /// One after the other.
+    /// Recording after recording.
     samples: Tensor<1>,
-    /// Where each wave begins, and at the end where the last one ends.
+    /// Where each recording begins, and finally where the last one ends.
     bounds: Vec<usize>,
-    /// 0, 1, 2, … to the length of a clip.
+    /// 0, 1, 2, … up to the length of a clip.
     ramp: Tensor<1, Int>,
     mel: DeviceMel,
     mean: Tensor<3>,
@@ -34,8 +34,9 @@ pub struct DeviceExamples<'a> {
 }
 
 impl<'a> DeviceExamples<'a> {
-    /// Brings the waves of `set` to the device, if it has waves, their feature can be computed there, and they fit.
-    pub fn hold(
+    /// Sends the recordings of `set` to the device. `None` if the set has none, their feature cannot be computed there, or they do
+    /// not fit.
+    pub fn load(
         set: &'a FeatureSet,
         normalization: &Normalization,
         device: &Device,
@@ -48,22 +49,22 @@ impl<'a> DeviceExamples<'a> {
             Ok(mel) if mel.shape() == set.shape() => mel,
             Ok(_) => return Ok(None),
             Err(why) => {
-                tracing::info!("images are made by the CPU: {why:#}");
+                tracing::info!("the CPU computes the examples: {why:#}");
                 return Ok(None);
             }
         };
         let (mut bounds, mut pieces) = (vec![0], Vec::new());
         let rows: Vec<usize> = (0..set.len()).collect();
-        for rows in rows.chunks(DECODED_AT_ONCE) {
+        for rows in rows.chunks(DECODE_BATCH) {
             let waves: Vec<Vec<f32>> = rows
                 .par_iter()
                 .map(|&row| source.waveform(row))
                 .collect::<Result<_>>()
-                .context("cannot bring the training recordings to the device")?;
-            waves.iter().for_each(|wave| bounds.push(bounds.last().expect("it begins with 0") + wave.len()));
-            let total = *bounds.last().expect("it begins with 0");
-            if 4 * total > HELD_BYTES || i32::try_from(total).is_err() {
-                tracing::info!("images are made by the CPU: the recordings are too large for the device");
+                .context("cannot send the training recordings to the device")?;
+            waves.iter().for_each(|wave| bounds.push(bounds.last().expect("it starts with 0") + wave.len()));
+            let total = *bounds.last().expect("it starts with 0");
+            if 4 * total > MAX_BYTES || i32::try_from(total).is_err() {
+                tracing::info!("the CPU computes the examples: the recordings are too large for the device");
                 return Ok(None);
             }
             let piece = waves.concat();
@@ -82,7 +83,7 @@ impl<'a> DeviceExamples<'a> {
         }))
     }
 
-    /// The images of these rows in an epoch: `[rows, 1, bands, frames]`.
+    /// The normalized images of these rows in an epoch: `[rows, 1, bands, frames]`.
     pub fn images(&self, rows: &[usize], epoch: usize) -> Tensor<4> {
         let start = |&row: &usize| {
             let (begin, end) = (self.bounds[row], self.bounds[row + 1]);
@@ -91,9 +92,9 @@ impl<'a> DeviceExamples<'a> {
         let starts: Vec<i32> = rows.iter().map(start).collect();
         let (clips, device) = (rows.len(), self.samples.device());
         let starts = Tensor::<2, Int>::from_data(TensorData::new(starts, [clips, 1]), &device);
-        let seen = starts + self.ramp.clone().unsqueeze::<2>();
-        let [clips, samples] = seen.dims();
-        let waves = self.samples.clone().select(0, seen.reshape([clips * samples])).reshape([clips, samples]);
+        let indices = starts + self.ramp.clone().unsqueeze::<2>();
+        let [clips, samples] = indices.dims();
+        let waves = self.samples.clone().select(0, indices.reshape([clips * samples])).reshape([clips, samples]);
         let images = self.mel.forward(waves);
         ((images - self.mean.clone()) / self.deviation.clone()).unsqueeze_dim(1)
     }
@@ -112,7 +113,7 @@ mod tests {
     use timbre_signal::audio::{AudioSpec, Crop};
 
     #[test]
-    fn images_made_on_the_device_are_those_of_the_cpu() {
+    fn images_computed_on_the_device_equal_those_of_the_cpu() {
         let folder = tempfile::tempdir().unwrap();
         let audio = AudioSpec { sample_rate: 8000, clip_seconds: Some(1.0), crop: Crop::Centre };
         let feature: FeatureSpec = serde_json::from_value(
@@ -151,7 +152,7 @@ mod tests {
         let set = set.with_generator(Arc::new(waves));
         let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
         let device = Device::flex();
-        let on_device = DeviceExamples::hold(&set, &normalization, &device, MatmulPrecision::F32).unwrap().unwrap();
+        let on_device = DeviceExamples::load(&set, &normalization, &device, MatmulPrecision::F32).unwrap().unwrap();
         let mut differ = false;
         for epoch in 0..3 {
             let rows = [3, 0, 2, 1, 2];
@@ -169,6 +170,6 @@ mod tests {
                 differ |= before != unscaled;
             }
         }
-        assert!(differ, "long recordings are cut at another place in each epoch");
+        assert!(differ, "long recordings are cropped at another position in each epoch");
     }
 }

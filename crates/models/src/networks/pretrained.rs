@@ -1,14 +1,14 @@
-//! Weights that people already have: a checkpoint becomes the beginning of a network, and a report says what was made of it.
+//! Imports pretrained weights: a checkpoint of another program initializes a network, and a report lists what was used.
 //!
 //! Conventions and differences from the peers:
-//! * `.safetensors`, and what `torch.save` writes (`.pth`, `.pt`, `.bin`, `.ckpt`). A pickle is parsed, and nothing in it is ever
-//!   called: burn's reader knows tensors, dictionaries and lists.
-//! * Names are compared without the prefixes that wrappers add (`module.`, `model.`, `state_dict.`, …); the numbers that fastai
-//!   gives the parts of a ResNet are understood, too. `num_batches_tracked` is passed over.
-//! * Where the network has one input channel, the weights of several are summed, as fastai does it: a grey image then gives what
-//!   it gave as a colour image with three equal channels.
-//! * A tensor of another shape is left out, as the head of another number of classes is. Fewer than half of the tensors before
-//!   the head: the file belongs to another network, and is refused.
+//! * It reads `.safetensors` and files written by `torch.save` (`.pth`, `.pt`, `.bin`, `.ckpt`). A pickle is parsed and nothing in
+//!   it is ever called: burn's reader knows tensors, dictionaries and lists only.
+//! * Names are compared without the prefixes of wrappers (`module.`, `model.`, `state_dict.`, …); fastai's numbers for the parts of
+//!   a ResNet are understood too. `num_batches_tracked` is ignored.
+//! * If the network has one input channel, the weights of several channels are summed, as in fastai: a grey image then gives the
+//!   same result as a colour image with three equal channels.
+//! * A tensor of another shape is skipped, for example a head for another number of classes. If fewer than half of the tensors
+//!   before the head match, the file belongs to another network and is refused.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, HashSet};
@@ -22,19 +22,19 @@ use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use super::{Network, head, state};
+use super::{Network, head, state_dict};
 use crate::Tensor;
 
-/// What was made of a checkpoint.
+/// What was used of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ImportReport {
-    /// As they were.
-    pub taken: Vec<String>,
-    /// Taken in another shape, and how.
+    /// Used unchanged.
+    pub loaded: Vec<String>,
+    /// Used after reshaping, and how.
     pub reshaped: Vec<(String, String)>,
-    /// Tensors of the file that are not used, and why.
-    pub left_out: Vec<(String, String)>,
-    /// Tensors of the network that the file does not give: they keep their first weights.
+    /// Tensors of the file that were skipped, and why.
+    pub skipped: Vec<(String, String)>,
+    /// Tensors of the network that are not in the file: they keep their initial weights.
     pub missing: Vec<String>,
 }
 
@@ -42,19 +42,19 @@ impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "{} tensors taken as they are, {} reshaped, {} left out, {} missing",
-            self.taken.len(),
+            "{} tensors loaded unchanged, {} reshaped, {} skipped, {} missing",
+            self.loaded.len(),
             self.reshaped.len(),
-            self.left_out.len(),
+            self.skipped.len(),
             self.missing.len()
         )?;
         listed(f, "reshaped", self.reshaped.iter().map(|(name, how)| format!("`{name}`: {how}")))?;
-        listed(f, "left out", self.left_out.iter().map(|(name, why)| format!("`{name}`: {why}")))?;
-        listed(f, "missing", self.missing.iter().map(|name| format!("`{name}`: keeps its first weights")))
+        listed(f, "skipped", self.skipped.iter().map(|(name, why)| format!("`{name}`: {why}")))?;
+        listed(f, "missing", self.missing.iter().map(|name| format!("`{name}`: keeps its initial weights")))
     }
 }
 
-/// A few lines: nobody reads a hundred.
+/// Writes the first few lines only, since there may be hundreds.
 fn listed(f: &mut fmt::Formatter, what: &str, lines: impl ExactSizeIterator<Item = String>) -> fmt::Result {
     const SHOWN: usize = 6;
     let more = lines.len().saturating_sub(SHOWN);
@@ -64,25 +64,25 @@ fn listed(f: &mut fmt::Formatter, what: &str, lines: impl ExactSizeIterator<Item
     if more > 0 { write!(f, "\n  {what}  and {more} more") } else { Ok(()) }
 }
 
-/// The network with the weights of a file, as far as they fit.
+/// The network with the weights of a file, as far as they match.
 pub fn import(path: &Path, network: Network) -> Result<(Network, ImportReport)> {
     let tensors = read(path).with_context(|| format!("cannot read weights from {}", path.display()))?;
-    adopt(tensors, network).with_context(|| format!("cannot begin with the weights of {}", path.display()))
+    import_tensors(tensors, network).with_context(|| format!("cannot initialize the network from {}", path.display()))
 }
 
-/// Every tensor of floating point numbers in a checkpoint, under its name there.
+/// All floating-point tensors of a checkpoint, with their names in the file.
 pub fn read(path: &Path) -> Result<Vec<Tensor>> {
     let extension = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     match extension.as_str() {
         "safetensors" => read_safetensors(path),
         "pth" | "pt" | "bin" | "ckpt" => read_pytorch(path),
-        _ => bail!("weights come from a .safetensors file or from a .pth or .pt file of PyTorch's"),
+        _ => bail!("weights are read from a .safetensors file or from a .pth or .pt file of PyTorch"),
     }
 }
 
 fn read_safetensors(path: &Path) -> Result<Vec<Tensor>> {
     let bytes = fs::read(path)?;
-    let file = SafeTensors::deserialize(&bytes).context("it is cut off, or no safetensors file")?;
+    let file = SafeTensors::deserialize(&bytes).context("it is truncated, or not a safetensors file")?;
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let dtype = match view.dtype() {
@@ -100,7 +100,7 @@ fn read_safetensors(path: &Path) -> Result<Vec<Tensor>> {
 
 fn read_pytorch(path: &Path) -> Result<Vec<Tensor>> {
     use pytorch_reader::DType as Torch;
-    const WHY: &str = "it is cut off, or no checkpoint of tensors as `torch.save` writes it";
+    const WHY: &str = "it is truncated, or not a checkpoint of tensors written by `torch.save`";
     let reader = PytorchReader::new(path).context(WHY)?;
     let mut tensors = Vec::new();
     for (name, found) in BTreeMap::from_iter(reader.into_tensors()) {
@@ -122,31 +122,31 @@ fn tensor_of(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Resul
     let values = data.try_into_vec::<f32>().ok().with_context(|| format!("the tensor `{name}` cannot become f32"))?;
     ensure!(
         values.iter().all(|value| value.is_finite()),
-        "the tensor `{name}` holds values that are no numbers: the training that wrote it went astray"
+        "the tensor `{name}` contains values that are not finite: the training that wrote it diverged"
     );
     Ok(Tensor::new(name, shape.to_vec(), values))
 }
 
-/// The network with these tensors, as far as they fit.
-pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportReport)> {
-    ensure!(!tensors.is_empty(), "it holds no tensor of floating point numbers");
-    let mut own = state::tensors(&network);
-    let asked: HashSet<String> = own.iter().map(|tensor| tensor.name.clone()).collect();
+/// The network with these tensors, as far as they match.
+pub fn import_tensors(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportReport)> {
+    ensure!(!tensors.is_empty(), "it contains no floating-point tensor");
+    let mut own = state_dict::tensors(&network);
+    let expected: HashSet<String> = own.iter().map(|tensor| tensor.name.clone()).collect();
     let mut report = ImportReport::default();
     let mut given: HashMap<String, Tensor> = HashMap::new();
     let mut some_name = String::new();
     for tensor in tensors {
-        let name = plain_name(&tensor.name, &asked);
+        let name = plain_name(&tensor.name, &expected);
         if name.ends_with("num_batches_tracked") {
             continue;
         }
         some_name.clone_from(&tensor.name);
         match given.entry(name) {
-            Entry::Vacant(place) if asked.contains(place.key()) => {
+            Entry::Vacant(place) if expected.contains(place.key()) => {
                 place.insert(tensor);
             }
-            Entry::Vacant(_) => report.left_out.push((tensor.name, "the network has no such tensor".to_owned())),
-            Entry::Occupied(taken) => report.left_out.push((tensor.name, format!("`{}` is there twice", taken.key()))),
+            Entry::Vacant(_) => report.skipped.push((tensor.name, "the network has no such tensor".to_owned())),
+            Entry::Occupied(taken) => report.skipped.push((tensor.name, format!("`{}` occurs twice", taken.key()))),
         }
     }
     for tensor in &mut own {
@@ -155,43 +155,43 @@ pub fn adopt(tensors: Vec<Tensor>, network: Network) -> Result<(Network, ImportR
             report.missing.push(name);
             continue;
         };
-        match fitted(theirs, &tensor.shape)? {
+        match fit(theirs, &tensor.shape)? {
             Fit::Same(values) => {
                 *tensor = Tensor::new(&name, tensor.shape.clone(), values);
-                report.taken.push(name);
+                report.loaded.push(name);
             }
             Fit::Reshaped(values, how) => {
                 *tensor = Tensor::new(&name, tensor.shape.clone(), values);
                 report.reshaped.push((name, how));
             }
             Fit::Not(theirs) => {
-                let why = format!("{theirs:?} there, {:?} in the network", tensor.shape);
-                report.left_out.push((name.clone(), why));
+                let why = format!("{theirs:?} in the file, {:?} in the network", tensor.shape);
+                report.skipped.push((name.clone(), why));
                 report.missing.push(name);
             }
         }
     }
     let before_head = |names: &mut dyn Iterator<Item = &String>| names.filter(|name| !head::is_head(name)).count();
-    let fitting = before_head(&mut report.taken.iter().chain(report.reshaped.iter().map(|(name, _)| name)));
-    let wanted = before_head(&mut asked.iter());
+    let fitting = before_head(&mut report.loaded.iter().chain(report.reshaped.iter().map(|(name, _)| name)));
+    let wanted = before_head(&mut expected.iter());
     ensure!(
         2 * fitting >= wanted,
-        "{fitting} of the {wanted} tensors before the head fit: it holds another network (a tensor there is `{some_name}`, one \
-         here `{}`)",
+        "{fitting} of the {wanted} tensors before the head match: the file holds another network (one of its tensors is \
+         `{some_name}`, one of this network is `{}`)",
         own[0].name
     );
-    Ok((state::load(network, &own)?, report))
+    Ok((state_dict::load(network, &own)?, report))
 }
 
-/// A name without what wrappers put before it.
-fn plain_name(name: &str, asked: &HashSet<String>) -> String {
+/// A name without the prefixes of wrappers.
+fn plain_name(name: &str, expected: &HashSet<String>) -> String {
     const WRAPPERS: [&str; 7] =
         ["module.", "model.", "state_dict.", "model_state_dict.", "_orig_mod.", "net.", "network."];
     let mut rest = name;
     while let Some(inner) = WRAPPERS.iter().find_map(|wrapper| rest.strip_prefix(wrapper)) {
         rest = inner;
     }
-    // fastai cuts a ResNet in two and calls the parts by their numbers.
+    // fastai splits a ResNet in two and numbers the parts.
     const NUMBERED: [(&str, &str); 10] = [
         ("0.0.", "conv1."),
         ("0.1.", "bn1."),
@@ -204,7 +204,7 @@ fn plain_name(name: &str, asked: &HashSet<String>) -> String {
         ("1.6.", "head.bn2."),
         ("1.8.", "head.fc2."),
     ];
-    if asked.contains("layer1.0.conv1.weight")
+    if expected.contains("layer1.0.conv1.weight")
         && let Some(named) =
             NUMBERED.iter().find_map(|(number, part)| Some(format!("{part}{}", rest.strip_prefix(number)?)))
     {
@@ -213,27 +213,27 @@ fn plain_name(name: &str, asked: &HashSet<String>) -> String {
     rest.to_owned()
 }
 
-/// What a tensor of a file is to a tensor of the network.
+/// How a tensor of a file matches a tensor of the network.
 enum Fit {
     Same(Vec<f32>),
     Reshaped(Vec<f32>, String),
-    /// Its shape.
+    /// It does not match; its shape.
     Not(Vec<usize>),
 }
 
-fn fitted(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
+fn fit(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
     let theirs_shape = theirs.shape.clone();
     if theirs_shape == shape {
         return theirs.into_values().map(Fit::Same);
     }
-    // Filters over an image that differ in their input channels alone.
+    // Filters of a 2-D convolution that differ only in the number of input channels.
     if let ([filters, channels, height, width], [f, c, h, w]) = (&theirs_shape[..], shape)
         && [filters, height, width] == [f, h, w]
     {
         let plane = height * width;
         if *c == 1 {
             let values = theirs.into_values()?;
-            let how = format!("the sum over {channels} input channels");
+            let how = format!("summed over {channels} input channels");
             return Ok(Fit::Reshaped(
                 values.chunks(channels * plane).flat_map(|filter| summed(filter, plane)).collect(),
                 how,
@@ -242,14 +242,14 @@ fn fitted(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
         if *channels == 1 {
             let values = theirs.into_values()?;
             let share = |plane: &[f32]| plane.iter().map(|value| value / *c as f32).collect::<Vec<f32>>().repeat(*c);
-            let how = format!("shared among {c} input channels");
+            let how = format!("divided among {c} input channels");
             return Ok(Fit::Reshaped(values.chunks(plane).flat_map(share).collect(), how));
         }
     }
     Ok(Fit::Not(theirs_shape))
 }
 
-/// The sum of planes that lie one after the other.
+/// The sum of consecutive planes.
 fn summed(filter: &[f32], plane: usize) -> Vec<f32> {
     (0..plane).map(|at| filter[at..].iter().step_by(plane).sum()).collect()
 }

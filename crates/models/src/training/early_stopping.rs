@@ -1,4 +1,4 @@
-//! What epochs are judged by: pure functions of their history.
+//! Early stopping: which value is monitored, which epoch is the best, and when patience ends. Pure functions of the history.
 
 use anyhow::{Result, ensure};
 
@@ -8,19 +8,19 @@ use timbre_evaluation::metrics::{self, DecisionRule};
 /// The value that decides which epoch is best, and when to stop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Monitor {
-    watched: Watched,
+    monitored: Monitored,
     patience: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Watched {
+enum Monitored {
     TrainLoss,
     ValidationLoss,
     Metric(String),
 }
 
 impl Monitor {
-    /// Fails with the names there are. Without a validation split the training loss is watched, whatever was asked for.
+    /// Fails with the known names if `name` is unknown. Without a validation subset the training loss is monitored in any case.
     pub fn new(
         name: &str,
         patience: Option<usize>,
@@ -30,61 +30,61 @@ impl Monitor {
         let metrics = decision_rule.metrics();
         ensure!(
             name == LOSS || metrics.iter().any(|metric| metric == name),
-            "`monitor = \"{name}\"` is no metric of this task: write \"{LOSS}\", or one of {}",
+            "`monitor = \"{name}\"` is not a metric of this task: write \"{LOSS}\" or one of {}",
             metrics.join(", ")
         );
-        let watched = match (has_validation, name) {
-            (false, _) => Watched::TrainLoss,
-            (true, LOSS) => Watched::ValidationLoss,
-            (true, metric) => Watched::Metric(metric.to_owned()),
+        let monitored = match (has_validation, name) {
+            (false, _) => Monitored::TrainLoss,
+            (true, LOSS) => Monitored::ValidationLoss,
+            (true, metric) => Monitored::Metric(metric.to_owned()),
         };
-        Ok(Monitor { watched, patience })
+        Ok(Monitor { monitored, patience })
     }
 
-    /// For people.
+    /// The name for people.
     pub fn name(&self) -> &str {
-        match &self.watched {
-            Watched::TrainLoss => "training loss",
-            Watched::ValidationLoss => "validation loss",
-            Watched::Metric(name) => name,
+        match &self.monitored {
+            Monitored::TrainLoss => "training loss",
+            Monitored::ValidationLoss => "validation loss",
+            Monitored::Metric(name) => name,
         }
     }
 
-    /// A metric that is shown beside the losses.
+    /// The monitored metric, which is shown beside the losses.
     pub fn metric<'a>(&'a self, epoch: &'a Epoch) -> Option<(&'a str, f64)> {
-        match &self.watched {
-            Watched::Metric(name) => Some((name, self.value(epoch))),
+        match &self.monitored {
+            Monitored::Metric(name) => Some((name, self.value(epoch))),
             _ => None,
         }
     }
 
     pub fn value(&self, epoch: &Epoch) -> f64 {
-        match &self.watched {
-            Watched::TrainLoss => epoch.train_loss,
-            Watched::ValidationLoss => epoch.validation_loss.unwrap_or(f64::NAN),
-            Watched::Metric(name) => epoch.metrics.get(name).copied().unwrap_or(f64::NAN),
+        match &self.monitored {
+            Monitored::TrainLoss => epoch.train_loss,
+            Monitored::ValidationLoss => epoch.validation_loss.unwrap_or(f64::NAN),
+            Monitored::Metric(name) => epoch.metrics.get(name).copied().unwrap_or(f64::NAN),
         }
     }
 
-    /// Losses are better when lower (some metrics are losses, too), other metrics when higher. What is no number is never
-    /// better, and always worse.
+    /// Lower is better for losses, and for metrics that are losses; higher is better for other metrics. NaN is worse than any
+    /// number.
     pub fn is_better(&self, value: f64, than: f64) -> bool {
-        match self.watched {
+        match self.monitored {
             _ if value.is_nan() => false,
             _ if than.is_nan() => true,
-            Watched::TrainLoss | Watched::ValidationLoss => value < than,
-            Watched::Metric(ref name) if metrics::is_loss(name) => value < than,
-            Watched::Metric(_) => value > than,
+            Monitored::TrainLoss | Monitored::ValidationLoss => value < than,
+            Monitored::Metric(ref name) if metrics::is_loss(name) => value < than,
+            Monitored::Metric(_) => value > than,
         }
     }
 
-    /// The first of the best epochs, as an index.
+    /// The index of the best epoch, the first of equal ones.
     pub fn best(&self, history: &[Epoch]) -> Option<usize> {
         let better = |at: usize, than: usize| self.is_better(self.value(&history[at]), self.value(&history[than]));
         (0..history.len()).reduce(|best, at| if better(at, best) { at } else { best })
     }
 
-    /// Whether patience is at its end.
+    /// Whether there was no improvement for `patience` epochs.
     pub fn is_exhausted(&self, history: &[Epoch]) -> bool {
         match (self.patience, self.best(history)) {
             (Some(patience), Some(best)) => history.len() - 1 - best >= patience,
@@ -97,7 +97,7 @@ impl Monitor {
     }
 }
 
-/// The word for the loss among the names of metrics.
+/// The name of the loss among the names of metrics.
 pub const LOSS: &str = "loss";
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         let history = history(&[3.0, 1.0, 2.0, 1.0], &[0.2, 0.1, 0.5, 0.5]);
         assert_eq!(monitor("loss", 9, true).best(&history), Some(1));
         assert_eq!(monitor("accuracy", 9, true).best(&history), Some(2));
-        // Without a validation split it is the training loss, here the negative.
+        // Without a validation subset it is the training loss, here the negative.
         assert_eq!(monitor("accuracy", 9, false).best(&history), Some(0));
         assert_eq!(monitor("loss", 9, true).best(&[]), None);
         let log_loss = monitor("log_loss", 9, true);
@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_never_the_best() {
+    fn nan_is_never_the_best() {
         let history = history(&[f64::NAN, 5.0, f64::NAN], &[0.0; 3]);
         assert_eq!(monitor("loss", 2, true).best(&history), Some(1));
     }
 
     #[test]
-    fn an_unknown_name_is_told_with_the_names_there_are() {
+    fn an_unknown_name_is_refused_with_the_known_names() {
         for (task, other, own) in
             [(Task::SingleLabel, "hamming", "balanced_accuracy"), (Task::MultiLabel, "accuracy", "f1_samples")]
         {

@@ -1,14 +1,14 @@
-//! The losses of an epoch, and what is done about one that is no number.
+//! The training loss of an epoch, and the error for a loss that is not finite.
 
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 
-use super::faulty;
 use super::inputs::Normalization;
+use super::nonfinite_batch::NonfiniteBatch;
 use crate::FitContext;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Each loss is read a step late, so that a device can work on the next while it is waited for.
+/// Sums the losses of an epoch. Each loss is read one step late, so that the device can compute the next step meanwhile.
 pub struct EpochLoss<'a> {
     pub context: &'a FitContext<'a>,
     pub train: &'a FeatureSet,
@@ -17,30 +17,30 @@ pub struct EpochLoss<'a> {
     /// From 0.
     pub epoch: usize,
     pub order: &'a [usize],
-    /// A loss on its device, the number of its batch, and the clips of that.
+    /// A loss on its device, the number of its batch, and its clips.
     pub pending: Option<(Tensor<1>, usize, usize)>,
-    /// Over clips.
+    /// The sum over clips.
     pub sum: f64,
 }
 
 impl EpochLoss<'_> {
-    /// Takes the loss of a batch, and reads the one before it.
+    /// Adds the loss of a batch and reads the one before it.
     pub fn push(&mut self, loss: Tensor<1>, number: usize, clips: usize) -> Result<()> {
-        self.settle()?;
+        self.flush()?;
         self.pending = Some((loss, number, clips));
         Ok(())
     }
 
-    /// Reads the loss that is pending; one that is no number ends the training with its batch saved.
-    pub fn settle(&mut self) -> Result<()> {
+    /// Reads the pending loss. A loss that is not finite saves its batch and fails.
+    pub fn flush(&mut self) -> Result<()> {
         let Some((loss, number, clips)) = self.pending.take() else { return Ok(()) };
-        let loss = number_of(loss);
+        let loss = scalar(loss);
         if loss.is_finite() {
             self.sum += loss * clips as f64;
             return Ok(());
         }
         let start = number * self.batch_size;
-        let batch = faulty::Batch {
+        let batch = NonfiniteBatch {
             rows: &self.order[start..start + clips],
             epoch: self.epoch,
             number,
@@ -48,12 +48,12 @@ impl EpochLoss<'_> {
             normalization: self.normalization,
         };
         let saved = match self.context.checkpoints {
-            Some(folder) => format!("its inputs and labels lie in {}", batch.save(folder)?.display()),
-            None => "its inputs and labels were not saved, as no folder was named for checkpoints".to_owned(),
+            Some(folder) => format!("its inputs and labels are saved in {}", batch.save(folder)?.display()),
+            None => "its inputs and labels were not saved because there is no checkpoint folder".to_owned(),
         };
         bail!(
-            "the loss became {loss} in epoch {} at batch {} of clips {:?}: {saved}; try a lower `learning_rate`, or \
-             `clip_norm = 1.0`, and look for features that are no numbers",
+            "the loss became {loss} in epoch {} at batch {} with clips {:?}: {saved}; try a lower `learning_rate` or \
+             `clip_norm = 1.0`, and look for features that are not finite",
             self.epoch + 1,
             number + 1,
             batch.rows
@@ -61,7 +61,7 @@ impl EpochLoss<'_> {
     }
 }
 
-/// A loss from its device.
-pub fn number_of(loss: Tensor<1>) -> f64 {
+/// Reads a loss from its device.
+pub fn scalar(loss: Tensor<1>) -> f64 {
     f64::from(loss.into_scalar::<f32>())
 }

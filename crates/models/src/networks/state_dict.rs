@@ -1,11 +1,11 @@
-//! The numbers of a network under PyTorch's names and in PyTorch's layouts.
+//! The state dict of a network: all its tensors with PyTorch's names and layouts.
 //!
-//! A name is the path of a tensor through the network: `layer1.0.bn2.running_var`. Batch norms say `weight` and `bias` as
-//! PyTorch does (burn: `gamma`, `beta`); matrices are `[out, in]` (burn: `[in, out]`), all other tensors lie as burn has them.
-//! Running means and variances belong to a network; `num_batches_tracked` does not, because nothing reads it.
+//! A name is the path of a tensor through the network: `layer1.0.bn2.running_var`. Batch norms have `weight` and `bias` as in
+//! PyTorch (burn: `gamma`, `beta`); matrices are `[out, in]` (burn: `[in, out]`); all other tensors have the same layout in
+//! both. Running means and variances are included; `num_batches_tracked` is not, because nothing reads it.
 //!
-//! Burn's running statistics are shared between clones of a network and lag one step behind. Here they are always read after
-//! that step, and loading never writes into a clone.
+//! Burn's running statistics are shared between clones of a network and lag one step behind. Here they are always up to
+//! date when they are read, and loading never changes a clone.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,27 +16,29 @@ use burn::tensor::{Tensor as Array, TensorData};
 use super::Network;
 use crate::Tensor;
 
-/// PyTorch's name for a path of burn's modules (`Resnet.layer1.0.bn1.gamma` is `layer1.0.bn1.weight`): variants of an enum
-/// are no part of it. A name of PyTorch's stays as it is.
+/// PyTorch's name for a path of burn's modules (`Resnet18.layer1.0.bn1.gamma` becomes `layer1.0.bn1.weight`). Variants of an enum
+/// are left out, and so is [`Output`](super::head::Output) except for the word `head`. A PyTorch name stays unchanged.
 pub fn torch_name(path: &str) -> String {
-    let parts = path.split('.').filter(|part| !part.starts_with(|first: char| first.is_ascii_uppercase()));
-    let renamed = parts.map(|part| match part {
-        "gamma" => "weight",
-        "beta" => "bias",
-        other => other,
+    let renamed = path.split('.').filter_map(|part| match part {
+        "gamma" => Some("weight"),
+        "beta" => Some("bias"),
+        "output" => None,
+        "Head" => Some("head"),
+        variant if variant.starts_with(|first: char| first.is_ascii_uppercase()) => None,
+        other => Some(other),
     });
     renamed.collect::<Vec<_>>().join(".")
 }
 
-/// Whether the number follows the data and no gradient.
+/// Whether the tensor is a running mean or variance, which is updated from the data without a gradient.
 pub fn is_statistic(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
-/// Every number of the network.
+/// All tensors of the network.
 pub fn tensors(network: &Network) -> Vec<Tensor> {
     let mut reader = Reader { path: Path::default(), with_values: true, found: Vec::new() };
-    // A network without autodiff has its statistics up to date.
+    // In a network without autodiff the statistics are up to date.
     network.valid().visit(&mut reader);
     reader.found
 }
@@ -48,74 +50,76 @@ pub fn shapes(network: &Network) -> Vec<(String, Vec<usize>)> {
     reader.found.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect()
 }
 
-/// Numbers that training moves, as PyTorch counts parameters; and means and variances, which Keras counts, too.
+/// The number of trainable values, as PyTorch counts parameters, and of running means and variances, which Keras counts too.
 pub fn counts(network: &Network) -> (u64, u64) {
-    shapes(network).iter().fold((0, 0), |(learnt, statistics), (name, shape)| {
+    shapes(network).iter().fold((0, 0), |(trainable, statistics), (name, shape)| {
         let count = shape.iter().product::<usize>() as u64;
-        if is_statistic(name) { (learnt, statistics + count) } else { (learnt + count, statistics) }
+        if is_statistic(name) { (trainable, statistics + count) } else { (trainable + count, statistics) }
     })
 }
 
-/// The network with exactly these numbers, on its own device: every name and every shape must fit.
+/// The network with exactly these tensors, on its own device. Every name and every shape must match.
 pub fn load(network: Network, tensors: &[Tensor]) -> Result<Network> {
     let mut given: HashMap<&str, &Tensor> = HashMap::with_capacity(tensors.len());
     for tensor in tensors {
         if given.insert(&tensor.name, tensor).is_some() {
-            bail!("load a network: the tensor `{}` is there twice", tensor.name);
+            bail!("load a network: the tensor `{}` occurs twice", tensor.name);
         }
     }
-    let asked = shapes(&network);
-    for (name, shape) in &asked {
+    let expected = shapes(&network);
+    for (name, shape) in &expected {
         match given.get(name.as_str()) {
             None => bail!("load a network: the tensor `{name}` is missing; the file belongs to another network"),
             Some(tensor) if tensor.shape != *shape => bail!(
-                "load a network: the tensor `{name}` is {:?}, the network has {shape:?} there; build it with the same keys and \
-                 the same classes",
+                "load a network: the tensor `{name}` has the shape {:?}, the network {shape:?}; build it with the same keys \
+                 and the same classes",
                 tensor.shape
             ),
             Some(_) => {}
         }
     }
-    if given.len() > asked.len() {
-        let asked: HashSet<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
-        let unknown = given.keys().filter(|name| !asked.contains(*name)).min().expect("more were given than asked for");
-        bail!("load a network: it has no tensor `{unknown}`; the file belongs to another network");
+    if given.len() > expected.len() {
+        let expected: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        let unknown = given
+            .keys()
+            .filter(|name| !expected.contains(*name))
+            .min()
+            .expect("there are more tensors than in the network");
+        bail!("load a network: the network has no tensor `{unknown}`; the file belongs to another network");
     }
     let mut values = HashMap::with_capacity(tensors.len());
     for tensor in tensors {
         values.insert(tensor.name.clone(), tensor.clone().into_values()?);
     }
-    for (name, shape) in &asked {
+    for (name, shape) in &expected {
         let count = values[name].len();
         if count != shape.iter().product::<usize>() {
-            bail!(
-                "load a network: the tensor `{name}` has {count} values, its shape {shape:?} asks for another number"
-            );
+            bail!("load a network: the tensor `{name}` has {count} values, which does not match its shape {shape:?}");
         }
     }
     Ok(map_values(own_statistics(network), |parameter| values.remove(&parameter.name).expect("checked above")))
 }
 
-/// A network whose running statistics no clone shares.
+/// The network with running statistics that it shares with no clone.
 fn own_statistics(network: Network) -> Network {
     let trains = network.devices().iter().any(|device| device.is_autodiff());
     let network = network.valid();
     if trains { network.train() } else { network }
 }
 
-/// A tensor of a network on the way to new values.
+/// The name and shape of a tensor that gets new values.
 pub struct Parameter {
     pub name: String,
-    /// As PyTorch has it.
+    /// In PyTorch's layout.
     pub shape: Vec<usize>,
 }
 
-/// The network with other values, in PyTorch's layout.
+/// Replaces the values of all tensors; `values` returns them in PyTorch's layout.
 pub(super) fn map_values(network: Network, values: impl FnMut(&Parameter) -> Vec<f32>) -> Network {
     network.map(&mut Writer { path: Path::default(), values })
 }
 
-/// Where a walk through a network is.
+/// The path of the module that is being visited.
 #[derive(Default)]
 struct Path(Vec<String>);
 
@@ -184,12 +188,12 @@ impl<F: FnMut(&Parameter) -> Vec<f32>> ModuleMapper for Writer<F> {
         }
         let array = Array::from_data(TensorData::new(values, shape), &param.lazy_device());
         let id = param.id;
-        // Keeps whether it learns; the values that burn would have drawn are never drawn.
+        // Keeps `requires_grad`; burn does not draw its own initial values.
         param.transform_for_load(array, id)
     }
 }
 
-/// A row-major matrix with rows for columns, tile by tile: a column of a large one misses the cache at every step.
+/// Transposes a row-major matrix tile by tile: walking down a column of a large matrix misses the cache at every step.
 fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     const TILE: usize = 32;
     let mut out = vec![0.0; values.len()];

@@ -1,12 +1,12 @@
-//! What a person reads of a training: a line an epoch, facts at the end.
+//! The log of a training: a line for each epoch, and facts at the end.
 
 use std::time::Duration;
 
-use super::monitor::Monitor;
+use super::early_stopping::Monitor;
 use crate::Epoch;
 use timbre_core::progress::seconds;
 
-/// `epoch 3/20: loss 0.412, validation loss 0.398, f1_macro 0.712, best so far, 312 clips/s, waited 3 %, 2 min 05 s left`.
+/// `epoch 3/20: loss 0.412 · validation loss 0.398 · f1_macro 0.712 · * best · 312 clips/s · data wait 3 % · 2 min 05 s left`.
 pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration) -> String {
     let Some(last) = history.last() else { return String::new() };
     let mut parts = vec![format!("epoch {}/{epochs}: loss {}", last.epoch, number(last.train_loss))];
@@ -18,22 +18,22 @@ pub fn line(history: &[Epoch], epochs: usize, monitor: &Monitor, left: Duration)
         parts.push(format!("{name} {value:.4}"));
     }
     if last.best {
-        parts.push("best so far".to_owned());
+        parts.push("* best".to_owned());
     }
     parts.push(format!("{} clips/s", count(last.clips_per_second)));
-    parts.push(format!("waited {:.0} %", 100.0 * last.waited));
+    parts.push(format!("data wait {:.0} %", 100.0 * last.waited));
     if last.epoch < epochs {
         parts.push(format!("{} left", seconds(left)));
     }
-    parts.join(", ")
+    parts.join(" · ")
 }
 
-/// Of a training that goes wild all digits before the point would be too many to read.
+/// Scientific notation for the huge losses of a training that diverges.
 fn number(loss: f64) -> String {
     if loss.abs() < 1e5 { format!("{loss:.4}") } else { format!("{loss:.3e}") }
 }
 
-/// Three digits at least.
+/// At least three significant digits.
 fn count(number: f64) -> String {
     match number {
         n if n < 10.0 => format!("{n:.2}"),
@@ -42,11 +42,11 @@ fn count(number: f64) -> String {
     }
 }
 
-/// Facts about a training that has ended.
+/// Facts about a finished training.
 pub struct Notes<'a> {
     pub parameters: u64,
     pub epochs: usize,
-    /// The epoch (from 0) whose weights predict, if they were put aside.
+    /// The epoch (from 0) whose weights are used, if they were kept.
     pub best: Option<usize>,
     pub device: &'a str,
     pub steps: u64,
@@ -57,7 +57,7 @@ pub struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    pub fn listed(self) -> Vec<(String, String)> {
+    pub fn into_pairs(self) -> Vec<(String, String)> {
         let notes = [
             ("parameters", Some(self.parameters.to_string())),
             ("epochs", Some(self.epochs.to_string())),
@@ -65,9 +65,9 @@ impl Notes<'_> {
             ("steps", Some(self.steps.to_string())),
             ("device", Some(self.device.to_owned())),
             ("learning rate found", self.found.map(|rate| format!("{rate:.3e}"))),
-            ("waited for clips", self.waited.map(|share| format!("{:.1} %", 100.0 * share))),
-            ("taken up after epoch", self.resumed.map(|epoch| epoch.to_string())),
-            ("ended because", Some(self.ended)),
+            ("data wait", self.waited.map(|share| format!("{:.1} %", 100.0 * share))),
+            ("resumed after epoch", self.resumed.map(|epoch| epoch.to_string())),
+            ("stopped because", Some(self.ended)),
         ];
         notes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
@@ -79,12 +79,12 @@ mod tests {
     use timbre_evaluation::metrics::DecisionRule;
 
     #[test]
-    fn a_loss_that_went_wild_is_short_too() {
+    fn a_huge_loss_is_short_too() {
         assert_eq!([0.41234, 99_999.5, 3.0358841649298e22].map(number), ["0.4123", "99999.5000", "3.036e22"]);
     }
 
     #[test]
-    fn a_line_says_how_it_goes_and_how_long_it_takes() {
+    fn a_line_shows_losses_metric_speed_and_time_left() {
         let epoch = Epoch {
             epoch: 3,
             learning_rate: 0.1,
@@ -97,15 +97,15 @@ mod tests {
             waited: 0.031,
         };
         let monitor = Monitor::new("f1_macro", None, &DecisionRule::default(), true).unwrap();
-        let said = line(std::slice::from_ref(&epoch), 20, &monitor, Duration::from_secs(125));
+        let text = line(std::slice::from_ref(&epoch), 20, &monitor, Duration::from_secs(125));
         assert_eq!(
-            said,
-            "epoch 3/20: loss 0.4123, validation loss 0.3988, f1_macro 0.7123, best so far, 312 clips/s, waited 3 %, \
+            text,
+            "epoch 3/20: loss 0.4123 · validation loss 0.3988 · f1_macro 0.7123 · * best · 312 clips/s · data wait 3 % · \
              2 min 05 s left"
         );
         let bare = Epoch { validation_loss: None, metrics: Default::default(), best: false, ..epoch };
         let monitor = Monitor::new("loss", None, &DecisionRule::default(), false).unwrap();
-        let said = line(&[bare], 3, &monitor, Duration::ZERO);
-        assert_eq!(said, "epoch 3/3: loss 0.4123, 312 clips/s, waited 3 %");
+        let text = line(&[bare], 3, &monitor, Duration::ZERO);
+        assert_eq!(text, "epoch 3/3: loss 0.4123 · 312 clips/s · data wait 3 %");
     }
 }

@@ -1,4 +1,4 @@
-//! A trained network: predicts in batches, is saved as its numbers and restored from them.
+//! A trained network: predicts in batches, and is saved as tensors and restored from them.
 
 use std::thread;
 
@@ -6,23 +6,23 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::Device as BurnDevice;
 
-use super::feeding::{self, DataLoader, LoaderSpec};
+use super::data_loader::{self, DataLoader, LoaderSpec};
 use super::inputs::{self, Normalization};
 use super::loss::OutputActivation;
 use crate::device::Device;
-use crate::networks::{InputShape, Network, NetworkKind, state};
+use crate::networks::{InputShape, Network, NetworkModel, state_dict};
 use crate::{Classifier, Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Batches that are read while one is computed.
-pub const AHEAD: usize = 2;
+/// Batches that the data loader prefetches.
+pub const PREFETCH: usize = 2;
 
-/// How logits become probabilities, as it is saved with a model.
+/// The tensor that states how logits become probabilities.
 const OUTPUT: &str = "output.probabilities";
 
-/// A network that has learnt, with all that it needs to hear.
+/// A trained network with everything that it needs to predict.
 pub struct TrainedNetwork {
     pub network: Network,
     pub normalization: Normalization,
@@ -36,20 +36,20 @@ pub struct TrainedNetwork {
 
 impl TrainedNetwork {
     pub fn restore(
-        kind: &dyn NetworkKind,
+        model: &dyn NetworkModel,
         mut tensors: Vec<Tensor>,
         n_classes: usize,
         device: &Device,
     ) -> Result<TrainedNetwork> {
-        let shape = inputs::restored_shape(&mut tensors)?;
+        let shape = inputs::restore_shape(&mut tensors)?;
         let normalization = Normalization::restore(&mut tensors, shape)?;
         let output = take_tensor(&mut tensors, OUTPUT)?;
-        let output = output.first().and_then(|&number| OutputActivation::of_number(number));
-        let output = output.with_context(|| format!("`{OUTPUT}` names no way from logits to probabilities"))?;
-        // The first weights are none of those that it ends with.
-        let network = kind.build(shape, n_classes, Seed::new(0), &device.burn())?;
-        let network = state::load(network, &tensors)?.valid();
-        let (batch_size, device) = (kind.training().batch_size, device.burn());
+        let output = output.first().and_then(|&number| OutputActivation::from_code(number));
+        let output = output.with_context(|| format!("`{OUTPUT}` does not name a known output activation"))?;
+        // All initial weights are replaced, so the seed does not matter.
+        let network = model.kind().build(shape, n_classes, Seed::new(0), &device.burn())?;
+        let network = state_dict::load(network, &tensors)?.valid();
+        let (batch_size, device) = (model.training().batch_size, device.burn());
         Ok(TrainedNetwork { network, normalization, shape, output, n_classes, batch_size, device, notes: Vec::new() })
     }
 }
@@ -68,10 +68,10 @@ impl Classifier for TrainedNetwork {
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
-        let mut tensors = state::tensors(&self.network);
-        tensors.push(inputs::saved_shape(self.shape));
+        let mut tensors = state_dict::tensors(&self.network);
+        tensors.push(inputs::shape_tensor(self.shape));
         tensors.extend(self.normalization.tensors());
-        tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.number()]));
+        tensors.push(Tensor::new(OUTPUT, vec![1], vec![self.output.code()]));
         Ok(tensors)
     }
 
@@ -80,7 +80,7 @@ impl Classifier for TrainedNetwork {
     }
 }
 
-/// What a network (apart from training) says of every clip of a set, row-major; `before_each` batch may end it.
+/// The logits of a network (without autodiff) for every clip of a set, row-major. An error of `before_each` batch ends it.
 pub fn logits(
     network: &Network,
     set: &FeatureSet,
@@ -90,16 +90,17 @@ pub fn logits(
     before_each: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Vec<f32>> {
     let order: Vec<usize> = (0..set.len()).collect();
-    let prepare = |image: &mut [f32]| normalization.apply(image);
-    let threads = feeding::worker_threads(set);
-    let feed = LoaderSpec { set, order: &order, batch_size, epoch: 0, ahead: AHEAD, threads, prepare: &prepare };
+    let transform = |image: &mut [f32]| normalization.apply(image);
+    let workers = data_loader::worker_threads(set);
+    let spec =
+        LoaderSpec { set, order: &order, batch_size, epoch: 0, prefetch: PREFETCH, workers, transform: &transform };
     let mut logits = Vec::with_capacity(set.len() * set.n_classes());
     thread::scope(|scope| {
-        for batch in DataLoader::start(scope, feed)? {
+        for batch in DataLoader::start(scope, spec)? {
             before_each()?;
-            let images = inputs::images(batch?.inputs, inputs::shape_of(set), device)?;
-            let said = network.forward(images).into_data();
-            logits.extend_from_slice(said.as_slice::<f32>().expect("networks are f32"));
+            let images = inputs::image_batch(batch?.inputs, inputs::shape_of(set), device)?;
+            let output = network.forward(images, None).into_data();
+            logits.extend_from_slice(output.as_slice::<f32>().expect("networks are f32"));
         }
         Ok(logits)
     })

@@ -1,4 +1,4 @@
-//! A batch whose loss was no number, saved for whoever looks for the cause.
+//! Saves a batch whose loss was not finite, for debugging.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::classic::tensor_file::write_safetensors;
 use timbre_core::files;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Which batch it was.
-pub struct Batch<'a> {
+/// A batch whose loss was not finite.
+pub struct NonfiniteBatch<'a> {
     pub rows: &'a [usize],
     /// From 0.
     pub epoch: usize,
@@ -22,9 +22,9 @@ pub struct Batch<'a> {
     pub normalization: &'a Normalization,
 }
 
-impl Batch<'_> {
-    /// Makes the batch again, as examples are the same whenever they are asked for, and writes it: `inputs` as the network saw
-    /// them, `labels` (what there is of each class, after mixing) with a column a class, and epoch, batch and rows as texts.
+impl NonfiniteBatch<'_> {
+    /// Loads the batch again, since examples are reproducible, and writes it: the normalized `inputs`, `labels` (the targets after
+    /// mixing) with a column per class, and epoch, batch and rows as texts.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let [height, width] = self.set.shape();
         let n_classes = self.set.n_classes();
@@ -34,7 +34,7 @@ impl Batch<'_> {
             let image = &mut inputs[place * self.set.dims()..][..self.set.dims()];
             let targets = &mut labels[place * n_classes..][..n_classes];
             let read = self.set.read_example(row, self.epoch, image, targets);
-            read.context("read the clips of a faulty batch again")?;
+            read.context("read the clips of the batch again")?;
             self.normalization.apply(image);
         }
         let tensors = [

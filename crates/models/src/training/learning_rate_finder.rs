@@ -1,9 +1,9 @@
-//! The search for a learning rate.
+//! The learning-rate finder: a range test that suggests a learning rate.
 //!
-//! Conventions: fastai's `lr_find`: a hundred steps whose rate grows from 1e-7 to 10 in equal ratios; losses are smoothed by a
-//! moving average with decay 0.98, corrected for its start; it ends at four times the best smoothed loss. The suggestion is
-//! its `valley`: of the longest falling subsequence of the curve (without the first ten and the last five points), the point
-//! half-way, counted in thirds.
+//! Conventions: fastai's `lr_find`: a hundred steps with rates growing geometrically from 1e-7 to 10; losses are smoothed by an
+//! exponential moving average with decay 0.98 and bias correction; the test stops at four times the best smoothed loss. The suggestion
+//! is fastai's `valley`: the point half-way, counted in thirds, of the longest decreasing subsequence of the curve (without the
+//! first ten and the last five points).
 
 use anyhow::{Context, Result};
 
@@ -13,12 +13,12 @@ pub const STEPS: usize = 100;
 const LEAST: f64 = 1e-7;
 const MOST: f64 = 10.0;
 const SMOOTHING: f64 = 0.98;
-/// Times the best smoothed loss, at which nothing more is to be learnt.
+/// The test stops at this multiple of the best smoothed loss.
 const END: f64 = 4.0;
-/// Points of the curve that the suggestion does not look at.
+/// Points at both ends of the curve that the suggestion ignores.
 const SKIPPED: (usize, usize) = (STEPS / 10, 5);
 
-/// A search under way.
+/// A range test in progress.
 #[derive(Default)]
 pub struct LearningRateFinder {
     mean: f64,
@@ -27,7 +27,7 @@ pub struct LearningRateFinder {
 }
 
 impl LearningRateFinder {
-    /// The rate of the next step; nothing when the search is over.
+    /// The rate of the next step; `None` when the test is over.
     pub fn next_rate(&self) -> Option<f64> {
         let done = self.points.len();
         let is_over =
@@ -35,7 +35,7 @@ impl LearningRateFinder {
         (!is_over).then(|| rate(done))
     }
 
-    /// The loss of a step at [`Self::next_rate`].
+    /// Adds the loss of a step at [`Self::next_rate`].
     pub fn push(&mut self, loss: f64) {
         let done = self.points.len();
         self.mean = SMOOTHING * self.mean + (1.0 - SMOOTHING) * loss;
@@ -44,19 +44,17 @@ impl LearningRateFinder {
         self.points.push((rate(done), smooth));
     }
 
-    /// The curve, with a suggestion where it falls anywhere.
+    /// The curve with its suggestion. Fails if the loss never decreased.
     pub fn curve(self) -> Result<RateCurve> {
         let points: Vec<(f64, f64)> = self.points.into_iter().filter(|(_, loss)| loss.is_finite()).collect();
         let from = SKIPPED.0.min(points.len());
-        let looked_at = &points[from..points.len().saturating_sub(SKIPPED.1).max(from)];
-        let losses: Vec<f64> = looked_at.iter().map(|&(_, loss)| loss).collect();
+        let considered = &points[from..points.len().saturating_sub(SKIPPED.1).max(from)];
+        let losses: Vec<f64> = considered.iter().map(|&(_, loss)| loss).collect();
         let at = valley(&losses).with_context(|| {
             let tried = points.len();
-            format!(
-                "search for a learning rate: the loss fell at none of {tried} rates; write a `learning_rate` instead"
-            )
+            format!("find a learning rate: the loss decreased at none of {tried} rates; set `learning_rate` instead")
         })?;
-        Ok(RateCurve { suggestion: looked_at[at].0, points })
+        Ok(RateCurve { suggestion: considered[at].0, points })
     }
 }
 
@@ -64,7 +62,7 @@ fn rate(step: usize) -> f64 {
     LEAST * (MOST / LEAST).powf(step as f64 / STEPS as f64)
 }
 
-/// A point half-way down the longest falling subsequence; nothing if no value is lower than one before it.
+/// A point half-way down the longest decreasing subsequence; `None` if no value is lower than an earlier one.
 fn valley(losses: &[f64]) -> Option<usize> {
     let mut lengths = vec![1usize; losses.len()];
     let mut end = 0;
@@ -79,7 +77,7 @@ fn valley(losses: &[f64]) -> Option<usize> {
         }
     }
     let length = *lengths.get(end).filter(|&&length| length > 1)?;
-    // fastai takes the subsequence for a stretch without gaps that ends here, and begins one point before it.
+    // fastai treats the subsequence as contiguous up to this end, starting one point before it.
     Some((end + length / 3 + length / 6).saturating_sub(length))
 }
 
@@ -88,31 +86,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_grow_in_equal_ratios() {
+    fn rates_grow_geometrically() {
         assert_eq!(rate(0), 1e-7);
         assert!((rate(50) / 1e-3 - 1.0).abs() < 1e-9 && (rate(100) / 10.0 - 1.0).abs() < 1e-9);
     }
 
     #[test]
-    fn the_search_ends_at_four_times_the_best_loss_or_after_a_hundred_steps() {
-        let mut calm = LearningRateFinder::default();
-        while calm.next_rate().is_some() {
-            calm.push(1.0);
+    fn the_test_ends_at_four_times_the_best_loss_or_after_a_hundred_steps() {
+        let mut flat = LearningRateFinder::default();
+        while flat.next_rate().is_some() {
+            flat.push(1.0);
         }
-        assert_eq!(calm.points.len(), STEPS);
-        // The mean of equal losses is that loss: its start is corrected for.
-        assert!(calm.points.iter().all(|(_, loss)| (loss - 1.0).abs() < 1e-12));
+        assert_eq!(flat.points.len(), STEPS);
+        // With bias correction the mean of equal losses is that loss.
+        assert!(flat.points.iter().all(|(_, loss)| (loss - 1.0).abs() < 1e-12));
         for end in [1000.0, f64::NAN, f64::INFINITY] {
-            let mut wild = LearningRateFinder::default();
-            (0..30).for_each(|_| wild.push(1.0));
-            assert!(wild.next_rate().is_some());
-            wild.push(end);
-            assert!(wild.next_rate().is_none(), "{end}");
+            let mut diverging = LearningRateFinder::default();
+            (0..30).for_each(|_| diverging.push(1.0));
+            assert!(diverging.next_rate().is_some());
+            diverging.push(end);
+            assert!(diverging.next_rate().is_none(), "{end}");
         }
     }
 
     #[test]
-    fn the_suggestion_lies_on_the_slope() {
+    fn the_suggestion_is_on_the_slope() {
         let mut finder = LearningRateFinder::default();
         while let Some(rate) = finder.next_rate() {
             // Flat up to 1e-4, down to 1e-2, then up.
@@ -124,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn the_valley_is_counted_in_thirds_of_the_longest_fall() {
-        // A rise, then nine falling values: indices 3 to 11, so that the stretch is from 2 to 11.
+    fn the_valley_is_counted_in_thirds_of_the_longest_decrease() {
+        // An increase, then nine decreasing values: indices 3 to 11, so that the run is from 2 to 11.
         let losses = [1.0, 2.0, 3.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 20.0];
         assert_eq!(valley(&losses), Some(2 + 3 + 1));
         assert_eq!(valley(&[1.0, 1.0, 2.0]), None);

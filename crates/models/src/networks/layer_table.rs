@@ -1,14 +1,14 @@
-//! The table of a network's layers, by arithmetic alone: what `run --dry-run` prints, and where an image that is too small is
-//! refused before anything is built.
+//! The table of a network's layers, computed from the shapes alone. `run --dry-run` prints it, and it refuses an image that is
+//! too small before anything is built.
 //!
-//! Multiply-adds are those of convolutions and matrix products; additions, norms, pools and activations are not counted (as
-//! ptflops and fvcore do it, but for batch norms, which ptflops counts).
+//! Multiply-adds are those of convolutions and matrix products; additions, norms, pools and activations are not counted (as in
+//! ptflops and fvcore, except that ptflops counts batch norms).
 
 use anyhow::{Result, ensure};
 
 use super::{InputShape, LayerRow};
 
-/// What a convolution or a pool looks at: height × width.
+/// The window of a convolution or a pool: height × width.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub kernel: [usize; 2],
@@ -17,8 +17,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// Side by side, as pools do it.
-    pub fn apart(kernel: [usize; 2]) -> Window {
+    /// Adjacent windows without overlap or padding.
+    pub fn adjacent(kernel: [usize; 2]) -> Window {
         Window { kernel, stride: kernel, padding: [0, 0] }
     }
 
@@ -26,7 +26,7 @@ impl Window {
         Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] }
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         let [height, width] = self.kernel;
         let stride = match self.stride {
             [1, 1] => String::new(),
@@ -37,16 +37,16 @@ impl Window {
     }
 }
 
-/// Layers are added from the input to the logits; each takes what the one before gives.
+/// Layers are added from the input to the logits; the input of each is the output of the one before.
 pub struct LayerTable {
     input: InputShape,
     rows: Vec<LayerRow>,
-    /// What the last layer gives, without the batch.
+    /// The output of the last layer, without the batch.
     pub shape: Vec<usize>,
 }
 
 impl LayerTable {
-    /// The image may have as many channels as the network, or one, which is repeated.
+    /// Fails unless the image has as many channels as the network, or one, which is repeated.
     pub fn new(input: InputShape, channels: usize) -> Result<LayerTable> {
         ensure!(
             input.channels == 1 || input.channels == channels,
@@ -61,7 +61,7 @@ impl LayerTable {
         self.rows
     }
 
-    /// A layer that none of the other functions knows.
+    /// Adds a layer for which there is no other function.
     pub fn add(&mut self, name: &str, kind: String, output: Vec<usize>, parameters: usize, multiply_adds: usize) {
         self.shape.clone_from(&output);
         self.rows.push(LayerRow {
@@ -75,75 +75,75 @@ impl LayerTable {
     }
 
     pub fn conv(&mut self, name: &str, filters: usize, window: Window, bias: bool) -> Result<()> {
-        let [height, width] = self.slide(name, window)?;
+        let [height, width] = self.output_size(name, window)?;
         let weights = filters * self.shape[0] * window.kernel[0] * window.kernel[1];
-        let kind = format!("conv {}, {filters}", window.words());
+        let kind = format!("conv {}, {filters}", window.describe());
         let parameters = weights + if bias { filters } else { 0 };
         self.add(name, kind, vec![filters, height, width], parameters, weights * height * width);
         Ok(())
     }
 
     pub fn max_pool(&mut self, name: &str, window: Window) -> Result<()> {
-        let [height, width] = self.slide(name, window)?;
-        self.add(name, format!("max pool {}", window.words()), vec![self.shape[0], height, width], 0, 0);
+        let [height, width] = self.output_size(name, window)?;
+        self.add(name, format!("max pool {}", window.describe()), vec![self.shape[0], height, width], 0, 0);
         Ok(())
     }
 
-    /// Over the channels.
+    /// Adds a batch norm over the channels.
     pub fn norm(&mut self, name: &str) {
         self.norm_of(name, self.shape[0]);
     }
 
-    /// Over another axis, of that size.
+    /// Adds a batch norm over another axis with this size.
     pub fn norm_of(&mut self, name: &str, features: usize) {
         self.add(name, format!("batch norm {features}"), self.shape.clone(), 2 * features, 0);
         self.rows.last_mut().expect("the row just added").statistics = 2 * features as u64;
     }
 
-    /// To one value a channel, or to a fixed number of them.
+    /// Adds an average pool to a fixed size per channel.
     pub fn average_pool(&mut self, name: &str, to: [usize; 2]) {
         let output = vec![self.shape[0], to[0], to[1]];
         self.add(name, format!("average pool to {}×{}", to[0], to[1]), output, 0, 0);
     }
 
-    /// Whatever came before is one row of values.
+    /// Adds a linear layer on the flattened output of the layer before.
     pub fn linear(&mut self, name: &str, features: usize, bias: bool) {
         let weights = self.shape.iter().product::<usize>() * features;
         let parameters = weights + if bias { features } else { 0 };
         self.add(name, format!("linear {features}"), vec![features], parameters, weights);
     }
 
-    /// A convolution over time alone, of what is `[channels, frames]`.
+    /// Adds a convolution over time of an input `[channels, frames]`.
     pub fn conv_over_time(&mut self, name: &str, filters: usize, kernel: usize) -> Result<()> {
-        let frames = self.places(name, 1, Along { kernel, stride: 1, padding: 0 })?;
+        let frames = self.positions(name, 1, Axis { kernel, stride: 1, padding: 0 })?;
         let weights = filters * self.shape[0] * kernel;
         self.add(name, format!("conv {kernel}, {filters}"), vec![filters, frames], weights + filters, weights * frames);
         Ok(())
     }
 
     pub fn max_pool_over_time(&mut self, name: &str, kernel: usize) -> Result<()> {
-        let frames = self.places(name, 1, Along { kernel, stride: kernel, padding: 0 })?;
+        let frames = self.positions(name, 1, Axis { kernel, stride: kernel, padding: 0 })?;
         self.add(name, format!("max pool {kernel}, stride {kernel}"), vec![self.shape[0], frames], 0, 0);
         Ok(())
     }
 
-    /// How often the window fits on the image that reaches it: height × width.
-    fn slide(&self, name: &str, window: Window) -> Result<[usize; 2]> {
-        let along = |axis: usize| Along {
+    /// The number of positions of the window on its input: height × width.
+    fn output_size(&self, name: &str, window: Window) -> Result<[usize; 2]> {
+        let along = |axis: usize| Axis {
             kernel: window.kernel[axis],
             stride: window.stride[axis],
             padding: window.padding[axis],
         };
-        Ok([self.places(name, 1, along(0))?, self.places(name, 2, along(1))?])
+        Ok([self.positions(name, 1, along(0))?, self.positions(name, 2, along(1))?])
     }
 
-    fn places(&self, name: &str, axis: usize, window: Along) -> Result<usize> {
-        let Along { kernel, stride, padding } = window;
+    fn positions(&self, name: &str, axis: usize, window: Axis) -> Result<usize> {
+        let Axis { kernel, stride, padding } = window;
         let size = self.shape[axis];
         ensure!(
             size + 2 * padding >= kernel,
-            "an image of {} × {} (bands × frames) is too small for the network: {} of it reach the layer `{name}`, which looks \
-             at {kernel} in a row; take more bands or longer clips",
+            "an image of {} × {} (bands × frames) is too small for the network: its layer `{name}` gets {} and needs {kernel} in \
+             a row; use more bands or longer clips",
             self.input.height,
             self.input.width,
             self.shape[1..].iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
@@ -152,8 +152,8 @@ impl LayerTable {
     }
 }
 
-/// A window along one axis.
-struct Along {
+/// The window along one axis.
+struct Axis {
     kernel: usize,
     stride: usize,
     padding: usize,
