@@ -32,10 +32,10 @@ const NOTE: f64 = 100.0;
 pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     let height = TITLE + ROW * bars.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = TextStyle::Plain;
-    let left = 14.0 + letters.widest(bars.iter().map(|bar| bar.class.as_str())).clamp(20.0, NAME);
+    let style = TextStyle::Plain;
+    let left = 14.0 + style.widest(bars.iter().map(|bar| bar.class.as_str())).clamp(20.0, NAME);
     let notes = bars.iter().map(|bar| bar.note.as_str()).chain([note]);
-    let right = WIDTH - 12.0 - letters.widest(notes).min(NOTE);
+    let right = WIDTH - 12.0 - style.widest(notes).min(NOTE);
     let most = |of: fn(&ClassBar) -> u64| bars.iter().map(of).max().unwrap_or(0) as f64;
     let (alarms, recordings) =
         (most(|bar| bar.false_positives), most(|bar| bar.true_positives + bar.false_negatives).max(1.0));
@@ -76,7 +76,7 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
         rect("wrong", place(-(bar.false_positives as f64)), zero);
         rect("right", zero, found);
         rect("missed", found, place((bar.true_positives + bar.false_negatives) as f64));
-        let name = letters.cut(&bar.class, NAME);
+        let name = style.cut(&bar.class, NAME);
         put(format_args!(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 4.0,

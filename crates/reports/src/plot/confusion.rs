@@ -46,9 +46,9 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
         WIDTH - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
     let side = n.max(1) as f64;
     let cell = (usual / side).clamp(narrowest, LARGEST).min((MOST / side).max(1.0));
-    let letters = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
-    let names: Vec<String> = of.classes.iter().map(|class| letters.cut(class, NAME)).collect();
-    let longest = letters.widest(names.iter().map(String::as_str)).max(14.0);
+    let style = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
+    let names: Vec<String> = of.classes.iter().map(|class| style.cut(class, NAME)).collect();
+    let longest = style.widest(names.iter().map(String::as_str)).max(14.0);
     let left = NAMES_LEFT + longest;
     let width = WIDTH.max(left + cell * n as f64 + 10.0);
     let counted = [TextStyle::Plain, TextStyle::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
@@ -73,10 +73,10 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
                 of.support[truth],
                 if of.support[truth] == 1 { "recording" } else { "recordings" },
             ));
-            if let Some(letters) = counted {
+            if let Some(style) = counted {
                 put(format_args!(
                     "<text class=\"ink middle{}\" x=\"{:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
-                    small(letters),
+                    small(style),
                     x + cell / 2.0,
                     y + cell / 2.0 + 4.5
                 ));
@@ -90,7 +90,7 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
         .collect();
     put(format_args!("<path class=\"grid\" fill=\"none\" d=\"{lines}\"/>\n"));
     let every = (SMALLEST / cell).ceil() as usize;
-    let small = small(letters);
+    let small = small(style);
     for (k, name) in names.iter().enumerate().step_by(every) {
         let middle = cell * (k as f64 + 0.5);
         let (x, y, name) = (left + middle, TITLE + middle + 4.5, escape_xml(name));
@@ -116,8 +116,8 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     Drawing::new(of.title, (width, height), out)
 }
 
-fn small(letters: TextStyle) -> &'static str {
-    if letters == TextStyle::Small { " small" } else { "" }
+fn small(style: TextStyle) -> &'static str {
+    if style == TextStyle::Small { " small" } else { "" }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Drawing {
 
     /// The drawing with a margin and with a footer that names its origin, which the page would name otherwise.
     pub fn with_footer(&self, footer: &str) -> Drawing {
-        let lines = TextStyle::Small.lines(footer, self.width - 2.0, FOOTER_LINES);
+        let lines = TextStyle::Small.wrap(footer, self.width - 2.0, FOOTER_LINES);
         let mut body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}", self.body);
         for (n, line) in lines.iter().enumerate() {
             let y = self.height + 8.0 + FOOTER_LINE * n as f64;

@@ -52,8 +52,8 @@ fn draw(
     let head = TITLE + if reference.is_some() { 22.0 } else { 0.0 };
     let height = head + ROW * rows.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = TextStyle::Plain;
-    let longest = letters.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
+    let style = TextStyle::Plain;
+    let longest = style.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
     let left = 14.0 + longest;
     let width = WIDTH.max(left + SCALE + VALUE);
     let right = width - VALUE;
@@ -79,7 +79,7 @@ fn draw(
     if let Some((value, words)) = reference
         && let Some(at) = ruler.position(value)
     {
-        let half = letters.width(words) / 2.0;
+        let half = style.width(words) / 2.0;
         let x = at.min(width - 8.0 - half).max(8.0 + half);
         put(format_args!(
             "<path class=\"beside\" d=\"M{at:.1} {head}V{bottom}\"/><text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -100,7 +100,7 @@ fn draw(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 2.0,
             y + 4.5,
-            escape_xml(&letters.cut(&row.name, NAME)),
+            escape_xml(&style.cut(&row.name, NAME)),
             width - 8.0,
             written(row.value)
         ));

@@ -99,12 +99,12 @@ pub fn spans(picture: &str) -> Vec<(f64, f64, String)> {
             .replace("&#39;", "'")
             .replace("&amp;", "&");
         let class: Vec<&str> = attribute(&attributes, "class").split(' ').collect();
-        let letters = match () {
+        let style = match () {
             () if class.contains(&"title") => TextStyle::Title,
             () if class.contains(&"small") => TextStyle::Small,
             () => TextStyle::Plain,
         };
-        let (x, width): (f64, f64) = (attribute(&attributes, "x").parse().unwrap(), letters.width(&plain));
+        let (x, width): (f64, f64) = (attribute(&attributes, "x").parse().unwrap(), style.width(&plain));
         let begin = match () {
             () if class.contains(&"end") => x - width,
             () if class.contains(&"middle") => x - width / 2.0,

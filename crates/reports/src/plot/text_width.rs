@@ -43,32 +43,32 @@ impl TextStyle {
         font.advance(printable(character)).unwrap_or(unknown) * self.size() * ROOM
     }
 
-    pub fn width(self, words: &str) -> f64 {
-        words.chars().map(|character| self.of(character)).sum()
+    pub fn width(self, text: &str) -> f64 {
+        text.chars().map(|character| self.of(character)).sum()
     }
 
     /// The largest width of several texts.
     pub fn widest<'a>(self, words: impl Iterator<Item = &'a str>) -> f64 {
-        words.map(|words| self.width(words)).fold(0.0, f64::max)
+        words.map(|words| self.width(text)).fold(0.0, f64::max)
     }
 
     /// Keeps the beginning and the end of a text that is wider than `most`: long names often differ only in their last letters.
-    pub fn cut(self, words: &str, most: f64) -> String {
-        self.shortened(words, most, 0.55)
+    pub fn cut(self, text: &str, most: f64) -> String {
+        self.cut_to(text, most, 0.55)
     }
 
     /// Keeps the end of a text that is wider than `most`: the end of a path tells most.
-    pub fn end_of(self, words: &str, most: f64) -> String {
-        self.shortened(words, most, 0.0)
+    pub fn keep_end(self, text: &str, most: f64) -> String {
+        self.cut_to(text, most, 0.0)
     }
 
     /// Cuts a text to `most`. The beginning gets `share` of the width.
-    fn shortened(self, words: &str, most: f64, share: f64) -> String {
-        if self.width(words) <= most {
-            return words.to_owned();
+    fn cut_to(self, text: &str, most: f64, share: f64) -> String {
+        if self.width(text) <= most {
+            return text.to_owned();
         }
         let room = most - self.of('…');
-        let letters: Vec<char> = words.chars().collect();
+        let letters: Vec<char> = text.chars().collect();
         let fitting = |letters: &mut dyn Iterator<Item = &char>, room: f64| {
             let ends = letters.scan(0.0, |end, &letter| {
                 *end += self.of(letter);
@@ -86,9 +86,9 @@ impl TextStyle {
     }
 
     /// Wraps a text into at most `lines` lines that are no wider than `most`, and cuts the rest.
-    pub fn lines(self, words: &str, most: f64, lines: usize) -> Vec<String> {
+    pub fn wrap(self, text: &str, most: f64, lines: usize) -> Vec<String> {
         let mut all = vec![String::new()];
-        for word in words.split(' ') {
+        for word in text.split(' ') {
             let last = all.len() - 1;
             let longer = if all[last].is_empty() { word.to_owned() } else { format!("{} {word}", all[last]) };
             if self.width(&longer) <= most || all[last].is_empty() || all.len() == lines {
@@ -97,7 +97,7 @@ impl TextStyle {
                 all.push(word.to_owned());
             }
         }
-        all.iter().map(|line| self.shortened(line, most, 1.0)).collect()
+        all.iter().map(|line| self.cut_to(line, most, 1.0)).collect()
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     const ALL: [(TextStyle, &str); 3] =
         [(TextStyle::Plain, ""), (TextStyle::Small, "small"), (TextStyle::Title, "title")];
 
-    fn drawn(class: &str, words: &str) -> f64 {
+    fn drawn(class: &str, text: &str) -> f64 {
         let body = format!("<text class=\"ink {class}\" x=\"10\" y=\"30\">{}</text>", escape_xml(words));
         drawn_width(&Drawing::new("t", (2000.0, 60.0), body).as_file())
     }
@@ -152,10 +152,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_measured_width_is_that_of_the_rendered_text(words in "[ -~À-žΑ-ωА-я]{1,30}") {
-            for (letters, class) in ALL {
+            for (style, class) in ALL {
                 // Kerning moves letters of pairs such as AV together.
-                let (told, drawn) = (letters.width(&format!("|{words}|")), drawn(class, &format!("|{words}|")));
-                prop_assert!(told >= drawn * 1.05 - 1.0 && told <= drawn * 1.3 + 4.0, "{class}: {told}, {drawn}");
+                let (measured, drawn) = (style.width(&format!("|{words}|")), drawn(class, &format!("|{words}|")));
+                prop_assert!(measured >= drawn * 1.05 - 1.0 && measured <= drawn * 1.3 + 4.0, "{class}: {measured}, {drawn}");
             }
         }
 
@@ -167,7 +167,7 @@ mod tests {
                 let (head, tail) = cut.split_once('…').unwrap();
                 prop_assert!(words.starts_with(head) && words.ends_with(tail));
             }
-            let lines = TextStyle::Small.lines(&words, most, 3);
+            let lines = TextStyle::Small.wrap(&words, most, 3);
             prop_assert!(lines.len() <= 3 && lines.iter().all(|line| TextStyle::Small.width(line) <= most), "{lines:?}");
         }
     }
@@ -185,16 +185,16 @@ mod tests {
         let name = |n: usize| TextStyle::Plain.cut(&format!("a_rather_long_instrument_name_number_{n:02}"), 140.0);
         assert!(name(1).starts_with("a_rather") && name(1).ends_with("_01"), "{}", name(1));
         assert_ne!(name(1), name(2));
-        assert_eq!(TextStyle::Plain.end_of("folder/of/a/name.wav", 80.0).split_once('…').unwrap().0, "");
+        assert_eq!(TextStyle::Plain.keep_end("folder/of/a/name.wav", 80.0).split_once('…').unwrap().0, "");
         assert_eq!(TextStyle::Plain.cut("žica", 80.0), "žica");
     }
 
     #[test]
     fn text_that_does_not_fit_wraps() {
-        let lines = TextStyle::Small.lines("one two three four five six", 60.0, 9);
+        let lines = TextStyle::Small.wrap("one two three four five six", 60.0, 9);
         assert!(lines.len() > 1);
         assert_eq!(lines.join(" "), "one two three four five six");
-        assert!(TextStyle::Small.lines("one two three four five six", 60.0, 2)[1].ends_with('…'));
+        assert!(TextStyle::Small.wrap("one two three four five six", 60.0, 2)[1].ends_with('…'));
     }
 
     #[test]

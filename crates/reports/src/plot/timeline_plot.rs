@@ -74,7 +74,7 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
          <title>{title}: predictions over time</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"ink title\" x=\"{left}\" y=\"26\">{short}</text>\n",
         title = escape_xml(of.title),
-        short = escape_xml(&TextStyle::Title.end_of(of.title, right - left))
+        short = escape_xml(&TextStyle::Title.keep_end(of.title, right - left))
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(

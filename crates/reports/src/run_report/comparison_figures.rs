@@ -16,44 +16,51 @@ const NAMED: usize = 4;
 const DRAWN: usize = 30;
 
 /// Every figure of a comparison as a separate file.
-pub fn comparison_figures(of: &Comparison) -> Vec<FigureFile> {
-    let footer = footer(of);
-    let metrics = of.metrics.iter().enumerate();
-    let drawn = metrics.flat_map(|(at, metric)| drawn(of, at, metric).into_iter().map(move |own| (metric, own)));
+pub fn comparison_figures(comparison: &Comparison) -> Vec<FigureFile> {
+    let footer = footer(comparison);
+    let metrics = comparison.metrics.iter().enumerate();
+    let drawn =
+        metrics.flat_map(|(at, metric)| drawn(comparison, at, metric).into_iter().map(move |own| (metric, own)));
     drawn.map(|(metric, own)| own.file(metric, &footer)).collect()
 }
 
-pub(super) fn title(of: &Comparison) -> String {
-    let mut names: Vec<&str> = of.runs.iter().map(|run| run.experiment.as_str()).collect();
+pub(super) fn title(comparison: &Comparison) -> String {
+    let mut names: Vec<&str> = comparison.runs.iter().map(|run| run.experiment.as_str()).collect();
     names.dedup();
-    let names = if names.len() <= 4 { names.join(", ") } else { count(of.runs.len(), "run") };
+    let names = if names.len() <= 4 { names.join(", ") } else { count(comparison.runs.len(), "run") };
     format!("Comparison: {names}")
 }
 
 /// The footer of a figure file.
-fn footer(of: &Comparison) -> String {
-    [title(of) + ".", format!("Reference: {}.", against(of)), numbers(of)].join(" ").trim_end().to_owned()
+fn footer(comparison: &Comparison) -> String {
+    [title(comparison) + ".", format!("Reference: {}.", against(comparison)), numbers(comparison)]
+        .join(" ")
+        .trim_end()
+        .to_owned()
 }
 
 /// The numbers and names of the runs, if there are few.
-fn numbers(of: &Comparison) -> String {
-    if !(2..=NAMED).contains(&of.runs.len()) {
+fn numbers(comparison: &Comparison) -> String {
+    if !(2..=NAMED).contains(&comparison.runs.len()) {
         return String::new();
     }
-    let names: Vec<String> = of.runs.iter().map(|run| format!("{}:\u{a0}{}", run.number, run.name)).collect();
+    let names: Vec<String> = comparison.runs.iter().map(|run| format!("{}:\u{a0}{}", run.number, run.name)).collect();
     format!("{}.", names.join(", "))
 }
 
 /// The number and name of the reference run.
-fn reference(of: &Comparison) -> String {
-    of.runs.get(of.reference.run).map_or("–".to_owned(), |run| format!("run {} ({})", run.number, run.name))
+fn reference(comparison: &Comparison) -> String {
+    comparison
+        .runs
+        .get(comparison.reference.run)
+        .map_or("–".to_owned(), |run| format!("run {} ({})", run.number, run.name))
 }
 
 /// The model or run that rows are compared with.
-pub(super) fn against(of: &Comparison) -> String {
-    match &of.reference.place {
-        Some((features, model)) => format!("{features}.{model} of {}", reference(of)),
-        None => format!("the same model in {}", reference(of)),
+pub(super) fn against(comparison: &Comparison) -> String {
+    match &comparison.reference.place {
+        Some((features, model)) => format!("{features}.{model} of {}", reference(comparison)),
+        None => format!("the same model in {}", reference(comparison)),
     }
 }
 
@@ -65,14 +72,14 @@ pub(super) fn paired(score: &Score) -> Option<&Paired> {
 }
 
 /// The name of a row in a figure, made from what differs from the other rows.
-fn name_of(of: &Comparison, line: &ComparedModel) -> String {
+fn name_of(comparison: &Comparison, line: &ComparedModel) -> String {
     let model = format!("{}.{}", line.features, line.model);
-    if of.runs.len() < 2 {
+    if comparison.runs.len() < 2 {
         return model;
     }
-    let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
-    let is_one_model = of.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
-    let keys = distinguishing_keys(of, line);
+    let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+    let is_one_model = comparison.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
+    let keys = distinguishing_keys(comparison, line);
     let mut name = if is_one_model && !keys.is_empty() { String::new() } else { model };
     let (mut shown_keys, more) = (0, ", …");
     for key in &keys {
@@ -90,9 +97,9 @@ fn name_of(of: &Comparison, line: &ComparedModel) -> String {
 fn distinguishing_keys<'a>(of: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey> {
     let differs = |key: &DifferingKey| {
         let own = value(key, line);
-        of.lines.iter().any(|other| concerns(key, other).is_some() && value(key, other) != own)
+        comparison.lines.iter().any(|other| concerns(key, other).is_some() && value(key, other) != own)
     };
-    let concerned = of.keys.iter().filter_map(|key| Some((concerns(key, line)?, key)));
+    let concerned = comparison.keys.iter().filter_map(|key| Some((concerns(key, line)?, key)));
     let is_long = |key: &DifferingKey| key.values.iter().flatten().any(|value| TextStyle::Plain.width(value) > VALUE);
     let mut keys: Vec<(bool, &DifferingKey)> = concerned.filter(|(_, key)| differs(key)).collect();
     keys.sort_by_key(|(is_common, key)| (*is_common, is_long(key)));
@@ -127,35 +134,39 @@ fn shown(value: Option<&str>) -> String {
     let Some(value) = value else { return "–".to_owned() };
     let plain = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
     let is_path = plain.contains(['/', '\\']);
-    if is_path { TextStyle::Plain.end_of(plain, VALUE) } else { TextStyle::Plain.cut(plain, VALUE) }
+    if is_path { TextStyle::Plain.keep_end(plain, VALUE) } else { TextStyle::Plain.cut(plain, VALUE) }
 }
 
-pub(super) fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
-    let scores = || of.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
+pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
+    let scores = || comparison.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
     let values: Vec<Interval> = scores()
         .filter_map(|(line, score)| {
-            Some(Interval { name: name_of(of, line), value: score.mean?, ends: score.interval })
+            Some(Interval { name: name_of(comparison, line), value: score.mean?, ends: score.interval })
         })
         .take(DRAWN)
         .collect();
     let differences: Vec<Interval> = scores()
         .filter_map(|(line, score)| Some((line, paired(score)?)))
-        .map(|(line, own)| Interval { name: name_of(of, line), value: own.difference, ends: Some(own.interval) })
+        .map(|(line, own)| Interval {
+            name: name_of(comparison, line),
+            value: own.difference,
+            ends: Some(own.interval),
+        })
         .take(DRAWN)
         .collect();
-    let captioned = |words: &str| [words, &numbers(of)].join(" ").trim_end().to_owned();
+    let captioned = |words: &str| [words, &numbers(comparison)].join(" ").trim_end().to_owned();
     let mut all = Vec::new();
     if !values.is_empty() {
         all.push(Figure {
             name: "scores",
-            drawing: plot::intervals("Scores", &format!("{metric} ({})", of.split), &values, None),
+            drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None),
             caption: captioned("Mean over the seeds, with the interval over songs and seeds."),
         });
     }
     if !differences.is_empty() {
-        let title = match &of.reference.place {
-            Some(_) => format!("Differences to {}", against(of)),
-            None => format!("Differences to {}", reference(of)),
+        let title = match &comparison.reference.place {
+            Some(_) => format!("Differences to {}", against(comparison)),
+            None => format!("Differences to {}", reference(comparison)),
         };
         all.push(Figure {
             name: "differences",
@@ -163,7 +174,7 @@ pub(super) fn drawn(of: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
             caption: captioned(&format!(
                 "Compared with {}. Paired: both are scored on the same resamples of songs and seeds. Not corrected for the number \
                  of tests.",
-                against(of)
+                against(comparison)
             )),
         });
     }
@@ -181,60 +192,67 @@ mod tests {
 
     #[test]
     fn a_row_of_a_figure_is_named_by_what_differs() {
-        let mut of = comparison();
-        let names = |of: &Comparison| of.lines.iter().map(|line| name_of(of, line)).collect::<Vec<_>>();
-        assert_eq!(names(&of), ["1: k 3", "2: k –", "3: k <5>"]);
-        of.keys.push(key("seeds", ["[1]", "[1]", "[1, 2]"]));
-        of.keys.push(key("data.path", ["\"/a/very/long/folder/of/recordings/one\"", "b", "c"]));
-        assert_eq!(names(&of)[2], "3: k <5>, seeds [1, 2], path c");
-        assert!(names(&of)[0].starts_with("1: k 3, seeds [1], path …") && names(&of)[0].ends_with("/recordings/one"));
-        of.keys.push(key("windows.seconds", ["1", "2", "3"]));
-        assert_eq!(names(&of)[2], "3: k <5>, seeds [1, 2], seconds 3, …");
-        of.keys.push(key("models.knn.seconds", ["1", "2", "3"]));
-        assert_eq!(names(&of)[2], "3: k <5>, knn.seconds 3, seeds [1, 2], …");
-        of.runs.truncate(1);
-        assert_eq!(names(&of)[0], "mel.knn");
+        let mut comparison = comparison();
+        let names =
+            |comparison: &Comparison| comparison.lines.iter().map(|line| name_of(comparison, line)).collect::<Vec<_>>();
+        assert_eq!(names(&comparison), ["1: k 3", "2: k –", "3: k <5>"]);
+        comparison.keys.push(key("seeds", ["[1]", "[1]", "[1, 2]"]));
+        comparison.keys.push(key("data.path", ["\"/a/very/long/folder/of/recordings/one\"", "b", "c"]));
+        assert_eq!(names(&comparison)[2], "3: k <5>, seeds [1, 2], path c");
+        assert!(
+            names(&comparison)[0].starts_with("1: k 3, seeds [1], path …")
+                && names(&comparison)[0].ends_with("/recordings/one")
+        );
+        comparison.keys.push(key("windows.seconds", ["1", "2", "3"]));
+        assert_eq!(names(&comparison)[2], "3: k <5>, seeds [1, 2], seconds 3, …");
+        comparison.keys.push(key("models.knn.seconds", ["1", "2", "3"]));
+        assert_eq!(names(&comparison)[2], "3: k <5>, knn.seconds 3, seeds [1, 2], …");
+        comparison.runs.truncate(1);
+        assert_eq!(names(&comparison)[0], "mel.knn");
     }
 
     #[test]
     fn a_name_that_would_be_cut_has_fewer_keys() {
-        let mut of = comparison();
-        of.lines[2].model = "logistic_regression".to_owned();
+        let mut comparison = comparison();
+        comparison.lines[2].model = "logistic_regression".to_owned();
         let long = "a description of some length that says where it is from";
-        of.keys = vec![key("data.licence", [long, "b", "c"]), key("data.sample_rate", ["22050", "16000", "8000"])];
-        assert_eq!(name_of(&of, &of.lines[0]), "1: mel.knn, sample_rate 22050, …");
-        of.keys.push(key("windows.hop", ["0.25", "0.5", "1.0"]));
-        assert_eq!(name_of(&of, &of.lines[0]), "1: mel.knn, sample_rate 22050, hop 0.25, …");
+        comparison.keys =
+            vec![key("data.licence", [long, "b", "c"]), key("data.sample_rate", ["22050", "16000", "8000"])];
+        assert_eq!(name_of(&comparison, &comparison.lines[0]), "1: mel.knn, sample_rate 22050, …");
+        comparison.keys.push(key("windows.hop", ["0.25", "0.5", "1.0"]));
+        assert_eq!(name_of(&comparison, &comparison.lines[0]), "1: mel.knn, sample_rate 22050, hop 0.25, …");
     }
 
     #[test]
     fn a_row_of_a_figure_is_not_named_by_keys_of_other_models_or_equal_keys() {
-        let mut of = comparison();
-        of.lines[2].model = "logistic".to_owned();
-        of.keys = vec![
+        let mut comparison = comparison();
+        comparison.lines[2].model = "logistic".to_owned();
+        comparison.keys = vec![
             key("models.knn.k", ["3", "5", "7"]),
             key("models.logistic.c", ["1", "2", "3"]),
             key("features.raw.frames", ["1", "2", "3"]),
             key("features.mel.n_mels", ["64", "64", "96"]),
         ];
-        let names: Vec<String> = of.lines.iter().map(|line| name_of(&of, line)).collect();
+        let names: Vec<String> = comparison.lines.iter().map(|line| name_of(&comparison, line)).collect();
         assert_eq!(names, ["1: mel.knn, k 3, n_mels 64", "2: mel.knn, k 5, n_mels 64", "3: mel.logistic, n_mels 96"]);
-        of.keys.pop();
-        assert_eq!(name_of(&of, &of.lines[2]), "3: mel.logistic");
+        comparison.keys.pop();
+        assert_eq!(name_of(&comparison, &comparison.lines[2]), "3: mel.logistic");
     }
 
     #[test]
     fn figures_name_the_reference_and_the_numbers_of_the_runs() {
-        let mut of = comparison();
-        let files = comparison_figures(&of);
+        let mut comparison = comparison();
+        let files = comparison_figures(&comparison);
         assert!(files[1].svg.contains(">Differences to run 1 (x1 01234567)</text>"));
         assert!(files[1].svg.contains(">+0.250</text>"));
         let reference_line = "Reference: the same model in run 1 (x1 01234567). 1:\u{a0}x1 01234567, 2:\u{a0}x2 01234567, 3:\u{a0}x3 01234567.";
-        assert_eq!(footer(&of), format!("Comparison: <x1>, <x2>, <x3>. {reference_line}"));
-        of.reference.place = Some(("mel".to_owned(), "knn".to_owned()));
-        assert!(comparison_figures(&of)[1].svg.contains(">Differences to mel.knn of run 1 (x1 01234567)</text>"));
-        of.runs = (1..=5).map(run).collect();
-        assert_eq!(numbers(&of), "");
+        assert_eq!(footer(&comparison), format!("Comparison: <x1>, <x2>, <x3>. {reference_line}"));
+        comparison.reference.place = Some(("mel".to_owned(), "knn".to_owned()));
+        assert!(
+            comparison_figures(&comparison)[1].svg.contains(">Differences to mel.knn of run 1 (x1 01234567)</text>")
+        );
+        comparison.runs = (1..=5).map(run).collect();
+        assert_eq!(numbers(&comparison), "");
     }
 
     #[test]

@@ -12,28 +12,29 @@ use timbre_evaluation::metrics::is_loss;
 const ROWS: usize = 4000;
 
 /// The HTML page of a comparison.
-pub fn comparison_page(of: &Comparison) -> String {
-    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(of) }];
-    if !of.keys.is_empty() {
-        sections.push(Section { id: "keys", title: "Differing configuration".to_owned(), html: keys(of) });
+pub fn comparison_page(comparison: &Comparison) -> String {
+    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(comparison) }];
+    if !comparison.keys.is_empty() {
+        sections.push(Section { id: "keys", title: "Differing configuration".to_owned(), html: keys(comparison) });
     }
-    sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(of) });
-    sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(of) });
+    sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(comparison) });
+    sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(comparison) });
     let page = Page {
-        title: title(of),
-        lead: lead(of),
+        title: title(comparison),
+        lead: lead(comparison),
         sections,
         footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
     };
     page.html()
 }
 
-fn lead(of: &Comparison) -> String {
-    let headline = of.metrics.first().map_or("", String::as_str);
-    let verdicts = || of.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
+fn lead(comparison: &Comparison) -> String {
+    let headline = comparison.metrics.first().map_or("", String::as_str);
+    let verdicts =
+        || comparison.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
     let with = |verdict| verdicts().filter(|own| *own == verdict).count();
     let (better, worse, open) = (with(Outcome::Better), with(Outcome::Worse), with(Outcome::Open));
-    let against = against(of);
+    let against = against(comparison);
     let (class, sentence) = match better + worse + open {
         0 => ("open", format!("No model could be paired with {against}.")),
         n => {
@@ -54,32 +55,33 @@ fn lead(of: &Comparison) -> String {
         }
     };
     let facts = [
-        count(of.runs.len(), "run"),
-        format!("{} split", of.split),
-        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * of.level, of.resamples),
-        format!("p corrected for {} (Holm)", count(of.tests, "test")),
+        count(comparison.runs.len(), "run"),
+        format!("{} split", comparison.split),
+        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * comparison.level, comparison.resamples),
+        format!("p corrected for {} (Holm)", count(comparison.tests, "test")),
     ];
     let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
-    let notes: String = of.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
+    let notes: String =
+        comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
     format!("<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
 }
 
 /// One panel per metric.
-fn results(of: &Comparison) -> String {
+fn results(comparison: &Comparison) -> String {
     let panel = |(at, metric): (usize, &String)| {
         let name = escape_xml(metric);
         let direction = if is_loss(metric) { ", smaller is better" } else { "" };
         format!(
             "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{direction}</h3>\n{}{}</div>\n",
-            figures(&drawn(of, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
-            lines(of, at, metric)
+            figures(&drawn(comparison, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
+            lines(comparison, at, metric)
         )
     };
-    let panels: String = of.metrics.iter().enumerate().map(panel).collect();
+    let panels: String = comparison.metrics.iter().enumerate().map(panel).collect();
     format!("<div class=\"panels\" data-label=\"Metrics\">\n{panels}</div>\n")
 }
 
-fn lines(of: &Comparison, at: usize, metric: &str) -> String {
+fn lines(comparison: &Comparison, at: usize, metric: &str) -> String {
     let headings: [Heading; 11] = [
         ("run", true),
         ("features", false),
@@ -97,7 +99,7 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
         Cell::text(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3} to {high:.3}")))
     };
     let row = |line: &ComparedModel, score: &Score| {
-        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
         let own = paired(score);
         let mut cells = vec![
             Cell::count(number as u64),
@@ -119,19 +121,19 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
         });
         cells
     };
-    let most = ROWS / of.metrics.len().max(1);
+    let most = ROWS / comparison.metrics.len().max(1);
     let rows: Vec<Vec<Cell>> =
-        of.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
-    let cut = if of.lines.len() > most {
-        paragraph(&format!("The first {most} of {} rows; the CSV has all.", of.lines.len()))
+        comparison.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
+    let cut = if comparison.lines.len() > most {
+        paragraph(&format!("The first {most} of {} rows; the CSV has all.", comparison.lines.len()))
     } else {
         String::new()
     };
-    let trivial = of.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
+    let trivial = comparison.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
     let trivial: Vec<Vec<Cell>> = trivial
         .map(|(own, score)| {
             let numbers: Vec<String> =
-                own.runs.iter().filter_map(|&run| of.runs.get(run)).map(|run| run.number.to_string()).collect();
+                own.runs.iter().filter_map(|&run| comparison.runs.get(run)).map(|run| run.number.to_string()).collect();
             vec![Cell::text(&baseline_label(&own.name)), Cell::text(&numbers.join(", ")), Cell::number(score.mean)]
         })
         .collect();
@@ -157,24 +159,24 @@ fn outcome_cell(outcome: Outcome) -> Cell {
     Cell { class, ..Cell::text(words) }
 }
 
-fn keys(of: &Comparison) -> String {
-    let names: Vec<String> = of.runs.iter().map(|run| format!("run {}", run.number)).collect();
+fn keys(comparison: &Comparison) -> String {
+    let names: Vec<String> = comparison.runs.iter().map(|run| format!("run {}", run.number)).collect();
     let mut headings: Vec<Heading> = vec![("key", false)];
     headings.extend(names.iter().map(|name| (name.as_str(), false)));
     let row = |key: &DifferingKey| {
         let values = key.values.iter().map(|value| Cell::text(value.as_deref().unwrap_or("–")));
         std::iter::once(Cell::text(&key.name)).chain(values).collect()
     };
-    table("", &headings, &of.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
+    table("", &headings, &comparison.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
 }
 
-fn cost(of: &Comparison) -> String {
+fn cost(comparison: &Comparison) -> String {
     let seconds = |value: Option<f64>| Cell {
         html: value.map_or("–".to_owned(), |s| format!("{s:.2}")),
         ..Cell::number(value)
     };
     let row = |line: &ComparedModel| {
-        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
         let rate = line.cost.clips_per_second;
         vec![
             Cell::count(number as u64),
@@ -196,11 +198,11 @@ fn cost(of: &Comparison) -> String {
     table(
         "Means over the seeds; recordings per second with features already computed.",
         &headings,
-        &of.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
+        &comparison.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
     )
 }
 
-fn runs(of: &Comparison) -> String {
+fn runs(comparison: &Comparison) -> String {
     let headings: [Heading; 9] = [
         ("run", true),
         ("experiment", false),
@@ -227,13 +229,14 @@ fn runs(of: &Comparison) -> String {
             Cell { html: run.seconds.map_or("–".to_owned(), |s| format!("{s:.1}")), ..Cell::number(run.seconds) },
         ]
     };
-    let table = table("", &headings, &of.runs.iter().map(row).collect::<Vec<_>>());
+    let table = table("", &headings, &comparison.runs.iter().map(row).collect::<Vec<_>>());
     let about: Vec<(String, String)> = of
         .runs
         .iter()
         .map(|run| (format!("Run {}", run.number), format!("{} {}", run.description, run.path).trim().to_owned()))
         .collect();
-    let failed = of.runs.iter().flat_map(|run| run.failures.iter().map(move |(trial, why)| (run.number, trial, why)));
+    let failed =
+        comparison.runs.iter().flat_map(|run| run.failures.iter().map(move |(trial, why)| (run.number, trial, why)));
     let failed: String =
         failed.map(|(number, trial, why)| paragraph(&format!("Run {number}: {trial} failed: {why}"))).collect();
     table + &list(&about) + &failed

@@ -39,7 +39,7 @@ fn picture(search: &ThresholdSearch, found: &TrialThresholds) -> String {
     let Some(fraction) = found.fraction() else {
         let as_run = search.decision_rule.cutoff;
         let points = found.cutoffs.iter().copied().zip(scores).collect();
-        return plot::cutoff_curve(
+        return plot::threshold_curve(
             &format!("{title} {note}"),
             metric,
             points,
