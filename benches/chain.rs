@@ -1,9 +1,9 @@
-//! How many training clips a second the augmentations of an experiment let through: decoding is over, every example is made
-//! anew from its wave, as the threads that feed a network do it.
+//! Measures how many training clips per second the augmentations of an experiment make. Decoding is done before; every example is
+//! made from its waveform, by as many threads as feed a network.
 //!
-//! `cargo bench --bench chain -- EXP [--data NAME] [--model NAME] [--threads 1,2] [--set KEY=VALUE]…` prints a JSON object a line:
-//! the median of several passes over all training clips, and the CPU time that a clip takes, which a busy machine does not stretch as
-//! much as the wall clock.
+//! `cargo bench --bench chain -- EXP [--data NAME] [--model NAME] [--threads 1,2] [--set KEY=VALUE]…` prints one JSON object per line:
+//! the median of several passes over all training clips, and the CPU time per clip, which a busy machine affects less than the
+//! wall clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,30 +21,33 @@ use timbre_models::device::Device;
 
 const PASSES: usize = 5;
 
-struct Asked {
+struct Arguments {
     request: Request,
     model: Option<String>,
     threads: Vec<usize>,
 }
 
-fn asked() -> Result<Asked> {
-    let mut asked =
-        Asked { request: Request { root: PathBuf::from("."), ..Request::default() }, model: None, threads: vec![1, 2] };
+fn arguments() -> Result<Arguments> {
+    let mut parsed = Arguments {
+        request: Request { root: PathBuf::from("."), ..Request::default() },
+        model: None,
+        threads: vec![1, 2],
+    };
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "--data" => asked.request.data = Some(value()?),
-            "--model" => asked.model = Some(value()?),
-            "--set" => asked.request.set.push(value()?),
-            "--threads" => asked.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-            _ => asked.request.exp = argument,
+            "--data" => parsed.request.data = Some(value()?),
+            "--model" => parsed.model = Some(value()?),
+            "--set" => parsed.request.set.push(value()?),
+            "--threads" => parsed.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            _ => parsed.request.exp = argument,
         }
     }
-    Ok(asked)
+    Ok(parsed)
 }
 
-/// Seconds that so many threads take for every clip once.
+/// Seconds that `threads` threads take for one pass over all clips.
 fn pass(preview: &AugmentationPreview, epoch: usize, threads: usize) -> f64 {
     let (next, clock) = (AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
@@ -57,7 +60,7 @@ fn pass(preview: &AugmentationPreview, epoch: usize, threads: usize) -> f64 {
                     if row >= preview.examples.len() {
                         break;
                     }
-                    preview.examples.example(row, epoch, &mut image, &mut targets).expect("every clip can be heard");
+                    preview.examples.example(row, epoch, &mut image, &mut targets).expect("an example of every clip");
                 }
             });
         }
@@ -65,18 +68,18 @@ fn pass(preview: &AugmentationPreview, epoch: usize, threads: usize) -> f64 {
     clock.elapsed().as_secs_f64()
 }
 
-/// Seconds of CPU that this process has used, where the system tells it (Linux, in steps of 10 ms).
+/// CPU seconds of this process, if the system reports them (Linux, in steps of 10 ms).
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program may hold anything, and ends with the last bracket.
+    // The name of the program may contain any character and ends with the last bracket.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / 100.0)
 }
 
 fn main() -> Result<()> {
-    let asked = asked()?;
-    let resolved = resolve(&asked.request).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let arguments = arguments()?;
+    let resolved = resolve(&arguments.request).map_err(|faults| anyhow::anyhow!("{faults}"))?;
     let cache = std::env::var_os("TIMBRE_CACHE").map_or(PathBuf::from("data/.cache"), PathBuf::from);
     let settings = Settings {
         runs: PathBuf::from("runs"),
@@ -88,11 +91,11 @@ fn main() -> Result<()> {
         artifacts: &NoArtifacts,
         stop: Arc::new(AtomicBool::new(false)),
     };
-    let preview = preview_augmentation(&resolved.experiment, &settings, asked.model.as_deref(), None)?;
+    let preview = preview_augmentation(&resolved.experiment, &settings, arguments.model.as_deref(), None)?;
     let clips = preview.examples.len();
-    // The first pass decodes.
-    pass(&preview, 0, *asked.threads.iter().max().context("name a number of threads")?);
-    for &threads in &asked.threads {
+    // The first pass decodes the recordings.
+    pass(&preview, 0, *arguments.threads.iter().max().context("name a number of threads")?);
+    for &threads in &arguments.threads {
         let cpu = cpu_seconds();
         let mut seconds: Vec<f64> = (1..=PASSES).map(|epoch| pass(&preview, epoch, threads)).collect();
         let cpu = cpu.zip(cpu_seconds()).map(|(before, after)| 1000.0 * (after - before) / (clips * PASSES) as f64);

@@ -7,6 +7,9 @@
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
 
+#[path = "../src/allocator.rs"]
+mod allocator;
+
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::sync::Mutex;
@@ -29,6 +32,7 @@ const CLIPS: usize = 64;
 const REPETITIONS: usize = 5;
 
 fn main() {
+    allocator::keep_freed_memory();
     let set = noise(CLIPS);
     let spec: ModelSpec = serde_json::from_value(serde_json::json!({
         "kind": "resnet18", "epochs": 2, "batch_size": 16, "optimizer": "adam", "weight_decay": 0.0, "restore_best": false,
@@ -105,7 +109,8 @@ fn noise(clips: usize) -> FeatureSet {
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.
 fn training_operations(spec: &ModelSpec) -> f64 {
     let input = InputShape { channels: 1, height: SHAPE[0], width: SHAPE[1] };
-    let rows = spec.as_kind().layers(input, CLASSES).expect("a network").expect("the image is large enough");
+    let rows =
+        spec.as_kind().as_network().expect("a network").layers(input, CLASSES).expect("the image is large enough");
     let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))
 }

@@ -1,10 +1,10 @@
-//! Any bytes are a recording or unusable: no panic, no endless loop, no memory without measure.
+//! Decodes any bytes: a recording or an error, without panics, endless loops or unbounded memory.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use timbre_audio::audio::{decode, probe};
 
-// What symphonia or the Opus decoder panics over is caught, and is damage: only what gets out counts.
+// Panics of symphonia or the Opus decoder are caught and count as damage: only a panic that escapes is a failure.
 fuzz_target!(init: std::panic::set_hook(Box::new(|_| {})), |bytes: &[u8]| {
     let _ = probe(bytes, None);
     if let Ok(recording) = decode(bytes, None) {

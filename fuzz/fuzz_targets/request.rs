@@ -1,6 +1,6 @@
-//! The parameters, the Content-Type and the form of any request: read or refused, and what is found lies within the body.
+//! Parses the query, the Content-Type and the form of any request: valid or refused, with field ranges inside the body.
 //!
-//! The first line of the input is the part of an address behind its `?`, the second one a Content-Type, the rest a body.
+//! The first line of the input is the query of a URL, the second line a Content-Type, the rest the body.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

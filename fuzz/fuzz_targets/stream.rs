@@ -1,4 +1,4 @@
-//! The stream beside the whole, at the recording's own rate: the same bits or the same reason, whatever the bytes.
+//! Compares the stream with decoding the whole, at the recording's own rate: the same bits or the same error.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,13 +11,13 @@ fn drained(bytes: &[u8], rate: u32) -> Result<Vec<u32>, Unusable> {
     Ok(samples.into_iter().map(f32::to_bits).collect())
 }
 
-// What symphonia or the Opus decoder panics over is caught, and is damage: only what gets out counts.
+// Panics of symphonia or the Opus decoder are caught and count as damage: only a panic that escapes is a failure.
 fuzz_target!(init: std::panic::set_hook(Box::new(|_| {})), |bytes: &[u8]| {
     match decode(bytes, None) {
         Ok(whole) => {
             let samples: Vec<u32> = whole.samples.iter().map(|sample| sample.to_bits()).collect();
             assert!(drained(bytes, whole.sample_rate).expect("the whole is usable") == samples);
-            // Resampled too, but not from odd rates: a filter for those is long.
+            // Resample too, but not from odd rates, whose filters are long.
             if [8000, 22050, 48000].contains(&whole.sample_rate) {
                 let _ = drained(bytes, 16000);
             }

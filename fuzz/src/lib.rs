@@ -1,11 +1,11 @@
-//! What reads bytes from strangers, by itself, from the same files as in the library.
+//! The code that parses untrusted bytes: the crate `timbre-signal`, and two files of the server.
 
 pub use timbre_signal::audio;
 
-/// What reads the parameters of a request.
+/// Parses the query of a request.
 #[path = "../../src/serve/query.rs"]
 pub mod query;
 
-/// What finds the recording in a form.
+/// Finds the recording in a form.
 #[path = "../../src/serve/multipart.rs"]
 pub mod multipart;

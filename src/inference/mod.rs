@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use thiserror::Error;
 
 use timbre_core::labels::{Classes, Task};
 use timbre_core::registry::Fault;
@@ -38,11 +37,6 @@ use micro_batcher::MicroBatcher;
 use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
 pub use weighted_ensemble::WeightedEnsemble;
 pub use windowed::{PredictionCallback, RecordingSource};
-
-/// The name does not determine one model, or the named models cannot be used together.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct WhichModel(pub String);
 
 /// A saved model with its feature extractor, or an ensemble of models with theirs.
 pub struct Predictor {

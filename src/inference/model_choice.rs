@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::WhichModel;
+use timbre_core::error::UserError;
 use timbre_runs::run_dir::RunRecord;
 
 /// The named model, the only one, or the best on the validation split. Never the best on the test split: that would bias its
@@ -10,17 +10,17 @@ use timbre_runs::run_dir::RunRecord;
 pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, run: &str) -> Result<String> {
     let list = || saved.join(", ");
     match (named, saved) {
-        (_, []) => bail!(WhichModel(format!(
+        (_, []) => bail!(UserError::usage(format!(
             "the run {run} has no saved models: remove `save_models = false` and run it again with --fresh"
         ))),
         (Some(named), _) => match saved.iter().find(|model| *model == named) {
             Some(model) => Ok(model.clone()),
-            None => bail!(WhichModel(format!("the run {run} has no model `{named}`; it has {}", list()))),
+            None => bail!(UserError::usage(format!("the run {run} has no model `{named}`; it has {}", list()))),
         },
         (None, [only]) => Ok(only.clone()),
         (None, _) => match best_on_validation(record, saved) {
             Some(model) => Ok(model),
-            None => bail!(WhichModel(format!(
+            None => bail!(UserError::usage(format!(
                 "the run {run} has {} models and no validation split to choose by (choosing on the test split would bias the \
                  test score): name one, e.g. {run}:{}. Models: {}",
                 saved.len(),
@@ -92,7 +92,7 @@ mod tests {
     fn without_a_validation_split_the_models_are_listed_and_none_is_chosen() {
         let record = record(&[("knn", "test", 0.9), ("logistic", "test", 0.5)]);
         let error = choose(&record, &saved(&["knn", "logistic"]), None, "x/latest").unwrap_err();
-        assert!(error.is::<WhichModel>());
+        assert!(error.is::<UserError>());
         let sentence = error.to_string();
         for part in ["x/latest:mel.knn.s1", "mel.knn.s1, mel.logistic.s1", "test split"] {
             assert!(sentence.contains(part), "{sentence}");

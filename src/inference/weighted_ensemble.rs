@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{Prediction, PredictionCallback, Predictor, Timings, WhichModel};
+use super::{Prediction, PredictionCallback, Predictor, Timings};
+use timbre_core::error::UserError;
 use timbre_evaluation::predictions::WindowPredictions;
 use timbre_inputs::features::extraction::RecordingError;
 
@@ -20,16 +21,15 @@ pub struct WeightedEnsemble {
 
 impl WeightedEnsemble {
     pub fn new(members: Vec<(Arc<Predictor>, f64)>) -> Result<WeightedEnsemble> {
-        let unfit = |sentence: String| WhichModel(sentence);
-        ensure!(members.len() > 1, unfit("an ensemble needs two models or more: give a weight to each".to_owned()));
+        ensure!(members.len() > 1, UserError::usage("an ensemble needs two models or more: give a weight to each"));
         let sum: f64 = members.iter().map(|(_, weight)| weight).sum();
         ensure!(
             members.iter().all(|(_, weight)| weight.is_finite() && *weight >= 0.0) && sum > 0.0 && sum.is_finite(),
-            unfit("weights must be 0 or more, and at least one more than 0".to_owned())
+            UserError::usage("weights must be 0 or more, and at least one more than 0")
         );
         let first = &members[0].0;
         for (other, _) in &members[1..] {
-            let differ = |what: &str| unfit(format!("{} and {} {what}", first.name(), other.name()));
+            let differ = |what: &str| UserError::usage(format!("{} and {} {what}", first.name(), other.name()));
             ensure!(other.classes == first.classes, differ("have different classes: they cannot form an ensemble"));
             ensure!(
                 (other.window, other.audio.sample_rate) == (first.window, first.audio.sample_rate),

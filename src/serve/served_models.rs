@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use crate::inference::{Prediction, PredictionCallback, Predictor, RecordingSource, WeightedEnsemble, WhichModel};
+use crate::inference::{Prediction, PredictionCallback, Predictor, RecordingSource, WeightedEnsemble};
+use timbre_core::error::UserError;
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_signal::audio::DecodeLimits;
 
@@ -29,7 +30,7 @@ pub fn served_models(
     windows: DecodeLimits,
     clips: DecodeLimits,
 ) -> Result<Vec<ServedModel>> {
-    ensure!(!models.is_empty(), WhichModel("no model: name a run".to_owned()));
+    ensure!(!models.is_empty(), UserError::usage("no model: name a run".to_owned()));
     let names: Vec<_> = models.iter().map(|(predictor, _)| predictor.name().clone()).collect();
     let short = |at: usize| format!("{}:{}", names[at].experiment, names[at].model);
     let long = |at: usize| {
@@ -48,7 +49,10 @@ pub fn served_models(
             .collect();
     let (mut served, mut weighted) = (Vec::new(), Vec::new());
     for ((predictor, weight), id) in models.into_iter().zip(ids) {
-        ensure!(served.iter().all(|model: &ServedModel| model.id != id), WhichModel(format!("{id} is named twice")));
+        ensure!(
+            served.iter().all(|model: &ServedModel| model.id != id),
+            UserError::usage(format!("{id} is named twice"))
+        );
         let limits = if predictor.window().is_some() { windows } else { clips };
         let predictor = Arc::new(predictor.with_limits(limits).with_micro_batching()?);
         weighted.extend(weight.map(|weight| (predictor.clone(), weight)));

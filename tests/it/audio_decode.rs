@@ -1,4 +1,4 @@
-//! Decoding: every format against its golden samples, and every way to be unusable.
+//! Decodes every format to its golden samples, and returns every kind of error.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn golden(name: &str) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(&bytes(&format!("{name}.f32")))
 }
 
-/// Without the expected samples, sorted.
+/// The golden recordings, sorted.
 fn recordings() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).expect("the folder of golden files");
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("an ASCII name"));
@@ -45,7 +45,7 @@ fn reason(bytes: &[u8]) -> &'static str {
 }
 
 #[test]
-fn formats_without_loss_decode_to_the_peers_samples_to_the_bit() {
+fn lossless_formats_decode_to_the_peers_samples_bit_for_bit() {
     let names: Vec<String> = recordings().into_iter().filter(|name| !is_lossy(name)).collect();
     assert!(names.len() >= 20, "{names:?}");
     for name in names {
@@ -69,13 +69,13 @@ fn lossy_formats_decode_to_ffmpegs_samples_within_rounding() {
 }
 
 #[test]
-fn a_header_tells_the_length_that_decoding_gives() {
+fn the_header_gives_the_decoded_length() {
     for name in recordings() {
         let recording = decode(&bytes(&name), extension(&name)).expect("a usable file");
         let header = probe_file(&folder().join(&name)).expect("a usable file");
         assert_eq!((header.sample_rate, header.channels), (recording.sample_rate, recording.channels), "{name}");
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
-        // AAC fills its last packet, and the header of an MP4 does not count what fills it.
+        // AAC pads its last packet, and the header of an MP4 does not count the padding.
         let bound = if name == "aac.m4a" { 1024.0 / 22050.0 } else { 1e-9 };
         assert!((header.seconds - seconds).abs() < bound, "{name}: {header:?}, {seconds} s");
     }
@@ -85,7 +85,7 @@ fn a_header_tells_the_length_that_decoding_gives() {
 }
 
 #[test]
-fn the_content_tells_the_format_and_the_extension_may_lie() {
+fn the_content_determines_the_format_even_with_a_wrong_extension() {
     for name in recordings() {
         let right = decode(&bytes(&name), extension(&name));
         for wrong in [None, Some("wav"), Some("mp3"), Some("flac"), Some("m4a"), Some("txt")] {
@@ -95,8 +95,8 @@ fn the_content_tells_the_format_and_the_extension_may_lie() {
 }
 
 #[test]
-fn a_file_cut_off_in_the_middle_is_never_taken_for_a_shorter_one() {
-    // Without any statement of length or end: a plain MP3, ADTS, a WAVE stream.
+fn a_truncated_file_is_never_accepted_as_a_shorter_one() {
+    // Formats without a length or an end: a plain MP3, ADTS, a WAVE stream.
     let unmarked = ["plain.mp3", "adts.aac", "stream.wav"];
     for name in recordings().into_iter().filter(|name| !unmarked.contains(&name.as_str())) {
         let whole = bytes(&name);
@@ -114,11 +114,11 @@ fn a_file_cut_off_in_the_middle_is_never_taken_for_a_shorter_one() {
 }
 
 #[test]
-fn a_cut_off_file_says_what_was_declared_and_what_is_there() {
+fn the_error_of_a_truncated_file_gives_the_declared_and_the_actual_size() {
     let wav = bytes("s16le.wav");
     let Err(Unusable::Truncated { declared, found, .. }) = decode(&wav[..wav.len() - 600], None) else { panic!() };
     assert_eq!((declared, found), (1600, 1000));
-    // These chunks begin with a head of their own: 8 bytes and 4.
+    // These chunks begin with headers of 8 and 4 bytes.
     for (name, bytes_declared) in [("s16be.aiff", 1608), ("f32le.caf", 3204)] {
         let whole = bytes(name);
         let Err(Unusable::Truncated { declared, found, .. }) = decode(&whole[..whole.len() - 600], None) else {
@@ -170,7 +170,7 @@ fn float_wav(samples: &[f32]) -> Vec<u8> {
 }
 
 #[test]
-fn each_unusable_file_has_its_own_word() {
+fn each_kind_of_unusable_file_has_its_own_code() {
     assert_eq!(reason(b""), "empty");
     assert_eq!(reason(b"This is a text file that someone named song.wav.\n"), "not_audio");
     assert_eq!(reason("Schöne Müllerin\n".repeat(5000).as_bytes()), "not_audio");
@@ -191,7 +191,7 @@ fn each_unusable_file_has_its_own_word() {
 }
 
 #[test]
-fn a_nan_or_an_infinity_is_reported_with_its_place() {
+fn a_nan_or_an_infinity_is_reported_with_its_position() {
     let mut samples = vec![0.25f32; 8000];
     samples[6000] = f32::NEG_INFINITY;
     let found = decode(&float_wav(&samples), None);
@@ -215,7 +215,7 @@ fn two_channels_that_cancel_are_silent_and_one_loud_channel_is_not() {
 }
 
 #[test]
-fn chunks_of_odd_size_before_and_after_the_samples_are_stepped_over() {
+fn chunks_of_odd_size_around_the_samples_are_skipped() {
     let data = [0x00, 0x40, 0x00, 0xC0];
     let plain = decode(&wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", &data)]), None).expect("usable");
     assert_eq!(plain.samples, [0.5, -0.5]);
@@ -224,7 +224,7 @@ fn chunks_of_odd_size_before_and_after_the_samples_are_stepped_over() {
     assert_eq!(decode(&around, None).expect("usable"), plain);
     let behind = wav(&[(b"data", &data), (b"LIST", b"INFO?"), (b"fmt ", &format(1, 1, 8000, 16))]);
     assert_eq!(decode(&behind, None).expect("usable"), plain);
-    // An odd data chunk, 24 bits in mono: its padding is no sample.
+    // An odd data chunk, 24 bits in mono: its padding is not a sample.
     let odd = wav(&[(b"fmt ", &format(1, 1, 8000, 24)), (b"data", &[0, 0, 0x40]), (b"LIST", b"INFO")]);
     assert_eq!(decode(&odd, None).expect("usable").samples, [0.5]);
     let unpadded = &wav(&[(b"fmt ", &format(1, 1, 8000, 24)), (b"data", &[0, 0, 0x40])]);
@@ -232,7 +232,7 @@ fn chunks_of_odd_size_before_and_after_the_samples_are_stepped_over() {
 }
 
 #[test]
-fn sizes_that_a_pipe_left_unknown_mean_the_rest_of_the_file() {
+fn unknown_sizes_of_a_pipe_extend_to_the_end_of_the_file() {
     let whole = wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", &[0x00, 0x40, 0x00, 0xC0, 0x01, 0x00])]);
     let expected = decode(&whole, None).expect("usable");
     for (riff, data) in [(0u32, 0u32), (u32::MAX, u32::MAX), (0x7FFF_F024, 0x7FFF_F000), (12345, 6)] {
@@ -241,13 +241,13 @@ fn sizes_that_a_pipe_left_unknown_mean_the_rest_of_the_file() {
         streamed[40..44].copy_from_slice(&data.to_le_bytes());
         assert_eq!(decode(&streamed, None).expect("usable"), expected, "{riff:#x} {data:#x}");
     }
-    // A size of 0 with a well-formed chunk behind it means what it says.
+    // A size of 0 followed by a valid chunk is taken literally.
     let empty = wav(&[(b"fmt ", &format(1, 1, 8000, 16)), (b"data", b""), (b"LIST", b"INFOabcd")]);
     assert_eq!(reason(&empty), "no_samples");
 }
 
 #[test]
-fn an_extensible_header_names_its_format_by_the_longer_id() {
+fn an_extensible_header_names_its_format_by_its_sub_format() {
     let mut extensible = format(0xFFFE, 2, 8000, 32);
     extensible.extend_from_slice(&22u16.to_le_bytes());
     extensible.extend_from_slice(&32u16.to_le_bytes());
@@ -260,7 +260,7 @@ fn an_extensible_header_names_its_format_by_the_longer_id() {
 
 #[test]
 fn a_damaged_flac_frame_makes_the_recording_corrupt() {
-    // One frame of 400 samples is all there is in the golden file: damage anywhere in it must show.
+    // The golden file has one frame of 400 samples: damage anywhere in it must be found.
     let whole = bytes("s16.flac");
     let start = whole.len() - 300;
     for place in (start..whole.len()).step_by(17) {
@@ -271,7 +271,7 @@ fn a_damaged_flac_frame_makes_the_recording_corrupt() {
 }
 
 #[test]
-fn a_clip_is_cut_or_padded_to_its_length() {
+fn a_clip_is_cropped_or_padded_to_its_length() {
     let samples: Vec<f32> = (1..=8000).map(|i| i as f32 / 8000.0).collect();
     let file = float_wav(&samples);
     let clip =
@@ -285,7 +285,7 @@ fn a_clip_is_cut_or_padded_to_its_length() {
 }
 
 #[test]
-fn a_clip_of_a_long_recording_holds_the_numbers_of_the_whole_resampled() {
+fn a_clip_of_a_long_recording_equals_a_part_of_the_resampled_whole() {
     let samples: Vec<f32> = (0..40000).map(|i| ((i * i) as f32 * 1e-4).sin() * 0.5).collect();
     let file = float_wav(&samples);
     for rate in [22050, 7999] {
@@ -302,7 +302,7 @@ fn a_clip_of_a_long_recording_holds_the_numbers_of_the_whole_resampled() {
 }
 
 #[test]
-fn silence_is_asked_of_the_whole_recording() {
+fn the_check_for_silence_looks_at_the_whole_recording() {
     let mut samples = vec![0.0f32; 8000];
     samples[7999] = 0.5;
     let spec = AudioSpec { sample_rate: 8000, clip_seconds: Some(0.1), crop: Crop::Start };
@@ -310,7 +310,7 @@ fn silence_is_asked_of_the_whole_recording() {
 }
 
 #[test]
-fn numbers_that_would_overflow_in_the_filter_are_not_samples() {
+fn samples_that_would_overflow_the_filter_are_refused() {
     assert_eq!(reason(&float_wav(&[0.5, -3e38, 0.5])), "not_finite");
     let spec = AudioSpec { sample_rate: 5000, clip_seconds: None, crop: Crop::Start };
     for rate in [5000, 7999] {
@@ -320,9 +320,9 @@ fn numbers_that_would_overflow_in_the_filter_are_not_samples() {
     }
 }
 
-/// The excerpt of Medley-solos-DB, where this machine has it.
+/// Uses the excerpt of Medley-solos-DB if this machine has it.
 #[test]
-fn real_recordings_decode_to_what_their_headers_say() {
+fn real_recordings_decode_to_the_lengths_of_their_headers() {
     let root = std::env::var_os("TIMBRE_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
     let Ok(classes) = std::fs::read_dir(root.join("medley_solos/test")) else { return };
     let mut count = 0;
@@ -343,7 +343,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn random_bytes_never_panic(tail in prop::collection::vec(any::<u8>(), 0..4000), head in 0usize..9) {
+    fn random_bytes_never_cause_a_panic(tail in prop::collection::vec(any::<u8>(), 0..4000), head in 0usize..9) {
         let heads: [&[u8]; 9] =
             [b"", b"RIFF\x20\0\0\0WAVEfmt ", b"fLaC", b"OggS", b"ID3\x03", b"\xFF\xFB\x90\x64", b"FORM\0\0\x10\0AIFFCOMM", b"caff\0\x01\0\0desc", b"\0\0\0\x18ftypM4A "];
         let file = [heads[head], &tail[..]].concat();
@@ -355,7 +355,7 @@ proptest! {
     }
 
     #[test]
-    fn flipped_bits_never_panic_nor_leave_numbers_that_are_not_finite(which in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
+    fn flipped_bits_never_cause_panics_or_non_finite_samples(which in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..8)) {
         let names = recordings();
         let name = which.get(&names);
         let mut file = bytes(name);

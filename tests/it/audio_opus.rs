@@ -1,4 +1,4 @@
-//! What browsers and Opus encoders write: the samples of libopus, and every way to be cut off or damaged.
+//! Decodes the files of browsers and Opus encoders to the samples of libopus, and finds truncation and damage.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).expect("a golden file")
 }
 
-/// How many samples there are, and every eighth of them.
+/// The number of samples, and every eighth sample.
 fn golden(name: &str) -> (usize, Vec<f32>) {
     let raw = bytes(&format!("{name}.f32"));
     let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(&raw);
@@ -39,7 +39,7 @@ const NAMES: [&str; 16] = [
     "family.opus",
 ];
 
-/// Without the one that is refused.
+/// All files but the refused one.
 fn usable() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().filter(|name| *name != "family.opus")
 }
@@ -59,7 +59,7 @@ fn code(bytes: &[u8]) -> &'static str {
 }
 
 #[test]
-fn every_layer_frame_size_and_container_decodes_to_libopus_samples() {
+fn every_mode_frame_size_and_container_decodes_to_the_samples_of_libopus() {
     for name in usable() {
         let recording = decode(&bytes(name), None).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (length, expected) = golden(name);
@@ -74,13 +74,13 @@ fn every_layer_frame_size_and_container_decodes_to_libopus_samples() {
 }
 
 #[test]
-fn the_header_or_the_packets_tell_the_length_that_decoding_gives() {
+fn header_or_packets_give_the_decoded_length() {
     for name in usable() {
         let (header, recording) =
             (probe(&bytes(name), None).expect("usable"), decode(&bytes(name), None).expect("usable"));
         assert_eq!((header.sample_rate, header.channels), (recording.sample_rate, recording.channels), "{name}");
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
-        // AAC fills its last packet.
+        // AAC pads its last packet.
         let bound = if name == "fragments.mp4" { 1024.0 / 22050.0 } else { 1e-9 };
         assert!((header.seconds - seconds).abs() < bound, "{name}: {header:?}, {seconds} s");
     }
@@ -97,7 +97,7 @@ fn the_output_gain_of_the_header_is_applied() {
 }
 
 #[test]
-fn channels_that_belong_nowhere_are_refused_with_a_sentence() {
+fn channels_without_a_position_are_refused() {
     for outcome in [decode(&bytes("family.opus"), None).map(drop), probe(&bytes("family.opus"), None).map(drop)] {
         let refused = outcome.expect_err("family 255");
         assert_eq!(refused.code(), "unsupported");
@@ -106,7 +106,7 @@ fn channels_that_belong_nowhere_are_refused_with_a_sentence() {
 }
 
 #[test]
-fn every_stream_is_the_whole_to_the_bit() {
+fn every_stream_equals_the_whole_bit_for_bit() {
     let as_bits = |samples: Vec<f32>| samples.into_iter().map(f32::to_bits).collect::<Vec<_>>();
     for name in usable() {
         let recording = decode(&bytes(name), None).expect("usable");
@@ -118,10 +118,10 @@ fn every_stream_is_the_whole_to_the_bit() {
     }
 }
 
-/// Where one more byte begins a new page, block or fragment, nobody can tell that more was meant to come: but then it is
-/// a recording that ends there, with the samples that the whole begins with.
+/// A file cut exactly between two pages, blocks or fragments cannot be recognised as truncated: it is a shorter recording, whose
+/// samples are the first ones of the whole.
 #[test]
-fn a_file_cut_anywhere_is_cut_off_or_ends_there() {
+fn a_file_cut_anywhere_is_truncated_or_a_shorter_recording() {
     for name in usable() {
         let whole = bytes(name);
         let samples = decode(&whole, None).expect("usable").samples;
@@ -141,9 +141,9 @@ fn a_file_cut_anywhere_is_cut_off_or_ends_there() {
             }
         }
         let ends = match name {
-            // The first link is a file; what follows may be anything until it is a page.
+            // The first link is a complete file; the bytes after it may be anything until they form a page.
             "chained.opus" => 20,
-            // What was recorded live.
+            // Live recordings.
             "chromium.webm" | "chromium.mp4" | "fragments.mp4" | "live.webm" => 16,
             _ => 0,
         };
@@ -152,44 +152,44 @@ fn a_file_cut_anywhere_is_cut_off_or_ends_there() {
 }
 
 #[test]
-fn a_cut_off_webm_says_what_was_declared_and_what_is_there() {
+fn the_error_of_a_truncated_webm_gives_the_declared_and_the_actual_size() {
     let whole = bytes("music.webm");
     let cut = decode(&whole[..whole.len() - 100], None).expect_err("cut off");
     assert!(matches!(cut, Unusable::Truncated { declared, found, .. } if declared - found == 100), "{cut}");
-    // Of unknown size: only the last block is known not to be whole.
+    // Of unknown size: only the last block is known to be incomplete.
     let live = bytes("live.webm");
     let at = live.windows(4).position(|word| word == [0x1F, 0x43, 0xB6, 0x75]).expect("a cluster") + 40;
     assert_eq!(code(&live[..at]), "truncated");
 }
 
 #[test]
-fn two_recordings_in_one_webm_are_not_taken_for_the_first() {
+fn two_recordings_in_one_webm_file_are_refused() {
     let twice = [bytes("music.webm"), bytes("music.webm")].concat();
     let refused = decode(&twice, None).expect_err("two recordings");
     assert_eq!((refused.code(), refused.to_string().contains("several")), ("unsupported", true), "{refused}");
-    // A browser's has no end to which the second could be added.
+    // The recording of a browser has no declared end to which a second one could be appended.
     let twice = [bytes("chromium.webm"), bytes("chromium.webm")].concat();
     assert_eq!(code(&twice), "unsupported");
 }
 
-/// symphonia counts the packets of a fragment one by one: four thousand million of them would take many seconds.
+/// symphonia iterates over the packets of a fragment: four thousand million of them would take many seconds.
 #[test]
-fn a_fragment_of_more_packets_than_bytes_is_damage() {
+fn a_fragment_with_more_packets_than_bytes_is_corrupt() {
     let mut file = bytes("fragments.mp4");
     let trun = file.windows(4).position(|word| word == b"trun").expect("a fragment");
     file[trun + 8..trun + 12].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xF0]);
     assert_eq!(code(&file), "corrupt");
 }
 
-/// Fuzzing found one behind the head of another format, where nothing had counted its packets.
+/// Fuzzing found one after the header of another format, whose packets were not counted.
 #[test]
-fn an_mp4_that_does_not_begin_at_the_first_byte_is_none() {
+fn an_mp4_file_must_begin_at_the_first_byte() {
     for name in ["opus.mp4", "fragments.mp4"] {
         assert_eq!(code(&[b"FO.M....AIFFCOMM".as_slice(), &bytes(name)].concat()), "not_audio", "{name}");
     }
 }
 
-/// A head of eight bytes that claims more than there is.
+/// An atom header of eight bytes that declares more than the file has.
 #[test]
 fn sizes_beyond_the_file_cost_neither_memory_nor_time() {
     for name in ["music.webm", "live.webm", "chromium.webm"] {
@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn flipped_bytes_are_usable_or_not_and_never_a_panic(which in 0..NAMES.len(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+    fn flipped_bytes_never_cause_a_panic(which in 0..NAMES.len(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
         let mut file = bytes(NAMES[which]);
         for (place, byte) in &flips {
             let place = place.index(file.len());

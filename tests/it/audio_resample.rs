@@ -1,4 +1,4 @@
-//! The resampler against what is known without it: tones, a direct sum in f64, librosa.
+//! Compares the resampler with tones, a direct sum in f64, and librosa.
 
 use std::f64::consts::{PI, TAU};
 
@@ -23,12 +23,12 @@ fn tone(hertz: f64, rate: u32, n: usize) -> Vec<f32> {
     (0..n).map(|i| (TAU * hertz * i as f64 / f64::from(rate) + 0.3).sin() as f32).collect()
 }
 
-/// Eight thousand samples at the lower rate: several times what the filter reaches.
+/// Eight thousand samples at the lower rate: several times the length of the filter.
 fn long_enough(from: u32, to: u32) -> usize {
     from as usize * 8192 / from.min(to) as usize
 }
 
-/// What lies further from both ends than the filter reaches.
+/// The samples that are further from both ends than the reach of the filter.
 fn inside(samples: &[f32], from: u32, to: u32) -> std::ops::Range<usize> {
     let edge = (f64::from(to) / f64::from(from.min(to)) * 1024.0) as usize + 1;
     assert!(samples.len() > 3 * edge, "the test signal is long enough");
@@ -40,7 +40,7 @@ fn decibels(amplitude: f64) -> f64 {
 }
 
 #[test]
-fn a_tone_above_the_new_nyquist_frequency_is_gone_by_90_db() {
+fn a_tone_above_the_new_nyquist_frequency_is_attenuated_by_90_db() {
     for (from, to) in PAIRS.into_iter().filter(|(from, to)| from > to) {
         let nyquist = f64::from(to) / 2.0;
         let top = f64::from(from) / 2.0;
@@ -54,13 +54,13 @@ fn a_tone_above_the_new_nyquist_frequency_is_gone_by_90_db() {
 }
 
 #[test]
-fn a_tone_in_the_passband_keeps_its_height_its_place_and_stays_alone() {
+fn a_tone_in_the_passband_keeps_its_amplitude_and_phase_without_artefacts() {
     for (from, to) in PAIRS {
         let nyquist = f64::from(from.min(to)) / 2.0;
         for part in [0.01, 0.1, 0.37, 0.5, 0.75, 0.9, 0.94] {
             let hertz = part * nyquist;
             let output = resample(&tone(hertz, from, long_enough(from, to)), from, to);
-            // The same tone drawn at the new rate: sample 0 on sample 0. Everything else is image, alias, ripple or delay.
+            // The same tone at the new rate, sample 0 at sample 0. Any difference is image, alias, ripple or delay.
             let expected = tone(hertz, to, output.len());
             let inside = inside(&output, from, to);
             let power: f64 = inside.clone().map(|i| f64::from(expected[i]).powi(2)).sum();
@@ -74,7 +74,7 @@ fn a_tone_in_the_passband_keeps_its_height_its_place_and_stays_alone() {
 }
 
 #[test]
-fn an_impulse_stays_at_its_place_and_rings_to_both_sides_alike() {
+fn an_impulse_stays_at_its_position_and_rings_symmetrically() {
     for (from, to) in PAIRS {
         let gcd = (1..=from.min(to)).rev().find(|d| from % d == 0 && to % d == 0).expect("one divides all");
         let (step, parts) = ((from / gcd) as usize, (to / gcd) as usize);
@@ -150,7 +150,7 @@ fn any_order_of_rates_on_any_thread_gives_the_same_bytes() {
                 for round in 0..2 * PAIRS.len() {
                     let which = (round * (turn + 1) + turn) % PAIRS.len();
                     let (from, to) = PAIRS[which];
-                    // More pairs than are kept ready, so that plans are dropped and built again.
+                    // More pairs than the cache holds, so that engines are dropped and rebuilt.
                     resample(&input[..200], 9000 + round as u32, 8000);
                     assert_eq!(resample(input, from, to), alone[which]);
                 }
@@ -160,7 +160,7 @@ fn any_order_of_rates_on_any_thread_gives_the_same_bytes() {
 }
 
 #[test]
-fn within_the_passband_librosas_soxr_hq_gives_the_same_samples() {
+fn within_the_passband_the_samples_equal_librosas_soxr_hq() {
     // Against exact band-limited resampling (the spectrum cut in one FFT over the whole signal) this filter errs by 4e-7
     // for both rates, soxr by 1e-7 and, where its ratio is not a whole number, by 6e-5: most of the second bound is soxr's.
     for (rate, bound) in [(22050, 2e-6), (16000, 1e-4)] {
@@ -213,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn silence_before_a_recording_only_moves_it((from, to) in prop::sample::select(PAIRS[..6].to_vec()), n in 1usize..4000) {
+    fn silence_before_a_recording_only_shifts_it((from, to) in prop::sample::select(PAIRS[..6].to_vec()), n in 1usize..4000) {
         let gcd = (1..=from.min(to)).rev().find(|d| from % d == 0 && to % d == 0).expect("one divides all");
         let (step, parts) = ((from / gcd) as usize, (to / gcd) as usize);
         let blocks = 1500usize.div_ceil(step.min(parts));

@@ -1,4 +1,4 @@
-//! The stream beside the decoder and resampler of whole recordings: the same bits, the same reasons.
+//! Compares the stream with decoding and resampling the whole recording: the same bits and the same errors.
 
 use std::fs::File;
 use std::io::Write;
@@ -37,7 +37,7 @@ fn drained(stream: Result<Stream, Unusable>) -> Result<Vec<f32>, Unusable> {
     Ok(samples)
 }
 
-/// As bits, in which a NaN equals itself and -0 is not 0.
+/// The samples as bits: a NaN equals itself, and -0 differs from 0.
 fn bits(samples: Result<Vec<f32>, Unusable>) -> Result<Vec<u32>, String> {
     samples.map(|all| all.into_iter().map(f32::to_bits).collect()).map_err(|why| format!("{}: {why}", why.code()))
 }
@@ -52,7 +52,7 @@ fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
 const RATES: [u32; 6] = [22050, 8000, 16000, 44099, 7919, 3001];
 
 #[test]
-fn every_format_is_streamed_to_the_bits_of_the_whole_from_a_file_from_memory_and_from_a_pipe() {
+fn streams_from_file_memory_and_pipe_equal_the_whole_bit_for_bit_in_every_format() {
     for path in recordings() {
         let bytes = std::fs::read(&path).expect("a golden file");
         for rate in RATES {
@@ -71,7 +71,7 @@ fn every_format_is_streamed_to_the_bits_of_the_whole_from_a_file_from_memory_and
 }
 
 #[test]
-fn a_file_that_is_cut_off_or_damaged_has_the_reason_that_the_whole_has() {
+fn a_stream_returns_the_same_error_as_decoding_the_whole() {
     for path in recordings() {
         let good = std::fs::read(&path).expect("a golden file");
         for percent in [1, 10, 30, 50, 70, 90, 97, 99] {
@@ -105,7 +105,7 @@ fn float_wav(samples: &[f32], rate: u32) -> Vec<u8> {
 }
 
 #[test]
-fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once() {
+fn errors_of_the_whole_come_at_the_end_and_non_finite_samples_at_once() {
     let silent = written(&float_wav(&[0.0; 200_000], 44100));
     let mut stream = Stream::open(silent.path(), 22050).expect("a header is there");
     let mut samples = Vec::new();
@@ -123,16 +123,19 @@ fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once
     odd[150_007] = f32::INFINITY;
     let bytes = float_wav(&odd, 44100);
     let file = written(&bytes);
-    let told = drained(Stream::open(file.path(), 22050)).expect_err("it is no number");
-    assert_eq!((told.code(), told.to_string().contains("sample 150000 ")), ("not_finite", true), "{told}");
-    assert_eq!(bits(Err(told)), bits(whole(&bytes, None, 22050)));
+    let streamed = drained(Stream::open(file.path(), 22050)).expect_err("it is no number");
+    assert_eq!((streamed.code(), streamed.to_string().contains("sample 150000 ")), ("not_finite", true), "{streamed}");
+    assert_eq!(bits(Err(streamed)), bits(whole(&bytes, None, 22050)));
 
-    // The rate of a container is known with its first packet.
+    // The rate of a container is known after its first packet.
     let mut caf = std::fs::read(folder().join("f32le.caf")).expect("a golden file");
     let last = caf.len() - 4;
     caf[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-    let told = drained(Stream::from_bytes(&caf, None, 22050)).expect_err("it is no number");
-    assert!(matches!(told, Unusable::NotFinite { frame: 399, seconds, .. } if seconds == 399.0 / 8000.0), "{told}");
+    let streamed = drained(Stream::from_bytes(&caf, None, 22050)).expect_err("it is no number");
+    assert!(
+        matches!(streamed, Unusable::NotFinite { frame: 399, seconds, .. } if seconds == 399.0 / 8000.0),
+        "{streamed}"
+    );
 
     assert_eq!(drained(Stream::open(Path::new("no such file.wav"), 22050)).expect_err("absent").code(), "unreadable");
     assert_eq!(drained(Stream::open(&folder(), 22050)).expect_err("a folder").code(), "unreadable");
@@ -140,7 +143,7 @@ fn what_only_the_whole_can_tell_is_told_at_the_end_and_what_is_no_number_at_once
 }
 
 #[test]
-fn a_recording_of_many_blocks_is_streamed_to_the_bits_of_the_whole() {
+fn a_stream_of_many_blocks_equals_the_whole_bit_for_bit() {
     let samples: Vec<f32> = (0..300_001).map(|i| ((i * i) as f32 * 1e-5).sin() * 0.5).collect();
     for from in [44100, 44099, 22050] {
         let bytes = float_wav(&samples, from);
@@ -156,7 +159,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn wherever_the_borders_of_blocks_lie_the_resampled_bits_are_the_same(
+    fn the_resampled_bits_do_not_depend_on_the_sizes_of_the_blocks(
         from in prop::sample::select(vec![44100u32, 48000, 22050, 8000, 44099, 16001, 11025]),
         to in prop::sample::select(vec![22050u32, 16000, 44100, 44099, 3001, 11025]),
         lengths in prop::collection::vec(prop_oneof![0usize..40, 900..1200usize, 0..6000usize], 0..8),

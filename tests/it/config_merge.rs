@@ -193,7 +193,7 @@ fn a_data_set_alone_takes_its_settings_and_tells_its_faults() {
     let nowhere = Project::new(&[("data/mine.toml", "kind = \"irmas\"\n")]);
     let set = ["data.root=/music".to_owned(), "models.knn.k=3".to_owned()];
     let spec = data_set(&nowhere.root(), "mine", &set).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!((spec.kind(), spec.as_kind().common_keys().root), ("irmas", Some("/music")));
+    assert_eq!((spec.kind(), spec.as_kind().common_keys().root.as_deref()), ("irmas", Some("/music")));
     assert_eq!(data_set_names(&nowhere.root()), ["demo", "demo_shifted", "irmas", "mine"]);
     let faults = data_set(&nowhere.root(), "irma", &[]).unwrap_err().to_string();
     assert!(faults.contains("no data set `irma`") && faults.contains("did you mean `irmas`?"), "{faults}");

@@ -1,11 +1,11 @@
-//! Sets with a folder a class.
+//! Data sets with one folder per class.
 
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 use timbre_inputs::data::folder::Folder;
-use timbre_inputs::data::{DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
+use timbre_inputs::data::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
 
 fn tree(files: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -18,7 +18,7 @@ fn tree(files: &[&str]) -> TempDir {
 }
 
 fn load(dir: &TempDir, spec: Folder) -> anyhow::Result<DataSet> {
-    let spec = Folder { root: Some("set".into()), ..spec };
+    let spec = Folder { common: CommonKeys { root: Some("set".into()), ..CommonKeys::default() }, ..spec };
     spec.load(&DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") })
 }
 
@@ -46,20 +46,20 @@ fn songs_and_folds_are_taken_from_the_file_name() {
 }
 
 #[test]
-fn an_expression_that_is_none_or_takes_nothing_is_a_fault() {
+fn an_invalid_expression_or_one_without_a_group_is_a_fault() {
     let faults = |group: &str| Folder { group: Some(group.into()), ..Folder::default() }.faults();
     assert!(faults(r"^(\d+)").is_empty());
     assert!(
         faults("(")
             .first()
-            .is_some_and(|fault| fault.key == "group" && fault.sentence.contains("no regular expression"))
+            .is_some_and(|fault| fault.key == "group" && fault.sentence.contains("not a regular expression"))
     );
     assert!(faults(r"^\d+").first().is_some_and(|fault| fault.sentence.contains("capture group")));
     assert_eq!(Folder { classes: Some(vec![]), ..Folder::default() }.faults()[0].key, "classes");
 }
 
 #[test]
-fn parts_may_be_the_topmost_folders() {
+fn subsets_may_be_the_topmost_folders() {
     let files = ["train/a/1.wav", "train/b/1.wav", "val/a/2.wav", "test/b/3.wav"];
     let dir = tree(&files);
     let set = load(&dir, Folder { part_folders: true, ..Folder::default() }).unwrap();
@@ -75,7 +75,7 @@ fn parts_may_be_the_topmost_folders() {
 }
 
 #[test]
-fn the_class_list_chooses_and_orders() {
+fn the_class_list_selects_and_orders() {
     let dir = tree(&["a/1.wav", "b/1.wav", "c/1.wav"]);
     let with =
         |classes: &[&str]| Folder { classes: Some(classes.iter().map(|c| (*c).into()).collect()), ..Folder::default() };
@@ -87,14 +87,14 @@ fn the_class_list_chooses_and_orders() {
 }
 
 #[test]
-fn a_class_whose_name_tables_would_take_for_two_is_refused() {
+fn a_class_name_with_a_semicolon_is_refused() {
     let dir = tree(&["a;b/1.wav", "a/1.wav", "b/1.wav"]);
     let fault = format!("{:#}", load(&dir, Folder::default()).unwrap_err());
     assert!(fault.contains("`a;b`") && fault.contains("rename"), "{fault}");
 }
 
 #[test]
-fn a_folder_that_is_not_there_or_empty_is_missing_data() {
+fn a_missing_or_empty_folder_is_missing_data() {
     let dir = tree(&["a/notes.txt"]);
     assert!(load(&dir, Folder::default()).unwrap_err().downcast_ref::<MissingData>().is_some());
     fs::remove_dir_all(dir.path().join("set")).unwrap();
@@ -102,7 +102,7 @@ fn a_folder_that_is_not_there_or_empty_is_missing_data() {
     assert!(error.downcast_ref::<MissingData>().is_some() && error.to_string().contains("DATA=demo"), "{error}");
 }
 
-/// Real recordings, where they lie beside the checkout; without them there is nothing to see here.
+/// Uses real recordings if they are beside the checkout.
 #[test]
 fn the_excerpt_of_medley_solos_db_loads_in_its_official_split() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));

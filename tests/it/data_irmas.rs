@@ -1,4 +1,4 @@
-//! IRMAS trees with every form of name and every trap of the real set, built in temporary folders.
+//! IRMAS data sets with every form of name and every difficulty of the real set, built in temporary folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use timbre_inputs::data::irmas::{Irmas, IrmasSubset};
-use timbre_inputs::data::{About, ClipRecord, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
+use timbre_inputs::data::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset};
 
 struct Tree(TempDir);
 
@@ -87,7 +87,7 @@ fn every_form_of_a_training_name_gives_class_song_genre_and_drums() {
 }
 
 #[test]
-fn a_clip_under_a_name_of_its_own_is_kept_if_its_folder_names_the_class() {
+fn a_clip_with_another_name_is_kept_if_its_folder_names_the_class() {
     let tree = Tree::new();
     tree.training("flu/my recording-1.wav");
     tree.training("flu/my recording-2.wav");
@@ -113,7 +113,7 @@ fn label_files_may_have_tabs_crlf_a_byte_order_mark_and_blank_lines() {
 }
 
 #[test]
-fn a_label_that_is_none_is_reported_with_its_file_and_line() {
+fn an_invalid_label_is_reported_with_its_file_and_line() {
     let tree = Tree::new();
     tree.testing("1/a-1", "voi\t\nviola\t\n");
     tree.testing("2/b-1", "\n");
@@ -121,7 +121,7 @@ fn a_label_that_is_none_is_reported_with_its_file_and_line() {
     assert!(fault.contains("a-1.txt") && fault.contains("line 2") && fault.contains("viola"), "{fault}");
     fs::remove_file(tree.0.path().join("irmas/IRMAS-TestingData-Part1/a-1.txt")).unwrap();
     fs::remove_file(tree.0.path().join("irmas/IRMAS-TestingData-Part1/a-1.wav")).unwrap();
-    assert!(tree.fault().contains("names no instrument"), "{}", tree.fault());
+    assert!(tree.fault().contains("contains no instrument"), "{}", tree.fault());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn names_with_dots_brackets_and_decomposed_accents_find_their_labels() {
 }
 
 #[test]
-fn training_and_testing_songs_of_one_name_stay_two_songs() {
+fn training_and_testing_songs_with_one_name_stay_two_songs() {
     let tree = Tree::new();
     tree.testing("1/0001-1", "cel\t\n");
     let set = tree.load();
@@ -168,7 +168,7 @@ fn orphans_are_listed_and_broken_encodings_explained() {
 }
 
 #[test]
-fn two_files_of_one_name_are_refused() {
+fn two_files_with_one_name_are_refused() {
     let tree = Tree::new();
     tree.training("cel/e\u{301}.wav");
     tree.training("cel/\u{e9}.wav");
@@ -176,7 +176,7 @@ fn two_files_of_one_name_are_refused() {
 }
 
 #[test]
-fn what_is_missing_is_said_with_everything_needed_to_get_it() {
+fn the_message_for_missing_data_says_how_to_get_it() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/irmas.toml")).unwrap();
     let spec: DataSpec = toml::from_str(&text).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ fn what_is_missing_is_said_with_everything_needed_to_get_it() {
 }
 
 #[test]
-fn only_the_parts_and_folders_asked_for_are_read() {
+fn only_the_selected_subsets_and_folders_are_read() {
     let tree = Tree::new();
     fs::remove_dir_all(tree.0.path().join("irmas/IRMAS-TestingData-Part2")).unwrap();
     let parts = |spec: Irmas| tree.load_as(spec).unwrap().records.iter().map(|r| r.subset).collect::<Vec<_>>();
@@ -212,13 +212,15 @@ fn only_the_parts_and_folders_asked_for_are_read() {
         parts(Irmas { test_folders: vec![3, 1], ..Irmas::default() }),
         [Subset::Testing, Subset::Testing, Subset::Training]
     );
-    let named =
-        Irmas { root: Some("irmas".into()), name: Some("other".into()), about: About::default(), ..Irmas::default() };
+    let named = Irmas {
+        common: CommonKeys { root: Some("irmas".into()), name: Some("other".into()), ..CommonKeys::default() },
+        ..Irmas::default()
+    };
     assert!(tree.load_as(named).unwrap_err().to_string().contains("`other`"));
 }
 
 #[test]
-fn the_first_share_of_the_testing_recordings_moves_to_training_and_takes_whole_songs_along() {
+fn the_first_share_of_the_testing_recordings_moves_to_training_in_whole_songs() {
     let tree = Tree::new();
     // In order: song A three times, song B three times, then again A in the second folder.
     for stem in ["1/A-1", "1/A-2", "1/A-3", "1/B-1", "1/B-2", "1/B-3", "2/A-4"] {
@@ -246,7 +248,11 @@ fn values_out_of_range_are_faults() {
     assert!(keys(Irmas::default()).is_empty());
     assert_eq!(keys(Irmas { training_share_of_test: 1.5, ..Irmas::default() }), ["training_share_of_test"]);
     assert_eq!(
-        keys(Irmas { parts: vec![], limit_per_class: Some(0), ..Irmas::default() }),
+        keys(Irmas {
+            parts: vec![],
+            common: CommonKeys { limit_per_class: Some(0), ..CommonKeys::default() },
+            ..Irmas::default()
+        }),
         ["limit_per_class", "parts"]
     );
     assert_eq!(keys(Irmas { test_folders: vec![4], ..Irmas::default() }), ["test_folders"]);

@@ -1,4 +1,4 @@
-//! What holds of every split, and what the edge cases say.
+//! Properties of every split, and the messages of edge cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ fn songs_of_classes() -> impl Strategy<Value = Vec<ClipRecord>> {
     })
 }
 
-/// Recordings whose songs carry any labels, several or none.
+/// Recordings with any number of labels.
 fn songs_of_many_labels() -> impl Strategy<Value = Vec<ClipRecord>> {
     prop::collection::vec((0usize..12, prop::collection::btree_set(0usize..4, 0..4)), 8..60).prop_map(|rows| {
         let rows = rows.into_iter().enumerate();
@@ -51,17 +51,17 @@ fn songs_of_many_labels() -> impl Strategy<Value = Vec<ClipRecord>> {
     })
 }
 
-fn ids(records: &[ClipRecord], side: &[usize]) -> BTreeSet<String> {
-    side.iter().map(|&i| records[i].id.clone()).collect()
+fn ids(records: &[ClipRecord], set: &[usize]) -> BTreeSet<String> {
+    set.iter().map(|&i| records[i].id.clone()).collect()
 }
 
-fn no_record_twice_and_no_song_cut(records: &[ClipRecord], splits: &Splits) {
-    let sides = [&splits.train, &splits.validation, &splits.test];
-    let mut all: Vec<usize> = sides.iter().flat_map(|side| side.iter().copied()).collect();
+fn check_records_and_songs_are_in_one_set(records: &[ClipRecord], splits: &Splits) {
+    let sets = [&splits.train, &splits.validation, &splits.test];
+    let mut all: Vec<usize> = sets.iter().flat_map(|set| set.iter().copied()).collect();
     all.sort_unstable();
     assert_eq!(all, (0..records.len()).collect::<Vec<_>>());
-    assert!(sides.iter().all(|side| side.windows(2).all(|pair| pair[0] < pair[1])));
-    let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
+    assert!(sets.iter().all(|set| set.windows(2).all(|pair| pair[0] < pair[1])));
+    let songs = sets.map(|set| set.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
     for (a, b) in [(0, 1), (0, 2), (1, 2)] {
         assert!(songs[a].is_disjoint(&songs[b]));
     }
@@ -69,19 +69,19 @@ fn no_record_twice_and_no_song_cut(records: &[ClipRecord], splits: &Splits) {
 
 proptest! {
     #[test]
-    fn every_record_has_one_side_and_no_song_two(records in songs_of_many_labels(), seed in 0u64..50) {
+    fn every_record_and_every_song_is_in_one_set(records in songs_of_many_labels(), seed in 0u64..50) {
         if let Ok(splits) = run(&records, 4, &holdout(0.25, 0.2), seed) {
-            no_record_twice_and_no_song_cut(&records, &splits);
+            check_records_and_songs_are_in_one_set(&records, &splits);
             prop_assert!(!splits.train.is_empty() && !splits.validation.is_empty() && !splits.test.is_empty());
         }
     }
 
     #[test]
-    fn the_share_of_each_class_is_kept_to_within_its_largest_song(
+    fn the_share_of_each_class_is_accurate_to_its_largest_song(
         records in songs_of_classes(), seed in 0u64..50, share in 0.1f64..0.5,
     ) {
         let splits = run(&records, 5, &holdout(share, 0.0), seed).unwrap();
-        no_record_twice_and_no_song_cut(&records, &splits);
+        check_records_and_songs_are_in_one_set(&records, &splits);
         for class in 0..5 {
             let of_class: Vec<&ClipRecord> = records.iter().filter(|r| r.labels == [class]).collect();
             if of_class.is_empty() {
@@ -93,7 +93,7 @@ proptest! {
             let tested = splits.test.iter().filter(|&&i| records[i].labels == [class]).count();
             let wanted = share * of_class.len() as f64;
             prop_assert!((tested as f64 - wanted).abs() <= largest, "{tested} of {wanted:.1}, largest {largest}");
-            prop_assert!(tested > 0 && tested < of_class.len(), "class {class} is on one side only");
+            prop_assert!(tested > 0 && tested < of_class.len(), "class {class} is on one set only");
         }
     }
 
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn songs_of_another_class_change_nothing_where_songs_have_one_class(records in songs_of_classes(), seed in 0u64..50) {
+    fn songs_of_other_classes_change_nothing_if_songs_have_one_class(records in songs_of_classes(), seed in 0u64..50) {
         let first: Vec<ClipRecord> = records.iter().filter(|r| r.labels == [0]).cloned().collect();
         let alone = run(&first, 5, &holdout(0.25, 0.0), seed).unwrap();
         let together = run(&records, 5, &holdout(0.25, 0.0), seed).unwrap();
@@ -128,7 +128,7 @@ fn ten_songs() -> Vec<ClipRecord> {
 }
 
 #[test]
-fn another_seed_holds_out_other_songs_and_the_own_seed_of_the_split_wins() {
+fn another_seed_holds_out_other_songs_and_the_seed_of_the_split_has_precedence() {
     let records = ten_songs();
     let tests: BTreeSet<Vec<usize>> =
         (0..10).map(|seed| run(&records, 2, &holdout(0.2, 0.0), seed).unwrap().test).collect();
@@ -138,7 +138,7 @@ fn another_seed_holds_out_other_songs_and_the_own_seed_of_the_split_wins() {
 }
 
 #[test]
-fn a_hold_out_takes_the_training_part_only() {
+fn a_hold_out_uses_the_training_subset_only() {
     let mut records = ten_songs();
     records.push(ClipRecord { subset: Subset::Testing, ..record("t".into(), "t".into(), vec![0]) });
     let splits = run(&records, 2, &SplitSpec::default(), 1).unwrap();
@@ -146,14 +146,14 @@ fn a_hold_out_takes_the_training_part_only() {
 }
 
 #[test]
-fn one_song_alone_cannot_be_held_out_and_the_message_says_what_to_do() {
+fn a_single_song_cannot_be_held_out_and_the_message_says_what_to_do() {
     let records: Vec<ClipRecord> = (0..5).map(|i| record(format!("{i}"), "song".into(), vec![0])).collect();
     let message = run(&records, 1, &SplitSpec::default(), 1).unwrap_err().to_string();
     assert!(message.contains("test on") && message.contains("1 songs") && message.contains("group"), "{message}");
 }
 
 #[test]
-fn official_parts_are_taken_as_they_are_unless_they_cut_a_song() {
+fn official_subsets_are_used_unless_they_divide_a_song() {
     let mut records = ten_songs();
     let official = SplitSpec::Official(Official::default());
     let message = run(&records, 2, &official, 1).unwrap_err().to_string();
@@ -200,7 +200,7 @@ fn faults_name_their_key_and_toml_reads_every_kind() {
 }
 
 #[test]
-fn songs_can_be_held_out_beside_the_official_test_part() {
+fn songs_can_be_held_out_beside_the_official_test_set() {
     let mut records = Vec::new();
     for class in 0..3 {
         for song in 0..10 {
@@ -216,14 +216,14 @@ fn songs_can_be_held_out_beside_the_official_test_part() {
     let splits = run(&records, 3, &spec(0.2), 4).unwrap();
     assert_eq!(ids(&records, &splits.test), ["t0", "t1", "t2", "t3"].map(str::to_owned).into());
     assert_eq!((splits.held_out.len(), splits.validation.len(), splits.train.len()), (12, 6, 42));
-    let sides = [&splits.train, &splits.validation, &splits.held_out];
-    let songs = sides.map(|side| side.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
+    let sets = [&splits.train, &splits.validation, &splits.held_out];
+    let songs = sets.map(|set| set.iter().map(|&i| &records[i].group).collect::<BTreeSet<_>>());
     assert!(songs[0].is_disjoint(&songs[1]) && songs[0].is_disjoint(&songs[2]) && songs[1].is_disjoint(&songs[2]));
     assert_eq!(
-        splits.judged().map(|(name, side)| (name, side.len())),
+        splits.evaluated().map(|(name, set)| (name, set.len())),
         [("validation", 6), ("test", 4), ("held_out", 12)]
     );
-    // Without the key nothing is, and the resolved configuration of older runs stays as it was.
+    // Without the key no song is held out, and the resolved configuration of older runs stays the same.
     assert!(run(&records, 3, &spec(0.0), 4).unwrap().held_out.is_empty());
     assert!(!toml::to_string(&spec(0.0)).unwrap().contains("held_out"));
     let faults = SplitSpec::Official(Official { validation: 0.4, held_out: 0.6 }).faults();

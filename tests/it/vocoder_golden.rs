@@ -1,8 +1,8 @@
-//! Time stretch and pitch shift beside librosa 0.11 on signals whose right answer is known: `tests/golden/make_vocoder.py` wrote
-//! its scores.
+//! Compares time stretch and pitch shift with librosa 0.11 on signals with a known exact result; `tests/golden/make_vocoder.py`
+//! wrote librosa's scores.
 //!
-//! No margin: the spectral convergence has to be at most librosa's, on every signal. The level has to be right within 0.5 dB
-//! whatever librosa's is (it loses up to 6 dB).
+//! There is no margin: the spectral convergence must be at most librosa's on every signal, and the level accurate to 0.5 dB
+//! (librosa loses up to 6 dB).
 
 use std::f64::consts::{PI, TAU};
 
@@ -28,8 +28,7 @@ struct Case {
     convergence: f64,
 }
 
-/// `n` samples of a signal of that name whose time runs `rate` times as fast and whose frequencies are `pitch` times as high. The
-/// formulas are those of the generator.
+/// `n` samples of a named signal, `rate` times as fast and `pitch` times as high, by the formulas of the generator.
 fn signal(name: &str, n: usize, pitch: f64, rate: f64) -> Vec<f32> {
     let samples: Vec<f64> = match name {
         "a tone" => partials(&[440.0], 1, 0.5, n, pitch),
@@ -57,10 +56,10 @@ fn partials(frequencies: &[f64], harmonics: u32, level: f64, n: usize, pitch: f6
     let mut out = vec![0.0; n];
     for frequency in frequencies {
         for harmonic in (1..=harmonics).map(f64::from) {
-            let heard = frequency * harmonic * pitch;
-            if heard < FS / 2.0 {
+            let output = frequency * harmonic * pitch;
+            if output < FS / 2.0 {
                 for (i, x) in out.iter_mut().enumerate() {
-                    let phase = TAU * heard * i as f64 / FS + harmonic * frequency / 7.0;
+                    let phase = TAU * output * i as f64 / FS + harmonic * frequency / 7.0;
                     *x += level / harmonic * phase.sin();
                 }
             }
@@ -72,8 +71,8 @@ fn partials(frequencies: &[f64], harmonics: u32, level: f64, n: usize, pitch: f6
 fn moving(frequency: impl Fn(f64) -> f64, cycles: impl Fn(f64) -> f64, n: usize, pitch: f64, rate: f64) -> Vec<f64> {
     let at = |i: usize| {
         let t = i as f64 / FS * rate;
-        let heard = (1..=12).map(f64::from).filter(|h| h * frequency(t) * pitch < FS / 2.0);
-        heard.map(|h| 0.2 / h * (TAU * h * cycles(t) * pitch / rate + h).sin()).sum()
+        let output = (1..=12).map(f64::from).filter(|h| h * frequency(t) * pitch < FS / 2.0);
+        output.map(|h| 0.2 / h * (TAU * h * cycles(t) * pitch / rate + h).sin()).sum()
     };
     (0..n).map(at).collect()
 }
@@ -126,7 +125,7 @@ fn power(samples: &[f32]) -> f64 {
 /// The spectral convergence, and the level in decibels.
 fn scores(case: &Case) -> (f64, f64) {
     let input = signal(&case.signal, (SECONDS * FS) as usize, 1.0, 1.0);
-    let (heard, pitch, rate) = match &case.change[..] {
+    let (output, pitch, rate) = match &case.change[..] {
         "stretch" => (time_stretch(&input, RATE, case.by), 1.0, case.by),
         _ => (pitch_shift(&input, RATE, case.by), 2f64.powf(case.by / 12.0), 1.0),
     };
@@ -138,17 +137,17 @@ fn scores(case: &Case) -> (f64, f64) {
         };
         let flat = (average(&input).iter().sum::<f64>() / 1025.0 / pitch).sqrt();
         let right = (0..1025).map(|k| if f64::from(k) < 1025.0 * pitch.min(1.0) { flat } else { 0.0 }).collect();
-        (average(&heard).iter().map(|p| p.sqrt()).collect::<Vec<f64>>(), right, power(&input) / pitch.max(1.0))
+        (average(&output).iter().map(|p| p.sqrt()).collect::<Vec<f64>>(), right, power(&input) / pitch.max(1.0))
     } else {
-        let right = signal(&case.signal, heard.len(), pitch, rate);
-        (magnitudes(&heard), magnitudes(&right), power(&right))
+        let right = signal(&case.signal, output.len(), pitch, rate);
+        (magnitudes(&output), magnitudes(&right), power(&right))
     };
     let off = norm(got.iter().zip(&right).map(|(a, b)| a - b)) / norm(right.iter().copied());
-    (off, 10.0 * (power(&heard) / wanted).log10())
+    (off, 10.0 * (power(&output) / wanted).log10())
 }
 
 #[test]
-fn stretched_and_shifted_spectra_are_no_further_from_the_right_ones_than_those_of_librosa() {
+fn stretched_and_shifted_spectra_are_at_least_as_exact_as_librosas() {
     let golden: Golden = serde_json::from_str(include_str!("../golden/vocoder.json")).unwrap();
     assert_eq!(golden.cases.len(), 45);
     let mut faults = Vec::new();

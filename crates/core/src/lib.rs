@@ -1,9 +1,11 @@
 //! Foundations: what every other crate of Timbre builds on.
 
 pub mod seed;
+pub mod error;
 pub mod labels;
 #[macro_use]
 pub mod registry;
 pub mod cancel;
 pub mod files;
 pub mod progress;
+pub mod text;

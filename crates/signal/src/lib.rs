@@ -1,4 +1,4 @@
-//! Signal: bytes become clips, and pure functions work on their samples.
+//! Audio decoding and signal processing: files become clips, and pure functions work on samples.
 
 #![allow(unsafe_code, reason = "AVX2 versions of loops: noise, phase vocoder")]
 

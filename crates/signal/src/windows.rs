@@ -1,30 +1,37 @@
-//! A long recording as a row of windows of one length: what slides over it where every part is to be heard.
+//! Cuts a long recording into overlapping windows of one length.
 //!
 //! Conventions
-//! - Length and hop are rounded to whole samples once, at the rate at which features are computed; window k begins at k hops,
-//!   so windows stay equally far apart. The last window is aligned to the end: where the hops do not end there, one more
-//!   window is taken that overlaps the one before it by more than the others. Peers drop the rest or pad it.
-//! - A recording that is no longer than a window has one window, which begins at 0.
+//! - Length and hop are rounded to whole samples once, at the rate of the features; window k begins at k hops, so the
+//!   distances stay equal. The last window is aligned to the end of the recording: if the hops do not end there, one more
+//!   window is taken, with a larger overlap. Peers drop the rest or pad it.
+//! - A recording no longer than a window has one window, which begins at 0.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use timbre_core::registry::Fault;
 
-/// Raised by hand when the same spec cuts another way: part of the cache key of windows.
+/// Increase when the same spec cuts other windows: part of the cache key of windows.
 pub const VERSION: u32 = 1;
 
-/// The windows that are judged: `evaluate.window`.
+/// Sliding windows over the recordings: `evaluate.window`.
+///
+/// ```
+/// use timbre_signal::windows::WindowSpec;
+///
+/// // 3 s windows every second: 10.5 s have windows at 0, 1, … 7 s, and one that ends with the recording.
+/// let spec = WindowSpec::default();
+/// assert_eq!(spec.starts(105, 10), [0, 10, 20, 30, 40, 50, 60, 70, 75]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowSpec {
-    /// Length of a window in seconds: for networks that of the clips they were trained on. Default: 3.0.
+    /// Length of a window in seconds; networks need the length of their training clips. Default: 3.0.
     #[schemars(range(min = 0.01, max = 36000.0))]
     pub seconds: f64,
     /// Seconds from one window to the next. Default: 1.0.
     #[schemars(range(min = 0.001, max = 36000.0))]
     pub hop: f64,
-    /// What fills the one window of a recording that is shorter: "pad" (zeros after it) or "repeat" (the recording again).
-    /// Default: `pad`.
+    /// How to fill the window of a shorter recording: "pad" (zeros after it) or "repeat" (the recording again). Default: `pad`.
     pub short: Short,
 }
 
@@ -34,29 +41,29 @@ impl Default for WindowSpec {
     }
 }
 
-/// How a recording that is shorter than a window fills it.
+/// How to fill the window of a recording that is shorter than a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Short {
-    /// Zeros come after it.
+    /// Zeros after the recording.
     #[default]
     Pad,
-    /// It begins again, as often as it takes.
+    /// The recording again, as often as needed.
     Repeat,
 }
 
 impl WindowSpec {
-    /// Samples of a window.
+    /// Samples per window.
     pub fn length(&self, sample_rate: u32) -> usize {
         whole_samples(self.seconds, sample_rate)
     }
 
-    /// Samples from one window to the next.
+    /// Samples from the start of one window to the next.
     pub fn hop_length(&self, sample_rate: u32) -> usize {
         whole_samples(self.hop, sample_rate)
     }
 
-    /// The first samples of the windows of a recording of so many samples: at least one, ascending.
+    /// The starts of the windows of a recording with `samples` samples: at least one, ascending.
     pub fn starts(&self, samples: usize, sample_rate: u32) -> Vec<usize> {
         let last = samples.saturating_sub(self.length(sample_rate));
         let mut starts: Vec<usize> = (0..=last).step_by(self.hop_length(sample_rate)).collect();
@@ -66,7 +73,7 @@ impl WindowSpec {
         starts
     }
 
-    /// The window of a recording that begins at `start`, one of its [`starts`](Self::starts).
+    /// The window that begins at `start`, one of the [`starts`](Self::starts).
     pub fn cut(&self, recording: &[f32], start: usize, sample_rate: u32) -> Vec<f32> {
         let length = self.length(sample_rate);
         if start + length <= recording.len() {
@@ -82,20 +89,23 @@ impl WindowSpec {
         window
     }
 
-    /// What is wrong with the keys: the key, and a sentence. The schema says the same of a file.
+    /// Invalid keys, each with a sentence. The schema checks files for the same.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if !(self.seconds > 0.0 && self.seconds.is_finite()) {
-            faults.push(Fault::new("seconds", format!("a window of {} s hears nothing; write e.g. 3.0", self.seconds)));
+            faults.push(Fault::new(
+                "seconds",
+                format!("must be a positive number of seconds, e.g. 3.0, not {}", self.seconds),
+            ));
         }
         if !(self.hop > 0.0 && self.hop.is_finite()) {
-            faults.push(Fault::new("hop", format!("a hop of {} s never arrives at the end; write e.g. 1.0", self.hop)));
+            faults.push(Fault::new("hop", format!("must be a positive number of seconds, e.g. 1.0, not {}", self.hop)));
         }
         faults
     }
 }
 
-/// At least one: less never ends.
+/// At least 1, so that loops over windows end.
 fn whole_samples(seconds: f64, sample_rate: u32) -> usize {
     ((seconds * f64::from(sample_rate)).round() as usize).max(1)
 }
@@ -110,7 +120,7 @@ mod tests {
         WindowSpec { seconds, hop, short: Short::Pad }
     }
 
-    /// One sample after the other is asked whether a window begins there.
+    /// Checks every sample for the start of a window.
     fn slow_starts(length: usize, hop: usize, samples: usize) -> Vec<usize> {
         if samples <= length {
             return vec![0];
@@ -121,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_begin_at_every_hop_and_the_last_one_ends_with_the_recording(
+        fn windows_start_at_every_hop_and_the_last_one_ends_with_the_recording(
             (length, hop, samples) in (1usize..80, 1usize..50, 1usize..400),
         ) {
             // At 1 Hz a second is a sample.
@@ -131,13 +141,13 @@ mod tests {
             if samples >= length {
                 prop_assert_eq!(starts.last().unwrap() + length, samples);
             }
-            // With hops no longer than a window nothing goes unheard.
-            let heard = |at: usize| starts.iter().any(|&start| (start..start + length).contains(&at));
-            prop_assert!(hop > length || (0..samples).all(heard));
+            // With hops no longer than a window, the windows cover every sample.
+            let covered = |at: usize| starts.iter().any(|&start| (start..start + length).contains(&at));
+            prop_assert!(hop > length || (0..samples).all(covered));
         }
 
         #[test]
-        fn a_window_is_the_part_of_the_recording_or_the_whole_and_what_fills_it(
+        fn a_window_is_a_part_of_the_recording_or_the_padded_whole(
             (length, hop, samples, repeat) in (1usize..40, 1usize..30, 1usize..90, any::<bool>()),
         ) {
             let recording: Vec<f32> = (0..samples).map(|n| n as f32 + 1.0).collect();
@@ -159,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_seconds_have_eighteen_windows_of_three_and_a_little_more_one_more() {
+    fn twenty_seconds_have_eighteen_windows_of_three_seconds_and_a_longer_recording_one_more() {
         let spec = WindowSpec::default();
         assert_eq!(spec.starts(20 * 22050, 22050), (0..18).map(|k| k * 22050).collect::<Vec<_>>());
         let starts = spec.starts(20 * 22050 + 5, 22050);
@@ -176,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told() {
+    fn invalid_values_are_faults() {
         assert!(WindowSpec::default().faults().is_empty());
         let keys = |spec: WindowSpec| spec.faults().into_iter().map(|fault| fault.key).collect::<Vec<_>>();
         assert_eq!(keys(spec(0.0, -1.0)), ["seconds", "hop"]);

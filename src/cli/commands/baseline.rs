@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{Annotate, BaselineArgs, BaselineCommand, GlobalArgs};
+use timbre_core::error::UserError;
 use timbre_core::files;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_reports::comparison;
-use timbre_runs::baseline_check::{self, CannotGate, CheckReport, ReferenceScores, github, junit, markdown, text};
+use timbre_runs::baseline_check::{self, CheckReport, ReferenceScores, github, junit, markdown, text};
 
 pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitStatus> {
     match command {
@@ -21,16 +22,16 @@ pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitSta
 fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
     let baseline = ReferenceScores::of_run(&whole(common, run)?)?;
     let unfit = baseline.origin.unfinished.first().cloned();
-    let unfit = unfit.or_else(|| baseline.trials.is_empty().then(|| "it has no results".to_owned()));
+    let unfit = unfit.or_else(|| baseline.models.is_empty().then(|| "it has no results".to_owned()));
     if let Some(why) = unfit {
-        bail!(CannotGate(format!("{} is no baseline: {why}", baseline.origin.path.display())));
+        bail!(UserError::usage(format!("{} is no baseline: {why}", baseline.origin.path.display())));
     }
     let written = baseline.write(out)?;
     let printer = Printer::new(common.quiet);
     let split = baseline.split();
-    let units = baseline.trials_of(split).count();
+    let units = baseline.models_of(split).count();
     let done = if written { "written" } else { "left as it was: it says the same already" };
-    printer.message(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
+    printer.message(&format!("{}: {units} models of {} on the {split} split, {done}", out.display(), baseline.title()));
     if baseline.clips.is_empty() {
         printer.message("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
     }
@@ -42,7 +43,7 @@ fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
 fn whole(common: &GlobalArgs, name: &str) -> Result<PathBuf> {
     let one = comparison::select_run(&common.runs, name)?;
     if let Some(model) = one.model {
-        bail!(CannotGate(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
+        bail!(UserError::usage(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
     }
     Ok(one.path)
 }
@@ -60,7 +61,7 @@ pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides
         [one] => whole(common, one)?,
         // What a person means who just ran the experiment of the baseline.
         [] => whole(common, &baseline.experiment)?,
-        _ => bail!(CannotGate(format!("--baseline takes one run, not {}", chosen.len()))),
+        _ => bail!(UserError::usage(format!("--baseline takes one run, not {}", chosen.len()))),
     };
     Ok(Sides { run, baseline })
 }
@@ -98,12 +99,12 @@ fn say_the_end(judged: &CheckReport, printer: Printer) {
         }
         (false, true) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
-            text::verdict(judged),
+            text::summary(judged),
             baseline.display()
         )),
         (false, false) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
-            text::verdict(judged),
+            text::summary(judged),
             baseline.display()
         )),
     }

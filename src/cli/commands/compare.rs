@@ -10,9 +10,10 @@ use serde_json::json;
 use super::report::write_figures;
 use super::{ExitStatus, baseline, print};
 use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
+use timbre_core::error::UserError;
 use timbre_core::files;
 use timbre_core::progress::Printer;
-use timbre_reports::comparison::{self, CannotCompare, CompareOptions, Comparison, RunSelection, SelectedRun};
+use timbre_reports::comparison::{self, CompareOptions, Comparison, RunSelection, SelectedRun};
 use timbre_reports::run_report;
 use timbre_runs::tables;
 
@@ -55,7 +56,7 @@ fn found(common: &GlobalArgs, what: &CompareArgs, names: &[String]) -> Result<Co
     }
     if chosen.runs.is_empty() {
         let runs = common.runs.display();
-        bail!(CannotCompare(format!("there is no run in {runs}: start one with `timbre run EXP`")));
+        bail!(UserError::usage(format!("there is no run in {runs}: start one with `timbre run EXP`")));
     }
     let printer = Printer::new(common.quiet);
     let wanted = CompareOptions {

@@ -63,9 +63,9 @@ pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus
     let mut sets = Vec::new();
     for name in timbre_experiment::data_set_names(Path::new(".")) {
         let spec = spec(common, &name)?;
-        let here = match &spec {
-            DataSpec::Demo(demo) if demo.root.is_none() => Availability::Made,
-            other => match other.as_kind().load(&settings(common, false).data_dirs()) {
+        let here = match spec.as_kind() {
+            kind if kind.generator().is_some_and(|demo| demo.common.root.is_none()) => Availability::Made,
+            kind => match kind.load(&settings(common, false).data_dirs()) {
                 Ok(set) => Availability::Recordings(set.records.len()),
                 Err(error) if error.is::<MissingData>() => Availability::Missing,
                 Err(error) => Availability::Faulty(format!("{error:#}")),
@@ -87,7 +87,8 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
 }
 
 fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
-    let DataSpec::Demo(mut made) = spec(common, name)? else {
+    let spec = spec(common, name)?;
+    let Some(mut made) = spec.as_kind().generator().cloned() else {
         bail!(
             "`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made"
         );

@@ -95,7 +95,7 @@ pub fn doctor(common: &GlobalArgs, json: bool) -> Result<ExitStatus> {
     } else {
         print(&text(&report))?;
     }
-    Ok(if report.status == "ok" { ExitStatus::Done } else { ExitStatus::Unexpected })
+    Ok(if report.status == "ok" { ExitStatus::Done } else { ExitStatus::Failed })
 }
 
 fn examine(common: &GlobalArgs) -> Result<Report> {

@@ -6,14 +6,15 @@ use anyhow::Result;
 
 use super::{ExitStatus, print};
 use crate::cli::args::{ExportCommand, GlobalArgs};
+use timbre_core::error::UserError;
 use timbre_core::progress::Printer;
-use timbre_runs::exports::mlflow::{CannotExport, FileStore};
+use timbre_runs::exports::mlflow::FileStore;
 use timbre_runs::run_dir;
 
 pub fn export(common: &GlobalArgs, command: &ExportCommand) -> Result<ExitStatus> {
     match command {
         ExportCommand::Mlflow { folder, chosen, models } => mlflow(common, folder, chosen, *models),
-        ExportCommand::Onnx { .. } => Err(CannotExport(
+        ExportCommand::Onnx { .. } => Err(UserError::usage(
             "ONNX is not written: burn, which the networks are made of, can only read it. Saved networks are safetensors with \
              PyTorch's names and layouts: docs/read_in_pytorch.py is a reader of thirty lines, and torch.onnx.export writes what it \
              has read"
@@ -33,7 +34,7 @@ fn mlflow(common: &GlobalArgs, folder: &Path, chosen: &[String], models: bool) -
     if runs.is_empty() {
         let sentence =
             format!("there is no run with results in {}: start one with `timbre run EXP`", common.runs.display());
-        return Err(CannotExport(sentence).into());
+        return Err(UserError::usage(sentence).into());
     }
     let store = FileStore::open(folder, models)?;
     let mut written = 0;

@@ -7,8 +7,9 @@ use super::{ExitStatus, print};
 use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{counted, print_failures, print_missing_reports};
-use crate::execution::sweep::{self, NotThisGrid, SweepOptions, SweepOutcome, table};
+use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::UserError;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
@@ -42,8 +43,8 @@ pub fn run(
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Once more at the end, where they are seen; also with --quiet.
     print_failures(failed.iter().copied(), record.points.len());
-    print_missing_reports(&outcome.no_report);
-    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
+    print_missing_reports(&outcome.missing_reports);
+    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
         // A halving has no --retry-failed: it chooses anew.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
@@ -88,7 +89,7 @@ pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
         ("--at-once", grid_args.at_once > 1),
     ];
     match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => bail!(NotThisGrid(format!("{option}: `{}` has no [grid]", expanded.name))),
+        Some((option, _)) => bail!(UserError::usage(format!("{option}: `{}` has no [grid]", expanded.name))),
         None => Ok(()),
     }
 }
@@ -101,7 +102,7 @@ fn summary(outcome: &SweepOutcome) -> Value {
         other => json!(other),
     };
     let no_report = |point: &PointRecord| {
-        let of_point = outcome.no_report.iter().find(|of| of.round == point.round && of.name == point.name);
+        let of_point = outcome.missing_reports.iter().find(|of| of.round == point.round && of.name == point.name);
         of_point.map(|of| of.why.as_str())
     };
     let point = |point: &PointRecord| {
@@ -117,8 +118,8 @@ fn summary(outcome: &SweepOutcome) -> Value {
     json!({
         "schema": SCHEMA,
         "status": status,
-        "grid": outcome.home.file(),
-        "table": outcome.home.table(),
+        "grid": outcome.sweep_dir.file(),
+        "table": outcome.sweep_dir.table(),
         "axes": record.axes,
         "halving": record.halving,
         "counts": {

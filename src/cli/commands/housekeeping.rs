@@ -9,14 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use super::cache::size;
 use super::{ExitStatus, print};
 use crate::cli::args::{ConfirmArgs, Gc, GlobalArgs, Rm};
+use timbre_core::error::UserError;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_runs::housekeeping::{self, AgeRules, CleanupPlan};
 use timbre_runs::run_dir::{self, Removed};
-
-/// Nothing is removed; the sentence says what to do instead.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Refused(String);
 
 pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
     let mut chosen: Vec<PathBuf> = Vec::new();
@@ -54,19 +50,19 @@ pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
         }
     }
     print(&format!("{gone} removed, {} freed\n", size(freed)))?;
-    Ok(if held == 0 { ExitStatus::Done } else { ExitStatus::Unexpected })
+    Ok(if held == 0 { ExitStatus::Done } else { ExitStatus::Failed })
 }
 
 /// The folder of the run that is meant, without links, if it may be removed.
 fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
-    ensure!(!name.is_empty(), Refused("an empty name names no run".to_owned()));
+    ensure!(!name.is_empty(), UserError::usage("an empty name names no run".to_owned()));
     let run = run_dir::find(runs, name)?;
     // For reading, the name of an experiment means its latest run; what is removed is named.
     let named = [PathBuf::from(name), runs.join(name)];
     if run.ends_with("latest") && !named.contains(&run) {
         let home = run.parent().unwrap_or(runs);
         let count = run_dir::run_folders(home).len();
-        bail!(Refused(format!(
+        bail!(UserError::usage(format!(
             "`{name}` is an experiment, not a run: say `{name}/latest`, or {}/* for all that lies there ({count})",
             home.display()
         )));
@@ -74,12 +70,12 @@ fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
     let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
     ensure!(
         run_dir::has_run_name(&run) || run_dir::read_record(&run).is_ok(),
-        Refused(format!("{} does not look like the folder of a run", shown(&run)))
+        UserError::usage(format!("{} does not look like the folder of a run", shown(&run)))
     );
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
     ensure!(
         !here.is_ok_and(|here| here.starts_with(&run)),
-        Refused(format!("{} is the folder you are in: go to another first", shown(&run)))
+        UserError::usage(format!("{} is the folder you are in: go to another first", shown(&run)))
     );
     Ok(run)
 }
@@ -111,7 +107,7 @@ pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
         }
     }
     print(&format!("{} freed\n", size(freed)))?;
-    Ok(if failed { ExitStatus::Unexpected } else { ExitStatus::Done })
+    Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
 }
 
 /// Whether to go on: nobody agrees to a dry run, nobody is asked with `--yes`.
@@ -125,7 +121,9 @@ fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool>
     }
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        bail!(Refused(format!("{what} would be removed, and there is no terminal to ask on: say --yes, or --dry-run")));
+        bail!(UserError::usage(format!(
+            "{what} would be removed, and there is no terminal to ask on: say --yes, or --dry-run"
+        )));
     }
     eprint!("Remove {what}? [y/N] ");
     let mut answer = String::new();

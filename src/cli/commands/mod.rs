@@ -9,21 +9,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
-use crate::execution::reproduce::{AnotherRun, CannotReproduce};
 use crate::execution::run::Settings;
-use crate::execution::run::prepare::{NothingSelected, Unfit};
-use crate::execution::sweep::NotThisGrid;
-use crate::inference::{Predictor, WhichModel};
+use crate::inference::Predictor;
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
-use timbre_reports::comparison::CannotCompare;
-use timbre_reports::thresholds::CannotSearch;
-use timbre_runs::baseline_check::CannotGate;
-use timbre_runs::exports::mlflow::CannotExport;
-use timbre_runs::run_dir::WhichRun;
 
 mod artifacts;
 mod augment;
@@ -48,29 +41,12 @@ mod serve;
 mod thresholds;
 mod watch;
 
-/// How a command ended, as scripts see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitStatus {
-    Done = 0,
-    Unexpected = 1,
-    Usage = 2,
-    TooManyUnusable = 3,
-    NothingSelected = 4,
-    /// Worse than the baseline, or not to be compared with it; or numbers that a run had before differ now.
-    Regression = 5,
-    /// Of a grid.
-    SomeFailed = 6,
-    /// What is stored does not lead to the run that it says.
-    AnotherRun = 7,
-    Stopped = 75,
-}
-
 /// Runs the command and says how it ended.
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
     let ended = dispatch(cli).unwrap_or_else(|error| {
         eprint_line(&explain(&error));
-        code_of(&error)
+        exit_of(&error)
     });
     ExitCode::from(ended as u8)
 }
@@ -111,31 +87,15 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> ExitStatus {
-    if error.is::<ConfigErrors>()
-        || error.is::<MissingData>()
-        || error.is::<Unfit>()
-        || error.is::<WhichRun>()
-        || error.is::<WhichModel>()
-        || error.is::<DeviceUnavailable>()
-        || error.is::<NotThisGrid>()
-        || error.is::<CannotSearch>()
-        || error.is::<CannotCompare>()
-        || error.is::<CannotGate>()
-        || error.is::<predict::Unsuited>()
-        || error.is::<housekeeping::Refused>()
-        || error.is::<CannotExport>()
-        || error.is::<CannotReproduce>()
-    {
+fn exit_of(error: &anyhow::Error) -> ExitStatus {
+    if let Some(error) = error.downcast_ref::<UserError>() {
+        error.exit()
+    } else if error.is::<ConfigErrors>() || error.is::<MissingData>() || error.is::<DeviceUnavailable>() {
         ExitStatus::Usage
-    } else if error.is::<NothingSelected>() {
-        ExitStatus::NothingSelected
-    } else if error.is::<AnotherRun>() {
-        ExitStatus::AnotherRun
     } else if error.is::<Cancelled>() {
         ExitStatus::Stopped
     } else {
-        ExitStatus::Unexpected
+        ExitStatus::Failed
     }
 }
 

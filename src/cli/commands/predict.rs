@@ -14,26 +14,22 @@ use super::{ExitStatus, print, print_on};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
 use crate::inference::output_formats::{self, PredictedRecording};
 use crate::inference::{PredictionCallback, Predictor, RecordingSource, Timings};
+use timbre_core::error::UserError;
 use timbre_core::files;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_evaluation::timeline::{self, Hysteresis};
-use timbre_inputs::data::folder::AUDIO_EXTENSIONS;
 use timbre_inputs::data::walk;
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
 use timbre_reports::plot::{self, ImageFormat};
+use timbre_signal::audio::AUDIO_EXTENSIONS;
 use timbre_signal::windows::WindowSpec;
 
 /// Classes that a plot shows.
 const MOST_STRIPS: usize = 24;
 /// Classes that a plot shows where none was heard.
 const FEW_STRIPS: usize = 3;
-
-/// What was asked for does not fit together; the sentence says what would.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unsuited(pub String);
 
 /// What was asked for: a recording, or why there is none.
 struct Asked {
@@ -61,7 +57,7 @@ pub fn predict(
     let stdin = Path::new("-");
     ensure!(
         files.iter().filter(|file| *file == stdin).count() < 2,
-        Unsuited("`-` (stdin) can be read only once: name it once".to_owned())
+        UserError::usage("`-` (stdin) can be read only once: name it once".to_owned())
     );
     let asked: Vec<Asked> = files.iter().flat_map(|file| below(file)).collect();
     let job = Job::new(&predictor, rule(&predictor, listening)?, form, &asked)?;
@@ -111,7 +107,7 @@ fn listening_as_told(predictor: Predictor, listening: &WindowArgs) -> Result<Pre
     }
     let before = predictor.window_or_default();
     let spec = WindowSpec { seconds: window.unwrap_or(before.seconds), hop: hop.unwrap_or(before.hop), ..before };
-    predictor.with_windows(spec).map_err(|error| Unsuited(format!("{error:#}")).into())
+    predictor.with_windows(spec).map_err(|error| UserError::usage(format!("{error:#}")).into())
 }
 
 fn rule(predictor: &Predictor, listening: &WindowArgs) -> Result<Hysteresis> {
@@ -125,14 +121,17 @@ fn rule(predictor: &Predictor, listening: &WindowArgs) -> Result<Hysteresis> {
     (rule.bridge, rule.shortest) = (bridge, shortest);
     let shares = [("--on", on), ("--off", off)];
     for (name, share) in shares.into_iter().filter_map(|(name, share)| Some((name, share?))) {
-        ensure!((0.0..=1.0).contains(&share), Unsuited(format!("{name} is {share}: write a probability, 0 to 1")));
+        ensure!(
+            (0.0..=1.0).contains(&share),
+            UserError::usage(format!("{name} is {share}: write a probability, 0 to 1"))
+        );
     }
     if let Some((on, off)) = rule.on.iter().zip(&rule.off).find(|(on, off)| off > on) {
         let sentence = format!("a segment would end below {off} and begin above {on}: write --off no higher than --on");
-        return Err(Unsuited(sentence).into());
+        return Err(UserError::usage(sentence).into());
     }
     for (name, seconds) in [("--bridge", bridge), ("--shortest", shortest)] {
-        ensure!(seconds >= 0.0, Unsuited(format!("{name} is {seconds}: write seconds, 0 or more")));
+        ensure!(seconds >= 0.0, UserError::usage(format!("{name} is {seconds}: write seconds, 0 or more")));
     }
     Ok(rule)
 }
@@ -162,13 +161,13 @@ impl<'a> Job<'a> {
         );
         if predictor.window().is_none() && (about_time || form.plot.is_some()) {
             let sentence = "this model was judged on clips and hears one part of a recording: to know what is heard when, add --windows";
-            return Err(Unsuited(sentence.to_owned()).into());
+            return Err(UserError::usage(sentence.to_owned()).into());
         }
         let one_file = matches!(which, OutputFormat::Audacity | OutputFormat::Jams);
         if one_file && form.out.is_none() && asked.len() > 1 {
             let sentence =
                 format!("{} recordings do not fit into one file of this form: name a folder with --out", asked.len());
-            return Err(Unsuited(sentence).into());
+            return Err(UserError::usage(sentence).into());
         }
         let (mut outs, mut plots) = (Vec::new(), Vec::new());
         if let Some(folder) = &form.out {
@@ -302,7 +301,7 @@ impl<'a> Job<'a> {
         let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.prediction.seconds);
         let timeline = Timeline {
             title: &told.path,
-            by: &self.predictor.name().to_string(),
+            model: &self.predictor.name().to_string(),
             seconds: told.prediction.seconds,
             borders: &borders,
             strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
@@ -332,21 +331,21 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, Imag
         "svg" if png => {
             let sentence =
                 format!("--png, and {} is an SVG: name a file that ends with .png, or a folder", to.display());
-            return Err(Unsuited(sentence).into());
+            return Err(UserError::usage(sentence).into());
         }
         "svg" => ImageFormat::Svg,
         "png" => ImageFormat::Png,
         "pdf" | "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
-            return Err(Unsuited(format!("{}: a plot is an SVG or a PNG", to.display())).into());
+            return Err(UserError::usage(format!("{}: a plot is an SVG or a PNG", to.display())).into());
         }
         _ => {
-            let form = ImageFormat::asked(png);
-            return Ok((names_in(to, form.ending(), asked)?, form));
+            let form = ImageFormat::from_flag(png);
+            return Ok((names_in(to, form.extension(), asked)?, form));
         }
     };
     if asked.len() > 1 {
         let sentence = format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
-        return Err(Unsuited(sentence).into());
+        return Err(UserError::usage(sentence).into());
     }
     // Before anything is heard: what cannot be written is not worth the hours.
     Ok((vec![files::create_parent_folder(to)?], form))

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::run::choose;
 use super::{ExitStatus, listen_for_signals, print, settings, start_threads};
 use crate::cli::args::{GlobalArgs, Reproduce};
-use crate::execution::reproduce::{CannotReproduce, Reproduction, StoredRun};
+use crate::execution::reproduce::{Reproduction, StoredRun};
 use crate::execution::run::Settings;
+use timbre_core::error::UserError;
 use timbre_models::device::DeviceChoice;
 use timbre_runs::run_dir::{self, SCHEMA};
 use timbre_runs::tables::aligned;
@@ -31,8 +32,8 @@ pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
     };
     let runs =
         asked.into.clone().or(folder.as_ref().map(|folder| folder.path().to_owned())).expect("one of them is there");
-    let outcome = stored.again(&Settings { runs, device, ..settings.clone() })?;
-    let equal = outcome.numbers.within(asked.tolerance);
+    let outcome = stored.rerun(&Settings { runs, device, ..settings.clone() })?;
+    let equal = outcome.comparison.within(asked.tolerance);
     if asked.json {
         print(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
     } else {
@@ -52,7 +53,7 @@ fn root(common: &GlobalArgs) -> Result<Option<String>> {
             let sentence = format!(
                 "a run is reproduced as it is: `--set {set}` would make another of it (only data.root can be set)"
             );
-            return Err(CannotReproduce(sentence).into());
+            return Err(UserError::usage(sentence).into());
         };
         root = Some(value.trim_matches(['"', '\'']).to_owned());
     }
@@ -60,7 +61,7 @@ fn root(common: &GlobalArgs) -> Result<Option<String>> {
 }
 
 fn text(outcome: &Reproduction, tolerance: f64) -> String {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let mut text = match (outcome.same_bytes, numbers.within(tolerance)) {
         (true, _) => format!("The same: results.csv has the same bytes ({} numbers).\n", numbers.compared),
         (false, true) if numbers.largest.is_empty() => {
@@ -100,7 +101,7 @@ fn told(value: &Value) -> String {
 
 /// The one object of `--json`.
 fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let finite = |value: f64| value.is_finite().then_some(value);
     let largest: Vec<Value> = numbers
         .largest
@@ -116,7 +117,7 @@ fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
         "status": if numbers.within(asked.tolerance) { "same" } else { "differs" },
         "run": run,
         // A temporary folder is gone by the time anybody reads this.
-        "again": asked.into.as_ref().map(|_| &outcome.again),
+        "again": asked.into.as_ref().map(|_| &outcome.new_run),
         "same_bytes": outcome.same_bytes,
         "tolerance": asked.tolerance,
         "compared": numbers.compared,

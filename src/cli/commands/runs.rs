@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
+use timbre_core::error::UserError;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_runs::listing::{self, ListedRun, RunFilter, RunState};
-use timbre_runs::run_dir::{self, WhichRun};
+use timbre_runs::run_dir;
 
 /// So many unreadable runs are told one by one.
 const TOLD: usize = 10;
@@ -18,7 +19,7 @@ const TOLD: usize = 10;
 pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     // Before the first run the folder is not there yet; another one that a person named is perhaps misspelt.
     if !common.runs.exists() && common.runs != Path::new(DEFAULT_RUNS) {
-        bail!(WhichRun::none(format!("there is no folder {}", common.runs.display())));
+        bail!(UserError::usage(format!("there is no folder {}", common.runs.display())));
     }
     let listing = listing::list(&common.runs);
     for why in listing.unreadable.iter().take(TOLD) {
@@ -47,7 +48,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     if runs.len() < all {
         printer.message(&format!("{} of {all} runs", runs.len()));
     }
-    if runs.iter().any(|run| run.entry.is_self_chosen()) {
+    if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
         printer.message(
             "* the best on the test split itself, which flatters it: there was no validation split to choose by",
         );

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use super::{ExitStatus, predict::Unsuited};
+use super::ExitStatus;
 use crate::cli::args::{GlobalArgs, ServeArgs};
 use crate::inference::Predictor;
 use crate::serve::{self, AccessPolicy, Limits, Service};
+use timbre_core::error::UserError;
 use timbre_core::progress::Printer;
 
 /// The variable that holds the token, which is no argument because arguments are seen by everybody on the machine.
@@ -18,7 +19,7 @@ pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Re
         let mut predictor = open(run)?;
         if serving.windows && predictor.window().is_none() {
             let window = predictor.window_or_default();
-            predictor = predictor.with_windows(window).map_err(|error| Unsuited(format!("{error:#}")))?;
+            predictor = predictor.with_windows(window).map_err(|error| UserError::usage(format!("{error:#}")))?;
         }
         models.push((predictor, weight));
     }
@@ -37,7 +38,7 @@ fn weighted(named: &str) -> Result<(&str, Option<f64>)> {
     let Some((run, weight)) = named.rsplit_once('=') else { return Ok((named, None)) };
     match weight.parse::<f64>() {
         Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok((run, Some(weight))),
-        Ok(_) => Err(Unsuited(format!("the weight of {run} is {weight}: write a number of 0 or more")).into()),
+        Ok(_) => Err(UserError::usage(format!("the weight of {run} is {weight}: write a number of 0 or more")).into()),
         Err(_) => Ok((named, None)),
     }
 }
@@ -47,7 +48,7 @@ fn check_origin(origin: &str) -> Result<()> {
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '*', ' '])) {
         let sentence =
             format!("--allow-origin is {origin}: write scheme, host and port of a site, as https://example.org");
-        return Err(Unsuited(sentence).into());
+        return Err(UserError::usage(sentence).into());
     }
     Ok(())
 }

@@ -1,15 +1,14 @@
 //! `timbre thresholds`: cut-offs and window fractions of a finished run, searched without its models.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{ExitStatus, print};
 use crate::cli::args::GlobalArgs;
+use timbre_core::error::UserError;
 use timbre_core::labels::{Classes, Task};
 use timbre_core::progress::Printer;
 use timbre_evaluation::threshold_search::TuneOn;
-use timbre_reports::thresholds::{
-    CannotSearch, ThresholdSearch, TrialThresholds, best_trial, read_trials, report, summary_text,
-};
+use timbre_reports::thresholds::{ThresholdSearch, TrialThresholds, best_trial, read_trials, report, summary_text};
 use timbre_runs::run_dir::{self, RunDir, ThresholdFile, Trial};
 
 pub fn thresholds(
@@ -38,7 +37,7 @@ pub fn thresholds(
     let classes = Classes::new(&record.classes);
     let spec = experiment.evaluate.search.clone().unwrap_or_default();
     if experiment.evaluate.task != Task::MultiLabel {
-        return Err(CannotSearch("the run gives each recording one class: there is no cut-off to search".into()).into());
+        bail!(UserError::usage("the run is single-label: only multi-label runs have thresholds to search"));
     }
     let search = ThresholdSearch {
         spec: &spec,
@@ -49,7 +48,7 @@ pub fn thresholds(
     if search.decision_rule.at_most.is_some() || search.decision_rule.at_least_one {
         let sentence = "the run limits how many classes a recording has (`at_most`, `at_least_one`), which a search of \
                         cut-offs does not know";
-        return Err(CannotSearch(sentence.into()).into());
+        bail!(UserError::usage(sentence));
     }
     let wanted = |unit: &Trial| chosen.is_none_or(|name| unit.to_string() == name);
     let units = read_trials(&folder, &classes)?;
@@ -61,7 +60,7 @@ pub fn thresholds(
         .collect::<Result<_>>()?;
     if found.is_empty() {
         let sentence = format!("the run has no `{}`, only: {}", chosen.unwrap_or_default(), known.join(", "));
-        return Err(CannotSearch(sentence).into());
+        bail!(UserError::usage(sentence));
     }
     search.write(&RunDir::lock(folder.clone())?, &found)?;
     if json {

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use serde_json::json;
 
 use timbre_core::cancel::Cancelled;
+use timbre_core::error::UserError;
 use timbre_core::labels::Task;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_evaluation::threshold_search::TuneOn;
@@ -43,7 +44,7 @@ pub mod environment;
 pub use artifacts::{NoArtifacts, RunArtifacts};
 pub use settings::Settings;
 
-use prepare::{PreparedDataset, Unfit};
+use prepare::PreparedDataset;
 use scoring::FinishedTrials;
 use select::Selection;
 
@@ -286,7 +287,7 @@ impl Run<'_> {
         for &seed in &self.experiment.seeds {
             let split = self.data.split(self.experiment, clips, seed)?;
             if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
-                bail!(Unfit::of(anyhow!(
+                bail!(UserError::usage(format!(
                     "evaluate.search tunes on the validation split, and there is none: set split.validation, such as 0.1"
                 )));
             }

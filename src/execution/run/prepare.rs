@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::settings::Settings;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::labels::Task;
 use timbre_core::seed::Seed;
 use timbre_experiment::Experiment;
@@ -19,31 +20,9 @@ use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
 
-/// No recording or sweep point is selected: exit code 4.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NothingSelected(String);
-
-/// The data does not fit the experiment: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unfit(String);
-
-impl NothingSelected {
-    pub fn of(sentence: String) -> NothingSelected {
-        NothingSelected(sentence)
-    }
-}
-
-impl Unfit {
-    /// Missing data has a message of its own.
-    fn unless_missing(error: anyhow::Error) -> anyhow::Error {
-        if error.is::<MissingData>() { error } else { Unfit::of(error) }
-    }
-
-    pub fn of(error: anyhow::Error) -> anyhow::Error {
-        Unfit(format!("{error:#}")).into()
-    }
+/// Marks an error of the data set as the user's to correct; [`MissingData`] is marked already.
+fn unless_missing(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
 }
 
 /// The data set of an experiment with the hash of each recording.
@@ -67,9 +46,9 @@ impl PreparedDataset {
     /// Loads the set and hashes its recordings. A recording whose size and times have not changed is not read again.
     pub fn new(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
         make_demo(&experiment.data, settings)?;
-        let set = experiment.data.as_kind().load(&settings.data_dirs()).map_err(Unfit::unless_missing)?;
+        let set = experiment.data.as_kind().load(&settings.data_dirs()).map_err(unless_missing)?;
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
-            bail!(Unfit(sentence));
+            bail!(UserError::usage(sentence));
         }
         let in_subset =
             |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.subset == Subset::Training;
@@ -80,10 +59,10 @@ impl PreparedDataset {
         };
         let eligible: Vec<usize> = of_subset.iter().copied().filter(has_usable_labels).collect();
         if eligible.is_empty() {
-            bail!(NothingSelected(format!(
-                "the data set `{}` has no recording that this experiment can use",
-                set.name
-            )));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!("the data set `{}` has no recording that this experiment can use", set.name)
+            ));
         }
         let mut hashes_on_disk = ContentHashes::open(&settings.cache);
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
@@ -158,7 +137,7 @@ impl PreparedDataset {
         let records = self.with_merged_copies(clips);
         let records: Vec<&ClipRecord> = records.iter().collect();
         let splits = split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
-            .map_err(Unfit::of)?;
+            .map_err(UserError::from_cause)?;
         // Whether a data set declares a validation subset is not known from the configuration alone.
         let needs = |(name, spec): (&String, &ModelSpec)| {
             let (key, word) = spec.as_kind().as_ensemble()?.needs_validation()?;
@@ -169,7 +148,7 @@ impl PreparedDataset {
             ))
         };
         match experiment.models.iter().find_map(needs) {
-            Some(sentence) if splits.validation.is_empty() => bail!(Unfit(sentence)),
+            Some(sentence) if splits.validation.is_empty() => bail!(UserError::usage(sentence)),
             _ => Ok(splits),
         }
     }
@@ -185,8 +164,8 @@ impl PreparedDataset {
 
 /// Generates the demo set before it is loaded, to show its progress.
 fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
-    let DataSpec::Demo(demo) = data else { return Ok(()) };
-    if demo.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
+    let Some(demo) = data.as_kind().generator() else { return Ok(()) };
+    if demo.common.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
         return Ok(());
     }
     let progress = settings.printer.start("making demo", demo.recordings());
@@ -206,7 +185,7 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let hash = |(key, name, file): (String, &String, PathBuf)| {
         let bytes = std::fs::read(&file)
             .with_context(|| format!("cannot read {}, which the model `{name}` needs", file.display()))
-            .map_err(Unfit::of)?;
+            .map_err(UserError::from_cause)?;
         Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
     files.map(hash).collect()
@@ -221,7 +200,7 @@ fn augment_files(
 ) -> Result<Vec<String>> {
     let mut files = Vec::new();
     for spec in &experiment.augment {
-        let of_spec = spec.as_kind().files().map_err(Unfit::of)?;
+        let of_spec = spec.as_kind().files().map_err(UserError::from_cause)?;
         files.extend(of_spec.into_iter().map(|file| (file, spec.name())));
     }
     if files.is_empty() {
@@ -234,7 +213,7 @@ fn augment_files(
     let named = |((file, name), hash): (&(PathBuf, &str), Result<Hash, Unreadable>)| {
         hash.map(|hash| hex(&hash)).map_err(|Unreadable(why)| {
             let file = file.display();
-            Unfit(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
+            UserError::usage(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
         })
     };
     files.iter().zip(hashes).map(named).collect()

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::Settings;
-use super::prepare::{NothingSelected, PreparedDataset};
+use super::prepare::PreparedDataset;
+use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::Experiment;
 use timbre_inputs::data::{self, ClipRecord};
 use timbre_inputs::features::cache::{CachedMatrix, FeatureCache};
@@ -52,7 +53,7 @@ impl PreparedDataset {
         }
         for &seed in &experiment.seeds {
             let splits = self.split(experiment, clips, seed)?;
-            evaluated.extend(splits.judged().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
+            evaluated.extend(splits.evaluated().iter().flat_map(|(_, rows)| *rows).map(|&row| clips[row]));
         }
         Ok(evaluated)
     }
@@ -144,12 +145,15 @@ impl PreparedDataset {
         unusable.sort_by_key(|(i, _)| *i);
         if clips.is_empty() {
             let (_, why) = &unusable[0];
-            bail!(NothingSelected::of(format!(
-                "none of the {} recordings of `{}` can be used; the first: {}",
-                unusable.len(),
-                self.set.name,
-                why.sentence
-            )));
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!(
+                    "none of the {} recordings of `{}` can be used; the first: {}",
+                    unusable.len(),
+                    self.set.name,
+                    why.sentence
+                )
+            ));
         }
         Ok(Selection { clips, features, windows, unusable, hits, misses })
     }

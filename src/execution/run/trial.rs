@@ -45,7 +45,7 @@ impl Run<'_> {
         let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
-        let subsets = splits.judged().into_iter().filter(|(_, rows)| !rows.is_empty());
+        let subsets = splits.evaluated().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
             subsets.map(|(name, rows)| self.predict(model.as_ref(), name, rows, &data)).collect::<Result<_>>()?;
         let predict_seconds = clock.elapsed().as_secs_f64();
@@ -87,7 +87,7 @@ impl Run<'_> {
             decision_rule: self.decision_rule(),
             validation,
             device: &self.settings.device,
-            checkpoints: spec.is_network().then_some(&checkpoints),
+            checkpoints: spec.as_network().is_some().then_some(&checkpoints),
             stop: &self.settings.stop,
             printer: self.settings.printer,
             callback,

@@ -12,10 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use crate::data::folder::AUDIO_EXTENSIONS;
 use crate::data::walk::files_below;
 use timbre_core::seed::uniform_below;
-use timbre_signal::audio::{self, AudioSpec, Unusable};
+use timbre_signal::audio::{self, AUDIO_EXTENSIONS, AudioSpec, Unusable};
 use timbre_signal::dsp::level;
 
 augment_spec! {
@@ -29,7 +28,7 @@ augment_spec! {
     }
 
     pub struct BackgroundDraw {
-        pub of: Origin,
+        pub of: BackgroundSource,
         pub snr_db: f64,
         /// Selects the position at which the recording is cut, uniform over all positions.
         pub cut: u64,
@@ -39,7 +38,7 @@ augment_spec! {
 /// The recording that is added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Origin {
+pub enum BackgroundSource {
     /// A training clip: its row and its id, which must belong together.
     Clip { row: usize, id: String },
     /// A recording of the folder.
@@ -71,11 +70,11 @@ impl AugmentKind for Background {
         let of = match &self.folder {
             Some(folder) => {
                 let files = context.pool.backgrounds().list(folder)?;
-                Origin::File { path: files[uniform_below(rng, files.len() as u64) as usize].clone() }
+                BackgroundSource::File { path: files[uniform_below(rng, files.len() as u64) as usize].clone() }
             }
             None => {
                 let Some(row) = context.another(rng) else { return Ok(Vec::new()) };
-                Origin::Clip { row, id: context.pool.info(row).id.to_owned() }
+                BackgroundSource::Clip { row, id: context.pool.info(row).id.to_owned() }
             }
         };
         Ok(vec![BackgroundDraw { of, snr_db: self.snr_db.draw(rng), cut: rng.next_u64() }.into()])
@@ -85,7 +84,7 @@ impl AugmentKind for Background {
 impl Effect for BackgroundDraw {
     fn apply_to_waveform(&self, clip: &mut Waveform, pool: &dyn ClipPool) -> Result<()> {
         match &self.of {
-            Origin::Clip { row, id } => {
+            BackgroundSource::Clip { row, id } => {
                 // The id counts: another selection of the same set has other rows.
                 let named = *row < pool.len() && pool.info(*row).id == id;
                 let row = if named { Some(*row) } else { pool.row_of(id) };
@@ -96,7 +95,7 @@ impl Effect for BackgroundDraw {
                 })?;
                 add(&mut clip.samples, &pool.waveform(row, self.cut)?, self.snr_db);
             }
-            Origin::File { path } => {
+            BackgroundSource::File { path } => {
                 if let Some(other) = pool.backgrounds().decode(path, clip.sample_rate)? {
                     let positions = other.len().saturating_sub(clip.samples.len()) as u128 + 1;
                     let start = ((u128::from(self.cut) * positions) >> 64) as usize;
@@ -226,7 +225,7 @@ mod tests {
             let context = AugmentContext { sample_rate: 8000, samples: 100, row: 1, pool: &pool };
             let draws = Background::default().draw(&context, &mut Seed::new(seed).rng()).unwrap();
             let [Draw::BackgroundDraw(draw)] = &draws[..] else { panic!("one draw") };
-            let Origin::Clip { row, .. } = draw.of else { panic!("a clip") };
+            let BackgroundSource::Clip { row, .. } = draw.of else { panic!("a clip") };
             rows[row] += 1;
             let mut output = waveform(&tone(100));
             draw.apply_to_waveform(&mut output, &pool).unwrap();
@@ -240,7 +239,7 @@ mod tests {
     #[test]
     fn a_single_clip_has_no_background_and_a_draw_of_another_set_is_refused() {
         assert!(drawn(&Background::default(), 100, 1).is_empty());
-        let draw = BackgroundDraw { of: Origin::Clip { row: 1, id: "z".into() }, snr_db: 0.0, cut: 0 };
+        let draw = BackgroundDraw { of: BackgroundSource::Clip { row: 1, id: "z".into() }, snr_db: 0.0, cut: 0 };
         let error = draw.apply_to_waveform(&mut waveform(&tone(100)), &three_clips()).unwrap_err();
         assert!(error.to_string().contains("recorded with another one"));
         assert!(draw.apply_to_waveform(&mut waveform(&tone(100)), &empty_pool()).is_err());
@@ -262,7 +261,7 @@ mod tests {
         for seed in 0..60 {
             let draws = drawn(&spec, 4000, seed);
             let [Draw::BackgroundDraw(draw)] = &draws[..] else { panic!("one draw") };
-            let Origin::File { path } = &draw.of else { panic!("a file") };
+            let BackgroundSource::File { path } = &draw.of else { panic!("a file") };
             let output = apply(draw, &samples);
             let added: Vec<f32> = output.iter().zip(&samples).map(|(a, b)| a - b).collect();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -291,7 +290,7 @@ mod tests {
     fn an_unreadable_recording_is_an_error_until_it_is_readable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gone.wav");
-        let draw = BackgroundDraw { of: Origin::File { path: path.clone() }, snr_db: 0.0, cut: 0 };
+        let draw = BackgroundDraw { of: BackgroundSource::File { path: path.clone() }, snr_db: 0.0, cut: 0 };
         let (samples, pool) = (tone(100), empty_pool());
         let error = draw.apply_to_waveform(&mut waveform(&samples), &pool).unwrap_err();
         assert!(error.to_string().contains("gone.wav"), "{error}");

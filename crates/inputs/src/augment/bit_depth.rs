@@ -18,17 +18,17 @@ augment_spec! {
 }
 
 /// More bits exceed the precision of the rounding below and of f32 just below full scale.
-const MOST_BITS: u32 = 22;
+const MAX_BITS: u32 = 22;
 
 impl Kind for BitDepth {
     fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        Fault::of_keys([("bits", self.bits.whole_fault(1.0, f64::from(MOST_BITS)))])
+        Fault::of_keys([("bits", self.bits.whole_fault(1.0, f64::from(MAX_BITS)))])
     }
 }
 
 impl AugmentKind for BitDepth {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
-        Ok(vec![BitDepthDraw { bits: self.bits.draw_whole(rng).clamp(1, i64::from(MOST_BITS)) as u32 }.into()])
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+        Ok(vec![BitDepthDraw { bits: self.bits.draw_whole(rng).clamp(1, i64::from(MAX_BITS)) as u32 }.into()])
     }
 }
 
@@ -36,7 +36,7 @@ impl Effect for BitDepthDraw {
     fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         // Adding and subtracting this number rounds to the nearest whole number, halves to even.
         const ROUNDER: f32 = 12_582_912.0;
-        let steps = (1u32 << (self.bits.clamp(1, MOST_BITS) - 1)) as f32;
+        let steps = (1u32 << (self.bits.clamp(1, MAX_BITS) - 1)) as f32;
         let inverse = 1.0 / steps;
         for sample in &mut clip.samples {
             let scaled = (*sample * steps).clamp(-steps, steps - 1.0);

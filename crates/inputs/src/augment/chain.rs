@@ -132,14 +132,14 @@ mod tests {
     #[test]
     fn the_draws_of_one_augmentation_do_not_depend_on_the_others() {
         let all = Chain::select(&three(), None);
-        let alone = Chain::select(&three(), Some(&["gain".into()]));
-        let mut happened = 0;
+        let single = Chain::select(&three(), Some(&["gain".into()]));
+        let mut count = 0;
         for seed in 0..200 {
-            let one = drawn(&alone, seed);
+            let one = drawn(&single, seed);
             assert!(one.iter().all(|draw| drawn(&all, seed).contains(draw)), "{seed}");
-            happened += one.len();
+            count += one.len();
         }
-        assert!((70..130).contains(&happened), "half of 200 times: {happened}");
+        assert!((70..130).contains(&count), "half of 200 times: {count}");
     }
 
     #[test]

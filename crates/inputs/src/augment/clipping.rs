@@ -19,18 +19,18 @@ augment_spec! {
         pub level_db: Option<Amount> = None,
         /// "hard": samples are cut at the level; "soft": a hyperbolic tangent that approaches the level and bends the
         /// samples below it too. Default: hard.
-        pub shape: Bend = Bend::Hard,
+        pub shape: ClippingShape = ClippingShape::Hard,
     }
 
     pub struct ClippingDraw {
-        pub at: Level,
-        pub shape: Bend,
+        pub at: ClippingLevel,
+        pub shape: ClippingShape,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Bend {
+pub enum ClippingShape {
     /// Samples are cut at the level.
     Hard,
     /// Hyperbolic tangent.
@@ -39,7 +39,7 @@ pub enum Bend {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub enum ClippingLevel {
     /// Exceeded by this percentage of the samples.
     Percent(f64),
     /// Decibels of full scale.
@@ -56,10 +56,10 @@ impl Kind for Clipping {
 }
 
 impl AugmentKind for Clipping {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let at = match &self.level_db {
-            Some(db) => Level::Db(db.draw(rng)),
-            None => Level::Percent(self.percent.draw(rng)),
+            Some(db) => ClippingLevel::Db(db.draw(rng)),
+            None => ClippingLevel::Percent(self.percent.draw(rng)),
         };
         Ok(vec![ClippingDraw { at, shape: self.shape }.into()])
     }
@@ -69,17 +69,17 @@ impl Effect for ClippingDraw {
     fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
         let samples = &mut clip.samples;
         let level = match self.at {
-            Level::Percent(percent) => level::magnitude_quantile(samples, percent / 100.0),
-            Level::Db(db) => level::db_to_amplitude(db) as f32,
+            ClippingLevel::Percent(percent) => level::magnitude_quantile(samples, percent / 100.0),
+            ClippingLevel::Db(db) => level::db_to_amplitude(db) as f32,
         };
         match self.shape {
             // Where most samples are zero, their quantile may be zero too: the clip is left unchanged rather than
             // silenced.
             _ if level < 1e-30 => {}
-            Bend::Hard => samples.iter_mut().for_each(|sample| *sample = sample.clamp(-level, level)),
-            Bend::Soft => {
+            ClippingShape::Hard => samples.iter_mut().for_each(|sample| *sample = sample.clamp(-level, level)),
+            ClippingShape::Soft => {
                 let inverse = 1.0 / level;
-                samples.iter_mut().for_each(|sample| *sample = level * tangent(*sample * inverse));
+                samples.iter_mut().for_each(|sample| *sample = level * tanh(*sample * inverse));
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Effect for ClippingDraw {
 
 /// The hyperbolic tangent, off by at most 2e-7 of full scale; it compiles to vector instructions.
 #[inline(always)]
-fn tangent(x: f32) -> f32 {
+fn tanh(x: f32) -> f32 {
     const TWO_BY_LN_2: f32 = 2.885_39;
     1.0 - 2.0 / (power_of_two(x * TWO_BY_LN_2) + 1.0)
 }
@@ -98,14 +98,14 @@ mod tests {
     use super::*;
     use crate::augment::kind_tests::{apply, tone};
 
-    fn clipping(at: Level, shape: Bend) -> ClippingDraw {
+    fn clipping(at: ClippingLevel, shape: ClippingShape) -> ClippingDraw {
         ClippingDraw { at, shape }
     }
 
     #[test]
     fn the_drawn_percentage_of_samples_is_clipped() {
         let samples: Vec<f32> = (0..1000).map(|n| if n % 2 == 0 { n as f32 } else { -n as f32 } / 1000.0).collect();
-        let output = apply(&clipping(Level::Percent(10.0), Bend::Hard), &samples);
+        let output = apply(&clipping(ClippingLevel::Percent(10.0), ClippingShape::Hard), &samples);
         assert_eq!(output.iter().zip(&samples).filter(|(output, sample)| output != sample).count(), 100);
         assert_eq!(level::peak(&output), 0.899);
     }
@@ -113,7 +113,9 @@ mod tests {
     #[test]
     fn soft_clipping_follows_the_hyperbolic_tangent() {
         let samples: Vec<f32> = (-400..400).map(|n| n as f32 / 50.0).collect();
-        for (output, sample) in apply(&clipping(Level::Db(-6.0), Bend::Soft), &samples).into_iter().zip(samples) {
+        for (output, sample) in
+            apply(&clipping(ClippingLevel::Db(-6.0), ClippingShape::Soft), &samples).into_iter().zip(samples)
+        {
             let level = 10f64.powf(-0.3);
             let exact = level * (f64::from(sample) / level).tanh();
             assert!((f64::from(output) - exact).abs() < 2e-7, "{sample}: {output} {exact}");
@@ -123,10 +125,10 @@ mod tests {
     #[test]
     fn a_level_that_nothing_exceeds_changes_nothing_and_silence_stays_silent() {
         let samples = tone(500);
-        assert_eq!(apply(&clipping(Level::Percent(0.0), Bend::Hard), &samples), samples);
-        for shape in [Bend::Hard, Bend::Soft] {
-            assert_eq!(apply(&clipping(Level::Percent(20.0), shape), &[0.0; 9]), [0.0; 9]);
-            assert!(apply(&clipping(Level::Percent(20.0), shape), &[]).is_empty());
+        assert_eq!(apply(&clipping(ClippingLevel::Percent(0.0), ClippingShape::Hard), &samples), samples);
+        for shape in [ClippingShape::Hard, ClippingShape::Soft] {
+            assert_eq!(apply(&clipping(ClippingLevel::Percent(20.0), shape), &[0.0; 9]), [0.0; 9]);
+            assert!(apply(&clipping(ClippingLevel::Percent(20.0), shape), &[]).is_empty());
         }
     }
 }

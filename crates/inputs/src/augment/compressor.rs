@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
-use super::limiter::Reference;
+use super::limiter::DbReference;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_signal::dsp::dynamics::{self, CompressorSettings};
 
@@ -12,8 +12,8 @@ augment_spec! {
     pub struct Compressor {
         /// Threshold in decibels. Default: -40 to -15.
         pub threshold_db: Amount = Amount::Range(-40.0, -15.0),
-        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
-        pub of: Reference = Reference::Peak,
+        /// DbReference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
+        pub of: DbReference = DbReference::Peak,
         /// Decibels above the threshold at the input for one decibel at the output. Default: 2 to 8.
         pub ratio: Amount = Amount::Range(2.0, 8.0),
         /// Width of the knee around the threshold in decibels. Default: 6.
@@ -28,7 +28,7 @@ augment_spec! {
 
     pub struct CompressorDraw {
         pub threshold_db: f64,
-        pub of: Reference,
+        pub of: DbReference,
         pub ratio: f64,
         pub knee_db: f64,
         pub attack_ms: f64,
@@ -51,7 +51,7 @@ impl Kind for Compressor {
 }
 
 impl AugmentKind for Compressor {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             CompressorDraw {
                 threshold_db: self.threshold_db.draw(rng),
@@ -95,7 +95,7 @@ mod tests {
     fn compressor() -> CompressorDraw {
         CompressorDraw {
             threshold_db: -20.0,
-            of: Reference::Peak,
+            of: DbReference::Peak,
             ratio: 4.0,
             knee_db: 0.0,
             attack_ms: 1.0,

@@ -14,9 +14,9 @@ augment_spec! {
         /// Share of the clip that is kept. Default: 0.5 to 1.
         pub share: Amount = Amount::Range(0.5, 1.0),
         /// Position of the kept part: "stay" (unchanged), "start", or "random". Default: stay.
-        pub place: Place = Place::Stay,
+        pub place: CropPosition = CropPosition::Stay,
         /// Filling of the rest: "zeros", or repetitions of the kept part ("repeat"). Default: zeros.
-        pub rest: Rest = Rest::Zeros,
+        pub rest: CropFill = CropFill::Zeros,
     }
 
     pub struct CropDraw {
@@ -25,13 +25,13 @@ augment_spec! {
         pub length: usize,
         /// New position of its first sample.
         pub to: usize,
-        pub rest: Rest,
+        pub rest: CropFill,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum CropPosition {
     /// The position is unchanged.
     Stay,
     Start,
@@ -40,7 +40,7 @@ pub enum Place {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Rest {
+pub enum CropFill {
     Zeros,
     /// Repetitions of the part before and after it.
     Repeat,
@@ -58,9 +58,9 @@ impl AugmentKind for Crop {
         let mut start = || uniform_below(rng, (context.samples - length) as u64 + 1) as usize;
         let from = start();
         let to = match self.place {
-            Place::Stay => from,
-            Place::Start => 0,
-            Place::Random => start(),
+            CropPosition::Stay => from,
+            CropPosition::Start => 0,
+            CropPosition::Random => start(),
         };
         Ok(vec![CropDraw { from, length, to, rest: self.rest }.into()])
     }
@@ -75,7 +75,7 @@ impl Effect for CropDraw {
         let to = self.to.min(n - length);
         samples.copy_within(from..from + length, to);
         match self.rest {
-            Rest::Repeat if length > 0 => {
+            CropFill::Repeat if length > 0 => {
                 for at in to + length..n {
                     samples[at] = samples[at - length];
                 }
@@ -104,16 +104,16 @@ mod tests {
     #[test]
     fn the_part_stays_or_moves_and_the_rest_is_filled() {
         let crop = |to, rest| apply(&CropDraw { from: 2, length: 2, to, rest }, &CLIP);
-        assert_eq!(crop(2, Rest::Zeros), [0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
-        assert_eq!(crop(0, Rest::Zeros), [3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(crop(4, Rest::Zeros), [0.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
-        assert_eq!(crop(1, Rest::Repeat), [4.0, 3.0, 4.0, 3.0, 4.0, 3.0]);
+        assert_eq!(crop(2, CropFill::Zeros), [0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(crop(0, CropFill::Zeros), [3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(crop(4, CropFill::Zeros), [0.0, 0.0, 0.0, 0.0, 3.0, 4.0]);
+        assert_eq!(crop(1, CropFill::Repeat), [4.0, 3.0, 4.0, 3.0, 4.0, 3.0]);
     }
 
     proptest! {
         #[test]
         fn the_part_lies_within_the_clip_before_and_after(samples in 0usize..300, place in 0usize..3, seed: u64) {
-            let place = [Place::Stay, Place::Start, Place::Random][place];
+            let place = [CropPosition::Stay, CropPosition::Start, CropPosition::Random][place];
             let spec = Crop { share: Amount::Range(0.0, 1.0), place, ..Default::default() };
             let Draw::CropDraw(draw) = drawn(&spec, samples, seed).remove(0) else { panic!("one draw") };
             prop_assert!(draw.from + draw.length <= samples && draw.to + draw.length <= samples);

@@ -5,7 +5,7 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
 use super::mixup::{beta, row_of, weigh};
-use super::random_erasing::Area;
+use super::random_erasing::Rectangle;
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Image, Kind};
 
 augment_spec! {
@@ -22,7 +22,7 @@ augment_spec! {
     pub struct CutmixDraw {
         /// Id of the other clip.
         pub partner: String,
-        pub area: Area,
+        pub area: Rectangle,
     }
 }
 
@@ -40,7 +40,7 @@ impl AugmentKind for Cutmix {
         let (rows, cols, share) = (shape[0] as f64, shape[1] as f64, 1.0 - beta(self.alpha, rng));
         let side = share.sqrt();
         let (height, width) = if self.whole_height { (rows, share * cols) } else { (side * rows, side * cols) };
-        Ok(vec![CutmixDraw { partner, area: Area::draw(height, width, shape, rng) }.into()])
+        Ok(vec![CutmixDraw { partner, area: Rectangle::draw(height, width, shape, rng) }.into()])
     }
 
     fn changes_waveform(&self) -> bool {
@@ -58,7 +58,7 @@ impl Effect for CutmixDraw {
         let mut other = vec![0.0; image.values.len()];
         pool.image(row, &mut other)?;
         let mut taken = 0;
-        for piece in self.area.pieces(image) {
+        for piece in self.area.row_ranges(image) {
             taken += piece.len();
             image.values[piece.clone()].copy_from_slice(&other[piece]);
         }

@@ -106,9 +106,9 @@ fn silence_stays_silent_under_every_kind() {
 fn every_kind_gives_the_same_bits_on_any_thread() {
     let clip = tone(3000);
     for spec in every_spec() {
-        let alone: Vec<_> = (0..8).map(|seed| applied(&spec, &clip, seed)).collect();
-        let together: Vec<_> = (0..8u64).into_par_iter().map(|seed| applied(&spec, &clip, seed)).collect();
-        assert_eq!(alone, together, "{}", spec.kind());
+        let serial: Vec<_> = (0..8).map(|seed| applied(&spec, &clip, seed)).collect();
+        let parallel: Vec<_> = (0..8u64).into_par_iter().map(|seed| applied(&spec, &clip, seed)).collect();
+        assert_eq!(serial, parallel, "{}", spec.kind());
     }
 }
 

@@ -13,8 +13,8 @@ augment_spec! {
     pub struct Limiter {
         /// Ceiling in decibels. Default: -16 to -4.
         pub ceiling_db: Amount = Amount::Range(-16.0, -4.0),
-        /// Reference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
-        pub of: Reference = Reference::Peak,
+        /// DbReference for 0 decibels: "peak" of the clip, or "full_scale". Default: peak.
+        pub of: DbReference = DbReference::Peak,
         /// Milliseconds before a peak over which the gain falls. Default: 1 to 5.
         pub attack_ms: Amount = Amount::Range(1.0, 5.0),
         /// Time constant in milliseconds for the return of the gain. Default: 20 to 200, log-uniform.
@@ -23,28 +23,28 @@ augment_spec! {
 
     pub struct LimiterDraw {
         pub ceiling_db: f64,
-        pub of: Reference,
+        pub of: DbReference,
         pub attack_ms: f64,
         pub release_ms: f64,
     }
 }
 
-/// Reference for 0 decibels.
+/// DbReference for 0 decibels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Reference {
+pub enum DbReference {
     /// The largest magnitude of the clip.
     Peak,
     /// A magnitude of 1.
     FullScale,
 }
 
-impl Reference {
+impl DbReference {
     /// The magnitude at 0 decibels.
     pub fn of(self, samples: &[f32]) -> f32 {
         match self {
-            Reference::Peak => level::peak(samples),
-            Reference::FullScale => 1.0,
+            DbReference::Peak => level::peak(samples),
+            DbReference::FullScale => 1.0,
         }
     }
 }
@@ -60,7 +60,7 @@ impl Kind for Limiter {
 }
 
 impl AugmentKind for Limiter {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (ceiling_db, attack_ms, release_ms) =
             (self.ceiling_db.draw(rng), self.attack_ms.draw(rng), self.release_ms.draw(rng));
         Ok(vec![LimiterDraw { ceiling_db, of: self.of, attack_ms, release_ms }.into()])
@@ -81,21 +81,21 @@ mod tests {
     use super::*;
     use crate::augment::kind_tests::{apply, tone};
 
-    fn limiter(of: Reference) -> LimiterDraw {
+    fn limiter(of: DbReference) -> LimiterDraw {
         LimiterDraw { ceiling_db: -6.0, of, attack_ms: 2.0, release_ms: 50.0 }
     }
 
     #[test]
     fn the_ceiling_is_reached_and_not_exceeded() {
         let samples: Vec<f32> = tone(8000).iter().map(|x| 0.5 * x).collect();
-        let peak = level::peak(&apply(&limiter(Reference::Peak), &samples));
+        let peak = level::peak(&apply(&limiter(DbReference::Peak), &samples));
         assert!((peak - 0.25059).abs() < 1e-3 && peak <= 0.25060, "{peak}");
-        assert_eq!(apply(&limiter(Reference::FullScale), &samples), samples, "half of full scale lies below");
+        assert_eq!(apply(&limiter(DbReference::FullScale), &samples), samples, "half of full scale lies below");
     }
 
     #[test]
     fn silence_stays_silent() {
-        assert_eq!(apply(&limiter(Reference::Peak), &[0.0; 9]), [0.0; 9]);
-        assert!(apply(&limiter(Reference::Peak), &[]).is_empty());
+        assert_eq!(apply(&limiter(DbReference::Peak), &[0.0; 9]), [0.0; 9]);
+        assert!(apply(&limiter(DbReference::Peak), &[]).is_empty());
     }
 }

@@ -59,12 +59,12 @@ impl Mix {
     /// Whether the recording `other` may be added to the clip of `context`.
     fn fits(&self, context: &AugmentContext, other: usize) -> bool {
         let genre = |row: usize| context.pool.info(row).tags.get("genre");
-        let music = |row: usize| context.pool.tempo_and_key(row).unwrap_or_default();
+        let tempo_and_key = |row: usize| context.pool.tempo_and_key(row).unwrap_or_default();
         // An unknown value equals no other.
         other != context.row
             && (!self.same_genre || (genre(other).is_some() && genre(other) == genre(context.row)))
-            && (!self.match_key || same_key(music(other), music(context.row)))
-            && (!self.match_tempo || same_tempo(music(other), music(context.row), self.tempo_tolerance))
+            && (!self.match_key || same_key(tempo_and_key(other), tempo_and_key(context.row)))
+            && (!self.match_tempo || same_tempo(tempo_and_key(other), tempo_and_key(context.row), self.tempo_tolerance))
     }
 
     /// A random recording that may be added, uniform over all of them; `None` if there is none.
@@ -128,8 +128,8 @@ impl Effect for MixDraw {
         let own = mean_square(&clip.samples);
         for part in &self.parts {
             let row = row_of(pool, &part.clip)?;
-            let wave = pool.waveform(row, part.cut)?;
-            let theirs = mean_square(&wave);
+            let samples = pool.waveform(row, part.cut)?;
+            let theirs = mean_square(&samples);
             let gain = if own > 0.0 && theirs > level::SILENCE {
                 (own / theirs).sqrt() * level::db_to_amplitude(-part.snr_db)
             } else {
@@ -138,7 +138,7 @@ impl Effect for MixDraw {
             // A ratio written by hand may be any number.
             let gain = Some(gain as f32).filter(|gain| gain.is_finite()).unwrap_or(1.0);
             let later = clip.samples.iter_mut().skip(part.offset);
-            later.zip(&wave).for_each(|(sample, added)| *sample += gain * added);
+            later.zip(&samples).for_each(|(sample, added)| *sample += gain * added);
             pool.info(row).labels.iter().for_each(|&label| clip.targets[label] = 1.0);
         }
         Ok(())

@@ -28,16 +28,16 @@ augment_spec! {
 
     pub struct NoiseDraw {
         pub colour: Colour,
-        pub level: Level,
+        pub level: NoiseLevel,
         /// Seed of the noise samples.
         pub seed: u64,
     }
 }
 
-/// Level of a sound that is added to a clip.
+/// NoiseLevel of a sound that is added to a clip.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub enum NoiseLevel {
     /// Decibels below the clip; nothing is added to a silent clip.
     SnrDb(f64),
     /// Root mean square.
@@ -57,23 +57,23 @@ impl Kind for Noise {
 }
 
 impl AugmentKind for Noise {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let colour = self.colours[uniform_below(rng, self.colours.len() as u64) as usize];
         let level = match (&self.amplitude, &self.snr_db) {
-            (Some(amplitude), _) => Level::Amplitude(amplitude.draw(rng)),
-            (None, snr_db) => Level::SnrDb(snr_db.as_ref().unwrap_or(&Amount::Range(10.0, 40.0)).draw(rng)),
+            (Some(amplitude), _) => NoiseLevel::Amplitude(amplitude.draw(rng)),
+            (None, snr_db) => NoiseLevel::SnrDb(snr_db.as_ref().unwrap_or(&Amount::Range(10.0, 40.0)).draw(rng)),
         };
         Ok(vec![NoiseDraw { colour, level, seed: rng.next_u64() }.into()])
     }
 }
 
-impl Level {
+impl NoiseLevel {
     /// The factor for a sound of power `power` before it is added to `samples`. It is 0 for a silent clip and for a
     /// silent sound.
     pub fn factor(&self, samples: &[f32], power: f64) -> f32 {
         let wanted = match *self {
-            Level::SnrDb(db) => level::power(samples) * libm::pow(10.0, -db / 10.0),
-            Level::Amplitude(amplitude) => amplitude * amplitude,
+            NoiseLevel::SnrDb(db) => level::power(samples) * libm::pow(10.0, -db / 10.0),
+            NoiseLevel::Amplitude(amplitude) => amplitude * amplitude,
         };
         if power > 0.0 && wanted > 0.0 { (wanted / power).sqrt() as f32 } else { 0.0 }
     }
@@ -81,10 +81,10 @@ impl Level {
 
 impl Effect for NoiseDraw {
     fn apply_to_waveform(&self, clip: &mut Waveform, _pool: &dyn ClipPool) -> Result<()> {
-        let mut hiss = vec![0.0; clip.samples.len()];
-        noise::fill(self.colour, self.seed, &mut hiss);
-        let factor = self.level.factor(&clip.samples, level::power(&hiss));
-        for (sample, noise) in clip.samples.iter_mut().zip(&hiss) {
+        let mut noise_samples = vec![0.0; clip.samples.len()];
+        noise::fill(self.colour, self.seed, &mut noise_samples);
+        let factor = self.level.factor(&clip.samples, level::power(&noise_samples));
+        for (sample, noise) in clip.samples.iter_mut().zip(&noise_samples) {
             *sample += factor * noise;
         }
         Ok(())
@@ -112,7 +112,7 @@ mod tests {
         #[test]
         fn the_noise_has_the_drawn_ratio(db in -10.0f64..60.0, n in 2usize..4000, colour in 0usize..5, seed: u64) {
             let samples = tone(n);
-            let noise = added(NoiseDraw { colour: COLOURS[colour], level: Level::SnrDb(db), seed }, &samples);
+            let noise = added(NoiseDraw { colour: COLOURS[colour], level: NoiseLevel::SnrDb(db), seed }, &samples);
             let measured = 10.0 * (level::energy(&samples) / level::energy(&noise)).log10();
             prop_assert!((measured - db).abs() < 0.1, "{} dB", measured);
         }
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn the_noise_has_the_drawn_amplitude_even_in_silence() {
         for colour in COLOURS {
-            let noise = added(NoiseDraw { colour, level: Level::Amplitude(0.01), seed: 1 }, &[0.0; 3000]);
+            let noise = added(NoiseDraw { colour, level: NoiseLevel::Amplitude(0.01), seed: 1 }, &[0.0; 3000]);
             assert!((level::rms(&noise) - 0.01).abs() < 1e-6);
         }
     }
 
     #[test]
     fn the_noise_samples_depend_on_the_seed_of_the_draw_only() {
-        let draw = |seed| NoiseDraw { colour: Colour::White, level: Level::Amplitude(0.1), seed };
+        let draw = |seed| NoiseDraw { colour: Colour::White, level: NoiseLevel::Amplitude(0.1), seed };
         let silence = [0.0; 1000];
         assert_eq!(added(draw(5), &silence), added(draw(5), &silence));
         assert_ne!(added(draw(5), &silence), added(draw(6), &silence));
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_ratio_adds_nothing_to_silence() {
-        let draw = NoiseDraw { colour: Colour::Pink, level: Level::SnrDb(0.0), seed: 3 };
+        let draw = NoiseDraw { colour: Colour::Pink, level: NoiseLevel::SnrDb(0.0), seed: 3 };
         assert!(added(draw.clone(), &[0.0; 100]).iter().all(|&x| x == 0.0));
         assert!(added(draw, &[]).is_empty());
     }

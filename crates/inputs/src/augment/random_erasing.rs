@@ -23,7 +23,7 @@ augment_spec! {
     }
 
     pub struct RandomErasingDraw {
-        pub areas: Vec<Area>,
+        pub areas: Vec<Rectangle>,
         pub value: Fill,
     }
 }
@@ -31,24 +31,24 @@ augment_spec! {
 /// A rectangle of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Area {
+pub struct Rectangle {
     pub top: usize,
     pub left: usize,
     pub height: usize,
     pub width: usize,
 }
 
-impl Area {
+impl Rectangle {
     /// A rectangle of that size at a random position within the image.
-    pub fn draw(height: f64, width: f64, [rows, cols]: [usize; 2], rng: &mut ChaCha8Rng) -> Area {
+    pub fn draw(height: f64, width: f64, [rows, cols]: [usize; 2], rng: &mut ChaCha8Rng) -> Rectangle {
         let (height, width) = ((height.round() as usize).min(rows), (width.round() as usize).min(cols));
         let top = uniform_below(rng, (rows - height) as u64 + 1) as usize;
         let left = uniform_below(rng, (cols - width) as u64 + 1) as usize;
-        Area { top, left, height, width }
+        Rectangle { top, left, height, width }
     }
 
     /// The columns of each row that the rectangle covers, as index ranges of the values of an image.
-    pub fn pieces(self, image: &Image) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    pub fn row_ranges(self, image: &Image) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let (cols, bottom) = (image.cols, (self.top + self.height).min(image.rows));
         let (left, right) = (self.left.min(cols), (self.left + self.width).min(cols));
         (self.top.min(bottom)..bottom).map(move |row| row * cols + left..row * cols + right)
@@ -71,7 +71,7 @@ impl AugmentKind for RandomErasing {
         let pixels = (shape[0] * shape[1]) as f64;
         let area = |rng: &mut ChaCha8Rng| {
             let (area, ratio) = (self.share.draw(rng) * pixels, self.ratio.draw(rng));
-            Area::draw((area * ratio).sqrt(), (area / ratio).sqrt(), shape, rng)
+            Rectangle::draw((area * ratio).sqrt(), (area / ratio).sqrt(), shape, rng)
         };
         let areas = (0..self.areas.draw_whole(rng)).map(|_| area(rng)).collect();
         Ok(vec![RandomErasingDraw { areas, value: self.value }.into()])
@@ -90,7 +90,7 @@ impl Effect for RandomErasingDraw {
     fn apply_to_image(&self, image: &mut Image, _pool: &dyn ClipPool) -> Result<()> {
         let value = self.value.of(image.values);
         for area in &self.areas {
-            area.pieces(image).for_each(|piece| image.values[piece].fill(value));
+            area.row_ranges(image).for_each(|piece| image.values[piece].fill(value));
         }
         Ok(())
     }
@@ -106,7 +106,10 @@ mod tests {
     fn a_rectangle_within_the_image_is_filled() {
         let (mut values, mut targets) = (vec![1.0; 20], []);
         let mut image = Image { rows: 4, cols: 5, values: &mut values, targets: &mut targets };
-        let areas = vec![Area { top: 1, left: 2, height: 2, width: 3 }, Area { top: 9, left: 9, height: 1, width: 1 }];
+        let areas = vec![
+            Rectangle { top: 1, left: 2, height: 2, width: 3 },
+            Rectangle { top: 9, left: 9, height: 1, width: 1 },
+        ];
         RandomErasingDraw { areas, value: Fill::Zero }.apply_to_image(&mut image, &empty_pool()).unwrap();
         let blank: Vec<usize> = (0..20).filter(|&place| values[place] == 0.0).collect();
         assert_eq!(blank, [7, 8, 9, 12, 13, 14]);

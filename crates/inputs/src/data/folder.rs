@@ -1,7 +1,7 @@
-//! A folder a class: the layout that needs no label file.
+//! Data sets with one folder per class, without label files.
 //!
-//! The class is the folder directly below the root (below the part, with `part_folders`); what lies deeper belongs to it. A file
-//! counts as a recording by its extension alone: whether it really is one, the decoder finds out and counts.
+//! The class is the folder directly below the root (with `part_folders`: below the folder of the subset); deeper folders belong
+//! to it. Files count as recordings by their extension; whether they are is known only after decoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,44 +12,29 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
-use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
 use timbre_core::registry::Fault;
+use timbre_signal::audio::AUDIO_EXTENSIONS;
 
-/// What the decoder knows how to open.
-pub const AUDIO_EXTENSIONS: [&str; 21] = [
-    "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
-    "mka", "mkv", "opus", "weba", "webm",
-];
-
-/// Recordings in folders that are named after their classes.
+/// Recordings in folders named after their classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folder {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder of the class folders; a relative one is below `data`. Left out: the name of the set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
-    /// The class folders to read, in the order of the classes. Left out: every folder that holds a recording, by name.
+    #[serde(flatten)]
+    pub common: CommonKeys,
+    /// Class folders to read, in the order of the classes. Default: every folder with a recording, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
-    /// Regular expression on the file name; its first capture group is the song (or performer), which no split cuts in two.
-    /// Left out: every file stands alone.
+    /// Regular expression on the file name; its first capture group is the song (or performer), which no split divides.
+    /// Default: every file is a group of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Regular expression on the file name; its first capture group is the official fold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<String>,
-    /// The class folders lie in folders named training, validation and test (or train, valid, val, dev, testing).
+    /// Whether the class folders are in folders named training, validation and test (or train, valid, val, dev, testing).
     pub part_folders: bool,
-    /// Where the set comes from.
-    pub about: About,
 }
 
 impl DataKind for Folder {
@@ -57,17 +42,12 @@ impl DataKind for Folder {
         1
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
                 faults.push(Fault::new(key, sentence));
@@ -76,25 +56,25 @@ impl DataKind for Folder {
         if let Some(classes) = &self.classes {
             let distinct: BTreeSet<_> = classes.iter().collect();
             if classes.is_empty() {
-                faults.push(Fault::new("classes", "names no class; leave it out to take every folder"));
+                faults.push(Fault::new("classes", "is empty; remove it to use every folder"));
             } else if distinct.len() < classes.len() {
-                faults.push(Fault::new("classes", "names a class twice"));
+                faults.push(Fault::new("classes", "contains a class twice"));
             }
         }
         faults
     }
 
-    fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
+    fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
+        let common = &self.common;
         let name = common.name_or("folder");
-        let root = common.root_below(&places.data_dir, "folder");
+        let root = common.root_below(&dirs.data_dir, "folder");
         if !root.is_dir() {
-            return Err(MissingData::new(&name, vec![root.clone()], root, &common).into());
+            return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
         }
         let clips = self.clips(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         if clips.is_empty() {
             let missing = root.join(if self.part_folders { "PART/CLASS/….wav" } else { "CLASS/….wav" });
-            return Err(MissingData::new(&name, vec![missing], root, &common).into());
+            return Err(MissingData::new(&name, vec![missing], root, common).into());
         }
         let classes = self.class_list(&clips).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         let mut records = Vec::with_capacity(clips.len());
@@ -120,8 +100,8 @@ impl DataKind for Folder {
     }
 }
 
-/// A file that looks like a recording, and what its folders say.
-struct Found {
+/// A file with the extension of a recording, and the class and subset of its folders.
+struct ClassFile {
     id: String,
     path: PathBuf,
     file_name: String,
@@ -130,7 +110,7 @@ struct Found {
 }
 
 impl Folder {
-    fn clips(&self, root: &Path) -> Result<Vec<Found>> {
+    fn clips(&self, root: &Path) -> Result<Vec<ClassFile>> {
         let mut clips = Vec::new();
         if !self.part_folders {
             let folders = folders_in(root)?;
@@ -138,7 +118,7 @@ impl Folder {
                 self.classes.is_some()
                     || folders.is_empty()
                     || folders.iter().any(|(name, _)| subset_named(name).is_none()),
-                "its folders are named like parts ({}), not like classes: set `part_folders = true`, or list the `classes`",
+                "the folders are named like subsets ({}), not like classes: set `part_folders = true`, or list the `classes`",
                 folders.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
             );
             clips_in_classes(root, "", Subset::Training, &mut clips)?;
@@ -146,42 +126,40 @@ impl Folder {
         }
         for (name, path) in folders_in(root)? {
             let subset = subset_named(&name).with_context(|| {
-                format!("`part_folders` is set, but {name:?} is none of training, train, validation, valid, val, dev, test, testing")
+                format!("`part_folders` is set, but {name:?} is not one of training, train, validation, valid, val, dev, test, testing")
             })?;
             clips_in_classes(&path, &format!("{name}/"), subset, &mut clips)?;
         }
         Ok(clips)
     }
 
-    fn class_list(&self, clips: &[Found]) -> Result<Classes> {
-        let there: BTreeSet<&str> = clips.iter().map(|clip| clip.class.as_str()).collect();
-        // Every table joins the classes of a recording by it.
-        if let Some(class) = there.iter().find(|class| class.contains(';')) {
-            bail!(
-                "the class `{class}` has a `;` in its name, which stands between classes in every table: rename its folder"
-            );
+    fn class_list(&self, clips: &[ClassFile]) -> Result<Classes> {
+        let found: BTreeSet<&str> = clips.iter().map(|clip| clip.class.as_str()).collect();
+        // Every table joins the classes of a recording by `;`.
+        if let Some(class) = found.iter().find(|class| class.contains(';')) {
+            bail!("the class `{class}` has a `;` in its name, which separates classes in tables: rename its folder");
         }
-        let Some(wanted) = &self.classes else { return Ok(Classes::new(there)) };
-        let absent: Vec<&str> = wanted.iter().map(String::as_str).filter(|class| !there.contains(class)).collect();
+        let Some(wanted) = &self.classes else { return Ok(Classes::new(found)) };
+        let absent: Vec<&str> = wanted.iter().map(String::as_str).filter(|class| !found.contains(class)).collect();
         ensure!(
             absent.is_empty(),
-            "`classes` names {} without a recording: {}; there are {}",
+            "`classes` names {} without a recording: {}; the folders are {}",
             if absent.len() == 1 { "a folder" } else { "folders" },
             absent.join(", "),
-            there.into_iter().collect::<Vec<_>>().join(", ")
+            found.into_iter().collect::<Vec<_>>().join(", ")
         );
         Ok(Classes::new(wanted))
     }
 }
 
-fn clips_in_classes(folder: &Path, above: &str, subset: Subset, clips: &mut Vec<Found>) -> Result<()> {
+fn clips_in_classes(folder: &Path, above: &str, subset: Subset, clips: &mut Vec<ClassFile>) -> Result<()> {
     for file in files_below(folder)? {
         let (_, extension) = file.stem_and_extension();
-        // A recording that lies beside the class folders has no class.
+        // A recording beside the class folders has no class.
         let Some(class) = file.folders().first().cloned() else { continue };
         if AUDIO_EXTENSIONS.contains(&extension.as_str()) {
             let id = format!("{above}{}", file.names.join("/"));
-            clips.push(Found { id, class, subset, file_name: file.file_name().to_owned(), path: file.path });
+            clips.push(ClassFile { id, class, subset, file_name: file.file_name().to_owned(), path: file.path });
         }
     }
     Ok(())
@@ -197,17 +175,17 @@ fn subset_named(folder: &str) -> Option<Subset> {
 }
 
 fn capturing(pattern: &str) -> std::result::Result<Regex, String> {
-    let regex = Regex::new(pattern).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;
+    let regex = Regex::new(pattern).map_err(|error| format!("{pattern:?} is not a regular expression: {error}"))?;
     if regex.captures_len() < 2 {
         return Err(format!(
-            "{pattern:?} has no capture group: put what is to be taken from the file name in parentheses"
+            "{pattern:?} has no capture group: put the part of the file name to capture in parentheses"
         ));
     }
     Ok(regex)
 }
 
-/// What a regular expression takes from a file name; a name that it does not match is an error, because a file that silently
-/// became a song of its own could leak into the test side.
+/// A regular expression that captures a part of a file name. A name without a match is an error: a file that silently became a
+/// song of its own could leak into the test set.
 struct Captured {
     key: &'static str,
     regex: Option<Regex>,

@@ -1,12 +1,12 @@
-//! IRMAS: training clips of 3 s with one instrument each, testing recordings of 5 to 20 s with a label file each.
+//! The IRMAS data set: training clips of 3 s with one instrument, testing recordings of 5 to 20 s with a label file each.
 //!
 //! Conventions, and where they differ from other readers:
-//! - The class of a training clip is the folder it lies in, or else the first tag of its name; never any other tag: `cla` is
-//!   an instrument and a genre. mirdata takes a clip with two underscores in its name for a training clip and reads `---`
-//!   as a genre; here the folder decides, and `---` is a drum tag that says nothing.
-//! - The song of a training clip is the number in its name (it is unique over all folders); the song of a testing recording is
-//!   its name without the number of the excerpt. `training/` and `testing/` before them keep the two apart.
-//! - A recording and its label file belong together if they lie in one folder and their names are the same in Unicode NFC.
+//! - The class of a training clip is its folder, or else the first tag of its name, never another tag: `cla` is both an
+//!   instrument and a genre. mirdata takes a clip with two underscores in its name for a training clip and reads `---` as a
+//!   genre; here the folder decides, and `---` is a drum tag without information.
+//! - The song of a training clip is the number in its name (unique over all folders); the song of a testing recording is its
+//!   name without the number of the excerpt. The prefixes `training/` and `testing/` keep the two apart.
+//! - A recording and its label file match if they are in one folder and their names are equal in Unicode NFC.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{FoundFile, files_below, folders_in};
-use super::{About, ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::labels::Classes;
 use timbre_core::registry::Fault;
 
 /// The eleven instruments, in the order of their codes.
 pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];
 
-/// What they are called, in the same order.
+/// Their English names, in the same order.
 const NAMES: [&str; 11] = [
     "cello",
     "clarinet",
@@ -48,41 +48,31 @@ pub fn name(code: &str) -> Option<&'static str> {
 const TRAINING_FOLDER: &str = "IRMAS-TrainingData";
 const TESTING_FOLDER: &str = "IRMAS-TestingData-Part";
 
-/// How many names a message lists before it only counts.
+/// How many names a message lists before it counts the rest.
 const LISTED: usize = 20;
 
 /// The IRMAS data set, or a set in its layout: `IRMAS-TrainingData/cel/…` and `IRMAS-TestingData-Part1/…`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Irmas {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder of the recordings; a relative one is below `data`. Left out: the name of the set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
-    /// Only these instruments, in this order; of a testing recording the other labels are dropped, and one that has no label
-    /// left is left out. Left out: all eleven.
+    #[serde(flatten)]
+    pub common: CommonKeys,
+    /// Only these instruments, in this order. Other labels of testing recordings are dropped, and recordings without a remaining
+    /// label are left out. Default: all eleven.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
-    /// Which parts are read: `training`, `testing`.
+    /// Which subsets to read: `training`, `testing`.
     pub parts: Vec<IrmasSubset>,
-    /// Which of the three testing folders are read: 1, 2, 3.
+    /// Which of the three testing folders to read: 1, 2, 3.
     pub test_folders: Vec<u32>,
-    /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1). A song that the border
-    /// would cut moves as a whole.
+    /// Share of the testing recordings (0 to 1), the first in bytewise order, that moves to training. A song at the border
+    /// moves as a whole.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
-    /// Where the set comes from.
-    pub about: About,
 }
 
-/// A part of IRMAS.
+/// A subset of IRMAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IrmasSubset {
@@ -93,14 +83,11 @@ pub enum IrmasSubset {
 impl Default for Irmas {
     fn default() -> Self {
         Irmas {
-            name: None,
-            root: None,
-            limit_per_class: None,
+            common: CommonKeys::default(),
             classes: None,
             parts: vec![IrmasSubset::Training, IrmasSubset::Testing],
             test_folders: vec![1, 2, 3],
             training_share_of_test: 0.0,
-            about: About::default(),
         }
     }
 }
@@ -110,13 +97,8 @@ impl DataKind for Irmas {
         1
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn known_classes(&self) -> Option<Classes> {
@@ -127,33 +109,33 @@ impl DataKind for Irmas {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         if self.parts.is_empty() {
-            fault("parts", "no part is read: name `training`, `testing` or both".into());
+            fault("parts", "is empty; name `training`, `testing` or both".into());
         }
         if self.parts.contains(&IrmasSubset::Testing)
             && (self.test_folders.is_empty() || self.test_folders.iter().any(|n| !(1..=3).contains(n)))
         {
-            fault("test_folders", format!("there are the testing folders 1, 2 and 3, not {:?}", self.test_folders));
+            fault("test_folders", format!("the testing folders are 1, 2 and 3, not {:?}", self.test_folders));
         }
         if !(0.0..=1.0).contains(&self.training_share_of_test) {
             fault("training_share_of_test", format!("{} is not a share from 0 to 1", self.training_share_of_test));
         } else if self.training_share_of_test > 0.0 && !self.parts.contains(&IrmasSubset::Testing) {
-            fault("training_share_of_test", "moves testing recordings, but `parts` leaves `testing` out".into());
+            fault("training_share_of_test", "needs `testing` in `parts`".into());
         }
         faults.extend(classes_fault(self.classes.as_deref()));
         faults
     }
 
-    fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
-        self.load_from(&common.root_below(&places.data_dir, "irmas"), &common.name_or("irmas"))
+    fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
+        let common = &self.common;
+        self.load_from(&common.root_below(&dirs.data_dir, "irmas"), &common.name_or("irmas"))
     }
 }
 
 impl Irmas {
-    /// Loads what lies in `root`, whatever the spec's own `root` says.
+    /// Loads the set from `root`, whatever the spec's own `root`.
     pub fn load_from(&self, root: &Path, name: &str) -> Result<DataSet> {
         let training = self.parts.contains(&IrmasSubset::Training);
         let testing = self.parts.contains(&IrmasSubset::Testing);
@@ -167,7 +149,7 @@ impl Irmas {
         }
         let missing: Vec<PathBuf> = wanted.iter().map(|(f, _)| root.join(f)).filter(|path| !path.is_dir()).collect();
         if !missing.is_empty() {
-            return Err(MissingData::new(name, missing, root.to_owned(), &self.common_keys()).into());
+            return Err(MissingData::new(name, missing, root.to_owned(), &self.common).into());
         }
         let mut records = Vec::new();
         for (folder, part) in &wanted {
@@ -180,22 +162,20 @@ impl Irmas {
             }
             .with_context(|| format!("read data set `{name}` in {path:?}"))?;
             if records.len() == before {
-                return Err(
-                    MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common_keys()).into()
-                );
+                return Err(MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common).into());
             }
         }
         let mut records = sorted_by_id(records, name)?;
         move_first_share_to_training(&mut records, self.training_share_of_test);
         let set = DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records };
         Ok(match &self.classes {
-            Some(wanted) => only(set, wanted),
+            Some(wanted) => keep_instruments(set, wanted),
             None => set,
         })
     }
 }
 
-/// What is wrong with a choice of instruments.
+/// Checks a choice of instruments.
 pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<Fault> {
     let classes = classes?;
     let sentence = match classes
@@ -204,17 +184,17 @@ pub(super) fn classes_fault(classes: Option<&[String]>) -> Option<Fault> {
         .find(|(i, class)| !INSTRUMENTS.contains(&class.as_str()) || classes[..*i].contains(class))
     {
         Some((_, class)) if !INSTRUMENTS.contains(&class.as_str()) => {
-            format!("there is no instrument {class:?}; there are {}", INSTRUMENTS.join(", "))
+            format!("no instrument {class:?}; the instruments are {}", INSTRUMENTS.join(", "))
         }
-        Some((_, class)) => format!("names {class:?} twice"),
-        None if classes.is_empty() => "names no instrument; leave it out for all".to_owned(),
+        Some((_, class)) => format!("contains {class:?} twice"),
+        None if classes.is_empty() => "is empty; remove it for all instruments".to_owned(),
         None => return None,
     };
     Some(Fault::new("classes", sentence))
 }
 
-/// The recordings with at least one of the wanted instruments, which become the classes.
-fn only(set: DataSet, wanted: &[String]) -> DataSet {
+/// Keeps the recordings with at least one of the wanted instruments, which become the classes.
+fn keep_instruments(set: DataSet, wanted: &[String]) -> DataSet {
     let classes = Classes::new(wanted);
     let mut records = set.records;
     for record in &mut records {
@@ -260,7 +240,7 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
                 };
                 parts[4].to_owned()
             }
-            // A clip that somebody added under a name of their own is its own song, or one with its numbered neighbours.
+            // A clip with a name outside the scheme is its own song, or one with its numbered neighbours.
             None => without_excerpt(stem),
         };
         records.push(ClipRecord {
@@ -275,7 +255,7 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
     }
     ensure!(
         nameless.is_empty(),
-        "no instrument is known for {} clips: they lie in no folder named {} and their names begin with no such tag:{}",
+        "{} clips have no known instrument: neither their folders nor the first tags of their names are one of {}:{}",
         nameless.len(),
         INSTRUMENTS.join(", "),
         listed(&nameless)
@@ -303,8 +283,7 @@ fn testing_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipReco
         .collect();
     ensure!(
         twins.is_empty(),
-        "{} files share their names once accents are written the same way and the case of the extension is set aside; keep \
-         one of each:{}",
+        "{} files have equal names apart from the encoding of accents and the case of the extension; keep one of each:{}",
         twins.len(),
         listed(&twins)
     );
@@ -373,7 +352,7 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-/// One code a line; what follows it on the line (a tab) is blank. A byte order mark, CR and blank lines are passed over.
+/// Reads one code per line, which ends with a tab. A byte order mark, CR and blank lines are ignored.
 fn read_labels(path: &Path) -> Result<Vec<usize>> {
     let text = std::fs::read_to_string(path).context("read it as text")?;
     let mut labels = BTreeSet::new();
@@ -383,10 +362,10 @@ fn read_labels(path: &Path) -> Result<Vec<usize>> {
             continue;
         }
         let label = instrument(code)
-            .with_context(|| format!("line {} says {code:?}, which is none of {}", i + 1, INSTRUMENTS.join(", ")))?;
+            .with_context(|| format!("line {} says {code:?}, which is not one of {}", i + 1, INSTRUMENTS.join(", ")))?;
         labels.insert(label);
     }
-    ensure!(!labels.is_empty(), "it names no instrument");
+    ensure!(!labels.is_empty(), "it contains no instrument");
     Ok(labels.into_iter().collect())
 }
 
@@ -401,9 +380,9 @@ fn without_excerpt(stem: &str) -> String {
     }
 }
 
-/// The first `share` of the testing recordings becomes training data, in bytewise order of the ids, the number rounded to the
-/// nearest. A song with a recording before the border moves as a whole, wherever its other recordings lie: training gets a
-/// few recordings more than the share says, never half a song.
+/// Moves the first `share` of the testing recordings, in bytewise order of the ids and rounded to the nearest number, to
+/// training. A song with a recording before the border moves as a whole: training gets a few more recordings than the share,
+/// never a part of a song.
 fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
     let testing: Vec<usize> = (0..records.len()).filter(|&i| records[i].subset == Subset::Testing).collect();
     let border = (share * testing.len() as f64).round() as usize;
@@ -415,7 +394,7 @@ fn move_first_share_to_training(records: &mut [ClipRecord], share: f64) {
     }
 }
 
-/// Whether `folder` holds a set in the layout of IRMAS.
+/// Whether `folder` has the layout of IRMAS.
 pub(super) fn is_in_layout(folder: &Path) -> bool {
     folders_in(folder).is_ok_and(|folders| folders.iter().any(|(name, _)| name == TRAINING_FOLDER))
 }
@@ -437,7 +416,7 @@ mod tests {
         };
         let records = vec![record("a", &[0, 10]), record("b", &[3]), record("c", &[0])];
         let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records };
-        let chosen = only(set, &["voi".to_owned(), "cel".to_owned()]);
+        let chosen = keep_instruments(set, &["voi".to_owned(), "cel".to_owned()]);
         assert_eq!(chosen.classes.names(), ["voi", "cel"]);
         let kept: Vec<(&str, &[usize])> = chosen.records.iter().map(|r| (r.id.as_str(), &r.labels[..])).collect();
         assert_eq!(kept, [("a", &[0, 1][..]), ("c", &[1][..])]);

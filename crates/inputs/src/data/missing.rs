@@ -1,24 +1,24 @@
-//! The message that a newcomer meets first: the recordings are not there yet.
+//! The error for recordings that are not on disk, which most new users see first.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::{About, CommonKeys};
 
-/// The data of a set is not on disk. The message says where it comes from, where to put it, and what runs without it.
+/// The recordings of a set are not on disk. The message says where to get them, where to put them, and what runs without them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct MissingData {
     /// The name of the set.
     pub name: String,
-    /// What was looked for and is not there.
+    /// The paths that do not exist.
     pub missing: Vec<PathBuf>,
-    /// The folder the set belongs in.
+    /// The folder of the set.
     pub root: PathBuf,
     pub about: About,
 }
 
 impl MissingData {
-    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys<'_>) -> Self {
+    pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys) -> Self {
         MissingData { name: name.to_owned(), missing, root, about: common.about.clone() }
     }
 }
@@ -31,8 +31,8 @@ impl fmt::Display for MissingData {
         }
         let about = &self.about;
         let facts = [
-            ("what it is", &about.title),
-            ("comes from", &about.homepage),
+            ("title", &about.title),
+            ("homepage", &about.homepage),
             ("size", &about.size),
             ("licence", &about.licence),
         ];
@@ -50,9 +50,6 @@ impl fmt::Display for MissingData {
         if let Some(obtain) = &about.obtain {
             writeln!(f, "  how          {obtain}")?;
         }
-        write!(
-            f,
-            "  right now    the same experiment runs on the data that Timbre makes itself: `DATA=demo` (`--data demo`)"
-        )
+        write!(f, "  or           run the same experiment on generated data: `DATA=demo` (`--data demo`)")
     }
 }

@@ -1,6 +1,6 @@
-//! Data sets: a spec becomes a list of [`ClipRecord`]s.
+//! Data sets: a spec loads to a list of [`ClipRecord`]s.
 //!
-//! Nothing here opens a recording: whether a file can be read is known only when it is decoded.
+//! No recording is opened here: whether a file is readable is known only when it is decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub use missing::MissingData;
 use timbre_core::registry;
 
 registry! {
-    /// The data set of an experiment: `[data]`, or a file of the folder `data`.
+    /// The data set of an experiment: `[data]`, or a file in the folder `data`.
     pub enum DataSpec: DataKind {
         "irmas" => irmas::Irmas,
         "folder" => folder::Folder,
@@ -32,91 +32,105 @@ registry! {
     }
 }
 
-/// What each kind of data set gives.
+/// A kind of data set.
 pub trait DataKind {
-    /// Raised by hand when the same files load to other records than before (for `demo`: when it sounds different).
+    /// Increase when the same files load to other records (for `demo`: when the sound changes).
     fn version(&self) -> u32;
 
-    /// The recordings, in order of their ids. Data that is not there is a [`MissingData`].
-    fn load(&self, places: &DataDirs) -> Result<DataSet>;
+    /// The recordings in order of their ids. Returns [`MissingData`] if they are not on disk.
+    fn load(&self, dirs: &DataDirs) -> Result<DataSet>;
 
     /// The keys that every kind has.
-    fn common_keys(&self) -> CommonKeys<'_>;
+    fn common_keys(&self) -> &CommonKeys;
 
-    /// The classes, where they are known before the recordings are looked for.
+    /// The generator, if the program generates the recordings of this kind itself.
+    fn generator(&self) -> Option<&demo::Demo> {
+        None
+    }
+
+    /// The classes, if they are known before the recordings are scanned.
     fn known_classes(&self) -> Option<Classes> {
         None
     }
 
-    /// What is wrong with the values of the keys: the key, and a sentence.
+    /// Invalid keys, each with a sentence.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
 }
 
-/// Where things lie on this machine.
+/// The folders of data and cache on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDirs {
-    /// The folder that relative `root`s are below.
+    /// Base folder of relative `root`s.
     pub data_dir: PathBuf,
-    /// Where `demo` keeps what it has made.
+    /// Where generated sets are stored.
     pub cache_dir: PathBuf,
 }
 
-/// The keys that every kind has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CommonKeys<'a> {
-    /// `use`: the name of the set.
-    pub name: Option<&'a str>,
-    pub root: Option<&'a str>,
+/// The keys that every kind of data set has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CommonKeys {
+    /// Name of the set: `data/NAME.toml`.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set. A set of kind
+    /// `demo` without `root` is generated in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Only the first so many usable training clips of each class, in bytewise order of their names. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub limit_per_class: Option<usize>,
-    pub about: &'a About,
+    /// Where the set comes from.
+    pub about: About,
 }
 
-impl CommonKeys<'_> {
+impl CommonKeys {
     /// The name for messages and tables.
     pub fn name_or(&self, kind: &str) -> String {
-        self.name.unwrap_or(kind).to_owned()
+        self.name.as_deref().unwrap_or(kind).to_owned()
     }
 
-    /// The folder of the recordings; without a `root`, the folder with the name of the set.
+    /// The folder of the recordings; without `root`, the folder with the name of the set.
     pub fn root_below(&self, data_dir: &Path, kind: &str) -> PathBuf {
-        data_dir.join(self.root.or(self.name).unwrap_or(kind))
+        data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
     }
 
     fn limit_faults(&self) -> Vec<Fault> {
         match self.limit_per_class {
-            Some(0) => vec![Fault::new("limit_per_class", "0 clips a class leave nothing to train on: at least 1")],
+            Some(0) => vec![Fault::new("limit_per_class", "must be at least 1")],
             _ => Vec::new(),
         }
     }
 }
 
-/// Where a data set comes from: shown by `timbre data` and when the set is not on disk.
+/// The origin of a data set, shown by `timbre data` and when the set is not on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct About {
-    /// The full name of the set, with its makers and year.
+    /// Full name of the set, with its makers and year.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Under what licence the recordings may be used.
+    /// Licence of the recordings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// The page it is fetched from.
+    /// Page to download it from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub homepage: Option<String>,
-    /// How much room it takes, in words.
+    /// Size on disk, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// The files to fetch, with their checksums.
+    /// Files to download, with their checksums.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<AboutFile>,
-    /// How to put it in place, in a sentence.
+    /// How to put the files in place, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obtain: Option<String>,
 }
 
-/// A file of a data set as its makers publish it.
+/// A file of a data set as published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AboutFile {
@@ -127,22 +141,22 @@ pub struct AboutFile {
     pub md5: Option<String>,
 }
 
-/// One recording of a data set, before it is read.
+/// A recording of a data set, before decoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipRecord {
     /// Path below the root of the set, with `/`, in Unicode NFC: the name of the clip in every table.
     pub id: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
     /// Indices into the classes of the set, ascending.
     pub labels: Vec<usize>,
-    /// Clips of one group (a song, a performer) never end on two sides of a split.
+    /// Song or performer: clips of one group are never divided by a split.
     pub group: String,
-    /// The side on which the set's makers put it.
+    /// The subset that the makers of the set declare.
     pub subset: Subset,
-    /// The official fold, where the set has one.
+    /// The official fold, if the set has folds.
     pub fold: Option<String>,
-    /// What else the set says of the recording (IRMAS: `genre`, `drums`).
+    /// Other properties of the recording (IRMAS: `genre`, `drums`).
     pub tags: BTreeMap<String, String>,
 }
 
@@ -158,7 +172,7 @@ impl Subset {
     pub const ALL: [Subset; 3] = [Subset::Training, Subset::Validation, Subset::Testing];
 }
 
-/// What a data spec loads to. Records are sorted bytewise by id.
+/// A loaded data set. Records are sorted bytewise by id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataSet {
     pub name: String,
@@ -166,10 +180,10 @@ pub struct DataSet {
     pub records: Vec<ClipRecord>,
 }
 
-/// Which records remain: of the training part the first `limit` of each class in bytewise order of their ids, counting only
-/// usable ones; of the other parts every usable one. Indices ascend.
+/// Indices of the records to use, ascending: of the training subset the first `limit` usable records of each class, in
+/// bytewise order of their ids; of the other subsets every usable record.
 ///
-/// A recording with several labels counts for each of them, and stays while one of them has room.
+/// A record with several labels counts for each of them, and is used while one of them is below the limit.
 pub fn limit_per_class(
     records: &[ClipRecord],
     limit: Option<usize>,
@@ -194,7 +208,7 @@ pub fn limit_per_class(
     kept
 }
 
-/// What lies in a set: `timbre data describe`.
+/// Counts of a data set: `timbre data describe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
     pub name: String,
@@ -202,12 +216,12 @@ pub struct Description {
     pub songs: usize,
     pub parts: Vec<SubsetCounts>,
     pub classes: Vec<ClassCounts>,
-    /// Recordings for each number of labels, from 0 labels up.
+    /// Number of recordings with 0, 1, 2, … labels.
     pub by_label_count: Vec<usize>,
     pub folds: BTreeMap<String, usize>,
 }
 
-/// Recordings and songs of a part.
+/// Recordings and songs of a subset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SubsetCounts {
     #[serde(rename = "part")]
@@ -226,7 +240,7 @@ pub struct ClassCounts {
     pub songs: usize,
 }
 
-/// Counts per class, part and song. Lengths and rates are known only to the decoder.
+/// Counts recordings and songs per class and subset. Lengths and rates are known only after decoding.
 pub fn describe(set: &DataSet) -> Description {
     let songs_of = |keep: &dyn Fn(&ClipRecord) -> bool| {
         set.records.iter().filter(|r| keep(r)).map(|r| r.group.as_str()).collect::<BTreeSet<_>>().len()
@@ -266,12 +280,12 @@ pub fn describe(set: &DataSet) -> Description {
     }
 }
 
-/// Sorts by id and refuses two records with one id: a table could not tell them apart.
+/// Sorts by id and refuses duplicate ids, which tables could not tell apart.
 fn sorted_by_id(mut records: Vec<ClipRecord>, name: &str) -> Result<Vec<ClipRecord>> {
     records.sort_by(|a, b| a.id.as_bytes().cmp(b.id.as_bytes()));
     if let Some(pair) = records.windows(2).find(|pair| pair[0].id == pair[1].id) {
         anyhow::bail!(
-            "read data set `{name}`: two files have the same name once their accents are written the same way: {:?} and \
+            "read data set `{name}`: two files have the same name apart from the encoding of accents: {:?} and \
              {:?}; remove or rename one",
             pair[0].path,
             pair[1].path
@@ -297,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_usable_training_clips_in_bytewise_order_and_leaves_other_parts_alone() {
+    fn the_limit_counts_usable_training_clips_in_bytewise_order_and_keeps_other_subsets() {
         let records = [
             record("b/3", 1, Subset::Training),
             record("a/10", 0, Subset::Training),
@@ -337,7 +351,10 @@ mod tests {
             );
             let spec: DataSpec = toml::from_str(&text).unwrap();
             let common = spec.as_kind().common_keys();
-            assert_eq!((common.name, common.root, common.limit_per_class), (Some("n"), Some("r"), Some(3)));
+            assert_eq!(
+                (common.name.as_deref(), common.root.as_deref(), common.limit_per_class),
+                (Some("n"), Some("r"), Some(3))
+            );
             assert_eq!(common.about.title.as_deref(), Some("t"));
             assert!(toml::from_str::<DataSpec>(&format!("{text}rooot = 1\n")).is_err());
         }

@@ -1,8 +1,8 @@
-//! Splits that never cut a song in two.
+//! Splits a data set into training, validation and test sets without dividing songs.
 //!
-//! Hold-out differs from scikit-learn's `GroupShuffleSplit` in that shares are of recordings, not of songs, and that classes are
-//! balanced as well as whole songs allow. Which songs are held out depends on the seed and the songs alone, not on the order of
-//! the records: every song draws its place in the queue from its own name.
+//! Hold-out differs from scikit-learn's `GroupShuffleSplit`: shares count recordings, not songs, and classes are balanced as
+//! well as whole songs allow. The held-out songs depend only on the seed and the songs, not on the order of the records: each
+//! song derives its place in the queue from its own name.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use super::{ClipRecord, Subset};
 use timbre_core::registry::Fault;
 use timbre_core::seed::Seed;
 
-/// Raised by hand when the same records, spec and seed give other sides.
+/// Increase when the same records, spec and seed give another split.
 pub const VERSION: u32 = 1;
 
-/// How recordings are divided into sides: `[split]`.
+/// How to split the recordings: `[split]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SplitSpec {
@@ -26,17 +26,17 @@ pub enum SplitSpec {
     Folds(Folds),
 }
 
-/// A share of the training recordings is held out, whole songs at a time.
+/// Holds out a share of the training recordings, in whole songs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Holdout {
-    /// Share of the recordings of each class that is tested on.
+    /// Share of the recordings of each class for testing.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub test: f64,
-    /// Share of the recordings of each class that thresholds and epochs are chosen on.
+    /// Share of the recordings of each class for validation, on which thresholds and epochs are chosen.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
-    /// Number from which the songs are drawn. Left out: the seed of the run.
+    /// Seed of the choice of songs. Default: the seed of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }
@@ -47,33 +47,33 @@ impl Default for Holdout {
     }
 }
 
-/// The parts as the makers of the set declare them.
+/// The subsets that the makers of the set declare.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Official {
-    /// Share of the training recordings that epochs and thresholds are chosen on, whole songs at a time; for sets whose makers
-    /// declare no validation part. Default: 0.
+    /// Share of the training recordings for validation, in whole songs; for sets without a declared validation subset.
+    /// Default: 0.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub validation: f64,
-    /// Share of the training recordings that are judged beside the test part, whole songs at a time, as a split `held_out` of
-    /// its own: how a model does on songs like those it learnt from. Default: 0.
-    #[serde(skip_serializing_if = "is_nothing")]
+    /// Share of the training recordings, in whole songs, that is evaluated beside the test set as a split `held_out` of its own:
+    /// it shows how a model does on songs like its training songs. Default: 0.
+    #[serde(skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub held_out: f64,
 }
 
-/// Left out of a resolved configuration: a key that is not used names no other run.
-fn is_nothing(share: &f64) -> bool {
+/// Whether a share is left out of the resolved configuration, so that the hash of a run without the key stays the same.
+fn is_zero(share: &f64) -> bool {
     *share == 0.0
 }
 
-/// The official folds of the set.
+/// Splits by the official folds of the set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folds {
-    /// The folds that are tested on.
+    /// Folds for testing.
     pub test: Vec<String>,
-    /// The folds that thresholds and epochs are chosen on. All others are trained on.
+    /// Folds for validation. All others are for training.
     pub validation: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl Default for SplitSpec {
 impl SplitSpec {
     pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds"];
 
-    /// The word that selects this kind in a TOML file.
+    /// The kind in a TOML file.
     pub fn kind(&self) -> &'static str {
         match self {
             SplitSpec::Holdout(_) => "holdout",
@@ -101,7 +101,7 @@ impl SplitSpec {
         }
     }
 
-    /// Whether there can be recordings to choose thresholds and epochs on. The makers of a set may declare some.
+    /// Whether there can be validation recordings. The makers of a set may declare some.
     pub fn may_have_validation(&self) -> bool {
         match self {
             SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
@@ -110,7 +110,7 @@ impl SplitSpec {
         }
     }
 
-    /// What is wrong with the values of the keys: the key, and a sentence.
+    /// Invalid keys, each with a sentence.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
@@ -140,10 +140,10 @@ impl SplitSpec {
             }
             SplitSpec::Folds(folds) => {
                 if folds.test.is_empty() {
-                    fault("test", "names no fold to test on".into());
+                    fault("test", "is empty; name at least one fold".into());
                 }
                 if let Some(both) = folds.validation.iter().find(|fold| folds.test.contains(fold)) {
-                    fault("validation", format!("fold {both:?} is tested on as well"));
+                    fault("validation", format!("fold {both:?} is also in `test`"));
                 }
             }
         }
@@ -151,100 +151,95 @@ impl SplitSpec {
     }
 }
 
-/// Indices of records, ascending.
+/// Indices of the records of each set, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Splits {
     pub train: Vec<usize>,
     pub validation: Vec<usize>,
     pub test: Vec<usize>,
-    /// Recordings like those that are trained on, judged beside the test side.
+    /// Recordings like the training recordings, evaluated beside the test set.
     pub held_out: Vec<usize>,
 }
 
 impl Splits {
-    /// The sides that are predicted, by the names they have in the tables.
-    pub fn judged(&self) -> [(&'static str, &[usize]); 3] {
+    /// The sets that are predicted and evaluated, with their names in the tables.
+    pub fn evaluated(&self) -> [(&'static str, &[usize]); 3] {
         [("validation", &self.validation), ("test", &self.test), ("held_out", &self.held_out)]
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum SplitSet {
     Train,
     Validation,
     Test,
     HeldOut,
 }
 
-/// Divides `records`. A hold-out takes the training part only and leaves the other parts out; `folds` and `official` take all.
+/// Splits `records`. A hold-out uses the training subset only; `folds` and `official` use all.
 pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: Seed) -> Result<Splits> {
     if let Some(Fault { key, sentence }) = spec.faults().first() {
-        bail!("divide the recordings: `{key}` {sentence}");
+        bail!("split the recordings: `{key}` {sentence}");
     }
-    let sides = match spec {
-        SplitSpec::Holdout(holdout) => held_out(records, n_classes, holdout, seed)?,
+    let sets = match spec {
+        SplitSpec::Holdout(holdout) => hold_out(records, n_classes, holdout, seed)?,
         SplitSpec::Official(official) => {
             let holdout = Holdout { test: official.held_out, validation: official.validation, seed: None };
-            let held = held_out(records, n_classes, &holdout, seed)?;
-            let side = |(record, held): (&&ClipRecord, Option<Side>)| match record.subset {
-                Subset::Training => held.map(|side| if side == Side::Test { Side::HeldOut } else { side }),
-                Subset::Validation => Some(Side::Validation),
-                Subset::Testing => Some(Side::Test),
+            let held = hold_out(records, n_classes, &holdout, seed)?;
+            let set = |(record, held): (&&ClipRecord, Option<SplitSet>)| match record.subset {
+                Subset::Training => held.map(|set| if set == SplitSet::Test { SplitSet::HeldOut } else { set }),
+                Subset::Validation => Some(SplitSet::Validation),
+                Subset::Testing => Some(SplitSet::Test),
             };
-            records.iter().zip(held).map(side).collect()
+            records.iter().zip(held).map(set).collect()
         }
         SplitSpec::Folds(folds) => by_fold(records, folds)?,
     };
-    refuse_cut_songs(records, &sides)?;
+    check_songs_are_whole(records, &sets)?;
     let mut splits = Splits::default();
-    for (i, side) in sides.iter().enumerate() {
-        match side {
-            Some(Side::Train) => splits.train.push(i),
-            Some(Side::Validation) => splits.validation.push(i),
-            Some(Side::Test) => splits.test.push(i),
-            Some(Side::HeldOut) => splits.held_out.push(i),
+    for (i, set) in sets.iter().enumerate() {
+        match set {
+            Some(SplitSet::Train) => splits.train.push(i),
+            Some(SplitSet::Validation) => splits.validation.push(i),
+            Some(SplitSet::Test) => splits.test.push(i),
+            Some(SplitSet::HeldOut) => splits.held_out.push(i),
             None => {}
         }
     }
-    refuse_empty_sides(records, spec, &splits)?;
+    check_sets_are_not_empty(records, spec, &splits)?;
     Ok(splits)
 }
 
-fn by_fold(records: &[&ClipRecord], folds: &Folds) -> Result<Vec<Option<Side>>> {
-    let mut there: Vec<&str> = records.iter().filter_map(|record| record.fold.as_deref()).collect();
-    there.sort_unstable();
-    there.dedup();
+fn by_fold(records: &[&ClipRecord], folds: &Folds) -> Result<Vec<Option<SplitSet>>> {
+    let mut known: Vec<&str> = records.iter().filter_map(|record| record.fold.as_deref()).collect();
+    known.sort_unstable();
+    known.dedup();
     if let Some(record) = records.iter().find(|record| record.fold.is_none()) {
         bail!(
-            "divide the recordings by folds: {:?} has no fold; give the data set its `fold` expression, or choose the split \
-             `holdout`",
+            "split by folds: {:?} has no fold: set the `fold` expression of the data set, or use the split `holdout`",
             record.id
         );
     }
     for fold in folds.test.iter().chain(&folds.validation) {
-        ensure!(
-            there.contains(&fold.as_str()),
-            "divide the recordings by folds: there is no fold {fold:?}; there are {}",
-            there.join(", ")
-        );
+        ensure!(known.contains(&fold.as_str()), "split by folds: no fold {fold:?}; the folds are {}", known.join(", "));
     }
-    let side = |fold: &String| match () {
-        _ if folds.test.contains(fold) => Side::Test,
-        _ if folds.validation.contains(fold) => Side::Validation,
-        _ => Side::Train,
+    let set = |fold: &String| match () {
+        _ if folds.test.contains(fold) => SplitSet::Test,
+        _ if folds.validation.contains(fold) => SplitSet::Validation,
+        _ => SplitSet::Train,
     };
-    Ok(records.iter().map(|record| record.fold.as_ref().map(side)).collect())
+    Ok(records.iter().map(|record| record.fold.as_ref().map(set)).collect())
 }
 
-/// A song of a hold-out: how many of its recordings carry each class, and where it stands in the queue.
+/// A song of a hold-out: its recordings, its number of recordings per class, and the set it was assigned to.
 struct Song<'a> {
     name: &'a str,
     members: Vec<usize>,
     per_class: Vec<usize>,
-    taken: Option<Side>,
+    taken: Option<SplitSet>,
 }
 
-fn held_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: Seed) -> Result<Vec<Option<Side>>> {
+fn hold_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: Seed) -> Result<Vec<Option<SplitSet>>> {
     let seed = spec.seed.map_or(seed, Seed::new).child("holdout");
     let mut by_name: BTreeMap<&str, Song<'_>> = BTreeMap::new();
     for (i, record) in records.iter().enumerate().filter(|(_, record)| record.subset == Subset::Training) {
@@ -256,7 +251,7 @@ fn held_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: See
         });
         song.members.push(i);
         for &label in &record.labels {
-            ensure!(label < n_classes, "divide the recordings: {:?} has class {label} of {n_classes}", record.id);
+            ensure!(label < n_classes, "split the recordings: {:?} has class {label} of {n_classes}", record.id);
             song.per_class[label] += 1;
         }
     }
@@ -265,18 +260,19 @@ fn held_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: See
     for song in &songs {
         song.per_class.iter().zip(&mut whole).for_each(|(n, sum)| *sum += n);
     }
-    take(&mut songs, &whole, spec.test, Side::Test, seed.child("test"));
-    take(&mut songs, &whole, spec.validation, Side::Validation, seed.child("validation"));
-    let mut sides = vec![None; records.len()];
+    assign(&mut songs, &whole, spec.test, SplitSet::Test, seed.child("test"));
+    assign(&mut songs, &whole, spec.validation, SplitSet::Validation, seed.child("validation"));
+    let mut sets = vec![None; records.len()];
     for song in &songs {
-        song.members.iter().for_each(|&i| sides[i] = Some(song.taken.unwrap_or(Side::Train)));
+        song.members.iter().for_each(|&i| sets[i] = Some(song.taken.unwrap_or(SplitSet::Train)));
     }
-    Ok(sides)
+    Ok(sets)
 }
 
-/// Gives `side` its share of each class: along the queue, a song is taken if that brings the counts closer to the share. No class
-/// loses its last song of training; a class of which nothing was taken gives its smallest song, if it has another.
-fn take(songs: &mut [Song<'_>], whole: &[usize], share: f64, side: Side, seed: Seed) {
+/// Assigns songs to `set` until it has its share of each class: along the queue, a song is taken if that brings the counts
+/// closer to the share. No class loses its last training song; a class without a taken song gives its smallest one, if it has
+/// another.
+fn assign(songs: &mut [Song<'_>], whole: &[usize], share: f64, set: SplitSet, seed: Seed) {
     if share <= 0.0 {
         return;
     }
@@ -297,7 +293,7 @@ fn take(songs: &mut [Song<'_>], whole: &[usize], share: f64, side: Side, seed: S
             })
             .sum();
         if change < 0.0 && song.classes().all(|class| left[class] > 1) {
-            song.give_to(side, &mut have, &mut left);
+            song.assign_to(set, &mut have, &mut left);
         }
     }
     for class in 0..whole.len() {
@@ -310,7 +306,7 @@ fn take(songs: &mut [Song<'_>], whole: &[usize], share: f64, side: Side, seed: S
             .filter(|song| song.classes().all(|class| left[class] > 1))
             .min_by_key(|song| song.members.len());
         if let Some(song) = smallest {
-            song.give_to(side, &mut have, &mut left);
+            song.assign_to(set, &mut have, &mut left);
         }
     }
 }
@@ -320,8 +316,8 @@ impl Song<'_> {
         (0..self.per_class.len()).filter(|&class| self.per_class[class] > 0)
     }
 
-    fn give_to(&mut self, side: Side, have: &mut [usize], left: &mut [usize]) {
-        self.taken = Some(side);
+    fn assign_to(&mut self, set: SplitSet, have: &mut [usize], left: &mut [usize]) {
+        self.taken = Some(set);
         for class in 0..self.per_class.len() {
             have[class] += self.per_class[class];
             left[class] -= usize::from(self.per_class[class] > 0);
@@ -329,15 +325,15 @@ impl Song<'_> {
     }
 }
 
-fn refuse_cut_songs(records: &[&ClipRecord], sides: &[Option<Side>]) -> Result<()> {
-    let mut side_of: BTreeMap<&str, (Side, &str)> = BTreeMap::new();
-    for (record, side) in records.iter().zip(sides) {
-        let Some(side) = *side else { continue };
-        let (first, other) = *side_of.entry(&record.group).or_insert((side, &record.id));
+fn check_songs_are_whole(records: &[&ClipRecord], sets: &[Option<SplitSet>]) -> Result<()> {
+    let mut set_of: BTreeMap<&str, (SplitSet, &str)> = BTreeMap::new();
+    for (record, set) in records.iter().zip(sets) {
+        let Some(set) = *set else { continue };
+        let (first, other) = *set_of.entry(&record.group).or_insert((set, &record.id));
         ensure!(
-            first == side,
-            "divide the recordings: the parts of the set cut a song in two: {other:?} and {:?} belong to {:?} and are on two \
-             sides; choose the split `holdout`, or correct the `group` of the data set",
+            first == set,
+            "split the recordings: a song is in two sets: {other:?} and {:?} belong to {:?}, but are \
+             in different subsets; choose the split `holdout`, or correct the `group` of the data set",
             record.id,
             record.group
         );
@@ -345,7 +341,7 @@ fn refuse_cut_songs(records: &[&ClipRecord], sides: &[Option<Side>]) -> Result<(
     Ok(())
 }
 
-fn refuse_empty_sides(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits) -> Result<()> {
+fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits) -> Result<()> {
     let wants_validation = match spec {
         SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
         SplitSpec::Folds(folds) => !folds.validation.is_empty(),
@@ -359,27 +355,27 @@ fn refuse_empty_sides(records: &[&ClipRecord], spec: &SplitSpec, splits: &Splits
         _ if wants_held_out && splits.held_out.is_empty() => "hold out",
         _ => return Ok(()),
     };
-    let part = |part: Subset| records.iter().filter(|record| record.subset == part).count();
+    let count = |subset: Subset| records.iter().filter(|record| record.subset == subset).count();
     let mut songs: Vec<&str> = records.iter().map(|record| record.group.as_str()).collect();
     songs.sort_unstable();
     songs.dedup();
     let advice = match spec {
         SplitSpec::Official(_) => {
-            "the set declares no such part: choose the split `holdout`, or read that part of the set too".to_owned()
+            "the set declares no such subset: use the split `holdout`, or read that subset too".to_owned()
         }
         SplitSpec::Folds(_) => "name other folds".to_owned(),
         SplitSpec::Holdout(_) => format!(
-            "whole songs are held out and a class keeps its last song for training: there are {} songs; take more recordings \
+            "songs are held out as a whole, and a class keeps its last song for training; there are {} songs: use more recordings \
              (`limit_per_class`), a larger share, or check the `group` of the data set",
             songs.len()
         ),
     };
     bail!(
-        "divide the recordings with `{}`: nothing is left to {empty} ({} training, {} validation, {} testing recordings); \
+        "split the recordings with `{}`: no recordings left to {empty} ({} training, {} validation, {} testing recordings); \
          {advice}",
         spec.kind(),
-        part(Subset::Training),
-        part(Subset::Validation),
-        part(Subset::Testing)
+        count(Subset::Training),
+        count(Subset::Validation),
+        count(Subset::Testing)
     )
 }

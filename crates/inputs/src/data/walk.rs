@@ -1,7 +1,7 @@
-//! Files below a folder, under names that can be compared.
+//! Lists the files below a folder under normalised names.
 //!
-//! A name is kept in Unicode NFC, so that a set unpacked on another system has the same ids. Names are never used as patterns:
-//! real ones hold brackets.
+//! Names are in Unicode NFC, so that a set unpacked on another system has the same ids. Names are never used as patterns, since
+//! real ones contain brackets.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use unicode_normalization::UnicodeNormalization;
 
-/// Deeper than any set goes; only a link that leads back to its parent gets there.
+/// Maximum depth of folders; only a symbolic link to a parent exceeds it.
 const MAX_DEPTH: usize = 32;
 
-/// A file below the folder that was walked.
+/// A file below the walked folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
     pub path: PathBuf,
-    /// Folders below the walked one, and the file's own name last; NFC.
+    /// The folders below the walked one and the file name last; NFC.
     pub names: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl FoundFile {
     }
 }
 
-/// Every file below `folder`, in no promised order. Hidden ones and what macOS puts into zips are left out.
+/// Every file below `folder`, in any order. Hidden files and the `__MACOSX` folders of zip files are skipped.
 pub fn files_below(folder: &Path) -> Result<Vec<FoundFile>> {
     let mut found = Vec::new();
     walk(folder, &mut Vec::new(), &mut found)?;
@@ -58,7 +58,7 @@ pub fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(folders)
 }
 
-/// The folders directly below `folder` whose names begin with a dot.
+/// The hidden folders directly below `folder`, whose names begin with a dot.
 pub fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut folders = all_entries(folder)?;
     folders.retain(|(name, path)| name.starts_with('.') && path.is_dir());
@@ -94,7 +94,7 @@ fn all_entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(entries)
 }
 
-/// NFC; bytes that are not UTF-8 are written `\xNN`, so that two such names stay two names.
+/// The name in NFC. Bytes that are not UTF-8 become `\xNN`, so that different names stay different.
 fn readable(name: &OsStr) -> String {
     let mut text = String::new();
     for chunk in name.as_encoded_bytes().utf8_chunks() {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_extension_is_taken_off() {
+    fn only_the_last_extension_is_removed() {
         let found = |name: &str| FoundFile { path: PathBuf::new(), names: vec!["a".into(), name.into()] };
         let stem = |name: &str| {
             let found = found(name);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_files_are_left_out_and_names_are_composed() {
+    fn hidden_files_are_skipped_and_names_are_composed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("x/__MACOSX")).unwrap();
         for name in ["x/e\u{301}.wav", "x/._e.wav", "x/__MACOSX/f.wav", ".DS_Store"] {
@@ -135,7 +135,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_not_unicode_stay_apart() {
+    fn names_that_are_not_unicode_stay_different() {
         use std::os::unix::ffi::OsStrExt;
         assert_eq!(readable(OsStr::from_bytes(b"caf\xe9.wav")), "caf\\xe9.wav");
         assert_ne!(readable(OsStr::from_bytes(b"\xe9")), readable(OsStr::from_bytes(b"\xe8")));
@@ -143,7 +143,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_in_a_circle_is_named_and_not_followed_for_ever() {
+    fn a_circular_link_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
         assert!(files_below(dir.path()).unwrap_err().to_string().contains("circle"));

@@ -2,4 +2,4 @@
 
 pub mod examples;
 pub mod feature_set;
-pub mod recordings;
+mod recordings;

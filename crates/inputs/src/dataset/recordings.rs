@@ -56,10 +56,6 @@ impl Recordings {
         self.sources.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
-    }
-
     pub fn source(&self, row: usize) -> &ExampleSource {
         &self.sources[row]
     }

@@ -16,15 +16,15 @@ use timbre_signal::dsp::stft::{Spectrogram, StftPlan, StftSpec};
 
 #[macro_use]
 pub mod framewise;
-pub mod raw;
+mod raw;
 pub mod cache;
 pub mod extraction;
-pub mod fft;
+mod fft;
 pub mod stft;
 pub mod mel;
-pub mod mfcc;
-pub mod centroid;
-pub mod bandwidth;
+mod mfcc;
+mod centroid;
+mod bandwidth;
 
 registry! {
     /// A feature: `kind` selects it, the other keys belong to the kind.

@@ -6,17 +6,7 @@ use std::{fs, io};
 use anyhow::{Result, bail};
 
 use super::{has_record, latest, read_record, record_file};
-
-/// No run matches, or several do: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WhichRun(String);
-
-impl WhichRun {
-    pub fn none(sentence: String) -> WhichRun {
-        WhichRun(sentence)
-    }
-}
+use timbre_core::error::UserError;
 
 /// The run folders of a signature, oldest first.
 pub(super) fn folders_of(experiment: &Path, signature: &str) -> Vec<PathBuf> {
@@ -81,7 +71,7 @@ pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
             many.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
         ),
     };
-    bail!(WhichRun(message))
+    bail!(UserError::usage(message))
 }
 
 /// A run with an unreadable record whose folder matches the beginning of a signature.

@@ -31,7 +31,7 @@ pub use file_names::{
     written_config,
 };
 pub use in_progress::is_in_progress;
-pub use lookup::{WhichRun, all, find, newest, of_signature, read_run_folders, run_folders};
+pub use lookup::{all, find, newest, of_signature, read_run_folders, run_folders};
 pub use records::{
     CacheRecord, ClipTruth, CurvePoint, DataRecord, NO_FEATURES, ResultRow, RunRecord, SplitRecord, Status, Trial,
     TrialRecord,

@@ -1,8 +1,8 @@
-//! A recording, decoded block after block: the samples of [`decode`](super::decode()), in memory that does not grow with them.
+//! Decodes a recording block by block: the samples of [`decode`](super::decode()), in constant memory.
 //!
-//! What only the whole can tell (that it is silent, or cut off) is told when the end is reached. Whatever is told is what
-//! would be told of the whole at once: when a number is found that is none, the rest is still decoded in silence, because
-//! damage further on would be the better reason.
+//! Errors that depend on the whole recording (silent, truncated) are returned at its end. The error is always the one that
+//! decoding the whole at once would return: after a sample that is not finite, decoding continues without output, because
+//! damage further on is the better reason.
 
 use std::io::ErrorKind;
 
@@ -16,40 +16,40 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
-use super::bounds::DecodeLimits;
 use super::decode::{catch_decoder_panic, check_rate};
 use super::formats::{self, AudioTrack, corrupt};
+use super::limits::DecodeLimits;
 use super::opus::{self, OpusHead};
 use super::source::ByteSource;
 use super::unusable::Unusable;
 use super::wav::{self, Wav, WavCodec};
 
-/// No recording is as loud; beyond it sums of squares over a frame leave the range of f32, in the filter and in the features.
+/// Loudest accepted sample. Beyond it, sums of squares over a frame leave the range of f32, in the filter and in the features.
 const LOUDEST: f32 = 1e12;
-/// Frames that a WAVE decoder gets at a time.
+/// Frames per call of a WAVE decoder.
 const FRAMES_PER_PACKET: u64 = 4096;
-/// Plain samples are mixed by so many frames.
+/// Frames per step of mixing plain PCM.
 const FRAMES_PER_BLOCK: u64 = 1 << 15;
 
-/// A recording on its way from bytes to mono samples at its own rate.
+/// Decodes a file to mono samples at its own rate.
 pub(super) struct BlockDecoder<'a> {
     source: ByteSource<'a>,
-    way: Way<'a>,
+    demuxer: Demuxer<'a>,
     sample_rate: u32,
     channels: u16,
-    /// Decoded to learn the rate, and not given yet.
+    /// Samples that were decoded to learn the rate, not yet returned.
     first: Vec<f32>,
-    /// Samples found, given or not.
+    /// Number of samples decoded so far, returned or not.
     frames: usize,
     /// The largest sample so far, as the bits of its magnitude.
     largest: u32,
-    /// What is wrong with the samples, told unless the decoder finds worse.
+    /// The fault found in the samples; returned unless the decoder reports a worse one.
     fault: Option<Unusable>,
     ended: bool,
-    bounds: DecodeLimits,
+    limits: DecodeLimits,
 }
 
-enum Way<'a> {
+enum Demuxer<'a> {
     Plain(Plain),
     Blocks(Box<Blocks>),
     Packets(Box<Packets<'a>>),
@@ -61,36 +61,36 @@ impl<'a> BlockDecoder<'a> {
             if wav::is_wav(&source.read(0, 12)?) {
                 let wav = wav::read(&source)?;
                 let (sample_rate, channels) = (check_rate(Some(wav.sample_rate))?, wav.channels);
-                let way = match wav.codec {
-                    WavCodec::Blocks { .. } => Way::Blocks(Box::new(Blocks::new(wav)?)),
-                    _ => Way::Plain(Plain { at: wav.data.start, wav }),
+                let demuxer = match wav.codec {
+                    WavCodec::Blocks { .. } => Demuxer::Blocks(Box::new(Blocks::new(wav)?)),
+                    _ => Demuxer::Plain(Plain { at: wav.data.start, wav }),
                 };
-                return Ok(BlockDecoder::on(source, way, sample_rate, channels));
+                return Ok(BlockDecoder::on(source, demuxer, sample_rate, channels));
             }
             let packets = Packets::open(&source, extension)?;
-            let mut block_decoder = BlockDecoder::on(source, Way::Packets(Box::new(packets)), 0, 0);
-            block_decoder.learn_shape()?;
-            Ok(block_decoder)
+            let mut decoder = BlockDecoder::on(source, Demuxer::Packets(Box::new(packets)), 0, 0);
+            decoder.read_format()?;
+            Ok(decoder)
         })
     }
 
-    fn on(source: ByteSource<'a>, way: Way<'a>, sample_rate: u32, channels: u16) -> BlockDecoder<'a> {
+    fn on(source: ByteSource<'a>, demuxer: Demuxer<'a>, sample_rate: u32, channels: u16) -> BlockDecoder<'a> {
         let first = Vec::new();
-        let (frames, largest, fault, ended, bounds) = (0, 0, None, false, DecodeLimits::NONE);
-        BlockDecoder { source, way, sample_rate, channels, first, frames, largest, fault, ended, bounds }
+        let (frames, largest, fault, ended, limits) = (0, 0, None, false, DecodeLimits::NONE);
+        BlockDecoder { source, demuxer, sample_rate, channels, first, frames, largest, fault, ended, limits }
     }
 
-    /// The same recording, unusable where it is more than these.
-    pub fn with_limits(self, bounds: DecodeLimits) -> Result<BlockDecoder<'a>, Unusable> {
-        bounds.check_channels(self.channels)?;
-        // What a header declares is there, or the recording is cut off: none of it need be decoded to refuse it.
-        let declared = match &self.way {
-            Way::Plain(Plain { wav, .. }) => wav.frames,
-            Way::Blocks(blocks) => blocks.wav.frames,
-            Way::Packets(packets) => packets.declared.unwrap_or(0),
+    /// The same recording; returns an error if it exceeds `limits`.
+    pub fn with_limits(self, limits: DecodeLimits) -> Result<BlockDecoder<'a>, Unusable> {
+        limits.check_channels(self.channels)?;
+        // A complete file holds what its header declares, so it can be refused without decoding it.
+        let declared = match &self.demuxer {
+            Demuxer::Plain(Plain { wav, .. }) => wav.frames,
+            Demuxer::Blocks(blocks) => blocks.wav.frames,
+            Demuxer::Packets(packets) => packets.declared.unwrap_or(0),
         };
-        bounds.check_length(self.frames.max(declared as usize), self.sample_rate)?;
-        Ok(BlockDecoder { bounds, ..self })
+        limits.check_length(self.frames.max(declared as usize), self.sample_rate)?;
+        Ok(BlockDecoder { limits, ..self })
     }
 
     pub fn sample_rate(&self) -> u32 {
@@ -101,20 +101,20 @@ impl<'a> BlockDecoder<'a> {
         self.channels
     }
 
-    /// Samples found so far; once the end was reached, all.
+    /// Number of samples decoded so far; at the end, the length of the recording.
     pub fn frames(&self) -> usize {
         self.frames
     }
 
-    /// How many samples will come, where that was counted and is more than a claim.
+    /// The exact number of samples, if it is known from the file size; otherwise 0.
     pub fn exact_length(&self) -> usize {
-        match &self.way {
-            Way::Plain(plain) => plain.wav.frames as usize,
+        match &self.demuxer {
+            Demuxer::Plain(plain) => plain.wav.frames as usize,
             _ => 0,
         }
     }
 
-    /// Appends some samples; false when there were no more, and the whole is usable.
+    /// Appends samples. Returns false at the end, once the whole recording is known to be usable.
     pub fn next_block(&mut self, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
         if !self.first.is_empty() {
             mono.append(&mut self.first);
@@ -128,12 +128,12 @@ impl<'a> BlockDecoder<'a> {
                     return Ok(true);
                 }
             }
-            self.verdict()
+            self.check_whole()
         })
     }
 
-    /// The decoder knows better than the container: an AAC stream may double the rate of its header.
-    fn learn_shape(&mut self) -> Result<(), Unusable> {
+    /// Reads rate and channels from the decoder, which overrides the container: an AAC stream may double the rate of its header.
+    fn read_format(&mut self) -> Result<(), Unusable> {
         let mut first = Vec::new();
         while self.sample_rate == 0 {
             if self.ended {
@@ -147,32 +147,32 @@ impl<'a> BlockDecoder<'a> {
                 first.clear();
                 self.step(&mut first)?;
             }
-            return self.verdict().map(drop);
+            return self.check_whole().map(drop);
         }
         self.first = first;
         Ok(())
     }
 
-    /// Decodes a little more; what is not fit to be given is counted and dropped.
+    /// Decodes one more piece. After a fault, samples are counted and dropped.
     fn step(&mut self, mono: &mut Vec<f32>) -> Result<(), Unusable> {
         let before = mono.len();
-        let more = match &mut self.way {
-            Way::Plain(plain) => plain.step(&self.source, mono),
-            Way::Blocks(blocks) => blocks.step(&self.source, mono),
-            Way::Packets(packets) => packets.step(mono),
+        let more = match &mut self.demuxer {
+            Demuxer::Plain(plain) => plain.step(&self.source, mono),
+            Demuxer::Blocks(blocks) => blocks.step(&self.source, mono),
+            Demuxer::Packets(packets) => packets.step(mono),
         };
         let more = match (self.source.failure(), more) {
             (Some(failure), _) => return Err(failure),
             (None, more) => more?,
         };
         self.ended = !more;
-        if let Way::Packets(packets) = &self.way
+        if let Demuxer::Packets(packets) = &self.demuxer
             && let Some((rate, channels)) = packets.shape
         {
             (self.sample_rate, self.channels) = (rate, channels as u16);
         }
-        // Almost always all are fine: one pass without a branch tells, and only its failure is worth the search. As numbers,
-        // the bits of a positive float are in the order of the floats, infinity and NaN above all.
+        // Almost always every sample is fine, so one pass without branches checks them, and only a failure is worth a search.
+        // The bits of positive floats, read as integers, have the order of the floats, with infinity and NaN on top.
         let new = &mono[before..];
         let largest = new.iter().fold(0, |largest: u32, sample| largest.max(sample.abs().to_bits()));
         if largest > LOUDEST.to_bits()
@@ -185,15 +185,15 @@ impl<'a> BlockDecoder<'a> {
         }
         self.largest = self.largest.max(largest);
         self.frames += new.len();
-        self.bounds.check_length(self.frames, self.sample_rate)?;
+        self.limits.check_length(self.frames, self.sample_rate)?;
         if self.fault.is_some() {
             mono.truncate(before);
         }
         Ok(())
     }
 
-    /// What the whole is, now that it is known.
-    fn verdict(&mut self) -> Result<bool, Unusable> {
+    /// Checks the whole recording at its end.
+    fn check_whole(&mut self) -> Result<bool, Unusable> {
         match self.fault.take() {
             Some(fault) => Err(fault),
             None if self.frames == 0 => Err(Unusable::NoSamples),
@@ -203,7 +203,7 @@ impl<'a> BlockDecoder<'a> {
     }
 }
 
-/// PCM of a WAVE file.
+/// Plain PCM of a WAVE file.
 struct Plain {
     wav: Wav,
     at: u64,
@@ -223,7 +223,7 @@ impl Plain {
 struct Blocks {
     wav: Wav,
     at: u64,
-    /// Of one block.
+    /// Bytes of one block.
     bytes: usize,
     frames: u64,
     per_packet: u64,
@@ -254,7 +254,7 @@ impl Blocks {
             Err(error) => return Err(corrupt(&error, self.decoded as usize, self.wav.sample_rate)),
         }
         self.at += blocks * block;
-        // The last block may be filled up.
+        // The last block may be padded.
         let meant = self.wav.frames.saturating_sub(self.decoded);
         self.decoded += (mono.len() - before) as u64;
         mono.truncate(before + meant.min((mono.len() - before) as u64) as usize);
@@ -262,38 +262,38 @@ impl Blocks {
     }
 }
 
-/// Everything that symphonia takes apart.
+/// Every format that symphonia demuxes.
 struct Packets<'a> {
     format: Box<dyn FormatReader + 'a>,
     chosen: AudioTrack,
     decoder: Box<dyn AudioDecoder>,
-    /// As the container has it.
+    /// The rate that the container declares.
     sample_rate: u32,
     declared: Option<u64>,
-    /// Decoded so far, the run-in among them.
+    /// Samples decoded so far, with the encoder delay.
     decoded: usize,
-    /// What is left of the encoder's run-in.
+    /// Samples of the encoder delay that remain to be cut.
     run_in: usize,
-    /// How many samples at the end fill up the last packet, and those that may turn out to be among them.
+    /// Number of padding samples at the end of the last packet, and the decoded samples that may be padding.
     padding: usize,
     tail: Vec<f32>,
-    /// The file is known to end where it should, whatever the reader says.
+    /// Whether the file is known to be complete, whatever the reader reports.
     whole: bool,
-    /// Rate and channels, once a packet was decoded.
+    /// Rate and channels, after the first decoded packet.
     shape: Option<(u32, usize)>,
     slack: u64,
 }
 
 impl<'a> Packets<'a> {
     fn open(source: &ByteSource<'a>, extension: Option<&str>) -> Result<Packets<'a>, Unusable> {
-        let survey = formats::scan(source)?;
+        let scan = formats::scan(source)?;
         let format = formats::open(source, extension)?;
         let chosen = formats::audio_track(format.as_ref())?;
         let sample_rate = check_rate(chosen.parameters.sample_rate)?;
         let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
         let decoder = formats::make_decoder(&chosen.parameters)?;
-        let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, survey.as_ref(), source)?;
-        let whole = declared.is_some() || survey.is_some();
+        let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, scan.as_ref(), source)?;
+        let whole = declared.is_some() || scan.is_some();
         let (decoded, shape, slack, tail) = (0, None, 0, Vec::new());
         Ok(Packets {
             format,
@@ -311,7 +311,7 @@ impl<'a> Packets<'a> {
         })
     }
 
-    /// Decodes a packet; false at the end.
+    /// Decodes a packet. Returns false at the end.
     fn step(&mut self, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
         let packet = match self.format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -324,7 +324,7 @@ impl<'a> Packets<'a> {
                 }
                 return Ok(true);
             }
-            // A file that ends early gets no grace.
+            // A file that ends early gets no tolerance.
             Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof && self.whole => {
                 self.slack = 0;
                 return self.end();
@@ -336,7 +336,7 @@ impl<'a> Packets<'a> {
         }
         let codec = self.chosen.parameters.codec;
         let seconds = self.decoded as f64 / f64::from(self.sample_rate);
-        // FLAC numbers its frames, and symphonia steps over damaged ones: a gap in the numbers is the only trace.
+        // symphonia skips damaged FLAC frames. A gap in the frame numbers is the only trace.
         if codec == CODEC_ID_FLAC && packet.pts.get() > self.decoded as i64 {
             let missing = packet.pts.get() - self.decoded as i64;
             let found = format!("{missing} samples are missing where a frame was damaged");
@@ -350,7 +350,7 @@ impl<'a> Packets<'a> {
         }
         let before = mono.len();
         mix_into(&buffer, mono);
-        // In MP4 the last packet of Opus lasts as long as it is meant to be heard.
+        // In MP4 the duration of the last Opus packet excludes its padding.
         let is_last =
             self.declared.is_some_and(|all| packet.pts.get().saturating_add_unsigned(packet.dur.get()) == all as i64);
         if codec == CODEC_ID_OPUS && is_last && formats::is_mp4(self.format.as_ref()) {
@@ -358,8 +358,8 @@ impl<'a> Packets<'a> {
         }
         let new = mono.len() - before;
         self.decoded += new;
-        // Writers of AAC and ALAC count whole packets where the last one is shorter; what was moved from WebM into Ogg or
-        // MP4 counts Opus by its milliseconds.
+        // Writers of AAC and ALAC count whole packets although the last one is shorter. Opus remuxed from WebM into Ogg or MP4
+        // is counted in milliseconds.
         match codec {
             CODEC_ID_AAC | CODEC_ID_ALAC => self.slack = self.slack.max(packet.dur.get().saturating_sub(1)),
             CODEC_ID_OPUS => self.slack = opus::MAX_PACKET_SAMPLES as u64,

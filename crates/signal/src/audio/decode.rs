@@ -1,17 +1,17 @@
-//! Bytes of a file to mono samples at the rate of the recording.
+//! Decodes the bytes of a file to mono samples at the rate of the recording.
 //!
 //! Conventions
-//! - The format is told by the content; the extension only helps where the content leaves a doubt.
-//! - Channels are mixed by their mean, in f32 and in their order, as in librosa. Files without loss give libsndfile's
-//!   numbers to the bit.
-//! - MP3: the encoder's delay and padding are cut where a LAME header gives them (the length of the original returns).
-//!   Vorbis: cut as the granule positions say. AAC in MP4: the encoder's run-in is cut where an edit list gives it, what
-//!   fills the last packet stays, as in ffmpeg's decode. ADTS has no such lists: everything stays.
+//! - The content determines the format. The file extension is only a hint where the content is ambiguous.
+//! - Channels are mixed by their mean, in f32 and in their order, as in librosa. Lossless files give libsndfile's numbers,
+//!   bit for bit.
+//! - MP3: encoder delay and padding are cut where a LAME header gives them, so the original length returns.
+//!   Vorbis: cut at the granule positions. AAC in MP4: the encoder delay is cut where an edit list gives it; the padding of
+//!   the last packet stays, as in ffmpeg. ADTS has no edit lists: nothing is cut.
 //! - Opus: see `opus.rs`, and docs/audio.md for how its decoder was chosen.
 //! - A packet that cannot be decoded makes the recording corrupt. A recording with fewer samples than the header
-//!   declares is cut off; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
-//!   length: there, damage that still decodes and a cut at the end are not seen.
-//! - Of several audio tracks the default one is read. A chained Ogg file continues if rate and channels stay the same.
+//!   declares is truncated; more samples than declared are kept. MP3 has neither a checksum nor, without a Xing header, a
+//!   length: damage that still decodes and a cut at the end go unnoticed there.
+//! - Of several audio tracks the default one is read. A chained Ogg file continues while rate and channels stay the same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -21,26 +21,26 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
 use super::block_decoder::BlockDecoder;
-use super::bounds::DecodeLimits;
 use super::formats::{self, AudioTrack};
+use super::limits::DecodeLimits;
 use super::opus::{self, OpusHead};
 use super::source::ByteSource;
 use super::unusable::Unusable;
 use super::wav;
 
-/// Rates outside are damage: resampling from 1 Hz would turn a small file into one that fills the memory.
+/// Accepted sample rates. Others are damage: resampling from 1 Hz would turn a small file into one that fills the memory.
 const RATES: std::ops::RangeInclusive<u32> = 1000..=1_536_000;
 
-/// A decoded recording: finite, not silent, mono.
+/// A decoded recording: mono, finite, not silent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     pub samples: Vec<f32>,
     pub sample_rate: u32,
-    /// Of the file, before they were mixed.
+    /// Number of channels in the file, before mixing.
     pub channels: u16,
 }
 
-/// What the header of a recording says.
+/// The properties that the header of a recording declares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
     pub seconds: f64,
@@ -50,30 +50,41 @@ pub struct Header {
     pub codec: String,
 }
 
-/// Decodes the bytes of a file; `extension` is the file's, without the dot.
+/// Decodes the bytes of a file. `extension` is the file extension without the dot.
+///
+/// ```
+/// use timbre_signal::audio::{decode, wav_write};
+///
+/// let mut wav = wav_write::pcm16_header(3, 1, 8000).unwrap().to_vec();
+/// wav.extend([0i16, 16384, -8192].iter().flat_map(|sample| sample.to_le_bytes()));
+/// let recording = decode(&wav, Some("wav")).unwrap();
+/// assert_eq!(recording.samples, [0.0, 0.5, -0.25]);
+/// assert_eq!(recording.sample_rate, 8000);
+///
+/// assert_eq!(decode(b"not a recording", None).unwrap_err().code(), "not_audio");
+/// ```
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
-    decode_while(bytes, extension, DecodeLimits::NONE, || true)
-        .map(|recording| recording.expect("nobody breaks it off"))
+    decode_while(bytes, extension, DecodeLimits::NONE, || true).map(|recording| recording.expect("never cancelled"))
 }
 
-/// [`decode`] within bounds; nothing once `goes_on`, asked again and again, says no.
+/// [`decode`] within `limits`. Returns `None` once `goes_on`, called after each block, returns false.
 pub fn decode_while(
     bytes: &[u8],
     extension: Option<&str>,
-    bounds: DecodeLimits,
+    limits: DecodeLimits,
     goes_on: impl Fn() -> bool,
 ) -> Result<Option<Recording>, Unusable> {
-    let mut block_decoder = BlockDecoder::open(ByteSource::Memory(bytes), extension)?.with_limits(bounds)?;
-    let mut samples = Vec::with_capacity(block_decoder.exact_length().min(bounds.samples));
-    while block_decoder.next_block(&mut samples)? {
+    let mut decoder = BlockDecoder::open(ByteSource::Memory(bytes), extension)?.with_limits(limits)?;
+    let mut samples = Vec::with_capacity(decoder.exact_length().min(limits.samples));
+    while decoder.next_block(&mut samples)? {
         if !goes_on() {
             return Ok(None);
         }
     }
-    Ok(Some(Recording { samples, sample_rate: block_decoder.sample_rate(), channels: block_decoder.channels() }))
+    Ok(Some(Recording { samples, sample_rate: decoder.sample_rate(), channels: decoder.channels() }))
 }
 
-/// Reads what the header says, and of the samples only as much as it takes to count them.
+/// Reads the header, and only as many samples as it takes to count them.
 pub fn probe(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> {
     probe_source(&ByteSource::Memory(bytes), extension)
 }
@@ -94,13 +105,13 @@ pub(super) fn probe_source(source: &ByteSource, extension: Option<&str>) -> Resu
     })
 }
 
-/// One damaged file must never end a sweep of days, and a decoder that reads damaged bytes may run into an index or an
-/// overflow that its authors did not foresee. What it panics over, we count as damage; nothing of the decoder outlives it.
+/// Runs a decoder and turns a panic into an error: a damaged file may trigger an index or overflow panic in a decoder, and
+/// must not end a sweep that runs for days. No state of the decoder is used afterwards.
 pub(super) fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().map(|text| text.to_string());
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Unusable::damaged_header(format!("the decoder failed on it ({said})")))
+        let message = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Unusable::damaged_header(format!("the decoder failed on it ({message})")))
     })
 }
 
@@ -113,12 +124,12 @@ pub(super) fn check_rate(rate: Option<u32>) -> Result<u32, Unusable> {
 }
 
 fn probe_any(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
-    let survey = formats::scan(source)?;
+    let scan = formats::scan(source)?;
     let mut format = formats::open(source, extension)?;
     let chosen = formats::audio_track(format.as_ref())?;
     let sample_rate = check_rate(chosen.parameters.sample_rate)?;
     let declared = formats::declared_frames(format.as_ref(), &chosen.track, source)?;
-    let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, survey.as_ref(), source)?;
+    let (run_in, padding) = formats::encoder_padding(format.as_ref(), &chosen, scan.as_ref(), source)?;
     if chosen.parameters.codec == CODEC_ID_OPUS && declared.is_none_or(|_| !formats::is_mp4(format.as_ref())) {
         let channels = OpusHead::of(&chosen.parameters)?.channels();
         let frames = opus_frames(format.as_mut(), chosen, run_in)?.saturating_sub(padding);
@@ -139,7 +150,7 @@ fn probe_any(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unu
             if length > 0.0 {
                 length * track.time_base.map_or(0.0, tick) * f64::from(sample_rate)
             } else {
-                // Matroska's packets have no length; the file as a whole has.
+                // Matroska packets have no duration; the file has one.
                 let media = format.media_info();
                 let length = media.duration.map_or(0.0, |duration| duration.get() as f64);
                 length * media.time_base.map_or(0.0, tick) * f64::from(sample_rate)
@@ -157,8 +168,8 @@ fn probe_any(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unu
     })
 }
 
-/// Packets of Opus say how long they are, and only they do: WebM has no length while it is recorded, and every link of a
-/// chained Ogg file has its own.
+/// Sums the lengths of Opus packets. They are the only source: WebM declares no length while it is recorded, and every link
+/// of a chained Ogg file has its own.
 fn opus_frames(format: &mut dyn FormatReader, mut chosen: AudioTrack, mut run_in: usize) -> Result<usize, Unusable> {
     let (mut all, mut link) = (0, 0usize);
     let mut head = OpusHead::of(&chosen.parameters)?;

@@ -1,4 +1,4 @@
-//! What lies around the samples: which container it is, how long it claims to be, and whether its end is there.
+//! Opens containers: recognises the format, reads the declared length, and checks that the file is complete.
 
 use std::io::ErrorKind;
 
@@ -17,7 +17,7 @@ use super::source::ByteSource;
 use super::unusable::Unusable;
 use super::webm::{self, WebmScan};
 
-/// The container that symphonia recognises, once its end was looked at.
+/// Opens the container that symphonia recognises, after checking that the file is complete.
 pub(super) fn open<'a>(
     source: &ByteSource<'a>,
     extension: Option<&str>,
@@ -38,7 +38,7 @@ pub(super) fn open<'a>(
     let opened = symphonia::default::get_probe()
         .probe(&hint, media, FormatOptions::default(), MetadataOptions::default())
         .map_err(|error| match error {
-            // The index may lie behind the samples: cut off, there is none.
+            // The index may follow the samples: a truncated file has none.
             Error::Unsupported(_) if start.get(4..8) == Some(b"ftyp") => {
                 Unusable::damaged_header("an MP4 file without an index, cut off or never finished")
             }
@@ -48,15 +48,15 @@ pub(super) fn open<'a>(
             }
             other => Unusable::damaged_header(other.to_string()),
         })?;
-    // symphonia looks for the mark of a format up to a mebibyte into the file. No MP4 begins there, and what was
-    // looked at above began at the first byte.
+    // symphonia searches the first mebibyte for a format signature. No MP4 begins there, and the checks above started at
+    // the first byte.
     if is_mp4(opened.as_ref()) && start.get(4..8) != Some(b"ftyp") {
         return Err(Unusable::NotAudio { found: first_bytes(&start) });
     }
     Ok(opened)
 }
 
-/// The beginning of a file that no one knows, for the reader to recognise.
+/// The first bytes of an unknown file, for the error message.
 fn first_bytes(bytes: &[u8]) -> String {
     let start: String = bytes.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
     format!("it begins with \"{start}\"")
@@ -91,7 +91,7 @@ pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn 
     })
 }
 
-/// The length that the header claims, or `None` where symphonia's number is an estimate from the bit rate.
+/// The length that the header declares, or `None` where symphonia's number is an estimate from the bit rate.
 pub(super) fn declared_frames(
     format: &dyn FormatReader,
     track: &Track,
@@ -100,9 +100,9 @@ pub(super) fn declared_frames(
     let Some(frames) = track.num_frames.filter(|frames| *frames > 0) else { return Ok(None) };
     Ok(match format.format_info().format {
         FORMAT_ID_MP1 | FORMAT_ID_MP2 | FORMAT_ID_MP3 => mp3_counts_its_frames(source)?.then_some(frames),
-        // What a browser records comes in fragments, of which the header knows nothing.
+        // Browsers record in fragments, whose length the header does not contain.
         FORMAT_ID_ISOMP4 if mp4::is_fragmented(source)? => None,
-        // A stream cut from a broadcast starts late; what lies before its start was never in the file.
+        // A stream cut from a broadcast starts late: the time before its start was never in the file.
         _ => Some(frames.saturating_sub(track.start_ts.get().max(0) as u64)),
     })
 }
@@ -111,7 +111,7 @@ pub(super) fn is_mp4(format: &dyn FormatReader) -> bool {
     format.format_info().format == FORMAT_ID_ISOMP4
 }
 
-/// Whether the first frame holds a Xing, Info or VBRI header. It follows the tags and lies at most 40 bytes into the frame.
+/// Whether the first frame holds a Xing, Info or VBRI header. It follows the tags, at most 40 bytes into the frame.
 fn mp3_counts_its_frames(source: &ByteSource) -> Result<bool, Unusable> {
     let tag = match source.read(0, 10)?[..] {
         [b'I', b'D', b'3', _, _, _, a, b, c, d] => {
@@ -123,19 +123,19 @@ fn mp3_counts_its_frames(source: &ByteSource) -> Result<bool, Unusable> {
     Ok(start.windows(4).any(|word| matches!(word, b"Xing" | b"Info" | b"VBRI")))
 }
 
-/// How many samples at the start are the encoder's, and how many at the end fill up its last packet: none of them is part
-/// of the recording. What a reader of the format cuts itself is not among them.
+/// Number of samples of encoder delay at the start and of padding at the end, which are not part of the recording. Samples
+/// that the format reader cuts itself are not counted.
 pub(super) fn encoder_padding(
     format: &dyn FormatReader,
     chosen: &AudioTrack,
-    survey: Option<&WebmScan>,
+    scan: Option<&WebmScan>,
     source: &ByteSource,
 ) -> Result<(usize, usize), Unusable> {
     let rate = chosen.parameters.sample_rate.unwrap_or(0);
     match chosen.parameters.codec {
         CODEC_ID_AAC if is_mp4(format) => Ok((mp4::samples_before_start(source, rate)?, 0)),
         CODEC_ID_OPUS => {
-            let (delay, padding) = survey.map_or((0, 0), |survey| survey.encoder_padding(chosen.track.id, rate));
+            let (delay, padding) = scan.map_or((0, 0), |scan| scan.encoder_padding(chosen.track.id, rate));
             let pre_skip = OpusHead::of(&chosen.parameters)?.pre_skip;
             Ok((if pre_skip > 0 { pre_skip } else { delay }, padding))
         }
@@ -143,43 +143,43 @@ pub(super) fn encoder_padding(
     }
 }
 
-/// The end of a WebM file was looked at: a reader that meets the end of the file there has met the end.
+/// Scans a WebM file to its end; afterwards an early end of file in the reader is the real end.
 pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
     webm::scan(source)
 }
 
-/// symphonia's readers of AIFF and CAF stop at samples that are cut off, without saying how many are there.
+/// Checks the data chunk of AIFF and CAF files: symphonia's readers stop at a truncated chunk without reporting its length.
 fn check_data_chunk(source: &ByteSource) -> Result<(), Unusable> {
     let (mut at, size_bytes, wanted) = match source.read(0, 12)?[..] {
         [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C'] => (12, 4, b"SSND"),
         [b'c', b'a', b'f', b'f', ..] => (8, 8, b"data"),
         _ => return Ok(()),
     };
-    let mut heads = source.header_reader();
-    while let Some((id, size)) = heads.get(at, 4 + size_bytes)?.map(|head| head.split_at(4)) {
+    let mut headers = source.header_reader();
+    while let Some((id, size)) = headers.get(at, 4 + size_bytes)?.map(|head| head.split_at(4)) {
         let declared = size.iter().fold(0, |size: u64, byte| size << 8 | u64::from(*byte));
         at += 4 + size_bytes as u64;
         let found = source.len() - at;
-        // Of a stream the size is not known: all ones.
+        // All ones: a stream of unknown size.
         if id == wanted && declared > found && declared != u64::MAX {
             return Err(Unusable::Truncated { declared, found, unit: "bytes of samples" });
         }
-        // The chunks of AIFF begin at even places.
+        // AIFF chunks begin at even offsets.
         let padding = if size_bytes == 4 { declared & 1 } else { 0 };
         at += declared.saturating_add(padding).min(found);
     }
     Ok(())
 }
 
-/// The longest head of an Ogg page: 27 bytes and the sizes of its segments.
+/// The longest header of an Ogg page: 27 bytes and the segment sizes.
 const OGG_HEAD: u64 = 27 + 255;
 
-/// An Ogg file has no length in its header, but its pages have: the last one must be whole.
+/// Checks that the last Ogg page is complete: the file header declares no length, but each page does.
 fn check_ogg_end(source: &ByteSource) -> Result<(), Unusable> {
-    let mut heads = source.header_reader();
+    let mut headers = source.header_reader();
     let mut at = 0;
     loop {
-        let head = heads.up_to(at, OGG_HEAD)?;
+        let head = headers.up_to(at, OGG_HEAD)?;
         if !head.starts_with(b"OggS") {
             return Ok(());
         }

@@ -1,11 +1,11 @@
-//! A recording becomes a [`Clip`]: mono, f32, at the rate of the experiment; or it is unusable, for a reason that is counted.
+//! Decodes a recording to a [`Clip`] (mono, f32, at the rate of the experiment), or returns an [`Unusable`] with the reason.
 
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-mod bounds;
+mod limits;
 mod decode;
 mod block_decoder;
 mod formats;
@@ -19,14 +19,20 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use bounds::DecodeLimits;
 pub use decode::{Header, Recording, decode, decode_while, probe};
+pub use limits::DecodeLimits;
 pub use resample::{StreamResampler, resample, resample_range, resampled_len};
 pub use stream::Stream;
 pub use unusable::Unusable;
 
-/// Goes up when decoding, mixing or resampling gives other numbers: part of every cache key.
+/// Increase when decoding, mixing or resampling gives other numbers: part of every cache key.
 pub const VERSION: u32 = 2;
+
+/// File extensions of the formats that the decoder reads, in lower case. Files with other extensions are not opened.
+pub const AUDIO_EXTENSIONS: [&str; 21] = [
+    "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
+    "mka", "mkv", "opus", "weba", "webm",
+];
 
 /// How recordings are read: `[audio]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,11 +41,11 @@ pub struct AudioSpec {
     /// Samples per second after resampling.
     #[schemars(range(min = 1000, max = 384000))]
     pub sample_rate: u32,
-    /// Every clip is cut or padded with zeros to this length; left out, a clip is as long as its recording.
+    /// Length of a clip: longer recordings are cropped, shorter ones padded with zeros. Default: the length of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 36000.0))]
     pub clip_seconds: Option<f64>,
-    /// Which part of a longer recording is taken.
+    /// Which part of a longer recording to take.
     pub crop: Crop,
 }
 
@@ -50,13 +56,13 @@ impl Default for AudioSpec {
 }
 
 impl AudioSpec {
-    /// Samples of a clip, if all have one length.
+    /// Number of samples of a clip, if all clips have one length.
     pub fn clip_samples(&self) -> Option<usize> {
         self.clip_seconds.map(|seconds| (seconds * f64::from(self.sample_rate)).round() as usize)
     }
 }
 
-/// The part of a recording that is longer than `clip_seconds`.
+/// The part to take of a recording that is longer than `clip_seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
@@ -64,25 +70,25 @@ pub enum Crop {
     Centre,
 }
 
-/// Mono samples and their rate. Nominal range -1 to 1.
+/// Mono samples and their rate. Nominal range: -1 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
     pub samples: Vec<f32>,
     pub sample_rate: u32,
 }
 
-/// Decodes the bytes of a file and brings them to the rate and length of `spec`; `extension` is the file's, without the
-/// dot. Whether a recording is silent is asked of the whole, not of the part that is cut out.
+/// Decodes the bytes of a file and resamples and crops them to `spec`. `extension` is the file extension without the dot.
+/// The check for silence looks at the whole recording, not at the crop.
 pub fn load(bytes: &[u8], extension: Option<&str>, spec: &AudioSpec) -> Result<Clip, Unusable> {
     Ok(decode(bytes, extension)?.into_clip(spec))
 }
 
-/// [`load`] for a file.
+/// [`load`] from a file.
 pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
     load(&read(path)?, extension(path), spec)
 }
 
-/// [`probe`] for a file.
+/// [`probe`] of a file.
 pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
     decode::probe_source(&source::ByteSource::open(path)?, extension(path))
 }
@@ -96,7 +102,7 @@ fn extension(path: &Path) -> Option<&str> {
 }
 
 impl Recording {
-    /// Resamples, then cuts out the wanted part or pads with zeros at the end.
+    /// Resamples, then crops or pads with zeros at the end.
     pub fn into_clip(self, spec: &AudioSpec) -> Clip {
         let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
         if self.sample_rate == spec.sample_rate && spec.clip_samples().is_none_or(|frames| frames == whole) {
@@ -109,7 +115,7 @@ impl Recording {
         self.clip_at(start, spec)
     }
 
-    /// How many samples, at the rate of `spec`, the recording is longer than a clip: a clip begins at 0 to that.
+    /// The last start of a clip, in samples at the rate of `spec`: by how much the recording is longer than a clip.
     pub fn max_start(&self, spec: &AudioSpec) -> usize {
         let whole = resampled_len(self.samples.len(), self.sample_rate, spec.sample_rate);
         whole - spec.clip_samples().map_or(whole, |frames| frames.min(whole))

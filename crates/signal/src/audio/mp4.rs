@@ -1,33 +1,33 @@
-//! What symphonia does not use of MP4: the edit list, which says how many samples at the start are the AAC encoder's run-in
-//! and no part of the recording (1024 from most encoders, 2112 from Apple's; ffmpeg cuts them too); and the sizes of
-//! fragments, of which it takes as many as are whole for the recording.
+//! Reads two things of MP4 that symphonia ignores: the edit list, which gives the AAC encoder delay (1024 samples from most
+//! encoders, 2112 from Apple's; ffmpeg cuts them too), and the sizes of fragments, of which symphonia accepts a truncated
+//! sequence as the whole recording.
 
 use std::borrow::Cow;
 
 use super::source::{ByteSource, HeaderReader};
 use super::unusable::Unusable;
 
-/// An index that is larger than this is damage: two days of AAC have one of 32 MiB.
+/// A larger index is damage: two days of AAC have one of 32 MiB.
 const LARGEST_INDEX: u64 = 256 << 20;
 
-/// Samples at the rate `sample_rate` that come before the recording in the first audio track.
+/// Samples at `sample_rate` that precede the recording in the first audio track.
 pub(super) fn samples_before_start(source: &ByteSource, sample_rate: u32) -> Result<usize, Unusable> {
     Ok(index(source)?.map_or(0, |index| samples_before_first_edit(&index, sample_rate)))
 }
 
-/// Whether the samples lie in fragments, each with an index of its own.
+/// Whether the file is fragmented: each fragment has its own index.
 pub(super) fn is_fragmented(source: &ByteSource) -> Result<bool, Unusable> {
     Ok(index(source)?.is_some_and(|index| child(&index, b"mvex").is_some()))
 }
 
-/// Refuses a file whose last atom is not all there. What is no atom (some writers leave zeros or tags behind) is left alone.
+/// Refuses a file whose last atom is incomplete. Trailing bytes that are not an atom (some writers leave zeros or tags) are ignored.
 pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
-    let mut heads = source.header_reader();
-    if heads.up_to(4, 4)? != b"ftyp" {
+    let mut headers = source.header_reader();
+    if headers.up_to(4, 4)? != b"ftyp" {
         return Ok(());
     }
     let mut at = 0;
-    while let Some(atom) = atom(&mut heads, at, source.len())? {
+    while let Some(atom) = atom(&mut headers, at, source.len())? {
         let there = source.len() - at;
         if atom.size > there && atom.id.iter().all(|letter| letter.is_ascii_alphanumeric()) {
             return Err(Unusable::Truncated { declared: atom.size, found: there, unit: "bytes in its last atom" });
@@ -37,7 +37,7 @@ pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
         }
         if matches!(&atom.id, b"moov" | b"moof") && atom.size <= LARGEST_INDEX {
             let index = source.read(at + atom.head, (atom.size - atom.head) as usize)?;
-            // A reader counts them one by one.
+            // symphonia iterates over them one by one.
             if most_samples(&index, 0) > source.len() {
                 return Err(Unusable::damaged_header("an index of more packets than the file has bytes"));
             }
@@ -50,7 +50,7 @@ pub(super) fn check_end(source: &ByteSource) -> Result<(), Unusable> {
     }
 }
 
-/// The largest number of samples that a table in a `moov` or `moof` atom claims.
+/// The largest number of samples that a table in a `moov` or `moof` atom declares.
 fn most_samples(atom: &[u8], depth: usize) -> u64 {
     let inside = children(atom).map(|(id, body)| match id {
         b"trak" | b"mdia" | b"minf" | b"stbl" | b"traf" if depth < 4 => most_samples(body, depth + 1),
@@ -63,8 +63,8 @@ fn most_samples(atom: &[u8], depth: usize) -> u64 {
 
 /// The body of the first `moov` atom.
 fn index<'a>(source: &ByteSource<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable> {
-    let (mut heads, mut at) = (source.header_reader(), 0);
-    while let Some(atom) = atom(&mut heads, at, source.len())? {
+    let (mut headers, mut at) = (source.header_reader(), 0);
+    while let Some(atom) = atom(&mut headers, at, source.len())? {
         if atom.size < atom.head || atom.size > source.len() - at {
             break;
         }
@@ -80,18 +80,18 @@ fn index<'a>(source: &ByteSource<'a>) -> Result<Option<Cow<'a, [u8]>>, Unusable>
 struct Atom {
     id: [u8; 4],
     head: u64,
-    /// With the head.
+    /// Including the header.
     size: u64,
 }
 
-/// The atom at `at`; none where there is no room for its head.
-fn atom(heads: &mut HeaderReader, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
-    let Some(first) = heads.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) else {
+/// The atom at `at`; `None` where its header does not fit.
+fn atom(headers: &mut HeaderReader, at: u64, length: u64) -> Result<Option<Atom>, Unusable> {
+    let Some(first) = headers.get(at, 8)?.map(|head| <[u8; 8]>::try_from(head).expect("eight bytes")) else {
         return Ok(None);
     };
     let (head, size) = match number(&first[..4]) {
         0 => (8, length - at),
-        1 => match heads.get(at + 8, 8)? {
+        1 => match headers.get(at + 8, 8)? {
             Some(long) => (16, number(long)),
             None => return Ok(None),
         },
@@ -113,7 +113,7 @@ fn samples_before_first_edit(moov: &[u8], sample_rate: u32) -> usize {
     }
 }
 
-/// The media time at which the first edit that is not empty begins.
+/// The media time at which the first non-empty edit begins.
 fn first_edit(trak: &[u8]) -> Option<u64> {
     let list = child(child(trak, b"edts")?, b"elst")?;
     let entries = list.get(8..)?;
@@ -134,7 +134,7 @@ fn child<'a>(atom: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
     children(atom).find(|(id, _)| *id == wanted).map(|(_, body)| body)
 }
 
-/// Id and body of each atom, up to the first whose size makes no sense.
+/// Id and body of each atom, up to the first with an invalid size.
 fn children(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let (head, size) = match number(rest.get(..4)?) {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_edit_of_the_audio_track_that_is_not_empty_counts() {
+    fn the_first_non_empty_edit_of_the_audio_track_counts() {
         let entry = |start: i32| [&[0, 0, 1, 0], &start.to_be_bytes()[..], &[0, 1, 0, 0]].concat();
         let list = |starts: &[i32]| [vec![0; 8], starts.iter().flat_map(|start| entry(*start)).collect()].concat();
         let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn atoms_that_make_no_sense_count_for_nothing() {
+    fn atoms_with_invalid_sizes_are_ignored() {
         let samples_before_start = |file: &[u8], rate| samples_before_start(&ByteSource::Memory(file), rate).unwrap();
         let whole = file(&[[0; 8].as_slice(), &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0]].concat());
         assert_eq!(samples_before_start(&whole, 44100), 1024);

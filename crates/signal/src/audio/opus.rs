@@ -1,13 +1,13 @@
-//! Opus in any container: packets to samples at 48 kHz.
+//! Decodes Opus packets from any container to samples at 48 kHz.
 //!
 //! Conventions
-//! - The rate is 48 kHz whatever the container calls the rate of the original: the format knows no other.
-//! - The encoder's run-in (pre-skip) is cut and the header's output gain applied, as in ffmpeg and opusdec; gains in tags
-//!   are for players and are not.
-//! - Mapping families 0 (mono, stereo) and 1 (up to eight channels in Vorbis' order). Others say nothing of where a
-//!   channel belongs or are ambisonics, whose mean means nothing: they are refused.
-//! - A frame of at most one byte is a pause (DTX) and becomes the decoder's comfort noise. It is random, and differs from
-//!   libopus' in its samples, not in its level.
+//! - The rate is always 48 kHz, whatever the container declares: the format has no other.
+//! - The encoder delay (pre-skip) is cut and the output gain of the header applied, as in ffmpeg and opusdec. Gains in tags
+//!   are meant for players and ignored.
+//! - Channel mapping families 0 (mono, stereo) and 1 (up to eight channels in Vorbis order). Others are refused: they have
+//!   no channel positions, or are ambisonics, whose mean has no meaning.
+//! - A frame of at most one byte is a pause (DTX) and becomes the decoder's comfort noise. It is random: its samples differ
+//!   from libopus', its level does not.
 
 use ruopus::{OpusDecoder as StreamDecoder, Packet, PacketError};
 use symphonia::core::audio::{
@@ -21,41 +21,40 @@ use symphonia::core::packet::PacketRef;
 use super::source::ByteSource;
 use super::unusable::Unusable;
 
-/// Of every decoded Opus stream.
+/// Sample rate of every decoded Opus stream.
 pub(super) const RATE: u32 = 48_000;
 
-/// The longest packet, 120 ms.
+/// Samples of the longest packet, 120 ms.
 pub(super) const MAX_PACKET_SAMPLES: usize = 5760;
 
 const CODEC: CodecInfo = CodecInfo { short_name: "opus", long_name: "Opus", profiles: &[] };
 const MAGIC: &[u8] = b"OpusHead";
-/// In a channel mapping: nothing is heard there.
+/// In a channel mapping: a silent channel.
 const NOTHING: u8 = 255;
 
 /// The identification header.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OpusHead {
-    /// Samples at 48 kHz.
+    /// Encoder delay in samples at 48 kHz.
     pub pre_skip: usize,
-    /// What every sample is multiplied by.
+    /// Factor for every sample.
     gain: f32,
     streams: usize,
-    /// The first so many streams are stereo.
+    /// Number of stereo streams; they come first.
     coupled: usize,
-    /// Which decoded channel each channel is.
+    /// The decoded channel of each output channel.
     mapping: Vec<u8>,
 }
 
 impl OpusHead {
-    /// From `OpusHead` of Ogg and Matroska, or, after the same eight letters, from `dOps` of MP4, whose numbers stand the
-    /// other way round.
+    /// Parses `OpusHead` of Ogg and Matroska, or, after the same eight letters, `dOps` of MP4, whose numbers are big-endian.
     pub fn read(bytes: &[u8]) -> Result<OpusHead, Unusable> {
         let short = || Unusable::damaged_header("the Opus header is too short");
         let body = bytes.strip_prefix(MAGIC).ok_or_else(|| Unusable::damaged_header("it has no Opus header"))?;
         let (fixed, table) = body.split_first_chunk::<11>().ok_or_else(short)?;
         let [version, channels, skip_a, skip_b, _, _, _, _, gain_a, gain_b, family] = *fixed;
         let word = |a, b| if version == 0 { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) };
-        // The upper four bits would be another format.
+        // The upper four bits are the major version: another format.
         if version > 15 {
             return Err(Unusable::Unsupported { found: format!("Opus with a header of version {version}") });
         }
@@ -91,7 +90,7 @@ impl OpusHead {
         self.mapping.len()
     }
 
-    /// Of a track; Matroska that carries no header carries one stream.
+    /// The header of a track. A Matroska track without a header has one stream.
     pub fn of(parameters: &AudioCodecParameters) -> Result<OpusHead, Unusable> {
         match parameters.extra_data.as_deref() {
             Some(bytes) if !bytes.is_empty() => OpusHead::read(bytes),
@@ -104,7 +103,7 @@ impl OpusHead {
     }
 }
 
-/// symphonia's reader of Ogg passes over streams whose Opus header it does not know, without saying why.
+/// Checks the Opus header of an Ogg file: symphonia's reader skips streams with an unknown one without a reason.
 pub(super) fn check_ogg_head(source: &ByteSource) -> Result<(), Unusable> {
     let page = source.read(0, 27 + 255 + 300)?;
     if !page.starts_with(b"OggS") {
@@ -117,7 +116,7 @@ pub(super) fn check_ogg_head(source: &ByteSource) -> Result<(), Unusable> {
     }
 }
 
-/// How many samples a packet decodes to; nothing for one that is none.
+/// Number of samples in a packet; 0 for an invalid one.
 pub(super) fn packet_samples(packet: &[u8], head: &OpusHead) -> usize {
     let parsed = if head.streams > 1 {
         Packet::parse_self_delimited(packet).map(|(packet, _)| packet)
@@ -136,7 +135,7 @@ pub(super) struct OpusDecoder {
     parameters: AudioCodecParameters,
     head: OpusHead,
     streams: Vec<StreamDecoder>,
-    /// Of each stream, interleaved.
+    /// Samples of each stream, interleaved.
     decoded: Vec<Vec<f32>>,
     buffer: AudioBuffer<f32>,
 }
@@ -155,7 +154,7 @@ impl OpusDecoder {
         let last = self.streams.len() - 1;
         let mut length = None;
         for (i, (stream, pcm)) in self.streams.iter_mut().zip(&mut self.decoded).enumerate() {
-            // All streams but the last say how long they are.
+            // All streams but the last declare their length.
             let packet = if i < last {
                 let (packet, used) = Packet::parse_self_delimited(rest)?;
                 rest = &rest[used..];
@@ -175,7 +174,7 @@ impl OpusDecoder {
         Ok(length.unwrap_or(0))
     }
 
-    /// Puts every decoded channel where the mapping says it belongs.
+    /// Copies the decoded channels to the output channels of the mapping.
     fn arrange(&mut self, length: usize) {
         self.buffer.clear();
         self.buffer.render_uninit(Some(length));
@@ -201,8 +200,8 @@ fn streams(head: &OpusHead) -> Vec<StreamDecoder> {
     (0..head.streams).map(|i| StreamDecoder::new(if i < head.coupled { 2 } else { 1 })).collect()
 }
 
-/// The decoder is given frame after frame, each as a packet of its own: in a packet of several it takes a frame without
-/// content for damage instead of a pause, and to a packet that is a pause it gives the length of the one before.
+/// Passes each frame to the decoder as a packet of its own: in a packet of several frames the decoder takes an empty frame
+/// for damage instead of a pause, and gives a packet that is a pause the length of the previous one.
 fn decode_frame(
     stream: &mut StreamDecoder,
     packet: &Packet,

@@ -1,21 +1,20 @@
-//! StreamResampler by a linear-phase windowed sinc.
+//! Resamples with a linear-phase windowed sinc.
 //!
 //! Conventions
-//! - The filter is a sinc times a squared Blackman-Harris window that spans [`SPAN`] to twice [`SPAN`] samples of the
-//!   lower of the two rates (a fixed multiple of the rates' common block, so that the FFT lengths stay even and small).
-//!   Its cutoff is rubato's choice for that window and length: the stopband begins at the lower Nyquist frequency, the
-//!   passband is flat within 0.01 dB to 94 % of it. librosa's `soxr_hq` passes 91 %; below that the two agree (see the
-//!   tests), to 1e-6 where one rate is a multiple of the other and to 6e-5 elsewhere, where soxr strays from the exact.
-//! - No delay: output sample n lies at input time n · from / to, sample 0 on sample 0. Outside the recording is silence.
-//! - n samples become ceil(n · to / from), as in librosa; the ceiling is taken on integers, librosa's on a float.
-//! - The same input gives the same bytes, whatever was resampled before and on whichever thread.
+//! - The filter is a sinc times a squared Blackman-Harris window over [`SPAN`] to twice [`SPAN`] samples of the lower rate
+//!   (a fixed multiple of the rates' common block, so that the FFT lengths stay even and small). Its cutoff is rubato's
+//!   choice for that window and length: the stopband begins at the lower Nyquist frequency, the passband is flat within
+//!   0.01 dB to 94 % of it. librosa's `soxr_hq` passes 91 %; below that the two agree (see the tests), to 1e-6 where one
+//!   rate is a multiple of the other and to 6e-5 elsewhere, where soxr deviates from the exact result.
+//! - No delay: output sample n is at input time n · from / to, sample 0 at sample 0. Beyond the recording is silence.
+//! - n samples become ceil(n · to / from), as in librosa; computed on integers, in librosa on a float.
+//! - The same input gives the same bytes, on any thread and whatever was resampled before. [`StreamResampler`] gives the
+//!   same bytes block by block, wherever the blocks end.
 //!
-//! - [`StreamResampler`] gives the same bytes block after block, wherever the borders of the blocks lie.
-//!
-//! Two engines with the same filter: rubato's FFT resampler where the rates have a short common block (all usual pairs),
+//! Two engines apply the same filter: rubato's FFT resampler where the rates have a short common block (all usual pairs),
 //! and a direct sum over a table of filter phases for odd pairs such as 44099 to 22050 Hz, whose FFT blocks would be
-//! seconds long and whose filter would ring as long. rubato's own engine for such pairs delays by a fraction of a sample
-//! that nothing can take back, hence the direct sum.
+//! seconds long and whose filter would ring as long. rubato's own engine for such pairs adds a delay of a fraction of a
+//! sample that cannot be compensated.
 
 use std::cell::RefCell;
 use std::f64::consts::PI;
@@ -24,27 +23,42 @@ use std::ops::Range;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Indexing, Resampler, WindowFunction, calculate_cutoff};
 
-/// The least length of the filter in samples of the lower rate.
+/// Minimum length of the filter in samples of the lower rate.
 const SPAN: usize = 512;
-/// Longest FFT block, in samples of the higher rate. Beyond it a pair goes to the direct sum.
+/// Longest FFT block, in samples of the higher rate. Pairs with longer blocks use the direct sum.
 const LONGEST_BLOCK: usize = 1 << 18;
 /// Filter phases per sample of the lower rate in the direct sum. Between two phases the filter is interpolated linearly;
 /// the error, (π / PHASES)² / 8, lies at -118 dB.
 const PHASES: usize = 1024;
-/// How many pairs of rates a thread keeps ready.
+/// Number of pairs of rates whose engines a thread keeps.
 const CACHED_PLANS: usize = 8;
 
-/// How many samples `n` samples at rate `from` become at rate `to`.
+/// Number of samples after resampling `n` samples.
+///
+/// ```
+/// assert_eq!(timbre_signal::audio::resampled_len(44100, 44100, 22050), 22050);
+/// assert_eq!(timbre_signal::audio::resampled_len(3, 44100, 22050), 2);
+/// ```
 pub fn resampled_len(n: usize, from: u32, to: u32) -> usize {
     (n as u128 * u128::from(to)).div_ceil(u128::from(from)) as usize
 }
 
-/// The whole of `input` at the new rate.
+/// Resamples the whole of `input` from one rate to another.
+///
+/// ```
+/// use std::f32::consts::TAU;
+/// use timbre_signal::audio::resample;
+///
+/// let tone = |rate: f32| (0..rate as usize).map(|n| (TAU * 440.0 * n as f32 / rate).sin()).collect::<Vec<_>>();
+/// let half = resample(&tone(44100.0), 44100, 22050);
+/// assert_eq!(half.len(), 22050);
+/// assert!((half[11025] - tone(22050.0)[11025]).abs() < 1e-3);
+/// ```
 pub fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
     resample_range(input, from, to, 0..resampled_len(input.len(), from, to))
 }
 
-/// The samples `range` of what [`resample`] returns, bit for bit, without the work for the others.
+/// The samples `range` of the output of [`resample`], bit for bit, without computing the others.
 pub fn resample_range(input: &[f32], from: u32, to: u32, range: Range<usize>) -> Vec<f32> {
     assert!(from > 0 && to > 0, "a rate is positive");
     assert!(range.end <= resampled_len(input.len(), from, to), "the range lies within the output");
@@ -61,16 +75,16 @@ pub fn resample_range(input: &[f32], from: u32, to: u32, range: Range<usize>) ->
 }
 
 thread_local! {
-    /// Most recently used last. Thousands of short clips share a few pairs of rates, and a plan costs as much as a clip.
+    /// Most recently used last. Thousands of short clips share a few pairs of rates, and building an engine costs as much as a clip.
     static PLANS: RefCell<Vec<((u32, u32), Engine)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What will be built for a pair of rates.
+/// The engine to build for a pair of rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
-    /// FFT blocks of so many samples; the filter is as long as the input block.
+    /// FFT blocks of these lengths; the filter is as long as the input block.
     Blocks { input: usize, output: usize },
-    /// Output n lies at input n · `step` / `parts`.
+    /// Output n is at input n · `step` / `parts`.
     Direct { step: usize, parts: usize },
 }
 
@@ -78,7 +92,7 @@ impl Plan {
     fn choose(from: u32, to: u32) -> Plan {
         let gcd = greatest_common_divisor(from, to);
         let (step, parts) = ((from / gcd) as usize, (to / gcd) as usize);
-        // An even number of common blocks: then both halves are whole samples, and the delay of half a block is exact.
+        // An even number of common blocks makes both halves whole samples, so the delay of half a block is exact.
         let blocks = SPAN.div_ceil(2 * step.min(parts)) * 2;
         if step.min(parts) <= SPAN && blocks * step.max(parts) <= LONGEST_BLOCK {
             Plan::Blocks { input: blocks * step, output: blocks * parts }
@@ -101,7 +115,7 @@ enum Engine {
 }
 
 impl Engine {
-    /// One that this thread has used before, or a new one.
+    /// Takes this thread's cached engine, or builds one.
     fn take(from: u32, to: u32) -> Engine {
         let known = PLANS.with_borrow_mut(|plans| {
             let place = plans.iter().position(|(rates, _)| *rates == (from, to))?;
@@ -110,9 +124,9 @@ impl Engine {
         known.unwrap_or_else(|| Plan::choose(from, to).build())
     }
 
-    /// Leaves it to this thread's next recording.
+    /// Puts the engine into this thread's cache.
     fn keep(self, from: u32, to: u32) {
-        // While a thread ends there may be no place left, and no need for one.
+        // While a thread ends, its cache may be gone.
         let _ = PLANS.try_with(|plans| {
             let mut plans = plans.borrow_mut();
             if plans.len() == CACHED_PLANS {
@@ -130,18 +144,18 @@ impl Engine {
     }
 }
 
-/// What [`resample`] gives, of a recording that comes block after block.
+/// Resamples block by block with the result of [`resample`].
 pub struct StreamResampler {
     from: u32,
     to: u32,
-    /// None where the rates are the same, and at the end.
+    /// `None` if the rates are equal, and after the end.
     engine: Option<Engine>,
     received: usize,
-    /// Samples that the engine has made; those of FFT blocks begin with their delay.
+    /// Samples that the engine has produced; those of FFT blocks begin with the delay.
     made: usize,
-    /// Input that is still needed: less than a block, or what the direct filter reaches.
+    /// Input that is still needed: less than a block, or the reach of the direct filter.
     held: Vec<f32>,
-    /// Of the direct filter: which sample lies first in `held`, counted from the silence before the recording.
+    /// Direct engine: index of the first sample in `held`, counted from the silence before the recording.
     first: usize,
 }
 
@@ -158,7 +172,7 @@ impl StreamResampler {
         StreamResampler { from, to, engine, received: 0, made: 0, held, first: 0 }
     }
 
-    /// Takes the next samples and appends what is known by now.
+    /// Takes the next samples and appends the output that is complete.
     pub fn push(&mut self, input: &[f32], output: &mut Vec<f32>) {
         self.received += input.len();
         match &mut self.engine {
@@ -187,7 +201,7 @@ impl StreamResampler {
         }
     }
 
-    /// Appends the rest, at the end of the recording.
+    /// Appends the remaining output at the end of the recording.
     pub fn finish(&mut self, output: &mut Vec<f32>) {
         let total = resampled_len(self.received, self.from, self.to);
         match &mut self.engine {
@@ -231,7 +245,7 @@ struct Blocks {
 impl Blocks {
     fn new(input: usize, output: usize) -> Self {
         let window = WindowFunction::BlackmanHarris2;
-        // The block lengths stand for the rates: rubato reduces them, then takes the multiple that we ask for.
+        // The block lengths serve as rates: rubato reduces them, then takes the requested multiple.
         let fft = Fft::new_custom(input, output, input, 1, 1, window, FixedSync::Both)
             .expect("positive rates and a positive block make a resampler");
         assert_eq!((fft.fft_size_in(), fft.fft_size_out()), (input, output), "rubato takes the block asked for");
@@ -245,7 +259,7 @@ impl Blocks {
         let wanted = range.start + delay..range.end + delay;
         let first = wanted.start / self.output;
         let last = (wanted.end - 1) / self.output;
-        // A block of output sums what two blocks of input leave there, so one block more is run before the first.
+        // Two input blocks overlap in each output block, so one more block runs before the first.
         for index in first.saturating_sub(1)..=last {
             let start = (index * self.input).min(input.len());
             let end = (start + self.input).min(input.len());
@@ -260,7 +274,7 @@ impl Blocks {
         samples
     }
 
-    /// The next block of input, or what there is of it.
+    /// Processes the next input block, which may be short.
     fn step(&mut self, input: &[f32]) {
         let source = InterleavedSlice::new(input, 1, input.len()).expect("one channel");
         let mut sink = InterleavedSlice::new_mut(&mut self.block, 1, self.output).expect("one channel");
@@ -268,7 +282,7 @@ impl Blocks {
         self.fft.process_into_buffer(&source, &mut sink, Some(&part)).expect("the buffers have the block's length");
     }
 
-    /// Of the block that begins at `origin`, what belongs to the first `total` samples of the output.
+    /// The samples of the current block, at output position `origin`, that belong to the first `total` samples.
     fn made_for(&self, origin: usize, total: usize) -> &[f32] {
         let delay = self.output / 2;
         let from = delay.saturating_sub(origin).min(self.output);
@@ -280,7 +294,7 @@ impl Blocks {
 struct Direct {
     step: usize,
     parts: usize,
-    /// Input samples on each side of an output sample that the filter reaches.
+    /// Number of input samples on each side of an output sample that the filter covers.
     reach: usize,
     /// Phases between two input samples.
     phases: usize,
@@ -292,8 +306,8 @@ impl Direct {
     fn new(step: usize, parts: usize) -> Self {
         let filter = Filter::new(step as f64 / parts as f64, SPAN);
         let reach = filter.half_width.ceil() as usize;
-        // The filter of a lower rate is smoother by as much, and needs fewer phases. With no more output places than
-        // that between two inputs, every place gets its own phase and nothing is interpolated.
+        // The filter of a lower rate is smoother in proportion and needs fewer phases. With no more output positions than
+        // phases between two inputs, every position gets its own phase and nothing is interpolated.
         let needed = ((PHASES as f64 * parts as f64 / step as f64).min(PHASES as f64)).ceil().max(4.0) as usize;
         let phases = needed.min(parts);
         let mut table = Vec::with_capacity((phases + 1) * 2 * reach);
@@ -306,7 +320,7 @@ impl Direct {
 
     fn run(&self, input: &[f32], range: Range<usize>) -> Vec<f32> {
         let taps = 2 * self.reach;
-        // The stretch of input that the range needs, with silence around the recording.
+        // The input that the range needs, with silence around the recording.
         let origin = range.start * self.step / self.parts;
         let width = (range.end - 1) * self.step / self.parts - origin + taps;
         let before = self.reach - 1;
@@ -320,7 +334,7 @@ impl Direct {
         range.map(|n| self.at(n, &padded[n * self.step / self.parts - origin..])).collect()
     }
 
-    /// Output n, of the input around its place.
+    /// Output sample n from the input around its position.
     fn at(&self, n: usize, around: &[f32]) -> f32 {
         let taps = 2 * self.reach;
         let around = &around[..taps];
@@ -335,7 +349,7 @@ impl Direct {
         here + weight * (dot(around, row(phase + 1)) - here)
     }
 
-    /// Appends the outputs from `made` on whose input is there, drops what no later one needs, and says how far it came.
+    /// Appends the outputs from `made` on whose input has arrived, drops input that is no longer needed, and returns the new `made`.
     fn go_on(
         &self,
         held: &mut Vec<f32>,
@@ -358,20 +372,20 @@ impl Direct {
 
 /// The filter in continuous time, in samples of the input.
 struct Filter {
-    /// Of the cutoff, relative to the input's Nyquist frequency.
+    /// Relative to the Nyquist frequency of the input.
     cutoff: f64,
     half_width: f64,
 }
 
 impl Filter {
-    /// `ratio` is input rate by output rate; the filter spans `span` samples of the lower rate.
+    /// `ratio` is input rate / output rate; the filter spans `span` samples of the lower rate.
     fn new(ratio: f64, span: usize) -> Self {
         let slower = ratio.max(1.0);
         let cutoff = f64::from(calculate_cutoff::<f32>(span, WindowFunction::BlackmanHarris2)) / slower;
         Filter { cutoff, half_width: span as f64 / 2.0 * slower }
     }
 
-    /// Sums to one over the input samples: a windowed sinc of unit area does so to 1e-9 at these lengths.
+    /// The taps sum to one over the input samples: a windowed sinc of unit area does so to 1e-9 at these lengths.
     fn at(&self, time: f64) -> f64 {
         if time.abs() >= self.half_width {
             return 0.0;
@@ -384,7 +398,7 @@ impl Filter {
     }
 }
 
-/// Sixteen running sums in a fixed order: the compiler may use vectors, and the result does not depend on which.
+/// Sixteen running sums in a fixed order: the compiler may use vectors, and the result stays the same.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<16>();
     let (b_chunks, b_rest) = b.as_chunks::<16>();

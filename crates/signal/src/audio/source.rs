@@ -1,5 +1,4 @@
-//! The bytes of a recording, in memory or in a file: any stretch of them can be asked for, so that no more of a long file
-//! than a stretch is ever held.
+//! Reads any range of a recording's bytes, in memory or in a file, so that a long file never has to fit in memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,17 +11,17 @@ use symphonia::core::io::MediaSource;
 
 use super::unusable::Unusable;
 
-/// How much of a file is read at once where only heads of chunks are wanted.
+/// Bytes per read of a file where only chunk headers are wanted.
 const WINDOW: usize = 4096;
 
-/// Cheap to clone: a clone reads the same bytes.
+/// The bytes of a recording. A clone is cheap and reads the same bytes.
 #[derive(Clone)]
 pub(super) enum ByteSource<'a> {
     Memory(&'a [u8]),
     File(Arc<Opened>),
 }
 
-/// A file and what went wrong while it was read.
+/// An open file and the first error of reading it.
 pub(super) struct Opened {
     file: File,
     length: u64,
@@ -30,7 +29,7 @@ pub(super) struct Opened {
 }
 
 impl ByteSource<'static> {
-    /// A regular file is read as it is asked for; anything else (a pipe, a device) is copied to a temporary file first.
+    /// Opens a file. Anything but a regular file (a pipe, a device) is copied to a temporary file first.
     pub fn open(path: &Path) -> Result<ByteSource<'static>, Unusable> {
         let mut file = File::open(path).map_err(unreadable)?;
         if file.metadata().map_err(unreadable)?.is_file() {
@@ -40,7 +39,7 @@ impl ByteSource<'static> {
         }
     }
 
-    /// What flows by only once, set down in a temporary file: some formats tell at their end how to read their beginning.
+    /// Copies a pipe to a temporary file: some formats store at the end how to read the beginning.
     pub fn from_pipe(from: &mut dyn Read) -> Result<ByteSource<'static>, Unusable> {
         let mut copied = || -> io::Result<File> {
             let mut file = tempfile::tempfile()?;
@@ -65,7 +64,7 @@ impl<'a> ByteSource<'a> {
         }
     }
 
-    /// The bytes from `at` on: `n` of them, or as many as there are.
+    /// Reads up to `n` bytes at `at`; fewer at the end.
     pub fn read(&self, at: u64, n: usize) -> Result<Cow<'a, [u8]>, Unusable> {
         let n = self.len().saturating_sub(at).min(n as u64) as usize;
         match self {
@@ -81,12 +80,12 @@ impl<'a> ByteSource<'a> {
         }
     }
 
-    /// For walks from head to head.
+    /// A reader for walks from chunk header to chunk header.
     pub fn header_reader(&self) -> HeaderReader<'_, 'a> {
         HeaderReader { source: self, start: 0, window: Cow::Borrowed(&[]) }
     }
 
-    /// For a reader of formats, from the beginning on.
+    /// A reader for symphonia, from the beginning.
     pub fn media(&self) -> Box<dyn MediaSource + 'a> {
         match self {
             ByteSource::Memory(bytes) => Box::new(Cursor::new(*bytes)),
@@ -94,7 +93,7 @@ impl<'a> ByteSource<'a> {
         }
     }
 
-    /// Decoders take a file that cannot be read on for one that ends: this tells them apart.
+    /// The error of the last failed read. Decoders treat a read error as the end of the file: this tells them apart.
     pub fn failure(&self) -> Option<Unusable> {
         let ByteSource::File(opened) = self else { return None };
         let found = opened.failure.lock().expect("no reader panics while it notes a failure").clone()?;
@@ -106,7 +105,7 @@ fn unreadable(error: io::Error) -> Unusable {
     Unusable::Unreadable { found: error.to_string() }
 }
 
-/// Reads small stretches, mostly forwards.
+/// Reads small ranges, mostly forwards.
 pub(super) struct HeaderReader<'s, 'a> {
     source: &'s ByteSource<'a>,
     start: u64,
@@ -114,7 +113,7 @@ pub(super) struct HeaderReader<'s, 'a> {
 }
 
 impl HeaderReader<'_, '_> {
-    /// The `n` bytes at `at`; nothing where the recording ends before that.
+    /// The `n` bytes at `at`; `None` if the recording ends before.
     pub fn get(&mut self, at: u64, n: usize) -> Result<Option<&[u8]>, Unusable> {
         if at.checked_add(n as u64).is_none_or(|end| end > self.source.len()) {
             return Ok(None);
@@ -128,14 +127,14 @@ impl HeaderReader<'_, '_> {
         Ok(self.window.get(from..from + n))
     }
 
-    /// As many of `n` bytes as there are.
+    /// Up to `n` bytes at `at`.
     pub fn up_to(&mut self, at: u64, n: u64) -> Result<&[u8], Unusable> {
         let n = self.source.len().saturating_sub(at).min(n);
         Ok(self.get(at, n as usize)?.unwrap_or_default())
     }
 }
 
-/// One reader of a file among several: each has its own place.
+/// One of several readers of a file, each with its own position.
 struct Reader {
     opened: Arc<Opened>,
     at: u64,

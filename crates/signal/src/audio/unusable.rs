@@ -1,40 +1,40 @@
-//! Why a recording is left out of a run: one word for the machine, one sentence for the reader.
+//! Why a recording cannot be used: a code for programs and a sentence for people.
 
 use thiserror::Error;
 
-/// A recording that cannot be used. The run lists it in `unusable.jsonl` and goes on.
+/// A recording that cannot be used. The run lists it in `unusable.jsonl` and continues.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Unusable {
     #[error("the file is empty (0 bytes)")]
     Empty,
-    #[error("no audio format was recognised in the file: {found}")]
+    #[error("not a supported audio file: {found}")]
     NotAudio { found: String },
-    #[error("the file is audio that cannot be decoded here: {found}")]
+    #[error("unsupported audio: {found}")]
     Unsupported { found: String },
-    /// Something in the file contradicts its format. A damaged packet makes the whole recording corrupt: dropping the
-    /// packet would shorten the recording and shift what comes after it, and nobody would know.
+    /// The content contradicts its format. A damaged packet makes the whole recording corrupt: dropping the packet would
+    /// silently shorten the recording and shift everything after it.
     #[error("the file is damaged after {seconds:.3} s of audio: {found}")]
     Corrupt { seconds: f64, found: String },
-    #[error("the file is cut off: its header declares {declared} {unit}, and {found} are there")]
+    #[error("the file is truncated: its header declares {declared} {unit}, but it has {found}")]
     Truncated { declared: u64, found: u64, unit: &'static str },
     /// NaN, infinity, or a number so large that it can only be damage.
-    #[error("sample {frame} (at {seconds:.3} s) is {value}, not a number that can be played")]
+    #[error("sample {frame} (at {seconds:.3} s) is {value}, not a finite sample")]
     NotFinite { frame: usize, seconds: f64, value: f32 },
-    #[error("the recording is silent throughout: all of its {frames} samples are zero once its channels are mixed")]
+    #[error("the recording is silent: all {frames} samples are zero after mixing to mono")]
     Silent { frames: usize },
-    #[error("the file has an audio header and no samples")]
+    #[error("the file has an audio header but no samples")]
     NoSamples,
     #[error("the file cannot be read: {found}")]
     Unreadable { found: String },
-    /// Usable elsewhere, perhaps: here it is more than [`DecodeLimits`](super::DecodeLimits) allow.
-    #[error("the recording is longer than is heard here ({most}): send a part of it")]
+    /// The recording exceeds [`DecodeLimits`](super::DecodeLimits); it may be usable elsewhere.
+    #[error("the recording is longer than the limit of {most}: send a part of it")]
     TooLong { most: String },
-    #[error("the recording has {found} channels, more than the {most} that are heard here: mix it down")]
+    #[error("the recording has {found} channels, more than the limit of {most}: mix it down")]
     TooManyChannels { found: u16, most: u16 },
 }
 
 impl Unusable {
-    /// A stable word for the reason.
+    /// A stable code of the reason.
     pub fn code(&self) -> &'static str {
         match self {
             Unusable::Empty => "empty",
@@ -51,7 +51,7 @@ impl Unusable {
         }
     }
 
-    /// Damage that shows before the first sample.
+    /// Damage found before the first sample.
     pub(super) fn damaged_header(found: impl Into<String>) -> Self {
         Unusable::Corrupt { seconds: 0.0, found: found.into() }
     }
@@ -62,15 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentence_gives_both_numbers_of_a_cut_off_file() {
+    fn the_message_gives_both_numbers_of_a_truncated_file() {
         let cut = Unusable::Truncated { declared: 1000, found: 400, unit: "bytes" };
         assert_eq!(cut.code(), "truncated");
-        assert_eq!(cut.to_string(), "the file is cut off: its header declares 1000 bytes, and 400 are there");
+        assert_eq!(cut.to_string(), "the file is truncated: its header declares 1000 bytes, but it has 400");
     }
 
     #[test]
-    fn the_sentence_says_where_the_first_nan_is() {
+    fn the_message_gives_the_position_of_the_first_nan() {
         let nan = Unusable::NotFinite { frame: 22050, seconds: 0.5, value: f32::NAN };
-        assert_eq!(nan.to_string(), "sample 22050 (at 0.500 s) is NaN, not a number that can be played");
+        assert_eq!(nan.to_string(), "sample 22050 (at 0.500 s) is NaN, not a finite sample");
     }
 }

@@ -1,12 +1,12 @@
-//! RIFF/WAVE: the list of chunks is read here, not by symphonia, whose reader refuses files that every player plays
-//! (a wrong RIFF size, more than 26 channels, a stream with sizes of 0) and which does not tell a cut-off file from a
-//! whole one. Compressed samples still go through symphonia's decoders; see `decode.rs`.
+//! Reads the chunks of RIFF/WAVE files. symphonia's reader refuses files that every player plays (a wrong RIFF size, more
+//! than 26 channels, a stream with sizes of 0) and does not notice truncated files. Compressed samples still go through
+//! symphonia's decoders; see `decode.rs`.
 //!
 //! Conventions
-//! - Integers of n bits are divided by 2^(n-1), 8-bit samples are unsigned around 128: libsndfile's numbers, to the bit.
-//! - A data chunk of size 0, 0xFFFFFFFF or 0x7FFFF000 is what programs leave that write to a pipe: it goes to the end of
-//!   the file. A size of 0 with nothing or only well-formed chunks behind it is meant as it stands: no samples.
-//! - Any other data chunk that is longer than the file is cut off. The size of the outermost RIFF chunk is not looked at.
+//! - Integers of n bits are divided by 2^(n-1); 8-bit samples are unsigned around 128: libsndfile's numbers, bit for bit.
+//! - Programs that write to a pipe leave a data chunk size of 0, 0xFFFFFFFF or 0x7FFFF000: the chunk extends to the end of
+//!   the file. A size of 0 followed by nothing or only by valid chunks is taken literally: no samples.
+//! - Any other data chunk that exceeds the file is truncated. The size of the outermost RIFF chunk is ignored.
 //! - Bytes after the last whole frame of a complete data chunk are ignored.
 
 use std::ops::Range;
@@ -20,20 +20,20 @@ use symphonia::core::codecs::audio::well_known::{
 use super::source::{ByteSource, HeaderReader};
 use super::unusable::Unusable;
 
-/// Sizes that stand for "not known when the header was written": ffmpeg and GStreamer to a pipe, sox to a pipe.
+/// Sizes that mean "not known when the header was written": ffmpeg and GStreamer to a pipe, sox to a pipe.
 const UNKNOWN_SIZES: [u64; 2] = [0xFFFF_FFFF, 0x7FFF_F000];
-/// The 14 bytes that follow the format tag in the sub-format of an extensible header.
+/// The 14 bytes after the format tag in the sub-format of an extensible header.
 const SUBFORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71];
 
-/// What the chunks of a WAVE file say of its samples.
+/// The sample format and the position of the samples in a WAVE file.
 #[derive(Clone, Debug)]
 pub(super) struct Wav {
     pub codec: WavCodec,
     pub sample_rate: u32,
     pub channels: u16,
-    /// Where the encoded samples lie in the file.
+    /// Byte range of the encoded samples in the file.
     pub data: Range<u64>,
-    /// Frames in `data`.
+    /// Number of frames in `data`.
     pub frames: u64,
 }
 
@@ -45,7 +45,7 @@ pub(super) enum WavCodec {
     S32,
     F32,
     F64,
-    /// Decoded by symphonia in blocks of so many bytes, each of so many frames.
+    /// Decoded by symphonia in blocks of `bytes` bytes, each of `frames` frames.
     Blocks {
         kind: BlockKind,
         bytes: usize,
@@ -62,7 +62,7 @@ pub(super) enum BlockKind {
 }
 
 impl WavCodec {
-    /// Of plain samples; 0 of blocks.
+    /// Bytes of a plain sample; 0 for block codecs.
     fn bytes_per_sample(self) -> u64 {
         match self {
             WavCodec::U8 => 1,
@@ -102,23 +102,23 @@ struct Format {
     bits: u16,
 }
 
-/// Of a format chunk, nothing after this is looked at.
+/// Only these bytes of a format chunk are read.
 const FORMAT_BYTES: u64 = 64;
 
-/// Reads the chunks of what [`is_wav`] recognised.
+/// Reads the chunks of a file that [`is_wav`] recognised.
 pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
-    let mut heads = source.header_reader();
+    let mut headers = source.header_reader();
     let mut format = None;
     let mut fact = None;
     let mut long_size = None;
     let mut data = None;
     let mut at = 12;
-    while let Some((id, size, body)) = chunk_at(&mut heads, at)? {
+    while let Some((id, size, body)) = chunk_at(&mut headers, at)? {
         match &id {
-            b"fmt " => format = Some(read_format(heads.up_to(body, size.min(FORMAT_BYTES))?)?),
-            b"fact" => fact = u32_at(heads.up_to(body, size.min(4))?, 0),
+            b"fmt " => format = Some(read_format(headers.up_to(body, size.min(FORMAT_BYTES))?)?),
+            b"fact" => fact = u32_at(headers.up_to(body, size.min(4))?, 0),
             b"ds64" => {
-                let content = heads.up_to(body, size.min(16))?;
+                let content = headers.up_to(body, size.min(16))?;
                 long_size = u32_at(content, 8).zip(u32_at(content, 12));
             }
             b"data" => {
@@ -127,7 +127,7 @@ pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
                     _ => size,
                 };
                 data = Some((body, size));
-                // What follows is not needed; only a file with its format behind its samples is read on.
+                // The chunks after the data are needed only if the format follows the samples.
                 if format.is_some() {
                     break;
                 }
@@ -140,7 +140,7 @@ pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     let (body, declared) = data.ok_or_else(|| Unusable::damaged_header("a WAVE file without a data chunk"))?;
     let there = source.len() - body;
     let streamed =
-        UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut heads, body, source.len())?);
+        UNKNOWN_SIZES.contains(&declared) || (declared == 0 && !only_chunks_follow(&mut headers, body, source.len())?);
     if declared > there && !streamed {
         return Err(Unusable::Truncated { declared, found: there, unit: "bytes of samples" });
     }
@@ -150,9 +150,9 @@ pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     Ok(Wav { codec, sample_rate: format.sample_rate, channels: format.channels, data: body..body + size, frames })
 }
 
-/// Id, declared size and start of the body of the chunk that begins at `at`.
-fn chunk_at(heads: &mut HeaderReader, at: u64) -> Result<Option<([u8; 4], u64, u64)>, Unusable> {
-    let head = heads.get(at, 8)?;
+/// Id, declared size and start of the body of the chunk at `at`.
+fn chunk_at(headers: &mut HeaderReader, at: u64) -> Result<Option<([u8; 4], u64, u64)>, Unusable> {
+    let head = headers.get(at, 8)?;
     Ok(head.map(|head| {
         let (id, size) = head.split_at(4);
         let (id, size): ([u8; 4], [u8; 4]) = (id.try_into().expect("four bytes"), size.try_into().expect("four bytes"));
@@ -160,14 +160,14 @@ fn chunk_at(heads: &mut HeaderReader, at: u64) -> Result<Option<([u8; 4], u64, u
     }))
 }
 
-/// Chunks begin at even places.
+/// Chunks begin at even offsets.
 fn end_of_chunk(body: u64, size: u64) -> u64 {
     body.saturating_add(size + (size & 1))
 }
 
-fn only_chunks_follow(heads: &mut HeaderReader, mut at: u64, length: u64) -> Result<bool, Unusable> {
+fn only_chunks_follow(headers: &mut HeaderReader, mut at: u64, length: u64) -> Result<bool, Unusable> {
     while at < length {
-        match chunk_at(heads, at)? {
+        match chunk_at(headers, at)? {
             Some((id, size, body)) if id.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
                 at = end_of_chunk(body, size);
                 // A last odd chunk may lack its padding byte.
@@ -214,7 +214,7 @@ fn codec_of(format: &Format) -> Result<WavCodec, Unusable> {
             let found = format!("ADPCM of {channels} channels, {} bits and blocks of {block} bytes", format.bits);
             return Err(Unusable::Unsupported { found });
         }
-        // Two samples a byte after a head for each channel, which holds one sample (IMA) or two (Microsoft).
+        // Two samples per byte after a header per channel, which holds one sample (IMA) or two (Microsoft).
         let frames = 2 * (block - head * channels as usize) as u64 / channels + extra;
         Ok(WavCodec::Blocks { kind, bytes: block, frames })
     };
@@ -240,8 +240,8 @@ fn count_frames(codec: WavCodec, channels: u16, bytes: u64, fact: Option<u32>) -
     match codec {
         WavCodec::Blocks { bytes: block, frames, .. } => {
             let all = bytes / block as u64 * frames;
-            // The fact chunk counts the frames that are meant when the last block is filled up. Some writers leave
-            // nonsense there, so it is believed only where it ends within the last block.
+            // The fact chunk counts the real frames when the last block is padded. Some writers store nonsense, so the count is
+            // used only if it ends within the last block.
             match fact {
                 Some(meant) if u64::from(meant) <= all && u64::from(meant) + frames > all => u64::from(meant),
                 _ => all,
@@ -257,7 +257,7 @@ impl Wav {
         self.codec.bytes_per_sample() * u64::from(self.channels)
     }
 
-    /// Appends plain samples, mixed to mono; nothing where the codec needs a decoder.
+    /// Appends plain samples, mixed to mono; appends nothing for block codecs.
     pub fn mix_into(&self, bytes: &[u8], mono: &mut Vec<f32>) {
         let channels = usize::from(self.channels);
         match self.codec {
@@ -273,7 +273,7 @@ impl Wav {
         }
     }
 
-    /// What symphonia's decoder has to know of a block codec.
+    /// Parameters of symphonia's decoder for a block codec.
     pub fn codec_parameters(&self, frames_per_packet: u64) -> Option<AudioCodecParameters> {
         let WavCodec::Blocks { kind, frames, .. } = self.codec else { return None };
         let channels = match Position::from_count(u32::from(self.channels)) {

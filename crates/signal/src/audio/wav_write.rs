@@ -1,5 +1,4 @@
-//! The simplest WAV files there are: 16-bit PCM after a header of 44 bytes, interleaved; and mono f32, which is to the bit what was
-//! computed.
+//! Writes WAV files: interleaved 16-bit PCM with a header of 44 bytes, and mono f32, which keeps every bit.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// Writes `samples` (interleaved) as 16-bit PCM. The file is not renamed into place: that is the caller's business.
+/// Writes `samples` (interleaved) as 16-bit PCM. The caller renames the file into place if needed.
 pub fn write_pcm16(path: &Path, samples: &[i16], channels: u16, sample_rate: u32) -> Result<()> {
     let header = pcm16_header(samples.len(), channels, sample_rate).with_context(|| format!("write {path:?}"))?;
     let write = || -> std::io::Result<()> {
@@ -23,7 +22,7 @@ pub fn write_pcm16(path: &Path, samples: &[i16], channels: u16, sample_rate: u32
     write().with_context(|| format!("write {path:?}"))
 }
 
-/// Writes mono samples as 32-bit floats: whoever reads them has the same bits.
+/// Writes mono samples as 32-bit floats, bit for bit.
 pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
     let bytes = u32::try_from(4 * samples.len()).ok().filter(|bytes| *bytes <= u32::MAX - 50);
     let bytes = bytes.context("a WAV file holds at most 4 GiB").with_context(|| format!("write {path:?}"))?;
@@ -32,7 +31,7 @@ pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
     header.extend_from_slice(&(50 + bytes).to_le_bytes());
     header.extend_from_slice(b"WAVEfmt ");
     header.extend_from_slice(&18u32.to_le_bytes());
-    // IEEE floats, one channel.
+    // IEEE float, one channel.
     header.extend_from_slice(&3u16.to_le_bytes());
     header.extend_from_slice(&1u16.to_le_bytes());
     header.extend_from_slice(&sample_rate.to_le_bytes());
@@ -40,7 +39,7 @@ pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
     header.extend_from_slice(&4u16.to_le_bytes());
     header.extend_from_slice(&32u16.to_le_bytes());
     header.extend_from_slice(&0u16.to_le_bytes());
-    // Formats other than PCM say how many samples there are.
+    // Formats other than PCM declare the number of samples.
     header.extend_from_slice(b"fact");
     header.extend_from_slice(&4u32.to_le_bytes());
     header.extend_from_slice(&(samples.len() as u32).to_le_bytes());
@@ -55,7 +54,7 @@ pub fn write_f32(path: &Path, samples: &[f32], sample_rate: u32) -> Result<()> {
     write().with_context(|| format!("write {path:?}"))
 }
 
-/// The header before `n_samples` samples of all channels together.
+/// The header for `n_samples` samples, counted over all channels.
 pub fn pcm16_header(n_samples: usize, channels: u16, sample_rate: u32) -> Result<[u8; 44]> {
     ensure!(channels > 0 && n_samples.is_multiple_of(usize::from(channels)), "{n_samples} samples are no whole frames");
     let bytes = u32::try_from(2 * n_samples).ok().filter(|bytes| *bytes <= u32::MAX - 36);

@@ -1,9 +1,9 @@
-//! What symphonia's reader of WebM and Matroska leaves aside: whether the end of the file is there, and how much of the
-//! last packet only fills it up.
+//! Reads two things of WebM and Matroska that symphonia ignores: whether the file is complete, and how many samples of the
+//! last packet are padding.
 //!
-//! A browser records as it hears: the sizes of the segment and of its clusters, and the length of the whole, are unknown
-//! when they are written, and the file just ends. Cut between two blocks it is a shorter recording, and nobody can tell;
-//! cut within a block it is cut off. There are no checksums.
+//! Browsers write a live recording without the sizes of the segment and its clusters and without a length, and the file
+//! just ends. Cut between two blocks, it is a shorter recording, which cannot be noticed; cut within a block, it is
+//! truncated. There are no checksums.
 
 use super::opus;
 use super::source::{ByteSource, HeaderReader};
@@ -24,37 +24,37 @@ const BLOCK_GROUP: u32 = 0xA0;
 const BLOCK: u32 = 0xA1;
 const DISCARD_PADDING: u32 = 0x75A2;
 
-/// Whatever else stands in a segment (SeekHead, Cues, Chapters, Attachments, Tags), in a cluster (SilentTracks, Position,
-/// PrevSize, EncryptedBlock) or in both (Void, CRC-32).
+/// Other elements of a segment (SeekHead, Cues, Chapters, Attachments, Tags), of a cluster (SilentTracks, Position,
+/// PrevSize, EncryptedBlock) or of both (Void, CRC-32).
 const STEPPED_OVER: [u32; 11] =
     [0x114D_9B74, 0x1C53_BB6B, 0x1043_A770, 0x1941_A469, 0x1254_C367, 0x5854, 0xA7, 0xAB, 0xAF, 0xEC, 0xBF];
 
 /// Larger headers are damage.
 const LARGEST_HEADER: u64 = 1 << 20;
 
-/// Nanoseconds of the longest packet: more of it cannot be there to fill it up. Whatever a file says beyond that would only keep
-/// decoded samples back that may yet be cut.
+/// Nanoseconds of the longest packet, the maximum padding. A larger value in a file would only hold back decoded samples that
+/// may still be cut.
 const LONGEST_PADDING: u64 = opus::MAX_PACKET_SAMPLES as u64 * 1_000_000_000 / opus::RATE as u64;
 
-/// What was found on the way to the end.
+/// Track delays and the time scale of a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct WebmScan {
     tracks: Vec<Delays>,
-    /// Nanoseconds in a tick.
+    /// Nanoseconds per tick.
     scale: u64,
 }
 
-/// Nanoseconds of a track that are no part of the recording.
+/// Delay and padding of a track in nanoseconds, which are not part of the recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Delays {
     number: u64,
     before: u64,
-    /// Of its last block so far.
+    /// Padding of the last block so far.
     after: u64,
 }
 
 impl WebmScan {
-    /// Samples at `rate` that the encoder put before the recording, and that fill up the last packet of a track.
+    /// Samples at `rate` of encoder delay and of padding of a track.
     pub fn encoder_padding(&self, track: u32, rate: u32) -> (usize, usize) {
         let found = self.tracks.iter().find(|found| found.number == u64::from(track));
         found.map_or((0, 0), |found| (samples(found.before, rate), samples(found.after, rate)))
@@ -71,14 +71,14 @@ fn samples(nanoseconds: u64, rate: u32) -> usize {
     ((u128::from(nanoseconds) * u128::from(rate) + 500_000_000) / 1_000_000_000) as usize
 }
 
-/// Walks from element to element through the whole file; nothing for a file of another format.
+/// Walks over all elements of the file; `None` for other formats.
 pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
-    let mut heads = source.header_reader();
-    let Some(head) = element(&mut heads, 0)?.filter(|head| head.id == EBML) else { return Ok(None) };
-    let mut walk = Walk { source, heads, found: WebmScan { tracks: Vec::new(), scale: 1_000_000 }, ticks: 0 };
+    let mut headers = source.header_reader();
+    let Some(head) = element(&mut headers, 0)?.filter(|head| head.id == EBML) else { return Ok(None) };
+    let mut walk = Walk { source, headers, found: WebmScan { tracks: Vec::new(), scale: 1_000_000 }, ticks: 0 };
     let after = head.size.and_then(|size| head.body.checked_add(size)).filter(|at| *at < source.len());
     let Some(after) = after else { return Err(Unusable::damaged_header("it ends within its header")) };
-    match element(&mut walk.heads, after)? {
+    match element(&mut walk.headers, after)? {
         Some(segment) if segment.id == SEGMENT => walk.segment(segment)?,
         Some(_) => {}
         None => return Err(Unusable::damaged_header("it ends within its header")),
@@ -88,9 +88,9 @@ pub(super) fn scan(source: &ByteSource) -> Result<Option<WebmScan>, Unusable> {
 
 struct Walk<'s, 'a> {
     source: &'s ByteSource<'a>,
-    heads: HeaderReader<'s, 'a>,
+    headers: HeaderReader<'s, 'a>,
     found: WebmScan,
-    /// When the cluster begins.
+    /// Start time of the current cluster.
     ticks: u64,
 }
 
@@ -104,13 +104,13 @@ impl Walk<'_, '_> {
             size => segment.body + size.unwrap_or(there),
         };
         let mut at = segment.body;
-        // What stands in a cluster never stands beside one, so that one of unknown size needs no leaving.
+        // Elements of a cluster never occur beside one, so a cluster of unknown size needs no explicit end.
         let mut cluster_end = end;
         while at < end {
             if at >= cluster_end {
                 cluster_end = end;
             }
-            let next = element(&mut self.heads, at)?.filter(|next| next.body <= cluster_end);
+            let next = element(&mut self.headers, at)?.filter(|next| next.body <= cluster_end);
             let Some(next) = next else { return Err(self.damage("it ends within the head of an element")) };
             let there = cluster_end - next.body;
             let size = match next.size {
@@ -134,7 +134,7 @@ impl Walk<'_, '_> {
             self.element(next.id, next.body, size)?;
             at = next.body + size;
         }
-        match element(&mut self.heads, end)? {
+        match element(&mut self.headers, end)? {
             Some(next) if next.id == EBML => Err(several()),
             _ => Ok(()),
         }
@@ -151,9 +151,9 @@ impl Walk<'_, '_> {
                 self.found.tracks =
                     children(&tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, track)| delays(track)).collect();
             }
-            TIMESTAMP => self.ticks = number(self.heads.up_to(body, size.min(8))?),
+            TIMESTAMP => self.ticks = number(self.headers.up_to(body, size.min(8))?),
             SIMPLE_BLOCK => {
-                let block = self.heads.up_to(body, size.min(8))?;
+                let block = self.headers.up_to(body, size.min(8))?;
                 let track = vint(block).map(|(number, _)| number);
                 self.found.last_block(track, 0);
             }
@@ -165,18 +165,18 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// A block with more to say of it: here, that not all of it is meant to be heard.
+    /// Reads a block group, for its padding.
     fn group(&mut self, mut at: u64, end: u64) -> Result<(), Unusable> {
         let (mut track, mut padding) = (None, 0);
         while at < end {
-            let inside = element(&mut self.heads, at)?.filter(|next| next.body <= end);
+            let inside = element(&mut self.headers, at)?.filter(|next| next.body <= end);
             let sized = inside.and_then(|next| Some((next, next.size.filter(|size| *size <= end - next.body)?)));
             let Some((next, size)) = sized else { return Err(self.damage("a block is larger than its group")) };
             match next.id {
-                BLOCK => track = vint(self.heads.up_to(next.body, size.min(8))?).map(|(number, _)| number),
-                // Signed; what is negative would be silence at the start, which no encoder writes.
+                BLOCK => track = vint(self.headers.up_to(next.body, size.min(8))?).map(|(number, _)| number),
+                // Signed. Negative values would be silence at the start, which no encoder writes.
                 DISCARD_PADDING if (1..=8).contains(&size) => {
-                    let bytes = self.heads.up_to(next.body, size)?;
+                    let bytes = self.headers.up_to(next.body, size)?;
                     let is_positive = bytes.first().is_some_and(|first| *first < 0x80);
                     padding = if is_positive { number(bytes).min(LONGEST_PADDING) } else { 0 };
                 }
@@ -207,17 +207,17 @@ fn delays(track: &[u8]) -> Delays {
 struct Element {
     id: u32,
     body: u64,
-    /// None where it is not known.
+    /// `None` if unknown.
     size: Option<u64>,
 }
 
-/// The head of the element at `at`; none where there is no whole one.
-fn element(heads: &mut HeaderReader, at: u64) -> Result<Option<Element>, Unusable> {
-    let parsed = parse(heads.up_to(at, 12)?);
+/// The header of the element at `at`; `None` if it is incomplete.
+fn element(headers: &mut HeaderReader, at: u64) -> Result<Option<Element>, Unusable> {
+    let parsed = parse(headers.up_to(at, 12)?);
     Ok(parsed.map(|(id, length, size)| Element { id, body: at + length as u64, size }))
 }
 
-/// Id, length of the head, and size.
+/// Id, length of the header, and size.
 fn parse(bytes: &[u8]) -> Option<(u32, usize, Option<u64>)> {
     let id_length = bytes.first()?.leading_zeros() as usize + 1;
     let id = number(bytes.get(..id_length).filter(|id| id.len() <= 4)?) as u32;
@@ -227,14 +227,14 @@ fn parse(bytes: &[u8]) -> Option<(u32, usize, Option<u64>)> {
     Some((id, id_length + length, size))
 }
 
-/// A number whose length its first byte tells, and that length.
+/// A variable-length integer, whose first byte encodes its length, and that length.
 fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
     let length = bytes.first()?.leading_zeros() as usize + 1;
     let all = number(bytes.get(..length).filter(|_| length <= 8)?);
     Some((all & ((1 << (7 * length)) - 1), length))
 }
 
-/// Id and body of each element, up to the first whose size makes no sense.
+/// Id and body of each element, up to the first with an invalid size.
 fn children(mut rest: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
         let (id, head, size) = parse(rest)?;

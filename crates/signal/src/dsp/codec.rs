@@ -1,14 +1,14 @@
-//! What a lossy codec of the MP3 kind leaves of a clip: a modified cosine transform, quantised as coarsely as a bit rate asks
-//! for and as a masking curve hides, and a low-pass by the bit rate.
+//! Simulates a lossy codec like MP3: a modified cosine transform whose coefficients are quantised by bit rate and masking
+//! curve, and a low-pass by bit rate.
 //!
-//! What it is: frames of 576 coefficients (sine window, half overlapped), as an MP3's long blocks have; bands of one Bark;
-//! a masking curve from the bands' energies spread over their neighbours (27 dB a Bark downwards, 15 dB upwards) and
-//! lowered by 12 dB, with a floor at -96 dB of full scale; the noise allowed is this curve, raised or lowered in each frame
-//! until its coefficients, at half the binary logarithm of one plus their ratio of power to noise, fit the bit rate; uniform
-//! quantisation with MP3's rounding (0.4054), so that weak coefficients vanish and bands flicker, which is what one hears.
+//! What it does: frames of 576 coefficients (sine window, half overlapped) like the long blocks of MP3; bands of one Bark; a
+//! masking curve from the energies of the bands, spread over their neighbours (27 dB per Bark downwards, 15 dB upwards) and
+//! lowered by 12 dB, with a floor at -96 dB of full scale. The allowed noise is this curve, raised or lowered in each frame
+//! until the frame fits the bit rate; a coefficient costs half the binary logarithm of one plus its ratio of power to noise.
+//! Quantisation is uniform with MP3's rounding (0.4054), so weak coefficients vanish and bands flicker: the audible artefact.
 //!
-//! What it is not: no bit stream, no Huffman tables and no reservoir of bits, no switch to short blocks (transients are smeared
-//! over a frame at every bit rate), no stereo, no polyphase filter bank with its aliases.
+//! What it leaves out: bit stream, Huffman tables and bit reservoir, the switch to short blocks (transients smear over a
+//! frame at every bit rate), stereo, and the polyphase filter bank with its aliasing.
 
 use std::cell::RefCell;
 use std::f64::consts::PI;
@@ -19,11 +19,11 @@ use realfft::{RealFftPlanner, RealToComplex};
 
 use crate::dsp::decibel::decibels;
 
-/// Coefficients of a frame.
+/// Coefficients per frame.
 pub const FRAME: usize = 576;
 const QUARTER: usize = FRAME / 2;
 
-/// The modified cosine transform: 2 · 576 samples to 576 coefficients, and back by overlap.
+/// The modified cosine transform: 2 · 576 samples to 576 coefficients, and back by overlap-add.
 struct Transform {
     window: Vec<f32>,
     /// `exp(-iπ (8n + 1) / (8 · 576))`.
@@ -51,8 +51,8 @@ impl Transform {
         }
     }
 
-    /// `X[k] = sum over n of v[n] cos(π / N (n + 1/2)(k + 1/2))`, in place: twice in a row it multiplies by N / 2. By a complex
-    /// FFT of half the length, which is two real ones.
+    /// `X[k] = sum over n of v[n] cos(π / N (n + 1/2)(k + 1/2))`, in place; applied twice it multiplies by N / 2. Computed by a
+    /// complex FFT of half the length, as two real ones.
     fn cosine_four(&mut self, values: &mut [f32; FRAME]) {
         for n in 0..QUARTER {
             let z = Complex::new(values[2 * n], values[FRAME - 1 - 2 * n]) * self.twiddles[n];
@@ -83,7 +83,7 @@ impl Transform {
         self.cosine_four(out);
     }
 
-    /// Adds to what the frame before has left in `samples`.
+    /// Adds the inverse transform to the overlap of the previous frame in `samples`.
     fn add_backward(&mut self, values: &mut [f32; FRAME], samples: &mut [f32]) {
         self.cosine_four(values);
         let scale = 2.0 / FRAME as f32;
@@ -97,7 +97,7 @@ impl Transform {
     }
 }
 
-/// kbit/s of a stereo stream, and the Hz up to which LAME codes it.
+/// Bit rate of a stereo stream in kbit/s, and LAME's low-pass for it in Hz.
 const LOW_PASS: [(f64, f64); 17] = [
     (8.0, 2000.0),
     (16.0, 3700.0),
@@ -118,7 +118,7 @@ const LOW_PASS: [(f64, f64); 17] = [
     (320.0, 20_500.0),
 ];
 
-/// The highest frequency that is coded at so many kbit/s, as LAME chooses it for two channels that share twice as many.
+/// The highest coded frequency at `kilobits` kbit/s for one channel: LAME's choice for two channels that share twice as many.
 pub fn low_pass_hz(kilobits: f64) -> f64 {
     let stereo = 2.0 * kilobits;
     let (first, last) = (LOW_PASS[0], LOW_PASS[LOW_PASS.len() - 1]);
@@ -132,7 +132,7 @@ pub fn low_pass_hz(kilobits: f64) -> f64 {
     })
 }
 
-/// Codes and decodes in place, at so many kbit/s for the one channel; no delay, the length is kept.
+/// Encodes and decodes in place, at `kilobits` kbit/s for the one channel, without delay or change of length.
 pub fn encode_decode(samples: &mut [f32], kilobits: f64, sample_rate: u32) {
     thread_local! {
         static TRANSFORM: RefCell<Transform> = RefCell::new(Transform::new());
@@ -140,13 +140,13 @@ pub fn encode_decode(samples: &mut [f32], kilobits: f64, sample_rate: u32) {
     TRANSFORM.with_borrow_mut(|transform| {
         let bands = bands(low_pass_hz(kilobits), sample_rate);
         let budget = (1000.0 * kilobits * FRAME as f64 / f64::from(sample_rate)) as f32;
-        each_frame(transform, samples, |frame| quantise(frame, &bands, budget));
+        modify_frames(transform, samples, |frame| quantise(frame, &bands, budget));
     });
 }
 
-/// Transforms, lets each frame be changed, and transforms back.
-fn each_frame(transform: &mut Transform, samples: &mut [f32], mut change: impl FnMut(&mut [f32; FRAME])) {
-    // A frame of silence before the clip, and at least as much after it: every sample lies in two frames.
+/// Transforms, modifies each frame, and transforms back.
+fn modify_frames(transform: &mut Transform, samples: &mut [f32], mut change: impl FnMut(&mut [f32; FRAME])) {
+    // A frame of silence before the clip and at least one after it, so that every sample lies in two frames.
     let frames = samples.len().div_ceil(FRAME) + 1;
     let mut padded = vec![0.0f32; (frames + 1) * FRAME];
     padded[FRAME..FRAME + samples.len()].copy_from_slice(samples);
@@ -161,7 +161,7 @@ fn each_frame(transform: &mut Transform, samples: &mut [f32], mut change: impl F
     samples.copy_from_slice(&sum[FRAME..FRAME + samples.len()]);
 }
 
-/// The first coefficient of each band, one Bark wide (Traunmüller's formula), up to the low-pass; the end of the last one.
+/// The first coefficient of each band, one Bark wide (Traunmüller's formula), up to the low-pass, and the end of the last.
 fn bands(low_pass: f64, sample_rate: u32) -> Vec<usize> {
     let hz = |k: usize| (k as f64 + 0.5) * f64::from(sample_rate) / (2 * FRAME) as f64;
     let bark = |hz: f64| 26.81 * hz / (1960.0 + hz) - 0.53;
@@ -178,17 +178,17 @@ fn bands(low_pass: f64, sample_rate: u32) -> Vec<usize> {
 }
 
 fn quantise(frame: &mut [f32; FRAME], bands: &[usize], budget: f32) {
-    // No clip has more: 25 at 48 kHz.
-    const MOST: usize = 32;
-    let n = (bands.len() - 1).min(MOST);
-    let mut powers = [0.0f32; MOST];
+    // The maximum number of bands: 25 at 48 kHz.
+    const MAX_BANDS: usize = 32;
+    let n = (bands.len() - 1).min(MAX_BANDS);
+    let mut powers = [0.0f32; MAX_BANDS];
     for (power, band) in powers.iter_mut().zip(bands.windows(2)) {
         let values = &frame[band[0]..band[1]];
         *power = values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32;
     }
     let mut noise = masked(&powers[..n]);
     let width = |band: usize| (bands[band + 1] - bands[band]) as f32;
-    let bits = |noise: &[f32; MOST], factor: f32| -> f32 {
+    let bits = |noise: &[f32; MAX_BANDS], factor: f32| -> f32 {
         (0..n)
             .map(|band| {
                 // Half a binary logarithm, by way of decibels.
@@ -196,7 +196,7 @@ fn quantise(frame: &mut [f32; FRAME], bands: &[usize], budget: f32) {
             })
             .sum()
     };
-    // Decibels by which the noise is lifted: halved seven times, it is known within half a decibel.
+    // Bisection of the noise level in decibels: seven steps are accurate to half a decibel.
     let (mut low, mut high) = (-20.0f32, 60.0f32);
     for _ in 0..7 {
         let middle = 0.5 * (low + high);
@@ -206,19 +206,19 @@ fn quantise(frame: &mut [f32; FRAME], bands: &[usize], budget: f32) {
     let factor = crate::dsp::decibel::db_to_amplitude(2.0 * high);
     noise.iter_mut().for_each(|noise| *noise *= factor);
     for (band, edges) in bands.windows(2).enumerate().take(n) {
-        // Uniform steps make noise of a twelfth of their square.
+        // The noise of uniform steps has a power of a twelfth of their square.
         let step = (12.0 * noise[band]).sqrt();
         round_to(&mut frame[edges[0]..edges[1]], step);
     }
     frame[bands[n]..].fill(0.0);
 }
 
-/// The power of noise a coefficient that each band hides.
-fn masked<const MOST: usize>(powers: &[f32]) -> [f32; MOST] {
-    // A coefficient of a sine of full scale has a power of about (576 / 2)².
+/// The masked noise power per coefficient of each band.
+fn masked<const MAX_BANDS: usize>(powers: &[f32]) -> [f32; MAX_BANDS] {
+    // A coefficient of a full-scale sine has a power of about (576 / 2)².
     let floor = (QUARTER * QUARTER) as f32 * 2.5e-10;
     let (up, down, below) = (0.031_622_78, 0.001_995_26, 0.063_095_73);
-    let mut mask = [0.0f32; MOST];
+    let mut mask = [0.0f32; MAX_BANDS];
     let mut spread = 0.0f32;
     for (mask, &power) in mask.iter_mut().zip(powers) {
         spread = power + up * spread;
@@ -232,12 +232,12 @@ fn masked<const MOST: usize>(powers: &[f32]) -> [f32; MOST] {
     mask.map(|power| power * below + floor)
 }
 
-/// Whole multiples of `step`, with magnitudes rounded up from 0.5946 on as MP3 does.
+/// Rounds to multiples of `step`; magnitudes are rounded up from 0.5946 on, as in MP3.
 fn round_to(values: &mut [f32], step: f32) {
     let inverse = 1.0 / step;
     for value in values {
         let steps = value.abs() * inverse + 0.4054;
-        // Beyond that no f32 has a fraction, nor would it fit.
+        // A larger f32 has no fraction and would not fit an i32.
         let whole = if steps < 8_388_608.0 { steps as i32 as f32 } else { steps };
         *value = (whole * step).copysign(*value);
     }
@@ -258,8 +258,8 @@ mod tests {
         samples
     }
 
-    /// Signal to error, in decibels.
-    fn fidelity(kilobits: f64, samples: &[f32]) -> f64 {
+    /// Signal-to-noise ratio in decibels.
+    fn signal_to_noise_db(kilobits: f64, samples: &[f32]) -> f64 {
         let mut coded = samples.to_vec();
         encode_decode(&mut coded, kilobits, 44_100);
         let error: Vec<f32> = coded.iter().zip(samples).map(|(a, b)| a - b).collect();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_transform_is_the_slow_one() {
+    fn the_fast_transform_equals_the_definition() {
         let samples = gaussians(1, 2 * FRAME);
         let mut transform = Transform::new();
         let mut fast = [0.0; FRAME];
@@ -286,10 +286,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn untouched_frames_come_back_as_they_were(n in 0usize..3000, seed: u64) {
+        fn unmodified_frames_reconstruct_the_clip(n in 0usize..3000, seed: u64) {
             let samples = gaussians(seed, n);
             let mut back = samples.clone();
-            each_frame(&mut Transform::new(), &mut back, |_| ());
+            modify_frames(&mut Transform::new(), &mut back, |_| ());
             prop_assert!(back.iter().zip(&samples).all(|(a, b)| (a - b).abs() < 1e-6));
         }
 
@@ -302,16 +302,17 @@ mod tests {
     }
 
     #[test]
-    fn more_bits_leave_more_of_the_clip() {
+    fn the_signal_to_noise_ratio_rises_with_the_bit_rate() {
         let samples = gaussians(3, 44_100);
-        let heard: Vec<f64> = [8.0, 16.0, 32.0, 64.0, 128.0].map(|kilobits| fidelity(kilobits, &samples)).to_vec();
-        assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "{heard:?}");
-        // About 6 dB a bit and coefficient below the low-pass.
-        assert!(heard[0] > 1.0 && heard[2] > 6.0 && heard[4] > 15.0, "{heard:?}");
+        let ratios: Vec<f64> =
+            [8.0, 16.0, 32.0, 64.0, 128.0].map(|kilobits| signal_to_noise_db(kilobits, &samples)).to_vec();
+        assert!(ratios.windows(2).all(|pair| pair[0] < pair[1]), "{ratios:?}");
+        // About 6 dB per bit and coefficient below the low-pass.
+        assert!(ratios[0] > 1.0 && ratios[2] > 6.0 && ratios[4] > 15.0, "{ratios:?}");
     }
 
     #[test]
-    fn nothing_is_left_above_the_low_pass_and_silence_stays_silent() {
+    fn frequencies_above_the_low_pass_are_removed_and_silence_stays_silent() {
         let mut tone: Vec<f32> =
             (0..44_100).map(|n| (f64::from(n) * 2.0 * PI * 15_000.0 / 44_100.0).sin() as f32).collect();
         encode_decode(&mut tone, 32.0, 44_100);

@@ -1,4 +1,4 @@
-//! Convolution with a long response, by FFT: overlap-add in blocks of the length that costs least.
+//! Convolves with a long response by FFT: overlap-add with the block length of least cost.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -10,12 +10,18 @@ thread_local! {
     static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
 }
 
-/// Replaces `samples` by their convolution with `response`, cut to their length: sample n hears the samples up to n.
+/// Replaces `samples` by their convolution with `response`, truncated to their length.
+///
+/// ```
+/// let mut samples = [1.0, 0.0, 0.0, 2.0];
+/// timbre_signal::dsp::convolve::convolve(&mut samples, &[1.0, 0.5]);
+/// assert!(samples.iter().zip([1.0, 0.5, 0.0, 2.0]).all(|(a, b)| (a - b).abs() < 1e-6));
+/// ```
 pub fn convolve(samples: &mut [f32], response: &[f32]) {
     if samples.is_empty() {
         return;
     }
-    // What lies beyond the clip is not heard.
+    // The response beyond the length of the clip has no effect.
     let response = &response[..response.len().min(samples.len())];
     if response.is_empty() {
         samples.fill(0.0);
@@ -31,14 +37,14 @@ pub fn convolve(samples: &mut [f32], response: &[f32]) {
     forward.process_with_scratch(&mut time, &mut filter, &mut scratch).expect("buffers of the plan's lengths");
     filter.iter_mut().for_each(|z| *z /= length as f32);
     let block = length + 1 - response.len();
-    // What the blocks so far have to say about the samples to come.
+    // The tails of the previous blocks, to be added to the next samples.
     let mut carry = vec![0.0f32; response.len() - 1];
     for samples in samples.chunks_mut(block) {
         time[..samples.len()].copy_from_slice(samples);
         time[samples.len()..].fill(0.0);
         forward.process_with_scratch(&mut time, &mut spectrum, &mut scratch).expect("buffers of the plan's lengths");
         spectrum.iter_mut().zip(&filter).for_each(|(z, h)| *z *= h);
-        // The transform demands these to be real; rounding may have left a trace.
+        // The transform requires these to be real; rounding may have left a trace.
         spectrum[0].im = 0.0;
         if length.is_multiple_of(2) {
             spectrum[length / 2].im = 0.0;
@@ -52,7 +58,7 @@ pub fn convolve(samples: &mut [f32], response: &[f32]) {
     }
 }
 
-/// The same with the response's sample `middle` at no delay.
+/// Like [`convolve`], with the delay of the response's sample `middle` removed.
 pub fn convolve_about(samples: &mut Vec<f32>, response: &[f32], middle: usize) {
     let n = samples.len();
     samples.resize(n + middle, 0.0);
@@ -61,7 +67,7 @@ pub fn convolve_about(samples: &mut Vec<f32>, response: &[f32], middle: usize) {
     samples.truncate(n);
 }
 
-/// The length of the FFT, 2^k or 3 · 2^k, at which all blocks together cost least.
+/// The FFT length, 2^k or 3 · 2^k, with the least total cost of all blocks.
 fn best_length(samples: usize, response: usize) -> usize {
     let cost = |length: usize| {
         let blocks = samples.div_ceil(length + 1 - response);
@@ -89,18 +95,18 @@ mod tests {
     use super::*;
 
     fn slowly(samples: &[f32], response: &[f32]) -> Vec<f64> {
-        let heard = |n: usize| {
+        let output = |n: usize| {
             (0..=n.min(response.len().saturating_sub(1)))
                 .filter(|_| !response.is_empty())
                 .map(|k| f64::from(response[k]) * f64::from(samples[n - k]))
                 .sum()
         };
-        (0..samples.len()).map(heard).collect()
+        (0..samples.len()).map(output).collect()
     }
 
     proptest! {
         #[test]
-        fn blocks_of_fourier_transforms_are_the_plain_sum(
+        fn convolution_by_fft_equals_the_plain_sum(
             samples in prop::collection::vec(-1.0f32..1.0, 0..500), response in prop::collection::vec(-1.0f32..1.0, 0..90)
         ) {
             let slow = slowly(&samples, &response);
@@ -112,20 +118,20 @@ mod tests {
         }
 
         #[test]
-        fn a_pulse_in_the_middle_of_the_response_leaves_everything_in_place(
+        fn a_pulse_in_the_middle_of_the_response_keeps_the_samples_in_place(
             samples in prop::collection::vec(-1.0f32..1.0, 0..300), middle in 0usize..40
         ) {
             let mut response = vec![0.0; 41];
             response[middle] = 1.0;
-            let mut heard = samples.clone();
-            convolve_about(&mut heard, &response, middle);
-            prop_assert_eq!(heard.len(), samples.len());
-            prop_assert!(heard.iter().zip(&samples).all(|(a, b)| (a - b).abs() < 1e-5));
+            let mut output = samples.clone();
+            convolve_about(&mut output, &response, middle);
+            prop_assert_eq!(output.len(), samples.len());
+            prop_assert!(output.iter().zip(&samples).all(|(a, b)| (a - b).abs() < 1e-5));
         }
     }
 
     #[test]
-    fn a_length_of_transform_holds_a_response_and_something_to_convolve() {
+    fn the_fft_is_longer_than_the_response() {
         for (samples, response) in [(1, 1), (2, 2), (66_150, 1), (66_150, 11_025), (66_150, 66_150), (100, 3)] {
             let length = best_length(samples, response);
             assert!(length > response && length.is_multiple_of(2), "{samples} {response}: {length}");

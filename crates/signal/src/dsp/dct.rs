@@ -1,6 +1,6 @@
-//! The discrete cosine transform of type II with orthonormal scaling (scipy's `dct(type=2, norm="ortho")`), of columns.
+//! The discrete cosine transform of columns: type II with orthonormal scaling (scipy's `dct(type=2, norm="ortho")`).
 //!
-//! Few outputs of short inputs are asked for (20 of 128), so a dense product over contiguous frames is the fast way.
+//! Only a few outputs of short inputs are needed (20 of 128), so a dense product over contiguous frames is fastest.
 
 use std::f64::consts::PI;
 
@@ -10,7 +10,7 @@ pub fn matrix(outputs: usize, inputs: usize) -> Vec<f32> {
     for k in 0..outputs {
         let scale = (if k == 0 { 1.0 } else { 2.0 } / inputs as f64).sqrt();
         matrix.extend((0..inputs).map(|n| {
-            // The angle repeats after 4 * inputs half steps: reduced first, it stays exact.
+            // The angle repeats after 4 * inputs half steps; reducing it first keeps it exact.
             let steps = (k * (2 * n + 1)) % (4 * inputs);
             (scale * (PI * steps as f64 / (2 * inputs) as f64).cos()) as f32
         }));
@@ -18,14 +18,22 @@ pub fn matrix(outputs: usize, inputs: usize) -> Vec<f32> {
     matrix
 }
 
-/// The transform of each column of `input` (`inputs` rows of `cols`): the product with `matrix`.
+/// The transform of each column of `input` (`inputs` rows of `cols` values): the product with `matrix`.
+///
+/// ```
+/// use timbre_signal::dsp::dct;
+///
+/// let coefficients = dct::transform_columns(&dct::matrix(2, 4), &[1.0; 4], 4, 1);
+/// assert_eq!(coefficients[0], 2.0);
+/// assert!(coefficients[1].abs() < 1e-7);
+/// ```
 pub fn transform_columns(matrix: &[f32], input: &[f32], inputs: usize, cols: usize) -> Vec<f32> {
     assert_eq!(input.len(), inputs * cols, "a matrix of {inputs} x {cols}");
     let mut output = vec![0.0; matrix.len() / inputs * cols];
     if cols == 0 {
         return output;
     }
-    // The first coefficient is a long sum of like numbers, where f32 loses digits one way. So: f32 over a few rows, f64 beyond.
+    // The first coefficient is a long sum of similar numbers, which loses digits in f32: sum a few rows in f32, then in f64.
     const ROWS: usize = 8;
     const COLS: usize = 32;
     for (weights, out) in matrix.chunks_exact(inputs).zip(output.chunks_exact_mut(cols)) {
@@ -76,7 +84,7 @@ mod tests {
         }
 
         #[test]
-        fn the_whole_transform_keeps_the_energy_of_every_column(
+        fn the_full_transform_keeps_the_energy_of_every_column(
             rows in 1usize..24, cols in 1usize..70, seed in any::<u32>(),
         ) {
             let input: Vec<f32> = (0..rows * cols)

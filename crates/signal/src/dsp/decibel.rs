@@ -1,12 +1,19 @@
-//! Decibels, as librosa's `power_to_db` with `ref=1` and `amin=1e-10`: nothing lies below -100 dB.
+//! Decibels as in librosa's `power_to_db` with `ref=1` and `amin=1e-10`: the floor is -100 dB.
 //!
-//! The logarithm is our own, because the one of the platform differs from machine to machine and is not vectorised: it is off
-//! by at most 1e-5 dB (f32 itself resolves 8e-6 dB at -100 dB).
+//! The logarithm is implemented here because the platform's differs between machines and is not vectorised. Its error is at
+//! most 1e-5 dB (f32 itself resolves 8e-6 dB at -100 dB).
 
-/// The power that stands for silence.
+/// Power of silence: lower powers are raised to it.
 pub const SMALLEST_POWER: f32 = 1e-10;
 
-/// Replaces powers by decibels; with `top_db`, what lies further below the loudest value of the slice is lifted to there.
+/// Converts powers to decibels in place. With `top_db`, values further below the maximum of the slice are raised to that limit.
+///
+/// ```
+/// let mut values = [1.0, 0.01, 0.0];
+/// timbre_signal::dsp::decibel::power_to_db(&mut values, Some(80.0));
+/// assert!((values[1] + 20.0).abs() < 1e-5);
+/// assert_eq!(values[2], values[0] - 80.0);
+/// ```
 pub fn power_to_db(values: &mut [f32], top_db: Option<f32>) {
     for value in values.iter_mut() {
         *value = decibels(value.max(SMALLEST_POWER));
@@ -28,7 +35,7 @@ pub fn decibels(power: f32) -> f32 {
     // Chebyshev nodes, largest error 2.9e-7 dB in f32.
     const SERIES: [f32; 8] =
         [4.342_944, -2.171_501_4, 1.447_772, -1.083_970_5, 0.863_075_44, -0.752_782_9, 0.713_111, -0.438_734_26];
-    // power = mantissa * 2^exponent with the mantissa about 1, so that powers near 1 lose nothing to cancellation.
+    // power = mantissa * 2^exponent with a mantissa around 1 avoids cancellation for powers near 1.
     let bits = power.to_bits() as i32;
     let exponent = (bits - SQRT_HALF) >> 23;
     let f = f32::from_bits((bits - (exponent << 23)) as u32) - 1.0;
@@ -39,10 +46,10 @@ pub fn decibels(power: f32) -> f32 {
     sum * f + exponent as f32 * DB_OF_TWO
 }
 
-/// `2^x`, right to f32's resolution; beyond -126 and 126 it stays where it is there. In vectors, and the same on every machine.
+/// `2^x` to f32's resolution, clamped to exponents from -126 to 126. Vectorised, and equal on every machine.
 #[inline(always)]
 pub fn power_of_two(x: f32) -> f32 {
-    // Added and taken away, it rounds to a whole number; that number is then in the lower bits.
+    // Adding and subtracting this constant rounds to a whole number, which is then in the lower bits.
     const ROUNDER: f32 = 12_582_912.0;
     // Taylor about 0 on [-1/2, 1/2].
     const SERIES: [f32; 6] =
@@ -59,7 +66,7 @@ pub fn power_of_two(x: f32) -> f32 {
     (sum * f + 1.0) * f32::from_bits(((exponent + 127) << 23) as u32)
 }
 
-/// The factor of so many decibels of amplitude: `10^(db / 20)`.
+/// The amplitude factor of a level in decibels: `10^(db / 20)`.
 #[inline(always)]
 pub fn db_to_amplitude(db: f32) -> f32 {
     power_of_two(db * 0.166_096_4)
@@ -76,7 +83,7 @@ mod tests {
             for mantissa in (0..1 << 23).step_by(4099) {
                 let power = f32::from_bits((exponent << 23) | mantissa);
                 let exact = 10.0 * f64::from(power).log10();
-                // The result is an f32: its own resolution is part of the bound.
+                // The result is an f32: its resolution is part of the bound.
                 worst = worst.max((f64::from(decibels(power)) - exact).abs() - exact.abs() * f64::from(f32::EPSILON));
             }
         }
@@ -84,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn decibels_within_the_range_of_audio_are_right_to_a_hundred_thousandth() {
+    fn decibels_in_the_audio_range_are_accurate_to_1e_5() {
         for n in 0..200_000 {
             let power = 10f32.powf(-10.0 + n as f32 * 1e-4);
             assert!((f64::from(decibels(power)) - 10.0 * f64::from(power).log10()).abs() < 1.5e-5, "{power}");
@@ -92,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn full_scale_is_zero_and_silence_is_minus_a_hundred() {
+    fn full_scale_is_0_db_and_silence_minus_100_db() {
         let mut values = [1.0, 0.0, 1e-10, 1e-30, 100.0];
         power_to_db(&mut values, None);
         for (value, expected) in values.iter().zip([0.0, -100.0, -100.0, -100.0, 20.0]) {
@@ -101,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lies_further_below_the_loudest_value_than_top_db() {
+    fn top_db_limits_the_distance_to_the_maximum() {
         let mut values = [100.0, 1.0, 1e-7, 0.0];
         power_to_db(&mut values, Some(80.0));
         assert_eq!(values[3], values[0] - 80.0);
@@ -112,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn powers_of_two_are_right_to_f32s_resolution() {
+    fn powers_of_two_are_accurate_to_f32_resolution() {
         for n in -125_999..126_000 {
             let x = n as f32 * 1e-3;
             let exact = f64::from(x).exp2();

@@ -1,9 +1,9 @@
 //! Dynamics: a compressor and a limiter.
 //!
-//! Conventions: levels are decibels of full scale of single samples (peaks). The compressor follows the level by one pole with
-//! the attack's time constant upwards and the release's downwards (63 % of the way in that time), starts from silence, and
-//! looks up the gain in the usual curve with a quadratic knee. The limiter looks ahead, without delay: no sample
-//! leaves above the ceiling, and gain goes down over the attack, before the peak comes.
+//! Conventions: levels are peak levels of single samples in decibels of full scale. The compressor follows the level by one
+//! pole with the attack's time constant upwards and the release's downwards (63 % of the way in that time), starts from
+//! silence, and applies the usual gain curve with a quadratic knee. The limiter looks ahead without delay: no sample exceeds
+//! the ceiling, and the gain falls over the attack time before the peak.
 
 use crate::dsp::decibel::{db_to_amplitude, decibels};
 use crate::dsp::level;
@@ -11,7 +11,7 @@ use crate::dsp::level;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CompressorSettings {
     pub threshold_db: f64,
-    /// So many decibels above the threshold come out as one.
+    /// Input decibels above the threshold per decibel of output.
     pub ratio: f64,
     pub knee_db: f64,
     pub attack_seconds: f64,
@@ -19,23 +19,24 @@ pub struct CompressorSettings {
     pub makeup_db: f64,
 }
 
-/// How much of the way is left after one sample.
-fn left_after_a_sample(seconds: f64, sample_rate: u32) -> f32 {
+/// Remaining share of a change after one sample.
+fn decay_per_sample(seconds: f64, sample_rate: u32) -> f32 {
     (-1.0 / (seconds * f64::from(sample_rate)).max(1e-3)).exp() as f32
 }
 
-pub fn compress(samples: &mut [f32], how: &CompressorSettings, sample_rate: u32) {
-    let attack = left_after_a_sample(how.attack_seconds, sample_rate);
-    let release = left_after_a_sample(how.release_seconds, sample_rate);
-    let curve = Curve::new(how);
+pub fn compress(samples: &mut [f32], settings: &CompressorSettings, sample_rate: u32) {
+    let attack = decay_per_sample(settings.attack_seconds, sample_rate);
+    let release = decay_per_sample(settings.release_seconds, sample_rate);
+    let curve = Curve::new(settings);
     let mut level = 0.0f32;
     let mut levels = [0.0f32; 256];
-    for stretch in samples.chunks_mut(levels.len()) {
-        // Of the two ways to go on, the quicker one leads higher upwards and lower downwards: the larger of the two results is
-        // the right one if the attack is quicker, and the smaller one otherwise. No branch, as it would be guessed wrong often.
+    for block in samples.chunks_mut(levels.len()) {
+        // Of the two possible next levels, the faster time constant gives the higher one upwards and the lower one downwards.
+        // So the larger is right if the attack is faster, and the smaller otherwise. This avoids a branch that would often be
+        // mispredicted.
         level = if attack <= release {
             follow(
-                stretch,
+                block,
                 &mut levels,
                 level,
                 attack,
@@ -44,7 +45,7 @@ pub fn compress(samples: &mut [f32], how: &CompressorSettings, sample_rate: u32)
             )
         } else {
             follow(
-                stretch,
+                block,
                 &mut levels,
                 level,
                 attack,
@@ -52,17 +53,17 @@ pub fn compress(samples: &mut [f32], how: &CompressorSettings, sample_rate: u32)
                 |rising, falling| if rising < falling { rising } else { falling },
             )
         };
-        for (sample, &level) in stretch.iter_mut().zip(&levels) {
+        for (sample, &level) in block.iter_mut().zip(&levels) {
             *sample *= curve.gain(level);
         }
-        // Below this the tail of a release would only be slow.
+        // Below this level the tail of a release would only be slow.
         if level < 1e-15 {
             level = 0.0;
         }
     }
 }
 
-/// The level after each sample, from `level` before the first one on; gives back the last.
+/// Writes the level after each sample, starting from `level`; returns the last one.
 #[inline(always)]
 fn follow(
     samples: &[f32],
@@ -81,7 +82,7 @@ fn follow(
 }
 
 struct Curve {
-    /// Of the knee, in decibels.
+    /// Start of the knee in decibels.
     from: f32,
     width: f32,
     /// Decibels of gain per decibel above the threshold.
@@ -91,38 +92,44 @@ struct Curve {
 }
 
 impl Curve {
-    fn new(how: &CompressorSettings) -> Curve {
-        let slope = 1.0 / how.ratio - 1.0;
-        let width = how.knee_db.max(1e-3);
+    fn new(settings: &CompressorSettings) -> Curve {
+        let slope = 1.0 / settings.ratio - 1.0;
+        let width = settings.knee_db.max(1e-3);
         Curve {
-            from: (how.threshold_db - width / 2.0) as f32,
+            from: (settings.threshold_db - width / 2.0) as f32,
             width: width as f32,
             slope: slope as f32,
             bend: (slope / (2.0 * width)) as f32,
-            makeup: how.makeup_db as f32,
+            makeup: settings.makeup_db as f32,
         }
     }
 
     #[inline(always)]
     fn gain(&self, level: f32) -> f32 {
-        // -160 dB stand for silence.
+        // Silence counts as -160 dB.
         let power = level * level;
         let power = if power > 1e-16 { power } else { 1e-16 };
         let above = decibels(power) - self.from;
         let above = if above > 0.0 { above } else { 0.0 };
-        // Within the knee a parabola, beyond it the straight line that it has become.
+        // A parabola within the knee, a straight line beyond it.
         let within = if above < self.width { above } else { self.width };
         db_to_amplitude(self.bend * within * within + self.slope * (above - within) + self.makeup)
     }
 }
 
-/// Nothing leaves above `ceiling`; gain goes down over `attack` and comes back with the time constant of `release`, in seconds.
+/// Limits to `ceiling`. The gain falls over `attack` seconds and recovers with the time constant `release` in seconds.
+///
+/// ```
+/// let mut samples = [0.1, 0.9, -1.2, 0.1];
+/// timbre_signal::dsp::dynamics::limit(&mut samples, 0.5, 0.001, 0.05, 22050);
+/// assert!(samples.iter().all(|x| x.abs() <= 0.5));
+/// ```
 pub fn limit(samples: &mut [f32], ceiling: f32, attack: f64, release: f64, sample_rate: u32) {
     if level::peak(samples) <= ceiling {
         return;
     }
     let ahead = ((attack * f64::from(sample_rate)).round() as usize).clamp(1, samples.len());
-    // What each sample would have to be multiplied by; the least of those that come within the attack; back up slowly.
+    // The gain that each sample needs; the minimum over the attack time ahead; then a slow recovery.
     let mut gains: Vec<f32> = samples
         .iter()
         .map(|x| {
@@ -130,15 +137,16 @@ pub fn limit(samples: &mut [f32], ceiling: f32, attack: f64, release: f64, sampl
             ceiling / most
         })
         .collect();
-    least_ahead(&mut gains, ahead);
-    let left = left_after_a_sample(release, sample_rate);
+    minimum_ahead(&mut gains, ahead);
+    let left = decay_per_sample(release, sample_rate);
     let mut loss = 0.0f32;
     for value in &mut gains {
         let (wanted, fading) = (1.0 - *value, loss * left);
         loss = if wanted > fading { wanted } else { fading };
         *value = 1.0 - loss;
     }
-    // The mean over the attack makes ramps of steps. Each of its values allows for the sample at hand, so the mean does, too.
+    // The mean over the attack time turns steps into ramps. Each averaged gain is low enough for the current sample, so the
+    // mean is, too.
     let mut sum = ahead as f64 * f64::from(gains[0]);
     for n in 0..samples.len() {
         sum += f64::from(gains[n]) - f64::from(gains[n.saturating_sub(ahead)]);
@@ -147,8 +155,8 @@ pub fn limit(samples: &mut [f32], ceiling: f32, attack: f64, release: f64, sampl
     }
 }
 
-/// Each value becomes the least of the `width` values from it on (van Herk: two passes over blocks, whatever the width).
-fn least_ahead(values: &mut [f32], width: usize) {
+/// Replaces each value by the minimum of the next `width` values (van Herk: two passes over blocks, whatever the width).
+fn minimum_ahead(values: &mut [f32], width: usize) {
     let less = |a: f32, b: f32| if b < a { b } else { a };
     let n = values.len();
     let mut backwards = values.to_vec();
@@ -164,7 +172,7 @@ fn least_ahead(values: &mut [f32], width: usize) {
     }
     for start in (0..n).step_by(width) {
         let next = start + width;
-        // Written from the left, `values` is read from there to the right only.
+        // `values` is written from the left and read only to the right of that.
         for i in start..next.min(n) {
             let last = (i + width - 1).min(n - 1);
             values[i] = if last >= next { less(backwards[i], values[last]) } else { backwards[i] };
@@ -191,9 +199,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_curve_is_that_of_the_text_books(level_db in -100.0f64..6.0, knee_db in 0.0f64..12.0, ratio in 1.0f64..20.0) {
-            let how = CompressorSettings { knee_db, ratio, makeup_db: 3.0, ..compression() };
-            let gain = 20.0 * f64::from(Curve::new(&how).gain(10f64.powf(level_db / 20.0) as f32)).log10();
+        fn the_gain_curve_is_the_textbook_formula(level_db in -100.0f64..6.0, knee_db in 0.0f64..12.0, ratio in 1.0f64..20.0) {
+            let settings = CompressorSettings { knee_db, ratio, makeup_db: 3.0, ..compression() };
+            let gain = 20.0 * f64::from(Curve::new(&settings).gain(10f64.powf(level_db / 20.0) as f32)).log10();
             let over = level_db + 20.0;
             let bent = if 2.0 * over.abs() <= knee_db { over + knee_db / 2.0 } else { 0.0 };
             let expected = if 2.0 * over > knee_db {
@@ -207,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_leaves_the_limiter_above_its_ceiling(
+        fn no_sample_exceeds_the_ceiling(
             samples in prop::collection::vec(-4.0f32..4.0, 0..600), ceiling in 0.01f32..3.0, attack in 0.0f64..0.02, release in 0.001f64..0.1
         ) {
             let mut limited = samples.clone();
@@ -223,13 +231,13 @@ mod tests {
             let slow: Vec<f32> =
                 (0..values.len()).map(|i| values[i..].iter().take(width).fold(f32::MAX, |a, &b| a.min(b))).collect();
             let mut fast = values;
-            least_ahead(&mut fast, width);
+            minimum_ahead(&mut fast, width);
             prop_assert_eq!(fast, slow);
         }
     }
 
     #[test]
-    fn a_steady_level_settles_where_the_ratio_puts_it() {
+    fn a_steady_level_settles_at_the_compressed_level() {
         // 12 dB above the threshold, 4 to 1: 9 dB down.
         let level = 10f64.powf(-8.0 / 20.0) as f32;
         let mut samples: Vec<f32> = (0..8000).map(|n| if n % 2 == 0 { level } else { -level }).collect();
@@ -240,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_followed_with_the_time_constants_asked_for() {
-        // From 0 dB down to silence, read from what a quiet tone after it is multiplied by.
-        let how = CompressorSettings { ratio: 1e9, knee_db: 0.0, ..compression() };
+    fn the_level_follows_with_the_specified_time_constants() {
+        // From 0 dB down to silence, read from the gain on a quiet tone after it.
+        let settings = CompressorSettings { ratio: 1e9, knee_db: 0.0, ..compression() };
         let mut samples = vec![1.0f32; 8000];
         samples.extend(vec![1e-4; 8000]);
-        compress(&mut samples, &how, 8000);
+        compress(&mut samples, &settings, 8000);
         // One release time later the level has fallen by 8.69 dB, and the gain has risen by as much.
         let gain = |n: usize| 20.0 * (samples[n] / 1e-4).log10();
         assert!((gain(8000) + 20.0).abs() < 0.1, "{}", gain(8000));
@@ -254,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_attack_may_be_slower_than_the_release() {
-        let how = CompressorSettings {
+        let settings = CompressorSettings {
             attack_seconds: 0.1,
             release_seconds: 0.01,
             ratio: 1e9,
@@ -263,7 +271,7 @@ mod tests {
         };
         let mut samples = vec![1.0f32; 1600];
         samples.extend(vec![1e-4; 800]);
-        compress(&mut samples, &how, 8000);
+        compress(&mut samples, &settings, 8000);
         // Two attack times: 1 - exp(-2) of the way up; a release time later 8.69 dB below that.
         let gain = |n: usize| 20.0 * (samples[n] / if n < 1600 { 1.0 } else { 1e-4 }).log10();
         assert!((gain(1599) + 20.0 - 1.263).abs() < 0.05, "{}", gain(1599));
@@ -271,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_below_the_ceiling_passes_unchanged_and_silence_stays() {
+    fn samples_below_the_ceiling_and_silence_stay_unchanged() {
         let mut samples = vec![0.5, -0.4, 0.0];
         limit(&mut samples, 0.5, 0.01, 0.1, 8000);
         assert_eq!(samples, [0.5, -0.4, 0.0]);

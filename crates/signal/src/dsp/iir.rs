@@ -1,38 +1,49 @@
-//! Recursive filters as cascades of second-order sections: the equaliser shapes of R. Bristow-Johnson's cookbook, and
+//! Recursive filters as cascades of second-order sections: the equaliser filters of R. Bristow-Johnson's cookbook, and
 //! Butterworth filters of any order.
 //!
-//! Conventions: a section is `y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`; silence lies before the first
-//! sample. Frequencies in Hz are kept between 1e-5 and 0.49 of the sample rate. `q` as in the cookbook (a shelf without overshoot
+//! Conventions: a section is `y[n] = b0 x[n] + b1 x[n-1] + b2 x[n-2] - a1 y[n-1] - a2 y[n-2]`, with silence before the first
+//! sample. Frequencies in Hz are clamped to 1e-5 to 0.49 of the sample rate. `q` as in the cookbook (a shelf without overshoot
 //! has 0.7071). Butterworth filters are scipy's `butter` (bilinear transform, prewarped: -3.01 dB at the corner frequencies;
-//! a band filter of order n has n poles a side, 2 n in all).
+//! a band filter of order n has n poles per side, 2 n in all).
 //!
-//! States and coefficients are f64: poles near 1 (a low shelf at 60 Hz) would lift the rounding noise of f32 to where it is heard.
+//! States and coefficients are f64: with poles near 1 (a low shelf at 60 Hz) the rounding noise of f32 would become audible.
 
 use std::f64::consts::{PI, TAU};
 
 use realfft::num_complex::Complex;
 
-/// One section; `a0` is 1.
+/// A second-order section; `a0` is 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Section {
     pub b: [f64; 3],
     pub a: [f64; 2],
 }
 
-/// Sections one after the other.
+/// A cascade of sections.
+///
+/// ```
+/// use timbre_signal::dsp::iir::{BandType, Filter};
+///
+/// let filter = Filter::butterworth(4, BandType::LowPass(1000.0), 22050);
+/// assert!((filter.gain(1000.0, 22050) - 0.5f64.sqrt()).abs() < 1e-9);
+/// assert!(filter.gain(4000.0, 22050) < 0.01);
+/// let mut samples = vec![0.5; 1000];
+/// filter.run(&mut samples);
+/// assert!((samples[999] - 0.5).abs() < 1e-3);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     sections: Vec<Section>,
 }
 
-/// The cosine of the angle a sample at that frequency turns by, and the cookbook's alpha.
-fn turn(hz: f64, q: f64, sample_rate: u32) -> (f64, f64) {
-    let omega = TAU * within(hz, sample_rate);
+/// The cosine of the angular frequency, and the cookbook's alpha.
+fn frequency_and_alpha(hz: f64, q: f64, sample_rate: u32) -> (f64, f64) {
+    let omega = TAU * clamped(hz, sample_rate);
     (libm::cos(omega), libm::sin(omega) / (2.0 * q))
 }
 
-/// As a share of the sample rate.
-fn within(hz: f64, sample_rate: u32) -> f64 {
+/// The frequency as a share of the sample rate, clamped.
+fn clamped(hz: f64, sample_rate: u32) -> f64 {
     (hz / f64::from(sample_rate)).clamp(1e-5, 0.49)
 }
 
@@ -42,7 +53,7 @@ impl Section {
     }
 
     pub fn peaking(hz: f64, q: f64, gain_db: f64, sample_rate: u32) -> Section {
-        let (cos, alpha) = turn(hz, q, sample_rate);
+        let (cos, alpha) = frequency_and_alpha(hz, q, sample_rate);
         let gain = libm::pow(10.0, gain_db / 40.0);
         Section::normalised(
             [1.0 + alpha * gain, -2.0 * cos, 1.0 - alpha * gain],
@@ -58,9 +69,9 @@ impl Section {
         Section::shelf(hz, q, gain_db, sample_rate, -1.0)
     }
 
-    /// `side` is 1 for the low one and -1 for the high one, its mirror image.
+    /// `side` is 1 for the low shelf and -1 for the high shelf, its mirror image.
     fn shelf(hz: f64, q: f64, gain_db: f64, sample_rate: u32, side: f64) -> Section {
-        let (cos, alpha) = turn(hz, q, sample_rate);
+        let (cos, alpha) = frequency_and_alpha(hz, q, sample_rate);
         let gain = libm::pow(10.0, gain_db / 40.0);
         let (more, less, slope) = (gain + 1.0, gain - 1.0, 2.0 * gain.sqrt() * alpha);
         Section::normalised(
@@ -77,7 +88,7 @@ impl Section {
         )
     }
 
-    /// The amplification (complex: with its phase) of a tone that turns by `omega` radians a sample.
+    /// The complex frequency response at `omega` radians per sample.
     pub fn response(&self, omega: f64) -> Complex<f64> {
         let back = Complex::new(libm::cos(omega), -libm::sin(omega));
         let numerator = (back * self.b[2] + self.b[1]) * back + self.b[0];
@@ -85,24 +96,24 @@ impl Section {
         numerator / denominator
     }
 
-    /// With poles and zeros at these places, amplifying by 1 at `reference` radians a sample.
-    fn placed(b: [f64; 3], a: [f64; 2], reference: f64) -> Section {
+    /// A section with these poles and zeros, scaled to a gain of 1 at `reference` radians per sample.
+    fn with_unit_gain(b: [f64; 3], a: [f64; 2], reference: f64) -> Section {
         let section = Section { b, a };
         let gain = section.response(reference).norm();
         Section { b: b.map(|b| b / gain), a }
     }
 }
 
-/// What a Butterworth filter lets through.
+/// The pass band of a Butterworth filter, in Hz.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BandType {
-    /// Below.
+    /// Passes frequencies below.
     LowPass(f64),
-    /// Above.
+    /// Passes frequencies above.
     HighPass(f64),
-    /// Between the two.
+    /// Passes frequencies between the two.
     BandPass(f64, f64),
-    /// All but what lies between the two.
+    /// Passes frequencies outside the two.
     BandStop(f64, f64),
 }
 
@@ -115,17 +126,17 @@ impl Filter {
         &self.sections
     }
 
-    /// Panics on order 0: the caller has checked its keys.
+    /// A Butterworth filter. Panics on order 0: the caller validates its keys.
     pub fn butterworth(order: usize, pass: BandType, sample_rate: u32) -> Filter {
-        assert!(order > 0, "a filter has a pole");
+        assert!(order > 0, "the order is positive");
         let prototype = (0..order).map(|k| {
             let angle = PI * (2 * k + order + 1) as f64 / (2 * order) as f64;
             Complex::new(libm::cos(angle), libm::sin(angle))
         });
-        let warped = |hz: f64| 2.0 * libm::tan(PI * within(hz, sample_rate));
+        let warped = |hz: f64| 2.0 * libm::tan(PI * clamped(hz, sample_rate));
         let band = |low: f64, high: f64| {
             let low = warped(low);
-            // A band of nothing would have its poles on the circle.
+            // An empty band would put its poles on the unit circle.
             let high = warped(high).max(low * 1.0005);
             ((low * high).sqrt(), high - low)
         };
@@ -133,7 +144,7 @@ impl Filter {
             let root = (half * half - centre * centre).sqrt();
             [half + root, half - root]
         };
-        // The poles of the analogue filter; the numerator of a section of two and of one; where the gain is 1.
+        // The poles of the analogue filter; the numerators of a second-order and a first-order section; where the gain is 1.
         let (poles, numerator, single, reference): (Vec<Complex<f64>>, _, _, f64) = match pass {
             BandType::LowPass(hz) => {
                 (prototype.map(|pole| pole * warped(hz)).collect(), [1.0, 2.0, 1.0], [1.0, 1.0, 0.0], 0.0)
@@ -154,53 +165,53 @@ impl Filter {
                 (poles, [1.0, notch, 1.0], [1.0, 0.0, 0.0], 0.0)
             }
         };
-        // The bilinear transform; conjugate poles make a section together, real ones by twos.
+        // The bilinear transform. Conjugate poles form a section; real poles are paired.
         let digital: Vec<Complex<f64>> = poles.into_iter().map(|pole| (pole + 2.0) / (-pole + 2.0)).collect();
         let real = |pole: &&Complex<f64>| pole.im.abs() < 1e-12;
         let mut sections: Vec<Section> = digital
             .iter()
             .filter(|pole| !real(pole) && pole.im > 0.0)
-            .map(|pole| Section::placed(numerator, [-2.0 * pole.re, pole.norm_sqr()], reference))
+            .map(|pole| Section::with_unit_gain(numerator, [-2.0 * pole.re, pole.norm_sqr()], reference))
             .collect();
         let reals: Vec<f64> = digital.iter().filter(real).map(|pole| pole.re).collect();
         for pair in reals.chunks(2) {
             sections.push(match *pair {
-                [one, other] => Section::placed(numerator, [-(one + other), one * other], reference),
-                _ => Section::placed(single, [-pair[0], 0.0], reference),
+                [one, other] => Section::with_unit_gain(numerator, [-(one + other), one * other], reference),
+                _ => Section::with_unit_gain(single, [-pair[0], 0.0], reference),
             });
         }
         Filter { sections }
     }
 
-    /// The amplification of a tone.
+    /// The gain at a frequency.
     pub fn gain(&self, hz: f64, sample_rate: u32) -> f64 {
         let omega = TAU * hz / f64::from(sample_rate);
         self.sections.iter().map(|section| section.response(omega).norm()).product()
     }
 
-    /// Filters in place, from rest.
+    /// Filters in place, starting from silence.
     pub fn run(&self, samples: &mut [f32]) {
-        let mut pasts = vec![FilterState::default(); self.sections.len()];
-        let mut stretch = [0.0f64; STRETCH];
-        for samples in samples.chunks_mut(STRETCH) {
-            let stretch = &mut stretch[..samples.len()];
-            for (wide, &sample) in stretch.iter_mut().zip(&*samples) {
+        let mut states = vec![FilterState::default(); self.sections.len()];
+        let mut block = [0.0f64; BLOCK];
+        for samples in samples.chunks_mut(BLOCK) {
+            let block = &mut block[..samples.len()];
+            for (wide, &sample) in block.iter_mut().zip(&*samples) {
                 *wide = f64::from(sample);
             }
-            for (section, past) in self.sections.iter().zip(&mut pasts) {
-                section.run(past, stretch);
+            for (section, state) in self.sections.iter().zip(&mut states) {
+                section.run(state, block);
             }
-            for (sample, &wide) in samples.iter_mut().zip(&*stretch) {
+            for (sample, &wide) in samples.iter_mut().zip(&*block) {
                 *sample = wide as f32;
             }
         }
     }
 }
 
-/// Samples that go through all sections before the next are taken: they stay in the nearest cache.
-const STRETCH: usize = 512;
+/// Samples that pass all sections before the next block: they stay in the L1 cache.
+const BLOCK: usize = 512;
 
-/// What a section remembers.
+/// The state of a section.
 #[derive(Clone, Copy, Default)]
 pub struct FilterState {
     x: [f64; 2],
@@ -208,19 +219,19 @@ pub struct FilterState {
 }
 
 impl Section {
-    /// Four samples at a time. Written out, a recursion waits for the last sample before it can begin the next; here what
-    /// four outputs owe to the inputs and to each other is computed beforehand, and only what they owe to the two outputs
-    /// before them has to wait.
-    pub fn run(&self, past: &mut FilterState, samples: &mut [f64]) {
+    /// Filters four samples at a time. A plain recursion waits for the last output before it computes the next; here the parts of
+    /// four outputs that depend on the inputs and on each other are computed first, and only the part that depends on the two
+    /// previous outputs waits.
+    pub fn run(&self, state: &mut FilterState, samples: &mut [f64]) {
         let Section { b: [b0, b1, b2], a: [a1, a2] } = *self;
-        // The answer of the poles to a single pulse.
+        // The impulse response of the poles.
         let h1 = -a1;
         let h2 = -a1 * h1 - a2;
         let h3 = -a1 * h2 - a2 * h1;
         let h4 = -a1 * h3 - a2 * h2;
         let newer = [h1, h2, h3, h4];
         let older = [-a2, -a2 * h1, -a2 * h2, -a2 * h3];
-        let FilterState { x: [mut x1, mut x2], y: [mut y1, mut y2] } = *past;
+        let FilterState { x: [mut x1, mut x2], y: [mut y1, mut y2] } = *state;
         let (fours, rest) = samples.as_chunks_mut::<4>();
         for four in fours {
             let [p, q, r, s] = *four;
@@ -242,9 +253,9 @@ impl Section {
             (x1, x2, y1, y2) = (x, x1, y, y1);
             *sample = y;
         }
-        // A tail in silence would sink to where processors are slow.
+        // A tail in silence would sink to subnormal numbers, which are slow.
         let quiet = [x1, x2, y1, y2].iter().all(|value| value.abs() < 1e-30);
-        *past = if quiet { FilterState::default() } else { FilterState { x: [x1, x2], y: [y1, y2] } };
+        *state = if quiet { FilterState::default() } else { FilterState { x: [x1, x2], y: [y1, y2] } };
     }
 }
 
@@ -269,14 +280,14 @@ mod tests {
         samples
     }
 
-    /// The amplification of a tone, measured: a long one is filtered, and its second half compared.
+    /// The measured gain of a tone: filters a long one and compares its second half.
     fn measured(filter: &Filter, hz: f64, sample_rate: u32) -> f64 {
         let tone: Vec<f32> =
             (0..40_000).map(|n| (TAU * hz * f64::from(n) / f64::from(sample_rate)).sin() as f32).collect();
-        let mut heard = tone.clone();
-        filter.run(&mut heard);
+        let mut output = tone.clone();
+        filter.run(&mut output);
         let late = |samples: &[f32]| crate::dsp::level::rms(&samples[20_000..]);
-        late(&heard) / late(&tone)
+        late(&output) / late(&tone)
     }
 
     fn passes() -> impl Strategy<Value = BandType> {
@@ -291,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn four_at_a_time_is_what_one_at_a_time_is(
+        fn four_samples_at_a_time_equal_one_at_a_time(
             order in 1usize..9, pass in passes(), samples in prop::collection::vec(-1.0f32..1.0, 0..1300)
         ) {
             let filter = Filter::butterworth(order, pass, 8000);
@@ -309,7 +320,7 @@ mod tests {
             for section in &filter.sections {
                 prop_assert!(section.a[1].abs() < 1.0 && section.a[0].abs() < 1.0 + section.a[1], "{:?}", section);
             }
-            // |H|² = 1 / (1 + u^2n) with u the warped frequency, bent as the kind bends it.
+            // |H|² = 1 / (1 + u^2n) with u the warped frequency, transformed for the type of band.
             let warped = |hz: f64| (PI * hz / 8000.0).tan();
             let w = warped(hz);
             let bent = |low: f64, high: f64| {
@@ -327,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_on_a_tone_is_what_the_response_says() {
+    fn the_measured_gain_of_a_tone_equals_the_response() {
         let filters = [
             Filter::butterworth(4, BandType::LowPass(1000.0), 22050),
             Filter::butterworth(2, BandType::HighPass(300.0), 22050),
@@ -340,14 +351,14 @@ mod tests {
         ];
         for filter in filters {
             for hz in [50.0, 180.0, 420.0, 1000.0, 2500.0, 9000.0] {
-                let (heard, said) = (measured(&filter, hz, 22050), filter.gain(hz, 22050));
-                assert!((heard - said).abs() < 2e-3 * said + 1e-5, "{hz} Hz: {heard}, not {said}");
+                let (output, expected) = (measured(&filter, hz, 22050), filter.gain(hz, 22050));
+                assert!((output - expected).abs() < 2e-3 * expected + 1e-5, "{hz} Hz: {output}, not {expected}");
             }
         }
     }
 
     #[test]
-    fn the_shapes_of_the_cookbook_have_their_gains_where_they_should() {
+    fn the_filters_of_the_cookbook_have_their_specified_gains() {
         let db = |section: Section, hz: f64| 20.0 * Filter::from_sections(vec![section]).gain(hz, 44100).log10();
         let low = Section::low_shelf(500.0, std::f64::consts::FRAC_1_SQRT_2, 6.0, 44100);
         let high = Section::high_shelf(5000.0, std::f64::consts::FRAC_1_SQRT_2, -8.0, 44100);
@@ -368,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_after_a_click_stays_finite_and_frequencies_beyond_the_limits_are_brought_back() {
+    fn silence_after_a_click_stays_finite_and_frequencies_beyond_the_limits_are_clamped() {
         let mut samples = vec![0.0f32; 300_000];
         samples[0] = 1.0;
         Filter::butterworth(8, BandType::LowPass(90_000.0), 22050).run(&mut samples);

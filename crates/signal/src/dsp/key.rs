@@ -1,8 +1,9 @@
-//! In which key a recording is, estimated.
+//! Estimates the musical key of a recording.
 //!
-//! Conventions: a chroma of twelve pitch classes, C first, tuned to A = 440 Hz: each bin from `LOWEST` to `HIGHEST` gives its
+//! Conventions: a chroma has twelve pitch classes, C first, tuned to A = 440 Hz: each bin from `LOWEST` to `HIGHEST` adds its
 //! magnitude to the nearest pitch class. Frames are `FRAME_SECONDS` long. The key is the one of 24 whose profile (Krumhansl and
-//! Kessler 1982) correlates best with the mean chroma. No tuning is estimated: a recording half a semitone off may be told a semitone off.
+//! Kessler 1982) correlates best with the mean chroma. The tuning is not estimated: a recording that is half a semitone off
+//! may be estimated a semitone off.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +12,10 @@ use super::window::Window;
 
 const LOWEST: f64 = 65.0;
 const HIGHEST: f64 = 2100.0;
-/// Long enough for the semitones of the tenor to fall into different bins.
+/// Long enough to separate the semitones of the tenor range.
 const FRAME_SECONDS: f64 = 0.19;
 
-/// How well each pitch class fits a major key, the tonic first.
+/// Weights of the pitch classes in a major key, the tonic first.
 const MAJOR: [f64; 12] = [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88];
 /// The same for a minor key.
 const MINOR: [f64; 12] = [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17];
@@ -26,12 +27,12 @@ pub struct Key {
     pub minor: bool,
 }
 
-/// The key of a recording; nothing for silence or for less than a frame.
+/// The key of a recording; `None` for silence and for less than a frame.
 pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<Key> {
     from_chroma(&chroma(samples, sample_rate)?)
 }
 
-/// How much each pitch class sounds, C first; nothing for silence or for less than a frame.
+/// The energy of each pitch class, C first; `None` for silence and for less than a frame.
 pub fn chroma(samples: &[f32], sample_rate: u32) -> Option<[f64; 12]> {
     let n_fft = frame_length(sample_rate, FRAME_SECONDS);
     let plan = StftPlan::new(StftSpec {
@@ -55,7 +56,7 @@ pub fn chroma(samples: &[f32], sample_rate: u32) -> Option<[f64; 12]> {
     (chroma.iter().sum::<f64>() > 0.0).then_some(chroma)
 }
 
-/// The power of two nearest to so many seconds.
+/// The power of two nearest to `seconds`.
 pub(super) fn frame_length(sample_rate: u32, seconds: f64) -> usize {
     1 << (f64::from(sample_rate) * seconds).log2().round().max(5.0) as u32
 }
@@ -64,7 +65,7 @@ fn pitch_class(hertz: f64) -> Option<usize> {
     (LOWEST..=HIGHEST).contains(&hertz).then(|| (69.0 + 12.0 * (hertz / 440.0).log2()).round() as usize % 12)
 }
 
-/// The key whose profile fits best; nothing where all pitch classes sound alike.
+/// The key with the best-correlated profile; `None` if all pitch classes are equal.
 pub fn from_chroma(chroma: &[f64; 12]) -> Option<Key> {
     let keys = (0..24u8).map(|number| Key { tonic: number % 12, minor: number >= 12 });
     let fit = |key: Key| {
@@ -73,7 +74,7 @@ pub fn from_chroma(chroma: &[f64; 12]) -> Option<Key> {
         correlation(chroma, &turned)
     };
     let scored = keys.map(|key| (key, fit(key))).filter(|(_, fit)| fit.is_finite());
-    // The first of equals, so that nothing hangs on a rounding.
+    // The first of equals, so that the result does not depend on rounding.
     scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(key, _)| key)
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// Chords one after the other, each note with six partials.
+    /// A sequence of chords; each note has six partials.
     fn chords(chords: &[[i32; 3]], transposed: i32, sample_rate: u32) -> Vec<f32> {
         let length = sample_rate as usize;
         let mut samples = vec![0.0f32; length * chords.len()];
@@ -113,27 +114,28 @@ mod tests {
     ];
 
     #[test]
-    fn cadences_are_heard_in_every_key() {
+    fn cadences_are_recognised_in_every_key() {
         for sample_rate in [16000, 22050] {
             for transposed in 0..12 {
                 for (cadence, tonic, minor) in [(0, 0, false), (1, 9, true)] {
-                    let heard = estimate(&chords(&CADENCES[cadence], transposed, sample_rate), sample_rate).unwrap();
+                    let estimated =
+                        estimate(&chords(&CADENCES[cadence], transposed, sample_rate), sample_rate).unwrap();
                     let expected = Key { tonic: ((tonic + transposed) % 12) as u8, minor };
-                    assert_eq!(heard, expected, "transposed by {transposed} at {sample_rate} Hz");
+                    assert_eq!(estimated, expected, "transposed by {transposed} at {sample_rate} Hz");
                 }
             }
         }
     }
 
     #[test]
-    fn a_tone_sounds_in_its_pitch_class() {
+    fn a_tone_is_assigned_to_its_pitch_class() {
         let tone: Vec<f32> = (0..22050).map(|n| (TAU * 440.0 * f64::from(n) / 22050.0).sin() as f32).collect();
         let chroma = chroma(&tone, 22050).unwrap();
         assert!(chroma[9] > 0.9 * chroma.iter().sum::<f64>(), "{chroma:?}");
     }
 
     #[test]
-    fn silence_and_what_is_too_short_have_no_key() {
+    fn silent_and_short_recordings_have_no_key() {
         assert_eq!(estimate(&[0.0; 22050], 22050), None);
         assert_eq!(estimate(&[0.5; 100], 22050), None);
         assert_eq!(estimate(&[], 22050), None);

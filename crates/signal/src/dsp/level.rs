@@ -1,8 +1,8 @@
-//! How loud samples are: their energy, their peak. Summed in f32 lanes over short stretches and in f64 beyond, in a fixed order.
+//! Levels of samples: energy, power, peak. Sums run in f32 lanes over short blocks and in f64 beyond, in a fixed order.
 
-/// The sum of the squares.
+/// Sum of the squares.
 pub fn energy(samples: &[f32]) -> f64 {
-    samples.chunks(512).map(|stretch| f64::from(short_energy(stretch))).sum()
+    samples.chunks(512).map(|block| f64::from(short_energy(block))).sum()
 }
 
 fn short_energy(samples: &[f32]) -> f32 {
@@ -19,20 +19,27 @@ fn short_energy(samples: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-/// The mean of the squares; 0 of nothing.
+/// Mean of the squares; 0 for an empty slice.
 pub fn power(samples: &[f32]) -> f64 {
     if samples.is_empty() { 0.0 } else { energy(samples) / samples.len() as f64 }
 }
 
-/// The power of what is silence beside other sound, -100 dB: brought to a level it would be nothing but its own rounding.
+/// Power up to which sound counts as silence, -100 dB: amplified to a level, it would be only rounding noise.
 pub const SILENCE: f64 = 1e-10;
 
-/// The root of the mean of the squares.
+/// Root mean square.
+///
+/// ```
+/// use timbre_signal::dsp::level;
+///
+/// assert_eq!(level::rms(&[0.5, -0.5, 0.5, -0.5]), 0.5);
+/// assert_eq!(level::peak(&[0.25, -0.75]), 0.75);
+/// ```
 pub fn rms(samples: &[f32]) -> f64 {
     power(samples).sqrt()
 }
 
-/// The largest magnitude; 0 of nothing.
+/// Largest magnitude; 0 for an empty slice.
 pub fn peak(samples: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let (chunks, rest) = samples.as_chunks::<16>();
@@ -45,13 +52,13 @@ pub fn peak(samples: &[f32]) -> f32 {
     rest.iter().map(|x| x.abs()).chain(peaks).fold(0.0, larger)
 }
 
-/// The magnitude that `share` of the samples (0 to 1) exceed: none exceeds that of 0. 0 of nothing.
+/// The magnitude that a share (0 to 1) of the samples exceeds; for share 0 the peak, for an empty slice 0.
 pub fn magnitude_quantile(samples: &[f32], share: f64) -> f32 {
     if samples.is_empty() {
         return 0.0;
     }
     let above = ((share * samples.len() as f64).round() as usize).min(samples.len() - 1);
-    // The bits of positive numbers are in their order. Counted by their upper half, few are left to be sorted.
+    // The bits of positive floats have their order. Counting by the upper half leaves few to be sorted.
     let bits = |sample: &f32| sample.abs().to_bits();
     let mut counts = vec![0u32; 1 << 15];
     samples.iter().for_each(|sample| counts[(bits(sample) >> 16) as usize] += 1);
@@ -65,12 +72,12 @@ pub fn magnitude_quantile(samples: &[f32], share: f64) -> f32 {
     f32::from_bits(*here.select_nth_unstable(from_below).1)
 }
 
-/// Every sample times a factor.
+/// Multiplies every sample by a factor.
 pub fn scale(samples: &mut [f32], factor: f32) {
     samples.iter_mut().for_each(|sample| *sample *= factor);
 }
 
-/// The factor of so many decibels of amplitude.
+/// The amplitude factor of a level in decibels.
 pub fn db_to_amplitude(db: f64) -> f64 {
     libm::pow(10.0, db / 20.0)
 }
@@ -83,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn energy_and_peak_are_those_of_the_plain_loops(samples in prop::collection::vec(-2.0f32..2.0, 0..1200)) {
+        fn energy_and_peak_equal_the_plain_loops(samples in prop::collection::vec(-2.0f32..2.0, 0..1200)) {
             let slow: f64 = samples.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
             prop_assert!((energy(&samples) - slow).abs() <= 1e-5 * slow);
             let loudest = samples.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
@@ -102,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_level() {
+    fn an_empty_slice_has_level_zero() {
         assert_eq!((energy(&[]), power(&[]), rms(&[]), peak(&[])), (0.0, 0.0, 0.0, 0.0));
         assert!((db_to_amplitude(20.0) - 10.0).abs() < 1e-12);
     }

@@ -1,15 +1,15 @@
-//! Integrated loudness as ITU-R BS.1770-4 has it, of one channel.
+//! Integrated loudness of one channel after ITU-R BS.1770-4.
 //!
 //! Conventions: the two K-weighting filters are the recommendation's, re-derived for any sample rate from their analogue
-//! shape (the constants of libebur128, which give the recommendation's own coefficients at 48 kHz; pyloudnorm calls them
-//! "DeMan"). Blocks of 400 ms every 100 ms; what does not fill a block at the end is not heard. Gates at -70 LUFS and at 10 LU
-//! below the mean of what passes the first. A clip shorter than a block is one block.
+//! prototypes (the constants of libebur128, which give the recommendation's own coefficients at 48 kHz; pyloudnorm calls them
+//! "DeMan"). Blocks of 400 ms every 100 ms; an incomplete block at the end is ignored. Gates at -70 LUFS and at 10 LU below
+//! the mean of the blocks that pass the first. A clip shorter than a block is one block.
 
 use std::f64::consts::PI;
 
 use crate::dsp::iir::{FilterState, Section};
 
-/// LUFS, or nothing where every block lies below the absolute gate.
+/// Loudness in LUFS; `None` if every block is below the absolute gate.
 pub fn integrated(samples: &[f32], sample_rate: u32) -> Option<f64> {
     let powers = block_powers(samples, sample_rate);
     let mean_above = |gate: f64| {
@@ -18,7 +18,7 @@ pub fn integrated(samples: &[f32], sample_rate: u32) -> Option<f64> {
     };
     let absolute = power_of(-70.0);
     let first = mean_above(absolute)?;
-    // 10 LU below; the absolute gate stays shut.
+    // The relative gate is 10 LU below; the absolute gate still applies.
     Some(lufs(mean_above(absolute.max(first / 10.0))?))
 }
 
@@ -30,13 +30,13 @@ fn power_of(lufs: f64) -> f64 {
     libm::pow(10.0, (lufs + 0.691) / 10.0)
 }
 
-/// The mean square of each block after the K-weighting.
+/// Mean square of each block after K-weighting.
 fn block_powers(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     let place = |tenth: usize| (tenth as u64 * u64::from(sample_rate) / 10) as usize;
     let tenths = (0..).take_while(|&tenth| place(tenth + 1) <= samples.len()).count();
     let sections = k_weighting(sample_rate);
-    let mut pasts = [FilterState::default(); 2];
-    let mut energy = |samples: &[f32]| weighted_energy(&sections, &mut pasts, samples);
+    let mut states = [FilterState::default(); 2];
+    let mut energy = |samples: &[f32]| weighted_energy(&sections, &mut states, samples);
     if tenths < 4 {
         return if samples.is_empty() { Vec::new() } else { vec![energy(samples) / samples.len() as f64] };
     }
@@ -46,7 +46,7 @@ fn block_powers(samples: &[f32], sample_rate: u32) -> Vec<f64> {
     energies.windows(4).enumerate().map(block).collect()
 }
 
-fn weighted_energy(sections: &[Section; 2], pasts: &mut [FilterState; 2], samples: &[f32]) -> f64 {
+fn weighted_energy(sections: &[Section; 2], states: &mut [FilterState; 2], samples: &[f32]) -> f64 {
     let mut buffer = [0.0f64; 512];
     let mut sum = 0.0;
     for samples in samples.chunks(buffer.len()) {
@@ -54,8 +54,8 @@ fn weighted_energy(sections: &[Section; 2], pasts: &mut [FilterState; 2], sample
         for (wide, &sample) in buffer.iter_mut().zip(samples) {
             *wide = f64::from(sample);
         }
-        for (section, past) in sections.iter().zip(&mut *pasts) {
-            section.run(past, buffer);
+        for (section, state) in sections.iter().zip(&mut *states) {
+            section.run(state, buffer);
         }
         let (fours, rest) = buffer.as_chunks::<4>();
         let mut sums = [0.0f64; 4];
@@ -69,7 +69,7 @@ fn weighted_energy(sections: &[Section; 2], pasts: &mut [FilterState; 2], sample
     sum
 }
 
-/// A shelf for the head, and a high-pass.
+/// The two stages of K-weighting: a shelf for the head, and a high-pass.
 fn k_weighting(sample_rate: u32) -> [Section; 2] {
     let warped = |hz: f64| libm::tan(PI * (hz / f64::from(sample_rate)).min(0.49));
     let section = |k: f64, q: f64, b: [f64; 3]| {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filters_at_48_khz_are_those_of_the_recommendation() {
+    fn the_filters_at_48_khz_equal_those_of_the_recommendation() {
         let [shelf, high_pass] = k_weighting(48_000);
         for (found, expected) in [
             (shelf.b[0], 1.53512485958697),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_tone_of_997_hz_has_three_lufs_below_zero() {
+    fn a_full_scale_tone_of_997_hz_has_minus_3_lufs() {
         // The recommendation: a 0 dBFS tone of 997 Hz in one channel is -3.01 LKFS.
         for rate in [22_050, 44_100, 48_000] {
             let loudness = integrated(&tone(997.0, 1.0, 3.0, rate), rate).unwrap();
@@ -132,11 +132,11 @@ mod tests {
         // Three blocks reach into the silence.
         assert!((alone - before_silence).abs() < 0.2, "{alone} {before_silence}");
         samples.extend(tone(997.0, 0.001, 8.0, 48_000));
-        assert!((integrated(&samples, 48_000).unwrap() - before_silence).abs() < 0.1, "40 dB below is not heard");
+        assert!((integrated(&samples, 48_000).unwrap() - before_silence).abs() < 0.1, "40 dB below is gated out");
     }
 
     #[test]
-    fn nothing_silence_and_a_single_sample_do_no_harm() {
+    fn empty_silent_and_single_sample_clips_are_accepted() {
         assert_eq!(integrated(&[], 22_050), None);
         assert_eq!(integrated(&[0.0; 30_000], 22_050), None);
         assert!(integrated(&[1.0], 22_050).unwrap().is_finite());

@@ -1,32 +1,32 @@
-//! Mel filter banks, as librosa's `filters.mel`.
+//! Mel filter banks as in librosa's `filters.mel`.
 //!
-//! Triangles that are straight in Hz between equal steps in mel. The Slaney scale is linear below 1000 Hz and logarithmic
-//! above; the HTK scale is `2595 log10(1 + f / 700)`. With Slaney's norm a triangle has unit area over Hz, without it a peak of
-//! at most one. Kaldi's triangles, straight in mel, are another thing. Weights are f32, rounded before and after the norm as
-//! in librosa.
+//! Filters are triangles that are linear in Hz, at equal steps in mel. The Slaney scale is linear below 1000 Hz and
+//! logarithmic above; the HTK scale is `2595 log10(1 + f / 700)`. With Slaney's norm a triangle has unit area over Hz,
+//! without it a peak of at most one. Kaldi differs: its triangles are linear in mel. Weights are f32, rounded before and
+//! after the norm as in librosa.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dsp::stft::Spectrogram;
 
-/// How the triangles are scaled.
+/// Normalisation of the triangles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MelNorm {
     /// To unit area.
     Slaney,
-    /// Not at all.
+    /// No normalisation.
     None,
 }
 
-/// All that determines a filter bank.
+/// Parameters of a filter bank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MelSpec {
     pub sample_rate: u32,
     pub n_fft: usize,
     pub n_mels: usize,
-    /// The edges of the whole bank in Hz.
+    /// Lowest and highest frequency of the bank in Hz.
     pub fmin: f64,
     pub fmax: f64,
     pub htk: bool,
@@ -37,7 +37,7 @@ const HZ_PER_MEL: f64 = 200.0 / 3.0;
 const LOG_FROM_HZ: f64 = 1000.0;
 const LOG_FROM_MEL: f64 = LOG_FROM_HZ / HZ_PER_MEL;
 
-/// The natural logarithm of the ratio of two frequencies one Slaney mel apart: 27 steps make a factor of 6.4.
+/// The natural logarithm of the frequency ratio of one Slaney mel: 27 steps make a factor of 6.4.
 fn log_step() -> f64 {
     6.4f64.ln() / 27.0
 }
@@ -63,7 +63,7 @@ pub fn mel_to_hz(mel: f64, htk: bool) -> f64 {
 }
 
 impl MelSpec {
-    /// The corners of the triangles in Hz: band `i` rises from corner `i` to `i + 1` and falls to `i + 2`.
+    /// Corner frequencies of the triangles in Hz: band `i` rises from corner `i` to `i + 1` and falls to `i + 2`.
     pub fn corners(&self) -> Vec<f64> {
         let (low, high) = (hz_to_mel(self.fmin, self.htk), hz_to_mel(self.fmax, self.htk));
         let step = (high - low) / (self.n_mels + 1) as f64;
@@ -72,7 +72,7 @@ impl MelSpec {
             .collect()
     }
 
-    /// The bins and weights of a band.
+    /// First bin and weights of a band.
     fn band(&self, corners: &[f64], band: usize) -> (usize, Vec<f32>) {
         let [low, peak, high] = [corners[band], corners[band + 1], corners[band + 2]];
         let hz_per_bin = f64::from(self.sample_rate) / self.n_fft as f64;
@@ -89,24 +89,39 @@ impl MelSpec {
         (start, (start..=last).map(weight).take_while(|&w| w > 0.0).collect())
     }
 
-    /// The bands that no bin falls into: their rows would be silent whatever the sound. As in librosa, a band that begins at
-    /// 0 Hz is let pass.
+    /// Bands without a bin, whose rows would always be zero. As in librosa, a band that begins at 0 Hz is accepted.
     pub fn empty_bands(&self) -> Vec<usize> {
         let corners = self.corners();
         (0..self.n_mels).filter(|&i| corners[i] != 0.0 && self.band(&corners, i).1.is_empty()).collect()
     }
 }
 
-/// The weights of a band, from bin `start` on; a multiple of [`LANES`] long where the spectrum is long enough.
+/// The weights of a band from bin `start` on, padded to a multiple of [`LANES`] where the spectrum is long enough.
 struct Band {
     start: usize,
     weights: Vec<f32>,
 }
 
-/// How many products are summed side by side.
+/// Number of products summed in parallel.
 const LANES: usize = 4;
 
-/// A filter bank that knows where its zeros are.
+/// A sparse mel filter bank.
+///
+/// ```
+/// use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
+///
+/// let spec = MelSpec {
+///     sample_rate: 22050,
+///     n_fft: 2048,
+///     n_mels: 40,
+///     fmin: 0.0,
+///     fmax: 11025.0,
+///     htk: false,
+///     norm: MelNorm::Slaney,
+/// };
+/// assert_eq!(MelBank::new(&spec).dense().len(), 40 * 1025);
+/// assert!(spec.empty_bands().is_empty());
+/// ```
 pub struct MelBank {
     bins: usize,
     bands: Vec<Band>,
@@ -119,7 +134,7 @@ impl MelBank {
         let bands = (0..spec.n_mels)
             .map(|i| {
                 let (start, weights) = spec.band(&corners, i);
-                // Zeros around the triangle make whole lanes; they lie after it, or before it at the top of the spectrum.
+                // Zeros fill the last lane; they follow the triangle, or precede it at the top of the spectrum.
                 let padded = weights.len().next_multiple_of(LANES);
                 if padded > bins {
                     return Band { start, weights };
@@ -133,7 +148,7 @@ impl MelBank {
         MelBank { bins, bands }
     }
 
-    /// All weights, zeros too: a row a band, a column a bin.
+    /// All weights including zeros: a row per band, a column per bin.
     pub fn dense(&self) -> Vec<f32> {
         let mut matrix = vec![0.0; self.bands.len() * self.bins];
         for (row, band) in matrix.chunks_exact_mut(self.bins).zip(&self.bands) {
@@ -145,8 +160,8 @@ impl MelBank {
     /// The energy of each band, band-major.
     pub fn apply(&self, spectrogram: &Spectrogram) -> Vec<f32> {
         assert_eq!(spectrogram.bins, self.bins, "a spectrogram of this bank's n_fft");
-        // A strip of frames at a time: its columns are then written as whole cache lines. Within it four frames at a time: a
-        // band is a dozen products, so that the turn to the next band costs as much as they do.
+        // A strip of frames at a time, so that its columns are written as whole cache lines. Within it four frames at a time:
+        // a band is a dozen products, and switching to the next band costs as much as they do.
         const STRIP: usize = 16;
         const ABREAST: usize = 4;
         let (bins, frames) = (self.bins, spectrogram.frames);
@@ -175,7 +190,7 @@ impl MelBank {
 }
 
 impl Band {
-    /// The weighted sums of several frames; each is the same whatever it is computed beside.
+    /// The weighted sums of several frames; each result is independent of the frames beside it.
     #[inline]
     fn energies<const FRAMES: usize>(&self, power: [&[f32]; FRAMES]) -> [f32; FRAMES] {
         let (whole, rest) = self.weights.as_chunks::<LANES>();
@@ -214,7 +229,7 @@ mod tests {
         )
     }
 
-    /// The whole matrix, zeros and all.
+    /// The whole matrix with its zeros.
     fn dense(spec: &MelSpec) -> Vec<Vec<f64>> {
         let corners = spec.corners();
         corners
@@ -233,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bank_is_the_dense_product(spec in any_spec(), frames in 1usize..40, seed in any::<u32>()) {
+        fn the_sparse_bank_equals_the_dense_product(spec in any_spec(), frames in 1usize..40, seed in any::<u32>()) {
             let bins = spec.n_fft / 2 + 1;
             let power: Vec<f32> = (0..bins * frames)
                 .map(|i| ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
@@ -249,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn a_band_is_called_empty_when_its_row_is_zero(spec in any_spec()) {
+        fn a_band_is_empty_exactly_when_its_row_is_zero(spec in any_spec()) {
             let corners = spec.corners();
             let zero_rows: Vec<usize> = dense(&spec).iter().enumerate()
                 .filter(|(band, row)| corners[*band] != 0.0 && row.iter().all(|&w| w as f32 == 0.0))
@@ -272,7 +287,7 @@ mod tests {
         }
 
         #[test]
-        fn hertz_to_mel_and_back_is_where_one_was(hz in 0.0..40000.0f64, htk in any::<bool>()) {
+        fn hertz_to_mel_and_back_is_the_identity(hz in 0.0..40000.0f64, htk in any::<bool>()) {
             prop_assert!((mel_to_hz(hz_to_mel(hz, htk), htk) - hz).abs() < 1e-6);
         }
     }

@@ -1,7 +1,7 @@
-//! Pure functions over slices.
+//! Signal processing: pure functions over slices of samples.
 //!
-//! Two layouts: a spectrogram is frame-major (the bins of a frame lie together, as the transform writes them and as the
-//! filters read them); what leaves as a feature is band-major (a row a band, a column a frame, as librosa shows it).
+//! There are two layouts. A spectrogram is frame-major: the bins of a frame are contiguous, as the transform writes them and
+//! the filters read them. A feature matrix is band-major: a row per band, a column per frame, as in librosa.
 
 pub mod window;
 pub mod stft;
@@ -23,11 +23,15 @@ pub mod rate_reduction;
 pub mod key;
 pub mod tempo;
 
-/// Copies `rows` × `cols` (row-major) to `cols` × `rows`.
+/// Transposes `rows` × `cols` (row-major) to `cols` × `rows`.
+///
+/// ```
+/// assert_eq!(timbre_signal::dsp::transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+/// ```
 pub fn transpose(input: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     assert_eq!(input.len(), rows * cols, "a matrix of {rows} x {cols}");
-    // Square tiles by way of a small buffer: whole cache lines are read and written, and rows whose length is near a power of
-    // two (n_fft / 2 + 1 bins) do not push each other out of the cache.
+    // Square tiles through a small buffer read and write whole cache lines, and rows whose length is near a power of two
+    // (n_fft / 2 + 1 bins) do not evict each other from the cache.
     const TILE: usize = 16;
     let mut output = vec![0.0; input.len()];
     let mut tile = [[0.0f32; TILE]; TILE];
@@ -55,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_transposed_matrix_has_every_value_at_its_mirrored_place(rows in 1usize..40, cols in 1usize..40) {
+        fn a_transposed_matrix_mirrors_every_value(rows in 1usize..40, cols in 1usize..40) {
             let input: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
             let output = super::transpose(&input, rows, cols);
             for r in 0..rows {

@@ -1,22 +1,22 @@
-//! Slow sine waves that move the gain or the delay: tremolo and chorus.
+//! Tremolo and chorus: slow sine modulation of the gain and of a delay.
 
 use std::f64::consts::TAU;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Multiplies by `1 - depth (1 - cos(2π hz t + phase)) / 2`: between 1 and `1 - depth`.
+/// Multiplies by `1 - depth (1 - cos(2π hz t + phase)) / 2`, which is between 1 and `1 - depth`.
 pub fn tremolo(samples: &mut [f32], hz: f64, depth: f64, phase: f64, sample_rate: u32) {
     const LANES: usize = 16;
     let step = TAU * hz / f64::from(sample_rate);
     let (turn_cos, turn_sin) = (libm::cos(LANES as f64 * step) as f32, libm::sin(LANES as f64 * step) as f32);
     let (middle, swing) = (1.0 - 0.5 * depth as f32, 0.5 * depth as f32);
-    // A pointer for each lane is turned on; every so often they are set anew, before rounding shows.
-    for (index, stretch) in samples.chunks_mut(64 * LANES).enumerate() {
+    // A rotating phasor per lane, restarted every few samples before rounding errors accumulate.
+    for (index, block) in samples.chunks_mut(64 * LANES).enumerate() {
         let angle = |lane: usize| phase + step * (index * 64 * LANES + lane) as f64;
         let mut cos: [f32; LANES] = std::array::from_fn(|lane| libm::cos(angle(lane)) as f32);
         let mut sin: [f32; LANES] = std::array::from_fn(|lane| libm::sin(angle(lane)) as f32);
-        for samples in stretch.chunks_mut(LANES) {
+        for samples in block.chunks_mut(LANES) {
             for (sample, cos) in samples.iter_mut().zip(&cos) {
                 *sample *= middle + swing * cos;
             }
@@ -27,12 +27,12 @@ pub fn tremolo(samples: &mut [f32], hz: f64, depth: f64, phase: f64, sample_rate
     }
 }
 
-/// A copy that comes later, by a time that swings.
+/// A delayed copy of the clip whose delay oscillates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChorusVoice {
-    /// Seconds: the middle, and how far it swings to either side (kept so small that it neither reaches beyond now nor runs
-    /// back faster than time goes on).
+    /// Mean delay in seconds, and the amplitude of its oscillation (kept so small that the copy never reads ahead of the clip
+    /// or backwards).
     pub delay: f64,
     pub depth: f64,
     pub hz: f64,
@@ -40,17 +40,17 @@ pub struct ChorusVoice {
     pub phase: f64,
 }
 
-/// `(1 - wet)` times the clip and `wet` times the mean of its voices. Before the clip lies silence. Between samples the voices
-/// are interpolated by the cubic through four neighbours (Catmull and Rom).
+/// Mixes `(1 - wet)` times the clip and `wet` times the mean of its voices. Before the clip is silence. Between samples the
+/// voices are interpolated by the cubic through four neighbours (Catmull and Rom).
 pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate: u32) {
-    /// The delay is a straight line over so many samples.
+    /// Samples over which the delay is a straight line.
     const STRAIGHT: usize = 64;
     if voices.is_empty() || samples.is_empty() {
         return;
     }
     let rate = f64::from(sample_rate);
     let longest = voices.iter().map(|voice| 2.0 * voice.delay * rate).fold(0.0, f64::max).ceil() as usize + 4;
-    // Behind it, room for the line that goes on beyond the last sample.
+    // Room at the end for the line that extends beyond the last sample.
     let mut dry = vec![0.0f32; longest + samples.len() + 4];
     dry[longest..longest + samples.len()].copy_from_slice(samples);
     crate::dsp::level::scale(samples, (1.0 - wet) as f32);
@@ -61,15 +61,15 @@ pub fn chorus(samples: &mut [f32], voices: &[ChorusVoice], wet: f64, sample_rate
             (voice.delay + depth * libm::sin(voice.phase + TAU * voice.hz * n as f64 / rate)).max(0.0) * rate
         };
         let mut from = delay(0);
-        for (index, stretch) in samples.chunks_mut(STRAIGHT).enumerate() {
+        for (index, block) in samples.chunks_mut(STRAIGHT).enumerate() {
             let first = index * STRAIGHT;
             let to = delay(first + STRAIGHT);
-            // Where the voice reads, from the whole sample below the first place on: small numbers, so f32 resolves them.
+            // The reading position of the voice, relative to the whole sample below the first one: small numbers, resolved by f32.
             let start = longest as f64 + first as f64 - from;
             let origin = start.floor();
             let (offset, pace) = ((start - origin) as f32, (1.0 - (to - from) / STRAIGHT as f64) as f32);
             let around = &dry[origin as usize - 1..];
-            for (n, sample) in stretch.iter_mut().enumerate() {
+            for (n, sample) in block.iter_mut().enumerate() {
                 let place = offset + pace * n as f32;
                 let whole = place as i32;
                 let t = place - whole as f32;
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tremolo_is_its_formula(n in 0usize..5000, hz in 0.1f64..20.0, depth in 0.0f64..1.0, phase in 0.0f64..TAU) {
+        fn a_tremolo_equals_its_formula(n in 0usize..5000, hz in 0.1f64..20.0, depth in 0.0f64..1.0, phase in 0.0f64..7.0) {
             let mut samples = vec![1.0f32; n];
             tremolo(&mut samples, hz, depth, phase, 8000);
             for (n, sample) in samples.iter().enumerate() {
@@ -101,38 +101,38 @@ mod tests {
         }
 
         #[test]
-        fn any_chorus_stays_finite_and_no_louder_than_cubics_overshoot(
+        fn a_chorus_stays_finite_and_within_the_overshoot_of_the_cubic(
             samples in prop::collection::vec(-1.0f32..1.0, 0..700), delay in 0.0f64..0.05, depth in 0.0f64..0.05, hz in 0.0f64..50.0, phase in 0.0f64..TAU
         ) {
-            let mut heard = samples;
-            chorus(&mut heard, &[ChorusVoice { delay, depth, hz, phase }; 2], 0.5, 8000);
-            prop_assert!(heard.iter().all(|x| x.abs() < 1.5));
+            let mut output = samples;
+            chorus(&mut output, &[ChorusVoice { delay, depth, hz, phase }; 2], 0.5, 8000);
+            prop_assert!(output.iter().all(|x| x.abs() < 1.5));
         }
     }
 
     #[test]
-    fn a_voice_that_stands_still_is_a_delay() {
+    fn a_voice_with_constant_delay_is_a_delay() {
         let tone: Vec<f32> = (0..2000).map(|n| (f64::from(n) * 0.05).sin() as f32).collect();
-        let mut heard = tone.clone();
-        chorus(&mut heard, &[ChorusVoice { delay: 0.0105, depth: 0.0, hz: 1.0, phase: 0.0 }], 1.0, 1000);
+        let mut output = tone.clone();
+        chorus(&mut output, &[ChorusVoice { delay: 0.0105, depth: 0.0, hz: 1.0, phase: 0.0 }], 1.0, 1000);
         // 10.5 samples.
-        for (n, &heard) in heard.iter().enumerate().skip(20) {
+        for (n, &output) in output.iter().enumerate().skip(20) {
             let exact = ((n as f64 - 10.5) * 0.05).sin() as f32;
-            assert!((heard - exact).abs() < 1e-4, "{n}: {heard} {exact}");
+            assert!((output - exact).abs() < 1e-4, "{n}: {output} {exact}");
         }
-        assert!(heard[..9].iter().all(|&x| x == 0.0), "before the clip lies silence");
+        assert!(output[..9].iter().all(|&x| x == 0.0), "before the clip lies silence");
     }
 
     #[test]
-    fn a_voice_that_swings_reads_where_the_sine_says() {
+    fn a_voice_reads_at_the_delay_of_its_sine() {
         let (rate, tone) = (22_050, |t: f64| (TAU * 300.0 * t).sin());
-        let mut heard: Vec<f32> = (0..22_050).map(|n| tone(f64::from(n) / f64::from(rate)) as f32).collect();
+        let mut output: Vec<f32> = (0..22_050).map(|n| tone(f64::from(n) / f64::from(rate)) as f32).collect();
         let voice = ChorusVoice { delay: 0.015, depth: 0.003, hz: 1.3, phase: 0.4 };
-        chorus(&mut heard, &[voice], 1.0, rate);
+        chorus(&mut output, &[voice], 1.0, rate);
         for n in (1000..22_050).step_by(7) {
             let t = f64::from(n) / f64::from(rate);
             let exact = tone(t - voice.delay - voice.depth * (TAU * voice.hz * t + voice.phase).sin());
-            assert!((f64::from(heard[n as usize]) - exact).abs() < 2e-3, "{n}");
+            assert!((f64::from(output[n as usize]) - exact).abs() < 2e-3, "{n}");
         }
     }
 }

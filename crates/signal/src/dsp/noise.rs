@@ -1,14 +1,13 @@
-//! Gaussian noise, white and coloured, fast enough to be made anew for every clip.
+//! Gaussian noise, white and coloured, fast enough to be generated for every clip.
 //!
-//! Random bits come from lanes of xoshiro128+ (Blackman and Vigna), each started from a ChaCha8 stream of the seed; only their
-//! upper bits decide. Two GaussianNoise come from two words by Box and Muller's transform with polynomials for the logarithm,
-//! the sine and the cosine, so that a processor works on many at a time and gives the same bits with vectors of any width. The
-//! tails reach 6.6 standard deviations.
+//! Random bits come from lanes of xoshiro128+ (Blackman and Vigna), each seeded by a ChaCha8 stream; only their upper bits
+//! are used. The Box-Muller transform makes two Gaussian numbers of two words, with polynomials for logarithm, sine and
+//! cosine: this vectorises and gives the same bits at any vector width. The tails reach 6.6 standard deviations.
 //!
-//! Colours are white noise through ladders of poles and zeros on the real axis, straight within 0.25 dB: pink falls by 3.01 dB
-//! an octave (power as 1 / f), brown by 6.02, blue and violet rise by as much. The ladders are flat below 1/2000 of the sample
-//! rate (11 Hz at 22,050 Hz), so that brown noise does not wander away, and follow their line from 1/1000 of it (brown and
-//! violet: 1/100). Whoever makes them by weighting an FFT has lines down to the first bin instead.
+//! Coloured noise is white noise through cascades of real poles and zeros, accurate to 0.25 dB: pink falls by 3.01 dB per
+//! octave (power as 1 / f), brown by 6.02, blue and violet rise by as much. The cascades are flat below 1/2000 of the sample
+//! rate (11 Hz at 22,050 Hz), so that brown noise does not drift, and accurate from 1/1000 of it on (brown and violet:
+//! 1/100). Noise made by weighting an FFT keeps its slope down to the first bin instead.
 
 use rand_core::Rng;
 use schemars::JsonSchema;
@@ -17,55 +16,56 @@ use serde::{Deserialize, Serialize};
 use crate::dsp::decibel::decibels;
 use timbre_core::seed::Seed;
 
-/// How the power of noise depends on frequency.
+/// The spectral slope of noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Colour {
     White,
-    /// As 1 / f.
+    /// Power as 1 / f.
     Pink,
-    /// As 1 / f².
+    /// Power as 1 / f².
     Brown,
-    /// As f.
+    /// Power as f.
     Blue,
-    /// As f².
+    /// Power as f².
     Violet,
 }
 
-// Poles and zeros of the filters that colour white noise: fitted in the least squares of decibels over the logarithm of frequency.
-const PINK: [Rung; 5] = [
-    Rung { pole: 0.996_976_6, zero: 0.991_710_84 },
-    Rung { pole: 0.980_419_9, zero: 0.955_266_52 },
-    Rung { pole: 0.899_966_23, zero: 0.784_096_4 },
-    Rung { pole: 0.565_068_06, zero: 0.226_877_97 },
-    Rung { pole: -0.302_240_4, zero: -0.406_932_3 },
+// Poles and zeros of the colouring filters, fitted by least squares in decibels over the logarithm of frequency.
+const PINK: [Stage; 5] = [
+    Stage { pole: 0.996_976_6, zero: 0.991_710_84 },
+    Stage { pole: 0.980_419_9, zero: 0.955_266_52 },
+    Stage { pole: 0.899_966_23, zero: 0.784_096_4 },
+    Stage { pole: 0.565_068_06, zero: 0.226_877_97 },
+    Stage { pole: -0.302_240_4, zero: -0.406_932_3 },
 ];
-const BROWN: [Rung; 2] = [Rung { pole: 0.997, zero: -0.104_597_15 }, Rung { pole: -0.541_878_34, zero: -0.615_367_35 }];
-const BLUE: [Rung; 5] = upside_down(PINK);
-const VIOLET: [Rung; 2] = upside_down(BROWN);
+const BROWN: [Stage; 2] =
+    [Stage { pole: 0.997, zero: -0.104_597_15 }, Stage { pole: -0.541_878_34, zero: -0.615_367_35 }];
+const BLUE: [Stage; 5] = upside_down(PINK);
+const VIOLET: [Stage; 2] = upside_down(BROWN);
 
-const fn upside_down<const N: usize>(mut ladder: [Rung; N]) -> [Rung; N] {
+const fn upside_down<const N: usize>(mut cascade: [Stage; N]) -> [Stage; N] {
     let mut n = 0;
     while n < N {
-        ladder[n] = Rung { pole: ladder[n].zero, zero: ladder[n].pole };
+        cascade[n] = Stage { pole: cascade[n].zero, zero: cascade[n].pole };
         n += 1;
     }
-    ladder
+    cascade
 }
 
 #[derive(Clone, Copy)]
-struct Rung {
+struct Stage {
     pole: f32,
     zero: f32,
 }
 
 const LANES: usize = 16;
-/// GaussianNoise that are made at a time.
+/// Numbers generated at a time.
 const BLOCK: usize = 256;
-/// Until the slowest pole has forgotten where it began.
+/// Samples until the slowest pole has forgotten its start.
 const WARM_UP: usize = 2048;
 
-/// An endless row of independent GaussianNoise of mean 0 and variance 1.
+/// An endless sequence of independent Gaussian numbers of mean 0 and variance 1.
 pub struct GaussianNoise {
     lanes: [[u32; LANES]; 4],
     block: [f32; BLOCK],
@@ -75,12 +75,12 @@ pub struct GaussianNoise {
 impl GaussianNoise {
     pub fn new(seed: u64) -> GaussianNoise {
         let mut rng = Seed::new(seed).rng();
-        // All zeros is the one state that xoshiro never leaves; a lane of ChaCha8 is not that.
+        // xoshiro never leaves the state of all zeros; a ChaCha8 lane is not that.
         let lanes = std::array::from_fn(|_| std::array::from_fn(|_| rng.next_u32()));
         GaussianNoise { lanes, block: [0.0; BLOCK], used: BLOCK }
     }
 
-    /// The next ones.
+    /// Writes the next numbers.
     pub fn fill(&mut self, out: &mut [f32]) {
         let mut out = self.leftover(out);
         while out.len() >= BLOCK {
@@ -95,7 +95,7 @@ impl GaussianNoise {
         }
     }
 
-    /// What the last block had left over; gives back what is still to be filled.
+    /// Writes what is left of the last block; returns the rest of `out`.
     fn leftover<'a>(&mut self, out: &'a mut [f32]) -> &'a mut [f32] {
         let n = out.len().min(BLOCK - self.used);
         let (now, later) = out.split_at_mut(n);
@@ -105,7 +105,7 @@ impl GaussianNoise {
     }
 }
 
-/// The same bits with vectors of any width: nothing is fused and nothing is summed.
+/// Generates a block: the same bits at any vector width, because nothing is fused or summed.
 fn make(lanes: &mut [[u32; LANES]; 4], out: &mut [f32; BLOCK]) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -148,17 +148,17 @@ fn next_words([a, b, c, d]: &mut [[u32; LANES]; 4], words: &mut [u32; LANES]) {
     }
 }
 
-/// Box and Muller: a length whose square is exponential, and a direction.
+/// The Box-Muller transform: a radius whose square is exponential, and an angle.
 #[inline(always)]
 fn two_gaussians(length: u32, turn: u32) -> (f32, f32) {
-    // Within (0, 1], as finely as f32 goes near 0: that is where the tails come from.
+    // In (0, 1], with f32's full resolution near 0, which determines the tails.
     let uniform = ((length >> 1) as i32 as f32 + 0.5) * (0.5f32 / (1 << 30) as f32);
     // -2 ln(uniform), by way of decibels.
     let radius = (-0.460_517_02 * decibels(uniform)).max(0.0).sqrt();
-    // The upper two bits choose a quarter, the others an angle of -45 to 45 degrees within it.
+    // The upper two bits choose a quadrant, the others an angle of -45 to 45 degrees within it.
     let t = ((turn << 2) as i32) as f32 * (std::f32::consts::FRAC_PI_4 / (1u32 << 31) as f32);
     let z = t * t;
-    // The polynomials of Cephes for this interval, right to f32's resolution.
+    // The polynomials of Cephes for this interval, accurate to f32's resolution.
     let sine = ((-1.951_529_6e-4 * z + 8.332_161e-3) * z - 0.166_666_55) * z * t + t;
     let cosine = ((2.443_315_7e-5 * z - 1.388_731_6e-3) * z + 4.166_664_6e-2) * z * z - 0.5 * z + 1.0;
     let (x, y) = if turn >> 31 == 0 { (cosine, sine) } else { (-sine, cosine) };
@@ -166,7 +166,17 @@ fn two_gaussians(length: u32, turn: u32) -> (f32, f32) {
     (radius * x, radius * y)
 }
 
-/// Fills `out` with noise of that colour; its level is the colour's own (white: variance 1), so the caller scales it.
+/// Fills `out` with noise of a colour, at the colour's own level (white: variance 1); the caller scales it.
+///
+/// ```
+/// use timbre_signal::dsp::noise::{Colour, fill};
+///
+/// let mut noise = vec![0.0; 1000];
+/// fill(Colour::Pink, 7, &mut noise);
+/// let mut again = vec![0.0; 1000];
+/// fill(Colour::Pink, 7, &mut again);
+/// assert_eq!(noise, again);
+/// ```
 pub fn fill(colour: Colour, seed: u64, out: &mut [f32]) {
     match colour {
         Colour::White => GaussianNoise::new(seed).fill(out),
@@ -177,32 +187,32 @@ pub fn fill(colour: Colour, seed: u64, out: &mut [f32]) {
     }
 }
 
-fn fill_by<const N: usize>(ladder: &[Rung; N], seed: u64, out: &mut [f32]) {
+fn fill_by<const N: usize>(cascade: &[Stage; N], seed: u64, out: &mut [f32]) {
     let mut gaussians = GaussianNoise::new(seed);
-    let mut past = [[0.0f32; 2]; N];
+    let mut state = [[0.0f32; 2]; N];
     let mut lead = [0.0; WARM_UP];
     gaussians.fill(&mut lead);
-    climb(ladder, &mut past, &mut lead);
-    for stretch in out.chunks_mut(8 * BLOCK) {
-        gaussians.fill(stretch);
-        climb(ladder, &mut past, stretch);
+    run_cascade(cascade, &mut state, &mut lead);
+    for block in out.chunks_mut(8 * BLOCK) {
+        gaussians.fill(block);
+        run_cascade(cascade, &mut state, block);
     }
 }
 
-/// The filter, in place; it goes on where it stopped. Rung after rung within a sample: while one waits for its last output, the
-/// others work.
-fn climb<const N: usize>(ladder: &[Rung; N], past: &mut [[f32; 2]; N], samples: &mut [f32]) {
-    let mut now = *past;
+/// Filters in place and keeps the state. All stages run within a sample: while one waits for its last output, the others
+/// compute.
+fn run_cascade<const N: usize>(cascade: &[Stage; N], state: &mut [[f32; 2]; N], samples: &mut [f32]) {
+    let mut now = *state;
     for sample in samples {
         let mut value = *sample;
-        for (rung, [x, y]) in ladder.iter().zip(&mut now) {
-            let out = (value - rung.zero * *x) + rung.pole * *y;
+        for (stage, [x, y]) in cascade.iter().zip(&mut now) {
+            let out = (value - stage.zero * *x) + stage.pole * *y;
             (*x, *y) = (value, out);
             value = out;
         }
         *sample = value;
     }
-    *past = now;
+    *state = now;
 }
 
 #[cfg(test)]
@@ -214,7 +224,7 @@ mod tests {
     use crate::dsp::stft::{PadMode, StftPlan, StftSpec};
     use crate::dsp::window::Window;
 
-    fn ladder(colour: Colour) -> &'static [Rung] {
+    fn cascade(colour: Colour) -> &'static [Stage] {
         match colour {
             Colour::White => &[],
             Colour::Pink => &PINK,
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_moments_are_those_of_a_gaussian() {
+    fn the_moments_are_gaussian() {
         let n = 2_000_000;
         let samples = white(1, n);
         let moment = |k: i32| samples.iter().map(|&x| f64::from(x).powi(k)).sum::<f64>() / n as f64;
@@ -245,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn every_slice_of_the_bell_is_as_full_as_it_should_be() {
+    fn every_bin_of_the_histogram_has_its_expected_count() {
         let samples = white(7, 1_000_000);
         // The normal distribution function at -3, -2.5 … 3.
         let below = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
@@ -262,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_and_seeds_know_nothing_of_each_other() {
+    fn neighbours_and_seeds_are_independent() {
         let n = 200_000;
         let samples = white(3, n);
         let other = white(4, n);
@@ -282,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_of_a_pair_lie_where_the_exact_transform_puts_them() {
+    fn pairs_equal_the_exact_transform() {
         for (length, turn) in
             [(0, 0), (1, 1 << 31), (u32::MAX, u32::MAX), (1 << 31, 3 << 30), (123_456_789, 987_654_321)]
         {
@@ -300,7 +310,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_not_matter_in_which_pieces_noise_is_taken(seed: u64, pieces in prop::collection::vec(0usize..700, 0..6)) {
+        fn noise_does_not_depend_on_the_sizes_of_the_pieces(seed: u64, pieces in prop::collection::vec(0usize..700, 0..6)) {
             let n: usize = pieces.iter().sum();
             let mut whole = vec![0.0; n];
             GaussianNoise::new(seed).fill(&mut whole);
@@ -317,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_rise_and_fall_along_their_lines() {
+    fn coloured_noise_has_its_slope() {
         let spec = StftSpec {
             n_fft: 4096,
             hop_length: 2048,
@@ -355,14 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn a_ladder_deviates_from_its_line_by_a_tenth_of_a_decibel() {
+    fn a_colouring_filter_is_accurate_to_a_tenth_of_a_decibel() {
         for (colour, slope, lowest) in [
             (Colour::Pink, -10.0, 1000.0),
             (Colour::Brown, -20.0, 100.0),
             (Colour::Blue, 10.0, 1000.0),
             (Colour::Violet, 20.0, 100.0),
         ] {
-            let ladder = ladder(colour);
+            let cascade = cascade(colour);
             let deviations: Vec<f64> = (0..200)
                 .map(|n| {
                     let omega = std::f64::consts::TAU / lowest * (lowest / 2.05).powf(f64::from(n) / 199.0);
@@ -370,7 +380,7 @@ mod tests {
                         let place = f64::from(place);
                         (1.0 - 2.0 * place * omega.cos() + place * place).log10() * 10.0
                     };
-                    let gain: f64 = ladder.iter().map(|rung| distance(rung.zero) - distance(rung.pole)).sum();
+                    let gain: f64 = cascade.iter().map(|stage| distance(stage.zero) - distance(stage.pole)).sum();
                     gain - slope * omega.log10()
                 })
                 .collect();

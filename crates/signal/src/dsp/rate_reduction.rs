@@ -1,20 +1,19 @@
-//! What is left of a clip that was brought down to a lower sample rate and back.
+//! Simulates a clip that was resampled to a lower rate and back.
 //!
-//! Done well, down and up again is a low-pass: a sinc in a Kaiser window that spans 128 samples of the lower rate, flat to 90 %
-//! of the lower Nyquist frequency and 90 dB down from there on. Done badly, nothing is filtered: samples at the lower rate are
-//! read off straight lines between the clip's, and the clip's off straight lines between those, so that what lies above the
-//! lower Nyquist frequency is mirrored below it (audiomentations' `Aliasing`).
+//! `band_limited` does it well: a low-pass, as a sinc in a Kaiser window over 128 samples of the lower rate, flat to 90 % of
+//! the lower Nyquist frequency and 90 dB down from there on. `aliased` does it badly, without a filter: both conversions
+//! interpolate linearly, so frequencies above the lower Nyquist frequency are mirrored below it (audiomentations' `Aliasing`).
 
 use std::f64::consts::PI;
 
 use crate::dsp::convolve::convolve_about;
 
-/// Samples of the lower rate under the window.
+/// Length of the window in samples of the lower rate.
 const SPAN: f64 = 128.0;
-/// Of the Kaiser window: 90 dB.
+/// Shape of the Kaiser window, for 90 dB.
 const BETA: f64 = 8.96;
 
-/// Down to `rate` and back, well.
+/// Resamples to `rate` and back with a low-pass.
 pub fn band_limited(samples: &mut Vec<f32>, rate: f64, sample_rate: u32) {
     let ratio = rate / f64::from(sample_rate);
     if ratio >= 1.0 {
@@ -32,10 +31,10 @@ pub fn band_limited(samples: &mut Vec<f32>, rate: f64, sample_rate: u32) {
         let sinc = if time == 0.0 { 1.0 } else { libm::sin(angle) / angle };
         (cutoff * sinc * window) as f32
     };
-    // It is the same on both sides.
+    // The response is symmetric.
     let half: Vec<f32> = (0..=reach).map(tap).collect();
     let response: Vec<f32> = half.iter().chain(half[..reach].iter().rev()).copied().collect();
-    // A response that begins before the clip would be cut: what it has to say there falls on silence.
+    // The part of the response before the clip falls on silence.
     convolve_about(samples, &response, reach);
 }
 
@@ -52,7 +51,7 @@ fn bessel(x: f64) -> f64 {
     sum
 }
 
-/// Down to `rate` and back, badly. The first sample and the last of the lower rate stand still beyond the ends.
+/// Resamples to `rate` and back by linear interpolation. The first and last sample of the lower rate continue beyond the ends.
 pub fn aliased(samples: &mut [f32], rate: f64, sample_rate: u32) {
     let ratio = rate / f64::from(sample_rate);
     if ratio >= 1.0 || samples.is_empty() {
@@ -86,28 +85,28 @@ mod tests {
     }
 
     #[test]
-    fn below_the_lower_nyquist_frequency_nothing_changes_and_above_it_nothing_is_left() {
+    fn frequencies_below_the_lower_nyquist_frequency_stay_and_higher_ones_vanish() {
         for hz in [100.0, 1000.0, 3600.0] {
-            let (mut heard, samples) = (tone(hz), tone(hz));
-            band_limited(&mut heard, 8000.0, 22_050);
-            let error: Vec<f32> = heard.iter().zip(&samples).map(|(a, b)| a - b).collect();
+            let (mut output, samples) = (tone(hz), tone(hz));
+            band_limited(&mut output, 8000.0, 22_050);
+            let error: Vec<f32> = output.iter().zip(&samples).map(|(a, b)| a - b).collect();
             assert!(level::peak(&error[400..21_600]) < 2e-3, "{hz} Hz: {}", level::peak(&error[400..21_600]));
         }
         for hz in [4010.0, 6000.0, 11_000.0] {
-            let mut heard = tone(hz);
-            band_limited(&mut heard, 8000.0, 22_050);
-            assert!(level::peak(&heard[400..21_600]) < 1e-4, "{hz} Hz");
+            let mut output = tone(hz);
+            band_limited(&mut output, 8000.0, 22_050);
+            assert!(level::peak(&output[400..21_600]) < 1e-4, "{hz} Hz");
         }
     }
 
     #[test]
-    fn without_a_filter_what_lies_above_comes_back_mirrored() {
-        let mut heard = tone(7000.0);
-        aliased(&mut heard, 8000.0, 22_050);
+    fn without_a_filter_higher_frequencies_are_mirrored() {
+        let mut output = tone(7000.0);
+        aliased(&mut output, 8000.0, 22_050);
         // 7000 Hz at 8000 Hz is 1000 Hz.
         let at = |hz: f64| {
             let (mut re, mut im) = (0.0, 0.0);
-            for (n, &x) in heard.iter().enumerate() {
+            for (n, &x) in output.iter().enumerate() {
                 let angle = 2.0 * PI * hz * n as f64 / 22_050.0;
                 re += f64::from(x) * angle.cos();
                 im += f64::from(x) * angle.sin();
@@ -119,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lengths_are_kept_whatever_the_rates(n in 0usize..600, rate in 100.0f64..30_000.0) {
+        fn lengths_stay_at_any_rate(n in 0usize..600, rate in 100.0f64..30_000.0) {
             let mut samples: Vec<f32> = (0..n).map(|n| (n as f32 * 0.7).sin()).collect();
             band_limited(&mut samples, rate, 22_050);
             prop_assert_eq!(samples.len(), n);

@@ -1,16 +1,16 @@
-//! Resizing of images: separable, bilinear, antialiased.
+//! Resizes images: separable, bilinear, antialiased.
 //!
-//! Pixels have their centres at half steps; when an axis shrinks, the triangle is widened by the same factor, so that every
-//! input counts. This is Pillow's `BILINEAR` on a float image (torchvision's with `antialias=True`); OpenCV's and
-//! `scipy.ndimage.zoom` differ: they skip inputs when shrinking. Columns first, then rows, as in Pillow.
+//! Pixel centres are at half steps. When an axis shrinks, the triangle is widened by the same factor, so that every input
+//! counts. This is Pillow's `BILINEAR` on a float image (torchvision's with `antialias=True`); OpenCV and
+//! `scipy.ndimage.zoom` skip inputs when shrinking. Columns first, then rows, as in Pillow.
 
-/// The inputs that make up one output.
+/// The inputs of one output.
 struct Taps {
     start: usize,
     weights: Vec<f32>,
 }
 
-/// For each output along an axis, the inputs and their weights, which sum to one.
+/// Inputs and weights of each output along an axis; the weights sum to one.
 fn taps(input: usize, output: usize) -> Vec<Taps> {
     let scale = input as f64 / output as f64;
     let reach = scale.max(1.0);
@@ -26,7 +26,7 @@ fn taps(input: usize, output: usize) -> Vec<Taps> {
         .collect()
 }
 
-/// The same as a matrix, `input` × `output` (row-major): a row of pixels times it is the resized row.
+/// The weights as a matrix, `input` × `output` (row-major): a row of pixels times the matrix is the resized row.
 pub fn weights(input: usize, output: usize) -> Vec<f64> {
     let mut matrix = vec![0.0; input * output];
     for (at, Taps { start, weights }) in taps(input, output).into_iter().enumerate() {
@@ -37,7 +37,12 @@ pub fn weights(input: usize, output: usize) -> Vec<f64> {
     matrix
 }
 
-/// `rows` × `cols` (row-major) to `height` × `width`. No side may be zero.
+/// Resizes `rows` × `cols` (row-major) to `height` × `width`. Panics if a side is 0.
+///
+/// ```
+/// let wide = timbre_signal::dsp::resize::bilinear(&[0.0, 4.0], (1, 2), (1, 4));
+/// assert_eq!(wide, [0.0, 1.0, 3.0, 4.0]);
+/// ```
 pub fn bilinear(image: &[f32], (rows, cols): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
     assert_eq!(image.len(), rows * cols, "an image of {rows} x {cols}");
     assert!(rows > 0 && cols > 0 && height > 0 && width > 0, "an image has pixels");
@@ -73,7 +78,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Every output looks at every input of the image.
+    /// Sums over the whole image for every output.
     fn slow_bilinear(image: &[f32], (rows, cols): (usize, usize), (height, width): (usize, usize)) -> Vec<f64> {
         let triangle = |i: usize, at: usize, input: usize, output: usize| {
             let scale = input as f64 / output as f64;
@@ -102,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_passes_together_are_the_definition((from, to) in sides(), seed in any::<u32>()) {
+        fn two_passes_equal_the_definition((from, to) in sides(), seed in any::<u32>()) {
             let image: Vec<f32> = (0..from.0 * from.1)
                 .map(|i| ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32)
                 .collect();
@@ -130,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn an_enlarged_ramp_stays_a_ramp_between_its_outer_centres(from in 2usize..40, to in 2usize..80) {
+        fn an_enlarged_ramp_stays_a_ramp_between_its_outer_pixel_centres(from in 2usize..40, to in 2usize..80) {
             let to = to.max(from);
             let image: Vec<f32> = (0..from).map(|i| i as f32).collect();
             for (at, value) in bilinear(&image, (1, from), (1, to)).into_iter().enumerate() {
@@ -147,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn two_pixels_become_four_with_their_centres_at_half_steps() {
+    fn two_pixels_become_four_with_centres_at_half_steps() {
         assert_eq!(bilinear(&[0.0, 4.0], (1, 2), (1, 4)), [0.0, 1.0, 3.0, 4.0]);
     }
 }

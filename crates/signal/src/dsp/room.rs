@@ -1,13 +1,13 @@
-//! The response of a room that does not exist, made up anew for each draw.
+//! Generates the impulse response of a random room.
 //!
-//! A shoebox with a source and a listener somewhere in it. The first reflections are image sources (Allen and Berkley 1979)
-//! with walls that all swallow the same share, by Eyring's formula for the wanted reverberation time. After the mixing time
-//! (Polack: as many milliseconds as the root of the volume in cubic metres) there are too many reflections to tell apart,
-//! and Gaussian noise takes over; its power is that of the image sources it stands for, so the two join without a step:
-//! on average they come as 4 π c³ t² / V a second, and each has a power of exp(-13.8 t / RT60) / (c t)².
+//! The room is a shoebox with a source and a listener. Early reflections are image sources (Allen and Berkley 1979); all
+//! walls absorb the same share, from Eyring's formula for the reverberation time. After the mixing time (Polack: the square
+//! root of the volume in cubic metres, in milliseconds) the reflections are too dense to distinguish and are replaced by
+//! Gaussian noise with the power of the image sources, so the transition is continuous: 4 π c³ t² / V of them arrive per
+//! second on average, each with a power of exp(-13.8 t / RT60) / (c t)².
 //!
-//! The direct sound is a single pulse at sample 0, so nothing is delayed. All reflections go through one pole, because walls
-//! and air swallow more of the treble; that changes their colour and not how fast they die away.
+//! The direct sound is a single pulse at sample 0: there is no delay. All reflections pass a one-pole low-pass, because walls
+//! and air absorb more treble; it changes their colour and not their decay time.
 
 use std::f64::consts::{PI, TAU};
 
@@ -16,27 +16,27 @@ use rand_chacha::ChaCha8Rng;
 use crate::dsp::noise::GaussianNoise;
 use timbre_core::seed::{Seed, uniform};
 
-/// Metres a second.
+/// Speed of sound in metres per second.
 const SOUND: f64 = 343.0;
 /// Decay of the power per RT60: ln(10^6).
 const DECAY: f64 = 13.815_510_557_964_274;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Room {
-    /// Seconds until reflections are 60 dB below where they began.
+    /// Seconds until the reflections have decayed by 60 dB.
     pub rt60: f64,
-    /// The third root of its volume, in metres.
+    /// Cube root of the volume, in metres.
     pub size: f64,
-    /// Reflections lose their treble above this, in Hz.
+    /// Cutoff of the low-pass on the reflections, in Hz.
     pub cutoff: f64,
-    /// Share of the energy that comes by way of the walls, 0 to 1.
+    /// Share of the energy in the reflections, 0 to 1.
     pub wet: f64,
-    /// Of the proportions, the places, and the noise.
+    /// Seed of the proportions, the positions and the noise.
     pub seed: u64,
 }
 
 impl Room {
-    /// Response of unit energy, no longer than `longest` samples.
+    /// The impulse response, with unit energy, at most `longest` samples long.
     pub fn response(&self, sample_rate: u32, longest: usize) -> Vec<f32> {
         let rate = f64::from(sample_rate);
         let length = ((self.rt60 * rate).ceil() as usize).clamp(1, longest.max(1));
@@ -46,7 +46,7 @@ impl Room {
         let mut response = vec![0.0f32; length];
         self.add_tail(&shape, mixing, rate, &mut response);
         self.add_images(&shape, mixing, rate, &mut response);
-        darken(&mut response, self.cutoff, rate);
+        low_pass(&mut response, self.cutoff, rate);
         response[0] = 0.0;
         let energy = crate::dsp::level::energy(&response);
         let factor = if energy > 0.0 { (self.wet / energy).sqrt() as f32 } else { 0.0 };
@@ -55,17 +55,17 @@ impl Room {
         response
     }
 
-    /// The noise that stands for all reflections too dense to tell apart. Amplitudes are those at one metre.
+    /// Adds the noise that replaces the dense reflections. Amplitudes are those at one metre.
     fn add_tail(&self, shape: &Shape, mixing: f64, rate: f64, response: &mut [f32]) {
         GaussianNoise::new(self.seed).fill(response);
         let direct = shape.direct() / SOUND;
         let power = 4.0 * PI * SOUND / (shape.volume() * rate);
         let step = (-0.5 * DECAY / (self.rt60 * rate)).exp() as f32;
-        for (index, stretch) in response.chunks_mut(64).enumerate() {
+        for (index, block) in response.chunks_mut(64).enumerate() {
             let time = direct + (64 * index) as f64 / rate;
             let mut amplitude = (power * (-DECAY * time / self.rt60).exp()).sqrt() as f32;
             let whole = time >= mixing;
-            for (n, sample) in stretch.iter_mut().enumerate() {
+            for (n, sample) in block.iter_mut().enumerate() {
                 let weight = if whole { 1.0 } else { tail_share(time + n as f64 / rate, mixing).sqrt() as f32 };
                 *sample *= amplitude * weight;
                 amplitude *= step;
@@ -74,7 +74,7 @@ impl Room {
     }
 
     fn add_images(&self, shape: &Shape, mixing: f64, rate: f64, response: &mut [f32]) {
-        // Eyring: RT60 = 0.161 V / (-S ln(1 - swallowed)); a reflection keeps the root of the power's share.
+        // Eyring: RT60 = 0.161 V / (-S ln(1 - absorbed)); a reflection keeps the square root of the remaining power.
         let kept = (-0.5 * 24.0 * 10f64.ln() / SOUND * shape.volume() / (shape.surface() * self.rt60)).exp();
         let direct = shape.direct();
         let reach = |axis: usize| (SOUND * mixing / shape.sides[axis]).ceil() as i32 + 1;
@@ -101,13 +101,13 @@ impl Room {
     }
 }
 
-/// How much of the reflections' power is left to the noise: none until half the mixing time, all from it on.
+/// Share of the reflections' power in the noise: 0 until half the mixing time, 1 from the mixing time on.
 fn tail_share(time: f64, mixing: f64) -> f64 {
     (2.0 * time / mixing - 1.0).clamp(0.0, 1.0)
 }
 
-/// One pole.
-fn darken(samples: &mut [f32], cutoff: f64, rate: f64) {
+/// A one-pole low-pass.
+fn low_pass(samples: &mut [f32], cutoff: f64, rate: f64) {
     let pole = (-TAU * (cutoff / rate).min(1.0)).exp() as f32;
     let mut kept = 0.0;
     for sample in samples {
@@ -129,7 +129,7 @@ impl Shape {
         let scale = size / proportions.iter().product::<f64>().cbrt();
         let sides = proportions.map(|side| side * scale);
         let mut place = |from: f64, to: f64| sides.map(|side| side * between(from, to, rng));
-        // In two thirds that do not touch on any axis, so that the two are never at one place.
+        // Two regions that do not overlap on any axis keep source and listener apart.
         Shape { sides, source: place(0.1, 0.45), listener: place(0.55, 0.9) }
     }
 
@@ -146,7 +146,7 @@ impl Shape {
         self.distance([0, 0, 0])
     }
 
-    /// From the listener to the source's image in the room so many rooms away on each axis.
+    /// Distance from the listener to the image of the source that is `rooms` rooms away along each axis.
     fn distance(&self, rooms: [i32; 3]) -> f64 {
         let along = |axis: usize| {
             let (side, source) = (self.sides[axis], self.source[axis]);
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::dsp::level;
 
-    /// Schroeder's backward integration, the slope between -5 and -35 dB of the reflections, made into 60 dB.
+    /// Schroeder's backward integration: the slope between -5 and -35 dB of the reflections, extrapolated to 60 dB.
     fn measured_rt60(response: &[f32], rate: f64) -> f64 {
         let mut left: Vec<f64> = response[1..].iter().map(|&x| f64::from(x) * f64::from(x)).collect();
         for n in (0..left.len() - 1).rev() {
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_room_rings_as_long_as_it_was_told_to(rt60 in 0.2f64..1.5, size in 2.5f64..12.0, cutoff in 2000.0f64..10000.0, seed: u64) {
+        fn a_room_has_the_specified_reverberation_time(rt60 in 0.2f64..1.5, size in 2.5f64..12.0, cutoff in 2000.0f64..10000.0, seed: u64) {
             let room = Room { rt60, size, cutoff, wet: 0.5, seed };
             let response = room.response(22050, usize::MAX);
             let measured = measured_rt60(&response, 22050.0);
@@ -195,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn the_direct_sound_comes_at_once_and_the_walls_have_their_share(wet in 0.0f64..1.0, size in 2.5f64..12.0, seed: u64) {
+        fn the_direct_sound_is_at_sample_0_and_the_walls_have_their_share(wet in 0.0f64..1.0, size in 2.5f64..12.0, seed: u64) {
             let response = Room { rt60: 0.5, size, cutoff: 6000.0, wet, seed }.response(16000, usize::MAX);
             prop_assert!((f64::from(response[0]).powi(2) - (1.0 - wet)).abs() < 1e-5);
             prop_assert!((level::energy(&response[1..]) - wet).abs() < 1e-4);
@@ -204,8 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn first_reflections_lie_where_the_walls_put_them() {
-        // One side of an image per wall: mirrored at 0 and at the side's end.
+    fn first_reflections_arrive_at_their_computed_times() {
+        // One image per wall: mirrored at 0 and at the end of the side.
         let shape = Shape { sides: [5.0, 4.0, 3.0], source: [1.0, 1.0, 1.0], listener: [4.0, 1.0, 1.0] };
         assert!((shape.distance([-1, 0, 0]) - 5.0).abs() < 1e-12, "by way of the wall at 0: 1 + 4");
         assert!((shape.distance([1, 0, 0]) - 5.0).abs() < 1e-12, "by way of the wall at 5: 4 + 1");

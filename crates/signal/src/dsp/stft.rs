@@ -1,14 +1,14 @@
-//! The short-time Fourier transform, as a power spectrogram.
+//! The short-time Fourier transform as a power spectrogram.
 //!
-//! Conventions (librosa 0.11): `1 + n_fft / 2` bins, no scaling; a window shorter than the frame lies in its middle; with
-//! `center`, frame `t` has sample `t * hop_length` in its middle and the ends are padded with `n_fft / 2` values, otherwise it
-//! begins there. Frames that would need more padding than that do not exist. Reflection does not repeat the end sample, and
-//! goes back and forth on clips shorter than the padding (numpy's rule; librosa itself reflects a shortened tail, which differs
-//! in the last frames when `hop_length > n_fft / 2`).
+//! Conventions (librosa 0.11): `1 + n_fft / 2` bins, no scaling; a window shorter than the frame is centred in it; with
+//! `center`, frame `t` is centred on sample `t * hop_length` and the ends are padded with `n_fft / 2` values, otherwise it
+//! begins there. Frames that would need more padding do not exist. Reflection does not repeat the end sample, and reflects
+//! repeatedly on clips shorter than the padding (numpy's rule; librosa itself reflects a shortened tail, which differs in
+//! the last frames when `hop_length > n_fft / 2`).
 //!
-//! The transform runs in f64 and its power is rounded to f32: next to a loud partial, an f32 transform drowns the far bins in
-//! rounding noise (about 1e-8 of the peak), and the bandwidth of a tone is made of exactly these. librosa does the same.
-//! Powers below 1e-38 of full scale squared round to zero.
+//! The transform runs in f64, as in librosa, and its power is rounded to f32: next to a loud partial, the rounding noise of
+//! an f32 transform (about 1e-8 of the peak) hides the far bins, which determine the bandwidth of a tone. Powers below 1e-38
+//! of full scale squared round to zero.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::dsp::window::Window;
 
-/// What lies beyond the ends of a clip.
+/// How a clip continues beyond its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PadMode {
     /// Zeros.
     Constant,
-    /// The clip, backwards.
+    /// The clip, reflected.
     Reflect,
 }
 
-/// All that makes two spectrograms of a clip the same.
+/// Parameters of a spectrogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StftSpec {
     pub n_fft: usize,
@@ -48,18 +48,18 @@ impl StftSpec {
         if self.center { self.n_fft / 2 } else { 0 }
     }
 
-    /// How many frames a clip of that many samples has: none, where it is shorter than the first.
+    /// Number of frames of a clip with `samples` samples; 0 if it is shorter than the first frame.
     pub fn frames(&self, samples: usize) -> usize {
         let padded = samples + 2 * self.padding();
         if samples == 0 || padded < self.n_fft { 0 } else { 1 + (padded - self.n_fft) / self.hop_length }
     }
 
-    /// Which of a clip's samples lies at place `n` of frame `t`; none where there is a padding of zeros.
+    /// Index of the sample at position `n` of frame `t`; `None` in the zero padding.
     pub fn sample_at(&self, t: usize, n: usize, samples: usize) -> Option<usize> {
         mirrored((t * self.hop_length + n) as isize - self.padding() as isize, samples, self.pad_mode)
     }
 
-    /// The middle of each bin in Hz.
+    /// Centre frequency of each bin in Hz.
     pub fn frequencies(&self, sample_rate: u32) -> Vec<f64> {
         (0..self.bins()).map(|k| k as f64 * f64::from(sample_rate) / self.n_fft as f64).collect()
     }
@@ -73,7 +73,26 @@ pub struct Spectrogram {
     pub power: Vec<f32>,
 }
 
-/// A transform, ready for any number of clips.
+/// A planned transform for any number of clips.
+///
+/// ```
+/// use timbre_signal::dsp::stft::{PadMode, StftPlan, StftSpec};
+/// use timbre_signal::dsp::window::Window;
+///
+/// let spec = StftSpec {
+///     n_fft: 512,
+///     hop_length: 256,
+///     win_length: 512,
+///     window: Window::Hann,
+///     center: true,
+///     pad_mode: PadMode::Reflect,
+/// };
+/// let tone: Vec<f32> = (0..8000).map(|n| (std::f32::consts::TAU * 1000.0 * n as f32 / 16000.0).sin()).collect();
+/// let spectrogram = StftPlan::new(spec).power(&tone);
+/// assert_eq!((spectrogram.bins, spectrogram.frames), (257, 32));
+/// let frame = &spectrogram.power[16 * 257..17 * 257];
+/// assert_eq!((0..257).max_by(|&a, &b| frame[a].total_cmp(&frame[b])), Some(32));
+/// ```
 pub struct StftPlan {
     spec: StftSpec,
     window: Vec<f64>,
@@ -81,7 +100,7 @@ pub struct StftPlan {
 }
 
 impl StftPlan {
-    /// Panics on a window longer than the frame, or a frame or hop of nothing: the caller has checked its keys.
+    /// Panics if the window is longer than the frame, or frame or hop are 0: the caller validates its keys.
     pub fn new(spec: StftSpec) -> Self {
         assert!(
             (1..=spec.n_fft).contains(&spec.win_length) && spec.hop_length > 0,
@@ -98,19 +117,19 @@ impl StftPlan {
         &self.spec
     }
 
-    /// The power spectrogram; without frames if the clip is too short for one.
+    /// The power spectrogram; without frames if the clip is too short.
     pub fn power(&self, samples: &[f32]) -> Spectrogram {
         self.power_into(Vec::new(), samples)
     }
 
-    /// The same, in memory that is lying around.
+    /// Like [`power`](Self::power), reusing the memory of `power`.
     pub fn power_into(&self, power: Vec<f32>, samples: &[f32]) -> Spectrogram {
         self.frames_in(power, samples, |_| None)
     }
 
-    /// [`power_into`](Self::power_into) of the window of a longer clip that begins at its sample `start`, a multiple of the hop; the
-    /// spectrogram of the `whole` is known. A frame that looks at nothing beyond the window is the same frame there, to the
-    /// bit; the others are computed.
+    /// [`power_into`](Self::power_into) of a window of a longer clip that begins at sample `start` (a multiple of the hop), given
+    /// the spectrogram of the `whole` clip. Frames inside the window are copied, since they are equal bit for bit; only frames
+    /// that reach beyond it are computed.
     pub fn power_of_window_into(
         &self,
         power: Vec<f32>,
@@ -162,7 +181,7 @@ impl StftPlan {
         Spectrogram { bins, frames, power }
     }
 
-    /// The windowed samples from `start` on, which may lie before the clip or run past it.
+    /// Loads the windowed samples from `start` on, which may begin before the clip or end after it.
     fn load(&self, samples: &[f32], start: isize, out: &mut [f64]) {
         let end = start + out.len() as isize;
         if start >= 0 && end <= samples.len() as isize {
@@ -182,7 +201,7 @@ fn sample_or_padding(samples: &[f32], i: isize, pad_mode: PadMode) -> f32 {
     mirrored(i, samples.len(), pad_mode).map_or(0.0, |i| samples[i])
 }
 
-/// The sample that is seen at `i`, before the clip or past it, too.
+/// Index of the sample at position `i`, which may be outside the clip.
 fn mirrored(i: isize, samples: usize, pad_mode: PadMode) -> Option<usize> {
     let last = samples as isize - 1;
     if (0..=last).contains(&i) {
@@ -216,7 +235,7 @@ mod tests {
             padded.push(f64::from(if spec.pad_mode == PadMode::Constant {
                 if i < 0 { 0.0 } else { samples.get(i as usize).copied().unwrap_or(0.0) }
             } else {
-                // Walk back and forth, a step at a time.
+                // Walk back and forth, one step at a time.
                 let (mut at, mut step) = (0usize, 1isize);
                 for _ in 0..i.unsigned_abs() {
                     if samples.len() > 1 {
@@ -266,7 +285,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_transform_is_the_definition(
+        fn the_fast_transform_equals_the_definition(
             spec in any_spec(),
             samples in prop::collection::vec(-1.0f32..1.0, 1..150),
         ) {
@@ -281,7 +300,7 @@ mod tests {
         }
 
         #[test]
-        fn a_window_of_a_known_whole_is_the_window_alone_to_the_bit(
+        fn a_window_of_a_known_clip_equals_the_window_alone_bit_for_bit(
             spec in any_spec(),
             samples in prop::collection::vec(-1.0f32..1.0, 1..300),
             (hops, length) in (0usize..12, 1usize..120),
@@ -295,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn twice_the_sound_is_four_times_the_power(samples in prop::collection::vec(-1.0f32..1.0, 100..400)) {
+        fn twice_the_amplitude_gives_four_times_the_power(samples in prop::collection::vec(-1.0f32..1.0, 100..400)) {
             let plan = StftPlan::new(spec(64, 16, 48));
             let loud: Vec<f32> = samples.iter().map(|x| 2.0 * x).collect();
             for (a, b) in plan.power(&loud).power.iter().zip(plan.power(&samples).power) {
@@ -304,8 +323,8 @@ mod tests {
         }
 
         #[test]
-        fn the_energy_of_a_frame_is_the_mean_of_its_power(samples in prop::collection::vec(-1.0f32..1.0, 64)) {
-            // Parseval: inner bins stand for two.
+        fn the_energy_of_a_frame_is_its_mean_power(samples in prop::collection::vec(-1.0f32..1.0, 64)) {
+            // Parseval: inner bins count twice.
             let spec = StftSpec { window: Window::Boxcar, center: false, ..spec(64, 64, 64) };
             let power = StftPlan::new(spec).power(&samples).power;
             let spectral: f64 = power.iter().enumerate()
@@ -336,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_frame_has_no_power_at_all() {
+    fn a_silent_frame_has_zero_power() {
         let mut samples = vec![0.0f32; 8192];
         samples[7000] = 1.0;
         let spectrogram = StftPlan::new(spec(1024, 256, 1024)).power(&samples);

@@ -1,9 +1,9 @@
-//! How fast a recording is, estimated.
+//! Estimates the tempo of a recording.
 //!
-//! Conventions: beats a minute. Onsets are the spectral flux: the rise of the logarithmic magnitudes from frame to frame, summed over
-//! the bins, less its mean over half a second around. The tempo is the best lag of its autocorrelation from `SLOWEST` to
-//! `FASTEST`, weighed by a bell over log2(tempo) around `USUAL` one octave wide (as in librosa), and refined by a parabola. On
-//! clips of a few seconds it is as often a double or a half of what a person would tap: compare tempos up to octaves.
+//! Conventions: the tempo is in beats per minute. Onset strength is the spectral flux: the rise of the log magnitudes from
+//! frame to frame, summed over the bins, minus its mean over half a second. The tempo is the best lag of its autocorrelation
+//! from `SLOWEST` to `FASTEST`, weighted by a Gaussian over log2(tempo) around `USUAL`, one octave wide (as in librosa), and
+//! refined by a parabola. On clips of a few seconds it is often twice or half the perceived tempo: compare up to octaves.
 
 use super::key::frame_length;
 use super::stft::{PadMode, StftPlan, StftSpec};
@@ -13,12 +13,12 @@ const SLOWEST: f64 = 40.0;
 const FASTEST: f64 = 240.0;
 const USUAL: f64 = 120.0;
 const FRAME_SECONDS: f64 = 0.046;
-/// Overlapping frames a frame.
+/// Hops per frame.
 const HOPS: usize = 4;
-/// What a magnitude is multiplied by before its logarithm is taken: soft sounds count, noise does not.
+/// Factor on magnitudes before the logarithm, so that soft sounds count and noise does not.
 const COMPRESSION: f64 = 100.0;
 
-/// The tempo of a recording; nothing where nothing begins, or where it is shorter than two beats.
+/// The tempo of a recording; `None` without onsets, or if it is shorter than two beats.
 pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<f64> {
     let n_fft = frame_length(sample_rate, FRAME_SECONDS);
     let hop_length = n_fft / HOPS;
@@ -30,7 +30,7 @@ pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<f64> {
     if most <= least + 1 {
         return None;
     }
-    // The mean over the pairs there are: long lags have fewer.
+    // The mean over the available pairs: long lags have fewer.
     let correlation = |lag: usize| {
         let pairs = onsets.len() - lag;
         onsets[lag..].iter().zip(&onsets).map(|(a, b)| a * b).sum::<f64>() / pairs as f64
@@ -50,7 +50,7 @@ pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<f64> {
     Some(60.0 * frames_a_second / ((least - 1 + best) as f64 + aside))
 }
 
-/// How much begins in each frame; nothing for silence.
+/// Onset strength per frame; `None` for silence.
 fn onsets(samples: &[f32], n_fft: usize, hop_length: usize, frames_a_second: f64) -> Option<Vec<f64>> {
     let plan = StftPlan::new(StftSpec {
         n_fft,
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// Decaying tones, a beat each, the first of four louder.
+    /// Decaying tones, one per beat, every fourth louder.
     fn beats(tempo: f64, seconds: f64, sample_rate: u32) -> Vec<f32> {
         let rate = f64::from(sample_rate);
         (0..(seconds * rate) as usize)
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn beats_are_counted_up_to_octaves() {
+    fn the_tempo_is_right_up_to_octaves() {
         for sample_rate in [16000, 22050] {
             for tempo in [66.0, 80.0, 97.0, 120.0, 133.0, 150.0, 180.0] {
                 for seconds in [3.0, 8.0] {
-                    let heard = estimate(&beats(tempo, seconds, sample_rate), sample_rate).unwrap();
+                    let estimated = estimate(&beats(tempo, seconds, sample_rate), sample_rate).unwrap();
                     assert!(
-                        octaves_apart(heard, tempo) < 0.03,
-                        "{heard} for {tempo} in {seconds} s at {sample_rate} Hz"
+                        octaves_apart(estimated, tempo) < 0.03,
+                        "{estimated} for {tempo} in {seconds} s at {sample_rate} Hz"
                     );
                 }
             }
@@ -120,15 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn usual_tempos_are_told_in_their_octave() {
+    fn common_tempos_are_estimated_in_their_octave() {
         for tempo in [100.0, 120.0, 140.0] {
-            let heard = estimate(&beats(tempo, 8.0, 22050), 22050).unwrap();
-            assert!((heard / tempo - 1.0).abs() < 0.02, "{heard} for {tempo}");
+            let estimated = estimate(&beats(tempo, 8.0, 22050), 22050).unwrap();
+            assert!((estimated / tempo - 1.0).abs() < 0.02, "{estimated} for {tempo}");
         }
     }
 
     #[test]
-    fn where_nothing_begins_there_is_no_tempo() {
+    fn a_recording_without_onsets_has_no_tempo() {
         assert_eq!(estimate(&[0.0; 66150], 22050), None);
         assert_eq!(estimate(&[0.3; 1000], 22050), None);
         assert_eq!(estimate(&[], 22050), None);

@@ -1,4 +1,4 @@
-//! Windows, in the periodic form that spectral analysis wants (scipy's `fftbins=True`, librosa's default): a window of
+//! Window functions in the periodic form for spectral analysis (scipy's `fftbins=True`, librosa's default): a window of
 //! length N is the first N values of the symmetric one of length N + 1.
 
 use std::f64::consts::TAU;
@@ -6,14 +6,21 @@ use std::f64::consts::TAU;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The shape that a frame is multiplied with before its spectrum is taken.
+/// The window function that each frame is multiplied by before the transform.
+///
+/// ```
+/// use timbre_signal::dsp::window::Window;
+///
+/// let hann = Window::Hann.periodic(4);
+/// assert!(hann.iter().zip([0.0, 0.5, 1.0, 0.5]).all(|(a, b)| (a - b).abs() < 1e-15));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     Hann,
     Hamming,
     Blackman,
-    /// No shape at all: every sample counts the same.
+    /// Rectangular: all samples have equal weight.
     Boxcar,
 }
 
@@ -28,7 +35,7 @@ impl Window {
         }
     }
 
-    /// `length` values; a window of length one is a one, as in scipy.
+    /// The `length` values of the window. A window of length 1 is a one, as in scipy.
     pub fn periodic(self, length: usize) -> Vec<f64> {
         if length == 1 {
             return vec![1.0];
@@ -53,7 +60,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_window_sums_to_its_constant_coefficient_times_its_length(length in 3usize..3000) {
-            // The cosines of a whole period cancel, which holds for the periodic form only.
+            // The cosines of a whole period cancel, in the periodic form only.
             for window in ALL {
                 let sum: f64 = window.periodic(length).iter().sum();
                 prop_assert!((sum - window.cosines()[0] * length as f64).abs() < 1e-9, "{window:?}: {sum}");
@@ -79,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_hann_window_has_the_values_one_works_out_by_hand() {
+    fn a_short_hann_window_has_the_values_computed_by_hand() {
         let w = Window::Hann.periodic(4);
         assert!(w.iter().zip([0.0, 0.5, 1.0, 0.5]).all(|(a, b)| (a - b).abs() < 1e-15), "{w:?}");
         assert_eq!(Window::Hann.periodic(1), [1.0]);

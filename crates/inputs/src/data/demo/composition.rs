@@ -1,4 +1,4 @@
-//! What is played: keys, chords, melodies, basses. Times are seconds from the start of the rendered excerpt.
+//! Composes the music: keys, chords, melodies, bass lines. Times are seconds from the start of the rendered excerpt.
 
 use super::rng::DemoRng;
 
@@ -12,16 +12,16 @@ pub struct Note {
     pub velocity: f64,
 }
 
-/// What all excerpts of a song share.
+/// The key, harmony and tempo of a song, shared by its excerpts.
 #[derive(Clone, Debug)]
 pub struct Harmony {
     /// Pitch class of the tonic.
     key: usize,
     scale: [usize; 7],
-    /// Degrees of the scale, a bar each.
+    /// Degrees of the scale, one per bar.
     progression: [usize; 4],
     pub beat: f64,
-    /// How far the second half of a beat is late, as a share of the beat.
+    /// Delay of the second half of a beat, as a share of the beat.
     swing: f64,
     /// Semitones above A = 440 Hz.
     tuning: f64,
@@ -32,7 +32,7 @@ const MINOR: [usize; 7] = [0, 2, 3, 5, 7, 8, 10];
 const PROGRESSIONS: [[usize; 4]; 8] =
     [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 5, 3], [1, 4, 0, 0], [0, 0, 3, 4], [5, 3, 0, 4], [0, 2, 3, 4], [0, 6, 5, 4]];
 
-/// The excerpt of a song that is rendered, in beats of the song.
+/// The part of a song that is rendered, in beats of the song.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt {
     pub first_beat: f64,
@@ -51,7 +51,7 @@ impl Harmony {
         }
     }
 
-    /// Slower or faster than what [`Self::draw`] gives, and out of tune.
+    /// Detunes the song and moves its tempo outside the range of [`Self::draw`].
     pub fn shift(&mut self, rng: &mut DemoRng) {
         let tempo = if rng.chance(0.5) { rng.between(48.0, 66.0) } else { rng.between(160.0, 195.0) };
         self.beat = 60.0 / tempo;
@@ -69,7 +69,7 @@ impl Harmony {
     }
 
     /// The notes of the scale from `low` to `high`.
-    fn ladder(&self, low: usize, high: usize) -> Vec<usize> {
+    fn scale_notes(&self, low: usize, high: usize) -> Vec<usize> {
         (low..=high).filter(|midi| self.scale.contains(&((midi + 12 - self.key) % 12))).collect()
     }
 
@@ -87,10 +87,10 @@ impl Harmony {
         excerpt.first_beat + excerpt.seconds / self.beat
     }
 
-    /// A line that walks along the scale and rests on chord tones. `pace` is the length of a common note in seconds.
+    /// A melody that walks along the scale and rests on chord tones. `pace` is the length of a common note in seconds.
     pub fn melody(&self, rng: &mut DemoRng, excerpt: Excerpt, low: usize, high: usize, pace: f64) -> Vec<Note> {
-        let ladder = self.ladder(low, high);
-        let mut rung = ladder.len() / 3 + rng.below((ladder.len() / 3).max(1));
+        let scale_notes = self.scale_notes(low, high);
+        let mut index = scale_notes.len() / 3 + rng.below((scale_notes.len() / 3).max(1));
         let mut notes = Vec::new();
         let mut rested = false;
         let mut beat = excerpt.first_beat.floor();
@@ -104,20 +104,20 @@ impl Harmony {
             }
             rested = false;
             let step = rng.pick(&[-3i64, -2, -1, -1, -1, 0, 1, 1, 1, 2, 3, 4]);
-            rung = (rung as i64 + step).clamp(0, ladder.len() as i64 - 1) as usize;
+            index = (index as i64 + step).clamp(0, scale_notes.len() as i64 - 1) as usize;
             if beat.fract() == 0.0 && rng.chance(0.7) {
                 let chord = self.chord_at(beat);
-                let nearest = (0..ladder.len()).filter(|&i| chord.contains(&(ladder[i] % 12)));
-                rung = nearest.min_by_key(|&i| i.abs_diff(rung)).unwrap_or(rung);
+                let nearest = (0..scale_notes.len()).filter(|&i| chord.contains(&(scale_notes[i] % 12)));
+                index = nearest.min_by_key(|&i| i.abs_diff(index)).unwrap_or(index);
             }
             let accent = if beat.fract() == 0.0 { 0.72 } else { 0.6 };
-            notes.push(self.note(rng, excerpt, beat, beats, ladder[rung], accent));
+            notes.push(self.note(rng, excerpt, beat, beats, scale_notes[index], accent));
             beat += beats;
         }
         notes
     }
 
-    /// Chords of `voices` notes from `low` up, struck every `every` beats; `spread` seconds from string to string.
+    /// Chords of `voices` notes from `low` up, every `every` beats; notes follow each other by `spread` seconds.
     pub fn chords(
         &self,
         rng: &mut DemoRng,
@@ -146,7 +146,7 @@ impl Harmony {
         (low..=high).filter(|midi| chord.contains(&(midi % 12))).take(voices).collect()
     }
 
-    /// The notes of the chord one after the other, `per_beat` a beat, ringing on into each other.
+    /// Broken chords, `per_beat` notes per beat, which overlap.
     pub fn arpeggio(&self, rng: &mut DemoRng, excerpt: Excerpt, low: usize, high: usize, per_beat: f64) -> Vec<Note> {
         let pattern = rng.pick(&[[0, 2, 1, 3, 2, 1], [0, 1, 2, 3, 2, 1], [3, 2, 1, 0, 1, 2], [0, 3, 1, 2, 3, 1]]);
         let mut notes = Vec::new();
@@ -162,7 +162,7 @@ impl Harmony {
         notes
     }
 
-    /// Roots and fifths, one or two a bar.
+    /// Roots and fifths, `per_bar` notes per bar.
     pub fn bass(&self, rng: &mut DemoRng, excerpt: Excerpt, per_bar: usize) -> Vec<Note> {
         let beats = 4.0 / per_bar as f64;
         let mut notes = Vec::new();
@@ -178,7 +178,7 @@ impl Harmony {
     }
 }
 
-/// How many beats a plucked note of an arpeggio rings.
+/// Length in beats of a note of an arpeggio.
 fn rings(i: usize) -> f64 {
     if i.is_multiple_of(4) { 2.0 } else { 1.2 }
 }
@@ -189,7 +189,7 @@ mod tests {
     use timbre_core::seed::Seed;
 
     #[test]
-    fn melodies_keep_to_their_range_and_leave_no_long_gap() {
+    fn melodies_stay_in_their_range_without_long_gaps() {
         for song in 0..50 {
             let mut rng = DemoRng::new(Seed::new(song));
             let harmony = Harmony::draw(&mut rng, song % 2 == 0);

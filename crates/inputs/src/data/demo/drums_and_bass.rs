@@ -1,11 +1,11 @@
-//! What sounds beside the instrument that a recording is about: drums and bass, which are never a label.
+//! Drums and bass: accompaniment that is never a label.
 
 use super::composition::{Excerpt, Harmony, Note};
 use super::filter::{Biquad, RATE, hertz, sine};
 use super::plucked_string::{Pluck, pluck};
 use super::rng::DemoRng;
 
-/// A drum kit and what it plays, in sixteenths of a bar.
+/// A drum kit and its pattern, in sixteenths of a bar.
 pub struct Drums {
     kick: [bool; 16],
     snare: [bool; 16],
@@ -105,7 +105,7 @@ fn add(out: &mut [f32], start: f64, i: usize, y: f64) {
     }
 }
 
-/// A bass: a thick string, plucked softly.
+/// A bass: a thick, softly plucked string.
 pub struct Bass(Pluck);
 
 impl Bass {

@@ -1,14 +1,14 @@
-//! Second-order filters (the audio cookbook of R. Bristow-Johnson), levels, and the sine that every wavetable is made of.
+//! Second-order filters (the audio cookbook of R. Bristow-Johnson), levels, and the sine table of the wavetables.
 //!
-//! The demo set has to be the same bytes on every machine: nothing here or beside it calls a transcendental function of the
-//! standard library (they differ between platforms); set-up uses `libm`, the work per sample only + - * / and sqrt.
+//! The demo set must have the same bytes on every machine. So no code of the demo set calls a transcendental function of the
+//! standard library, which differ between platforms: set-up uses `libm`, the work per sample only + - * / and sqrt.
 
 use std::sync::LazyLock;
 
-/// Samples per second of the demo set.
+/// Sample rate of the demo set.
 pub const RATE: f64 = 44100.0;
 
-/// Keeps the state of a filter out of the subnormal numbers, which are slow; 360 dB below full scale.
+/// Keeps filter states out of the subnormal numbers, which are slow; 360 dB below full scale.
 const QUIETEST: f32 = 1e-18;
 
 pub const SINE_LENGTH: usize = 2048;
@@ -18,7 +18,7 @@ pub static SINE: LazyLock<Vec<f32>> = LazyLock::new(|| {
     (0..SINE_LENGTH).map(|i| libm::sin(2.0 * std::f64::consts::PI * i as f64 / SINE_LENGTH as f64) as f32).collect()
 });
 
-/// The sine at `turns` periods.
+/// Sine of a phase in periods.
 #[inline]
 pub fn sine(turns: f32) -> f32 {
     let position = (turns - turns.floor()) * SINE_LENGTH as f32;
@@ -27,7 +27,7 @@ pub fn sine(turns: f32) -> f32 {
     a + (b - a) * (position - i as f32)
 }
 
-/// A level in dB as a factor.
+/// The amplitude factor of a level in decibels.
 pub fn db(level: f64) -> f64 {
     libm::exp10(level / 20.0)
 }
@@ -37,7 +37,7 @@ pub fn hertz(midi: f64) -> f64 {
     440.0 * libm::exp2((midi - 69.0) / 12.0)
 }
 
-/// The factor per sample that takes a level down by 60 dB in `seconds`.
+/// The factor per sample of a decay by 60 dB in `seconds`.
 pub fn decay(seconds: f64) -> f64 {
     libm::exp(-6.907_755_278_982_137 / (seconds * RATE))
 }
@@ -70,20 +70,20 @@ impl Biquad {
         Self::new([(1.0 + c) / 2.0, -1.0 - c, (1.0 + c) / 2.0], [1.0 + alpha, -2.0 * c, 1.0 - alpha])
     }
 
-    /// Passes a band with a gain of 1 in its middle.
+    /// Passes a band, with a gain of 1 at its centre.
     pub fn band_pass(frequency: f64, q: f64) -> Self {
         let (c, alpha) = Self::angle(frequency, q);
         Self::new([alpha, 0.0, -alpha], [1.0 + alpha, -2.0 * c, 1.0 - alpha])
     }
 
-    /// Lifts or lowers a band.
+    /// Boosts or cuts a band.
     pub fn peak(frequency: f64, q: f64, gain_db: f64) -> Self {
         let (c, alpha) = Self::angle(frequency, q);
         let g = db(gain_db / 2.0);
         Self::new([1.0 + alpha * g, -2.0 * c, 1.0 - alpha * g], [1.0 + alpha / g, -2.0 * c, 1.0 - alpha / g])
     }
 
-    /// Lifts or lowers everything above `frequency`.
+    /// Boosts or cuts everything above `frequency`.
     pub fn high_shelf(frequency: f64, gain_db: f64) -> Self {
         let (c, alpha) = Self::angle(frequency, std::f64::consts::FRAC_1_SQRT_2);
         let g = db(gain_db / 2.0);
@@ -104,8 +104,8 @@ impl Biquad {
     }
 }
 
-/// Sends samples through filters, one after the other. All of them in one pass: a filter waits for its own last result, and
-/// the processor works on the others meanwhile.
+/// Runs samples through a cascade of filters in one pass: while a filter waits for its own last result, the processor works on
+/// the others.
 pub fn chain<const N: usize>(mut filters: [Biquad; N], samples: &mut [f32]) {
     for x in samples {
         *x = filters.iter_mut().fold(*x, |x, filter| filter.next(x));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_pass_and_stop_what_they_are_named_for() {
+    fn filters_pass_and_stop_their_bands() {
         let half = std::f64::consts::FRAC_1_SQRT_2;
         assert!((gain_at(Biquad::low_pass(1000.0, half), 1000.0) - half).abs() < 1e-3);
         assert!(gain_at(Biquad::low_pass(1000.0, half), 8000.0) < 0.02);

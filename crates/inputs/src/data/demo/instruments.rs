@@ -1,7 +1,7 @@
-//! The eleven instruments: what makes a flute a flute, and one flute another.
+//! The eleven instruments: their parameters, and the random variation from player to player.
 //!
-//! A [`Player`] is one musician of one song: range, spectrum, onset, vibrato and body are drawn about the middle of the
-//! instrument, so far apart that families (cello and violin, clarinet and flute, the two guitars) touch.
+//! A [`Player`] is one musician of one song. Range, spectrum, attack, vibrato and body vary around the mean of the instrument,
+//! so far that families (cello and violin, clarinet and flute, the two guitars) overlap.
 
 use super::composition::Note;
 use super::filter::{Biquad, db, hertz};
@@ -10,7 +10,7 @@ use super::plucked_string::{Pluck, pluck};
 use super::rng::DemoRng;
 use super::wavetable::{Articulation, SustainedNote, Wavetables};
 
-/// The order is that of `irmas::INSTRUMENTS`.
+/// An instrument, in the order of `irmas::INSTRUMENTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instrument {
     Cello,
@@ -25,6 +25,10 @@ pub enum Instrument {
     Violin,
     Singer,
 }
+
+/// Lowest and highest MIDI note of each instrument.
+const RANGES: [(usize, usize); 11] =
+    [(36, 74), (50, 86), (60, 91), (40, 76), (40, 82), (36, 88), (33, 96), (46, 79), (54, 84), (55, 91), (45, 79)];
 
 impl Instrument {
     pub const ALL: [Instrument; 11] = [
@@ -43,19 +47,7 @@ impl Instrument {
 
     /// Lowest and highest MIDI note.
     pub fn range(self) -> (usize, usize) {
-        match self {
-            Instrument::Cello => (36, 74),
-            Instrument::Clarinet => (50, 86),
-            Instrument::Flute => (60, 91),
-            Instrument::AcousticGuitar => (40, 76),
-            Instrument::ElectricGuitar => (40, 82),
-            Instrument::Organ => (36, 88),
-            Instrument::Piano => (33, 96),
-            Instrument::Saxophone => (46, 79),
-            Instrument::Trumpet => (54, 84),
-            Instrument::Violin => (55, 91),
-            Instrument::Singer => (45, 79),
-        }
+        RANGES[self as usize]
     }
 
     /// Whether it plays chords as well as lines.
@@ -64,10 +56,10 @@ impl Instrument {
     }
 }
 
-/// A place where a body or a throat resonates: Hz, half-width in Hz, gain.
+/// A resonance of a body or a vocal tract: Hz, half-width in Hz, gain.
 type Formant = (f64, f64, f64);
 
-/// First formants of five vowels of a man: a, e, i, o, u.
+/// First formants of five vowels of a male voice: a, e, i, o, u.
 const VOWELS: [[Formant; 4]; 5] = [
     [(700.0, 90.0, 1.0), (1150.0, 100.0, 0.6), (2600.0, 150.0, 0.25), (3400.0, 250.0, 0.15)],
     [(480.0, 70.0, 1.0), (1750.0, 120.0, 0.4), (2500.0, 150.0, 0.25), (3400.0, 250.0, 0.12)],
@@ -78,14 +70,14 @@ const VOWELS: [[Formant; 4]; 5] = [
 
 /// The spectrum of a sustained instrument.
 struct Spectrum {
-    /// Harmonic h falls with h to this power, soft and bright.
+    /// Exponent of the decay of harmonics with their number, soft and bright.
     fall: (f64, f64),
     /// Level of the even harmonics.
     even: f64,
-    /// What passes beside the formants.
+    /// Level beside the formants.
     floor: f64,
     formants: Vec<Formant>,
-    /// Where the highs end, in Hz.
+    /// Upper limit of the spectrum in Hz.
     cutoff: f64,
 }
 
@@ -113,13 +105,13 @@ enum Source {
     Hammer(Piano),
 }
 
-/// One musician of one song.
+/// A musician of one song.
 pub struct Player {
-    pub voice: Instrument,
+    pub instrument: Instrument,
     source: Source,
     body: Vec<Biquad>,
     drive: Option<f32>,
-    /// The excerpt of the range that this song uses.
+    /// Lowest and highest note in this song.
     pub low: usize,
     pub high: usize,
     /// Length of a common note in seconds.
@@ -127,15 +119,15 @@ pub struct Player {
 }
 
 impl Player {
-    pub fn draw(voice: Instrument, rng: &mut DemoRng) -> Self {
-        let (lowest, highest) = voice.range();
+    pub fn draw(instrument: Instrument, rng: &mut DemoRng) -> Self {
+        let (lowest, highest) = instrument.range();
         let width = 15.min(highest - lowest);
-        // Players keep to the middle of the range more often than to its ends.
+        // Players use the middle of the range more often than its ends.
         let room = (highest - lowest - width) as f64;
         let low = lowest + (room * rng.between(0.35, 0.65)) as usize;
         let mut body = Vec::new();
         let mut drive = None;
-        let source = match voice {
+        let source = match instrument {
             Instrument::AcousticGuitar => {
                 body.push(Biquad::peak(rng.about(105.0, 0.2), 2.5, rng.between(3.0, 8.0)));
                 body.push(Biquad::peak(rng.about(210.0, 0.2), 3.0, rng.between(2.0, 6.0)));
@@ -176,14 +168,14 @@ impl Player {
                 })
             }
             Instrument::Organ => organ(rng),
-            _ => sustained(voice, rng),
+            _ => sustained(instrument, rng),
         };
-        let pace = match voice {
+        let pace = match instrument {
             Instrument::Cello | Instrument::Organ => rng.between(0.45, 0.95),
             Instrument::Piano | Instrument::AcousticGuitar => rng.between(0.25, 0.55),
             _ => rng.between(0.3, 0.75),
         };
-        Player { voice, source, body, drive, low, high: low + width, pace }
+        Player { instrument, source, body, drive, low, high: low + width, pace }
     }
 
     /// Adds the notes, in order of their starts, to `out`.
@@ -193,7 +185,7 @@ impl Player {
         for note in notes {
             let f0 = hertz(note.midi);
             match &self.source {
-                Source::String(how) => pluck(how, f0, note.start, note.seconds, note.velocity, rng, &mut dry),
+                Source::String(string) => pluck(string, f0, note.start, note.seconds, note.velocity, rng, &mut dry),
                 Source::Hammer(piano) => {
                     strike(piano, note.midi, note.start, note.seconds, note.velocity, rng, &mut dry)
                 }
@@ -214,7 +206,7 @@ impl Player {
                             Wavetables::new(f0, |h, f, bright| spectrum.amplitude(h, f, bright, &spectrum.formants))
                         }
                         Some(size) => {
-                            // From one vowel to another while the note grows and falls.
+                            // Moves from one vowel to another while the note swells and fades.
                             let sung = [rng.below(5), rng.below(5)]
                                 .map(|v| VOWELS[v].map(|(f, w, g)| (f * size, w * size, g)));
                             Wavetables::new(f0, |h, f, bright| {
@@ -260,117 +252,59 @@ impl Player {
     }
 }
 
-fn sustained(voice: Instrument, rng: &mut DemoRng) -> Source {
-    struct Middle<'a> {
-        fall: (f64, f64),
-        even: f64,
-        floor: f64,
-        cutoff: f64,
-        formants: &'a [Formant],
-        attack: f64,
-        vibrato: (f64, f64, f64),
-        scoop: f64,
-        breath: (f64, f64),
-        slides: f64,
-    }
-    let middle = match voice {
-        Instrument::Violin => Middle {
-            fall: (1.4, 0.85),
-            even: 1.0,
-            floor: 0.3,
-            cutoff: 9500.0,
-            formants: &[
-                (280.0, 60.0, 0.9),
-                (470.0, 80.0, 1.2),
-                (720.0, 120.0, 0.7),
-                (1100.0, 250.0, 0.9),
-                (2600.0, 700.0, 1.1),
-            ],
-            attack: 0.07,
-            vibrato: (5.8, 18.0, 0.12),
-            scoop: 8.0,
-            breath: (-40.0, 3500.0),
-            slides: 0.35,
-        },
-        Instrument::Cello => Middle {
-            fall: (1.6, 1.05),
-            even: 1.0,
-            floor: 0.3,
-            cutoff: 5500.0,
-            formants: &[
-                (105.0, 30.0, 0.9),
-                (190.0, 45.0, 1.1),
-                (410.0, 100.0, 0.9),
-                (680.0, 150.0, 0.7),
-                (1900.0, 600.0, 0.7),
-            ],
-            attack: 0.09,
-            vibrato: (5.3, 16.0, 0.10),
-            scoop: 8.0,
-            breath: (-42.0, 2200.0),
-            slides: 0.35,
-        },
-        Instrument::Clarinet => Middle {
-            fall: (1.7, 1.1),
-            even: 0.14,
-            floor: 0.8,
-            cutoff: 2600.0,
-            formants: &[(1500.0, 600.0, 0.5), (3600.0, 800.0, 0.25)],
-            attack: 0.05,
-            vibrato: (5.0, 3.0, 0.04),
-            scoop: 10.0,
-            breath: (-50.0, 2500.0),
-            slides: 0.1,
-        },
-        Instrument::Flute => Middle {
-            fall: (2.6, 1.7),
-            even: 1.1,
-            floor: 1.0,
-            cutoff: 4500.0,
-            formants: &[(900.0, 500.0, 0.5)],
-            attack: 0.06,
-            vibrato: (5.0, 9.0, 0.22),
-            scoop: 12.0,
-            breath: (-31.0, 2400.0),
-            slides: 0.1,
-        },
-        Instrument::Saxophone => Middle {
-            fall: (1.3, 0.75),
-            even: 0.9,
-            floor: 0.3,
-            cutoff: 4800.0,
-            formants: &[(520.0, 160.0, 1.6), (1350.0, 300.0, 0.8), (2700.0, 500.0, 0.6)],
-            attack: 0.045,
-            vibrato: (5.1, 18.0, 0.12),
-            scoop: 45.0,
-            breath: (-37.0, 3000.0),
-            slides: 0.25,
-        },
-        Instrument::Trumpet => Middle {
-            fall: (1.4, 0.5),
-            even: 1.0,
-            floor: 0.25,
-            cutoff: 4500.0,
-            formants: &[(1200.0, 380.0, 1.6), (2300.0, 600.0, 0.5)],
-            attack: 0.04,
-            vibrato: (5.2, 8.0, 0.07),
-            scoop: 20.0,
-            breath: (-50.0, 3000.0),
-            slides: 0.1,
-        },
-        _ => Middle {
-            fall: (1.5, 1.0),
-            even: 1.0,
-            floor: 0.05,
-            cutoff: 5500.0,
-            formants: &[],
-            attack: 0.07,
-            vibrato: (5.7, 38.0, 0.10),
-            scoop: 40.0,
-            breath: (-44.0, 3800.0),
-            slides: 0.5,
-        },
-    };
+/// Mean parameters of a sustained instrument, around which its players vary.
+struct Sustained {
+    /// Exponent of the decay of harmonics with their number, soft and bright.
+    fall: (f64, f64),
+    even: f64,
+    floor: f64,
+    cutoff: f64,
+    attack: f64,
+    /// Hz, cents, and modulation of the loudness.
+    vibrato: (f64, f64, f64),
+    /// Cents below the pitch at which a note starts.
+    scoop: f64,
+    /// Level in dB and centre in Hz of the breath or bow noise.
+    breath: (f64, f64),
+    /// Probability of a slide between slurred notes.
+    slides: f64,
+    formants: &'static [Formant],
+}
+
+#[rustfmt::skip]
+const SUSTAINED: [(Instrument, Sustained); 7] = [
+    (Instrument::Violin, Sustained {
+        fall: (1.4, 0.85), even: 1.0, floor: 0.3, cutoff: 9500.0, attack: 0.07, vibrato: (5.8, 18.0, 0.12), scoop: 8.0, breath: (-40.0, 3500.0), slides: 0.35,
+        formants: &[(280.0, 60.0, 0.9), (470.0, 80.0, 1.2), (720.0, 120.0, 0.7), (1100.0, 250.0, 0.9), (2600.0, 700.0, 1.1)],
+    }),
+    (Instrument::Cello, Sustained {
+        fall: (1.6, 1.05), even: 1.0, floor: 0.3, cutoff: 5500.0, attack: 0.09, vibrato: (5.3, 16.0, 0.10), scoop: 8.0, breath: (-42.0, 2200.0), slides: 0.35,
+        formants: &[(105.0, 30.0, 0.9), (190.0, 45.0, 1.1), (410.0, 100.0, 0.9), (680.0, 150.0, 0.7), (1900.0, 600.0, 0.7)],
+    }),
+    (Instrument::Clarinet, Sustained {
+        fall: (1.7, 1.1), even: 0.14, floor: 0.8, cutoff: 2600.0, attack: 0.05, vibrato: (5.0, 3.0, 0.04), scoop: 10.0, breath: (-50.0, 2500.0), slides: 0.1,
+        formants: &[(1500.0, 600.0, 0.5), (3600.0, 800.0, 0.25)],
+    }),
+    (Instrument::Flute, Sustained {
+        fall: (2.6, 1.7), even: 1.1, floor: 1.0, cutoff: 4500.0, attack: 0.06, vibrato: (5.0, 9.0, 0.22), scoop: 12.0, breath: (-31.0, 2400.0), slides: 0.1,
+        formants: &[(900.0, 500.0, 0.5)],
+    }),
+    (Instrument::Saxophone, Sustained {
+        fall: (1.3, 0.75), even: 0.9, floor: 0.3, cutoff: 4800.0, attack: 0.045, vibrato: (5.1, 18.0, 0.12), scoop: 45.0, breath: (-37.0, 3000.0), slides: 0.25,
+        formants: &[(520.0, 160.0, 1.6), (1350.0, 300.0, 0.8), (2700.0, 500.0, 0.6)],
+    }),
+    (Instrument::Trumpet, Sustained {
+        fall: (1.4, 0.5), even: 1.0, floor: 0.25, cutoff: 4500.0, attack: 0.04, vibrato: (5.2, 8.0, 0.07), scoop: 20.0, breath: (-50.0, 3000.0), slides: 0.1,
+        formants: &[(1200.0, 380.0, 1.6), (2300.0, 600.0, 0.5)],
+    }),
+    (Instrument::Singer, Sustained {
+        fall: (1.5, 1.0), even: 1.0, floor: 0.05, cutoff: 5500.0, attack: 0.07, vibrato: (5.7, 38.0, 0.10), scoop: 40.0, breath: (-44.0, 3800.0), slides: 0.5,
+        formants: &[],
+    }),
+];
+
+fn sustained(instrument: Instrument, rng: &mut DemoRng) -> Source {
+    let (_, middle) = SUSTAINED.iter().find(|(other, _)| *other == instrument).expect("a sustained instrument");
     let shift = rng.about(1.0, 0.05);
     let spectrum = Spectrum {
         fall: (middle.fall.0 + rng.between(-0.12, 0.12), middle.fall.1 + rng.between(-0.1, 0.1)),
@@ -401,12 +335,12 @@ fn sustained(voice: Instrument, rng: &mut DemoRng) -> Source {
         detune_cents: 0.0,
         brightness: rng.between(0.6, 1.3),
     };
-    // A man's throat is long, a woman's shorter, a child's shorter still.
-    let vowels = (voice == Instrument::Singer).then(|| rng.between(0.95, 1.25));
+    // The vocal tract of a man is long, of a woman shorter, of a child shorter still.
+    let vowels = (instrument == Instrument::Singer).then(|| rng.between(0.95, 1.25));
     Source::Tone { spectrum, shape, vowels, slides: middle.slides }
 }
 
-/// The harmonics of half the pitch that the nine drawbars sound: 16', 5 1/3', 8', 4', 2 2/3', 2', 1 3/5', 1 1/3', 1'.
+/// Harmonics of half the pitch for the nine drawbars: 16', 5 1/3', 8', 4', 2 2/3', 2', 1 3/5', 1 1/3', 1'.
 const DRAWBARS: [usize; 9] = [1, 3, 2, 4, 6, 8, 10, 12, 16];
 
 fn organ(rng: &mut DemoRng) -> Source {
@@ -456,7 +390,7 @@ fn organ_amplitude(draws: &[f64; 9], rank: &[f64; 4], h: usize, frequency: f64) 
     level / (1.0 + x * x * x * x)
 }
 
-/// An amplifier: the louder, the flatter. It runs at twice the rate, so that what it adds does not fold back.
+/// A saturating amplifier. It runs at twice the rate to avoid aliasing.
 fn overdrive(samples: &mut [f32], drive: f32) {
     let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len().max(1) as f32;
     let gain = drive / power.sqrt().max(1e-6);
@@ -473,7 +407,7 @@ fn overdrive(samples: &mut [f32], drive: f32) {
             y = guard.iter_mut().fold(pushed / (1.0 + pushed * pushed).sqrt(), |y, filter| filter.next(y));
         }
         before = now;
-        // The bias makes even harmonics and an offset; the offset goes.
+        // The bias adds even harmonics and an offset, which is removed.
         offset += 0.002 * (y - offset);
         *x = y - offset;
     }

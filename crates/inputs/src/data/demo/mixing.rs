@@ -1,11 +1,11 @@
-//! From the musicians to the tape: places in the stereo picture, a room, a microphone, 16 bits.
+//! Mixes tracks to a stereo recording: panning, reverberation, microphone, 16 bits.
 
 use super::filter::{Biquad, RATE, chain, db, decay};
 use super::rng::DemoRng;
 
-/// The room and the recording chain that all excerpts of a song share.
+/// The room and the recording chain of a song, shared by its excerpts.
 pub struct MixingChain {
-    /// Level of the reverberation against the direct sound.
+    /// Level of the reverberation relative to the direct sound.
     wet: f32,
     seconds: f64,
     size: f64,
@@ -14,17 +14,17 @@ pub struct MixingChain {
     low_cut: f64,
     high_cut: f64,
     hiss_db: f64,
-    /// The highest sample, as a share of full scale.
+    /// Peak level as a share of full scale.
     peak: f64,
 }
 
-/// What one musician plays, and where they stand: 0 left, 1 right.
+/// A track of one musician and its position: 0 left, 1 right.
 pub struct Track {
     pub samples: Vec<f32>,
-    pub place: f32,
+    pub pan: f32,
 }
 
-/// Delays of the combs of one side, in samples of a room of size 1: without common factors, so that echoes do not pile up.
+/// Delays of the comb filters per channel, in samples of a room of size 1: without common factors, so that echoes do not coincide.
 const COMBS: [[usize; 4]; 2] = [[1116, 1277, 1422, 1617], [1139, 1300, 1445, 1640]];
 const ALL_PASSES: [[usize; 2]; 2] = [[556, 225], [579, 248]];
 
@@ -43,7 +43,7 @@ impl MixingChain {
         }
     }
 
-    /// Hiss that is heard, of so many decibels below full scale.
+    /// Sets the level of the hiss, in decibels of full scale.
     pub fn set_hiss(&mut self, decibels: f64) {
         self.hiss_db = decibels;
     }
@@ -54,8 +54,8 @@ impl MixingChain {
         let mut sides = [vec![0.0f32; length], vec![0.0f32; length]];
         let mut sent = vec![0.0f32; length];
         for track in tracks {
-            // Equal power, and square roots only.
-            let gains = [(1.0 - track.place).sqrt(), track.place.sqrt()];
+            // Equal power, with square roots only.
+            let gains = [(1.0 - track.pan).sqrt(), track.pan.sqrt()];
             for (side, gain) in sides.iter_mut().zip(gains) {
                 side.iter_mut().zip(&track.samples).for_each(|(y, x)| *y += gain * x);
             }
@@ -129,14 +129,14 @@ impl Comb {
     }
 }
 
-/// Brings a track to a loudness: root mean square over where it sounds.
+/// Scales a track to a level: root mean square over the parts that sound.
 pub fn level_to(samples: &mut [f32], level_db: f64) {
     let block = (0.05 * RATE) as usize;
     let powers: Vec<f32> =
         samples.chunks(block).map(|chunk| chunk.iter().map(|x| x * x).sum::<f32>() / chunk.len() as f32).collect();
     let highest = powers.iter().fold(0.0f32, |m, p| m.max(*p));
-    let heard: Vec<f32> = powers.into_iter().filter(|p| *p > 0.01 * highest).collect();
-    let power = heard.iter().sum::<f32>() / heard.len().max(1) as f32;
+    let sounding: Vec<f32> = powers.into_iter().filter(|p| *p > 0.01 * highest).collect();
+    let power = sounding.iter().sum::<f32>() / sounding.len().max(1) as f32;
     let gain = db(level_db) as f32 / power.sqrt().max(1e-9);
     samples.iter_mut().for_each(|x| *x *= gain);
 }

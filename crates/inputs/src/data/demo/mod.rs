@@ -1,8 +1,8 @@
-//! The data set that is always there: eleven instruments in the layout of IRMAS, made by the program itself.
+//! The generated data set: synthetic recordings of eleven instruments in the layout of IRMAS.
 //!
-//! The same spec gives the same bytes on every machine and with any number of threads: every song and every excerpt draws from a
-//! seed of its own (`seed / demo / training / CODE / SONG / …`), and no arithmetic is left to the platform (see `filter`).
-//! It is no test bench for instruments: its players are models. It is there so that everything runs before anything is fetched.
+//! The same spec gives the same bytes on every machine and with any number of threads: every song and excerpt has its own seed
+//! (`seed / demo / training / CODE / SONG / …`), and all arithmetic is independent of the platform (see `filter`). The set is no
+//! benchmark of instruments, since its players are models: it lets everything run before any data is downloaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
-use super::{About, CommonKeys, DataDirs, DataKind, DataSet, MissingData};
+use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
 use timbre_core::labels::Classes;
 use timbre_core::registry::Fault;
@@ -31,55 +31,43 @@ mod plucked_string;
 mod wavetable;
 mod instruments;
 
-/// Raised by hand whenever the set sounds different.
+/// Increase when the sound of the set changes.
 const VERSION: u32 = 1;
 
-/// The embedded data set: synthetic recordings of the eleven IRMAS instruments, made on first use.
+/// The generated data set: synthetic recordings of the eleven IRMAS instruments, made on first use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Demo {
-    /// Name of the set: `data/NAME.toml`.
-    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Folder that `timbre data make demo` wrote; a relative one is below `data`. Left out: made in the cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Only the first so many usable training clips of each class, in bytewise order of their names. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub limit_per_class: Option<usize>,
-    /// Only these instruments, in this order, as in IRMAS. Left out: all eleven.
+    #[serde(flatten)]
+    pub common: CommonKeys,
+    /// Only these instruments, in this order, as in IRMAS. Default: all eleven.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub classes: Option<Vec<String>>,
-    /// Training clips of 3 s for each of the eleven instruments.
+    /// Number of training clips of 3 s per instrument.
     #[schemars(range(min = 1, max = 10000))]
     pub clips_per_class: usize,
-    /// Testing recordings of 5 to 20 s with one to five instruments.
+    /// Number of testing recordings of 5 to 20 s with one to five instruments.
     #[schemars(range(min = 0, max = 10000))]
     pub test_recordings: usize,
-    /// How many excerpts of each song there are; the last song of a class may have fewer.
+    /// Number of excerpts per song; the last song of a class may have fewer.
     #[schemars(range(min = 1, max = 100))]
     pub excerpts_per_song: usize,
-    /// Share of the testing recordings, the first in bytewise order, that is trained on (0 to 1), as in IRMAS.
+    /// Share of the testing recordings (0 to 1), the first in bytewise order, that moves to training, as in IRMAS.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub training_share_of_test: f64,
-    /// Whether the testing recordings sound as no training clip does: of another tempo, out of tune, in noise, and behind loud
-    /// drums and bass. Default: false.
+    /// Whether the testing recordings differ from all training clips: another tempo, out of tune, noisy, and with loud drums and
+    /// bass. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shifted: bool,
-    /// Another number gives other songs.
+    /// Seed of the songs.
     pub seed: u64,
-    /// Where the set comes from.
-    pub about: About,
 }
 
 impl Default for Demo {
     fn default() -> Self {
         Demo {
-            name: None,
-            root: None,
-            limit_per_class: None,
+            common: CommonKeys::default(),
             classes: None,
             clips_per_class: 40,
             test_recordings: 66,
@@ -87,7 +75,6 @@ impl Default for Demo {
             training_share_of_test: 0.0,
             shifted: false,
             seed: 1,
-            about: About::default(),
         }
     }
 }
@@ -97,13 +84,8 @@ impl DataKind for Demo {
         VERSION
     }
 
-    fn common_keys(&self) -> CommonKeys<'_> {
-        CommonKeys {
-            name: self.name.as_deref(),
-            root: self.root.as_deref(),
-            limit_per_class: self.limit_per_class,
-            about: &self.about,
-        }
+    fn common_keys(&self) -> &CommonKeys {
+        &self.common
     }
 
     fn known_classes(&self) -> Option<Classes> {
@@ -114,7 +96,7 @@ impl DataKind for Demo {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common_keys().limit_faults();
+        let mut faults = self.common.limit_faults();
         if !(1..=10000).contains(&self.clips_per_class) {
             faults.push(Fault::new("clips_per_class", format!("{} is not from 1 to 10000", self.clips_per_class)));
         }
@@ -132,15 +114,19 @@ impl DataKind for Demo {
         faults
     }
 
-    fn load(&self, places: &DataDirs) -> Result<DataSet> {
-        let common = self.common_keys();
+    fn generator(&self) -> Option<&Demo> {
+        Some(self)
+    }
+
+    fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
+        let common = &self.common;
         let name = common.name_or("demo");
-        let root = match &self.root {
-            Some(_) => common.root_below(&places.data_dir, "demo"),
-            None => self.ensure_in_cache(&places.cache_dir, &|| Ok(()))?,
+        let root = match &common.root {
+            Some(_) => common.root_below(&dirs.data_dir, "demo"),
+            None => self.ensure_in_cache(&dirs.cache_dir, &|| Ok(()))?,
         };
         if !is_in_layout(&root) {
-            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, &common).into());
+            return Err(MissingData::new(&name, vec![root.join("IRMAS-TrainingData")], root, common).into());
         }
         let test_folders: Vec<u32> =
             (1..=3).filter(|n| root.join(format!("IRMAS-TestingData-Part{n}")).is_dir()).collect();
@@ -157,8 +143,8 @@ impl DataKind for Demo {
         };
         let set = loader.load_from(&root, &name)?;
         ensure!(
-            self.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
-            "the made set {} has {} recordings instead of {}: remove the folder, and it is made anew",
+            common.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
+            "the generated set {} has {} recordings instead of {}: remove the folder to generate it again",
             root.display(),
             set.records.len(),
             self.recordings()
@@ -167,10 +153,10 @@ impl DataKind for Demo {
     }
 }
 
-/// Called after each recording, to count it or to stop.
+/// A callback after each recording, to count it or to cancel.
 pub type AfterRecording<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
-/// What was written.
+/// Numbers and size of a generated set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub folder: PathBuf,
@@ -178,17 +164,17 @@ pub struct Summary {
     pub training_clips: usize,
     pub testing_recordings: usize,
     pub songs: usize,
-    /// Of all recordings together.
+    /// Total size of the recordings.
     pub bytes: u64,
 }
 
 impl Demo {
-    /// How many recordings make the set.
+    /// Number of recordings in the set.
     pub fn recordings(&self) -> usize {
         self.clips_per_class * INSTRUMENTS.len() + self.test_recordings
     }
 
-    /// The folder below `cache_dir` that holds this set once it is made.
+    /// The folder of this set below `cache_dir`.
     pub fn cache_folder(&self, cache_dir: &Path) -> PathBuf {
         let sounds = (VERSION, self.clips_per_class, self.test_recordings, self.excerpts_per_song, self.seed);
         let shifted = if self.shifted { " shifted" } else { "" };
@@ -196,27 +182,28 @@ impl Demo {
         cache_dir.join(format!("demo-{}", &hash[..12]))
     }
 
-    /// The set in the cache, made now if it is not there yet. `step` is called after each recording, from several threads; its error ends the work.
+    /// Generates the set in the cache unless it is there, and returns its folder. Several threads call `after_recording` after
+    /// each recording; its error cancels the work.
     ///
-    /// Two processes at once: the second waits for the first and takes what it made. What a killed process left half made is
-    /// removed by the next one.
-    pub fn ensure_in_cache(&self, cache_dir: &Path, step: AfterRecording) -> Result<PathBuf> {
+    /// If two processes call this at once, the second waits and uses the set of the first. A partial set of a killed process is
+    /// removed by the next call.
+    pub fn ensure_in_cache(&self, cache_dir: &Path, after_recording: AfterRecording) -> Result<PathBuf> {
         let folder = self.cache_folder(cache_dir);
         if folder.is_dir() {
             return Ok(folder);
         }
         let name = folder.file_name().expect("the folder has a name").to_string_lossy().into_owned();
-        fs::create_dir_all(cache_dir).with_context(|| format!("make the cache folder {cache_dir:?}"))?;
+        fs::create_dir_all(cache_dir).with_context(|| format!("create the cache folder {cache_dir:?}"))?;
         let lock_path = cache_dir.join(format!("{name}.lock"));
-        let lock = fs::File::create(&lock_path).with_context(|| format!("make the lock file {lock_path:?}"))?;
-        // A file system without locks: both processes make the set, and the second to finish takes that of the first.
+        let lock = fs::File::create(&lock_path).with_context(|| format!("create the lock file {lock_path:?}"))?;
+        // On a file system without locks, both processes generate the set, and the second to finish uses that of the first.
         if lock.lock().is_ok() {
             if folder.is_dir() {
                 return Ok(folder);
             }
-            remove_half_made(cache_dir, &name)?;
+            remove_partial_sets(cache_dir, &name)?;
         }
-        if let Err(error) = write(self, &folder, step)
+        if let Err(error) = write(self, &folder, after_recording)
             && !folder.is_dir()
         {
             return Err(error);
@@ -225,44 +212,44 @@ impl Demo {
     }
 }
 
-fn remove_half_made(cache_dir: &Path, name: &str) -> Result<()> {
+fn remove_partial_sets(cache_dir: &Path, name: &str) -> Result<()> {
     for (other, path) in super::walk::hidden_folders_in(cache_dir)? {
         if other.starts_with(&format!(".{name}.")) {
-            fs::remove_dir_all(&path).with_context(|| format!("remove the half-made data set {path:?}"))?;
+            fs::remove_dir_all(&path).with_context(|| format!("remove the partial data set {path:?}"))?;
         }
     }
     Ok(())
 }
 
-/// Writes the set into the folder `into`, which must not hold anything yet: all of it, or nothing. `step` is called after
-/// each recording, from several threads; its error ends the work.
-pub fn write(spec: &Demo, into: &Path, step: AfterRecording) -> Result<Summary> {
+/// Writes the set into the new or empty folder `into`, completely or not at all. Several threads call `after_recording` after
+/// each recording; its error cancels the work.
+pub fn write(spec: &Demo, into: &Path, after_recording: AfterRecording) -> Result<Summary> {
     if let Some(Fault { key, sentence }) = spec.faults().first() {
-        bail!("make the demo data set: `{key}`: {sentence}");
+        bail!("generate the demo data set: `{key}`: {sentence}");
     }
     let holds_something = into.exists() && into.read_dir().map_or(true, |mut entries| entries.next().is_some());
     ensure!(
         !holds_something,
-        "make the demo data set: {into:?} is there already; name a new folder, or remove this one"
+        "generate the demo data set: {into:?} already exists and is not empty; choose another folder, or remove it"
     );
     let into = std::path::absolute(into).with_context(|| format!("find the folder {into:?}"))?;
     let parent = into.parent().with_context(|| format!("{into:?} has no folder above it"))?;
     let name = into.file_name().with_context(|| format!("{into:?} has no name"))?.to_string_lossy().into_owned();
-    fs::create_dir_all(parent).with_context(|| format!("make the folder {parent:?}"))?;
-    let half_made = tempfile::Builder::new()
+    fs::create_dir_all(parent).with_context(|| format!("create the folder {parent:?}"))?;
+    let partial = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .tempdir_in(parent)
-        .with_context(|| format!("make a folder in {parent:?}"))?;
-    let summary = write_songs(&plan::plan(spec), half_made.path(), &into, step)?;
-    make_readable(half_made.path())?;
+        .with_context(|| format!("create a folder in {parent:?}"))?;
+    let summary = write_songs(&plan::plan(spec), partial.path(), &into, after_recording)?;
+    make_readable(partial.path())?;
     let _ = fs::remove_dir(&into);
-    fs::rename(half_made.path(), &into).with_context(|| format!("put the demo data set into {into:?}"))?;
-    // It has moved: there is nothing left to remove.
-    let _ = half_made.keep();
+    fs::rename(partial.path(), &into).with_context(|| format!("move the demo data set to {into:?}"))?;
+    // The folder was moved: there is nothing to remove.
+    let _ = partial.keep();
     Ok(summary)
 }
 
-fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: AfterRecording) -> Result<Summary> {
+fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, after_recording: AfterRecording) -> Result<Summary> {
     let mut summary = Summary {
         folder: into.to_owned(),
         classes: INSTRUMENTS.len(),
@@ -278,7 +265,7 @@ fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: AfterRecordin
             summary.bytes += 44 + 4 * excerpt.frames as u64;
             let folder = root.join(&excerpt.path);
             let folder = folder.parent().expect("a recording lies in a folder");
-            fs::create_dir_all(folder).with_context(|| format!("make the folder {folder:?}"))?;
+            fs::create_dir_all(folder).with_context(|| format!("create the folder {folder:?}"))?;
         }
     }
     songs.par_iter().try_for_each(|plan| -> Result<()> {
@@ -292,21 +279,22 @@ fn write_songs(songs: &[SongPlan], root: &Path, into: &Path, step: AfterRecordin
                 let path = root.join(format!("{stem}.txt"));
                 fs::write(&path, labels).with_context(|| format!("write {path:?}"))?;
             }
-            step()?;
+            after_recording()?;
             Ok(())
         })
     })?;
     Ok(summary)
 }
 
-/// A temporary folder is private to its owner; a data set is for everybody who may read the folder it lies in.
+/// Gives the folder the usual permissions: temporary folders are private to their owner.
 fn make_readable(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let sibling = folder.join("IRMAS-TrainingData");
         let usual = fs::metadata(&sibling).with_context(|| format!("look at {sibling:?}"))?.permissions().mode();
-        fs::set_permissions(folder, fs::Permissions::from_mode(usual)).with_context(|| format!("open {folder:?}"))?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(usual))
+            .with_context(|| format!("set the permissions of {folder:?}"))?;
     }
     Ok(())
 }

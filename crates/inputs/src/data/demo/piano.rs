@@ -1,30 +1,30 @@
-//! Struck strings: stiff, so that their partials are stretched, two to a note, and each partial with a decay of its own.
+//! A piano: struck, stiff strings with stretched partials, two per note, each partial with its own decay.
 
 use super::filter::{Biquad, RATE, decay, hertz};
 use super::rng::DemoRng;
 
 const LANES: usize = 8;
 
-/// A partial is left out once it has fallen below this.
+/// Partials below this level are dropped.
 const SILENT: f32 = 1e-5;
 
-/// What makes one piano another.
+/// Parameters that vary from piano to piano.
 #[derive(Clone, Copy, Debug)]
 pub struct Piano {
-    /// Inharmonicity at middle C: partial h lies at h f0 sqrt(1 + B h²).
+    /// Inharmonicity at middle C: partial h is at h f0 sqrt(1 + B h²).
     pub stiffness: f64,
-    /// Where the hammer strikes, as a share of the string.
+    /// Striking position as a share of the string.
     pub strike: f64,
-    /// Hardness of the hammer: highs of a loud note.
+    /// Hardness of the hammer: treble of a loud note.
     pub hardness: f64,
-    /// Seconds until the lowest partial of middle C has fallen by 60 dB.
+    /// Seconds in which the lowest partial of middle C decays by 60 dB.
     pub ring: f64,
-    /// How far the two strings of a note are apart.
+    /// Detuning of the two strings of a note.
     pub unison_cents: f64,
     pub damper: f64,
 }
 
-/// Eight decaying sines that turn together: a partial a lane.
+/// Eight decaying partials, rotated together, one per lane.
 #[derive(Clone, Copy)]
 struct Bank {
     re: [f32; LANES],
@@ -71,7 +71,7 @@ pub fn strike(piano: &Piano, midi: f64, start: f64, seconds: f64, velocity: f64,
         if at >= out.len() as i64 {
             break;
         }
-        // The damper takes the string down in a straight line that bends at its end.
+        // The damper fades the string linearly, with a soft end.
         let gain = |i: usize| {
             let left = 1.0 - i.saturating_sub(gate) as f32 / release as f32;
             left.max(0.0) * left.max(0.0)
@@ -95,7 +95,7 @@ pub fn strike(piano: &Piano, midi: f64, start: f64, seconds: f64, velocity: f64,
 fn banks(piano: &Piano, midi: f64, f0: f64, velocity: f64, rng: &mut DemoRng) -> Vec<Bank> {
     let stiffness = piano.stiffness * libm::exp2((midi - 60.0) / 14.0);
     let ring = piano.ring * libm::exp2((60.0 - midi) / 16.0);
-    // A harder stroke is a shorter one: its spectrum reaches higher.
+    // A harder strike is shorter: its spectrum reaches higher.
     let reach = (500.0 + 3200.0 * piano.hardness * velocity * velocity) + 1.2 * f0;
     let mut partials: Vec<(f64, f64, f64)> = Vec::new();
     let mut power = 0.0;
@@ -127,7 +127,7 @@ fn banks(piano: &Piano, midi: f64, f0: f64, velocity: f64, rng: &mut DemoRng) ->
                 let shrink = decay(seconds);
                 bank.cos[k] = (shrink * libm::cos(turn)) as f32;
                 bank.sin[k] = (shrink * libm::sin(turn)) as f32;
-                // It starts at a zero crossing: no click.
+                // Starts at a zero crossing, without a click.
                 bank.re[k] = (level * scale) as f32 * if k % 2 == 0 { 1.0 } else { -1.0 };
             }
             bank
@@ -135,7 +135,7 @@ fn banks(piano: &Piano, midi: f64, f0: f64, velocity: f64, rng: &mut DemoRng) ->
         .collect()
 }
 
-/// The knock of the hammer on the frame.
+/// The knock of the hammer.
 fn thump(first: i64, velocity: f64, rng: &mut DemoRng, out: &mut [f32]) {
     let mut noise = rng.noise();
     let mut low = Biquad::low_pass(rng.between(250.0, 600.0), 0.7);

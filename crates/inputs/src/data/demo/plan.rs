@@ -1,7 +1,7 @@
-//! Which recordings the demo set has, under which names: a value that is compared before anything sounds.
+//! Plans the recordings of the set and their names before anything is rendered.
 //!
-//! The first clips of a class are the same whatever the number asked for. Names have every form and trap of the real set: tags
-//! for drums, several dots, brackets, quotes, composed and decomposed accents.
+//! The first clips of a class are the same for any number of clips. The names contain every difficulty of the real set: tags for
+//! drums, several dots, brackets, quotes, composed and decomposed accents.
 
 use super::Demo;
 use super::instruments::Instrument;
@@ -10,7 +10,7 @@ use super::song::Song;
 use crate::data::irmas::INSTRUMENTS;
 use timbre_core::seed::Seed;
 
-/// One frame short of 3 s, as the real clips are.
+/// One frame less than 3 s, like the real clips.
 pub const TRAINING_FRAMES: usize = 132_299;
 
 /// A song with its excerpts.
@@ -25,18 +25,18 @@ pub struct SongPlan {
     pub excerpts: Vec<ExcerptPlan>,
 }
 
-/// A file to be written.
+/// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExcerptPlan {
-    /// Below the root of the set, with `/`.
+    /// Path below the root of the set, with `/`.
     pub path: String,
     pub frames: usize,
 }
 
 impl SongPlan {
     pub fn song(&self) -> Song {
-        let voices: Vec<Instrument> = self.labels.iter().map(|&label| Instrument::ALL[label]).collect();
-        let song = Song::draw(&voices, self.testing, self.seed);
+        let leads: Vec<Instrument> = self.labels.iter().map(|&label| Instrument::ALL[label]).collect();
+        let song = Song::draw(&leads, self.testing, self.seed);
         if self.shifted { song.shifted() } else { song }
     }
 }
@@ -59,7 +59,7 @@ fn training_songs(spec: &Demo, label: usize, seed: Seed) -> Vec<SongPlan> {
         let number = songs.len();
         let seed = seed.child(number);
         let mut plan = SongPlan { seed, labels: vec![label], testing: false, shifted: false, excerpts: Vec::new() };
-        // The genre and the drums are known once the song is drawn; its sound is not needed here.
+        // Genre and drums are known once the song is drawn, without rendering it.
         let song = plan.song();
         let (genre, drums) = (song.genre, if song.has_drums { "dru" } else { "nod" });
         let form = DemoRng::new(seed.child("name")).weighted(&[0.70, 0.27, 0.03]);
@@ -80,7 +80,7 @@ fn training_songs(spec: &Demo, label: usize, seed: Seed) -> Vec<SongPlan> {
     songs
 }
 
-/// How many instruments the testing songs have, one after the other: one and two are the rule, five the exception.
+/// Number of instruments of successive testing songs: mostly one and two, rarely five.
 const CARDINALITIES: [usize; 16] = [1, 2, 3, 1, 2, 5, 2, 1, 4, 1, 2, 1, 2, 3, 1, 2];
 
 const INNER_FOLDERS: [&str; 3] =
@@ -95,7 +95,7 @@ fn testing_songs(spec: &Demo, seed: Seed) -> Vec<SongPlan> {
         let seed = seed.child(number);
         let mut labels = Vec::new();
         while labels.len() < CARDINALITIES[number % CARDINALITIES.len()] {
-            // Every instrument is dealt as often as any other.
+            // A shuffled deck uses every instrument equally often.
             if deck.is_empty() {
                 deck = (0..INSTRUMENTS.len()).collect();
                 timbre_core::seed::shuffle(&mut deck, &mut seed.child("deck").child(labels.len()).rng());
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_clips_are_the_same_whatever_the_number() {
+    fn the_first_clips_are_the_same_for_any_number_of_clips() {
         let paths = |n: usize| {
             let spec = Demo { clips_per_class: n, test_recordings: 0, ..Demo::default() };
             plan(&spec).into_iter().flat_map(|s| s.excerpts).map(|e| e.path).collect::<BTreeSet<_>>()

@@ -1,10 +1,10 @@
-//! Random draws and noise for the demo set: each song, excerpt and player has a generator of its own.
+//! Random draws and noise for the demo set: each song, excerpt and player has its own generator.
 
 use rand_chacha::ChaCha8Rng;
 
 use timbre_core::seed::{Seed, uniform, uniform_below};
 
-/// Draws from one stream.
+/// A random number generator.
 pub struct DemoRng(ChaCha8Rng);
 
 impl DemoRng {
@@ -30,7 +30,7 @@ impl DemoRng {
         items[self.below(items.len())]
     }
 
-    /// An index, likelier in proportion to its weight.
+    /// A random index, in proportion to its weight.
     pub fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut rest = self.between(0.0, weights.iter().sum());
         for (i, weight) in weights.iter().enumerate() {
@@ -42,7 +42,7 @@ impl DemoRng {
         weights.len() - 1
     }
 
-    /// About `middle`, up to a factor of `2^octaves` either way.
+    /// A factor of up to `2^octaves` around `middle`, in both directions.
     pub fn about(&mut self, middle: f64, octaves: f64) -> f64 {
         middle * libm::exp2(self.between(-octaves, octaves))
     }
@@ -52,7 +52,7 @@ impl DemoRng {
     }
 }
 
-/// White noise, uniform in [-1, 1): xorshift, because it is needed once a sample.
+/// White noise, uniform in [-1, 1), by the fast xorshift, since it runs for every sample.
 pub struct Noise(u32);
 
 impl Noise {

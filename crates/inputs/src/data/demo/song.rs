@@ -1,4 +1,4 @@
-//! A song: who plays, in which key, in which room; and its excerpts as 16-bit stereo.
+//! Songs: players, key and room, and their excerpts as 16-bit stereo.
 
 use super::composition::{Excerpt, Harmony, Note};
 use super::drums_and_bass::{Bass, Drums};
@@ -12,23 +12,23 @@ pub const GENRES: [&str; 5] = ["cou_fol", "cla", "pop_roc", "lat_sou", "jaz_blu"
 const CLASSICAL: usize = 1;
 const JAZZ: usize = 4;
 
-/// Rendered before the first sample that is kept, so that an excerpt begins in the middle of the music.
+/// Rendered and dropped before the first sample, so that an excerpt begins in the middle of the music.
 const LEAD_IN_SECONDS: f64 = 0.6;
 
-/// What the excerpts of a song share.
+/// Everything that the excerpts of a song share.
 pub struct Song {
     seed: Seed,
     pub genre: &'static str,
     pub has_drums: bool,
     harmony: Harmony,
     room: MixingChain,
-    /// The instruments that the song is about.
+    /// The labelled instruments.
     leads: Vec<(Player, Style)>,
-    /// Softer, and no label: only behind a single lead.
+    /// A softer, unlabelled instrument behind a single lead.
     backing: Option<(Player, Style)>,
     bass: Option<Bass>,
     drums: Option<Drums>,
-    /// Level of backing, bass and drums against the lead.
+    /// Levels of backing, bass and drums relative to the lead.
     below_db: [f64; 3],
 }
 
@@ -42,8 +42,8 @@ enum Style {
 }
 
 impl Song {
-    /// A training song is about one instrument and may have soft company; a testing song is about several and has drums and bass
-    /// at most, because everything else that sounds would have to be a label.
+    /// Draws a song. A training song has one lead and may have soft accompaniment; a testing song has one or more leads and only
+    /// drums and bass, because any other instrument would need a label.
     pub fn draw(leads: &[Instrument], testing: bool, seed: Seed) -> Self {
         let mut rng = DemoRng::new(seed.child("song"));
         let genre = rng.weighted(&genre_weights(leads[0]));
@@ -52,14 +52,14 @@ impl Song {
         let room = MixingChain::draw(&mut rng);
         let drums = (!classical && rng.chance(0.5)).then(|| Drums::draw(&mut rng));
         let bass = (!classical && rng.chance(0.55)).then(|| Bass::draw(&mut rng));
-        let players = leads.iter().map(|&voice| {
-            let mut rng = DemoRng::new(seed.child("player").child(voice as usize));
-            let player = Player::draw(voice, &mut rng);
-            let style = Style::draw(voice, &mut rng);
+        let players = leads.iter().map(|&instrument| {
+            let mut rng = DemoRng::new(seed.child("player").child(instrument as usize));
+            let player = Player::draw(instrument, &mut rng);
+            let style = Style::draw(instrument, &mut rng);
             (player, style)
         });
         let leads: Vec<_> = players.collect();
-        let company = [
+        let accompanists = [
             Instrument::Piano,
             Instrument::AcousticGuitar,
             Instrument::Organ,
@@ -67,12 +67,13 @@ impl Song {
             Instrument::Violin,
             Instrument::Cello,
         ];
-        let company: Vec<Instrument> = company.into_iter().filter(|&voice| voice != leads[0].0.voice).collect();
+        let accompanists: Vec<Instrument> =
+            accompanists.into_iter().filter(|&instrument| instrument != leads[0].0.instrument).collect();
         let backing = (!testing && rng.chance(0.45)).then(|| {
-            let voice = rng.pick(&company);
-            let mut player = Player::draw(voice, &mut rng);
-            if !voice.plays_chords() {
-                player.low = voice.range().0;
+            let instrument = rng.pick(&accompanists);
+            let mut player = Player::draw(instrument, &mut rng);
+            if !instrument.plays_chords() {
+                player.low = instrument.range().0;
             }
             let style = Style::Chords { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3, spread: rng.between(0.0, 0.02) };
             (player, style)
@@ -92,7 +93,7 @@ impl Song {
         }
     }
 
-    /// The same song as no training song sounds: of another tempo, out of tune, in noise, and behind loud drums and bass.
+    /// The shifted song, unlike any training song: another tempo, out of tune, noisy, with loud drums and bass.
     pub fn shifted(mut self) -> Self {
         let mut rng = DemoRng::new(self.seed.child("shifted"));
         self.harmony.shift(&mut rng);
@@ -115,14 +116,14 @@ impl Song {
         for (i, (player, style)) in self.leads.iter().enumerate() {
             let mut rng = DemoRng::new(seed.child("lead").child(i));
             let level = if several { rng.between(-5.0, 0.0) } else { 0.0 };
-            let place =
+            let pan =
                 if several { 0.2 + 0.6 * i as f64 / (self.leads.len() - 1) as f64 } else { rng.between(0.35, 0.65) };
-            tracks.push(self.track(player, *style, excerpt, level, place, &mut rng, length));
+            tracks.push(self.track(player, *style, excerpt, level, pan, &mut rng, length));
         }
         if let Some((player, style)) = &self.backing {
             let mut rng = DemoRng::new(seed.child("backing"));
-            let place = rng.between(0.15, 0.85);
-            tracks.push(self.track(player, *style, excerpt, self.below_db[0], place, &mut rng, length));
+            let pan = rng.between(0.15, 0.85);
+            tracks.push(self.track(player, *style, excerpt, self.below_db[0], pan, &mut rng, length));
         }
         if let Some(bass) = &self.bass {
             let mut rng = DemoRng::new(seed.child("bass"));
@@ -130,13 +131,13 @@ impl Song {
             let mut samples = vec![0.0; length];
             bass.play(&notes, &mut rng, &mut samples);
             level_to(&mut samples, self.below_db[1]);
-            tracks.push(Track { samples, place: 0.5 });
+            tracks.push(Track { samples, pan: 0.5 });
         }
         if let Some(drums) = &self.drums {
             let mut samples = vec![0.0; length];
             drums.play(&self.harmony, excerpt, &mut DemoRng::new(seed.child("drums")), &mut samples);
             level_to(&mut samples, self.below_db[2]);
-            tracks.push(Track { samples, place: 0.5 });
+            tracks.push(Track { samples, pan: 0.5 });
         }
         self.room.record(&tracks, lead_in, frames, &mut rng)
     }
@@ -148,7 +149,7 @@ impl Song {
         style: Style,
         excerpt: Excerpt,
         level_db: f64,
-        place: f64,
+        pan: f64,
         rng: &mut DemoRng,
         length: usize,
     ) -> Track {
@@ -156,16 +157,16 @@ impl Song {
         let mut samples = vec![0.0; length];
         player.play(&notes, rng, &mut samples);
         level_to(&mut samples, level_db);
-        Track { samples, place: place as f32 }
+        Track { samples, pan: pan as f32 }
     }
 }
 
 impl Style {
-    fn draw(voice: Instrument, rng: &mut DemoRng) -> Self {
+    fn draw(instrument: Instrument, rng: &mut DemoRng) -> Self {
         let strum = Style::Chords { every: rng.pick(&[0.5, 1.0, 2.0]), voices: 4, spread: rng.between(0.008, 0.025) };
         let both = Style::ChordsAndLine { every: rng.pick(&[1.0, 2.0, 4.0]), voices: 3 };
         let arpeggio = Style::Arpeggio { per_beat: rng.pick(&[2.0, 2.0, 3.0, 4.0]) };
-        match voice {
+        match instrument {
             Instrument::AcousticGuitar => rng.pick(&[strum, arpeggio, Style::Line]),
             Instrument::ElectricGuitar => rng.pick(&[strum, Style::Line, Style::Line]),
             Instrument::Organ => rng.pick(&[both, both, Style::Chords { every: 4.0, voices: 4, spread: 0.0 }]),
@@ -194,9 +195,9 @@ impl Style {
     }
 }
 
-/// How likely each genre is for an instrument.
-fn genre_weights(voice: Instrument) -> [f64; 5] {
-    match voice {
+/// Probabilities of the genres for an instrument.
+fn genre_weights(instrument: Instrument) -> [f64; 5] {
+    match instrument {
         Instrument::Cello | Instrument::Violin => [0.15, 0.55, 0.15, 0.05, 0.10],
         Instrument::Clarinet | Instrument::Flute => [0.10, 0.45, 0.15, 0.10, 0.20],
         Instrument::AcousticGuitar => [0.40, 0.20, 0.25, 0.10, 0.05],

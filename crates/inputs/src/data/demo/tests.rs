@@ -24,7 +24,7 @@ fn hash(contents: &BTreeMap<String, Vec<u8>>) -> String {
 }
 
 #[test]
-fn the_same_bytes_come_out_on_every_machine_and_with_any_number_of_threads() {
+fn the_bytes_are_the_same_on_every_machine_and_with_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let made = |name: &str, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -41,7 +41,7 @@ fn the_same_bytes_come_out_on_every_machine_and_with_any_number_of_threads() {
 }
 
 #[test]
-fn shifted_testing_recordings_sound_different_and_training_clips_the_same() {
+fn shifted_testing_recordings_differ_and_training_clips_stay_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let made = |name: &str, shifted: bool| {
         let spec = Demo { clips_per_class: 1, test_recordings: 2, shifted, ..Demo::default() };
@@ -57,17 +57,17 @@ fn shifted_testing_recordings_sound_different_and_training_clips_the_same() {
 }
 
 #[test]
-fn clips_have_the_size_of_real_ones_and_are_neither_silent_nor_clipped_nor_offset() {
+fn clips_have_the_length_of_real_ones_and_are_neither_silent_nor_clipped_nor_offset() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("set");
-    let steps = AtomicUsize::new(0);
+    let calls = AtomicUsize::new(0);
     let step = || {
-        steps.fetch_add(1, Ordering::Relaxed);
+        calls.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
     let summary = write(&tiny(), &root, &step).unwrap();
     assert_eq!((summary.training_clips, summary.testing_recordings, summary.classes), (22, 6, 11));
-    assert_eq!((steps.into_inner(), tiny().recordings()), (28, 28));
+    assert_eq!((calls.into_inner(), tiny().recordings()), (28, 28));
     let mut bytes = 0;
     for (name, content) in contents(&root).into_iter().filter(|(name, _)| name.ends_with(".wav")) {
         bytes += content.len() as u64;
@@ -91,16 +91,16 @@ fn clips_have_the_size_of_real_ones_and_are_neither_silent_nor_clipped_nor_offse
 #[test]
 fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
     let dir = tempfile::tempdir().unwrap();
-    let places = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = tiny();
-    let folder = spec.cache_folder(&places.cache_dir);
-    // What a killed process leaves behind.
-    let left = places.cache_dir.join(format!(".{}.abc", folder.file_name().unwrap().to_string_lossy()));
+    let folder = spec.cache_folder(&dirs.cache_dir);
+    // The partial set of a killed process.
+    let left = dirs.cache_dir.join(format!(".{}.abc", folder.file_name().unwrap().to_string_lossy()));
     fs::create_dir_all(&left).unwrap();
-    let set = spec.load(&places).unwrap();
+    let set = spec.load(&dirs).unwrap();
     assert!(!left.exists(), "the half-made set is gone");
     let made = fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap();
-    assert_eq!(set, spec.load(&places).unwrap());
+    assert_eq!(set, spec.load(&dirs).unwrap());
     assert_eq!(made, fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap());
     let counts = describe(&set);
     assert_eq!(counts.recordings, 28);
@@ -112,35 +112,38 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
 }
 
 #[test]
-fn several_processes_at_once_end_with_one_set() {
+fn concurrent_processes_generate_one_set() {
     let dir = tempfile::tempdir().unwrap();
-    let places = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = Demo { clips_per_class: 1, test_recordings: 0, ..Demo::default() };
     let sets: Vec<DataSet> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| spec.load(&places).unwrap())).collect();
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| spec.load(&dirs).unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(sets.windows(2).all(|pair| pair[0] == pair[1]));
-    let left: Vec<_> = fs::read_dir(&places.cache_dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(&dirs.cache_dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the set and its lock: {left:?}");
 }
 
 #[test]
-fn a_folder_that_holds_something_is_left_alone_and_a_root_is_not_made() {
+fn a_folder_with_content_is_kept_and_a_root_is_not_generated() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mine.txt"), "x").unwrap();
     assert!(write(&tiny(), dir.path(), &|| Ok(())).unwrap_err().to_string().contains("already"));
-    let places = DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
-    let error = Demo { root: Some("made".into()), ..tiny() }.load(&places).unwrap_err();
+    let dirs = DataDirs { data_dir: dir.path().to_owned(), cache_dir: dir.path().join("cache") };
+    let error = Demo { common: CommonKeys { root: Some("made".into()), ..CommonKeys::default() }, ..tiny() }
+        .load(&dirs)
+        .unwrap_err();
     assert!(error.downcast_ref::<MissingData>().is_some());
 }
 
 #[test]
-fn only_what_is_heard_gives_another_folder() {
+fn only_keys_that_change_the_sound_give_another_folder() {
     let cache = Path::new("c");
     let folder = |spec: Demo| spec.cache_folder(cache);
     let plain = folder(Demo::default());
-    assert_eq!(plain, folder(Demo { limit_per_class: Some(3), name: Some("x".into()), ..Demo::default() }));
+    let common = CommonKeys { limit_per_class: Some(3), name: Some("x".into()), ..CommonKeys::default() };
+    assert_eq!(plain, folder(Demo { common, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { seed: 2, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { clips_per_class: 41, ..Demo::default() }));
     assert_ne!(plain, folder(Demo { shifted: true, ..Demo::default() }));

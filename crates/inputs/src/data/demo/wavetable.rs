@@ -1,45 +1,45 @@
-//! Sustained notes: a sum of harmonics in a wavetable, with onset, vibrato, breath and release.
+//! Sustained notes: wavetables of harmonics with attack, vibrato, breath noise and release.
 //!
-//! A note has two tables, a soft and a bright one (or two ranks of an organ), and moves between them with its loudness, so that a
-//! crescendo changes the spectrum as it does on a real instrument. Harmonics stop below half the sample rate: nothing aliases.
+//! A note blends between two tables, a soft and a bright one (or two ranks of an organ), with its loudness, so that a crescendo
+//! changes the spectrum as on a real instrument. Harmonics stop below half the sample rate to avoid aliasing.
 
 use super::filter::{Biquad, RATE, SINE, SINE_LENGTH, db, sine};
 use super::rng::{DemoRng, Noise};
 
-/// Pitch and loudness move this many samples at a time, in straight lines.
+/// Samples between updates of pitch and loudness, which are interpolated linearly.
 const STEP: usize = 32;
 
-/// No harmonic above this, in Hz.
+/// Highest harmonic in Hz.
 const HIGHEST: f64 = 17000.0;
 
 const MAX_HARMONICS: usize = 120;
 
-/// How a player shapes every note.
+/// The way a player shapes every note.
 #[derive(Clone, Debug)]
 pub struct Articulation {
     pub attack: f64,
     pub release: f64,
-    /// Level after the onset has settled, 0 to 1.
+    /// Level after the attack, 0 to 1.
     pub sustain: f64,
     pub vibrato_hertz: f64,
     pub vibrato_cents: f64,
-    /// Seconds until the vibrato is there.
+    /// Seconds until the vibrato has its full depth.
     pub vibrato_after: f64,
-    /// How much the vibrato moves the loudness, 0 to 1.
+    /// Modulation of the loudness by the vibrato, 0 to 1.
     pub tremolo: f64,
-    /// Cents below the pitch at which a note starts, and how fast it gets there.
+    /// Cents below the pitch at which a note starts, and the time to reach the pitch.
     pub scoop_cents: f64,
     pub scoop_seconds: f64,
-    /// Level of the breath or bow noise, and the middle of its band in Hz.
+    /// Level of the breath or bow noise, and the centre of its band in Hz.
     pub breath_db: f64,
     pub breath_hertz: f64,
-    /// The second table is played this many cents higher.
+    /// Detuning of the second table.
     pub detune_cents: f64,
-    /// How much loudness moves the tone towards the bright table; below 0, the mix is held at the middle.
+    /// How much loudness moves the tone towards the bright table; below 0, the blend is fixed at the middle.
     pub brightness: f64,
 }
 
-/// Two periods of the same pitch, and how many samples they have.
+/// A soft and a bright period of the same pitch.
 pub struct Wavetables {
     soft: Vec<f32>,
     bright: Vec<f32>,
@@ -59,7 +59,7 @@ impl Wavetables {
                     continue;
                 }
                 power += level * level;
-                // Phases that keep the period from having one high peak.
+                // Phases that avoid a high peak in the period.
                 let stride = SINE_LENGTH / length * h;
                 let mut at = h * h * 37;
                 let level = level as f32;
@@ -76,7 +76,7 @@ impl Wavetables {
     }
 }
 
-/// A note to be rendered.
+/// A note to render.
 pub struct SustainedNote<'a> {
     pub tables: &'a Wavetables,
     pub shape: &'a Articulation,
@@ -84,12 +84,12 @@ pub struct SustainedNote<'a> {
     pub start: f64,
     pub seconds: f64,
     pub velocity: f64,
-    /// Cents from which a slurred note comes, falling to 0.
+    /// Start of the slide of a slurred note in cents, which ends at 0.
     pub slide_cents: f64,
 }
 
 impl SustainedNote<'_> {
-    /// Adds the note to `out`; what lies before its start or after its end is not heard.
+    /// Adds the note to `out`, which may cover only a part of it.
     pub fn render(&self, rng: &mut DemoRng, out: &mut [f32]) {
         let shape = self.shape;
         let attack = shape.attack * rng.between(0.8, 1.25);
@@ -169,7 +169,7 @@ impl SustainedNote<'_> {
     }
 }
 
-/// Falls from 1 towards 0 in about `seconds`, without an exponential: it is asked for often.
+/// A cheap decay from 1 towards 0 in about `seconds`.
 fn fall(t: f64, seconds: f64) -> f64 {
     let x = 1.0 + t / (2.0 * seconds.max(1e-4));
     1.0 / (x * x * x * x)
@@ -177,6 +177,6 @@ fn fall(t: f64, seconds: f64) -> f64 {
 
 #[inline]
 fn breathe(band: &mut Biquad, noise: &mut Noise) -> f32 {
-    // The band passes a third of the power or less: lifted, so that the level is about that of the tone.
+    // The band passes a third of the power or less: raised to about the level of the tone.
     3.0 * band.next(noise.next())
 }

@@ -65,34 +65,34 @@ const ALL: [usize; 4] = [0, 1, 2, 3];
 #[test]
 fn an_example_does_not_depend_on_order_threads_or_memory() {
     let set = Set::new();
-    let asked: Vec<(usize, usize)> = (0..6).flat_map(|epoch| ALL.map(|row| (row, epoch))).collect();
-    let ask = |examples: &TrainingExamples, order: &[(usize, usize)]| {
+    let all_examples: Vec<(usize, usize)> = (0..6).flat_map(|epoch| ALL.map(|row| (row, epoch))).collect();
+    let read_all = |examples: &TrainingExamples, order: &[(usize, usize)]| {
         let mut examples: Vec<_> =
             order.par_iter().map(|&(row, epoch)| (epoch, row, example(examples, row, epoch))).collect();
         examples.sort();
         examples
     };
     let examples = || set.examples(&mel(), &ALL, 1, spec_of(true, everything()));
-    let first = ask(&examples(), &asked);
-    let backwards: Vec<_> = asked.iter().rev().copied().collect();
-    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let first = read_all(&examples(), &all_examples);
+    let reversed: Vec<_> = all_examples.iter().rev().copied().collect();
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let mut without_room = examples();
     without_room.recordings.free = 0.into();
-    assert!(alone.install(|| ask(&without_room, &backwards)) == first);
+    assert!(one_thread.install(|| read_all(&without_room, &reversed)) == first);
     // As if resumed at the fourth epoch.
-    let later: Vec<_> = asked.iter().filter(|(_, epoch)| *epoch >= 3).copied().collect();
-    assert!(ask(&examples(), &later) == first[12..]);
+    let later: Vec<_> = all_examples.iter().filter(|(_, epoch)| *epoch >= 3).copied().collect();
+    assert!(read_all(&examples(), &later) == first[12..]);
     let other = set.examples(&mel(), &ALL, 2, spec_of(true, everything()));
-    let same = ask(&other, &asked).iter().zip(&first).filter(|(a, b)| a == b).count();
+    let same = read_all(&other, &all_examples).iter().zip(&first).filter(|(a, b)| a == b).count();
     assert!(same < 3, "{same} of 24 examples are the same under another seed");
 }
 
 #[test]
 fn draws_depend_on_the_id_of_a_clip_and_not_on_its_row() {
     let set = Set::new();
-    let alone = json!([{ "kind": "translate" }, { "kind": "gain" }, { "kind": "time_mask" }]);
-    let all = set.examples(&mel(), &ALL, 1, spec_of(true, alone.clone()));
-    let some = set.examples(&mel(), &[3, 1], 1, spec_of(true, alone));
+    let single = json!([{ "kind": "translate" }, { "kind": "gain" }, { "kind": "time_mask" }]);
+    let all = set.examples(&mel(), &ALL, 1, spec_of(true, single.clone()));
+    let some = set.examples(&mel(), &[3, 1], 1, spec_of(true, single));
     for epoch in 0..4 {
         assert!(example(&all, 3, epoch)[..40] == example(&some, 0, epoch)[..40]);
         assert_eq!(all.draws(1, epoch).unwrap(), some.draws(1, epoch).unwrap());
@@ -154,8 +154,8 @@ fn a_mix_has_the_labels_of_all_parts_and_its_parts_come_from_the_pool() {
 #[test]
 fn tempo_and_key_are_estimated_only_if_needed() {
     let set = Set::new();
-    let asked = set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "mix", "match_key": true }])));
-    assert_eq!(asked.tempo_and_key.len(), 4);
+    let matched = set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "mix", "match_key": true }])));
+    assert_eq!(matched.tempo_and_key.len(), 4);
     assert!(set.examples(&raw(), &ALL, 1, spec_of(false, json!([{ "kind": "mix" }]))).tempo_and_key.is_empty());
 }
 
@@ -214,7 +214,7 @@ fn a_written_example_has_the_feature_of_the_training_example() {
     let only_sound = json!([{ "kind": "translate" }, { "kind": "mix", "p": 0.5 }, { "kind": "gain" }]);
     let examples = set.examples(&mel(), &ALL, 1, spec_of(true, only_sound));
     for (row, epoch) in (0..3).flat_map(|epoch| ALL.map(|row| (row, epoch))) {
-        let path = set.folder.path().join("heard.wav");
+        let path = set.folder.path().join("example.wav");
         let traced = examples.trace(row, epoch).unwrap();
         timbre_signal::audio::wav_write::write_f32(&path, &traced.samples, 5000).unwrap();
         let clip = timbre_signal::audio::load_file(&path, &audio(5000, Crop::Centre)).unwrap();

@@ -80,9 +80,9 @@ fn fault(draws: &[Draw]) -> Option<String> {
     let misplaced = || {
         let first = draws.iter().position(|draw| draw.as_kind().changes_image())?;
         let late = draws[first..].iter().find(|draw| !draw.as_kind().changes_image())?;
-        let (image, wave) = (draws[first].kind(), late.kind());
+        let (image, waveform) = (draws[first].kind(), late.kind());
         Some(format!(
-            "the waveform draw `{wave}` comes after the image draw `{image}`: the image is computed from the waveform"
+            "the waveform draw `{waveform}` comes after the image draw `{image}`: the image is computed from the waveform"
         ))
     };
     draws.iter().find_map(of_draw).or_else(misplaced)

@@ -99,20 +99,20 @@ fn the_crop_depends_on_seed_epoch_and_recording_only() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     let spec = audio(8000, Crop::Centre);
-    let ask = |examples: &TrainingExamples| -> Vec<Vec<f32>> {
+    let read_all = |examples: &TrainingExamples| -> Vec<Vec<f32>> {
         (0..40).into_par_iter().map(|n| example(examples, [0, 3][n % 2], n / 2)).collect()
     };
     let here = examples(&sources, &spec, &raw(), 1);
-    let first = ask(&here);
-    assert_eq!(ask(&here), first, "the second time the recordings lie in memory");
+    let first = read_all(&here);
+    assert_eq!(read_all(&here), first, "the second read uses the recordings in memory");
     let mut without_room = examples(&sources, &spec, &raw(), 1);
     without_room.recordings.free = 0.into();
-    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert!(alone.install(|| ask(&without_room)) == first);
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert!(one_thread.install(|| read_all(&without_room)) == first);
     assert!(without_room.recordings.decoded[0].get().is_none() && here.recordings.decoded[0].get().is_some());
     let elsewhere = tempfile::tempdir().unwrap();
-    assert!(ask(&examples(&recordings(&elsewhere), &spec, &raw(), 1)) == first);
-    let differing = ask(&examples(&sources, &spec, &raw(), 2)).iter().zip(&first).filter(|(a, b)| a != b).count();
+    assert!(read_all(&examples(&recordings(&elsewhere), &spec, &raw(), 1)) == first);
+    let differing = read_all(&examples(&sources, &spec, &raw(), 2)).iter().zip(&first).filter(|(a, b)| a != b).count();
     assert!(differing > 35, "{differing} of 40 under another seed");
     let of_both = first.chunks(2).filter(|pair| start_of(&pair[0]) != start_of(&pair[1])).count();
     assert!(of_both > 15, "two recordings are cut at different places: {of_both} of 20");
@@ -157,7 +157,7 @@ fn a_recording_no_longer_than_a_clip_is_read_from_the_cache() {
             examples.cached.read_row(row, &mut expected).unwrap();
             assert!(example(&examples, row, epoch) == expected, "row {row} in epoch {epoch}");
         }
-        assert_eq!(examples.recordings.free.load(Ordering::Relaxed), MAX_DECODED_BYTES, "nothing of them is held");
+        assert_eq!(examples.recordings.free.load(Ordering::Relaxed), MAX_DECODED_BYTES, "no recording is kept");
     }
 }
 
@@ -166,7 +166,7 @@ fn a_kept_recording_needs_no_file_and_one_without_room_does() {
     let folder = tempfile::tempdir().unwrap();
     let sources = recordings(&folder);
     let mut examples = examples(&sources, &audio(8000, Crop::Centre), &raw(), 1);
-    // Room for the recording of 2.5 s alone.
+    // Room for the recording of 2.5 s only.
     examples.recordings.free = (4 * 20_000 + 10).into();
     let (first, _) = (example(&examples, 0, 0), example(&examples, 3, 0));
     assert_eq!(examples.recordings.free.load(Ordering::Relaxed), 10);

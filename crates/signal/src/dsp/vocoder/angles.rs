@@ -1,13 +1,13 @@
-//! Angles in turns (1 is a whole circle), in code that a compiler can turn into vector instructions.
+//! Fast angles and phasors in turns (1 is a full circle), in code that compilers vectorise.
 //!
-//! Polynomials fitted at Chebyshev nodes; errors on f32 are a few units of its last place of a turn (2e-7).
+//! Polynomials fitted at Chebyshev nodes; errors in f32 are a few units in the last place of a turn (2e-7).
 
 /// The angle of `x + iy` in turns, -0.5 to 0.5; 0 where both are 0.
 #[inline(always)]
 pub fn angle(y: f32, x: f32) -> f32 {
     let (across, up) = (x.abs(), y.abs());
     let (short, long) = if up > across { (across, up) } else { (up, across) };
-    // The addend makes 0 / 0 a 0 and is lost in everything that can be heard.
+    // The addend turns 0 / 0 into 0 and is negligible otherwise.
     let t = short / (long + f32::MIN_POSITIVE);
     let q = t * t;
     let mut angle = t
@@ -24,7 +24,7 @@ pub fn angle(y: f32, x: f32) -> f32 {
 /// Cosine and sine of an angle in turns, -0.5 to 0.5.
 #[inline(always)]
 pub fn phasor(turns: f32) -> (f32, f32) {
-    // Half a turn further both change their sign; what is left is a quarter of a turn at most.
+    // Half a turn changes both signs; the remainder is at most a quarter of a turn.
     let halves = (2.0 * turns).round_ties_even();
     let r = turns - 0.5 * halves;
     let sign = 1.0 - 2.0 * halves.abs();
@@ -40,7 +40,7 @@ mod tests {
     use std::f64::consts::TAU;
 
     #[test]
-    fn angles_and_phasors_are_those_of_the_library_of_the_language() {
+    fn angles_and_phasors_equal_those_of_the_standard_library() {
         for i in -5000..=5000 {
             let turns = f64::from(i) / 10_000.0;
             let (cos, sin) = phasor(turns as f32);

@@ -1,51 +1,51 @@
-//! How long the frames are, and how far apart.
+//! Chooses the lengths and the hop of the frames.
 //!
-//! A frame of `analysis` samples is transformed; its spectrum, laid on `synthesis` bins instead, is a frame whose frequencies
-//! are `analysis / synthesis` times as high. So a pitch shift needs no resampler: what a higher pitch would push beyond the
-//! Nyquist frequency is not laid down. Both lengths are even products of 2, 3, 5, 7 and 11, for which the transforms are fast;
-//! their ratio hits the wanted one within 2 cents (5 at 8 kHz, where frames are short), and the rest is made up for exactly in the
-//! phases and nearly in the shape of the frames (see `frames.rs`).
+//! A frame of `analysis` samples is transformed; its spectrum, placed on `synthesis` bins, is a frame whose frequencies are
+//! `analysis / synthesis` times as high. So a pitch shift needs no resampler, and frequencies that would exceed the Nyquist
+//! frequency are dropped. Both lengths are even products of 2, 3, 5, 7 and 11, whose transforms are fast; their ratio is
+//! within 2 cents of the wanted one (5 at 8 kHz, where frames are short), and the rest is corrected exactly in the phases and
+//! approximately in the shape of the frames (see `frames.rs`).
 
-/// The window at 22050 Hz, in samples: librosa's. At other rates as long in time, about, where librosa keeps the samples.
+/// Window length at 22050 Hz, in samples. At other rates it has about the same duration, whereas librosa keeps the samples.
 const WINDOW: f64 = 2560.0;
 const WINDOW_RATE: f64 = 22050.0;
-/// How far the two lengths of a pitch shift may lie from those that would be as long in the geometric mean as the window.
+/// Allowed range of the two lengths of a pitch shift, relative to lengths whose geometric mean is the window.
 const SPREAD: (f64, f64) = (0.78, 1.3);
 
-/// What will be done to a clip, frame by frame.
+/// Lengths of the frames of a clip.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameSizes {
     /// Samples of a frame that is read.
     pub analysis: usize,
-    /// Samples of the frame that is written for it.
+    /// Samples of a frame that is written.
     pub synthesis: usize,
-    /// Samples of the output from one frame to the next.
+    /// Output samples from one frame to the next.
     pub hop: usize,
-    /// How many times as high each frequency becomes.
+    /// Factor on every frequency.
     pub pitch: f64,
 }
 
 impl FrameSizes {
-    /// `rate` input samples for each output sample, and every frequency `pitch` times as high.
+    /// Sizes for `rate` input samples per output sample and frequencies multiplied by `pitch`.
     pub fn new(sample_rate: u32, rate: f64, pitch: f64) -> FrameSizes {
         let window = window(sample_rate);
         let (analysis, synthesis) = if pitch == 1.0 { (window, window) } else { pair(window, pitch) };
-        // Four frames on each other; more where frames that far apart would be read more than half a frame apart, for then
-        // nobody knows how often a partial went round in between.
+        // Four overlapping frames; more where frames would otherwise be read more than half a frame apart, since then the number
+        // of periods of a partial in between is unknown.
         let most = (analysis as f64 / (2.0 * rate)).floor() as usize;
         let hop = (1..).map(|n| synthesis / (4 * n)).find(|&hop| hop <= most.max(1)).unwrap_or(1).max(1);
         let hop = whole_step(hop, pitch);
         FrameSizes { analysis, synthesis, hop, pitch }
     }
 
-    /// Bins that both sides have, without the one at half the rate.
+    /// Number of bins that both lengths have, without the one at the Nyquist frequency.
     pub fn bins(&self) -> usize {
         self.analysis.min(self.synthesis) / 2
     }
 }
 
-/// The longest of slightly shorter hops that are whole numbers of samples at the pace of the frames, too, as near as matters: frames
-/// around an onset are that far apart in the recording, and a click must not lie half a sample elsewhere in each of them.
+/// The longest of slightly shorter hops that are nearly whole numbers of samples at the speed of the frames as well: frames
+/// around an onset are that far apart in the recording, and a click must not shift by half a sample between them.
 fn whole_step(hop: usize, pitch: f64) -> usize {
     let off = |hop: usize| (hop as f64 * pitch - (hop as f64 * pitch).round()).abs();
     let hops = (hop - hop / 16..=hop).rev();
@@ -64,7 +64,7 @@ fn away(length: usize, wanted: f64) -> f64 {
     (length as f64 / wanted).ln().abs()
 }
 
-/// Lengths whose ratio is nearly `pitch`; of those equally near, the ones nearest to the window.
+/// Lengths whose ratio is nearly `pitch`; of equally near ones those nearest to the window.
 fn pair(window: usize, pitch: f64) -> (usize, usize) {
     let long = window as f64 * pitch.sqrt().max(1.0);
     let short = long / pitch;
@@ -73,10 +73,10 @@ fn pair(window: usize, pitch: f64) -> (usize, usize) {
         range.map(|half| 2 * half).filter(|&n| n > 0 && is_fast(n))
     };
     let analyses: Vec<usize> = lengths(long).collect();
-    // A cent is as bad as a window that is 20 % too long, and as transforms that take twice as long.
+    // A cent costs as much as a window that is 20 % too long, and as transforms that take twice as long.
     let cost = |&(a, s): &(usize, usize)| {
         let cents = 1200.0 * (a as f64 / s as f64 / pitch).log2().abs();
-        2.0 * cents + 5.0 * (away(a, long) + away(s, short)) + unwieldy(a) + unwieldy(s)
+        2.0 * cents + 5.0 * (away(a, long) + away(s, short)) + alignment_cost(a) + alignment_cost(s)
     };
     lengths(short)
         .flat_map(|s| analyses.iter().map(move |&a| (a, s)))
@@ -86,8 +86,8 @@ fn pair(window: usize, pitch: f64) -> (usize, usize) {
         .0
 }
 
-/// Vectors of eight want lengths that divide by eight.
-fn unwieldy(n: usize) -> f64 {
+/// Cost of a length that is not a multiple of eight, the width of a vector.
+fn alignment_cost(n: usize) -> f64 {
     match n.trailing_zeros() {
         0 | 1 => 1.0,
         2 => 0.4,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stretch_reads_and_writes_frames_of_one_length() {
+    fn a_time_stretch_reads_and_writes_frames_of_equal_length() {
         let plain = FrameSizes { analysis: 2560, synthesis: 2560, hop: 640, pitch: 1.0 };
         assert_eq!(FrameSizes::new(22050, 1.2, 1.0), plain);
         assert_eq!(FrameSizes::new(22050, 0.25, 1.0), plain);

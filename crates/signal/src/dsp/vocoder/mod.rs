@@ -1,20 +1,19 @@
-//! Time stretch and pitch shift: a phase vocoder with locked phases that leaves onsets alone.
+//! Time stretch and pitch shift: a phase vocoder with phase locking that preserves onsets.
 //!
 //! Conventions
-//! - `time_stretch` by a rate as librosa's: 2 is twice as fast; n samples become round(n / rate), a half to the even number.
-//!   `pitch_shift` by semitones (fractions, too) keeps the length to the sample. Rates 1/4 to 4, pitches of -24 to 24 semitones.
-//! - Output sample m sounds like recording sample m · rate, but for a few milliseconds around onsets (`map.rs`). Beyond the ends of a clip
-//!   is silence; a clip that is cut out of a sound begins and ends as abruptly as it did.
-//! - A rate of 1 and a shift of 0 give the clip back. Twice the input is twice the output, to the bit.
-//! - The level is kept: that of partials as they are, that of noise on the average of the clip (frames of stretched noise do not add up as
-//!   those of the recording did; librosa loses 3 dB). A click that is shifted by a factor becomes as many times lower and briefer: the same
-//!   as playing it faster.
+//! - `time_stretch` by a rate as in librosa: 2 is twice as fast; n samples become round(n / rate), halves to even.
+//!   `pitch_shift` by semitones (also fractions) keeps the exact length. Rates 1/4 to 4, shifts -24 to 24 semitones.
+//! - Output sample m corresponds to recording sample m · rate, except for a few milliseconds around onsets (`time_map.rs`).
+//!   Beyond the ends of a clip is silence; a clip that begins or ends abruptly still does.
+//! - A rate of 1 and a shift of 0 return the clip. Twice the input gives twice the output, bit for bit.
+//! - The level is preserved: of partials exactly, of noise on the average of the clip (overlapping frames of stretched noise
+//!   lose level; librosa loses 3 dB). A shifted click is scaled in amplitude and length, as by playing it faster.
 //!
-//! Where it differs from librosa's `effects`: windows of 116 ms at every rate (librosa: 2048 samples) because partials of low chords lie so close;
-//! phases are those of spectral peaks, and all bins around a peak turn with it (`lock.rs`); pitch is shifted by laying the bins of a
-//! frame on those of a shorter or longer one (`lengths.rs`), without a resampler.
+//! Differences to librosa's `effects`: windows of 116 ms at every rate (librosa: 2048 samples), because the partials of low
+//! chords are close together; phases follow spectral peaks, and all bins around a peak rotate with it (`phase_lock.rs`); pitch is
+//! shifted by placing the bins of a frame on those of a shorter or longer one (`frame_sizes.rs`), without a resampler.
 //!
-//! The same input gives the same bytes on whichever thread; between processors, FFTs of other instruction sets round differently.
+//! The same input gives the same bytes on any thread. Between processors, FFTs of other instruction sets round differently.
 
 pub mod angles;
 pub mod frame_sizes;
@@ -27,15 +26,20 @@ use frame_sizes::FrameSizes;
 use onsets::onsets;
 use time_map::TimeMap;
 
-/// How much slower or faster, lower or higher is possible.
+/// Largest factor of time stretch and pitch shift, in both directions.
 pub const MAX_FACTOR: f64 = 4.0;
 
-/// How many samples `samples` become.
+/// Number of samples after a time stretch of `samples` samples.
 pub fn stretched_len(samples: usize, rate: f64) -> usize {
     (samples as f64 / rate).round_ties_even() as usize
 }
 
-/// `rate` times as fast, at the same pitch. Panics on a rate outside 1/4 to 4: the caller has checked it.
+/// Stretches time: `rate` times as fast at the same pitch. Panics on a rate outside 1/4 to 4: the caller validates it.
+///
+/// ```
+/// let clip = vec![0.1; 22050];
+/// assert_eq!(timbre_signal::dsp::vocoder::time_stretch(&clip, 22050, 2.0).len(), 11025);
+/// ```
 pub fn time_stretch(samples: &[f32], sample_rate: u32, rate: f64) -> Vec<f32> {
     assert!((1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&rate), "a rate of {rate}");
     if rate == 1.0 {
@@ -44,9 +48,14 @@ pub fn time_stretch(samples: &[f32], sample_rate: u32, rate: f64) -> Vec<f32> {
     vocode(samples, sample_rate, stretched_len(samples.len(), rate), 1.0)
 }
 
-/// `semitones` higher, at the same pace. Panics on more than two octaves either way: the caller has checked it.
+/// Shifts the pitch by `semitones` at the same tempo. Panics beyond two octaves: the caller validates it.
+///
+/// ```
+/// let clip = vec![0.1; 22050];
+/// assert_eq!(timbre_signal::dsp::vocoder::pitch_shift(&clip, 22050, -3.5).len(), 22050);
+/// ```
 pub fn pitch_shift(samples: &[f32], sample_rate: u32, semitones: f64) -> Vec<f32> {
-    // libm: the same bits on every machine.
+    // libm gives the same bits on every machine.
     let pitch = libm::exp2(semitones / 12.0);
     assert!((1.0 / MAX_FACTOR..=MAX_FACTOR).contains(&pitch), "a shift by {semitones} semitones");
     if semitones == 0.0 {
@@ -55,20 +64,20 @@ pub fn pitch_shift(samples: &[f32], sample_rate: u32, semitones: f64) -> Vec<f32
     vocode(samples, sample_rate, samples.len(), pitch)
 }
 
-/// The whole clip in `output` samples, every frequency `pitch` times as high.
+/// Renders the clip in `output` samples with every frequency multiplied by `pitch`.
 fn vocode(samples: &[f32], sample_rate: u32, output: usize, pitch: f64) -> Vec<f32> {
     if samples.is_empty() || output == 0 {
         return vec![0.0; output];
     }
-    let shape = FrameSizes::new(sample_rate, samples.len() as f64 / output as f64, pitch);
-    let reach = shape.synthesis / 2;
+    let sizes = FrameSizes::new(sample_rate, samples.len() as f64 / output as f64, pitch);
+    let reach = sizes.synthesis / 2;
     let map = TimeMap::new(samples.len(), output, &onsets(samples, sample_rate), pitch, reach);
     // Every frame that reaches into the output, so that the windows sum up at its ends, too.
-    let before = (reach - 1) / shape.hop;
-    let count = before + (output + reach).div_ceil(shape.hop);
-    let first = -((before * shape.hop) as isize);
-    let positions = map.positions((0..count).map(|frame| first + (frame * shape.hop) as isize));
-    frames::run(samples, &shape, &positions, first, output)
+    let before = (reach - 1) / sizes.hop;
+    let count = before + (output + reach).div_ceil(sizes.hop);
+    let first = -((before * sizes.hop) as isize);
+    let positions = map.positions((0..count).map(|frame| first + (frame * sizes.hop) as isize));
+    frames::run(samples, &sizes, &positions, first, output)
 }
 
 #[cfg(test)]
@@ -83,7 +92,7 @@ mod tests {
         (0..samples).map(|n| (0.5 * (TAU * hertz * n as f64 / f64::from(RATE)).sin()) as f32).collect()
     }
 
-    /// White enough, and the same everywhere.
+    /// Pseudorandom noise, equal on every machine.
     fn noise(samples: usize, seed: u64) -> Vec<f32> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut next = || {
@@ -97,7 +106,7 @@ mod tests {
         samples.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / samples.len() as f64
     }
 
-    /// The frequency of a tone from the angle that it turns by between its two halves, starting from what it should be.
+    /// The frequency of a tone near `near`, from the phase difference of its two halves.
     fn frequency(samples: &[f32], near: f64) -> f64 {
         let half = samples.len() / 2;
         let angle = |from: usize| {
@@ -119,11 +128,11 @@ mod tests {
     fn concert_pitch_three_semitones_up_is_523_25_hz_within_a_cent() {
         for semitones in [3.0, -4.0, 0.37, 12.0, -12.0, 24.0, -24.0, 7.5] {
             let right = 440.0 * 2f64.powf(semitones / 12.0);
-            let heard = pitch_shift(&tone(440.0, 66150), RATE, semitones);
-            assert_eq!(heard.len(), 66150);
-            let cents = 1200.0 * (frequency(&heard, right) / right).log2();
+            let output_samples = pitch_shift(&tone(440.0, 66150), RATE, semitones);
+            assert_eq!(output_samples.len(), 66150);
+            let cents = 1200.0 * (frequency(&output_samples, right) / right).log2();
             assert!(cents.abs() < 0.1, "{semitones} semitones: {cents} cents off");
-            let level = 10.0 * (power(&heard) / 0.125).log10();
+            let level = 10.0 * (power(&output_samples) / 0.125).log10();
             assert!(level.abs() < 0.05, "{semitones} semitones: {level} dB");
         }
     }
@@ -131,11 +140,11 @@ mod tests {
     #[test]
     fn a_stretched_tone_keeps_its_pitch_and_its_level_up_to_the_ends() {
         for rate in [0.25, 0.8, 1.01, 1.25, 2.0, 4.0] {
-            let heard = time_stretch(&tone(440.0, 66150), RATE, rate);
-            assert_eq!(heard.len(), stretched_len(66150, rate));
-            let cents = 1200.0 * (frequency(&heard, 440.0) / 440.0).log2();
+            let output_samples = time_stretch(&tone(440.0, 66150), RATE, rate);
+            assert_eq!(output_samples.len(), stretched_len(66150, rate));
+            let cents = 1200.0 * (frequency(&output_samples, 440.0) / 440.0).log2();
             assert!(cents.abs() < 0.1, "{rate}: {cents} cents off");
-            for part in [&heard[..1000], &heard[heard.len() - 1000..]] {
+            for part in [&output_samples[..1000], &output_samples[output_samples.len() - 1000..]] {
                 assert!((10.0 * (power(part) / 0.125).log10()).abs() < 0.3, "{rate}");
                 assert!(part.iter().all(|x| x.abs() < 0.52), "no clicks at the ends");
             }
@@ -143,38 +152,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_stretched_nor_shifted_comes_out_as_it_went_in() {
+    fn a_clip_without_stretch_and_shift_stays_unchanged() {
         let clip = noise(20_000, 1);
-        let heard = vocode(&clip, RATE, clip.len(), 1.0);
-        // All but what lies at half the rate exactly.
-        let off: f64 = clip.iter().zip(&heard).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / 20_000.0;
+        let output_samples = vocode(&clip, RATE, clip.len(), 1.0);
+        // All but the component at exactly half the rate.
+        let off: f64 = clip.iter().zip(&output_samples).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / 20_000.0;
         assert!(off < 2e-3 * power(&clip), "{off}");
         assert_eq!(time_stretch(&clip, RATE, 1.0), clip);
         assert_eq!(pitch_shift(&clip, RATE, 0.0), clip);
     }
 
     #[test]
-    fn a_click_stays_a_click_in_its_place() {
+    fn a_click_stays_a_click_at_its_position() {
         let mut clip = vec![0.0; 66150];
         for at in [5000, 21_000, 40_000, 60_000] {
             clip[at] = 0.8;
         }
         for rate in [0.5, 0.8, 1.25, 2.0] {
-            let heard = time_stretch(&clip, RATE, rate);
+            let output_samples = time_stretch(&clip, RATE, rate);
             let around = |at: usize| {
                 let place = (at as f64 / rate).round() as usize;
-                heard[place - 2..place + 3].iter().map(|x| x * x).sum::<f32>()
+                output_samples[place - 2..place + 3].iter().map(|x| x * x).sum::<f32>()
             };
             let inside: f32 = [5000, 21_000, 40_000, 60_000].map(around).iter().sum();
-            let all: f32 = heard.iter().map(|x| x * x).sum();
+            let all: f32 = output_samples.iter().map(|x| x * x).sum();
             assert!(inside > 0.99 * all && (all / (4.0 * 0.64) - 1.0).abs() < 0.03, "{rate}: {inside} of {all}");
         }
-        let heard = pitch_shift(&clip, RATE, 5.0);
+        let output_samples = pitch_shift(&clip, RATE, 5.0);
         let inside: f32 = [5000, 21_000, 40_000, 60_000]
-            .map(|at| heard[at - 8..at + 9].iter().map(|x| x * x).sum::<f32>())
+            .map(|at| output_samples[at - 8..at + 9].iter().map(|x| x * x).sum::<f32>())
             .iter()
             .sum();
-        let all: f32 = heard.iter().map(|x| x * x).sum();
+        let all: f32 = output_samples.iter().map(|x| x * x).sum();
         assert!(inside > 0.97 * all, "{inside} of {all}");
     }
 
@@ -185,7 +194,7 @@ mod tests {
             let level = 10.0 * (power(&time_stretch(&clip, RATE, rate)) / power(&clip)).log10();
             assert!(level.abs() < 0.2, "{rate}: {level} dB");
         }
-        // Down: all of it in less band. Up: what would lie beyond half the rate is gone.
+        // Down: all of it in less band. Up: frequencies beyond half the rate are gone.
         let level = 10.0 * (power(&pitch_shift(&clip, RATE, -4.0)) / power(&clip)).log10();
         assert!(level.abs() < 0.3, "{level} dB");
         let level = 10.0 * (power(&pitch_shift(&clip, RATE, 4.0)) / power(&clip)).log10()
@@ -194,17 +203,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_folded_back_from_beyond_half_the_rate() {
+    fn frequencies_beyond_half_the_rate_do_not_alias() {
         // 8 kHz an octave up is 16 kHz, 5 kHz beyond.
-        let heard = pitch_shift(&tone(8000.0, 66150), RATE, 12.0);
-        assert!(power(&heard[4000..60_000]) < 1e-7, "{}", power(&heard[4000..60_000]));
+        let output_samples = pitch_shift(&tone(8000.0, 66150), RATE, 12.0);
+        assert!(power(&output_samples[4000..60_000]) < 1e-7, "{}", power(&output_samples[4000..60_000]));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
         #[test]
-        fn lengths_are_kept_to_the_sample_and_nothing_is_infinite(
+        fn lengths_are_exact_and_samples_finite(
             samples in 0usize..9000, rate in 0.25f64..=4.0, semitones in -24.0f64..=24.0, sample_rate in 1000u32..50_000,
         ) {
             let clip = noise(samples, samples as u64);
@@ -222,7 +231,7 @@ mod tests {
         }
 
         #[test]
-        fn half_the_sound_is_half_the_output(samples in 1usize..9000, rate in 0.25f64..=4.0, semitones in -24.0f64..=24.0) {
+        fn half_the_amplitude_gives_half_the_output(samples in 1usize..9000, rate in 0.25f64..=4.0, semitones in -24.0f64..=24.0) {
             let clip = noise(samples, samples as u64);
             let soft: Vec<f32> = clip.iter().map(|x| 0.5 * x).collect();
             let halved = |values: Vec<f32>| -> Vec<f32> { values.iter().map(|x| 0.5 * x).collect() };
@@ -231,7 +240,7 @@ mod tests {
         }
 
         #[test]
-        fn what_came_before_on_the_thread_changes_nothing(samples in 1usize..9000, semitones in -24.0f64..=24.0) {
+        fn earlier_work_on_the_thread_changes_nothing(samples in 1usize..9000, semitones in -24.0f64..=24.0) {
             let clip = noise(samples, samples as u64);
             let first = pitch_shift(&clip, RATE, semitones);
             let elsewhere = std::thread::scope(|scope| scope.spawn(|| pitch_shift(&clip, RATE, semitones)).join().unwrap());

@@ -1,22 +1,23 @@
-//! Where something begins so suddenly that its phases matter more than those of what went on before.
+//! Detects onsets whose phases matter more than those of the sounds before them.
 //!
-//! The clip is differentiated (onsets are broad, what rings on is mostly low) and cut into blocks of 3 ms. An onset is a block with ten times the energy of
-//! each of the blocks of the 30 ms before its neighbour. Noise, beats and the pulses of low notes never jump like this; a click or a plucked string does.
+//! The clip is differentiated (onsets are broadband, sustained sound is mostly low) and cut into blocks of 3 ms. An onset is a
+//! block with ten times the energy of each block of the 30 ms before its neighbour. Noise, beats and the pulses of low notes
+//! never jump like this; a click or a plucked string does.
 
-/// Blocks a second.
+/// Blocks per second.
 const BLOCKS: u32 = 345;
-/// How many blocks an onset must stand out from, and how many of them may already belong to it.
+/// Number of previous blocks to compare with, and how many of them may already belong to the onset.
 const BEFORE: usize = 11;
 const RISING: usize = 1;
-/// How far it must stand out, as a power.
+/// Required ratio of power.
 const JUMP: f32 = 10.0;
-/// What lies this far below the average power is never an onset.
+/// Blocks this far below the average power are never onsets.
 const QUIET: f32 = 1e-2;
 
-/// Where a clip's onsets lie.
+/// The onsets of a clip.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Onsets {
-    /// Samples, rising.
+    /// Sample positions, ascending.
     pub positions: Vec<usize>,
     /// Whether the clip begins, or ends, in the middle of a sound.
     pub at_start: bool,
@@ -36,7 +37,7 @@ pub fn onsets(samples: &[f32], sample_rate: u32) -> Onsets {
         }
         let end = b.saturating_sub(RISING);
         let before = energies[b.saturating_sub(BEFORE)..end].iter().copied().fold(0.0f32, f32::max);
-        // At the very start there is nothing to stand out from, and the start is looked after anyway.
+        // The very start has nothing to compare with, and `at_start` covers it.
         if end > 0 && energies[b] > JUMP * before {
             found.push(steepest(samples, (b - 1) * block..((b + 2) * block).min(samples.len())));
             from = b + BEFORE;
@@ -47,7 +48,7 @@ pub fn onsets(samples: &[f32], sample_rate: u32) -> Onsets {
     Onsets { at_start: loud(first), at_end: loud(last), positions: found }
 }
 
-/// Of the differences between neighbours, in eight sums that a vector register holds.
+/// The energy of the differences between neighbours, in eight sums that fit a vector register.
 #[inline(always)]
 fn energy(samples: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_click_is_an_attack_to_the_sample_at_any_level() {
+    fn a_click_is_an_onset_at_its_exact_sample_at_any_level() {
         for level in [1e-4, 1.0] {
             let mut samples = vec![0.0; 30_000];
             samples[12_345] = level;
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plucked_string_is_an_attack_over_one_that_rings_on() {
+    fn a_plucked_string_is_an_onset_over_a_sustained_one() {
         let samples: Vec<f32> = (0..40_000)
             .map(|n| {
                 let note = |from: i32, step: f32| {
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_tones_beats_and_the_pulses_of_low_notes_have_none() {
+    fn noise_tones_beats_and_the_pulses_of_low_notes_have_no_onsets() {
         let noise: Vec<f32> =
             (0..60_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32).collect();
         let beats = |n: u32| (TAU * 440.0 * n as f32 / 22050.0).sin() + (TAU * 447.0 * n as f32 / 22050.0).sin();
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_next_to_nothing_have_none() {
+    fn silent_and_very_short_clips_have_no_onsets() {
         for length in [0, 1, 10, 5000] {
             assert!(found(&vec![0.0; length]).is_empty());
         }

@@ -1,15 +1,15 @@
-//! The phases of a frame: identity phase locking (Laroche & Dolson 1999).
+//! Computes the phases of a frame: identity phase locking (Laroche & Dolson 1999).
 //!
-//! A spectrum is cut into regions, one around each peak. All bins of a region are turned by the same angle, so that they stay to
-//! each other as they were in the recording. The angle is that of the peak: the angle by which this bin was turned in the frame
-//! before (with the region that held it), plus what the partial gains by travelling another distance in the output than in the recording.
+//! A spectrum is divided into regions, one around each peak. All bins of a region rotate by the same angle, which keeps their
+//! relative phases. It is the angle of the peak: the rotation of that bin in the previous frame (with the region that held it),
+//! plus the phase that the partial gains because the hop in the output differs from the hop in the recording.
 //!
-//! The frames that lead up to an onset turn back to no angle at all what has its centre of gravity in their right half (cf. Röbel
-//! 2003), so that the partials of the onset keep their phases to each other; what sounds on from before is not touched.
+//! In frames that lead up to an onset, peaks with their centre of gravity in the right half of the frame rotate back to zero
+//! (cf. Röbel 2003), so that the partials of the onset keep their relative phases; sustained sounds are unaffected.
 
 use super::angles::{angle, phasor};
 
-/// The bins of a frame, real and imaginary parts apart, and their powers, with a mirrored one below and a zero above.
+/// The bins of a frame as separate real and imaginary parts, and their powers, with a mirrored one below and a zero above.
 #[derive(Default)]
 pub struct Spectrum {
     pub re: Vec<f32>,
@@ -17,11 +17,11 @@ pub struct Spectrum {
     pub power: Vec<f32>,
 }
 
-/// How many powers lie below that of bin 0.
+/// Number of powers below that of bin 0.
 pub const MARGIN: usize = 1;
-/// Lists have room for a vector more than they hold, so that loops over them need no rest.
+/// Lists have room for one more vector, so that loops need no remainder.
 const LANES: usize = 8;
-/// No partial is near this bin.
+/// Stands for no partial near this bin.
 const NOWHERE: f32 = -100.0;
 
 impl Spectrum {
@@ -32,7 +32,7 @@ impl Spectrum {
     }
 }
 
-/// What each bin of a frame is turned by, and where the partial of its region lies.
+/// The rotation of each bin of a frame, and the position of the partial of its region.
 #[derive(Default)]
 pub struct Rotations {
     cos: Vec<f32>,
@@ -53,7 +53,7 @@ fn refill(list: &mut Vec<f32>, length: usize, value: f32) {
     list.resize(length, value);
 }
 
-/// What of each peak is needed for its angle, gathered so that the work runs along vectors.
+/// The values needed for the angles of the peaks, gathered so that loops vectorise.
 #[derive(Default)]
 pub struct Peaks {
     is_peak: Vec<u8>,
@@ -65,7 +65,7 @@ pub struct Peaks {
     left: Vec<f32>,
     middle: Vec<f32>,
     right: Vec<f32>,
-    /// Where the partial was one frame before, and where it is.
+    /// Bin position of the partial one frame before, and now.
     was: Vec<f32>,
     centre: Vec<f32>,
     cos: Vec<f32>,
@@ -84,21 +84,21 @@ impl Peaks {
     }
 }
 
-/// From one frame to the next.
+/// The step from one frame to the next.
 #[derive(Clone, Copy)]
 pub struct Step {
-    /// Samples of the recording from the frame before.
+    /// Samples of the recording since the previous frame.
     pub read: f64,
-    /// Samples at the pace of the recording's frequencies that the output goes on: its hop times the pitch.
+    /// Output samples since the previous frame, scaled to the recording's frequencies: the hop times the pitch.
     pub write: f64,
     /// Samples of a frame that is read.
     pub analysis: usize,
     pub before_onset: bool,
 }
 
-/// Rotations `now`, which follows `before` with its `old` turns, into `out`.
+/// Rotates `now`, which follows `before` with its rotations `old`, into `out`.
 #[inline(always)]
-pub fn lock(
+pub fn lock_phases(
     now: &Spectrum,
     before: &Spectrum,
     step: Step,
@@ -109,10 +109,10 @@ pub fn lock(
 ) {
     let count = find_peaks(&now.power, peaks);
     gather(now, before, old, peaks, count);
-    turn(step, peaks, count);
+    compute_angles(step, peaks, count);
     if step.before_onset {
         for i in 0..count {
-            if comes_late(now, peaks.bin[i] as usize) {
+            if is_late(now, peaks.bin[i] as usize) {
                 (peaks.cos[i], peaks.sin[i]) = (1.0, 0.0);
             }
         }
@@ -121,8 +121,8 @@ pub fn lock(
     rotate(now, new, out);
 }
 
-/// Bins with more power than their neighbours, and how many there are. (Laroche & Dolson ask for two on either side; then partials of
-/// a low chord, three bins apart, are taken for one.)
+/// Finds bins with more power than their neighbours; returns their number. (Laroche & Dolson require two neighbours on either
+/// side, which merges partials of a low chord, three bins apart.)
 #[inline(always)]
 fn find_peaks(power: &[f32], peaks: &mut Peaks) -> usize {
     let bins = power.len() - 2 * MARGIN;
@@ -154,7 +154,7 @@ fn gather(now: &Spectrum, before: &Spectrum, old: &Rotations, peaks: &mut Peaks,
     let (left, middle, right) = (&mut peaks.left[..count], &mut peaks.middle[..count], &mut peaks.right[..count]);
     let (was, cos, sin) = (&mut peaks.was[..count], &mut peaks.cos[..count], &mut peaks.sin[..count]);
     for i in 0..count {
-        // It is: said once here, it need not be checked below.
+        // Always true; stated here, it removes the bounds checks below.
         let k = (bin[i] as usize).min(bins - 1);
         cross_re[i] = re[k] * was_re[k] + im[k] * was_im[k];
         cross_im[i] = im[k] * was_re[k] - re[k] * was_im[k];
@@ -163,11 +163,11 @@ fn gather(now: &Spectrum, before: &Spectrum, old: &Rotations, peaks: &mut Peaks,
     }
 }
 
-/// The angle of each peak.
+/// Computes the angle of each peak.
 #[inline(always)]
-fn turn(step: Step, peaks: &mut Peaks, count: usize) {
+fn compute_angles(step: Step, peaks: &mut Peaks, count: usize) {
     let round = step.read as f32 / step.analysis as f32;
-    // Hardly moved: a phase difference says little about a frequency, and the shape of the peak says it.
+    // After a very short step, a phase difference is a poor estimate of the frequency; the shape of the peak is a better one.
     let still = step.read.abs() < 16.0;
     let more = if still { 0.0 } else { step.write / step.read - 1.0 };
     let (across, back) = if still { (step.write / step.analysis as f64, -1.0) } else { (0.0, more) };
@@ -178,41 +178,41 @@ fn turn(step: Step, peaks: &mut Peaks, count: usize) {
     let (was, centre) = (&peaks.was[..length], &mut peaks.centre[..length]);
     let (to_cos, to_sin) = (&mut peaks.cos[..length], &mut peaks.sin[..length]);
     for i in 0..length {
-        // Between the bins, exact for a partial under a Hann window.
+        // The position between the bins, exact for a partial under a Hann window.
         let (left, middle, right) = (left[i].sqrt(), middle[i].sqrt(), right[i].sqrt());
         let here = (bin[i] as f32 + 2.0 * (right - left) / (left + 2.0 * middle + right + f32::MIN_POSITIVE)).max(0.0);
         let moved = (was[i] - here).abs() < 4.0;
         let between = if moved { 0.5 * (was[i] + here) } else { here };
         centre[i] = here;
         let measured = angle(cross_im[i], cross_re[i]);
-        // As many whole turns as bring it next to what its frequency makes one expect.
+        // The number of whole turns that brings the phase closest to the one expected from the frequency.
         let whole = (between * round - measured).round_ties_even();
         let gained = f64::from(measured) * back + f64::from(whole) * more + f64::from(between) * across;
         let (cos, sin) = phasor((gained - gained.round_ties_even()) as f32);
         let (re, im) = (cos * to_cos[i] - sin * to_sin[i], cos * to_sin[i] + sin * to_cos[i]);
-        // Back to length 1, to which it is near.
+        // Renormalise to length 1 (first order, since it is nearly 1).
         let length = 1.5 - 0.5 * (re * re + im * im);
         to_cos[i] = re * length;
         to_sin[i] = im * length;
     }
 }
 
-/// Whether what makes the peak has its middle in the right half of the frame, by more than a sixteenth of it: the phases of
-/// neighbouring bins say so.
+/// Whether the energy of the peak is centred in the right half of the frame, by more than a sixteenth of it, according to the
+/// phases of neighbouring bins.
 #[inline(always)]
-fn comes_late(now: &Spectrum, k: usize) -> bool {
+fn is_late(now: &Spectrum, k: usize) -> bool {
     if k == 0 || k + 1 >= now.re.len() {
         return false;
     }
     let (re, im) = (|k: usize| now.re[k], |k: usize| now.im[k]);
-    // Minus: a frame that is counted from its start has alternating signs.
+    // Minus: relative to the start of the frame, signs alternate.
     let along = -(re(k + 1) * re(k) + im(k + 1) * im(k) + re(k) * re(k - 1) + im(k) * im(k - 1));
     let across = -(im(k + 1) * re(k) - re(k + 1) * im(k) + im(k) * re(k - 1) - re(k) * im(k - 1));
     // tan(2 π / 16)
     across < 0.0 && -across > 0.414 * along
 }
 
-/// From the peaks to their regions, which meet halfway.
+/// Copies the rotations of the peaks to their regions, which meet halfway.
 #[inline(always)]
 fn spread(peaks: &Peaks, count: usize, new: &mut Rotations, bins: usize) {
     if count == 0 {
@@ -221,7 +221,7 @@ fn spread(peaks: &Peaks, count: usize, new: &mut Rotations, bins: usize) {
     let mut start = 0;
     for i in 0..count {
         let end = if i + 1 < count { (peaks.bin[i] + peaks.bin[i + 1] + 1) as usize / 2 } else { bins };
-        // Whole vectors: what is written too far is written again by the next regions, or lies behind the last bin.
+        // Writes whole vectors: excess values are overwritten by the next region, or lie behind the last bin.
         let mut at = start;
         while at < end {
             new.cos[at..at + LANES].copy_from_slice(&[peaks.cos[i]; LANES]);
@@ -263,8 +263,8 @@ mod tests {
         spectrum
     }
 
-    /// Word for word: the angle (in turns) of each bin, and where its partial lies.
-    fn slow_turns(now: &Bins, before: &Bins, step: Step, old: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    /// The definition: the angle in turns of each bin, and the position of its partial.
+    fn slow_rotations(now: &Bins, before: &Bins, step: Step, old: &[(f64, f64)]) -> Vec<(f64, f64)> {
         let power = |k: isize| now.get(k.unsigned_abs()).map_or(0.0, |&(re, im)| ((re * re + im * im) as f32).into());
         let length = |k: isize| f64::sqrt(power(k));
         let peaks: Vec<usize> = (0..now.len() as isize)
@@ -297,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_lock_is_the_definition(
+        fn the_fast_phase_lock_equals_the_definition(
             frames in prop::collection::vec(bins(40), 3), read in 20i32..40, write in 20.0f64..40.0,
         ) {
             let step = Step { read: read.into(), write, analysis: 80, before_onset: false };
@@ -309,8 +309,8 @@ mod tests {
             let mut slow = vec![(0.0, f64::from(NOWHERE)); 40];
             for at in 1..3 {
                 let (mut re, mut im) = ([0.0; 40], [0.0; 40]);
-                lock(&spectra[at], &spectra[at - 1], step, &old, &mut new, &mut peaks, (&mut re, &mut im));
-                slow = slow_turns(&frames[at], &frames[at - 1], step, &slow);
+                lock_phases(&spectra[at], &spectra[at - 1], step, &old, &mut new, &mut peaks, (&mut re, &mut im));
+                slow = slow_rotations(&frames[at], &frames[at - 1], step, &slow);
                 for (k, &(turns, _)) in slow.iter().enumerate() {
                     let (a, b) = frames[at][k];
                     let (cos, sin) = ((TAU * turns).cos(), (TAU * turns).sin());
@@ -324,12 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_middle_of_a_frame_or_in_it_is_not_late() {
-        // A click at `at` of 80 samples turns each bin by -at / 80 of a circle more than the one below.
+    fn energy_before_or_at_the_middle_of_a_frame_is_not_late() {
+        // A click at `at` of 80 samples rotates each bin by -at / 80 of a circle more than the one below.
         let click = |at: f64| {
             let bins: Bins =
                 (0..40).map(|k| (TAU * f64::from(k) * -at / 80.0).sin_cos()).map(|(sin, cos)| (cos, sin)).collect();
-            comes_late(&spectrum(&bins), 20)
+            is_late(&spectrum(&bins), 20)
         };
         assert!(!click(10.0) && !click(39.0) && !click(44.0));
         assert!(click(46.0) && click(60.0) && click(79.0));

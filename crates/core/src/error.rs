@@ -1,0 +1,61 @@
+//! The exit code of the program, and the error that carries one.
+
+use std::fmt;
+
+/// How a command ended, as scripts see it: the exit code of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    Done = 0,
+    /// A trial failed, or the program met an error that it has no code for.
+    Failed = 1,
+    /// The command line, the configuration or the stored data cannot be used as they are.
+    Usage = 2,
+    /// More recordings are unusable than `max_unusable` allows.
+    TooManyUnusable = 3,
+    NothingSelected = 4,
+    /// Worse than the baseline, or not comparable with it; or a rerun gives other numbers.
+    Regression = 5,
+    /// Some points of a grid failed.
+    SomeFailed = 6,
+    /// The recordings or the program have changed since the run.
+    RunChanged = 7,
+    /// Stopped by a signal. The same command resumes the work.
+    Stopped = 75,
+}
+
+/// An error that the user can correct: a sentence that says what to do, and the exit code.
+///
+/// Every other error ends the program with [`ExitStatus::Failed`], apart from the few types that the program's `main` lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserError {
+    exit: ExitStatus,
+    message: String,
+}
+
+impl UserError {
+    pub fn new(exit: ExitStatus, message: impl Into<String>) -> UserError {
+        UserError { exit, message: message.into() }
+    }
+
+    /// An error with exit code 2.
+    pub fn usage(message: impl Into<String>) -> UserError {
+        UserError::new(ExitStatus::Usage, message)
+    }
+
+    /// An error with exit code 2 out of one that carries no code; its causes become part of the message.
+    pub fn from_cause(error: anyhow::Error) -> anyhow::Error {
+        UserError::usage(format!("{error:#}")).into()
+    }
+
+    pub fn exit(&self) -> ExitStatus {
+        self.exit
+    }
+}
+
+impl std::error::Error for UserError {}
+
+impl fmt::Display for UserError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
