@@ -301,7 +301,7 @@ impl<'a> Job<'a> {
         let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.prediction.seconds);
         let timeline = Timeline {
             title: &told.path,
-            by: &self.predictor.name().to_string(),
+            model: &self.predictor.name().to_string(),
             seconds: told.prediction.seconds,
             borders: &borders,
             strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
@@ -339,8 +339,8 @@ fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, Imag
             return Err(UserError::usage(format!("{}: a plot is an SVG or a PNG", to.display())).into());
         }
         _ => {
-            let form = ImageFormat::asked(png);
-            return Ok((names_in(to, form.ending(), asked)?, form));
+            let form = ImageFormat::from_flag(png);
+            return Ok((names_in(to, form.extension(), asked)?, form));
         }
     };
     if asked.len() > 1 {
