@@ -38,7 +38,7 @@ fn arguments() -> Result<Arguments> {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--data" => parsed.request.data = Some(value()?),
-            "--model" => arguments.model = Some(value()?),
+            "--model" => parsed.model = Some(value()?),
             "--set" => parsed.request.set.push(value()?),
             "--threads" => parsed.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
             _ => parsed.request.exp = argument,

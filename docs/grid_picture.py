@@ -1,4 +1,4 @@
-"""Draws the grid of a run as an SVG heat table: `python3 docs/grid_picture.py runs/quickstart/latest docs/quickstart.svg`."""
+"""Draws the score grid of a run as an SVG heat table: `python3 docs/grid_picture.py runs/quickstart/latest docs/quickstart.svg`."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ CELL, ROW, LEFT, TOP = 118, 40, 130, 78
 
 
 def shade(value, low):
-    """From the surface to a blue: light means no better than the baseline."""
+    """A colour from near white to blue: the lightest is a score no better than the baseline."""
     share = max(0.0, min(1.0, (value - low) / (1 - low)))
     light, deep = (240, 244, 248), (31, 97, 162)
     return "rgb(%d,%d,%d)" % tuple(round(a + (b - a) * share) for a, b in zip(light, deep)), share
@@ -44,7 +44,7 @@ def main(run, out):
             x = LEFT + CELL * m
             svg.append(f'<rect x="{x + 1}" y="{y + 1}" width="{CELL - 2}" height="{ROW - 2}" rx="4" fill="{fill}"/>')
             svg.append(f'<text x="{x + CELL / 2}" y="{y + 25}" text-anchor="middle" fill="{ink}">{cell}</text>')
-    svg.append(f'<text x="16" y="{height - 16}" font-size="13" fill="#44525f">always the commonest class: {low:.3f}</text>')
+    svg.append(f'<text x="16" y="{height - 16}" font-size="13" fill="#44525f">always the most common class: {low:.3f}</text>')
     svg.append("</svg>")
     Path(out).write_text("\n".join(svg) + "\n")
 

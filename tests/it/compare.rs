@@ -1,4 +1,4 @@
-//! `timbre compare` and `timbre diff` from outside, on runs of the demo set.
+//! Tests the commands `timbre compare` and `timbre diff` on runs of the demo set.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::test_dir::{TestDir, text};
 
-/// Two seeds of two quick models; the test clips are others for each seed.
+/// Two quick models with two seeds; each seed draws its own test clips.
 const SMALL: &str = r#"
 description = "small"
 seeds = [1, 2]
@@ -44,11 +44,11 @@ fn json(dir: &TestDir, arguments: &[&str]) -> Value {
     value
 }
 
-/// JSON has no NaN: serde writes null where a number is none, and only these may be nothing.
+/// Checks that no number is null, which is how serde writes NaN. Only these keys may be null.
 fn assert_finite(value: &Value) {
     match value {
         Value::Object(object) => object.iter().for_each(|(key, value)| {
-            let may_be_none = [
+            let optional = [
                 "place",
                 "sd",
                 "interval",
@@ -60,7 +60,7 @@ fn assert_finite(value: &Value) {
                 "seconds",
                 "common",
             ];
-            assert!(!value.is_null() || may_be_none.contains(&key.as_str()), "{key} is null");
+            assert!(!value.is_null() || optional.contains(&key.as_str()), "{key} is null");
             assert_finite(value);
         }),
         Value::Array(list) => list.iter().for_each(assert_finite),
@@ -74,7 +74,7 @@ fn line<'a>(comparison: &'a Value, run: usize, features: &str, model: &str) -> &
 }
 
 #[test]
-fn two_runs_are_compared_on_their_common_test_clips_in_every_form() {
+fn two_runs_are_compared_on_their_common_test_clips_in_every_format() {
     let dir = with_two_runs();
     let both = ["compare", "small", "others/small/latest"];
     let forms = ["--csv", "out/c.csv", "--md", "out/c.md", "--html", "out/c.html", "--figures", "out/figures", "--png"];
@@ -93,11 +93,11 @@ fn two_runs_are_compared_on_their_common_test_clips_in_every_form() {
     let paired = &knn["versus"]["paired"];
     assert_eq!(paired["seeds"], serde_json::json!([[1, 1], [2, 2]]));
     assert!(paired["clips"].as_u64().unwrap() > 30 && paired["songs"].as_u64() <= paired["clips"].as_u64());
-    // All test clips are common: the difference is that of the means of the tables.
+    // All test clips are common, so the difference is that of the means of the tables.
     let mean = |run: usize| line(&found, run, "fft", "knn")["scores"][0]["mean"].as_f64().unwrap();
     assert!((paired["difference"].as_f64().unwrap() - (mean(1) - mean(0))).abs() < 1e-12, "{paired}");
     assert!(knn["sd"].is_number() && knn["interval"].is_array());
-    // The other model is the same in both.
+    // The other model is equal in both runs.
     let same = &line(&found, 1, "fft", "average")["scores"][0]["versus"]["paired"];
     assert_eq!(
         (&same["difference"], &same["p_bootstrap"], &same["p"], &same["verdict"]),
@@ -123,10 +123,10 @@ fn two_runs_are_compared_on_their_common_test_clips_in_every_form() {
 }
 
 #[test]
-fn a_run_against_itself_differs_by_nothing_and_the_bytes_are_the_same_again() {
+fn a_run_against_its_copy_differs_by_zero_and_the_output_is_reproducible() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
-    // Named twice it is shown once; the same run from elsewhere is another.
+    // A run that is named twice is shown once; a copy is another run.
     let named_twice = text(&dir.done(&[&["compare", "small", "small/latest"][..], &QUICK].concat()).stdout);
     assert!(named_twice.contains("named twice and shown once") && !named_twice.contains("\n2: "), "{named_twice}");
     let run = fs::canonicalize(dir.path("runs/small/latest")).unwrap();
@@ -164,7 +164,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
-fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error() {
+fn an_unreadable_run_is_left_out_unless_it_is_named() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
     let run = fs::canonicalize(dir.path("runs/small/latest")).unwrap();
@@ -177,7 +177,7 @@ fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error(
     fs::remove_file(empty.join("results.csv")).unwrap();
     let shown = text(&dir.done(&[&["compare"][..], &QUICK].concat()).stdout);
     assert!(shown.starts_with("1: small "), "{shown}");
-    assert!(shown.contains("left out: ") && shown.contains("left out, without any result: "), "{shown}");
+    assert!(shown.contains("left out: ") && shown.contains("left out, no results: "), "{shown}");
     let second = text(&dir.done(&[&["compare", "b_empty/1", "small"][..], &QUICK].concat()).stdout);
     assert!(second.contains("run 1 has no results: the reference is run 2"), "{second}");
     for name in ["a_broken/20260101T000000Z-b6d8f8ec", "b6d8f8ec"] {
@@ -188,7 +188,7 @@ fn without_names_what_cannot_be_compared_is_left_out_and_by_name_it_is_an_error(
 }
 
 #[test]
-fn what_a_run_said_and_cannot_be_read_is_told_once_a_run() {
+fn unreadable_predictions_are_reported_once_per_run() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
     let run = fs::canonicalize(dir.path("runs/small/latest")).unwrap();
@@ -198,17 +198,17 @@ fn what_a_run_said_and_cannot_be_read_is_told_once_a_run() {
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     let alone = text(&dir.done(&[&["compare", "runs/damaged/1"][..], &QUICK].concat()).stdout);
-    assert_eq!(alone.matches("what it said cannot be read").count(), 1, "{alone}");
+    assert_eq!(alone.matches("cannot read its predictions").count(), 1, "{alone}");
     assert!(!alone.contains("intervals: 95 %"), "{alone}");
     let both = text(&dir.done(&[&["compare", "small", "runs/damaged/1"][..], &QUICK].concat()).stdout);
     assert!(both.trim_end().ends_with("could be paired with one of run 1"), "{both}");
     let difference = text(&dir.done(&["diff", "small", "runs/damaged/1"]).stdout);
     assert_eq!(difference.matches("predictions.parquet").count(), 1, "{difference}");
-    assert!(difference.contains("No model of the two was compared"), "{difference}");
+    assert!(difference.contains("No model was compared"), "{difference}");
 }
 
 #[test]
-fn one_model_is_the_reference_of_all_others_of_its_run() {
+fn one_model_can_be_the_reference_of_all_others_of_its_run() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
     let found =
@@ -228,12 +228,12 @@ fn one_model_is_the_reference_of_all_others_of_its_run() {
 }
 
 #[test]
-fn runs_without_a_common_clip_or_with_other_classes_are_shown_but_not_paired() {
+fn runs_without_common_clips_or_with_different_classes_are_shown_but_not_paired() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
     dir.done(&["run", "small.toml", "-q", "--runs", "other"]);
     let run = fs::canonicalize(dir.path("other/small/latest")).unwrap();
-    // The same recordings by other names.
+    // The same recordings under different paths.
     rename_paths(&run, |path| format!("elsewhere/{path}"));
     let both = [&["compare", "small", "other/small", "--json"][..], &QUICK].concat();
     let found = json(&dir, &both);
@@ -244,17 +244,17 @@ fn runs_without_a_common_clip_or_with_other_classes_are_shown_but_not_paired() {
     let shown = text(&dir.done(&[&["compare", "small", "other/small"][..], &QUICK].concat()).stdout);
     assert!(shown.contains("no recording was tested in both"), "{shown}");
 
-    // Another class list: one class is called otherwise.
+    // A different class list: one class has a different name.
     let record = fs::read_to_string(run.join("run.json")).unwrap();
     let mut value: Value = serde_json::from_str(&record).unwrap();
     value["classes"][0] = "kazoo".into();
     fs::write(run.join("run.json"), value.to_string()).unwrap();
     let found = json(&dir, &both);
     let why = line(&found, 1, "fft", "knn")["scores"][0]["versus"]["not"].as_str().unwrap().to_owned();
-    assert!(why.contains("cannot be read") || why.contains("other classes"), "{why}");
+    assert!(why.contains("cannot read") || why.contains("its classes differ"), "{why}");
 }
 
-/// Writes what a run said again, from the records of its units, with other paths.
+/// Changes the paths in the trial records of a run and removes its table of predictions.
 fn rename_paths(run: &std::path::Path, rename: impl Fn(&str) -> String) {
     fs::remove_file(run.join("predictions.parquet")).unwrap();
     for entry in fs::read_dir(run.join("units")).unwrap().flatten() {
@@ -269,11 +269,11 @@ fn rename_paths(run: &std::path::Path, rename: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn an_unfinished_run_is_compared_as_far_as_it_got_and_said_to_be_unfinished() {
+fn an_unfinished_run_is_compared_as_far_as_it_got_with_a_note() {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["run", "small.toml", "-q"]);
     dir.done(&["run", "small.toml", "-q", "--runs", "other"]);
-    // As a run looks that was killed: its record says that it runs, and has no rows.
+    // The state of a killed run: its record has the status `running` and no rows.
     let run = fs::canonicalize(dir.path("other/small/latest")).unwrap();
     let mut value: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
     value["status"] = "running".into();
@@ -288,18 +288,18 @@ fn an_unfinished_run_is_compared_as_far_as_it_got_and_said_to_be_unfinished() {
     assert!(!own.is_empty() && own.len() < 4, "{own:?}");
     assert!(own.iter().all(|line| line["scores"][0]["versus"]["paired"]["difference"] == 0.0), "{own:?}");
     assert!(found["notes"].as_array().unwrap().iter().any(|n| n.as_str().unwrap().contains("run 2 is not finished")));
-    // Nothing at all: it is listed.
+    // A run without any results is listed.
     fs::remove_file(run.join("results.csv")).unwrap();
     let shown = text(&dir.done(&["compare", "small", "other/small"]).stdout);
-    assert!(shown.contains("killed while it ran"), "{shown}");
+    assert!(shown.contains("running (or killed)"), "{shown}");
     dir.done(&["compare", "other/small"]);
     dir.done(&["diff", "small", "other/small"]);
 }
 
 #[test]
-fn a_difference_names_keys_recordings_and_the_clips_that_changed_sides() {
+fn a_diff_lists_keys_recordings_and_changed_decisions() {
     let dir = with_two_runs();
-    // One recording of the second run has other bytes, one is gone.
+    // In the second run one recording has different content and one is missing.
     let run = fs::canonicalize(dir.path("others/small/latest")).unwrap();
     let list = fs::read_to_string(run.join("recordings.csv")).unwrap();
     let mut lines: Vec<String> = list.lines().map(str::to_owned).collect();
@@ -321,20 +321,20 @@ fn a_difference_names_keys_recordings_and_the_clips_that_changed_sides() {
     let models = found["models"].as_array().unwrap();
     let knn = &models.iter().find(|m| m["places"][0] == serde_json::json!(["fft", "knn"])).unwrap()["common"];
     let sides = knn["changed_sides"].as_array().unwrap();
-    assert!(!sides.is_empty(), "one neighbour instead of five decides otherwise somewhere");
+    assert!(!sides.is_empty(), "one neighbour instead of five changes some decisions");
     assert!(sides.iter().all(|clip| clip["right"][0] != clip["right"][1]));
     let net: i64 = sides.iter().map(|c| c["right"][1].as_i64().unwrap() - c["right"][0].as_i64().unwrap()).sum();
     let count = |key: &str| knn[key].as_i64().unwrap();
     assert_eq!(net, count("only_second_right") - count("only_first_right"));
     let shown = text(&dir.done(&both).stdout);
-    for part in ["models.knn.k: 5 | 1", "only in run 1: 1", "other content: 1", "host:", "changed sides"] {
+    for part in ["models.knn.k: 5 | 1", "only in run 1: 1", "different content: 1", "host:", "changed decisions"] {
         assert!(shown.contains(part), "{part} is missing:\n{shown}");
     }
-    // The recording with other bytes has no part in the difference.
+    // The recording with different content is left out of the difference.
     let compared = json(&dir, &[&["compare", "small", "others/small", "--json"][..], &QUICK].concat());
-    let said =
-        compared["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains("other content"));
-    assert_eq!(said, knn["left_out"] != 0, "{}", compared["notes"]);
+    let noted =
+        compared["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains("different content"));
+    assert_eq!(noted, knn["left_out"] != 0, "{}", compared["notes"]);
 }
 
 #[test]

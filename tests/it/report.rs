@@ -1,10 +1,10 @@
-//! The report of a run, from outside: one file that needs nothing beside itself, whatever the names in it.
+//! Tests the report of a run: a self-contained page, whatever the names in it.
 
 use std::fs;
 
 use crate::test_dir::{TestDir, text};
 
-/// Two models on hostile names: a class, a song, a description that want to be markup.
+/// Two models on hostile names: classes, songs and a description that look like markup.
 const HOSTILE: &str = r#"
 description = "</p><script>alert(1)</script> & \"quotes\" | pipes"
 seeds = [1, 2]
@@ -53,7 +53,7 @@ fn hostile() -> TestDir {
         let folder = dir.path("data/songs").join(class);
         fs::create_dir_all(&folder).unwrap();
         for n in 0..15u32 {
-            // So alike that some are mistaken.
+            // The tones are so similar that some are misclassified.
             let hertz = 400.0 + 30.0 * at as f32 + 7.0 * n as f32;
             fs::write(folder.join(format!("<b>{n}& 'x'.wav")), tone(hertz, 0.6, n + 100 * at as u32)).unwrap();
         }
@@ -62,8 +62,8 @@ fn hostile() -> TestDir {
     dir
 }
 
-/// The names of the elements in their order of opening; fails where they are not nested as XML wants it, apart from those that
-/// HTML leaves open.
+/// The names of the elements in the order of their start tags. Panics unless they are nested as in XML, apart from the void elements
+/// of HTML.
 fn elements(page: &str) -> Vec<String> {
     const VOID: [&str; 4] = ["meta", "link", "img", "br"];
     let (mut open, mut all): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
@@ -95,7 +95,7 @@ fn elements(page: &str) -> Vec<String> {
     all
 }
 
-/// Well-formed, of a sensible size, and asking nothing of the network.
+/// Checks that a page is well-formed, small enough, and loads nothing from the network.
 fn check(page: &str) -> Vec<String> {
     assert!(page.len() < 5_000_000, "{} bytes", page.len());
     for word in ["http:", "https:", "//cdn", "@import", "url(", "file:"] {
@@ -110,7 +110,7 @@ fn check(page: &str) -> Vec<String> {
         let picture = &text[..text.find("</svg>").unwrap()];
         assert!(!picture.contains("NaN") && !picture.contains("inf\""), "{}", &picture[..200]);
     }
-    // What a link of the page points to is there once.
+    // The target of every link exists exactly once.
     for link in page.split("href=\"#").skip(1) {
         let id = link.split('"').next().unwrap();
         assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");
@@ -119,7 +119,7 @@ fn check(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_run_with_hostile_names_has_a_report_that_is_nothing_but_words() {
+fn hostile_names_are_only_text_in_a_report() {
     let dir = hostile();
     let page = dir.read("runs/hostile/latest/report.html");
     let all = check(&page);
@@ -134,7 +134,7 @@ fn a_run_with_hostile_names_has_a_report_that_is_nothing_but_words() {
     let markdown = dir.read("runs/hostile/latest/report.md");
     let bare = |(at, _): (usize, &str)| !markdown[..at].ends_with('\\');
     assert!(!markdown.match_indices('<').any(bare), "{markdown}");
-    // Whatever the names hold, a row has as many cells as its heading.
+    // Every row has as many cells as its heading.
     let bars = |line: &str| line.replace("\\|", "").matches('|').count();
     let tables = markdown.lines().collect::<Vec<_>>();
     for block in tables.split(|line| line.is_empty()).filter(|block| block[0].starts_with('|')) {
@@ -145,7 +145,7 @@ fn a_run_with_hostile_names_has_a_report_that_is_nothing_but_words() {
     }
 }
 
-/// Width and height that a picture says it has.
+/// The declared width and height of an SVG.
 fn size(picture: &str) -> [u32; 2] {
     let side = |name: &str| {
         let number = picture.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap();
@@ -154,7 +154,7 @@ fn size(picture: &str) -> [u32; 2] {
     [side("width"), side("height")]
 }
 
-/// Width and height of a PNG.
+/// The width and height of a PNG.
 fn pixels(dir: &TestDir, file: &str) -> [u32; 2] {
     let bytes = fs::read(dir.path(file)).unwrap();
     assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n", "{file}");
@@ -162,22 +162,22 @@ fn pixels(dir: &TestDir, file: &str) -> [u32; 2] {
 }
 
 #[test]
-fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() {
+fn a_report_is_rewritten_without_the_recordings_and_writes_its_figures_as_files() {
     let dir = hostile();
     let run = dir.path("runs/hostile/latest");
     let before = dir.read("runs/hostile/latest/report.html");
     assert!(before.contains("<audio"));
     fs::rename(dir.path("data/songs"), dir.path("moved")).unwrap();
-    let told = dir.done(&["report", "hostile/latest", "--figures", "figures"]);
+    let output = dir.done(&["report", "hostile/latest", "--figures", "figures"]);
     dir.done(&["report", "hostile/latest", "--figures", "pixels", "--png"]);
     let page = dir.read("runs/hostile/latest/report.html");
     check(&page);
-    assert!(!page.contains("<audio") && page.contains("not at hand"));
-    assert!(text(&told.stdout).contains("trivial"), "{}", text(&told.stdout));
+    assert!(!page.contains("<audio") && page.contains("recordings are not available"));
+    assert!(text(&output.stdout).contains("trivial"), "{}", text(&output.stdout));
     dir.done(&["report", "hostile/latest", "--recordings", "moved"]);
     assert_eq!(dir.read("runs/hostile/latest/report.html"), before, "the same folder, the same bytes");
     let figures: Vec<_> = fs::read_dir(dir.path("figures")).unwrap().flatten().map(|entry| entry.path()).collect();
-    // All models; and of each of two confusion, classes, precision and recall, thresholds, calibration.
+    // One of all models, and five of each of the two models: confusion, classes, precision and recall, thresholds, calibration.
     assert_eq!(figures.len(), 11);
     for figure in figures {
         let picture = fs::read_to_string(&figure).unwrap();
@@ -195,7 +195,7 @@ fn a_report_is_written_again_without_the_recordings_and_its_figures_are_files() 
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_said_and_the_run_is_finished() {
+fn a_report_that_cannot_be_written_is_reported_and_the_run_is_finished() {
     let dir = TestDir::with(&[("hostile.toml", HOSTILE)]);
     for class in ["a", "b"] {
         let folder = dir.path("data/songs").join(class);
@@ -210,7 +210,7 @@ fn a_report_that_cannot_be_written_is_said_and_the_run_is_finished() {
     let output = dir.timbre(&["run", "hostile.toml", "-q"]);
     assert!(output.status.success());
     assert!(text(&output.stderr).contains("its report is not"), "{}", text(&output.stderr));
-    // Figures that were asked for are there all the same.
+    // Requested figures are written all the same.
     let output = dir.timbre(&["report", "hostile", "--figures", "figures"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot write the report of"), "{}", text(&output.stderr));
@@ -220,7 +220,7 @@ fn a_report_that_cannot_be_written_is_said_and_the_run_is_finished() {
     check(&dir.read("runs/hostile/latest/report.html"));
 }
 
-/// Two classes that every model tells apart, and a file that is no recording.
+/// Two classes that every model separates, and a file that is not a recording.
 const EASY: &str = r#"
 [data]
 kind = "folder"
@@ -239,7 +239,7 @@ k = 1
 "#;
 
 #[test]
-fn a_run_with_too_many_unusable_recordings_or_that_was_stopped_says_so_before_its_verdict() {
+fn a_run_that_was_stopped_or_has_too_many_unusable_recordings_starts_its_report_with_a_warning() {
     let dir = TestDir::with(&[("easy.toml", EASY)]);
     for (class, hertz) in [("low", 300.0), ("high", 3000.0)] {
         let folder = dir.path("data/songs").join(class);
@@ -251,32 +251,33 @@ fn a_run_with_too_many_unusable_recordings_or_that_was_stopped_says_so_before_it
     let both = || ["html", "md"].map(|ending| dir.read(&format!("runs/easy/latest/report.{ending}")));
     for report in both() {
         let words = report.replace('\\', "");
-        let (warning, verdict) = (words.find("Too many recordings"), words.find("Not shown").or(words.find("Better")));
-        assert!(warning.unwrap() < verdict.unwrap());
+        let (warning, conclusion) =
+            (words.find("Too many recordings"), words.find("Not shown").or(words.find("Better")));
+        assert!(warning.unwrap() < conclusion.unwrap());
         assert!(words.contains("1 of 13, more than max_unusable allows"), "{words}");
-        assert!(words.contains("A tie: 2 have accuracy 1.000 there"), "{words}");
+        assert!(words.contains("A tie: 2 models have accuracy 1.000 there"), "{words}");
     }
     check(&both()[0]);
-    // Another start of the same run may allow more.
+    // A restart of the same run may allow more.
     dir.done(&["run", "easy.toml", "-q", "--set", "max_unusable=0.5"]);
     assert!(both().iter().all(|report| !report.contains("Too many recordings")));
     assert_eq!(dir.timbre(&["run", "easy.toml", "-q"]).status.code(), Some(3));
     assert!(both().iter().all(|report| report.contains("Too many recordings")));
-    // Nothing was decided wrongly, so that nothing has to be heard.
+    // Without misclassified recordings no players are missing.
     fs::rename(dir.path("data/songs"), dir.path("moved")).unwrap();
-    let told = dir.done(&["report", "easy"]);
-    assert!(!text(&told.stderr).contains("No recording is at hand"), "{}", text(&told.stderr));
+    let output = dir.done(&["report", "easy"]);
+    assert!(!text(&output.stderr).contains("No recordings found"), "{}", text(&output.stderr));
     let record = dir.read("runs/easy/latest/run.json");
     assert!(record.contains("\"too_many_unusable\""));
     fs::write(dir.path("runs/easy/latest/run.json"), record.replace("too_many_unusable", "stopped")).unwrap();
     dir.done(&["report", "easy", "-q"]);
-    assert!(both().iter().all(|report| report.contains("stopped before it was through")));
+    assert!(both().iter().all(|report| report.contains("stopped before it was complete")));
     fs::write(dir.path("runs/easy/latest/run.json"), record.replace("too_many_unusable", "done")).unwrap();
     dir.done(&["report", "easy", "-q"]);
     assert!(both().iter().all(|report| !report.contains("stopped before") && !report.contains("Too many")));
 }
 
-/// Several labels, heard in windows, with a search, a network and a validation split.
+/// A multi-label run in windows, with a threshold search, a network and a validation split.
 const WHOLE: &str = r#"
 [data]
 use = "demo"
@@ -306,14 +307,14 @@ resamples = 20
 "#;
 
 #[test]
-fn several_labels_windows_searches_and_networks_are_all_shown() {
+fn labels_windows_searches_and_networks_are_all_shown() {
     let dir = TestDir::with(&[("whole.toml", WHOLE)]);
     dir.done(&["run", "whole.toml", "-q", "--set", "models.logistic.tolerance=0.001"]);
     let page = dir.read("runs/whole/latest/report.html");
     check(&page);
     for words in [
-        "share of windows that must vote",
-        "Found, and named by mistake",
+        "required share of windows",
+        "True and false positives by class",
         "Loss of mel.cnn_small.s1",
         "On the validation split",
         "Calibration",
@@ -322,10 +323,10 @@ fn several_labels_windows_searches_and_networks_are_all_shown() {
         "--set models.logistic.tolerance=0.001",
         "“never any class”",
         "Framed: mel.",
-        "It was chosen as the best of 2 models on the validation split.",
-        "chosen on the validation split:",
+        "Selected as the best of 2 models on the validation split.",
+        "tuned on the validation split:",
         "<td>as run</td><td>0.2</td><td>0.26</td>",
-        "that it was given.",
+        "given to the model.",
         "share of windows that voted",
     ] {
         assert!(page.contains(words), "{words}");

@@ -120,14 +120,14 @@ fn number(row: &HashMap<String, String>, key: &str) -> f64 {
 }
 
 #[test]
-fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() {
+fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     let dir = TestDir::with(&[
         ("x.toml", &format!("{BASE}{WINDOWS}")),
         ("y.toml", &format!("extends = \"x.toml\"\n{SEARCH}")),
     ]);
     dir.done(&["run", "x.toml", "--device", "cpu", "-q"]);
     let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu"]);
-    assert!(said.contains("1 of 1 models were fitted before"), "{said}");
+    assert!(said.contains("Reusing 1 of 1 models from"), "{said}");
     let record: Value = serde_json::from_str(&dir.read("runs/y/latest/run.json")).unwrap();
     assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
     let unit = "units/mel.cnn_small.s1.json";
@@ -180,7 +180,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
     let (said, hint) = dir.said(&arguments);
     assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
-    assert!(said.contains("chosen on validation") && said.contains("cutoffs = {"), "{said}");
+    assert!(said.contains("tuned on validation") && said.contains("cutoffs = {"), "{said}");
     for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
         let (a, b) = (dir.read(&format!("runs/x/latest/{file}")), dir.read(&format!("runs/y/latest/{file}")));
         assert!(a == b, "{file} differs");
@@ -204,7 +204,7 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
     assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
     assert!(dir.rows("runs/x/latest/thresholds.csv").iter().all(|row| row["tuned_on"] == "test"));
     assert!(dir.read("runs/x/latest/thresholds_hamming.csv").starts_with("hamming on test (tuned on test),"));
-    assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("no result on the test split"));
+    assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("not a test result"));
 
     // A search by other words takes the place of the run's own, which the run makes anew without fitting anything.
     dir.done(&["thresholds", "y/latest", "--metric", "hamming"]);
@@ -221,11 +221,11 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
 
     // Another way of training shares nothing.
     let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
-    assert!(!said.contains("fitted before"), "{said}");
+    assert!(!said.contains("Reusing"), "{said}");
 }
 
 #[test]
-fn of_the_centre_cut_offs_alone_are_searched() {
+fn without_windows_only_thresholds_are_searched() {
     let dir = TestDir::with(&[("c.toml", &format!("{BASE}{CENTRE}")), ("s.toml", &BASE.replace("loss = \"bce\"", ""))]);
     dir.done(&["run", "c.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
     dir.done(&["thresholds", "c/latest", "--set", "evaluate.search.cutoff=0.40..0.60/0.02"]);

@@ -8,3 +8,4 @@ pub mod registry;
 pub mod cancel;
 pub mod files;
 pub mod progress;
+pub mod text;

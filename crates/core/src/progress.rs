@@ -108,10 +108,11 @@ fn line(what: &str, done: usize, total: usize, elapsed: Duration) -> String {
     format!("{what}: {done}/{total}, about {} left", seconds(left))
 }
 
-/// `0.42 s`, `31 s`, `4 min 05 s`.
+/// `36 ms`, `0.42 s`, `31 s`, `4 min 05 s`.
 pub fn seconds(time: Duration) -> String {
     let s = time.as_secs_f64();
     match s {
+        s if s < 0.0995 => format!("{:.*} ms", usize::from(s < 0.00995), 1000.0 * s),
         s if s < 10.0 => format!("{s:.2} s"),
         s if s < 120.0 => format!("{s:.0} s"),
         s => format!("{:.0} min {:02.0} s", (s / 60.0).floor(), (s % 60.0).floor()),

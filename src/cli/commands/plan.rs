@@ -10,13 +10,14 @@ use crate::cli::args::{ExperimentArgs, GlobalArgs};
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::trials_of;
 use crate::execution::sweep;
+use timbre_core::text::thousands;
 use timbre_experiment::members::ENSEMBLE_FEATURES;
 use timbre_experiment::shapes;
 use timbre_inputs::data::MissingData;
 use timbre_inputs::features::extraction::Extraction;
 use timbre_models::networks::{InputShape, LayerRow};
 use timbre_runs::run_dir::Trial;
-use timbre_runs::tables::{aligned, thousands};
+use timbre_runs::tables::aligned;
 
 pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     match plan(common, target, false) {
@@ -96,7 +97,8 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
     let classes = experiment.data.as_kind().load(&settings.data_dirs())?.classes.len();
-    for (model, spec) in experiment.models.iter().filter(|(_, spec)| spec.as_kind().is_network()) {
+    for (model, spec) in &experiment.models {
+        let Some(network) = spec.as_kind().as_network() else { continue };
         for (name, feature) in &experiment.features {
             if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
                 continue;
@@ -108,9 +110,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
                 ))?;
                 continue;
             };
-            if let Some(layers) = spec.as_kind().layers(input, classes) {
-                print(&format!("{title}\n{}", layer_table(input, &layers?)))?;
-            }
+            print(&format!("{title}\n{}", layer_table(input, &network.layers(input, classes)?)))?;
         }
     }
     Ok(ended)

@@ -309,7 +309,7 @@ impl<'a> Job<'a> {
         let borders = timeline::window_boundaries(&windows.starts, spec.seconds, prediction.prediction.seconds);
         let timeline = Timeline {
             title: &prediction.path,
-            by: &self.predictor.name().to_string(),
+            model: &self.predictor.name().to_string(),
             seconds: prediction.prediction.seconds,
             borders: &borders,
             strips: shown.into_iter().take(MAX_STRIPS).map(strip).collect(),
@@ -346,8 +346,8 @@ fn plots_at(to: &Path, png: bool, inputs: &[Input]) -> Result<(Vec<PathBuf>, Ima
             return Err(UserError::usage(format!("{}: plots are written as .svg or .png", to.display())).into());
         }
         _ => {
-            let output = ImageFormat::asked(png);
-            return Ok((names_in(to, output.ending(), inputs)?, output));
+            let output = ImageFormat::from_flag(png);
+            return Ok((names_in(to, output.extension(), inputs)?, output));
         }
     };
     if inputs.len() > 1 {

@@ -26,11 +26,11 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
         None => known.get(id).cloned(),
     };
     let report = run_report::run_report(&folder, find)?;
-    // FigureArgs were asked for: they are worth having where the folder of the run cannot be written.
+    // The figures were requested, so they are written even if the run folder is read-only.
     let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;
-    if report.heard == 0 && report.out_of_reach > 0 {
-        printer.message("No recordings found to embed: pass the folder of the data set with --recordings DIR");
+    if report.playable == 0 && report.missing > 0 {
+        printer.message("No recordings found for spectrograms and players: pass their folder with --recordings DIR");
     }
     write_figures(figures, &report.figures, printer)?;
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
@@ -38,10 +38,10 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
     Ok(ExitStatus::Done)
 }
 
-/// FigureArgs into the folder that is named for them.
+/// Writes figures into the requested folder.
 pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) -> Result<()> {
     let Some(folder) = &to.figures else { return Ok(()) };
-    let written = run_report::write_figures(figures, folder, ImageFormat::asked(to.png))?;
+    let written = run_report::write_figures(figures, folder, ImageFormat::from_flag(to.png))?;
     printer.message(&format!("{written} figures in {}", folder.display()));
     Ok(())
 }

@@ -32,8 +32,8 @@ pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatu
     };
     let runs =
         asked.into.clone().or(folder.as_ref().map(|folder| folder.path().to_owned())).expect("one of them is there");
-    let outcome = stored.again(&Settings { runs, device, ..settings.clone() })?;
-    let equal = outcome.numbers.within(asked.tolerance);
+    let outcome = stored.rerun(&Settings { runs, device, ..settings.clone() })?;
+    let equal = outcome.comparison.within(asked.tolerance);
     if asked.json {
         print(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
     } else {
@@ -59,7 +59,7 @@ fn root(common: &GlobalArgs) -> Result<Option<String>> {
 }
 
 fn text(outcome: &Reproduction, tolerance: f64) -> String {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let mut text = match (outcome.same_bytes, numbers.within(tolerance)) {
         (true, _) => format!("The same: results.csv has the same bytes ({} numbers).\n", numbers.compared),
         (false, true) if numbers.largest.is_empty() => {
@@ -99,7 +99,7 @@ fn shown(value: &Value) -> String {
 
 /// The object of `--json`.
 fn object(run: &str, outcome: &Reproduction, asked: &ReproduceArgs) -> Value {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let finite = |value: f64| value.is_finite().then_some(value);
     let largest: Vec<Value> = numbers
         .largest
@@ -115,7 +115,7 @@ fn object(run: &str, outcome: &Reproduction, asked: &ReproduceArgs) -> Value {
         "status": if numbers.within(asked.tolerance) { "same" } else { "differs" },
         "run": run,
         // A temporary folder is removed before this can be read.
-        "again": asked.into.as_ref().map(|_| &outcome.again),
+        "again": asked.into.as_ref().map(|_| &outcome.new_run),
         "same_bytes": outcome.same_bytes,
         "tolerance": asked.tolerance,
         "compared": numbers.compared,

@@ -27,7 +27,7 @@ impl Kind for BitDepth {
 }
 
 impl AugmentKind for BitDepth {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![BitDepthDraw { bits: self.bits.draw_whole(rng).clamp(1, i64::from(MAX_BITS)) as u32 }.into()])
     }
 }

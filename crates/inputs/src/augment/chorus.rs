@@ -41,7 +41,7 @@ impl Kind for Chorus {
 }
 
 impl AugmentKind for Chorus {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let voice = |rng: &mut ChaCha8Rng| ChorusVoice {
             delay: 1e-3 * self.delay_ms.draw(rng),
             depth: 1e-3 * self.depth_ms.draw(rng),

@@ -56,7 +56,7 @@ impl Kind for Clipping {
 }
 
 impl AugmentKind for Clipping {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let at = match &self.level_db {
             Some(db) => ClippingLevel::Db(db.draw(rng)),
             None => ClippingLevel::Percent(self.percent.draw(rng)),

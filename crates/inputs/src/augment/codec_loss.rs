@@ -26,7 +26,7 @@ impl Kind for CodecLoss {
 }
 
 impl AugmentKind for CodecLoss {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![CodecLossDraw { kbps: self.kbps.draw(rng) }.into()])
     }
 }

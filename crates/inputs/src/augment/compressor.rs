@@ -51,7 +51,7 @@ impl Kind for Compressor {
 }
 
 impl AugmentKind for Compressor {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             CompressorDraw {
                 threshold_db: self.threshold_db.draw(rng),

@@ -46,7 +46,7 @@ impl Kind for Equalizer {
 }
 
 impl AugmentKind for Equalizer {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let bands = self.bands_hz.iter().map(|&hz| [hz, self.gain_db.draw(rng)]).collect();
         Ok(vec![EqualizerDraw { bands, q: self.q.draw(rng) }.into()])
     }

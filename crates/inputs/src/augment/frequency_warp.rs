@@ -40,7 +40,7 @@ impl Kind for FrequencyWarp {
 }
 
 impl AugmentKind for FrequencyWarp {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![FrequencyWarpDraw { factor: self.factor.draw(rng), shift: self.shift.draw(rng) }.into()])
     }
 

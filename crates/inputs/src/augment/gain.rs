@@ -24,7 +24,7 @@ impl Kind for Gain {
 }
 
 impl AugmentKind for Gain {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![GainDraw { db: self.db.draw(rng) }.into()])
     }
 }

@@ -60,7 +60,7 @@ impl Kind for Limiter {
 }
 
 impl AugmentKind for Limiter {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (ceiling_db, attack_ms, release_ms) =
             (self.ceiling_db.draw(rng), self.attack_ms.draw(rng), self.release_ms.draw(rng));
         Ok(vec![LimiterDraw { ceiling_db, of: self.of, attack_ms, release_ms }.into()])

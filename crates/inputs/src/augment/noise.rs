@@ -57,7 +57,7 @@ impl Kind for Noise {
 }
 
 impl AugmentKind for Noise {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let colour = self.colours[uniform_below(rng, self.colours.len() as u64) as usize];
         let level = match (&self.amplitude, &self.snr_db) {
             (Some(amplitude), _) => NoiseLevel::Amplitude(amplitude.draw(rng)),

@@ -42,7 +42,7 @@ impl Kind for Normalize {
 }
 
 impl AugmentKind for Normalize {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let usual = if self.by == LevelMeasure::Peak { 0.0 } else { -20.0 };
         let db = self.db.as_ref().map_or(usual, |db| db.draw(rng));
         Ok(vec![NormalizeDraw { by: self.by, db }.into()])

@@ -35,7 +35,7 @@ impl Kind for Peaking {
 }
 
 impl AugmentKind for Peaking {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (centre_hz, gain_db, q) = (self.centre_hz.draw(rng), self.gain_db.draw(rng), self.q.draw(rng));
         Ok(vec![PeakingDraw { centre_hz, gain_db, q }.into()])
     }

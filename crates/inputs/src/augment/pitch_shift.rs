@@ -25,7 +25,7 @@ impl Kind for PitchShift {
 }
 
 impl AugmentKind for PitchShift {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![PitchShiftDraw { semitones: self.semitones.draw(rng) }.into()])
     }
 }

@@ -29,7 +29,7 @@ impl Kind for ResampleLoss {
 }
 
 impl AugmentKind for ResampleLoss {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![ResampleLossDraw { rate_hz: self.rate_hz.draw(rng), aliasing: self.aliasing }.into()])
     }
 }

@@ -45,7 +45,7 @@ impl Kind for Reverb {
 }
 
 impl AugmentKind for Reverb {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![
             ReverbDraw {
                 rt60: self.rt60.draw(rng),

@@ -15,7 +15,7 @@ augment_spec! {
 impl Kind for Reverse {}
 
 impl AugmentKind for Reverse {
-    fn draw(&self, _scene: &AugmentContext, _rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, _rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![ReverseDraw {}.into()])
     }
 }

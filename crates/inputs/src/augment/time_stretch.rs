@@ -29,7 +29,7 @@ impl Kind for TimeStretch {
 }
 
 impl AugmentKind for TimeStretch {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         Ok(vec![TimeStretchDraw { rate: self.rate.draw(rng).clamp(1.0 / MAX_FACTOR, MAX_FACTOR) }.into()])
     }
 }

@@ -28,7 +28,7 @@ impl Kind for TimeWarp {
 }
 
 impl AugmentKind for TimeWarp {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let by = self.share.draw(rng);
         // The moment stays further from both ends than it moves.
         let margin = by.abs() + 0.02;

@@ -31,7 +31,7 @@ impl Kind for Tremolo {
 }
 
 impl AugmentKind for Tremolo {
-    fn draw(&self, _scene: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
+    fn draw(&self, _context: &AugmentContext, rng: &mut ChaCha8Rng) -> Result<Vec<Draw>> {
         let (rate_hz, depth) = (self.rate_hz.draw(rng), self.depth.draw(rng));
         Ok(vec![TremoloDraw { rate_hz, depth, phase: std::f64::consts::TAU * uniform(rng) }.into()])
     }

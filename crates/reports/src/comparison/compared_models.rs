@@ -1,4 +1,4 @@
-//! The lines of a comparison: each model on features of each run, scored, and paired with the reference.
+//! Scores each model of each run and pairs it with the reference.
 
 use std::collections::HashMap;
 
@@ -14,25 +14,26 @@ use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::{self, replicates};
 use timbre_runs::run_dir::{self, ResultRow, SplitRecord, Trial};
 
-/// What every line is made from.
+/// The input that all rows of a comparison share.
 pub struct ModelComparer<'a> {
     pub runs: &'a [Run],
     pub reference: &'a Reference,
     pub split: &'a str,
     pub metrics: &'a [String],
-    /// Behind each test, and behind the interval of each line.
+    /// Resamples of each test.
     pub resamples: usize,
-    pub draws: usize,
+    /// Resamples of the interval of each row.
+    pub interval_resamples: usize,
 }
 
-/// What the units of one run said, or why that cannot be known.
-type Heeded = Result<Vec<TrialPredictions>, String>;
+/// The predictions of one run, or why they are unavailable.
+type RunPredictions = Result<Vec<TrialPredictions>, String>;
 
 impl ModelComparer<'_> {
-    /// How many scores of the lines may differ from the reference by luck: pairs that said the same of everything are no test.
+    /// The number of tests: scores that can differ from the reference. Equal predictions are not a test.
     pub fn tests(&self, wanted: &[(usize, ModelKey)]) -> usize {
         let mut tests = 0;
-        self.of_each_run(wanted, |lines, own, first| {
+        self.for_each_run(wanted, |lines, own, first| {
             for &line in lines {
                 let (run, place) = &wanted[line];
                 if let Ok(matched) = self.paired(*run, place, own, first).1 {
@@ -43,15 +44,15 @@ impl ModelComparer<'_> {
         tests
     }
 
-    /// The lines in their order.
+    /// The rows in their order, and notes about them.
     pub fn lines(&self, wanted: &[(usize, ModelKey)], printer: Printer) -> (Vec<ComparedModel>, Vec<String>) {
         let progress = printer.start("comparing", wanted.len());
         let mut done: Vec<Option<ComparedModel>> = wanted.iter().map(|_| None).collect();
         let mut notes = Vec::new();
-        let mut of_reference = None;
-        self.of_each_run(wanted, |lines, own, first| {
-            // That of another run stands where it is not compared.
-            of_reference = first.as_ref().err().cloned();
+        let mut reference_error = None;
+        self.for_each_run(wanted, |lines, own, first| {
+            // An error of another run is reported with its rows.
+            reference_error = first.as_ref().err().cloned();
             let mut left_out = LeftOut::default();
             for &line in lines {
                 done[line] = Some(self.line(wanted[line].0, &wanted[line].1, own, first, &mut left_out));
@@ -61,51 +62,55 @@ impl ModelComparer<'_> {
                 lines
                     .first()
                     .into_iter()
-                    .flat_map(|&line| left_out.sentences(self.runs, self.reference.run, wanted[line].0)),
+                    .flat_map(|&line| left_out.notes(self.runs, self.reference.run, wanted[line].0)),
             );
         });
         progress.finish();
-        notes.extend(of_reference.map(|why| {
+        notes.extend(reference_error.map(|why| {
             format!(
-                "run {}: {why}; nothing is compared with it, and it has no intervals over several seeds",
+                "run {}: {why}; so there are no differences to it and no intervals over its seeds",
                 self.reference.run + 1
             )
         }));
         (done.into_iter().flatten().collect(), notes)
     }
 
-    /// Hands over the lines of one run after the other, with what it said and what the reference said. No more than two runs'
-    /// predictions are in memory at a time.
-    fn of_each_run(&self, wanted: &[(usize, ModelKey)], mut each: impl FnMut(&[usize], &Heeded, &Heeded)) {
-        let first = self.said(self.reference.run);
+    /// Calls `each` for the rows of one run after another, with the predictions of the run and of the reference. At most two runs
+    /// have their predictions in memory.
+    fn for_each_run(
+        &self,
+        wanted: &[(usize, ModelKey)],
+        mut each: impl FnMut(&[usize], &RunPredictions, &RunPredictions),
+    ) {
+        let first = self.predictions(self.reference.run);
         for at in 0..self.runs.len() {
             let of_run: Vec<usize> = (0..wanted.len()).filter(|&line| wanted[line].0 == at).collect();
-            let own = (at != self.reference.run && !of_run.is_empty()).then(|| self.said(at));
+            let own = (at != self.reference.run && !of_run.is_empty()).then(|| self.predictions(at));
             each(&of_run, own.as_ref().unwrap_or(&first), &first);
         }
     }
 
-    fn said(&self, run: usize) -> Heeded {
-        self.runs[run].said().map_err(|error| format!("what it said cannot be read: {error:#}"))
+    fn predictions(&self, run: usize) -> RunPredictions {
+        self.runs[run].predictions().map_err(|error| format!("cannot read its predictions: {error:#}"))
     }
 
     fn line(
         &self,
         run: usize,
         place: &ModelKey,
-        own: &Heeded,
-        first: &Heeded,
+        own: &RunPredictions,
+        reference: &RunPredictions,
         left_out: &mut LeftOut,
     ) -> ComparedModel {
         let is_reference = self.is_reference(run, place);
-        let (side, matched) = self.paired(run, place, own, first);
+        let (decisions, matched) = self.paired(run, place, own, reference);
         if let Ok(matched) = &matched {
             left_out.count(matched);
         }
         let score = |metric: &String| {
             let rows: Vec<&ResultRow> = self.runs[run].rows(place, self.split).collect();
             let mut score = scored(&rows, metric);
-            score.interval = self.interval(&rows, metric, &side);
+            score.interval = self.interval(&rows, metric, &decisions);
             score.versus = match &matched {
                 _ if is_reference => Versus::Reference,
                 Err(why) => Versus::Not(why.clone()),
@@ -122,91 +127,101 @@ impl ModelComparer<'_> {
         }
     }
 
-    /// The model of the reference that a line is compared to.
-    fn other<'p>(&'p self, place: &'p ModelKey) -> &'p ModelKey {
+    /// The model of the reference run that a row is compared with.
+    fn reference_model<'p>(&'p self, place: &'p ModelKey) -> &'p ModelKey {
         self.reference.place.as_ref().unwrap_or(place)
     }
 
     fn is_reference(&self, run: usize, place: &ModelKey) -> bool {
-        run == self.reference.run && place == self.other(place)
+        run == self.reference.run && place == self.reference_model(place)
     }
 
-    /// What a line said, and beside it the reference, or why they cannot be paired.
+    /// The decisions of a row, and their pairing with the reference, or why they cannot be paired.
     fn paired<'s>(
         &'s self,
         run: usize,
         place: &ModelKey,
-        own: &'s Heeded,
-        first: &'s Heeded,
+        own: &'s RunPredictions,
+        reference: &'s RunPredictions,
     ) -> (Result<ModelDecisions<'s>, String>, Result<MatchedDecisions, String>) {
-        let side = self.side(run, place, own);
+        let side = self.decisions(run, place, own);
         if self.is_reference(run, place) {
             return (side, Err(String::new()));
         }
         let matched = self
-            .side(self.reference.run, self.other(place), first)
-            .map_err(|why| if first.is_err() { why } else { "the reference has no such model".to_owned() })
-            .and_then(|reference| pairing::matched(&reference, side.as_ref().map_err(Clone::clone)?));
+            .decisions(self.reference.run, self.reference_model(place), reference)
+            .map_err(|why| if reference.is_err() { why } else { "the reference has no such model".to_owned() })
+            .and_then(|reference| pairing::match_decisions(&reference, side.as_ref().map_err(Clone::clone)?));
         (side, matched)
     }
 
-    /// What a model on features of a run said on the side of the split that is shown.
-    fn side<'s>(&'s self, run: usize, place: &ModelKey, said: &'s Heeded) -> Result<ModelDecisions<'s>, String> {
+    /// The decisions of one model of a run on the split that is shown.
+    fn decisions<'s>(
+        &'s self,
+        run: usize,
+        place: &ModelKey,
+        predictions: &'s RunPredictions,
+    ) -> Result<ModelDecisions<'s>, String> {
         let own = &self.runs[run];
         let decision_rule = own.decision_rule.as_ref().map_err(Clone::clone)?;
-        let units = said.as_ref().map_err(Clone::clone)?;
-        let of_place = units.iter().filter(|(unit, _)| unit.features == place.0 && unit.model == place.1);
+        let trials = predictions.as_ref().map_err(Clone::clone)?;
+        let of_model = trials.iter().filter(|(trial, _)| trial.features == place.0 && trial.model == place.1);
         let shown = |splits: &'s [SplitRecord]| splits.iter().find(|split| split.split == self.split);
-        let heard: Vec<SeedDecisions> = of_place
-            .filter_map(|(unit, splits)| Some(SeedDecisions::new(unit.seed, shown(splits)?, decision_rule)))
+        let by_seed: Vec<SeedDecisions> = of_model
+            .filter_map(|(trial, splits)| Some(SeedDecisions::new(trial.seed, shown(splits)?, decision_rule)))
             .collect();
-        if heard.is_empty() {
-            return Err(format!("it said nothing of a {} split", self.split));
+        if by_seed.is_empty() {
+            return Err(format!("it has no predictions on the {} split", self.split));
         }
-        Ok(ModelDecisions { classes: &own.classes, decision_rule, contents: own.contents.as_ref(), heard })
+        Ok(ModelDecisions { classes: &own.classes, decision_rule, contents: own.contents.as_ref(), by_seed })
     }
 
-    /// Of one seed that of the run's own tables, where it has one; else of the mean over the seeds.
-    fn interval(&self, rows: &[&ResultRow], metric: &str, side: &Result<ModelDecisions, String>) -> Option<(f64, f64)> {
+    /// The interval of one seed from the tables of the run, if they have it; otherwise that of the mean over the seeds.
+    fn interval(
+        &self,
+        rows: &[&ResultRow],
+        metric: &str,
+        decisions: &Result<ModelDecisions, String>,
+    ) -> Option<(f64, f64)> {
         if let [row] = rows {
             let bound = |end: &str| row.metrics.get(&format!("{metric}_{end}")).copied();
             if let Some(interval) = bound("low").zip(bound("high")) {
                 return Some(interval);
             }
         }
-        let side = side.as_ref().ok()?;
+        let decisions = decisions.as_ref().ok()?;
         let mut names: Vec<&str> =
-            side.heard.iter().flat_map(|h| &h.split.clips).map(|clip| clip.song.as_str()).collect();
+            decisions.by_seed.iter().flat_map(|own| &own.split.clips).map(|clip| clip.song.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
-        let truths: Vec<Vec<Vec<usize>>> = side.heard.iter().map(|heard| heard.split.truth()).collect();
+        let truths: Vec<Vec<Vec<usize>>> = decisions.by_seed.iter().map(|own| own.split.truth()).collect();
         let mut terms = Vec::new();
-        for (heard, truth) in side.heard.iter().zip(&truths) {
+        for (own, truth) in decisions.by_seed.iter().zip(&truths) {
             let score = metrics::weighted_metric(
-                side.decision_rule.task,
+                decisions.decision_rule.task,
                 metric,
                 truth,
-                &heard.decided,
-                &heard.split.predictions,
+                &own.decided,
+                &own.split.predictions,
             );
             terms.push(SeedScore {
-                song: heard.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(),
+                song: own.split.clips.iter().map(|clip| songs[clip.song.as_str()]).collect(),
                 score,
             });
         }
-        significance::interval(&terms, songs.len(), self.draws, LEVEL, seed())
+        significance::interval(&terms, songs.len(), self.interval_resamples, LEVEL, seed())
     }
 
     fn versus(&self, matched: &MatchedDecisions, metric: &str) -> Versus {
         let pairs = matched.pairs(metric);
         let found = significance::difference(&pairs, matched.seeds, matched.songs, self.resamples, LEVEL, seed());
         let Some(found) = found else {
-            return Versus::Not(format!("{metric} is undefined on the recordings that both have"));
+            return Versus::Not(format!("{metric} is undefined on the common recordings"));
         };
         let p = found.p_bootstrap.max(found.p_permutation);
         let is_better = (found.mean > 0.0) != metrics::is_loss(metric);
-        let fits = pairs.len() == 1 && matched.one_a_song;
+        let mcnemar_applies = pairs.len() == 1 && matched.one_recording_per_song;
         Versus::Paired(Paired {
             difference: found.mean,
             interval: found.interval,
@@ -221,14 +236,15 @@ impl ModelComparer<'_> {
             songs: matched.songs,
             only_reference_right: matched.only_reference_right,
             only_this_right: matched.only_line_right,
-            mcnemar: fits.then(|| significance::mcnemar(matched.only_reference_right, matched.only_line_right)),
+            mcnemar: mcnemar_applies
+                .then(|| significance::mcnemar(matched.only_reference_right, matched.only_line_right)),
         })
     }
 
     fn cost(&self, run: usize, place: &ModelKey) -> Cost {
         let own = &self.runs[run];
-        let units: Vec<&Trial> = own.rows(place, self.split).map(|row| &row.trial).collect();
-        let costs: Vec<_> = units.par_iter().filter_map(|unit| run_dir::read_cost(&own.path, unit)).collect();
+        let trials: Vec<&Trial> = own.rows(place, self.split).map(|row| &row.trial).collect();
+        let costs: Vec<_> = trials.par_iter().filter_map(|trial| run_dir::read_cost(&own.path, trial)).collect();
         let mean = |of: &dyn Fn(&run_dir::TrialCost) -> Option<f64>| {
             let values: Vec<f64> = costs.iter().filter_map(of).filter(|value| value.is_finite()).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -242,7 +258,7 @@ impl ModelComparer<'_> {
         }
     }
 
-    /// What needs no model, each once if it scores the same in several runs.
+    /// The trivial baselines. Runs in which a baseline has the same scores share one row.
     pub fn baselines(&self) -> Vec<ComparedBaseline> {
         let mut all: Vec<ComparedBaseline> = Vec::new();
         for (at, run) in self.runs.iter().enumerate() {
@@ -266,20 +282,20 @@ impl ModelComparer<'_> {
     }
 }
 
-/// The same draws for every line: two lines differ by what they said alone.
+/// The same resamples for every row, so that two rows differ only by their predictions.
 fn seed() -> Seed {
     Seed::new(0).child("compare")
 }
 
-/// A metric over the seeds.
+/// One metric over the seeds.
 fn scored(rows: &[&ResultRow], metric: &str) -> Score {
     let here = rows.iter().filter_map(|row| row.metrics.get(metric).copied());
     let values: Vec<f64> = here.filter(|value| value.is_finite()).collect();
     let (mean, sd) = (replicates::mean(&values), replicates::deviation(&values));
-    Score { values, mean, sd, interval: None, versus: Versus::Not("it is no model".to_owned()) }
+    Score { values, mean, sd, interval: None, versus: Versus::Not("trivial baseline".to_owned()) }
 }
 
-/// What was left out of the pairs of one run, whatever the line.
+/// What was left out of the pairs of one run, over all its rows.
 #[derive(Default)]
 struct LeftOut {
     relabelled: usize,
@@ -294,21 +310,21 @@ impl LeftOut {
         self.by_path |= !matched.by_content;
     }
 
-    fn sentences(&self, runs: &[Run], reference: usize, run: usize) -> Vec<String> {
+    fn notes(&self, runs: &[Run], reference: usize, run: usize) -> Vec<String> {
         let number = run + 1;
         let mut sentences = Vec::new();
         for (count, what) in [(self.changed, "content"), (self.relabelled, "labels")] {
             if count > 0 {
                 sentences.push(format!(
-                    "run {number}: {count} recordings have other {what} than in the reference and are left out of the \
+                    "run {number}: {count} recordings have different {what} in the reference and are left out of the \
                      difference"
                 ));
             }
         }
         if self.by_path && runs[run].record.data.hash != runs[reference].record.data.hash {
             sentences.push(format!(
-                "run {number} has other data than the reference, and one of the two did not write down what its recordings \
-                 hold: they are told apart by their paths alone"
+                "run {number} has different data than the reference, and one of the two has no content hashes of its recordings: \
+                 they are matched by path only"
             ));
         }
         sentences

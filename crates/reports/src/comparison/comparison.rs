@@ -1,71 +1,71 @@
-//! What a comparison came to: plain values, from which every form (terminal, CSV, Markdown, HTML, JSON) is made.
+//! The result of a comparison as plain values. Every output form (terminal, CSV, Markdown, HTML, JSON) is made from it.
 
 use serde::Serialize;
 
 use timbre_runs::run_dir::Status;
 
-/// Runs side by side.
+/// A comparison of runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Of this form, for those who read it as JSON.
+    /// Version of the JSON form.
     pub schema: u32,
-    /// The side of the splits that is shown: `test` unless told.
+    /// The split that is shown, usually `test`.
     pub split: String,
-    /// What is shown of each line; the first is the headline metric of the reference.
+    /// The metrics of each row.
     pub metrics: Vec<String>,
-    /// Of the intervals: 0.95.
+    /// Confidence level of the intervals: 0.95.
     pub level: f64,
-    /// Draws of whole songs behind each difference and its p.
+    /// Resamples of whole songs for each difference and its p-value.
     pub resamples: usize,
     pub runs: Vec<ComparedRun>,
     pub reference: Reference,
-    /// The keys of the resolved configurations that are not the same in all runs, by name.
+    /// The keys of the resolved configurations that differ between the runs, sorted by name.
     pub keys: Vec<DifferingKey>,
-    /// A line a (model on features) of a run: in the order in which models first appear, then of the runs.
+    /// One row per model of a run: in the order in which models first appear, then in the order of the runs.
     pub lines: Vec<ComparedModel>,
-    /// What needs no model. Equal ones of several runs are one.
+    /// The trivial baselines. Equal ones of several runs share an entry.
     pub baselines: Vec<ComparedBaseline>,
-    /// How many tests there are, of all lines and metrics together: what [`Paired::p_holm`] is corrected for. Lines that say the same
-    /// as the reference are none.
+    /// The number of tests of all rows and metrics together, for which [`Paired::p_holm`] is corrected. Rows that equal the reference
+    /// are not tests.
     pub tests: usize,
-    /// Sentences that have to be read with the numbers: how they were made, what could not be compared.
+    /// Notes about the numbers: how they were computed, what could not be compared.
     pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparedRun {
-    /// What the lines call it, from 1. In the terminal, too.
+    /// The number by which rows refer to the run, from 1.
     pub number: usize,
-    /// The experiment and the beginning of the signature.
+    /// The experiment and the first characters of the signature.
     pub name: String,
     pub experiment: String,
     pub description: String,
     pub signature: String,
-    /// The folder, as it was given or found.
+    /// The run folder, as it was given or found.
     pub path: String,
     pub status: Status,
     pub started: String,
     pub seeds: Vec<u64>,
-    /// Name of the data set, and the hash of what the experiment may use of it.
+    /// The name of the data set.
     pub data: String,
     pub data_hash: String,
-    /// Recordings in use, those that could not be used.
+    /// Usable recordings.
     pub clips: usize,
     pub unusable: usize,
     pub classes: Vec<String>,
     /// Units that could not be fitted, and why.
     pub failures: Vec<(String, String)>,
-    /// Of the whole run.
+    /// Duration of the whole run.
     pub seconds: Option<f64>,
 }
 
-/// To what every other line is compared.
+/// What every other row is compared with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reference {
-    /// The place of the run in [`Comparison::runs`].
+    /// Index of the run in [`Comparison::runs`].
     pub run: usize,
-    /// The one model of it that all lines are compared to. Nothing: each line is compared to the line of the reference run that
-    /// has the same features and model.
+    /// Features and model with which every row is compared. None: each row is compared with the row of the reference run that has
+    /// the same features and model.
     pub place: Option<(String, String)>,
 }
 
@@ -73,74 +73,74 @@ pub struct Reference {
 pub struct DifferingKey {
     /// Dotted: `models.knn.k`.
     pub name: String,
-    /// A value a run, as TOML; nothing where the run has no such key.
+    /// The value in each run, as TOML. None if the run has no such key.
     pub values: Vec<Option<String>>,
 }
 
-/// A model on features in a run, over its seeds.
+/// One model on one feature in one run, over its seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparedModel {
-    /// The place of the run in [`Comparison::runs`].
+    /// Index of the run in [`Comparison::runs`].
     pub run: usize,
     pub features: String,
     pub model: String,
-    /// One a metric, in the order of [`Comparison::metrics`].
+    /// One score per metric, in the order of [`Comparison::metrics`].
     pub scores: Vec<Score>,
     pub cost: Cost,
 }
 
-/// One metric of one line.
+/// One metric of one row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// The values over the seeds that have one, in their order: what mean and sd are of. Empty: there is none.
+    /// The values of the seeds that have one, in order.
     pub values: Vec<f64>,
     pub mean: Option<f64>,
-    /// Sample standard deviation over the seeds; nothing of a single one.
+    /// Sample standard deviation over the seeds. None for a single seed.
     pub sd: Option<f64>,
-    /// Of the mean, over songs and seeds.
+    /// Interval of the mean, over songs and seeds.
     pub interval: Option<(f64, f64)>,
     pub versus: Versus,
 }
 
-/// How a line stands to the reference.
+/// How a row compares with the reference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Versus {
-    /// It is the reference.
+    /// The row is the reference.
     Reference,
     Paired(Paired),
-    /// It cannot be paired, for this reason.
+    /// The row cannot be paired, for this reason.
     Not(String),
 }
 
-/// This line minus the reference, on the recordings that both were tested on.
+/// This row minus the reference, on the recordings that both were tested on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Paired {
     /// The mean of [`by_seed`](Self::by_seed).
     pub difference: f64,
-    /// Percentile interval of a paired bootstrap: whole songs are drawn, and seeds where there are several.
+    /// Percentile interval of a paired bootstrap over whole songs, and over seeds if there are several.
     pub interval: (f64, f64),
-    /// Two-sided, of that bootstrap.
+    /// Two-sided p of that bootstrap.
     pub p_bootstrap: f64,
-    /// Two-sided, of the permutation test that exchanges what the two say of whole songs.
+    /// Two-sided p of the permutation test that exchanges the predictions for whole songs.
     pub p_permutation: f64,
-    /// The larger of both.
+    /// The larger of both p-values.
     pub p: f64,
     /// `p`, corrected for all tests of the comparison (Holm).
     pub p_holm: f64,
-    /// What `p_holm` says at the level of the comparison.
+    /// The outcome of the test at the level of the comparison.
     pub verdict: Outcome,
-    /// Seeds that were paired: of the reference, of this line.
+    /// The paired seeds: of the reference, and of this row.
     pub seeds: Vec<(u64, u64)>,
-    /// The difference of each pair of seeds; nothing where it is undefined.
+    /// The difference of each pair of seeds. None where it is undefined.
     pub by_seed: Vec<Option<f64>>,
-    /// Distinct recordings and songs that both were tested on.
+    /// Distinct recordings that both were tested on.
     pub clips: usize,
     pub songs: usize,
-    /// Decisions (a recording of a pair of seeds) that are right as a whole in one and not in the other.
+    /// Decisions (a recording with a pair of seeds) that are right only in the reference.
     pub only_reference_right: usize,
     pub only_this_right: usize,
-    /// McNemar's exact test of those two counts, where it fits: one pair of seeds, and no song with two recordings.
+    /// McNemar's exact test of those two counts. It applies only to one pair of seeds without a song that has two recordings.
     pub mcnemar: Option<f64>,
 }
 
@@ -149,18 +149,18 @@ pub struct Paired {
 pub enum Outcome {
     Better,
     Worse,
-    /// The difference may be luck.
+    /// The difference is not significant.
     Open,
 }
 
 impl Paired {
-    /// Whether the difference is nothing in every draw and every exchange of songs: the same model, or one that decides the same.
-    /// No p below 1 could have come of it, so it is no test (Tarone 1990), and the others need not be corrected for it.
+    /// Whether the difference is 0 in every resample and every exchange of songs: the same model, or one with the same decisions.
+    /// Its p could not be below 1, so it is not a test (Tarone 1990), and the other tests need no correction for it.
     pub fn is_same(&self) -> bool {
         self.difference == 0.0 && self.interval == (0.0, 0.0) && self.p >= 1.0
     }
 
-    /// The verdict in a word.
+    /// The outcome as a word.
     pub fn word(&self) -> &'static str {
         match self.verdict {
             Outcome::Better => "better",
@@ -171,21 +171,21 @@ impl Paired {
     }
 }
 
-/// What a line costs, as means over its seeds; nothing where the run does not know.
+/// The cost of a row, as means over its seeds. None where the run did not record it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
     pub training_seconds: Option<f64>,
-    /// Numbers that the model keeps: weights, or the training set of a kNN.
+    /// Numbers in the saved model: weights, or the training set of a kNN.
     pub parameters: Option<u64>,
-    /// Recordings that it speaks about a second, features at hand.
+    /// Recordings that it predicts per second, with features already computed.
     pub clips_per_second: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ComparedBaseline {
     pub name: String,
-    /// The places in [`Comparison::runs`] of the runs that have it with these scores.
+    /// Indices in [`Comparison::runs`] of the runs in which the baseline has these scores.
     pub runs: Vec<usize>,
-    /// One a metric.
+    /// One score per metric.
     pub scores: Vec<Score>,
 }

@@ -1,10 +1,10 @@
-//! The keys of configurations, dotted, and those that differ.
+//! Flattens configurations to dotted keys and finds the keys that differ.
 
 use anyhow::Result;
 
 use super::comparison::DifferingKey;
 
-/// Every leaf of a TOML text by its dotted key. Entries of a list of tables are counted from 1: `augment.2.kind`.
+/// Every leaf of a TOML text with its dotted key. Entries of a list of tables are numbered from 1: `augment.2.kind`.
 pub fn flat(text: &str) -> Result<Vec<(String, String)>> {
     let mut keys = Vec::new();
     flatten(&toml::Value::Table(text.parse()?), "", &mut keys);
@@ -28,35 +28,35 @@ fn flatten(value: &toml::Value, path: &str, keys: &mut Vec<(String, String)>) {
     }
 }
 
-/// What stands for a table that some runs have and others lack altogether.
-pub const THERE: &str = "there";
+/// The value shown for a table that only some runs have.
+pub const PRESENT: &str = "present";
 
 type Keys = [(String, String)];
 
-/// The keys that are not the same in all runs, by name. What an experiment says of itself decides nothing and is left out. A table
-/// that some runs lack altogether (`models.cnn_small`) is one line: that it is there; of its keys only those are told in which the
-/// runs that have it differ.
+/// The keys whose values differ between the runs, sorted by name. The `description` is left out. A table that only some runs have
+/// (`models.cnn_small`) is one entry, [`PRESENT`] or its kind; its own keys are listed only if they differ between the runs that have it.
 pub fn differing(runs: &[&Keys]) -> Vec<DifferingKey> {
     let names = names(runs);
-    let tables = lacking(runs, &names);
+    let tables = partial_tables(runs, &names);
     let has = |keys: &Keys, table: &str| keys.iter().any(|(key, _)| is_below(key, table));
     let mut found: Vec<DifferingKey> = leaves(runs, names)
         .filter(|key| {
-            let home = tables.iter().find(|table| is_below(&key.name, table));
-            let at_home = runs.iter().zip(&key.values).filter(|(keys, _)| home.is_none_or(|table| has(keys, table)));
-            let values: Vec<&Option<String>> = at_home.map(|(_, value)| value).collect();
+            let table = tables.iter().find(|table| is_below(&key.name, table));
+            let with_table =
+                runs.iter().zip(&key.values).filter(|(keys, _)| table.is_none_or(|table| has(keys, table)));
+            let values: Vec<&Option<String>> = with_table.map(|(_, value)| value).collect();
             values.windows(2).any(|pair| pair[0] != pair[1])
         })
         .collect();
     found.extend(tables.iter().map(|table| DifferingKey {
         name: (*table).to_owned(),
-        values: runs.iter().map(|keys| has(keys, table).then(|| what(keys, table))).collect(),
+        values: runs.iter().map(|keys| has(keys, table).then(|| kind_of(keys, table))).collect(),
     }));
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
-/// The same, every leaf for itself: of what is no configuration.
+/// The leaves whose values differ, without grouping by table: for values that are not a configuration.
 pub fn differing_leaves(runs: &[&Keys]) -> Vec<DifferingKey> {
     leaves(runs, names(runs)).filter(|key| key.values.windows(2).any(|pair| pair[0] != pair[1])).collect()
 }
@@ -76,8 +76,8 @@ fn leaves<'a>(runs: &'a [&Keys], names: Vec<&'a str>) -> impl Iterator<Item = Di
     })
 }
 
-/// The outermost tables that some runs have and others lack. A key alone says more than its table, unless it is the kind.
-fn lacking<'a>(runs: &[&Keys], names: &[&'a str]) -> Vec<&'a str> {
+/// The outermost tables that only some runs have. A table with a single key is left out, because the key says more, unless it is `kind`.
+fn partial_tables<'a>(runs: &[&Keys], names: &[&'a str]) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
     for name in names {
         let lacks = |table: &&str| {
@@ -92,7 +92,7 @@ fn lacking<'a>(runs: &[&Keys], names: &[&'a str]) -> Vec<&'a str> {
     found
 }
 
-/// `a` and `a.b` of `a.b.c`: dots in quotes part nothing.
+/// The tables of a key: `a` and `a.b` for `a.b.c`. Dots within quotes do not separate.
 fn tables_of(name: &str) -> impl Iterator<Item = &str> {
     let mut quote = None;
     name.char_indices().filter_map(move |(at, c)| {
@@ -110,8 +110,8 @@ fn is_below(name: &str, table: &str) -> bool {
     name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Of which kind a table is, where its name does not say it, or the kinds of its entries.
-fn what(keys: &Keys, table: &str) -> String {
+/// The kind of a table if its name does not tell, or the kinds of its entries.
+fn kind_of(keys: &Keys, table: &str) -> String {
     let kinds: Vec<&str> = keys
         .iter()
         .filter(|(key, _)| {
@@ -122,8 +122,8 @@ fn what(keys: &Keys, table: &str) -> String {
         .collect();
     let own = table.rsplit('.').next().unwrap_or(table);
     match kinds.as_slice() {
-        [] => THERE.to_owned(),
-        [kind] if kind.trim_matches('"') == own => THERE.to_owned(),
+        [] => PRESENT.to_owned(),
+        [kind] if kind.trim_matches('"') == own => PRESENT.to_owned(),
         kinds => kinds.join(", "),
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_tables_is_told_entry_by_entry_and_a_list_of_values_as_one() {
+    fn a_list_of_tables_is_flattened_by_entry_and_a_list_of_values_is_one_leaf() {
         let text = "seeds = [1, 2]\n[[augment]]\nkind = \"noise\"\np = 0.5\n[[augment]]\nkind = \"echo\"\n[\"odd key\"]\nx = 1";
         let keys: Vec<(String, String)> = flat(text).unwrap();
         let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_told_and_a_missing_key_is_a_difference() {
+    fn only_differing_keys_are_listed_and_a_missing_key_differs() {
         let runs = ["a = 1\nb = 2\ndescription = \"x\"", "a = 1\nb = 3\ndescription = \"y\"", "a = 1\nb = 2\nc = 4"];
         let runs: Vec<_> = runs.iter().map(|text| flat(text).unwrap()).collect();
         let found = differing(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_some_runs_lack_is_one_line_and_where_it_is_its_keys_are_compared() {
+    fn a_table_that_only_some_runs_have_is_one_entry_and_its_keys_are_compared_between_these() {
         let cnn = "[models.cnn_small]\nkind = \"cnn_small\"\nepochs = 8\nlr = 0.1\n";
         let noise = "[[augment]]\nkind = \"noise\"\np = 0.5\n";
         let texts = [
@@ -164,7 +164,7 @@ mod tests {
         ];
         let runs: Vec<_> = texts.iter().map(|text| flat(text).unwrap()).collect();
         let found = differing(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let told: Vec<String> = found
+        let lines: Vec<String> = found
             .iter()
             .map(|key| {
                 format!(
@@ -175,13 +175,17 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
-            ["augment: – | \"noise\" | –", "models.cnn_small: – | there | there", "models.cnn_small.lr: – | 0.1 | 0.2"]
+            lines,
+            [
+                "augment: – | \"noise\" | –",
+                "models.cnn_small: – | present | present",
+                "models.cnn_small.lr: – | 0.1 | 0.2"
+            ]
         );
     }
 
     #[test]
-    fn a_dot_in_quotes_ends_no_table() {
+    fn a_dot_in_quotes_does_not_end_a_table() {
         assert_eq!(tables_of("a.\"b.c\".d").collect::<Vec<_>>(), ["a", "a.\"b.c\""]);
     }
 }

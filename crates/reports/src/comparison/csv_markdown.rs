@@ -1,14 +1,15 @@
-//! A comparison as files: CSV for programs, Markdown and a plain HTML page for people.
+//! Writes a comparison as a CSV table and as Markdown.
 
 use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
+use timbre_core::text::escape_markdown;
 
 use super::comparison::{ComparedModel, Comparison, Paired, Score, Versus};
 use super::text_tables::{self, TextTable};
 use timbre_runs::tables;
 
-/// A row a metric of a model on features of a run, trivial baselines last: first the run, then the keys that differ (`models.knn.k`,
-/// as TOML), then the numbers. What a row lacks is empty.
+/// One row per metric of each model, trivial baselines last: first the run, then the differing keys (`models.knn.k`, as TOML),
+/// then the numbers. Missing values are empty.
 pub fn csv(comparison: &Comparison) -> Result<DataFrame> {
     let rows = rows(comparison);
     let texts = |name: &str, of: &dyn Fn(&Row) -> Option<String>| {
@@ -35,7 +36,7 @@ pub fn csv(comparison: &Comparison) -> Result<DataFrame> {
         texts("status", &|row| Some(serde_json::json!(run(row).status).as_str()?.to_owned())),
     ];
     for key in &comparison.keys {
-        // A key may be called like a column.
+        // A key may have the name of a column.
         let taken = columns.iter().any(|column| column.name() == key.name.as_str()) || OWN.contains(&key.name.as_str());
         let name = if taken { format!("{} (key)", key.name) } else { key.name.clone() };
         columns.push(texts(&name, &|row| key.values[row.run].clone()));
@@ -75,7 +76,7 @@ pub fn csv(comparison: &Comparison) -> Result<DataFrame> {
     tables::frame(rows.len(), columns)
 }
 
-/// Columns that a key of one word could be taken for.
+/// Columns whose names a key without a dot could have.
 const OWN: [&str; 9] = ["features", "model", "split", "metric", "mean", "sd", "seeds", "low", "high"];
 
 struct Row<'a> {
@@ -84,7 +85,7 @@ struct Row<'a> {
     model: String,
     metric: String,
     score: &'a Score,
-    /// Nothing of a baseline.
+    /// None for a trivial baseline.
     line: Option<&'a ComparedModel>,
 }
 
@@ -112,16 +113,16 @@ fn rows(comparison: &Comparison) -> Vec<Row<'_>> {
     rows
 }
 
-/// The runs, a table a metric with the differing keys first, the remarks.
+/// The runs, one table per metric with the differing keys first, and the notes.
 pub fn markdown(comparison: &Comparison) -> String {
     let mut text = String::from("# Comparison\n\n");
     text += &markdown_table(&runs(comparison));
-    for sheet in text_tables::sheets(comparison, true) {
-        text += &format!("\n## {}\n\n", of_markdown(&sheet.title));
-        text += &markdown_table(&sheet);
+    for table in text_tables::tables(comparison, true) {
+        text += &format!("\n## {}\n\n", escape_markdown(&table.title));
+        text += &markdown_table(&table);
     }
     text.push('\n');
-    text_tables::remarks(comparison).iter().for_each(|line| text += &format!("* {}\n", of_markdown(line)));
+    text_tables::remarks(comparison).iter().for_each(|line| text += &format!("* {}\n", escape_markdown(line)));
     text
 }
 
@@ -142,35 +143,18 @@ fn runs(comparison: &Comparison) -> TextTable {
     };
     TextTable {
         title: "Runs".to_owned(),
-        words: 7,
+        text_columns: 7,
         head: head.map(str::to_owned).to_vec(),
         rows: comparison.runs.iter().map(row).collect(),
     }
 }
 
-fn markdown_table(sheet: &TextTable) -> String {
+fn markdown_table(table: &TextTable) -> String {
     let line = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|cell| of_markdown(cell)).collect();
+        let cells: Vec<String> = cells.iter().map(|cell| escape_markdown(cell)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
-    let rule: Vec<&str> = (0..sheet.head.len()).map(|c| if c < sheet.words { "---" } else { "--:" }).collect();
-    let rows: String = sheet.rows.iter().map(|row| line(row)).collect();
-    format!("{}| {} |\n{rows}", line(&sheet.head), rule.join(" | "))
-}
-
-/// Text that Markdown takes for text.
-fn of_markdown(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => escaped.push(' '),
-            '\\' | '|' | '*' | '_' | '`' | '[' | ']' | '<' | '>' | '#' | '~' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            '&' => escaped += "&amp;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    let rule: Vec<&str> = (0..table.head.len()).map(|c| if c < table.text_columns { "---" } else { "--:" }).collect();
+    let rows: String = table.rows.iter().map(|row| line(row)).collect();
+    format!("{}| {} |\n{rows}", line(&table.head), rule.join(" | "))
 }

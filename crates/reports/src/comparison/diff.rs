@@ -1,4 +1,4 @@
-//! What differs between two runs: configuration, data, environment, scores of classes, clips that changed sides.
+//! Lists the differences between two runs: configuration, data, environment, scores by class, and changed decisions.
 
 use std::collections::BTreeMap;
 
@@ -13,61 +13,61 @@ use super::run_selection::{self, SelectedRun};
 use super::{SCHEMA, config_keys};
 use timbre_evaluation::metrics;
 
-/// Two runs; lists of two are first and second.
+/// The differences between two runs. Arrays of two hold the value of the first and of the second run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunDiff {
     pub schema: u32,
     pub runs: [ComparedRun; 2],
-    /// Keys of the resolved configurations.
+    /// Differing keys of the resolved configurations.
     pub configuration: Vec<DifferingKey>,
     pub data: DataDifference,
-    /// Where they ran: commit, versions, host, device.
+    /// Differing environment: commit, versions, host, device.
     pub environment: Vec<DifferingKey>,
-    /// The side of the splits that the models were compared on.
+    /// The split on which the models were compared.
     pub split: String,
-    /// The models that both have.
+    /// The models that both runs have.
     pub models: Vec<ModelDifference>,
-    /// `mel.knn` of the models that only one has.
+    /// The models that only one run has, such as `mel.knn`.
     pub only_in: [Vec<String>; 2],
 }
 
-/// What the experiments may use of their data sets.
+/// Differences in the recordings that the experiments may use.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataDifference {
-    /// Every recording is there in both, with the same content, labels and song.
+    /// Whether both have the same recordings with the same contents, labels and songs.
     pub same: bool,
-    /// Nothing of what follows is known where a run did not write down its recordings.
+    /// Whether each run has a list of its recordings. Without both lists the fields below are empty.
     pub known: [bool; 2],
     pub only_in: [Vec<String>; 2],
-    /// Recordings of the same path with other bytes.
+    /// Paths whose content differs.
     pub content: Vec<String>,
-    /// With other labels: path, and both.
+    /// Paths whose labels differ, with both.
     pub labels: Vec<(String, [String; 2])>,
-    /// With another song.
+    /// Paths whose song differs, with both.
     pub songs: Vec<(String, [String; 2])>,
-    /// Of one content in both, under another path: both paths.
+    /// Both paths of recordings that have the same content under different paths.
     pub moved: Vec<[String; 2]>,
 }
 
-/// One model on features in both.
+/// One model that both runs have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelDifference {
-    /// Features and model of each.
+    /// Features and model in each run.
     pub places: [ModelKey; 2],
-    /// What they said of the recordings that both have.
+    /// The comparison on the common recordings.
     pub common: Option<Common>,
-    /// Why nothing could be compared.
+    /// Why there is no comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
 }
 
-/// Both on the recordings that both were tested on; several seeds as means.
+/// The comparison of one model on the common recordings, as means over the seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Common {
     pub seeds: Vec<(u64, u64)>,
     pub clips: usize,
     pub songs: usize,
-    /// Left out of it, because content or labels are others.
+    /// Recordings left out because their content or labels differ.
     pub left_out: usize,
     pub scores: Vec<ScoreDifference>,
     pub classes: Vec<ClassDifference>,
@@ -97,34 +97,35 @@ pub struct ClipDifference {
     pub path: String,
     /// Classes, joined by `;`.
     pub truth: String,
-    /// What each decided; where its seeds did not agree, every one of them.
+    /// The distinct decisions of each run over its seeds.
     pub decided: [Vec<String>; 2],
-    /// With how many seeds it was right, of so many.
+    /// With how many of the seeds each was right.
     pub right: [usize; 2],
     pub seeds: usize,
 }
 
+/// Compares two runs.
 pub fn diff(chosen: &[SelectedRun; 2]) -> Result<RunDiff> {
     let runs = [Run::read(&chosen[0].path)?, Run::read(&chosen[1].path)?];
     let mut places: [Vec<ModelKey>; 2] = Default::default();
     for (side, own) in places.iter_mut().enumerate() {
-        let all = runs[side].places();
+        let all = runs[side].model_keys();
         *own = match &chosen[side].model {
-            Some(model) => vec![run_selection::place(&all, model, &runs[side].name())?],
+            Some(model) => vec![run_selection::find_model(&all, model, &runs[side].name())?],
             None => all,
         };
     }
     let split = super::split(&runs, None)?;
     let (pairs, only_in) = in_both(&places);
-    let said = [0, 1].map(|side| runs[side].said().map_err(|error| format!("{error:#}")));
+    let predictions = [0, 1].map(|side| runs[side].predictions().map_err(|error| format!("{error:#}")));
     let model = |(one, other): (ModelKey, ModelKey)| {
-        let (common, why_not) = match common(&runs, [&one, &other], &said, &split) {
+        let (common, why_not) = match common(&runs, [&one, &other], &predictions, &split) {
             Ok(common) => (Some(common), None),
             Err(why) => (None, Some(why)),
         };
         ModelDifference { places: [one, other], common, why_not }
     };
-    let environment = [0, 1].map(|side| of_json(&runs[side].record.environment));
+    let environment = [0, 1].map(|side| json_leaves(&runs[side].record.environment));
     Ok(RunDiff {
         schema: SCHEMA,
         configuration: config_keys::differing(&[&runs[0].keys, &runs[1].keys]),
@@ -133,11 +134,11 @@ pub fn diff(chosen: &[SelectedRun; 2]) -> Result<RunDiff> {
         models: pairs.into_iter().map(model).collect(),
         only_in,
         split,
-        runs: [runs[0].described(1), runs[1].described(2)],
+        runs: [runs[0].summary(1), runs[1].summary(2)],
     })
 }
 
-/// One model each, whatever it is called, or all that are called the same.
+/// Pairs the models of the two runs: the only model of each, whatever its name, or all models with equal names.
 fn in_both(places: &[Vec<ModelKey>; 2]) -> (Vec<(ModelKey, ModelKey)>, [Vec<String>; 2]) {
     if let ([one], [other]) = (places[0].as_slice(), places[1].as_slice()) {
         return (vec![(one.clone(), other.clone())], Default::default());
@@ -153,32 +154,32 @@ fn in_both(places: &[Vec<ModelKey>; 2]) -> (Vec<(ModelKey, ModelKey)>, [Vec<Stri
 fn common(
     runs: &[Run; 2],
     places: [&ModelKey; 2],
-    said: &[Result<Vec<TrialPredictions>, String>; 2],
+    predictions: &[Result<Vec<TrialPredictions>, String>; 2],
     split: &str,
 ) -> Result<Common, String> {
     let side = |at: usize| -> Result<ModelDecisions, String> {
         let decision_rule = runs[at].decision_rule.as_ref().map_err(Clone::clone)?;
-        let units = said[at].as_ref().map_err(Clone::clone)?;
+        let trials = predictions[at].as_ref().map_err(Clone::clone)?;
         let (features, model) = places[at];
-        let of_place = units.iter().filter(|(unit, _)| unit.features == *features && unit.model == *model);
-        let heard: Vec<SeedDecisions> = of_place
-            .filter_map(|(unit, sides)| {
-                Some(SeedDecisions::new(unit.seed, sides.iter().find(|s| s.split == split)?, decision_rule))
+        let of_model = trials.iter().filter(|(trial, _)| trial.features == *features && trial.model == *model);
+        let by_seed: Vec<SeedDecisions> = of_model
+            .filter_map(|(trial, splits)| {
+                Some(SeedDecisions::new(trial.seed, splits.iter().find(|s| s.split == split)?, decision_rule))
             })
             .collect();
-        if heard.is_empty() {
-            return Err(format!("run {} said nothing of a {split} split", at + 1));
+        if by_seed.is_empty() {
+            return Err(format!("run {} has no predictions on the {split} split", at + 1));
         }
-        Ok(ModelDecisions { classes: &runs[at].classes, decision_rule, contents: runs[at].contents.as_ref(), heard })
+        Ok(ModelDecisions { classes: &runs[at].classes, decision_rule, contents: runs[at].contents.as_ref(), by_seed })
     };
-    let found = pairing::matched(&side(0)?, &side(1)?)?;
-    Ok(told(&found, &runs[0]))
+    let found = pairing::match_decisions(&side(0)?, &side(1)?)?;
+    Ok(compare_common(&found, &runs[0]))
 }
 
-fn told(found: &MatchedDecisions, first: &Run) -> Common {
+fn compare_common(found: &MatchedDecisions, first: &Run) -> Common {
     let scores = found.scores();
     let both = |of: &dyn Fn(usize) -> f64| [of(0), of(1)];
-    // Over the pairs of seeds that have a value.
+    // The mean over the pairs of seeds that have a value.
     let mean = |of: &dyn Fn(&metrics::Scores) -> Option<f64>, side: usize| {
         let values: Vec<f64> = scores.iter().filter_map(|pair| of(&pair[side])).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -265,8 +266,8 @@ fn data(runs: &[Run; 2]) -> DataDifference {
     found
 }
 
-/// Every leaf of a JSON object by its dotted key.
-fn of_json(value: &Value) -> Vec<(String, String)> {
+/// Every leaf of a JSON object with its dotted key.
+fn json_leaves(value: &Value) -> Vec<(String, String)> {
     let mut keys = Vec::new();
     leaves(value, "", &mut keys);
     keys

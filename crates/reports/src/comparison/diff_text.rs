@@ -1,4 +1,4 @@
-//! The difference of two runs as a person reads it.
+//! Formats the differences between two runs as text.
 
 use super::comparison::DifferingKey;
 use super::diff::{Common, DataDifference, ModelDifference, RunDiff};
@@ -6,12 +6,13 @@ use super::short_values;
 use super::text_tables::{signed, status};
 use timbre_runs::tables;
 
-/// A longer value is cut where both runs agree; `--json` has it whole.
+/// Characters of a value. A longer one is cut where both runs agree; `--json` has all of it.
 const WIDEST: usize = 100;
 
-/// So many of a list are shown; `--json` has them all.
+/// Entries shown of a list; `--json` has all.
 const SHOWN: usize = 10;
 
+/// The differences as text for a terminal.
 pub fn diff_text(difference: &RunDiff) -> String {
     let mut text = String::new();
     for run in &difference.runs {
@@ -21,20 +22,20 @@ pub fn diff_text(difference: &RunDiff) -> String {
     text += &data(&difference.data);
     text += &keys("Environment", &difference.environment);
     for model in &difference.models {
-        text += &of_model(model, difference);
+        text += &model_text(model, difference);
     }
     text += &not_compared(&difference.models);
     for (side, names) in difference.only_in.iter().enumerate().filter(|(_, names)| !names.is_empty()) {
         text += &format!("\nOnly run {} has {}\n", side + 1, names.join(", "));
     }
     if difference.models.iter().all(|model| model.common.is_none()) {
-        let why = if difference.models.is_empty() { ": they have no model on the same features in common" } else { "" };
-        text += &format!("\nNo model of the two was compared{why}\n");
+        let why = if difference.models.is_empty() { ": the runs have no model in common" } else { "" };
+        text += &format!("\nNo model was compared{why}\n");
     }
     text
 }
 
-/// The models of which nothing could be compared, those of one reason together.
+/// The models that could not be compared, grouped by reason.
 fn not_compared(models: &[ModelDifference]) -> String {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for model in models.iter().filter(|model| model.common.is_none()) {
@@ -57,8 +58,9 @@ fn keys(title: &str, keys: &[DifferingKey]) -> String {
     if keys.is_empty() {
         return format!("\n{title}: the same\n");
     }
-    let line =
-        |key: &DifferingKey| format!("  {}: {}\n", key.name, short_values::of_values(&key.values, WIDEST).join(" | "));
+    let line = |key: &DifferingKey| {
+        format!("  {}: {}\n", key.name, short_values::short_values(&key.values, WIDEST).join(" | "))
+    };
     format!("\n{title}\n{}", keys.iter().map(line).collect::<String>())
 }
 
@@ -68,16 +70,19 @@ fn data(data: &DataDifference) -> String {
     }
     let mut text = "\nData\n".to_owned();
     for (side, _) in data.known.iter().enumerate().filter(|(_, known)| !**known) {
-        text += &format!("  it differs; which recordings cannot be told: run {} did not write them down\n", side + 1);
+        text += &format!("  differs; run {} has no list of its recordings\n", side + 1);
     }
     for (side, paths) in data.only_in.iter().enumerate() {
         text += &list(&format!("only in run {}", side + 1), paths.iter().cloned());
     }
-    text += &list("other content", data.content.iter().cloned());
+    text += &list("different content", data.content.iter().cloned());
     let both = |(path, [one, other]): &(String, [String; 2])| format!("{path}: {one} | {other}");
-    text += &list("other labels", data.labels.iter().map(both));
-    text += &list("another song", data.songs.iter().map(both));
-    text + &list("same content, another path", data.moved.iter().map(|[one, other]| format!("{one} | {other}")))
+    text += &list("different labels", data.labels.iter().map(both));
+    text += &list("different song", data.songs.iter().map(both));
+    text + &list(
+        "moved (same content, different path)",
+        data.moved.iter().map(|[one, other]| format!("{one} | {other}")),
+    )
 }
 
 fn list(what: &str, items: impl ExactSizeIterator<Item = String>) -> String {
@@ -93,7 +98,7 @@ fn more(n: usize) -> String {
     if n > SHOWN { format!("    and {} more (--json has them all)\n", n - SHOWN) } else { String::new() }
 }
 
-fn of_model(model: &ModelDifference, difference: &RunDiff) -> String {
+fn model_text(model: &ModelDifference, difference: &RunDiff) -> String {
     let common = model.common.as_ref();
     common.map_or(String::new(), |common| format!("\n{} ({})\n{}", name(model), difference.split, compared(common)))
 }
@@ -105,7 +110,7 @@ fn compared(common: &Common) -> String {
     };
     let left_out = match common.left_out {
         0 => String::new(),
-        n => format!(", {n} left out whose content or labels differ"),
+        n => format!(", {n} left out because their content or labels differ"),
     };
     let mut text = format!("  {} common recordings of {} songs{seeds}{left_out}\n", common.clips, common.songs);
     let head = |first: &str| [first, "1", "2", "difference"].map(str::to_owned).to_vec();
@@ -115,7 +120,7 @@ fn compared(common: &Common) -> String {
     let scores = common.scores.iter().filter(|score| score.values[0] != score.values[1]);
     let scores: Vec<Vec<String>> = scores.map(|score| row(&score.metric, score.values)).collect();
     if scores.is_empty() {
-        text += "  every score is the same\n";
+        text += "  all scores are equal\n";
     } else {
         text += &tables::aligned(&[vec![head("metric")], scores].concat(), 1);
     }
@@ -130,10 +135,10 @@ fn compared(common: &Common) -> String {
         text += &format!("\n{}", tables::aligned(&[vec![head], classes].concat(), 1));
     }
     if common.changed_sides.is_empty() {
-        return text + "  no recording changed sides\n";
+        return text + "  no recording changed between right and wrong\n";
     }
     text += &format!(
-        "\n  changed sides: {} recordings ({} decisions are right in run 1 alone, {} in run 2 alone)\n",
+        "\n  changed decisions: {} recordings ({} decisions are right only in run 1, {} only in run 2)\n",
         common.changed_sides.len(),
         common.only_first_right,
         common.only_second_right
@@ -141,7 +146,7 @@ fn compared(common: &Common) -> String {
     for clip in common.changed_sides.iter().take(SHOWN) {
         let decided = |side: usize| {
             let named: Vec<&str> =
-                clip.decided[side].iter().map(|d| if d.is_empty() { "nothing" } else { d.as_str() }).collect();
+                clip.decided[side].iter().map(|d| if d.is_empty() { "no class" } else { d.as_str() }).collect();
             let right = match clip.seeds {
                 1 => if clip.right[side] == 1 { "right" } else { "wrong" }.to_owned(),
                 n => format!("right {} of {n}", clip.right[side]),

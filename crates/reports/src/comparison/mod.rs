@@ -1,6 +1,6 @@
-//! Runs side by side: what differs in their configuration, what came of it, and whether the difference may be luck.
+//! Compares runs: differing configuration, scores, and paired significance tests.
 //!
-//! Everything is read from the folders of the runs; scores of resampled or exchanged recordings come from [`timbre_evaluation::metrics`].
+//! All input comes from the run folders. [`timbre_evaluation::metrics`] computes the scores of resampled and exchanged recordings.
 
 use anyhow::{Result, bail};
 
@@ -27,7 +27,6 @@ pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
-pub use short_values::short_names;
 pub use terminal::text;
 
 use compared_models::ModelComparer;
@@ -36,84 +35,91 @@ use timbre_core::error::UserError;
 use timbre_evaluation::metrics;
 use timbre_experiment::suggest;
 
-/// Raised when [`Comparison`] changes its form.
+/// Version of the JSON form of [`Comparison`].
 pub const SCHEMA: u32 = 1;
 
+/// Confidence level of all intervals; p-values are significant below 1 - `LEVEL`.
 const LEVEL: f64 = 0.95;
 
-/// What is to be shown of the runs.
+/// Options of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct CompareOptions {
-    /// The place of the reference in the list of runs; the first with results unless told.
+    /// Index of the reference in the list of runs. Default: the first run with results.
     pub reference: Option<usize>,
-    /// The one model of it to which all lines are compared, where one is named.
+    /// The model of the reference that every other model is compared with. Default: the same model on the same features.
     pub model: Option<String>,
-    /// The headline metric of the reference unless told.
+    /// Metrics to show. Default: the headline metric of the reference.
     pub metrics: Vec<String>,
-    /// The test side unless told.
+    /// Split to show. Default: `test`, or `validation` if no run has a test split.
     pub split: Option<String>,
-    /// Draws behind each interval and p; unless told as many as the number of tests asks for.
+    /// Resamples of each interval and p-value. Default: chosen from the number of tests.
     pub resamples: Option<usize>,
 }
 
-/// Compares the runs, in their order.
-pub fn compare(choice: &RunSelection, wanted: &CompareOptions, printer: Printer) -> Result<Comparison> {
-    let Fit { runs, models, at, notes: mut said_before } = fit(choice)?;
-    let chosen_places: Vec<Option<ModelKey>> = models
+/// Compares the selected runs and keeps their order.
+pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Printer) -> Result<Comparison> {
+    let ReadableRuns { runs, models, at, mut notes } = read_runs(selection)?;
+    let selected: Vec<Option<ModelKey>> = models
         .iter()
         .zip(&runs)
         .map(|(model, run)| {
-            model.as_ref().map(|model| run_selection::place(&run.places(), model, &run.name())).transpose()
+            model.as_ref().map(|model| run_selection::find_model(&run.model_keys(), model, &run.name())).transpose()
         })
         .collect::<Result<_>>()?;
     let with_results = || runs.iter().position(|run| !run.results.is_empty()).unwrap_or(0);
-    let reference = wanted.reference.and_then(|told| at.iter().position(|&at| at == told)).unwrap_or_else(with_results);
+    let reference =
+        options.reference.and_then(|index| at.iter().position(|&at| at == index)).unwrap_or_else(with_results);
     let Some(first) = runs.get(reference) else {
-        let why = if said_before.is_empty() { String::new() } else { format!(": {}", said_before.join("; ")) };
-        bail!(UserError::usage(format!("there is no run to compare{why}")));
+        let why = if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) };
+        bail!(UserError::usage(format!("no run to compare{why}")));
     };
-    if wanted.reference.is_none() && reference > 0 {
-        let (is, number) = if reference == 1 {
+    if options.reference.is_none() && reference > 0 {
+        let (runs_have, number) = if reference == 1 {
             ("run 1 has".to_owned(), 2)
         } else {
             (format!("runs 1 to {reference} have"), reference + 1)
         };
-        said_before.push(format!("{is} no results: the reference is run {number}"));
+        notes.push(format!("{runs_have} no results: the reference is run {number}"));
     }
-    let places_of = |at: usize| match &chosen_places[at] {
+    let keys_of = |at: usize| match &selected[at] {
         Some(place) => vec![place.clone()],
-        None => runs[at].places(),
+        None => runs[at].model_keys(),
     };
-    let own = places_of(reference);
-    let place = match &wanted.model {
-        Some(model) => Some(run_selection::place(&first.places(), model, &first.name())?),
+    let own = keys_of(reference);
+    let place = match &options.model {
+        Some(model) => Some(run_selection::find_model(&first.model_keys(), model, &first.name())?),
         None => (own.len() == 1).then(|| own[0].clone()),
     };
     let reference = Reference { run: reference, place };
-    let split = split(&runs, wanted.split.as_deref())?;
-    let metrics = shown_metrics(first, &wanted.metrics)?;
+    let split = split(&runs, options.split.as_deref())?;
+    let metrics = shown_metrics(first, &options.metrics)?;
     let mut all: Vec<ModelKey> = Vec::new();
-    for place in (0..runs.len()).flat_map(places_of) {
-        if !all.contains(&place) {
-            all.push(place);
+    for key in (0..runs.len()).flat_map(keys_of) {
+        if !all.contains(&key) {
+            all.push(key);
         }
     }
     let lines: Vec<(usize, ModelKey)> = all
         .iter()
-        .flat_map(|place| (0..runs.len()).map(move |run| (run, place)))
-        .filter(|(run, place)| places_of(*run).contains(place))
-        .map(|(run, place)| (run, place.clone()))
+        .flat_map(|key| (0..runs.len()).map(move |run| (run, key)))
+        .filter(|(run, key)| keys_of(*run).contains(key))
+        .map(|(run, key)| (run, key.clone()))
         .collect();
-    let draws = wanted.resamples.unwrap_or(DRAWS);
-    let mut work =
-        ModelComparer { runs: &runs, reference: &reference, split: &split, metrics: &metrics, resamples: draws, draws };
-    if wanted.resamples.is_none() && enough(lines.len() * metrics.len()) > DRAWS {
-        work.resamples = enough(work.tests(&lines));
+    let interval_resamples = options.resamples.unwrap_or(RESAMPLES);
+    let mut work = ModelComparer {
+        runs: &runs,
+        reference: &reference,
+        split: &split,
+        metrics: &metrics,
+        resamples: interval_resamples,
+        interval_resamples,
+    };
+    if options.resamples.is_none() && resamples_for(lines.len() * metrics.len()) > RESAMPLES {
+        work.resamples = resamples_for(work.tests(&lines));
     }
     let resamples = work.resamples;
     let (mut lines, notes_of_lines) = work.lines(&lines, printer);
     let tests = correct(&mut lines);
-    let mut notes = said_before;
     notes.extend(notes_of_lines);
     notes.extend(notes::notes(&work, &lines, tests));
     let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
@@ -122,7 +128,7 @@ pub fn compare(choice: &RunSelection, wanted: &CompareOptions, printer: Printer)
         metrics: metrics.clone(),
         level: LEVEL,
         resamples,
-        runs: runs.iter().enumerate().map(|(at, run)| run.described(at + 1)).collect(),
+        runs: runs.iter().enumerate().map(|(at, run)| run.summary(at + 1)).collect(),
         keys: config_keys::differing(&flat),
         baselines: work.baselines(),
         lines,
@@ -133,64 +139,69 @@ pub fn compare(choice: &RunSelection, wanted: &CompareOptions, printer: Printer)
     })
 }
 
-/// The runs that can be compared.
-struct Fit {
+/// The runs that could be read.
+struct ReadableRuns {
     runs: Vec<Run>,
-    /// The one model of each that was chosen, and its place in the choice.
+    /// For each run its selected model, if one was named, and its index in the selection.
     models: Vec<Option<String>>,
     at: Vec<usize>,
     notes: Vec<String>,
 }
 
-/// Reads the runs. Those that nobody named are left out if they cannot be read or have no results yet, and that is said.
-fn fit(choice: &RunSelection) -> Result<Fit> {
-    let mut fit = Fit { runs: Vec::new(), models: Vec::new(), at: Vec::new(), notes: choice.notes.clone() };
+/// Reads the selected runs. A run that was not named explicitly and that is unreadable or without results is left out with a note.
+fn read_runs(selection: &RunSelection) -> Result<ReadableRuns> {
+    let mut readable =
+        ReadableRuns { runs: Vec::new(), models: Vec::new(), at: Vec::new(), notes: selection.notes.clone() };
     let mut without: Vec<String> = Vec::new();
-    for (at, one) in choice.runs.iter().enumerate() {
+    for (at, one) in selection.runs.iter().enumerate() {
         match Run::read(&one.path) {
             Err(error) if one.by_name => return Err(error),
-            Err(error) => fit.notes.push(format!("left out: {error:#}")),
+            Err(error) => readable.notes.push(format!("left out: {error:#}")),
             Ok(run) if !one.by_name && run.results.is_empty() => {
                 without.push(format!("{} ({})", run.path.display(), text_tables::status(run.record.status)));
             }
             Ok(run) => {
-                fit.runs.push(run);
-                fit.models.push(one.model.clone());
-                fit.at.push(at);
+                readable.runs.push(run);
+                readable.models.push(one.model.clone());
+                readable.at.push(at);
             }
         }
     }
     if !without.is_empty() {
-        let more = without.len().saturating_sub(TOLD);
+        let more = without.len().saturating_sub(LISTED);
         let shown = without[..without.len() - more].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        fit.notes.push(format!("left out, without any result: {shown}{more}"));
+        readable.notes.push(format!("left out, no results: {shown}{more}"));
     }
-    Ok(fit)
+    Ok(readable)
 }
 
-/// So many of a list are named in a sentence.
-const TOLD: usize = 3;
+/// Entries of a list that a note names.
+const LISTED: usize = 3;
 
-/// Draws behind the interval of a line, and the fewest behind a test.
-const DRAWS: usize = 2000;
+/// Resamples of an interval, and the least number of resamples of a test.
+const RESAMPLES: usize = 2000;
 
-/// The least p is 2 / (resamples + 1): enough of them that one clear difference among so many is below 0.05 when corrected.
-fn enough(tests: usize) -> usize {
-    (50 * tests).max(DRAWS)
+/// Resamples that let one clear difference among so many tests stay below 0.05 after correction: the smallest p is 2 / (resamples + 1).
+fn resamples_for(tests: usize) -> usize {
+    (50 * tests).max(RESAMPLES)
 }
 
 fn split(runs: &[Run], wanted: Option<&str>) -> Result<String> {
-    let mut there: Vec<&str> = Vec::new();
+    let mut available: Vec<&str> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
-        if !there.contains(&row.split.as_str()) {
-            there.push(&row.split);
+        if !available.contains(&row.split.as_str()) {
+            available.push(&row.split);
         }
     }
     match wanted {
-        Some(wanted) if there.contains(&wanted) || there.is_empty() => Ok(wanted.to_owned()),
-        Some(wanted) => bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", there.join(", ")))),
-        None => Ok(["test", "validation"].into_iter().find(|name| there.contains(name)).unwrap_or("test").to_owned()),
+        Some(wanted) if available.contains(&wanted) || available.is_empty() => Ok(wanted.to_owned()),
+        Some(wanted) => {
+            bail!(UserError::usage(format!("no run has a split `{wanted}`, only: {}", available.join(", "))))
+        }
+        None => {
+            Ok(["test", "validation"].into_iter().find(|name| available.contains(name)).unwrap_or("test").to_owned())
+        }
     }
 }
 
@@ -219,7 +230,7 @@ fn shown_metrics(reference: &Run, wanted: &[String]) -> Result<Vec<String>> {
     Ok(shown)
 }
 
-/// Holm over every test of the table; how many there are.
+/// Applies Holm's correction over every test of the table and returns their number.
 fn correct(lines: &mut [ComparedModel]) -> usize {
     let mut tests: Vec<(usize, usize)> = Vec::new();
     for (at, line) in lines.iter_mut().enumerate() {
@@ -245,6 +256,6 @@ fn correct(lines: &mut [ComparedModel]) -> usize {
 fn paired_mut(lines: &mut [ComparedModel], line: usize, score: usize) -> &mut Paired {
     match &mut lines[line].scores[score].versus {
         Versus::Paired(paired) => paired,
-        _ => unreachable!("only those that are paired were listed"),
+        _ => unreachable!("only paired scores were collected"),
     }
 }

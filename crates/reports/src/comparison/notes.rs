@@ -1,14 +1,14 @@
-//! The sentences that have to be read with the numbers.
-
+//! Writes the notes below a comparison: how its numbers were computed, and what limits them.
 use super::LEVEL;
 use super::compared_models::ModelComparer;
 use super::comparison::{ComparedModel, Paired, Score, Versus};
 use super::text_tables;
+use timbre_core::text::count;
 
-/// Below this the percentile interval is known to be too narrow.
+/// With fewer songs the percentile interval is known to be too narrow.
 const FEW_SONGS: usize = 20;
 
-/// How the numbers were made, and what has to be known of them.
+/// The notes of a comparison with that many tests.
 pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec<String> {
     let mut notes = Vec::new();
     let several = |score: &Score| score.values.len() > 1;
@@ -18,7 +18,7 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
     }
     if any(&|score| score.interval.is_some()) {
         notes.push(format!(
-            "intervals: {:.0} %, bootstrap over whole songs{}",
+            "intervals: {:.0} %, bootstrap over songs{}",
             100.0 * LEVEL,
             if any(&several) { " and over seeds" } else { "" }
         ));
@@ -32,11 +32,11 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
         .collect();
     let Some(songs) = paired.iter().map(|paired| paired.songs).min() else {
         notes = unfinished(work, notes);
-        // At the end, where it is seen.
+        // The last note is the one that is seen.
         if work.runs.len() > 1 {
             let reference = work.reference.run + 1;
             notes.push(format!(
-                "nothing was compared: no line of another run could be paired with one of run {reference}"
+                "nothing was compared: no model of another run could be paired with one of run {reference}"
             ));
         }
         return notes;
@@ -46,19 +46,19 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
         None => format!("the same model on the same features of run {}", work.reference.run + 1),
     };
     notes.push(format!(
-        "difference: to {versus}, on the recordings that both were tested on; of each seed that both have, then averaged \
-         (without a common seed: of each with each)"
+        "difference: to {versus}, on the common recordings, paired by seed and averaged (without common seeds: every \
+         seed with every seed)"
     ));
     let same = paired.iter().filter(|paired| paired.is_same()).count();
     notes.push(format!(
-        "p: the larger of a paired bootstrap over songs and seeds ({} draws) and of a permutation test over songs; p (Holm) is \
-         corrected for {tests} test{}, and better or worse is said below 0.05{}",
+        "p: the larger of a paired bootstrap over songs and seeds ({} resamples) and of a permutation test over songs; p (Holm) \
+         is corrected for {}; \"better\" and \"worse\" mean p (Holm) < 0.05{}",
         work.resamples,
-        if tests == 1 { "" } else { "s" },
-        if same > 0 { "; what decides the same in both is no test" } else { "" }
+        count(tests, "test"),
+        if same > 0 { "; rows with equal decisions are not tests" } else { "" }
     ));
     if songs < FEW_SONGS {
-        notes.push(format!("as few as {songs} songs are common: intervals of so few are too narrow"));
+        notes.push(format!("only {songs} common songs: intervals from fewer than {FEW_SONGS} are too narrow"));
     }
     unfinished(work, notes)
 }
@@ -68,10 +68,10 @@ fn unfinished(work: &ModelComparer, mut notes: Vec<String>) -> Vec<String> {
     notes.extend(unfinished.map(|(at, run)| {
         let failed = match run.record.failures.len() {
             0 => String::new(),
-            n => format!(" ({n} units failed)"),
+            n => format!(" ({} failed)", count(n, "trial")),
         };
         format!(
-            "run {} is not finished: {}{failed}; its lines are what is there",
+            "run {} is not finished: {}{failed}; it is compared as far as it got",
             at + 1,
             text_tables::status(run.record.status)
         )

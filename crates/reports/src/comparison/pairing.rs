@@ -1,4 +1,4 @@
-//! Which decisions of two lines can be compared: the same recordings, with the same labels and content, of seeds that go together.
+//! Pairs the decisions of two models: the same recordings, with the same labels and content, of corresponding seeds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,16 +8,16 @@ use timbre_evaluation::metrics::{self, DecisionRule, Scores};
 use timbre_evaluation::predictions::Predictions;
 use timbre_runs::run_dir::SplitRecord;
 
-/// A line: what one model on features of a run said, a seed each.
+/// The decisions of one model of a run, for each seed.
 pub struct ModelDecisions<'a> {
     pub classes: &'a Classes,
     pub decision_rule: &'a DecisionRule,
-    /// The hash of each recording by its path, where the run knows.
+    /// The content hash of each recording by its path, if the run has them.
     pub contents: Option<&'a HashMap<String, String>>,
-    pub heard: Vec<SeedDecisions<'a>>,
+    pub by_seed: Vec<SeedDecisions<'a>>,
 }
 
-/// What it said with one seed of one side of the split.
+/// The decisions of one seed on one split.
 pub struct SeedDecisions<'a> {
     pub seed: u64,
     pub split: &'a SplitRecord,
@@ -30,62 +30,62 @@ impl<'a> SeedDecisions<'a> {
     }
 }
 
-/// What two lines said of the recordings that both have.
+/// The decisions of two models on their common recordings.
 #[derive(Debug)]
 pub struct MatchedDecisions {
     pub task: Task,
     pub seeds: SeedPairing,
-    /// Distinct recordings and songs.
+    /// Distinct recordings.
     pub clips: usize,
     pub songs: usize,
-    /// Recordings of the same path that were left out: with other labels, with other content.
+    /// Recordings of the same path that were left out because their labels (`relabelled`) or contents (`changed`) differ.
     pub relabelled: usize,
     pub changed: usize,
-    /// Whether the contents could be told apart.
+    /// Whether contents could be compared, not paths only.
     pub by_content: bool,
     pub only_reference_right: usize,
     pub only_line_right: usize,
-    /// Whether every song has one recording.
-    pub one_a_song: bool,
-    pairs: Vec<OfSeeds>,
+    /// Whether every song has exactly one recording.
+    pub one_recording_per_song: bool,
+    pairs: Vec<SeedPairDecisions>,
 }
 
-/// A recording that is right in one and wrong in the other. Labels are those of the reference.
+/// A recording that one model decides right more often than the other. Labels are those of the reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangedDecision {
     pub path: String,
     pub truth: Vec<usize>,
-    /// What the reference decided, with whatever seed, and what the line did.
+    /// The distinct decisions of the reference and of the other model, over their seeds.
     pub decided: [Vec<Vec<usize>>; 2],
-    /// With how many seeds each had it right, of so many.
+    /// With how many of the seeds each was right.
     pub right: [usize; 2],
     pub seeds: usize,
 }
 
 #[derive(Debug)]
-struct OfSeeds {
+struct SeedPairDecisions {
     numbers: (u64, u64),
     places: (usize, usize),
     paths: Vec<String>,
     song: Vec<usize>,
-    /// Twice the recordings: as the reference heard them, then as the line did.
+    /// Twice the recordings: first as the reference decided, then as the other model did.
     truth: Vec<Vec<usize>>,
     decided: Vec<Vec<usize>>,
-    said: Predictions,
+    predictions: Predictions,
 }
 
-/// The recordings that both have, or why there is nothing to compare.
-pub fn matched(reference: &ModelDecisions, line: &ModelDecisions) -> Result<MatchedDecisions, String> {
+/// Pairs two models on their common recordings, or says why nothing can be compared.
+pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Result<MatchedDecisions, String> {
     if reference.decision_rule.task != line.decision_rule.task {
-        return Err("it has another task than the reference".into());
+        return Err("its task differs from that of the reference".into());
     }
     let renamed = renamed(reference.classes, line.classes)?;
     let (seeds, chosen) = pairs_of_seeds(reference, line);
-    let mut gone = LeftOut::default();
+    let mut left_out = LeftOut::default();
     let (mut paths, mut names) = (BTreeSet::new(), BTreeSet::new());
     let mut found = Vec::new();
     for (places, one, other) in chosen {
-        let common = common(reference, line, one, other, &renamed, &mut gone);
+        let common = common(reference, line, one, other, &renamed, &mut left_out);
         if common.is_empty() {
             continue;
         }
@@ -96,16 +96,16 @@ pub fn matched(reference: &ModelDecisions, line: &ModelDecisions) -> Result<Matc
         found.push((places, one, other, common));
     }
     if found.is_empty() {
-        return Err(gone.sentence());
+        return Err(left_out.reason());
     }
     let songs: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
-    let pairs: Vec<OfSeeds> = found
+    let pairs: Vec<SeedPairDecisions> = found
         .into_iter()
-        .map(|(places, one, other, common)| OfSeeds::new(places, one, other, &common, &renamed, &songs))
+        .map(|(places, one, other, common)| SeedPairDecisions::new(places, one, other, &common, &renamed, &songs))
         .collect();
-    let right = |pair: &OfSeeds, clip: usize| pair.decided[clip] == pair.truth[clip];
+    let right = |pair: &SeedPairDecisions, clip: usize| pair.decided[clip] == pair.truth[clip];
     let alone = |which: bool| {
-        let of_pair = |pair: &OfSeeds| {
+        let of_pair = |pair: &SeedPairDecisions| {
             let n = pair.song.len();
             (0..n).filter(|&clip| right(pair, clip) != right(pair, n + clip) && right(pair, clip) == which).count()
         };
@@ -116,17 +116,17 @@ pub fn matched(reference: &ModelDecisions, line: &ModelDecisions) -> Result<Matc
         seeds,
         clips: paths.len(),
         songs: songs.len(),
-        relabelled: gone.relabelled.len(),
-        changed: gone.changed.len(),
+        relabelled: left_out.relabelled.len(),
+        changed: left_out.changed.len(),
         by_content: reference.contents.is_some() && line.contents.is_some(),
         only_reference_right: alone(true),
         only_line_right: alone(false),
-        one_a_song: paths.len() == songs.len(),
+        one_recording_per_song: paths.len() == songs.len(),
         pairs,
     })
 }
 
-/// The class of the reference for each class of the line.
+/// The index in the class list of the reference, for each class of the other model.
 fn renamed(reference: &Classes, line: &Classes) -> Result<Vec<usize>, String> {
     let only = |one: &Classes, other: &Classes| {
         let names = one.names().iter().filter(|name| other.index(name).is_none());
@@ -135,22 +135,22 @@ fn renamed(reference: &Classes, line: &Classes) -> Result<Vec<usize>, String> {
     let (gone, new) = (only(reference, line), only(line, reference));
     match (gone.is_empty(), new.is_empty()) {
         (true, true) => Ok(line.names().iter().map(|name| reference.index(name).expect("both have it")).collect()),
-        (false, true) => Err(format!("it has other classes than the reference: {gone} missing")),
-        (true, false) => Err(format!("it has other classes than the reference: {new} more")),
-        (false, false) => Err(format!("it has other classes than the reference: {new} instead of {gone}")),
+        (false, true) => Err(format!("its classes differ from those of the reference: {gone} missing")),
+        (true, false) => Err(format!("its classes differ from those of the reference: {new} added")),
+        (false, false) => Err(format!("its classes differ from those of the reference: {new} instead of {gone}")),
     }
 }
 
-type Chosen<'s, 'a> = ((usize, usize), &'s SeedDecisions<'a>, &'s SeedDecisions<'a>);
+type SeedPair<'s, 'a> = ((usize, usize), &'s SeedDecisions<'a>, &'s SeedDecisions<'a>);
 
-/// The seeds that both have, each with itself: its split is the same in both. Without a common seed each with each.
+/// Pairs each common seed with itself, because its split is the same in both. Without a common seed, pairs every seed with every seed.
 fn pairs_of_seeds<'s, 'a>(
     reference: &'s ModelDecisions<'a>,
     line: &'s ModelDecisions<'a>,
-) -> (SeedPairing, Vec<Chosen<'s, 'a>>) {
+) -> (SeedPairing, Vec<SeedPair<'s, 'a>>) {
     let mut same = Vec::new();
-    for one in &reference.heard {
-        if let Some(other) = line.heard.iter().find(|other| other.seed == one.seed) {
+    for one in &reference.by_seed {
+        if let Some(other) = line.by_seed.iter().find(|other| other.seed == one.seed) {
             same.push(((same.len(), same.len()), one, other));
         }
     }
@@ -158,14 +158,14 @@ fn pairs_of_seeds<'s, 'a>(
         return (SeedPairing::Matched, same);
     }
     let each = reference
-        .heard
+        .by_seed
         .iter()
         .enumerate()
-        .flat_map(|(a, one)| line.heard.iter().enumerate().map(move |(b, other)| ((a, b), one, other)));
-    (SeedPairing::Crossed(reference.heard.len(), line.heard.len()), each.collect())
+        .flat_map(|(a, one)| line.by_seed.iter().enumerate().map(move |(b, other)| ((a, b), one, other)));
+    (SeedPairing::Crossed(reference.by_seed.len(), line.by_seed.len()), each.collect())
 }
 
-/// Paths that both have and that cannot be compared.
+/// Common paths whose recordings cannot be compared.
 #[derive(Default)]
 struct LeftOut {
     relabelled: BTreeSet<String>,
@@ -173,28 +173,28 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    fn sentence(&self) -> String {
+    fn reason(&self) -> String {
         match (self.changed.len(), self.relabelled.len()) {
             (0, 0) => "no recording was tested in both".to_owned(),
-            (changed, 0) => format!("the {changed} recordings that were tested in both have another content"),
-            (0, labels) => format!("the {labels} recordings that were tested in both have other labels"),
+            (changed, 0) => format!("the {changed} recordings that were tested in both have different content"),
+            (0, labels) => format!("the {labels} recordings that were tested in both have different labels"),
             (changed, labels) => {
                 format!(
-                    "of the recordings that were tested in both {changed} have another content and {labels} other labels"
+                    "of the recordings that were tested in both, {changed} have different content and {labels} different labels"
                 )
             }
         }
     }
 }
 
-/// The places of the common recordings in both, in the order of their paths.
+/// The indices of the common recordings in both, in the order of their paths.
 fn common(
     reference: &ModelDecisions,
     line: &ModelDecisions,
     one: &SeedDecisions,
     other: &SeedDecisions,
     renamed: &[usize],
-    gone: &mut LeftOut,
+    left_out: &mut LeftOut,
 ) -> Vec<(usize, usize)> {
     let by_path: HashMap<&str, usize> =
         one.split.clips.iter().enumerate().map(|(at, clip)| (clip.path.as_str(), at)).collect();
@@ -204,9 +204,9 @@ fn common(
         let content = |side: &ModelDecisions| side.contents.and_then(|contents| contents.get(&clip.path).cloned());
         let (a, b) = (content(reference), content(line));
         if a.is_some() && b.is_some() && a != b {
-            gone.changed.insert(clip.path.clone());
+            left_out.changed.insert(clip.path.clone());
         } else if one.split.clips[first].truth != in_classes(&clip.truth, renamed) {
-            gone.relabelled.insert(clip.path.clone());
+            left_out.relabelled.insert(clip.path.clone());
         } else {
             found.push((first, at));
         }
@@ -221,7 +221,7 @@ fn in_classes(labels: &[usize], renamed: &[usize]) -> Vec<usize> {
     labels
 }
 
-impl OfSeeds {
+impl SeedPairDecisions {
     fn new(
         places: (usize, usize),
         one: &SeedDecisions,
@@ -229,7 +229,7 @@ impl OfSeeds {
         common: &[(usize, usize)],
         renamed: &[usize],
         songs: &HashMap<&str, usize>,
-    ) -> OfSeeds {
+    ) -> SeedPairDecisions {
         let n_classes = renamed.len();
         let truth: Vec<Vec<usize>> = common.iter().map(|&(a, _)| one.split.clips[a].truth.clone()).collect();
         let mut decided: Vec<Vec<usize>> = common.iter().map(|&(a, _)| one.decided[a].clone()).collect();
@@ -241,21 +241,21 @@ impl OfSeeds {
             renamed.iter().zip(other.split.predictions.row(b)).for_each(|(&class, &p)| row[class] = p);
             probabilities.extend(row);
         }
-        OfSeeds {
+        SeedPairDecisions {
             numbers: (one.seed, other.seed),
             places,
             paths: common.iter().map(|&(a, _)| one.split.clips[a].path.clone()).collect(),
             song: common.iter().map(|&(a, _)| songs[one.split.clips[a].song.as_str()]).collect(),
             truth: [truth.clone(), truth].concat(),
             decided,
-            said: Predictions { n_classes, probabilities },
+            predictions: Predictions { n_classes, probabilities },
         }
     }
 
     fn differs(&self, of_probabilities: bool) -> Vec<bool> {
         let n = self.song.len();
         let differs = |clip: usize| match of_probabilities {
-            true => self.said.row(clip) != self.said.row(n + clip),
+            true => self.predictions.row(clip) != self.predictions.row(n + clip),
             false => self.decided[clip] != self.decided[n + clip],
         };
         (0..n).map(differs).collect()
@@ -263,13 +263,13 @@ impl OfSeeds {
 }
 
 impl MatchedDecisions {
-    /// Whether both said the same of everything, as far as a metric knows.
+    /// Whether both are equal as far as the metric can tell: in their decisions, or in their probabilities.
     pub fn is_same(&self, metric: &str) -> bool {
         let of_probabilities = metrics::is_of_probabilities(self.task, metric);
         self.pairs.iter().all(|pair| !pair.differs(of_probabilities).contains(&true))
     }
 
-    /// The pairs, ready to be scored by that metric.
+    /// The pairs of seeds with their scores by this metric.
     pub fn pairs(&self, metric: &str) -> Vec<PairedScore<'_>> {
         let of_probabilities = metrics::is_of_probabilities(self.task, metric);
         let mut ready = Vec::new();
@@ -278,7 +278,7 @@ impl MatchedDecisions {
                 seeds: pair.places,
                 song: pair.song.clone(),
                 differs: pair.differs(of_probabilities),
-                score: metrics::weighted_metric(self.task, metric, &pair.truth, &pair.decided, &pair.said),
+                score: metrics::weighted_metric(self.task, metric, &pair.truth, &pair.decided, &pair.predictions),
             });
         }
         ready
@@ -287,21 +287,21 @@ impl MatchedDecisions {
     /// The scores of both on their common recordings, for each pair of seeds.
     pub fn scores(&self) -> Vec<[Scores; 2]> {
         let decision_rule = DecisionRule { task: self.task, ..DecisionRule::default() };
-        let of_pair = |pair: &OfSeeds| {
-            let (n, k) = (pair.song.len(), pair.said.n_classes);
+        let of_pair = |pair: &SeedPairDecisions| {
+            let (n, k) = (pair.song.len(), pair.predictions.n_classes);
             [0, n].map(|from| {
                 let truth = &pair.truth[from..from + n];
                 let mut scores = decision_rule.score(truth, &pair.decided[from..from + n], k);
-                let probabilities = pair.said.probabilities[from * k..(from + n) * k].to_vec();
-                let said = Predictions { n_classes: k, probabilities };
-                scores.metrics.extend(metrics::probability_scores(self.task, truth, &said));
+                let probabilities = pair.predictions.probabilities[from * k..(from + n) * k].to_vec();
+                let predictions = Predictions { n_classes: k, probabilities };
+                scores.metrics.extend(metrics::probability_scores(self.task, truth, &predictions));
                 scores
             })
         };
         self.pairs.iter().map(of_pair).collect()
     }
 
-    /// The recordings that one has right with more seeds than the other, the largest change first, then by path.
+    /// The recordings that one decides right with more seeds than the other: the largest change first, then by path.
     pub fn changed_sides(&self) -> Vec<ChangedDecision> {
         let mut by_path: BTreeMap<&str, ChangedDecision> = BTreeMap::new();
         for pair in &self.pairs {
@@ -329,7 +329,7 @@ impl MatchedDecisions {
         changed
     }
 
-    /// The seeds of each pair: of the reference, of the line.
+    /// The seeds of each pair: of the reference, and of the other model.
     pub fn seed_numbers(&self) -> Vec<(u64, u64)> {
         self.pairs.iter().map(|pair| pair.numbers).collect()
     }

@@ -1,4 +1,4 @@
-//! A run as a comparison reads it: what it is, what it scored, what its units said.
+//! Reads a run for a comparison: its record, its scores, and the predictions of its trials.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,25 @@ use timbre_evaluation::metrics::DecisionRule;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial};
 use timbre_runs::tables;
 
-/// Features and model: what a row of the tables is about, over its seeds.
+/// The features and the model that a row of the tables is about.
 pub type ModelKey = (String, String);
 
+/// A run folder, as far as a comparison needs it.
 pub struct Run {
     pub path: PathBuf,
     pub record: RunRecord,
-    /// The resolved configuration, a dotted key a value.
+    /// The resolved configuration: values by dotted key.
     pub keys: Vec<(String, String)>,
-    /// Of an unfinished run, those of what is done.
+    /// For an unfinished run, the results so far.
     pub results: Vec<ResultRow>,
     pub classes: Classes,
-    /// How its probabilities become decisions, or why that cannot be known.
+    /// How probabilities become decisions, or why this is unknown.
     pub decision_rule: Result<DecisionRule, String>,
-    /// The hash of each recording by its path; nothing in runs that did not write them down.
+    /// The content hash of each recording by its path. None for a run without `recordings.csv`.
     pub contents: Option<HashMap<String, String>>,
 }
 
-/// What a unit said, a side of its split each.
+/// A trial with its predictions on each split.
 pub type TrialPredictions = (Trial, Vec<SplitRecord>);
 
 impl Run {
@@ -40,7 +41,7 @@ impl Run {
         let record = run_dir::read_record(&path)?;
         let config = run_dir::resolved_config(&path);
         let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-        let keys = config_keys::flat(&text).with_context(|| format!("cannot understand {}", config.display()))?;
+        let keys = config_keys::flat(&text).with_context(|| format!("cannot parse {}", config.display()))?;
         let classes = Classes::new(&record.classes);
         let decision_rule = match timbre_experiment::load_from_run(&config, &[]) {
             Ok(experiment) => Ok(experiment.evaluate.decision_rule(&classes)),
@@ -56,47 +57,47 @@ impl Run {
         format!("{} {}", self.record.experiment, &self.record.signature[..8])
     }
 
-    /// The models on features that it has results of, in their order.
-    pub fn places(&self) -> Vec<ModelKey> {
-        let mut places: Vec<ModelKey> = Vec::new();
+    /// The pairs of features and model that have results, in order.
+    pub fn model_keys(&self) -> Vec<ModelKey> {
+        let mut keys: Vec<ModelKey> = Vec::new();
         for row in self.results.iter().filter(|row| !row.is_baseline()) {
-            let place = (row.trial.features.clone(), row.trial.model.clone());
-            if !places.contains(&place) {
-                places.push(place);
+            let key = (row.trial.features.clone(), row.trial.model.clone());
+            if !keys.contains(&key) {
+                keys.push(key);
             }
         }
-        places
+        keys
     }
 
-    /// The rows of a model on features on one side of the splits, a seed each.
-    pub fn rows<'a>(&'a self, place: &'a ModelKey, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
+    /// The rows of one model on one split: one per seed.
+    pub fn rows<'a>(&'a self, key: &'a ModelKey, split: &'a str) -> impl Iterator<Item = &'a ResultRow> {
         let same =
-            move |row: &&ResultRow| row.trial.features == place.0 && row.trial.model == place.1 && row.split == split;
+            move |row: &&ResultRow| row.trial.features == key.0 && row.trial.model == key.1 && row.split == split;
         self.results.iter().filter(same)
     }
 
-    /// What its units said: from `predictions.parquet`, of an unfinished run from the records of its units.
-    pub fn said(&self) -> Result<Vec<TrialPredictions>> {
+    /// The predictions of all trials: from `predictions.parquet`, or from the trial records of an unfinished run.
+    pub fn predictions(&self) -> Result<Vec<TrialPredictions>> {
         if self.path.join(Table::Predictions.file()).is_file() {
             return thresholds::read_trials(&self.path, &self.classes);
         }
-        let mut units: Vec<&Trial> = Vec::new();
+        let mut trials: Vec<&Trial> = Vec::new();
         for row in self.results.iter().filter(|row| !row.is_baseline()) {
-            if !units.contains(&&row.trial) {
-                units.push(&row.trial);
+            if !trials.contains(&&row.trial) {
+                trials.push(&row.trial);
             }
         }
-        let read = |unit: &Trial| {
-            let record = run_dir::read_trial(&self.path, unit);
+        let read = |trial: &Trial| {
+            let record = run_dir::read_trial(&self.path, trial);
             let record = record.with_context(|| {
-                format!("{} has neither {} nor the record of {unit}", self.path.display(), Table::Predictions.file())
+                format!("{} has neither {} nor the record of {trial}", self.path.display(), Table::Predictions.file())
             })?;
             Ok((record.trial, record.splits))
         };
-        units.into_iter().map(read).collect()
+        trials.into_iter().map(read).collect()
     }
 
-    pub fn described(&self, number: usize) -> ComparedRun {
+    pub fn summary(&self, number: usize) -> ComparedRun {
         let record = &self.record;
         ComparedRun {
             number,
@@ -113,13 +114,13 @@ impl Run {
             clips: record.data.clips,
             unusable: record.data.unusable,
             classes: record.classes.clone(),
-            failures: record.failures.iter().map(|(unit, why)| (unit.clone(), why.clone())).collect(),
+            failures: record.failures.iter().map(|(trial, why)| (trial.clone(), why.clone())).collect(),
             seconds: record.seconds.get("total").copied().filter(|seconds| seconds.is_finite()),
         }
     }
 }
 
-/// `latest` is another run tomorrow: the folder that it points to.
+/// Resolves a link such as `latest`, which may point to another run later.
 fn without_link(path: &Path) -> PathBuf {
     match (path.read_link(), path.parent()) {
         (Ok(target), Some(home)) => home.join(target),
@@ -127,7 +128,7 @@ fn without_link(path: &Path) -> PathBuf {
     }
 }
 
-/// `results.csv` of a run that has not come to its end. What cannot be read of it is not there yet.
+/// The rows of `results.csv` of an unfinished run, without those that cannot be parsed.
 fn results_so_far(run: &Path) -> Vec<ResultRow> {
     let Ok(columns) = tables::read_csv(&run.join(Table::ResultsCsv.file())) else { return Vec::new() };
     let text = |name: &str, row: usize| columns.get(name).map(|texts| texts[row].clone());
@@ -145,7 +146,7 @@ fn results_so_far(run: &Path) -> Vec<ResultRow> {
     (0..columns.first().map_or(0, |(_, texts)| texts.len())).filter_map(one).collect()
 }
 
-/// `recordings.csv`; nothing in runs of before it was written.
+/// The rows of `recordings.csv`. None for runs of older versions, which did not write it.
 pub fn recordings(run: &Path) -> Option<Vec<tables::Recording>> {
     let path = run.join(Table::Recordings.file());
     let mut columns = tables::read_csv(&path).ok()?;

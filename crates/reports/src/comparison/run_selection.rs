@@ -1,4 +1,4 @@
-//! Which runs are meant: names, globs, and one model of a run.
+//! Selects runs by name, pattern or sweep, and optionally one model of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,31 @@ use anyhow::{Result, bail};
 use super::run::ModelKey;
 use super::sweep_runs;
 use timbre_core::error::UserError;
+use timbre_core::text::glob_matches;
 use timbre_runs::run_dir;
 
-/// A run, or one model on features of it.
+/// A selected run, or one model of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedRun {
     pub path: PathBuf,
-    /// `mel.knn` of `quickstart/latest:mel.knn`: looked up when the run has been read.
+    /// `mel.knn` in `quickstart/latest:mel.knn`. It is looked up after the run has been read.
     pub model: Option<String>,
-    /// Named by itself: that it cannot be read is an error. What a pattern, a grid or no name at all stands for is left out then.
+    /// Whether the run was named explicitly. Then an unreadable run is an error; a run of a pattern or a sweep is left out.
     pub by_name: bool,
 }
 
-/// The runs that were meant, and what has to be known of how they were found.
+/// The selected runs, and notes about the selection.
 #[derive(Debug, Default)]
 pub struct RunSelection {
     pub runs: Vec<SelectedRun>,
     pub notes: Vec<String>,
 }
 
-/// What people call runs, as folders: a path, `experiment/latest`, the beginning of a signature, or a pattern. `lr_*` are the newest
-/// runs of these experiments, `lr_*/*` all of their runs, oldest first. The name of a grid means the runs of its points.
-/// `:mel.knn` behind it chooses one model. Each is there once.
+/// Finds the folders of named runs. A name is a path, `experiment/latest`, the beginning of a signature, or a pattern: `lr_*` selects
+/// the newest run of each of these experiments, `lr_*/*` all of their runs, oldest first. The name of a sweep selects the runs of its
+/// points. A suffix `:mel.knn` selects one model. Each run is selected once.
 pub fn select_runs(runs: &Path, names: &[String]) -> Result<RunSelection> {
-    let mut choice = RunSelection::default();
+    let mut selection = RunSelection::default();
     for name in names {
         let (name, model) = match name.rsplit_once(':') {
             Some((run, model)) if !model.contains('/') && !Path::new(name).exists() => (run, Some(model.to_owned())),
@@ -39,27 +40,27 @@ pub fn select_runs(runs: &Path, names: &[String]) -> Result<RunSelection> {
         let (folders, by_name) = if name.contains(['*', '?', '[']) && !Path::new(name).exists() {
             (matching(runs, name)?, false)
         } else {
-            match sweep_runs::of_grid(runs, name)? {
+            match sweep_runs::of_sweep(runs, name)? {
                 Some(points) => {
-                    choice.notes.extend(points.note);
+                    selection.notes.extend(points.note);
                     (points.runs, false)
                 }
                 None => (vec![run_dir::find(runs, name)?], true),
             }
         };
-        choice.runs.extend(folders.into_iter().map(|path| SelectedRun { path, model: model.clone(), by_name }));
+        selection.runs.extend(folders.into_iter().map(|path| SelectedRun { path, model: model.clone(), by_name }));
     }
-    choice.keep_each_once();
-    Ok(choice)
+    selection.remove_duplicates();
+    Ok(selection)
 }
 
-/// The one run that a name means, for what can only speak of one.
+/// The one run that a name selects, for commands that take a single run.
 pub fn select_run(runs: &Path, name: &str) -> Result<SelectedRun> {
     let many = select_runs(runs, &[name.to_owned()])?.runs;
     match <[SelectedRun; 1]>::try_from(many) {
         Ok([one]) => Ok(SelectedRun { by_name: true, ..one }),
         Err(many) => bail!(UserError::usage(format!(
-            "`{name}` is {} runs: name one of them, such as {} (`timbre compare {name}` shows them)",
+            "`{name}` is {} runs: name one of them, such as {} (`timbre compare {name}` lists them)",
             many.len(),
             many[0].path.display()
         ))),
@@ -67,30 +68,30 @@ pub fn select_run(runs: &Path, name: &str) -> Result<SelectedRun> {
 }
 
 impl RunSelection {
-    fn keep_each_once(&mut self) {
-        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    fn remove_duplicates(&mut self) {
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut kept: Vec<(PathBuf, SelectedRun)> = Vec::new();
-        let mut again: Vec<PathBuf> = Vec::new();
+        let mut repeated: Vec<PathBuf> = Vec::new();
         for one in std::mem::take(&mut self.runs) {
-            let path = whole(&one.path);
+            let path = canonical(&one.path);
             match kept.iter_mut().find(|(known, first)| *known == path && first.model == one.model) {
                 Some((_, first)) => {
                     first.by_name |= one.by_name;
-                    again.push(one.path);
+                    repeated.push(one.path);
                 }
                 None => kept.push((path, one)),
             }
         }
         self.runs = kept.into_iter().map(|(_, one)| one).collect();
-        self.notes.extend(match again.as_slice() {
+        self.notes.extend(match repeated.as_slice() {
             [] => None,
             [one] => Some(format!("{} is named twice and shown once", one.display())),
-            many => Some(format!("{} names stand for runs that are named before: each is shown once", many.len())),
+            many => Some(format!("{} runs are named more than once: each is shown once", many.len())),
         });
     }
 }
 
-/// The newest run of each experiment, as far as it has one.
+/// The newest run of each experiment that has runs.
 pub fn newest(runs: &Path) -> RunSelection {
     let newest = run_dir::run_folders(runs).into_iter().filter_map(|home| newest_of(&home));
     let runs = newest.map(|path| SelectedRun { path, model: None, by_name: false });
@@ -102,7 +103,7 @@ fn newest_of(home: &Path) -> Option<PathBuf> {
     if run_dir::has_record(&latest) {
         return Some(latest);
     }
-    // None has come to its end yet: the last that has begun.
+    // No run has finished yet: take the one that started last.
     run_dir::newest(home)
 }
 
@@ -113,11 +114,11 @@ fn matching(runs: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     for home in run_dir::run_folders(runs) {
         let experiment = name_of(&home);
         if !below.contains('/') {
-            found.extend(newest_of(&home).filter(|_| matches(below, &experiment)));
+            found.extend(newest_of(&home).filter(|_| glob_matches(below, &experiment)));
             continue;
         }
         let of_home = run_dir::run_folders(&home).into_iter().filter(|path| run_dir::has_record(path));
-        found.extend(of_home.filter(|path| matches(below, &format!("{experiment}/{}", name_of(path)))));
+        found.extend(of_home.filter(|path| glob_matches(below, &format!("{experiment}/{}", name_of(path)))));
     }
     if found.is_empty() {
         bail!(UserError::usage(format!("no run in {shown} matches `{pattern}` (see `timbre runs`)")));
@@ -129,123 +130,25 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Whether a name fits a pattern as a shell means it: `*` any characters but `/`, `?` one of them, `[a-c]` or `[!a-c]` one of a list.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    fits(&pattern, &name)
-}
-
-fn fits(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    // Behind the last star: where to go on when what follows it did not fit.
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        let step = match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p + 1, n));
-                p += 1;
-                continue;
-            }
-            Some('[') => list(&pattern[p..], name[n]),
-            Some('?') => (name[n] != '/').then_some(1),
-            Some(c) => (*c == name[n]).then_some(1),
-            None => None,
-        };
-        match (step, retry) {
-            (Some(step), _) => (p, n) = (p + step, n + 1),
-            (None, Some((after, from))) if name[from] != '/' => {
-                (p, n) = (after, from + 1);
-                retry = Some((after, from + 1));
-            }
-            _ => return false,
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
-}
-
-/// How long a list at the beginning of the pattern is, if the character is in it. Without an end it is a plain bracket.
-fn list(pattern: &[char], c: char) -> Option<usize> {
-    let negated = pattern.get(1) == Some(&'!');
-    let first = 1 + usize::from(negated);
-    let Some(length) = pattern.iter().skip(first + 1).position(|&c| c == ']') else { return (c == '[').then_some(1) };
-    let end = first + 1 + length;
-    let mut found = false;
-    let mut at = first;
-    while at < end {
-        if at + 2 < end && pattern[at + 1] == '-' {
-            found |= (pattern[at]..=pattern[at + 2]).contains(&c);
-            at += 3;
-        } else {
-            found |= pattern[at] == c;
-            at += 1;
-        }
-    }
-    (found != negated && c != '/').then_some(end + 1)
-}
-
-/// The place of a run that a name means: `mel.knn`, or with a seed behind it, which is left off.
-pub fn place(places: &[ModelKey], model: &str, run: &str) -> Result<ModelKey> {
-    let named = |place: &&ModelKey| {
-        let name = format!("{}.{}", place.0, place.1);
+/// The model of a run with that name: `mel.knn`, or `mel.knn.s1`, whose seed is ignored.
+pub fn find_model(keys: &[ModelKey], model: &str, run: &str) -> Result<ModelKey> {
+    let named = |key: &&ModelKey| {
+        let name = format!("{}.{}", key.0, key.1);
         let seed = model.strip_prefix(&name).and_then(|rest| rest.strip_prefix(".s"));
         model == name || seed.is_some_and(|seed| seed.parse::<u64>().is_ok())
     };
-    if let Some(place) = places.iter().find(named) {
-        return Ok(place.clone());
+    if let Some(key) = keys.iter().find(named) {
+        return Ok(key.clone());
     }
-    let there: Vec<String> = places.iter().map(|(features, model)| format!("{features}.{model}")).collect();
-    let there = if there.is_empty() { "none yet".to_owned() } else { there.join(", ") };
-    bail!(UserError::usage(format!("{run} has no model `{model}`, only: {there}")))
+    let known: Vec<String> = keys.iter().map(|(features, model)| format!("{features}.{model}")).collect();
+    let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+    bail!(UserError::usage(format!("{run} has no model `{model}`, only: {known}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::sweep_runs::tests::sweep_json;
     use super::*;
-
-    #[test]
-    fn patterns_mean_what_they_mean_to_a_shell() {
-        let cases = [
-            ("lr_*", "lr_1e-3", true),
-            ("lr_*", "lr/1", false),
-            ("*/2026*", "lr/20260101T-ab", true),
-            ("*", "a/b", false),
-            ("a?c", "abc", true),
-            ("a?c", "a/c", false),
-            ("[a-c]x", "bx", true),
-            ("[!a-c]x", "bx", false),
-            ("[]x]", "]", true),
-            ("[ab", "[ab", true),
-            ("a*b*c", "a1b2b3c", true),
-            ("a*b*c", "a1b2b3", false),
-            ("**", "abc", true),
-            ("", "", true),
-            ("?", "", false),
-        ];
-        for (pattern, name, fits) in cases {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-    }
-
-    /// By trying every length of every star.
-    fn slow(pattern: &[char], name: &[char]) -> bool {
-        match pattern.first() {
-            None => name.is_empty(),
-            Some('*') => (0..=name.len()).any(|n| !name[..n].contains(&'/') && slow(&pattern[1..], &name[n..])),
-            Some('?') => name.first().is_some_and(|c| *c != '/') && slow(&pattern[1..], &name[1..]),
-            Some(c) => name.first() == Some(c) && slow(&pattern[1..], &name[1..]),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn stars_are_tried_in_every_length(pattern in "[ab*?/]{0,7}", name in "[ab/]{0,8}") {
-            let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-            prop_assert_eq!(fits(&p, &n), slow(&p, &n), "{} {}", pattern, name);
-        }
-    }
 
     fn folder(runs: &Path, name: &str) -> PathBuf {
         let path = runs.join(name);
@@ -255,26 +158,26 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_is_the_runs_of_its_points_and_a_pattern_those_that_match() {
+    fn a_sweep_selects_the_runs_of_its_points_and_a_pattern_the_runs_that_match() {
         let runs = tempfile::tempdir().unwrap();
         let [first, second, _alone, _other] =
             ["lr/1-a", "lr/2-b", "lr/3-c", "other/1-d"].map(|name| folder(runs.path(), name));
         let first_run = first.to_str();
         let record = sweep_json(&[Some("elsewhere/lr/2-b"), first_run, None, first_run, Some("gone/lr/9-z")]);
         std::fs::write(runs.path().join("lr/grid.json"), record).unwrap();
-        let chosen = |name: &str| -> Vec<PathBuf> {
+        let selected = |name: &str| -> Vec<PathBuf> {
             select_runs(runs.path(), &[name.to_owned()]).unwrap().runs.into_iter().map(|one| one.path).collect()
         };
-        assert_eq!(chosen("lr"), [second.clone(), first.clone()]);
-        assert_eq!(chosen("l?/[12]*"), [first.clone(), second]);
-        assert_eq!(chosen("*").len(), 2, "the newest of each experiment");
+        assert_eq!(selected("lr"), [second.clone(), first.clone()]);
+        assert_eq!(selected("l?/[12]*"), [first.clone(), second]);
+        assert_eq!(selected("*").len(), 2, "the newest of each experiment");
         let one = select_runs(runs.path(), &["lr/1-*:mel.knn".to_owned()]).unwrap();
         assert_eq!(one.runs[0].model.as_deref(), Some("mel.knn"));
         assert!(select_runs(runs.path(), &["z*".to_owned()]).unwrap_err().is::<UserError>());
     }
 
     #[test]
-    fn what_wants_one_run_does_not_take_a_grid_for_its_last_point() {
+    fn a_sweep_is_not_accepted_where_one_run_is_needed() {
         let runs = tempfile::tempdir().unwrap();
         let [first, second] = ["lr/1-a", "lr/2-b"].map(|name| folder(runs.path(), name));
         std::fs::write(runs.path().join("lr/grid.json"), sweep_json(&[first.to_str(), second.to_str()])).unwrap();
@@ -287,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_named_twice_is_chosen_once_and_that_is_said() {
+    fn a_run_that_is_named_twice_is_selected_once_with_a_note() {
         let runs = tempfile::tempdir().unwrap();
         let first = folder(runs.path(), "lr/1-a").display().to_string();
         let names = ["lr/1-*".to_owned(), first.clone(), format!("{first}:mel.knn")];
@@ -297,11 +200,11 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_named_with_its_features_and_a_seed_may_stand_behind() {
-        let places = [("mel".to_owned(), "knn".to_owned()), ("mel".to_owned(), "knn.s1".to_owned())];
-        assert_eq!(place(&places, "mel.knn", "x").unwrap().1, "knn");
-        assert_eq!(place(&places, "mel.knn.s12", "x").unwrap().1, "knn");
-        let error = place(&places, "mel.cnn", "x").unwrap_err();
+    fn a_model_is_named_with_its_features_and_optionally_a_seed() {
+        let keys = [("mel".to_owned(), "knn".to_owned()), ("mel".to_owned(), "knn.s1".to_owned())];
+        assert_eq!(find_model(&keys, "mel.knn", "x").unwrap().1, "knn");
+        assert_eq!(find_model(&keys, "mel.knn.s12", "x").unwrap().1, "knn");
+        let error = find_model(&keys, "mel.cnn", "x").unwrap_err();
         assert!(error.is::<UserError>() && error.to_string().contains("only: mel.knn, mel.knn.s1"), "{error}");
     }
 }

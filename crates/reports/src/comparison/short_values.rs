@@ -1,17 +1,17 @@
-//! Keys and their values in few characters.
+//! Shortens the values of keys for tables.
 
-/// A value of a key in a column of a table.
+/// Characters of a value in a column of a table.
 pub const CELL: usize = 24;
 
-/// The values of one key: texts without their quotes, each cut to so many characters. What all of them begin or end with goes first.
-pub fn of_values(values: &[Option<String>], widest: usize) -> Vec<String> {
+/// The values of one key, without quotes and cut to `widest` characters. Beginnings and ends that all values share are cut first.
+pub fn short_values(values: &[Option<String>], widest: usize) -> Vec<String> {
     let plain: Vec<Option<&str>> = values.iter().map(|value| value.as_deref().map(unquoted)).collect();
-    let there: Vec<Vec<char>> = plain.iter().flatten().map(|value| value.chars().collect()).collect();
-    let shared = if there.iter().all(|value| value.len() <= widest) { (0, 0) } else { shared(&there) };
+    let present: Vec<Vec<char>> = plain.iter().flatten().map(|value| value.chars().collect()).collect();
+    let shared = if present.iter().all(|value| value.len() <= widest) { (0, 0) } else { shared(&present) };
     plain.into_iter().map(|value| value.map_or("–".to_owned(), |value| cut(&without(value, shared), widest))).collect()
 }
 
-/// How many characters all of them begin and end with.
+/// The length of the common beginning and of the common end of all values.
 fn shared(values: &[Vec<char>]) -> (usize, usize) {
     let Some(first) = values.first() else { return (0, 0) };
     let shortest = values.iter().map(Vec::len).min().unwrap_or(0);
@@ -21,7 +21,7 @@ fn shared(values: &[Vec<char>]) -> (usize, usize) {
     (head, tail)
 }
 
-/// Without most of what others have, too; some of it is left to read on.
+/// The value without most of the common beginning and end. A few of these characters stay, as context.
 fn without(value: &str, (head, tail): (usize, usize)) -> String {
     const LEFT: usize = 4;
     let n = value.chars().count();
@@ -30,7 +30,7 @@ fn without(value: &str, (head, tail): (usize, usize)) -> String {
     format!("{}{inner}{}", if from > 0 { "…" } else { "" }, if to < n { "…" } else { "" })
 }
 
-/// So many characters of a text: its beginning and its end.
+/// The beginning and the end of a text that is longer than `widest` characters.
 pub fn cut(text: &str, widest: usize) -> String {
     let n = text.chars().count();
     if n <= widest {
@@ -40,7 +40,7 @@ pub fn cut(text: &str, widest: usize) -> String {
     text.chars().take(head).chain(['…']).chain(text.chars().skip(n - tail)).collect()
 }
 
-/// A TOML text as what it says; everything else, and what could be mistaken without its quotes, as it is.
+/// A TOML string without its quotes, unless they are needed to read it. Other values stay as they are.
 fn unquoted(value: &str) -> &str {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner
@@ -48,44 +48,25 @@ fn unquoted(value: &str) -> &str {
         .unwrap_or(value)
 }
 
-/// The shortest ends of keys that tell them apart and are not called like one of `others`: `k` for `models.knn.k`.
-pub fn short_names<'a>(keys: &[&'a str], others: &[String]) -> Vec<&'a str> {
-    let ends = |key: &'a str| -> Vec<&'a str> {
-        let dots = key.rmatch_indices('.').map(|(at, _)| &key[at + 1..]);
-        dots.chain([key]).collect()
-    };
-    let is_clear = |end: &&str| {
-        let called = keys.iter().filter(|key| *key == end || key.ends_with(&format!(".{end}"))).count();
-        called == 1 && !others.iter().any(|other| other == end)
-    };
-    keys.iter().map(|key| ends(key).into_iter().find(is_clear).unwrap_or(key)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_long_value_is_cut_where_the_others_are_the_same() {
+    fn a_long_value_is_cut_where_all_values_agree() {
         let list = |third: &str| Some(format!("[\"cel\", \"cla\", \"{third}\", \"gac\", \"gel\", \"org\", \"pia\"]"));
-        let shown = of_values(&[list("flu"), None, list("xyz")], 20);
+        let shown = short_values(&[list("flu"), None, list("xyz")], 20);
         assert_eq!(shown, ["…\", \"flu\", \"…", "–", "…\", \"xyz\", \"…"]);
         assert_eq!(cut("[0.001, 0.0003, 0.0001, 0.00003]", 24), "[0.001, 0.00…1, 0.00003]");
     }
 
     #[test]
-    fn texts_stand_without_quotes_where_they_cannot_be_mistaken() {
-        let shown = |value: &str| of_values(&[Some(value.to_owned())], 30).remove(0);
+    fn strings_lose_their_quotes_unless_they_are_needed() {
+        let shown = |value: &str| short_values(&[Some(value.to_owned())], 30).remove(0);
         assert_eq!(
             (shown("\"uniform\"").as_str(), shown("3").as_str(), shown("\"\"").as_str()),
             ("uniform", "3", "\"\"")
         );
         assert_eq!(shown("\"a\\nb\""), "\"a\\nb\"");
-    }
-
-    #[test]
-    fn the_end_of_a_key_names_it_unless_another_ends_alike() {
-        let keys = ["models.knn.k", "features.mel.n_mels", "features.mfcc.n_mels", "other.model"];
-        assert_eq!(short_names(&keys, &["model".to_owned()]), ["k", "mel.n_mels", "mfcc.n_mels", "other.model"]);
     }
 }

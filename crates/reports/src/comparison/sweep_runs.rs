@@ -15,10 +15,10 @@ pub struct SweepRuns {
 }
 
 /// The runs of a sweep in the order of its points, by the name of its experiment; None if there is no sweep of that name.
-pub fn of_grid(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
+pub fn of_sweep(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
     let Some(sweep) = SweepDir::find(runs, name) else { return Ok(None) };
     let found = match sweep.read() {
-        Ok(record) => of_points(name, &sweep, record.points),
+        Ok(record) => runs_of_points(name, &sweep, record.points),
         // The next start of the sweep repairs the file; until then too many runs are better than one.
         Err(error) => SweepRuns {
             runs: sweep.runs_here(),
@@ -33,7 +33,7 @@ pub fn of_grid(runs: &Path, name: &str) -> Result<Option<SweepRuns>> {
     Ok(Some(found))
 }
 
-fn of_points(name: &str, sweep: &SweepDir, points: Vec<PointRecord>) -> SweepRuns {
+fn runs_of_points(name: &str, sweep: &SweepDir, points: Vec<PointRecord>) -> SweepRuns {
     let all = points.len();
     let mut missing = 0;
     let mut found: Vec<PathBuf> = Vec::new();
@@ -80,12 +80,12 @@ pub(super) mod tests {
             std::fs::write(runs.path().join(name).join("run.json"), "{}").unwrap();
         }
         std::fs::write(runs.path().join("lr/grid.json"), text).unwrap();
-        let found = of_grid(runs.path(), "lr");
+        let found = of_sweep(runs.path(), "lr");
         (runs, found)
     }
 
     #[test]
-    fn points_whose_run_is_gone_are_counted() {
+    fn points_without_a_run_are_counted() {
         let (_runs, found) = find(&sweep_json(&[Some("lr/1-a"), Some("lr/9-z"), None]));
         let found = found.unwrap().unwrap();
         assert_eq!(found.runs.len(), 1);

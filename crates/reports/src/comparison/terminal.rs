@@ -1,18 +1,19 @@
-//! A comparison as a person reads it in a terminal, or in a file that it was written to.
+//! Formats a comparison as text for a terminal or a file.
 
 use super::comparison::{Comparison, DifferingKey};
 use super::text_tables::{self, TextTable, remarks, status};
 use super::{config_keys, short_values};
 use timbre_runs::tables;
 
-/// With so many runs their keys still stand side by side above the table.
+/// Up to this number of runs, the keys are listed above the table; with more runs they are columns.
 const SIDE_BY_SIDE: usize = 4;
 
-/// So many characters of a value are shown above the table, and so many values.
+/// Characters of a value above the table.
 const WIDEST: usize = 60;
+/// Values of a key above the table.
 const VALUES: usize = 12;
 
-/// The comparison in a terminal of so many columns; elsewhere lines are as long as they are.
+/// The comparison as text. `width` is the number of columns of the terminal; None leaves lines as long as they are.
 pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
     let mut text = String::new();
     let inline = comparison.runs.len() > SIDE_BY_SIDE;
@@ -29,8 +30,8 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
         text += "\nDiffering keys\n";
         text += &if inline { values_of_keys(&comparison.keys) } else { side_by_side(&comparison.keys) };
     }
-    for (metric, sheet) in text_tables::sheets(comparison, false).into_iter().enumerate() {
-        text += &format!("\n{}", Table::new(comparison, metric, sheet, inline).text(width));
+    for (metric, table) in text_tables::tables(comparison, false).into_iter().enumerate() {
+        text += &format!("\n{}", Table::new(comparison, metric, table, inline).text(width));
     }
     for line in remarks(comparison) {
         text += &format!("\n{line}");
@@ -40,17 +41,18 @@ pub fn text(comparison: &Comparison, width: Option<usize>) -> String {
 }
 
 fn side_by_side(keys: &[DifferingKey]) -> String {
-    let line =
-        |key: &DifferingKey| format!("  {}: {}\n", key.name, short_values::of_values(&key.values, WIDEST).join(" | "));
+    let line = |key: &DifferingKey| {
+        format!("  {}: {}\n", key.name, short_values::short_values(&key.values, WIDEST).join(" | "))
+    };
     keys.iter().map(line).collect()
 }
 
-/// Of many runs each key with the values that it has in any of them; tables that the same runs have stand together.
+/// Each key with its distinct values over many runs. Tables that the same runs have are listed together.
 fn values_of_keys(keys: &[DifferingKey]) -> String {
     let mut text = String::new();
     let mut tables: Vec<(&[Option<String>], Vec<&str>)> = Vec::new();
     for key in keys {
-        if says_only_there(key) {
+        if is_presence_only(key) {
             match tables.iter_mut().find(|(runs, _)| *runs == key.values) {
                 Some((_, names)) => names.push(&key.name),
                 None => tables.push((&key.values, vec![&key.name])),
@@ -64,7 +66,7 @@ fn values_of_keys(keys: &[DifferingKey]) -> String {
             }
         });
         let more = distinct.len().saturating_sub(VALUES);
-        let shown = short_values::of_values(&distinct, WIDEST);
+        let shown = short_values::short_values(&distinct, WIDEST);
         let more_words = if more > 0 { format!(" and {more} more") } else { String::new() };
         text += &format!("  {}: {}{more_words}\n", key.name, shown[..shown.len() - more].join(" | "));
     }
@@ -80,38 +82,37 @@ fn values_of_keys(keys: &[DifferingKey]) -> String {
     text
 }
 
-/// Whether it is a table that some runs lack: no value that a line could have.
-fn says_only_there(key: &DifferingKey) -> bool {
-    key.values.iter().flatten().all(|value| value == config_keys::THERE)
+/// Whether the key is a table that only some runs have, so that it has no value to show in a row.
+fn is_presence_only(key: &DifferingKey) -> bool {
+    key.values.iter().flatten().all(|value| value == config_keys::PRESENT)
 }
 
 struct Column {
     title: String,
     cells: Vec<String>,
-    /// Text, not a number.
-    is_word: bool,
-    /// How soon it is left out of a narrow terminal: the smallest first. Nothing: never.
-    rank: Option<usize>,
-    /// What it is called where that is told.
+    is_text: bool,
+    /// The order in which columns are dropped on a narrow terminal: the smallest first. None: never.
+    drop_order: Option<usize>,
+    /// The full name, for the list of dropped columns.
     name: String,
 }
 
 struct Table {
     title: String,
     columns: Vec<Column>,
-    /// Rows of models; those of trivial baselines follow.
+    /// Rows of models; the rows of trivial baselines follow.
     lines: usize,
 }
 
 impl Table {
-    /// With `keys` each row begins with the keys that differ.
-    fn new(comparison: &Comparison, metric: usize, sheet: TextTable, keys: bool) -> Table {
+    /// With `keys` each row begins with the differing keys.
+    fn new(comparison: &Comparison, metric: usize, table: TextTable, keys: bool) -> Table {
         let name = &comparison.metrics[metric];
-        let level = sheet.head[sheet.words + 1].clone();
+        let level = table.head[table.text_columns + 1].clone();
         let mut intervals = [format!("{level} of {name}"), format!("{level} of the difference")].into_iter();
         let mut columns: Vec<Column> = Vec::new();
-        for (at, title) in sheet.head.iter().enumerate() {
-            let rank = match title.as_str() {
+        for (at, title) in table.head.iter().enumerate() {
+            let drop_order = match title.as_str() {
                 "clips/s" => Some(0),
                 "parameters" => Some(1),
                 "training s" => Some(2),
@@ -123,15 +124,15 @@ impl Table {
             columns.push(Column {
                 name: name.unwrap_or_else(|| title.clone()),
                 title: title.clone(),
-                cells: sheet.rows.iter().map(|row| row[at].clone()).collect(),
-                is_word: at < sheet.words,
-                rank: rank.filter(|_| at >= sheet.words),
+                cells: table.rows.iter().map(|row| row[at].clone()).collect(),
+                is_text: at < table.text_columns,
+                drop_order: drop_order.filter(|_| at >= table.text_columns),
             });
         }
-        let shown: Vec<&DifferingKey> = comparison.keys.iter().filter(|key| keys && !says_only_there(key)).collect();
+        let shown: Vec<&DifferingKey> = comparison.keys.iter().filter(|key| keys && !is_presence_only(key)).collect();
         let names: Vec<&str> = shown.iter().map(|key| key.name.as_str()).collect();
-        for (at, (key, short)) in shown.iter().zip(short_values::short_names(&names, &sheet.head)).enumerate() {
-            let values = short_values::of_values(&key.values, short_values::CELL);
+        for (at, (key, short)) in shown.iter().zip(timbre_core::text::short_names(&names, &table.head)).enumerate() {
+            let values = short_values::short_values(&key.values, short_values::CELL);
             let of_lines = comparison.lines.iter().map(|line| values[line.run].clone());
             let of_baselines = comparison.baselines.iter().map(|baseline| match baseline.runs.as_slice() {
                 [run] => values[*run].clone(),
@@ -140,22 +141,23 @@ impl Table {
             let column = Column {
                 title: short.to_owned(),
                 cells: of_lines.chain(of_baselines).collect(),
-                is_word: true,
-                // The last first.
-                rank: Some(5 + shown.len() - at),
+                is_text: true,
+                // The last key is dropped first.
+                drop_order: Some(5 + shown.len() - at),
                 name: key.name.clone(),
             };
             columns.insert(1 + at, column);
         }
-        Table { title: sheet.title, columns, lines: comparison.lines.len() }
+        Table { title: table.title, columns, lines: comparison.lines.len() }
     }
 
     fn text(mut self, width: Option<usize>) -> String {
         let mut left_out: Vec<String> = Vec::new();
         if let Some(width) = width {
-            self.leave_out_what_says_nothing();
+            self.drop_uninformative_columns();
             while self.width() > width {
-                let next = self.columns.iter().enumerate().filter_map(|(at, column)| Some((column.rank?, at))).min();
+                let next =
+                    self.columns.iter().enumerate().filter_map(|(at, column)| Some((column.drop_order?, at))).min();
                 let Some((_, at)) = next else { break };
                 left_out.push(self.columns.remove(at).name);
             }
@@ -164,25 +166,26 @@ impl Table {
         let mut rows = vec![row(&|column| column.title.clone())];
         let height = self.columns.first().map_or(0, |column| column.cells.len());
         rows.extend((0..height).map(|at| row(&|column| column.cells[at].clone())));
-        let words = self.columns.iter().filter(|column| column.is_word).count();
-        let mut text = format!("{}\n{}", self.title, tables::aligned(&rows, words));
+        let text_columns = self.columns.iter().filter(|column| column.is_text).count();
+        let mut text = format!("{}\n{}", self.title, tables::aligned(&rows, text_columns));
         if !left_out.is_empty() {
-            text += &format!("for a wider terminal, or in --csv FILE: {}\n", left_out.join(", "));
+            text += &format!("hidden (use a wider terminal or --csv FILE): {}\n", left_out.join(", "));
         }
         text
     }
 
-    /// What is the same in every line is no column: the features stand in the title, values of keys above.
-    fn leave_out_what_says_nothing(&mut self) {
+    /// Drops columns that are equal in all rows: the features move to the title, and the keys are listed above the table.
+    fn drop_uninformative_columns(&mut self) {
         let lines = self.lines;
         let is_same = |column: &Column| lines > 1 && column.cells[..lines].windows(2).all(|pair| pair[0] == pair[1]);
         if let Some(features) = self.columns.iter().find(|column| column.title == "features" && is_same(column)) {
             self.title += &format!(", {} features", features.cells[0]);
         }
-        let is_needed = |column: &Column| column.title == "run" || column.title == "model" || !column.is_word;
+        let is_needed = |column: &Column| column.title == "run" || column.title == "model" || !column.is_text;
         self.columns.retain(|column| is_needed(column) || !is_same(column));
-        let costs = |column: &Column| column.rank.is_some_and(|rank| rank < 3);
-        self.columns.retain(|column| !costs(column) || column.cells.iter().any(|cell| !cell.is_empty() && cell != "–"));
+        let is_cost = |column: &Column| column.drop_order.is_some_and(|drop_order| drop_order < 3);
+        self.columns
+            .retain(|column| !is_cost(column) || column.cells.iter().any(|cell| !cell.is_empty() && cell != "–"));
     }
 
     fn width(&self) -> usize {
@@ -198,7 +201,7 @@ mod tests {
     use crate::comparison::{ComparedModel, ComparedRun, Cost, Reference, Score, Versus};
     use timbre_runs::run_dir::Status;
 
-    /// One model in so many runs, with these keys: a value a run.
+    /// One model in each run, with these keys and their values by run.
     fn comparison(keys: &[(&str, Vec<Option<String>>)]) -> Comparison {
         let run = |number: usize| ComparedRun {
             number,
@@ -223,7 +226,7 @@ mod tests {
             mean: Some(0.5),
             sd: None,
             interval: Some((0.4, 0.6)),
-            versus: Versus::Not("it was not asked for".into()),
+            versus: Versus::Not("not compared".into()),
         };
         let line = |run: usize| ComparedModel {
             run,
@@ -252,18 +255,18 @@ mod tests {
         }
     }
 
-    fn of_grid() -> Comparison {
+    fn sweep_comparison() -> Comparison {
         let values = |of: &dyn Fn(usize) -> String| (0..6).map(|n| Some(of(n))).collect::<Vec<_>>();
         comparison(&[
             ("features.mel.window", values(&|n| ["\"hann\"", "\"boxcar\""][n % 2].to_owned())),
-            ("models.cnn_small", (0..6).map(|n| (n == 3).then(|| config_keys::THERE.to_owned())).collect()),
+            ("models.cnn_small", (0..6).map(|n| (n == 3).then(|| config_keys::PRESENT.to_owned())).collect()),
             ("models.knn.k", values(&|n| n.to_string())),
         ])
     }
 
     #[test]
-    fn of_many_runs_keys_are_columns_by_their_last_word_and_stand_above_by_their_whole_name() {
-        let text = text(&of_grid(), None);
+    fn with_many_runs_keys_are_columns_with_short_names_and_are_listed_above_with_full_names() {
+        let text = text(&sweep_comparison(), None);
         assert!(text.contains("  features.mel.window: hann | boxcar\n"), "{text}");
         assert!(text.contains("  models.knn.k: 0 | 1 | 2 | 3 | 4 | 5\n"), "{text}");
         assert!(text.contains("  only in run 4: models.cnn_small\n"), "{text}");
@@ -289,9 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_has_no_wide_table_and_says_what_it_lacks() {
+    fn a_narrow_terminal_drops_columns_and_lists_them() {
         let table = |width: usize| {
-            let text = text(&of_grid(), Some(width));
+            let text = text(&sweep_comparison(), Some(width));
             let own: Vec<String> =
                 text.lines().skip_while(|line| !line.starts_with("accuracy")).take(9).map(str::to_owned).collect();
             (own, text)
@@ -299,18 +302,18 @@ mod tests {
         let (wide, text) = table(100);
         assert_eq!(wide[0], "accuracy (test), mel features");
         assert!(wide[1].contains("clips/s") && !wide[1].contains("parameters"), "{text}");
-        assert!(!text.contains("for a wider terminal"), "{text}");
+        assert!(!text.contains("hidden (use"), "{text}");
         let (narrow, text) = table(40);
         assert!(narrow[1..].iter().all(|line| line.chars().count() <= 40), "{text}");
         assert!(narrow[1].contains("window") && narrow[1].contains("accuracy"), "{text}");
         assert!(
-            text.contains("for a wider terminal, or in --csv FILE: clips/s, training s, 95 % of accuracy\n"),
+            text.contains("hidden (use a wider terminal or --csv FILE): clips/s, training s, 95 % of accuracy\n"),
             "{text}"
         );
     }
 
     #[test]
-    fn a_list_of_thousands_of_letters_is_cut_where_the_runs_agree() {
+    fn a_very_long_value_is_cut_where_the_runs_agree() {
         let list = |last: &str| Some(format!("[{}{last}]", "\"drums\", ".repeat(500)));
         let text = text(&comparison(&[("data.classes", vec![list("1"), list("2")])]), None);
         assert!(text.contains("  data.classes: …s\", 1] | …s\", 2]\n"), "{text}");

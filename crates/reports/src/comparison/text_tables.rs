@@ -1,24 +1,24 @@
-//! A comparison as tables of words.
+//! Lays a comparison out as tables of text, one per metric.
 
 use super::comparison::{ComparedBaseline, ComparedModel, Comparison, Score, Versus};
 use super::short_values;
+use timbre_core::text::thousands;
 use timbre_runs::run_dir::Status;
-use timbre_runs::tables::thousands;
 
-/// A table of words: the first `words` columns are text, the others numbers.
+/// A table of text cells. The first `text_columns` columns hold text, the others numbers.
 pub struct TextTable {
     pub title: String,
-    pub words: usize,
+    pub text_columns: usize,
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
-/// A table a metric; with `keys` each row begins with the keys that differ.
-pub fn sheets(comparison: &Comparison, keys: bool) -> Vec<TextTable> {
-    (0..comparison.metrics.len()).map(|metric| sheet(comparison, metric, keys)).collect()
+/// One table per metric. With `keys` each row begins with the differing keys.
+pub fn tables(comparison: &Comparison, keys: bool) -> Vec<TextTable> {
+    (0..comparison.metrics.len()).map(|metric| table(comparison, metric, keys)).collect()
 }
 
-fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
+fn table(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
     let name = &comparison.metrics[metric];
     let level = format!("{:.0} %", 100.0 * comparison.level);
     let mut head: Vec<String> = vec!["run".into()];
@@ -26,18 +26,18 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
         head.extend(comparison.keys.iter().map(|key| key.name.clone()));
     }
     head.extend(["features".to_owned(), "model".to_owned()]);
-    let words = head.len();
+    let text_columns = head.len();
     head.push(name.clone());
     head.push(level.clone());
     let is_paired = |line: &ComparedModel| matches!(line.scores[metric].versus, Versus::Paired(_));
     let compared = comparison.lines.iter().any(is_paired);
     if compared {
-        head.extend(["difference", level.as_str(), "p", "p (Holm)", "verdict"].map(str::to_owned));
+        head.extend(["difference", level.as_str(), "p", "p (Holm)", "result"].map(str::to_owned));
     }
     head.extend(["training s", "parameters", "clips/s"].map(str::to_owned));
     let row = |runs: &[usize], features: &str, model: &str, score: &Score| {
         let numbers: Vec<String> = runs.iter().map(|run| (run + 1).to_string()).collect();
-        let mut row = vec![in_short(&numbers)];
+        let mut row = vec![run_list(&numbers)];
         if keys {
             let value = |values: &[Option<String>]| match runs {
                 [run] => short_values::cut(values[*run].as_deref().unwrap_or("–"), short_values::CELL),
@@ -54,7 +54,7 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
     let of_line = |line: &ComparedModel| {
         let mut row = row(&[line.run], &line.features, &line.model, &line.scores[metric]);
         row.extend([
-            line.cost.training_seconds.map_or("–".into(), seconds),
+            line.cost.training_seconds.map_or("–".into(), seconds_cell),
             line.cost.parameters.map_or("–".into(), thousands),
             line.cost.clips_per_second.map_or("–".into(), rate),
         ]);
@@ -66,10 +66,10 @@ fn sheet(comparison: &Comparison, metric: usize, keys: bool) -> TextTable {
         row
     };
     let rows = comparison.lines.iter().map(of_line).chain(comparison.baselines.iter().map(of_baseline));
-    TextTable { title: format!("{name} ({})", comparison.split), words, rows: rows.collect(), head }
+    TextTable { title: format!("{name} ({})", comparison.split), text_columns, rows: rows.collect(), head }
 }
 
-/// The sentences below the tables: what could not be compared, then the notes.
+/// The lines below the tables: first the rows that could not be compared, then the notes.
 pub fn remarks(comparison: &Comparison) -> Vec<String> {
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for line in &comparison.lines {
@@ -84,26 +84,27 @@ pub fn remarks(comparison: &Comparison) -> Vec<String> {
             None => reasons.push((why.clone(), vec![who])),
         }
     }
-    let told = |(why, lines): (String, Vec<String>)| {
+    let sentence = |(why, lines): (String, Vec<String>)| {
         let more = lines.len().saturating_sub(3);
         let shown = lines[..lines.len() - more].join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("not compared: {shown}{more}: {why}")
     };
-    reasons.into_iter().map(told).chain(comparison.notes.iter().cloned()).collect()
+    reasons.into_iter().map(sentence).chain(comparison.notes.iter().cloned()).collect()
 }
 
-/// `1, 2, 3`, or how many there are.
-fn in_short(numbers: &[String]) -> String {
+/// `1, 2, 3`, or the number of runs if there are more.
+fn run_list(numbers: &[String]) -> String {
     if numbers.len() <= 3 { numbers.join(", ") } else { format!("{} runs", numbers.len()) }
 }
 
+/// The status of a run in words.
 pub fn status(status: Status) -> &'static str {
     match status {
-        Status::Running => "running, or killed while it ran",
+        Status::Running => "running (or killed)",
         Status::Stopped => "stopped",
         Status::Failed => "failed",
-        Status::TooManyUnusable => "done, too many recordings unusable",
+        Status::TooManyUnusable => "done, too many unusable recordings",
         Status::Done => "done",
     }
 }
@@ -135,7 +136,7 @@ fn versus(versus: &Versus) -> [String; 5] {
     }
 }
 
-/// Three decimals with a sign; what rounds to nothing has none.
+/// Three decimals with a sign. A value that rounds to 0 has no sign.
 pub fn signed(value: f64) -> String {
     let text = format!("{value:+.3}");
     if text[1..].bytes().all(|c| matches!(c, b'0' | b'.')) { text[1..].to_owned() } else { text }
@@ -145,7 +146,7 @@ fn p(p: f64) -> String {
     if p < 0.0005 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-fn seconds(seconds: f64) -> String {
+fn seconds_cell(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{s:.3}"),
         s if s < 1000.0 => format!("{s:.1}"),
@@ -162,15 +163,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_people_read_them() {
+    fn numbers_have_three_decimals_and_p_values_a_lower_bound() {
         assert_eq!(
             (signed(0.0316), signed(-0.0316), signed(-0.0001)),
             ("+0.032".into(), "-0.032".into(), "0.000".into())
         );
         assert_eq!((p(0.0004), p(0.0005), p(1.0)), ("<0.001".into(), "0.001".into(), "1.000".into()));
-        assert_eq!(
-            (thousands(11183062), thousands(999), thousands(1000)),
-            ("11,183,062".into(), "999".into(), "1,000".into())
-        );
     }
 }

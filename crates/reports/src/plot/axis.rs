@@ -1,35 +1,35 @@
-//! The range of an axis, and round numbers on it.
+//! Chooses the range of an axis and round tick values.
 
 use super::Scale;
 use super::text_width::with_minus;
 
-/// What differs by less is the same: sums of numbers are not exact.
+/// Values that differ by less count as equal, because sums are not exact.
 const SAME: f64 = 1e-12;
 
-/// From numbers to places on the paper.
+/// Maps values to positions in the drawing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AxisLayout {
     scale: Scale,
-    /// In the numbers of the data.
+    /// The range of values.
     range: (f64, f64),
-    /// On the paper.
-    places: (f64, f64),
+    /// The range of positions.
+    positions: (f64, f64),
     pub ticks: Vec<Tick>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
-    pub place: f64,
+    pub position: f64,
     pub text: String,
 }
 
 impl AxisLayout {
-    /// For values of that scale, laid out from `places.0` to `places.1`, with about so many ticks. With `whole` the range is
-    /// widened to the next ticks.
+    /// An axis for `values`, from position `positions.0` to `positions.1`, with about `about` ticks. `whole` extends the range to the next
+    /// ticks.
     pub fn new(
         scale: Scale,
         values: impl Iterator<Item = f64>,
-        places: (f64, f64),
+        positions: (f64, f64),
         about: usize,
         whole: bool,
     ) -> AxisLayout {
@@ -42,23 +42,23 @@ impl AxisLayout {
             Scale::Counts => linear(range.unwrap_or((0.0, 1.0)), about, 1.0, whole),
             Scale::Share => linear((0.0, 1.0), about, 0.0, whole),
         };
-        let mut ruler = AxisLayout { scale, range, places, ticks: Vec::new() };
+        let mut ruler = AxisLayout { scale, range, positions, ticks: Vec::new() };
         ruler.ticks = ticks
             .into_iter()
-            .map(|(value, text)| Tick { place: ruler.place(value).expect("a tick can be shown"), text })
+            .map(|(value, text)| Tick { position: ruler.position(value).expect("a tick can be shown"), text })
             .collect();
         ruler
     }
 
-    /// Where a value lies; none if the axis cannot show it.
-    pub fn place(&self, value: f64) -> Option<f64> {
+    /// The position of a value. None if the axis cannot show it.
+    pub fn position(&self, value: f64) -> Option<f64> {
         if !can_show(self.scale, value) {
             return None;
         }
         let along = |v: f64| if self.scale == Scale::Log { v.ln() } else { v };
         let (from, to) = (along(self.range.0), along(self.range.1));
         let share = (along(value) - from) / (to - from);
-        Some(self.places.0 + share * (self.places.1 - self.places.0))
+        Some(self.positions.0 + share * (self.positions.1 - self.positions.0))
     }
 }
 
@@ -72,7 +72,7 @@ type Ticks = Vec<(f64, String)>;
 fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool) -> ((f64, f64), Ticks) {
     let largest = high.abs().max(low.abs());
     if high - low <= SAME * largest.max(1.0) {
-        // One value alone lies in the middle, and what is as good as nothing between tenths.
+        // A single value is in the middle; a value of about 0 is between -0.1 and 0.1.
         let around = match largest {
             _ if least > 0.0 => least,
             size if size > SAME => size * 0.1,
@@ -84,7 +84,7 @@ fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool
     let power = 10f64.powf(rough.log10().floor());
     let step =
         [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * 0.999).unwrap_or(rough);
-    // Multiples of the step, not sums of it: 0.3 and not 0.30000000000000004.
+    // Multiples of the step instead of sums: 0.3, not 0.30000000000000004.
     let slack = 1e-9;
     let (first, last) = if whole {
         ((low / step + slack).floor(), (high / step - slack).ceil())
@@ -106,7 +106,7 @@ fn linear((mut low, mut high): (f64, f64), about: usize, least: f64, whole: bool
     ((low, high), ticks)
 }
 
-/// Powers of ten; where there are too few of them, their doubles and fivefolds, too.
+/// Powers of ten, and 2 and 5 times these if the powers alone are too few.
 fn logarithmic((mut low, mut high): (f64, f64), about: usize) -> ((f64, f64), Ticks) {
     if high / low < 1.1 {
         (low, high) = (low / 2.0, high * 2.0);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_all_the_same_have_a_sensible_axis() {
+    fn equal_values_have_a_usable_axis() {
         for nothing in [[0.0, 0.0], [-1e-17, 1e-17]] {
             assert_eq!(texts(Scale::Linear, nothing, 5, false), ["−0.10", "−0.05", "0.00", "0.05", "0.10"]);
         }
@@ -163,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn values_lie_where_their_ticks_do() {
+    fn values_have_the_positions_of_their_ticks() {
         let ruler = AxisLayout::new(Scale::Log, [1e-4, 1.0].into_iter(), (300.0, 100.0), 9, false);
-        assert!((ruler.place(1e-2).unwrap() - 200.0).abs() < 1e-9);
-        assert!((ruler.ticks[2].place - 200.0).abs() < 1e-9);
-        assert_eq!((ruler.place(0.0), ruler.place(f64::NAN)), (None, None));
+        assert!((ruler.position(1e-2).unwrap() - 200.0).abs() < 1e-9);
+        assert!((ruler.ticks[2].position - 200.0).abs() < 1e-9);
+        assert_eq!((ruler.position(0.0), ruler.position(f64::NAN)), (None, None));
         let ruler = AxisLayout::new(Scale::Linear, [0.0, 10.0, f64::INFINITY].into_iter(), (0.0, 50.0), 5, true);
-        assert_eq!((ruler.place(2.0), ruler.place(f64::INFINITY)), (Some(10.0), None));
+        assert_eq!((ruler.position(2.0), ruler.position(f64::INFINITY)), (Some(10.0), None));
     }
 }

@@ -1,20 +1,22 @@
-//! What became of each class, as bars: to the right its recordings, found and missed; to the left those it was wrongly said of.
+//! Draws one bar per class: true positives and false negatives to the right, false positives to the left.
 
 use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::TextStyle;
 
-/// Counts of recordings of one class.
+/// The recordings of one class by outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassBar {
     pub class: String,
-    pub found: u64,
-    pub missed: u64,
-    pub false_alarms: u64,
-    /// What stands at the end of the bar.
+    pub true_positives: u64,
+    pub false_negatives: u64,
+    pub false_positives: u64,
+    /// The text at the end of the bar.
     pub note: String,
 }
 
@@ -22,43 +24,46 @@ const WIDTH: f64 = 440.0;
 const TITLE: f64 = 72.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
-/// Of a class name, and of what stands at the end of its bar.
+/// The largest width of a class name, and of the text at the end of its bar.
 const NAME: f64 = 180.0;
 const NOTE: f64 = 100.0;
 
-/// `note` says what stands at the ends of the bars.
+/// Draws the bars. `note` is the heading of the texts at their ends.
 pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
     let height = TITLE + ROW * bars.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = TextStyle::Plain;
-    let left = 14.0 + letters.widest(bars.iter().map(|bar| bar.class.as_str())).clamp(20.0, NAME);
+    let style = TextStyle::Plain;
+    let left = 14.0 + style.widest(bars.iter().map(|bar| bar.class.as_str())).clamp(20.0, NAME);
     let notes = bars.iter().map(|bar| bar.note.as_str()).chain([note]);
-    let right = WIDTH - 12.0 - letters.widest(notes).min(NOTE);
+    let right = WIDTH - 12.0 - style.widest(notes).min(NOTE);
     let most = |of: fn(&ClassBar) -> u64| bars.iter().map(of).max().unwrap_or(0) as f64;
-    let (alarms, recordings) = (most(|bar| bar.false_alarms), most(|bar| bar.found + bar.missed).max(1.0));
+    let (alarms, recordings) =
+        (most(|bar| bar.false_positives), most(|bar| bar.true_positives + bar.false_negatives).max(1.0));
     let ruler = AxisLayout::new(Scale::Counts, [-alarms, recordings].into_iter(), (left + 4.0, right - 6.0), 6, false);
-    let place = |count: f64| ruler.place(count).unwrap_or(left);
+    let place = |count: f64| ruler.position(count).unwrap_or(left);
     let (zero, bottom) = (place(0.0), height - BOTTOM);
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(title)));
-    for (x, class, words) in [(1.0, "wrong", "false alarm"), (115.0, "right", "found"), (193.0, "missed", "missed")] {
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escape_xml(title)));
+    for (x, class, words) in
+        [(1.0, "wrong", "false positive"), (130.0, "right", "true positive"), (250.0, "missed", "false negative")]
+    {
         put(format_args!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"36\" width=\"14\" height=\"12\"/><text class=\"ink\" x=\"{}\" y=\"47\">{words}</text>\n",
             x + 20.0
         ));
     }
-    put(format_args!("<text class=\"soft end\" x=\"{}\" y=\"47\">{}</text>\n", WIDTH - 8.0, escaped(note)));
+    put(format_args!("<text class=\"soft end\" x=\"{}\" y=\"47\">{}</text>\n", WIDTH - 8.0, escape_xml(note)));
     for tick in &ruler.ticks {
         put(format_args!(
             "<path class=\"grid\" d=\"M{0:.1} {TITLE}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
-            tick.place,
+            tick.position,
             bottom + 18.0,
             tick.text.trim_start_matches('−')
         ));
     }
     for (n, bar) in bars.iter().enumerate() {
         let y = TITLE + ROW * n as f64 + 4.0;
-        let found = place(bar.found as f64);
+        let found = place(bar.true_positives as f64);
         let mut rect = |class: &str, from: f64, to: f64| {
             if to > from {
                 let width = to - from;
@@ -68,17 +73,17 @@ pub fn class_bars(title: &str, note: &str, bars: &[ClassBar]) -> Drawing {
                 ));
             }
         };
-        rect("wrong", place(-(bar.false_alarms as f64)), zero);
+        rect("wrong", place(-(bar.false_positives as f64)), zero);
         rect("right", zero, found);
-        rect("missed", found, place((bar.found + bar.missed) as f64));
-        let name = letters.cut(&bar.class, NAME);
+        rect("missed", found, place((bar.true_positives + bar.false_negatives) as f64));
+        let name = style.cut(&bar.class, NAME);
         put(format_args!(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 4.0,
             y + 13.0,
-            escaped(&name),
+            escape_xml(&name),
             WIDTH - 8.0,
-            escaped(&bar.note)
+            escape_xml(&bar.note)
         ));
     }
     put(format_args!("<path class=\"axis\" d=\"M{zero:.1} {TITLE}V{bottom}\"/>\n"));
@@ -95,8 +100,8 @@ mod tests {
     use super::super::svg_reader::{spans, texts};
     use super::*;
 
-    fn bar(class: &str, found: u64, missed: u64, false_alarms: u64) -> ClassBar {
-        ClassBar { class: class.to_owned(), found, missed, false_alarms, note: "0.50".to_owned() }
+    fn bar(class: &str, true_positives: u64, false_negatives: u64, false_positives: u64) -> ClassBar {
+        ClassBar { class: class.to_owned(), true_positives, false_negatives, false_positives, note: "0.50".to_owned() }
     }
 
     /// Left edge and width of the bars of that class.
@@ -105,13 +110,13 @@ mod tests {
             tag.split(&format!(" {key}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
         };
         let begin = format!("<rect class=\"{class}\"");
-        // The first is the key.
+        // The first rectangle is the legend's.
         let bars = picture.split(&begin).skip(2);
         bars.map(|rest| (number(rest, "x"), number(rest, "width"))).collect()
     }
 
     #[test]
-    fn bars_are_as_long_as_their_counts_and_false_alarms_lie_on_the_other_side() {
+    fn bars_are_as_long_as_their_counts_and_false_positives_are_on_the_left() {
         let picture = class_bars("t", "F1", &[bar("gel", 6, 2, 4), bar("<voi>", 3, 0, 0)]).in_page();
         let (found, missed, alarms) = (rects(&picture, "right"), rects(&picture, "missed"), rects(&picture, "wrong"));
         assert!((found[0].1 - 2.0 * found[1].1).abs() < 0.2);
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn no_class_and_classes_without_recordings_are_a_picture_too() {
+    fn no_classes_and_classes_without_recordings_are_drawn() {
         for bars in [vec![], vec![bar("a", 0, 0, 0)]] {
             let picture = class_bars("t", "F1", &bars).in_page();
             assert!(!picture.contains("NaN") && !texts(&picture).is_empty());
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn names_as_wide_as_they_get_stay_on_the_paper_and_long_ones_keep_their_ends() {
+    fn wide_names_stay_inside_the_drawing_and_long_names_keep_their_ends() {
         let names = ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number_07"];
         for name in names {
             let picture = class_bars("t", "F1", &[bar(name, 6, 2, 4)]).in_page();

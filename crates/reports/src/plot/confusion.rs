@@ -1,41 +1,43 @@
-//! Truth down, decision across: what was said of the recordings of each class. What is right is of one colour and what is wrong
-//! of another, the more of it the stronger.
+//! Draws a confusion matrix: true classes as rows, predicted classes as columns. Right and wrong decisions have a colour each; a
+//! larger share of the row is stronger.
 
 use std::fmt::Write;
 
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::TextStyle;
 
 pub struct ConfusionMatrix<'a> {
     pub title: &'a str,
     pub classes: &'a [String],
-    /// Rows are the truth.
+    /// Rows are the true classes.
     pub counts: &'a [Vec<u64>],
-    /// Recordings of each class: what a full cell is.
+    /// Recordings of each class, which correspond to the strongest colour.
     pub support: &'a [u64],
-    /// What is on the axes.
+    /// The label of the rows, and below that of the columns.
     pub truth: &'a str,
     pub decided: &'a str,
 }
 
 const WIDTH: f64 = 440.0;
-/// What the axis of the truth is called, to the left of the names.
+/// Width of the row label, to the left of the names.
 const NAMES_LEFT: f64 = 38.0;
 const TITLE: f64 = 40.0;
 const LARGEST: f64 = 42.0;
-/// Of a cell: as much as a small name beside it needs.
+/// The smallest cell that leaves room for a small name beside it.
 const SMALLEST: f64 = 14.0;
-/// A cell with numbers as long as they get; where there is no room for it, numbers are left out.
+/// The cell that has room for the longest numbers. Numbers are left out if cells are smaller.
 const NUMBERS: f64 = 30.0;
-/// Of all cells together: with more classes cells shrink, and only some of them are named.
+/// The largest side of the matrix. With more classes cells shrink, and only some are named.
 const MOST: f64 = 1800.0;
 const NAME: f64 = 140.0;
-/// Around a number in its cell.
+/// Space around a number in its cell.
 const AIR: f64 = 3.0;
-/// The strongest colour: letters are read on it in both themes.
+/// Opacity of the strongest colour, on which text is readable in both themes.
 const OPACITY: f64 = 0.62;
 
-/// The picture grows with the number of classes: every cell has room for its number, and every class for its name.
+/// Draws the matrix. It grows with the number of classes until every cell has room for its number, and every class for its name.
 pub fn confusion(of: &ConfusionMatrix) -> Drawing {
     let n = of.classes.len();
     let largest = of.counts.iter().flatten().copied().max().unwrap_or(0).to_string();
@@ -44,19 +46,19 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
         WIDTH - NAMES_LEFT - TextStyle::Plain.widest(of.classes.iter().map(String::as_str)).clamp(14.0, NAME) - 10.0;
     let side = n.max(1) as f64;
     let cell = (usual / side).clamp(narrowest, LARGEST).min((MOST / side).max(1.0));
-    let letters = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
-    let names: Vec<String> = of.classes.iter().map(|class| letters.cut(class, NAME)).collect();
-    let longest = letters.widest(names.iter().map(String::as_str)).max(14.0);
+    let style = if cell < 16.0 { TextStyle::Small } else { TextStyle::Plain };
+    let names: Vec<String> = of.classes.iter().map(|class| style.cut(class, NAME)).collect();
+    let longest = style.widest(names.iter().map(String::as_str)).max(14.0);
     let left = NAMES_LEFT + longest;
     let width = WIDTH.max(left + cell * n as f64 + 10.0);
     let counted = [TextStyle::Plain, TextStyle::Small].into_iter().find(|own| own.width(&largest) + AIR <= cell);
-    // Names below their columns lie down where they have no room.
-    let lies = longest > cell - 2.0;
+    // Column names are rotated if they do not fit.
+    let is_rotated = longest > cell - 2.0;
     let bottom = TITLE + cell * n as f64;
-    let height = bottom + if lies { longest + 34.0 } else { 48.0 };
+    let height = bottom + if is_rotated { longest + 34.0 } else { 48.0 };
     let mut out = String::new();
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
-    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escaped(of.title)));
+    put(format_args!("<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n", escape_xml(of.title)));
     for (truth, row) in of.counts.iter().enumerate() {
         let y = TITLE + cell * truth as f64;
         for (decided, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -67,14 +69,14 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
                 "<rect class=\"{class}\" fill-opacity=\"{:.2}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\">\
                  <title>{}: {count} of {} {}</title></rect>\n",
                 (share * OPACITY).max(0.06),
-                escaped(&format!("{} → {}", of.classes[truth], of.classes[decided])),
+                escape_xml(&format!("{} → {}", of.classes[truth], of.classes[decided])),
                 of.support[truth],
                 if of.support[truth] == 1 { "recording" } else { "recordings" },
             ));
-            if let Some(letters) = counted {
+            if let Some(style) = counted {
                 put(format_args!(
                     "<text class=\"ink middle{}\" x=\"{:.1}\" y=\"{:.1}\" pointer-events=\"none\">{count}</text>\n",
-                    small(letters),
+                    small(style),
                     x + cell / 2.0,
                     y + cell / 2.0 + 4.5
                 ));
@@ -88,12 +90,12 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
         .collect();
     put(format_args!("<path class=\"grid\" fill=\"none\" d=\"{lines}\"/>\n"));
     let every = (SMALLEST / cell).ceil() as usize;
-    let small = small(letters);
+    let small = small(style);
     for (k, name) in names.iter().enumerate().step_by(every) {
         let middle = cell * (k as f64 + 0.5);
-        let (x, y, name) = (left + middle, TITLE + middle + 4.5, escaped(name));
+        let (x, y, name) = (left + middle, TITLE + middle + 4.5, escape_xml(name));
         put(format_args!("<text class=\"soft end{small}\" x=\"{:.1}\" y=\"{y:.1}\">{name}</text>", left - 6.0));
-        if lies {
+        if is_rotated {
             let (x, y) = (x + 4.5, bottom + 6.0);
             put(format_args!(
                 "<text class=\"soft end{small}\" x=\"{x:.1}\" y=\"{y:.1}\" transform=\"rotate(-90 {x:.1} {y:.1})\">{name}</text>\n"
@@ -108,14 +110,14 @@ pub fn confusion(of: &ConfusionMatrix) -> Drawing {
          transform=\"rotate(-90 16 {middle:.1})\">{}</text>\n",
         (left + right) / 2.0,
         height - 10.0,
-        escaped(of.decided),
-        escaped(of.truth)
+        escape_xml(of.decided),
+        escape_xml(of.truth)
     ));
     Drawing::new(of.title, (width, height), out)
 }
 
-fn small(letters: TextStyle) -> &'static str {
-    if letters == TextStyle::Small { " small" } else { "" }
+fn small(style: TextStyle) -> &'static str {
+    if style == TextStyle::Small { " small" } else { "" }
 }
 
 #[cfg(test)]
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_and_what_is_wrong_have_a_colour_each_and_every_count_is_written() {
+    fn right_and_wrong_have_a_colour_each_and_every_count_is_written() {
         let picture = picture(&["a<b", "c"], &[vec![3, 1], vec![0, 0]]);
         assert_eq!(picture.matches("<rect class=\"right\"").count(), 1);
         assert_eq!(picture.matches("<rect class=\"wrong\"").count(), 1);
@@ -155,12 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_many_classes_grows_until_each_has_its_name_and_each_cell_its_number() {
+    fn a_matrix_of_many_classes_grows_until_each_has_its_name_and_each_cell_its_number() {
         let picture = numbered(60, "class");
         let texts = texts(&picture);
         assert_eq!(texts.iter().filter(|text| *text == "17").count(), 60);
         assert_eq!(texts.iter().filter(|text| *text == "class 059").count(), 2);
-        // Names one below the other do not touch: small letters are eleven high.
+        // Names in adjacent rows do not overlap: small text is 11 units high.
         let y = |name: &str| -> f64 {
             let before = picture.split(&format!("\">{name}</text>")).next().unwrap();
             before.rsplit(" y=\"").next().unwrap().split('"').next().unwrap().parse().unwrap()
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn of_hundreds_of_classes_some_are_named_and_none_at_all_is_a_picture_too() {
+    fn with_hundreds_of_classes_only_some_are_named_and_no_class_is_drawn_too() {
         let of_hundreds = numbered(400, "class");
         let texts = texts(&of_hundreds);
         assert!(!texts.iter().any(|text| text == "17" || text == "class 001"));
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_names_lie_within_the_picture_beside_what_is_on_the_axes() {
+    fn wide_names_stay_inside_the_drawing_beside_the_axis_labels() {
         for name in ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number"] {
             let picture = numbered(12, name);
             let number = |text: &str| -> f64 { text.split('"').next().unwrap().parse().unwrap() };
@@ -187,7 +189,7 @@ mod tests {
             let names = spans(&picture).into_iter().filter(|(.., text)| text.contains('…'));
             let names: Vec<_> = names.collect();
             assert_eq!(names.len(), 12);
-            // The axis of the truth ends at 20, the axis of decisions begins at 24 from the bottom.
+            // The row label ends at 20; the column label begins 24 above the bottom.
             assert!(names.iter().all(|(begin, ..)| *begin >= 20.0), "{names:?}");
             let longest = names.iter().map(|(begin, end, _)| end - begin).fold(0.0, f64::max);
             for lying in picture.split("rotate(-90 ").skip(1).filter(|rest| !rest.starts_with("16 ")) {

@@ -1,24 +1,25 @@
-//! A drawing, as the text of an SVG: part of a page, or a file of its own, which needs no font, script or file beside it.
+//! Holds a drawing as SVG text: part of a page, or a separate file that needs no font, script or other file.
 
 use std::fmt::Write;
 
+use timbre_core::text::escape_xml;
+
 use super::text_width::TextStyle;
 
-/// Around a figure of a page that becomes a file.
+/// Margin around a figure that becomes a file.
 const MARGIN: f64 = 14.0;
-/// For the lines below it: the first, and each further one.
-const WHOSE: f64 = 22.0;
-const WHOSE_LINE: f64 = 15.0;
-const WHOSE_LINES: usize = 5;
-/// Figures of a page are about as wide as this; those that are wider have a row of their own, and those that are wider than
-/// [`BROAD`] their true size.
+/// Height of the first line below the figure, and of each further line.
+const FOOTER: f64 = 22.0;
+const FOOTER_LINE: f64 = 15.0;
+const FOOTER_LINES: usize = 5;
+/// The usual width of figures in a page. Wider ones have a row of their own, and those wider than [`BROAD`] keep their true size.
 const USUAL: f64 = 440.0;
 const BROAD: f64 = 620.0;
 
-/// So many lines can be told apart.
+/// Lines that can be distinguished.
 pub(super) const LINES: usize = 6;
 
-/// Colours on white and on black, and dashes, by the number of the line.
+/// Colour on white, colour on black, and dash pattern of each line.
 const COLOURS: [(&str, &str, &str); LINES] = [
     ("#0072b2", "#56b4e9", ""),
     ("#d55e00", "#ff9a4d", "8 4"),
@@ -28,11 +29,11 @@ const COLOURS: [(&str, &str, &str); LINES] = [
     ("#555555", "#c4c4c4", "1 4"),
 ];
 
-/// What is drawn, before it is known where it will be seen.
+/// A drawing that can become part of a page or a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
-    /// What it is for those who do not see it.
-    said: String,
+    /// Description for screen readers, escaped.
+    description: String,
     width: f64,
     height: f64,
     /// Elements of SVG, of the classes of [`page_style`].
@@ -40,49 +41,49 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    pub(super) fn new(said: &str, (width, height): (f64, f64), body: String) -> Drawing {
-        Drawing { said: escaped(said), width, height, body }
+    pub(super) fn new(description: &str, (width, height): (f64, f64), body: String) -> Drawing {
+        Drawing { description: escape_xml(description), width, height, body }
     }
 
-    /// Draws more, over all that is there.
-    pub(super) fn over(&mut self) -> &mut String {
+    /// The body, to append elements on top.
+    pub(super) fn body_mut(&mut self) -> &mut String {
         &mut self.body
     }
 
-    /// As part of a page, which has the [`page_style`].
+    /// The drawing as part of a page that has the [`page_style`].
     pub fn in_page(&self) -> String {
-        let Drawing { said, body, width, .. } = self;
+        let Drawing { description, body, width, .. } = self;
         let size = match *width {
             width if width <= USUAL => "",
             width if width <= BROAD => " broad",
             _ => " large",
         };
-        format!("<svg class=\"plot{size}\" {} role=\"img\">\n<title>{said}</title>\n{body}</svg>\n", self.size())
+        format!("<svg class=\"plot{size}\" {} role=\"img\">\n<title>{description}</title>\n{body}</svg>\n", self.size())
     }
 
-    /// As a file of its own.
+    /// The drawing as a separate file.
     pub fn as_file(&self) -> String {
-        let Drawing { said, width, height, body } = self;
+        let Drawing { description, width, height, body } = self;
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" {} role=\"img\">\n<title>{said}</title>\n<style>{}</style>\n\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" {} role=\"img\">\n<title>{description}</title>\n<style>{}</style>\n\
              <rect class=\"paper\" width=\"{width}\" height=\"{height}\"/>\n{body}</svg>\n",
             self.size(),
             page_style()
         )
     }
 
-    /// The same with a margin, and below it whose it is, which otherwise the page says.
-    pub fn signed(&self, whose: &str) -> Drawing {
-        let lines = TextStyle::Small.lines(whose, self.width - 2.0, WHOSE_LINES);
+    /// The drawing with a margin and with a footer that names its origin, which the page would name otherwise.
+    pub fn with_footer(&self, footer: &str) -> Drawing {
+        let lines = TextStyle::Small.wrap(footer, self.width - 2.0, FOOTER_LINES);
         let mut body = format!("<g transform=\"translate({MARGIN} {MARGIN})\">\n{}", self.body);
         for (n, line) in lines.iter().enumerate() {
-            let y = self.height + 8.0 + WHOSE_LINE * n as f64;
-            let _ = writeln!(body, "<text class=\"soft small\" x=\"1\" y=\"{y:.1}\">{}</text>", escaped(line));
+            let y = self.height + 8.0 + FOOTER_LINE * n as f64;
+            let _ = writeln!(body, "<text class=\"soft small\" x=\"1\" y=\"{y:.1}\">{}</text>", escape_xml(line));
         }
         body += "</g>\n";
-        let below = WHOSE + WHOSE_LINE * (lines.len() - 1) as f64;
+        let below = FOOTER + FOOTER_LINE * (lines.len() - 1) as f64;
         let (width, height) = (self.width + 2.0 * MARGIN, self.height + MARGIN + below);
-        Drawing { said: self.said.clone(), width, height, body }
+        Drawing { description: self.description.clone(), width, height, body }
     }
 
     fn size(&self) -> String {
@@ -118,12 +119,6 @@ pub fn page_style() -> String {
     format!("{light}@media screen and (prefers-color-scheme:dark){{{dark}}}")
 }
 
-pub(super) fn escaped(text: &str) -> String {
-    // Characters that XML does not have, even escaped, are shown as such.
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::svg_reader::{paths, spans, texts};
@@ -134,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_page_has_no_style_and_a_file_has_its_own() {
+    fn a_part_of_a_page_has_no_style_and_a_file_has_one() {
         let (part, file) = (drawing().in_page(), drawing().as_file());
         assert!(!part.contains("xmlns") && !part.contains("<style>"));
         assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 440 100\" "));
@@ -144,20 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_drawing_says_whose_it_is_within_its_paper() {
-        let signed = drawing().signed("<x>");
-        assert_eq!((signed.width, signed.height), (468.0, 136.0));
-        let signed = drawing().signed(&format!("<x> {}", "long ".repeat(200)));
-        let file = signed.as_file();
+    fn a_footer_fits_the_width_of_the_drawing() {
+        let with_footer = drawing().with_footer("<x>");
+        assert_eq!((with_footer.width, with_footer.height), (468.0, 136.0));
+        let with_footer = drawing().with_footer(&format!("<x> {}", "long ".repeat(200)));
+        let file = with_footer.as_file();
         let words = texts(&file);
         assert!(words[0].starts_with("&lt;x&gt; long") && words[4].ends_with('…'), "{words:?}");
-        assert_eq!((words.len(), signed.height), (5, 196.0));
+        assert_eq!((words.len(), with_footer.height), (5, 196.0));
         assert!(spans(&file).iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= 440.0));
         assert_eq!(paths(&file, "axis").len(), 1);
     }
 
     #[test]
-    fn a_drawing_that_is_wider_than_others_has_more_room_in_a_page() {
+    fn a_wide_drawing_has_more_room_in_a_page() {
         let of = |width| Drawing::new("t", (width, 9.0), String::new()).in_page();
         let classes = [440.0, 560.0, 1200.0].map(|width| of(width).split('"').nth(1).unwrap().to_owned());
         assert_eq!(classes, ["plot", "plot broad", "plot large"]);

@@ -1,52 +1,54 @@
-//! A heat map as the text of an SVG file: a value over two axes in steps, places that are pointed out, and an outlined region.
+//! Draws a heat map as an SVG file: a value over two stepped axes, with markers and an outlined region.
 //!
-//! Colours run from dark to light evenly for the eye, whatever its colour vision (anchors of matplotlib's viridis). Cells of one
-//! colour are one shape, so that ten thousand cells stay a small file.
+//! Colours are perceptually uniform from dark to light for any colour vision (anchors of matplotlib's viridis). Cells of one
+//! colour form one path, so that ten thousand cells stay a small file.
 
 use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::panels::WIDTH;
 use super::text_width::{TextStyle, with_minus};
 
 const LEFT: f64 = 74.0;
-/// The scale of colours, its numbers, and air.
+/// Width of the colour bar with its numbers.
 const RIGHT: f64 = 110.0;
 const TITLE: f64 = 40.0;
-/// A line about a place.
+/// Height of a line of the legend.
 const LINE: f64 = 20.0;
 const HEIGHT: f64 = 400.0;
 const BOTTOM: f64 = 62.0;
 const COLOURS: usize = 48;
-/// About so many numbers on an axis.
+/// Approximate number of tick labels on an axis.
 const TICKS: usize = 13;
 
-/// Values over a grid.
+/// A value for each cell of a grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeatMap {
     pub title: String,
-    /// What the title has no room for.
+    /// The second line of the title.
     pub note: String,
-    /// What is on the axis, and its values, which go up in equal steps.
+    /// The label of the axis, and its values, which rise in equal steps.
     pub x: (String, Vec<f64>),
     pub y: (String, Vec<f64>),
-    /// What the colours are.
+    /// The name of the value that the colours show.
     pub value: String,
-    /// Row by row: those of the first y first.
+    /// The values row by row, the first y first.
     pub cells: Vec<f64>,
-    /// Cells that are outlined together, and what they are.
+    /// The outlined cells, and their label.
     pub outlined: Option<(Vec<bool>, String)>,
-    pub places: Vec<MapMarker>,
+    pub markers: Vec<MapMarker>,
 }
 
-/// A place that is pointed out.
+/// A marked point with its legend text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapMarker {
     pub x: f64,
     pub y: f64,
-    pub sign: MarkerShape,
+    pub shape: MarkerShape,
     pub text: String,
 }
 
@@ -74,16 +76,17 @@ fn colour(level: usize) -> String {
     format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
 }
 
-/// Where things lie on the paper.
+/// Positions in the drawing.
 struct Layout {
     from: f64,
     cell: (f64, f64),
 }
 
+/// Draws the heat map as a separate SVG file.
 pub fn heat_map(map: &HeatMap) -> String {
     let (columns, rows) = (map.x.1.len(), map.y.1.len());
-    assert_eq!(map.cells.len(), columns * rows, "a value a cell");
-    let lines = map.places.len() + usize::from(map.outlined.is_some()) + 1;
+    assert_eq!(map.cells.len(), columns * rows, "one value per cell");
+    let lines = map.markers.len() + usize::from(map.outlined.is_some()) + 1;
     let from = TITLE + LINE * lines as f64 + 8.0;
     let height = from + HEIGHT + BOTTOM;
     let mut out = String::new();
@@ -101,7 +104,7 @@ pub fn heat_map(map: &HeatMap) -> String {
 }
 
 fn text(out: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
-    let _ = writeln!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(words));
+    let _ = writeln!(out, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape_xml(words));
 }
 
 impl Layout {
@@ -109,7 +112,7 @@ impl Layout {
         LEFT + column * self.cell.0
     }
 
-    /// The first row lies at the bottom.
+    /// The first row is at the bottom.
     fn bottom(&self, row: f64) -> f64 {
         self.from + HEIGHT - row * self.cell.1
     }
@@ -144,7 +147,7 @@ fn range(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
 }
 
-/// The edges between cells that are in and cells that are not.
+/// The edges between cells inside and cells outside.
 fn outline(is_in: &[bool], columns: usize, layout: &Layout) -> String {
     let rows = is_in.len() / columns;
     let at = |row: isize, column: isize| {
@@ -185,7 +188,7 @@ fn axes(map: &HeatMap, layout: &Layout, out: &mut String) {
     let _ = writeln!(
         out,
         "<text class=\"ink middle\" x=\"{side}\" y=\"{half}\" transform=\"rotate(-90 {side} {half})\">{}</text>",
-        escaped(&map.y.0)
+        escape_xml(&map.y.0)
     );
     let (low, high) = range(&map.cells);
     let (x, step) = (right + 22.0, HEIGHT / COLOURS as f64);
@@ -201,11 +204,11 @@ fn axes(map: &HeatMap, layout: &Layout, out: &mut String) {
     out.push('\n');
     let ruler = AxisLayout::new(Scale::Linear, [low, high].into_iter(), (bottom, layout.from), 6, false);
     for tick in &ruler.ticks {
-        text(out, "soft", (x + 22.0, tick.place + 4.5), &tick.text);
+        text(out, "soft", (x + 22.0, tick.position + 4.5), &tick.text);
     }
 }
 
-/// Signs in the map, and what they are above it.
+/// Draws the markers in the map and the legend above it.
 fn legend(map: &HeatMap, layout: &Layout, out: &mut String) {
     let mut y = TITLE + LINE + 12.0;
     if let Some((_, words)) = &map.outlined {
@@ -221,14 +224,14 @@ fn legend(map: &HeatMap, layout: &Layout, out: &mut String) {
         text(out, "ink", (LEFT + 28.0, y), words);
         y += LINE;
     }
-    for place in &map.places {
-        let spot = along(&map.x.1, place.x).zip(along(&map.y.1, place.y));
+    for marker in &map.markers {
+        let spot = along(&map.x.1, marker.x).zip(along(&map.y.1, marker.y));
         if let Some((column, row)) = spot {
-            draw(out, place.sign, "place", (layout.left(column), layout.bottom(row)));
+            draw(out, marker.shape, "place", (layout.left(column), layout.bottom(row)));
         }
-        draw(out, place.sign, "key", (LEFT + 8.0, y - 4.5));
-        let beyond = if spot.is_some() { "" } else { " (not on this map)" };
-        text(out, "ink", (LEFT + 28.0, y), &format!("{}{beyond}", place.text));
+        draw(out, marker.shape, "key", (LEFT + 8.0, y - 4.5));
+        let beyond = if spot.is_some() { "" } else { " (outside this map)" };
+        text(out, "ink", (LEFT + 28.0, y), &format!("{}{beyond}", marker.text));
         y += LINE;
     }
     let wide = TextStyle::Plain.width(&map.value);
@@ -236,16 +239,16 @@ fn legend(map: &HeatMap, layout: &Layout, out: &mut String) {
     text(out, "soft", (value, layout.from - 8.0), &map.value);
 }
 
-fn draw(out: &mut String, sign: MarkerShape, role: &str, (x, y): (f64, f64)) {
-    let shape = match sign {
+fn draw(out: &mut String, shape: MarkerShape, role: &str, (x, y): (f64, f64)) {
+    let path = match shape {
         MarkerShape::Ring => format!("M{:.1} {y:.1}a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z", x - 6.0),
         MarkerShape::Cross => format!("M{:.1} {:.1}l10 10m0 -10l-10 10", x - 5.0, y - 5.0),
         MarkerShape::Diamond => format!("M{x:.1} {:.1}l6 6l-6 6l-6 -6z", y - 6.0),
     };
-    let _ = writeln!(out, "<path class=\"under {role}\" d=\"{shape}\"/><path class=\"over\" d=\"{shape}\"/>");
+    let _ = writeln!(out, "<path class=\"under {role}\" d=\"{path}\"/><path class=\"over\" d=\"{path}\"/>");
 }
 
-/// Where a value lies along an axis in cells; none beyond its ends.
+/// The position of a value along an axis, in cells. None outside its range.
 fn along(axis: &[f64], value: f64) -> Option<f64> {
     let (first, last) = (*axis.first()?, *axis.last()?);
     let step = if axis.len() > 1 { (last - first) / (axis.len() - 1) as f64 } else { 1.0 };
@@ -264,20 +267,20 @@ mod tests {
         HeatMap {
             title: "f1 <micro>".to_owned(),
             note: "on validation".to_owned(),
-            x: ("cut-off".to_owned(), x),
+            x: ("threshold".to_owned(), x),
             y: ("window fraction".to_owned(), y),
             value: "f1_micro".to_owned(),
             cells: (0..20).map(|i| f64::from(i) / 20.0).collect(),
             outlined: Some(((0..20).map(|i| matches!(i, 6 | 7 | 11)).collect(), "plateau".to_owned())),
-            places: vec![
-                MapMarker { x: 0.34, y: 0.1, sign: MarkerShape::Ring, text: "chosen".to_owned() },
-                MapMarker { x: 0.9, y: 0.1, sign: MarkerShape::Cross, text: "as run".to_owned() },
+            markers: vec![
+                MapMarker { x: 0.34, y: 0.1, shape: MarkerShape::Ring, text: "chosen".to_owned() },
+                MapMarker { x: 0.9, y: 0.1, shape: MarkerShape::Cross, text: "as run".to_owned() },
             ],
         }
     }
 
     #[test]
-    fn signs_lie_in_the_middle_of_their_cells_and_what_is_beyond_is_said() {
+    fn markers_are_in_the_middle_of_their_cells_and_outside_points_are_listed() {
         let picture = heat_map(&map());
         let places = paths(&picture, "place");
         assert_eq!(places.len(), 1);
@@ -286,29 +289,35 @@ mod tests {
         assert!((begin[0] + 6.0 - (LEFT + 2.5 * width)).abs() < 0.1);
         assert!((begin[1] - (top + 2.5 * HEIGHT / 4.0)).abs() < 0.1);
         let texts = texts(&picture);
-        for words in
-            ["f1 &lt;micro&gt;", "chosen", "as run (not on this map)", "plateau", "0.34", "cut-off", "window fraction"]
-        {
+        for words in [
+            "f1 &lt;micro&gt;",
+            "chosen",
+            "as run (outside this map)",
+            "plateau",
+            "0.34",
+            "threshold",
+            "window fraction",
+        ] {
             assert!(texts.iter().any(|t| t == words), "{words} in {texts:?}");
         }
     }
 
     #[test]
-    fn the_outline_runs_between_cells_in_and_out_only() {
+    fn the_outline_runs_only_between_inside_and_outside() {
         let picture = heat_map(&map());
         let outline = &paths(&picture, "outline")[0];
-        // Three cells in the shape of an L have eight edges around them.
+        // An L of three cells has eight edges.
         assert_eq!(outline.matches('M').count(), 8);
     }
 
     #[test]
-    fn equal_values_and_a_single_cell_are_a_picture_too() {
+    fn equal_values_and_a_single_cell_are_drawn() {
         let one = HeatMap {
             x: ("x".to_owned(), vec![0.5]),
             y: ("y".to_owned(), vec![0.5]),
             cells: vec![0.25],
             outlined: None,
-            places: Vec::new(),
+            markers: Vec::new(),
             ..map()
         };
         let picture = heat_map(&one);

@@ -1,13 +1,15 @@
-//! Values with their intervals, one below the other, beside a line that they are to be read against.
+//! Draws values with their intervals, one per row, beside a reference line.
 
 use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::Drawing;
 use super::text_width::{TextStyle, with_minus};
 
-/// A value, and how far it may be off.
+/// A value with its interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
     pub name: String,
@@ -19,84 +21,86 @@ const WIDTH: f64 = 440.0;
 const TITLE: f64 = 40.0;
 const ROW: f64 = 24.0;
 const BOTTOM: f64 = 50.0;
-/// Of a name, at most.
+/// The largest width of a name.
 const NAME: f64 = 350.0;
-/// Of the scale, at least: long names make the picture wider.
+/// The smallest width of the axis: long names make the drawing wider.
 const SCALE: f64 = 190.0;
-/// A value, to the right.
+/// Width of the value on the right.
 const VALUE: f64 = 58.0;
 
-/// `beside`: a value to compare with, and what it is.
-pub fn intervals(title: &str, label: &str, rows: &[Interval], beside: Option<(f64, &str)>) -> Drawing {
-    drawn(title, label, rows, beside, |value| with_minus(&format!("{value:.3}")))
+/// Draws values with their intervals. `reference` is a value to compare with, and its label.
+pub fn intervals(title: &str, label: &str, rows: &[Interval], reference: Option<(f64, &str)>) -> Drawing {
+    draw(title, label, rows, reference, |value| with_minus(&format!("{value:.3}")))
 }
 
-/// Of differences, which have a sign, beside none at all.
+/// Draws differences with their signs, beside a reference line at 0.
 pub fn differences(title: &str, label: &str, rows: &[Interval]) -> Drawing {
-    drawn(title, label, rows, Some((0.0, "no difference")), |value| match with_minus(&format!("{value:.3}")) {
+    draw(title, label, rows, Some((0.0, "no difference")), |value| match with_minus(&format!("{value:.3}")) {
         zero if zero == "0.000" => zero,
         number if value > 0.0 => format!("+{number}"),
         number => number,
     })
 }
 
-fn drawn(
+fn draw(
     title: &str,
     label: &str,
     rows: &[Interval],
-    beside: Option<(f64, &str)>,
+    reference: Option<(f64, &str)>,
     written: impl Fn(f64) -> String,
 ) -> Drawing {
-    let head = TITLE + if beside.is_some() { 22.0 } else { 0.0 };
+    let head = TITLE + if reference.is_some() { 22.0 } else { 0.0 };
     let height = head + ROW * rows.len() as f64 + BOTTOM;
     let mut out = String::new();
-    let letters = TextStyle::Plain;
-    let longest = letters.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
+    let style = TextStyle::Plain;
+    let longest = style.widest(rows.iter().map(|row| row.name.as_str())).clamp(20.0, NAME);
     let left = 14.0 + longest;
     let width = WIDTH.max(left + SCALE + VALUE);
     let right = width - VALUE;
     let values = rows
         .iter()
         .flat_map(|row| [row.value, row.ends.map_or(row.value, |e| e.0), row.ends.map_or(row.value, |e| e.1)]);
-    let ruler = AxisLayout::new(Scale::Linear, values.chain(beside.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
+    let ruler =
+        AxisLayout::new(Scale::Linear, values.chain(reference.map(|b| b.0)), (left + 8.0, right - 8.0), 5, false);
     let bottom = height - BOTTOM;
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
         "<text class=\"ink title\" x=\"1\" y=\"22\">{}</text>\n",
-        escaped(&TextStyle::Title.cut(title, width - 2.0))
+        escape_xml(&TextStyle::Title.cut(title, width - 2.0))
     ));
     for tick in &ruler.ticks {
         put(format_args!(
             "<path class=\"grid\" d=\"M{0:.1} {head}V{bottom}\"/><text class=\"soft middle\" x=\"{0:.1}\" y=\"{1:.1}\">{2}</text>\n",
-            tick.place,
+            tick.position,
             bottom + 18.0,
             tick.text
         ));
     }
-    if let Some((value, words)) = beside
-        && let Some(at) = ruler.place(value)
+    if let Some((value, words)) = reference
+        && let Some(at) = ruler.position(value)
     {
-        let half = letters.width(words) / 2.0;
+        let half = style.width(words) / 2.0;
         let x = at.min(width - 8.0 - half).max(8.0 + half);
         put(format_args!(
             "<path class=\"beside\" d=\"M{at:.1} {head}V{bottom}\"/><text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
             head - 6.0,
-            escaped(words)
+            escape_xml(words)
         ));
     }
     for (n, row) in rows.iter().enumerate() {
         let y = head + ROW * (n as f64 + 0.5);
-        if let Some((low, high)) = row.ends.and_then(|(low, high)| Some((ruler.place(low)?, ruler.place(high)?))) {
+        if let Some((low, high)) = row.ends.and_then(|(low, high)| Some((ruler.position(low)?, ruler.position(high)?)))
+        {
             put(format_args!("<path class=\"thick interval\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>"));
         }
-        if let Some(at) = ruler.place(row.value) {
+        if let Some(at) = ruler.position(row.value) {
             put(format_args!("<circle class=\"right value\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>"));
         }
         put(format_args!(
             "<text class=\"ink end\" x=\"{:.1}\" y=\"{1:.1}\">{2}</text><text class=\"soft end\" x=\"{3:.1}\" y=\"{1:.1}\">{4}</text>\n",
             left - 2.0,
             y + 4.5,
-            escaped(&letters.cut(&row.name, NAME)),
+            escape_xml(&style.cut(&row.name, NAME)),
             width - 8.0,
             written(row.value)
         ));
@@ -106,7 +110,7 @@ fn drawn(
         "<text class=\"ink middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
         (left + right) / 2.0,
         bottom + 38.0,
-        escaped(label)
+        escape_xml(label)
     ));
     Drawing::new(title, (width, height), out)
 }
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_lies_within_its_interval_and_one_without_has_none() {
+    fn a_value_is_inside_its_interval_if_it_has_one() {
         let row = |name: &str, value, ends| Interval { name: name.to_owned(), value, ends };
         let rows = [row("mel.knn", 0.5, Some((0.25, 0.75))), row("<raw>", 0.0, None)];
         let picture = intervals("t", "accuracy", &rows, Some((0.25, "commonest 0.250"))).in_page();
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_make_the_picture_wider_and_stay_on_it() {
+    fn long_names_widen_the_drawing_and_stay_inside() {
         for name in
             ["小提琴与大提琴的合奏、小提琴与大提琴的合奏、小提琴与大提琴的合奏", "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWW", "a"]
         {
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_has_a_sign_unless_there_is_none() {
+    fn a_difference_has_a_sign_unless_it_is_zero() {
         let row = |value| Interval { name: "x".to_owned(), value, ends: None };
         let texts = texts(&differences("t", "difference", &[0.25, -0.25, -0.0001].map(row)).in_page());
         assert!(["+0.250", "−0.250", "0.000"].iter().all(|value| texts.iter().any(|text| text == value)), "{texts:?}");

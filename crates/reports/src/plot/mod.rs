@@ -1,10 +1,12 @@
-//! Plots as SVG: lines (the search for a learning rate, learning curves), heat maps (the search for thresholds), and the figures
-//! of a report. A [`Drawing`] is part of a page, which has the [`page_style`], or a file of its own, and [`bytes`] makes a PNG of a file.
+//! Draws plots as SVG: curves (learning rate finder, learning curves), heat maps (threshold search), and the figures of a report.
+//! A [`Drawing`] is part of a page that has the [`page_style`], or a separate file; [`bytes`] turns a file into a PNG.
 //!
-//! Lines differ in colour and in dashes. The colours are Okabe's and Ito's, which readers with any kind of colour vision
-//! tell apart, brought to a contrast of three to one or more against the paper; a dark page gets a dark plot. A value that is
+//! Lines differ in colour and in dashes. The colours are those of Okabe and Ito, which readers with any colour vision can
+//! distinguish, adjusted to a contrast of at least three to one against the background; a dark page gets a dark plot. A value that is
 //! not finite, or not positive on a logarithmic axis, is a gap in its line.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use timbre_evaluation::metrics;
 use timbre_models::{Epoch, RateCurve};
 
@@ -15,10 +17,10 @@ mod drawing;
 mod heat_map;
 pub mod augmentation_preview;
 mod intervals;
+mod palette_image;
 mod text_width;
 mod panels;
 pub mod spectrogram_image;
-mod png;
 mod raster;
 #[cfg(test)]
 mod svg_reader;
@@ -31,15 +33,14 @@ pub use drawing::{Drawing, page_style};
 pub use heat_map::{HeatMap, MapMarker, MarkerShape, heat_map};
 pub use intervals::{Interval, differences, intervals};
 pub use panels::{PlotSize, panels};
-pub use png::base64;
 pub use raster::{ImageFormat, bytes};
 pub use reliability::reliability;
 pub use text_width::TextStyle;
 
-/// Of the metrics, so many are shown: more lines could not be told apart. All stand in `epochs.csv`.
+/// Metrics shown in the learning curves: more lines could not be distinguished. `epochs.csv` has all.
 const METRICS: usize = 6;
 
-/// Lines over one pair of axes.
+/// Lines on one pair of axes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     pub title: String,
@@ -51,7 +52,7 @@ pub struct Panel {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What is measured, and its unit where it has one.
+    /// The quantity, and its unit if it has one.
     pub label: String,
     pub scale: Scale,
 }
@@ -59,7 +60,7 @@ pub struct Axis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     Linear,
-    /// Of whole numbers: no tick lies between two.
+    /// Whole numbers only: no tick between two of them.
     Counts,
     /// Always from 0 to 1.
     Share,
@@ -72,21 +73,26 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A place that is pointed out.
+/// A marked position with a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Marker {
     pub x: f64,
-    /// Left out: the whole height.
+    /// None: marks the whole height with a vertical line.
     pub y: Option<f64>,
     pub text: String,
+}
+
+/// A data URI that embeds `bytes` of that media type in a page or a drawing.
+pub fn data_uri(media_type: &str, bytes: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
 
 fn axis(label: &str, scale: Scale) -> Axis {
     Axis { label: label.to_owned(), scale }
 }
 
-/// Losses along learning rates, with the rate that they suggest.
-pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
+/// The loss by learning rate, with the suggested rate.
+pub fn rate_finder(trial: &str, curve: &RateCurve) -> String {
     let nearest = curve.points.iter().min_by(|a, b| {
         let distance = |point: &(f64, f64)| (point.0 / curve.suggestion).ln().abs();
         distance(a).total_cmp(&distance(b))
@@ -97,7 +103,7 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
         text: format!("suggested: {:.2e}", curve.suggestion),
     });
     let panel = Panel {
-        title: format!("Learning rates tried for {unit}"),
+        title: format!("Learning rate finder of {trial}"),
         x: axis("learning rate", Scale::Log),
         y: axis("training loss, smoothed", Scale::Linear),
         lines: vec![Line { name: "loss".to_owned(), points: curve.points.clone() }],
@@ -106,13 +112,13 @@ pub fn rate_finder(unit: &str, curve: &RateCurve) -> String {
     panels(&[panel], PlotSize::FILE).as_file()
 }
 
-/// Losses, and below them metrics, over the epochs; the best epoch is pointed out.
-pub fn learning_curves(unit: &str, epochs: &[Epoch]) -> String {
-    panels(&learning_panels(unit, epochs), PlotSize::FILE).as_file()
+/// Losses, and below them metrics, over the epochs. The best epoch is marked.
+pub fn learning_curves(trial: &str, epochs: &[Epoch]) -> String {
+    panels(&learning_panels(trial, epochs), PlotSize::FILE).as_file()
 }
 
 /// The panels of [`learning_curves`]: losses first.
-pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
+pub fn learning_panels(trial: &str, epochs: &[Epoch]) -> Vec<Panel> {
     let line = |name: &str, of: &dyn Fn(&Epoch) -> Option<f64>| Line {
         name: name.to_owned(),
         points: epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
@@ -128,14 +134,13 @@ pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
         mark: mark.clone(),
     };
     let losses = vec![line("training", &|e| Some(e.train_loss)), line("validation", &|e| e.validation_loss)];
-    let mut panels = vec![panel(format!("Loss of {unit}"), "loss", losses)];
-    // What precision and recall have to say, F1 says with one line, and the Jaccard index in other words. Losses have a scale
-    // of their own.
-    let is_part = |name: &str| {
-        let other_words = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
-        other_words || name == "f1_weighted" || metrics::is_loss(name)
+    let mut panels = vec![panel(format!("Loss of {trial}"), "loss", losses)];
+    // F1 summarizes precision and recall, and the Jaccard index is a function of it. Losses have a different scale.
+    let is_redundant = |name: &str| {
+        let is_summarized = ["precision_", "recall_", "jaccard_"].iter().any(|word| name.starts_with(word));
+        is_summarized || name == "f1_weighted" || metrics::is_loss(name)
     };
-    let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_part(name));
+    let names = epochs.first().into_iter().flat_map(|epoch| epoch.metrics.keys()).filter(|name| !is_redundant(name));
     let metrics: Vec<Line> =
         names.take(METRICS).map(|name| line(name, &|e: &Epoch| e.metrics.get(name).copied())).collect();
     if !metrics.is_empty() {
@@ -144,8 +149,8 @@ pub fn learning_panels(unit: &str, epochs: &[Epoch]) -> Vec<Panel> {
     panels
 }
 
-/// A score along cut-offs, with the one that was chosen; and where the run stands, in its words.
-pub fn cutoff_curve(
+/// A score by threshold, with the chosen threshold marked, and the point of the run with its label.
+pub fn threshold_curve(
     title: &str,
     score: &str,
     points: Vec<(f64, f64)>,
@@ -155,7 +160,7 @@ pub fn cutoff_curve(
     let y = points.iter().find(|point| point.0 == x).map(|point| point.1);
     let panel = Panel {
         title: title.to_owned(),
-        x: axis("cut-off", Scale::Linear),
+        x: axis("threshold", Scale::Linear),
         y: axis(score, Scale::Linear),
         lines: std::iter::once(Line { name: score.to_owned(), points })
             .chain(as_run.map(|(cutoff, score, name)| Line { name, points: vec![(cutoff, score)] }))
@@ -202,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn equal_steps_of_a_rate_are_equal_steps_on_the_paper_and_the_suggestion_lies_on_the_line() {
+    fn learning_rates_are_on_a_logarithmic_axis_and_the_suggestion_is_on_the_curve() {
         let curve = curve();
         let picture = rate_finder("mel.resnet18.s1", &curve);
         let line = &polylines(&picture)[0];
         assert_eq!(line.len(), 81);
         let step = (line[80].0 - line[0].0) / 80.0;
         assert!(line.iter().enumerate().all(|(n, point)| (point.0 - line[0].0 - n as f64 * step).abs() < 0.11));
-        // A higher loss lies higher, that is, at a smaller y; by as much as the losses differ.
+        // A higher loss is higher in the drawing, that is, at a smaller y, in proportion to the loss.
         let y_per_loss = (line[0].1 - line[60].1) / (curve.points[0].1 - curve.points[60].1);
         assert!(y_per_loss < 0.0);
         for (point, (_, loss)) in line.iter().zip(&curve.points) {
@@ -233,12 +238,12 @@ mod tests {
         let texts = texts(&picture);
         assert!(texts.iter().any(|t| t == "f1_macro") && !texts.iter().any(|t| t == "recall_macro" || t == "m7"));
         assert_eq!(texts.iter().filter(|t| *t == "best: epoch 8").count(), 2);
-        // Both panels have their first and last epoch at the same place.
+        // Both panels have their first and last epoch at the same x.
         assert!(lines.iter().all(|line| line[0].0 == lines[0][0].0 && line[19].0 == lines[0][19].0));
     }
 
     #[test]
-    fn the_first_epoch_alone_is_a_point() {
+    fn a_single_epoch_is_a_point() {
         let mut one = epochs(1);
         one[0].metrics.clear();
         one[0].validation_loss = None;
@@ -247,10 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn along_cutoffs_stands_where_the_run_is_also_off_the_points_that_were_tried() {
+    fn a_threshold_curve_shows_the_point_of_the_run_outside_the_searched_range_too() {
         let points = vec![(0.1, 0.2), (0.2, 0.3), (0.3, 0.1)];
         let as_run = Some((0.56, 0.05, "as run: 0.56 → 0.050".to_owned()));
-        let draw = |as_run| cutoff_curve("t", "f1", points.clone(), (0.2, "chosen".to_owned()), as_run);
+        let draw = |as_run| threshold_curve("t", "f1", points.clone(), (0.2, "chosen".to_owned()), as_run);
         let with = draw(as_run);
         assert!(texts(&with).iter().any(|text| text.starts_with("as run: 0.56")));
         let dots = circles(&with, "d1");

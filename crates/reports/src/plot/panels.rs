@@ -1,63 +1,65 @@
-//! Panels, one below the other.
+//! Draws line plots as panels, one below the other.
 
 use std::fmt::Write;
 
 use super::axis::AxisLayout;
-use super::drawing::{Drawing, LINES, escaped};
+use timbre_core::text::escape_xml;
+
+use super::drawing::{Drawing, LINES};
 use super::text_width::TextStyle;
 use super::{Marker, Panel};
 
 pub(super) const WIDTH: f64 = 760.0;
 
-/// How large a picture is, and where it is seen.
+/// The size of a plot, and whether it is part of a page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlotSize {
     pub width: f64,
-    /// Of the axes of a panel.
+    /// Height of the axes of a panel.
     pub height: f64,
-    /// About so many numbers on the horizontal axis.
+    /// Approximate number of ticks on the horizontal axis.
     pub ticks: usize,
-    /// Part of an HTML page, where a title stands at the edge; otherwise a file of its own.
+    /// Whether the plot is part of an HTML page, where the title starts at the left edge.
     pub in_page: bool,
 }
 
 impl PlotSize {
-    /// A file, read on a screen of its own.
+    /// A separate file.
     pub const FILE: PlotSize = PlotSize { width: WIDTH, height: 260.0, ticks: 9, in_page: false };
-    /// One of several in a page: narrow enough for letters to be read on a phone.
+    /// One of several figures in a page: narrow enough for text to be readable on a phone.
     pub const FIGURE: PlotSize = PlotSize { width: 440.0, height: 220.0, ticks: 6, in_page: true };
 }
 
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
-/// Title, and a line of the legend.
+/// Height of the title, and of a line of the legend.
 const TITLE: f64 = 40.0;
 const LEGEND: f64 = 20.0;
-/// What is said of a mark.
+/// Height of the text of a marker.
 const MARK: f64 = 20.0;
-/// Between legend and axes.
+/// Space between legend and axes.
 const AIR: f64 = 6.0;
-/// Numbers and label of the horizontal axis, and air.
+/// Height of the ticks and the label of the horizontal axis.
 const BOTTOM: f64 = 62.0;
-/// Points are dots where they are few enough to be told apart.
+/// Up to this number of points each point is a dot.
 const DOTS: usize = 40;
-/// A line of the legend, and air to the next.
+/// Width of a line sample in the legend, and space before the next entry.
 const SAMPLE: f64 = 34.0;
 const ASIDE: f64 = 18.0;
 
 pub fn panels(panels: &[Panel], paper: PlotSize) -> Drawing {
     let heights: Vec<f64> =
         panels.iter().map(|panel| head_height(panel, paper.width) + paper.height + BOTTOM).collect();
-    let said = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
+    let description = panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
     let (mut body, mut top) = (String::new(), 0.0);
     for (panel, height) in panels.iter().zip(heights) {
         draw(panel, top, paper, &mut body);
         top += height;
     }
-    Drawing::new(&said, (paper.width, top), body)
+    Drawing::new(&description, (paper.width, top), body)
 }
 
-/// Where each entry of the legend begins: (x, line).
+/// The position (x, line) of each entry of the legend.
 fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
     let (mut x, mut line) = (LEFT, 0);
     let place = |entry: &super::Line| {
@@ -72,12 +74,12 @@ fn legend(panel: &Panel, width: f64) -> Vec<(f64, usize)> {
     panel.lines.iter().map(place).collect()
 }
 
-/// A name of the legend: no wider than the axes.
+/// A name of the legend, cut to the width of the axes.
 fn legend_name(name: &str, width: f64) -> String {
     TextStyle::Plain.cut(name, width - LEFT - RIGHT - SAMPLE)
 }
 
-/// What stands above the axes. One line alone is named by its axis.
+/// Height above the axes. A single line needs no legend, because its axis names it.
 fn head_height(panel: &Panel, width: f64) -> f64 {
     let lines = legend(panel, width).last().map_or(0, |(_, line)| line + 1);
     let legend = if panel.lines.len() > 1 { LEGEND * lines as f64 + AIR } else { 0.0 };
@@ -105,7 +107,7 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
         "<text class=\"ink title\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
         title_at,
         top + 26.0,
-        escaped(&TextStyle::Title.cut(&panel.title, paper.width - title_at - 2.0))
+        escape_xml(&TextStyle::Title.cut(&panel.title, paper.width - title_at - 2.0))
     ));
     if panel.lines.len() > 1 {
         for (n, (line, (at, row))) in panel.lines.iter().zip(legend(panel, paper.width)).enumerate() {
@@ -115,24 +117,24 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
                 "<text class=\"ink\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
                 at + SAMPLE,
                 middle + 4.5,
-                escaped(&legend_name(&line.name, paper.width))
+                escape_xml(&legend_name(&line.name, paper.width))
             ));
         }
     }
     for tick in &y.ticks {
-        put(format_args!("<path class=\"grid\" d=\"M{left} {:.1}H{right}\"/>", tick.place));
+        put(format_args!("<path class=\"grid\" d=\"M{left} {:.1}H{right}\"/>", tick.position));
         put(format_args!(
             "<text class=\"soft end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
             left - 8.0,
-            tick.place + 4.5,
+            tick.position + 4.5,
             tick.text
         ));
     }
     for tick in &x.ticks {
-        put(format_args!("<path class=\"grid\" d=\"M{:.1} {from}V{bottom}\"/>", tick.place));
+        put(format_args!("<path class=\"grid\" d=\"M{:.1} {from}V{bottom}\"/>", tick.position));
         put(format_args!(
             "<text class=\"soft middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
-            tick.place,
+            tick.position,
             bottom + 19.0,
             tick.text
         ));
@@ -142,14 +144,14 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
     put(format_args!(
         "<text class=\"ink middle\" x=\"{middle}\" y=\"{:.1}\">{}</text>\n",
         bottom + 41.0,
-        escaped(&panel.x.label)
+        escape_xml(&panel.x.label)
     ));
     let (side, half) = (22.0, (from + bottom) / 2.0);
     put(format_args!(
         "<text class=\"ink middle\" x=\"{side}\" y=\"{half}\" transform=\"rotate(-90 {side} {half})\">{}</text>\n",
-        escaped(&panel.y.label)
+        escape_xml(&panel.y.label)
     ));
-    let marked = panel.mark.as_ref().and_then(|mark| Some((mark, x.place(mark.x)?)));
+    let marked = panel.mark.as_ref().and_then(|mark| Some((mark, x.position(mark.x)?)));
     if let Some((_, at)) = marked {
         put(format_args!("<path class=\"guide\" d=\"M{at:.1} {from}V{bottom}\"/>\n"));
     }
@@ -169,12 +171,12 @@ fn draw(panel: &Panel, top: f64, paper: PlotSize, out: &mut String) {
         }
     }
     if let Some((mark, at)) = marked {
-        say(mark, at, mark.y.and_then(|value| y.place(value)), (from, right), &mut put);
+        draw_marker(mark, at, mark.y.and_then(|value| y.position(value)), (from, right), &mut put);
     }
 }
 
-/// The ring around a marked point, and its text above the axes, where no line runs.
-fn say(
+/// Draws a circle around the marked point, and its text above the axes, where no line is.
+fn draw_marker(
     mark: &Marker,
     at: f64,
     ring: Option<f64>,
@@ -189,13 +191,13 @@ fn say(
     put(format_args!(
         "<text class=\"ink middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
         from - 6.0,
-        escaped(&mark.text)
+        escape_xml(&mark.text)
     ));
 }
 
-/// The stretches of a line between its gaps, on the paper.
+/// The segments of a line between its gaps, as positions.
 fn parts(points: &[(f64, f64)], x: &AxisLayout, y: &AxisLayout) -> Vec<Vec<(f64, f64)>> {
-    let places: Vec<Option<(f64, f64)>> = points.iter().map(|p| Some((x.place(p.0)?, y.place(p.1)?))).collect();
+    let places: Vec<Option<(f64, f64)>> = points.iter().map(|p| Some((x.position(p.0)?, y.position(p.1)?))).collect();
     places
         .split(Option::is_none)
         .filter(|part| !part.is_empty())
@@ -219,20 +221,20 @@ mod tests {
     }
 
     #[test]
-    fn names_with_angles_and_ampersands_are_well_formed_text() {
+    fn names_with_special_characters_are_well_formed_text() {
         let picture = panels(
             &[panel(vec![line("<x>", &[(0.0, 1.0), (1.0, 2.0)]), line("\u{1}&", &[(0.0, 1.0)])])],
             PlotSize::FILE,
         )
         .as_file();
         let texts = texts(&picture);
-        for text in ["a &lt; b &amp; \"c\"", "&lt;x&gt;", "\u{fffd}&amp;", "time (s)", "loss"] {
+        for text in ["a &lt; b &amp; &quot;c&quot;", "&lt;x&gt;", "\u{fffd}&amp;", "time (s)", "loss"] {
             assert!(texts.iter().any(|t| t == text), "{text:?} in {texts:?}");
         }
     }
 
     #[test]
-    fn a_value_that_is_no_number_is_a_gap() {
+    fn a_value_that_is_not_finite_is_a_gap() {
         let points =
             [(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5), (4.0, f64::INFINITY), (5.0, 1.0), (6.0, 2.0)];
         let picture = panels(&[panel(vec![line("a", &points)])], PlotSize::FILE).as_file();
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_lies_on_the_paper() {
+    fn everything_is_inside_the_drawing() {
         let many: Vec<Line> = (0..12)
             .map(|n| {
                 line(
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_names_and_titles_stay_on_the_paper() {
+    fn wide_names_and_titles_stay_inside_the_drawing() {
         let wide = ["W".repeat(30), "小提琴与大提琴的合奏".repeat(6), "a".to_owned()];
         let lines: Vec<Line> = wide.iter().map(|name| line(name, &[(0.0, 1.0), (1.0, 2.0)])).collect();
         let own = Panel { title: wide[1].clone(), ..panel(lines) };

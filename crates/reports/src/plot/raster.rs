@@ -1,7 +1,7 @@
-//! Pictures as PNG, for what shows no SVG: slides, chats, the pages of some code hosts.
+//! Renders drawings as PNG, for programs that show no SVG: slides, chats, the pages of some code hosts.
 //!
-//! The letters come with the program: the same text gives the same picture on every machine, also on one without fonts. Only for
-//! characters that they do not have (such as Chinese) a font of the machine is looked for.
+//! The fonts come with the program, so the same text gives the same image on every machine, also on one without fonts. Only for
+//! characters that these lack (such as Chinese) the fonts of the machine are searched.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,12 +10,12 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::fontdb::{Database, ID, Source};
 use resvg::usvg::{FontFamily, FontResolver, Options, Tree};
 
-/// Pixels of a unit of SVG: sharp on the screens of today, and on paper.
+/// Pixels per SVG unit: sharp on high-resolution screens and on paper.
 const SCALE: f32 = 2.0;
-/// From this weight on letters are bold.
+/// The font weight from which text is bold.
 const BOLD: u16 = 600;
 
-/// The fonts that come with the program. Condensed letters are as wide as those of most screens, for which figures are laid out.
+/// The embedded fonts. The condensed ones are as wide as usual screen fonts, for which figures are laid out.
 struct Fonts {
     all: Arc<Database>,
     regular: Option<ID>,
@@ -31,7 +31,7 @@ static FONTS: LazyLock<Fonts> = LazyLock::new(|| {
     Fonts { all: Arc::new(all), regular, bold, mono }
 });
 
-/// These and the fonts of the machine: read when a character needs them.
+/// The embedded fonts and those of the machine, which are read only when a character needs them.
 static WITH_SYSTEM: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut all = Database::clone(&FONTS.all);
     all.load_system_fonts();
@@ -53,7 +53,7 @@ fn options() -> Options<'static> {
         }),
         select_fallback: Box::new(move |character, tried, fonts| {
             anywhere(character, tried, fonts).or_else(|| {
-                // The names of our fonts stay what they were.
+                // The ids of the embedded fonts stay valid.
                 *fonts = WITH_SYSTEM.clone();
                 anywhere(character, tried, fonts)
             })
@@ -62,7 +62,7 @@ fn options() -> Options<'static> {
     Options { fontdb: FONTS.all.clone(), font_resolver, ..Options::default() }
 }
 
-/// The form of a picture.
+/// A file format of figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageFormat {
     Svg,
@@ -70,12 +70,12 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
-    /// SVG, unless PNG is asked for.
-    pub fn asked(png: bool) -> ImageFormat {
+    /// The format by the flag `--png`.
+    pub fn from_flag(png: bool) -> ImageFormat {
         if png { ImageFormat::Png } else { ImageFormat::Svg }
     }
 
-    pub fn ending(self) -> &'static str {
+    pub fn extension(self) -> &'static str {
         match self {
             ImageFormat::Svg => "svg",
             ImageFormat::Png => "png",
@@ -83,7 +83,7 @@ impl ImageFormat {
     }
 }
 
-/// A picture that is a file of its own, in that form.
+/// The bytes of a figure file in that format.
 pub fn bytes(svg: &str, form: ImageFormat) -> Result<Vec<u8>> {
     match form {
         ImageFormat::Svg => Ok(svg.as_bytes().to_vec()),
@@ -91,9 +91,9 @@ pub fn bytes(svg: &str, form: ImageFormat) -> Result<Vec<u8>> {
     }
 }
 
-/// In its light colours.
+/// Renders the light theme.
 fn png(svg: &str) -> Result<Vec<u8>> {
-    let tree = Tree::from_str(svg, &options()).context("cannot draw a picture")?;
+    let tree = Tree::from_str(svg, &options()).context("cannot draw the figure")?;
     let side = |length: f32| (length * SCALE).round() as u32;
     let (width, height) = (side(tree.size().width()), side(tree.size().height()));
     let mut pixels = Pixmap::new(width, height).with_context(|| format!("cannot draw {width} × {height} pixels"))?;
@@ -101,7 +101,7 @@ fn png(svg: &str) -> Result<Vec<u8>> {
     pixels.encode_png().context("cannot write a PNG")
 }
 
-/// From the left edge of the words of a picture to the right, in units of SVG: how a layout is held against what is drawn.
+/// The width of the rendered text in SVG units, for tests of the layout.
 #[cfg(test)]
 pub(super) fn drawn_width(svg: &str) -> f64 {
     use resvg::usvg::{Group, Node};
@@ -135,7 +135,7 @@ mod tests {
         Pixmap::decode_png(&bytes(&picture(body), ImageFormat::Png).unwrap()).unwrap()
     }
 
-    /// The columns that hold ink, from the first to the last, and how much of it there is.
+    /// The first and the last column with ink, and the amount of ink.
     fn ink(pixels: &Pixmap) -> Option<(usize, usize, u64)> {
         let width = pixels.width() as usize;
         let dark = |n: usize| u64::from(255 - pixels.pixels()[n].green());
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_two_pixels_a_unit_and_its_light_colours() {
+    fn an_image_has_two_pixels_per_unit_and_the_light_colours() {
         let pixels = drawn("<rect class=\"c\" x=\"10\" y=\"5\" width=\"5\" height=\"5\"/>");
         assert_eq!((pixels.width(), pixels.height()), (120, 40));
         let at = |x, y| pixels.pixel(x, y).map(|p| (p.red(), p.green(), p.blue(), p.alpha()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_stand_where_they_are_put_and_differ_by_style() {
+    fn text_is_at_its_position_and_differs_by_style() {
         let text =
             |class: &str| ink(&drawn(&format!("<text class=\"{class}\" x=\"40\" y=\"15\">illi</text>"))).unwrap();
         let (plain, bold, mono, end) = (text("c"), text("c bold"), text("c mono"), text("c end"));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_letters_of_europe_and_the_signs_of_our_figures_come_with_the_program() {
+    fn the_embedded_fonts_have_the_letters_of_europe_and_the_symbols_of_the_figures() {
         let missing = Arc::new(Mutex::new(String::new()));
         let noted = missing.clone();
         let mut options = options();
@@ -180,23 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn a_character_of_no_font_is_no_fault() {
+    fn a_character_without_a_font_is_not_an_error() {
         assert_eq!(drawn("<text x=\"2\" y=\"15\">\u{10fffd}\u{4e2d}</text>").width(), 120);
     }
 
     #[test]
     fn a_spectrogram_is_drawn() {
-        let image = super::super::png::base64(&super::super::png::of_palette(&[0, 1], 2, &[[0, 0, 0], [9, 200, 9]]));
+        let image = super::super::palette_image::encode(&[0, 1], 2, &[[0, 0, 0], [9, 200, 9]]);
+        let image = super::super::data_uri("image/png", &image);
         let pixels = drawn(&format!(
-            "<image x=\"0\" y=\"0\" width=\"60\" height=\"20\" preserveAspectRatio=\"none\" href=\"data:image/png;base64,{image}\"/>"
+            "<image x=\"0\" y=\"0\" width=\"60\" height=\"20\" preserveAspectRatio=\"none\" href=\"{image}\"/>"
         ));
-        // Its pixels flow into each other.
+        // The pixels are interpolated.
         let green = |x| pixels.pixel(x, 20).unwrap().green();
         assert!(green(2) < 15 && green(117) > 185, "{} {}", green(2), green(117));
     }
 
     #[test]
-    fn what_is_no_picture_is_refused() {
+    fn invalid_svg_is_refused() {
         assert!(bytes("<svg", ImageFormat::Png).is_err());
     }
 }

@@ -1,24 +1,25 @@
-//! How often what is said with a probability comes true, and how many cases there are of each.
+//! Draws a reliability diagram: the observed frequency by predicted probability, with the number of cases.
 
 use std::fmt::Write;
 
 use super::panels::rulers;
 use super::{Drawing, Line, Panel, PlotSize, Scale, axis, panels};
 
-/// How much larger the largest circle is: one at the top of the axes stays below the legend.
+/// Growth of the largest circle. A circle at the top of the axes stays below the legend.
 const MORE: f64 = 7.5;
 
-/// Of each bin: the mean stated probability, the share that came true, the cases. Circles have areas as the cases.
+/// Draws the diagram. Each bin has its mean predicted probability, observed frequency and number of cases; circle areas grow with the
+/// cases.
 pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
-    let stated: Vec<(f64, f64)> = bins.iter().map(|bin| (bin.0, bin.1)).collect();
+    let predicted: Vec<(f64, f64)> = bins.iter().map(|bin| (bin.0, bin.1)).collect();
     let panel = Panel {
         title: title.to_owned(),
-        x: axis("stated probability", Scale::Share),
-        y: axis("share that came true", Scale::Share),
+        x: axis("predicted probability", Scale::Share),
+        y: axis("observed frequency", Scale::Share),
         lines: vec![
-            Line { name: "the model".to_owned(), points: stated.clone() },
+            Line { name: "model".to_owned(), points: predicted.clone() },
             Line {
-                name: "as it should be".to_owned(),
+                name: "perfectly calibrated".to_owned(),
                 points: (0..=50).map(|n| f64::from(n) / 50.0).map(|x| (x, x)).collect(),
             },
         ],
@@ -27,12 +28,12 @@ pub fn reliability(title: &str, bins: &[(f64, f64, u64)]) -> Drawing {
     let mut drawing = panels(std::slice::from_ref(&panel), PlotSize::FIGURE);
     let (x, y) = rulers(&panel, 0.0, PlotSize::FIGURE);
     let most = bins.iter().map(|bin| bin.2).max().unwrap_or(1).max(1) as f64;
-    for (&(stated, came_true, cases), place) in bins.iter().zip(&stated) {
-        let Some((x, y)) = x.place(place.0).zip(y.place(place.1)) else { continue };
+    for (&(predicted, observed, cases), position) in bins.iter().zip(&predicted) {
+        let Some((x, y)) = x.position(position.0).zip(y.position(position.1)) else { continue };
         let _ = writeln!(
-            drawing.over(),
-            "<circle class=\"missed case\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\"><title>{cases} cases, stated {stated:.2}, came true \
-             {came_true:.2}</title></circle>",
+            drawing.body_mut(),
+            "<circle class=\"missed case\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\"><title>{cases} cases, predicted {predicted:.2}, observed \
+             {observed:.2}</title></circle>",
             3.0 + MORE * (cases as f64 / most).sqrt()
         );
     }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stated_rightly_lies_on_the_diagonal() {
+    fn calibrated_bins_are_on_the_diagonal() {
         let picture = reliability("t", &[(0.2, 0.2, 10), (0.8, 0.5, 1)]).in_page();
         let (cases, lines) = (circles(&picture, "case"), polylines(&picture));
         assert_eq!(cases.len(), 2);

@@ -1,7 +1,7 @@
-//! A spectrogram as a picture, of a recording of any length: mel bands upwards, time to the right, decibels as brightness.
+//! Computes the image of a mel spectrogram of a recording of any length: mel bands upwards, time to the right, decibels as brightness.
 //!
-//! Neighbouring columns are joined (their power is averaged) whenever there are more than `MOST`: memory does not grow with
-//! the recording, and a picture of hours is as wide as one of a minute.
+//! Pairs of columns are merged (their power is averaged) whenever there are more than `MOST`: memory does not grow with
+//! the recording, and the image of hours is as wide as that of a minute.
 
 use std::ops::Range;
 
@@ -9,38 +9,39 @@ use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
 use timbre_signal::dsp::stft::{PadMode, StftPlan, StftSpec};
 use timbre_signal::dsp::window::Window;
 
-use super::png;
+use super::palette_image;
 
-/// Columns of a picture, at most; after joining, half of it at least.
+/// The largest number of columns. Merging leaves at least half of it.
 const MOST: usize = 1024;
 const BANDS: usize = 96;
 const N_FFT: usize = 2048;
 const HOP: usize = N_FFT / 4;
-/// The stretch of time that a frame is drawn in lies in its middle. Those at the ends, which would hear what is not there, hear
-/// the first and the last samples instead: so many of them are the first.
+/// Each frame is drawn at the time of its middle. Frames at the ends would reach outside the recording, so they use its first and its
+/// last samples instead. This is the number of such frames at the start.
 const FIRST: usize = 2;
-/// Where the frame after these begins.
+/// The first sample of the frame after these.
 const NEXT: usize = FIRST * HOP - (N_FFT - HOP) / 2;
-/// What lies further below the loudest value is black.
+/// Values this far below the maximum are black.
 const RANGE_DB: f32 = 80.0;
 
+/// An image under construction: samples are added block by block.
 pub struct SpectrogramImage {
     plan: StftPlan,
     bank: MelBank,
     spec: MelSpec,
-    /// The last samples: a frame of them at least, as soon as there are so many.
+    /// The last samples: at least one frame, as soon as there are enough.
     pending: Vec<f32>,
-    /// Where among them the next frame begins.
+    /// Index in `pending` of the first sample of the next frame.
     next: usize,
-    /// How many samples were added.
+    /// Number of samples added.
     samples: usize,
-    /// How many frames were made of them.
+    /// Number of frames computed.
     frames: usize,
-    /// Frames that make a column.
+    /// Frames per column.
     per_column: usize,
-    /// Power, a column after the other.
+    /// Power, column by column.
     columns: Vec<f32>,
-    /// The column in hand: a sum, and of how many frames.
+    /// The sum of the current column, and the number of its frames.
     sum: Vec<f32>,
     summed: usize,
 }
@@ -56,7 +57,7 @@ impl SpectrogramImage {
             pad_mode: PadMode::Constant,
         };
         let nyquist = f64::from(sample_rate) / 2.0;
-        // The lowest bands are no narrower than a bin.
+        // No band is narrower than a bin.
         let spec = |n_mels| MelSpec {
             sample_rate,
             n_fft: N_FFT,
@@ -100,7 +101,7 @@ impl SpectrogramImage {
         self.next -= done;
     }
 
-    /// The last frames. What is shorter than one lies in silence.
+    /// Computes the last frames. A recording shorter than a frame is padded with silence.
     fn finish(&mut self) {
         let missing = self.samples.div_ceil(HOP).saturating_sub(self.frames);
         if missing > 0 {
@@ -115,7 +116,7 @@ impl SpectrogramImage {
         }
     }
 
-    /// All whole frames of these samples; says how many.
+    /// Adds all whole frames of these samples and returns their number.
     fn take(&mut self, samples: Range<usize>) -> usize {
         let spectrogram = self.plan.power(&self.pending[samples]);
         if spectrogram.frames == 0 {
@@ -148,23 +149,23 @@ impl SpectrogramImage {
         }
     }
 
-    /// How many seconds the columns stand for; after [`SpectrogramImage::png`] no less than there are of the sound.
+    /// The duration that the columns cover. After [`SpectrogramImage::png`] it is at least that of the recording.
     pub fn seconds(&self) -> f64 {
         let frames = self.columns.len() / self.spec.n_mels * self.per_column;
         (frames * HOP) as f64 / f64::from(self.spec.sample_rate)
     }
 
-    /// The share of the height at which a frequency lies; none above the highest.
+    /// The position of a frequency, as a share of the height. None above the highest band.
     pub fn height_of(&self, hertz: f64) -> Option<f64> {
         let corners = self.spec.corners();
-        // Band b has its middle at corner b + 1.
+        // The middle of band b is corner b + 1.
         let above = corners.iter().position(|corner| *corner >= hertz)?.max(1);
         let (low, high) = (corners[above - 1], corners[above]);
         let corner = above as f64 - 1.0 + (hertz - low) / (high - low);
         Some(((corner - 0.5) / self.spec.n_mels as f64).clamp(0.0, 1.0))
     }
 
-    /// The picture as a PNG file, to which nothing is added any more; none of nothing.
+    /// Finishes the image and encodes it as PNG. None without samples.
     pub fn png(&mut self) -> Option<Vec<u8>> {
         self.finish();
         let bands = self.spec.n_mels;
@@ -177,7 +178,7 @@ impl SpectrogramImage {
         let shade = |db: f32| (255.0 * (1.0 - (loudest - db) / RANGE_DB)).clamp(0.0, 255.0) as u8;
         let row = |band: usize| (0..width).map(move |column| (column, band));
         let indices = (0..bands).rev().flat_map(row).map(|(column, band)| shade(decibels[column * bands + band]));
-        Some(png::of_palette(&indices.collect::<Vec<u8>>(), width, &png::shades()))
+        Some(palette_image::encode(&indices.collect::<Vec<u8>>(), width, &palette_image::shades()))
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_make_the_same_picture_as_the_whole_and_hours_are_no_wider_than_minutes() {
+    fn blocks_give_the_same_image_as_the_whole_and_hours_are_no_wider_than_minutes() {
         let samples = tone(880.0, 60 * 22050);
         let (mut whole, mut parts) = (SpectrogramImage::new(22050), SpectrogramImage::new(22050));
         whole.add(&samples);
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_tone_is_as_bright_at_its_ends_as_within_and_lasts_as_long_as_it_sounds() {
+    fn a_steady_tone_has_constant_brightness_and_its_true_duration() {
         for samples in [22050, 22051, 22528, 3000, 2049, 2048] {
             let mut picture = SpectrogramImage::new(22050);
             tone(880.0, samples).chunks(700).for_each(|block| picture.add(block));
@@ -215,16 +216,16 @@ mod tests {
             let late = picture.seconds() - samples as f64 / 22050.0;
             assert!((0.0..512.0 / 22050.0).contains(&late), "{samples}: {late}");
             let loudest = |column: &[f32]| column.iter().copied().fold(0.0, f32::max);
-            let heard: Vec<f32> = picture.columns.chunks_exact(picture.spec.n_mels).map(loudest).collect();
-            let most = loudest(&heard);
-            assert!(heard.iter().all(|power| *power > most * 0.95), "{samples}: {heard:?}");
+            let peaks: Vec<f32> = picture.columns.chunks_exact(picture.spec.n_mels).map(loudest).collect();
+            let most = loudest(&peaks);
+            assert!(peaks.iter().all(|power| *power > most * 0.95), "{samples}: {peaks:?}");
             let once = picture.png();
             assert_eq!(once, picture.png());
         }
     }
 
     #[test]
-    fn of_a_moment_of_sound_there_is_a_picture_too() {
+    fn a_recording_shorter_than_a_frame_has_an_image() {
         let mut picture = SpectrogramImage::new(22050);
         picture.add(&tone(880.0, 300));
         assert!(picture.png().is_some());
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_is_brightest_where_its_frequency_lies() {
+    fn a_tone_is_brightest_at_its_frequency() {
         for hertz in [440.0f32, 1500.0, 6000.0] {
             let mut picture = SpectrogramImage::new(22050);
             picture.add(&tone(hertz, 22050));

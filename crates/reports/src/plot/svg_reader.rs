@@ -1,10 +1,10 @@
-//! Reads drawings back, for tests.
+//! Parses drawings, for tests.
 
 use super::text_width::TextStyle;
 
 type Attributes = Vec<(String, String)>;
 
-/// The elements of that name as their attributes and text; the whole must be well-formed.
+/// The attributes and text of the elements of that name. Panics unless the drawing is well-formed.
 fn elements(picture: &str, name: &str) -> Vec<(Attributes, String)> {
     let mut open: Vec<(String, Attributes, String)> = Vec::new();
     let mut found = Vec::new();
@@ -16,7 +16,7 @@ fn elements(picture: &str, name: &str) -> Vec<(Attributes, String)> {
                 && text
                     .split('&')
                     .skip(1)
-                    .all(|t| t.starts_with("amp;") || t.starts_with("lt;") || t.starts_with("gt;"))
+                    .all(|t| ["amp;", "lt;", "gt;", "quot;", "#39;"].iter().any(|entity| t.starts_with(entity)))
         );
         if let Some((.., content)) = open.last_mut() {
             content.push_str(text);
@@ -74,7 +74,7 @@ pub fn circles(picture: &str, class: &str) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The shapes of the paths of that class.
+/// The `d` attributes of the paths of that class.
 pub fn paths(picture: &str, class: &str) -> Vec<String> {
     let is_of = |attributes: &Attributes| {
         attributes.iter().any(|(key, value)| key == "class" && value.split(' ').any(|c| c == class))
@@ -87,19 +87,24 @@ pub fn texts(picture: &str) -> Vec<String> {
     elements(picture, "text").into_iter().map(|(_, text)| text).collect()
 }
 
-/// Each text that does not lie down: where it begins and ends, and its words.
+/// The start, end and content of each horizontal text.
 pub fn spans(picture: &str) -> Vec<(f64, f64, String)> {
     let texts = elements(picture, "text").into_iter();
     let upright = texts.filter(|(attributes, _)| attributes.iter().all(|(key, _)| key != "transform"));
     let span = |(attributes, words): (Attributes, String)| {
-        let plain = words.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let plain = words
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&amp;", "&");
         let class: Vec<&str> = attribute(&attributes, "class").split(' ').collect();
-        let letters = match () {
+        let style = match () {
             () if class.contains(&"title") => TextStyle::Title,
             () if class.contains(&"small") => TextStyle::Small,
             () => TextStyle::Plain,
         };
-        let (x, width): (f64, f64) = (attribute(&attributes, "x").parse().unwrap(), letters.width(&plain));
+        let (x, width): (f64, f64) = (attribute(&attributes, "x").parse().unwrap(), style.width(&plain));
         let begin = match () {
             () if class.contains(&"end") => x - width,
             () if class.contains(&"middle") => x - width / 2.0,

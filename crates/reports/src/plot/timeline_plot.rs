@@ -1,24 +1,24 @@
-//! What is heard when: a strip a class below the spectrogram, over one axis of time.
+//! Draws predictions over time: one strip per class below the spectrogram, on a common time axis.
 
 use std::fmt::Write;
 
 use super::Scale;
 use super::axis::AxisLayout;
-use super::drawing::escaped;
-use super::png;
+use super::data_uri;
 use super::spectrogram_image::SpectrogramImage;
 use super::text_width::TextStyle;
+use timbre_core::text::escape_xml;
 use timbre_evaluation::timeline::Segment;
 
-/// What is drawn of a recording.
+/// The predictions for one recording.
 pub struct Timeline<'a> {
     pub title: &'a str,
-    /// Which model of which run is it that hears.
-    pub by: &'a str,
+    /// The model and its run.
+    pub model: &'a str,
     pub seconds: f64,
-    /// See [`borders`](timbre_evaluation::timeline::window_boundaries): one more than there are windows.
+    /// The [`window_boundaries`](timbre_evaluation::timeline::window_boundaries): one more than there are windows.
     pub borders: &'a [f64],
-    /// Classes that are shown, from the top.
+    /// The classes shown, from the top.
     pub strips: Vec<ClassStrip<'a>>,
     pub segments: &'a [Segment],
 }
@@ -26,16 +26,16 @@ pub struct Timeline<'a> {
 pub struct ClassStrip<'a> {
     pub class: usize,
     pub name: &'a str,
-    /// Of the whole recording.
+    /// The score of the whole recording.
     pub score: f32,
-    /// One a window.
+    /// One probability per window.
     pub probabilities: Vec<f32>,
-    /// From which on a segment begins.
+    /// The probability from which a segment begins.
     pub on: f64,
 }
 
 const WIDTH: f64 = 960.0;
-/// Left of the axes there is room for the names of the classes, and for their scores.
+/// Width to the left of the axes, for class names and their scores.
 const LEFT: f64 = 132.0;
 const NAME: f64 = 215.0;
 const NAMES_FROM: f64 = 10.0;
@@ -45,11 +45,11 @@ const TITLE: f64 = 40.0;
 const PICTURE: f64 = 190.0;
 const GAP: f64 = 14.0;
 const STRIP: f64 = 30.0;
-/// Between two strips.
+/// Space between two strips.
 const AIR: f64 = 6.0;
 const BAR: f64 = 6.0;
 const BOTTOM: f64 = 54.0;
-/// A line that says what the colours are, and one that says who hears.
+/// Height of the legend line, and of the line that names the model.
 const LINE: f64 = 18.0;
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif}.small{font-size:11px}.title{font-size:16px;font-weight:600}.middle{text-anchor:middle}\
@@ -58,23 +58,23 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif}.small{font-size:11px}.
     @media (prefers-color-scheme:dark){.paper{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9da7b3}.bed{fill:#1b212a}.p{fill:#2b5f86}\
     .bar{fill:#56b4e9}.on{stroke:#9da7b3}.axis{stroke:#6e7681}.grid{stroke:#e6edf3}}";
 
-/// The drawing as the text of an SVG file, which needs nothing beside it.
+/// Draws the timeline as a separate SVG file.
 pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
     let top = TITLE + PICTURE + GAP;
     let bottom = top + of.strips.len() as f64 * (STRIP + AIR);
     let (right, height) = (WIDTH - RIGHT, bottom + BOTTOM + 2.0 * LINE);
     let names = TextStyle::Plain.widest(of.strips.iter().map(|strip| strip.name)).min(NAME);
     let left = (NAMES_FROM + names + SCORE).ceil().max(LEFT);
-    // Beyond ten minutes nobody counts seconds.
+    // The axis is in minutes for recordings longer than ten minutes.
     let (unit, per_unit) = if of.seconds > 600.0 { ("time (min)", 60.0) } else { ("time (s)", 1.0) };
     let ruler = AxisLayout::new(Scale::Linear, [0.0, of.seconds / per_unit].into_iter(), (left, right), 10, false);
-    let x = |seconds: f64| ruler.place(seconds / per_unit).unwrap_or(left).clamp(left, right);
+    let x = |seconds: f64| ruler.position(seconds / per_unit).unwrap_or(left).clamp(left, right);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
-         <title>{title}: what is heard when</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
+         <title>{title}: predictions over time</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"ink title\" x=\"{left}\" y=\"26\">{short}</text>\n",
-        title = escaped(of.title),
-        short = escaped(&TextStyle::Title.end_of(of.title, right - left))
+        title = escape_xml(of.title),
+        short = escape_xml(&TextStyle::Title.keep_end(of.title, right - left))
     );
     let mut put = |text: std::fmt::Arguments| out.write_fmt(text).expect("a string takes any text");
     put(format_args!(
@@ -85,8 +85,8 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
         let width = x(picture.seconds()) - left;
         put(format_args!(
             "<image x=\"{left}\" y=\"{TITLE}\" width=\"{width:.1}\" height=\"{PICTURE}\" preserveAspectRatio=\"none\" \
-             href=\"data:image/png;base64,{}\"/>\n",
-            png::base64(&png)
+             href=\"{}\"/>\n",
+            data_uri("image/png", &png)
         ));
     }
     for (hertz, text) in [
@@ -108,10 +108,10 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
         draw(strip, of, from, &x, &mut put);
     }
     for tick in &ruler.ticks {
-        put(format_args!("<path class=\"grid\" d=\"M{0:.1} {top}V{bottom}\"/>", tick.place));
+        put(format_args!("<path class=\"grid\" d=\"M{0:.1} {top}V{bottom}\"/>", tick.position));
         put(format_args!(
             "<text class=\"soft middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
-            tick.place,
+            tick.position,
             bottom + 17.0,
             tick.text
         ));
@@ -124,9 +124,9 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
     ));
     let mut at = left;
     for (sign, words) in [
-        (Some("<rect class=\"p\" "), "the probability of each window"),
-        (None, "from which on it counts as heard"),
-        (Some("<rect class=\"key bar\" "), "heard"),
+        (Some("<rect class=\"p\" "), "probability of each window"),
+        (None, "detection threshold"),
+        (Some("<rect class=\"key bar\" "), "detected"),
     ] {
         let y = bottom + BOTTOM + 7.0;
         match sign {
@@ -139,12 +139,10 @@ pub fn timeline(of: &Timeline, picture: &mut SpectrogramImage) -> String {
     put(format_args!(
         "<text class=\"soft small\" x=\"{left}\" y=\"{:.1}\">{}</text>\n",
         bottom + BOTTOM + LINE + 7.0,
-        escaped(
-            &TextStyle::Small.cut(
-                &format!("Heard by {}. Numbers beside the names are of the whole recording.", of.by),
-                right - left
-            )
-        )
+        escape_xml(&TextStyle::Small.cut(
+            &format!("Predicted by {}. The numbers beside the names are the scores of the whole recording.", of.model),
+            right - left
+        ))
     ));
     out + "</svg>\n"
 }
@@ -174,7 +172,7 @@ fn draw(
             "<rect class=\"bar\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\"><title>{} {:.1} to {:.1} s, {:.2}</title></rect>\n",
             bottom - BAR,
             (to - from).max(1.0),
-            escaped(strip.name),
+            escape_xml(strip.name),
             segment.start,
             segment.end,
             segment.confidence
@@ -182,11 +180,11 @@ fn draw(
     }
     let name = TextStyle::Plain.cut(strip.name, NAME);
     let middle = from + STRIP / 2.0 + 4.5;
-    put(format_args!("<text class=\"ink\" x=\"{NAMES_FROM}\" y=\"{middle:.1}\">{}</text>", escaped(&name)));
+    put(format_args!("<text class=\"ink\" x=\"{NAMES_FROM}\" y=\"{middle:.1}\">{}</text>", escape_xml(&name)));
     put(format_args!("<text class=\"soft end\" x=\"{:.1}\" y=\"{middle:.1}\">{:.2}</text>\n", left - 9.0, strip.score));
 }
 
-/// Probabilities over the paper: from, to, value. Of the windows that share a pixel, the largest: a peak stays in sight.
+/// The probability as steps (from, to, value). Windows that share a pixel show the largest, so that peaks stay visible.
 fn steps(strip: &ClassStrip, borders: &[f64], x: &impl Fn(f64) -> f64) -> Vec<(f64, f64, f64)> {
     let mut steps: Vec<(f64, f64, f64)> = Vec::new();
     for (window, &p) in borders.windows(2).zip(&strip.probabilities) {
@@ -220,7 +218,7 @@ mod tests {
         let mut picture = SpectrogramImage::new(22050);
         picture.add(&vec![0.1; 22050 * 3]);
         timeline(
-            &Timeline { title: "a & b.wav", by: "mel.knn.s1 of x", seconds, borders: &borders, strips, segments },
+            &Timeline { title: "a & b.wav", model: "mel.knn.s1 of x", seconds, borders: &borders, strips, segments },
             &mut picture,
         )
     }
@@ -251,23 +249,24 @@ mod tests {
     }
 
     #[test]
-    fn wide_names_end_before_their_scores_and_of_a_long_path_the_end_is_shown() {
+    fn wide_names_end_before_their_scores_and_a_long_path_keeps_its_end() {
         let path = format!("{}/name.wav", "folder/".repeat(30));
         for name in ["小提琴与大提琴的合奏", "WWWWWWWWWWWW", "a_rather_long_instrument_name_number_07"] {
             let strip = ClassStrip { class: 0, name, score: 0.5, probabilities: vec![0.5], on: 0.5 };
-            let (borders, by) = ([0.0, 1.0], "mel.knn.s1 of x 01234567");
-            let of = Timeline { title: &path, by, seconds: 1.0, borders: &borders, strips: vec![strip], segments: &[] };
+            let (borders, model) = ([0.0, 1.0], "mel.knn.s1 of x 01234567");
+            let of =
+                Timeline { title: &path, model, seconds: 1.0, borders: &borders, strips: vec![strip], segments: &[] };
             let spans = spans(&timeline(&of, &mut SpectrogramImage::new(22050)));
             assert!(spans.iter().all(|(begin, end, _)| *begin >= 0.0 && *end <= WIDTH), "{spans:?}");
             let place = |begin: &str| spans.iter().find(|(.., text)| text.starts_with(begin)).unwrap();
             assert!(place(&name[..3]).1 < place("0.50").0);
             assert!(place("…").2.ends_with("/name.wav"));
-            assert!(place("Heard by").2.contains(by));
+            assert!(place("Predicted by").2.contains(model));
         }
     }
 
     #[test]
-    fn hours_take_no_more_room_than_minutes() {
+    fn a_drawing_of_hours_is_not_larger_than_one_of_minutes() {
         assert!(drawn(20_000, &[]).len() < drawn(1_000, &[]).len() + 50_000);
         assert!(drawn(20_000, &[]).contains("time (min)"));
     }

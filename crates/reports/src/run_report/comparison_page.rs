@@ -1,40 +1,42 @@
-//! The page of a comparison: what differs, what came of it, whether it can be told from luck, what it costs.
+//! Builds the page of a comparison: differing keys, scores, significance, cost.
 
 use super::comparison_figures::{against, drawn, paired, title};
-use super::conclusion::{counted, spoken};
+use super::conclusion::baseline_label;
 use super::figures::Figure;
-use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table, text};
+use super::page::{Cell, Heading, Page, Section, figures, list, paragraph, table};
 use crate::comparison::{ComparedModel, Comparison, DifferingKey, Outcome, Score, Versus};
+use timbre_core::text::{count, escape_xml};
 use timbre_evaluation::metrics::is_loss;
 
-/// Lines of all tables of results together: the page stays below 5 MB.
+/// Rows of all result tables together, so that the page stays below 5 MB.
 const ROWS: usize = 4000;
 
-/// The page of a comparison.
-pub fn comparison_page(of: &Comparison) -> String {
-    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(of) }];
-    if !of.keys.is_empty() {
-        sections.push(Section { id: "keys", title: "What differs in the configuration".to_owned(), html: keys(of) });
+/// The HTML page of a comparison.
+pub fn comparison_page(comparison: &Comparison) -> String {
+    let mut sections = vec![Section { id: "results", title: "Results".to_owned(), html: results(comparison) }];
+    if !comparison.keys.is_empty() {
+        sections.push(Section { id: "keys", title: "Differing configuration".to_owned(), html: keys(comparison) });
     }
-    sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(of) });
-    sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(of) });
+    sections.push(Section { id: "cost", title: "Cost".to_owned(), html: cost(comparison) });
+    sections.push(Section { id: "runs", title: "Runs".to_owned(), html: runs(comparison) });
     let page = Page {
-        title: title(of),
-        lead: lead(of),
+        title: title(comparison),
+        lead: lead(comparison),
         sections,
-        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
     };
     page.html()
 }
 
-fn lead(of: &Comparison) -> String {
-    let headline = of.metrics.first().map_or("", String::as_str);
-    let verdicts = || of.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
-    let count = |verdict| verdicts().filter(|own| *own == verdict).count();
-    let (better, worse, open) = (count(Outcome::Better), count(Outcome::Worse), count(Outcome::Open));
-    let against = against(of);
+fn lead(comparison: &Comparison) -> String {
+    let headline = comparison.metrics.first().map_or("", String::as_str);
+    let verdicts =
+        || comparison.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
+    let with = |verdict| verdicts().filter(|own| *own == verdict).count();
+    let (better, worse, open) = (with(Outcome::Better), with(Outcome::Worse), with(Outcome::Open));
+    let against = against(comparison);
     let (class, sentence) = match better + worse + open {
-        0 => ("open", format!("Nothing could be paired with {against}.")),
+        0 => ("open", format!("No model could be paired with {against}.")),
         n => {
             let class = if better > 0 {
                 "better"
@@ -43,42 +45,43 @@ fn lead(of: &Comparison) -> String {
             } else {
                 "open"
             };
-            let lines = counted(n, "model");
+            let lines = count(n, "model");
             (
                 class,
                 format!(
-                    "Of {lines}, compared with {against} by {headline}: {better} better, {worse} worse, {open} that cannot be told from it."
+                    "{lines} compared with {against} by {headline}: {better} better, {worse} worse, {open} not significantly different."
                 ),
             )
         }
     };
     let facts = [
-        counted(of.runs.len(), "run"),
-        format!("{} split", of.split),
-        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * of.level, of.resamples),
-        format!("p corrected for {} (Holm)", counted(of.tests, "test")),
+        count(comparison.runs.len(), "run"),
+        format!("{} split", comparison.split),
+        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * comparison.level, comparison.resamples),
+        format!("p corrected for {} (Holm)", count(comparison.tests, "test")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
-    let notes: String = of.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    let notes: String =
+        comparison.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
     format!("<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\">{}{notes}</div>\n", paragraph(&sentence))
 }
 
-/// A panel a metric.
-fn results(of: &Comparison) -> String {
+/// One panel per metric.
+fn results(comparison: &Comparison) -> String {
     let panel = |(at, metric): (usize, &String)| {
-        let name = text(metric);
-        let way = if is_loss(metric) { ", smaller is better" } else { "" };
+        let name = escape_xml(metric);
+        let direction = if is_loss(metric) { ", smaller is better" } else { "" };
         format!(
-            "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{way}</h3>\n{}{}</div>\n",
-            figures(&drawn(of, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
-            lines(of, at, metric)
+            "<div class=\"panel\" id=\"metric-{name}\" data-name=\"{name}\">\n<h3>{name}{direction}</h3>\n{}{}</div>\n",
+            figures(&drawn(comparison, at, metric).iter().map(Figure::html).collect::<Vec<_>>()),
+            lines(comparison, at, metric)
         )
     };
-    let panels: String = of.metrics.iter().enumerate().map(panel).collect();
+    let panels: String = comparison.metrics.iter().enumerate().map(panel).collect();
     format!("<div class=\"panels\" data-label=\"Metrics\">\n{panels}</div>\n")
 }
 
-fn lines(of: &Comparison, at: usize, metric: &str) -> String {
+fn lines(comparison: &Comparison, at: usize, metric: &str) -> String {
     let headings: [Heading; 11] = [
         ("run", true),
         ("features", false),
@@ -88,20 +91,20 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
         ("seeds", true),
         ("interval", false),
         ("difference", true),
-        ("its interval", false),
+        ("interval of the difference", false),
         ("p (Holm)", true),
-        ("verdict", false),
+        ("result", false),
     ];
     let span = |ends: Option<(f64, f64)>| {
-        Cell::words(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3} to {high:.3}")))
+        Cell::text(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3} to {high:.3}")))
     };
     let row = |line: &ComparedModel, score: &Score| {
-        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
         let own = paired(score);
         let mut cells = vec![
             Cell::count(number as u64),
-            Cell::words(&line.features),
-            Cell::words(&line.model),
+            Cell::text(&line.features),
+            Cell::text(&line.model),
             Cell::number(score.mean),
             Cell::number(score.sd),
             Cell::count(score.values.len() as u64),
@@ -112,32 +115,32 @@ fn lines(of: &Comparison, at: usize, metric: &str) -> String {
         cells.push(span(own.map(|own| own.interval)));
         cells.push(own.map_or(Cell::number(None), |own| p_value(own.p_holm)));
         cells.push(match &score.versus {
-            Versus::Reference => Cell::words("reference"),
-            Versus::Paired(own) => verdict(own.verdict),
-            Versus::Not(why) => Cell::words(why),
+            Versus::Reference => Cell::text("reference"),
+            Versus::Paired(own) => outcome_cell(own.verdict),
+            Versus::Not(why) => Cell::text(why),
         });
         cells
     };
-    let most = ROWS / of.metrics.len().max(1);
+    let most = ROWS / comparison.metrics.len().max(1);
     let rows: Vec<Vec<Cell>> =
-        of.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
-    let cut = if of.lines.len() > most {
-        paragraph(&format!("The first {most} of {} lines; all stand in the CSV.", of.lines.len()))
+        comparison.lines.iter().take(most).filter_map(|line| Some(row(line, line.scores.get(at)?))).collect();
+    let cut = if comparison.lines.len() > most {
+        paragraph(&format!("The first {most} of {} rows; the CSV has all.", comparison.lines.len()))
     } else {
         String::new()
     };
-    let trivial = of.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
+    let trivial = comparison.baselines.iter().filter_map(|own| Some((own, own.scores.get(at)?)));
     let trivial: Vec<Vec<Cell>> = trivial
         .map(|(own, score)| {
             let numbers: Vec<String> =
-                own.runs.iter().filter_map(|&run| of.runs.get(run)).map(|run| run.number.to_string()).collect();
-            vec![Cell::words(&spoken(&own.name)), Cell::words(&numbers.join(", ")), Cell::number(score.mean)]
+                own.runs.iter().filter_map(|&run| comparison.runs.get(run)).map(|run| run.number.to_string()).collect();
+            vec![Cell::text(&baseline_label(&own.name)), Cell::text(&numbers.join(", ")), Cell::number(score.mean)]
         })
         .collect();
     let trivial = if trivial.is_empty() {
         String::new()
     } else {
-        table("What needs no model.", &[("answer", false), ("runs", false), (metric, true)], &trivial)
+        table("Trivial baselines", &[("baseline", false), ("runs", false), (metric, true)], &trivial)
     };
     cut + &table("", &headings, &rows) + &trivial
 }
@@ -147,38 +150,38 @@ fn p_value(p: f64) -> Cell {
     Cell { html, sort: Some(p), ..Cell::default() }
 }
 
-fn verdict(verdict: Outcome) -> Cell {
-    let (words, class) = match verdict {
+fn outcome_cell(outcome: Outcome) -> Cell {
+    let (words, class) = match outcome {
         Outcome::Better => ("better", "better"),
         Outcome::Worse => ("worse", "worse"),
         Outcome::Open => ("open", ""),
     };
-    Cell { class, ..Cell::words(words) }
+    Cell { class, ..Cell::text(words) }
 }
 
-fn keys(of: &Comparison) -> String {
-    let names: Vec<String> = of.runs.iter().map(|run| format!("run {}", run.number)).collect();
+fn keys(comparison: &Comparison) -> String {
+    let names: Vec<String> = comparison.runs.iter().map(|run| format!("run {}", run.number)).collect();
     let mut headings: Vec<Heading> = vec![("key", false)];
     headings.extend(names.iter().map(|name| (name.as_str(), false)));
     let row = |key: &DifferingKey| {
-        let values = key.values.iter().map(|value| Cell::words(value.as_deref().unwrap_or("–")));
-        std::iter::once(Cell::words(&key.name)).chain(values).collect()
+        let values = key.values.iter().map(|value| Cell::text(value.as_deref().unwrap_or("–")));
+        std::iter::once(Cell::text(&key.name)).chain(values).collect()
     };
-    table("", &headings, &of.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
+    table("", &headings, &comparison.keys.iter().map(row).collect::<Vec<Vec<Cell>>>())
 }
 
-fn cost(of: &Comparison) -> String {
+fn cost(comparison: &Comparison) -> String {
     let seconds = |value: Option<f64>| Cell {
         html: value.map_or("–".to_owned(), |s| format!("{s:.2}")),
         ..Cell::number(value)
     };
     let row = |line: &ComparedModel| {
-        let number = of.runs.get(line.run).map_or(line.run + 1, |run| run.number);
+        let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
         let rate = line.cost.clips_per_second;
         vec![
             Cell::count(number as u64),
-            Cell::words(&line.features),
-            Cell::words(&line.model),
+            Cell::text(&line.features),
+            Cell::text(&line.model),
             seconds(line.cost.training_seconds),
             line.cost.parameters.map_or(Cell::number(None), Cell::count),
             Cell { html: rate.map_or("–".to_owned(), |rate| format!("{rate:.0}")), ..Cell::number(rate) },
@@ -193,13 +196,13 @@ fn cost(of: &Comparison) -> String {
         ("recordings per second", true),
     ];
     table(
-        "Means over the seeds; recordings per second with features at hand.",
+        "Means over the seeds; recordings per second with features already computed.",
         &headings,
-        &of.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
+        &comparison.lines.iter().take(ROWS).map(row).collect::<Vec<_>>(),
     )
 }
 
-fn runs(of: &Comparison) -> String {
+fn runs(comparison: &Comparison) -> String {
     let headings: [Heading; 9] = [
         ("run", true),
         ("experiment", false),
@@ -216,25 +219,26 @@ fn runs(of: &Comparison) -> String {
         let seeds: Vec<String> = run.seeds.iter().map(u64::to_string).collect();
         vec![
             Cell::count(run.number as u64),
-            Cell::words(&run.experiment),
-            Cell::words(run.signature.get(..8).unwrap_or(&run.signature)),
-            Cell::words(&status.unwrap_or_default()),
-            Cell::words(&run.started.get(..16).unwrap_or(&run.started).replace('T', " ")),
-            Cell::words(&seeds.join(", ")),
-            Cell::words(&format!("{} {}", run.data, run.data_hash.get(..8).unwrap_or(&run.data_hash))),
+            Cell::text(&run.experiment),
+            Cell::text(run.signature.get(..8).unwrap_or(&run.signature)),
+            Cell::text(&status.unwrap_or_default()),
+            Cell::text(&run.started.get(..16).unwrap_or(&run.started).replace('T', " ")),
+            Cell::text(&seeds.join(", ")),
+            Cell::text(&format!("{} {}", run.data, run.data_hash.get(..8).unwrap_or(&run.data_hash))),
             Cell::count(run.clips as u64),
             Cell { html: run.seconds.map_or("–".to_owned(), |s| format!("{s:.1}")), ..Cell::number(run.seconds) },
         ]
     };
-    let table = table("", &headings, &of.runs.iter().map(row).collect::<Vec<_>>());
-    let about: Vec<(String, String)> = of
+    let table = table("", &headings, &comparison.runs.iter().map(row).collect::<Vec<_>>());
+    let about: Vec<(String, String)> = comparison
         .runs
         .iter()
         .map(|run| (format!("Run {}", run.number), format!("{} {}", run.description, run.path).trim().to_owned()))
         .collect();
-    let failed = of.runs.iter().flat_map(|run| run.failures.iter().map(move |(unit, why)| (run.number, unit, why)));
+    let failed =
+        comparison.runs.iter().flat_map(|run| run.failures.iter().map(move |(trial, why)| (run.number, trial, why)));
     let failed: String =
-        failed.map(|(number, unit, why)| paragraph(&format!("Run {number}: {unit} failed: {why}"))).collect();
+        failed.map(|(number, trial, why)| paragraph(&format!("Run {number}: {trial} failed: {why}"))).collect();
     table + &list(&about) + &failed
 }
 
@@ -324,11 +328,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_page_has_a_panel_a_metric_and_says_what_is_better_than_what() {
+    fn a_page_has_one_panel_per_metric_and_summarizes_the_outcomes() {
         let page = comparison_page(&comparison());
         assert_eq!(page.matches("class=\"panel\"").count(), 2);
         for words in [
-            "compared with the same model in run 1 (x1 01234567) by accuracy: 1 better, 0 worse, 0 that",
+            "1 model compared with the same model in run 1 (x1 01234567) by accuracy: 1 better, 0 worse, 0 not",
             "+0.250",
             "&lt; 0.001",
             "other recordings",
@@ -343,9 +347,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_comparison_of_nothing_is_a_page_too() {
+    fn an_empty_comparison_has_a_page() {
         let nothing =
             Comparison { runs: Vec::new(), lines: Vec::new(), metrics: Vec::new(), keys: Vec::new(), ..comparison() };
-        assert!(comparison_page(&nothing).contains("Nothing could be paired"));
+        assert!(comparison_page(&nothing).contains("No model could be paired"));
     }
 }

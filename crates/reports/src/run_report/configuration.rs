@@ -1,11 +1,12 @@
-//! The configuration with what differs from its parent, and where the run ran.
+//! Shows the configuration, its differences from the parent file, and the environment of the run.
 
 use serde_json::Value;
+use timbre_core::text::{count, escape_xml};
 
-use super::page::{Cell, folded, list, paragraph, table, text};
+use super::page::{Cell, folded, list, paragraph, table};
 use super::report_data::ReportData;
 
-/// Characters of a configuration that are shown.
+/// The largest number of characters shown of a configuration.
 const MOST: usize = 60_000;
 
 pub fn html(run: &ReportData) -> String {
@@ -17,20 +18,20 @@ pub fn html(run: &ReportData) -> String {
 fn code(words: &str) -> String {
     let shown: String = words.chars().take(MOST).collect();
     let cut = if shown.len() < words.len() {
-        paragraph("Cut here; the whole stands in the folder of the run.")
+        paragraph("Truncated; the run folder has the whole file.")
     } else {
         String::new()
     };
-    format!("<pre><code>{}</code></pre>\n{cut}", text(&shown))
+    format!("<pre><code>{}</code></pre>\n{cut}", escape_xml(&shown))
 }
 
-/// A file as `config.toml` holds it: under a comment with its path.
+/// A file inside `config.toml`, where a comment gives its path.
 struct File<'a> {
     name: &'a str,
     keys: toml::Table,
 }
 
-/// The files of a `config.toml`, and the arguments below them; no files where one cannot be told from the next.
+/// The files in a `config.toml`, and the command-line arguments after them. No files if they cannot be separated.
 fn files(written: &str) -> (Vec<File<'_>>, Vec<&str>) {
     let (mut parts, mut arguments): (Vec<(&str, String)>, Vec<&str>) = (Vec::new(), Vec::new());
     let mut after_blank = true;
@@ -61,16 +62,16 @@ fn flat(table: &toml::Table, path: &str, keys: &mut Vec<(String, String)>) {
     }
 }
 
-fn lay_over(below: &mut toml::Table, above: &toml::Table) {
+fn merge(below: &mut toml::Table, above: &toml::Table) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(own)) => lay_over(inner, own),
+            (Some(toml::Value::Table(inner)), toml::Value::Table(own)) => merge(inner, own),
             _ => drop(below.insert(key.clone(), value.clone())),
         }
     }
 }
 
-/// What the file itself says over its parents, and the arguments say over it.
+/// The keys that the file changes of its parents, and the command-line arguments.
 fn difference(written: &str) -> String {
     let (files, arguments) = files(written);
     let own: Vec<&File> = files.iter().filter(|file| !file.name.starts_with("data/")).collect();
@@ -79,7 +80,7 @@ fn difference(written: &str) -> String {
         && let Some(parent) = parents.last()
     {
         let mut below = toml::Table::new();
-        parents.iter().for_each(|file| lay_over(&mut below, &file.keys));
+        parents.iter().for_each(|file| merge(&mut below, &file.keys));
         let (mut before, mut after) = (Vec::new(), Vec::new());
         flat(&below, "", &mut before);
         flat(&child.keys, "", &mut after);
@@ -89,13 +90,13 @@ fn difference(written: &str) -> String {
             .map(|(key, value)| (key, before.iter().find(|(k, _)| k == key).map(|(_, v)| v), value))
             .filter(|(_, before, value)| *before != Some(*value))
             .map(|(key, before, value)| {
-                vec![Cell::words(key), Cell::words(before.map_or("–", |value| value)), Cell::words(value)]
+                vec![Cell::text(key), Cell::text(before.map_or("–", |value| value)), Cell::text(value)]
             })
             .collect();
-        let caption = format!("What {} changes of {}.", child.name, parent.name);
+        let caption = format!("Changes of {} from {}.", child.name, parent.name);
         let headings = [("key", false), ("parent", false), ("this run", false)];
         html += &if rows.is_empty() {
-            paragraph(&format!("{} changes nothing of {}.", child.name, parent.name))
+            paragraph(&format!("{} changes no key of {}.", child.name, parent.name))
         } else {
             table(&caption, &headings, &rows)
         };
@@ -103,7 +104,7 @@ fn difference(written: &str) -> String {
         html += &paragraph(&format!("{} has no parent.", only.name));
     }
     if !arguments.is_empty() {
-        html += &format!("<p>On the command line: <code>{}</code></p>\n", text(&arguments.join(" ")));
+        html += &format!("<p>On the command line: <code>{}</code></p>\n", escape_xml(&arguments.join(" ")));
     }
     html
 }
@@ -115,14 +116,15 @@ pub fn environment(run: &ReportData) -> String {
         ("Signature".to_owned(), record.signature.clone()),
         ("Data".to_owned(), format!("{}, {} recordings, {}", record.data.name, record.data.clips, record.data.hash)),
         ("Seeds".to_owned(), record.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
-        ("Started".to_owned(), format!("{}, when the data had been looked through", record.started)),
+        ("Started".to_owned(), format!("{} (after scanning the data)", record.started)),
         ("Ended".to_owned(), record.ended.clone().unwrap_or("–".to_owned())),
         ("Features".to_owned(), format!("{} computed, {} from the cache", record.cache.misses, record.cache.hits)),
     ];
-    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| of_stage(stage, *seconds)).collect();
+    let seconds: Vec<String> = record.seconds.iter().map(|(stage, seconds)| stage_time(stage, *seconds)).collect();
     pairs.push(("Time".to_owned(), seconds.join(", ")));
     if let Some(from) = &record.reused {
-        pairs.push(("Taken over".to_owned(), format!("{} units of {}", from.trials.len(), from.run.display())));
+        let trials = count(from.trials.len(), "trial");
+        pairs.push(("Reused".to_owned(), format!("{trials} from {}", from.run.display())));
     }
     for (name, value) in record.environment.as_object().into_iter().flatten() {
         let words = match value {
@@ -132,25 +134,25 @@ pub fn environment(run: &ReportData) -> String {
         pairs.push((name.clone(), words));
     }
     let failures: Vec<Vec<Cell>> =
-        record.failures.iter().map(|(unit, why)| vec![Cell::words(unit), Cell::words(why)]).collect();
+        record.failures.iter().map(|(trial, why)| vec![Cell::text(trial), Cell::text(why)]).collect();
     let failed = if failures.is_empty() {
         String::new()
     } else {
-        table("Units that failed.", &[("unit", false), ("why", false)], &failures)
+        table("Failed trials", &[("trial", false), ("reason", false)], &failures)
     };
     failed + &list(&pairs)
 }
 
-/// What is looked through before a run has a name is done before it starts.
-fn of_stage(stage: &str, seconds: f64) -> String {
+/// A stage with its duration. The data is scanned before the run starts, because the scan determines the signature.
+fn stage_time(stage: &str, seconds: f64) -> String {
     match stage {
         "data" => format!("data {seconds:.1} s (before the start)"),
-        "total" => format!("in all {seconds:.1} s"),
+        "total" => format!("total {seconds:.1} s"),
         stage => format!("{stage} {seconds:.1} s"),
     }
 }
 
-/// A value as words: what is in it with its names.
+/// A JSON value as text: nested values with their names.
 fn readable(value: &Value) -> String {
     match value {
         Value::String(words) => words.clone(),
@@ -175,7 +177,7 @@ mod tests {
         # experiments/b.toml\nextends = \"a.toml\"\nx = 1\n[models.knn]\nk = 7\nweights = \"<i>\"\n\n# --set models.knn.k=9\n";
 
     #[test]
-    fn what_differs_from_the_parent_is_named_with_both_values() {
+    fn changes_from_the_parent_are_listed_with_both_values() {
         let html = difference(WRITTEN);
         assert!(html.contains("<td>models.knn.k</td><td>5</td><td>7</td>"), "{html}");
         assert!(html.contains("<td>models.knn.weights</td><td>–</td><td>&quot;&lt;i&gt;&quot;</td>"), "{html}");
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_stages_are_words_and_no_json() {
+    fn stage_versions_are_text_and_not_json() {
         let stages =
             serde_json::json!({ "runner": 1, "features": { "mel": 2, "fft": 1 }, "files": {}, "names": ["a", "b"] });
         assert_eq!(readable(&stages), "runner 1, features (mel 2, fft 1), names a, b");
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_parent_and_one_that_cannot_be_read_are_no_difference() {
+    fn a_file_without_a_parent_and_an_unreadable_file_have_no_changes() {
         assert!(difference("# experiments/a.toml\nx = 1\n").contains("has no parent"));
         assert_eq!(difference("# experiments/a.toml\nx = [\n"), "");
         assert_eq!(difference(""), "");

@@ -1,4 +1,4 @@
-//! What is drawn: in the page, and as files of its own.
+//! Figures of a report: in the page, and as separate files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use timbre_core::files;
 
 /// A figure of a page.
 pub struct Figure {
-    /// Of its file, without whose it is.
+    /// The last part of the file name.
     pub name: &'static str,
     pub drawing: Drawing,
     pub caption: String,
@@ -22,26 +22,26 @@ impl Figure {
         page::figure(&self.drawing.in_page(), &self.caption)
     }
 
-    /// `of`: what the name of the file begins with; `whose`: what stands below the drawing.
-    pub fn file(&self, of: &str, whose: &str) -> FigureFile {
-        let name = if of.is_empty() { self.name.to_owned() } else { format!("{of}.{}", self.name) };
-        FigureFile { name, svg: self.drawing.signed(whose).as_file() }
+    /// The figure as a file. `prefix` begins its name, `footer` is below the drawing.
+    pub fn file(&self, prefix: &str, footer: &str) -> FigureFile {
+        let name = if prefix.is_empty() { self.name.to_owned() } else { format!("{prefix}.{}", self.name) };
+        FigureFile { name, svg: self.drawing.with_footer(footer).as_file() }
     }
 }
 
-/// A figure as a file of its own.
+/// A figure as a separate file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FigureFile {
-    /// Without an ending.
+    /// The file name without its extension.
     pub name: String,
     pub svg: String,
 }
 
-/// Writes figures into a folder; says how many.
+/// Writes the figures into a folder and returns their number.
 pub fn write_figures(figures: &[FigureFile], folder: &Path, form: ImageFormat) -> Result<usize> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     figures.par_iter().try_for_each(|figure| {
-        let path = folder.join(format!("{}.{}", figure.name, form.ending()));
+        let path = folder.join(format!("{}.{}", figure.name, form.extension()));
         files::write_bytes(&path, &plot::bytes(&figure.svg, form)?)
     })?;
     Ok(figures.len())

@@ -1,14 +1,15 @@
-//! The hardest recordings of a model, to be seen and heard where they are at hand.
+//! Shows the hardest recordings of a model, with spectrograms and players if the files are available.
 //!
-//! What is heard is embedded, not linked: a report is sent around, and a link into the file system of another machine plays
-//! nothing. Each is the part that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`], and where
-//! that is not all it is said of how much; pictures and sounds of a page together stay within a budget.
+//! Audio is embedded, not linked, because a report is sent to others and a link into the file system of another machine plays
+//! nothing. Each excerpt is the audio that the model was given, at most [`SECONDS`] of it, as a 16-bit WAV of at most [`RATE`]; the
+//! page says so if the model was given more. Images and audio of a page stay within a budget.
 
 use std::path::{Path, PathBuf};
+use timbre_core::text::{count, escape_xml};
 
-use super::page::{Cell, paragraph, table, text};
+use super::page::{Cell, paragraph, table};
 use super::report_data::ReportData;
-use crate::plot::base64;
+use crate::plot::data_uri;
 use crate::plot::spectrogram_image::SpectrogramImage;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_runs::tables::{ScoredSplit, class_list};
@@ -17,130 +18,127 @@ use timbre_signal::audio::{self, AudioSpec, Clip, Crop, wav_write};
 const SEEN: usize = 12;
 const SECONDS: f64 = 5.0;
 const RATE: u32 = 22050;
-/// Longer recordings would have to be decoded for a few seconds of them.
+/// Longer recordings have no player: decoding them would take too long for a few seconds.
 const LONGEST: f64 = 600.0;
 
-/// Where recordings lie, by the names that the tables give them.
+/// Finds the file of a recording by its id in the tables.
 pub type FindRecording<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
 
 pub struct HardestClips {
     pub html: String,
-    /// How many could be heard.
-    pub heard: usize,
-    /// How many cannot be found or read.
-    pub out_of_reach: usize,
+    /// Recordings with a player.
+    pub playable: usize,
+    /// Recordings that cannot be found or read.
+    pub missing: usize,
 }
 
-/// A part of a recording.
+/// An excerpt of a recording.
 struct Excerpt {
     sound: Clip,
-    /// Of what the model was given, where that was more.
+    /// Seconds that the model was given, if these are more.
     of: Option<f64>,
 }
 
-/// The hardest of one model, with pictures and players of at most `budget` characters.
+/// The hardest recordings of the best model, with images and players of at most `budget` characters.
 pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budget: usize) -> HardestClips {
     let hardest = scored.hardest();
     if hardest.is_empty() {
-        return HardestClips { html: paragraph("Every recording was decided rightly."), heard: 0, out_of_reach: 0 };
+        return HardestClips { html: paragraph("Every recording was classified correctly."), playable: 0, missing: 0 };
     }
-    let spec = given(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
-    let (mut left, mut heard, mut out_of_reach, mut items) = (budget, 0, 0, String::new());
+    let spec = model_input(&run.experiment.audio, run.experiment.evaluate.windows().is_some());
+    let (mut left, mut playable, mut missing, mut items) = (budget, 0, 0, String::new());
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
-        let found = find(&scored.split.clips[clip].path).and_then(|path| listen(&path, &spec));
+        let found = find(&scored.split.clips[clip].path).and_then(|path| excerpt(&path, &spec));
         if let Some(excerpt) = found {
-            let parts = embedded(&excerpt, spec.crop, &words(run, scored, clip));
+            let parts = embedded(&excerpt, spec.crop, &summary(run, scored, clip));
             if parts.len() <= left {
                 left -= parts.len();
-                heard += 1;
+                playable += 1;
                 media = parts;
             }
         } else {
-            out_of_reach += 1;
+            missing += 1;
         }
-        items += &format!("<li>{media}{}</li>\n", said(run, scored, clip));
+        items += &format!("<li>{media}{}</li>\n", description(run, scored, clip));
     }
-    let missing = if heard == 0 && out_of_reach > 0 {
-        paragraph("The recordings are not at hand: neither seen nor heard here.")
+    let unavailable = if playable == 0 && missing > 0 {
+        paragraph("The recordings are not available, so there are no spectrograms and players.")
     } else {
         String::new()
     };
     let more = hardest.len().saturating_sub(SEEN);
     let more = if more > 0 {
-        paragraph(&format!(
-            "{} wrong in all; more of them in hardest.csv.",
-            super::conclusion::counted(hardest.len(), "recording")
-        ))
+        paragraph(&format!("{} wrong in total; hardest.csv has more of them.", count(hardest.len(), "recording")))
     } else {
         String::new()
     };
-    HardestClips { html: format!("{missing}<ol class=\"clips\">\n{items}</ol>\n{more}"), heard, out_of_reach }
+    HardestClips { html: format!("{unavailable}<ol class=\"clips\">\n{items}</ol>\n{more}"), playable, missing }
 }
 
-/// The hardest of another model, in words.
+/// The hardest recordings of another model, as a table.
 pub fn of_other(run: &ReportData, scored: &ScoredSplit) -> String {
     let hardest = scored.hardest();
     if hardest.is_empty() {
-        return paragraph("Every recording was decided rightly.");
+        return paragraph("Every recording was classified correctly.");
     }
     let row = |&clip: &usize| {
         let of = &scored.split.clips[clip];
         let p = |labels: &[usize]| Cell::number(scored.mean_probability(clip, labels).map(f64::from));
         vec![
-            Cell::words(&of.path),
-            Cell::words(&or_none(class_list(&run.classes, &of.truth))),
+            Cell::text(&of.path),
+            Cell::text(&or_none(class_list(&run.classes, &of.truth))),
             p(&of.truth),
-            Cell::words(&or_none(class_list(&run.classes, &scored.decided[clip]))),
+            Cell::text(&or_none(class_list(&run.classes, &scored.decided[clip]))),
             p(&scored.decided[clip]),
         ]
     };
     let rows: Vec<Vec<Cell>> = hardest.iter().take(SEEN).map(row).collect();
     let headings =
-        [("recording", false), ("truth", false), ("p (truth)", true), ("decided", false), ("p (decided)", true)];
+        [("recording", false), ("truth", false), ("p (truth)", true), ("predicted", false), ("p (predicted)", true)];
     table("", &headings, &rows)
 }
 
 fn or_none(classes: String) -> String {
-    if classes.is_empty() { "nothing".to_owned() } else { classes.replace(';', ", ") }
+    if classes.is_empty() { "no class".to_owned() } else { classes.replace(';', ", ") }
 }
 
-fn words(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
+fn summary(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
     let truth = or_none(class_list(&run.classes, &scored.split.clips[clip].truth));
-    format!("{truth}, taken for {}", or_none(class_list(&run.classes, &scored.decided[clip])))
+    format!("{truth}, predicted as {}", or_none(class_list(&run.classes, &scored.decided[clip])))
 }
 
-/// What it is, what was said of it, and its name.
-fn said(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
+/// The true classes, the predicted classes, and the path of a recording.
+fn description(run: &ReportData, scored: &ScoredSplit, clip: usize) -> String {
     let of = &scored.split.clips[clip];
     let p = |labels: &[usize]| scored.mean_probability(clip, labels).map_or(String::new(), |p| format!(" ({p:.2})"));
     format!(
-        "<div>Truth <strong>{}</strong>{}</div><div>Decided <strong>{}</strong>{}</div><div class=\"path\">{}</div>",
-        text(&or_none(class_list(&run.classes, &of.truth))),
+        "<div>Truth <strong>{}</strong>{}</div><div>Predicted <strong>{}</strong>{}</div><div class=\"path\">{}</div>",
+        escape_xml(&or_none(class_list(&run.classes, &of.truth))),
         p(&of.truth),
-        text(&or_none(class_list(&run.classes, &scored.decided[clip]))),
+        escape_xml(&or_none(class_list(&run.classes, &scored.decided[clip]))),
         p(&scored.decided[clip]),
-        text(&of.path)
+        escape_xml(&of.path)
     )
 }
 
-/// What the order is, and what the numbers are.
+/// Explains the order of the recordings and the numbers.
 pub fn how_to_read(run: &ReportData) -> String {
     if !run.has_several_labels() {
-        return "Recordings that were decided wrongly, those first to whose class the model gave least. In brackets the \
-                probability that it gave."
+        return "Misclassified recordings, sorted by the probability of the true class, lowest first (probabilities in \
+                parentheses)."
             .to_owned();
     }
     let votes = run.experiment.evaluate.windows().is_some() && run.decision_rule.aggregate == Aggregate::Vote;
-    let number = if votes { "share of windows that voted for a class" } else { "probability that it gave" };
+    let number = if votes { "share of windows that voted for the class" } else { "probability" };
     format!(
-        "Recordings that were decided wrongly, those first whose classes, there or not, the model held least likely as a whole. In \
-         brackets (of several classes the mean): the {number}."
+        "Misclassified recordings, sorted by the probability of their exact set of classes, lowest first (in parentheses: the \
+         {number}, averaged over several classes)."
     )
 }
 
-/// How recordings were given to the models. Windows run over the whole of a recording.
-fn given(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
+/// The audio that the models were given. Windows cover the whole recording.
+fn model_input(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
     AudioSpec {
         sample_rate: audio.sample_rate.min(RATE),
         clip_seconds: audio.clip_seconds.filter(|_| !in_windows),
@@ -148,15 +146,15 @@ fn given(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
     }
 }
 
-/// Of what was given to the model so much as is heard; nothing where it cannot be read any more.
-fn listen(path: &Path, spec: &AudioSpec) -> Option<Excerpt> {
+/// Decodes the excerpt. None if the recording cannot be read or is too long.
+fn excerpt(path: &Path, spec: &AudioSpec) -> Option<Excerpt> {
     let header = audio::probe_file(path).ok().filter(|header| header.seconds <= LONGEST)?;
-    let (given, heard) = lengths(spec, header.seconds);
-    let sound = audio::load_file(path, &AudioSpec { clip_seconds: Some(heard), ..spec.clone() }).ok()?;
-    Some(Excerpt { sound, of: (given > heard).then_some(given) })
+    let (given, played) = lengths(spec, header.seconds);
+    let sound = audio::load_file(path, &AudioSpec { clip_seconds: Some(played), ..spec.clone() }).ok()?;
+    Some(Excerpt { sound, of: (given > played).then_some(given) })
 }
 
-/// Seconds that the model was given of a recording so long, and those that are heard here.
+/// The seconds that the model was given of a recording of this length, and the seconds of the excerpt.
 fn lengths(spec: &AudioSpec, recording: f64) -> (f64, f64) {
     let given = spec.clip_seconds.unwrap_or(recording);
     (given, given.min(SECONDS))
@@ -166,18 +164,18 @@ fn embedded(excerpt: &Excerpt, crop: Crop, words: &str) -> String {
     let sound = &excerpt.sound;
     let note = excerpt.of.map_or(String::new(), |of| {
         let part = if crop == Crop::Centre { "the middle" } else { "the first" };
-        format!("<div class=\"path\">Here {part} {SECONDS:.0} s of the {of:.1} s that it was given.</div>")
+        format!("<div class=\"path\">Excerpt: {part} {SECONDS:.0} s of the {of:.1} s given to the model.</div>")
     });
     let mut picture = SpectrogramImage::new(sound.sample_rate);
     picture.add(&sound.samples);
     let image = picture.png().map_or(String::new(), |png| {
-        format!("<img alt=\"Spectrogram of {}\" src=\"data:image/png;base64,{}\">", text(words), base64(&png))
+        format!("<img alt=\"Spectrogram of {}\" src=\"{}\">", escape_xml(words), data_uri("image/png", &png))
     });
     let Some(wav) = wav(sound) else { return image + &note };
     format!(
-        "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"data:audio/wav;base64,{}\"></audio>{note}",
-        text(words),
-        base64(&wav)
+        "{image}<audio controls preload=\"none\" aria-label=\"{}\" src=\"{}\"></audio>{note}",
+        escape_xml(words),
+        data_uri("audio/wav", &wav)
     )
 }
 
@@ -193,15 +191,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_recording_that_was_heard_in_windows_five_seconds_are_heard_here_and_it_is_said_of_how_many() {
+    fn an_excerpt_of_a_recording_in_windows_is_five_seconds_of_the_whole() {
         let audio = AudioSpec { clip_seconds: Some(3.0), ..AudioSpec::default() };
-        assert_eq!(lengths(&given(&audio, true), 16.4), (16.4, 5.0));
-        assert_eq!(lengths(&given(&audio, true), 2.0), (2.0, 2.0));
-        assert_eq!(lengths(&given(&audio, false), 16.4), (3.0, 3.0));
-        assert_eq!(lengths(&given(&AudioSpec::default(), false), 16.4), (16.4, 5.0));
-        let excerpt = |of| Excerpt { sound: Clip { samples: vec![0.1; 8000], sample_rate: 8000 }, of };
-        let html = embedded(&excerpt(Some(16.4)), Crop::Centre, "x");
-        assert!(html.contains("Here the middle 5 s of the 16.4 s that it was given."), "{html}");
-        assert!(!embedded(&excerpt(None), Crop::Centre, "x").contains("Here"));
+        assert_eq!(lengths(&model_input(&audio, true), 16.4), (16.4, 5.0));
+        assert_eq!(lengths(&model_input(&audio, true), 2.0), (2.0, 2.0));
+        assert_eq!(lengths(&model_input(&audio, false), 16.4), (3.0, 3.0));
+        assert_eq!(lengths(&model_input(&AudioSpec::default(), false), 16.4), (16.4, 5.0));
+        let of_seconds = |of| Excerpt { sound: Clip { samples: vec![0.1; 8000], sample_rate: 8000 }, of };
+        let html = embedded(&of_seconds(Some(16.4)), Crop::Centre, "x");
+        assert!(html.contains("Excerpt: the middle 5 s of the 16.4 s given to the model."), "{html}");
+        assert!(!embedded(&of_seconds(None), Crop::Centre, "x").contains("Excerpt"));
     }
 }

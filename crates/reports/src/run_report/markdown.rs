@@ -1,33 +1,34 @@
-//! The report in Markdown: for a terminal, an issue, the summary of a CI.
+//! Writes the report in Markdown, for a terminal, an issue, or the summary of a CI job.
 
-use super::conclusion::{Conclusion, spoken};
+use super::conclusion::{Conclusion, baseline_label};
 use super::report_data::{ReportData, by_f1};
+use timbre_core::text::escape_markdown;
 use timbre_runs::tables::{ScoredSplit, cell, class_list};
 
-/// Hardest recordings that are named.
+/// The number of hardest recordings listed.
 const HARDEST: usize = 10;
 
-pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSplit>) -> String {
+pub fn markdown(run: &ReportData, conclusion: &Conclusion, best: Option<&ScoredSplit>) -> String {
     let record = &run.record;
-    let mut out = format!("# {}\n\n", escaped(&record.experiment));
+    let mut out = format!("# {}\n\n", escape_markdown(&record.experiment));
     if !record.description.is_empty() {
-        out += &format!("{}\n\n", escaped(&record.description));
+        out += &format!("{}\n\n", escape_markdown(&record.description));
     }
-    if let Some(warning) = &verdict.warning {
-        out += &format!("**Warning: {}**\n\n", escaped(warning));
+    if let Some(warning) = &conclusion.warning {
+        out += &format!("**Warning: {}**\n\n", escape_markdown(warning));
     }
-    out += &format!("**{}.** {}\n\n", verdict.headline, escaped(&verdict.sentence));
-    for note in &verdict.notes {
-        out += &format!("{}\n\n", escaped(note));
+    out += &format!("**{}.** {}\n\n", conclusion.headline, escape_markdown(&conclusion.sentence));
+    for note in &conclusion.notes {
+        out += &format!("{}\n\n", escape_markdown(note));
     }
-    out += &format!("## {} on the {} split\n\n", escaped(run.metric()), run.split());
+    out += &format!("## {} on the {} split\n\n", escape_markdown(run.metric()), run.split());
     out += &grid(run);
     if let Some(scored) = best {
-        out += &format!("\n## Classes of {}\n\n", escaped(&scored.trial.to_string()));
+        out += &format!("\n## Classes of {}\n\n", escape_markdown(&scored.trial.to_string()));
         out += &classes(run, scored);
         let hardest = scored.hardest();
         if !hardest.is_empty() {
-            out += &format!("\n## Hardest recordings of {}\n\n", escaped(&scored.trial.to_string()));
+            out += &format!("\n## Hardest recordings of {}\n\n", escape_markdown(&scored.trial.to_string()));
             let rows = hardest.iter().take(HARDEST).map(|&clip| {
                 let of = &scored.split.clips[clip];
                 let p = |labels: &[usize]| {
@@ -41,17 +42,18 @@ pub fn markdown(run: &ReportData, verdict: &Conclusion, best: Option<&ScoredSpli
                     p(&scored.decided[clip]),
                 ]
             });
-            out += &table(&["recording", "truth", "p (truth)", "decided", "p (decided)"], rows);
+            out += &table(&["recording", "truth", "p (truth)", "predicted", "p (predicted)"], rows);
         }
     }
     if !record.failures.is_empty() {
-        out += "\n## Units that failed\n\n";
-        out += &table(&["unit", "why"], record.failures.iter().map(|(unit, why)| vec![unit.clone(), why.clone()]));
+        out += "\n## Failed trials\n\n";
+        out +=
+            &table(&["trial", "reason"], record.failures.iter().map(|(trial, why)| vec![trial.clone(), why.clone()]));
     }
     out += &format!(
         "\n{} recordings of {}, signature {}, started {}.\n",
         record.data.clips,
-        escaped(&record.data.name),
+        escape_markdown(&record.data.name),
         &record.signature[..8],
         record.started
     );
@@ -67,7 +69,7 @@ fn grid(run: &ReportData) -> String {
     });
     let mut out = table(&head, rows);
     for (name, values) in &grid.baselines {
-        out += &format!("\n{}: {}  ", spoken(name), cell(values));
+        out += &format!("\n{}: {}  ", baseline_label(name), cell(values));
     }
     out.trim_end().to_owned() + "\n"
 }
@@ -91,21 +93,9 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> String {
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let rule: Vec<&str> = head.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "---:" }).collect();
-    let mut out = line(head.iter().map(|cell| escaped(cell)).collect()) + &format!("| {} |\n", rule.join(" | "));
-    rows.for_each(|row| out += &line(row.iter().map(|cell| escaped(cell)).collect()));
-    out
-}
-
-/// Words that mean nothing but themselves, on one line.
-fn escaped(words: &str) -> String {
-    let mut out = String::with_capacity(words.len());
-    for c in words.chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
+    let mut out =
+        line(head.iter().map(|cell| escape_markdown(cell)).collect()) + &format!("| {} |\n", rule.join(" | "));
+    rows.for_each(|row| out += &line(row.iter().map(|cell| escape_markdown(cell)).collect()));
     out
 }
 
@@ -114,8 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_stay_in_their_cell() {
+    fn text_stays_in_its_cell() {
         let table = table(&["a|b"], [vec!["x\n| y <img>".to_owned()]].into_iter());
-        assert_eq!(table, "| a\\|b |\n| --- |\n| x \\| y \\<img\\> |\n");
+        assert_eq!(table, "| a\\|b |\n| --- |\n| x \\| y &lt;img&gt; |\n");
     }
 }

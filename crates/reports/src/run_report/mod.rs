@@ -1,10 +1,11 @@
-//! The report of a run (`report.html`, `report.md`) and the page of a comparison: what people look at.
+//! Builds the report of a run (`report.html`, `report.md`) and the page of a comparison.
 //!
-//! A report is a function of what lies in the folder of the run, and of its recordings where they are at hand. Every number in it
-//! is one of the tables or comes from `metrics`. The page is one file: no network, no font, no script but its own few lines; without
-//! the script everything can be read.
+//! A report depends only on the run folder, and on the recordings if they are available. Every number is in the
+//! tables or is computed by `metrics`. The page is one file: it loads nothing from the network and has only a small script of its own,
+//! without which everything is readable.
 
 use std::path::{Path, PathBuf};
+use timbre_core::text::{count, escape_xml};
 
 use anyhow::{Context, Result};
 
@@ -27,7 +28,7 @@ mod conclusion;
 use conclusion::{Conclusion, ConclusionKind};
 use figures::Figure;
 use hardest_clips::HardestClips;
-use page::{Page, Section, paragraph, text};
+use page::{Page, Section, paragraph};
 use report_data::ReportData;
 
 pub use comparison_figures::comparison_figures;
@@ -35,42 +36,42 @@ pub use comparison_page::comparison_page;
 pub use figures::{FigureFile, write_figures};
 pub use hardest_clips::FindRecording;
 
-/// A page may be so large, in bytes: sent by mail, opened on a phone.
+/// The largest size of a page in bytes, so that it can be sent by mail and opened on a phone.
 pub const LARGEST: usize = 5_000_000;
 
-/// A report before it is written.
+/// A report in memory.
 pub struct Report {
     pub html: String,
     pub markdown: String,
-    /// One line for a terminal.
+    /// The conclusion as one line for a terminal.
     pub sentence: String,
-    /// Recordings that can be heard in it.
-    pub heard: usize,
-    /// Recordings that should be heard in it, and cannot be found or read.
-    pub out_of_reach: usize,
-    /// What is drawn in it.
+    /// Recordings with a player.
+    pub playable: usize,
+    /// Recordings that should have a player but cannot be found or read.
+    pub missing: usize,
+    /// The figures of the page.
     pub figures: Vec<FigureFile>,
 }
 
-/// How much is shown, from the most to the least: models in detail, and characters of pictures and sounds.
+/// How much is shown, from most to least: models in detail, and characters of images and audio.
 const LEVELS: [(usize, usize); 4] = [(6, 2_500_000), (3, 1_500_000), (1, 500_000), (0, 0)];
 
-/// The report of a run. `find` knows where recordings lie. Of hundreds of classes less is shown, so that a page stays below
+/// Builds the report of a run. `find` locates recordings. With hundreds of classes less is shown, so that the page stays below
 /// [`LARGEST`].
 pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     let run = ReportData::read(run)?;
-    let verdict = conclusion::verdict(&run);
-    let mut pages = LEVELS.iter().map(|&(models, budget)| of_level(&run, &verdict, find, models, budget));
+    let conclusion = conclusion::conclude(&run);
+    let mut pages = LEVELS.iter().map(|&(models, budget)| with_level(&run, &conclusion, find, models, budget));
     let fitting = pages.find(|report| report.html.len() < LARGEST);
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
 
-fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
+fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
     let units = run.shown(models);
     let shown: Vec<(&TrialRecord, ScoredSplit)> =
         units.iter().filter_map(|unit| Some((unit, run.scored(unit)?))).collect();
     let figures: Vec<Vec<Figure>> =
-        shown.iter().map(|(unit, scored)| model_details::of_unit(run, unit, scored)).collect();
+        shown.iter().map(|(unit, scored)| model_details::trial_figures(run, unit, scored)).collect();
     let best = overview::best_models(run);
     let models = overview::html(run, best.as_ref().map(|(figure, _)| figure));
     let mut sections = vec![Section { id: "models", title: "Models".to_owned(), html: models }];
@@ -81,12 +82,12 @@ fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models:
     let searched = search.as_ref().and_then(|search| run_dir::read_threshold_plot(&run.path, search));
     if let Some(search) = &search {
         let html = threshold_section::html(search, searched.as_ref().map(|(_, svg)| svg.as_str()));
-        sections.push(Section { id: "thresholds", title: "Search for thresholds".to_owned(), html });
+        sections.push(Section { id: "thresholds", title: "Threshold search".to_owned(), html });
     }
-    let (mut heard, mut out_of_reach) = (0, 0);
+    let (mut playable, mut missing) = (0, 0);
     if !shown.is_empty() {
         let all = hardest(run, &shown, find, budget);
-        (heard, out_of_reach) = (all.heard, all.out_of_reach);
+        (playable, missing) = (all.playable, all.missing);
         sections.push(Section { id: "hardest", title: "Hardest recordings".to_owned(), html: all.html });
     }
     sections.push(Section { id: "configuration", title: "Configuration".to_owned(), html: configuration::html(run) });
@@ -97,16 +98,16 @@ fn of_level(run: &ReportData, verdict: &Conclusion, find: FindRecording, models:
     });
     let page = Page {
         title: run.record.experiment.clone(),
-        lead: lead(run, verdict),
+        lead: lead(run, conclusion),
         sections,
-        footer: format!("Written by timbre {}.", text(env!("CARGO_PKG_VERSION"))),
+        footer: format!("Written by timbre {}.", escape_xml(env!("CARGO_PKG_VERSION"))),
     };
     Report {
         html: page.html(),
-        markdown: markdown::markdown(run, verdict, shown.first().map(|(_, scored)| scored)),
-        sentence: format!("{}: {}", verdict.headline, verdict.sentence),
-        heard,
-        out_of_reach,
+        markdown: markdown::markdown(run, conclusion, shown.first().map(|(_, scored)| scored)),
+        sentence: format!("{}: {}", conclusion.headline, conclusion.sentence),
+        playable,
+        missing,
         figures: files(run, best.as_ref(), &shown, &figures, searched),
     }
 }
@@ -119,7 +120,7 @@ impl Report {
     }
 }
 
-/// [`run_report`], written.
+/// Builds the report of a run and writes it into the run folder.
 pub fn write(run: &Path, find: FindRecording) -> Result<PathBuf> {
     run_report(run, find)
         .and_then(|report| report.write(run))
@@ -127,37 +128,38 @@ pub fn write(run: &Path, find: FindRecording) -> Result<PathBuf> {
     Ok(run.join(ReportFile::Html.name()))
 }
 
-fn lead(run: &ReportData, verdict: &Conclusion) -> String {
+fn lead(run: &ReportData, conclusion: &Conclusion) -> String {
     let record = &run.record;
     let description = if record.description.is_empty() { String::new() } else { paragraph(&record.description) };
     let facts = [
         format!("{} recordings of {}", record.data.clips, record.data.name),
-        conclusion::counted(record.classes.len(), "class").replace("classs", "classes"),
-        conclusion::counted(run.ranked.len(), "model"),
-        conclusion::counted(record.seeds.len(), "seed"),
+        count(record.classes.len(), "class"),
+        count(run.ranked.len(), "model"),
+        count(record.seeds.len(), "seed"),
         format!("signature {}", &record.signature[..8]),
         format!("started {}", record.started.get(..16).unwrap_or(&record.started).replace('T', " ")),
     ];
-    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", text(fact))).collect();
-    let class = match verdict.kind {
+    let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
+    let class = match conclusion.kind {
         ConclusionKind::Better => "better",
         ConclusionKind::NotBetter => "worse",
         ConclusionKind::Open | ConclusionKind::Unknown => "open",
     };
-    let notes: String = verdict.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", text(note))).collect();
-    let warning = verdict.warning.as_ref().map_or(String::new(), |words| {
-        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", text(words))
+    let notes: String =
+        conclusion.notes.iter().map(|note| format!("<p class=\"quiet\">{}</p>\n", escape_xml(note))).collect();
+    let warning = conclusion.warning.as_ref().map_or(String::new(), |words| {
+        format!("<div class=\"verdict worse\" role=\"alert\"><strong>{}</strong></div>\n", escape_xml(words))
     });
     format!(
         "{description}{warning}<ul class=\"facts\">{facts}</ul>\n<div class=\"verdict {class}\"><strong>{}</strong>\n{}{notes}</div>\n",
-        text(&verdict.headline),
-        paragraph(&verdict.sentence)
+        escape_xml(&conclusion.headline),
+        paragraph(&conclusion.sentence)
     )
 }
 
 fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[Vec<Figure>]) -> Section {
     let panel = |((unit, scored), figures): (&(&TrialRecord, ScoredSplit), &Vec<Figure>)| {
-        let name = text(&unit.trial.to_string());
+        let name = escape_xml(&unit.trial.to_string());
         format!(
             "<div class=\"panel\" id=\"unit-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{}</div>\n",
             model_details::html(run, unit, scored, figures)
@@ -166,7 +168,7 @@ fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[V
     let panels: String = shown.iter().zip(figures).map(panel).collect();
     let intro = match (run.ranked.len() > shown.len(), run.ranked_on != run.split()) {
         (true, true) => format!(
-            "The best {} of {} models by the {} split, the best first, as they are on the {} split.",
+            "The best {} of {} models by the {} split, best first; all numbers are from the {} split.",
             shown.len(),
             run.ranked.len(),
             run.ranked_on,
@@ -180,7 +182,7 @@ fn details(run: &ReportData, shown: &[(&TrialRecord, ScoredSplit)], figures: &[V
     let intro = paragraph(&intro);
     Section {
         id: "details",
-        title: "In detail".to_owned(),
+        title: "Details".to_owned(),
         html: format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n"),
     }
 }
@@ -191,27 +193,27 @@ fn hardest(
     find: FindRecording,
     budget: usize,
 ) -> HardestClips {
-    let (mut heard, mut out_of_reach) = (0, 0);
+    let (mut playable, mut missing) = (0, 0);
     let mut panels = String::new();
     for (n, (unit, scored)) in shown.iter().enumerate() {
         let html = if n == 0 {
             let own = hardest_clips::of_best(run, scored, find, budget);
-            (heard, out_of_reach) = (own.heard, own.out_of_reach);
+            (playable, missing) = (own.playable, own.missing);
             own.html
         } else {
             hardest_clips::of_other(run, scored)
         };
-        let name = text(&unit.trial.to_string());
+        let name = escape_xml(&unit.trial.to_string());
         panels += &format!(
             "<div class=\"panel\" id=\"hardest-{name}\" data-name=\"{name}\">\n<h3>{name}</h3>\n{html}</div>\n"
         );
     }
     let intro = paragraph(&hardest_clips::how_to_read(run));
     let html = format!("{intro}<div class=\"panels\" data-label=\"Models\">\n{panels}</div>\n");
-    HardestClips { html, heard, out_of_reach }
+    HardestClips { html, playable, missing }
 }
 
-/// Every figure as a file of its own, which says whose it is.
+/// Every figure as a separate file with a footer.
 fn files(
     run: &ReportData,
     best: Option<&(Figure, String)>,
@@ -219,13 +221,13 @@ fn files(
     figures: &[Vec<Figure>],
     searched: Option<(String, String)>,
 ) -> Vec<FigureFile> {
-    let whole = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
+    let run_name = format!("{} {}", run.record.experiment, &run.record.signature[..8]);
     let mut files: Vec<FigureFile> =
-        best.map(|(figure, read)| figure.file("", &format!("{whole}; {read}"))).into_iter().collect();
+        best.map(|(figure, note)| figure.file("", &format!("{run_name}; {note}"))).into_iter().collect();
     for ((unit, _), own) in shown.iter().zip(figures) {
         let name = unit.trial.to_string();
-        let whose = |figure: &Figure| model_details::whose(figure, &name, &whole, run.split());
-        files.extend(own.iter().map(|figure| figure.file(&name, &whose(figure))));
+        let footer = |figure: &Figure| model_details::footer(figure, &name, &run_name, run.split());
+        files.extend(own.iter().map(|figure| figure.file(&name, &footer(figure))));
     }
     files.extend(searched.map(|(name, svg)| FigureFile { name, svg }));
     files

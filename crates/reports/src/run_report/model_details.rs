@@ -1,9 +1,13 @@
-//! One model in detail: its errors by class, its cut-offs, how far its probabilities can be believed, its training.
+//! Shows one model in detail: errors by class, thresholds, calibration, training.
 
 use super::figures::Figure;
-use super::page::{Cell, figures, folded, paragraph, table, text};
+use super::page::{Cell, figures, folded, paragraph, table};
 use super::report_data::{ReportData, by_f1};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
+use std::time::Duration;
+
+use timbre_core::progress::seconds;
+use timbre_core::text::escape_xml;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::average_precision::average_precision;
 use timbre_evaluation::metrics::calibration::{Bins, bin};
@@ -13,24 +17,24 @@ use timbre_evaluation::metrics::sorted_scores::SortedScores;
 use timbre_runs::run_dir::TrialRecord;
 use timbre_runs::tables::ScoredSplit;
 
-/// Names of the figures of the training: they show the split on which an epoch was chosen, not that of the page.
+/// Names of the training figures. They show the split on which the epoch was selected, not that of the page.
 const TRAINING: [&str; 2] = ["loss", "learning"];
 
-/// Points of a line: more cannot be told apart on so small a paper.
+/// Points of a curve: more cannot be distinguished at this size.
 const POINTS: usize = 200;
 
-/// Everything that is drawn of a unit.
-pub fn of_unit(run: &ReportData, unit: &TrialRecord, scored: &ScoredSplit) -> Vec<Figure> {
+/// All figures of a trial.
+pub fn trial_figures(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit) -> Vec<Figure> {
     let mut all = vec![confusions(run, scored), classes(run, scored)];
     all.extend(cutoffs(run, scored));
     all.push(calibration(run, scored));
-    if !unit.epochs.is_empty() {
-        let panels = plot::learning_panels(&unit.trial.to_string(), &unit.epochs);
+    if !trial.epochs.is_empty() {
+        let panels = plot::learning_panels(&trial.trial.to_string(), &trial.epochs);
         for (panel, name) in panels.iter().zip(TRAINING) {
             let drawing = plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
             let caption = match name {
-                "loss" => format!("{} epochs.", unit.epochs.len()),
-                _ => "Scores of each epoch; every metric stands in epochs.csv.".to_owned(),
+                "loss" => format!("{} epochs.", trial.epochs.len()),
+                _ => "Scores of each epoch; epochs.csv has every metric.".to_owned(),
             };
             all.push(Figure { name, drawing, caption });
         }
@@ -39,38 +43,38 @@ pub fn of_unit(run: &ReportData, unit: &TrialRecord, scored: &ScoredSplit) -> Ve
     all
 }
 
-/// What stands below a figure that is a file of its own: whose it is, and the split only where it is of the split.
-pub fn whose(figure: &Figure, unit: &str, run: &str, split: &str) -> String {
-    if TRAINING.contains(&figure.name) { format!("{unit} of {run}") } else { format!("{unit} of {run}, {split} split") }
+/// The footer of a figure file: the trial, the run, and the split unless the figure is about the training.
+pub fn footer(figure: &Figure, trial: &str, run: &str, split: &str) -> String {
+    if TRAINING.contains(&figure.name) {
+        format!("{trial} of {run}")
+    } else {
+        format!("{trial} of {run}, {split} split")
+    }
 }
 
-pub fn html(run: &ReportData, unit: &TrialRecord, scored: &ScoredSplit, all: &[Figure]) -> String {
+pub fn html(run: &ReportData, trial: &TrialRecord, scored: &ScoredSplit, all: &[Figure]) -> String {
     let seeds = run.record.seeds.len();
     let mut html = String::new();
     if seeds > 1 {
-        html += &paragraph(&format!(
-            "Seed {}; the others are alike in kind and stand in the tables of the run.",
-            unit.trial.seed
-        ));
+        html += &paragraph(&format!("Seed {}; the tables of the run have the other seeds.", trial.trial.seed));
     }
     let drawn: Vec<String> = all.iter().map(Figure::html).collect();
     html += &figures(&drawn);
     html += &class_table(run, scored);
-    if !unit.notes.is_empty() {
+    if !trial.notes.is_empty() {
         let notes: Vec<String> =
-            unit.notes.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+            trial.notes.iter().map(|(name, value)| format!("{}: {}", escape_xml(name), escape_xml(value))).collect();
         html += &format!("<p class=\"quiet\">{}</p>\n", notes.join(" · "));
     }
     html + &format!(
-        "<p class=\"quiet\">Fitted in {}, asked in {}.</p>\n",
-        took(unit.fit_seconds),
-        took(unit.predict_seconds)
+        "<p class=\"quiet\">Training {}, inference {}.</p>\n",
+        duration(trial.fit_seconds),
+        duration(trial.predict_seconds)
     )
 }
 
-/// A time that may be short.
-fn took(seconds: f64) -> String {
-    if seconds >= 1.0 { format!("{seconds:.1} s") } else { format!("{:.1} ms", 1000.0 * seconds) }
+fn duration(time: f64) -> String {
+    seconds(Duration::try_from_secs_f64(time).unwrap_or_default())
 }
 
 fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
@@ -88,15 +92,14 @@ fn confusions(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let (drawing, caption) = if run.has_several_labels() {
         let counts = multi_label_confusion(&scored.split.truth(), &scored.decided, run.classes.len());
         (
-            of("Found, and named by mistake", &counts, "is there", "was named"),
-            "On the diagonal recordings of the class in which it was found; elsewhere those in which another class was named that \
-             is not there; the stronger the colour, the larger the share of the recordings of the row. Rows do not add up: a recording \
-             may have several classes.",
+            of("True and false positives by class", &counts, "true class", "predicted class"),
+            "Recordings. Diagonal: the class was predicted correctly. Elsewhere: another class was predicted that the recording does not \
+             have. A stronger colour is a larger share of the row. Rows do not add up, because a recording may have several classes.",
         )
     } else {
         (
-            of("Confusion matrix", &scored.scores.confusion, "truth", "decided"),
-            "Recordings; right on the diagonal. The stronger the colour, the larger the share of the row.",
+            of("Confusion matrix", &scored.scores.confusion, "true class", "predicted class"),
+            "Recordings; correct on the diagonal. A stronger colour is a larger share of the row.",
         )
     };
     Figure { name: "confusion", drawing, caption: caption.to_owned() }
@@ -107,21 +110,21 @@ fn classes(run: &ReportData, scored: &ScoredSplit) -> Figure {
         let own = &scored.scores.per_class[class];
         ClassBar {
             class: run.classes.name(class).to_owned(),
-            found: own.hits,
-            missed: own.support - own.hits,
-            false_alarms: own.predicted - own.hits,
+            true_positives: own.hits,
+            false_negatives: own.support - own.hits,
+            false_positives: own.predicted - own.hits,
             note: format!("{:.2}", own.f1),
         }
     };
     let bars: Vec<ClassBar> = by_f1(scored).into_iter().map(bar).collect();
     Figure {
         name: "classes",
-        drawing: plot::class_bars("Classes, the best first", "F1", &bars),
-        caption: "Missed: false negatives. False alarms: false positives, recordings of other classes.".to_owned(),
+        drawing: plot::class_bars("Classes, best first", "F1", &bars),
+        caption: "False positives are recordings of other classes.".to_owned(),
     }
 }
 
-/// (score, whether it is there) of every pair of recording and class.
+/// (score, whether the recording has the class) of every pair of recording and class.
 fn pairs<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a {
     let split = scored.split;
     split.clips.iter().enumerate().flat_map(move |(clip, of)| {
@@ -129,7 +132,7 @@ fn pairs<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a 
     })
 }
 
-/// (probability of the decided class, whether it is right) of every recording that is given one class.
+/// (probability of the predicted class, whether it is correct) of every recording with a single predicted class.
 fn decisions<'a>(scored: &'a ScoredSplit) -> impl Iterator<Item = (f32, bool)> + 'a {
     let split = scored.split;
     scored.decided.iter().enumerate().filter_map(move |(clip, decided)| {
@@ -163,9 +166,9 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
     let votes = scored.split.windows.is_some() && run.decision_rule.aggregate == Aggregate::Vote;
     let (along, caption) = if run.has_several_labels() {
         let (label, chosen) = if votes {
-            ("share of windows that must vote", run.decision_rule.window_fraction)
+            ("required share of windows", run.decision_rule.window_fraction)
         } else {
-            ("cut-off", run.decision_rule.cutoff)
+            ("threshold", run.decision_rule.cutoff)
         };
         let text = if run.decision_rule.cutoffs.is_empty() || votes {
             format!("as run: {chosen}")
@@ -176,7 +179,7 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
             line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
         };
         let panel = Panel {
-            title: "Along the cut-off".to_owned(),
+            title: "Scores by threshold".to_owned(),
             x: share(label),
             y: share("score"),
             lines: vec![
@@ -188,11 +191,11 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
         };
         let warning = match run.split() {
             "test" => {
-                " To choose a cut-off, look at the validation split (timbre thresholds): one chosen here is tuned on the test split."
+                " Do not choose a threshold from this figure, because it would be tuned on the test split; use the validation split (timbre thresholds)."
             }
             _ => "",
         };
-        (panel, format!("Over all pairs of recording and class, one cut-off for all classes.{warning}"))
+        (panel, format!("Over all pairs of recording and class, with one threshold for all classes.{warning}"))
     } else {
         let steps = precision_recall_curve(decisions(scored));
         let all = scored.split.clips.len().max(1) as f64;
@@ -200,16 +203,13 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
             line(name, &steps, &|step| (f64::from(step.cutoff), value(step)))
         };
         let panel = Panel {
-            title: "If it may keep silent".to_owned(),
-            x: share("least probability at which it answers"),
+            title: "Accuracy against coverage".to_owned(),
+            x: share("confidence threshold"),
             y: share("share of recordings"),
-            lines: vec![
-                of("right, of the answered", &|step| step.precision),
-                of("answered", &|step| step.named as f64 / all),
-            ],
+            lines: vec![of("accuracy", &|step| step.precision), of("coverage", &|step| step.named as f64 / all)],
             mark: None,
         };
-        (panel, "What a threshold on the probability of the decided class would give.".to_owned())
+        (panel, "Coverage: the share of recordings whose predicted class has at least this probability. Accuracy: on these recordings.".to_owned())
     };
     let draw = |panel: &Panel| plot::panels(std::slice::from_ref(panel), PlotSize::FIGURE);
     vec![
@@ -217,9 +217,9 @@ fn cutoffs(run: &ReportData, scored: &ScoredSplit) -> Vec<Figure> {
             name: "precision_recall",
             drawing: draw(&precision_recall),
             caption: if votes {
-                "Over all pairs of recording and class, for every share of windows that must vote.".to_owned()
+                "Over all pairs of recording and class, for every required share of windows.".to_owned()
             } else {
-                "Over all pairs of recording and class, for every cut-off on the probability.".to_owned()
+                "Over all pairs of recording and class, for every threshold on the probability.".to_owned()
             },
         },
         Figure { name: "thresholds", drawing: draw(&along), caption },
@@ -230,7 +230,7 @@ fn metric_of(scored: &ScoredSplit, name: &str) -> Option<f64> {
     scored.scores.metrics.get(name).copied()
 }
 
-/// Every n-th step, and the last.
+/// Every n-th step, and the last one.
 fn thinned(steps: &[PrecisionRecallPoint]) -> impl Iterator<Item = &PrecisionRecallPoint> {
     let every = steps.len().div_ceil(POINTS).max(1);
     steps.iter().enumerate().filter(move |(n, _)| n % every == 0 || n + 1 == steps.len()).map(|(_, step)| step)
@@ -238,35 +238,35 @@ fn thinned(steps: &[PrecisionRecallPoint]) -> impl Iterator<Item = &PrecisionRec
 
 fn calibration(run: &ReportData, scored: &ScoredSplit) -> Figure {
     let mut bins = Bins::default();
-    let mut add = |(stated, came_true): (f32, bool)| bins.add(bin(f64::from(stated)), f64::from(stated), came_true, 1);
+    let mut add = |(p, is_correct): (f32, bool)| bins.add(bin(f64::from(p)), f64::from(p), is_correct, 1);
     let what = if run.has_several_labels() {
         pairs(scored).for_each(&mut add);
         if scored.split.windows.is_some() && run.decision_rule.aggregate == Aggregate::Vote {
-            "a pair of recording and class, its probability the share of windows that voted"
+            "a pair of recording and class, with the share of windows that voted as its probability"
         } else {
             "a pair of recording and class"
         }
     } else {
         decisions(scored).for_each(&mut add);
-        "a recording and the class it was given"
+        "a recording and its predicted class"
     };
     let points: Vec<(f64, f64, u64)> = bins.filled().collect();
     Figure {
         name: "calibration",
         drawing: plot::reliability("Calibration", &points),
         caption: format!(
-            "A case is {what}; the larger the circle, the more of them. Expected calibration error {:.3}.",
+            "A case is {what}. The area of a circle is proportional to its cases. Expected calibration error {:.3}.",
             bins.error()
         ),
     }
 }
 
-/// A score along a parameter of the model.
+/// A score by a parameter of the model.
 fn curve(run: &ReportData, scored: &ScoredSplit) -> Option<Figure> {
     let own = &scored.split.curve;
     let first = own.first()?;
     let panel = Panel {
-        title: format!("Along {}", first.parameter),
+        title: format!("Score by {}", first.parameter),
         x: Axis { label: first.parameter.clone(), scale: Scale::Counts },
         y: Axis { label: first.metric.clone(), scale: Scale::Linear },
         lines: vec![Line {
@@ -276,7 +276,7 @@ fn curve(run: &ReportData, scored: &ScoredSplit) -> Option<Figure> {
         mark: None,
     };
     let drawing = plot::panels(&[panel], PlotSize::FIGURE);
-    let caption = format!("On the {} split: to be looked at, not to be chosen from.", run.split());
+    let caption = format!("On the {} split: for inspection, not for selection.", run.split());
     Some(Figure { name: "curve", drawing, caption })
 }
 
@@ -286,9 +286,9 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
         let own = &scored.scores.per_class[class];
         let cases = (0..split.clips.len())
             .map(|clip| (clip as u32, split.predictions.row(clip)[class], split.clips[clip].truth.contains(&class)));
-        let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), |_| 1));
+        let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), &|_| 1));
         vec![
-            Cell::words(run.classes.name(class)),
+            Cell::text(run.classes.name(class)),
             Cell::count(own.support),
             Cell::count(own.predicted),
             Cell::number(Some(own.precision)),
@@ -302,7 +302,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
     let headings = [
         ("class", false),
         ("recordings", true),
-        ("decided", true),
+        ("predicted", true),
         ("precision", true),
         ("recall", true),
         ("F1", true),
@@ -311,7 +311,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
         ("false negatives", true),
     ];
     let rows: Vec<Vec<Cell>> = by_f1(scored).into_iter().map(row).collect();
-    folded("The numbers of each class", &table("", &headings, &rows))
+    folded("Scores by class", &table("", &headings, &rows))
 }
 
 #[cfg(test)]
@@ -319,19 +319,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn below_the_figures_of_a_training_stands_no_split_for_they_are_of_another() {
+    fn training_figures_name_no_split_because_they_show_another_one() {
         let panels = plot::learning_panels("mel.cnn.s1", &[]);
         let figure = |name| Figure { name, drawing: plot::panels(&panels, PlotSize::FIGURE), caption: String::new() };
-        let of = |name| whose(&figure(name), "mel.cnn.s1", "x 01234567", "test");
+        let of = |name| footer(&figure(name), "mel.cnn.s1", "x 01234567", "test");
         assert_eq!(of("confusion"), "mel.cnn.s1 of x 01234567, test split");
         assert_eq!(of("learning"), "mel.cnn.s1 of x 01234567");
         assert_eq!(of("loss"), of("learning"));
     }
 
     #[test]
-    fn a_short_time_is_not_none() {
-        assert_eq!(took(12.34), "12.3 s");
-        assert_eq!(took(0.0123), "12.3 ms");
-        assert_eq!(took(0.000_4), "0.4 ms");
+    fn short_durations_are_not_zero() {
+        assert_eq!([12.34, 0.0123, 0.000_4].map(duration), ["12 s", "12 ms", "0.4 ms"]);
     }
 }

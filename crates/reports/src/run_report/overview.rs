@@ -1,32 +1,33 @@
-//! All models at once: the grid of the headline metric, the best with their intervals, every row of the results.
+//! Shows all models: the score grid of the headline metric, the best models with their intervals, every row of the results.
 
-use super::conclusion::spoken;
+use super::conclusion::baseline_label;
 use super::figures::Figure;
-use super::page::{Cell, Heading, figures, folded, paragraph, table, text};
+use super::page::{Cell, Heading, figures, folded, paragraph, table};
 use super::report_data::{RankedModel, ReportData, mean};
 use crate::plot::{self, Interval};
+use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;
 use timbre_runs::run_dir::ResultRow;
 use timbre_runs::tables::cell;
 
-/// Rows of the table of results: more belong into a program that reads results.csv.
+/// Rows of the table of results; results.csv has all.
 const ROWS: usize = 400;
-/// Models with intervals.
+/// Models shown with intervals.
 const INTERVALS: usize = 15;
 
-/// A grid of more models is as wide as the page.
+/// A score grid of more models gets the full width of the page.
 const NARROW: usize = 4;
 
 pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
     let cells = run.grid.models.len() * run.grid.features.len() * run.record.seeds.len();
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
-    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_answers(run))];
+    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_baselines(run))];
     parts.extend(best.map(Figure::html));
     above + &figures(&parts) + &results(run)
 }
 
-/// The best models with their intervals, the highest first; and what a file of it has to say of its points and lines.
+/// The figure of the best models with their intervals, highest first, and the legend for its file.
 pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     let judged = run.ranked.iter().filter(|own| !own.mean.is_nan());
     let mut shown: Vec<Interval> = judged.take(INTERVALS).map(|own| interval(run, own)).collect();
@@ -35,13 +36,13 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
     }
     shown.sort_by(|a, b| b.value.total_cmp(&a.value));
     let trivial = best_trivial(run).map(|(name, score)| (score, format!("{name} {score:.3}")));
-    // A file of the figure has no caption, and little room below it.
-    let (of_seeds, read) = match run.record.seeds.len() {
+    // A figure file has no caption and little room for a footer.
+    let (of_seeds, legend) = match run.record.seeds.len() {
         0 | 1 => (String::new(), "lines: 95 % intervals"),
         seeds => (format!(", mean of {seeds} seeds"), "lines: lowest to highest seed"),
     };
     let drawing = plot::intervals(
-        "Models and the best trivial answer",
+        "Models and the best trivial baseline",
         &format!("{} ({}){of_seeds}", run.metric(), run.split()),
         &shown,
         trivial.as_ref().map(|(score, words)| (*score, words.as_str())),
@@ -56,13 +57,13 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
         seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
     };
     let caption =
-        format!("{lines} The highest on the {} split first. Dashed: the best trivial answer.{more}", run.split());
-    Some((Figure { name: "models", drawing, caption }, read.to_owned()))
+        format!("{lines} Highest on the {} split first. Dashed: the best trivial baseline.{more}", run.split());
+    Some((Figure { name: "models", drawing, caption }, legend.to_owned()))
 }
 
 fn interval(run: &ReportData, own: &RankedModel) -> Interval {
     let metric = run.metric();
-    // Of several seeds the mean is shown, and the interval of one of them would not lie around it.
+    // With several seeds the point is their mean, and the interval of one seed might not contain it.
     let ends = match own.rows.as_slice() {
         [only] => {
             let end = |which: &str| only.metrics.get(&format!("{metric}_{which}")).copied();
@@ -73,30 +74,30 @@ fn interval(run: &ReportData, own: &RankedModel) -> Interval {
     Interval { name: own.name(), value: own.mean, ends }
 }
 
-/// Nothing of nothing.
+/// The smallest and the largest value. None without values.
 fn lowest_to_highest(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-/// The trivial answer with the highest score.
+/// The trivial baseline with the highest score.
 pub fn best_trivial(run: &ReportData) -> Option<(String, f64)> {
     let means = run.grid.baselines.iter().map(|(name, values)| (name.clone(), mean(values.iter().copied())));
     means.filter(|(_, score)| !score.is_nan()).reduce(|a, b| if b.1 > a.1 { b } else { a })
 }
 
-fn trivial_answers(run: &ReportData) -> String {
+fn trivial_baselines(run: &ReportData) -> String {
     let row = |(name, values): &(String, Vec<f64>)| {
         vec![
-            Cell::words(&spoken(name)),
-            Cell { sort: Some(mean(values.iter().copied())), ..Cell::words(&cell(values)) },
+            Cell::text(&baseline_label(name)),
+            Cell { sort: Some(mean(values.iter().copied())), ..Cell::text(&cell(values)) },
         ]
     };
     let rows: Vec<Vec<Cell>> = run.grid.baselines.iter().map(row).collect();
     let score = format!("{} ({})", run.metric(), run.split());
-    table("What needs no model: a result has to be read against these.", &[("answer", false), (&score, true)], &rows)
+    table("Trivial baselines", &[("baseline", false), (&score, true)], &rows)
 }
 
-/// Features down, models across.
+/// The score grid as a heat table: features as rows, models as columns.
 fn heat_table(run: &ReportData) -> String {
     let grid = &run.grid;
     let means: Vec<Vec<f64>> =
@@ -111,7 +112,7 @@ fn heat_table(run: &ReportData) -> String {
         }
         let share = if high > low { (value - low) / (high - low) } else { 1.0 };
         Cell {
-            html: text(&cell(values)),
+            html: escape_xml(&cell(values)),
             class: if is_best { "heat best" } else { "heat" },
             style: format!("--v:{share:.3}"),
             sort: Some(value),
@@ -126,19 +127,19 @@ fn heat_table(run: &ReportData) -> String {
         .map(|(feature, (cells, means))| {
             let cells = cells.iter().zip(means).zip(&grid.models);
             let cells = cells.map(|((values, &mean), model)| heat(mean, values, is_best(feature, model)));
-            std::iter::once(Cell::words(feature)).chain(cells).collect()
+            std::iter::once(Cell::text(feature)).chain(cells).collect()
         })
         .collect();
     let seeds = if run.record.seeds.len() > 1 { ", mean ± standard deviation over the seeds" } else { "" };
     let framed = match best {
         Some(best) if run.ranked_on != run.split() => {
-            format!(" Framed: {}, the best on the {} split, of which the verdict speaks.", best.name(), run.ranked_on)
+            format!(" Framed: {}, the best on the {} split.", best.name(), run.ranked_on)
         }
-        Some(best) => format!(" Framed: {}, the best one.", best.name()),
+        Some(best) => format!(" Framed: {}, the best.", best.name()),
         None => String::new(),
     };
     let caption =
-        format!("{} on the {} split{seeds}. The stronger the colour, the higher.{framed}", run.metric(), run.split());
+        format!("{} on the {} split{seeds}. A stronger colour is a higher score.{framed}", run.metric(), run.split());
     table(&caption, &headings, &rows)
 }
 
@@ -159,10 +160,10 @@ fn results(run: &ReportData) -> String {
     headings.extend(words.iter().map(|name| (name.as_str(), true)));
     let line = |row: &ResultRow| {
         let mut cells = vec![
-            Cell::words(&row.trial.features),
-            Cell::words(&row.trial.model),
+            Cell::text(&row.trial.features),
+            Cell::text(&row.trial.model),
             Cell::count(row.trial.seed),
-            Cell::words(&row.split),
+            Cell::text(&row.split),
             Cell::count(row.n as u64),
         ];
         cells.extend(names.iter().map(|name| Cell::number(row.metrics.get(*name).copied())));
@@ -170,7 +171,7 @@ fn results(run: &ReportData) -> String {
     };
     let lines: Vec<Vec<Cell>> = rows.iter().take(ROWS).map(line).collect();
     let cut = if rows.len() > ROWS {
-        paragraph(&format!("The first {ROWS} of {} rows; all stand in results.csv.", rows.len()))
+        paragraph(&format!("The first {ROWS} of {} rows; results.csv has all.", rows.len()))
     } else {
         String::new()
     };
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_several_seeds_lies_around_their_mean() {
+    fn the_range_of_several_seeds_contains_their_mean() {
         let seeds = [0.5, 0.7, 0.3];
         let (low, high) = lowest_to_highest(seeds.into_iter()).unwrap();
         assert_eq!((low, high), (0.3, 0.7));

@@ -1,4 +1,4 @@
-//! What a report tells of, read from the folder of a run.
+//! Reads the data of a report from the run folder.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,21 @@ use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Trial, TrialRecord};
 use timbre_runs::tables::{ScoreGrid, ScoredSplit};
 
+/// Everything that a report shows.
 pub struct ReportData {
     pub path: PathBuf,
     pub record: RunRecord,
     pub experiment: Experiment,
-    /// `config.toml` and `config.resolved.toml`.
+    /// The content of `config.toml`.
     pub written: String,
+    /// The content of `config.resolved.toml`.
     pub resolved: String,
     pub classes: Classes,
     pub decision_rule: DecisionRule,
     pub grid: ScoreGrid,
-    /// The models, the best first.
+    /// The models, best first.
     pub ranked: Vec<RankedModel>,
-    /// The split by which they are ranked: the one that is shown, where there is no validation split.
+    /// The split that ranks the models: validation if there is one, otherwise the one that is shown.
     pub ranked_on: String,
 }
 
@@ -31,10 +33,10 @@ pub struct ReportData {
 pub struct RankedModel {
     pub features: String,
     pub model: String,
-    /// The headline metric on the split that is shown: its rows, in the order of the seeds.
+    /// The rows on the split that is shown, in the order of the seeds.
     pub rows: Vec<ResultRow>,
     pub mean: f64,
-    /// The same on the split that ranks.
+    /// The mean on the split that ranks.
     pub rank_by: f64,
 }
 
@@ -43,7 +45,7 @@ impl RankedModel {
         format!("{}.{}", self.features, self.model)
     }
 
-    pub fn units(&self) -> impl Iterator<Item = &Trial> {
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
         self.rows.iter().map(|row| &row.trial)
     }
 }
@@ -55,7 +57,7 @@ impl ReportData {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let experiment = timbre_experiment::load_from_run(&resolved_path, &[])
-            .with_context(|| format!("cannot understand {}", resolved_path.display()))?;
+            .with_context(|| format!("cannot parse {}", resolved_path.display()))?;
         let classes = Classes::new(&record.classes);
         let grid = ScoreGrid::new(&record.results, &record.metric);
         let has_validation = record.results.iter().any(|row| row.split == "validation" && !row.is_baseline());
@@ -78,12 +80,12 @@ impl ReportData {
         &self.record.metric
     }
 
-    /// The split that is shown: the test split where there is one.
+    /// The split that is shown: the test split if there is one.
     pub fn split(&self) -> &str {
         &self.grid.split
     }
 
-    /// How many models are as good as the best one where it was chosen, itself counted.
+    /// The number of models that equal the best one on the split that ranks, including itself.
     pub fn equal_to_the_best(&self) -> usize {
         let best = self.ranked.first().map_or(f64::NAN, |best| best.rank_by);
         self.ranked.iter().filter(|own| (own.rank_by - best).abs() < 1e-9).count()
@@ -93,21 +95,21 @@ impl ReportData {
         self.decision_rule.task == Task::MultiLabel
     }
 
-    /// What the units of the best `most` models left, of their first seeds. A unit that cannot be read is left out: its run is older
-    /// than the form of its record, or was cleaned.
+    /// The trial records of the best `most` models with their first seed. Unreadable ones are left out: the run is older than the form
+    /// of the record, or was cleaned.
     pub fn shown(&self, most: usize) -> Vec<TrialRecord> {
-        let first = self.ranked.iter().filter_map(|ranked| ranked.units().next());
-        first.take(most).filter_map(|unit| run_dir::read_trial(&self.path, unit)).collect()
+        let first = self.ranked.iter().filter_map(|ranked| ranked.trials().next());
+        first.take(most).filter_map(|trial| run_dir::read_trial(&self.path, trial)).collect()
     }
 
-    /// The side of a unit that is shown.
-    pub fn side<'a>(&self, unit: &'a TrialRecord) -> Option<&'a SplitRecord> {
-        unit.splits.iter().find(|split| split.split == self.split() && !split.clips.is_empty())
+    /// The split of a trial that is shown.
+    pub fn split_of<'a>(&self, trial: &'a TrialRecord) -> Option<&'a SplitRecord> {
+        trial.splits.iter().find(|split| split.split == self.split() && !split.clips.is_empty())
     }
 
-    /// A unit judged on the side that is shown.
-    pub fn scored<'a>(&self, unit: &'a TrialRecord) -> Option<ScoredSplit<'a>> {
-        Some(ScoredSplit::new(&unit.trial, self.side(unit)?, &self.decision_rule))
+    /// The scores of a trial on the split that is shown.
+    pub fn scored<'a>(&self, trial: &'a TrialRecord) -> Option<ScoredSplit<'a>> {
+        Some(ScoredSplit::new(&trial.trial, self.split_of(trial)?, &self.decision_rule))
     }
 }
 
@@ -134,19 +136,19 @@ fn ranked(record: &RunRecord, split: &str, ranked_on: &str) -> Vec<RankedModel> 
         own.rank_by = mean(ranking.filter_map(value));
         own.mean = mean(own.rows.iter().filter_map(value));
     }
-    // What has no value comes last; of equals the first.
+    // Models without a value come last; equal models keep their order.
     let key = |value: f64| if value.is_nan() { f64::NEG_INFINITY } else { value };
     all.sort_by(|a, b| key(b.rank_by).total_cmp(&key(a.rank_by)));
     all
 }
 
-/// NaN of nothing.
+/// The mean. NaN without values.
 pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = values.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
     sum / n as f64
 }
 
-/// Classes by how well they fared, the best first; of equals in their order.
+/// Class indices sorted by F1, best first. Equal classes keep their order.
 pub fn by_f1(scored: &ScoredSplit) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scored.scores.per_class.len()).collect();
     let key = |class: &usize| (scored.scores.per_class[*class].f1 * 1e9) as u64;

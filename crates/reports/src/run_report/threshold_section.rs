@@ -1,45 +1,45 @@
-//! The last search for cut-offs: what was chosen beside what was run, on every split, and how much of it is luck.
+//! Shows the last threshold search: the chosen point beside that of the run, on every split, and the selection bias.
 
-use super::page::{Cell, figure, folded, paragraph, table, text};
+use super::page::{Cell, figure, folded, paragraph, table};
 use crate::plot;
+use timbre_core::text::{count, escape_xml};
 use timbre_runs::run_dir::{SearchRecord, SearchedSplit, SearchedTrial};
 
-/// Units whose numbers are shown beside those of the best: more belong into a program that reads thresholds.json.
+/// Trials shown beside the best one; thresholds.json has all.
 const OTHERS: usize = 60;
 
 pub fn html(search: &SearchRecord, picture: Option<&str>) -> String {
     let Some(best) = best(search) else { return String::new() };
     let mut html = String::new();
     if search.tuned_on == "test" {
-        html +=
-            "<p><strong>Tuned on the test split: none of these numbers is a result on the test split.</strong></p>\n";
+        html += "<p><strong>Tuned on the test split: these scores are not a test result.</strong></p>\n";
     }
     html += &points(search, best);
-    html += &remarks(search, best).iter().map(|words| paragraph(words)).collect::<String>();
+    html += &remarks(best).iter().map(|words| paragraph(words)).collect::<String>();
     html += &picture.map_or(String::new(), |svg| map(search, best, svg));
     html += &by_class(best);
     let others: Vec<&SearchedTrial> = search.trials.iter().filter(|own| own.trial != best.trial).collect();
     if !others.is_empty() {
         let tables: String = others.iter().take(OTHERS).map(|own| points(search, own)).collect();
-        html += &folded(&format!("The other {}", super::conclusion::counted(others.len(), "unit")), &tables);
+        html += &folded(&format!("The other {}", count(others.len(), "trial")), &tables);
     }
     html
 }
 
-/// The one whose picture it is: with the best score on the split that chose, of equals the first.
+/// The trial of the plot: the best score on the split that was tuned on, the first of equal ones.
 fn best(search: &SearchRecord) -> Option<&SearchedTrial> {
     search.trials.iter().reduce(|best, own| if own.score > best.score { own } else { best })
 }
 
 fn map(search: &SearchRecord, best: &SearchedTrial, svg: &str) -> String {
-    let what = if best.window_fraction.is_some() { "cut-off and window fraction" } else { "cut-off" };
+    let what = if best.window_fraction.is_some() { "threshold and window fraction" } else { "threshold" };
     let image = format!(
-        "<img class=\"plot large\" alt=\"{} for every {what}\" src=\"data:image/svg+xml;base64,{}\">",
-        text(&search.metric),
-        plot::base64(svg.as_bytes())
+        "<img class=\"plot large\" alt=\"{} for every {what}\" src=\"{}\">",
+        escape_xml(&search.metric),
+        plot::data_uri("image/svg+xml", svg.as_bytes())
     );
     let caption = format!(
-        "{} of {} on the {} split, which chose; every number stands in thresholds.csv and thresholds.json.",
+        "{} of {} on the {} split, on which the point was tuned; thresholds.csv and thresholds.json have all numbers.",
         search.metric, best.trial, search.tuned_on
     );
     figure(&image, &caption)
@@ -49,7 +49,7 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
     let own = &search.as_run;
     let fraction = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
     let row = |name: &str, cutoff: String, at: Option<f64>, score: &dyn Fn(&SearchedSplit) -> Option<f64>| {
-        let mut cells = vec![Cell::words(name), Cell::words(&cutoff), Cell::words(&fraction(at))];
+        let mut cells = vec![Cell::text(name), Cell::text(&cutoff), Cell::text(&fraction(at))];
         cells.extend(of.splits.iter().map(|split| Cell::number(score(split))));
         cells
     };
@@ -66,55 +66,50 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
     }
     let splits: Vec<String> =
         of.splits.iter().map(|split| format!("{} ({} recordings)", split.split, split.n)).collect();
-    let mut headings = vec![("point", false), ("cut-off", false), ("window fraction", false)];
+    let mut headings = vec![("point", false), ("threshold", false), ("window fraction", false)];
     headings.extend(splits.iter().map(|split| (split.as_str(), true)));
     let caption = format!(
-        "{} of {}, chosen on the {} split: {} recordings of {}, {} tried.",
+        "{} of {}, tuned on the {} split: {} recordings of {}, {} searched.",
         search.metric,
         of.trial,
         search.tuned_on,
         of.recordings,
-        super::conclusion::counted(of.songs, "song"),
-        super::conclusion::counted(of.points, "point")
+        count(of.songs, "song"),
+        count(of.points, "point")
     );
     table(&caption, &headings, &rows)
 }
 
-/// What has to be read with the numbers, as the command says it.
-fn remarks(search: &SearchRecord, of: &SearchedTrial) -> Vec<String> {
+/// The remarks that the command prints, too.
+fn remarks(of: &SearchedTrial) -> Vec<String> {
     let mut all = Vec::new();
     if of.window_fraction.is_some() && 2 * of.of_several_windows < of.recordings {
         all.push(format!(
-            "Only {} of these recordings have more than one window: they alone speak about the fraction.",
+            "Only {} recordings have more than one window, so the fraction is poorly determined.",
             of.of_several_windows
         ));
     }
     for axis in &of.on_the_edge {
-        all.push(format!("The best {axis} is the last that was tried: widen evaluate.search.{axis}."));
+        all.push(format!("The best {axis} is at the end of the searched range: widen evaluate.search.{axis}."));
     }
     let Some(luck) = &of.luck else { return all };
     let [low, high] = luck.plateau.cutoff;
     let also = luck.plateau.window_fraction.map_or(String::new(), |[a, b]| format!(", fractions {a} to {b}"));
     all.push(format!(
-        "Plateau: {} of {} cannot be told from the best: cut-offs {low} to {high}{also}.",
+        "Plateau: {} of {} are within one standard error of the best: thresholds {low} to {high}{also}.",
         luck.plateau.points,
-        super::conclusion::counted(of.points, "point")
+        count(of.points, "point")
     ));
-    if let (Some(elsewhere), Some(optimism), Some(score), Some(regret)) =
-        (luck.elsewhere, luck.optimism, of.score, luck.regret)
-    {
+    if let (Some(elsewhere), Some(optimism), Some(regret)) = (luck.elsewhere, luck.optimism, luck.regret) {
         all.push(format!(
-            "Luck: a choice on some of these songs scores {elsewhere:.3} on the others ({} resamples): {optimism:.3} of the \
-             {score:.3} on the {} split are owed to the choice. Another sample would choose a point that scores {regret:.3} less here.",
-            luck.resamples, search.tuned_on
+            "Expected on new songs: {elsewhere:.3} (optimism {optimism:.3}, from {} resamples). Expected regret of the chosen point: {regret:.3}.",
+            luck.resamples
         ));
     }
     if let Some(own) = &of.per_class
-        && let (Some(elsewhere), Some(optimism), Some(score)) = (own.elsewhere, own.optimism, own.score)
+        && let (Some(elsewhere), Some(optimism)) = (own.elsewhere, own.optimism)
     {
-        all.push(format!(
-            "Luck by class: {elsewhere:.3} on the others, {optimism:.3} of the {score:.3} are owed to the choice."
-        ));
+        all.push(format!("By class: expected on new songs {elsewhere:.3} (optimism {optimism:.3})."));
     }
     all
 }
@@ -122,10 +117,10 @@ fn remarks(search: &SearchRecord, of: &SearchedTrial) -> Vec<String> {
 fn by_class(of: &SearchedTrial) -> String {
     let Some(own) = &of.per_class else { return String::new() };
     let row = |(class, cutoff): (&String, &f64)| {
-        vec![Cell::words(class), Cell { html: cutoff.to_string(), sort: Some(*cutoff), ..Cell::default() }]
+        vec![Cell::text(class), Cell { html: cutoff.to_string(), sort: Some(*cutoff), ..Cell::default() }]
     };
     let rows: Vec<Vec<Cell>> = own.cutoffs.iter().map(row).collect();
-    folded("The cut-off of each class", &table("", &[("class", false), ("cut-off", true)], &rows))
+    folded("Thresholds by class", &table("", &[("class", false), ("threshold", true)], &rows))
 }
 
 #[cfg(test)]
@@ -160,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_chosen_stands_beside_what_was_run_on_the_split_that_chose_and_on_the_test_split() {
+    fn the_chosen_point_is_beside_that_of_the_run_on_both_splits() {
         let html = html(&search(), None);
         let rest = &html[html.find("f1_micro of mel.knn.s1").expect("the best of them is there")..];
         assert!(!html[..html.len() - rest.len()].contains("<table"), "and comes first");
@@ -175,10 +170,10 @@ mod tests {
         for words in [
             "widen evaluate.search.cutoff",
             "Plateau: 3 of 15 points",
-            "0.064 of the 0.230 on the validation split are owed",
-            "0.360 of the 0.400 are owed",
+            "Expected on new songs: 0.167 (optimism 0.064",
+            "expected on new songs 0.040 (optimism 0.360)",
             "&lt;cel&gt;",
-            "The other 2 units",
+            "The other 2 trials",
         ] {
             assert!(html.contains(words), "{words} in {html}");
         }
@@ -186,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_on_the_test_split_is_called_no_result() {
+    fn a_choice_on_the_test_split_is_not_called_a_result() {
         let on_test = SearchRecord { tuned_on: "test".to_owned(), ..search() };
-        assert!(html(&on_test, None).contains("none of these numbers is a result"));
+        assert!(html(&on_test, None).contains("these scores are not a test result"));
         assert_eq!(html(&SearchRecord { trials: Vec::new(), ..search() }, None), "");
     }
 }

@@ -1,7 +1,7 @@
-//! The tables of a search.
+//! Writes the tables of a threshold search.
 //!
-//! `thresholds.csv`, long: every point on the side that chose, then the chosen point on the other sides; `tuned_on` says in every
-//! row which side chose, `chosen_by` in the rows of chosen points by which metric.
+//! `thresholds.csv` is a long table: every point on the split that was tuned on, then the chosen point on the other splits. `tuned_on`
+//! names that split in every row, `chosen_by` names the metric in the rows of chosen points.
 
 use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
@@ -12,7 +12,7 @@ use timbre_evaluation::threshold_search::Point;
 use timbre_runs::run_dir::{RunDir, ThresholdFile};
 use timbre_runs::tables::{frame, keys, write_csv};
 
-/// The tables but for [`write_long`].
+/// Writes all tables except the long one ([`write_long`]).
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let metric = search.metric.name();
     let grid = |unit, found: &TrialThresholds| {
@@ -28,7 +28,7 @@ pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) 
     Ok(())
 }
 
-/// Every point with every metric.
+/// Writes the table of every point with every metric.
 pub fn write_long(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     dir.write_thresholds(&ThresholdFile::Long, |out| write_csv(long(search, found)?, out))
 }
@@ -45,7 +45,7 @@ struct Row<'a> {
 fn long(search: &ThresholdSearch, found: &[TrialThresholds]) -> Result<DataFrame> {
     let mut rows = Vec::new();
     for own in found {
-        let (first, others) = own.sides.split_first().expect("one side chose");
+        let (first, others) = own.splits.split_first().expect("one split was tuned on");
         for fraction in 0..own.fractions.len().max(1) {
             for cutoff in 0..own.cutoffs.len() {
                 let point = Point { cutoff, fraction };
@@ -54,13 +54,13 @@ fn long(search: &ThresholdSearch, found: &[TrialThresholds]) -> Result<DataFrame
                 rows.push(Row { found: own, point, split: &first.split, n: first.n, scores, is_chosen });
             }
         }
-        for side in others {
-            let (split, scores) = (side.split.as_str(), &side.chosen);
-            rows.push(Row { found: own, point: own.chosen, split, n: side.n, scores, is_chosen: true });
+        for other in others {
+            let (split, scores) = (other.split.as_str(), &other.chosen);
+            rows.push(Row { found: own, point: own.chosen, split, n: other.n, scores, is_chosen: true });
         }
     }
     let mut columns = keys(rows.iter().map(|row| (&row.found.trial, row.split)));
-    // The split stands beside `n`, as in every table of thresholds.
+    // The split column is beside `n`, as in every table of thresholds.
     let split = columns.pop().expect("keys end with the split");
     columns.push(Column::new("tuned_on".into(), vec![search.tuned_on(); rows.len()]));
     let chosen_by = |row: &Row| row.is_chosen.then_some(search.metric.name());
@@ -77,7 +77,7 @@ fn long(search: &ThresholdSearch, found: &[TrialThresholds]) -> Result<DataFrame
     frame(rows.len(), columns)
 }
 
-/// As people paste it into a sheet; the corner says what it is.
+/// The scores as a grid for spreadsheets. The corner cell names metric and split.
 fn grid(search: &ThresholdSearch, found: &TrialThresholds) -> Result<DataFrame> {
     let split = search.tuned_on();
     let corner = format!("{} on {split} (tuned on {split})", search.metric.name());

@@ -1,13 +1,13 @@
-//! The heat map of a search: cut-offs across, window fractions up, the score in colours. Without fractions it is a line.
-
-use anyhow::Result;
+//! Draws the scores of a threshold search: a heat map over thresholds and window fractions, or a curve if there are no fractions.
 
 use super::{ThresholdSearch, TrialThresholds, best_trial};
 use crate::plot::{self, HeatMap, MapMarker, MarkerShape};
+use anyhow::Result;
+use timbre_core::text::count;
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_runs::run_dir::{RunDir, ThresholdFile};
 
-/// The cut-off and window fraction of the reference system.
+/// The threshold and window fraction of the reference system.
 const REFERENCE: (f64, f64) = (0.56, 0.26);
 
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
@@ -27,55 +27,54 @@ fn picture(search: &ThresholdSearch, found: &TrialThresholds) -> String {
     let (metric, split) = (search.metric.name(), search.tuned_on());
     let warning = match search.spec.tune_on {
         TuneOn::Validation => "",
-        TuneOn::Test => ": no result on the test split",
+        TuneOn::Test => "; not a test result",
     };
     let title = format!("{metric} of {}", found.trial);
     let note = format!("on {split}, tuned on {split}{warning}");
     let scores = found.surface.of(search.metric_at());
     let (cutoff, score) = (found.cutoff(), found.surface.at(found.chosen)[search.metric_at()]);
-    let own = found.sides[0].as_run[search.metric_at()];
-    // Cut-offs by class have no place of their own.
-    let has_place = search.decision_rule.cutoffs.is_empty();
+    let own = found.splits[0].as_run[search.metric_at()];
+    // Thresholds by class are not a single point.
+    let is_one_point = search.decision_rule.cutoffs.is_empty();
     let Some(fraction) = found.fraction() else {
         let as_run = search.decision_rule.cutoff;
         let points = found.cutoffs.iter().copied().zip(scores).collect();
-        return plot::cutoff_curve(
+        return plot::threshold_curve(
             &format!("{title} {note}"),
             metric,
             points,
             (cutoff, format!("chosen: {cutoff} → {score:.3}")),
-            has_place.then(|| (as_run, own, format!("as run: {as_run} → {own:.3}"))),
+            is_one_point.then(|| (as_run, own, format!("as run: {as_run} → {own:.3}"))),
         );
     };
     let as_run = (search.decision_rule.cutoff, search.decision_rule.window_fraction);
-    let mut places = Vec::new();
-    if has_place {
+    let mut markers = Vec::new();
+    if is_one_point {
         let text = format!("as run: {}, {} → {own:.3}", as_run.0, as_run.1);
-        places.push(MapMarker { x: as_run.0, y: as_run.1, sign: MarkerShape::Cross, text });
+        markers.push(MapMarker { x: as_run.0, y: as_run.1, shape: MarkerShape::Cross, text });
     }
     if as_run != REFERENCE {
-        let text = format!("the reference system: {}, {}", REFERENCE.0, REFERENCE.1);
-        places.push(MapMarker { x: REFERENCE.0, y: REFERENCE.1, sign: MarkerShape::Diamond, text });
+        let text = format!("reference system: {}, {}", REFERENCE.0, REFERENCE.1);
+        markers.push(MapMarker { x: REFERENCE.0, y: REFERENCE.1, shape: MarkerShape::Diamond, text });
     }
-    places.push(MapMarker {
+    markers.push(MapMarker {
         x: cutoff,
         y: fraction,
-        sign: MarkerShape::Ring,
+        shape: MarkerShape::Ring,
         text: format!("chosen: {cutoff}, {fraction} → {score:.3}"),
     });
-    let outlined = found.luck.as_ref().map(|luck| {
-        let count = luck.plateau.iter().filter(|is_on| **is_on).count();
-        let points = if count == 1 { "1 point".to_owned() } else { format!("{count} points") };
-        (luck.plateau.clone(), format!("plateau: {points} within a standard error of the difference to the best"))
+    let outlined = found.bias.as_ref().map(|bias| {
+        let points = bias.plateau.iter().filter(|is_on| **is_on).count();
+        (bias.plateau.clone(), format!("plateau: {} within one standard error of the best", count(points, "point")))
     });
     plot::heat_map(&HeatMap {
         title,
         note,
-        x: ("cut-off".to_owned(), found.cutoffs.clone()),
+        x: ("threshold".to_owned(), found.cutoffs.clone()),
         y: ("window fraction".to_owned(), found.fractions.clone()),
         value: metric.to_owned(),
         cells: scores,
         outlined,
-        places,
+        markers,
     })
 }

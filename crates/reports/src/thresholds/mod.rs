@@ -1,7 +1,7 @@
-//! The threshold search of a run: from what its units said to chosen points, tables and pictures in its folder.
+//! Searches the thresholds of a run from its stored predictions and writes the chosen points, tables and plots into its folder.
 //!
-//! What is chosen on one side of the split is scored on the others, too, so that the honest number stands beside the best one.
-//! Nothing here needs a model or a feature.
+//! The point that is chosen on one split is also scored on the others, so that an unbiased score is shown beside the best one.
+//! The search needs no model and no feature.
 
 use anyhow::Result;
 
@@ -25,36 +25,37 @@ mod stored_predictions;
 pub use report::{is_written, report, summary_text};
 pub use stored_predictions::read_trials;
 
-/// What is searched, and how decisions are judged.
+/// The specification of a search, and the decision rule of the run.
 pub struct ThresholdSearch<'a> {
     pub spec: &'a SearchSpec,
     pub metric: Metric,
-    /// As the run has it.
+    /// The rule of the run itself.
     pub decision_rule: DecisionRule,
     pub classes: &'a Classes,
 }
 
-/// The scores of decisions, in the order of [`tally::NAMES`].
+/// The decision metrics, in the order of [`tally::NAMES`].
 pub type DecisionScores = [f64; tally::NAMES.len()];
 
-/// What a search found for one unit.
+/// The result of a search for one trial.
 pub struct TrialThresholds {
     pub trial: Trial,
     pub cutoffs: Vec<f64>,
-    /// Empty where recordings are decided by one score.
+    /// Empty if recordings are not decided by window votes.
     pub fractions: Vec<f64>,
     pub surface: Surface,
     pub chosen: Point,
-    pub luck: Option<SelectionBias>,
+    pub bias: Option<SelectionBias>,
     pub per_class: Option<ClassCutoffs>,
-    /// Songs of the side that chose, and recordings with more than one window.
+    /// Songs of the split that was tuned on.
     pub songs: usize,
-    pub of_several_windows: usize,
-    /// The side that chose first.
-    pub sides: Vec<SplitScores>,
+    /// Recordings of this split with more than one window.
+    pub multi_window_recordings: usize,
+    /// The split that was tuned on comes first.
+    pub splits: Vec<SplitScores>,
 }
 
-/// One side of the split, judged in three ways.
+/// The scores on one split: at the thresholds of the run, at the chosen point, and with thresholds by class.
 pub struct SplitScores {
     pub split: String,
     pub n: usize,
@@ -82,20 +83,20 @@ impl ThresholdSearch<'_> {
         self.spec.tune_on.name()
     }
 
-    /// The place of the metric that chooses in [`tally::NAMES`].
+    /// Index in [`tally::NAMES`] of the metric that is optimized.
     pub fn metric_at(&self) -> usize {
-        tally::position(self.metric.name()).expect("a score of decisions, as was checked")
+        tally::position(self.metric.name()).expect("the configuration allows only decision metrics")
     }
 
-    /// Searches on the one side and judges all.
-    pub fn search_trial(&self, unit: &Trial, splits: &[SplitRecord]) -> Result<TrialThresholds> {
+    /// Searches on one split and scores all splits.
+    pub fn search_trial(&self, trial: &Trial, splits: &[SplitRecord]) -> Result<TrialThresholds> {
         let Some(own) = splits.iter().find(|split| split.split == self.tuned_on() && !split.clips.is_empty()) else {
-            let there: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
+            let available: Vec<&str> = splits.iter().map(|split| split.split.as_str()).collect();
             return Err(UserError::usage(format!(
-                "the run has no {} split to choose on, only: {}. Give it one (split.validation), or choose on the test \
-                 split with --on-test, which is no result on the test split",
+                "the run has no {} split to tune on, only: {}. Add a validation split (split.validation), or tune on the test \
+                 split with --on-test; the scores are then no test result",
                 self.tuned_on(),
-                there.join(", ")
+                available.join(", ")
             ))
             .into());
         };
@@ -116,30 +117,30 @@ impl ThresholdSearch<'_> {
         let mut distinct = songs.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let seed = Seed::new(unit.seed).child("thresholds").child(&own.split);
-        let luck = selection_bias(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
-        let of_several_windows = own.windows.as_ref().map_or(0, |windows| {
+        let seed = Seed::new(trial.seed).child("thresholds").child(&own.split);
+        let bias = selection_bias(&sweep, metric, &songs, &scores, self.spec.per_class, self.spec.resamples, seed);
+        let multi_window_recordings = own.windows.as_ref().map_or(0, |windows| {
             (0..windows.len()).filter(|&recording| windows.windows_of(recording).len() > 1).count()
         });
         let (cutoffs, fractions) = (sweep.cutoffs.clone(), sweep.fractions.clone());
-        let mut found = TrialThresholds {
-            trial: unit.clone(),
+        let mut result = TrialThresholds {
+            trial: trial.clone(),
             cutoffs,
             fractions,
             surface,
             chosen,
-            luck,
+            bias,
             per_class,
             songs: distinct.len(),
-            of_several_windows,
-            sides: Vec::new(),
+            multi_window_recordings,
+            splits: Vec::new(),
         };
         let others = splits.iter().filter(|split| split.split != own.split);
-        found.sides = std::iter::once(own).chain(others).map(|split| self.side(split, &found)).collect();
-        Ok(found)
+        result.splits = std::iter::once(own).chain(others).map(|split| self.scores(split, &result)).collect();
+        Ok(result)
     }
 
-    fn side(&self, split: &SplitRecord, found: &TrialThresholds) -> SplitScores {
+    fn scores(&self, split: &SplitRecord, found: &TrialThresholds) -> SplitScores {
         let window_fraction = found.fraction().unwrap_or(self.decision_rule.window_fraction);
         let common =
             DecisionRule { cutoff: found.cutoff(), cutoffs: Vec::new(), window_fraction, ..self.decision_rule.clone() };
@@ -153,8 +154,8 @@ impl ThresholdSearch<'_> {
         }
     }
 
-    /// Every file of the search and none of an earlier one; the units in their order. The long table comes last: it is the mark
-    /// that all is there.
+    /// Writes all files of the search and removes those of an earlier one. The long table is written last, because its presence means
+    /// that the search is complete.
     pub fn write(&self, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
         dir.remove_thresholds()?;
         csv_tables::write(self, dir, found)?;
@@ -164,7 +165,7 @@ impl ThresholdSearch<'_> {
     }
 }
 
-/// The unit with the best score on the side that chose; of equals the first.
+/// The trial with the best score on the split that was tuned on. The first of equal ones.
 pub fn best_trial(found: &[TrialThresholds], metric: usize) -> Option<&TrialThresholds> {
     let score = |found: &TrialThresholds| found.surface.at(found.chosen)[metric];
     found.iter().reduce(|best, own| if score(own) > score(best) { own } else { best })

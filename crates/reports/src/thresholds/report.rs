@@ -1,4 +1,4 @@
-//! What a search found, for programs (`thresholds.json`) and for people.
+//! Reports the result of a threshold search as JSON (`thresholds.json`) and as text.
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +18,7 @@ pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) 
     dir.write_thresholds(&ThresholdFile::Report, |out| Ok(out.write_all(text.as_bytes())?))
 }
 
+/// The content of `thresholds.json`.
 pub fn report(search: &ThresholdSearch, found: &[TrialThresholds]) -> Value {
     json!({
         "schema": SCHEMA,
@@ -30,28 +31,28 @@ pub fn report(search: &ThresholdSearch, found: &[TrialThresholds]) -> Value {
             "cutoffs": search.decision_rule.cutoffs,
             "window_fraction": search.decision_rule.window_fraction,
         },
-        "units": found.iter().map(|own| of_unit(search, own)).collect::<Vec<_>>(),
+        "units": found.iter().map(|own| trial_json(search, own)).collect::<Vec<_>>(),
     })
 }
 
-/// Whether the files in the folder of a run are those of this search of so many units, and all of them are there.
-pub fn is_written(run: &Path, spec: &SearchSpec, metric: Metric, units: usize) -> bool {
-    let is_of = |report: Value| {
+/// Whether the folder of the run has all files of this search of that many trials.
+pub fn is_written(run: &Path, spec: &SearchSpec, metric: Metric, trials: usize) -> bool {
+    let is_same = |report: Value| {
         let searched = report["units"].as_array().map_or(0, Vec::len);
-        report["search"] == json!(spec) && report["metric"] == json!(metric) && searched == units
+        report["search"] == json!(spec) && report["metric"] == json!(metric) && searched == trials
     };
     run.join(ThresholdFile::Long.name()).is_file()
         && fs::read(run.join(ThresholdFile::Report.name()))
-            .is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(is_of))
+            .is_ok_and(|bytes| serde_json::from_slice(&bytes).is_ok_and(is_same))
 }
 
-fn of_unit(search: &ThresholdSearch, found: &TrialThresholds) -> Value {
+fn trial_json(search: &ThresholdSearch, found: &TrialThresholds) -> Value {
     let named = |scores: &DecisionScores| {
         NAMES.iter().zip(scores).map(|(n, s)| ((*n).to_owned(), json!(s))).collect::<Map<_, _>>()
     };
     let metric = search.metric_at();
     let sides: Vec<Value> = found
-        .sides
+        .splits
         .iter()
         .map(|side| {
             json!({
@@ -71,57 +72,60 @@ fn of_unit(search: &ThresholdSearch, found: &TrialThresholds) -> Value {
         "features": found.trial.features,
         "model": found.trial.model,
         "seed": found.trial.seed,
-        "recordings": found.sides[0].n,
+        "recordings": found.splits[0].n,
         "songs": found.songs,
-        "of_several_windows": found.of_several_windows,
+        "of_several_windows": found.multi_window_recordings,
         "points": found.surface.scores.len(),
         "cutoff": found.cutoff(),
         "window_fraction": found.fraction(),
         "score": found.surface.at(found.chosen)[metric],
         "on_the_edge": on_the_edge(found),
-        "luck": found.luck.as_ref().map(|luck| of_luck(found, luck, metric)),
+        "luck": found.bias.as_ref().map(|bias| bias_json(found, bias, metric)),
         "per_class": found.per_class.as_ref().zip(cutoffs).map(|(own, cutoffs)| {
-            let luck = found.luck.as_ref().and_then(|luck| luck.per_class);
+            let bias = found.bias.as_ref().and_then(|bias| bias.per_class);
             json!({
                 "cutoffs": cutoffs,
                 "score": own.score,
                 "rounds": own.rounds,
-                "elsewhere": luck.map(|luck| luck.0),
-                "optimism": luck.map(|luck| own.score - luck.0),
-                "regret": luck.map(|luck| luck.1),
+                "elsewhere": bias.map(|bias| bias.0),
+                "optimism": bias.map(|bias| own.score - bias.0),
+                "regret": bias.map(|bias| bias.1),
             })
         }),
         "splits": sides,
     })
 }
 
-fn of_luck(found: &TrialThresholds, luck: &SelectionBias, metric: usize) -> Value {
-    let (points, cutoff, fraction) = plateau(found, luck);
+fn bias_json(found: &TrialThresholds, bias: &SelectionBias, metric: usize) -> Value {
+    let (points, cutoff, fraction) = plateau(found, bias);
     json!({
-        "resamples": luck.resamples,
-        "standard_error": luck.standard_error,
-        "elsewhere": luck.held_out,
-        "optimism": found.surface.at(found.chosen)[metric] - luck.held_out,
-        "regret": luck.regret,
+        "resamples": bias.resamples,
+        "standard_error": bias.standard_error,
+        "elsewhere": bias.held_out,
+        "optimism": found.surface.at(found.chosen)[metric] - bias.held_out,
+        "regret": bias.regret,
         "plateau": { "points": points, "cutoff": cutoff, "window_fraction": fraction },
-        "choices": { "cutoff": central(&luck.choices, |p| found.cutoffs[p.cutoff]),
-            "window_fraction": (!found.fractions.is_empty()).then(|| central(&luck.choices, |p| found.fractions[p.fraction])) },
+        "choices": { "cutoff": central(&bias.choices, |p| found.cutoffs[p.cutoff]),
+            "window_fraction": (!found.fractions.is_empty()).then(|| central(&bias.choices, |p| found.fractions[p.fraction])) },
     })
 }
 
-/// Points, and the smallest and largest cut-off and fraction of them.
-fn plateau(found: &TrialThresholds, luck: &SelectionBias) -> (usize, [f64; 2], Option<[f64; 2]>) {
+/// The number of points of the plateau, and their smallest and largest threshold and window fraction.
+fn plateau(found: &TrialThresholds, bias: &SelectionBias) -> (usize, [f64; 2], Option<[f64; 2]>) {
     let width = found.cutoffs.len();
-    let on: Vec<usize> = (0..luck.plateau.len()).filter(|&at| luck.plateau[at]).collect();
+    let on: Vec<usize> = (0..bias.plateau.len()).filter(|&at| bias.plateau[at]).collect();
     let range = |axis: &[f64], place: &dyn Fn(usize) -> usize| {
         let places = || on.iter().map(|&at| place(at));
-        [axis[places().min().expect("the best is on it")], axis[places().max().expect("the best is on it")]]
+        [
+            axis[places().min().expect("the best point is on the plateau")],
+            axis[places().max().expect("the best point is on the plateau")],
+        ]
     };
     let fractions = (!found.fractions.is_empty()).then(|| range(&found.fractions, &|at| at / width));
     (on.len(), range(&found.cutoffs, &|at| at % width), fractions)
 }
 
-/// Nine tenths of the choices lie between these.
+/// The 5th and 95th percentile of the choices.
 fn central(choices: &[Point], value: impl Fn(&Point) -> f64) -> [f64; 2] {
     let mut values: Vec<f64> = choices.iter().map(value).collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -129,7 +133,7 @@ fn central(choices: &[Point], value: impl Fn(&Point) -> f64) -> [f64; 2] {
     [at(0.05), at(0.95)]
 }
 
-/// The axes at whose end the chosen point lies: the best may lie beyond.
+/// The axes at whose end the chosen point is, so that a better point may be outside the searched range.
 fn on_the_edge(found: &TrialThresholds) -> Vec<&'static str> {
     let is_end = |at: usize, axis: &[f64]| axis.len() > 1 && (at == 0 || at == axis.len() - 1);
     let mut edges = Vec::new();
@@ -142,12 +146,12 @@ fn on_the_edge(found: &TrialThresholds) -> Vec<&'static str> {
     edges
 }
 
-/// What a person wants to know of one unit.
+/// The result for one trial as text for the terminal.
 pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String {
     let (metric, at) = (search.metric.name(), search.metric_at());
-    let own = &found.sides[0];
+    let own = &found.splits[0];
     let mut text = format!(
-        "{}: {metric}, chosen on {} ({} recordings of {} songs, {} points)\n",
+        "{}: {metric}, tuned on {} ({} recordings of {} songs, {} points)\n",
         found.trial,
         own.split,
         own.n,
@@ -155,11 +159,11 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
         found.surface.scores.len()
     );
     let fraction = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
-    let mut lines = vec![vec!["".to_owned(), "cut-off".to_owned(), "fraction".to_owned()]];
-    lines[0].extend(found.sides.iter().map(|side| side.split.clone()));
+    let mut lines = vec![vec!["".to_owned(), "threshold".to_owned(), "fraction".to_owned()]];
+    lines[0].extend(found.splits.iter().map(|side| side.split.clone()));
     let votes = !found.fractions.is_empty();
     let mut line = |name: &str, cutoff: String, fraction: String, of: &dyn Fn(&super::SplitScores) -> Option<f64>| {
-        let cells = found.sides.iter().map(|side| of(side).map_or("–".to_owned(), |score| format!("{score:.3}")));
+        let cells = found.splits.iter().map(|side| of(side).map_or("–".to_owned(), |score| format!("{score:.3}")));
         lines.push([name.to_owned(), cutoff, fraction].into_iter().chain(cells).collect());
     };
     let as_run = if search.decision_rule.cutoffs.is_empty() {
@@ -175,38 +179,36 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
         line("by class", "by class".to_owned(), fraction(found.fraction()), &|side| Some(side.per_class.as_ref()?[at]));
     }
     text += &aligned(&lines, 1);
-    if votes && 2 * found.of_several_windows < own.n {
+    if votes && 2 * found.multi_window_recordings < own.n {
         text += &format!(
-            "Only {} of these recordings have more than one window: they alone speak about the fraction\n",
-            found.of_several_windows
+            "Only {} recordings have more than one window, so the fraction is poorly determined\n",
+            found.multi_window_recordings
         );
     }
     for axis in on_the_edge(found) {
-        text += &format!("The best {axis} is the last that was tried: widen evaluate.search.{axis}\n");
+        text += &format!("The best {axis} is at the end of the searched range: widen evaluate.search.{axis}\n");
     }
-    if let Some(luck) = &found.luck {
-        let (points, cutoffs, fractions) = plateau(found, luck);
+    if let Some(bias) = &found.bias {
+        let (points, cutoffs, fractions) = plateau(found, bias);
         let also = fractions.map_or(String::new(), |[a, b]| format!(", fractions {a} to {b}"));
         text += &format!(
-            "Plateau: {points} of {} points cannot be told from the best: cut-offs {} to {}{also}\n",
+            "Plateau: {points} of {} points are within one standard error of the best: thresholds {} to {}{also}\n",
             found.surface.scores.len(),
             cutoffs[0],
             cutoffs[1]
         );
         let score = found.surface.at(found.chosen)[at];
         text += &format!(
-            "Luck: a choice on some of these songs scores {:.3} on the others ({} resamples): {:.3} of the {score:.3} are owed to \
-             the choice. Another sample would choose a point that scores {:.3} less here\n",
-            luck.held_out,
-            luck.resamples,
-            score - luck.held_out,
-            luck.regret
+            "Expected on new songs: {:.3} (optimism {:.3}, from {} resamples). Expected regret of the chosen point: {:.3}\n",
+            bias.held_out,
+            score - bias.held_out,
+            bias.resamples,
+            bias.regret
         );
-        if let (Some((elsewhere, regret)), Some(own)) = (luck.per_class, &found.per_class) {
+        if let (Some((elsewhere, regret)), Some(own)) = (bias.per_class, &found.per_class) {
             text += &format!(
-                "Luck by class: {elsewhere:.3} on the others, {:.3} of the {:.3} are owed to the choice; another sample {regret:.3}\n",
-                own.score - elsewhere,
-                own.score
+                "By class: expected on new songs {elsewhere:.3} (optimism {:.3}), expected regret {regret:.3}\n",
+                own.score - elsewhere
             );
         }
     }
@@ -215,7 +217,7 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
         text += &format!("cutoffs = {{ {} }}\n", own.collect::<Vec<_>>().join(", "));
     }
     if search.tuned_on() == "test" {
-        text += "Tuned on the test split: none of these numbers is a result on the test split\n";
+        text += "Tuned on the test split: these scores are not a test result\n";
     }
     text
 }

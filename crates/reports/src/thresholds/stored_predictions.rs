@@ -1,4 +1,4 @@
-//! What the units of a finished run said, from its tables: `predictions.parquet`, and `windows.parquet` where there is one.
+//! Reads the predictions of a finished run from `predictions.parquet`, and from `windows.parquet` if it exists.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,18 +13,18 @@ use timbre_evaluation::predictions::{Predictions, WindowPredictions};
 use timbre_runs::run_dir::{ClipTruth, SplitRecord, Table, Trial};
 use timbre_runs::tables::class_column;
 
-/// Every unit with its sides, in the order of the tables.
+/// Reads every trial with its splits, in the order of the tables.
 pub fn read_trials(run: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRecord>)>> {
     let path = run.join(Table::Predictions.file());
-    let mut units = predictions(&path, classes).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut trials = predictions(&path, classes).with_context(|| format!("cannot read {}", path.display()))?;
     let path = run.join(Table::Windows.file());
     if path.is_file() {
-        windows(&path, classes, &mut units).with_context(|| format!("cannot read {}", path.display()))?;
+        windows(&path, classes, &mut trials).with_context(|| format!("cannot read {}", path.display()))?;
     }
-    if units.is_empty() {
-        bail!(UserError::usage(format!("{} has no unit that was fitted", run.display())));
+    if trials.is_empty() {
+        bail!(UserError::usage(format!("{} has no trained model", run.display())));
     }
-    Ok(units)
+    Ok(trials)
 }
 
 struct Rows {
@@ -34,7 +34,7 @@ struct Rows {
     seed: Vec<u64>,
     split: Vec<String>,
     path: Vec<String>,
-    /// A column a class.
+    /// One column per class.
     probabilities: Vec<Vec<f32>>,
     frame: DataFrame,
 }
@@ -48,22 +48,22 @@ fn rows(path: &Path, classes: &Classes) -> Result<Rows> {
         .collect::<Result<_>>()?;
     Ok(Rows {
         height: frame.height(),
-        features: words(&frame, "features")?,
-        model: words(&frame, "model")?,
+        features: text_column(&frame, "features")?,
+        model: text_column(&frame, "model")?,
         seed: frame.column("seed")?.u64()?.iter().map(Option::unwrap_or_default).collect(),
-        split: words(&frame, "split")?,
-        path: words(&frame, "path")?,
+        split: text_column(&frame, "split")?,
+        path: text_column(&frame, "path")?,
         probabilities,
         frame,
     })
 }
 
-fn words(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+fn text_column(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
     Ok(frame.column(name)?.str()?.iter().map(|word| word.unwrap_or_default().to_owned()).collect())
 }
 
 impl Rows {
-    fn unit(&self, row: usize) -> Trial {
+    fn trial(&self, row: usize) -> Trial {
         Trial { features: self.features[row].clone(), model: self.model[row].clone(), seed: self.seed[row] }
     }
 
@@ -74,14 +74,14 @@ impl Rows {
 
 fn predictions(path: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRecord>)>> {
     let rows = rows(path, classes)?;
-    let (songs, truths) = (words(&rows.frame, "song")?, words(&rows.frame, "truth")?);
-    let mut units: Vec<(Trial, Vec<SplitRecord>)> = Vec::new();
+    let (songs, truths) = (text_column(&rows.frame, "song")?, text_column(&rows.frame, "truth")?);
+    let mut trials: Vec<(Trial, Vec<SplitRecord>)> = Vec::new();
     for at in 0..rows.height {
-        let (unit, split) = (rows.unit(at), &rows.split[at]);
-        if units.last().is_none_or(|(last, _)| *last != unit) {
-            units.push((unit, Vec::new()));
+        let (trial, split) = (rows.trial(at), &rows.split[at]);
+        if trials.last().is_none_or(|(last, _)| *last != trial) {
+            trials.push((trial, Vec::new()));
         }
-        let splits = &mut units.last_mut().expect("just pushed").1;
+        let splits = &mut trials.last_mut().expect("just pushed").1;
         if splits.last().is_none_or(|last| last.split != *split) {
             splits.push(SplitRecord {
                 split: split.clone(),
@@ -92,26 +92,26 @@ fn predictions(path: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRe
             });
         }
         let own = splits.last_mut().expect("just pushed");
-        let label = |name: &str| classes.index(name).with_context(|| format!("`{name}` is no class of the run"));
+        let label = |name: &str| classes.index(name).with_context(|| format!("`{name}` is not a class of the run"));
         let truth = truths[at].split(';').filter(|name| !name.is_empty()).map(label).collect::<Result<_>>()?;
         own.clips.push(ClipTruth { path: rows.path[at].clone(), song: songs[at].clone(), truth });
         own.predictions.probabilities.extend(rows.row(at));
     }
-    Ok(units)
+    Ok(trials)
 }
 
-/// Puts the windows beside the recordings, whose order they follow whatever theirs is.
-fn windows(path: &Path, classes: &Classes, units: &mut [(Trial, Vec<SplitRecord>)]) -> Result<()> {
+/// Adds the windows to the recordings, in the order of the recordings.
+fn windows(path: &Path, classes: &Classes, trials: &mut [(Trial, Vec<SplitRecord>)]) -> Result<()> {
     let rows = rows(path, classes)?;
     let starts: Vec<f64> = rows.frame.column("start")?.f64()?.iter().map(Option::unwrap_or_default).collect();
     let mut of_recording: HashMap<(Trial, &str, &str), Vec<usize>> = HashMap::new();
     for at in 0..rows.height {
-        let key = (rows.unit(at), rows.split[at].as_str(), rows.path[at].as_str());
+        let key = (rows.trial(at), rows.split[at].as_str(), rows.path[at].as_str());
         of_recording.entry(key).or_default().push(at);
     }
-    for (unit, splits) in units {
+    for (trial, splits) in trials {
         for split in splits {
-            let mut heard = WindowPredictions {
+            let mut predictions = WindowPredictions {
                 n_classes: classes.len(),
                 probabilities: Vec::new(),
                 bounds: vec![0],
@@ -119,15 +119,15 @@ fn windows(path: &Path, classes: &Classes, units: &mut [(Trial, Vec<SplitRecord>
             };
             for clip in &split.clips {
                 let own = of_recording
-                    .get(&(unit.clone(), split.split.as_str(), clip.path.as_str()))
-                    .with_context(|| format!("there is no window of {} ({unit}, {})", clip.path, split.split))?;
+                    .get(&(trial.clone(), split.split.as_str(), clip.path.as_str()))
+                    .with_context(|| format!("no window of {} ({trial}, {})", clip.path, split.split))?;
                 for &at in own {
-                    heard.probabilities.extend(rows.row(at));
-                    heard.starts.push(starts[at]);
+                    predictions.probabilities.extend(rows.row(at));
+                    predictions.starts.push(starts[at]);
                 }
-                heard.bounds.push(heard.starts.len());
+                predictions.bounds.push(predictions.starts.len());
             }
-            split.windows = Some(heard);
+            split.windows = Some(predictions);
         }
     }
     Ok(())

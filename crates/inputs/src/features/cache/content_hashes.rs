@@ -43,23 +43,23 @@ impl ContentHashes {
         paths: &[&Path],
         step: impl Fn() -> Result<()> + Sync,
     ) -> Result<Vec<Result<Hash, Unreadable>>> {
-        let learnt = Mutex::new(Vec::new());
+        let new_hashes = Mutex::new(Vec::new());
         let hashes: Result<Vec<Result<Hash, Unreadable>>> = paths
             .par_iter()
             .map(|path| {
-                let hash = self.hash(path, &learnt).map_err(|e| Unreadable(e.to_string()));
+                let hash = self.hash(path, &new_hashes).map_err(|e| Unreadable(e.to_string()));
                 step().map(|()| hash)
             })
             .collect();
-        let learnt = learnt.into_inner().expect("no hashing thread panics");
-        if !learnt.is_empty() {
-            self.known.extend(learnt);
+        let new_hashes = new_hashes.into_inner().expect("no hashing thread panics");
+        if !new_hashes.is_empty() {
+            self.known.extend(new_hashes);
             self.save()?;
         }
         hashes
     }
 
-    fn hash(&self, path: &Path, learnt: &Mutex<Vec<(PathBuf, (FileStamp, Hash))>>) -> std::io::Result<Hash> {
+    fn hash(&self, path: &Path, new_hashes: &Mutex<Vec<(PathBuf, (FileStamp, Hash))>>) -> std::io::Result<Hash> {
         let before = FileStamp::of(path)?;
         if let Some((stamp, hash)) = self.known.get(path)
             && *stamp == before
@@ -68,7 +68,7 @@ impl ContentHashes {
         }
         let hash = *blake3::hash(&fs::read(path)?).as_bytes();
         if before.settled() && FileStamp::of(path)? == before {
-            learnt.lock().expect("no hashing thread panics").push((path.to_owned(), (before, hash)));
+            new_hashes.lock().expect("no hashing thread panics").push((path.to_owned(), (before, hash)));
         }
         Ok(hash)
     }

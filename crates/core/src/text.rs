@@ -1,0 +1,143 @@
+//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, name patterns, short names of dotted keys.
+
+use glob::{MatchOptions, Pattern};
+
+/// Escapes text for an element or a quoted attribute of XML, SVG or HTML.
+///
+/// Newlines and tabs stay. Every other control character, and each that reverses the direction of the text around it, becomes
+/// U+FFFD: XML cannot hold the former even escaped, and the latter could make a name look like another one.
+pub fn escape_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\'' => escaped += "&#39;",
+            '\n' | '\t' => escaped.push(c),
+            c => escaped.push(printable(c)),
+        }
+    }
+    escaped
+}
+
+/// Escapes text for one line of Markdown (GitHub's), such as a cell of a table: nothing in it is read as markup.
+pub fn escape_markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => escaped.push(' '),
+            // GitHub reads an entity, a tag and a mention behind a backslash, too.
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '@' => escaped += "&#64;",
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '!' | '|' | '~' | '$' => {
+                escaped.extend(['\\', c]);
+            }
+            c => escaped.push(printable(c)),
+        }
+    }
+    escaped
+}
+
+/// The character, or U+FFFD in place of a control character and of one that changes the direction of the text.
+pub fn printable(c: char) -> char {
+    let is_hidden =
+        c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}');
+    if is_hidden { '\u{fffd}' } else { c }
+}
+
+/// A number with its noun: `1 class`, `3 classes`, `0 runs`.
+pub fn count(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n if noun.ends_with('s') => format!("{n} {noun}es"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
+/// Digits in groups of three: `11,183,062`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Whether a name matches a shell pattern: `*` and `?` match any characters but `/`, `[a-c]` and `[!a-c]` one of a list. An invalid
+/// pattern, such as one with an open bracket, matches only itself.
+pub fn glob_matches(pattern: &str, name: &str) -> bool {
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+    Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches_with(name, options))
+}
+
+/// The shortest suffix of each dotted key that is unique among `keys` and not in `taken`: `k` for `models.knn.k`.
+pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
+    let suffixes = |key: &'a str| key.rmatch_indices('.').map(move |(at, _)| &key[at + 1..]).chain([key]);
+    let is_unique = |suffix: &&str| {
+        let same = keys.iter().filter(|key| *key == suffix || key.ends_with(&format!(".{suffix}"))).count();
+        same == 1 && !taken.iter().any(|other| other == suffix)
+    };
+    keys.iter().map(|key| suffixes(key).find(is_unique).unwrap_or(key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_text_stays_inside_an_element_and_an_attribute() {
+        assert_eq!(escape_xml("</td><script>'&\""), "&lt;/td&gt;&lt;script&gt;&#39;&amp;&quot;");
+        assert_eq!(escape_xml("a\u{0}b\u{8}\u{202e}c\u{ffff}\nä🎷"), "a\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}\nä🎷");
+    }
+
+    #[test]
+    fn escaped_text_cannot_open_a_cell_a_tag_a_link_or_a_line() {
+        assert_eq!(escape_markdown("f1_micro"), r"f1\_micro");
+        assert_eq!(escape_markdown("a|b\n\n# c\u{0}"), "a\\|b  \\# c\u{fffd}");
+        assert_eq!(escape_markdown("<b>[x](y)`@me`&amp;"), r"&lt;b&gt;\[x\]\(y\)\`&#64;me\`&amp;amp;");
+    }
+
+    #[test]
+    fn counts_have_a_singular_and_a_plural() {
+        assert_eq!([count(1, "class"), count(2, "class"), count(0, "run")], ["1 class", "2 classes", "0 runs"]);
+        assert_eq!([11183062, 999, 1000].map(thousands), ["11,183,062", "999", "1,000"]);
+    }
+
+    #[test]
+    fn patterns_match_like_those_of_a_shell() {
+        let cases = [
+            ("lr_*", "lr_1e-3", true),
+            ("lr_*", "lr/1", false),
+            ("*/2026*", "lr/20260101T-ab", true),
+            ("*", "a/b", false),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("[a-c]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[]x]", "]", true),
+            ("[ab", "[ab", true),
+            ("a*b*c", "a1b2b3c", true),
+            ("a*b*c", "a1b2b3", false),
+            ("", "", true),
+            ("?", "", false),
+        ];
+        for (pattern, name, matches) in cases {
+            assert_eq!(glob_matches(pattern, name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_last_part_of_a_key_names_it_unless_another_key_has_the_same() {
+        let keys = ["models.knn.k", "features.mel.n_mels", "features.mfcc.n_mels", "other.model"];
+        assert_eq!(short_names(&keys, &["model".to_owned()]), ["k", "mel.n_mels", "mfcc.n_mels", "other.model"]);
+    }
+}
