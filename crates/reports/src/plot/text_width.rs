@@ -48,8 +48,8 @@ impl TextStyle {
     }
 
     /// The largest width of several texts.
-    pub fn widest<'a>(self, words: impl Iterator<Item = &'a str>) -> f64 {
-        words.map(|words| self.width(text)).fold(0.0, f64::max)
+    pub fn widest<'a>(self, texts: impl Iterator<Item = &'a str>) -> f64 {
+        texts.map(|text| self.width(text)).fold(0.0, f64::max)
     }
 
     /// Keeps the beginning and the end of a text that is wider than `most`: long names often differ only in their last letters.
@@ -145,7 +145,7 @@ mod tests {
         [(TextStyle::Plain, ""), (TextStyle::Small, "small"), (TextStyle::Title, "title")];
 
     fn drawn(class: &str, text: &str) -> f64 {
-        let body = format!("<text class=\"ink {class}\" x=\"10\" y=\"30\">{}</text>", escape_xml(words));
+        let body = format!("<text class=\"ink {class}\" x=\"10\" y=\"30\">{}</text>", escape_xml(text));
         drawn_width(&Drawing::new("t", (2000.0, 60.0), body).as_file())
     }
 

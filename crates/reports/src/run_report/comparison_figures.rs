@@ -94,7 +94,7 @@ fn name_of(comparison: &Comparison, line: &ComparedModel) -> String {
 }
 
 /// The keys that distinguish this row from similar ones: keys of its own model and features first, then keys with short values.
-fn distinguishing_keys<'a>(of: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey> {
+fn distinguishing_keys<'a>(comparison: &'a Comparison, line: &ComparedModel) -> Vec<&'a DifferingKey> {
     let differs = |key: &DifferingKey| {
         let own = value(key, line);
         comparison.lines.iter().any(|other| concerns(key, other).is_some() && value(key, other) != own)

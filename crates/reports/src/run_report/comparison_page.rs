@@ -230,7 +230,7 @@ fn runs(comparison: &Comparison) -> String {
         ]
     };
     let table = table("", &headings, &comparison.runs.iter().map(row).collect::<Vec<_>>());
-    let about: Vec<(String, String)> = of
+    let about: Vec<(String, String)> = comparison
         .runs
         .iter()
         .map(|run| (format!("Run {}", run.number), format!("{} {}", run.description, run.path).trim().to_owned()))
