@@ -1,11 +1,14 @@
-//! How fast ResNet18 is on the CPU: `cargo bench --bench network`.
+//! The speed of ResNet18 on the CPU: `cargo bench --bench network`.
 //!
-//! Batches of 16 images of 256 × 156, trained with Adam by the program's own loop, images in memory: clips a second of an epoch,
-//! and of predictions. The floor is arithmetic alone: the multiply-adds of the layer table at the speed of a product of
-//! matrices. With `asked` as its argument it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers
-//! each with a line of JSON: for `benches/peers/network.py`, which alternates with another program.
+//! It measures clips per second of an epoch of the program's training loop (Adam, batches of 16 images of 256 × 156 in memory)
+//! and of prediction. The limit `floor` is the multiply-adds of the layer table at the speed of a matrix product. With the
+//! argument `asked` it reads words from standard input (`train`, `infer`, `product`, `floor`) and answers each with a line of
+//! JSON, for `benches/peers/network.py`, which alternates with another program.
 
 #![allow(unsafe_code, reason = "calls gemm directly")]
+
+#[path = "../src/allocator.rs"]
+mod allocator;
 
 use std::hint::black_box;
 use std::io::{BufRead, Write};
@@ -29,6 +32,7 @@ const CLIPS: usize = 64;
 const REPETITIONS: usize = 5;
 
 fn main() {
+    allocator::keep_freed_memory();
     let set = noise(CLIPS);
     let spec: ModelSpec = serde_json::from_value(serde_json::json!({
         "kind": "resnet18", "epochs": 2, "batch_size": 16, "optimizer": "adam", "weight_decay": 0.0, "restore_best": false,
@@ -49,15 +53,15 @@ fn main() {
     }
 }
 
-/// Clips a second, or for a product of matrices GFlop/s.
+/// Clips per second, or GFlop/s for a matrix product.
 fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
     match word {
         "train" => fit(spec, set).1,
         "infer" => {
             let (model, _) = fit(spec, &noise(16));
-            let begun = Instant::now();
+            let start = Instant::now();
             black_box(model.predict(set).expect("a prediction"));
-            CLIPS as f64 / begun.elapsed().as_secs_f64()
+            CLIPS as f64 / start.elapsed().as_secs_f64()
         }
         "product" => product_speed(),
         "floor" => product_speed() * 1e9 / training_operations(spec),
@@ -65,7 +69,7 @@ fn measure(word: &str, spec: &ModelSpec, set: &FeatureSet) -> f64 {
     }
 }
 
-/// The model, and the clips a second of its last epoch.
+/// The model, and the clips per second of its last epoch.
 fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     struct Last(Mutex<f64>);
     impl TrainingCallback for Last {
@@ -92,7 +96,7 @@ fn fit(spec: &ModelSpec, set: &FeatureSet) -> (Box<dyn Classifier>, f64) {
     (model, speed)
 }
 
-/// Images between -1 and 1, every one with one of the classes.
+/// Images with values between -1 and 1 and one label each.
 fn noise(clips: usize) -> FeatureSet {
     let mut state = 1u32;
     let values = (0..clips * SHAPE[0] * SHAPE[1]).map(|_| {
@@ -105,7 +109,8 @@ fn noise(clips: usize) -> FeatureSet {
 /// Additions and multiplications for one clip: forward, and twice as many backward, but for the gradient of the image.
 fn training_operations(spec: &ModelSpec) -> f64 {
     let input = InputShape { channels: 1, height: SHAPE[0], width: SHAPE[1] };
-    let rows = spec.as_kind().layers(input, CLASSES).expect("a network").expect("the image is large enough");
+    let rows =
+        spec.as_kind().as_network().expect("a network").layers(input, CLASSES).expect("the image is large enough");
     let of = |rows: &[timbre_models::networks::LayerRow]| rows.iter().map(|row| row.multiply_adds).sum::<u64>() as f64;
     2.0 * (3.0 * of(&rows) - of(&rows[..1]))
 }
@@ -116,7 +121,7 @@ fn product_speed() -> f64 {
     let (a, b, mut out) = (vec![0.5f32; N * N], vec![0.25f32; N * N], vec![0.0f32; N * N]);
     let best = (0..10)
         .map(|_| {
-            let begun = Instant::now();
+            let start = Instant::now();
             // SAFETY: three matrices of N × N, row after row; the one written to is another than the ones read.
             unsafe {
                 let (step, n) = (N as isize, N);
@@ -143,7 +148,7 @@ fn product_speed() -> f64 {
                 );
             }
             black_box(&out);
-            begun.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         })
         .fold(f64::INFINITY, f64::min);
     2.0 * (N * N * N) as f64 / best / 1e9

@@ -1,8 +1,8 @@
-"""A ResNet18 that Timbre has saved, in PyTorch: prints the logits of clips.
+"""Load a ResNet18 saved by Timbre in PyTorch and print the logits of clips.
 
     python docs/read_in_pytorch.py runs/resnet_small/latest/models/mel.resnet18.s1 features.npy
 
-features.npy: float32, [clips, rows, frames], the feature that model.json describes, not normalised. Needs torch, torchvision, numpy.
+features.npy: float32, [clips, rows, frames]: the feature described in model.json, not normalized. Needs torch, torchvision, numpy.
 """
 import json
 import sys

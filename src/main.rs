@@ -1,11 +1,17 @@
 //! The `timbre` program: parse, dispatch, exit.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use clap::Parser;
-use timbre::cli::args::Cli;
+use timbre::cli::args::{Cli, Command};
 use timbre::cli::commands;
 
 fn main() -> ExitCode {
-    commands::main(Cli::parse())
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Run { .. } | Command::Reproduce(_)) {
+        allocator::keep_freed_memory();
+    }
+    commands::main(cli)
 }

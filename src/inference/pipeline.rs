@@ -156,7 +156,7 @@ impl Loader<'_> {
                 self.extractors.len() - 1
             }
         };
-        self.has_network |= saved.model.as_kind().is_network();
+        self.has_network |= saved.model.as_kind().as_network().is_some();
         let classifier = saved.model.restore(tensors, saved.classes.len(), self.device)?;
         let spec = InferenceSpec {
             classes: saved.classes,

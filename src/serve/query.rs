@@ -63,7 +63,7 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
-/// Decodes `%41` and `+`. As in browsers, a `%` without two hexadecimal digits stands for itself.
+/// Decodes `%41` and `+`. As in browsers, a `%` without two hexadecimal digits is kept.
 fn decoded(text: &str) -> Result<String, String> {
     let spaced = text.replace('+', " ");
     let bytes = percent_decode(spaced.as_bytes());

@@ -186,7 +186,9 @@ fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
     let halving = "halving = { key = \"models.cnn_small.epochs\", from = 1, to = 9, eta = 3 }\n";
     let grid = expanded(&format!("{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"));
     assert_eq!(grid.points[0].rounds.len(), 3);
-    let epochs = |round: usize| grid.points[1].rounds[round].experiment.models["cnn_small"].as_kind().epochs();
+    let epochs = |round: usize| {
+        grid.points[1].rounds[round].experiment.models["cnn_small"].as_kind().as_network().unwrap().training().epochs
+    };
     assert_eq!([0, 1, 2].map(epochs), [1, 3, 9]);
     let none = Project::new(&[(
         "experiments/x.toml",

@@ -63,7 +63,7 @@ fn the_doctor_tells_people_the_same_a_fact_a_line() {
     for subject in ["timbre ", "cpu ", "device cpu ", "device auto ", "data demo ", "cache ", "disk for runs "] {
         assert_eq!(lines.iter().filter(|line| line.starts_with(subject)).count(), 1, "{subject}: {lines:?}");
     }
-    assert!(lines.iter().any(|line| line.contains("computing on")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("using ")), "{lines:?}");
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "looking leaves nothing behind");
 }
 
@@ -76,7 +76,7 @@ fn a_word_that_names_no_device_is_a_usage_error_with_what_can_be_written() {
         let output = timbre(folder.path(), &[command, &["--device", "gpu"]].concat());
         let sentence = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{sentence}");
-        assert!(sentence.contains("`gpu` names no device") && sentence.contains("cuda:1"), "{sentence}");
+        assert!(sentence.contains("`gpu` is not a device") && sentence.contains("cuda:1"), "{sentence}");
     }
 }
 
@@ -88,7 +88,7 @@ fn a_gpu_that_is_not_there_is_a_usage_error_with_the_reason_and_no_panic() {
         let output = timbre(folder.path(), &["run", "quickstart", "--device", device]);
         let sentence = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{sentence}");
-        assert!(sentence.contains(&format!("cannot compute on {device}: ")), "{sentence}");
+        assert!(sentence.contains(&format!("device {device} is unavailable: ")), "{sentence}");
         assert!(sentence.contains("timbre doctor") && !sentence.contains("panicked"), "{sentence}");
     }
     assert!(!folder.path().join("runs").exists(), "nothing was begun");

@@ -40,7 +40,7 @@ impl TestDir {
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["run"].as_str().unwrap().to_owned()
     }
 
-    fn hold(&self, run: &str, baseline: &str, more: &[&str]) -> Output {
+    fn check_against(&self, run: &str, baseline: &str, more: &[&str]) -> Output {
         self.command(&[&["compare", run, "--baseline", baseline], more].concat())
             .env_remove("GITHUB_ACTIONS")
             .output()
@@ -56,22 +56,22 @@ fn code(output: &Output) -> i32 {
 }
 
 #[test]
-fn an_equal_run_passes_and_a_worse_one_ends_with_code_5_and_says_what_fell_by_how_much_against_which() {
+fn an_equal_run_passes_and_a_worse_one_exits_with_5_and_names_the_fallen_metrics() {
     let dir = TestDir::experiment();
     let good = dir.run_small(&[]);
     dir.done(&["baseline", "save", &good, "--out", "ci/small.json"]);
     let again = dir.run_small(&["--fresh"]);
     assert_ne!(good, again);
     for baseline in ["ci/small.json", &good] {
-        let output = dir.hold(&again, baseline, &[]);
+        let output = dir.check_against(&again, baseline, &[]);
         assert_eq!(code(&output), 0, "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains("Passed."), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("the same signature"), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("same signature"), "{}", text(&output.stdout));
     }
 
     let worse = dir.run_small(&WORSE);
     for baseline in ["ci/small.json", &good] {
-        let output = dir.hold(&worse, baseline, &["--tolerance", "accuracy=0.01"]);
+        let output = dir.check_against(&worse, baseline, &["--tolerance", "accuracy=0.01"]);
         assert_eq!(code(&output), 5);
         let said = text(&output.stderr);
         let sentence = said.lines().find(|line| line.contains("mel.knn: accuracy fell by ")).expect(&said);
@@ -81,17 +81,18 @@ fn an_equal_run_passes_and_a_worse_one_ends_with_code_5_and_says_what_fell_by_ho
         );
         assert!(!said.contains("mel.average: accuracy fell"), "{said}");
         assert!(said.trim_end().lines().last().unwrap().starts_with("Next: "));
-        assert_eq!(code(&dir.hold(&worse, baseline, &["--tolerance", "accuracy=1"])), 0);
+        assert_eq!(code(&dir.check_against(&worse, baseline, &["--tolerance", "accuracy=1"])), 0);
     }
     // The other way round it is better; of a loss either is worse than the other.
-    assert_eq!(code(&dir.hold(&good, &worse, &[])), 0);
-    let losses = |run: &str, against: &str| code(&dir.hold(run, against, &["--tolerance", "calibration_error=0"]));
+    assert_eq!(code(&dir.check_against(&good, &worse, &[])), 0);
+    let losses =
+        |run: &str, against: &str| code(&dir.check_against(run, against, &["--tolerance", "calibration_error=0"]));
     let (one, other) = (losses(&good, &worse), losses(&worse, &good));
     assert_eq!(one + other, 5, "one of the two is worse, and only that fails: {one} {other}");
 }
 
 #[test]
-fn a_baseline_is_equal_bytes_for_equal_runs_and_is_left_alone_where_nothing_changed() {
+fn equal_runs_give_equal_baseline_files() {
     let dir = TestDir::experiment();
     let first = dir.run_small(&[]);
     dir.done(&["baseline", "save", &first, "--out", "b.json"]);
@@ -110,16 +111,16 @@ fn a_baseline_is_equal_bytes_for_equal_runs_and_is_left_alone_where_nothing_chan
 }
 
 #[test]
-fn other_clips_other_classes_missing_units_and_unfinished_runs_do_not_pass_in_silence() {
+fn incomparable_and_unfinished_runs_do_not_pass() {
     let dir = TestDir::experiment();
     let good = dir.run_small(&[]);
     dir.done(&["baseline", "save", &good, "--out", "b.json"]);
     let fails = |run: &str, word: &str, sentence: &str| {
-        let output = dir.hold(run, "b.json", &["--tolerance", "accuracy=1"]);
+        let output = dir.check_against(run, "b.json", &["--tolerance", "accuracy=1"]);
         let said = text(&output.stderr);
         assert_eq!(code(&output), 5, "{said}");
         assert!(said.contains(sentence) && said.contains(&format!("--allow {word}")), "{said}");
-        let allowed = dir.hold(run, "b.json", &["--tolerance", "accuracy=1", "--allow", word]);
+        let allowed = dir.check_against(run, "b.json", &["--tolerance", "accuracy=1", "--allow", word]);
         assert_eq!(code(&allowed), 0, "{}", text(&allowed.stderr));
         assert!(text(&allowed.stderr).contains("timbre: allowed: ") && text(&allowed.stderr).contains(sentence));
     };
@@ -145,17 +146,17 @@ fn other_clips_other_classes_missing_units_and_unfinished_runs_do_not_pass_in_si
     fails(&good, "classes", "only in the run: theremin");
     edit(&|record| *record = before.clone());
     fs::remove_file(dir.path(&good).join("predictions.parquet")).unwrap();
-    fails(&good, "clips", "does not say which test clips");
+    fails(&good, "clips", "its test clips are unknown");
 }
 
 #[test]
-fn summaries_are_appended_junit_is_written_and_annotations_come_where_a_ci_asks() {
+fn ci_formats_are_written_on_request() {
     let dir = TestDir::experiment();
     let good = dir.run_small(&[]);
     dir.done(&["baseline", "save", &good, "--out", "ci/b.json"]);
     let worse = dir.run_small(&WORSE);
     let files = ["--summary", "out/summary.md", "--junit", "out/gate.xml"];
-    let output = dir.hold(&worse, "ci/b.json", &files);
+    let output = dir.check_against(&worse, "ci/b.json", &files);
     assert_eq!(code(&output), 5);
     assert!(!text(&output.stdout).contains("::error"), "no CI asks");
     let junit = dir.read("out/gate.xml");
@@ -163,13 +164,16 @@ fn summaries_are_appended_junit_is_written_and_annotations_come_where_a_ci_asks(
         junit.contains("<testcase classname=\"timbre.small\" name=\"mel.knn accuracy\"") && junit.contains("<failure ")
     );
     assert!(junit.contains("tests=\"5\" failures=\"1\" errors=\"0\""), "{junit}");
-    assert_eq!(code(&dir.hold(&good, "ci/b.json", &files)), 0);
+    assert_eq!(code(&dir.check_against(&good, "ci/b.json", &files)), 0);
     assert!(dir.read("out/gate.xml").contains("failures=\"0\""), "replaced");
     let summary = dir.read("out/summary.md");
     let titles: Vec<&str> = summary.lines().filter(|line| line.starts_with("### ")).collect();
-    assert_eq!(titles, ["### small: worse than its baseline, or in doubt", "### small: no worse than its baseline"]);
+    assert_eq!(
+        titles,
+        ["### small: worse than its baseline, or not comparable", "### small: no worse than its baseline"]
+    );
 
-    let asked = dir.hold(&worse, "ci/b.json", &["--annotate", "github"]);
+    let asked = dir.check_against(&worse, "ci/b.json", &["--annotate", "github"]);
     let annotation = text(&asked.stdout);
     let line = annotation.lines().find(|line| line.starts_with("::error ")).expect(&annotation);
     assert!(line.starts_with("::error file=ci/b.json,title=timbre%3A small::mel.knn: accuracy fell by"), "{line}");
@@ -179,7 +183,7 @@ fn summaries_are_appended_junit_is_written_and_annotations_come_where_a_ci_asks(
 }
 
 #[test]
-fn what_cannot_be_asked_ends_with_code_2() {
+fn an_impossible_check_exits_with_2() {
     let dir = TestDir::experiment();
     let good = dir.run_small(&[]);
     let refused = |arguments: &[&str], sentence: &str| {
@@ -188,12 +192,12 @@ fn what_cannot_be_asked_ends_with_code_2() {
         assert!(text(&output.stderr).contains(sentence), "{}", text(&output.stderr));
     };
     refused(&[&good, "--baseline", "none.json"], "timbre baseline save");
-    refused(&[&good, "--baseline", "small.toml"], "is no baseline");
+    refused(&[&good, "--baseline", "small.toml"], "is not a baseline");
     refused(&[&good, "--baseline", "nowhere"], "no run `nowhere`");
     refused(&[&good, &good, "--baseline", &good], "takes one run");
-    refused(&[&good, "--baseline", &good, "--tolerance", "f1_micro=0.1"], "knows no f1_micro, only: accuracy");
+    refused(&[&good, "--baseline", &good, "--tolerance", "f1_micro=0.1"], "has no f1_micro, only: accuracy");
     refused(&[&good, "--baseline", &good, "--tolerance", "acuracy=0.1"], "did you mean `accuracy`");
-    refused(&[&good, "--baseline", &good, "--tolerance", "accuracy=-1"], "no tolerance");
+    refused(&[&good, "--baseline", &good, "--tolerance", "accuracy=-1"], "is not a tolerance");
     refused(&[&good, "--junit", "x.xml"], "--baseline");
     // Without a run the latest of the baseline's experiment is meant.
     let own = dir.done(&["compare", "--baseline", &good]);

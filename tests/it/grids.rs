@@ -1,4 +1,4 @@
-//! A grid from outside: what is run, what is not run again, and what is left when it is killed.
+//! Sweeps through the command line: what is run, what is reused, and what a kill leaves.
 
 use std::fs;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ fn table(dir: &TestDir) -> String {
 }
 
 #[test]
-fn a_grid_is_run_once_and_a_second_start_runs_what_is_missing() {
+fn a_second_start_runs_only_missing_points() {
     let dir = dir(TWELVE);
     let planned = dir.done(&["plan", "tiny.toml", "--json", "-q"]);
     let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
@@ -83,7 +83,7 @@ fn a_grid_is_run_once_and_a_second_start_runs_what_is_missing() {
     let changed = json(&run(&dir, &more).output().unwrap());
     assert_eq!((changed["counts"]["ran"].as_u64(), changed["counts"]["points"].as_u64()), (Some(3), Some(12)));
     assert_eq!(run_folders(&dir).len(), 15);
-    // What another experiment has run is not run again, and what was run is what the plan knows.
+    // Runs of another experiment are reused, and the plan uses past runs.
     fs::copy(dir.path("tiny.toml"), dir.path("other.toml")).unwrap();
     let other = json(&dir.done(&["run", "other.toml", "-q", "--json", "--set", "grid.\"models.knn.k\"=[1, 9]"]));
     assert_eq!(other["counts"]["ran"], 3);
@@ -94,7 +94,7 @@ fn a_grid_is_run_once_and_a_second_start_runs_what_is_missing() {
 }
 
 #[test]
-fn only_the_points_that_are_meant_are_run() {
+fn only_selects_points() {
     let dir = dir(TWELVE);
     let some = json(&run(&dir, &["--only", "k=3", "--only", "metric=cosine"]).output().unwrap());
     assert_eq!((some["counts"]["ran"].as_u64(), some["counts"]["waiting"].as_u64()), (Some(1), Some(11)));
@@ -107,16 +107,16 @@ fn only_the_points_that_are_meant_are_run() {
     assert_eq!(no_grid.status.code(), Some(2));
 }
 
-/// Points of k = 500 have too few training clips.
+/// k = 500 exceeds the number of training clips.
 const FAILING: &str = "[grid]\n\"models.knn.k\" = [500, 1, 501, 3]\n";
 
 #[test]
-fn a_failed_point_stops_no_other_and_is_tried_again() {
+fn other_points_run_after_a_failure_and_failed_ones_are_retried() {
     let dir = dir(FAILING);
     let output = run(&dir, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(6));
     let said = text(&output.stderr);
-    // When it happens, and at the end once more.
+    // When it happens, and again at the end.
     assert!(said.matches("models.knn.k=500").count() >= 2 && said.contains("log.jsonl"), "{said}");
     let summary = json(&output);
     assert_eq!((summary["counts"]["done"].as_u64(), summary["counts"]["failed"].as_u64()), (Some(2), Some(2)));
@@ -128,7 +128,7 @@ fn a_failed_point_stops_no_other_and_is_tried_again() {
 }
 
 #[test]
-fn after_the_first_failure_fail_fast_begins_no_other_point() {
+fn fail_fast_starts_no_point_after_a_failure() {
     let dir = dir(FAILING);
     let output = run(&dir, &["--fail-fast"]).output().unwrap();
     assert_eq!(output.status.code(), Some(6));
@@ -137,7 +137,7 @@ fn after_the_first_failure_fail_fast_begins_no_other_point() {
 }
 
 #[test]
-fn seeds_are_replicates_and_the_table_has_their_mean_and_deviation() {
+fn the_table_has_the_mean_and_deviation_over_seeds() {
     let dir = dir("[grid]\n\"models.knn.k\" = [1, 3]\n");
     let summary = json(&run(&dir, &["--set", "seeds=[1,2,3]"]).output().unwrap());
     assert_eq!(summary["counts"]["points"], 2);
@@ -160,7 +160,7 @@ fn seeds_are_replicates_and_the_table_has_their_mean_and_deviation() {
 }
 
 #[test]
-fn what_is_done_with_finished_models_is_an_axis_that_fits_nothing_again() {
+fn an_evaluation_axis_reuses_trials() {
     let dir = dir("[grid]\n\"evaluate.metric\" = [\"accuracy\", \"f1_macro\"]\n");
     let summary = json(&run(&dir, &[]).output().unwrap());
     let of = |point: usize| {
@@ -171,7 +171,7 @@ fn what_is_done_with_finished_models_is_an_axis_that_fits_nothing_again() {
     assert_eq!(of(1)["metric"], "f1_macro");
 }
 
-/// Any whole number can be the budget: kNN's is quick.
+/// Any whole number can be the budget; that of kNN is quick.
 const HALVING: &str = "[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 4, eta = 2 }\n\"models.knn.metric\" = [\"euclidean\", \"cosine\", \"manhattan\"]\n\"models.knn.weights\" = [\"uniform\", \"distance\"]\n";
 
 fn planned(dir: &TestDir) -> Value {
@@ -179,7 +179,7 @@ fn planned(dir: &TestDir) -> Value {
 }
 
 #[test]
-fn the_plan_of_a_halving_knows_the_rounds_that_are_through_and_how_many_points_are_to_come() {
+fn the_plan_of_successive_halving_has_finished_and_later_rounds() {
     let dir = dir(HALVING);
     let of_rounds = |plan: &Value, key: &str| -> Vec<u64> {
         plan["rounds"].as_array().unwrap().iter().map(|round| round[key].as_u64().unwrap()).collect()
@@ -190,7 +190,7 @@ fn the_plan_of_a_halving_knows_the_rounds_that_are_through_and_how_many_points_a
     let summary = json(&run(&dir, &[]).output().unwrap());
     let after = planned(&dir);
     assert_eq!((&after["to_run"], after["points"].as_array().unwrap().len()), (&Value::from(0), 10));
-    // The last two rounds are missing: of the second is known who is in it, and what the third will cost.
+    // The last two rounds are missing: the points of the second are known, those of the third are estimated.
     for point in summary["points"].as_array().unwrap().iter().filter(|point| point["round"] != 1) {
         fs::remove_dir_all(dir.path(point["run"].as_str().unwrap())).unwrap();
     }
@@ -200,12 +200,12 @@ fn the_plan_of_a_halving_knows_the_rounds_that_are_through_and_how_many_points_a
     assert!(between["estimate"]["run_bytes"].as_u64() > between["rounds"][2]["bytes"].as_u64(), "{between}");
     let said = text(&dir.done(&["plan", "tiny.toml", "-q"]).stdout);
     assert!(said.contains("then round 3 of 3 (k = 4): the best 1 point"), "{said}");
-    assert!(said.contains("4 of 10 points of all 3 rounds are to be run"), "{said}");
+    assert!(said.contains("4 of 10 points of all 3 rounds to run"), "{said}");
     assert_eq!(json(&run(&dir, &[]).output().unwrap())["counts"]["ran"], 4);
 }
 
 #[test]
-fn a_halving_gives_the_larger_budget_to_the_best_alone() {
+fn successive_halving_keeps_the_best_points() {
     let dir = dir(HALVING);
     let summary = json(&run(&dir, &[]).output().unwrap());
     let points = summary["points"].as_array().unwrap();
@@ -224,7 +224,7 @@ fn a_halving_gives_the_larger_budget_to_the_best_alone() {
 }
 
 #[test]
-fn a_grid_killed_again_and_again_ends_like_an_undisturbed_one() {
+fn a_sweep_that_is_killed_repeatedly_gives_the_same_table() {
     let (dir, undisturbed) = (dir(TWELVE), dir(TWELVE));
     run(&undisturbed, &[]).output().unwrap();
     let begun = || run_folders(&dir).len();
@@ -245,7 +245,7 @@ fn a_grid_killed_again_and_again_ends_like_an_undisturbed_one() {
 }
 
 #[test]
-fn two_processes_share_the_points_and_an_onlooker_sees_the_end() {
+fn two_processes_share_a_sweep_that_can_be_watched() {
     let dir = dir(TWELVE);
     dir.done(&["features", "tiny.toml", "-q"]);
     let start = || run(&dir, &["--at-once", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -261,12 +261,12 @@ fn two_processes_share_the_points_and_an_onlooker_sees_the_end() {
     assert_eq!((ran.iter().sum::<u64>(), run_folders(&dir).len()), (12, 12), "{ran:?}");
     let said = text(&watched.stdout);
     assert!(said.lines().last().unwrap().contains("12/12 points done"), "{said}");
-    // Where nothing is at work, the end is told at once.
+    // Without a running process, `watch` prints the end at once.
     assert!(text(&dir.done(&["watch"]).stdout).contains("(done)"));
 }
 
 #[test]
-fn a_signal_ends_a_grid_with_code_75_and_the_next_start_goes_on() {
+fn a_signal_exits_with_75_and_the_next_start_continues() {
     let dir = dir(TWELVE);
     let child = run(&dir, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     while run_folders(&dir).is_empty() {
@@ -283,7 +283,7 @@ fn a_signal_ends_a_grid_with_code_75_and_the_next_start_goes_on() {
 const TWO: &str = "[grid]\n\"models.knn.k\" = [1, 3]\n";
 
 #[test]
-fn a_report_that_a_kill_took_away_is_written_by_the_next_start_or_missed_aloud() {
+fn a_missing_report_is_written_by_the_next_start() {
     let dir = dir(TWO);
     let runs: Vec<String> = json(&run(&dir, &[]).output().unwrap())["points"]
         .as_array()
@@ -298,18 +298,18 @@ fn a_report_that_a_kill_took_away_is_written_by_the_next_start_or_missed_aloud()
     let again = json(&run(&dir, &[]).output().unwrap());
     assert_eq!((&again["counts"]["ran"], fs::read(report(&runs[0])).unwrap()), (&Value::from(0), written));
     assert!(dir.path(&format!("{}/report.md", runs[1])).is_file());
-    // No file can take the place of a folder.
+    // A file cannot replace a folder.
     fs::remove_file(report(&runs[1])).unwrap();
     fs::create_dir(report(&runs[1])).unwrap();
     let output = run(&dir, &[]).output().unwrap();
     let (said, summary) = (text(&output.stderr), json(&output));
-    assert!(said.contains("models.knn.k=3 is finished, its report is not"), "{said}");
+    assert!(said.contains("models.knn.k=3 is finished, but its report could not be written"), "{said}");
     assert!(said.contains("1 point finished without a report") && said.contains(&runs[1]), "{said}");
     assert!(summary["points"][0]["no_report"].is_null() && summary["points"][1]["no_report"].is_string(), "{summary}");
 }
 
 #[test]
-fn a_grid_that_cannot_go_on_tells_its_failures_at_the_end_too() {
+fn failures_are_printed_again_if_the_sweep_cannot_continue() {
     let ks: Vec<String> = (500..700).map(|k| k.to_string()).collect();
     let dir = dir(&format!("[grid]\n\"models.knn.k\" = [{}]\n", ks.join(", ")));
     let child = run(&dir, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -317,7 +317,7 @@ fn a_grid_that_cannot_go_on_tells_its_failures_at_the_end_too() {
     while !fs::read_to_string(&grid).is_ok_and(|text| text.contains("\"failed\"")) {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // From now on it cannot be written, as on a full disk.
+    // From now on the record cannot be written, as on a full disk.
     while fs::create_dir(&grid).is_err() {
         let _ = fs::remove_file(&grid);
     }
@@ -328,10 +328,10 @@ fn a_grid_that_cannot_go_on_tells_its_failures_at_the_end_too() {
 }
 
 #[test]
-fn a_finished_grid_is_shown_again_where_nothing_can_be_written() {
+fn a_finished_sweep_is_shown_from_a_read_only_folder() {
     let dir = dir(TWO);
     run(&dir, &[]).output().unwrap();
-    // As in a folder that is read-only, also for root.
+    // Like a read-only folder, also for root.
     fs::remove_file(dir.path("runs/tiny/.grid.running")).unwrap();
     fs::create_dir(dir.path("runs/tiny/.grid.running")).unwrap();
     let again = json(&run(&dir, &[]).output().unwrap());
@@ -341,7 +341,7 @@ fn a_finished_grid_is_shown_again_where_nothing_can_be_written() {
 }
 
 #[test]
-fn what_is_said_keeps_the_folders_and_tells_points_that_failed_from_those_that_were_run() {
+fn messages_keep_the_folders_and_count_failures() {
     let dir = dir(FAILING);
     let folders = ["--runs", "my runs", "--cache", "elsewhere"];
     let planned = dir.done(&[&["plan", "tiny.toml"], &folders[..]].concat());
@@ -356,7 +356,7 @@ fn what_is_said_keeps_the_folders_and_tells_points_that_failed_from_those_that_w
 }
 
 #[test]
-fn a_misspelt_axis_is_a_usage_error_before_anything_is_written() {
+fn a_misspelt_axis_is_a_usage_error() {
     let dir = dir("[grid]\n\"models.knn.kk\" = [1, 3]\n");
     let output = run(&dir, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

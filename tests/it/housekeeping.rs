@@ -1,4 +1,4 @@
-//! `timbre rm` and `timbre gc` from outside: what goes, what stays, and that nothing goes unasked.
+//! `timbre rm` and `timbre gc`: what is removed, what stays, and that nothing is removed without consent.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -29,7 +29,7 @@ fn tree(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// A run folder that was last written to some days ago.
+/// A run folder whose last write was some days ago.
 fn run(dir: &TestDir, name: &str, status: &str, signature: &str, days: u64) -> PathBuf {
     let path = dir.path("runs/x").join(name);
     fs::create_dir_all(path.join("units")).unwrap();
@@ -54,7 +54,7 @@ fn write(path: &Path, bytes: &str, seconds_ago: u64) {
 const A: &str = "aaaaaaaaaaaaaaaa";
 
 #[test]
-fn gc_takes_what_was_given_up_or_is_there_twice_and_nothing_else() {
+fn gc_removes_only_stale_and_superseded_runs() {
     let dir = TestDir::new();
     let goes = [
         run(&dir, "20260101T000000Z-00000001", "stopped", "0000000100000000", 40),
@@ -72,7 +72,7 @@ fn gc_takes_what_was_given_up_or_is_there_twice_and_nothing_else() {
     write(&stays[3].join("log.jsonl"), "{}", DAY);
     write(&dir.path("runs/x/.removed-20260101T000000Z-00000007/run.json"), "{}", 2 * DAY);
     write(&dir.path("runs/x/20260101T000000Z-00000008/config.toml"), "", 40 * DAY);
-    // Nothing of ours.
+    // Files that are not runs.
     write(&dir.path("runs/x/photos/cat.jpg"), "meow", 400 * DAY);
     write(&dir.path("runs/notes/20260101T000000Z-00000009.txt"), "dear", 400 * DAY);
     write(&dir.path("runs/x/20260101T000000Z-0000000a/run.json"), "{ half", 400 * DAY);
@@ -94,10 +94,10 @@ fn gc_takes_what_was_given_up_or_is_there_twice_and_nothing_else() {
         assert!(lines.contains(path.file_name().unwrap().to_str().unwrap()), "{lines}");
     }
     assert!(lines.contains("superseded by 20260201T000000Z-aaaaaaaa"), "{lines}");
-    assert!(text(&told.stderr).contains("0000000a"), "a damaged record is told: {}", text(&told.stderr));
+    assert!(text(&told.stderr).contains("0000000a"), "a damaged record is reported: {}", text(&told.stderr));
 
     let refused = dir.timbre(&["gc"]);
-    assert_eq!((refused.status.code(), tree(&dir.path("runs"))), (Some(2), before), "nobody was asked");
+    assert_eq!((refused.status.code(), tree(&dir.path("runs"))), (Some(2), before), "without consent");
 
     dir.done(&["gc", "--yes"]);
     goes.iter().for_each(|path| assert!(!path.exists(), "{}", path.display()));
@@ -122,7 +122,7 @@ fn gc_takes_what_was_given_up_or_is_there_twice_and_nothing_else() {
 }
 
 #[test]
-fn what_a_process_is_at_work_on_stays() {
+fn runs_in_progress_are_not_removed() {
     let dir = TestDir::new();
     let held = run(&dir, "20260101T000000Z-00000001", "stopped", "0000000100000000", 40);
     let free = run(&dir, "20260101T000000Z-00000002", "stopped", "0000000200000000", 40);
@@ -136,11 +136,11 @@ fn what_a_process_is_at_work_on_stays() {
     assert!(held.join("run.json").is_file() && !free.exists());
     drop(lock);
     dir.done(&["rm", "--yes", names[0]]);
-    assert!(!dir.path("runs/x").exists(), "the folder of an experiment goes with its last run");
+    assert!(!dir.path("runs/x").exists(), "the folder of an experiment is removed with its last run");
 }
 
 #[test]
-fn rm_asks_and_takes_only_what_is_named() {
+fn rm_asks_and_removes_only_named_runs() {
     let dir = TestDir::new();
     let young = run(&dir, "20260301T000000Z-00000003", "done", "0000000300000000", 1);
     let old = run(&dir, "20260101T000000Z-00000001", "done", "0000000100000000", 1);
@@ -175,7 +175,7 @@ fn rm_asks_and_takes_only_what_is_named() {
 }
 
 #[test]
-fn hostile_folders_are_left_alone() {
+fn hostile_folders_are_not_removed() {
     let dir = TestDir::new();
     let outside = dir.path("outside");
     write(&outside.join("thesis.tex"), "years", 400 * DAY);
@@ -196,7 +196,7 @@ fn hostile_folders_are_left_alone() {
     assert_eq!(here.status.code(), Some(2), "{}", text(&here.stderr));
     // The links were made just now.
     dir.done(&["gc", "--yes", "--days", "0"]);
-    assert!(!inside.exists() && strange.is_dir(), "it is no name of a run");
+    assert!(!inside.exists() && strange.is_dir(), "it is not the name of a run");
     let told = dir.done(&["rm", "--yes", strange.to_str().unwrap()]);
     assert!(!text(&told.stdout).contains('\u{1b}') && !strange.exists());
     assert_eq!(fs::read_to_string(outside.join("thesis.tex")).unwrap(), "years");
@@ -204,13 +204,13 @@ fn hostile_folders_are_left_alone() {
 }
 
 #[test]
-fn a_run_needs_nothing_of_the_one_whose_units_it_took_over() {
+fn a_run_does_not_need_the_run_whose_trials_it_reused() {
     let dir = TestDir::with(&[("tiny.toml", TWO_MODELS)]);
     dir.done(&["run", "tiny.toml", "-q"]);
     let first = dir.path("runs/tiny/latest").canonicalize().unwrap();
     dir.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);
     let second = dir.path("runs/tiny/latest").canonicalize().unwrap();
-    let taken = run_dir::read_record(&second).unwrap().reused.expect("its units were there");
+    let taken = run_dir::read_record(&second).unwrap().reused.expect("its trials were reused");
     let from = dir.path(taken.run.to_str().unwrap()).canonicalize().unwrap();
     assert_eq!((taken.trials.len(), from), (2, first.clone()));
     let before = dir.bytes("runs/tiny/latest/results.csv");
@@ -219,7 +219,7 @@ fn a_run_needs_nothing_of_the_one_whose_units_it_took_over() {
     assert_eq!(dir.path("runs/tiny/latest").canonicalize().unwrap(), second);
     let again = dir.done(&["run", "tiny.toml", "--set", "evaluate.bootstrap=50"]);
     assert!(text(&again.stderr).contains("was finished on"), "{}", text(&again.stderr));
-    // From its units alone.
+    // From its trials alone.
     fs::remove_file(second.join("results.csv")).unwrap();
     dir.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);
     assert_eq!(dir.bytes("runs/tiny/latest/results.csv"), before);

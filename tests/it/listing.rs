@@ -1,4 +1,4 @@
-//! `timbre runs`: never wrong, whatever becomes of the folders and of the index.
+//! `timbre runs`: correct whatever happens to the folders and the index.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl TestDir {
     }
 }
 
-/// Until what was written counts as settled, and may be remembered.
+/// Waits until files count as settled and may be indexed.
 fn settle() {
     std::thread::sleep(Duration::from_millis(2100));
 }
@@ -64,7 +64,7 @@ fn settle() {
 const INDEX: &str = "runs/.runs.index";
 
 #[test]
-fn a_changed_run_is_read_again_and_a_removed_one_is_gone_whatever_the_index_says() {
+fn changed_and_removed_runs_are_noticed_despite_the_index() {
     let dir = TestDir::new();
     let records: Vec<Value> = (0..6).map(|n| record("x", n)).collect();
     records.iter().for_each(|record| drop(dir.write(record)));
@@ -72,7 +72,7 @@ fn a_changed_run_is_read_again_and_a_removed_one_is_gone_whatever_the_index_says
     let before = dir.listed(&[]);
     assert_eq!(before.len(), 6);
     assert!(dir.path(INDEX).is_file());
-    assert_eq!(dir.listed(&[]), before, "from memory");
+    assert_eq!(dir.listed(&[]), before, "from the index");
 
     // Replaced as the program does it, to the same length.
     let mut changed = records[0].clone();
@@ -100,7 +100,7 @@ fn a_changed_run_is_read_again_and_a_removed_one_is_gone_whatever_the_index_says
 }
 
 #[test]
-fn a_damaged_index_is_made_anew_without_a_word() {
+fn a_damaged_index_is_replaced_silently() {
     let dir = TestDir::new();
     (0..3).for_each(|n| drop(dir.write(&record("x", n))));
     settle();
@@ -121,11 +121,11 @@ fn a_damaged_index_is_made_anew_without_a_word() {
 }
 
 #[test]
-fn where_no_index_can_be_written_the_list_is_right_nevertheless() {
+fn the_list_is_correct_without_a_writable_index() {
     let dir = TestDir::new();
     dir.write(&record("x", 0));
     settle();
-    // Nobody, root included, can put a file in the place of a folder.
+    // Even root cannot replace a folder by a file.
     fs::create_dir_all(dir.path(INDEX).join("in the way")).unwrap();
     let output = dir.done(&["runs", "--json"]);
     assert_eq!(text(&output.stderr), "");
@@ -135,7 +135,7 @@ fn where_no_index_can_be_written_the_list_is_right_nevertheless() {
 }
 
 #[test]
-fn many_at_once_all_see_every_run() {
+fn concurrent_processes_list_every_run() {
     let dir = TestDir::new();
     (0..20).for_each(|n| drop(dir.write(&record("x", n))));
     settle();
@@ -152,7 +152,7 @@ fn many_at_once_all_see_every_run() {
 }
 
 #[test]
-fn a_run_is_running_only_while_somebody_is_at_work_on_it() {
+fn a_run_is_running_only_while_a_process_works_on_it() {
     let dir = TestDir::new();
     let mut running = record("x", 1);
     (running["status"], running["results"]) = (json!("running"), json!([]));
@@ -174,7 +174,7 @@ fn a_run_is_running_only_while_somebody_is_at_work_on_it() {
 }
 
 #[test]
-fn what_ended_badly_says_so_and_what_cannot_be_read_is_named() {
+fn failed_and_unreadable_runs_are_reported() {
     let dir = TestDir::new();
     let mut failed = record("failed", 1);
     (failed["status"], failed["failures"]) = (json!("failed"), json!({ "mel.svm.s1": "diverged" }));
@@ -187,7 +187,7 @@ fn what_ended_badly_says_so_and_what_cannot_be_read_is_named() {
     dir.write(&broken);
     let output = dir.done(&["runs"]);
     let lines = text(&output.stdout);
-    assert!(lines.contains("failed (1 of its units)") && lines.contains("too-many-unusable (7)"), "{lines}");
+    assert!(lines.contains("failed (1 of its trials)") && lines.contains("too-many-unusable (7)"), "{lines}");
     assert!(text(&output.stderr).contains("left out") && text(&output.stderr).contains("broken"));
     assert!(!lines.contains('\u{1b}'), "no colours into a pipe");
     let widths: Vec<usize> =
@@ -196,7 +196,7 @@ fn what_ended_badly_says_so_and_what_cannot_be_read_is_named() {
 }
 
 #[test]
-fn the_validation_split_chooses_the_best_unit_and_the_test_split_tells_how_good_it_is() {
+fn the_validation_split_selects_the_best_model_and_the_test_split_scores_it() {
     let dir = TestDir::new();
     let mut both = record("both", 1);
     both["results"] = json!([
@@ -230,7 +230,7 @@ fn the_validation_split_chooses_the_best_unit_and_the_test_split_tells_how_good_
 }
 
 #[test]
-fn runs_are_filtered_sorted_and_cut() {
+fn runs_are_filtered_sorted_and_limited() {
     let dir = TestDir::new();
     for (n, (name, score, status)) in
         [("grid_a", 0.6, "done"), ("grid_b", 0.8, "done"), ("other", 0.7, "stopped"), ("grid_c", 0.5, "failed")]
@@ -262,7 +262,7 @@ fn runs_are_filtered_sorted_and_cut() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_an_empty_list_and_is_not_made() {
+fn a_missing_default_folder_is_an_empty_list() {
     let dir = TestDir::new();
     let output = dir.done(&["runs"]);
     assert!(text(&output.stderr).contains("Next: timbre run"));
@@ -270,14 +270,14 @@ fn a_folder_that_is_not_there_is_an_empty_list_and_is_not_made() {
 }
 
 #[test]
-fn a_folder_that_a_person_named_and_that_is_not_there_is_an_error() {
+fn a_missing_named_folder_is_an_error() {
     let output = TestDir::new().timbre(&["runs", "--runs", "rusn"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("there is no folder rusn"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_is_named_and_is_not_no_run() {
+fn an_unreadable_folder_is_reported() {
     let dir = TestDir::new();
     fs::write(dir.path("a_file"), "").unwrap();
     let output = dir.done(&["runs", "--runs", "a_file"]);

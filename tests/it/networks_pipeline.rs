@@ -1,4 +1,4 @@
-//! Networks in whole runs: trained, killed, taken up again, saved, heard.
+//! Networks in whole runs: training, killing, resuming, saving, prediction.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::test_dir::{TestDir, text};
 
-/// A small network on small images; a few seconds of training.
+/// A small network on small images, trained in a few seconds.
 const TINY: &str = r#"
 [data]
 use = "demo"
@@ -38,43 +38,43 @@ fn metric(result: &Value, model: &str, metric: &str) -> f64 {
     row["metrics"][metric].as_f64().unwrap()
 }
 
-fn heard(output: &Output) -> Value {
+fn json_of(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// What one epoch leaves, without the columns that tell the time.
+/// The rows of `epochs.csv` without the columns about time.
 fn curves(csv: &str) -> Vec<Vec<String>> {
     csv.lines().map(|line| line.split(',').rev().skip(3).map(str::to_owned).collect()).collect()
 }
 
 #[test]
-fn a_network_learns_writes_its_curves_and_is_heard_as_in_its_run() {
+fn a_network_learns_writes_its_curves_and_predicts() {
     let dir = TestDir::with(&[("net.toml", TINY)]);
     let result = dir.run("net.toml", &[]);
     assert!(metric(&result, "cnn_small", "accuracy") > metric(&result, "commonest", "accuracy"));
     let run = dir.path(result["run"].as_str().unwrap());
     let epochs = fs::read_to_string(run.join("epochs.csv")).unwrap();
     let lines: Vec<&str> = epochs.lines().collect();
-    assert_eq!(lines.len(), 7, "a line an epoch: {epochs}");
+    assert_eq!(lines.len(), 7, "a line per epoch: {epochs}");
     assert!(lines[0].starts_with("features,model,seed,epoch,learning_rate,train_loss,validation_loss,accuracy,"));
-    assert!(!run.join("checkpoints").exists(), "the unit is done");
+    assert!(!run.join("checkpoints").exists(), "the trial is done");
 
     let demo = fs::read_dir(dir.path("data/.cache")).unwrap().flatten();
     let demo = demo.map(|entry| entry.path()).find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap();
     let clip = fs::read_dir(demo.join("IRMAS-TrainingData/pia")).unwrap().flatten().next().unwrap().path();
-    let ask = |threads: &str| {
+    let predict = |threads: &str| {
         let arguments = ["predict", "net/latest", clip.to_str().unwrap(), "--json", "-q", "--jobs", threads];
-        heard(&dir.command(&arguments).output().unwrap())
+        json_of(&dir.command(&arguments).output().unwrap())
     };
-    let said = ask("1");
-    assert_eq!(said, ask("2"));
-    let shares = said["files"][0]["classes"].as_array().unwrap();
+    let predicted = predict("1");
+    assert_eq!(predicted, predict("2"));
+    let shares = predicted["files"][0]["classes"].as_array().unwrap();
     let sum: f64 = shares.iter().map(|share| share["probability"].as_f64().unwrap()).sum();
-    assert!((sum - 1.0).abs() < 1e-5 && shares.len() == 11, "{said}");
+    assert!((sum - 1.0).abs() < 1e-5 && shares.len() == 11, "{predicted}");
 }
 
-/// Kills `child` with SIGKILL as soon as `reached` says so; whether it was still running.
+/// Kills `child` with SIGKILL when `reached` returns true. Returns whether it was still running.
 fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
     loop {
         if child.try_wait().unwrap().is_some() {
@@ -94,12 +94,12 @@ fn lines_of(file: &Path) -> usize {
 }
 
 #[test]
-fn a_training_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one() {
+fn a_training_killed_repeatedly_ends_with_the_bits_of_an_uninterrupted_one() {
     let dir = TestDir::with(&[(
         "net.toml",
         &format!("{TINY}dropout = 0.4\nema = 0.9\nschedule = \"plateau\"\nplateau_patience = 1\n"),
     )]);
-    dir.run("net.toml", &["--runs", "undisturbed"]);
+    dir.run("net.toml", &["--runs", "uninterrupted"]);
     for epoch in 1..5 {
         let mut command = dir.command(&["run", "net.toml", "--device", "cpu", "-q", "--runs", "killed"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -113,13 +113,13 @@ fn a_training_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one() 
     dir.run("net.toml", &["--runs", "killed", "--jobs", "1"]);
     let folders = fs::read_dir(dir.path("killed/net")).unwrap().flatten();
     let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir()).count();
-    assert_eq!(folders, 1, "every start goes on in the same folder");
+    assert_eq!(folders, 1, "every start continues in the same folder");
     for file in ["results.csv", "models/mel.cnn_small.s1/model.safetensors"] {
         let of = |runs: &str| dir.bytes(&format!("{runs}/net/latest/{file}"));
-        assert!(of("killed") == of("undisturbed"), "{file} differs");
+        assert!(of("killed") == of("uninterrupted"), "{file} differs");
     }
     let of = |runs: &str| curves(&text(&dir.bytes(&format!("{runs}/net/latest/epochs.csv"))));
-    assert_eq!(of("killed"), of("undisturbed"));
+    assert_eq!(of("killed"), of("uninterrupted"));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn ctrl_c_stops_a_training_with_code_75() {
 }
 
 #[test]
-fn recordings_of_several_labels_are_trained_on_in_random_crops_and_judged_by_the_cut_off() {
+fn multi_label_recordings_are_trained_with_random_crops_and_scored_with_the_threshold() {
     let several = TINY
         .replace("[split]\nkind = \"holdout\"\ntest = 0.2\n", "[split]\nkind = \"official\"\n")
         .replace("test_recordings = 12", "test_recordings = 12\ntraining_share_of_test = 0.5");
@@ -159,11 +159,11 @@ fn recordings_of_several_labels_are_trained_on_in_random_crops_and_judged_by_the
     assert!(losses[5] < losses[0], "{losses:?}");
     let confusion = fs::read_to_string(run.join("confusion.csv")).unwrap();
     assert!(confusion.starts_with("features,model,seed,split,class,true_positives,false_positives,"), "{confusion}");
-    // The crops are drawn from the seed: the same run again gives the same bits.
+    // The crops are drawn from the seed: a repeated run gives the same bits.
     let model = "net/latest/models/mel.cnn_small.s1/model.safetensors";
     dir.run("net.toml", &["--runs", "again", "--jobs", "1"]);
     assert!(dir.bytes(&format!("runs/{model}")) == dir.bytes(&format!("again/{model}")));
-    // Without them the weights are others.
+    // Without random crops the weights differ.
     dir.run("net.toml", &["--runs", "centre", "--set", "models.cnn_small.crop=fixed"]);
     assert!(dir.bytes(&format!("runs/{model}")) != dir.bytes(&format!("centre/{model}")));
 }
@@ -179,7 +179,7 @@ fn a_dry_run_prints_the_layers_and_trains_nothing() {
 }
 
 #[test]
-fn a_network_that_does_not_fit_its_feature_or_its_weights_is_told_before_anything_runs() {
+fn a_network_that_does_not_suit_its_feature_or_weights_is_refused_before_anything_runs() {
     let dir = TestDir::with(&[("net.toml", TINY)]);
     for (set, sentence) in [
         ("models.cnn_small.filters=[8,8,8,8,8,8,8]", "is no input for `cnn_small`"),

@@ -1,4 +1,4 @@
-//! The program from outside: recordings in, run folder out, whatever happens on the way.
+//! `timbre run` end to end: recordings in, run folder out, with kills, bad files and full caches.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn quickstart_writes_every_file_of_the_run_folder() {
 }
 
 #[test]
-fn the_same_run_twice_computes_nothing_and_gives_the_same_rows() {
+fn a_second_start_computes_nothing_and_gives_the_same_rows() {
     let dir = TestDir::new();
     let first = json(&dir.quickstart("runs", &[]).output().unwrap());
     let second = json(&dir.quickstart("runs", &[]).output().unwrap());
@@ -80,7 +80,7 @@ fn the_same_run_twice_computes_nothing_and_gives_the_same_rows() {
 }
 
 #[test]
-fn one_thread_and_two_and_a_fresh_run_give_the_same_bytes() {
+fn the_number_of_threads_does_not_change_the_bytes() {
     let dir = TestDir::new();
     json(&dir.quickstart("one", &["--jobs", "1", "--cache", "cache1"]).output().unwrap());
     json(&dir.quickstart("two", &["--jobs", "2", "--cache", "cache2"]).output().unwrap());
@@ -105,7 +105,7 @@ fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> boo
 }
 
 #[test]
-fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
+fn a_run_that_is_killed_repeatedly_gives_the_same_bytes() {
     let dir = TestDir::new();
     json(&dir.quickstart("undisturbed", &["--cache", "cache1"]).output().unwrap());
     let (runs, features) = (dir.path("killed/quickstart"), dir.path("cache2/features"));
@@ -141,7 +141,7 @@ fn a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one() {
 }
 
 #[test]
-fn ctrl_c_ends_with_code_75_and_the_next_start_goes_on() {
+fn ctrl_c_exits_with_75_and_the_next_start_continues() {
     let dir = TestDir::new();
     let child = dir.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let features = dir.path("data/.cache/features");
@@ -183,7 +183,7 @@ fn experiment_on_folder(dir: &TestDir, name: &str, root: &Path, more: &str) {
 }
 
 #[test]
-fn bad_files_among_good_ones_are_listed_and_change_no_result() {
+fn unusable_files_are_listed_and_change_no_result() {
     let dir = TestDir::new();
     let clean = folder_of_clips(&dir, "clean");
     let dirty = folder_of_clips_copy(&dir, &clean, "dirty");
@@ -259,7 +259,7 @@ fn wav_head(format: u16, bits: u16, data: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_folder_with_nothing_to_read_ends_with_code_4() {
+fn a_folder_without_readable_files_exits_with_4() {
     let dir = TestDir::new();
     let root = dir.path("silent");
     fs::create_dir_all(root.join("cel")).unwrap();
@@ -285,14 +285,14 @@ fn misspelt_keys_are_usage_errors_with_a_suggestion_each() {
 }
 
 #[test]
-fn a_gpu_that_no_model_can_use_is_refused_with_a_sentence() {
+fn a_missing_gpu_is_a_usage_error() {
     let output = TestDir::new().timbre(&["run", "quickstart", "--device", "cuda"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("--device cpu"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn data_that_is_not_there_is_explained() {
+fn missing_data_is_explained() {
     let dir = TestDir::new();
     let output = dir.timbre(&["run", "simple_models"]);
     assert_eq!(output.status.code(), Some(2));
@@ -313,7 +313,7 @@ fn simple_models_runs_on_the_demo_data_and_draws_its_curve() {
 }
 
 #[test]
-fn a_second_process_on_the_same_run_is_told_to_wait() {
+fn a_second_process_on_the_same_run_fails() {
     let dir = TestDir::new();
     json(&dir.quickstart("runs", &["--set", "seeds=[7]"]).output().unwrap());
     let run = fs::canonicalize(dir.path("runs/quickstart/latest")).unwrap();

@@ -1,4 +1,4 @@
-//! A ResNet18 of a run, read by `docs/read_in_pytorch.py`: its logits are those of PyTorch on the same features.
+//! Loads a ResNet18 of a run with `docs/read_in_pytorch.py`: PyTorch computes the same logits from the same features.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ epochs = 2
 batch_size = 16
 "#;
 
-/// Features of real clips, what our network says of them, and the folder of the model.
-struct Said {
+/// Features of real clips, the logits of our network, and the folder of the model.
+struct Logits {
     trained: Trained,
     folder: PathBuf,
     features: Vec<Vec<f32>>,
@@ -42,7 +42,7 @@ struct Said {
     recordings: Vec<PathBuf>,
 }
 
-fn said() -> Said {
+fn model() -> Logits {
     let trained = Trained::of("small", SMALL);
     let run = trained.runs().join("small/latest");
     let (record, tensors) = run_dir::read_model(&run, "mel.resnet18.s1").unwrap();
@@ -72,56 +72,54 @@ fn said() -> Said {
         logits.push(out.as_slice::<f32>().unwrap().to_vec());
         features.push(matrix.values);
     }
-    Said { folder: run.join("models/mel.resnet18.s1"), trained, features, shape, logits, recordings }
+    Logits { folder: run.join("models/mel.resnet18.s1"), trained, features, shape, logits, recordings }
 }
 
 #[test]
-fn these_logits_are_the_ones_behind_what_predict_says() {
-    let said = said();
-    let files: Vec<&str> = said.recordings.iter().map(|path| path_text(path)).collect();
-    let output = said.trained.timbre(&[&["predict", "small/latest", "--csv", "-q"], &files[..]].concat());
+fn these_logits_give_the_probabilities_of_predict() {
+    let model = model();
+    let files: Vec<&str> = model.recordings.iter().map(|path| path_text(path)).collect();
+    let output = model.trained.timbre(&[&["predict", "small/latest", "--csv", "-q"], &files[..]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<String> = text(&output.stdout).lines().skip(1).map(str::to_owned).collect();
-    assert_eq!(lines.len(), said.logits.len());
-    for (line, logits) in lines.iter().zip(&said.logits) {
-        let told: Vec<f64> = line.split(',').rev().take(11).map(|p| p.parse().unwrap()).collect();
+    assert_eq!(lines.len(), model.logits.len());
+    for (line, logits) in lines.iter().zip(&model.logits) {
+        let predicted: Vec<f64> = line.split(',').rev().take(11).map(|p| p.parse().unwrap()).collect();
         let largest = logits.iter().copied().fold(f32::MIN, f32::max);
         let powers: Vec<f64> = logits.iter().map(|&z| f64::from(z - largest).exp()).collect();
         let sum: f64 = powers.iter().sum();
-        for (told, power) in told.iter().rev().zip(&powers) {
-            assert!((told - power / sum).abs() < 1e-5, "{told} and {}", power / sum);
+        for (predicted, power) in predicted.iter().rev().zip(&powers) {
+            assert!((predicted - power / sum).abs() < 1e-5, "{predicted} and {}", power / sum);
         }
     }
 }
 
-/// With `TIMBRE_PEERS` set to a virtual environment that has `torch`, `torchvision` and `numpy`.
+/// Needs `TIMBRE_PEERS`: a virtual environment with `torch`, `torchvision` and `numpy`.
 #[test]
-fn pytorch_says_the_same_logits() {
-    let Some(peers) = std::env::var_os("TIMBRE_PEERS") else {
-        eprintln!("not run: TIMBRE_PEERS names no virtual environment");
-        return;
-    };
-    let said = said();
-    let file = said.trained.path("features.npy");
-    write_npy(&file, &[said.features.len(), said.shape.height, said.shape.width], &said.features.concat());
+#[ignore = "needs PyTorch: make test-peers"]
+fn pytorch_computes_the_same_logits() {
+    let peers = std::env::var_os("TIMBRE_PEERS").expect("TIMBRE_PEERS names a virtual environment");
+    let model = model();
+    let file = model.trained.path("features.npy");
+    write_npy(&file, &[model.features.len(), model.shape.height, model.shape.width], &model.features.concat());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/read_in_pytorch.py");
     let output = Command::new(PathBuf::from(peers).join("bin/python"))
         .arg(script)
-        .arg(&said.folder)
+        .arg(&model.folder)
         .arg(&file)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let theirs: Vec<Vec<f64>> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(theirs.len(), said.logits.len());
-    let pairs = || theirs.iter().flatten().zip(said.logits.iter().flatten().map(|&z| f64::from(z)));
+    assert_eq!(theirs.len(), model.logits.len());
+    let pairs = || theirs.iter().flatten().zip(model.logits.iter().flatten().map(|&z| f64::from(z)));
     let largest = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     let size = pairs().map(|(a, _)| a.abs()).fold(0.0, f64::max);
     eprintln!("largest difference of a logit {largest:.2e}, largest logit {size:.2}");
     assert!(size > 0.1 && largest < 1e-4 * size.max(1.0), "{largest} beside {size}");
 }
 
-/// NumPy's format, version 1.
+/// Writes NumPy's format, version 1.
 fn write_npy(path: &Path, shape: &[usize], values: &[f32]) {
     let mut head =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}").replace('[', "(").replace(']', ")");

@@ -1,4 +1,4 @@
-//! `timbre reproduce`: the same run, other numbers, another run.
+//! `timbre reproduce`: equal results, other results, another signature.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn ended(output: &Output, code: i32, sentence: &str) {
 }
 
 #[test]
-fn a_run_is_reproduced_to_the_byte_and_leaves_no_trace() {
+fn a_run_is_reproduced_to_the_byte_and_leaves_no_files() {
     let (dir, run) = dir();
     let runs = || fs::read_dir(dir.path("runs/small")).unwrap().count();
     let before = (runs(), dir.bytes("runs/small/latest/run.json"));
@@ -83,7 +83,7 @@ fn a_run_is_reproduced_to_the_byte_and_leaves_no_trace() {
 }
 
 #[test]
-fn other_numbers_end_with_code_5_unless_they_are_near_enough() {
+fn other_results_exit_with_5_unless_within_the_tolerance() {
     let (dir, run) = dir();
     let table = run.join("results.csv");
     let row = fs::read_to_string(&table).unwrap().lines().nth(1).unwrap().to_owned();
@@ -100,14 +100,14 @@ fn other_numbers_end_with_code_5_unless_they_are_near_enough() {
 }
 
 #[test]
-fn another_run_ends_with_code_7_and_says_what_is_other() {
+fn another_signature_exits_with_7_and_names_the_change() {
     let (dir, run) = dir();
     let reproduce = || dir.timbre(&["reproduce", "small/latest", "-q"]);
     // The configuration.
     let config = run.join("config.resolved.toml");
     let whole = fs::read(&config).unwrap();
     edit(&config, "k = 5", "k = 3");
-    ended(&reproduce(), 7, "the configuration itself is another");
+    ended(&reproduce(), 7, "the configuration has changed");
     fs::write(&config, "[models.knn]\nkind = \"telepathy\"\n").unwrap();
     ended(&reproduce(), 7, "does not understand");
     fs::write(&config, &whole).unwrap();
@@ -123,7 +123,7 @@ fn another_run_ends_with_code_7_and_says_what_is_other() {
     ended(&reproduce(), 7, "the stage `models.knn` was 99 and is 1");
     other["environment"].as_object_mut().unwrap().remove("stages");
     fs::write(&record, other.to_string()).unwrap();
-    ended(&reproduce(), 7, "does not say which stages it had");
+    ended(&reproduce(), 7, "did not record its stages");
     fs::write(&record, &told).unwrap();
     // The recordings: one is another, one is gone, all are gone.
     let class = dir.path("data/set/IRMAS-TrainingData/cel");
@@ -135,24 +135,24 @@ fn another_run_ends_with_code_7_and_says_what_is_other() {
     let last = edited.len() - 1;
     edited[last] ^= 1;
     fs::write(&clips[0], &edited).unwrap();
-    ended(&reproduce(), 7, "the recordings of `demo` are others");
+    ended(&reproduce(), 7, "the recordings of `demo` have changed");
     fs::write(&clips[0], &clip).unwrap();
     ended(&reproduce(), 0, "the same bytes");
     clips.iter().for_each(|path| fs::remove_file(path).unwrap());
     let output = reproduce();
-    ended(&output, 7, "are not there: ");
+    ended(&output, 7, "are missing: ");
     assert!(text(&output.stderr).contains("cel/"), "{}", text(&output.stderr));
     fs::rename(dir.path("data/set"), dir.path("data/away")).unwrap();
     ended(&reproduce(), 2, "not on disk");
 }
 
 #[test]
-fn what_cannot_be_reproduced_is_told() {
+fn an_impossible_reproduction_exits_with_2() {
     let (dir, run) = dir();
     ended(&dir.timbre(&["reproduce", "small/latest", "--set", "models.knn.k=3"]), 2, "only data.root can be set");
     ended(&dir.timbre(&["reproduce", "other/latest"]), 2, "no run `other/latest`");
     ended(&dir.timbre(&["reproduce", "small/latest", "--tolerance", "-1"]), 2, "tolerance");
     ended(&dir.timbre(&["reproduce", "small/latest", "--tolerance", "NaN"]), 2, "tolerance");
     fs::remove_file(run.join("results.csv")).unwrap();
-    ended(&dir.timbre(&["reproduce", "small/latest"]), 2, "did not come to its end");
+    ended(&dir.timbre(&["reproduce", "small/latest"]), 2, "is not finished");
 }

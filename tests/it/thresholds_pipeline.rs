@@ -120,14 +120,14 @@ fn number(row: &HashMap<String, String>, key: &str) -> f64 {
 }
 
 #[test]
-fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() {
+fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     let dir = TestDir::with(&[
         ("x.toml", &format!("{BASE}{WINDOWS}")),
         ("y.toml", &format!("extends = \"x.toml\"\n{SEARCH}")),
     ]);
     dir.done(&["run", "x.toml", "--device", "cpu", "-q"]);
     let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu"]);
-    assert!(said.contains("1 of 1 models were fitted before"), "{said}");
+    assert!(said.contains("Reusing 1 of 1 models from"), "{said}");
     let record: Value = serde_json::from_str(&dir.read("runs/y/latest/run.json")).unwrap();
     assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
     let unit = "units/mel.cnn_small.s1.json";
@@ -221,11 +221,11 @@ fn every_number_is_that_of_judging_the_run_so_and_a_search_fits_nothing_again() 
 
     // Another way of training shares nothing.
     let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
-    assert!(!said.contains("fitted before"), "{said}");
+    assert!(!said.contains("Reusing"), "{said}");
 }
 
 #[test]
-fn of_the_centre_cut_offs_alone_are_searched() {
+fn without_windows_only_thresholds_are_searched() {
     let dir = TestDir::with(&[("c.toml", &format!("{BASE}{CENTRE}")), ("s.toml", &BASE.replace("loss = \"bce\"", ""))]);
     dir.done(&["run", "c.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
     dir.done(&["thresholds", "c/latest", "--set", "evaluate.search.cutoff=0.40..0.60/0.02"]);

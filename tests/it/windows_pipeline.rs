@@ -173,7 +173,7 @@ fn score(result: &Value, feature: &str, model: &str, split: &str, metric: &str) 
 }
 
 #[test]
-fn every_window_is_what_the_model_says_of_it_alone_and_the_votes_are_counted_by_hand() {
+fn window_predictions_equal_single_predictions_and_votes_are_counted() {
     let dir = TestDir::with(&[("x.toml", NETWORK)]);
     let result = dir.run("x.toml", &[]);
     let (run, names) = (dir.path(result["run"].as_str().unwrap()), classes(&result, &dir));
@@ -212,7 +212,7 @@ fn every_window_is_what_the_model_says_of_it_alone_and_the_votes_are_counted_by_
 }
 
 #[test]
-fn windows_of_one_label_are_those_of_each_model_alone_and_their_mean_decides() {
+fn the_mean_of_windows_decides_in_a_single_label_task() {
     let dir = TestDir::with(&[("x.toml", SIMPLE)]);
     let result = dir.run("x.toml", &[]);
     let (run, names) = (dir.path(result["run"].as_str().unwrap()), classes(&result, &dir));
@@ -253,7 +253,7 @@ fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> boo
 }
 
 #[test]
-fn killed_again_and_again_and_on_one_thread_the_windows_are_the_same_bytes() {
+fn windows_have_equal_bytes_after_kills_and_on_one_thread() {
     let dir = TestDir::with(&[("x.toml", SIMPLE)]);
     dir.run("x.toml", &["--runs", "undisturbed", "--cache", "cache1"]);
     dir.run("x.toml", &["--runs", "one", "--cache", "cache2", "--jobs", "1"]);
@@ -287,7 +287,7 @@ fn killed_again_and_again_and_on_one_thread_the_windows_are_the_same_bytes() {
 }
 
 #[test]
-fn windows_stay_in_the_cache_until_they_are_cut_another_way() {
+fn windows_are_cached_until_their_spec_changes() {
     let dir = TestDir::with(&[("x.toml", SIMPLE)]);
     let counts = |result: &Value| {
         let count = |name: &str| result["cache"][name].as_u64().unwrap();
@@ -329,7 +329,7 @@ fn windows_stay_in_the_cache_until_they_are_cut_another_way() {
 }
 
 #[test]
-fn bad_files_among_the_judged_ones_are_left_out_and_change_no_result() {
+fn unusable_evaluation_files_change_no_result() {
     let dir = TestDir::with(&[("x.toml", "")]);
     let made = ["data", "make", "demo", "--clips-per-class", "10", "--out", "demo-set", "-q"];
     assert!(dir.command(&made).status().unwrap().success());

@@ -1,11 +1,11 @@
-//! From what a model says of windows to what is said of the recording: pure functions over probabilities.
+//! Aggregation: predictions of windows become scores and decisions for recordings. Pure functions over probabilities.
 //!
 //! Conventions
-//! - A vote counts the windows whose probability is **more than** the cut-off, and a class is named if **more than** the
-//!   fraction of the windows voted for it: both comparisons are strict, as in the reference. Every other score names a class
-//!   that is **at least** the cut-off, as the probability of a single clip does.
+//! - A vote counts the windows whose probability is **more than** the threshold (TOML key `cutoff`), and a class is present if
+//!   **more than** the fraction of the windows voted for it: both comparisons are strict, as in the reference. For every other
+//!   aggregation a class is present if its score is **at least** the threshold, as for the probability of a single clip.
 //! - Sums run over the windows of a recording in their order, in f64; a score is rounded to f32 once. Logits are taken of
-//!   probabilities within 1e-7 of 0 and 1, so that a window that is sure does not outweigh all others for ever.
+//!   probabilities clamped to 1e-7 from 0 and 1, so that one certain window does not outweigh all others.
 //! - Of equal scores the first class wins.
 
 use schemars::JsonSchema;
@@ -13,30 +13,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::predictions::{Predictions, WindowPredictions};
 
-/// Raised by hand when the same windows give other scores or decisions.
+/// Raise this number by hand when the same windows give different scores or decisions.
 pub const VERSION: u32 = 1;
 
-/// How the windows of a recording become one score a class, from 0 to 1.
+/// How the windows of a recording become one score per class, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregate {
-    /// The share of the windows whose probability is more than the cut-off.
+    /// The share of the windows whose probability is more than the threshold.
     Vote,
-    /// The mean of the probabilities (S1 of the literature).
+    /// The mean of the probabilities (S1 in the literature).
     #[default]
     Mean,
     /// The largest probability.
     Max,
     /// The mean of the logits, as a probability.
     MeanLogits,
-    /// The sum over the windows, divided by that of the class with the largest (S2 of the literature): the loudest class has 1.
+    /// The sum over the windows, divided by the largest sum of any class (S2 in the literature): the loudest class has 1.
     Loudest,
-    /// The mean of the probabilities with weights: the softmax over the windows of the logit of the class.
+    /// The weighted mean of the probabilities; the weights are the softmax over the windows of the class's logit.
     Attention,
 }
 
 impl Aggregate {
-    /// A score a class of each recording; the cut-offs, one a class, matter to a vote alone.
+    /// One score per recording and class. Only votes use the thresholds, one per class.
     pub fn clip_scores(self, windows: &WindowPredictions, cutoffs: &[f64]) -> Predictions {
         let n_classes = windows.n_classes;
         if self == Aggregate::Vote {
@@ -62,7 +62,7 @@ impl Aggregate {
             sums
         };
         match self {
-            Aggregate::Vote => unreachable!("votes are counted"),
+            Aggregate::Vote => unreachable!("votes are counted by `votes`"),
             Aggregate::Mean => sum(|p| p).into_iter().map(|sum| sum / n).collect(),
             Aggregate::Max => {
                 let mut most = vec![0.0f64; windows.n_classes];
@@ -86,7 +86,7 @@ impl Aggregate {
     }
 }
 
-/// How near to 0 and 1 a logit looks.
+/// Logits are taken of probabilities at least this far from 0 and 1.
 const NEAREST: f64 = 1e-7;
 
 fn odds(p: f64) -> f64 {
@@ -98,10 +98,10 @@ fn logit(p: f64) -> f64 {
     odds(p).ln()
 }
 
-/// The windows of each recording whose probability is more than the cut-off of the class: a row a recording.
+/// For each recording and class, the number of windows whose probability is more than the class's threshold.
 pub fn votes(windows: &WindowPredictions, cutoffs: &[f64]) -> Vec<usize> {
     let n_classes = windows.n_classes;
-    assert_eq!(cutoffs.len(), n_classes, "a cut-off a class");
+    assert_eq!(cutoffs.len(), n_classes, "one threshold per class");
     let mut votes = vec![0; windows.len() * n_classes];
     for (recording, votes) in votes.chunks_exact_mut(n_classes.max(1)).enumerate() {
         for row in windows.rows_of(recording) {
@@ -113,8 +113,8 @@ pub fn votes(windows: &WindowPredictions, cutoffs: &[f64]) -> Vec<usize> {
     votes
 }
 
-/// The least number of votes that is more than `fraction` of so many windows: the one home of that rule. A fraction of 1 or
-/// more asks for one vote more than there are windows.
+/// The smallest number of votes that is more than `fraction` of the windows. All code that needs this rule calls this function.
+/// A fraction of 1 or more needs one vote more than there are windows.
 pub fn votes_needed(windows: usize, fraction: f64) -> usize {
     let enough = |votes: usize| votes as f64 / windows as f64 > fraction;
     let mut votes = ((fraction * windows as f64).max(0.0) as usize).min(windows);
@@ -127,15 +127,15 @@ pub fn votes_needed(windows: usize, fraction: f64) -> usize {
     votes
 }
 
-/// The classes whose score is at least their cut-off, ascending.
-pub fn reaching(scores: &[f32], cutoffs: &[f64]) -> Vec<usize> {
-    assert_eq!(cutoffs.len(), scores.len(), "a cut-off a class");
+/// The classes whose score is at least their threshold, ascending.
+pub fn at_or_above(scores: &[f32], cutoffs: &[f64]) -> Vec<usize> {
+    assert_eq!(cutoffs.len(), scores.len(), "one threshold per class");
     (0..scores.len()).filter(|&class| f64::from(scores[class]) >= cutoffs[class]).collect()
 }
 
-/// Of the named classes the `at_most` with the highest scores; where none is named and one is wanted, the class with the
-/// highest score of all. Of equal scores the first classes. Ascending.
-pub fn limited(mut named: Vec<usize>, scores: &[f32], at_most: Option<usize>, at_least_one: bool) -> Vec<usize> {
+/// Keeps the `at_most` named classes with the highest scores. With `at_least_one`, names the class with the highest score
+/// where none is named. Of equal scores the first classes win. Ascending.
+pub fn limit_classes(mut named: Vec<usize>, scores: &[f32], at_most: Option<usize>, at_least_one: bool) -> Vec<usize> {
     let by_score = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
     if named.is_empty() && at_least_one {
         named.extend((0..scores.len()).min_by(by_score));
@@ -163,7 +163,7 @@ mod tests {
         Aggregate::Attention,
     ];
 
-    /// Recordings of 1 to 9 windows of 1 to 5 classes, with ties, sure windows and values on the cut-offs.
+    /// Recordings of 1 to 9 windows and 1 to 5 classes, with ties, certain windows and values equal to a threshold.
     fn cases() -> impl Strategy<Value = (WindowPredictions, Vec<f64>)> {
         let p = prop_oneof![
             4 => 0.0f32..=1.0,
@@ -181,7 +181,7 @@ mod tests {
         })
     }
 
-    /// The definitions, a class of a recording at a time, from the list of its probabilities.
+    /// The definitions, for one class of one recording at a time, from the list of its probabilities.
     fn slow(aggregate: Aggregate, of_all_classes: &[Vec<f64>], class: usize, cutoff: f64) -> f64 {
         let own = &of_all_classes[class];
         let n = own.len() as f64;
@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_aggregate_is_its_definition((windows, cutoffs) in cases()) {
+        fn each_aggregation_equals_its_definition((windows, cutoffs) in cases()) {
             for aggregate in ALL {
                 let scores = aggregate.clip_scores(&windows, &cutoffs);
                 prop_assert_eq!(scores.len(), windows.len());
@@ -227,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn of_a_single_window_every_mean_is_its_probability(ps in prop::collection::vec(0.0f32..=1.0, 1..6)) {
+        fn for_a_single_window_every_mean_is_its_probability(ps in prop::collection::vec(0.0f32..=1.0, 1..6)) {
             let k = ps.len();
             let windows = WindowPredictions::new(Predictions { n_classes: k, probabilities: ps.clone() }, &[vec![0.0]]);
             for aggregate in [Aggregate::Mean, Aggregate::Max] {
@@ -240,25 +240,25 @@ mod tests {
         }
 
         #[test]
-        fn votes_needed_is_the_first_count_that_is_more(windows in 1usize..400, fraction in -0.2..1.3f64) {
+        fn votes_needed_is_the_first_count_above_the_fraction(windows in 1usize..400, fraction in -0.2..1.3f64) {
             let slow = (0..=windows).find(|&c| c as f64 / windows as f64 > fraction).unwrap_or(windows + 1);
             prop_assert_eq!(votes_needed(windows, fraction), slow);
         }
 
         #[test]
-        fn votes_needed_is_strict_where_the_fraction_is_a_count(windows in 1usize..400, share in 0.0..1.0f64) {
+        fn votes_needed_is_strict_when_the_fraction_equals_a_count(windows in 1usize..400, share in 0.0..1.0f64) {
             let count = (share * windows as f64) as usize;
             prop_assert_eq!(votes_needed(windows, count as f64 / windows as f64), count + 1);
         }
 
         #[test]
-        fn limits_keep_the_highest_and_name_at_least_one(
+        fn limits_keep_the_highest_scores_and_at_least_one_class(
             scores in prop::collection::vec(prop::sample::select(vec![0.0f32, 0.2, 0.4, 0.6, 0.8]), 1..8),
             (cutoff, most, one) in (0.0..1.0f64, 1usize..9, any::<bool>()),
         ) {
             let cutoffs = vec![cutoff; scores.len()];
-            let named = limited(reaching(&scores, &cutoffs), &scores, Some(most), one);
-            // One after the other, the highest that is left and named, the first of equals.
+            let named = limit_classes(at_or_above(&scores, &cutoffs), &scores, Some(most), one);
+            // Takes the highest remaining named class each time; of equal scores the first.
             let mut expected: Vec<usize> = Vec::new();
             while expected.len() < most {
                 let open = (0..scores.len()).filter(|c| f64::from(scores[*c]) >= cutoff && !expected.contains(c));
@@ -274,15 +274,15 @@ mod tests {
     }
 
     #[test]
-    fn a_window_on_the_cut_off_does_not_vote_and_a_clip_on_it_is_named() {
+    fn a_window_at_the_threshold_does_not_vote_but_a_clip_at_it_is_named() {
         let windows = WindowPredictions::new(
             Predictions { n_classes: 1, probabilities: vec![0.5, 0.5, 0.75, 0.25] },
             &[vec![0.0, 1.0, 2.0, 3.0]],
         );
         assert_eq!(votes(&windows, &[0.5]), [1]);
-        assert_eq!(reaching(&[0.5], &[0.5]), [0]);
+        assert_eq!(at_or_above(&[0.5], &[0.5]), [0]);
         assert_eq!((votes_needed(4, 0.25), votes_needed(4, 0.24), votes_needed(4, 0.0)), (2, 1, 1));
-        // 18 windows and the fraction of the reference: five of them are more than 26 %.
+        // 18 windows and the fraction of the reference: five windows are more than 26 %.
         assert_eq!(votes_needed(18, 0.26), 5);
     }
 }

@@ -1,4 +1,4 @@
-//! What a model says of a set: probabilities, a row a clip, a column a class.
+//! What a model predicts for a set: probabilities, one row per clip, one column per class.
 
 use std::ops::Range;
 
@@ -24,31 +24,31 @@ impl Predictions {
         &self.probabilities[clip * self.n_classes..(clip + 1) * self.n_classes]
     }
 
-    /// The likeliest class of each clip; of equals the first.
+    /// The most likely class of each clip; of equal probabilities the first.
     pub fn most_likely_classes(&self) -> Vec<usize> {
         self.probabilities.chunks_exact(self.n_classes.max(1)).map(argmax).collect()
     }
 }
 
-/// What a model says of every window of the recordings of a set.
+/// What a model predicts for every window of the recordings of a set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowPredictions {
     pub n_classes: usize,
-    /// A row a window, the windows of a recording one after the other.
+    /// One row per window; the windows of a recording follow each other.
     pub probabilities: Vec<f32>,
-    /// Recording r owns the windows `bounds[r]..bounds[r + 1]`.
+    /// Recording r has the windows `bounds[r]..bounds[r + 1]`.
     pub bounds: Vec<usize>,
-    /// Where each window begins in its recording, in seconds.
+    /// The start of each window in its recording, in seconds.
     pub starts: Vec<f64>,
 }
 
 impl WindowPredictions {
-    /// Predictions of windows, a row each, put together by recording; `starts` are those of each recording's windows.
+    /// Groups the predictions of windows by recording. `starts` has the windows of each recording.
     pub fn new(windows: Predictions, starts: &[Vec<f64>]) -> WindowPredictions {
         let mut bounds = vec![0];
         starts.iter().for_each(|of_one| bounds.push(bounds[bounds.len() - 1] + of_one.len()));
         let starts = starts.concat();
-        assert_eq!(windows.probabilities.len(), starts.len() * windows.n_classes, "a row a window");
+        assert_eq!(windows.probabilities.len(), starts.len() * windows.n_classes, "one row per window");
         WindowPredictions { n_classes: windows.n_classes, probabilities: windows.probabilities, bounds, starts }
     }
 
@@ -61,7 +61,7 @@ impl WindowPredictions {
         self.len() == 0
     }
 
-    /// The windows of a recording.
+    /// The indices of a recording's windows.
     pub fn windows_of(&self, recording: usize) -> Range<usize> {
         self.bounds[recording]..self.bounds[recording + 1]
     }
@@ -70,13 +70,14 @@ impl WindowPredictions {
         &self.probabilities[window * self.n_classes..(window + 1) * self.n_classes]
     }
 
-    /// The rows of the windows of a recording.
+    /// The rows of a recording's windows.
     pub fn rows_of(&self, recording: usize) -> impl Iterator<Item = &[f32]> {
         self.windows_of(recording).map(|window| self.row(window))
     }
 }
 
-fn argmax(row: &[f32]) -> usize {
+/// The index of the largest value; of equal values the first.
+pub fn argmax<T: PartialOrd>(row: &[T]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_recording_owns_its_windows() {
+    fn windows_are_grouped_by_recording() {
         let windows = Predictions { n_classes: 2, probabilities: (0..8).map(|n| n as f32).collect() };
         let windows = WindowPredictions::new(windows, &[vec![0.0, 1.0, 1.5], vec![0.0]]);
         assert_eq!((windows.len(), &windows.bounds[..]), (2, &[0, 3, 4][..]));

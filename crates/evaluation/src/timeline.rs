@@ -1,14 +1,14 @@
-//! From windows to segments: what is heard when.
+//! Window predictions become segments: which class is present from when to when.
 //!
 //! Conventions
-//! - A window speaks for the time around its middle: from half way to the middle of the window before it to half way to that of
-//!   the next. The first speaks from the beginning of the recording, the last to its end. These stretches cover a recording
-//!   without overlap, so a class of 3 s windows that are 1 s apart is told by the second.
-//! - Hysteresis: a segment of a class begins with a window whose probability is **more than** `on` (as a vote does it), and goes
-//!   on as long as they are **at least** `off`. Then gaps of at most `bridge` seconds between two segments are filled, and
+//! - A window stands for the time around its middle: from half way to the middle of the previous window to half way to that of
+//!   the next. The first stands for the time from the start of the recording, the last for the time to its end. These intervals
+//!   cover a recording without overlap, so windows of 3 s that are 1 s apart locate a class to the second.
+//! - Hysteresis: a segment of a class starts with a window whose probability is **more than** `on` (as for a vote) and continues
+//!   while probabilities are **at least** `off`. Then gaps of at most `bridge` seconds between two segments are filled, and
 //!   segments shorter than `shortest` are dropped, in this order.
-//! - The confidence of a segment is the mean of its windows' probabilities, those of bridged gaps among them, each weighted with
-//!   the time for which it speaks.
+//! - The confidence of a segment is the mean of its windows' probabilities, windows in bridge_gaps gaps included, weighted by the
+//!   time that each window stands for.
 
 use serde::Serialize;
 
@@ -17,78 +17,78 @@ use crate::predictions::WindowPredictions;
 /// How probabilities over time become segments.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Hysteresis {
-    /// One a class: a window with more than this begins a segment.
+    /// One per class: a window above this starts a segment.
     pub on: Vec<f64>,
-    /// One a class: a window with less than this ends it.
+    /// One per class: a window below this ends it.
     pub off: Vec<f64>,
-    /// Seconds: shorter segments are dropped.
+    /// In seconds: shorter segments are dropped.
     pub shortest: f64,
-    /// Seconds: gaps up to this are filled.
+    /// In seconds: gaps up to this length are filled.
     pub bridge: f64,
 }
 
-/// Of `on`, unless told.
+/// The default of `off` as a share of `on`.
 pub const OFF_RATIO: f64 = 0.8;
-/// Seconds, unless told.
+/// The default of `shortest`, in seconds.
 pub const MIN_SEGMENT_SECONDS: f64 = 1.0;
-/// Seconds, unless told.
+/// The default of `bridge`, in seconds.
 pub const MAX_GAP_SECONDS: f64 = 1.0;
 
-/// Times are sums of samples over rates: what differs by less is the same.
+/// Times are sums of samples divided by rates: smaller differences count as equal.
 const SAME: f64 = 1e-6;
 
 impl Hysteresis {
-    /// On at these cut-offs, and everything else as it is unless told.
+    /// `on` at these thresholds, and defaults for everything else.
     pub fn from_thresholds(cutoffs: Vec<f64>) -> Hysteresis {
         let off = cutoffs.iter().map(|on| OFF_RATIO * on).collect();
         Hysteresis { on: cutoffs, off, shortest: MIN_SEGMENT_SECONDS, bridge: MAX_GAP_SECONDS }
     }
 }
 
-/// A stretch of a recording in which a class is heard.
+/// An interval of a recording in which a class is present.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Segment {
     pub class: usize,
-    /// Seconds from the beginning of the recording.
+    /// Seconds from the start of the recording.
     pub start: f64,
     pub end: f64,
     /// From 0 to 1.
     pub confidence: f64,
 }
 
-/// For how long each of the windows speaks: one more border than there are windows, from 0 to `seconds`.
+/// The intervals that the windows stand for: one boundary more than there are windows, from 0 to `seconds`.
 pub fn window_boundaries(starts: &[f64], window: f64, seconds: f64) -> Vec<f64> {
     let between = starts.windows(2).map(|pair| ((pair[0] + pair[1] + window) / 2.0).min(seconds));
     std::iter::once(0.0).chain(between).chain([seconds]).collect()
 }
 
-/// The segments of the first recording of `windows`, each window `length` seconds long, by their beginning and then by class.
+/// The segments of the first recording of `windows`, ordered by start and then class. Each window is `length` seconds long.
 pub fn segments(windows: &WindowPredictions, length: f64, seconds: f64, rule: &Hysteresis) -> Vec<Segment> {
-    let borders = window_boundaries(&windows.starts[windows.windows_of(0)], length, seconds);
-    let mut found = Vec::new();
+    let boundaries = window_boundaries(&windows.starts[windows.windows_of(0)], length, seconds);
+    let mut segments = Vec::new();
     for class in 0..windows.n_classes {
         let of_class: Vec<f64> = windows.rows_of(0).map(|row| f64::from(row[class])).collect();
         let runs = runs(&of_class, rule.on[class], rule.off[class]);
-        for (from, to) in lasting(bridged(runs, &borders, rule.bridge), &borders, rule.shortest) {
-            let weighted: f64 = (from..to).map(|w| of_class[w] * (borders[w + 1] - borders[w])).sum();
-            let (start, end) = (borders[from], borders[to]);
+        for (from, to) in drop_short(bridge_gaps(runs, &boundaries, rule.bridge), &boundaries, rule.shortest) {
+            let weighted: f64 = (from..to).map(|w| of_class[w] * (boundaries[w + 1] - boundaries[w])).sum();
+            let (start, end) = (boundaries[from], boundaries[to]);
             let plain = || of_class[from..to].iter().sum::<f64>() / (to - from) as f64;
             let confidence = if end > start { weighted / (end - start) } else { plain() };
-            found.push(Segment { class, start, end, confidence });
+            segments.push(Segment { class, start, end, confidence });
         }
     }
-    found.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.class.cmp(&b.class)));
-    found
+    segments.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.class.cmp(&b.class)));
+    segments
 }
 
-/// Windows `from..to` in which the class is on.
+/// Ranges of windows in which the class is on.
 fn runs(probabilities: &[f64], on: f64, off: f64) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut begun = None;
     for (w, &p) in probabilities.iter().enumerate() {
         match begun {
             None if p > on => begun = Some(w),
-            // Where `off` lies above `on`, the window that begins a segment still counts.
+            // Where `off` is above `on`, the window that starts a segment still counts.
             Some(from) if p < off => {
                 runs.push((from, w));
                 begun = (p > on).then_some(w);
@@ -100,19 +100,19 @@ fn runs(probabilities: &[f64], on: f64, off: f64) -> Vec<(usize, usize)> {
     runs
 }
 
-fn bridged(runs: Vec<(usize, usize)>, borders: &[f64], longest: f64) -> Vec<(usize, usize)> {
+fn bridge_gaps(runs: Vec<(usize, usize)>, boundaries: &[f64], longest: f64) -> Vec<(usize, usize)> {
     let mut joined: Vec<(usize, usize)> = Vec::new();
     for (from, to) in runs {
         match joined.last_mut() {
-            Some((_, end)) if borders[from] - borders[*end] <= longest + SAME => *end = to,
+            Some((_, end)) if boundaries[from] - boundaries[*end] <= longest + SAME => *end = to,
             _ => joined.push((from, to)),
         }
     }
     joined
 }
 
-fn lasting(runs: Vec<(usize, usize)>, borders: &[f64], shortest: f64) -> Vec<(usize, usize)> {
-    runs.into_iter().filter(|(from, to)| borders[*to] - borders[*from] >= shortest - SAME).collect()
+fn drop_short(runs: Vec<(usize, usize)>, boundaries: &[f64], shortest: f64) -> Vec<(usize, usize)> {
+    runs.into_iter().filter(|(from, to)| boundaries[*to] - boundaries[*from] >= shortest - SAME).collect()
 }
 
 #[cfg(test)]
@@ -130,8 +130,8 @@ mod tests {
         Hysteresis { on: vec![on], off: vec![off], shortest, bridge }
     }
 
-    /// Of one class, in windows of 3 s that are 1 s apart and end with the recording.
-    fn heard(probabilities: &[f32], rule: &Hysteresis) -> Vec<(f64, f64)> {
+    /// For one class, in windows of 3 s that are 1 s apart and end with the recording.
+    fn segments_of(probabilities: &[f32], rule: &Hysteresis) -> Vec<(f64, f64)> {
         let starts = (0..probabilities.len()).map(|w| w as f64).collect();
         let seconds = probabilities.len() as f64 + 2.0;
         let windows = windows(1, probabilities.to_vec(), starts);
@@ -139,58 +139,58 @@ mod tests {
     }
 
     #[test]
-    fn a_window_speaks_for_the_second_around_its_middle_and_the_ends_for_what_is_left() {
+    fn a_window_stands_for_the_second_around_its_middle_and_the_end_windows_for_the_rest() {
         assert_eq!(window_boundaries(&[0.0, 1.0, 2.0, 2.5], 3.0, 5.5), [0.0, 2.0, 3.0, 3.75, 5.5]);
         assert_eq!(window_boundaries(&[0.0], 3.0, 1.2), [0.0, 1.2]);
-        assert_eq!(heard(&[0.1, 0.1, 0.9, 0.1], &rule(0.5, 0.4, 0.0, 0.0)), [(3.0, 4.0)]);
-        assert_eq!(heard(&[0.9, 0.1, 0.1, 0.9], &rule(0.5, 0.4, 0.0, 0.0)), [(0.0, 2.0), (4.0, 6.0)]);
+        assert_eq!(segments_of(&[0.1, 0.1, 0.9, 0.1], &rule(0.5, 0.4, 0.0, 0.0)), [(3.0, 4.0)]);
+        assert_eq!(segments_of(&[0.9, 0.1, 0.1, 0.9], &rule(0.5, 0.4, 0.0, 0.0)), [(0.0, 2.0), (4.0, 6.0)]);
     }
 
     #[test]
-    fn a_segment_begins_above_on_and_goes_on_down_to_off() {
-        let told = |ps: &[f32]| heard(ps, &rule(0.5, 0.25, 0.0, 0.0));
-        assert_eq!(told(&[0.3, 0.6, 0.3, 0.25, 0.2, 0.3]), [(2.0, 5.0)]);
-        assert_eq!(told(&[0.5, 0.5, 0.5]), [], "no more than on is not enough");
-        assert_eq!(told(&[0.5, 0.75, 0.5]), [(2.0, 5.0)]);
+    fn a_segment_starts_above_on_and_continues_down_to_off() {
+        let found = |ps: &[f32]| segments_of(ps, &rule(0.5, 0.25, 0.0, 0.0));
+        assert_eq!(found(&[0.3, 0.6, 0.3, 0.25, 0.2, 0.3]), [(2.0, 5.0)]);
+        assert_eq!(found(&[0.5, 0.5, 0.5]), [], "a probability equal to `on` starts no segment");
+        assert_eq!(found(&[0.5, 0.75, 0.5]), [(2.0, 5.0)]);
     }
 
     #[test]
     fn short_gaps_are_filled_before_short_segments_are_dropped() {
         let ps = [0.1, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0.1];
-        assert_eq!(heard(&ps, &rule(0.5, 0.4, 1.0, 0.0)), [(2.0, 3.0), (4.0, 5.0), (8.0, 9.0)]);
-        assert_eq!(heard(&ps, &rule(0.5, 0.4, 2.0, 1.0)), [(2.0, 5.0)]);
-        assert_eq!(heard(&ps, &rule(0.5, 0.4, 2.0, 3.0)), [(2.0, 9.0)]);
-        assert_eq!(heard(&ps, &rule(0.5, 0.4, 2.0, 0.5)), []);
+        assert_eq!(segments_of(&ps, &rule(0.5, 0.4, 1.0, 0.0)), [(2.0, 3.0), (4.0, 5.0), (8.0, 9.0)]);
+        assert_eq!(segments_of(&ps, &rule(0.5, 0.4, 2.0, 1.0)), [(2.0, 5.0)]);
+        assert_eq!(segments_of(&ps, &rule(0.5, 0.4, 2.0, 3.0)), [(2.0, 9.0)]);
+        assert_eq!(segments_of(&ps, &rule(0.5, 0.4, 2.0, 0.5)), []);
     }
 
     #[test]
     fn confidence_is_the_mean_over_the_time_and_classes_are_in_order() {
         let both = windows(2, vec![0.9, 0.6, 0.7, 0.8, 0.1, 0.9], vec![0.0, 1.0, 1.5]);
         let rule = Hysteresis { on: vec![0.5; 2], off: vec![0.4; 2], shortest: 0.0, bridge: 0.0 };
-        let found = segments(&both, 3.0, 4.5, &rule);
+        let segments = segments(&both, 3.0, 4.5, &rule);
         assert_eq!(
-            found.iter().map(|s| (s.class, s.start, s.end)).collect::<Vec<_>>(),
+            segments.iter().map(|s| (s.class, s.start, s.end)).collect::<Vec<_>>(),
             [(0, 0.0, 2.75), (1, 0.0, 4.5)]
         );
-        assert!((found[0].confidence - (0.9 * 2.0 + 0.7 * 0.75) / 2.75).abs() < 1e-6, "{found:?}");
+        assert!((segments[0].confidence - (0.9 * 2.0 + 0.7 * 0.75) / 2.75).abs() < 1e-6, "{segments:?}");
     }
 
     proptest! {
         #[test]
-        fn segments_lie_apart_are_long_enough_and_hold_a_window_that_is_on(
+        fn segments_are_apart_long_enough_and_contain_a_window_above_on(
             ps in prop::collection::vec(0.0f32..=1.0, 1..60),
             (on, share, shortest, bridge) in (0.1..0.9f64, 0.2..1.0f64, 0.0..4.0f64, 0.0..4.0f64),
         ) {
             let rule = rule(on, on * share, shortest, bridge);
-            let found = heard(&ps, &rule);
+            let segments = segments_of(&ps, &rule);
             let centre = |w: usize| w as f64 + 1.5;
-            for (start, end) in &found {
+            for (start, end) in &segments {
                 prop_assert!(end - start >= shortest - SAME);
                 prop_assert!((0..ps.len()).any(|w| (*start..*end).contains(&centre(w)) && f64::from(ps[w]) > on));
             }
-            prop_assert!(found.windows(2).all(|pair| pair[1].0 - pair[0].1 > bridge));
-            // With nothing dropped, every window that is on is told.
-            let all = heard(&ps, &Hysteresis { shortest: 0.0, ..rule });
+            prop_assert!(segments.windows(2).all(|pair| pair[1].0 - pair[0].1 > bridge));
+            // With nothing dropped, every window above `on` is in a segment.
+            let all = segments_of(&ps, &Hysteresis { shortest: 0.0, ..rule });
             for w in (0..ps.len()).filter(|&w| f64::from(ps[w]) > on) {
                 prop_assert!(all.iter().any(|(start, end)| (*start..*end).contains(&centre(w))), "window {w}");
             }

@@ -19,6 +19,7 @@ use timbre_inputs::data::split::SplitSpec;
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;
 use timbre_models::networks::InputShape;
+use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_signal::audio::AudioSpec;
 
 /// Checks names across tables, and asks every kind that can be read.
@@ -133,7 +134,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
     for entry in tables(root, "models") {
         let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
         let kind = model.as_kind();
-        if kind.is_network() {
+        if kind.as_network().is_some() {
             let (sentence, help) = match audio.clip_seconds {
                 None => (
                     format!(
@@ -189,7 +190,8 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
 
 /// A random crop needs a length.
 fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
-    if spec.as_kind().crops_at_random() && audio.clip_seconds.is_none() {
+    let crops = spec.as_kind().as_network().is_some_and(|network| network.training().crop == TrainingCrop::Random);
+    if crops && audio.clip_seconds.is_none() {
         let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
         report(entry, vec![Fault::new("crop", sentence)], faults);
     }
@@ -200,8 +202,9 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) 
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
     for entry in tables(root, "models") {
-        let Some(model) = read::<ModelSpec>(&entry.node).filter(|spec| spec.as_kind().is_network()) else { continue };
+        let Some(model) = read::<ModelSpec>(&entry.node) else { continue };
         let kind = model.as_kind();
+        let Some(network) = kind.as_network() else { continue };
         if !kind.faults().is_empty() {
             continue;
         }
@@ -213,7 +216,7 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) 
                 read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::feature_shape(audio, &spec))
             });
             // However many classes there are: a network that fits two fits them all.
-            if let Some(Err(why)) = shape.and_then(|shape| kind.layers(shape, 2)) {
+            if let Some(Err(why)) = shape.map(|shape| network.layers(shape, 2)) {
                 faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
             }
         }
@@ -357,7 +360,7 @@ fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
         return;
     }
     let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
-    let networks = || models.iter().filter(|model| model.as_kind().is_network());
+    let networks = || models.iter().filter(|model| model.as_kind().as_network().is_some());
     // A model that cannot be read may be a network.
     if models.len() == tables(root, "models").count() && networks().next().is_none() {
         let help = "only networks hear another example in each epoch: name one in [models], or leave [[augment]] out";

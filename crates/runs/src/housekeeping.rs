@@ -1,12 +1,12 @@
-//! What can go from the folder of runs without a loss that anybody minds: a list first, then, item by item, its removal.
+//! Finds and removes stale runs and leftovers (`timbre gc`): a list first, then each item.
 //!
-//! * A run that did not come to its end, or failed, and that nothing was written to for some days.
-//! * A run that another of the same signature stands for: a younger one that is finished and has its models. They say the same.
-//! * Checkpoints that no training goes on from, whatever their age.
-//! * Temporary files, half-removed runs and half-made links of processes that were killed, an hour after the last write.
+//! * Unfinished and failed runs without a write for some days.
+//! * Runs superseded by a newer finished run of the same signature that has all their models: the results are equal.
+//! * Checkpoints that no training will resume, of any age.
+//! * Temporary files, half-removed runs and half-made links of killed processes, an hour after the last write.
 //!
-//! Never what a process holds, never a folder that does not look like a run, never a finished run that is the only one of its
-//! signature. Whether a run is a baseline or gave trials to another is of no account: what others need of it they have copied.
+//! Never what a process holds, never a folder without the name of a run, never the only finished run of its signature. A run may be
+//! removed even if it is a baseline or if another run reused its trials: those are copies.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ use anyhow::Result;
 
 use crate::run_dir::{self, Removed, RunRecord, Status};
 
-/// Temporary files of a process that is at work are younger, unless it is writing a very large one: then it holds the run.
+/// Temporary files of a running process are younger, except very large ones: then the process holds the run.
 const SETTLED: Duration = Duration::from_secs(3600);
 
 const DAY: u64 = 86_400;
 
-/// What is old enough to go.
+/// The age from which something is stale.
 #[derive(Clone, Copy, Debug)]
 pub struct AgeRules {
     pub now: SystemTime,
-    /// Nothing was written to a run for so many days.
+    /// Days without a write to a run.
     pub days: u64,
 }
 
 impl AgeRules {
-    /// A time that lies ahead is no age.
+    /// Zero for a time in the future.
     fn age(&self, of: SystemTime) -> Duration {
         self.now.duration_since(of).unwrap_or_default()
     }
@@ -40,12 +40,12 @@ impl AgeRules {
     }
 }
 
-/// Something that can go.
+/// Something that can be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub path: PathBuf,
     pub what: What,
-    /// As a person reads it: `stopped, not touched for 40 days`.
+    /// The reason, such as `stopped, unchanged for 40 days`.
     pub why: String,
     pub bytes: u64,
     newest: SystemTime,
@@ -54,15 +54,15 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Run,
-    /// Of the run in which it lies.
+    /// Something inside this run.
     Inside(PathBuf),
-    /// What lies beside the runs of an experiment.
+    /// Something beside the runs of an experiment.
     Beside,
-    /// A link whose run is gone.
+    /// A broken link.
     Latest,
 }
 
-/// What can go, and what was looked at and stays though it is nothing this program knows.
+/// What can be removed, and which runs are skipped because their record cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct CleanupPlan {
     pub items: Vec<Item>,
@@ -74,13 +74,13 @@ impl CleanupPlan {
         self.items.iter().map(|item| item.bytes).sum()
     }
 
-    /// What can go from the folder of runs. Nothing is written for it.
+    /// Lists what can be removed from a folder of runs. Writes nothing.
     pub fn new(runs: &Path, rules: AgeRules) -> Result<CleanupPlan> {
         let mut plan = CleanupPlan::default();
-        for home in run_dir::run_folders(runs) {
-            plan.look_beside(&home, rules);
+        for experiment in run_dir::run_folders(runs) {
+            plan.add_beside(&experiment, rules);
             let mut seen: Vec<(PathBuf, Option<RunRecord>)> = Vec::new();
-            for run in run_dir::run_folders(&home).into_iter().filter(|run| run_dir::has_run_name(run)) {
+            for run in run_dir::run_folders(&experiment).into_iter().filter(|run| run_dir::has_run_name(run)) {
                 if run_dir::is_in_progress(&run) {
                     continue;
                 }
@@ -89,10 +89,10 @@ impl CleanupPlan {
                     Err(error) => plan.left_alone.push((run, format!("{error:#}"))),
                 }
             }
-            let stands_for = standing(&seen);
+            let newest_finished = newest_finished(&seen);
             for (run, record) in &seen {
                 let usage = run_dir::usage(run);
-                let instead = record.as_ref().and_then(|record| stands_for.get(record.signature.as_str()));
+                let instead = record.as_ref().and_then(|record| newest_finished.get(record.signature.as_str()));
                 match reason(run, record.as_ref(), instead, rules, usage.newest) {
                     Some(why) => plan.items.push(Item {
                         path: run.clone(),
@@ -101,28 +101,28 @@ impl CleanupPlan {
                         bytes: usage.bytes,
                         newest: usage.newest,
                     }),
-                    None => plan.look_inside(run, record.as_ref().map(|record| record.status), rules),
+                    None => plan.add_inside(run, record.as_ref().map(|record| record.status), rules),
                 }
             }
         }
         Ok(plan)
     }
 
-    fn look_beside(&mut self, home: &Path, rules: AgeRules) {
-        for path in run_dir::leftovers_beside_runs(home) {
+    fn add_beside(&mut self, experiment: &Path, rules: AgeRules) {
+        for path in run_dir::leftovers_beside_runs(experiment) {
             self.add_if_settled(path, What::Beside, "left by a killed process", rules);
         }
-        if run_dir::has_broken_latest(home) {
-            self.add(run_dir::latest(home), What::Latest, "the run it names is gone: the newest that is left is named");
+        if run_dir::has_broken_latest(experiment) {
+            self.add(run_dir::latest(experiment), What::Latest, "broken link: will point to the newest remaining run");
         }
     }
 
-    fn look_inside(&mut self, run: &Path, status: Option<Status>, rules: AgeRules) {
+    fn add_inside(&mut self, run: &Path, status: Option<Status>, rules: AgeRules) {
         for path in run_dir::temporary_files(run) {
             self.add_if_settled(path, What::Inside(run.to_owned()), "left by a killed process", rules);
         }
         for path in status.map_or(Vec::new(), |status| run_dir::idle_checkpoints(run, status)) {
-            self.add(path, What::Inside(run.to_owned()), "checkpoints of what is finished");
+            self.add(path, What::Inside(run.to_owned()), "checkpoints of finished trials");
         }
     }
 
@@ -138,14 +138,14 @@ impl CleanupPlan {
     }
 }
 
-/// The youngest finished run of each signature.
-fn standing(runs: &[(PathBuf, Option<RunRecord>)]) -> HashMap<String, PathBuf> {
+/// The newest finished run of each signature.
+fn newest_finished(runs: &[(PathBuf, Option<RunRecord>)]) -> HashMap<String, PathBuf> {
     let finished = runs.iter().filter_map(|(run, record)| Some((run, record.as_ref()?)));
     let finished = finished.filter(|(_, record)| record.status.is_final());
     finished.map(|(run, record)| (record.signature.clone(), run.clone())).collect()
 }
 
-/// Why a run can go; nothing where it stays.
+/// Why a run can be removed; None if it stays.
 fn reason(
     run: &Path,
     record: Option<&RunRecord>,
@@ -157,34 +157,35 @@ fn reason(
         return None;
     }
     let days = rules.age(newest).as_secs() / DAY;
-    let untouched = if days == 1 { "not touched for a day".to_owned() } else { format!("not touched for {days} days") };
+    let unchanged = if days == 1 { "unchanged for a day".to_owned() } else { format!("unchanged for {days} days") };
     if let Some(other) = instead.filter(|other| other.file_name() > run.file_name() && has_models_of(other, run)) {
         let name = other.file_name().unwrap_or_default().to_string_lossy();
-        return Some(format!("superseded by {name} of the same signature, {untouched}"));
+        return Some(format!("superseded by {name} of the same signature, {unchanged}"));
     }
     let state = match record.map(|record| record.status) {
-        None => "killed before it began",
+        None => "killed before it started",
         Some(Status::Running) => "killed",
         Some(Status::Stopped) => "stopped",
         Some(Status::Failed) => "failed",
         Some(Status::Done | Status::TooManyUnusable) => return None,
     };
-    Some(format!("{state}, {untouched}"))
+    Some(format!("{state}, {unchanged}"))
 }
 
-/// `save_models` is no part of a signature.
+/// The signature does not contain `save_models`.
 fn has_models_of(other: &Path, run: &Path) -> bool {
-    let there = run_dir::models(other);
-    run_dir::models(run).iter().all(|model| there.contains(model))
+    let models = run_dir::models(other);
+    run_dir::models(run).iter().all(|model| models.contains(model))
 }
 
-/// Removes an item, unless it is held or was written to since the plan was made.
+/// Removes an item, unless a process holds it or it has changed since the plan was made.
 pub fn remove(item: &Item) -> Result<Removed> {
-    let still = || run_dir::usage(&item.path).newest == item.newest;
+    let is_unchanged = || run_dir::usage(&item.path).newest == item.newest;
     match &item.what {
-        What::Run => run_dir::remove(&item.path, still),
-        What::Latest => run_dir::repair_latest(item.path.parent().expect("it lies beside runs")).map(|_| Removed::Gone),
-        _ if !still() => Ok(Removed::Changed),
+        What::Run => run_dir::remove(&item.path, is_unchanged),
+        What::Latest => run_dir::repair_latest(item.path.parent().expect("it is in the folder of an experiment"))
+            .map(|_| Removed::Gone),
+        _ if !is_unchanged() => Ok(Removed::Changed),
         What::Beside => run_dir::discard(&item.path).map(|()| Removed::Gone),
         What::Inside(run) => {
             let held = run_dir::discard_inside(run, &item.path)?;

@@ -207,7 +207,7 @@ impl SweepDir {
 
     /// The folder of all runs. The paths in the record are relative to it, so it may be moved.
     pub fn runs(&self) -> &Path {
-        self.0.parent().expect("an experiment lies in the folder of the runs")
+        self.0.parent().expect("the folder of an experiment is in the folder of runs")
     }
 
     fn write(&self, record: &SweepRecord) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The tables of a run as polars frames, and the comparison grid.
+//! The tables of a run as polars frames, and the score grid.
 //!
 //! Floats are written in the shortest form that reads back as the same number, so equal results are equal bytes.
 
@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
 
-use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord};
+use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
 use timbre_core::labels::Classes;
 use timbre_evaluation::metrics::replicates;
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores};
 use timbre_models::Epoch;
 
-/// The scores of a trial on one side of its split.
+/// The scores of a trial on one subset.
 pub struct ScoredSplit<'a> {
     pub trial: &'a Trial,
     pub split: &'a SplitRecord,
@@ -32,8 +32,8 @@ impl<'a> ScoredSplit<'a> {
         ScoredSplit { trial: trial, split, scores, decided }
     }
 
-    /// The wrongly decided clips, the least likely truth first: by the probability of the true class, or by the likelihood of
-    /// all classes where there may be several.
+    /// The wrong clips, those with the least likely truth first: sorted by the probability of the true class, or in a
+    /// multi-label task by the likelihood of all classes.
     pub fn hardest(&self) -> Vec<usize> {
         let split = self.split;
         let mut wrong: Vec<(f64, usize)> = (0..split.clips.len())
@@ -47,7 +47,7 @@ impl<'a> ScoredSplit<'a> {
         wrong.into_iter().map(|(_, clip)| clip).collect()
     }
 
-    /// The mean probability that a clip was given for these classes; of none nothing.
+    /// The mean predicted probability of these classes; None without classes.
     pub fn mean_probability(&self, clip: usize, labels: &[usize]) -> Option<f32> {
         let row = self.split.predictions.row(clip);
         let sum: f32 = labels.iter().map(|&label| row[label]).sum();
@@ -55,12 +55,12 @@ impl<'a> ScoredSplit<'a> {
     }
 }
 
-/// `gel`, `gel;voi`, or nothing.
+/// `gel`, `gel;voi`, or empty.
 pub fn class_list(classes: &Classes, labels: &[usize]) -> String {
     labels.iter().map(|&label| classes.name(label)).collect::<Vec<_>>().join(";")
 }
 
-/// The columns that say which trial and split a row belongs to.
+/// The key columns: trial and split.
 pub fn keys<'a>(rows: impl Iterator<Item = (&'a Trial, &'a str)> + Clone) -> Vec<Column> {
     vec![
         Column::new("features".into(), rows.clone().map(|(u, _)| u.features.as_str()).collect::<Vec<_>>()),
@@ -74,19 +74,19 @@ pub fn frame(height: usize, columns: Vec<Column>) -> Result<DataFrame> {
     DataFrame::new(height, columns).context("cannot build a table")
 }
 
-/// One row a (feature, model, seed, split), one column a metric; a metric that a row lacks is empty.
+/// One row per (feature, model, seed, split), one column per metric. A missing metric is an empty cell.
 pub fn results(rows: &[ResultRow]) -> Result<DataFrame> {
     let rows: Vec<&ResultRow> = rows.iter().collect();
     scores(&rows, Vec::new())
 }
 
-/// The same for recordings with each number of labels.
+/// [`results`] by the number of labels of the recordings.
 pub fn by_labels(rows: &[(String, ResultRow)]) -> Result<DataFrame> {
     let labels = Column::new("labels".into(), rows.iter().map(|(labels, _)| labels.as_str()).collect::<Vec<_>>());
     scores(&rows.iter().map(|(_, row)| row).collect::<Vec<_>>(), vec![labels])
 }
 
-/// `more` columns stand between the keys and the scores.
+/// `more` columns are placed between the keys and the scores.
 fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
     let mut columns = keys(rows.iter().map(|r| (&r.trial, r.split.as_str())));
     columns.extend(more);
@@ -104,7 +104,7 @@ fn scores(rows: &[&ResultRow], more: Vec<Column>) -> Result<DataFrame> {
     frame(rows.len(), columns)
 }
 
-/// A recording that an experiment may use, as `recordings.csv` has it.
+/// A row of `recordings.csv`: a recording that an experiment can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
     pub path: String,
@@ -127,7 +127,7 @@ pub fn recordings(rows: &[Recording]) -> Result<DataFrame> {
     frame(rows.len(), columns)
 }
 
-/// A CSV file as rows of texts by column, nothing read into them; an empty cell is an empty text.
+/// Reads a CSV file as texts by column. An empty cell is an empty text.
 pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
     let cannot = || format!("cannot read {}", path.display());
     let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
@@ -140,13 +140,13 @@ pub fn read_csv(path: &Path) -> Result<IndexMap<String, Vec<String>>> {
     frame.columns().iter().map(texts).collect()
 }
 
-/// The column of a class: its name, unless that is taken by a column that is always there.
+/// The column of a class: its name, with ` (class)` after it if a key column has this name.
 pub fn class_column(name: &str) -> PlSmallStr {
     let taken = ["features", "model", "seed", "split", "path", "song", "truth", "start"];
     if taken.contains(&name) { format!("{name} (class)").into() } else { name.into() }
 }
 
-/// Every probability of every clip.
+/// The predictions of every clip.
 pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
     let rows = trials
         .iter()
@@ -167,11 +167,11 @@ pub fn predictions(trials: &[TrialRecord], classes: &Classes) -> Result<DataFram
     frame(rows.count(), columns)
 }
 
-/// Every probability of every window, of recordings that were heard in windows.
+/// The predictions of every window, where recordings were predicted in windows.
 pub fn windows(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
-    let sides =
+    let splits_with_windows =
         trials.iter().flat_map(|u| u.splits.iter().filter_map(move |s| Some((&u.trial, s, s.windows.as_ref()?))));
-    let recordings = sides.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
+    let recordings = splits_with_windows.flat_map(|(u, s, w)| (0..w.len()).map(move |recording| (u, s, w, recording)));
     let rows = recordings.flat_map(|(u, s, w, r)| w.windows_of(r).map(move |window| (u, s, w, r, window)));
     let mut columns = keys(rows.clone().map(|(u, s, ..)| (u, s.split.as_str())));
     let path = rows.clone().map(|(_, s, _, recording, _)| s.clips[recording].path.as_str());
@@ -184,7 +184,7 @@ pub fn windows(trials: &[TrialRecord], classes: &Classes) -> Result<DataFrame> {
     frame(rows.count(), columns)
 }
 
-/// Support, precision, recall, F1, false positives and negatives of each class.
+/// Support, precision, recall, F1, false positives and false negatives of each class.
 pub fn per_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let rows = scored.iter().flat_map(|s| s.scores.per_class.iter().enumerate().map(move |(class, c)| (s, class, c)));
     let mut columns = keys(rows.clone().map(|(s, ..)| (s.trial, s.split.split.as_str())));
@@ -200,7 +200,8 @@ pub fn per_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame>
     frame(rows.count(), columns)
 }
 
-/// Of a single-label task: truth down, decision across. Of a multi-label one: a row a class with its four counts.
+/// The confusion matrix. Single-label: one row per true class, one column per decided class. Multi-label: one row per class with its
+/// four counts.
 pub fn confusion(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     if scored.iter().all(|s| s.scores.confusion.is_empty()) {
         return confusion_by_class(scored, classes);
@@ -230,11 +231,11 @@ fn confusion_by_class(scored: &[ScoredSplit], classes: &Classes) -> Result<DataF
     frame(rows.clone().count(), columns)
 }
 
-/// How many clips a trial and split shows in `hardest.csv`.
+/// The number of clips per trial and split in `hardest.csv`.
 const HARDEST: usize = 25;
 
-/// [`ScoredSplit::hardest`]. `p_truth` is the probability of the true classes, of several their mean; empty where there is none. So is
-/// `p_decided`.
+/// [`ScoredSplit::hardest`]. `p_truth` is the mean probability of the true classes, `p_decided` that of the decided classes; empty
+/// without classes.
 pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     let rows: Vec<(&ScoredSplit, usize)> =
         scored.iter().flat_map(|one| one.hardest().into_iter().take(HARDEST).map(move |clip| (one, clip))).collect();
@@ -255,7 +256,7 @@ pub fn hardest(scored: &[ScoredSplit], classes: &Classes) -> Result<DataFrame> {
     frame(rows.len(), columns)
 }
 
-/// The mean log-likelihood of every class being there or not.
+/// The mean log-likelihood of the presence or absence of each class.
 fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
     let of = |(class, &p): (usize, &f32)| {
         let p = f64::from(p).clamp(1e-7, 1.0 - 1e-7);
@@ -264,7 +265,7 @@ fn likelihood(row: &[f32], truth: &[usize]) -> f64 {
     row.iter().enumerate().map(of).sum::<f64>() / row.len().max(1) as f64
 }
 
-/// A metric along a parameter of a model, long form.
+/// A metric along a parameter of a model, in long form.
 pub fn curves(trials: &[TrialRecord]) -> Result<DataFrame> {
     let rows = trials
         .iter()
@@ -273,13 +274,13 @@ pub fn curves(trials: &[TrialRecord]) -> Result<DataFrame> {
     columns.push(Column::new("parameter".into(), rows.clone().map(|(.., p)| p.parameter.as_str()).collect::<Vec<_>>()));
     columns.push(Column::new("value".into(), rows.clone().map(|(.., p)| p.value).collect::<Vec<_>>()));
     columns.push(Column::new("n".into(), rows.clone().map(|(_, s, _)| s.clips.len() as u64).collect::<Vec<_>>()));
-    // The same for all trials of a run.
+    // All trials of a run have the same metric.
     let metric = rows.clone().next().map_or("accuracy", |(.., p)| p.metric.as_str());
     columns.push(Column::new(metric.into(), rows.clone().map(|(.., p)| p.score).collect::<Vec<_>>()));
     frame(rows.count(), columns)
 }
 
-/// Learning curves: a row an epoch.
+/// Learning curves: one row per epoch.
 pub fn epochs(curves: &[(&Trial, &[Epoch])]) -> Result<DataFrame> {
     let rows = curves.iter().flat_map(|(trial, epochs)| epochs.iter().map(move |epoch| (*trial, epoch)));
     let n = rows.clone().count();
@@ -317,23 +318,23 @@ pub fn write_parquet(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
     ParquetWriter::new(out).finish(&mut frame).context("cannot write Parquet").map(|_| ())
 }
 
-/// Features down, models across, the headline metric in the cells.
+/// The headline metric by feature (rows) and model (columns): `grid.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreGrid {
     pub metric: String,
     pub split: String,
     pub features: Vec<String>,
     pub models: Vec<String>,
-    /// `cells[feature][model]`: the values over the seeds.
+    /// `cells[feature][model]`: one value per seed.
     pub cells: Vec<Vec<Vec<f64>>>,
-    /// The trivial baseline: name, and its values over the seeds.
+    /// Name and values (one per seed) of each trivial baseline.
     pub baselines: Vec<(String, Vec<f64>)>,
 }
 
 impl ScoreGrid {
-    /// Rows and columns keep the order in which features and models first appear; the test split where there is one.
+    /// Rows and columns are in the order of first appearance. The split is the test split if there is one.
     pub fn new(rows: &[ResultRow], metric: &str) -> ScoreGrid {
-        let split = if rows.iter().any(|r| r.split == "test") { "test" } else { "validation" };
+        let split = reported_split(rows.iter().map(|row| row.split.as_str()));
         let mut grid = ScoreGrid {
             metric: metric.to_owned(),
             split: split.to_owned(),
@@ -344,8 +345,8 @@ impl ScoreGrid {
         };
         let shown = || rows.iter().filter(|r| r.split == split);
         for row in shown().filter(|r| !r.is_baseline()) {
-            place(&mut grid.features, &row.trial.features);
-            place(&mut grid.models, &row.trial.model);
+            index_of(&mut grid.features, &row.trial.features);
+            index_of(&mut grid.models, &row.trial.model);
         }
         grid.cells = vec![vec![Vec::new(); grid.models.len()]; grid.features.len()];
         for row in shown() {
@@ -357,7 +358,7 @@ impl ScoreGrid {
                 }
             } else {
                 let (f, m) =
-                    (place(&mut grid.features, &row.trial.features), place(&mut grid.models, &row.trial.model));
+                    (index_of(&mut grid.features, &row.trial.features), index_of(&mut grid.models, &row.trial.model));
                 grid.cells[f][m].push(value);
             }
         }
@@ -373,7 +374,7 @@ impl ScoreGrid {
         frame(self.features.len(), columns)
     }
 
-    /// The grid as a person reads it, with the baselines below.
+    /// The grid for a terminal, with the trivial baselines below.
     pub fn text(&self) -> String {
         let corner = format!("{} ({})", self.metric, self.split);
         let mut lines: Vec<Vec<String>> = vec![std::iter::once(corner).chain(self.models.iter().cloned()).collect()];
@@ -388,7 +389,7 @@ impl ScoreGrid {
     }
 }
 
-/// Lines of cells in columns, a rule under the first line; the first `words` columns to the left, the numbers to the right.
+/// Aligns cells in columns with a rule under the first line: the first `words` columns to the left, the others to the right.
 pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
@@ -408,14 +409,15 @@ pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
     text
 }
 
-fn place(names: &mut Vec<String>, name: &str) -> usize {
+/// The index of a name, which is added if it is new.
+fn index_of(names: &mut Vec<String>, name: &str) -> usize {
     names.iter().position(|n| n == name).unwrap_or_else(|| {
         names.push(name.to_owned());
         names.len() - 1
     })
 }
 
-/// `0.712`, `0.712 ± 0.013` over several seeds (sample standard deviation), `–` for nothing.
+/// `0.712`; `0.712 ± 0.013` (sample standard deviation) over several seeds; `–` without a value.
 pub fn cell(values: &[f64]) -> String {
     match (replicates::mean(values), replicates::deviation(values)) {
         (None, _) => "–".to_owned(),
@@ -438,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grid_has_features_down_and_models_across_in_their_order() {
+    fn the_grid_keeps_the_order_of_features_and_models() {
         let rows = [
             row("raw", "knn", 1, 0.125),
             row("raw", "average", 1, 0.25),
@@ -453,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_may_be_called_like_a_column() {
+    fn a_class_can_have_the_name_of_a_column() {
         let classes = Classes::new(["song", "truth"]);
         let trial = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
         let clip = crate::run_dir::ClipTruth { path: "a".into(), song: "s".into(), truth: vec![1] };
@@ -480,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_the_learning_curves_is_an_epoch_and_what_it_lacks_is_empty() {
+    fn an_epoch_is_a_row_and_missing_values_are_empty() {
         let epoch = |epoch: usize, metric: &str| Epoch {
             epoch,
             learning_rate: 0.001,
@@ -507,14 +509,14 @@ mod tests {
     }
 
     #[test]
-    fn several_seeds_are_a_mean_and_a_standard_deviation() {
+    fn several_seeds_give_a_mean_and_a_standard_deviation() {
         assert_eq!(cell(&[0.5, 0.7]), "0.600 ± 0.141");
         assert_eq!(cell(&[0.5]), "0.500");
         assert_eq!(cell(&[]), "–");
     }
 
     #[test]
-    fn a_metric_that_a_row_lacks_is_an_empty_cell() {
+    fn a_missing_metric_is_an_empty_cell() {
         let mut other = row("mel", "knn", 1, 0.5);
         other.metrics.insert("f1_macro".into(), 0.25);
         let mut csv = Vec::new();

@@ -22,16 +22,16 @@ pub fn baseline(common: &GlobalArgs, command: BaselineCommand) -> Result<ExitSta
 fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
     let baseline = ReferenceScores::of_run(&whole(common, run)?)?;
     let unfit = baseline.origin.unfinished.first().cloned();
-    let unfit = unfit.or_else(|| baseline.trials.is_empty().then(|| "it has no results".to_owned()));
+    let unfit = unfit.or_else(|| baseline.models.is_empty().then(|| "it has no results".to_owned()));
     if let Some(why) = unfit {
         bail!(UserError::usage(format!("{} is no baseline: {why}", baseline.origin.path.display())));
     }
     let written = baseline.write(out)?;
     let printer = Printer::new(common.quiet);
     let split = baseline.split();
-    let units = baseline.trials_of(split).count();
+    let units = baseline.models_of(split).count();
     let done = if written { "written" } else { "left as it was: it says the same already" };
-    printer.message(&format!("{}: {units} units of {} on the {split} split, {done}", out.display(), baseline.title()));
+    printer.message(&format!("{}: {units} models of {} on the {split} split, {done}", out.display(), baseline.title()));
     if baseline.clips.is_empty() {
         printer.message("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
     }
@@ -99,12 +99,12 @@ fn say_the_end(judged: &CheckReport, printer: Printer) {
         }
         (false, true) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {} {run}",
-            text::verdict(judged),
+            text::summary(judged),
             baseline.display()
         )),
         (false, false) => printer.message(&format!(
             "Not passed: {} (code 5).\nNext: timbre compare {run}, or, if it is meant to be so: timbre baseline save {run} --out {}",
-            text::verdict(judged),
+            text::summary(judged),
             baseline.display()
         )),
     }

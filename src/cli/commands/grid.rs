@@ -43,8 +43,8 @@ pub fn run(
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
     // Once more at the end, where they are seen; also with --quiet.
     print_failures(failed.iter().copied(), record.points.len());
-    print_missing_reports(&outcome.no_report);
-    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.home.table().display()));
+    print_missing_reports(&outcome.missing_reports);
+    settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
         // A halving has no --retry-failed: it chooses anew.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
@@ -102,7 +102,7 @@ fn summary(outcome: &SweepOutcome) -> Value {
         other => json!(other),
     };
     let no_report = |point: &PointRecord| {
-        let of_point = outcome.no_report.iter().find(|of| of.round == point.round && of.name == point.name);
+        let of_point = outcome.missing_reports.iter().find(|of| of.round == point.round && of.name == point.name);
         of_point.map(|of| of.why.as_str())
     };
     let point = |point: &PointRecord| {
@@ -118,8 +118,8 @@ fn summary(outcome: &SweepOutcome) -> Value {
     json!({
         "schema": SCHEMA,
         "status": status,
-        "grid": outcome.home.file(),
-        "table": outcome.home.table(),
+        "grid": outcome.sweep_dir.file(),
+        "table": outcome.sweep_dir.table(),
         "axes": record.axes,
         "halving": record.halving,
         "counts": {

@@ -96,7 +96,8 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
     let classes = experiment.data.as_kind().load(&settings.data_dirs())?.classes.len();
-    for (model, spec) in experiment.models.iter().filter(|(_, spec)| spec.as_kind().is_network()) {
+    for (model, spec) in &experiment.models {
+        let Some(network) = spec.as_kind().as_network() else { continue };
         for (name, feature) in &experiment.features {
             if spec.as_kind().features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
                 continue;
@@ -106,9 +107,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
                 print(&format!("{title}: its input is as long as the recordings (no audio.clip_seconds)\n"))?;
                 continue;
             };
-            if let Some(layers) = spec.as_kind().layers(input, classes) {
-                print(&format!("{title}\n{}", layer_table(input, &layers?)))?;
-            }
+            print(&format!("{title}\n{}", layer_table(input, &network.layers(input, classes)?)))?;
         }
     }
     Ok(ended)

@@ -32,8 +32,8 @@ pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
     };
     let runs =
         asked.into.clone().or(folder.as_ref().map(|folder| folder.path().to_owned())).expect("one of them is there");
-    let outcome = stored.again(&Settings { runs, device, ..settings.clone() })?;
-    let equal = outcome.numbers.within(asked.tolerance);
+    let outcome = stored.rerun(&Settings { runs, device, ..settings.clone() })?;
+    let equal = outcome.comparison.within(asked.tolerance);
     if asked.json {
         print(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
     } else {
@@ -61,7 +61,7 @@ fn root(common: &GlobalArgs) -> Result<Option<String>> {
 }
 
 fn text(outcome: &Reproduction, tolerance: f64) -> String {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let mut text = match (outcome.same_bytes, numbers.within(tolerance)) {
         (true, _) => format!("The same: results.csv has the same bytes ({} numbers).\n", numbers.compared),
         (false, true) if numbers.largest.is_empty() => {
@@ -101,7 +101,7 @@ fn told(value: &Value) -> String {
 
 /// The one object of `--json`.
 fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
-    let numbers = &outcome.numbers;
+    let numbers = &outcome.comparison;
     let finite = |value: f64| value.is_finite().then_some(value);
     let largest: Vec<Value> = numbers
         .largest
@@ -117,7 +117,7 @@ fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
         "status": if numbers.within(asked.tolerance) { "same" } else { "differs" },
         "run": run,
         // A temporary folder is gone by the time anybody reads this.
-        "again": asked.into.as_ref().map(|_| &outcome.again),
+        "again": asked.into.as_ref().map(|_| &outcome.new_run),
         "same_bytes": outcome.same_bytes,
         "tolerance": asked.tolerance,
         "compared": numbers.compared,

@@ -55,7 +55,8 @@ pub(super) fn choose<'a>(
     device: DeviceChoice,
     printer: Printer,
 ) -> Result<Device, DeviceUnavailable> {
-    let is_network = |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().is_network());
+    let is_network =
+        |experiment: &Experiment| experiment.models.values().any(|spec| spec.as_kind().as_network().is_some());
     let has_networks = experiments.any(is_network);
     let is_named = matches!(device, DeviceChoice::Gpu(..));
     if !has_networks && !is_named {

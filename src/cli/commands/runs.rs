@@ -48,7 +48,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     if runs.len() < all {
         printer.message(&format!("{} of {all} runs", runs.len()));
     }
-    if runs.iter().any(|run| run.entry.is_self_chosen()) {
+    if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
         printer.message(
             "* the best on the test split itself, which flatters it: there was no validation split to choose by",
         );

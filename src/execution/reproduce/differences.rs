@@ -1,19 +1,19 @@
-//! Two `results.csv`, number by number.
+//! Compares two `results.csv`, number by number.
 
 use anyhow::{Context, Result, ensure};
 use indexmap::IndexMap;
 
-/// The columns that say which row it is; the others are numbers.
+/// The key columns; the other columns are numbers.
 const KEYS: [&str; 4] = ["features", "model", "seed", "split"];
 
-/// What the numbers of two tables come to.
+/// The differences of two tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TableComparison {
-    /// How many were compared.
+    /// The number of compared cells.
     pub compared: usize,
-    /// Of each column that differs somewhere, in their order.
+    /// One entry per column that differs, in the order of the columns.
     pub largest: Vec<ColumnDifference>,
-    /// Rows and columns of one table alone.
+    /// Rows and columns of only one table.
     pub only_then: Vec<String>,
     pub only_now: Vec<String>,
 }
@@ -24,12 +24,12 @@ pub struct ColumnDifference {
     pub metric: String,
     /// `mel.knn.s1 test`
     pub row: String,
-    /// Nothing: an empty cell.
+    /// None for an empty cell.
     pub then: Option<f64>,
     pub now: Option<f64>,
-    /// Infinite where only one of them is a number.
+    /// Infinite if only one of them is a number.
     pub difference: f64,
-    /// How many cells of the column differ.
+    /// The number of cells of the column that differ.
     pub cells: usize,
 }
 
@@ -41,7 +41,7 @@ impl TableComparison {
             let rows = of.rows.keys().filter(|row| !from.rows.contains_key(*row));
             columns.map(|name| format!("column {name}")).chain(rows.map(|row| format!("row {row}"))).collect()
         };
-        let mut numbers = TableComparison {
+        let mut comparison = TableComparison {
             only_then: missing(&then, &now),
             only_now: missing(&now, &then),
             ..TableComparison::default()
@@ -53,7 +53,7 @@ impl TableComparison {
             for (row, values) in &then.rows {
                 let Some(others) = now.rows.get(row) else { continue };
                 let (then, now) = (values[at], others[other]);
-                numbers.compared += 1;
+                comparison.compared += 1;
                 let difference = difference(then, now);
                 if difference > 0.0 {
                     cells += 1;
@@ -63,19 +63,19 @@ impl TableComparison {
                     }
                 }
             }
-            numbers.largest.extend(largest.map(|largest| ColumnDifference { cells, ..largest }));
+            comparison.largest.extend(largest.map(|largest| ColumnDifference { cells, ..largest }));
         }
-        Ok(numbers)
+        Ok(comparison)
     }
 
-    /// Whether no number is further away than that, and none is missing.
+    /// Whether all numbers are within the tolerance, and none is missing.
     pub fn within(&self, tolerance: f64) -> bool {
         let is_near = |largest: &ColumnDifference| largest.difference <= tolerance;
         self.only_then.is_empty() && self.only_now.is_empty() && self.largest.iter().all(is_near)
     }
 }
 
-/// Two that are no numbers are the same.
+/// Two cells without a number are equal.
 fn difference(a: Option<f64>, b: Option<f64>) -> f64 {
     let number = |value: Option<f64>| value.filter(|value| !value.is_nan());
     match (number(a), number(b)) {
@@ -92,7 +92,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// No cell of the table is quoted: its names are those of folders, or of the program.
+    /// No cell of the table is quoted: its names are folder names, or come from the program.
     fn read(csv: &str) -> Result<Rows> {
         let mut lines = csv.lines();
         let head: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
@@ -105,8 +105,8 @@ impl Rows {
             let name = format!("{}.{}.s{} {}", cells[0], cells[1], cells[2], cells[3]);
             let number = |cell: &&str| if cell.is_empty() { Ok(None) } else { cell.parse::<f64>().map(Some) };
             let values = cells[KEYS.len()..].iter().map(number).collect::<Result<Vec<Option<f64>>, _>>();
-            let values = values.with_context(|| format!("{} holds something that is no number", at()))?;
-            ensure!(rows.insert(name, values).is_none(), "{} stands there twice", at());
+            let values = values.with_context(|| format!("{} has a cell that is not a number", at()))?;
+            ensure!(rows.insert(name, values).is_none(), "{} is a duplicate", at());
         }
         Ok(Rows { columns: head[KEYS.len()..].iter().map(|name| (*name).to_owned()).collect(), rows })
     }
@@ -120,25 +120,25 @@ mod tests {
         "features,model,seed,split,n,accuracy,f1_macro\nmel,knn,1,test,10,0.5,\nraw,knn,1,test,10,0.25,0.1\n";
 
     #[test]
-    fn the_same_table_differs_nowhere() {
-        let numbers = TableComparison::compare(THEN, THEN).unwrap();
-        assert_eq!((numbers.compared, numbers.within(0.0)), (6, true));
-        assert!(numbers.largest.is_empty());
+    fn equal_tables_have_no_differences() {
+        let comparison = TableComparison::compare(THEN, THEN).unwrap();
+        assert_eq!((comparison.compared, comparison.within(0.0)), (6, true));
+        assert!(comparison.largest.is_empty());
     }
 
     #[test]
-    fn the_largest_difference_of_each_metric_is_told_with_its_row() {
+    fn the_largest_difference_of_each_metric_has_its_row() {
         let now =
             "features,model,seed,split,n,accuracy,f1_macro\nmel,knn,1,test,10,0.5625,\nraw,knn,1,test,10,0.375,0.1\n";
-        let numbers = TableComparison::compare(THEN, now).unwrap();
-        let [largest] = &numbers.largest[..] else { panic!("{numbers:?}") };
+        let comparison = TableComparison::compare(THEN, now).unwrap();
+        let [largest] = &comparison.largest[..] else { panic!("{comparison:?}") };
         assert_eq!((largest.metric.as_str(), largest.row.as_str()), ("accuracy", "raw.knn.s1 test"));
         assert_eq!((largest.then, largest.now, largest.difference, largest.cells), (Some(0.25), Some(0.375), 0.125, 2));
-        assert!(numbers.within(0.125) && !numbers.within(0.124));
+        assert!(comparison.within(0.125) && !comparison.within(0.124));
     }
 
     #[test]
-    fn a_missing_row_column_or_number_is_within_no_tolerance() {
+    fn a_missing_row_column_or_number_exceeds_every_tolerance() {
         for now in [
             "features,model,seed,split,n,accuracy,f1_macro\nmel,knn,1,test,10,0.5,\n",
             "features,model,seed,split,n,accuracy\nmel,knn,1,test,10,0.5\nraw,knn,1,test,10,0.25\n",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_table_is_an_error_and_no_difference() {
+    fn a_damaged_table_is_an_error() {
         for damaged in [
             "",
             "a,b\n1,2\n",

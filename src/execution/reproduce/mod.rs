@@ -1,8 +1,8 @@
-//! A finished run once more, from nothing but its folder and the recordings: is it the same run, and are its numbers the same?
+//! Reproduces a finished run from its folder and the recordings, and compares the results.
 //!
-//! The stored configuration has to lead to the stored signature before anything is fitted: other recordings or other stages make
-//! another run, whose numbers would say nothing about this one. Then everything is fitted anew; features come from the cache, which
-//! is keyed by content and version.
+//! The stored configuration must lead to the stored signature before anything is fitted: with other recordings or stages it is another
+//! run, whose results would say nothing about this one. Then everything is fitted again. Features come from the cache, which is
+//! keyed by content and version.
 
 use std::path::{Path, PathBuf};
 
@@ -20,18 +20,31 @@ mod signature_changes;
 
 pub use differences::{ColumnDifference, TableComparison};
 
-/// What came of it.
+/// The stored configuration does not lead to the stored signature. Each reason names something that has changed. Exit code 7.
+#[derive(Debug, thiserror::Error)]
+#[error("{run} cannot be reproduced: its signature has changed\n  {}", .reasons.join("\n  "))]
+pub struct AnotherRun {
+    pub run: String,
+    pub reasons: Vec<String>,
+}
+
+/// There is nothing to reproduce, or an option does not fit: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotReproduce(pub String);
+
+/// The result of a reproduction.
 pub struct Reproduction {
-    /// Where the run lies that was made now.
-    pub again: PathBuf,
+    /// The folder of the new run.
+    pub new_run: PathBuf,
     /// Whether `results.csv` has the same bytes.
     pub same_bytes: bool,
-    pub numbers: TableComparison,
-    /// What differs in the environment: then and now.
+    pub comparison: TableComparison,
+    /// The differences of the environment: name, then, now.
     pub environment: Vec<(String, Value, Value)>,
 }
 
-/// A run that can be made again: its folder, what it told of itself, and its experiment.
+/// A finished run: its folder, its record, and its experiment.
 pub struct StoredRun {
     path: PathBuf,
     pub record: RunRecord,
@@ -46,24 +59,28 @@ fn run_changed(run: &Path, sentences: &[String]) -> UserError {
 }
 
 impl StoredRun {
-    /// `root`: where the data lies, if not where it was.
+    /// Reads a finished run. `root` is the folder of the data set, if it has moved.
     pub fn read(run: &Path, root: Option<&str>) -> Result<StoredRun> {
         let path = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
         let record = run_dir::read_record(&path)?;
         if record.results.is_empty() || !path.join(Table::ResultsCsv.file()).is_file() {
-            let sentence = format!("{} did not come to its end: there are no numbers to compare with", path.display());
-            return Err(UserError::usage(sentence).into());
+            let message = format!("{} is not finished: there are no results to compare", path.display());
+            return Err(CannotReproduce(message).into());
         }
         let resolved = timbre_experiment::load_for_rerun(&run_dir::resolved_config(&path), &record.experiment, root);
-        // A key that is gone, or one that has to be there now.
-        let resolved = resolved.map_err(|error| {
-            let (cause, program) = (format!("{error:#}"), signature_changes::program(&record));
-            run_changed(&path, &[format!("{} (written by timbre {program})", cause.trim())])
+        // This version may have dropped a key, or require a new one.
+        let resolved = resolved.map_err(|error| AnotherRun {
+            run: path.display().to_string(),
+            reasons: vec![format!(
+                "{} (the run was made by timbre {})",
+                format!("{error:#}").trim(),
+                signature_changes::program(&record)
+            )],
         })?;
         Ok(StoredRun { path, record, resolved })
     }
 
-    /// What networks computed on: `cpu`, `cuda:0`.
+    /// The device of its networks: `cpu`, `cuda:0`.
     pub fn device(&self) -> &str {
         self.record.environment["device"].as_str().unwrap_or("cpu")
     }
@@ -72,20 +89,20 @@ impl StoredRun {
         &self.resolved.experiment
     }
 
-    /// Leaves the models of the new run out, which nobody will keep.
+    /// Leaves out the models of the new run.
     pub fn without_models(mut self) -> StoredRun {
         self.resolved.experiment.save_models = false;
         self
     }
 
-    /// Runs it anew into the folder of `settings`.
-    pub fn again(&self, settings: &Settings) -> Result<Reproduction> {
+    /// Runs the experiment again into the folder of `settings`.
+    pub fn rerun(&self, settings: &Settings) -> Result<Reproduction> {
         let settings = Settings { fresh: true, ..settings.clone() };
         let experiment = &self.resolved.experiment;
         let dataset = PreparedDataset::new(experiment, &settings)?;
         if dataset.signature(experiment) != self.record.signature {
-            let sentences = signature_changes::sentences(&self.path, &self.record, experiment, &dataset);
-            return Err(run_changed(&self.path, &sentences).into());
+            let reasons = signature_changes::reasons(&self.path, &self.record, experiment, &dataset);
+            return Err(AnotherRun { run: self.path.display().to_string(), reasons }.into());
         }
         drop(dataset);
         let outcome = run::run(&self.resolved, &settings)?;
@@ -96,15 +113,15 @@ impl StoredRun {
         let (then, now) = (csv(&self.path)?, csv(&outcome.path)?);
         Ok(Reproduction {
             same_bytes: then == now,
-            numbers: TableComparison::compare(&then, &now)
-                .with_context(|| format!("cannot compare {} with the run made now", self.path.display()))?,
+            comparison: TableComparison::compare(&then, &now)
+                .with_context(|| format!("cannot compare {} with the new run", self.path.display()))?,
             environment: differing(&self.record.environment, &outcome.record.environment),
-            again: outcome.path,
+            new_run: outcome.path,
         })
     }
 }
 
-/// The entries that are not the same. What the stages are is told by the signature.
+/// The entries that differ, without the stages: those are part of the signature.
 fn differing(then: &Value, now: &Value) -> Vec<(String, Value, Value)> {
     let names = |value: &Value| -> Vec<String> {
         value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
@@ -122,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_in_the_environment_is_told_from_both_sides() {
+    fn environment_differences_have_both_values() {
         let then = json!({ "host": "a", "commit": "1", "gone": true, "stages": { "runner": 1 } });
         let now = json!({ "host": "a", "commit": "2", "cores": 2, "stages": { "runner": 2 } });
         let expected = [

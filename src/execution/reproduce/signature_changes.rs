@@ -1,4 +1,4 @@
-//! Why a stored configuration leads to another signature: what can be told from what the run wrote down.
+//! Explains why a stored configuration leads to another signature, from the files of the run.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,19 +10,19 @@ use crate::execution::run::{STAGES, trials_of};
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{self, RunRecord, Trial};
 
-/// How many recordings are named.
-const NAMED: usize = 5;
+/// The number of missing recordings that are named.
+const MAX_NAMES: usize = 5;
 
 /// The version of the program that made a run.
 pub fn program(record: &RunRecord) -> &str {
     record.environment["timbre"].as_str().unwrap_or("of an unknown version")
 }
 
-/// What is not as it was; never nothing.
-pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> Vec<String> {
-    let mut sentences = Vec::new();
+/// What has changed since the run; at least one reason.
+pub fn reasons(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> Vec<String> {
+    let mut reasons = Vec::new();
     if record.data.hash != dataset.data_hash {
-        sentences.push(data(run, record, experiment, dataset));
+        reasons.push(data(run, record, experiment, dataset));
     }
     let (then, now) = (&record.environment[STAGES], dataset.stages_summary(experiment));
     let known = then.is_object();
@@ -30,57 +30,58 @@ pub fn sentences(run: &Path, record: &RunRecord, experiment: &Experiment, datase
     if known {
         stages(then, &now, "", &mut changed);
     }
-    sentences.extend(changed);
+    reasons.extend(changed);
     let (then, now) = (program(record), env!("CARGO_PKG_VERSION"));
-    if sentences.is_empty() && known {
-        sentences.push(format!(
-            "the recordings and the version of every stage are the same, so the configuration itself is another: \
-             config.resolved.toml was edited, or timbre {now} reads it in another way than {then} did"
+    if reasons.is_empty() && known {
+        reasons.push(format!(
+            "the recordings and the versions of all stages are equal, so the configuration has changed: config.resolved.toml was \
+             edited, or timbre {now} reads it differently than {then}"
         ));
-    } else if sentences.is_empty() {
-        sentences.push(format!(
-            "the recordings are the same, so a stage computes in another way, or the configuration was edited: the run was \
-             made by timbre {then} and does not say which stages it had; this is {now}"
+    } else if reasons.is_empty() {
+        reasons.push(format!(
+            "the recordings are equal, so a stage has changed, or the configuration was edited: the run was made by timbre {then}, \
+             which did not record its stages; this is {now}"
         ));
     }
-    sentences
+    reasons
 }
 
 fn data(run: &Path, record: &RunRecord, experiment: &Experiment, dataset: &PreparedDataset) -> String {
     let set = &dataset.set;
-    let here: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
+    let existing: HashSet<&str> = set.records.iter().map(|clip| clip.id.as_str()).collect();
     let then = record.data.clips + record.data.unusable;
     let mut sentence = format!(
-        "the recordings of `{}` are others, or have other labels or songs: their hash was {}… and is {}…",
+        "the recordings of `{}` have changed, or their labels or songs: the hash was {}… and is {}…",
         record.data.name,
         record.data.hash.get(..8).unwrap_or(&record.data.hash),
         &dataset.data_hash[..8]
     );
-    // With a limit per class only some of them were in use.
+    // With a limit per class only some recordings were used.
     let is_all = experiment.data.as_kind().common_keys().limit_per_class.is_none();
     if is_all && then != dataset.eligible.len() {
         sentence += &format!("; there were {then}, there are {}", dataset.eligible.len());
     }
     let mut gone: Vec<String> =
-        judged(run, experiment).into_iter().filter(|path| !here.contains(path.as_str())).collect();
+        evaluated(run, experiment).into_iter().filter(|path| !existing.contains(path.as_str())).collect();
     gone.sort();
     gone.dedup();
     if !gone.is_empty() {
-        let more = if gone.len() > NAMED { format!(", and {} more", gone.len() - NAMED) } else { String::new() };
-        gone.truncate(NAMED);
-        sentence += &format!("; of those that the run was judged on these are not there: {}{more}", gone.join(", "));
+        let more =
+            if gone.len() > MAX_NAMES { format!(", and {} more", gone.len() - MAX_NAMES) } else { String::new() };
+        gone.truncate(MAX_NAMES);
+        sentence += &format!("; recordings that the run was evaluated on are missing: {}{more}", gone.join(", "));
     }
     sentence
 }
 
-/// The recordings on which the trials of the first seed were judged.
-fn judged(run: &Path, experiment: &Experiment) -> Vec<String> {
+/// The recordings on which the trials of the first seed were evaluated.
+fn evaluated(run: &Path, experiment: &Experiment) -> Vec<String> {
     let of_unit = |trial: &Trial| run_dir::read_trial(run, trial);
     let Some(record) = trials_of(experiment).iter().find_map(of_unit) else { return Vec::new() };
     record.splits.into_iter().flat_map(|split| split.clips).map(|clip| clip.path).collect()
 }
 
-/// Stages that are not the same, by their path.
+/// Lists the stages that differ, by their path.
 fn stages(then: &Value, now: &Value, path: &str, changed: &mut Vec<String>) {
     match (then, now) {
         (Value::Object(old), Value::Object(new)) => {
@@ -91,7 +92,7 @@ fn stages(then: &Value, now: &Value, path: &str, changed: &mut Vec<String>) {
             }
         }
         _ if then == now => {}
-        _ => changed.push(format!("the stage `{path}` was {then} and is {now} in this program")),
+        _ => changed.push(format!("the stage `{path}` was {then} and is {now} in this version")),
     }
 }
 
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stage_that_changed_is_named() {
+    fn changed_stages_are_named() {
         let then = json!({ "runner": 1, "models": { "knn": 1, "average": 1 }, "files": {} });
         let now = json!({ "runner": 1, "models": { "knn": 2, "average": 1 }, "search": 1 });
         let mut changed = Vec::new();
@@ -110,9 +111,9 @@ mod tests {
         assert_eq!(
             changed,
             [
-                "the stage `models.knn` was 1 and is 2 in this program",
-                "the stage `search` was null and is 1 in this program",
-                "the stage `files` was {} and is null in this program",
+                "the stage `models.knn` was 1 and is 2 in this version",
+                "the stage `search` was null and is 1 in this version",
+                "the stage `files` was {} and is null in this version",
             ]
         );
     }

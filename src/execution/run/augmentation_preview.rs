@@ -9,6 +9,7 @@ use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
 use timbre_inputs::dataset::examples::{DrawRecord, TrainingExamples};
 use timbre_inputs::features::extraction::Extraction;
+use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 
 /// The training examples of one trial.
@@ -39,16 +40,18 @@ pub fn preview_augmentation(
     let data = TrialData { experiment, extraction, dataset, trial: &trial, selection };
     let train = data.clips(&splits.train)?;
     let examples = data.training_examples(&train, &splits.train)?.context("the chosen trial generates examples")?;
-    let epochs = experiment.models[&trial.model].as_kind().epochs();
+    let epochs = experiment.models[&trial.model].as_kind().as_network().map_or(0, |network| network.training().epochs);
     let (classes, sample_rate) = (dataset.set.classes.names().to_vec(), experiment.audio.sample_rate);
     Ok(AugmentationPreview { examples, classes, sample_rate, shape: train.shape(), epochs, trial })
 }
 
 fn chosen(experiment: &Experiment, model: Option<&str>, seed: Option<u64>) -> Result<Trial> {
     let generates_examples = |trial: &Trial| {
-        let kind = experiment.models[&trial.model].as_kind();
-        let augments = !experiment.augment.is_empty() && kind.augmentations().is_none_or(|names| !names.is_empty());
-        kind.is_network() && (augments || kind.crops_at_random() || kind.replay().is_some())
+        let Some(network) = experiment.models[&trial.model].as_kind().as_network() else { return false };
+        let training = network.training();
+        let augments =
+            !experiment.augment.is_empty() && training.augment.as_ref().is_none_or(|names| !names.is_empty());
+        augments || training.crop == TrainingCrop::Random || training.replay.is_some()
     };
     let wanted = |trial: &Trial| model.is_none_or(|m| trial.model == m) && seed.is_none_or(|s| trial.seed == s);
     let trials = trials_of(experiment);

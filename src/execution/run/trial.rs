@@ -87,7 +87,7 @@ impl Run<'_> {
             decision_rule: self.decision_rule(),
             validation,
             device: &self.settings.device,
-            checkpoints: spec.is_network().then_some(&checkpoints),
+            checkpoints: spec.as_network().is_some().then_some(&checkpoints),
             stop: &self.settings.stop,
             printer: self.settings.printer,
             callback,

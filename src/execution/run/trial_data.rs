@@ -1,5 +1,6 @@
 //! The feature sets and training examples of one trial.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use timbre_inputs::augment::Chain;
 use timbre_inputs::dataset::examples::{ExampleSpec, Replay, TrainingExamples};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_inputs::features::extraction::Extraction;
+use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 
 pub struct TrialData<'a> {
@@ -75,16 +77,17 @@ impl TrialData<'_> {
 
     /// The generator of training examples; None for a model that trains on the cached features alone.
     pub fn training_examples(&self, train: &FeatureSet, rows: &[usize]) -> Result<Option<TrainingExamples>> {
-        let model = self.experiment.models[&self.trial.model].as_kind();
-        let chain = Chain::select(&self.experiment.augment, model.augmentations().as_deref());
-        let replay = model.replay().map(|path| Replay::read(&path, self.trial.seed)).transpose()?;
-        let spec = ExampleSpec { random_crop: model.crops_at_random(), chain, replay };
+        let Some(network) = self.experiment.models[&self.trial.model].as_kind().as_network() else { return Ok(None) };
+        let training = network.training();
+        let chain = Chain::select(&self.experiment.augment, training.augment.as_deref());
+        let replay = training.replay.as_ref().map(|path| Replay::read(Path::new(path), self.trial.seed)).transpose()?;
+        let spec = ExampleSpec { random_crop: training.crop == TrainingCrop::Random, chain, replay };
         if !spec.random_crop && spec.chain.is_empty() && spec.replay.is_none() {
             return Ok(None);
         }
         let sources: Vec<_> = rows.iter().map(|&row| self.dataset.source(self.selection.clips[row])).collect();
         if let Some(replay) = &spec.replay {
-            replay.ensure_complete(sources.iter().map(|source| source.id.as_str()), model.epochs())?;
+            replay.ensure_complete(sources.iter().map(|source| source.id.as_str()), training.epochs)?;
         }
         let seed = Seed::new(self.trial.seed).child("waves");
         let feature = &self.experiment.features[&self.trial.features];

@@ -1,4 +1,4 @@
-//! What a grid will cost, from what runs like its points have cost. What no past run tells is not guessed.
+//! Estimates the cost of a sweep from past runs. Without a similar past run there is no estimate.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,68 +6,68 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::point::Candidate;
+use super::point::SweepPoint;
 use crate::execution::run;
 use timbre_evaluation::metrics::replicates::mean;
 use timbre_experiment::{Experiment, load_from_run};
 use timbre_runs::run_dir::{self, RunRecord};
 
-/// How near a past run has to be.
+/// How similar a past trial is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Likeness {
-    /// A model of that kind.
+    /// A model of the same kind.
     Kind,
-    /// The very model, on the very feature.
+    /// The same model on the same feature.
     Same,
 }
 
-/// Seconds with how they are known.
+/// An estimated duration and its basis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Known {
+pub struct Estimate {
     pub seconds: f64,
-    /// Of how many past trials, or runs, this is the mean.
-    pub of: usize,
+    /// The number of past trials in the mean.
+    pub past: usize,
     pub likeness: Likeness,
 }
 
-impl Known {
-    /// Of a point as these are, on the whole; nothing where nothing is known of any.
-    pub fn mean(all: impl Iterator<Item = Known>) -> Option<Known> {
-        let (mut points, mut sum) = (0, Known { seconds: 0.0, of: usize::MAX, likeness: Likeness::Same });
+impl Estimate {
+    /// The mean of several estimates; None if there is none.
+    pub fn mean(all: impl Iterator<Item = Estimate>) -> Option<Estimate> {
+        let (mut points, mut sum) = (0, Estimate { seconds: 0.0, past: usize::MAX, likeness: Likeness::Same });
         for known in all {
             points += 1;
             sum.seconds += known.seconds;
-            (sum.of, sum.likeness) = (sum.of.min(known.of), sum.likeness.min(known.likeness));
+            (sum.past, sum.likeness) = (sum.past.min(known.past), sum.likeness.min(known.likeness));
         }
-        (points > 0).then(|| Known { seconds: sum.seconds / points as f64, ..sum })
+        (points > 0).then(|| Estimate { seconds: sum.seconds / points as f64, ..sum })
     }
 }
 
-/// What past runs have cost.
+/// The costs of past runs.
 #[derive(Default)]
-pub struct Past {
-    /// By trial spec and by kind: seconds a training clip (of a network also an epoch).
+pub struct PastRuns {
+    /// By spec and by kind of a trial: seconds per training clip (and per epoch of a network).
     trials: HashMap<(Likeness, String), Vec<f64>>,
-    /// By the set of features: seconds a feature that was computed.
+    /// By the set of features: seconds per computed feature.
     features: HashMap<String, Vec<f64>>,
-    /// By the trials, in an experiment or in any: bytes of the run folder.
+    /// By the trials, within the experiment or in any: bytes of the run folder.
     bytes: HashMap<String, Vec<u64>>,
     clips_of: HashMap<String, usize>,
 }
 
-/// The newest runs tell enough.
-const RUNS: usize = 200;
+/// Only so many of the newest runs are read.
+const MAX_RUNS: usize = 200;
 
-impl Past {
-    /// Reads what the runs below `runs` have cost, those of `experiment` first.
-    pub fn read(runs: &Path, experiment: &str) -> Past {
+impl PastRuns {
+    /// Reads the costs of the runs in `runs`, those of `experiment` first.
+    pub fn read(runs: &Path, experiment: &str) -> PastRuns {
         let mut all = run_dir::all(runs);
         let own = runs.join(experiment);
         all.sort_by_key(|run| {
             (run.parent() != Some(own.as_path()), std::cmp::Reverse(run.file_name().map(ToOwned::to_owned)))
         });
-        let mut past = Past::default();
-        for run in all.into_iter().take(RUNS) {
+        let mut past = PastRuns::default();
+        for run in all.into_iter().take(MAX_RUNS) {
             let Ok(record) = run_dir::read_record(&run) else { continue };
             let config = run_dir::resolved_config(&run);
             if let Some(experiment) = record.status.is_final().then(|| load_from_run(&config, &[]).ok()).flatten() {
@@ -112,56 +112,56 @@ impl Past {
         }
     }
 
-    /// How many recordings a run on this data used.
+    /// The number of recordings that a run on this data used.
     fn clips(&self, data_hash: &str, planned: usize) -> usize {
         self.clips_of.get(data_hash).copied().unwrap_or(planned).min(planned)
     }
 
-    /// The models of a point; None where one of them has never been run.
-    pub fn models(&self, candidate: &Candidate, clips: usize) -> Option<Known> {
-        let experiment = candidate.experiment();
-        let hash = &candidate.dataset.as_ref().ok()?.0.data_hash;
+    /// The duration of the models of a point; None if one of them has no past run.
+    pub fn models(&self, point: &SweepPoint, clips: usize) -> Option<Estimate> {
+        let experiment = point.experiment();
+        let hash = &point.dataset.as_ref().ok()?.0.data_hash;
         let clips = self.clips(hash, clips);
-        let mut whole = Known { seconds: 0.0, of: usize::MAX, likeness: Likeness::Same };
+        let mut whole = Estimate { seconds: 0.0, past: usize::MAX, likeness: Likeness::Same };
         for trial in run::trials_of(experiment) {
-            // What is fused is not fitted.
+            // An ensemble is not fitted.
             if experiment.models[&trial.model].as_kind().as_ensemble().is_some() {
                 continue;
             }
             let found = keys(experiment, &trial).into_iter().find_map(|key| Some((key.0, self.trials.get(&key)?)));
             let (likeness, shares) = found?;
             whole.seconds += mean(shares)? * work(experiment, &trial.model, clips);
-            whole.of = whole.of.min(shares.len());
+            whole.past = whole.past.min(shares.len());
             whole.likeness = whole.likeness.min(likeness);
         }
         Some(whole)
     }
 
-    /// Seconds for so many features.
+    /// The duration of computing so many features.
     pub fn features(&self, experiment: &Experiment, misses: usize) -> Option<f64> {
         Some(mean(self.features.get(&features_of(experiment))?)? * misses as f64)
     }
 
-    /// Bytes that the folder of a point takes.
+    /// The size of the run folder of a point.
     pub fn bytes(&self, experiment: &Experiment) -> Option<u64> {
         let sizes = shapes(experiment).iter().find_map(|shape| self.bytes.get(shape))?;
         Some(sizes.iter().sum::<u64>() / sizes.len() as u64)
     }
 }
 
-/// What time grows with: recordings, and of a network epochs.
+/// The amount of work: recordings, times the epochs of a network.
 fn work(experiment: &Experiment, model: &str, clips: usize) -> f64 {
-    let spec = experiment.models[model].as_kind();
-    let epochs = if spec.is_network() { spec.epochs().max(1) } else { 1 };
+    let network = experiment.models[model].as_kind().as_network();
+    let epochs = network.map_or(1, |network| network.training().epochs.max(1));
     clips.max(1) as f64 * epochs as f64
 }
 
-/// The names under which a trial is known, the nearest first.
+/// The keys of a trial in [`PastRuns`], the most similar first.
 fn keys(experiment: &Experiment, trial: &run_dir::Trial) -> [(Likeness, String); 2] {
     let (feature, model) = (experiment.features.get(&trial.features), &experiment.models[&trial.model]);
-    let heard = serde_json::json!([feature, experiment.audio, experiment.evaluate.windows()]);
-    let same = serde_json::json!([heard, model]).to_string();
-    let kind = serde_json::json!([heard, model.kind()]).to_string();
+    let input = serde_json::json!([feature, experiment.audio, experiment.evaluate.windows()]);
+    let same = serde_json::json!([input, model]).to_string();
+    let kind = serde_json::json!([input, model.kind()]).to_string();
     [(Likeness::Same, same), (Likeness::Kind, kind)]
 }
 
@@ -172,7 +172,7 @@ fn features_of(experiment: &Experiment) -> String {
     serde_json::json!([specs, experiment.audio, experiment.evaluate.windows()]).to_string()
 }
 
-/// Runs of the same shape leave folders of about the same size; those of the same experiment first.
+/// Runs with equal keys have folders of about the same size. The key of the same experiment comes first.
 fn shapes(experiment: &Experiment) -> [String; 2] {
     let trials: Vec<String> = run::trials_of(experiment)
         .iter()

@@ -1,11 +1,10 @@
-//! The features of all points at once: each is computed once, and how much is left is told of the whole grid.
+//! Computes the features of all points of a sweep at once: each feature once, with one progress bar.
 
+use anyhow::Result;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use anyhow::Result;
-
-use super::point::Candidate;
+use super::point::SweepPoint;
 use crate::execution::run::Settings;
 use crate::execution::run::prepare::PreparedDataset;
 use timbre_core::cancel::Cancelled;
@@ -14,19 +13,19 @@ use timbre_inputs::features::FeatureSpec;
 use timbre_inputs::features::extraction::Extraction;
 use timbre_runs::run_dir::CacheRecord;
 
-/// Points that hear the same recordings in the same way, and every feature that any of them asks for.
+/// Points with equal recordings and audio settings, and all their features.
 pub struct Group<'a> {
     pub experiment: Experiment,
     pub dataset: &'a PreparedDataset,
 }
 
-/// The fewest groups that cover these points.
-pub fn groups<'a>(candidates: &[&'a Candidate]) -> Vec<Group<'a>> {
+/// The smallest number of groups that cover these points.
+pub fn groups<'a>(points: &[&'a SweepPoint]) -> Vec<Group<'a>> {
     let mut groups: IndexMap<String, Group> = IndexMap::new();
-    for candidate in candidates {
-        let Ok((dataset, _)) = &candidate.dataset else { continue };
-        let experiment = candidate.experiment();
-        // Which recordings are heard in windows depends on the split.
+    for point in points {
+        let Ok((dataset, _)) = &point.dataset else { continue };
+        let experiment = point.experiment();
+        // The split decides which recordings are evaluated in windows.
         let windows = experiment.evaluate.windows().map(|spec| json!([spec, experiment.split, experiment.seeds]));
         let key = json!([dataset.data_hash, experiment.data, experiment.audio, windows]).to_string();
         let group = groups.entry(key).or_insert_with(|| {
@@ -38,7 +37,7 @@ pub fn groups<'a>(candidates: &[&'a Candidate]) -> Vec<Group<'a>> {
     groups.into_values().collect()
 }
 
-/// The same spec is the same feature, whatever it is called.
+/// Adds a feature unless an equal spec exists under another name.
 fn add(features: &mut IndexMap<String, FeatureSpec>, name: &str, spec: &FeatureSpec) {
     if features.values().any(|known| known == spec) {
         return;
@@ -48,24 +47,24 @@ fn add(features: &mut IndexMap<String, FeatureSpec>, name: &str, spec: &FeatureS
     features.insert(free, spec.clone());
 }
 
-/// Computes what the cache lacks. Returns hits, misses and how many recordings could not be used. What goes wrong here goes
-/// wrong for a point, too, and is told there.
-pub fn compute(candidates: &[&Candidate], settings: &Settings) -> Result<(CacheRecord, usize)> {
+/// Computes the features that the cache lacks. Returns hits and misses, and the number of unusable recordings. An error is ignored
+/// here: it occurs again in the run of a point, which reports it.
+pub fn compute(points: &[&SweepPoint], settings: &Settings) -> Result<(CacheRecord, usize)> {
     let (mut cache, mut unusable) = (CacheRecord::default(), 0);
-    for group in groups(candidates) {
-        match of_group(&group, settings) {
-            Ok((own, left_out)) => {
+    for group in groups(points) {
+        match compute_group(&group, settings) {
+            Ok((own, own_unusable)) => {
                 cache = CacheRecord { hits: cache.hits + own.hits, misses: cache.misses + own.misses };
-                unusable = unusable.max(left_out);
+                unusable = unusable.max(own_unusable);
             }
             Err(error) if error.is::<Cancelled>() => return Err(error),
-            Err(error) => tracing::debug!("features of a grid: {error:#}"),
+            Err(error) => tracing::debug!("features of a sweep: {error:#}"),
         }
     }
     Ok((cache, unusable))
 }
 
-fn of_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
+fn compute_group(group: &Group, settings: &Settings) -> Result<(CacheRecord, usize)> {
     let experiment = &group.experiment;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let selection = group.dataset.select(experiment, &extraction, &settings.feature_cache()?, settings)?;

@@ -1,12 +1,13 @@
-//! Many runs of one experiment: the points of its grid, one after the other or some at once, in one process or in several.
+//! Runs a sweep: many runs of one experiment, one per point of its `[grid]`.
 //!
-//! A grid is a declared set of signatures. A point whose run lies finished anywhere in the folder of runs is not run again; so
-//! a second start does only what is missing or failed, and a value that is taken from an axis leaves its runs alone. What a
-//! process works on it holds by the lock of the run folder: another that comes to the point waits for it, and runs it if the
-//! first one dies.
+//! A sweep is a set of signatures. A point with a finished run anywhere in the folder of runs is not run again: a second start runs
+//! only what is missing or failed, and a value that is removed from an axis keeps its runs. Several processes can share a sweep. A
+//! process holds the lock of the run folder while it works on a point; another process waits for the lock, and runs the point
+//! itself if the first process dies.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,239 +19,238 @@ use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, seconds};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
-
-pub mod point;
-pub mod estimate;
-pub mod features;
-mod halving;
-mod queue;
-mod point_filter;
-pub mod plan;
-mod rounds;
-pub mod table;
-pub mod failures;
-pub mod watch;
-
-use failures::{MissingReport, Told, counted};
-use point::{Candidate, Gathering, There, fill};
-use queue::Line;
-use table::short_name;
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
 
-/// How often a point that another process holds is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(300);
+pub mod point;
+mod point_filter;
+mod queue;
+mod rounds;
+mod halving;
+pub mod features;
+pub mod failures;
+pub mod table;
+pub mod plan;
+pub mod estimate;
+pub mod watch;
 
-/// What of a grid is run, and what happens when a point fails.
+use failures::{FailureLog, MissingReport, counted};
+use point::{PointLoader, PriorRun, SweepPoint, update_from_run};
+use queue::WorkQueue;
+use table::short_name;
+
+/// The time between two attempts at a point that another process holds.
+const RETRY_AFTER: Duration = Duration::from_millis(300);
+
+/// Which points of a sweep are run, and what happens when one fails.
 #[derive(Clone, Debug)]
 pub struct SweepOptions {
-    /// After the first failure no further point is begun.
+    /// Start no further point after the first failure.
     pub fail_fast: bool,
-    /// Only the points that failed before.
+    /// Run only the points that failed before.
     pub retry_failed: bool,
-    /// Only the points for which all of these hold; all where there is none.
+    /// Run only the points that match all of these; empty: all points.
     pub only: Vec<String>,
-    /// So many points at once.
+    /// The number of points that run at the same time.
     pub at_once: usize,
 }
 
-/// What a start of a grid came to.
+/// The result of one start of a sweep.
 pub struct SweepOutcome {
-    pub home: SweepDir,
+    pub sweep_dir: SweepDir,
     pub record: SweepRecord,
-    /// Points that this start ran, also those that failed; all others were there.
+    /// The number of points that this start ran, failed ones included.
     pub ran: usize,
-    /// Points whose run is finished, and whose report could not be written.
-    pub no_report: Vec<MissingReport>,
+    /// Finished points whose report could not be written.
+    pub missing_reports: Vec<MissingReport>,
 }
 
-/// Runs what is missing of a grid.
-pub fn run(declared: &ExpandedGrid, settings: &Settings, how: &SweepOptions) -> Result<SweepOutcome> {
-    if declared.halving.is_some() && (!how.only.is_empty() || how.retry_failed) {
-        let sentence = "a halving compares all its points: --only and --retry-failed would change which are the best";
-        bail!(UserError::usage(sentence.to_owned()));
+/// Runs the missing points of a sweep, round by round.
+pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> Result<SweepOutcome> {
+    if grid.halving.is_some() && (!options.only.is_empty() || options.retry_failed) {
+        let message =
+            "successive halving compares all points: --only and --retry-failed would change which ones are kept";
+        bail!(UserError::usage(message.to_owned()));
     }
-    let home = SweepDir::new(&settings.runs, &declared.name);
-    let mut gathering = Gathering::new(settings);
-    let rounds = declared.points[0].rounds.len();
-    let mut indices: Vec<usize> = (0..declared.points.len()).collect();
-    let first = gathering.round(declared, 1, &indices)?;
-    // Where nothing can be read at all there is one reason, and no grid.
-    if first.iter().all(|candidate| candidate.dataset.is_err()) {
-        drop(gathering);
-        let error = first.into_iter().next().and_then(|candidate| candidate.dataset.err()).expect("there is a point");
-        return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")));
+    let sweep_dir = SweepDir::new(&settings.runs, &grid.name);
+    let mut loader = PointLoader::new(settings);
+    let mut indices: Vec<usize> = (0..grid.points.len()).collect();
+    let first = loader.round(grid, 1, &indices)?;
+    // If the data of no point can be read, there is one reason for all.
+    if let Some(error) = common_error(&first) {
+        drop(loader);
+        drop(first);
+        return Err(unshared(error));
     }
-    // Twins are gone for all rounds.
-    indices = first.iter().map(|candidate| candidate.number - 1).collect();
-    let mut alone = !home.is_running();
-    let presence = match home.enter() {
-        Ok(presence) => presence,
-        Err(error) => return rounds::shown_again(declared, settings, gathering, first, home, error),
+    // Duplicates are left out of all rounds.
+    indices = first.iter().map(|point| point.number - 1).collect();
+    let mut alone = !sweep_dir.is_running();
+    let lock = match sweep_dir.enter() {
+        Ok(lock) => lock,
+        Err(error) => return rounds::show_finished(grid, settings, loader, first, sweep_dir, error),
     };
-    let begun = Begun {
-        home: &home,
+    let rounds = grid.points[0].rounds.len();
+    let sweep = Sweep {
+        sweep_dir: &sweep_dir,
         settings,
-        how,
-        halving: declared.halving.as_ref(),
+        options,
+        halving: grid.halving.as_ref(),
         started: run_dir::now(),
-        told: Told::default(),
+        failures: FailureLog::default(),
     };
     let mut current = first;
     let mut ran = 0;
     let mut earlier: Vec<PointRecord> = Vec::new();
-    let ended = loop {
+    let result = loop {
         let round = current[0].round;
-        if let Err(error) = begun.declare(declared, &earlier, &current, alone) {
+        if let Err(error) = sweep.declare(grid, &earlier, &current, alone) {
             break Err(error);
         }
-        // From now on the file is this grid's, whoever else works on it.
+        // From now on the record belongs to this sweep, whichever process writes it.
         alone = false;
-        match begun.round(&current) {
+        match sweep.run_round(&current) {
             Ok(done) => ran += done,
             Err(error) => break Err(error),
         }
-        let record = match home.read() {
+        let record = match sweep_dir.read() {
             Ok(record) => record,
             Err(error) => break Err(error),
         };
-        let is_whole = current.iter().all(|c| begun.find(&record, c).is_some_and(|p| p.status != PointStatus::Waiting));
-        if round == rounds || !is_whole {
+        let is_waiting = |p: &SweepPoint| sweep.find(&record, p).is_none_or(|p| p.status == PointStatus::Waiting);
+        if round == rounds || current.iter().any(is_waiting) {
             break Ok(());
         }
-        let halving = declared.halving.as_ref().expect("only a halving has rounds");
+        let halving = grid.halving.as_ref().expect("only successive halving has several rounds");
         let kept = halving::kept(&record.points, round, halving);
         if kept.is_empty() {
             break Ok(());
         }
-        settings.printer.message(&halving::sentence(&record.points, round, halving, &kept));
+        settings.printer.message(&halving::summary(&record.points, round, halving, &kept));
         indices.retain(|index| kept.contains(&(index + 1)));
         earlier.extend(record.points.into_iter().filter(|point| point.round == round));
-        current = match gathering.round(declared, round + 1, &indices) {
+        current = match loader.round(grid, round + 1, &indices) {
             Ok(next) => next,
             Err(error) => break Err(error),
         };
     };
-    let left = home.leave(presence).and_then(|()| {
-        let record = home.read()?;
-        table::write(&home.table(), &record)?;
+    let left = sweep_dir.leave(lock).and_then(|()| {
+        let record = sweep_dir.read()?;
+        table::write(&sweep_dir.table(), &record)?;
         Ok(record)
     });
-    let mut record = ended.and(left).inspect_err(|_| begun.told.again(declared.points.len()))?;
-    // Another process that is about to leave has not written it yet.
+    let mut record = result.and(left).inspect_err(|_| sweep.failures.print_all(grid.points.len()))?;
+    // Another process that is about to leave has not written the status yet.
     record.status = record.final_status();
-    Ok(SweepOutcome { record, ran, no_report: begun.told.without_report(), home })
+    Ok(SweepOutcome { record, ran, missing_reports: sweep.failures.missing_reports(), sweep_dir })
 }
 
-fn declared_as(declared: &ExpandedGrid, started: String, points: Vec<PointRecord>) -> SweepRecord {
+/// The error of the first point if the data of no point can be read.
+fn common_error(points: &[SweepPoint]) -> Option<Arc<anyhow::Error>> {
+    let errors: Option<Vec<_>> = points.iter().map(|point| point.dataset.as_ref().err()).collect();
+    errors?.first().map(|&error| error.clone())
+}
+
+/// The error itself if nothing else refers to it: its exit code depends on its type.
+fn unshared(error: Arc<anyhow::Error>) -> anyhow::Error {
+    Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}"))
+}
+
+fn new_record(grid: &ExpandedGrid, started: String, points: Vec<PointRecord>) -> SweepRecord {
     SweepRecord {
         schema: SCHEMA,
-        experiment: declared.name.clone(),
-        description: declared.points[0].rounds[0].experiment.description.clone(),
+        experiment: grid.name.clone(),
+        description: grid.points[0].rounds[0].experiment.description.clone(),
         status: SweepStatus::Running,
         started,
         ended: None,
-        axes: declared.axes.clone(),
-        halving: declared.halving.clone(),
+        axes: grid.axes.clone(),
+        halving: grid.halving.clone(),
         points,
     }
 }
 
-/// A start of a grid, under way.
-struct Begun<'a> {
-    home: &'a SweepDir,
+/// A sweep in progress.
+struct Sweep<'a> {
+    sweep_dir: &'a SweepDir,
     settings: &'a Settings,
-    how: &'a SweepOptions,
+    options: &'a SweepOptions,
     halving: Option<&'a HalvingSpec>,
     started: String,
-    told: Told,
+    failures: FailureLog,
 }
 
-/// How the attempt at a point ended.
+/// The result of an attempt at a point.
 enum Attempt {
-    /// Somebody else is at work on it.
+    /// Another process is working on it.
     Busy,
-    /// Its run has ended; whether this process ran it.
-    Ended { run: PathBuf, record: Box<RunRecord>, ran: bool, no_report: Option<String> },
-    /// There is no run, or none that could end.
+    /// Its run has ended, in this process if `ran`.
+    Ended { run: PathBuf, record: Box<RunRecord>, ran: bool, report_error: Option<String> },
+    /// There is no run, or it could not end.
     Broken { run: Option<PathBuf>, why: String },
 }
 
-impl Begun<'_> {
-    fn declare(
-        &self,
-        declared: &ExpandedGrid,
-        earlier: &[PointRecord],
-        current: &[Candidate],
-        alone: bool,
-    ) -> Result<()> {
-        let records = current.iter().map(|candidate| {
-            let there = if self.settings.fresh { There::Nothing } else { candidate.there(self.settings) };
-            rounds::declared_as(candidate, &there)
-        });
+impl Sweep<'_> {
+    fn declare(&self, grid: &ExpandedGrid, earlier: &[PointRecord], current: &[SweepPoint], alone: bool) -> Result<()> {
+        let records = current.iter().map(|point| rounds::initial_record(point, &point.prior_run(self.settings)));
         let points = earlier.iter().cloned().chain(records).collect();
-        self.home.declare(declared_as(declared, self.started.clone(), points), alone)
+        self.sweep_dir.declare(new_record(grid, self.started.clone(), points), alone)
     }
 
-    fn find<'r>(&self, record: &'r SweepRecord, candidate: &Candidate) -> Option<&'r PointRecord> {
-        record.points.iter().find(|point| point.round == candidate.round && point.name == candidate.name)
+    fn find<'r>(&self, record: &'r SweepRecord, wanted: &SweepPoint) -> Option<&'r PointRecord> {
+        record.points.iter().find(|point| point.round == wanted.round && point.name == wanted.name)
     }
 
-    /// Runs what is missing of these points; returns how many that were.
-    fn round(&self, candidates: &[Candidate]) -> Result<usize> {
-        let record = self.home.read()?;
-        let status = |c: &&Candidate| self.find(&record, c).map_or(PointStatus::Waiting, |point| point.status);
-        let meant: Vec<&Candidate> = candidates.iter().filter(|c| point_filter::is_meant(c, &self.how.only)).collect();
-        let meant: Vec<&Candidate> = meant
-            .into_iter()
-            .filter(|candidate| !self.how.retry_failed || status(candidate) == PointStatus::Failed)
-            .collect();
-        if meant.is_empty() {
+    /// Runs the missing points of a round. Returns how many points were run.
+    fn run_round(&self, points: &[SweepPoint]) -> Result<usize> {
+        let record = self.sweep_dir.read()?;
+        let status = |p: &&SweepPoint| self.find(&record, p).map_or(PointStatus::Waiting, |point| point.status);
+        let is_selected = |p: &&SweepPoint| {
+            point_filter::matches(p, &self.options.only)
+                && (!self.options.retry_failed || status(p) == PointStatus::Failed)
+        };
+        let selected: Vec<&SweepPoint> = points.iter().filter(is_selected).collect();
+        if selected.is_empty() {
             bail!(UserError::new(
                 ExitStatus::NothingSelected,
-                match self.how.retry_failed {
-                    true => "no point of the grid has failed that is meant here".to_owned(),
-                    false => point_filter::none_is_meant(candidates, &self.how.only),
+                match self.options.retry_failed {
+                    true => "no selected point has failed".to_owned(),
+                    false => point_filter::why_none_matches(points, &self.options.only),
                 }
             ));
         }
-        let open: Vec<&Candidate> = meant.iter().copied().filter(|candidate| !status(candidate).is_final()).collect();
-        let round = self.how_called(candidates);
-        let there = candidates.iter().filter(|candidate| status(candidate).is_final()).count();
-        self.settings.printer.message(&format!(
-            "{round}{}: {there} there, {} to run",
-            counted(candidates.len()),
-            open.len()
-        ));
-        self.write_missing_reports(&meant, &record)?;
-        let readable: Vec<&Candidate> = open.iter().copied().filter(|candidate| candidate.dataset.is_ok()).collect();
-        for candidate in open.iter().filter(|candidate| candidate.dataset.is_err()) {
-            let why = candidate.dataset.as_ref().err().map(|error| format!("{error:#}"));
-            self.told.failure(candidate, None, &why.unwrap_or_default(), None);
+        let missing: Vec<&SweepPoint> = selected.iter().copied().filter(|point| !status(point).is_final()).collect();
+        let finished = points.iter().filter(|point| status(point).is_final()).count();
+        let (title, count) = (self.round_title(points), counted(points.len()));
+        self.settings.printer.message(&format!("{title}{count}: {finished} finished, {} to run", missing.len()));
+        self.write_missing_reports(&selected, &record)?;
+        let (readable, unreadable): (Vec<_>, Vec<_>) = missing.into_iter().partition(|point| point.dataset.is_ok());
+        for point in &unreadable {
+            let why = point.dataset.as_ref().err().map(|error| format!("{error:#}"));
+            self.failures.point_failed(point, None, &why.unwrap_or_default(), None);
         }
-        if self.how.fail_fast && readable.len() < open.len() {
+        if self.options.fail_fast && !unreadable.is_empty() {
             return Ok(0);
         }
         features::compute(&readable, self.settings)?;
-        self.work(&readable)
+        self.run_points(&readable)
     }
 
-    fn how_called(&self, candidates: &[Candidate]) -> String {
-        match (candidates[0].budget, self.halving) {
+    fn round_title(&self, points: &[SweepPoint]) -> String {
+        match (points[0].budget, self.halving) {
             (Some(budget), Some(halving)) => {
                 let key = short_name(&halving.key);
-                format!("round {} of {} ({key} = {budget}): ", candidates[0].round, halving.budgets().len())
+                format!("round {} of {} ({key} = {budget}): ", points[0].round, halving.budgets().len())
             }
-            _ => "grid: ".to_owned(),
+            _ => "sweep: ".to_owned(),
         }
     }
 
-    /// A kill, or a full disk, can leave a finished run without its report.
-    fn write_missing_reports(&self, meant: &[&Candidate], record: &SweepRecord) -> Result<()> {
+    /// Writes the reports of finished runs that lack one, for example after a kill or with a full disk.
+    fn write_missing_reports(&self, selected: &[&SweepPoint], record: &SweepRecord) -> Result<()> {
         let mut written = 0;
-        for candidate in meant {
-            let point = self.find(record, candidate).filter(|point| point.status.is_final());
-            let Some(run) = point.and_then(|point| point.run.as_deref()) else { continue };
-            let Ok((dataset, _)) = &candidate.dataset else { continue };
+        for point in selected {
+            let known = self.find(record, point).filter(|known| known.status.is_final());
+            let Some(run) = known.and_then(|known| known.run.as_deref()) else { continue };
+            let Ok((dataset, _)) = &point.dataset else { continue };
             if run_dir::has_report(run) {
                 continue;
             }
@@ -258,128 +258,127 @@ impl Begun<'_> {
                 return Err(Cancelled.into());
             }
             match run::write_missing_report(run, dataset, self.settings) {
-                Some(why) => self.told.no_report(candidate, run, why),
+                Some(why) => self.failures.report_failed(point, run, why),
                 None => written += 1,
             }
         }
         if written > 0 {
-            self.settings.printer.message(&format!("{} had no report: written now", counted(written)));
+            self.settings.printer.message(&format!("Wrote the missing reports of {}", counted(written)));
         }
         Ok(())
     }
 
-    /// The points from a queue, by as many workers as are wanted.
-    fn work(&self, candidates: &[&Candidate]) -> Result<usize> {
-        let line = Line::of(candidates);
-        let workers = self.how.at_once.clamp(1, candidates.len().max(1));
+    /// Runs points from a queue with as many workers as `--at-once` asks for.
+    fn run_points(&self, points: &[&SweepPoint]) -> Result<usize> {
+        let queue = WorkQueue::new(points);
+        let workers = self.options.at_once.clamp(1, points.len().max(1));
         if workers == 1 {
-            self.worker(&line, self.settings.printer);
+            self.worker(&queue, self.settings.printer);
         } else {
-            // Bars of several points at once would write over each other.
+            // Progress bars of several points would overwrite each other.
             std::thread::scope(|scope| {
-                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&line, Printer::Quiet))));
+                (0..workers).for_each(|_| drop(scope.spawn(|| self.worker(&queue, Printer::Quiet))));
             });
         }
-        let ran = line.ran();
-        line.error.into_inner().expect("no worker panics").map_or(Ok(ran), Err)
+        let ran = queue.ran();
+        queue.error.into_inner().expect("no worker panics").map_or(Ok(ran), Err)
     }
 
-    fn worker(&self, line: &Line, printer: Printer) {
+    fn worker(&self, queue: &WorkQueue, printer: Printer) {
         loop {
-            if line.quit.load(Ordering::Relaxed) {
+            if queue.quit.load(Ordering::Relaxed) {
                 return;
             }
-            let Some(candidate) = line.queue.lock().expect("no worker panics").pop_front() else { return };
-            match self.one(line, candidate, printer) {
+            let Some(point) = queue.points.lock().expect("no worker panics").pop_front() else { return };
+            match self.run_point(queue, point, printer) {
                 Ok(true) => {}
                 Ok(false) => {
-                    line.queue.lock().expect("no worker panics").push_back(candidate);
-                    std::thread::sleep(LOOK_AGAIN);
+                    queue.points.lock().expect("no worker panics").push_back(point);
+                    std::thread::sleep(RETRY_AFTER);
                 }
                 Err(error) => {
-                    line.quit.store(true, Ordering::Relaxed);
-                    line.error.lock().expect("no worker panics").get_or_insert(error);
+                    queue.quit.store(true, Ordering::Relaxed);
+                    queue.error.lock().expect("no worker panics").get_or_insert(error);
                 }
             }
         }
     }
 
-    /// Runs a point, or finds it run; false while another process holds it.
-    fn one(&self, line: &Line, candidate: &Candidate, printer: Printer) -> Result<bool> {
+    /// Runs a point, or finds its run. Returns false while another process holds it.
+    fn run_point(&self, queue: &WorkQueue, point: &SweepPoint, printer: Printer) -> Result<bool> {
         if self.settings.is_cancelled() {
             return Err(Cancelled.into());
         }
         let change = |change: &dyn Fn(&mut PointRecord)| {
-            self.home.change_point(candidate.round, &candidate.name, |point| change(point))
+            self.sweep_dir.change_point(point.round, &point.name, |record| change(record))
         };
         let clock = Instant::now();
-        let attempt = self.attempt(candidate, printer, &|| change(&|point| point.status = PointStatus::Running))?;
+        let attempt = self.attempt(point, printer, &|| change(&|record| record.status = PointStatus::Running))?;
         let took = clock.elapsed();
         let (run, why) = match attempt {
             Attempt::Busy => return Ok(false),
             Attempt::Broken { run, why } => {
-                line.ended(took, true);
+                queue.point_ended(took, true);
                 (run, Some(why))
             }
-            Attempt::Ended { run, record, ran, no_report } => {
-                let mut ended = candidate.record(&There::Nothing);
-                fill(&mut ended, &run, &record);
-                let left = line.ended(took, ran);
+            Attempt::Ended { run, record, ran, report_error } => {
+                let mut ended = point.record(&PriorRun::None);
+                update_from_run(&mut ended, &run, &record);
+                let left = queue.point_ended(took, ran);
                 if ended.why.is_none() {
-                    self.eprint_line(line, candidate, ended.score.as_ref(), ran.then_some(took), left);
+                    self.print_progress(queue, point, ended.score.as_ref(), ran.then_some(took), left);
                 }
-                no_report.into_iter().for_each(|why| self.told.no_report(candidate, &run, why));
-                change(&|point| {
-                    fill(point, &run, &record);
-                    point.seconds = ran.then_some(took.as_secs_f64()).or(point.seconds);
+                report_error.into_iter().for_each(|why| self.failures.report_failed(point, &run, why));
+                change(&|changed| {
+                    update_from_run(changed, &run, &record);
+                    changed.seconds = ran.then_some(took.as_secs_f64()).or(changed.seconds);
                 })?;
                 (Some(run), ended.why)
             }
         };
         if let Some(why) = why {
-            // Before it is written: what stops that may be the very reason.
-            self.told.failure(candidate, run.as_deref(), &why, Some(took));
-            change(&|point| {
-                (point.status, point.why) = (PointStatus::Failed, Some(why.clone()));
-                point.run.clone_from(&run);
+            // Printed before it is written: the cause may be that nothing can be written.
+            self.failures.point_failed(point, run.as_deref(), &why, Some(took));
+            change(&|record| {
+                (record.status, record.why) = (PointStatus::Failed, Some(why.clone()));
+                record.run.clone_from(&run);
             })?;
-            if self.how.fail_fast {
-                line.quit.store(true, Ordering::Relaxed);
+            if self.options.fail_fast {
+                queue.quit.store(true, Ordering::Relaxed);
             }
         }
         Ok(true)
     }
 
-    fn attempt(&self, candidate: &Candidate, printer: Printer, begin: &dyn Fn() -> Result<()>) -> Result<Attempt> {
-        let settings = &self.settings;
-        // Another process may have come first, with whatever end.
-        let there = if settings.fresh { There::Nothing } else { candidate.there(settings) };
-        match there {
-            There::Finished { run, record } => {
-                return Ok(Attempt::Ended { run, record, ran: false, no_report: None });
+    fn attempt(&self, point: &SweepPoint, printer: Printer, on_start: &dyn Fn() -> Result<()>) -> Result<Attempt> {
+        let settings = self.settings;
+        // Another process may have run the point in the meantime, successfully or not.
+        match point.prior_run(settings) {
+            PriorRun::Finished { run, record } => {
+                return Ok(Attempt::Ended { run, record, ran: false, report_error: None });
             }
-            There::Failed { run, record } if record.ended.as_deref() >= Some(self.started.as_str()) => {
-                return Ok(Attempt::Ended { run, record, ran: false, no_report: None });
+            PriorRun::Failed { run, record } if record.ended.as_deref() >= Some(self.started.as_str()) => {
+                return Ok(Attempt::Ended { run, record, ran: false, report_error: None });
             }
             _ => {}
         }
-        begin()?;
-        let (dataset, _) = candidate.dataset.as_ref().expect("only what can be read is run");
-        // Features lie in the cache: the quick models of a grid need no bar of their own.
-        let has_networks = candidate.experiment().models.values().any(|spec| spec.as_kind().is_network());
-        let settings = Settings { printer: if has_networks { printer } else { Printer::Quiet }, ..(*settings).clone() };
-        let begun = Instant::now();
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| run::run_prepared(candidate.resolved, &settings, dataset, begun)));
-        let run = || match candidate.there(&settings) {
-            There::Failed { run, .. } | There::Finished { run, .. } => Some(run),
+        on_start()?;
+        let (dataset, _) = point.dataset.as_ref().expect("only readable points are run");
+        // The features are in the cache: points without networks are too quick for a progress bar of their own.
+        let has_networks = point.experiment().models.values().any(|spec| spec.as_kind().as_network().is_some());
+        let printer = if has_networks { printer } else { Printer::Quiet };
+        let settings = Settings { printer, ..settings.clone() };
+        let clock = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| run::run_prepared(point.resolved, &settings, dataset, clock)));
+        let run = || match point.existing_run(&settings) {
+            PriorRun::Failed { run, .. } | PriorRun::Finished { run, .. } => Some(run),
             _ => None,
         };
         match outcome {
             Ok(Ok(outcome)) => {
                 let record = Box::new(outcome.record);
-                let (run, ran, no_report) = (outcome.path, !outcome.reused, outcome.report_error);
-                Ok(Attempt::Ended { run, record, ran, no_report })
+                let (run, ran, report_error) = (outcome.path, !outcome.reused, outcome.report_error);
+                Ok(Attempt::Ended { run, record, ran, report_error })
             }
             Ok(Err(error)) if error.is::<Cancelled>() => Err(error),
             Ok(Err(error)) if error.is::<Busy>() => Ok(Attempt::Busy),
@@ -392,33 +391,34 @@ impl Begun<'_> {
         }
     }
 
-    fn eprint_line(
+    /// `[3/12] models.knn.k=3  accuracy 0.812 (validation)  2.1 s, about 19 s left`
+    fn print_progress(
         &self,
-        line: &Line,
-        candidate: &Candidate,
+        queue: &WorkQueue,
+        point: &SweepPoint,
         score: Option<&PointScore>,
         took: Option<Duration>,
         left: usize,
     ) {
         let score = score.map_or(String::new(), |s| format!("  {} {:.3} ({})", s.metric, s.value, s.split));
-        let took = took.map_or("  was there".to_owned(), |took| format!("  {}", seconds(took)));
-        let rest = match (left, line.pace()) {
+        let took = took.map_or("  finished before".to_owned(), |took| format!("  {}", seconds(took)));
+        let rest = match (left, queue.mean_duration()) {
             (0, _) | (_, None) => String::new(),
-            (left, Some(pace)) => {
-                format!(", about {} left", seconds(pace.mul_f64(left as f64 / self.how.at_once as f64)))
+            (left, Some(mean)) => {
+                format!(", about {} left", seconds(mean.mul_f64(left as f64 / self.options.at_once as f64)))
             }
         };
-        let done = line.total - left;
-        self.settings.printer.message(&format!("[{done}/{}] {}{score}{took}{rest}", line.total, candidate.title()));
+        let done = queue.total - left;
+        self.settings.printer.message(&format!("[{done}/{}] {}{score}{took}{rest}", queue.total, point.title()));
     }
 }
 
-/// Only the features of all points. Returns hits, misses and how many recordings could not be used.
-pub fn only_features(declared: &ExpandedGrid, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
-    let all: Vec<usize> = (0..declared.points.len()).collect();
-    let candidates = Gathering::new(settings).round(declared, 1, &all)?;
-    if let Some(Err(error)) = candidates.iter().map(|candidate| &candidate.dataset).find(|m| m.is_err()) {
+/// Computes the features of all points only. Returns cache hits and misses, and the number of unusable recordings.
+pub fn only_features(grid: &ExpandedGrid, settings: &Settings) -> Result<(run_dir::CacheRecord, usize)> {
+    let all: Vec<usize> = (0..grid.points.len()).collect();
+    let points = PointLoader::new(settings).round(grid, 1, &all)?;
+    if let Some(error) = points.iter().find_map(|point| point.dataset.as_ref().err()) {
         bail!("{error:#}");
     }
-    features::compute(&candidates.iter().collect::<Vec<_>>(), settings)
+    features::compute(&points.iter().collect::<Vec<_>>(), settings)
 }

@@ -1,18 +1,18 @@
-//! What a grid would do: its points, what of them is there, and what the rest will cost.
+//! Plans a sweep: its points, the runs that exist, and the estimated cost of the rest.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
-use super::estimate::{Known, Likeness, Past};
+use super::estimate::{Estimate, Likeness, PastRuns};
 use super::failures::counted;
 use super::features::{self, Group};
-use super::point::{Candidate, Gathering, There};
-use super::rounds::{Seen, follow};
-use super::table::{short_name, short_names, word};
+use super::point::{PointLoader, PriorRun, SweepPoint};
+use super::rounds::{RoundPoint, known_rounds};
+use super::table::{cell_text, short_name, short_names};
 use crate::execution::run::{self, Settings};
 use timbre_core::progress::seconds;
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
@@ -21,32 +21,32 @@ use timbre_inputs::features::extraction::Extraction;
 use timbre_runs::sweep_record::SCHEMA;
 use timbre_runs::tables::aligned;
 
-/// A grid before it is run.
+/// A sweep before it runs.
 pub struct Plan {
     experiment: String,
     axes: Vec<String>,
-    /// Of a halving the key, and how many rounds it has.
+    /// The key of successive halving, and its number of rounds.
     halving: Option<(String, usize)>,
-    /// Of all rounds of which is known who is in them.
-    points: Vec<Planned>,
-    later: Vec<Later>,
-    /// The features that the cache lacks: how many there are, and how many of them are missing.
+    /// The points of all rounds whose points are known.
+    points: Vec<PlannedPoint>,
+    later: Vec<LaterRound>,
+    /// The features with their cache hits and misses.
     features: Vec<FeaturePlan>,
     feature_seconds: Option<f64>,
     clips: usize,
 }
 
-/// A round of a halving of which is not known yet who will be in it.
-struct Later {
+/// A round of successive halving whose points are not known yet.
+struct LaterRound {
     round: usize,
     budget: u64,
     points: usize,
-    /// Of a point as those are from which they will be chosen, the mean.
-    models: Option<Known>,
+    /// The mean over the points from which its points will be chosen.
+    models: Option<Estimate>,
     bytes: Option<u64>,
 }
 
-struct Planned {
+struct PlannedPoint {
     number: usize,
     round: usize,
     budget: Option<u64>,
@@ -54,16 +54,16 @@ struct Planned {
     signature: Option<String>,
     state: State,
     trials: usize,
-    models: Option<Known>,
+    models: Option<Estimate>,
     bytes: Option<u64>,
 }
 
 enum State {
     Done(PathBuf),
     Failed(PathBuf),
-    Begun,
+    Started,
     New,
-    /// Its recordings cannot be read.
+    /// Its data cannot be read.
     Unreadable(String),
 }
 
@@ -73,125 +73,127 @@ struct FeaturePlan {
     kind: &'static str,
     hits: usize,
     misses: usize,
-    /// Of all that is missing; nothing where recordings have no common length.
+    /// The size of the missing features; None if the recordings have no common length.
     bytes: Option<u64>,
 }
 
-/// Looks at recordings, cache and past runs; computes and runs nothing.
-pub fn plan(declared: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
-    let all: Vec<usize> = (0..declared.points.len()).collect();
-    let mut gathering = Gathering::new(settings);
-    let first = gathering.round(declared, 1, &all)?;
-    if first.iter().all(|candidate| candidate.dataset.is_err()) {
-        let error = first.into_iter().find_map(|candidate| candidate.dataset.err()).expect("there is a point");
-        return Err(std::sync::Arc::try_unwrap(error).unwrap_or_else(|shared| anyhow!("{shared:#}")));
+/// Reads recordings, cache and past runs; computes and runs nothing.
+pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
+    let all: Vec<usize> = (0..grid.points.len()).collect();
+    let mut loader = PointLoader::new(settings);
+    let first = loader.round(grid, 1, &all)?;
+    if let Some(error) = super::common_error(&first) {
+        drop(loader);
+        drop(first);
+        return Err(super::unshared(error));
     }
-    let past = Past::read(&settings.runs, &declared.name);
-    let followed = follow(declared, settings, &mut gathering, first)?;
-    let (later, to_come) = rounds_to_come(declared, &mut gathering, followed.last(), &past)?;
-    let seen: Vec<&Seen> = followed.rounds.iter().flatten().collect();
-    let points: Vec<Planned> = seen.iter().map(|seen| planned(seen, &past)).collect();
-    let clips = seen.iter().map(|seen| clips_of(&seen.candidate)).max().unwrap_or(0);
-    let open = seen.iter().filter(|seen| seen.is_open()).map(|seen| &seen.candidate);
-    let open: Vec<&Candidate> = open.chain(&to_come).collect();
-    let groups = features::groups(&open);
-    let store = settings.feature_cache()?;
-    let features = groups.iter().map(|group| of_group(group, &store)).collect::<Result<Vec<_>>>()?.concat();
+    let past = PastRuns::read(&settings.runs, &grid.name);
+    let known = known_rounds(grid, settings, &mut loader, first)?;
+    let (later, candidates) = rounds_candidates(grid, &mut loader, known.last(), &past)?;
+    let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
+    let points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past)).collect();
+    let clips = known.iter().map(|known| clips_of(&known.point)).max().unwrap_or(0);
+    let missing = known.iter().filter(|known| known.is_missing()).map(|known| &known.point);
+    let missing: Vec<&SweepPoint> = missing.chain(&candidates).collect();
+    let groups = features::groups(&missing);
+    let cache = settings.feature_cache()?;
+    let features = groups.iter().map(|group| group_features(group, &cache)).collect::<Result<Vec<_>>>()?.concat();
     let misses: usize = features.iter().map(|feature| feature.misses).sum();
     let feature_seconds = match groups.as_slice() {
         _ if misses == 0 => Some(0.0),
         groups => groups.iter().map(|group| past.features(&group.experiment, misses / groups.len())).sum(),
     };
-    let halving = declared.halving.as_ref().map(|halving| (halving.key.clone(), halving.budgets().len()));
-    let axes = declared.axes.iter().map(|axis| axis.key.clone()).collect();
-    Ok(Plan { experiment: declared.name.clone(), axes, halving, points, later, features, feature_seconds, clips })
+    let halving = grid.halving.as_ref().map(|halving| (halving.key.clone(), halving.budgets().len()));
+    let axes = grid.axes.iter().map(|axis| axis.key.clone()).collect();
+    Ok(Plan { experiment: grid.name.clone(), axes, halving, points, later, features, feature_seconds, clips })
 }
 
-/// How many recordings a point uses if every one of them can be used.
-fn clips_of(candidate: &Candidate) -> usize {
-    candidate.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(candidate.experiment()).len())
+/// The number of recordings of a point if every one is usable.
+fn clips_of(point: &SweepPoint) -> usize {
+    point.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(point.experiment()).len())
 }
 
-fn planned(seen: &Seen, past: &Past) -> Planned {
-    let candidate = &seen.candidate;
-    let state = match (&seen.there, &candidate.dataset) {
-        (There::Finished { run, .. }, _) => State::Done(run.clone()),
-        (There::Failed { run, .. }, _) => State::Failed(run.clone()),
-        (There::Begun, _) => State::Begun,
-        (There::Nothing, Ok(_)) => State::New,
-        (There::Nothing, Err(error)) => State::Unreadable(format!("{error:#}")),
+fn planned(known: &RoundPoint, past: &PastRuns) -> PlannedPoint {
+    let point = &known.point;
+    let state = match (&known.prior, &point.dataset) {
+        (PriorRun::Finished { run, .. }, _) => State::Done(run.clone()),
+        (PriorRun::Failed { run, .. }, _) => State::Failed(run.clone()),
+        (PriorRun::Started, _) => State::Started,
+        (PriorRun::None, Ok(_)) => State::New,
+        (PriorRun::None, Err(error)) => State::Unreadable(format!("{error:#}")),
     };
-    Planned {
-        number: candidate.number,
-        round: candidate.round,
-        budget: candidate.budget,
-        values: candidate.values.clone(),
-        signature: candidate.signature().map(str::to_owned),
+    PlannedPoint {
+        number: point.number,
+        round: point.round,
+        budget: point.budget,
+        values: point.values.clone(),
+        signature: point.signature().map(str::to_owned),
         state,
-        trials: run::trials_of(candidate.experiment()).len(),
-        models: past.models(candidate, clips_of(candidate)),
-        bytes: past.bytes(candidate.experiment()),
+        trials: run::trials_of(point.experiment()).len(),
+        models: past.models(point, clips_of(point)),
+        bytes: past.bytes(point.experiment()),
     }
 }
 
-/// The rounds behind the last that is known, and the points from which theirs are chosen, as they would be there.
-fn rounds_to_come<'d>(
-    declared: &'d ExpandedGrid,
-    gathering: &mut Gathering,
-    last: &[Seen],
-    past: &Past,
-) -> Result<(Vec<Later>, Vec<Candidate<'d>>)> {
+/// The rounds after the last known one, and the points from which their points will be chosen, as they would run there.
+fn rounds_candidates<'d>(
+    grid: &'d ExpandedGrid,
+    loader: &mut PointLoader,
+    last: &[RoundPoint],
+    past: &PastRuns,
+) -> Result<(Vec<LaterRound>, Vec<SweepPoint<'d>>)> {
     let (mut later, mut all) = (Vec::new(), Vec::new());
-    let Some((halving, reached)) = declared.halving.as_ref().zip(last[0].candidate.budget) else {
+    let Some((halving, reached)) = grid.halving.as_ref().zip(last[0].point.budget) else {
         return Ok((later, all));
     };
-    // A point that has failed is tried again; if nothing is to be tried, nobody went on.
-    let able = |seen: &&Seen| seen.candidate.dataset.is_ok();
-    let left = if last.iter().any(Seen::is_open) { last.iter().filter(able).count() } else { 0 };
-    let indices: Vec<usize> = last.iter().filter(able).map(|seen| seen.candidate.number - 1).collect();
+    // A failed point is run again. If no point must be run, none reaches the next round.
+    let is_readable = |known: &&RoundPoint| known.point.dataset.is_ok();
+    let left = if last.iter().any(RoundPoint::is_missing) { last.iter().filter(is_readable).count() } else { 0 };
+    let indices: Vec<usize> = last.iter().filter(is_readable).map(|known| known.point.number - 1).collect();
     for (n, (budget, points)) in halving.later_rounds(reached, last.len(), left).into_iter().enumerate() {
-        let round = last[0].candidate.round + 1 + n;
-        let candidates = gathering.round(declared, round, &indices)?;
-        let models = candidates.iter().filter_map(|candidate| past.models(candidate, clips_of(candidate)));
-        let sizes: Vec<u64> = candidates.iter().filter_map(|c| past.bytes(c.experiment())).collect();
+        let round = last[0].point.round + 1 + n;
+        let candidates = loader.round(grid, round, &indices)?;
+        let models = candidates.iter().filter_map(|point| past.models(point, clips_of(point)));
+        let sizes: Vec<u64> = candidates.iter().filter_map(|point| past.bytes(point.experiment())).collect();
         let bytes = (!sizes.is_empty()).then(|| sizes.iter().sum::<u64>() / sizes.len() as u64);
-        later.push(Later { round, budget, points, models: Known::mean(models), bytes });
+        later.push(LaterRound { round, budget, points, models: Estimate::mean(models), bytes });
         all.extend(candidates);
     }
     Ok((later, all))
 }
 
-fn of_group(group: &Group, store: &FeatureCache) -> Result<Vec<FeaturePlan>> {
+fn group_features(group: &Group, cache: &FeatureCache) -> Result<Vec<FeaturePlan>> {
     let experiment = &group.experiment;
     let mut plans = Vec::new();
     for (name, spec) in &experiment.features {
         let alone = Experiment { features: [(name.clone(), spec.clone())].into(), ..experiment.clone() };
         let extraction = Extraction::new(&alone.audio, &alone.features, alone.evaluate.windows())?;
-        let (hits, misses) = match group.dataset.count_cached(&alone, &extraction, store) {
+        let (hits, misses) = match group.dataset.count_cached(&alone, &extraction, cache) {
             Ok(found) => found,
             Err(error) => bail!("cannot look for {name} in the cache: {error:#}"),
         };
-        // How long windows are is not how long clips are.
+        // Windows have another length than clips.
         let shape = shapes::feature_shape(&alone.audio, spec).filter(|_| alone.evaluate.windows().is_none());
-        let bytes = shape.map(|shape| (misses * (HEAD + 4 * shape.channels * shape.height * shape.width)) as u64);
+        let bytes =
+            shape.map(|shape| (misses * (RECORD_OVERHEAD + 4 * shape.channels * shape.height * shape.width)) as u64);
         plans.push(FeaturePlan { name: name.clone(), kind: spec.kind(), hits, misses, bytes });
     }
     Ok(plans)
 }
 
-/// Bytes of a record in the cache beside its values.
-const HEAD: usize = 208;
+/// The bytes of a cache record beside its values.
+const RECORD_OVERHEAD: usize = 208;
 
-impl Planned {
-    fn is_open(&self) -> bool {
+impl PlannedPoint {
+    fn is_missing(&self) -> bool {
         !matches!(self.state, State::Done(_) | State::Unreadable(_))
     }
 
     fn state(&self) -> String {
         match &self.state {
             State::Done(run) => format!("done  {}", run.display()),
-            State::Failed(run) => format!("failed, to run again  {}", run.display()),
-            State::Begun => "begun, goes on".to_owned(),
+            State::Failed(run) => format!("failed, will run again  {}", run.display()),
+            State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
             State::Unreadable(why) => format!("cannot run: {}", why.lines().next().unwrap_or_default()),
         }
@@ -199,32 +201,31 @@ impl Planned {
 }
 
 impl Plan {
-    fn open(&self) -> impl Iterator<Item = &Planned> + Clone {
-        self.points.iter().filter(|point| point.is_open())
+    fn missing(&self) -> impl Iterator<Item = &PlannedPoint> + Clone {
+        self.points.iter().filter(|point| point.is_missing())
     }
 
-    /// How many points are to be run, of all rounds.
+    /// The number of points to run in all rounds.
     fn to_run(&self) -> usize {
-        self.open().count() + self.later.iter().map(|round| round.points).sum::<usize>()
+        self.missing().count() + self.later.iter().map(|round| round.points).sum::<usize>()
     }
 
-    /// What is known of the models that are to be fitted: of each open point, and of each round to come with its number of
-    /// points.
-    fn known(&self) -> impl Iterator<Item = (Option<Known>, usize)> + Clone {
+    /// The estimates of the models to fit: of each missing point, and of each later round with its number of points.
+    fn estimates(&self) -> impl Iterator<Item = (Option<Estimate>, usize)> + Clone {
         let later = self.later.iter().map(|round| (round.models, round.points));
-        self.open().map(|point| (point.models, 1)).chain(later)
+        self.missing().map(|point| (point.models, 1)).chain(later)
     }
 
-    /// Seconds of all models that are to be fitted, where each of them is known; else how many points are not.
+    /// The duration of all models to fit; the number of points without an estimate if there are any.
     fn models(&self) -> Result<f64, usize> {
-        let unknown = self.known().filter(|(known, _)| known.is_none()).map(|(_, points)| points).sum();
-        let sum = self.known().filter_map(|(known, points)| Some(known?.seconds * points as f64)).sum();
+        let unknown = self.estimates().filter(|(known, _)| known.is_none()).map(|(_, points)| points).sum();
+        let sum = self.estimates().filter_map(|(known, points)| Some(known?.seconds * points as f64)).sum();
         if unknown == 0 { Ok(sum) } else { Err(unknown) }
     }
 
     fn bytes(&self) -> Option<u64> {
         let later = self.later.iter().map(|round| Some(round.bytes? * round.points as u64));
-        self.open().map(|point| point.bytes).chain(later).sum()
+        self.missing().map(|point| point.bytes).chain(later).sum()
     }
 
     fn cache_bytes(&self) -> Option<u64> {
@@ -234,7 +235,7 @@ impl Plan {
     pub fn text(&self) -> String {
         let keys: Vec<&str> = self.axes.iter().map(String::as_str).collect();
         let mut text = format!(
-            "`{}` is sound. Its grid has {}: {}\n\n",
+            "`{}` is valid. Its grid has {}: {}\n\n",
             self.experiment,
             counted(self.points.iter().filter(|point| point.round == 1).count()),
             self.axes.join(" × ")
@@ -248,28 +249,22 @@ impl Plan {
         for point in &self.points {
             let mut line = vec![point.number.to_string()];
             line.extend(point.budget.map(|budget| budget.to_string()));
-            line.extend(self.axes.iter().map(|axis| word(point.values.get(axis))));
+            line.extend(self.axes.iter().map(|axis| cell_text(point.values.get(axis))));
             line.push(point.trials.to_string());
-            let is_open = point.is_open();
+            let is_missing = point.is_missing();
             let time = time(point.models, 1);
-            line.push(if is_open { time } else { String::new() });
-            line.push(if is_open { disk(point.bytes, 1) } else { String::new() });
+            line.push(if is_missing { time } else { String::new() });
+            line.push(if is_missing { disk(point.bytes, 1) } else { String::new() });
             line.push(point.state());
             lines.push(line);
         }
         text += &aligned(&lines, words);
         for later in &self.later {
-            text += &self.sentence(later);
+            text += &self.later_line(later);
         }
         let all = self.points.len() + self.later.iter().map(|round| round.points).sum::<usize>();
         let rounds = self.halving.as_ref().map_or(String::new(), |(_, rounds)| format!(" of all {rounds} rounds"));
-        let are = if self.to_run() == 1 { "is" } else { "are" };
-        text += &format!(
-            "\n{} of {}{rounds} {are} to be run, on up to {} clips\n",
-            self.to_run(),
-            counted(all),
-            self.clips
-        );
+        text += &format!("\n{} of {}{rounds} to run, on up to {} clips\n", self.to_run(), counted(all), self.clips);
         for feature in &self.features {
             text += &format!(
                 "  {} ({}): {} to compute, {} in the cache\n",
@@ -279,8 +274,8 @@ impl Plan {
         text + &self.costs()
     }
 
-    /// A round to come, in a line.
-    fn sentence(&self, later: &Later) -> String {
+    /// A later round as one line.
+    fn later_line(&self, later: &LaterRound) -> String {
         let Some((key, rounds)) = &self.halving else { return String::new() };
         format!(
             "then round {} of {rounds} ({} = {}): the best {}, time {}, disk {}\n",
@@ -301,8 +296,8 @@ impl Plan {
             self.feature_seconds.map_or("features: no past run".to_owned(), |s| format!("features {}", about(s)));
         let models = match self.models() {
             Ok(sum) => {
-                let known = self.known().filter_map(|(known, _)| known);
-                let least = known.clone().map(|known| known.of).min().unwrap_or(0);
+                let known = self.estimates().filter_map(|(known, _)| known);
+                let least = known.clone().map(|known| known.past).min().unwrap_or(0);
                 let nearest = match known.map(|known| known.likeness).min() {
                     Some(Likeness::Kind) => "models of the same kind",
                     _ => "the same models",
@@ -318,13 +313,13 @@ impl Plan {
         format!("time: {features}, {models}\ndisk: {runs}, {cache}\n")
     }
 
-    /// Of a halving: each round with its points, those to be run, and what a round to come will cost.
+    /// The rounds of successive halving: the points of each, the number to run, and the estimated cost of later rounds.
     fn rounds(&self) -> Vec<Json> {
         let Some((_, rounds)) = self.halving else { return Vec::new() };
         let known = |round: usize| {
             let own = || self.points.iter().filter(move |point| point.round == round);
             let budget = own().next()?.budget;
-            let to_run = own().filter(|point| point.is_open()).count();
+            let to_run = own().filter(|point| point.is_missing()).count();
             Some(json!({ "round": round, "budget": budget, "points": own().count(), "to_run": to_run }))
         };
         let later = self.later.iter().map(|later| {
@@ -339,14 +334,14 @@ impl Plan {
     }
 
     pub fn json(&self) -> Json {
-        let state = |point: &Planned| match &point.state {
+        let state = |point: &PlannedPoint| match &point.state {
             State::Done(_) => "done",
             State::Failed(_) => "failed",
-            State::Begun => "begun",
+            State::Started => "begun",
             State::New => "new",
             State::Unreadable(_) => "unreadable",
         };
-        let run = |point: &Planned| match &point.state {
+        let run = |point: &PlannedPoint| match &point.state {
             State::Done(run) | State::Failed(run) => Some(run.clone()),
             _ => None,
         };
@@ -357,7 +352,7 @@ impl Plan {
                 json!({
                     "point": point.number, "round": point.round, "budget": point.budget, "values": point.values, "signature": point.signature, "state": state(point),
                     "run": run(point), "units": point.trials, "seconds": point.models.map(|known| known.seconds),
-                    "past_fits": point.models.map(|known| known.of), "bytes": point.bytes,
+                    "past_fits": point.models.map(|known| known.past), "bytes": point.bytes,
                 })
             })
             .collect();
@@ -376,7 +371,7 @@ impl Plan {
     }
 }
 
-fn time(known: Option<Known>, points: usize) -> String {
+fn time(known: Option<Estimate>, points: usize) -> String {
     known.map_or("no past run".to_owned(), |known| about(known.seconds * points as f64))
 }
 

@@ -1,4 +1,4 @@
-//! The points of a grid with their signatures: what is there already, and what is to be run.
+//! The points of a sweep: their data sets, their signatures, and the runs that exist already.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,24 +17,24 @@ use timbre_runs::run_dir::{self, RunRecord, Status};
 use timbre_runs::sweep_record::{PointRecord, PointStatus};
 
 /// One point in one round.
-pub struct Candidate<'a> {
-    /// Its place in the grid, from 1.
+pub struct SweepPoint<'a> {
+    /// Its number in the grid, from 1.
     pub number: usize,
-    /// Of a halving, from 1; 1 without.
+    /// The round of successive halving, from 1; 1 without it.
     pub round: usize,
     pub name: String,
     pub values: &'a IndexMap<String, Json>,
     pub budget: Option<u64>,
     pub resolved: &'a ResolvedExperiment,
-    /// With its signature; or why its recordings cannot be read.
+    /// The data set and the signature, or why the data cannot be read.
     pub dataset: Result<(Arc<PreparedDataset>, String), Arc<anyhow::Error>>,
 }
 
-/// What of a point lies in the folder of runs.
-pub enum There {
-    Nothing,
-    /// Half done.
-    Begun,
+/// The run of a point that exists already.
+pub enum PriorRun {
+    None,
+    /// Unfinished: a start continues it.
+    Started,
     Failed {
         run: PathBuf,
         record: Box<RunRecord>,
@@ -45,15 +45,15 @@ pub enum There {
     },
 }
 
-/// Reads the recordings of points, of points that share them once.
-pub struct Gathering<'a> {
+/// Prepares the data sets of points; points with an equal data set share it.
+pub struct PointLoader<'a> {
     settings: &'a Settings,
     known: HashMap<String, Result<Arc<PreparedDataset>, Arc<anyhow::Error>>>,
 }
 
-impl<'a> Gathering<'a> {
-    pub fn new(settings: &'a Settings) -> Gathering<'a> {
-        Gathering { settings, known: HashMap::new() }
+impl<'a> PointLoader<'a> {
+    pub fn new(settings: &'a Settings) -> PointLoader<'a> {
+        PointLoader { settings, known: HashMap::new() }
     }
 
     fn dataset(&mut self, experiment: &Experiment) -> Result<Result<Arc<PreparedDataset>, Arc<anyhow::Error>>> {
@@ -61,50 +61,55 @@ impl<'a> Gathering<'a> {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let gathered = match PreparedDataset::new(experiment, self.settings) {
+        let prepared = match PreparedDataset::new(experiment, self.settings) {
             Err(error) if error.is::<Cancelled>() => return Err(error),
-            gathered => gathered.map(Arc::new).map_err(Arc::new),
+            prepared => prepared.map(Arc::new).map_err(Arc::new),
         };
-        self.known.insert(key, gathered.clone());
-        Ok(gathered)
+        self.known.insert(key, prepared.clone());
+        Ok(prepared)
     }
 
-    /// The points in a round. Of points that are the same run the first.
-    pub fn round<'d>(&mut self, declared: &'d ExpandedGrid, round: usize, of: &[usize]) -> Result<Vec<Candidate<'d>>> {
-        let budgets = declared.halving.as_ref().map(|halving| halving.budgets());
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(of.len());
-        for &index in of {
-            let point = &declared.points[index];
-            let resolved = &point.rounds[round - 1];
+    /// The points of a round. Of points with an equal signature, only the first is kept.
+    pub fn round<'d>(
+        &mut self,
+        grid: &'d ExpandedGrid,
+        round: usize,
+        indices: &[usize],
+    ) -> Result<Vec<SweepPoint<'d>>> {
+        let budgets = grid.halving.as_ref().map(|halving| halving.budgets());
+        let mut points: Vec<SweepPoint> = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let declared = &grid.points[index];
+            let resolved = &declared.rounds[round - 1];
             let with_signature = |dataset: Arc<PreparedDataset>| {
                 let signature = dataset.signature(&resolved.experiment);
                 (dataset, signature)
             };
             let dataset = self.dataset(&resolved.experiment)?.map(with_signature);
-            let name = point_name(&point.values);
-            let twin = candidates.iter().find(|other| {
+            let name = point_name(&declared.values);
+            let duplicate_of = points.iter().find(|other| {
                 other.signature().is_some() && other.signature() == dataset.as_ref().ok().map(|m| m.1.as_str())
             });
-            if let Some(twin) = twin {
-                self.settings.printer.message(&format!("{name} is the same run as {}: left out", twin.name));
+            if let Some(other) = duplicate_of {
+                self.settings.printer.message(&format!("{name} is the same run as {}: left out", other.name));
                 continue;
             }
             let budget = budgets.as_ref().map(|budgets| budgets[round - 1]);
-            candidates.push(Candidate {
+            points.push(SweepPoint {
                 number: index + 1,
                 round,
                 name,
-                values: &point.values,
+                values: &declared.values,
                 budget,
                 resolved,
                 dataset,
             });
         }
-        Ok(candidates)
+        Ok(points)
     }
 }
 
-impl Candidate<'_> {
+impl SweepPoint<'_> {
     pub fn experiment(&self) -> &Experiment {
         &self.resolved.experiment
     }
@@ -113,37 +118,42 @@ impl Candidate<'_> {
         self.dataset.as_ref().ok().map(|(_, signature)| signature.as_str())
     }
 
-    /// `models.knn.k=3`, of a halving with the budget.
+    /// `models.knn.k=3`; with successive halving followed by the budget.
     pub fn title(&self) -> String {
         self.budget.map_or(self.name.clone(), |budget| format!("{} ({budget})", self.name))
     }
 
-    /// Looks for the run of this point, in the folder of any experiment.
-    pub fn there(&self, settings: &Settings) -> There {
-        let Some(signature) = self.signature() else { return There::Nothing };
-        let mut found = There::Nothing;
+    /// The existing run of this point; none with `--fresh`.
+    pub fn prior_run(&self, settings: &Settings) -> PriorRun {
+        if settings.fresh { PriorRun::None } else { self.existing_run(settings) }
+    }
+
+    /// Looks for the run of this point in the folders of all experiments.
+    pub fn existing_run(&self, settings: &Settings) -> PriorRun {
+        let Some(signature) = self.signature() else { return PriorRun::None };
+        let mut found = PriorRun::None;
         for run in run_dir::of_signature(&settings.runs, &self.experiment().name, signature) {
             let own =
-                run.parent().and_then(Path::file_name).is_some_and(|home| home == self.experiment().name.as_str());
+                run.parent().and_then(Path::file_name).is_some_and(|folder| folder == self.experiment().name.as_str());
             let Ok(record) = run_dir::read_record(&run) else { continue };
             if record.signature != signature {
                 continue;
             }
             if record.status.is_final() && run::is_complete(&run, self.experiment(), settings) {
-                return There::Finished { run, record: Box::new(record) };
+                return PriorRun::Finished { run, record: Box::new(record) };
             }
-            if own && matches!(found, There::Nothing) {
+            if own && matches!(found, PriorRun::None) {
                 found = match record.status {
-                    Status::Failed => There::Failed { run, record: Box::new(record) },
-                    _ => There::Begun,
+                    Status::Failed => PriorRun::Failed { run, record: Box::new(record) },
+                    _ => PriorRun::Started,
                 };
             }
         }
         found
     }
 
-    /// As `grid.json` shows it.
-    pub fn record(&self, there: &There) -> PointRecord {
+    /// The point as `grid.json` has it.
+    pub fn record(&self, prior: &PriorRun) -> PointRecord {
         let mut point = PointRecord {
             number: self.number,
             round: self.round,
@@ -158,16 +168,18 @@ impl Candidate<'_> {
             seconds: None,
             score: None,
         };
-        match there {
-            There::Nothing | There::Begun => {}
-            There::Failed { run, record } | There::Finished { run, record } => fill(&mut point, run, record),
+        match prior {
+            PriorRun::None | PriorRun::Started => {}
+            PriorRun::Failed { run, record } | PriorRun::Finished { run, record } => {
+                update_from_run(&mut point, run, record)
+            }
         }
         point
     }
 }
 
-/// What a run that ended says of its point.
-pub fn fill(point: &mut PointRecord, run: &Path, record: &RunRecord) {
+/// Copies the result of an ended run into the record of its point.
+pub fn update_from_run(point: &mut PointRecord, run: &Path, record: &RunRecord) {
     point.run = Some(run.to_owned());
     point.status = match record.status {
         Status::Done => PointStatus::Done,
@@ -177,7 +189,7 @@ pub fn fill(point: &mut PointRecord, run: &Path, record: &RunRecord) {
     };
     let failures: Vec<String> = record.failures.iter().map(|(trial, why)| format!("{trial}: {why}")).collect();
     point.why = (point.status == PointStatus::Failed).then(|| match failures.is_empty() {
-        true => "its last run failed; see its log".to_owned(),
+        true => "its last run failed: see its log".to_owned(),
         false => failures.join("; "),
     });
     point.score = point.status.is_final().then(|| table::score(record, None)).flatten();

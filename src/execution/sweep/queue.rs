@@ -1,57 +1,57 @@
-//! The points that wait for a worker, and what is known of those that are through.
+//! The queue of sweep points that wait for a worker, and the duration of finished ones.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::point::Candidate;
+use super::point::SweepPoint;
 
-pub struct Line<'a> {
+pub struct WorkQueue<'a> {
     pub total: usize,
-    pub queue: Mutex<VecDeque<&'a Candidate<'a>>>,
-    left: Mutex<Left>,
+    pub points: Mutex<VecDeque<&'a SweepPoint<'a>>>,
+    progress: Mutex<Progress>,
     pub quit: AtomicBool,
     pub error: Mutex<Option<anyhow::Error>>,
 }
 
-struct Left {
-    points: usize,
-    /// Of the points that were run.
+struct Progress {
+    left: usize,
+    /// The total duration of the points that were run.
     seconds: f64,
     ran: usize,
 }
 
-impl<'a> Line<'a> {
-    pub fn of(candidates: &[&'a Candidate<'a>]) -> Line<'a> {
-        Line {
-            total: candidates.len(),
-            queue: Mutex::new(candidates.iter().copied().collect()),
-            left: Mutex::new(Left { points: candidates.len(), seconds: 0.0, ran: 0 }),
+impl<'a> WorkQueue<'a> {
+    pub fn new(points: &[&'a SweepPoint<'a>]) -> WorkQueue<'a> {
+        WorkQueue {
+            total: points.len(),
+            points: Mutex::new(points.iter().copied().collect()),
+            progress: Mutex::new(Progress { left: points.len(), seconds: 0.0, ran: 0 }),
             quit: AtomicBool::new(false),
             error: Mutex::new(None),
         }
     }
 
-    /// Counts a point; returns how many are left.
-    pub fn ended(&self, took: Duration, ran: bool) -> usize {
-        let mut left = self.left.lock().expect("no worker panics");
-        left.points -= 1;
+    /// Counts a point that has ended. Returns how many are left.
+    pub fn point_ended(&self, took: Duration, ran: bool) -> usize {
+        let mut progress = self.progress.lock().expect("no worker panics");
+        progress.left -= 1;
         if ran {
-            left.seconds += took.as_secs_f64();
-            left.ran += 1;
+            progress.seconds += took.as_secs_f64();
+            progress.ran += 1;
         }
-        left.points
+        progress.left
     }
 
-    /// How many points were run here.
+    /// The number of points that this process ran.
     pub fn ran(&self) -> usize {
-        self.left.lock().expect("no worker panics").ran
+        self.progress.lock().expect("no worker panics").ran
     }
 
-    /// How long a point takes.
-    pub fn pace(&self) -> Option<Duration> {
-        let left = self.left.lock().expect("no worker panics");
-        (left.ran > 0).then(|| Duration::from_secs_f64(left.seconds / left.ran as f64))
+    /// The mean duration of a point.
+    pub fn mean_duration(&self) -> Option<Duration> {
+        let progress = self.progress.lock().expect("no worker panics");
+        (progress.ran > 0).then(|| Duration::from_secs_f64(progress.seconds / progress.ran as f64))
     }
 }

@@ -1,104 +1,103 @@
-//! The rounds of a grid as far as the folder of runs knows them. Without a halving there is one.
+//! The known rounds of a sweep, from the runs that exist. Without successive halving there is one round.
 
 use anyhow::Result;
 
-use super::SweepOutcome;
-use super::halving;
-use super::point::{Candidate, Gathering, There};
+use super::point::{PointLoader, PriorRun, SweepPoint};
+use super::{SweepOutcome, halving};
 use crate::execution::run::Settings;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord};
 
-/// A point with what lies on disk of it.
-pub struct Seen<'d> {
-    pub candidate: Candidate<'d>,
-    pub there: There,
+/// A point with its existing run.
+pub struct RoundPoint<'d> {
+    pub point: SweepPoint<'d>,
+    pub prior: PriorRun,
     pub record: PointRecord,
 }
 
-impl Seen<'_> {
-    /// Whether it is still to be run, for the first time or again.
-    pub fn is_open(&self) -> bool {
-        !self.record.status.is_final() && self.candidate.dataset.is_ok()
+impl RoundPoint<'_> {
+    /// Whether the point must be run, for the first time or again.
+    pub fn is_missing(&self) -> bool {
+        !self.record.status.is_final() && self.point.dataset.is_ok()
     }
 }
 
-/// Each round whose points are known: all that are through, and the one that is open, if one is.
-pub struct Followed<'d> {
-    pub rounds: Vec<Vec<Seen<'d>>>,
+/// The rounds whose points are known: all finished ones, and the first unfinished one.
+pub struct KnownRounds<'d> {
+    pub rounds: Vec<Vec<RoundPoint<'d>>>,
 }
 
-impl Followed<'_> {
-    /// The last round of which is known who is in it.
-    pub fn last(&self) -> &[Seen<'_>] {
+impl KnownRounds<'_> {
+    pub fn last(&self) -> &[RoundPoint<'_>] {
         self.rounds.last().expect("there is a first round")
     }
 
-    pub fn is_open(&self) -> bool {
-        self.last().iter().any(Seen::is_open)
+    /// Whether some point must be run.
+    pub fn is_unfinished(&self) -> bool {
+        self.last().iter().any(RoundPoint::is_missing)
     }
 }
 
-/// Goes from round to round, as a run of the grid would that finds everything there.
-pub fn follow<'d>(
-    declared: &'d ExpandedGrid,
+/// Follows the rounds as a start of the sweep does, as long as every point of a round is finished.
+pub fn known_rounds<'d>(
+    grid: &'d ExpandedGrid,
     settings: &Settings,
-    gathering: &mut Gathering,
-    first: Vec<Candidate<'d>>,
-) -> Result<Followed<'d>> {
-    let mut followed = Followed { rounds: Vec::new() };
+    loader: &mut PointLoader,
+    first: Vec<SweepPoint<'d>>,
+) -> Result<KnownRounds<'d>> {
+    let mut known = KnownRounds { rounds: Vec::new() };
     let mut current = first;
     loop {
         let round = current[0].round;
-        followed.rounds.push(current.into_iter().map(|candidate| seen(candidate, settings)).collect());
-        let Some(halving) = declared.halving.as_ref().filter(|halving| round < halving.budgets().len()) else { break };
-        if followed.is_open() {
+        known.rounds.push(current.into_iter().map(|point| look_up(point, settings)).collect());
+        let Some(halving) = grid.halving.as_ref().filter(|halving| round < halving.budgets().len()) else { break };
+        if known.is_unfinished() {
             break;
         }
-        let records: Vec<PointRecord> = followed.last().iter().map(|seen| seen.record.clone()).collect();
+        let records: Vec<PointRecord> = known.last().iter().map(|point| point.record.clone()).collect();
         let mut kept = halving::kept(&records, round, halving);
         if kept.is_empty() {
             break;
         }
         kept.sort_unstable();
         let indices: Vec<usize> = kept.into_iter().map(|number| number - 1).collect();
-        current = gathering.round(declared, round + 1, &indices)?;
+        current = loader.round(grid, round + 1, &indices)?;
     }
-    Ok(followed)
+    Ok(known)
 }
 
-/// A grid whose folder cannot be written, if nothing of it is to be run.
-pub fn shown_again(
-    declared: &ExpandedGrid,
+/// The outcome of a sweep whose folder cannot be written, if no point must be run; otherwise `error`.
+pub fn show_finished(
+    grid: &ExpandedGrid,
     settings: &Settings,
-    mut gathering: Gathering,
-    first: Vec<Candidate>,
-    home: SweepDir,
+    mut loader: PointLoader,
+    first: Vec<SweepPoint>,
+    sweep_dir: SweepDir,
     error: anyhow::Error,
 ) -> Result<SweepOutcome> {
-    let followed = follow(declared, settings, &mut gathering, first)?;
-    if followed.is_open() {
+    let known = known_rounds(grid, settings, &mut loader, first)?;
+    if known.is_unfinished() {
         return Err(error);
     }
-    settings.printer.message(&format!("nothing is to be run; nothing is written either: {error:#}"));
-    let points = followed.rounds.into_iter().flatten().map(|seen| seen.record).collect();
+    settings.printer.message(&format!("all points are finished; nothing is written: {error:#}"));
+    let points = known.rounds.into_iter().flatten().map(|point| point.record).collect();
     let now = run_dir::now();
-    let mut record = SweepRecord { ended: Some(now.clone()), ..super::declared_as(declared, now, points) };
+    let mut record = SweepRecord { ended: Some(now.clone()), ..super::new_record(grid, now, points) };
     record.status = record.final_status();
-    Ok(SweepOutcome { home, record, ran: 0, no_report: Vec::new() })
+    Ok(SweepOutcome { sweep_dir, record, ran: 0, missing_reports: Vec::new() })
 }
 
-fn seen<'d>(candidate: Candidate<'d>, settings: &Settings) -> Seen<'d> {
-    let there = if settings.fresh { There::Nothing } else { candidate.there(settings) };
-    let record = declared_as(&candidate, &there);
-    Seen { candidate, there, record }
+fn look_up<'d>(point: SweepPoint<'d>, settings: &Settings) -> RoundPoint<'d> {
+    let prior = point.prior_run(settings);
+    let record = initial_record(&point, &prior);
+    RoundPoint { point, prior, record }
 }
 
-/// A point as a start of the grid finds it: one whose recordings cannot be read has failed already.
-pub fn declared_as(candidate: &Candidate, there: &There) -> PointRecord {
-    let mut record = candidate.record(there);
-    if let Err(error) = &candidate.dataset {
+/// The record of a point at the start of a sweep. A point whose data cannot be read has failed already.
+pub fn initial_record(point: &SweepPoint, prior: &PriorRun) -> PointRecord {
+    let mut record = point.record(prior);
+    if let Err(error) = &point.dataset {
         (record.status, record.why) = (PointStatus::Failed, Some(format!("{error:#}")));
     }
     record

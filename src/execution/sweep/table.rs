@@ -1,4 +1,4 @@
-//! The comparison table of a grid: a row a point, model and side of the split.
+//! The comparison table of a sweep (`grid_results.csv`): one row per point, model and split.
 
 use anyhow::Result;
 use indexmap::{IndexMap, IndexSet};
@@ -12,14 +12,14 @@ use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use timbre_runs::tables::{self, aligned, cell};
 
-/// One model of a point on one side of the split.
+/// One model of a point on one split.
 pub struct Row<'a> {
     pub point: &'a PointRecord,
-    /// Nothing of a point that has no results.
+    /// None for a point without results.
     pub cell: Option<Cell>,
 }
 
-/// What a model on a feature came to, over its seeds.
+/// The scores of a model on a feature, over its seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub features: String,
@@ -27,7 +27,7 @@ pub struct Cell {
     pub split: String,
     pub n: usize,
     pub metric: String,
-    /// By metric, a value a seed.
+    /// One value per seed, by metric.
     pub metrics: IndexMap<String, Vec<f64>>,
 }
 
@@ -37,7 +37,7 @@ impl Cell {
     }
 }
 
-/// The models of a run with their seeds put together; trivial baselines where they are asked for.
+/// The models of a run, or its trivial baselines, with their seeds grouped.
 pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
     let rows = record.results.iter().filter(|row| row.is_baseline() == baselines);
     let one = |((features, model, split), rows): ((&str, &str, &str), Vec<&ResultRow>)| {
@@ -57,7 +57,8 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
     run_dir::replicates(rows).into_iter().map(one).collect()
 }
 
-/// The headline of a run: of its best model on the validation split; of the only one on the test split where there is no other.
+/// The headline score of a run: that of its best model on the validation split. Without a validation split, that of the first
+/// model on the test split.
 pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
     let cells = cells(record, false);
     let on = |split: &str| -> Vec<&Cell> {
@@ -65,7 +66,7 @@ pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
         cells.iter().filter(of_model).collect()
     };
     let validation = on("validation");
-    // The best of several on the test split would be chosen on it.
+    // The best of several models on the test split would be selected on the test split.
     let shown = if validation.is_empty() { on("test").into_iter().take(1).collect() } else { validation };
     let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(&record.metric)?))).reduce(|best, other| {
         let better = if is_loss(&record.metric) { other.1 < best.1 } else { other.1 > best.1 };
@@ -75,7 +76,7 @@ pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
     Some(PointScore { metric: record.metric.clone(), split: cell.split.clone(), value })
 }
 
-/// The rows of a grid, from the runs of its points.
+/// The rows of a sweep, from the runs of its points.
 pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for point in &grid.points {
@@ -89,8 +90,8 @@ pub fn rows(grid: &SweepRecord) -> Vec<Row<'_>> {
     rows
 }
 
-/// Axis values first, then each metric as its mean over the seeds and their standard deviation. Nothing in it depends on when
-/// or where points were run: the same grid ends with the same bytes.
+/// The table: axis values first, then the mean and the standard deviation of each metric over the seeds. It does not depend on when
+/// or where the points ran: equal sweeps give equal bytes.
 pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
     let mut columns =
         vec![Column::new("point".into(), rows.iter().map(|row| row.point.number as u64).collect::<Vec<_>>())];
@@ -100,7 +101,7 @@ pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
         columns.push(Column::new(halving.key.as_str().into(), budgets));
     }
     for axis in &grid.axes {
-        let words: Vec<String> = rows.iter().map(|row| word(row.point.values.get(&axis.key))).collect();
+        let words: Vec<String> = rows.iter().map(|row| cell_text(row.point.values.get(&axis.key))).collect();
         columns.push(Column::new(axis.key.as_str().into(), words));
     }
     columns.push(Column::new("status".into(), rows.iter().map(|row| row.point.status.name()).collect::<Vec<_>>()));
@@ -124,7 +125,7 @@ pub fn frame(grid: &SweepRecord, rows: &[Row]) -> Result<DataFrame> {
         let values = |of: &dyn Fn(&[f64]) -> Option<f64>| -> Vec<Option<f64>> {
             rows.iter().map(|row| of(row.cell.as_ref()?.metrics.get(*name)?)).collect()
         };
-        // An interval is of one seed's recordings: a mean of intervals is none.
+        // An interval belongs to the recordings of one seed: the mean of intervals is not an interval.
         let mean = values(&|v| replicates::mean(v).filter(|_| !is_bound || v.len() == 1));
         let sd = values(&replicates::deviation);
         if mean.iter().any(Option::is_some) {
@@ -146,8 +147,8 @@ pub fn write(path: &std::path::Path, grid: &SweepRecord) -> Result<()> {
     files::write_atomically(path, |out| tables::write_csv(frame(grid, &rows)?, out))
 }
 
-/// A value as it is written in a cell.
-pub fn word(value: Option<&Json>) -> String {
+/// An axis value as the text of a cell.
+pub fn cell_text(value: Option<&Json>) -> String {
     match value {
         None => String::new(),
         Some(Json::String(text)) => text.clone(),
@@ -155,7 +156,7 @@ pub fn word(value: Option<&Json>) -> String {
     }
 }
 
-/// The shortest ends of keys that tell them apart: `k` for `models.knn.k`.
+/// The shortest distinct ends of keys: `k` for `models.knn.k`.
 pub fn short_names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
     timbre_core::text::short_names(keys, &[])
 }
@@ -165,10 +166,10 @@ pub fn short_name(key: &str) -> &str {
     short_names(&[key])[0]
 }
 
-/// More lines are for a table program.
-const SHOWN: usize = 60;
+/// The table of a terminal has at most so many lines.
+const MAX_LINES: usize = 60;
 
-/// The table as a person reads it: the headline metric on each side of the split.
+/// The table for a terminal: the headline metric on each split.
 pub fn text(grid: &SweepRecord) -> String {
     let rows = rows(grid);
     let mut splits: IndexSet<String> = IndexSet::new();
@@ -192,11 +193,11 @@ pub fn text(grid: &SweepRecord) -> String {
     let words = head.len();
     head.extend(splits.iter().map(|split| one_metric.map_or(split.clone(), |metric| format!("{metric} ({split})"))));
     let mut lines = vec![head];
-    for ((_, number, features, model), rows) in models.iter().take(SHOWN) {
+    for ((_, number, features, model), rows) in models.iter().take(MAX_LINES) {
         let point = rows[0].point;
         let mut line = vec![number.to_string()];
         line.extend(grid.halving.iter().map(|_| point.budget.map_or(String::new(), |budget| budget.to_string())));
-        line.extend(grid.axes.iter().map(|axis| word(point.values.get(&axis.key))));
+        line.extend(grid.axes.iter().map(|axis| cell_text(point.values.get(&axis.key))));
         let missing = if rows[0].cell.is_none() { format!("({})", point.status.name()) } else { features.clone() };
         line.extend([missing, model.clone()]);
         if one_metric.is_none() {
@@ -209,8 +210,8 @@ pub fn text(grid: &SweepRecord) -> String {
         lines.push(line);
     }
     let mut text = aligned(&lines, words);
-    if models.len() > SHOWN {
-        text += &format!("… and {} more lines\n", models.len() - SHOWN);
+    if models.len() > MAX_LINES {
+        text += &format!("… and {} more lines\n", models.len() - MAX_LINES);
     }
     let first = grid.points.iter().find(|point| point.status == PointStatus::Done).and_then(|point| point.run.as_ref());
     let baselines = first.and_then(|run| run_dir::read_record(run).ok()).map_or(Vec::new(), |r| cells(&r, true));
@@ -226,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_shortened_to_what_tells_it_from_the_others() {
+    fn keys_are_shortened_to_distinct_ends() {
         let keys = ["models.knn.k", "features.mel.db", "features.fft.db", "evaluate.metric"];
         assert_eq!(short_names(&keys), ["k", "mel.db", "fft.db", "metric"]);
         assert_eq!(short_names(&["k", "models.k"]), ["k", "models.k"]);

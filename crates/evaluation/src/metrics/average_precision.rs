@@ -1,12 +1,12 @@
 //! Average precision: the precision at each distinct score, weighted by the recall that it adds, without interpolation.
 //!
-//! Conventions: scikit-learn's `average_precision_score`. Equal scores are one step. Without any positive it is 0 (there, too,
-//! with a warning), and such a class is part of the macro mean, such a clip of the mean over clips: a set that lacks
-//! classes has a low mean, as it has a low macro F1.
+//! Conventions: scikit-learn's `average_precision_score`. Equal scores are one step. Without any positive it is 0 (in
+//! scikit-learn too, with a warning). Such a class counts in the macro mean and such a clip in the mean over clips: a set that
+//! lacks classes has a low mean, as it has a low macro F1.
 
 use super::sorted_scores::SortedScores;
 
-pub fn average_precision(ranked: &SortedScores, times: impl Fn(usize) -> u32) -> f64 {
+pub fn average_precision(ranked: &SortedScores, times: &dyn Fn(usize) -> u32) -> f64 {
     let mut sum = 0.0;
     let (positives, _) = ranked.each_step(times, |step| {
         // Steps without a positive add no recall.
@@ -22,10 +22,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_scores_are_one_step_and_no_positive_scores_nothing() {
+    fn equal_scores_are_one_step_and_without_positives_it_is_0() {
         let of = |items: &[(f32, bool)]| {
-            let items = items.iter().enumerate().map(|(i, &(score, there))| (i as u32, score, there));
-            average_precision(&SortedScores::new(items), |_| 1)
+            let items = items.iter().enumerate().map(|(i, &(score, positive))| (i as u32, score, positive));
+            average_precision(&SortedScores::new(items), &|_| 1)
         };
         assert_eq!(of(&[(0.9, true), (0.9, false), (0.5, true)]), 0.5 * 0.5 + 0.5 * (2.0 / 3.0));
         assert_eq!(of(&[(0.9, false)]), 0.0);

@@ -1,10 +1,10 @@
-//! How far a score may be off: a bootstrap over groups.
+//! Confidence intervals of scores: a bootstrap over groups.
 //!
 //! Conventions: whole groups (songs) are drawn with replacement, as many as there are, because clips of one song are not
-//! independent; an interval over clips would be several times too narrow. The interval is the percentile one: the empirical
-//! quantiles at (1 - level)/2 and (1 + level)/2, with linear interpolation as in numpy. Groups are taken in the order of their
-//! names and each resample has a seed of its own, so neither threads nor the order of unrelated work change a bit. One group
-//! alone says nothing of the spread: the interval is then a point.
+//! independent; an interval over clips would be several times too narrow. The interval is the percentile interval: the
+//! empirical quantiles at (1 - level)/2 and (1 + level)/2, with linear interpolation as in numpy. Groups are taken in the order
+//! of their names and each resample has its own seed, so neither threads nor the order of unrelated work changes a bit. A
+//! single group says nothing about the spread: its interval is a point.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use rayon::prelude::*;
 
 use timbre_core::seed::{Seed, uniform_below};
 
-/// The clips of each group, the groups in the order of their names.
+/// The clips of each group, with the groups in the order of their names.
 pub fn group_members<G: Ord>(groups: &[G]) -> Vec<Vec<usize>> {
     let mut by_name: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
     groups.iter().enumerate().for_each(|(clip, group)| by_name.entry(group).or_default().push(clip));
     by_name.into_values().collect()
 }
 
-/// How often each clip of one resample is drawn, into `times`.
+/// Draws one resample: writes the number of times that each clip is drawn to `times`.
 pub fn resample(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
     let mut rng = seed.rng();
     times.fill(0);
@@ -29,8 +29,8 @@ pub fn resample(members: &[Vec<usize>], seed: Seed, times: &mut [u32]) {
     }
 }
 
-/// The interval of `statistic` at `level` (0.95). `groups` names the group of each clip; `statistic` gets how often each clip
-/// was drawn, and gives nothing where it is undefined: such resamples are left out. No clips at all, or no value: (NaN, NaN).
+/// The confidence interval of `statistic` at `level` (0.95). `groups` names the group of each clip. `statistic` gets the number
+/// of times that each clip was drawn; where it returns None, the resample is left out. Without clips or values: (NaN, NaN).
 pub fn bootstrap_interval<G: Ord>(
     groups: &[G],
     statistic: impl Fn(&[u32]) -> Option<f64> + Sync,
@@ -38,7 +38,7 @@ pub fn bootstrap_interval<G: Ord>(
     level: f64,
     seed: Seed,
 ) -> (f64, f64) {
-    assert!((0.0..1.0).contains(&level), "a level is a share below 1, such as 0.95");
+    assert!((0.0..1.0).contains(&level), "a level is at least 0 and below 1, such as 0.95");
     let members = group_members(groups);
     if members.is_empty() {
         return (f64::NAN, f64::NAN);
@@ -62,7 +62,7 @@ pub fn bootstrap_interval<G: Ord>(
     (quantile(&values, (1.0 - level) / 2.0), quantile(&values, (1.0 + level) / 2.0))
 }
 
-/// With linear interpolation between neighbours; `sorted` has a value.
+/// With linear interpolation between neighbours. `sorted` is not empty.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let at = share * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
@@ -84,13 +84,13 @@ mod tests {
         bootstrap_interval(groups, accuracy(hits), resamples, 0.95, Seed::new(7))
     }
 
-    /// 400 groups of five clips that are all right or all wrong, 7 in 10 right.
+    /// 400 groups of five clips; the clips of a group are all right or all wrong, in 7 of 10 groups right.
     fn songs() -> (Vec<usize>, Vec<bool>) {
         (0..2000).map(|clip| (clip / 5, (clip / 5) % 10 < 7)).unzip()
     }
 
     #[test]
-    fn the_interval_of_a_share_is_that_of_the_binomial_over_groups() {
+    fn the_interval_of_a_share_is_the_binomial_one_over_groups() {
         let (groups, hits) = songs();
         let (low, high) = interval(&groups, &hits, 4000);
         // 1.96 · sqrt(0.7 · 0.3 / 400) = 0.0449
@@ -98,16 +98,16 @@ mod tests {
     }
 
     #[test]
-    fn clips_of_one_song_count_as_one_trial() {
+    fn clips_of_one_song_count_as_one_observation() {
         let (groups, hits) = songs();
         let alone: Vec<usize> = (0..hits.len()).collect();
         let ((a, b), (c, d)) = (interval(&groups, &hits, 1000), interval(&alone, &hits, 1000));
         let ratio = (b - a) / (d - c);
-        assert!((2.0..2.5).contains(&ratio), "the root of five, not {ratio}");
+        assert!((2.0..2.5).contains(&ratio), "expected the square root of 5, found {ratio}");
     }
 
     #[test]
-    fn threads_and_the_names_of_groups_change_no_bit() {
+    fn neither_threads_nor_group_names_change_a_bit() {
         let (groups, hits) = songs();
         let names: Vec<String> = groups.iter().map(|group| format!("song {group:04}")).collect();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_group_gives_a_point_and_no_clips_give_nothing() {
+    fn one_group_gives_a_point_and_no_clips_give_nan() {
         assert_eq!(interval(&[3, 3, 3, 3], &[true, false, false, false], 50), (0.25, 0.25));
         assert!(interval(&[], &[], 50).0.is_nan());
     }

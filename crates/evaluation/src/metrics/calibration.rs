@@ -1,24 +1,28 @@
-//! The expected calibration error: how far stated probabilities are from the shares of cases in which they come true.
+//! The expected calibration error: how far predicted probabilities are from observed frequencies.
 //!
 //! Conventions: 15 bins of equal width, `(k/15, (k+1)/15]` with 0 in the first (the bins of scikit-learn's `calibration_curve`
-//! with `n_bins=15`); the mean over the cases of |share that came true - mean probability| of their bin. With one class a clip
-//! a case is a clip and its probability that of the decided class (Guo et al. 2017); with several a case is a pair of clip and
-//! class. Of no cases it is 0. The mean probability of a bin is summed in the order of the clips.
+//! with `n_bins=15`); the mean over the cases of |observed frequency - mean probability| of their bin. With one class per clip
+//! a case is a clip with the probability of the decided class (Guo et al. 2017); with several, a case is a pair of clip and
+//! class. Without cases the error is 0. The mean probability of a bin is summed in the order of the clips.
+
+use super::probability_scores::WeightedScore;
+use crate::predictions::{Predictions, argmax};
+use timbre_core::labels::Task;
 
 pub const BINS: usize = 15;
 
 /// The bin of a probability.
 pub fn bin(probability: f64) -> usize {
-    // As numpy.linspace has the edges, so that a probability on an edge falls to the same side.
+    // The edges of numpy.linspace, so that a probability on an edge falls on the same side.
     let step = 1.0 / BINS as f64;
     (1..BINS).filter(|&edge| edge as f64 * step < probability).count()
 }
 
-/// Cases of one bin.
+/// The cases of one bin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bin {
     cases: u64,
-    came_true: u64,
+    positive: u64,
     probability: f64,
 }
 
@@ -26,26 +30,53 @@ pub struct Bin {
 pub struct Bins([Bin; BINS]);
 
 impl Bins {
-    pub fn add(&mut self, bin: usize, probability: f64, came_true: bool, times: u32) {
+    pub fn add(&mut self, bin: usize, probability: f64, positive: bool, times: u32) {
         let own = &mut self.0[bin];
         own.cases += u64::from(times);
-        own.came_true += if came_true { u64::from(times) } else { 0 };
+        own.positive += if positive { u64::from(times) } else { 0 };
         own.probability += probability * f64::from(times);
     }
 
-    /// Of each bin with cases: the mean stated probability, the share that came true, the cases.
+    /// For each bin with cases: the mean predicted probability, the observed frequency, the number of cases.
     pub fn filled(&self) -> impl Iterator<Item = (f64, f64, u64)> {
         self.0.iter().filter(|bin| bin.cases > 0).map(|bin| {
             let cases = bin.cases as f64;
-            (bin.probability / cases, bin.came_true as f64 / cases, bin.cases)
+            (bin.probability / cases, bin.positive as f64 / cases, bin.cases)
         })
     }
 
     pub fn error(&self) -> f64 {
         let cases: u64 = self.0.iter().map(|bin| bin.cases).sum();
-        let gap = |bin: &Bin| (bin.came_true as f64 - bin.probability).abs();
+        let gap = |bin: &Bin| (bin.positive as f64 - bin.probability).abs();
         self.0.iter().map(gap).sum::<f64>() / cases.max(1) as f64
     }
+}
+
+/// The calibration error, prepared for any weights of the clips.
+pub(super) fn calibration_error<'a>(
+    task: Task,
+    truth: &'a [Vec<usize>],
+    predictions: &'a Predictions,
+) -> WeightedScore<'a> {
+    let mut cases: Vec<(u32, u8, bool, f64)> = Vec::new();
+    for (clip, truth) in truth.iter().enumerate() {
+        let row = predictions.row(clip);
+        let classes = match task {
+            Task::SingleLabel => argmax(row)..argmax(row) + 1,
+            Task::MultiLabel => 0..row.len(),
+        };
+        cases.extend(classes.map(|class| {
+            let p = f64::from(row[class]);
+            (clip as u32, bin(p) as u8, truth.contains(&class), p)
+        }));
+    }
+    Box::new(move |times| {
+        let mut bins = Bins::default();
+        for &(clip, bin, positive, p) in &cases {
+            bins.add(usize::from(bin), p, positive, times[clip as usize]);
+        }
+        Some(bins.error())
+    })
 }
 
 #[cfg(test)]
@@ -58,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_the_mean_gap_of_the_bins() {
+    fn the_error_is_the_mean_gap_over_the_cases() {
         let mut bins = Bins::default();
         bins.add(bin(0.9), 0.9, true, 1);
         bins.add(bin(0.9), 0.9, false, 1);

@@ -1,4 +1,4 @@
-//! From probabilities to decisions to scores: the one place that knows the task.
+//! From probabilities to decisions to scores. Only this module distinguishes the two tasks.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,24 +10,24 @@ use crate::metrics::{
 use crate::predictions::{Predictions, WindowPredictions};
 use timbre_core::labels::Task;
 
-/// How decisions are taken and scored: all that `[evaluate]` says of it, with the class names looked up.
+/// How decisions are taken and scored: the keys of `[evaluate]`, with class names resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionRule {
     pub task: Task,
-    /// With several labels: a class is decided whose probability is at least this; a window votes for one above it.
+    /// Multi-label: a class is decided if its probability is at least this threshold; a window votes if it is above it.
     pub cutoff: f64,
-    /// A cut-off a class, in the order of the classes; empty: `cutoff` for all.
+    /// One threshold per class, in the order of the classes; empty: `cutoff` for all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<f64>,
-    /// How the windows of a recording become a score a class.
+    /// How the windows of a recording become one score per class.
     pub aggregate: Aggregate,
     /// With votes: a class is decided if more than this share of the windows voted for it.
     pub window_fraction: f64,
-    /// With several labels: no more than so many classes, those with the highest scores.
+    /// Multi-label: at most this number of classes, those with the highest scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_most: Option<usize>,
-    /// With several labels: where nothing is decided, the class with the highest score is.
+    /// Multi-label: where no class is decided, decide the class with the highest score.
     pub at_least_one: bool,
 }
 
@@ -45,38 +45,38 @@ impl Default for DecisionRule {
     }
 }
 
-/// What is said of recordings from their windows.
+/// Scores and decisions of recordings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decisions {
-    /// One score a class and recording, from 0 to 1.
+    /// One score per recording and class, from 0 to 1.
     pub scores: Predictions,
     /// The classes of each recording, ascending.
     pub decided: Vec<Vec<usize>>,
 }
 
 impl DecisionRule {
-    /// A cut-off for each of so many classes.
+    /// One threshold for each of `n_classes` classes.
     pub fn cutoffs(&self, n_classes: usize) -> Vec<f64> {
         if self.cutoffs.is_empty() {
             return vec![self.cutoff; n_classes];
         }
-        assert_eq!(self.cutoffs.len(), n_classes, "a cut-off a class, or one for all");
+        assert_eq!(self.cutoffs.len(), n_classes, "one threshold per class, or one for all");
         self.cutoffs.clone()
     }
 
-    /// The classes of each clip that is heard as one, ascending: the likeliest one, or all that reach their cut-off.
+    /// The classes of each clip, ascending: the most likely one, or all that reach their threshold.
     pub fn decide(&self, predictions: &Predictions) -> Vec<Vec<usize>> {
         match self.task {
             Task::SingleLabel => predictions.most_likely_classes().into_iter().map(|class| vec![class]).collect(),
             Task::MultiLabel => {
                 let cutoffs = self.cutoffs(predictions.n_classes);
-                let named = |row: &[f32]| self.limited(aggregation::reaching(row, &cutoffs), row);
+                let named = |row: &[f32]| self.limit_classes(aggregation::at_or_above(row, &cutoffs), row);
                 predictions.probabilities.chunks_exact(predictions.n_classes.max(1)).map(named).collect()
             }
         }
     }
 
-    /// The scores and the classes of each recording that is heard in windows.
+    /// The scores and the classes of recordings that were predicted in windows.
     pub fn decide_windows(&self, windows: &WindowPredictions) -> Decisions {
         let n_classes = windows.n_classes;
         let cutoffs = self.cutoffs(n_classes);
@@ -85,59 +85,59 @@ impl DecisionRule {
             let decided = self.decide(&scores);
             return Decisions { scores, decided };
         }
-        // Counted, not read from the rounded shares: a share that equals the fraction is not more than it.
+        // Votes are counted, not read from the rounded shares: a share that equals the fraction is not above it.
         let votes = aggregation::votes(windows, &cutoffs);
         let decided = votes.chunks_exact(n_classes.max(1)).enumerate().map(|(recording, votes)| {
             let needed = aggregation::votes_needed(windows.windows_of(recording).len(), self.window_fraction);
             let named = (0..n_classes).filter(|&class| votes[class] >= needed).collect();
-            self.limited(named, scores.row(recording))
+            self.limit_classes(named, scores.row(recording))
         });
         let decided = decided.collect();
         Decisions { scores, decided }
     }
 
-    /// What is said of recordings: from their windows where they were heard in windows, otherwise from `said`, a row a clip.
-    pub fn decide_recordings(&self, said: &Predictions, windows: Option<&WindowPredictions>) -> Decisions {
+    /// Scores and classes of recordings: from their windows where there are any, otherwise from one row of predictions per clip.
+    pub fn decide_recordings(&self, predictions: &Predictions, windows: Option<&WindowPredictions>) -> Decisions {
         match windows {
             Some(windows) => self.decide_windows(windows),
-            None => Decisions { scores: said.clone(), decided: self.decide(said) },
+            None => Decisions { scores: predictions.clone(), decided: self.decide(predictions) },
         }
     }
 
-    fn limited(&self, named: Vec<usize>, scores: &[f32]) -> Vec<usize> {
-        aggregation::limited(named, scores, self.at_most, self.at_least_one)
+    fn limit_classes(&self, named: Vec<usize>, scores: &[f32]) -> Vec<usize> {
+        aggregation::limit_classes(named, scores, self.at_most, self.at_least_one)
     }
 
-    /// Scores decisions against the classes of each clip.
+    /// Scores decisions against the true classes of each clip.
     pub fn score(&self, truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Scores {
         match self.task {
-            Task::SingleLabel => single_label(&only(truth), &only(decided), n_classes),
+            Task::SingleLabel => single_label(&single_classes(truth), &single_classes(decided), n_classes),
             Task::MultiLabel => multi_label(truth, decided, n_classes),
         }
     }
 
-    /// [`decide`](Self::decide), then [`score`](Self::score), and the scores of the probabilities.
+    /// [`decide`](Self::decide), then [`score`](Self::score), with the scores of the probabilities.
     pub fn scores(&self, truth: &[Vec<usize>], predictions: &Predictions) -> Scores {
         let mut scores = self.score(truth, &self.decide(predictions), predictions.n_classes);
         scores.metrics.extend(probability_scores(self.task, truth, predictions));
         scores
     }
 
-    /// What no model at all would score.
+    /// The scores of the trivial baselines.
     pub fn baselines(&self, train: &[Vec<usize>], truth: &[Vec<usize>], n_classes: usize) -> Vec<TrivialBaseline> {
         match self.task {
-            Task::SingleLabel => single_label_baselines(&only(train), &only(truth), n_classes),
+            Task::SingleLabel => single_label_baselines(&single_classes(train), &single_classes(truth), n_classes),
             Task::MultiLabel => multi_label_baselines(train, truth, n_classes),
         }
     }
 
-    /// The names of the scores, in the order of the tables.
+    /// The names of the metrics, in the order of the tables.
     pub fn metrics(&self) -> Vec<String> {
         metrics::names(self.task).map(str::to_owned).collect()
     }
 }
 
-fn only(classes: &[Vec<usize>]) -> Vec<usize> {
+fn single_classes(classes: &[Vec<usize>]) -> Vec<usize> {
     let one = |classes: &Vec<usize>| match classes[..] {
         [class] => class,
         _ => panic!("a clip of a single-label task has one class"),
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn several() -> DecisionRule {
+    fn multi_label_votes() -> DecisionRule {
         DecisionRule { task: Task::MultiLabel, aggregate: Aggregate::Vote, ..DecisionRule::default() }
     }
 
@@ -162,60 +162,60 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_vote_is_decided_as_the_reference_does_it(
+        fn votes_are_decided_as_in_the_reference(
             ps in prop::collection::vec(0.0f32..=1.0, 1..20), cutoff in 0.0..1.0f64, fraction in 0.0..1.0f64,
         ) {
-            let decision_rule = DecisionRule { cutoff, window_fraction: fraction, ..several() };
-            let verdict = decision_rule.decide_windows(&windows(1, &[&ps]));
+            let decision_rule = DecisionRule { cutoff, window_fraction: fraction, ..multi_label_votes() };
+            let decisions = decision_rule.decide_windows(&windows(1, &[&ps]));
             let passed = ps.iter().filter(|&&p| f64::from(p) > cutoff).count();
             let is_there = passed as f64 / ps.len() as f64 > fraction;
-            prop_assert_eq!(verdict.decided, vec![if is_there { vec![0] } else { vec![] }]);
+            prop_assert_eq!(decisions.decided, vec![if is_there { vec![0] } else { vec![] }]);
         }
     }
 
     #[test]
-    fn a_share_that_equals_the_fraction_is_not_more_than_it() {
+    fn a_share_equal_to_the_fraction_is_not_above_it() {
         // 13 of 50 windows are 26 % to the last bit of f64, and more than that once rounded to f32.
         let ps: Vec<f32> = (0..50).map(|w| if w < 13 { 0.9 } else { 0.1 }).collect();
-        let verdict = several().decide_windows(&windows(1, &[&ps]));
-        assert_eq!((verdict.decided, verdict.scores.probabilities), (vec![vec![]], vec![0.26]));
+        let decisions = multi_label_votes().decide_windows(&windows(1, &[&ps]));
+        assert_eq!((decisions.decided, decisions.scores.probabilities), (vec![vec![]], vec![0.26]));
         assert_eq!(
-            DecisionRule { window_fraction: 0.25, ..several() }.decide_windows(&windows(1, &[&ps])).decided,
+            DecisionRule { window_fraction: 0.25, ..multi_label_votes() }.decide_windows(&windows(1, &[&ps])).decided,
             [[0]]
         );
     }
 
     #[test]
-    fn each_class_may_have_a_cut_off_of_its_own() {
+    fn each_class_can_have_its_own_threshold() {
         let clips = Predictions { n_classes: 2, probabilities: vec![0.45, 0.45, 0.6, 0.39] };
-        let decision_rule = DecisionRule { cutoffs: vec![0.5, 0.4], ..several() };
+        let decision_rule = DecisionRule { cutoffs: vec![0.5, 0.4], ..multi_label_votes() };
         assert_eq!(decision_rule.decide(&clips), [vec![1], vec![0]]);
-        let verdict = decision_rule.decide_windows(&windows(2, &[&[0.45, 0.45], &[0.6, 0.39]]));
-        assert_eq!(verdict.decided, [vec![1], vec![0]]);
+        let decisions = decision_rule.decide_windows(&windows(2, &[&[0.45, 0.45], &[0.6, 0.39]]));
+        assert_eq!(decisions.decided, [vec![1], vec![0]]);
     }
 
     #[test]
-    fn the_loudest_class_always_reaches_its_cut_off_and_limits_hold_for_every_aggregate() {
+    fn the_loudest_class_always_reaches_its_threshold_and_limits_hold_for_every_aggregation() {
         let quiet = windows(3, &[&[0.01, 0.03, 0.02, 0.01, 0.03, 0.028]]);
-        let decision_rule = DecisionRule { aggregate: Aggregate::Loudest, ..several() };
+        let decision_rule = DecisionRule { aggregate: Aggregate::Loudest, ..multi_label_votes() };
         assert_eq!(decision_rule.decide_windows(&quiet).decided, [[1, 2]]);
         assert_eq!(DecisionRule { at_most: Some(1), ..decision_rule }.decide_windows(&quiet).decided, [[1]]);
-        assert_eq!(several().decide_windows(&quiet).decided, [Vec::<usize>::new()]);
+        assert_eq!(multi_label_votes().decide_windows(&quiet).decided, [Vec::<usize>::new()]);
         // No window votes for any class: all shares are 0, and the first class is the first of the highest.
-        assert_eq!(DecisionRule { at_least_one: true, ..several() }.decide_windows(&quiet).decided, [[0]]);
-        let mean = DecisionRule { at_least_one: true, aggregate: Aggregate::Mean, ..several() };
+        assert_eq!(DecisionRule { at_least_one: true, ..multi_label_votes() }.decide_windows(&quiet).decided, [[0]]);
+        let mean = DecisionRule { at_least_one: true, aggregate: Aggregate::Mean, ..multi_label_votes() };
         assert_eq!(mean.decide_windows(&quiet).decided, [[1]]);
     }
 
     #[test]
-    fn of_one_label_the_likeliest_class_over_all_windows_is_decided() {
+    fn for_a_single_label_the_most_likely_class_over_all_windows_is_decided() {
         let decision_rule = DecisionRule::default();
-        let verdict = decision_rule.decide_windows(&windows(2, &[&[0.9, 0.1, 0.3, 0.7, 0.4, 0.6], &[0.5, 0.5]]));
-        assert_eq!(verdict.decided, [[0], [0]], "the mean, and of equals the first");
+        let decisions = decision_rule.decide_windows(&windows(2, &[&[0.9, 0.1, 0.3, 0.7, 0.4, 0.6], &[0.5, 0.5]]));
+        assert_eq!(decisions.decided, [[0], [0]], "the largest mean, of equal means the first");
     }
 
     #[test]
-    fn a_judge_of_an_older_run_is_read() {
+    fn the_rule_of_an_older_run_is_read() {
         let decision_rule: DecisionRule = serde_json::from_str(r#"{ "task": "multi_label", "cutoff": 0.6 }"#).unwrap();
         assert_eq!(decision_rule, DecisionRule { task: Task::MultiLabel, cutoff: 0.6, ..DecisionRule::default() });
         assert_eq!(

@@ -1,175 +1,254 @@
-//! The metrics by name: which task has which, in which order tables show them, and which way is better.
+//! The table of metrics: name, direction and formula of each. Everything else about a metric follows from its entry.
+//!
+//! To add a metric, add one entry. Its place in the table is its place in the tables of a run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::tally;
+use super::average_precision::average_precision;
+use super::calibration::calibration_error;
+use super::probability_scores::{WeightedScore, macro_mean, mean_over_clips, micro, samples_mean, weighted_mean};
+use super::roc_auc::roc_auc;
+use super::sorted_scores::SortedScores;
+use super::tally::{ClassCounts, Tally};
+use super::{log_loss, ranking};
+use crate::predictions::Predictions;
 use timbre_core::labels::Task;
 
-/// The headline metric; larger is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// One label: share of recordings that are given their class.
-    Accuracy,
-    /// One label: mean recall of the classes that occur.
-    BalancedAccuracy,
-    /// One label: the multi-class correlation of truth and decisions.
-    Matthews,
-    /// Several labels: share of (recording, class) pairs that are right.
-    Hamming,
-    /// Several labels: share of recordings whose classes are exactly right.
-    ExactMatch,
-    /// Several labels: precision over all (recording, class) pairs.
-    PrecisionMicro,
-    /// Several labels: recall over all (recording, class) pairs.
-    RecallMicro,
-    /// Several labels: F1 over all (recording, class) pairs.
-    F1Micro,
-    /// Several labels: Jaccard index over all (recording, class) pairs.
-    JaccardMicro,
-    /// Mean precision of the classes.
-    PrecisionMacro,
-    /// Mean recall of the classes.
-    RecallMacro,
-    /// Mean F1 of the classes.
-    F1Macro,
-    /// Several labels: mean Jaccard index of the classes.
-    JaccardMacro,
-    /// Several labels: mean precision of the classes, weighted by their recordings.
-    PrecisionWeighted,
-    /// Several labels: mean recall of the classes, weighted by their recordings.
-    RecallWeighted,
-    /// Mean F1 of the classes, weighted by their recordings.
-    F1Weighted,
-    /// Several labels: mean Jaccard index of the classes, weighted by their recordings.
-    JaccardWeighted,
-    /// Several labels: mean precision of the recordings.
-    PrecisionSamples,
-    /// Several labels: mean recall of the recordings.
-    RecallSamples,
-    /// Several labels: mean F1 of the recordings.
-    F1Samples,
-    /// Several labels: mean Jaccard index of the recordings.
-    JaccardSamples,
-    /// Several labels: average precision over all (recording, class) pairs, without a cut-off.
-    AveragePrecisionMicro,
-    /// Several labels: mean average precision of the classes ("mAP"), without a cut-off.
-    AveragePrecisionMacro,
-    /// Several labels: mean average precision of the classes, weighted by their recordings.
-    AveragePrecisionWeighted,
-    /// Several labels: mean average precision of the recordings.
-    AveragePrecisionSamples,
-    /// Several labels: area under the ROC curve over all (recording, class) pairs.
-    RocAucMicro,
-    /// Several labels: mean area under the ROC curve of the classes.
-    RocAucMacro,
-    /// Several labels: mean area under the ROC curve of the classes, weighted by their recordings.
-    RocAucWeighted,
-    /// Several labels: mean area under the ROC curve of the recordings.
-    RocAucSamples,
-    /// Several labels: label ranking average precision.
-    Lrap,
+/// How a metric is computed.
+#[derive(Clone, Copy)]
+pub enum Formula {
+    /// From the counts of decisions by class.
+    Classes(fn(&Tally) -> f64),
+    /// From counts of decisions that include sums over recordings.
+    Recordings(fn(&Tally) -> f64),
+    /// From the classes of each clip, ascending, and its probabilities. Prepared once, then evaluated for any weights of the
+    /// clips. No threshold is involved.
+    Probabilities(for<'a> fn(&'a [Vec<usize>], &'a Predictions) -> WeightedScore<'a>),
 }
 
-impl Metric {
-    /// The word that selects it, which is also its column in the tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::BalancedAccuracy => "balanced_accuracy",
-            Metric::Matthews => "matthews",
-            Metric::Hamming => "hamming",
-            Metric::ExactMatch => "exact_match",
-            Metric::PrecisionMicro => "precision_micro",
-            Metric::RecallMicro => "recall_micro",
-            Metric::F1Micro => "f1_micro",
-            Metric::JaccardMicro => "jaccard_micro",
-            Metric::PrecisionMacro => "precision_macro",
-            Metric::RecallMacro => "recall_macro",
-            Metric::F1Macro => "f1_macro",
-            Metric::JaccardMacro => "jaccard_macro",
-            Metric::PrecisionWeighted => "precision_weighted",
-            Metric::RecallWeighted => "recall_weighted",
-            Metric::F1Weighted => "f1_weighted",
-            Metric::JaccardWeighted => "jaccard_weighted",
-            Metric::PrecisionSamples => "precision_samples",
-            Metric::RecallSamples => "recall_samples",
-            Metric::F1Samples => "f1_samples",
-            Metric::JaccardSamples => "jaccard_samples",
-            Metric::AveragePrecisionMicro => "average_precision_micro",
-            Metric::AveragePrecisionMacro => "average_precision_macro",
-            Metric::AveragePrecisionWeighted => "average_precision_weighted",
-            Metric::AveragePrecisionSamples => "average_precision_samples",
-            Metric::RocAucMicro => "roc_auc_micro",
-            Metric::RocAucMacro => "roc_auc_macro",
-            Metric::RocAucWeighted => "roc_auc_weighted",
-            Metric::RocAucSamples => "roc_auc_samples",
-            Metric::Lrap => "lrap",
+/// A row of the table of metrics.
+pub struct MetricEntry {
+    /// The TOML word that selects the metric, and its column in the tables.
+    pub name: &'static str,
+    /// Whether smaller values are better.
+    pub is_loss: bool,
+    single: Option<Formula>,
+    multi: Option<Formula>,
+}
+
+impl MetricEntry {
+    /// None if the task does not have this metric.
+    pub const fn formula(&self, task: Task) -> Option<Formula> {
+        match task {
+            Task::SingleLabel => self.single,
+            Task::MultiLabel => self.multi,
         }
     }
 }
 
-/// Scores of single-label decisions, in the order of the tables.
-pub(super) const SINGLE_LABEL: [&str; 7] =
-    ["accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "balanced_accuracy", "matthews"];
+macro_rules! metrics {
+    (
+        larger_is_better { $($(#[$doc:meta])* $Variant:ident = $name:literal { $($task:ident: $formula:expr),+ $(,)? })+ }
+        smaller_is_better { $($loss:literal { $($loss_task:ident: $loss_formula:expr),+ $(,)? })+ }
+    ) => {
+        /// The headline metric. Larger is better.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum Metric {
+            $($(#[$doc])* #[serde(rename = $name)] $Variant,)+
+        }
 
-/// Scores of the probabilities of a single-label task.
-pub(super) const SINGLE_LABEL_RANKED: [&str; 2] = ["log_loss", "calibration_error"];
+        impl Metric {
+            /// The word that selects the metric, which is also its column in the tables.
+            pub fn name(self) -> &'static str {
+                match self { $(Metric::$Variant => $name,)+ }
+            }
+        }
 
-/// Scores of the probabilities of a multi-label task: those that are better when larger, then the losses.
-pub(super) const MULTI_LABEL_RANKED: [&str; 13] = [
-    "average_precision_micro",
-    "average_precision_macro",
-    "average_precision_weighted",
-    "average_precision_samples",
-    "roc_auc_micro",
-    "roc_auc_macro",
-    "roc_auc_weighted",
-    "roc_auc_samples",
-    "lrap",
-    "ranking_loss",
-    "coverage_error",
-    "log_loss",
-    "calibration_error",
-];
-
-/// Every metric of a task, in the order of the tables: decisions first, then probabilities.
-pub fn names(task: Task) -> impl Iterator<Item = &'static str> {
-    let (decisions, probabilities): (&[&str], &[&str]) = match task {
-        Task::SingleLabel => (&SINGLE_LABEL, &SINGLE_LABEL_RANKED),
-        Task::MultiLabel => (&tally::NAMES, &MULTI_LABEL_RANKED),
+        /// Every metric, in the order of the tables: metrics of decisions first, then metrics of probabilities.
+        pub const METRICS: &[MetricEntry] = &[
+            $(MetricEntry { $($task: Some($formula),)+ ..entry($name, false) },)+
+            $(MetricEntry { $($loss_task: Some($loss_formula),)+ ..entry($loss, true) },)+
+        ];
     };
-    decisions.iter().chain(probabilities).copied()
 }
 
-/// Whether it is a score of probabilities, in which no decision has a part.
-pub fn is_of_probabilities(task: Task, name: &str) -> bool {
-    match task {
-        Task::SingleLabel => SINGLE_LABEL_RANKED.contains(&name),
-        Task::MultiLabel => MULTI_LABEL_RANKED.contains(&name),
+/// [`average_precision`] in the form of [`roc_auc`]: it is always defined.
+fn precision(ranked: &SortedScores, times: &dyn Fn(usize) -> u32) -> Option<f64> {
+    Some(average_precision(ranked, times))
+}
+
+const fn entry(name: &'static str, is_loss: bool) -> MetricEntry {
+    MetricEntry { name, is_loss, single: None, multi: None }
+}
+
+use Formula::{Classes, Probabilities, Recordings};
+
+metrics! {
+    larger_is_better {
+        /// Single-label: the share of recordings whose class is right.
+        Accuracy = "accuracy" { single: Classes(|tally| tally.total().recall()) }
+        /// Multi-label: the share of (recording, class) pairs that are right.
+        Hamming = "hamming" { multi: Classes(Tally::hamming) }
+        /// Multi-label: the share of recordings whose classes are exactly right.
+        ExactMatch = "exact_match" { multi: Recordings(Tally::exact_match) }
+        /// Multi-label: precision over all (recording, class) pairs.
+        PrecisionMicro = "precision_micro" { multi: Classes(|tally| tally.total().precision()) }
+        /// Multi-label: recall over all (recording, class) pairs.
+        RecallMicro = "recall_micro" { multi: Classes(|tally| tally.total().recall()) }
+        /// Multi-label: F1 over all (recording, class) pairs.
+        F1Micro = "f1_micro" { multi: Classes(|tally| tally.total().f1()) }
+        /// Multi-label: Jaccard index over all (recording, class) pairs.
+        JaccardMicro = "jaccard_micro" { multi: Classes(|tally| tally.total().jaccard()) }
+        /// Mean precision of the classes.
+        PrecisionMacro = "precision_macro" {
+            single: Classes(|tally| tally.mean_of_occurring(ClassCounts::precision)),
+            multi: Classes(|tally| tally.macro_mean(ClassCounts::precision)),
+        }
+        /// Mean recall of the classes.
+        RecallMacro = "recall_macro" {
+            single: Classes(|tally| tally.mean_of_occurring(ClassCounts::recall)),
+            multi: Classes(|tally| tally.macro_mean(ClassCounts::recall)),
+        }
+        /// Mean F1 of the classes.
+        F1Macro = "f1_macro" {
+            single: Classes(|tally| tally.mean_of_occurring(ClassCounts::f1)),
+            multi: Classes(|tally| tally.macro_mean(ClassCounts::f1)),
+        }
+        /// Multi-label: mean Jaccard index of the classes.
+        JaccardMacro = "jaccard_macro" { multi: Classes(|tally| tally.macro_mean(ClassCounts::jaccard)) }
+        /// Multi-label: mean precision of the classes, weighted by their recordings.
+        PrecisionWeighted = "precision_weighted" { multi: Classes(|tally| tally.weighted_mean(ClassCounts::precision)) }
+        /// Multi-label: mean recall of the classes, weighted by their recordings.
+        RecallWeighted = "recall_weighted" { multi: Classes(|tally| tally.weighted_mean(ClassCounts::recall)) }
+        /// Mean F1 of the classes, weighted by their recordings.
+        F1Weighted = "f1_weighted" {
+            single: Classes(|tally| tally.weighted_mean(ClassCounts::f1)),
+            multi: Classes(|tally| tally.weighted_mean(ClassCounts::f1)),
+        }
+        /// Multi-label: mean Jaccard index of the classes, weighted by their recordings.
+        JaccardWeighted = "jaccard_weighted" { multi: Classes(|tally| tally.weighted_mean(ClassCounts::jaccard)) }
+        /// Multi-label: mean precision of the recordings.
+        PrecisionSamples = "precision_samples" { multi: Recordings(|tally| tally.samples_mean(0)) }
+        /// Multi-label: mean recall of the recordings.
+        RecallSamples = "recall_samples" { multi: Recordings(|tally| tally.samples_mean(1)) }
+        /// Multi-label: mean F1 of the recordings.
+        F1Samples = "f1_samples" { multi: Recordings(|tally| tally.samples_mean(2)) }
+        /// Multi-label: mean Jaccard index of the recordings.
+        JaccardSamples = "jaccard_samples" { multi: Recordings(|tally| tally.samples_mean(3)) }
+        /// Single-label: mean recall of the classes that occur.
+        BalancedAccuracy = "balanced_accuracy" { single: Classes(Tally::balanced_accuracy) }
+        /// Single-label: the multi-class correlation of truth and decisions.
+        Matthews = "matthews" { single: Classes(Tally::matthews) }
+        /// Multi-label: average precision over all (recording, class) pairs. Needs no threshold.
+        AveragePrecisionMicro = "average_precision_micro" { multi: Probabilities(|t, p| micro(precision, t, p)) }
+        /// Multi-label: mean average precision of the classes ("mAP"). Needs no threshold.
+        AveragePrecisionMacro = "average_precision_macro" { multi: Probabilities(|t, p| macro_mean(precision, t, p)) }
+        /// Multi-label: mean average precision of the classes, weighted by their recordings.
+        AveragePrecisionWeighted = "average_precision_weighted" {
+            multi: Probabilities(|t, p| weighted_mean(precision, t, p)),
+        }
+        /// Multi-label: mean average precision of the recordings.
+        AveragePrecisionSamples = "average_precision_samples" {
+            multi: Probabilities(|t, p| samples_mean(precision, t, p)),
+        }
+        /// Multi-label: area under the ROC curve over all (recording, class) pairs.
+        RocAucMicro = "roc_auc_micro" { multi: Probabilities(|t, p| micro(roc_auc, t, p)) }
+        /// Multi-label: mean area under the ROC curve of the classes.
+        RocAucMacro = "roc_auc_macro" { multi: Probabilities(|t, p| macro_mean(roc_auc, t, p)) }
+        /// Multi-label: mean area under the ROC curve of the classes, weighted by their recordings.
+        RocAucWeighted = "roc_auc_weighted" { multi: Probabilities(|t, p| weighted_mean(roc_auc, t, p)) }
+        /// Multi-label: mean area under the ROC curve of the recordings.
+        RocAucSamples = "roc_auc_samples" { multi: Probabilities(|t, p| samples_mean(roc_auc, t, p)) }
+        /// Multi-label: label ranking average precision.
+        Lrap = "lrap" { multi: Probabilities(|t, p| mean_over_clips(ranking::average_precision, t, p)) }
+    }
+    smaller_is_better {
+        "ranking_loss" { multi: Probabilities(|t, p| mean_over_clips(ranking::loss, t, p)) }
+        "coverage_error" { multi: Probabilities(|t, p| mean_over_clips(ranking::coverage_error, t, p)) }
+        "log_loss" {
+            single: Probabilities(|t, p| mean_over_clips(|truth, p| log_loss::single_label(truth[0], p), t, p)),
+            multi: Probabilities(|t, p| mean_over_clips(log_loss::multi_label, t, p)),
+        }
+        "calibration_error" {
+            single: Probabilities(|t, p| calibration_error(Task::SingleLabel, t, p)),
+            multi: Probabilities(|t, p| calibration_error(Task::MultiLabel, t, p)),
+        }
     }
 }
 
-/// The one place that knows which way a metric is better: these when smaller, all others when larger.
+/// The metrics of multi-label decisions, which a threshold search can optimize, in the order of the tables.
+pub(super) const DECISIONS: [&MetricEntry; count_decisions()] = {
+    let mut decisions = [&METRICS[0]; count_decisions()];
+    let (mut at, mut n) = (0, 0);
+    while at < METRICS.len() {
+        if is_decision(&METRICS[at]) {
+            decisions[n] = &METRICS[at];
+            n += 1;
+        }
+        at += 1;
+    }
+    decisions
+};
+
+const fn is_decision(entry: &MetricEntry) -> bool {
+    matches!(entry.multi, Some(Classes(_) | Recordings(_)))
+}
+
+const fn count_decisions() -> usize {
+    let (mut at, mut n) = (0, 0);
+    while at < METRICS.len() {
+        n += is_decision(&METRICS[at]) as usize;
+        at += 1;
+    }
+    n
+}
+
+fn find(name: &str) -> Option<&'static MetricEntry> {
+    METRICS.iter().find(|entry| entry.name == name)
+}
+
+/// The formula of a metric for a task; None if the task does not have it.
+pub(super) fn formula(task: Task, name: &str) -> Option<Formula> {
+    find(name)?.formula(task)
+}
+
+/// The names of a task's metrics, in the order of the tables: metrics of decisions first, then metrics of probabilities.
+pub fn names(task: Task) -> impl Iterator<Item = &'static str> {
+    METRICS.iter().filter(move |entry| entry.formula(task).is_some()).map(|entry| entry.name)
+}
+
+/// Whether a metric depends on probabilities alone and not on decisions.
+pub fn is_of_probabilities(task: Task, name: &str) -> bool {
+    matches!(formula(task, name), Some(Probabilities(_)))
+}
+
+/// Whether smaller values of a metric are better. `loss`, the training loss, is a loss too.
 pub fn is_loss(name: &str) -> bool {
-    matches!(name, "ranking_loss" | "coverage_error" | "log_loss" | "calibration_error" | "loss")
+    name == "loss" || find(name).is_some_and(|entry| entry.is_loss)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
-    fn every_metric_but_the_losses_can_be_the_headline_and_no_other_word_can() {
-        let all: BTreeSet<&str> = names(Task::SingleLabel).chain(names(Task::MultiLabel)).collect();
-        for name in &all {
-            let chosen: Result<Metric, _> = serde_json::from_value(serde_json::json!(name));
-            assert_eq!(chosen.is_err(), is_loss(name), "{name}");
-            assert!(chosen.is_err() || chosen.unwrap().name() == *name);
+    fn every_metric_but_the_losses_can_be_the_headline_metric() {
+        for entry in METRICS {
+            let parsed: Result<Metric, _> = serde_json::from_value(serde_json::json!(entry.name));
+            assert_eq!(parsed.is_err(), entry.is_loss, "{}", entry.name);
+            assert!(parsed.is_err() || parsed.unwrap().name() == entry.name);
+            assert!(entry.single.is_some() || entry.multi.is_some(), "{} has no formula", entry.name);
         }
-        assert_eq!(all.iter().filter(|name| !is_loss(name)).count(), 30);
+    }
+
+    #[test]
+    fn metrics_of_decisions_come_before_metrics_of_probabilities() {
+        for task in [Task::SingleLabel, Task::MultiLabel] {
+            assert!(names(task).map(|name| is_of_probabilities(task, name)).is_sorted());
+        }
+        let single = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "balanced_accuracy"];
+        assert_eq!(names(Task::SingleLabel).take(6).collect::<Vec<_>>(), single);
+        assert_eq!((names(Task::SingleLabel).count(), names(Task::MultiLabel).count()), (9, 31));
     }
 }

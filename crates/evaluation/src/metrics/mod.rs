@@ -1,9 +1,9 @@
-//! Pure functions from truth and decisions to scores, intervals and trivial baselines.
+//! Metrics, confidence intervals and trivial baselines: pure functions of true classes, decisions and probabilities.
 //!
-//! One file a family, each opening with its definitions. Scores of decisions are functions of counts (`tally`), scores of
-//! probabilities are prepared once and evaluated for any weighting of the clips (`ranked`).
+//! `metric.rs` has the table of all metrics. Scores of decisions are functions of counts (`tally`); scores of probabilities are
+//! prepared once and evaluated for any weights of the clips (`probability_scores`). Each file opens with its conventions.
 
-/// Raised by hand when the same predictions give other scores.
+/// Raise this number by hand when the same predictions give different scores.
 pub const VERSION: u32 = 2;
 
 pub mod precision_recall_curve;

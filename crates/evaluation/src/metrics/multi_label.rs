@@ -1,31 +1,31 @@
-//! Every class that is present in a clip.
+//! Scores of decisions for any number of classes per clip.
 //!
 //! Conventions: scikit-learn's for indicator matrices with `zero_division=0`; all classes of the data set are columns, and the
-//! macro means run over all of them. `hamming` is the score, one minus scikit-learn's `hamming_loss`. A clip with neither a
-//! class nor a decision has sample-wise scores of 0, as there. WeightedScore means of truths without any class are 0, as is every
-//! score of no clips at all. False positives of a class are `predicted - hits`, false negatives `support - hits`.
+//! macro means run over all of them. A clip with neither a true nor a decided class has sample-wise scores of 0, as in
+//! scikit-learn. Weighted means are 0 if no clip has a class, and every score is 0 without clips. False positives of a class
+//! are `predicted - hits`, false negatives `support - hits`.
 
 use super::single_label::{ClassScores, Scores};
-use super::tally::{NAMES, Tally};
+use super::tally::Tally;
+use timbre_core::labels::Task;
 
-/// Scores `decided` against `truth`: for each clip its classes, ascending, below `n_classes`.
+/// Scores `decided` against `truth`: the classes of each clip, ascending, below `n_classes`.
 pub fn multi_label(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Scores {
-    assert_eq!(truth.len(), decided.len(), "one decision a clip");
+    assert_eq!(truth.len(), decided.len(), "one decision per clip");
     let mut tally = Tally::new(n_classes);
     truth.iter().zip(decided).for_each(|(truth, decided)| tally.count(truth, decided, 1));
-    let metrics = NAMES.iter().zip(tally.scores()).map(|(name, value)| ((*name).to_owned(), value)).collect();
-    let per_class = tally.classes.iter().map(ClassScores::from);
-    Scores { n: truth.len(), metrics, per_class: per_class.collect(), confusion: Vec::new() }
+    let per_class = tally.classes.iter().map(ClassScores::from).collect();
+    Scores { n: truth.len(), metrics: tally.metrics(Task::MultiLabel), per_class, confusion: Vec::new() }
 }
 
-/// What is named by mistake beside what: for each class (rows) the recordings of it that were wrongly said to be of each other
-/// class; on the diagonal those of it that were found.
+/// Which classes are decided wrongly beside which true ones: for each class (rows) the number of its recordings that were
+/// wrongly decided to have each other class; on the diagonal the number that were rightly decided to have it.
 pub fn multi_label_confusion(truth: &[Vec<usize>], decided: &[Vec<usize>], n_classes: usize) -> Vec<Vec<u64>> {
     let mut counts = vec![vec![0; n_classes]; n_classes];
     for (truth, decided) in truth.iter().zip(decided) {
         for &own in truth {
-            let is_counted = |said: &&usize| **said == own || !truth.contains(said);
-            decided.iter().filter(is_counted).for_each(|&said| counts[own][said] += 1);
+            let is_counted = |other: &&usize| **other == own || !truth.contains(other);
+            decided.iter().filter(is_counted).for_each(|&other| counts[own][other] += 1);
         }
     }
     counts
@@ -49,14 +49,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_counts_for_every_class_that_is_there() {
+    fn a_wrong_class_counts_for_every_true_class() {
         let counts = multi_label_confusion(&[vec![0, 1], vec![2]], &[vec![0, 2], vec![2]], 3);
         assert_eq!(counts, [[1, 0, 1], [0, 0, 1], [0, 0, 1]]);
     }
 
     proptest! {
         #[test]
-        fn every_score_is_a_share_and_truth_itself_scores_one((k, pairs) in cases()) {
+        fn every_score_is_between_0_and_1_and_the_truth_itself_scores_1((k, pairs) in cases()) {
             let (truth, decided): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
             let scores = multi_label(&truth, &decided, k);
             prop_assert!(scores.metrics.values().all(|value| (0.0..=1.0 + 1e-12).contains(value)));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_decided_scores_what_is_absent() {
+    fn no_decision_is_right_about_absent_classes() {
         let scores = multi_label(&[vec![0, 1], vec![]], &[vec![], vec![]], 4);
         assert_eq!((scores.metrics["hamming"], scores.metrics["exact_match"]), (0.75, 0.5));
         assert_eq!((scores.metrics["f1_micro"], scores.metrics["f1_samples"]), (0.0, 0.0));

@@ -1,14 +1,14 @@
-//! Precision and recall along every cut-off: what a cut-off would have given.
+//! Precision and recall at every threshold.
 //!
-//! Conventions: scikit-learn's `precision_recall_curve`, the other way round (the highest score first) and without its last point at
-//! recall 0. A case counts as named if its score is at least the cut-off; equal scores are one step. The area of its steps is
-//! the average precision.
+//! Conventions: scikit-learn's `precision_recall_curve` in reverse order (the highest score first) and without its last point
+//! at recall 0. A case is predicted positive if its score is at least the threshold; equal scores are one step. The area under
+//! the steps is the average precision.
 
-/// What a cut-off at this very score gives.
+/// Precision and recall at a threshold equal to this score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrecisionRecallPoint {
     pub cutoff: f32,
-    /// Cases named, and those of them that are there.
+    /// Cases predicted positive, and how many of them are.
     pub named: u64,
     pub hits: u64,
     pub precision: f64,
@@ -16,11 +16,11 @@ pub struct PrecisionRecallPoint {
     pub f1: f64,
 }
 
-/// Of cases with a score, and whether they are there; without any that is there recall is 0.
+/// From cases with a score and whether they are positive. Without positives recall is 0.
 pub fn precision_recall_curve(cases: impl Iterator<Item = (f32, bool)>) -> Vec<PrecisionRecallPoint> {
     let mut cases: Vec<(f32, bool)> = cases.collect();
     cases.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-    let there = cases.iter().filter(|case| case.1).count() as u64;
+    let positives = cases.iter().filter(|case| case.1).count() as u64;
     let (mut named, mut hits) = (0, 0);
     let mut steps = Vec::new();
     for equals in cases.chunk_by(|a, b| a.0 == b.0) {
@@ -32,8 +32,8 @@ pub fn precision_recall_curve(cases: impl Iterator<Item = (f32, bool)>) -> Vec<P
             named,
             hits,
             precision: share(hits, named),
-            recall: share(hits, there),
-            f1: share(2 * hits, named + there),
+            recall: share(hits, positives),
+            f1: share(2 * hits, named + positives),
         });
     }
     steps
@@ -49,23 +49,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_area_of_the_steps_is_the_average_precision(
+        fn the_area_under_the_steps_is_the_average_precision(
             cases in prop::collection::vec((0u8..12, any::<bool>()), 1..60)
         ) {
-            let cases: Vec<(f32, bool)> = cases.into_iter().map(|(score, there)| (f32::from(score) / 12.0, there)).collect();
+            let cases: Vec<(f32, bool)> = cases.into_iter().map(|(score, positives)| (f32::from(score) / 12.0, positives)).collect();
             let mut before = 0.0;
             let mut area = 0.0;
             for step in precision_recall_curve(cases.iter().copied()) {
                 area += (step.recall - before) * step.precision;
                 before = step.recall;
             }
-            let ranked = SortedScores::new(cases.iter().enumerate().map(|(i, &(score, there))| (i as u32, score, there)));
-            prop_assert!((area - average_precision(&ranked, |_| 1)).abs() < 1e-12);
+            let ranked = SortedScores::new(cases.iter().enumerate().map(|(i, &(score, positives))| (i as u32, score, positives)));
+            prop_assert!((area - average_precision(&ranked, &|_| 1)).abs() < 1e-12);
         }
 
         #[test]
-        fn a_cutoff_at_a_step_names_what_the_step_says(cases in prop::collection::vec((0u8..12, any::<bool>()), 1..60)) {
-            let cases: Vec<(f32, bool)> = cases.into_iter().map(|(score, there)| (f32::from(score), there)).collect();
+        fn a_threshold_at_a_point_selects_the_cases_of_that_point(cases in prop::collection::vec((0u8..12, any::<bool>()), 1..60)) {
+            let cases: Vec<(f32, bool)> = cases.into_iter().map(|(score, positives)| (f32::from(score), positives)).collect();
             for step in precision_recall_curve(cases.iter().copied()) {
                 let named = || cases.iter().filter(|case| case.0 >= step.cutoff);
                 prop_assert_eq!(named().count() as u64, step.named);

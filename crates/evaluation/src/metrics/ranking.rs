@@ -1,12 +1,25 @@
-//! How the classes of one clip are ranked by their scores; means over clips.
+//! Metrics of the ranking of the classes of one clip by their scores.
 //!
-//! Conventions: scikit-learn's `label_ranking_average_precision_score` (1 for a clip with no class or with all), `label_ranking_loss`
-//! (0 for such a clip) and `coverage_error` (0 for a clip with no class). Equal scores count against the model everywhere: a rank
-//! is the number of classes with that score or a higher one, and a wrong class with the score of a right one is in the wrong
-//! order. Coverage counts classes: with every class ranked right it is the number of classes of a clip, not 1.
+//! Conventions: scikit-learn's `label_ranking_average_precision_score` (1 for a clip with no class or with all),
+//! `label_ranking_loss` (0 for such a clip) and `coverage_error` (0 for a clip with no class). Equal scores count against the
+//! model everywhere: a rank is the number of classes with that score or a higher one, and a wrong class with the score of a
+//! right one is in the wrong order. Coverage counts classes: with every class ranked right it is the number of a clip's
+//! classes, not 1.
 
-/// Of a clip's classes, `truth` ascending: (LRAP, ranking loss, coverage).
-pub fn of_clip(truth: &[usize], scores: &[f32]) -> [f64; 3] {
+pub fn average_precision(truth: &[usize], scores: &[f32]) -> f64 {
+    of_clip(truth, scores)[0]
+}
+
+pub fn loss(truth: &[usize], scores: &[f32]) -> f64 {
+    of_clip(truth, scores)[1]
+}
+
+pub fn coverage_error(truth: &[usize], scores: &[f32]) -> f64 {
+    of_clip(truth, scores)[2]
+}
+
+/// The three metrics of a clip. `truth` is ascending.
+fn of_clip(truth: &[usize], scores: &[f32]) -> [f64; 3] {
     if truth.is_empty() {
         return [1.0, 0.0, 0.0];
     }
@@ -33,14 +46,14 @@ mod tests {
 
     #[test]
     fn equal_scores_count_against_the_model() {
-        // Class 1 shares the first place with the wrong class 0; class 3 stands behind class 2.
+        // Class 1 shares the first rank with the wrong class 0; class 3 is behind class 2.
         let [lrap, loss, coverage] = of_clip(&[1, 3], &[0.9, 0.9, 0.5, 0.1]);
         assert_eq!(lrap, (1.0 / 2.0 + 2.0 / 4.0) / 2.0);
         assert_eq!((loss, coverage), (3.0 / 4.0, 4.0));
     }
 
     #[test]
-    fn a_clip_with_no_class_or_with_all_has_nothing_to_be_ranked() {
+    fn a_clip_with_no_class_or_with_all_poses_no_ranking() {
         assert_eq!(of_clip(&[], &[0.5, 0.25]), [1.0, 0.0, 0.0]);
         assert_eq!(of_clip(&[0, 1], &[0.5, 0.25]), [1.0, 0.0, 2.0]);
     }

@@ -1,18 +1,12 @@
-//! One class a clip.
-//!
-//! Conventions: scikit-learn's with `zero_division=0`. A class that is never decided has precision 0, one that never occurs
-//! recall 0; F1 is 2·hits / (support + predicted). The macro and weighted means run over the classes that occur in the truth
-//! or in the decisions (scikit-learn's default labels), not over those of the data set that occur in neither: they would
-//! count as failures without a trial. `balanced_accuracy` is the mean recall over the classes that occur in the truth alone.
-//! `matthews` is the multi-class correlation R_K, 0 where it is undefined. Of no clips at all every score is 0.
+//! Scores of decisions for one class per clip. [`tally`](super::tally) has the conventions. Without clips every score is 0.
 
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::metric::SINGLE_LABEL;
-use super::tally::{ClassCounts, share};
+use super::tally::{ClassCounts, Tally};
+use timbre_core::labels::Task;
 
-/// How one class fared.
+/// The scores of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClassScores {
     /// Clips of this class.
@@ -28,86 +22,35 @@ pub struct ClassScores {
 
 impl From<&ClassCounts> for ClassScores {
     fn from(class: &ClassCounts) -> ClassScores {
-        let [precision, recall, f1, _] = class.scores();
-        ClassScores { support: class.support, predicted: class.predicted, hits: class.hits, precision, recall, f1 }
+        let &ClassCounts { support, predicted, hits } = class;
+        ClassScores { support, predicted, hits, precision: class.precision(), recall: class.recall(), f1: class.f1() }
     }
 }
 
-/// The scores of one set of decisions.
+/// The scores of a set of decisions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// Clips.
+    /// The number of clips.
     pub n: usize,
-    /// The headline numbers by name, in the order in which tables show them.
+    /// The metrics by name, in the order of the tables.
     pub metrics: IndexMap<String, f64>,
-    /// A row a class of the data set.
+    /// One entry per class of the data set.
     pub per_class: Vec<ClassScores>,
     /// Rows are the truth, columns the decisions.
     pub confusion: Vec<Vec<u64>>,
 }
 
-/// Scores `decided` against `truth`, class numbers below `n_classes`.
+/// Scores `decided` against `truth`; both have class numbers below `n_classes`.
 pub fn single_label(truth: &[usize], decided: &[usize], n_classes: usize) -> Scores {
-    assert_eq!(truth.len(), decided.len(), "one decision a clip");
+    assert_eq!(truth.len(), decided.len(), "one decision per clip");
     let mut confusion = vec![vec![0u64; n_classes]; n_classes];
-    truth.iter().zip(decided).for_each(|(&truth, &decided)| confusion[truth][decided] += 1);
-    let classes = counted(truth, decided, &vec![1; truth.len()], n_classes);
-    let metrics = SINGLE_LABEL.iter().zip(headline(&classes)).map(|(name, value)| ((*name).to_owned(), value));
-    Scores {
-        n: truth.len(),
-        metrics: metrics.collect(),
-        per_class: classes.iter().map(ClassScores::from).collect(),
-        confusion,
+    let mut tally = Tally::new(n_classes);
+    for (&truth, &decided) in truth.iter().zip(decided) {
+        confusion[truth][decided] += 1;
+        tally.count_classes(&[truth], &[decided], 1);
     }
-}
-
-/// How each class fared, each clip counted so many times.
-pub(super) fn counted(truth: &[usize], decided: &[usize], times: &[u32], n_classes: usize) -> Vec<ClassCounts> {
-    let mut classes = vec![ClassCounts::default(); n_classes];
-    for ((&truth, &decided), &times) in truth.iter().zip(decided).zip(times) {
-        let times = u64::from(times);
-        classes[truth].support += times;
-        classes[decided].predicted += times;
-        classes[truth].hits += if truth == decided { times } else { 0 };
-    }
-    classes
-}
-
-/// The headline numbers in the order of [`SINGLE_LABEL`]: they follow from these counts alone.
-pub(super) fn headline(classes: &[ClassCounts]) -> [f64; SINGLE_LABEL.len()] {
-    let sum = |of: fn(&ClassCounts) -> u64| classes.iter().map(of).sum::<u64>();
-    let (n, hits) = (sum(|c| c.support), sum(|c| c.hits));
-    let (mut occurring, mut supported) = (0usize, 0usize);
-    let (mut precision, mut recall, mut f1, mut weighted) = (0.0, 0.0, 0.0, 0.0);
-    for class in classes.iter().filter(|class| class.support + class.predicted > 0) {
-        let [own_precision, own_recall, own_f1, _] = class.scores();
-        occurring += 1;
-        supported += usize::from(class.support > 0);
-        precision += own_precision;
-        // Of a class that does not occur in the truth it is 0.
-        recall += own_recall;
-        f1 += own_f1;
-        weighted += own_f1 * class.support as f64;
-    }
-    let of = |sum: f64, classes: usize| sum / classes.max(1) as f64;
-    [
-        share(hits, n),
-        of(precision, occurring),
-        of(recall, occurring),
-        of(f1, occurring),
-        weighted / n.max(1) as f64,
-        of(recall, supported),
-        matthews(classes, hits, n),
-    ]
-}
-
-fn matthews(classes: &[ClassCounts], hits: u64, n: u64) -> f64 {
-    let sum = |term: fn(&ClassCounts) -> u64| classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
-    let square = i128::from(n).pow(2);
-    let covariance = i128::from(hits) * i128::from(n) - sum(|c| c.support * c.predicted);
-    let truth = square - sum(|c| c.support * c.support);
-    let decided = square - sum(|c| c.predicted * c.predicted);
-    if truth == 0 || decided == 0 { 0.0 } else { covariance as f64 / ((truth as f64).sqrt() * (decided as f64).sqrt()) }
+    let per_class = tally.classes.iter().map(ClassScores::from).collect();
+    Scores { n: truth.len(), metrics: tally.metrics(Task::SingleLabel), per_class, confusion }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! Clips in the order of a score: what average precision and the area under the ROC curve are made of.
+//! Clips sorted by score, from which average precision and the area under the ROC curve are computed.
 //!
-//! Equal scores are one step of the curve, whatever their order. Numbers that are not finite cannot be ranked: the models give
-//! none.
+//! Equal scores are one step of the curve, whatever their order. Scores must be finite; the models give no others.
 
-/// One class's clips (or all pairs of clip and class), the highest score first.
+/// The clips of one class (or all pairs of clip and class), the highest score first.
 pub struct SortedScores {
     steps: Vec<Step>,
 }
@@ -12,21 +11,21 @@ pub struct SortedScores {
 struct Step {
     clip: u32,
     positive: bool,
-    /// The next score is another one.
+    /// Whether the next score differs.
     last_of_equals: bool,
 }
 
-/// What happens between two distinct scores.
+/// The counts at one distinct score.
 #[derive(Clone, Copy)]
 pub struct Counted {
-    /// Positives and negatives with this very score.
+    /// Positives and negatives with exactly this score.
     pub new: (u64, u64),
-    /// Those with this score or a higher one.
+    /// Positives and negatives with this score or a higher one.
     pub so_far: (u64, u64),
 }
 
 impl SortedScores {
-    /// Of (clip, score, whether it is there).
+    /// From (clip, score, whether it is positive).
     pub fn new(items: impl Iterator<Item = (u32, f32, bool)>) -> SortedScores {
         let mut items: Vec<(u32, f32, bool)> = items.collect();
         items.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -36,7 +35,7 @@ impl SortedScores {
         SortedScores { steps: items.iter().enumerate().map(step).collect() }
     }
 
-    /// Goes down the distinct scores of the clips, each clip counted as often as `times` says.
+    /// Visits the distinct scores in descending order. Each clip counts as often as `times` says. Returns all positives and negatives.
     pub fn each_step(&self, times: impl Fn(usize) -> u32, mut on: impl FnMut(Counted)) -> (u64, u64) {
         let (mut new, mut so_far) = ((0, 0), (0, 0));
         for step in &self.steps {

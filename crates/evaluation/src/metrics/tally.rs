@@ -1,32 +1,31 @@
-//! Counts of right and wrong decisions of a multi-label task, and the scores that follow from them.
+//! Counts of right and wrong decisions, and the scores computed from them.
 //!
-//! Every score of decisions, whoever asks (a run's tables, the bootstrap, the threshold search), is a function of these counts,
-//! so that equal decisions have equal scores to the last bit. Means over recordings are sums in fixed point (42 binary
-//! places: an error of at most 1.2e-13), which no order of adding changes; up to two million recordings fit.
+//! Every score of decisions (in a run's tables, in the bootstrap, in the threshold search) is a function of these counts, so
+//! equal decisions have equal scores to the last bit. Means over recordings are sums in fixed point (42 binary places: an
+//! error of at most 1.2e-13), which do not depend on the order of addition; up to two million recordings fit.
+//!
+//! Conventions: scikit-learn's with `zero_division=0`. Multi-label means run over all classes of the data set. Single-label
+//! macro means run over the classes that occur in the truth or in the decisions (scikit-learn's default labels), and
+//! `balanced_accuracy` over the classes that occur in the truth. `matthews` is the multi-class correlation R_K, 0 where it is
+//! undefined.
 
-/// The scores, in the order of the tables.
-pub const NAMES: [&str; 18] = [
-    "hamming",
-    "exact_match",
-    "precision_micro",
-    "recall_micro",
-    "f1_micro",
-    "jaccard_micro",
-    "precision_macro",
-    "recall_macro",
-    "f1_macro",
-    "jaccard_macro",
-    "precision_weighted",
-    "recall_weighted",
-    "f1_weighted",
-    "jaccard_weighted",
-    "precision_samples",
-    "recall_samples",
-    "f1_samples",
-    "jaccard_samples",
-];
+use indexmap::IndexMap;
 
-/// What is known of one class.
+use super::metric::{DECISIONS, Formula, METRICS};
+use timbre_core::labels::Task;
+
+/// The names of the metrics of multi-label decisions, in the order of the tables.
+pub const NAMES: [&str; DECISIONS.len()] = {
+    let mut names = [""; DECISIONS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = DECISIONS[at].name;
+        at += 1;
+    }
+    names
+};
+
+/// The counts of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCounts {
     /// Recordings of this class.
@@ -37,22 +36,41 @@ pub struct ClassCounts {
     pub hits: u64,
 }
 
-/// What is known of a set of decisions.
+impl ClassCounts {
+    /// This and the next three are 0 where they are undefined.
+    pub fn precision(&self) -> f64 {
+        share(self.hits, self.predicted)
+    }
+
+    pub fn recall(&self) -> f64 {
+        share(self.hits, self.support)
+    }
+
+    pub fn f1(&self) -> f64 {
+        share(2 * self.hits, self.support + self.predicted)
+    }
+
+    pub fn jaccard(&self) -> f64 {
+        share(self.hits, self.support + self.predicted - self.hits)
+    }
+}
+
+/// The counts of a set of decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub n: u64,
     pub classes: Vec<ClassCounts>,
     /// Recordings whose classes are exactly right.
     pub exact: u64,
-    /// Sums over the recordings of what [`of_recording`] gives.
+    /// Sums of [`scores_of_recording`] over the recordings.
     pub samples: [i64; 4],
 }
 
 /// One, in fixed point.
 const ONE: f64 = (1u64 << 42) as f64;
 
-/// Precision, recall, F1 and Jaccard index of one recording, in fixed point: 0 where they are undefined.
-pub fn of_recording(truth: u64, decided: u64, common: u64) -> [i64; 4] {
+/// Precision, recall, F1 and Jaccard index of one recording, in fixed point; 0 where they are undefined.
+pub fn scores_of_recording(truth: u64, decided: u64, common: u64) -> [i64; 4] {
     [(common, decided), (common, truth), (2 * common, truth + decided), (common, truth + decided - common)]
         .map(|(part, whole)| (share(part, whole) * ONE).round() as i64)
 }
@@ -62,80 +80,126 @@ impl Tally {
         Tally { classes: vec![ClassCounts::default(); n_classes], ..Tally::default() }
     }
 
-    /// Counts one recording `times` times; its classes are ascending.
+    /// Counts one recording `times` times. Its classes are ascending.
     pub fn count(&mut self, truth: &[usize], decided: &[usize], times: u32) {
+        let common = self.count_classes(truth, decided, times);
+        self.exact += if truth == decided { u64::from(times) } else { 0 };
+        let own = scores_of_recording(truth.len() as u64, decided.len() as u64, common);
+        self.samples.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
+    }
+
+    /// [`Self::count`] without the sums over recordings, which only [`Formula::Recordings`] needs. Returns the number of
+    /// classes that are both true and decided.
+    pub(super) fn count_classes(&mut self, truth: &[usize], decided: &[usize], times: u32) -> u64 {
         let weight = u64::from(times);
         truth.iter().for_each(|&class| self.classes[class].support += weight);
         decided.iter().for_each(|&class| self.classes[class].predicted += weight);
-        let both = decided.iter().filter(|class| truth.contains(class));
-        let common = both.inspect(|&&class| self.classes[class].hits += weight).count() as u64;
         self.n += weight;
-        self.exact += if truth == decided { weight } else { 0 };
-        let own = of_recording(truth.len() as u64, decided.len() as u64, common);
-        self.samples.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
+        let both = decided.iter().filter(|class| truth.contains(class));
+        both.inspect(|&&class| self.classes[class].hits += weight).count() as u64
     }
 
     /// The scores in the order of [`NAMES`].
     pub fn scores(&self) -> [f64; NAMES.len()] {
-        let micro = self.classes.iter().fold(ClassCounts::default(), |sum, class| ClassCounts {
+        std::array::from_fn(|metric| self.score(metric))
+    }
+
+    /// The score at that position of [`NAMES`].
+    pub fn score(&self, metric: usize) -> f64 {
+        match DECISIONS[metric].formula(Task::MultiLabel) {
+            Some(Formula::Classes(formula) | Formula::Recordings(formula)) => formula(self),
+            _ => unreachable!("DECISIONS has metrics of decisions only"),
+        }
+    }
+
+    /// All metrics of decisions of a task by name, in the order of the tables.
+    pub(super) fn metrics(&self, task: Task) -> IndexMap<String, f64> {
+        let score = |formula| match formula {
+            Formula::Classes(formula) | Formula::Recordings(formula) => Some(formula(self)),
+            Formula::Probabilities(_) => None,
+        };
+        let named = METRICS.iter().filter_map(|entry| Some((entry.name.to_owned(), score(entry.formula(task)?)?)));
+        named.collect()
+    }
+
+    /// The counts of all classes together.
+    pub(super) fn total(&self) -> ClassCounts {
+        self.classes.iter().fold(ClassCounts::default(), |sum, class| ClassCounts {
             support: sum.support + class.support,
             predicted: sum.predicted + class.predicted,
             hits: sum.hits + class.hits,
-        });
-        let cells = self.n * self.classes.len() as u64;
-        let wrong = micro.support + micro.predicted - 2 * micro.hits;
-        let macros = self.mean(self.classes.len() as u64, |_| 1);
-        let weighted = self.mean(micro.support, |class| class.support);
-        let samples = self.samples.map(|sum| sum as f64 / ONE / self.n.max(1) as f64);
-        let mut scores = [0.0; NAMES.len()];
-        scores[0] = share(cells - wrong, cells);
-        scores[1] = share(self.exact, self.n);
-        for (at, four) in [micro.scores(), macros, weighted, samples].into_iter().enumerate() {
-            scores[2 + 4 * at..6 + 4 * at].copy_from_slice(&four);
-        }
-        scores
+        })
     }
 
-    /// One of the scores, by its place in [`NAMES`].
-    pub fn score(&self, metric: usize) -> f64 {
-        self.scores()[metric]
+    /// One minus scikit-learn's `hamming_loss`.
+    pub(super) fn hamming(&self) -> f64 {
+        let (total, cells) = (self.total(), self.n * self.classes.len() as u64);
+        share(cells - (total.support + total.predicted - 2 * total.hits), cells)
     }
 
-    fn mean(&self, whole: u64, weight: impl Fn(&ClassCounts) -> u64) -> [f64; 4] {
-        let mut sums = [0.0; 4];
-        for class in &self.classes {
-            let weight = weight(class) as f64;
-            sums.iter_mut().zip(class.scores()).for_each(|(sum, score)| *sum += score * weight);
+    pub(super) fn exact_match(&self) -> f64 {
+        share(self.exact, self.n)
+    }
+
+    pub(super) fn macro_mean(&self, score: fn(&ClassCounts) -> f64) -> f64 {
+        mean(self.classes.iter().map(score))
+    }
+
+    /// Weighted by the recordings of each class.
+    pub(super) fn weighted_mean(&self, score: fn(&ClassCounts) -> f64) -> f64 {
+        let weighted = self.classes.iter().map(|class| score(class) * class.support as f64);
+        sum(weighted) / self.total().support.max(1) as f64
+    }
+
+    /// Over the classes that occur in the truth or in the decisions. Others would count as failures without a trial.
+    pub(super) fn mean_of_occurring(&self, score: fn(&ClassCounts) -> f64) -> f64 {
+        mean(self.classes.iter().filter(|class| class.support + class.predicted > 0).map(score))
+    }
+
+    /// The mean over recordings of one of the [`scores_of_recording`].
+    pub(super) fn samples_mean(&self, score: usize) -> f64 {
+        self.samples[score] as f64 / ONE / self.n.max(1) as f64
+    }
+
+    pub(super) fn balanced_accuracy(&self) -> f64 {
+        mean(self.classes.iter().filter(|class| class.support > 0).map(ClassCounts::recall))
+    }
+
+    pub(super) fn matthews(&self) -> f64 {
+        let sum = |term: fn(&ClassCounts) -> u64| self.classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
+        let (hits, n) = (sum(|c| c.hits), sum(|c| c.support));
+        let covariance = hits * n - sum(|c| c.support * c.predicted);
+        let truth = n.pow(2) - sum(|c| c.support * c.support);
+        let decided = n.pow(2) - sum(|c| c.predicted * c.predicted);
+        if truth == 0 || decided == 0 {
+            return 0.0;
         }
-        sums.map(|sum| sum / whole.max(1) as f64)
+        covariance as f64 / ((truth as f64).sqrt() * (decided as f64).sqrt())
     }
 }
 
-impl ClassCounts {
-    /// Precision, recall, F1 and Jaccard index: 0 where they are undefined.
-    pub fn scores(&self) -> [f64; 4] {
-        let named = self.support + self.predicted;
-        [
-            share(self.hits, self.predicted),
-            share(self.hits, self.support),
-            share(2 * self.hits, named),
-            share(self.hits, named - self.hits),
-        ]
-    }
+/// From 0.0: `Iterator::sum` of nothing is -0.0.
+fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
-pub(super) fn share(part: u64, whole: u64) -> f64 {
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let mut n = 0u64;
+    sum(values.inspect(|_| n += 1)) / n.max(1) as f64
+}
+
+fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Where a metric stands in [`NAMES`].
+/// The position of a metric in [`NAMES`].
 pub fn position(metric: &str) -> Option<usize> {
     NAMES.iter().position(|name| *name == metric)
 }
 
-/// Whether a score is made of single recordings (`exact`, `samples`), not of the counts of the classes alone.
+/// Whether a score needs sums over single recordings and not only the counts of the classes.
 pub fn is_of_recordings(metric: usize) -> bool {
-    NAMES[metric] == "exact_match" || NAMES[metric].ends_with("_samples")
+    matches!(DECISIONS[metric].formula(Task::MultiLabel), Some(Formula::Recordings(_)))
 }
 
 #[cfg(test)]
@@ -143,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_of_recordings_changes_no_bit() {
+    fn the_order_of_recordings_does_not_change_a_bit() {
         let pairs: Vec<(Vec<usize>, Vec<usize>)> = (0..500)
             .map(|i| {
                 (
@@ -157,13 +221,13 @@ mod tests {
             order.for_each(|(truth, decided)| tally.count(truth, decided, 1));
             tally
         };
-        let (there, back) = (tally(&mut pairs.iter()), tally(&mut pairs.iter().rev()));
-        assert_eq!(there, back);
-        assert_eq!(there.scores(), back.scores());
+        let (forward, backward) = (tally(&mut pairs.iter()), tally(&mut pairs.iter().rev()));
+        assert_eq!(forward, backward);
+        assert_eq!(forward.scores(), backward.scores());
     }
 
     #[test]
-    fn a_recording_counted_twice_is_two_recordings() {
+    fn a_recording_counted_twice_equals_two_recordings() {
         let (mut twice, mut two) = (Tally::new(3), Tally::new(3));
         twice.count(&[0, 2], &[0], 2);
         (0..2).for_each(|_| two.count(&[0, 2], &[0], 1));

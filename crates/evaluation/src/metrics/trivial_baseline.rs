@@ -1,11 +1,11 @@
-//! What no model at all would score: the numbers to print beside every result.
+//! Trivial baselines: the scores without any model, shown beside every result.
 //!
-//! Conventions: a baseline knows the training labels and nothing of the clips. `commonest` always decides the commonest class
-//! of the training part (of equals the first). `chance` draws a class with the frequency it has in the training part; its
-//! scores are expectations, exact rather than drawn, so only those that are linear in the confusion matrix are given. With several
-//! classes a clip, what a baseline names has score 1 and all else 0, in every clip: that is what its rankings are scored by (a
-//! constant score is what no ranking is worth: an area of a half, an average precision of the share of positives). A log loss or a
-//! calibration error of such certainties would say something of the clipping and nothing of the data: they are left out.
+//! Conventions: a baseline knows the training labels and nothing of the clips. `commonest` always decides the most frequent
+//! class of the training split (of equal frequencies the first). `chance` draws a class with its frequency in the training
+//! split; its scores are exact expectations, so only metrics that are linear in the confusion matrix are given. With several
+//! classes per clip, the classes that a baseline decides have score 1 and all others 0, in every clip; its rankings are scored
+//! by these (a constant score has no ranking value: an area of a half, an average precision of the share of positives). A log
+//! loss or calibration error of such certainties would measure the clipping and not the data: they are left out.
 
 use indexmap::IndexMap;
 
@@ -15,14 +15,14 @@ use super::single_label::single_label;
 use crate::predictions::Predictions;
 use timbre_core::labels::Task;
 
-/// A trivial predictor's scores by name, as in [`Scores`](super::Scores).
+/// The scores of a trivial baseline by name, as in [`Scores`](super::Scores).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrivialBaseline {
     pub name: &'static str,
     pub metrics: IndexMap<String, f64>,
 }
 
-/// The baselines for one class a clip: `commonest` and `chance`. None where there is no training clip.
+/// The baselines for one class per clip: `commonest` and `chance`. Empty without training clips.
 pub fn single_label_baselines(train: &[usize], truth: &[usize], n_classes: usize) -> Vec<TrivialBaseline> {
     let Some(commonest) = most_frequent_class(train, n_classes) else { return Vec::new() };
     let always = single_label(truth, &vec![commonest; truth.len()], n_classes);
@@ -32,8 +32,8 @@ pub fn single_label_baselines(train: &[usize], truth: &[usize], n_classes: usize
     ]
 }
 
-/// The classes that a baseline of that name decides for every recording, by the training clips of each class; nothing for
-/// `chance`, which decides another one each time.
+/// The classes that a baseline decides for every recording, from the number of training clips of each class. None for
+/// `chance`, whose decisions vary.
 pub fn constant_decisions(task: Task, name: &str, trained_on: &[usize]) -> Option<Vec<usize>> {
     let mut ranked: Vec<usize> = (0..trained_on.len()).filter(|&class| trained_on[class] > 0).collect();
     ranked.sort_by_key(|&class| std::cmp::Reverse(trained_on[class]));
@@ -48,8 +48,8 @@ pub fn constant_decisions(task: Task, name: &str, trained_on: &[usize]) -> Optio
     Some(classes)
 }
 
-/// The baselines for every class that is present: `nothing`, `commonest` (the class of most training clips), `two_commonest`
-/// and `all`; the two of the middle only where some training clip has a class.
+/// The baselines for any number of classes per clip: `nothing`, `commonest` (the class with most training clips),
+/// `two_commonest` and `all`; the middle two only if some training clip has a class.
 pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Vec<usize>], n_classes: usize) -> Vec<TrivialBaseline> {
     let named: Vec<usize> = train.iter().flatten().copied().collect();
     let counts = counts(&named, n_classes);
@@ -75,7 +75,7 @@ pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Vec<usize>], n_class
     baselines
 }
 
-/// The class with the most clips, of equals the first.
+/// The class with the most clips; of equal numbers the first.
 pub fn most_frequent_class(train: &[usize], n_classes: usize) -> Option<usize> {
     let counts = counts(train, n_classes);
     (0..n_classes).filter(|&class| counts[class] > 0).reduce(|best, c| if counts[c] > counts[best] { c } else { best })
@@ -103,7 +103,7 @@ mod tests {
     use timbre_core::seed::{Seed, uniform_below};
 
     #[test]
-    fn the_commonest_training_class_is_decided_whatever_the_test_part_holds() {
+    fn the_most_frequent_training_class_is_decided_whatever_the_test_split_has() {
         let baselines = single_label_baselines(&[2, 1, 2, 0], &[0, 0, 0, 2], 4);
         assert_eq!(baselines[0].name, "commonest");
         assert_eq!(baselines[0].metrics["accuracy"], 0.25);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_baselines_of_several_classes_name_none_the_commonest_and_all() {
+    fn the_multi_label_baselines_decide_none_the_most_frequent_and_all() {
         let train = [vec![1, 2], vec![2], vec![0, 2], vec![1]];
         let truth = [vec![1, 2], vec![0]];
         let baselines = multi_label_baselines(&train, &truth, 4);
@@ -127,14 +127,14 @@ mod tests {
         assert!(baselines.iter().all(|b| !b.metrics.contains_key("log_loss")));
     }
 
-    /// The test part of IRMAS has 2,874 recordings and 4,917 labels; what its baselines score needs no more than the counts.
+    /// The test split of IRMAS has 2,874 recordings and 4,917 labels. The scores of its baselines need only these counts.
     #[test]
-    fn the_baselines_of_irmas_are_those_of_the_literature() {
-        // cel cla flu gac gel org pia sax tru vio voi, as in the test part.
+    fn the_baselines_of_irmas_match_the_literature() {
+        // cel cla flu gac gel org pia sax tru vio voi, as in the test split.
         let counts = [111, 62, 163, 535, 942, 361, 995, 326, 167, 211, 1044];
         assert_eq!(counts.iter().sum::<usize>(), 4917);
         let mut truth = vec![Vec::new(); 2874];
-        // Dealt out one after the other: no recording gets a class twice.
+        // Dealt out in turn, so that no recording gets a class twice.
         let dealt = counts.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(class, n));
         dealt.enumerate().for_each(|(at, class)| truth[at % 2874].push(class));
         let train: Vec<Vec<usize>> =
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_baseline_always_decides_scores_what_its_table_says() {
+    fn constant_decisions_have_the_scores_of_their_baseline() {
         let trained_on = [3, 1, 0, 5];
         let one: Vec<usize> =
             trained_on.iter().enumerate().flat_map(|(class, &n)| std::iter::repeat_n(class, n)).collect();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_what_drawn_decisions_score_on_average() {
+    fn chance_is_the_average_score_of_drawn_decisions() {
         let train = [0, 0, 0, 1, 1, 2];
         let truth: Vec<usize> = (0..300).map(|i| [0, 1, 1, 2][i % 4]).collect();
         let expected = &single_label_baselines(&train, &truth, 4)[1].metrics;

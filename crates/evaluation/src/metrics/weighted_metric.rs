@@ -1,14 +1,13 @@
-//! One metric, ready to be evaluated for any weighting of the clips: what a bootstrap asks a thousand times.
+//! A prepared metric that can be evaluated for any weights of the clips: a bootstrap evaluates it a thousand times.
 
-use super::metric::SINGLE_LABEL;
-use super::probability_scores::{self, WeightedScore};
-use super::single_label;
-use super::tally::{self, Tally};
+use super::metric::{Formula, formula};
+use super::probability_scores::WeightedScore;
+use super::tally::Tally;
 use crate::predictions::Predictions;
 use timbre_core::labels::Task;
 
-/// The metric of that name of these decisions and probabilities. With every clip counted once it is the number of the tables,
-/// to the last bit; None where it is undefined. No such metric: None always.
+/// A metric of these decisions and probabilities. With every clip counted once it equals the number in the tables to the last
+/// bit. It gives None where it is undefined, and always where the task has no such metric.
 pub fn weighted_metric<'a>(
     task: Task,
     metric: &str,
@@ -16,30 +15,24 @@ pub fn weighted_metric<'a>(
     decided: &'a [Vec<usize>],
     predictions: &'a Predictions,
 ) -> WeightedScore<'a> {
-    if let Some(score) = probability_scores::prepared(task, metric, truth, predictions) {
-        return score;
-    }
-    let n_classes = predictions.n_classes;
-    match task {
-        Task::SingleLabel => {
-            let one = |classes: &[Vec<usize>]| classes.iter().map(|classes| classes[0]).collect::<Vec<usize>>();
-            let (truth, decided) = (one(truth), one(decided));
-            let at = SINGLE_LABEL.iter().position(|name| *name == metric);
-            Box::new(move |times| {
-                Some(single_label::headline(&single_label::counted(&truth, &decided, times, n_classes))[at?])
-            })
+    let tally = move |times: &[u32], count: fn(&mut Tally, &[usize], &[usize], u32)| {
+        let mut tally = Tally::new(predictions.n_classes);
+        for ((truth, decided), &times) in truth.iter().zip(decided).zip(times) {
+            if times > 0 {
+                count(&mut tally, truth, decided, times);
+            }
         }
-        Task::MultiLabel => {
-            let at = tally::position(metric);
-            Box::new(move |times| {
-                let mut tally = Tally::new(n_classes);
-                for ((truth, decided), &times) in truth.iter().zip(decided).zip(times) {
-                    if times > 0 {
-                        tally.count(truth, decided, times);
-                    }
-                }
-                Some(tally.scores()[at?])
-            })
+        tally
+    };
+    match formula(task, metric) {
+        None => Box::new(|_| None),
+        Some(Formula::Probabilities(prepare)) => prepare(truth, predictions),
+        Some(Formula::Recordings(score)) => Box::new(move |times| Some(score(&tally(times, Tally::count)))),
+        Some(Formula::Classes(score)) => {
+            let count = |tally: &mut Tally, truth: &[usize], decided: &[usize], times| {
+                tally.count_classes(truth, decided, times);
+            };
+            Box::new(move |times| Some(score(&tally(times, count))))
         }
     }
 }

@@ -1,23 +1,23 @@
-//! A cut-off a class, by coordinate ascent.
+//! One threshold per class, by coordinate ascent.
 //!
-//! From the common cut-off, the classes are taken in turn, in their order: for one class every cut-off is tried with those of the
-//! others left alone, and the best is taken if it is better than what was; of equals the one nearest to their middle, then the
-//! smaller. It ends when a round changes nothing, at a point from which no single change leads upwards: of macro means that is
-//! the best there is, of other metrics not always. A score only ever rises, so it ends.
+//! Starts from the common threshold and visits the classes in their order. For one class every threshold is tried with those of
+//! the other classes fixed, and the best is taken if it improves the score; of equal scores the one nearest to their middle, then
+//! the smaller. It ends when a round changes nothing, at a point that no single change improves. For macro means that is the
+//! global optimum, for other metrics not always. The score only rises, so the ascent ends.
 
 use super::threshold_grid::{ThresholdGrid, values};
 use crate::metrics::tally::{self, Tally};
 
-/// Cut-offs by class, as places on the axis.
+/// Thresholds by class, as positions on the axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassCutoffs {
     pub cutoffs: Vec<usize>,
     pub score: f64,
-    /// Rounds over the classes, the last of which changed nothing.
+    /// Rounds over the classes; the last one changed nothing.
     pub rounds: usize,
 }
 
-/// The ascent at one fraction, from one cut-off for all; `times`: how often each recording counts.
+/// The ascent at one fraction, from one threshold for all classes. `times`: how often each recording counts.
 pub fn coordinate_ascent(
     sweep: &ThresholdGrid,
     fraction: usize,
@@ -30,17 +30,17 @@ pub fn coordinate_ascent(
     for rounds in 1.. {
         let mut changed = false;
         for class in 0..sweep.n_classes {
-            let (best, there) = climb.best_of(class);
-            if there > score {
+            let (best, new_score) = climb.best_of(class);
+            if new_score > score {
                 climb.set(class, best);
-                (score, changed) = (there, true);
+                (score, changed) = (new_score, true);
             }
         }
         if !changed {
             return ClassCutoffs { cutoffs: climb.cutoffs, score, rounds };
         }
     }
-    unreachable!("a score that rises in every round has an end")
+    unreachable!("a score that rises in every round reaches an end")
 }
 
 struct Climb<'a> {
@@ -48,9 +48,9 @@ struct Climb<'a> {
     metric: usize,
     times: &'a [u32],
     cutoffs: Vec<usize>,
-    /// By (recording, class): how many cut-offs are passed.
+    /// By (recording, class): the number of thresholds that are passed.
     passed: Vec<u16>,
-    /// Decided classes of each recording, and those of them that it has.
+    /// The number of decided classes of each recording, and how many of them are true.
     decided: Vec<(u64, u64)>,
     tally: Tally,
 }
@@ -75,8 +75,8 @@ impl Climb<'_> {
         Climb { sweep, metric, times, cutoffs, passed, decided, tally }
     }
 
-    /// What the tally is at every cut-off of one class.
-    fn along(&self, class: usize, mut on: impl FnMut(&Tally)) {
+    /// Visits the tally at every threshold of one class.
+    fn for_each_threshold(&self, class: usize, mut on: impl FnMut(&Tally)) {
         let levels = self.sweep.cutoffs.len() + 1;
         let of_recordings = tally::is_of_recordings(self.metric);
         let mut counts = vec![[0u64; 2]; levels];
@@ -126,23 +126,23 @@ impl Climb<'_> {
         }
     }
 
-    /// The best cut-off of a class, and the score there.
+    /// The best threshold of a class, and its score.
     fn best_of(&self, class: usize) -> (usize, f64) {
         let mut scores = Vec::with_capacity(self.sweep.cutoffs.len());
-        self.along(class, |tally| scores.push(tally.score(self.metric)));
+        self.for_each_threshold(class, |tally| scores.push(tally.score(self.metric)));
         let point = super::best_point::best_point(&scores, scores.len());
         (point.cutoff, scores[point.cutoff])
     }
 
     fn set(&mut self, class: usize, cutoff: usize) {
         let (mut at, mut tally) = (0, None);
-        self.along(class, |own| {
+        self.for_each_threshold(class, |own| {
             if at == cutoff {
                 tally = Some(own.clone());
             }
             at += 1;
         });
-        self.tally = tally.expect("a cut-off of the axis");
+        self.tally = tally.expect("a threshold on the axis");
         for (recording, truth) in self.sweep.truth.iter().enumerate() {
             let passed = usize::from(self.passed[recording * self.sweep.n_classes + class]);
             let change = i64::from(passed > cutoff) - i64::from(passed > self.cutoffs[class]);

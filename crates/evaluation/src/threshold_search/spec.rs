@@ -1,4 +1,4 @@
-//! What is searched: `[evaluate.search]`.
+//! The keys of `[evaluate.search]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::{Metric, tally};
 use timbre_core::registry::Fault;
 
-/// The search for cut-off and window fraction: `[evaluate.search]`. It chooses on one named side of the split and needs no model.
+/// Search for threshold and window fraction. It is tuned on one named split and needs no model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchSpec {
-    /// The cut-offs that are tried: "FROM..TO/STEP", both ends included, or one number. Default: `"0.02..0.98/0.02"`.
+    /// The thresholds to try: "FROM..TO/STEP" with both ends included, or one number. Default: `"0.02..0.98/0.02"`.
     pub cutoff: String,
-    /// With votes of windows, the window fractions that are tried, as the cut-offs are. Default: `"0.02..0.90/0.02"`.
+    /// The window fractions to try, with votes of windows; same format as `cutoff`. Default: `"0.02..0.90/0.02"`.
     pub window_fraction: String,
-    /// The side of the split that chooses: "validation", or "test" together with `on_test = true`. Default: `validation`.
+    /// The split to tune on: "validation", or "test" together with `on_test = true`. Default: `validation`.
     pub tune_on: TuneOn,
-    /// The score that is reached on the recordings that chose says nothing of other recordings. Who wants to choose on the test
-    /// split all the same says so here. Default: false.
+    /// Confirms `tune_on = "test"`. A score on the recordings that the thresholds were tuned on says nothing about other recordings.
+    /// Default: false.
     pub on_test: bool,
-    /// The metric that chooses, a score of decisions. Default: the metric of `[evaluate]`, or `f1_micro` where that has no
-    /// cut-off.
+    /// The metric to optimize, a metric of decisions. Default: the metric of `[evaluate]`, or `f1_micro` if that one needs no
+    /// threshold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
-    /// Search a cut-off of its own for each class, too, from the best common one. Default: false.
+    /// Also search one threshold per class, starting from the best common one. Default: false.
     pub per_class: bool,
-    /// Resamples of whole songs that tell how much of the score is luck; 0: none. Default: 200.
+    /// Resamples of whole songs that estimate the optimism of the chosen score; 0: none. Default: 200.
     #[schemars(range(min = 0, max = 100000))]
     pub resamples: usize,
 }
 
-/// The side of the split that chooses.
+/// The split to tune on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TuneOn {
     /// The validation split.
     #[default]
     Validation,
-    /// The test split: for a comparison with numbers that were reached so. Needs `on_test = true`.
+    /// The test split, for comparison with numbers that were tuned on it. Needs `on_test = true`.
     Test,
 }
 
@@ -64,14 +64,14 @@ impl Default for SearchSpec {
     }
 }
 
-/// More values on an axis are a slip of the pen.
+/// More values on an axis are taken for a typing error.
 const MOST: usize = 2000;
 
-/// A grid is looked at as a whole; more points than these are no grid that anybody looks at.
+/// The grid is shown as one picture, which is unreadable beyond this many points.
 const MOST_POINTS: usize = 250_000;
 
 impl SearchSpec {
-    /// The metric that chooses, where `[evaluate]` has that headline.
+    /// The metric to optimize, given the headline metric of `[evaluate]`.
     pub fn metric(&self, headline: Metric) -> Metric {
         let searchable = |metric: &Metric| tally::position(metric.name()).is_some();
         self.metric.or(Some(headline).filter(searchable)).unwrap_or(Metric::F1Micro)
@@ -85,7 +85,7 @@ impl SearchSpec {
         parse_axis(&self.window_fraction).expect("checked")
     }
 
-    /// What is wrong, by key.
+    /// Invalid keys, each with a sentence.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
@@ -98,7 +98,7 @@ impl SearchSpec {
                     let last = values[values.len() - 1];
                     if values[0] < 0.0 || last > 1.0 || (below_one && last >= 1.0) {
                         let range = if below_one { "from 0 to below 1" } else { "from 0 to 1" };
-                        fault(key, format!("`{text}` leaves the range: {range}"));
+                        fault(key, format!("`{text}` is out of range: write values {range}"));
                     }
                 }
             }
@@ -109,27 +109,27 @@ impl SearchSpec {
             let points = cutoffs.len() * fractions.len();
             fault(
                 "cutoff",
-                format!("with the window fractions these are {points} points, and {MOST_POINTS} is the most"),
+                format!("thresholds × window fractions are {points} points; at most {MOST_POINTS} are allowed"),
             );
         }
         if self.tune_on == TuneOn::Test && !self.on_test {
             fault(
                 "tune_on",
-                "what is chosen on the test split is no result on the test split: choose on \"validation\", or say \
-                 `on_test = true` beside it; every table then says so"
+                "thresholds tuned on the test split have no valid score on it: tune on \"validation\", or write \
+                 `on_test = true` as well; every table then states it"
                     .to_owned(),
             );
         }
         if let Some(metric) = self.metric.filter(|metric| tally::position(metric.name()).is_none()) {
             let sentence =
-                format!("`{}` is no score of decisions; there are {}", metric.name(), tally::NAMES.join(", "));
+                format!("`{}` is not a metric of decisions; choose one of {}", metric.name(), tally::NAMES.join(", "));
             fault("metric", sentence);
         }
         faults
     }
 }
 
-/// `"0.30..0.80/0.02"` as its values. They are the doubles that the decimals are written as: 0.56, not 0.5600000000000001.
+/// The values of `"0.30..0.80/0.02"`: the doubles nearest to the decimals, 0.56 and not 0.5600000000000001.
 pub fn parse_axis(text: &str) -> Result<Vec<f64>, String> {
     let wrong = || format!("`{text}`: expected \"FROM..TO/STEP\", such as \"0.30..0.80/0.02\", or one number");
     let (range, step) = match text.split_once('/') {
@@ -153,11 +153,11 @@ pub fn parse_axis(text: &str) -> Result<Vec<f64>, String> {
     let unit = 10f64.powi(decimals as i32);
     let [from, to, step] = parts.map(|part| (part.parse::<f64>().expect("a decimal") * unit).round() as u64);
     if step == 0 || to < from {
-        return Err(format!("`{text}`: from the smaller to the larger number, in steps of more than 0"));
+        return Err(format!("`{text}`: write the smaller number first and a step above 0"));
     }
     let count = (to - from) / step + 1;
     if count > MOST as u64 {
-        return Err(format!("`{text}` are {count} values, and {MOST} is the most"));
+        return Err(format!("`{text}` has {count} values; at most {MOST} are allowed"));
     }
     Ok((0..count).map(|i| (from + i * step) as f64 / unit).collect())
 }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_has_both_ends_and_the_numbers_as_they_are_written() {
+    fn an_axis_includes_both_ends_and_the_numbers_as_written() {
         assert_eq!(parse_axis("0.5..0.6/0.02").unwrap(), [0.5, 0.52, 0.54, 0.56, 0.58, 0.6]);
         let fine = parse_axis("0.30..0.80/0.001").unwrap();
         assert!(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_on_the_test_split_is_a_fault_unless_it_is_said_twice() {
+    fn a_search_on_the_test_split_is_a_fault_unless_confirmed() {
         let spec = SearchSpec { tune_on: TuneOn::Test, ..SearchSpec::default() };
         assert_eq!(spec.faults().iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), ["tune_on"]);
         assert!(SearchSpec { on_test: true, ..spec }.faults().is_empty());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headline_without_a_cut_off_is_searched_by_micro_f1() {
+    fn a_headline_metric_without_threshold_is_replaced_by_micro_f1() {
         let spec = SearchSpec::default();
         assert_eq!(spec.metric(Metric::Lrap), Metric::F1Micro);
         assert_eq!(spec.metric(Metric::Hamming), Metric::Hamming);

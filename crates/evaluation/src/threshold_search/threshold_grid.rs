@@ -1,10 +1,10 @@
-//! Every cut-off and window fraction at once.
+//! The scores at every threshold and window fraction at once.
 //!
-//! Each probability is looked up among the cut-offs once, and the windows of a recording are sorted once for each class. What is
-//! left is a row a recording and number of votes: how many of the cut-offs each class passes. One row tells the decisions at
-//! every cut-off, as steps along the cut-offs; the steps of all recordings are added up, and running sums give the counts at each
-//! cut-off. Going from one fraction to the next, only recordings whose needed votes change are taken out and put in again: over
-//! a whole grid each row is touched about twice, however many fractions there are.
+//! Each probability is located among the thresholds once, and the windows of a recording are sorted once per class. The result is
+//! one row per recording and number of votes: how many of the thresholds each class passes. One row gives the decisions at every
+//! threshold, as steps along the thresholds; the steps of all recordings are added up, and running sums give the counts at each
+//! threshold. From one fraction to the next, only recordings whose needed votes change are removed and added again: over a whole
+//! grid each row is touched about twice, however many fractions there are.
 
 use rayon::prelude::*;
 
@@ -13,31 +13,31 @@ use crate::aggregation::votes_needed;
 use crate::metrics::tally::{self, Tally};
 use crate::predictions::{Predictions, WindowPredictions};
 
-/// When a probability passes a cut-off.
+/// When a probability passes a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// It is more: a vote of a window.
+pub enum Comparison {
+    /// When it is above: the vote of a window.
     MoreThan,
-    /// It is at least that: the score of a recording.
+    /// When it is at least the threshold: the score of a recording.
     AtLeast,
 }
 
-/// The recordings of one side of the split, ready for any number of sweeps.
+/// The recordings of one split, prepared for scoring at any thresholds and with any weights.
 pub struct ThresholdGrid {
     pub cutoffs: Vec<f64>,
     /// Empty where recordings are decided by one score.
     pub fractions: Vec<f64>,
     pub(super) n_classes: usize,
-    /// The recording r owns the rows `bounds[r]..bounds[r + 1]`; its m-th row is for m + 1 votes.
+    /// Recording r has the rows `bounds[r]..bounds[r + 1]`; its m-th row is for m + 1 votes.
     bounds: Vec<usize>,
-    /// The steps of a row, those at high cut-offs first: `n_classes` a row.
+    /// The steps of a row, those at high thresholds first: `n_classes` per row.
     steps: Vec<Step>,
     pub(super) truth: Vec<Vec<usize>>,
-    /// Precision, recall, F1, Jaccard index and exactness by (classes, decided classes, of both).
+    /// Precision, recall, F1, Jaccard index and exactness by (classes, decided classes, classes in both).
     values: Values,
 }
 
-/// A class that is decided by the first `passed` cut-offs and by none above.
+/// A class that is decided by the first `passed` thresholds and by none above.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub passed: u16,
@@ -45,7 +45,7 @@ pub(super) struct Step {
     pub is_true: bool,
 }
 
-/// The scores of every point, fraction by fraction.
+/// The scores of every point, ordered by fraction, then threshold.
 pub struct Surface {
     pub cutoffs: usize,
     pub scores: Vec<[f64; tally::NAMES.len()]>,
@@ -63,7 +63,7 @@ impl Surface {
 }
 
 impl ThresholdGrid {
-    /// Votes of windows. `truth`: the classes of each recording, ascending. Cut-offs and fractions are ascending.
+    /// For votes of windows. `truth`: the classes of each recording, ascending. Thresholds and fractions are ascending.
     pub fn of_windows(
         windows: &WindowPredictions,
         truth: &[Vec<usize>],
@@ -77,14 +77,22 @@ impl ThresholdGrid {
             truth,
             cutoffs,
             fractions,
-            Rule::MoreThan,
+            Comparison::MoreThan,
         )
     }
 
-    /// One score a class of each recording.
+    /// For one score per recording and class.
     pub fn of_scores(scores: &Predictions, truth: &[Vec<usize>], cutoffs: Vec<f64>) -> ThresholdGrid {
         let bounds = (0..=scores.len()).collect();
-        ThresholdGrid::new(&scores.probabilities, bounds, scores.n_classes, truth, cutoffs, Vec::new(), Rule::AtLeast)
+        ThresholdGrid::new(
+            &scores.probabilities,
+            bounds,
+            scores.n_classes,
+            truth,
+            cutoffs,
+            Vec::new(),
+            Comparison::AtLeast,
+        )
     }
 
     fn new(
@@ -94,10 +102,13 @@ impl ThresholdGrid {
         truth: &[Vec<usize>],
         cutoffs: Vec<f64>,
         fractions: Vec<f64>,
-        rule: Rule,
+        rule: Comparison,
     ) -> ThresholdGrid {
-        assert_eq!(bounds.len(), truth.len() + 1, "a recording a truth");
-        assert!(cutoffs.is_sorted() && fractions.is_sorted() && cutoffs.len() < usize::from(u16::MAX), "axes go up");
+        assert_eq!(bounds.len(), truth.len() + 1, "one truth per recording");
+        assert!(
+            cutoffs.is_sorted() && fractions.is_sorted() && cutoffs.len() < usize::from(u16::MAX),
+            "axes are ascending"
+        );
         let recording = |(r, truth): (usize, &Vec<usize>)| {
             let own = &probabilities[bounds[r] * n_classes..bounds[r + 1] * n_classes];
             steps_of(own, n_classes, truth, &cutoffs, rule)
@@ -122,7 +133,7 @@ impl ThresholdGrid {
         surface
     }
 
-    /// One metric at every point, as [`surface`](Self::surface) has it; cheaper.
+    /// One metric at every point, equal to [`surface`](Self::surface); cheaper.
     pub fn one_metric(&self, times: &[u32], metric: usize) -> Vec<f64> {
         let mut scores = Vec::with_capacity(self.points());
         self.each_point(times, tally::is_of_recordings(metric), |tally| scores.push(tally.score(metric)));
@@ -142,7 +153,7 @@ impl ThresholdGrid {
         self.tally_of(point.fraction, &vec![point.cutoff; self.n_classes], times)
     }
 
-    /// The tally of one fraction and a cut-off a class.
+    /// The tally at one fraction and one threshold per class.
     pub fn tally_of(&self, fraction: usize, cutoffs: &[usize], times: &[u32]) -> Tally {
         let mut tally = Tally::new(self.n_classes);
         let rows = self.rows_for(fraction);
@@ -167,7 +178,7 @@ impl ThresholdGrid {
         &self.steps[row * self.n_classes..(row + 1) * self.n_classes]
     }
 
-    /// The row of each recording at a fraction; none where no number of votes is enough.
+    /// The row of each recording at a fraction; None where no number of votes is enough.
     pub(super) fn rows_for(&self, fraction: usize) -> Vec<Option<usize>> {
         let row = |bounds: &[usize]| {
             let windows = bounds[1] - bounds[0];
@@ -180,7 +191,7 @@ impl ThresholdGrid {
         self.bounds.windows(2).map(row).collect()
     }
 
-    /// Goes through all points, fraction by fraction. With `of_recordings` the scores of single recordings are counted, too.
+    /// Visits all points, fraction by fraction. `of_recordings`: also count the scores of single recordings.
     fn each_point(&self, times: &[u32], of_recordings: bool, mut on: impl FnMut(&Tally)) {
         assert_eq!(times.len(), self.truth.len(), "how often each recording counts");
         let mut sums = Sums::new(self, times);
@@ -199,14 +210,14 @@ impl ThresholdGrid {
     }
 }
 
-/// The steps of one recording: a row a number of votes.
-fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rule: Rule) -> Vec<Step> {
+/// The steps of one recording: one row per number of votes.
+fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rule: Comparison) -> Vec<Step> {
     let windows = own.len() / n_classes.max(1);
     let passed = |p: f32| {
         let p = f64::from(p);
         let count = match rule {
-            Rule::MoreThan => cutoffs.partition_point(|&cutoff| p > cutoff),
-            Rule::AtLeast => cutoffs.partition_point(|&cutoff| p >= cutoff),
+            Comparison::MoreThan => cutoffs.partition_point(|&cutoff| p > cutoff),
+            Comparison::AtLeast => cutoffs.partition_point(|&cutoff| p >= cutoff),
         };
         count as u16
     };
@@ -231,7 +242,7 @@ fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rul
 /// The scores of single recordings: what each further decided class adds.
 struct Values {
     n_classes: usize,
-    /// By (classes, decided classes, of both): precision, recall, F1, Jaccard index in fixed point, and 1 if exact.
+    /// By (classes, decided classes, classes in both): precision, recall, F1, Jaccard index in fixed point, and 1 if exact.
     table: Vec<[i64; 5]>,
     most: usize,
 }
@@ -242,7 +253,7 @@ impl Values {
         for truth in 0..=most as u64 {
             for decided in 0..=n_classes as u64 {
                 for common in 0..=most as u64 {
-                    // Combinations that cannot be are never looked up.
+                    // Impossible combinations are never looked up.
                     let own = if common <= truth.min(decided) { values(truth, decided, common) } else { [0; 5] };
                     table.push(own);
                 }
@@ -258,42 +269,42 @@ impl Values {
 
 /// What one recording adds to the sums of a tally; the last is 1 if its classes are exactly right.
 pub(super) fn values(truth: u64, decided: u64, common: u64) -> [i64; 5] {
-    let [precision, recall, f1, jaccard] = tally::of_recording(truth, decided, common);
+    let [precision, recall, f1, jaccard] = tally::scores_of_recording(truth, decided, common);
     [precision, recall, f1, jaccard, i64::from(truth == common && decided == common)]
 }
 
-/// The steps of the recordings, added up by the number of cut-offs that they pass.
+/// The steps of the recordings, summed by the number of thresholds that they pass.
 struct Sums {
-    /// By (passed, class): recordings with the class decided so far, and those of them that have it.
+    /// By (passed, class): recordings with the class decided so far, and how many of them have it.
     classes: Vec<[i64; 2]>,
-    /// By passed.
+    /// By the number of thresholds passed.
     recordings: Vec<[i64; 5]>,
-    /// Above all cut-offs nothing is decided: what that adds.
+    /// What recordings without decisions add: above all thresholds nothing is decided.
     nothing: [i64; 5],
-    /// Its numbers are those of no decision, except `classes`' and those of recordings.
+    /// Without decisions, until [`Self::each_cutoff`] fills in the counts of a threshold.
     tally: Tally,
     n_classes: usize,
 }
 
 impl Sums {
-    fn new(sweep: &ThresholdGrid, times: &[u32]) -> Sums {
-        let (levels, n_classes) = (sweep.cutoffs.len() + 1, sweep.n_classes);
+    fn new(grid: &ThresholdGrid, times: &[u32]) -> Sums {
+        let (levels, n_classes) = (grid.cutoffs.len() + 1, grid.n_classes);
         let (mut tally, mut nothing) = (Tally::new(n_classes), [0; 5]);
-        for (truth, &times) in sweep.truth.iter().zip(times) {
+        for (truth, &times) in grid.truth.iter().zip(times) {
             truth.iter().for_each(|&class| tally.classes[class].support += u64::from(times));
             tally.n += u64::from(times);
-            let own = sweep.values.of(truth.len(), 0, 0);
+            let own = grid.values.of(truth.len(), 0, 0);
             nothing.iter_mut().zip(own).for_each(|(sum, value)| *sum += value * i64::from(times));
         }
         Sums { classes: vec![[0; 2]; levels * n_classes], recordings: vec![[0; 5]; levels], nothing, tally, n_classes }
     }
 
-    fn add(&mut self, sweep: &ThresholdGrid, row: usize, truth: usize, times: i64, of_recordings: bool) {
-        let (mut common, mut before) = (0, sweep.values.of(truth, 0, 0));
-        for (decided, step) in sweep.row(row).iter().enumerate() {
+    fn add(&mut self, grid: &ThresholdGrid, row: usize, truth: usize, times: i64, of_recordings: bool) {
+        let (mut common, mut before) = (0, grid.values.of(truth, 0, 0));
+        for (decided, step) in grid.row(row).iter().enumerate() {
             let level = usize::from(step.passed);
             if level == 0 {
-                // What passes no cut-off is decided nowhere, nor is what comes after it.
+                // A class that passes no threshold is never decided, and neither are those after it.
                 break;
             }
             let own = &mut self.classes[level * self.n_classes + usize::from(step.class)];
@@ -301,7 +312,7 @@ impl Sums {
             own[1] += times * i64::from(step.is_true);
             if of_recordings {
                 common += usize::from(step.is_true);
-                let after = sweep.values.of(truth, decided + 1, common);
+                let after = grid.values.of(truth, decided + 1, common);
                 let own = &mut self.recordings[level];
                 own.iter_mut().zip(after.iter().zip(before)).for_each(|(sum, (a, b))| *sum += (a - b) * times);
                 before = after;
@@ -309,11 +320,11 @@ impl Sums {
         }
     }
 
-    /// The tally of each cut-off, in their order.
+    /// Visits the tally at each threshold, in their order.
     fn each_cutoff(&mut self, on: &mut impl FnMut(&Tally)) {
         let levels = self.recordings.len();
         let n = self.n_classes;
-        // Running sums from the highest cut-off down, in place of the steps: `sums[level]` is for the cut-off `level - 1`.
+        // Running sums from the highest threshold down, replacing the steps: `sums[level]` is for the threshold `level - 1`.
         let (mut classes, mut recordings) = (self.classes.clone(), self.recordings.clone());
         for level in (1..levels - 1).rev() {
             for class in 0..n {
@@ -357,7 +368,7 @@ mod tests {
         times: Vec<u32>,
     }
 
-    /// Few levels of probability, so that many lie on a cut-off, and as many windows as do share a fraction.
+    /// Few distinct probabilities, so that many equal a threshold, and numbers of windows that share fractions.
     fn cases() -> impl Strategy<Value = Case> {
         (1usize..5, prop::collection::vec(1usize..7, 1..8)).prop_flat_map(|(k, counts)| {
             let n: usize = counts.iter().sum();
@@ -399,11 +410,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_of_the_grid_is_that_of_judging_the_run_so(case in cases()) {
+        fn every_score_of_the_grid_equals_scoring_the_run_at_that_point(case in cases()) {
             let n = case.windows.n_classes;
-            let sweep = ThresholdGrid::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
+            let grid = ThresholdGrid::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
             let once = vec![1; case.truth.len()];
-            let (plain, weighted) = (sweep.surface(&once), sweep.surface(&case.times));
+            let (plain, weighted) = (grid.surface(&once), grid.surface(&case.times));
             for (f, &window_fraction) in case.fractions.iter().enumerate() {
                 for (c, &cutoff) in case.cutoffs.iter().enumerate() {
                     let point = Point { cutoff: c, fraction: f };
@@ -411,19 +422,19 @@ mod tests {
                     prop_assert_eq!(&plain.at(point)[..], &values_of(&case.truth, &decided, n)[..]);
                     let many = values_of(&repeated(&case.truth, &case.times), &repeated(&decided, &case.times), n);
                     prop_assert_eq!(&weighted.at(point)[..], &many[..]);
-                    prop_assert_eq!(sweep.tally_at(point, &once).scores(), *plain.at(point));
+                    prop_assert_eq!(grid.tally_at(point, &once).scores(), *plain.at(point));
                 }
             }
             for metric in 0..tally::NAMES.len() {
-                prop_assert_eq!(sweep.one_metric(&case.times, metric), weighted.of(metric));
+                prop_assert_eq!(grid.one_metric(&case.times, metric), weighted.of(metric));
             }
         }
 
         #[test]
-        fn scores_of_whole_recordings_are_cut_as_a_run_cuts_them(case in cases()) {
+        fn scores_of_whole_recordings_are_thresholded_as_in_a_run(case in cases()) {
             let scores = Aggregate::Mean.clip_scores(&case.windows, &vec![0.5; case.windows.n_classes]);
-            let sweep = ThresholdGrid::of_scores(&scores, &case.truth, case.cutoffs.clone());
-            let surface = sweep.surface(&vec![1; case.truth.len()]);
+            let grid = ThresholdGrid::of_scores(&scores, &case.truth, case.cutoffs.clone());
+            let surface = grid.surface(&vec![1; case.truth.len()]);
             prop_assert_eq!(surface.scores.len(), case.cutoffs.len());
             for (c, &cutoff) in case.cutoffs.iter().enumerate() {
                 let decided = DecisionRule { cutoff, aggregate: Aggregate::Mean, ..decision_rule() }.decide(&scores);
@@ -433,14 +444,14 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_off_a_class_is_scored_as_a_run_would_and_no_single_change_is_better(case in cases()) {
+        fn thresholds_per_class_are_scored_as_in_a_run_and_no_single_change_is_better(case in cases()) {
             let n = case.windows.n_classes;
-            let sweep = ThresholdGrid::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
+            let grid = ThresholdGrid::of_windows(&case.windows, &case.truth, case.cutoffs.clone(), case.fractions.clone());
             prop_assume!(case.times.iter().any(|&n| n > 0));
             for metric in [0, 1, 4, 8, 16] {
-                let scores = sweep.one_metric(&case.times, metric);
+                let scores = grid.one_metric(&case.times, metric);
                 let start = best_point(&scores, case.cutoffs.len());
-                let own = coordinate_ascent(&sweep, start.fraction, start.cutoff, metric, &case.times);
+                let own = coordinate_ascent(&grid, start.fraction, start.cutoff, metric, &case.times);
                 let score = |cutoffs: &[usize]| {
                     let decision_rule = DecisionRule {
                         cutoffs: cutoffs.iter().map(|&c| case.cutoffs[c]).collect(),

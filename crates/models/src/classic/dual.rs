@@ -1,13 +1,13 @@
-//! Logistic regression in the span of the training rows, for more columns than rows.
+//! Logistic regression with one coefficient per training row, for more columns than rows.
 //!
-//! The minimum of a penalised loss is W = Xᵀ·A for some A with a row a training row (the representer theorem), so n rows of
-//! d columns leave n unknowns a class instead of d. All that is needed of the data is the Gram matrix G = X·Xᵀ, made in one
-//! pass over blocks of columns, and one more pass at the end for W = Xᵀ·A. The inner product of two places is aᵀ·G·b: the
-//! same as that of their weights, so gradients and tolerances mean what they mean in the primal.
+//! The minimum of a penalized loss is W = Xᵀ·A for some A with one row per training row (the representer theorem), so n rows of
+//! d columns leave n unknowns per class instead of d. The only data needed are the Gram matrix G = X·Xᵀ, computed in one pass
+//! over blocks of columns, and one more pass at the end for W = Xᵀ·A. The inner product of two points is aᵀ·G·b, the same as
+//! that of their weights, so gradients and tolerances mean the same as in the primal.
 //!
-//! Conventions: columns are centred within the pass, which changes no minimum (the bias is free) and keeps a large mean out
-//! of the products. G is f64: f32 sums would be wrong in the seventh digit of ‖x‖², which for features with n·d large is
-//! more than a whole unit of a margin.
+//! Conventions: columns are centred within the pass, which does not change the minimum (the bias is free) and keeps a large
+//! mean out of the products. G is f64: f32 sums would be wrong in the seventh digit of ‖x‖², which for features with large n·d
+//! is more than one unit of a margin.
 //!
 //! Memory: 4n² bytes (half of G), a block of columns and a panel of 1,024 columns in f64.
 
@@ -17,10 +17,10 @@ use rayon::prelude::*;
 use super::newton::{Columns, Space, Vector};
 use super::products::{PANEL_COLUMNS, View, add_product, dot64};
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Rows and columns of a tile of G: enough tiles for many cores, large enough for the product to run near its peak.
+/// Rows and columns of a tile of G: enough tiles for many cores, each large enough for the product to run near its peak.
 const TILE: usize = 256;
 
 /// The Gram matrix of the centred rows: the tiles on and below the diagonal, each row-major.
@@ -29,13 +29,13 @@ pub struct Dual {
     tiles: Vec<Vec<f64>>,
 }
 
-/// How many bytes [`Dual::new`] would hold for that many rows.
+/// The bytes that [`Dual::new`] would hold for that many rows.
 pub fn bytes(rows: usize) -> usize {
     let strips = rows.div_ceil(TILE);
     8 * TILE * TILE * (strips * (strips + 1) / 2)
 }
 
-fn tile_places(rows: usize) -> Vec<(usize, usize)> {
+fn tile_positions(rows: usize) -> Vec<(usize, usize)> {
     (0..rows.div_ceil(TILE)).flat_map(|i| (0..=i).map(move |j| (i, j))).collect()
 }
 
@@ -44,9 +44,9 @@ impl Dual {
     pub fn new(set: &FeatureSet, standardize: bool) -> Result<(Dual, Scaler)> {
         let rows = set.len();
         let strips = chunk_ranges(rows, TILE);
-        let places = tile_places(rows);
+        let positions = tile_positions(rows);
         let mut tiles: Vec<Vec<f64>> =
-            places.iter().map(|&(i, j)| vec![0.0; strips[i].len() * strips[j].len()]).collect();
+            positions.iter().map(|&(i, j)| vec![0.0; strips[i].len() * strips[j].len()]).collect();
         let mut scaler = Scaler::default();
         let (mut block, mut panel) = (Vec::new(), Vec::new());
         for columns in chunk_ranges(set.dims(), set.block_columns()) {
@@ -58,7 +58,7 @@ impl Dual {
                 let strip = |i: usize| {
                     View::new(&panel[strips[i].start * depth..strips[i].end * depth], strips[i].len(), depth, depth, 1)
                 };
-                tiles.par_iter_mut().zip(&places).with_max_len(1).for_each(|(tile, &(i, j))| {
+                tiles.par_iter_mut().zip(&positions).with_max_len(1).for_each(|(tile, &(i, j))| {
                     add_product(tile, strips[j].len(), 1, strip(i), strip(j).transposed());
                 });
             }
@@ -70,7 +70,7 @@ impl Dual {
         &self.tiles[i * (i + 1) / 2 + j]
     }
 
-    /// W = Xᵀ·A in one pass over the columns: row-major, a row a class.
+    /// W = Xᵀ·A in one pass over the columns: row-major, one row per class.
     pub fn weights(set: &FeatureSet, scaler: &Scaler, coefficients: &Columns) -> Result<Vec<f64>> {
         let (rows, dims, count) = (set.len(), set.dims(), coefficients.count);
         let mut weights = vec![0.0; count * dims];
@@ -81,20 +81,20 @@ impl Dual {
                 let (first, depth) = (columns.start + part.start, part.len());
                 widen(scaler, &block, columns.start, columns.len(), part, &mut panel);
                 let a = View::new(&coefficients.values, rows, count, 1, rows).transposed();
-                // A piece of columns for each thread: all rows of it are summed in order.
+                // Each thread takes a range of columns and sums all rows of it in order.
                 let sums: Vec<Vec<f64>> = chunk_ranges(depth, TILE)
                     .into_par_iter()
-                    .map(|piece| {
-                        let mut sums = vec![0.0; count * piece.len()];
-                        let x = View::new(&panel[piece.start..], rows, piece.len(), depth, 1);
-                        add_product(&mut sums, piece.len(), 1, a, x);
+                    .map(|range| {
+                        let mut sums = vec![0.0; count * range.len()];
+                        let x = View::new(&panel[range.start..], rows, range.len(), depth, 1);
+                        add_product(&mut sums, range.len(), 1, a, x);
                         sums
                     })
                     .collect();
-                for (sums, piece) in sums.iter().zip(chunk_ranges(depth, TILE)) {
+                for (sums, range) in sums.iter().zip(chunk_ranges(depth, TILE)) {
                     for k in 0..count {
-                        let at = k * dims + first + piece.start;
-                        weights[at..at + piece.len()].copy_from_slice(&sums[k * piece.len()..(k + 1) * piece.len()]);
+                        let at = k * dims + first + range.start;
+                        weights[at..at + range.len()].copy_from_slice(&sums[k * range.len()..(k + 1) * range.len()]);
                     }
                 }
             }
@@ -103,7 +103,7 @@ impl Dual {
     }
 }
 
-/// The columns `part` of a block, scaled and in f64, row-major. `first` is the column of the set at which the block begins.
+/// The columns `part` of a block, scaled and in f64, row-major. The block begins at column `first` of the set.
 fn widen(
     scaler: &Scaler,
     block: &[f32],

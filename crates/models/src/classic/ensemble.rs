@@ -1,8 +1,8 @@
-//! An ensemble: other models of the experiment, fused late.
+//! An ensemble: late fusion of other models of the experiment.
 //!
-//! It is the one model that is fitted to no feature. Its members are trained as without it; once they are, the runner fuses what
-//! they said (`fusion.rs`), seed by seed. EnsembleWeights are searched on the validation split alone, so the score of that split
-//! is optimistic afterwards, as that of a network is which was stopped by it; the test split stays honest.
+//! It is the only model that is not fitted to a feature. Its members are trained as without it; then the run fuses their
+//! predictions (`fusion.rs`), seed by seed. Weights are searched on the validation split alone, so the score on that split is
+//! optimistic afterwards, like that of a network with early stopping; the test split is not affected.
 
 use std::fmt;
 
@@ -16,25 +16,25 @@ use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::registry::Fault;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// An ensemble of other models of the experiment: their probabilities become one.
+/// An ensemble of other models of the experiment: combines their probabilities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ensemble {
-    /// The models, as `feature.model`; the name of the model alone where it stands on one feature, or is an ensemble.
+    /// The models, as `feature.model`; just `model` if it has one feature or is an ensemble.
     #[schemars(length(min = 2))]
     pub members: Vec<String>,
-    /// How their probabilities become one: "mean", "mean_logits" or "rank_mean" (the mean of the ranks among what each
-    /// member says of the validation split). Default: "mean".
+    /// How the probabilities are combined: "mean", "mean_logits" or "rank_mean" (the mean of the ranks within each member's
+    /// predictions on the validation split). Default: "mean".
     #[serde(default)]
     pub fuse: Fuse,
-    /// How much each member counts: a list in the order of the members, or "search" (those with the best score on the validation
-    /// split, by the metric of the experiment). Left out: all alike.
+    /// The weight of each member: a list in the order of the members, or "search" (the weights with the best score on the validation
+    /// split, by the metric of the experiment). Default: equal weights.
     #[serde(default, skip_serializing_if = "EnsembleWeights::is_equal")]
     pub weights: EnsembleWeights,
 }
 
 impl Ensemble {
-    /// The key that needs a validation split, if one does.
+    /// The key that needs a validation split, and its value, if there is one.
     pub fn needs_validation(&self) -> Option<(&'static str, &'static str)> {
         match (&self.weights, self.fuse) {
             (EnsembleWeights::Search, _) => Some(("weights", "search")),
@@ -44,10 +44,10 @@ impl Ensemble {
     }
 }
 
-/// It is trained on none.
+/// An ensemble is trained on no feature.
 static NO_FEATURE: FeatureChoice = FeatureChoice(Some(Vec::new()));
 
-const NOT_ALONE: &str = "an ensemble speaks through its members: it is made of their predictions";
+const NOT_FITTED: &str = "an ensemble combines the predictions of its members and is not fitted or restored by itself";
 
 impl ModelKind for Ensemble {
     fn version(&self) -> u32 {
@@ -59,11 +59,11 @@ impl ModelKind for Ensemble {
     }
 
     fn fit(&self, _train: &FeatureSet, _job: &FitContext) -> Result<Box<dyn Classifier>> {
-        bail!(NOT_ALONE)
+        bail!(NOT_FITTED)
     }
 
     fn restore(&self, _tensors: Vec<Tensor>, _n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
-        bail!(NOT_ALONE)
+        bail!(NOT_FITTED)
     }
 
     fn as_ensemble(&self) -> Option<&Ensemble> {
@@ -77,24 +77,24 @@ impl ModelKind for Ensemble {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.members.len() < 2 {
-            faults.push(Fault::new("members", "one model alone is no ensemble: name two or more"));
+            faults.push(Fault::new("members", "name two or more models"));
         }
         if let EnsembleWeights::Given(weights) = &self.weights {
             let mut fault = |sentence: String| faults.push(Fault::new("weights", sentence));
             if weights.len() != self.members.len() {
-                fault(format!("{} weights for {} members: write one each", weights.len(), self.members.len()));
+                fault(format!("{} weights for {} members: write one per member", weights.len(), self.members.len()));
             }
             if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) {
-                fault("a weight is 0 or more".to_owned());
+                fault("write weights of 0 or more".to_owned());
             } else if !weights.iter().any(|&weight| weight > 0.0) {
-                fault("some weight must be more than 0".to_owned());
+                fault("write at least one weight above 0".to_owned());
             }
         }
         faults
     }
 }
 
-/// `weights = [0.5, 0.5]`, `weights = "search"`, or left out: equal ones.
+/// `weights = [0.5, 0.5]`, `weights = "search"`, or absent for equal weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum EnsembleWeights {
     #[default]
@@ -157,7 +157,7 @@ impl JsonSchema for EnsembleWeights {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "A weight a member, or the word search.",
+            "description": "One weight per member, or the word search.",
             "anyOf": [
                 { "type": "array", "items": { "type": "number", "minimum": 0.0 } },
                 { "type": "string", "enum": [SEARCH] }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_a_list_the_word_search_or_left_out() {
+    fn weights_are_a_list_the_word_search_or_absent() {
         assert_eq!(read("").weights, EnsembleWeights::Equal);
         assert_eq!(read("weights = [1, 0.5]").weights, EnsembleWeights::Given(vec![1.0, 0.5]));
         let searched = read("weights = \"search\"\nfuse = \"rank_mean\"");
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_another_number_negative_ones_and_nothing_are_faults() {
-        for (weights, says) in [("[1.0]", "1 weights for 2"), ("[1.0, -1.0]", "0 or more"), ("[0, 0]", "more than 0")] {
+    fn a_wrong_number_of_weights_negative_and_zero_weights_are_faults() {
+        for (weights, says) in [("[1.0]", "1 weights for 2"), ("[1.0, -1.0]", "0 or more"), ("[0, 0]", "above 0")] {
             let faults = read(&format!("weights = {weights}")).faults();
             assert!(faults.len() == 1 && faults[0].sentence.contains(says), "{faults:?}");
         }

@@ -1,20 +1,20 @@
-//! Late fusion: the probabilities of several models become one.
+//! Late fusion: combines the probabilities of several models.
 //!
 //! Conventions
 //! - `mean` is the weighted mean of the probabilities.
-//! - `mean_logits` is the weighted mean of the logits, as a probability; with one label a recording it is the weighted
-//!   geometric mean, divided by its sum. Probabilities count as 0.001 at least and 0.999 at most: a share of none of five
-//!   neighbours is no certainty that may outweigh everybody else.
+//! - `mean_logits` is the weighted mean of the logits, as a probability; with one label per recording it is the weighted
+//!   geometric mean, divided by its sum. Probabilities are clamped to 0.001 and 0.999: a share of none of five neighbours is no
+//!   certainty that should outweigh all other members.
 //! - `rank_mean` makes models comparable whose probabilities mean different things. The rank of a probability is the share of
-//!   the reference (what the member said of the validation split, of the same class) that is less, ties half. The weighted mean
-//!   of the ranks is read back as a probability: the weighted mean of what the members say at that rank, with linear
-//!   interpolation. So a cut-off means the same as for the members, and a single recording can be fused as well as a set
-//!   (ranks within the set at hand, as they are often taken, would know the other recordings).
+//!   the reference (the member's predictions on the validation split, for the same class) that is less; ties count half. The
+//!   weighted mean of the ranks is turned back into a probability: the weighted mean of the members' probabilities at that rank,
+//!   with linear interpolation. A threshold therefore means the same as for the members, and a single recording can be fused as
+//!   well as a set (ranks within the set at hand, as often used, would depend on the other recordings).
 //! - Weights are divided by their sum. Sums are f64, over the members in their order.
 //!
-//! The search for weights takes the best score; of equal scores the weights that are nearest to equal ones, then those with
-//! less for the earlier members. Up to four members it looks at every division of the whole into twentieths (and at equal
-//! weights); of more at one weight after the other, 0 to 2 in twentieths beside the others, until none is better.
+//! The search for weights takes the best score; of equal scores the weights nearest to equal ones, then those with less for the
+//! earlier members. Up to four members it tries every division of the whole into twentieths (and equal weights). With more
+//! members it tries one weight after the other, 0 to 2 in twentieths relative to the others, until none improves.
 
 use std::cmp::Ordering;
 
@@ -24,11 +24,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::newton::sigmoid;
-use crate::{Tensor, argmax, probability_row, take_shaped, take_tensor};
+use super::probability_row;
+use crate::tensor::{Tensor, take_shaped, take_tensor};
 use timbre_core::labels::Task;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 
-/// How the probabilities of the members become one.
+/// How the probabilities of the members are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fuse {
@@ -37,55 +38,55 @@ pub enum Fuse {
     Mean,
     /// The mean of the logits.
     MeanLogits,
-    /// The mean of the ranks among what each member said of the validation split.
+    /// The mean of the ranks within each member's predictions on the validation split.
     RankMean,
 }
 
-/// How far from 0 and 1 a logit stays.
+/// Logits are taken of probabilities at least this far from 0 and 1.
 const LEAST: f64 = 1e-3;
-/// Steps from nothing to everything in the search for weights.
+/// Steps from 0 to 1 in the search for weights.
 const STEPS: usize = 20;
-/// Members up to which every division is looked at.
+/// Up to this number of members every division is tried.
 const MOST_IN_GRID: usize = 4;
-/// Turns over all members at most, of more.
+/// The maximum number of rounds over all members, if there are more.
 const MOST_TURNS: usize = 100;
 
-/// An ensemble that is ready to fuse.
+/// An ensemble that is ready to combine predictions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fusion {
     pub fuse: Fuse,
     pub task: Task,
-    /// One a member; their sum is 1.
+    /// One per member; their sum is 1.
     pub weights: Vec<f64>,
-    /// With ranks: what each member is compared with.
+    /// For ranks: the reference of each member.
     pub references: Vec<Reference>,
 }
 
-/// What a member said of the validation split, ascending for each class.
+/// A member's predictions on the validation split, ascending for each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
-    /// A row a class.
+    /// One row per class.
     rows: Vec<Vec<f32>>,
 }
 
 impl Reference {
-    pub fn new(said: &Predictions) -> Reference {
+    pub fn new(predictions: &Predictions) -> Reference {
         let row = |class: usize| {
-            let mut row: Vec<f32> = (0..said.len()).map(|clip| said.row(clip)[class]).collect();
+            let mut row: Vec<f32> = (0..predictions.len()).map(|clip| predictions.row(clip)[class]).collect();
             row.sort_unstable_by(f32::total_cmp);
             row
         };
-        Reference { rows: (0..said.n_classes).map(row).collect() }
+        Reference { rows: (0..predictions.n_classes).map(row).collect() }
     }
 
-    /// The share of the reference that is less, ties half.
+    /// The share of the reference that is less; ties count half.
     fn rank(&self, class: usize, p: f32) -> f64 {
         let row = &self.rows[class];
         let (less, not_more) = (row.partition_point(|&x| x < p), row.partition_point(|&x| x <= p));
         (less + not_more) as f64 / (2 * row.len().max(1)) as f64
     }
 
-    /// The probability at a rank: the way back from [`Self::rank`].
+    /// The probability at a rank: the inverse of [`Self::rank`].
     fn value(&self, class: usize, rank: f64) -> f64 {
         let row = &self.rows[class];
         let at = (rank * row.len() as f64 - 0.5).clamp(0.0, (row.len() - 1) as f64);
@@ -95,50 +96,50 @@ impl Reference {
 }
 
 impl Fusion {
-    /// `said`: what each member says of the same rows.
-    pub fn fuse(&self, said: &[&Predictions]) -> Predictions {
-        let voices: Vec<Vec<f64>> = said.iter().enumerate().map(|(member, p)| self.voice(member, p)).collect();
-        self.settle(&voices, &self.weights, said[0].n_classes)
+    /// `predictions` has each member's predictions of the same rows.
+    pub fn fuse(&self, predictions: &[&Predictions]) -> Predictions {
+        let terms: Vec<Vec<f64>> = predictions.iter().enumerate().map(|(member, p)| self.terms_of(member, p)).collect();
+        self.combine(&terms, &self.weights, predictions[0].n_classes)
     }
 
-    /// The weights with the best score of what they make of `said`; the score, and how many weights were looked at.
-    pub fn search(&mut self, said: &[&Predictions], score: impl Fn(&Predictions) -> f64 + Sync) -> (f64, usize) {
-        let voices: Vec<Vec<f64>> = said.iter().enumerate().map(|(member, p)| self.voice(member, p)).collect();
-        let n_classes = said[0].n_classes;
-        let of = |shares: &[usize]| score(&self.settle(&voices, &normalize_weights(shares), n_classes));
-        let (shares, best, tried) = search(said.len(), of);
+    /// Sets the weights with the best score on `predictions`. Returns the score and the number of weights tried.
+    pub fn search(&mut self, predictions: &[&Predictions], score: impl Fn(&Predictions) -> f64 + Sync) -> (f64, usize) {
+        let terms: Vec<Vec<f64>> = predictions.iter().enumerate().map(|(member, p)| self.terms_of(member, p)).collect();
+        let n_classes = predictions[0].n_classes;
+        let of = |shares: &[usize]| score(&self.combine(&terms, &normalize_weights(shares), n_classes));
+        let (shares, best, tried) = search(predictions.len(), of);
         self.weights = normalize_weights(&shares);
         (best, tried)
     }
 
-    /// The numbers of a member that are added up.
-    fn voice(&self, member: usize, said: &Predictions) -> Vec<f64> {
-        let probabilities = said.probabilities.iter().enumerate();
+    /// The terms of a member's weighted sum.
+    fn terms_of(&self, member: usize, predictions: &Predictions) -> Vec<f64> {
+        let probabilities = predictions.probabilities.iter().enumerate();
         let clamped = |p: f32| f64::from(p).clamp(LEAST, 1.0 - LEAST);
         let number = |(i, &p): (usize, &f32)| match (self.fuse, self.task) {
             (Fuse::Mean, _) => f64::from(p),
             (Fuse::MeanLogits, Task::SingleLabel) => clamped(p).ln(),
             (Fuse::MeanLogits, Task::MultiLabel) => (clamped(p) / (1.0 - clamped(p))).ln(),
-            (Fuse::RankMean, _) => self.references[member].rank(i % said.n_classes, p),
+            (Fuse::RankMean, _) => self.references[member].rank(i % predictions.n_classes, p),
         };
         probabilities.map(number).collect()
     }
 
-    fn settle(&self, voices: &[Vec<f64>], weights: &[f64], n_classes: usize) -> Predictions {
-        let mut sums = vec![0.0f64; voices[0].len()];
-        for (voice, &weight) in voices.iter().zip(weights) {
-            sums.iter_mut().zip(voice).for_each(|(sum, x)| *sum += weight * x);
+    fn combine(&self, terms: &[Vec<f64>], weights: &[f64], n_classes: usize) -> Predictions {
+        let mut sums = vec![0.0f64; terms[0].len()];
+        for (terms_of, &weight) in terms.iter().zip(weights) {
+            sums.iter_mut().zip(terms_of).for_each(|(sum, x)| *sum += weight * x);
         }
         if self.fuse == Fuse::RankMean {
             for (i, x) in sums.iter_mut().enumerate() {
-                let said = self.references.iter().zip(weights);
-                *x = said.map(|(reference, weight)| weight * reference.value(i % n_classes, *x)).sum();
+                let predictions = self.references.iter().zip(weights);
+                *x = predictions.map(|(reference, weight)| weight * reference.value(i % n_classes, *x)).sum();
             }
         }
         let row = |row: &[f64]| -> Vec<f32> {
             match (self.task, self.fuse) {
                 (Task::MultiLabel, Fuse::MeanLogits) => row.iter().map(|&z| sigmoid(z) as f32).collect(),
-                // A mean of numbers up to 1 may end a rounding above it.
+                // A mean of numbers up to 1 may exceed it by a rounding error.
                 (Task::MultiLabel, _) => row.iter().map(|&p| p.min(1.0) as f32).collect(),
                 (Task::SingleLabel, Fuse::MeanLogits) => {
                     let top = row[argmax(row)];
@@ -150,7 +151,7 @@ impl Fusion {
         Predictions { n_classes, probabilities: sums.chunks_exact(n_classes.max(1)).flat_map(row).collect() }
     }
 
-    /// As it is saved beside the names of the members.
+    /// The tensors saved beside the names of the members.
     pub fn tensors(&self) -> Vec<Tensor> {
         let weights = self.weights.iter().map(|&weight| weight as f32).collect();
         let mut tensors = vec![Tensor::new("weights", vec![self.weights.len()], weights)];
@@ -161,7 +162,7 @@ impl Fusion {
         tensors
     }
 
-    /// The way back from [`Self::tensors`], with the weights as the description has them: f32 would be other weights.
+    /// The fusion from [`Self::tensors`]. The weights come from the description, because f32 would change them.
     pub fn restore(
         fuse: Fuse,
         task: Task,
@@ -169,8 +170,8 @@ impl Fusion {
         mut tensors: Vec<Tensor>,
         n_classes: usize,
     ) -> Result<Fusion> {
-        let sound = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
-        ensure!(sound && !weights.is_empty(), "the weights of an ensemble are {weights:?}");
+        let valid = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+        ensure!(valid && !weights.is_empty(), "the weights of an ensemble must be 0 or more, not {weights:?}");
         let saved = take_tensor(&mut tensors, "weights")?;
         ensure!(saved.len() == weights.len(), "{} weights are saved for {} members", saved.len(), weights.len());
         let mut references = Vec::new();
@@ -192,20 +193,20 @@ fn reference_name(member: usize) -> String {
     format!("reference.{member}")
 }
 
-/// Divided by their sum; of nothing at all equal shares.
+/// Divided by their sum; equal shares if the sum is 0.
 fn shares(row: &[f64]) -> Vec<f32> {
     let total: f64 = row.iter().sum();
     let share = |&p: &f64| if total > 0.0 { p / total } else { 1.0 / row.len() as f64 };
     probability_row(&row.iter().map(share).collect::<Vec<_>>(), argmax(row))
 }
 
-/// Parts as shares of their sum.
+/// Parts divided by their sum.
 pub fn normalize_weights(parts: &[usize]) -> Vec<f64> {
     let total: usize = parts.iter().sum();
     parts.iter().map(|&part| part as f64 / total as f64).collect()
 }
 
-/// The parts with the best score, that score, and how many were looked at.
+/// The parts with the best score, that score, and the number of weights tried.
 fn search(members: usize, score: impl Fn(&[usize]) -> f64 + Sync) -> (Vec<usize>, f64, usize) {
     let best_of = |candidates: Vec<Vec<usize>>| {
         let scores: Vec<f64> = candidates.par_iter().map(|parts| score(parts)).collect();
@@ -244,7 +245,7 @@ fn search(members: usize, score: impl Fn(&[usize]) -> f64 + Sync) -> (Vec<usize>
     (parts, best, tried)
 }
 
-/// Every way to divide `left` steps among so many members, in lexicographic order.
+/// Every way to divide `left` steps among the members, in lexicographic order.
 fn divisions(left: usize, members: usize, begun: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
     if members == 1 {
         begun.push(left);
@@ -279,7 +280,7 @@ mod tests {
         Fusion { fuse, task, weights: weights.to_vec(), references }
     }
 
-    fn said(members: usize) -> impl Strategy<Value = Vec<Predictions>> {
+    fn predictions(members: usize) -> impl Strategy<Value = Vec<Predictions>> {
         let p = prop_oneof![3 => 0.0f32..=1.0, 1 => prop::sample::select(vec![0.0f32, 0.2, 0.5, 1.0])];
         prop::collection::vec(prop::collection::vec(p, 36).prop_map(|values| rows(3, values)), members)
     }
@@ -288,32 +289,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_member_that_has_all_the_weight_decides_alone(said in said(2), several: bool) {
+        fn a_member_with_all_the_weight_decides_alone(predictions in predictions(2), several: bool) {
             let task = if several { Task::MultiLabel } else { Task::SingleLabel };
-            let said: Vec<&Predictions> = said.iter().collect();
+            let predictions: Vec<&Predictions> = predictions.iter().collect();
             for fuse in EVERY {
-                let references = said.iter().map(|p| Reference::new(p)).collect();
-                let fused = fusion(fuse, task, &[0.0, 1.0], references).fuse(&said);
+                let references = predictions.iter().map(|p| Reference::new(p)).collect();
+                let fused = fusion(fuse, task, &[0.0, 1.0], references).fuse(&predictions);
                 if several {
                     let least = if fuse == Fuse::MeanLogits { LEAST as f32 } else { 0.0 };
-                    for (a, b) in fused.probabilities.iter().zip(&said[1].probabilities) {
+                    for (a, b) in fused.probabilities.iter().zip(&predictions[1].probabilities) {
                         prop_assert!((a - b.clamp(least, 1.0 - least)).abs() < 1e-6, "{fuse:?}: {a} {b}");
                     }
                 }
-                // Of equal probabilities rounding may take another; and beyond the clamp a logit tells no two apart.
+                // Of equal probabilities rounding may pick another; beyond the clamp logits cannot be distinguished.
                 if fuse == Fuse::Mean && !several {
-                    prop_assert_eq!(fused.most_likely_classes(), said[1].most_likely_classes());
+                    prop_assert_eq!(fused.most_likely_classes(), predictions[1].most_likely_classes());
                 }
             }
         }
 
         #[test]
-        fn shares_of_one_label_sum_to_one_and_probabilities_of_several_stay_such(said in said(3), several: bool) {
+        fn single_label_shares_sum_to_one_and_multi_label_probabilities_stay_between_0_and_1(predictions in predictions(3), several: bool) {
             let task = if several { Task::MultiLabel } else { Task::SingleLabel };
-            let said: Vec<&Predictions> = said.iter().collect();
+            let predictions: Vec<&Predictions> = predictions.iter().collect();
             for fuse in EVERY {
-                let references = said.iter().map(|p| Reference::new(p)).collect();
-                let fused = fusion(fuse, task, &normalize_weights(&[1, 1, 1]), references).fuse(&said);
+                let references = predictions.iter().map(|p| Reference::new(p)).collect();
+                let fused = fusion(fuse, task, &normalize_weights(&[1, 1, 1]), references).fuse(&predictions);
                 for row in fused.probabilities.chunks_exact(3) {
                     prop_assert!(row.iter().all(|p| (0.0..=1.0).contains(p)), "{fuse:?} {row:?}");
                     prop_assert!(several || (row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{fuse:?} {row:?}");
@@ -322,19 +323,19 @@ mod tests {
         }
 
         #[test]
-        fn what_is_alone_in_a_set_is_fused_as_among_others(said in said(2), row in 0usize..12) {
-            let references: Vec<Reference> = said.iter().map(Reference::new).collect();
-            let alone: Vec<Predictions> = said.iter().map(|p| rows(3, p.row(row).to_vec())).collect();
+        fn a_row_alone_is_fused_as_in_a_set(predictions in predictions(2), row in 0usize..12) {
+            let references: Vec<Reference> = predictions.iter().map(Reference::new).collect();
+            let alone: Vec<Predictions> = predictions.iter().map(|p| rows(3, p.row(row).to_vec())).collect();
             for fuse in EVERY {
                 let fusion = fusion(fuse, Task::MultiLabel, &[0.3, 0.7], references.clone());
-                let together = fusion.fuse(&said.iter().collect::<Vec<_>>());
+                let together = fusion.fuse(&predictions.iter().collect::<Vec<_>>());
                 let apart = fusion.fuse(&alone.iter().collect::<Vec<_>>());
                 prop_assert_eq!(together.row(row), apart.row(0));
             }
         }
 
         #[test]
-        fn a_rank_is_counted_and_its_value_found_again(values in prop::collection::vec(0.0f32..1.0, 1..30), p in 0.0f32..1.0) {
+        fn a_rank_equals_its_definition_and_its_value_is_recovered(values in prop::collection::vec(0.0f32..1.0, 1..30), p in 0.0f32..1.0) {
             let reference = Reference::new(&rows(1, values.clone()));
             let count = |test: &dyn Fn(f32) -> bool| values.iter().filter(|&&x| test(x)).count() as f64;
             let slow = (count(&|x| x < p) + 0.5 * count(&|x| x == p)) / values.len() as f64;
@@ -346,8 +347,8 @@ mod tests {
         }
 
         #[test]
-        fn the_search_finds_what_a_walk_over_the_grid_finds(peak in prop::collection::vec(0usize..=20, 2), flat in 0usize..4) {
-            // A hill of whole numbers, with a plateau.
+        fn the_search_finds_the_same_as_a_walk_over_the_grid(peak in prop::collection::vec(0usize..=20, 2), flat in 0usize..4) {
+            // A hill of integers with a plateau.
             let score = |parts: &[usize]| {
                 let weights = normalize_weights(parts);
                 let off = weights.iter().zip(&peak).map(|(w, &p)| (w * 20.0 - p as f64).abs()).sum::<f64>();
@@ -388,19 +389,19 @@ mod tests {
     }
 
     #[test]
-    fn ranks_let_a_timid_member_speak_as_loud_as_a_bold_one() {
-        // The same order, but one never goes above 0.03.
-        let bold = rows(1, vec![0.1, 0.3, 0.5, 0.7, 0.9]);
-        let timid = rows(1, vec![0.01, 0.015, 0.02, 0.025, 0.03]);
-        let references = vec![Reference::new(&bold), Reference::new(&timid)];
-        let fused = fusion(Fuse::RankMean, Task::MultiLabel, &[0.5, 0.5], references).fuse(&[&bold, &timid]);
+    fn ranks_give_a_member_with_small_probabilities_equal_influence() {
+        // The same order, but one member never exceeds 0.03.
+        let large = rows(1, vec![0.1, 0.3, 0.5, 0.7, 0.9]);
+        let small = rows(1, vec![0.01, 0.015, 0.02, 0.025, 0.03]);
+        let references = vec![Reference::new(&large), Reference::new(&small)];
+        let fused = fusion(Fuse::RankMean, Task::MultiLabel, &[0.5, 0.5], references).fuse(&[&large, &small]);
         let wanted = [0.055, 0.1575, 0.26, 0.3625, 0.465];
         assert!(fused.probabilities.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{fused:?}");
     }
 
     #[test]
-    fn five_members_are_searched_one_after_the_other_and_never_end_below_equal_weights() {
-        // Only the third knows anything; the others disagree with it.
+    fn five_members_are_searched_in_turn_and_never_end_below_equal_weights() {
+        // Only the third is informative; the others disagree with it.
         let score = |parts: &[usize]| normalize_weights(parts)[2];
         let (parts, best, _) = search(5, score);
         assert!(best > 0.99 && parts[2] > 0, "{parts:?} {best}");

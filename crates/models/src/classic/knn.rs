@@ -1,32 +1,32 @@
 //! k nearest neighbours.
 //!
 //! Conventions: as scikit-learn's KNeighborsClassifier with `algorithm="brute"`. Of classes with equal votes the first wins.
-//! With `weights = "distance"` a neighbour counts 1/d; where some are at distance 0 they alone count. Differences: of
-//! equally near training clips the earlier one comes first (scikit-learn's order is that of a partial sort, so it may take
-//! another when a tie crosses the k-th place), and a clip is at cosine distance 0 from itself exactly (scikit-learn leaves a
-//! rounding error there, which decides who counts under distance weights).
-//! With several labels a clip the probability of a class is the share of the neighbours that have it, as of
-//! KNeighborsClassifier on an indicator matrix; whether half is enough is the cut-off's business (scikit-learn's `predict`
-//! says no).
+//! With `weights = "distance"` a neighbour counts 1/d; if some are at distance 0, only they count. Differences: of equally near
+//! training clips the earlier one comes first (scikit-learn's order is that of a partial sort, so it may choose another when a
+//! tie crosses the k-th place), and a clip is at cosine distance 0 from itself exactly (scikit-learn leaves a rounding error
+//! there, which decides who counts under distance weights).
+//! With several labels per clip the probability of a class is the share of the neighbours that have it, as in
+//! KNeighborsClassifier on an indicator matrix. The threshold decides whether half is enough (for scikit-learn's `predict` it
+//! is not).
 //!
-//! Memory: fitting copies nothing, the model keeps the place of its training rows and streams them (see `neighbours.rs`).
-//! Only `tensors` allocates the whole training matrix, since that is what is asked for.
+//! Memory: fitting copies nothing; the model keeps a reference to its training rows and streams them (see `neighbours.rs`).
+//! Only `tensors` allocates the whole training matrix, since it returns it.
 
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::neighbours::Metric;
+pub use super::neighbours::Distance;
 use super::neighbours::{Neighbour, nearest};
 use super::scaling::Scaler;
+use super::{ensure_columns, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve, argmax, ensure_columns,
-    ensure_trainable, probability_row, take_matrix, take_scaler, take_shaped,
-};
+use crate::tensor::{take_matrix, take_shaped};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve};
 use timbre_core::labels::Task;
 use timbre_core::registry::Fault;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// How much each neighbour counts.
@@ -40,23 +40,23 @@ pub enum Weights {
     Distance,
 }
 
-/// k nearest neighbours: a clip gets the commonest class among the training clips most like it.
+/// k nearest neighbours: a clip gets the most frequent class among the most similar training clips.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Knn {
-    /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
     #[serde(skip_serializing_if = "FeatureChoice::is_all")]
     pub features: FeatureChoice,
-    /// Bring every column to zero mean and unit variance of the training clips first. Default: false.
+    /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
     pub standardize: bool,
-    /// How many neighbours vote. Default: 5.
+    /// The number of neighbours that vote. Default: 5.
     #[schemars(range(min = 1))]
     pub k: usize,
-    /// How the distance between two clips is measured: "euclidean", "cosine" or "manhattan". Default: "euclidean".
-    pub metric: Metric,
+    /// The distance between two clips: "euclidean", "cosine" or "manhattan". Default: "euclidean".
+    pub metric: Distance,
     /// How much each neighbour counts: "uniform" or "distance" (one over its distance). Default: "uniform".
     pub weights: Weights,
-    /// Other values of k to score from the same search, for a curve over k. Default: none.
+    /// Other values of k to score with the same search, for a validation curve. Default: none.
     #[schemars(inner(range(min = 1)))]
     pub curve_k: Vec<usize>,
 }
@@ -67,7 +67,7 @@ impl Default for Knn {
             features: FeatureChoice::default(),
             standardize: false,
             k: 5,
-            metric: Metric::Euclidean,
+            metric: Distance::Euclidean,
             weights: Weights::Uniform,
             curve_k: Vec::new(),
         }
@@ -79,7 +79,7 @@ impl Knn {
         let most = self.curve_k.iter().copied().fold(self.k, usize::max);
         ensure!(
             most <= rows,
-            "fit knn: {most} neighbours are asked for and the training part has {rows} clips; lower `k` and `curve_k`, or \
+            "fit knn: {most} neighbours are needed, but the training split has {rows} clips; lower `k` and `curve_k`, or \
              train on more clips"
         );
         Ok(())
@@ -106,19 +106,19 @@ impl ModelKind for Knn {
         let (rows, dims, values) = take_matrix(&mut tensors, "train")?;
         let (shape, labels) = take_shaped(&mut tensors, "train_labels")?;
         let (task, labels) = match shape[..] {
-            [count] if count == rows => (Task::SingleLabel, numbered(&labels, n_classes)?),
+            [count] if count == rows => (Task::SingleLabel, class_numbers(&labels, n_classes)?),
             [count, classes] if (count, classes) == (rows, n_classes) => {
-                (Task::MultiLabel, indicated(&labels, n_classes)?)
+                (Task::MultiLabel, indicator_rows(&labels, n_classes)?)
             }
-            _ => bail!("`train` has {rows} rows, and `train_labels` of {n_classes} classes the shape {shape:?}"),
+            _ => bail!("`train` has {rows} rows, but `train_labels` for {n_classes} classes has the shape {shape:?}"),
         };
         self.ensure_enough(rows)?;
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         let train = FeatureSet::from_matrices(values, [1, dims], labels, n_classes);
         Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
     }
 
-    /// Its curve is drawn in it, where there are several labels.
+    /// For several labels the curve is drawn in the headline metric.
     fn depends_on_metric(&self) -> bool {
         !self.curve_k.is_empty()
     }
@@ -126,10 +126,10 @@ impl ModelKind for Knn {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.k == 0 {
-            faults.push(Fault::new("k", "at least one neighbour must vote: write 1 or more"));
+            faults.push(Fault::new("k", "write 1 or more: at least one neighbour must vote"));
         }
         if self.curve_k.contains(&0) {
-            faults.push(Fault::new("curve_k", "at least one neighbour must vote: every value is 1 or more"));
+            faults.push(Fault::new("curve_k", "write only values of 1 or more: at least one neighbour must vote"));
         }
         let mut sorted = self.curve_k.clone();
         sorted.sort_unstable();
@@ -140,16 +140,16 @@ impl ModelKind for Knn {
     }
 }
 
-/// A class a row.
-fn numbered(labels: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
+/// The class of each row.
+fn class_numbers(labels: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
     let valid = |label: &f32| *label >= 0.0 && label.fract() == 0.0 && (*label as usize) < n_classes;
-    ensure!(labels.iter().all(valid), "`train_labels` holds something else than classes below {n_classes}");
+    ensure!(labels.iter().all(valid), "`train_labels` must contain only class numbers below {n_classes}");
     Ok(labels.iter().map(|&label| vec![label as usize]).collect())
 }
 
-/// A row of zeros and ones a row, one a class.
-fn indicated(marks: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
-    ensure!(marks.iter().all(|&mark| mark == 0.0 || mark == 1.0), "`train_labels` holds something else than 0 and 1");
+/// The classes of each row from an indicator matrix.
+fn indicator_rows(marks: &[f32], n_classes: usize) -> Result<Vec<Vec<usize>>> {
+    ensure!(marks.iter().all(|&mark| mark == 0.0 || mark == 1.0), "`train_labels` must contain only 0 and 1");
     let classes = |row: &[f32]| (0..n_classes).filter(|&class| row[class] == 1.0).collect();
     Ok(marks.chunks_exact(n_classes).map(classes).collect())
 }
@@ -174,13 +174,13 @@ impl Fitted {
     }
 
     fn share(&self, neighbours: &[Neighbour]) -> Vec<f32> {
-        let on_the_spot = neighbours.iter().any(|n| n.distance <= 0.0);
+        let has_exact_match = neighbours.iter().any(|n| n.distance <= 0.0);
         let mut votes = vec![0.0f64; self.train.n_classes()];
         let mut total = 0.0;
         for neighbour in neighbours {
             let vote = match self.spec.weights {
                 Weights::Uniform => 1.0,
-                Weights::Distance if on_the_spot => f64::from(u8::from(neighbour.distance <= 0.0)),
+                Weights::Distance if has_exact_match => f64::from(u8::from(neighbour.distance <= 0.0)),
                 Weights::Distance => neighbour.distance.recip(),
             };
             total += vote;
@@ -224,7 +224,7 @@ impl Classifier for Fitted {
         Ok(tensors)
     }
 
-    /// One search, as wide as the largest k, serves them all.
+    /// One search with the largest k serves all values.
     fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
         let Some(&most) = self.spec.curve_k.iter().max() else { return Ok((self.predict(set)?, None)) };
         let neighbours = self.search(set, most.max(self.spec.k))?;
@@ -240,15 +240,15 @@ mod tests {
     use super::*;
     use timbre_core::seed::Seed;
 
-    /// The slow twin: every distance term by term, a stable sort, a count.
+    /// The slow twin: every distance term by term, a stable sort, a count of votes.
     fn slow(spec: &Knn, train: &[Vec<f32>], labels: &[usize], row: &[f32]) -> usize {
         let distance = |other: &Vec<f32>| {
             let pairs = || row.iter().zip(other).map(|(&a, &b)| (f64::from(a), f64::from(b)));
             let sum = |term: fn(f64, f64) -> f64| pairs().map(|(a, b)| term(a, b)).sum::<f64>();
             match spec.metric {
-                Metric::Euclidean => sum(|a, b| (a - b).powi(2)).sqrt(),
-                Metric::Manhattan => sum(|a, b| (a - b).abs()),
-                Metric::Cosine => {
+                Distance::Euclidean => sum(|a, b| (a - b).powi(2)).sqrt(),
+                Distance::Manhattan => sum(|a, b| (a - b).abs()),
+                Distance::Cosine => {
                     let norms = sum(|a, _| a * a).sqrt() * sum(|_, b| b * b).sqrt();
                     if norms == 0.0 { 1.0 } else { 1.0 - sum(|a, b| a * b) / norms }
                 }
@@ -269,24 +269,24 @@ mod tests {
     }
 
     fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<f32>>> {
-        // Small whole numbers, so that distances are exact and ties abound.
+        // Small integers, so that distances are exact and ties frequent.
         prop::collection::vec(prop::collection::vec((-3i8..4).prop_map(f32::from), 3), count)
     }
 
     proptest! {
         #[test]
-        fn the_neighbours_are_those_of_the_slow_twin(
+        fn the_neighbours_equal_those_of_the_slow_twin(
             train in rows(7..60), test in rows(1..40), k in 1usize..7, manhattan: bool, distance: bool,
         ) {
             let labels: Vec<usize> = (0..train.len()).map(|row| row * 7 % 4).collect();
-            let metric = if manhattan { Metric::Manhattan } else { Metric::Euclidean };
+            let metric = if manhattan { Distance::Manhattan } else { Distance::Euclidean };
             let weights = if distance { Weights::Distance } else { Weights::Uniform };
             let spec = Knn { k, metric, weights, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 3, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 3, vec![0; test.len()], 4);
             let decisions = spec.fit(&set, &FitContext::standalone(Seed::new(1))).unwrap().predict(&test_set).unwrap().most_likely_classes();
             for (row, decision) in test.iter().zip(decisions) {
-                // Sums of 1/d may differ in the last bit where two classes tie; elsewhere the twins agree.
+                // Sums of 1/d may differ in the last bit where two classes tie; otherwise the twins agree.
                 if weights == Weights::Uniform {
                     prop_assert_eq!(decision, slow(&spec, &train, &labels, row));
                 }
@@ -294,12 +294,12 @@ mod tests {
         }
 
         #[test]
-        fn distance_and_cosine_votes_are_those_of_the_slow_twin(
+        fn distance_and_cosine_votes_equal_those_of_the_slow_twin(
             values in prop::collection::vec(prop::collection::vec(-1.0f32..1.0, 5), 12..50), k in 1usize..6, cosine: bool,
         ) {
             let (test, train) = values.split_at(3);
             let labels: Vec<usize> = (0..train.len()).map(|row| row * 7 % 4).collect();
-            let metric = if cosine { Metric::Cosine } else { Metric::Euclidean };
+            let metric = if cosine { Distance::Cosine } else { Distance::Euclidean };
             let spec = Knn { k, metric, weights: Weights::Distance, ..Knn::default() };
             let set = FeatureSet::from_memory(train.concat(), 5, labels.clone(), 4);
             let test_set = FeatureSet::from_memory(test.concat(), 5, vec![0; 3], 4);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_common_offset_far_larger_than_the_differences_decides_nothing() {
+    fn a_common_offset_far_larger_than_the_differences_changes_nothing() {
         // ‖a‖² is 1e10 times the squared distance: the product form alone would lose most digits in f32.
         let rows: Vec<f32> = (0..40).flat_map(|i| [1e5 + (i as f32) * 0.5, 1e5]).collect();
         let train = FeatureSet::from_memory(rows.clone(), 2, (0..40).collect(), 40);
@@ -338,15 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn more_neighbours_than_training_clips_is_an_error_that_says_what_to_lower() {
+    fn more_neighbours_than_training_clips_is_an_error_that_names_the_keys_to_lower() {
         let train = FeatureSet::from_memory(vec![1.0, 2.0, 3.0], 1, vec![0, 1, 0], 2);
         let spec = Knn { k: 2, curve_k: vec![1, 4], ..Knn::default() };
-        let error = spec.fit(&train, &FitContext::standalone(Seed::new(1))).err().expect("four of three").to_string();
+        let error = spec
+            .fit(&train, &FitContext::standalone(Seed::new(1)))
+            .err()
+            .expect("four neighbours of three clips")
+            .to_string();
         assert!(error.contains("4 neighbours") && error.contains("3 clips") && error.contains("`curve_k`"), "{error}");
     }
 
     #[test]
-    fn no_neighbour_at_all_is_a_fault() {
+    fn zero_neighbours_are_a_fault() {
         let faults = Knn { k: 0, curve_k: vec![0, 3, 3], ..Knn::default() }.faults();
         assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["k", "curve_k", "curve_k"]);
         assert!(Knn::default().faults().is_empty());

@@ -1,81 +1,81 @@
 //! Logistic regression with an L2 penalty.
 //!
-//! Conventions: the objective is ½‖W‖² + C · Σ loss over the training clips with a bias that is not penalised, as in
-//! scikit-learn's LogisticRegression with solver "lbfgs" (its "liblinear" penalises the bias too, and finds another
-//! minimum). `ovr` is its OneVsRestClassifier around that: each class against the rest, the probabilities divided by their
-//! sum. `multinomial` is one softmax over all classes; of two classes both peers fit a single column, so does this.
-//! With several labels a clip it is OneVsRestClassifier on an indicator matrix: each class has its own probability, and they
-//! need not sum to one. As there, a class that every training clip has gets probability 1.
-//! Differences: columns are standardised by default, as the penalty treats all columns alike whatever their unit;
+//! Conventions: the objective is ½‖W‖² + C · Σ loss over the training clips with an unpenalized bias, as in scikit-learn's
+//! LogisticRegression with solver "lbfgs" (its "liblinear" penalizes the bias too and finds another minimum). `ovr` is its
+//! OneVsRestClassifier around that: each class against the rest, with the probabilities divided by their sum. `multinomial` is
+//! one softmax over all classes; for two classes both peers fit a single column, and so does this model.
+//! With several labels per clip it is OneVsRestClassifier on an indicator matrix: each class has its own probability, and they
+//! need not sum to one. As in scikit-learn, a class that every training clip has gets probability 1.
+//! Differences: columns are standardized by default, since the penalty treats all columns alike whatever their unit;
 //! `tolerance` is relative to the start (see the key), and scikit-learn's default stops far earlier on ill-conditioned data;
 //! a class without training clips gets probability 0.
 //!
-//! The solver (`newton.rs`) works in the span of the clips (`span.rs`) when a clip has more columns than there are clips, and
-//! in the columns (`primal.rs`) else. Both find the same minimum.
+//! The solver (`newton.rs`) works on one coefficient per clip (`dual.rs`) if there are more columns than clips, and on one
+//! coefficient per column (`primal.rs`) otherwise. Both find the same minimum.
 //!
-//! Memory: at most `HELD_BYTES` for half the Gram matrix or for the scaled rows, beside the block buffers; a set that fits
-//! neither way (beyond about 11,500 clips of more columns than that) is read from its source again at each step.
+//! Memory: at most `MEMORY_BUDGET` for half the Gram matrix or for the scaled rows, beside the block buffers. A set that fits
+//! neither solver (more than about 11,500 clips with more columns than that) is read from its source again at each step.
 
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dual::{self, Dual};
-use super::newton::{Columns, Link, Marks, Problem, Solution, sigmoid};
+use super::newton::{Columns, Link, Problem, Solution, Targets, sigmoid};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::scaling::Scaler;
+use super::{ensure_columns, predict_row_by_row, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, argmax, ensure_columns, ensure_trainable,
-    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
-};
+use crate::tensor::{take_matrix, take_tensor};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::labels::Task;
 use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Beside the weights of a model for several labels.
-const SEVERAL: &str = "output.several_labels";
+/// The tensor that marks a model for several labels.
+const MULTI_LABEL: &str = "output.several_labels";
 
-/// A bias whose probability is 1, and which safetensors and JSON can hold.
+/// A bias that gives probability 1 and that safetensors and JSON can store.
 const CERTAIN: f64 = f32::MAX as f64;
 
-/// What the solver may hold of the data at once.
-const HELD_BYTES: usize = 512 << 20;
+/// The bytes of training data that the solver may hold in memory.
+const MEMORY_BUDGET: usize = 512 << 20;
 
-/// How several classes are told apart.
+/// How several classes are separated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Multi {
-    /// One regression a class, against all others.
+pub enum MultiClass {
+    /// One regression per class, against all other classes.
     #[default]
     Ovr,
     /// One softmax over all classes.
     Multinomial,
 }
 
-/// Logistic regression: a linear score a class, turned into probabilities.
+/// Logistic regression: one linear score per class, turned into probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logistic {
-    /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
     #[serde(skip_serializing_if = "FeatureChoice::is_all")]
     pub features: FeatureChoice,
-    /// Bring every column to zero mean and unit variance of the training clips first, so that the penalty treats all
+    /// Standardize every column to zero mean and unit variance over the training clips first, so that the penalty treats all
     /// columns alike whatever their unit. Default: true.
     pub standardize: bool,
-    /// How several classes are told apart: "ovr" (one regression a class, against the rest) or "multinomial" (one softmax
-    /// over all classes). Default: "ovr".
-    pub multi: Multi,
-    /// The weight of the training loss against the L2 penalty: smaller values regularise more. Default: 1.0.
+    /// How several classes are separated: "ovr" (one regression per class, against the rest) or "multinomial" (one softmax over all
+    /// classes). Default: "ovr".
+    pub multi: MultiClass,
+    /// The weight of the training loss against the L2 penalty: smaller values regularize more. Default: 1.0.
     #[schemars(range(min = 1e-12, max = 1e12))]
     pub c: f64,
-    /// When to stop: the 2-norm of the gradient of the objective, as a share of that at zero weights. Default: 1e-6.
+    /// When to stop: the 2-norm of the gradient of the objective as a share of that at zero weights. Default: 1e-6.
     #[schemars(range(min = 1e-12, max = 0.1))]
     pub tolerance: f64,
-    /// Newton steps at most; a fit that needs more says so in its notes and in the log. Default: 100.
+    /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
     #[schemars(range(min = 1))]
     pub max_iterations: usize,
 }
@@ -85,7 +85,7 @@ impl Default for Logistic {
         Logistic {
             features: FeatureChoice::default(),
             standardize: true,
-            multi: Multi::Ovr,
+            multi: MultiClass::Ovr,
             c: 1.0,
             tolerance: 1e-6,
             max_iterations: 100,
@@ -107,10 +107,10 @@ impl ModelKind for Logistic {
         if let Some(Fault { key, sentence }) = self.task_faults(&context.decision_rule).into_iter().next() {
             bail!("fit logistic: `{key}`: {sentence}");
         }
-        let fit = self.minimum(train, context.decision_rule.task, HELD_BYTES)?;
+        let fit = self.minimum(train, context.decision_rule.task, MEMORY_BUDGET)?;
         if !fit.converged {
             tracing::warn!(
-                "logistic stopped after {} Newton steps before its tolerance; raise `max_iterations`, lower `c`, or standardize",
+                "logistic stopped after {} Newton steps without reaching its tolerance; raise `max_iterations`, lower `c`, or standardize",
                 self.max_iterations
             );
         }
@@ -126,20 +126,20 @@ impl ModelKind for Logistic {
         let bias = take_tensor(&mut tensors, "bias")?;
         ensure!(
             classes == n_classes && bias.len() == n_classes,
-            "`weights` has {classes} classes and `bias` {}, {n_classes} are wanted",
+            "`weights` has {classes} classes and `bias` {}, expected {n_classes}",
             bias.len()
         );
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
-        let task = if tensors.iter().any(|t| t.name == SEVERAL) { Task::MultiLabel } else { Task::SingleLabel };
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
+        let task = if tensors.iter().any(|t| t.name == MULTI_LABEL) { Task::MultiLabel } else { Task::SingleLabel };
         let output = Output::of(self.multi, task);
         Ok(Box::new(Fitted { output, dims, weights, bias, scaler, notes: Vec::new() }))
     }
 
     fn task_faults(&self, decision_rule: &DecisionRule) -> Vec<Fault> {
-        if decision_rule.task == Task::SingleLabel || self.multi == Multi::Ovr {
+        if decision_rule.task == Task::SingleLabel || self.multi == MultiClass::Ovr {
             return Vec::new();
         }
-        let sentence = "one softmax over all classes gives one class a recording, and evaluate.task asks for several: write \
+        let sentence = "one softmax over all classes gives one class per recording, but evaluate.task has several: write \
                         \"ovr\"";
         vec![Fault::new("multi", sentence)]
     }
@@ -148,13 +148,13 @@ impl ModelKind for Logistic {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: &str| faults.push(Fault::new(key, sentence));
         if !(1e-12..=1e12).contains(&self.c) {
-            fault("c", "the weight of the loss lies between 1e-12 and 1e12");
+            fault("c", "write a weight of the loss between 1e-12 and 1e12");
         }
         if !(1e-12..=0.1).contains(&self.tolerance) {
-            fault("tolerance", "the share of the gradient that may be left lies between 1e-12 and 0.1");
+            fault("tolerance", "write a share of the gradient between 1e-12 and 0.1");
         }
         if self.max_iterations == 0 {
-            fault("max_iterations", "at least one step is needed: write 1 or more");
+            fault("max_iterations", "write 1 or more: at least one step is needed");
         }
         faults
     }
@@ -162,7 +162,7 @@ impl ModelKind for Logistic {
 
 /// The minimum in f64, for all classes of the set.
 struct Minimum {
-    /// Row-major, a row a class, for scaled columns if the spec standardises and for raw ones else.
+    /// Row-major, one row per class, for standardized columns if the spec standardizes, otherwise for raw columns.
     weights: Vec<f64>,
     bias: Vec<f64>,
     scaler: Scaler,
@@ -171,86 +171,93 @@ struct Minimum {
 }
 
 impl Logistic {
-    fn minimum(&self, train: &FeatureSet, task: Task, held_bytes: usize) -> Result<Minimum> {
+    fn minimum(&self, train: &FeatureSet, task: Task, memory_budget: usize) -> Result<Minimum> {
         let (n_classes, dims) = (train.n_classes(), train.dims());
         let mut clips = vec![0; n_classes];
         train.labels().iter().flatten().for_each(|&class| clips[class] += 1);
         let present: Vec<usize> = (0..n_classes).filter(|&class| clips[class] > 0).collect();
-        // What every clip has, or none, is no question.
+        // Classes that every clip has, or none, need no fit.
         let open: Vec<usize> = present.iter().copied().filter(|&class| clips[class] < train.len()).collect();
-        // Two classes of which a clip has one are one question.
+        // With one label per clip, two classes are one problem.
         let mirrored = task == Task::SingleLabel && open.len() == 2;
-        let asked = if mirrored { &open[1..] } else { &open[..] };
-        let link = if asked.len() > 1 && self.multi == Multi::Multinomial { Link::Softmax } else { Link::Sigmoid };
-        let marks = Marks::new(train.len(), asked.len(), |row, column| train.labels()[row].contains(&asked[column]));
-        let (solved, solution, scaler, way) = self.solve(train, link, &marks, asked.len(), held_bytes)?;
+        let fitted_classes = if mirrored { &open[1..] } else { &open[..] };
+        let link = if fitted_classes.len() > 1 && self.multi == MultiClass::Multinomial {
+            Link::Softmax
+        } else {
+            Link::Sigmoid
+        };
+        let targets = Targets::new(train.len(), fitted_classes.len(), |row, column| {
+            train.labels()[row].contains(&fitted_classes[column])
+        });
+        let (solved, solution, scaler, solver) =
+            self.solve(train, link, &targets, fitted_classes.len(), memory_budget)?;
 
         let mut weights = vec![0.0; n_classes * dims];
-        // A class that was never seen has probability 0.
+        // A class without clips has probability 0.
         let mut bias = vec![f64::NEG_INFINITY; n_classes];
         present.iter().for_each(|&class| bias[class] = if task == Task::MultiLabel { CERTAIN } else { 0.0 });
         let mut put = |class: usize, column: usize, factor: f64| {
             let row = &solved[column * dims..(column + 1) * dims];
             weights[class * dims..(class + 1) * dims].iter_mut().zip(row).for_each(|(w, &x)| *w = factor * x);
-            bias[class] = factor * solution.place.bias[column];
+            bias[class] = factor * solution.point.bias[column];
             if !self.standardize {
                 // The solver saw centred columns.
                 bias[class] -= factor * row.iter().zip(scaler.mean()).map(|(w, &m)| w * f64::from(m)).sum::<f64>();
             }
         };
         if mirrored {
-            // The other class is the mirror image. In a softmax the difference counts, so each takes half.
-            let factor = if self.multi == Multi::Multinomial { 0.5 } else { 1.0 };
+            // The other class is the mirror image. In a softmax only the difference counts, so each class takes half.
+            let factor = if self.multi == MultiClass::Multinomial { 0.5 } else { 1.0 };
             put(open[1], 0, factor);
             put(open[0], 0, -factor);
         } else {
-            asked.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0));
+            fitted_classes.iter().enumerate().for_each(|(column, &class)| put(class, column, 1.0));
         }
         let notes = vec![
-            ("solved in".to_owned(), way),
+            ("solver".to_owned(), solver),
             ("newton steps".to_owned(), solution.iterations.to_string()),
             ("conjugate gradient steps".to_owned(), solution.inner_steps.to_string()),
-            ("gradient left".to_owned(), format!("{:.2e}", solution.reached)),
-            ("converged".to_owned(), (solution.reached <= self.tolerance).to_string()),
+            ("gradient norm".to_owned(), format!("{:.2e}", solution.gradient_norm)),
+            ("converged".to_owned(), (solution.gradient_norm <= self.tolerance).to_string()),
         ];
-        Ok(Minimum { weights, bias, scaler, converged: solution.reached <= self.tolerance, notes })
+        Ok(Minimum { weights, bias, scaler, converged: solution.gradient_norm <= self.tolerance, notes })
     }
 
-    /// The weights of each column, the solution, the scaler and in which space it was found.
+    /// The weights of each column, the solution, the scaler, and a description of the solver.
     fn solve(
         &self,
         train: &FeatureSet,
         link: Link,
-        marks: &Marks,
+        targets: &Targets,
         columns: usize,
-        held_bytes: usize,
+        memory_budget: usize,
     ) -> Result<(Vec<f64>, Solution, Scaler, String)> {
-        if train.dims() > train.len() && dual::bytes(train.len()) <= held_bytes {
+        if train.dims() > train.len() && dual::bytes(train.len()) <= memory_budget {
             let (span, scaler) = Dual::new(train, self.standardize)?;
-            let solution = self.problem(&span, link, marks, columns).solve()?;
+            let solution = self.problem(&span, link, targets, columns).solve()?;
             drop(span);
-            let weights = Dual::weights(train, &scaler, &solution.place.coefficients)?;
-            return Ok((weights, solution, scaler, format!("the span of {} clips", train.len())));
+            let weights = Dual::weights(train, &scaler, &solution.point.coefficients)?;
+            return Ok((weights, solution, scaler, format!("dual, {} clips", train.len())));
         }
         let scaler = Scaler::fit_with(train, self.standardize)?;
-        let hold = primal::bytes(train) <= held_bytes;
-        let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, marks, columns).solve()?;
-        let Columns { values, .. } = solution.place.coefficients.clone();
-        let way = format!("{} columns, {}", train.dims(), if hold { "held" } else { "streamed" });
-        Ok((values, solution, scaler, way))
+        let hold = primal::bytes(train) <= memory_budget;
+        let solution = self.problem(&Primal::new(train, &scaler, hold)?, link, targets, columns).solve()?;
+        let Columns { values, .. } = solution.point.coefficients.clone();
+        let solver = format!("primal, {} columns {}", train.dims(), if hold { "in memory" } else { "streamed" });
+        Ok((values, solution, scaler, solver))
     }
 
     fn problem<'a, S: super::newton::Space>(
         &self,
         space: &'a S,
         link: Link,
-        marks: &'a Marks,
+        targets: &'a Targets,
         columns: usize,
     ) -> Problem<'a, S> {
         Problem {
             space,
             link,
-            marks,
+            targets,
             columns,
             strength: self.c,
             tolerance: self.tolerance,
@@ -265,16 +272,16 @@ enum Output {
     /// Sigmoids divided by their sum.
     SigmoidShares,
     Softmax,
-    /// A sigmoid a class.
+    /// One sigmoid per class.
     Sigmoids,
 }
 
 impl Output {
-    fn of(multi: Multi, task: Task) -> Output {
+    fn of(multi: MultiClass, task: Task) -> Output {
         match (task, multi) {
             (Task::MultiLabel, _) => Output::Sigmoids,
-            (Task::SingleLabel, Multi::Ovr) => Output::SigmoidShares,
-            (Task::SingleLabel, Multi::Multinomial) => Output::Softmax,
+            (Task::SingleLabel, MultiClass::Ovr) => Output::SigmoidShares,
+            (Task::SingleLabel, MultiClass::Multinomial) => Output::Softmax,
         }
     }
 }
@@ -282,7 +289,7 @@ impl Output {
 struct Fitted {
     output: Output,
     dims: usize,
-    /// Row-major, a row a class.
+    /// Row-major, one row per class.
     weights: Vec<f32>,
     bias: Vec<f32>,
     scaler: Option<Scaler>,
@@ -294,7 +301,7 @@ impl Fitted {
         let scores: Vec<f64> =
             self.weights.chunks_exact(self.dims).zip(&self.bias).map(|(w, &b)| dot(row, w) + f64::from(b)).collect();
         let winner = argmax(&scores);
-        // Logarithms, so that a clip far from every class still gets shares that sum to one.
+        // In logarithms, so that even a clip far from every class gets shares that sum to one.
         let logs: Vec<f64> = match self.output {
             Output::Sigmoids => return scores.iter().map(|&z| sigmoid(z) as f32).collect(),
             Output::Softmax => scores,
@@ -320,7 +327,7 @@ impl Classifier for Fitted {
             Tensor::new("bias", vec![n_classes], self.bias.clone()),
         ];
         if let Output::Sigmoids = self.output {
-            tensors.push(Tensor::new(SEVERAL, vec![1], vec![1.0]));
+            tensors.push(Tensor::new(MULTI_LABEL, vec![1], vec![1.0]));
         }
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
@@ -350,17 +357,17 @@ mod tests {
         FeatureSet::from_memory(values, dims, targets, n_classes)
     }
 
-    fn spec(multi: Multi, standardize: bool) -> Logistic {
+    fn spec(multi: MultiClass, standardize: bool) -> Logistic {
         Logistic { multi, standardize, c: 0.5, ..Logistic::default() }
     }
 
     fn every_spec() -> impl Iterator<Item = Logistic> {
-        [Multi::Ovr, Multi::Multinomial]
+        [MultiClass::Ovr, MultiClass::Multinomial]
             .into_iter()
             .flat_map(|multi| [true, false].map(|standardize| spec(multi, standardize)))
     }
 
-    /// The slow twin: the norm of the gradient of the primal objective, at the weights and as a share of that at zero.
+    /// The slow twin: the norm of the gradient of the primal objective at the weights, as a share of that at zero.
     fn gradient_share(spec: &Logistic, train: &FeatureSet, weights: &[f64], bias: &[f64]) -> f64 {
         let (n, dims, k) = (train.len(), train.dims(), train.n_classes());
         let mut rows = Vec::new();
@@ -368,7 +375,7 @@ mod tests {
         if spec.standardize {
             Scaler::fit(train).unwrap().apply(&mut rows);
         }
-        // Centred, as the norm at zero weights depends on it where the minimum does not.
+        // Centred, because the norm at zero weights depends on it, although the minimum does not.
         let means: Vec<f64> = (0..dims)
             .map(|c| rows.iter().skip(c).step_by(dims).map(|&x| f64::from(x)).sum::<f64>() / n as f64)
             .collect();
@@ -384,8 +391,8 @@ mod tests {
                 let total: f64 = z.iter().map(|z| z.exp()).sum();
                 for class in 0..k {
                     let p = match spec.multi {
-                        Multi::Ovr => 1.0 / (1.0 + (-z[class]).exp()),
-                        Multi::Multinomial => z[class].exp() / total,
+                        MultiClass::Ovr => 1.0 / (1.0 + (-z[class]).exp()),
+                        MultiClass::Multinomial => z[class].exp() / total,
                     };
                     let residual = spec.c * (p - f64::from(u8::from(class == target)));
                     bias_gradient[class] += residual;
@@ -398,35 +405,35 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_of_the_primal_objective_is_as_small_as_the_tolerance_says() {
+    fn the_gradient_of_the_primal_objective_is_within_the_tolerance() {
         for spec in every_spec() {
             for (rows, dims) in [(60, 90), (90, 20)] {
                 let train = set(rows, dims, 3);
-                let fit = spec.minimum(&train, Task::SingleLabel, HELD_BYTES).unwrap();
+                let fit = spec.minimum(&train, Task::SingleLabel, MEMORY_BUDGET).unwrap();
                 let share = gradient_share(&spec, &train, &fit.weights, &fit.bias);
-                // Of one-against-rest problems the worst decides; the share of all of them together is no larger.
+                // The worst of the one-against-rest problems decides; the share of all together is no larger.
                 assert!(fit.converged && share <= 1.1e-6, "{spec:?} {rows}×{dims}: {share}");
             }
         }
     }
 
     #[test]
-    fn the_span_the_held_columns_and_the_streamed_ones_lead_to_one_minimum() {
+    fn dual_primal_in_memory_and_streamed_find_the_same_minimum() {
         for spec in every_spec() {
             let spec = Logistic { tolerance: 1e-9, ..spec };
             let wide = set(150, 300, 4);
-            let by_span = spec.minimum(&wide, Task::SingleLabel, HELD_BYTES).unwrap();
-            assert!(by_span.notes[0].1.contains("span"));
-            // Half of G takes less than the rows: between the two the rows would still be held if G were not preferred.
+            let by_dual = spec.minimum(&wide, Task::SingleLabel, MEMORY_BUDGET).unwrap();
+            assert!(by_dual.notes[0].1.contains("dual"));
+            // Half of G takes less memory than the rows: between the two the rows would be held if G were not preferred.
             let streamed = spec.minimum(&wide, Task::SingleLabel, 0).unwrap();
             assert!(streamed.notes[0].1.contains("streamed"));
             let tall = set(150, 40, 4);
             let held = (
-                spec.minimum(&tall, Task::SingleLabel, HELD_BYTES).unwrap(),
+                spec.minimum(&tall, Task::SingleLabel, MEMORY_BUDGET).unwrap(),
                 spec.minimum(&tall, Task::SingleLabel, 0).unwrap(),
             );
-            assert!(held.0.notes[0].1.contains("held"));
-            for (a, b) in [(&by_span, &streamed), (&held.0, &held.1)] {
+            assert!(held.0.notes[0].1.contains("in memory"));
+            for (a, b) in [(&by_dual, &streamed), (&held.0, &held.1)] {
                 let size = a.weights.iter().fold(0.0f64, |size, w| size.max(w.abs()));
                 let off = a.weights.iter().zip(&b.weights).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(off < 1e-6 * size, "{spec:?}: {off} of {size}");
@@ -435,12 +442,12 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_clips_gets_probability_zero() {
+    fn a_class_without_clips_gets_probability_0() {
         for spec in every_spec() {
             let mut train = set(60, 5, 3);
             let mut values = Vec::new();
             train.read_rows(0..60, &mut values).unwrap();
-            // Classes 1, 2 and 4 of six; then 3 alone.
+            // Classes 1, 2 and 4 of six; then class 3 alone.
             let targets = train.targets().iter().map(|&class| [1, 2, 4][class]).collect();
             train = FeatureSet::from_memory(values.clone(), 5, targets, 6);
             let predictions = spec.fit(&train, &FitContext::standalone(Seed::new(1))).unwrap().predict(&train).unwrap();
@@ -456,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_in_the_features_is_an_error_that_says_so() {
+    fn nan_in_the_features_is_an_error_that_names_it() {
         for dims in [2, 90] {
             let mut values = vec![1.0; 20 * dims];
             values[7] = f32::NAN;
@@ -471,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_fit_says_so_in_its_notes() {
+    fn a_fit_that_did_not_converge_has_a_note() {
         let hasty = Logistic { max_iterations: 1, tolerance: 1e-10, ..Logistic::default() };
         let notes = hasty.fit(&set(60, 90, 3), &FitContext::standalone(Seed::new(1))).unwrap().notes();
         assert!(notes.contains(&("converged".to_owned(), "false".to_owned())), "{notes:?}");

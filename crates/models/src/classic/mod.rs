@@ -1,16 +1,76 @@
 //! Classic models: nearest centroid, k nearest neighbours, logistic regression and ensembles of models.
 
-pub mod nearest_centroid;
 pub mod ensemble;
 pub mod fusion;
 pub mod knn;
 pub mod logistic;
-pub mod tensor_file;
+pub mod nearest_centroid;
 
+mod calibrated_centroids;
+mod dual;
 mod neighbours;
 mod newton;
 mod primal;
 mod products;
-pub(crate) mod scaling;
-mod dual;
-mod calibrated_centroids;
+mod scaling;
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+use timbre_evaluation::predictions::Predictions;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+
+use crate::tensor::chunk_ranges;
+use scaling::Scaler;
+
+fn ensure_columns(set: &FeatureSet, dims: usize) -> Result<()> {
+    ensure!(
+        set.dims() == dims,
+        "predict: the features have {} columns, the model was trained on {dims}; compute them with the same settings",
+        set.dims()
+    );
+    Ok(())
+}
+
+/// The predictions of a model that needs one scaled row at a time. Blocks are read in sequence, their rows computed in parallel.
+fn predict_row_by_row(
+    set: &FeatureSet,
+    scaler: Option<&Scaler>,
+    n_classes: usize,
+    probabilities_of: impl Fn(&[f32]) -> Vec<f32> + Sync,
+) -> Result<Predictions> {
+    let mut probabilities = Vec::with_capacity(set.len() * n_classes);
+    let mut block = Vec::new();
+    for rows in chunk_ranges(set.len(), set.block_rows()) {
+        set.read_rows(rows, &mut block)?;
+        if let Some(scaler) = scaler {
+            scaler.apply(&mut block);
+        }
+        let rows: Vec<Vec<f32>> = block.par_chunks_exact(set.dims()).map(&probabilities_of).collect();
+        probabilities.extend(rows.into_iter().flatten());
+    }
+    Ok(Predictions { n_classes, probabilities })
+}
+
+/// Shares as f32 probabilities in which `winner` is the largest, even where rounding to f32 made several equal: the
+/// decision that is read from the table is the one that was taken in f64.
+pub(crate) fn probability_row(shares: &[f64], winner: usize) -> Vec<f32> {
+    let mut row: Vec<f32> = shares.iter().map(|&p| p as f32).collect();
+    let rival = row.iter().enumerate().filter(|&(i, _)| i != winner).map(|(_, &p)| p).fold(0.0, f32::max);
+    if row[winner] <= rival {
+        row[winner] = rival.next_up();
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_winner_keeps_the_largest_probability_when_f32_makes_a_tie() {
+        let row = probability_row(&[0.5 - 1e-12, 0.5 + 1e-12], 1);
+        assert!(row[1] > row[0] && row[1] - row[0] < 1e-6);
+        assert_eq!(probability_row(&[0.25, 0.75], 1), [0.25, 0.75]);
+    }
+}

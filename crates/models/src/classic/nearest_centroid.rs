@@ -1,13 +1,13 @@
-//! Nearest class mean.
+//! Nearest centroid: a clip gets the class whose mean is nearest.
 //!
-//! Conventions: as scikit-learn's NearestCentroid with the Euclidean metric; of equally near means the first class wins, a
-//! class without training rows is never chosen. Means and distances are f64, the means are kept as f32.
+//! Conventions: as scikit-learn's NearestCentroid with the Euclidean metric. Of equally near means the first class wins; a
+//! class without training rows is never chosen. Means and distances are f64; the means are kept as f32.
 //!
-//! The probabilities are not scikit-learn's (it assumes Gaussian classes): a class gets the share 1/d² of its mean at
-//! distance d, so that the likeliest class is always the nearest mean; a clip that lies on a mean belongs to it wholly.
-//! With several labels a clip see `templates.rs`.
+//! The probabilities differ from scikit-learn's, which assumes Gaussian classes: a class gets the share 1/d² for its mean at
+//! distance d. The most likely class is thus always the nearest mean, and a clip on a mean belongs to it entirely.
+//! `calibrated_centroids.rs` has the model for several labels per clip.
 //!
-//! Memory: a block of rows, and one f64 row a class.
+//! Memory: a block of rows, and one f64 row per class.
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -17,27 +17,27 @@ use serde::{Deserialize, Serialize};
 use super::calibrated_centroids::CalibratedCentroids;
 use super::products::squared_distance;
 use super::scaling::Scaler;
+use super::{ensure_columns, predict_row_by_row, probability_row};
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::{
-    Classifier, FeatureChoice, FitContext, ModelKind, Tensor, argmax, chunk_ranges, ensure_columns, ensure_trainable,
-    predict_row_by_row, probability_row, take_matrix, take_scaler, take_tensor,
-};
+use crate::tensor::{chunk_ranges, take_matrix, take_tensor};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use timbre_core::labels::Task;
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// Columns that one thread adds up at a time.
+/// Columns that one thread sums at a time.
 const STRIP: usize = 4096;
 
-/// Nearest class mean: each class is the average of its training clips, a clip gets the class whose average is nearest. With
-/// several labels a class is given by how much nearer a clip is to the clips that have it than to those that lack it.
+/// Nearest centroid: each class is the mean of its training clips, and a clip gets the class with the nearest mean. With several
+/// labels, a class is the more likely, the nearer a clip is to the clips that have it compared to those that lack it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NearestCentroid {
-    /// The feature, or features, to train on: a name or a list of names. Left out: every feature of the experiment.
+    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
     #[serde(skip_serializing_if = "FeatureChoice::is_all")]
     pub features: FeatureChoice,
-    /// Bring every column to zero mean and unit variance of the training clips first. Default: false.
+    /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
     pub standardize: bool,
 }
 
@@ -60,35 +60,35 @@ impl ModelKind for NearestCentroid {
         let centroids = sums.chunks_exact(train.dims()).zip(&counts).flat_map(|(sum, &n)| mean(sum, n)).collect();
         if context.decision_rule.task == Task::MultiLabel {
             let all = mean(&all, train.len() as f32);
-            let templates = CalibratedCentroids::fit(train, scaler.as_ref(), all, centroids, counts)?;
-            return Ok(Box::new(Several { templates, scaler }));
+            let centroids = CalibratedCentroids::fit(train, scaler.as_ref(), all, centroids, counts)?;
+            return Ok(Box::new(MultiLabelFitted { centroids, scaler }));
         }
         Ok(Box::new(Fitted { dims: train.dims(), counts, centroids, scaler }))
     }
 
     fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
         if tensors.iter().any(|tensor| tensor.name == "slopes") {
-            let templates = CalibratedCentroids::restore(&mut tensors, n_classes)?;
-            let scaler = take_scaler(&mut tensors, self.standardize, templates.dims())?;
-            return Ok(Box::new(Several { templates, scaler }));
+            let centroids = CalibratedCentroids::restore(&mut tensors, n_classes)?;
+            let scaler = Scaler::take(&mut tensors, self.standardize, centroids.dims())?;
+            return Ok(Box::new(MultiLabelFitted { centroids, scaler }));
         }
         let (classes, dims, centroids) = take_matrix(&mut tensors, "centroids")?;
         let counts = take_tensor(&mut tensors, "counts")?;
         ensure!(
             classes == n_classes && counts.len() == n_classes,
-            "`centroids` has {classes} classes and `counts` {}, {n_classes} are wanted",
+            "`centroids` has {classes} classes and `counts` {}, expected {n_classes}",
             counts.len()
         );
-        let scaler = take_scaler(&mut tensors, self.standardize, dims)?;
+        let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
     }
 }
 
-/// The rows of each class, and of all, added up.
+/// The sums of the rows of each class, and of all rows.
 struct Sums {
-    /// Rows a class.
+    /// The number of rows of each class.
     counts: Vec<f32>,
-    /// Row-major, a row a class.
+    /// Row-major, one row per class.
     sums: Vec<f64>,
     all: Vec<f64>,
 }
@@ -106,7 +106,7 @@ impl Sums {
                 scaler.apply(&mut block);
             }
             let labels = &train.labels()[rows];
-            // A class is summed by one thread, in the order of its rows.
+            // One thread sums a class, in the order of its rows.
             sums.par_chunks_exact_mut(dims).enumerate().for_each(|(class, sum)| {
                 for (row, _) in block.chunks_exact(dims).zip(labels).filter(|(_, labels)| labels.contains(&class)) {
                     sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
@@ -122,20 +122,20 @@ impl Sums {
     }
 }
 
-/// For several labels a clip.
-struct Several {
-    templates: CalibratedCentroids,
+/// The fitted model for several labels per clip.
+struct MultiLabelFitted {
+    centroids: CalibratedCentroids,
     scaler: Option<Scaler>,
 }
 
-impl Classifier for Several {
+impl Classifier for MultiLabelFitted {
     fn predict(&self, set: &FeatureSet) -> Result<Predictions> {
-        ensure_columns(set, self.templates.dims())?;
-        self.templates.predict(set, self.scaler.as_ref())
+        ensure_columns(set, self.centroids.dims())?;
+        self.centroids.predict(set, self.scaler.as_ref())
     }
 
     fn tensors(&self) -> Result<Vec<Tensor>> {
-        let mut tensors = self.templates.tensors();
+        let mut tensors = self.centroids.tensors();
         tensors.extend(self.scaler.iter().flat_map(Scaler::tensors));
         Ok(tensors)
     }
@@ -143,7 +143,7 @@ impl Classifier for Several {
 
 struct Fitted {
     dims: usize,
-    /// Training rows a class.
+    /// The number of training rows of each class.
     counts: Vec<f32>,
     centroids: Vec<f32>,
     scaler: Option<Scaler>,
@@ -158,7 +158,7 @@ impl Fitted {
             .map(|(&count, mean)| if count > 0.0 { squared_distance(row, mean) } else { f64::INFINITY })
             .collect();
         let nearest = argmax(&squares.iter().map(|d| -d).collect::<Vec<_>>());
-        // Shares relative to the nearest mean: 1 for it, so that no square of a distance overflows or divides by zero.
+        // Shares relative to the nearest mean, whose share is 1, so that no squared distance overflows or divides by zero.
         let least = squares[nearest];
         let weights: Vec<f64> = squares.iter().map(|&d| if d == least { 1.0 } else { least / d }).collect();
         let total: f64 = weights.iter().sum();
@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn of_equally_near_means_the_first_class_wins() {
+    fn the_first_of_equally_near_means_wins() {
         let model = fit(&[2.0, 0.0], &[1, 2], 4);
         assert_eq!(predict(&*model, &[1.0], 1).most_likely_classes(), [1]);
     }
 
     #[test]
-    fn a_class_without_training_rows_gets_nothing() {
+    fn a_class_without_training_rows_gets_probability_0() {
         let model = fit(&[1.0, 2.0, 9.0, 9.0], &[1, 3], 4);
         let predictions = predict(&*model, &[0.0, 0.0, 9.0, 9.0], 2);
         assert!((0..2).all(|clip| predictions.row(clip)[0] == 0.0 && predictions.row(clip)[2] == 0.0));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn means_too_close_for_f32_shares_are_still_told_apart() {
+    fn means_too_close_for_f32_shares_still_differ() {
         let model = fit(&[1.0, 1.000_000_1], &[0, 1], 2);
         assert_eq!(predict(&*model, &[1e4, -1e4], 1).most_likely_classes(), [1, 0]);
     }

@@ -1,12 +1,12 @@
-//! The nearest training rows of each test row, by comparing all with all.
+//! The nearest training rows of each test row, by comparing all pairs.
 //!
-//! Two steps. Every pair gets a cheap distance: Euclidean and cosine from inner products made by matrix multiplication in
-//! f64 (‖a‖² + ‖b‖² - 2ab), Manhattan by f32 sums flushed to f64. The few pairs that come into question are then measured
-//! again term by term in f64, so that cancellation decides no order and equal rows are at distance 0 exactly.
-//! Of equally near rows the one with the lower number comes first; scikit-learn leaves that order to a partial sort.
+//! Two steps. Every pair gets a cheap distance: Euclidean and cosine from inner products by matrix multiplication in f64
+//! (‖a‖² + ‖b‖² - 2ab), Manhattan by f32 sums accumulated in f64. The few candidates are then measured again term by term in
+//! f64, so that cancellation decides no order and equal rows are at distance 0 exactly. Of equally near rows the one with the
+//! lower number comes first; scikit-learn leaves that order to a partial sort.
 //!
-//! Memory: at most one block of test rows, half a block of training rows, their distances (32 MB), panels of 1,024
-//! columns in f64; nothing grows with the number of clips but the lists of neighbours.
+//! Memory: at most one block of test rows, half a block of training rows, their distances (32 MB) and panels of 1,024 columns in
+//! f64. Only the lists of neighbours grow with the number of clips.
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -17,14 +17,14 @@ use super::products::{
     PANEL_COLUMNS, View, add_product, dot, manhattan_distance, rough_manhattan_distance, squared_distance,
 };
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// How far two clips are from each other.
+/// The distance between two clips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// The root of the summed squared differences.
+pub enum Distance {
+    /// The root of the sum of squared differences.
     #[default]
     Euclidean,
     /// One minus the cosine of the angle: loudness does not count.
@@ -33,14 +33,14 @@ pub enum Metric {
     Manhattan,
 }
 
-/// Candidates beyond the wanted number: what the cheap distance may have put on the wrong side of the border.
+/// Candidates beyond the wanted number, in case the cheap distance misplaced some at the limit.
 const SPARE: usize = 8;
 const MOST_TEST_ROWS: usize = 1024;
 const MOST_TRAIN_ROWS: usize = 4096;
 /// Test rows that one thread compares at a time.
 const STRIP: usize = 64;
 
-/// A training row and how far it is.
+/// A training row and its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
     pub distance: f64,
@@ -59,7 +59,7 @@ pub fn nearest(
     train: &FeatureSet,
     test: &FeatureSet,
     scaler: Option<&Scaler>,
-    metric: Metric,
+    metric: Distance,
     count: usize,
 ) -> Result<Vec<Vec<Neighbour>>> {
     let kept = (count + SPARE).min(train.len());
@@ -115,7 +115,7 @@ impl Rows {
         &self.values[i * self.dims..(i + 1) * self.dims]
     }
 
-    /// `columns` of every row, in f64.
+    /// The `columns` of every row, in f64.
     fn widen(&self, columns: std::ops::Range<usize>, out: &mut Vec<f64>) {
         out.resize(self.norms.len() * columns.len(), 0.0);
         out.par_chunks_exact_mut(columns.len()).enumerate().for_each(|(i, out)| {
@@ -124,13 +124,13 @@ impl Rows {
     }
 }
 
-/// Row-major, a row a test row. Only the order counts: squares are left squared.
-fn cheap_distances(metric: Metric, near: &Rows, far: &Rows) -> Vec<f64> {
+/// Row-major, one row per test row. Only the order matters: squared distances stay squared.
+fn cheap_distances(metric: Distance, near: &Rows, far: &Rows) -> Vec<f64> {
     let (width, dims) = (far.norms.len(), near.dims);
     let mut out = vec![0.0f64; near.norms.len() * width];
-    if metric == Metric::Manhattan {
+    if metric == Distance::Manhattan {
         out.par_chunks_mut(STRIP * width).enumerate().for_each(|(strip, out)| {
-            // Short chunk_ranges of rows, so that a strip of them stays in cache while it is compared.
+            // Short ranges of columns, so that a strip of rows stays in cache while it is compared.
             for columns in chunk_ranges(dims, PANEL_COLUMNS) {
                 for (i, out) in out.chunks_exact_mut(width).enumerate() {
                     let a = &near.row(strip * STRIP + i)[columns.clone()];
@@ -155,7 +155,7 @@ fn cheap_distances(metric: Metric, near: &Rows, far: &Rows) -> Vec<f64> {
     out.par_chunks_exact_mut(width).zip(&near.norms).for_each(|(out, &a)| {
         for (out, &b) in out.iter_mut().zip(&far.norms) {
             *out = match metric {
-                Metric::Cosine => cosine_distance(*out, a, b),
+                Distance::Cosine => cosine_distance(*out, a, b),
                 _ => a + b - 2.0 * *out,
             };
         }
@@ -163,12 +163,12 @@ fn cheap_distances(metric: Metric, near: &Rows, far: &Rows) -> Vec<f64> {
     out
 }
 
-fn exact_distance(metric: Metric, near: &Rows, i: usize, far: &Rows, j: usize) -> f64 {
+fn exact_distance(metric: Distance, near: &Rows, i: usize, far: &Rows, j: usize) -> f64 {
     let (a, b) = (near.row(i), far.row(j));
     match metric {
-        Metric::Euclidean => squared_distance(a, b).sqrt(),
-        Metric::Manhattan => manhattan_distance(a, b),
-        Metric::Cosine => cosine_distance(dot(a, b), near.norms[i], far.norms[j]),
+        Distance::Euclidean => squared_distance(a, b).sqrt(),
+        Distance::Manhattan => manhattan_distance(a, b),
+        Distance::Cosine => cosine_distance(dot(a, b), near.norms[i], far.norms[j]),
     }
 }
 
@@ -177,11 +177,11 @@ fn cosine_distance(product: f64, a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 1.0 } else { 1.0 - product / (a.sqrt() * b.sqrt()) }
 }
 
-/// Keeps the `kept` cheapest of the list and a block whose first row is `first`.
+/// Keeps the `kept` cheapest candidates of the list and of a block whose first row is `first`.
 fn merge(list: &mut Vec<Candidate>, cheap: &[f64], first: usize, kept: usize, exact: impl Fn(usize) -> f64) {
     let order = |a: &Candidate, b: &Candidate| a.cheap.total_cmp(&b.cheap).then(a.row.cmp(&b.row));
-    let border = if list.len() < kept { f64::INFINITY } else { list[kept - 1].cheap };
-    list.extend(cheap.iter().enumerate().filter(|&(_, &cheap)| cheap <= border).map(|(j, &cheap)| Candidate {
+    let limit = if list.len() < kept { f64::INFINITY } else { list[kept - 1].cheap };
+    list.extend(cheap.iter().enumerate().filter(|&(_, &cheap)| cheap <= limit).map(|(j, &cheap)| Candidate {
         cheap,
         exact: f64::NAN,
         row: first + j,

@@ -1,25 +1,25 @@
-//! Minimises ½‖W‖² + C · Σ loss(margins + bias) by Newton steps that conjugate gradients solve.
+//! Minimizes ½‖W‖² + C · Σ loss(margins + bias) with Newton's method and conjugate gradients.
 //!
-//! The solver never sees the features. A [`Space`] says how coefficients become margins and residuals become
-//! coefficients: in `primal.rs` a coefficient belongs to a column of the features, in `span.rs` to a training row. Beside
-//! each vector the solver carries its margins, which are linear too; so a line search costs no product with the data and a
-//! step of conjugate gradients costs one product each way.
+//! The solver never sees the features. A [`Space`] turns coefficients into margins and residuals into coefficients: in
+//! `primal.rs` a coefficient belongs to a column of the features, in `dual.rs` to a training row. The solver keeps the margins
+//! of each vector beside it. They are linear too, so a line search needs no product with the data and a step of conjugate
+//! gradients needs one product each way.
 //!
-//! With [`Link::Sigmoid`] the columns are problems of their own (one class against the rest), solved in step so that they
-//! share the products; with [`Link::Softmax`] they are one problem. Every number that steers a problem is a list with an
-//! entry a column; [`Link::pool`] makes the entries of one problem equal.
+//! With [`Link::Sigmoid`] the columns are separate problems (one class against the rest), solved in step so that they share the
+//! products; with [`Link::Softmax`] they are one problem. Every number that controls a problem is a list with one entry per
+//! column; [`Link::pool`] makes the entries of one problem equal.
 //!
-//! Everything is f64. The bias is not penalised.
+//! Everything is f64. The bias is not penalized.
 
 use anyhow::{Result, ensure};
 
 use super::products::dot64;
 
-/// Steps of conjugate gradients for one Newton step at most.
+/// The maximum number of conjugate-gradient steps in a Newton step.
 const MOST_INNER_STEPS: usize = 400;
 const MOST_HALVINGS: usize = 40;
 
-/// Column-major numbers: a column a class.
+/// Column-major numbers, one column per class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     pub len: usize,
@@ -50,15 +50,15 @@ impl Columns {
 }
 
 /// Which rows have the class of which column; column-major like [`Columns`].
-pub struct Marks {
+pub struct Targets {
     rows: usize,
     values: Vec<bool>,
 }
 
-impl Marks {
+impl Targets {
     pub fn new(rows: usize, columns: usize, has: impl Fn(usize, usize) -> bool) -> Self {
         let columns = 0..columns;
-        Marks { rows, values: columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect() }
+        Targets { rows, values: columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect() }
     }
 
     fn column(&self, k: usize) -> &[bool] {
@@ -66,15 +66,15 @@ impl Marks {
     }
 }
 
-/// Where the coefficients live.
+/// The space of the coefficients.
 pub trait Space {
-    /// Training rows.
+    /// The number of training rows.
     fn rows(&self) -> usize;
 
-    /// Coefficients a class.
+    /// The number of coefficients per class.
     fn size(&self) -> usize;
 
-    /// X·w of every row, for each column.
+    /// X·w for every row and column.
     fn margins(&self, coefficients: &Columns) -> Result<Columns>;
 
     /// The coefficients of Xᵀ·r.
@@ -84,7 +84,7 @@ pub trait Space {
     fn inner(&self, a: &Vector, b: &Vector, column: usize) -> f64;
 }
 
-/// A direction or a place: coefficients, their margins (without the bias), the bias.
+/// A point or a direction: coefficients, their margins (without the bias), and the bias.
 #[derive(Clone, Debug)]
 pub struct Vector {
     pub coefficients: Columns,
@@ -101,7 +101,7 @@ impl Vector {
         }
     }
 
-    /// What goes into the link: margins and bias.
+    /// The input of the link: margins plus bias.
     fn logits(&self) -> Columns {
         let mut logits = self.margins.clone();
         for (k, &bias) in self.bias.iter().enumerate() {
@@ -128,15 +128,15 @@ impl Link {
         values
     }
 
-    /// Probabilities, and the loss of each column. A row may have the classes of several columns of a sigmoid, of a softmax
-    /// that of one.
-    fn evaluate(self, logits: &Columns, marks: &Marks) -> (Columns, Vec<f64>) {
+    /// Probabilities, and the loss of each column. For a sigmoid a row may have the classes of several columns, for a softmax of
+    /// one.
+    fn evaluate(self, logits: &Columns, targets: &Targets) -> (Columns, Vec<f64>) {
         let mut p = logits.clone();
         let mut losses = vec![0.0; p.count];
         match self {
             Link::Sigmoid => {
                 for (k, loss) in losses.iter_mut().enumerate() {
-                    for (x, &has) in p.column_mut(k).iter_mut().zip(marks.column(k)) {
+                    for (x, &has) in p.column_mut(k).iter_mut().zip(targets.column(k)) {
                         let z = if has { -*x } else { *x };
                         *loss += z.max(0.0) + (-z.abs()).exp().ln_1p();
                         *x = sigmoid(*x);
@@ -149,7 +149,7 @@ impl Link {
                     let at = |k: usize| k * n + i;
                     let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
-                    if let Some(k) = (0..count).find(|&k| marks.values[at(k)]) {
+                    if let Some(k) = (0..count).find(|&k| targets.values[at(k)]) {
                         losses[k] += top + sum.ln() - p.values[at(k)];
                     }
                     (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
@@ -179,26 +179,26 @@ pub fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }
 }
 
-/// Where the search ended.
+/// The end of the search.
 pub struct Solution {
-    pub place: Vector,
-    /// Newton steps taken.
+    pub point: Vector,
+    /// The number of Newton steps.
     pub iterations: usize,
-    /// Conjugate-gradient steps taken in all of them.
+    /// The number of conjugate-gradient steps in all Newton steps.
     pub inner_steps: usize,
-    /// The norm of the gradient as a share of that at zero, of the worst problem.
-    pub reached: f64,
+    /// The norm of the gradient as a share of that at zero; that of the worst problem.
+    pub gradient_norm: f64,
 }
 
-/// What is minimised, and until when.
+/// The problem to minimize, and when to stop.
 pub struct Problem<'a, S: Space> {
     pub space: &'a S,
     pub link: Link,
-    pub marks: &'a Marks,
+    pub targets: &'a Targets,
     pub columns: usize,
     /// C: the weight of the losses against ½‖W‖².
     pub strength: f64,
-    /// The 2-norm of the gradient at the end, as a share of that at zero.
+    /// Stop when the 2-norm of the gradient is this share of that at zero.
     pub tolerance: f64,
     pub max_iterations: usize,
 }
@@ -214,12 +214,12 @@ impl<S: Space> Problem<'_, S> {
         let mut first: Option<Vec<f64>> = None;
         let (mut iterations, mut inner_steps) = (0, 0);
         loop {
-            let (p, losses) = self.link.evaluate(&x.logits(), self.marks);
+            let (p, losses) = self.link.evaluate(&x.logits(), self.targets);
             let gradient = self.gradient(&x, &p)?;
             let norms: Vec<f64> = self.squares(&gradient).iter().map(|s| s.sqrt()).collect();
             ensure!(
                 norms.iter().all(|norm| norm.is_finite()),
-                "fit logistic: the training features hold NaN or infinite values, or values too large to multiply"
+                "fit logistic: the training features contain NaN or infinite values, or values too large to multiply"
             );
             let first = first.get_or_insert_with(|| norms.clone());
             let shares: Vec<f64> = norms
@@ -227,9 +227,9 @@ impl<S: Space> Problem<'_, S> {
                 .zip(first.iter())
                 .map(|(&norm, &first)| if first > 0.0 { norm / first } else { 0.0 })
                 .collect();
-            let reached = shares.iter().copied().fold(0.0, f64::max);
-            if reached <= self.tolerance || iterations == self.max_iterations {
-                return Ok(Solution { place: x, iterations, inner_steps, reached });
+            let gradient_norm = shares.iter().copied().fold(0.0, f64::max);
+            if gradient_norm <= self.tolerance || iterations == self.max_iterations {
+                return Ok(Solution { point: x, iterations, inner_steps, gradient_norm });
             }
             let done: Vec<bool> = shares.iter().map(|&share| share <= self.tolerance).collect();
             let (step, steps) = self.newton_step(&gradient, &norms, &shares, &done, &p)?;
@@ -237,8 +237,8 @@ impl<S: Space> Problem<'_, S> {
             iterations += 1;
             inner_steps += steps;
             if lengths.iter().all(|&t| t == 0.0) {
-                // No step gets lower: rounding is all that is left of the gradient.
-                return Ok(Solution { place: x, iterations, inner_steps, reached });
+                // No step lowers the objective: the remaining gradient is rounding error.
+                return Ok(Solution { point: x, iterations, inner_steps, gradient_norm });
             }
             x.blend(&vec![1.0; k], &lengths, &step);
         }
@@ -246,7 +246,7 @@ impl<S: Space> Problem<'_, S> {
 
     fn gradient(&self, x: &Vector, p: &Columns) -> Result<Vector> {
         let mut residuals = p.clone();
-        for (p, _) in residuals.values.iter_mut().zip(&self.marks.values).filter(|&(_, &has)| has) {
+        for (p, _) in residuals.values.iter_mut().zip(&self.targets.values).filter(|&(_, &has)| has) {
             *p -= 1.0;
         }
         let mut gradient = self.pull(residuals)?;
@@ -257,7 +257,7 @@ impl<S: Space> Problem<'_, S> {
         Ok(gradient)
     }
 
-    /// Xᵀ·r and the sums of r; the margins are left empty.
+    /// Xᵀ·r and the sums of r; the margins stay empty.
     fn pull(&self, residuals: Columns) -> Result<Vector> {
         let bias = (0..self.columns).map(|k| residuals.column(k).iter().sum()).collect();
         let coefficients = self.space.pull(residuals)?;
@@ -266,12 +266,12 @@ impl<S: Space> Problem<'_, S> {
 
     fn squares(&self, v: &Vector) -> Vec<f64> {
         let square = |k| self.space.inner(v, v, k) + v.bias[k] * v.bias[k];
-        // Rounding may leave a little less than nothing; `max` would also swallow NaN, which must be seen.
+        // Rounding may leave slightly negative values; `max` would also swallow NaN, which must be seen.
         let checked = |k| if square(k) < 0.0 { 0.0 } else { square(k) };
         self.link.pool((0..self.columns).map(checked).collect())
     }
 
-    /// Solves H·s = -gradient, roughly while far from the end, better near it.
+    /// Solves H·s = -gradient: roughly while far from the minimum, more precisely near it.
     fn newton_step(
         &self,
         gradient: &Vector,
@@ -296,15 +296,16 @@ impl<S: Space> Problem<'_, S> {
                 return Ok((step, taken));
             }
             let logits = direction.logits();
-            let bent = self.link.curve(p, logits.clone());
-            let bends = (0..k).map(|k| {
-                self.space.inner(&direction, &direction, k) + self.strength * dot64(logits.column(k), bent.column(k))
+            let curved = self.link.curve(p, logits.clone());
+            let curvatures = (0..k).map(|k| {
+                self.space.inner(&direction, &direction, k) + self.strength * dot64(logits.column(k), curved.column(k))
             });
-            let bends = self.link.pool(bends.collect());
-            let alpha: Vec<f64> =
-                (0..k).map(|k| if done[k] || bends[k] <= 0.0 { 0.0 } else { squares[k] / bends[k] }).collect();
+            let curvatures = self.link.pool(curvatures.collect());
+            let alpha: Vec<f64> = (0..k)
+                .map(|k| if done[k] || curvatures[k] <= 0.0 { 0.0 } else { squares[k] / curvatures[k] })
+                .collect();
             step.blend(&ones, &alpha, &direction);
-            let pulled = self.pull(bent)?;
+            let pulled = self.pull(curved)?;
             let bent_alpha: Vec<f64> = alpha.iter().map(|a| -a * self.strength).collect();
             let straight: Vec<f64> = alpha.iter().map(|a| -a).collect();
             residual.coefficients.blend(&ones, &bent_alpha, &pulled.coefficients);
@@ -323,7 +324,7 @@ impl<S: Space> Problem<'_, S> {
         Ok((step, MOST_INNER_STEPS))
     }
 
-    /// The largest of 1, ½, ¼ … that lowers each problem enough (Armijo); 0 where the problem is done or nothing does.
+    /// The largest of 1, ½, ¼ … that lowers each problem enough (Armijo); 0 where the problem is solved or no step does.
     fn line_search(&self, x: &Vector, gradient: &Vector, step: &Vector, losses: &[f64], done: &[bool]) -> Vec<f64> {
         let inner = |a: &Vector, b: &Vector| {
             self.link.pool((0..self.columns).map(|k| self.space.inner(a, b, k)).collect::<Vec<_>>())
@@ -337,9 +338,9 @@ impl<S: Space> Problem<'_, S> {
         let mut lengths: Vec<f64> = done.iter().map(|&done| if done { 0.0 } else { 1.0 }).collect();
         let mut open: Vec<bool> = done.iter().map(|done| !done).collect();
         for _ in 0..MOST_HALVINGS {
-            let mut there = x.clone();
-            there.blend(&vec![1.0; self.columns], &lengths, step);
-            let (_, new_losses) = self.link.evaluate(&there.logits(), self.marks);
+            let mut candidate = x.clone();
+            candidate.blend(&vec![1.0; self.columns], &lengths, step);
+            let (_, new_losses) = self.link.evaluate(&candidate.logits(), self.targets);
             for k in 0..self.columns {
                 if !open[k] {
                     continue;
@@ -347,7 +348,7 @@ impl<S: Space> Problem<'_, S> {
                 let t = lengths[k];
                 let before = 0.5 * xx[k] + self.strength * losses[k];
                 let after = before + t * xs[k] + 0.5 * t * t * ss[k] + self.strength * (new_losses[k] - losses[k]);
-                // Near the end the gain drowns in rounding: a step that costs no more than that is taken.
+                // Near the minimum the gain is lost in rounding: a step that costs no more than that is accepted.
                 if after <= before + 1e-4 * t * slope[k] + 1e-12 * before.abs() {
                     open[k] = false;
                 } else {

@@ -1,9 +1,9 @@
-//! Logistic regression in the columns of the features, for more rows than columns, or too many rows for a Gram matrix.
+//! Logistic regression with one coefficient per column, for more rows than columns or too many rows for a Gram matrix.
 //!
-//! Conventions: as in `span.rs`: the rows are scaled (at least centred) and f64.
+//! Conventions: as in `dual.rs`, the rows are scaled (at least centred) and f64.
 //!
-//! Memory: the scaled rows where they fit into the budget of `logistic.rs`; else a quarter block of rows, read again for
-//! every product with the data. A few vectors of one f64 a column and class.
+//! Memory: the scaled rows if they fit into the budget of `logistic.rs`; otherwise a quarter block of rows, read again for every
+//! product with the data. A few vectors of one f64 per column and class.
 
 use std::ops::Range;
 
@@ -13,20 +13,20 @@ use rayon::prelude::*;
 use super::newton::{Columns, Space, Vector};
 use super::products::{View, add_product, dot64};
 use super::scaling::Scaler;
-use crate::chunk_ranges;
+use crate::tensor::chunk_ranges;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Rows, or columns, that one thread multiplies at a time.
 const STRIP: usize = 128;
 
-/// The scaled training rows, held or streamed.
+/// The scaled training rows, in memory or streamed.
 pub struct Primal<'a> {
     set: &'a FeatureSet,
     scaler: &'a Scaler,
     held: Option<Vec<f64>>,
 }
 
-/// How many bytes a held [`Primal`] takes.
+/// The bytes that a [`Primal`] in memory takes.
 pub fn bytes(set: &FeatureSet) -> usize {
     8 * set.len() * set.dims()
 }
@@ -42,7 +42,7 @@ impl<'a> Primal<'a> {
         Ok(primal)
     }
 
-    /// Calls `work` with every block of rows, from the first to the last.
+    /// Calls `work` with every block of rows, in order.
     fn each_block(&self, mut work: impl FnMut(Range<usize>, &[f64])) -> Result<()> {
         if let Some(held) = &self.held {
             work(0..self.set.len(), held);

@@ -1,13 +1,13 @@
-//! Dense algebra under the models: products of f64 panels, sums over pairs of f32 rows.
+//! Dense linear algebra for the classic models: products of f64 panels, sums over pairs of f32 rows.
 //!
-//! Conventions: data are f32, every product and sum is f64. A product of two f32 is exact in f64, so a sum over 66,150
-//! columns keeps about 12 digits where f32 would keep 4; the subtractions that follow (centring, ‖a‖² + ‖b‖² - 2ab) can
-//! afford to lose some. Every product here runs on one thread with a fixed order of sums: callers share out fixed tiles,
-//! and the number of threads changes no bit.
+//! Conventions: data are f32; every product and sum is f64. A product of two f32 is exact in f64, so a sum over 66,150 columns
+//! keeps about 12 digits where f32 would keep 4; the subtractions that follow (centring, ‖a‖² + ‖b‖² - 2ab) can lose some.
+//! Every product runs on one thread with a fixed order of sums: callers distribute fixed tiles, so the number of threads does
+//! not change a bit.
 
 use gemm::{Parallelism, gemm};
 
-/// How many columns of features are widened to f64 at once: long enough to pay for packing, short enough to stay in cache.
+/// The number of feature columns that are widened to f64 at once: enough to pay for packing, few enough to stay in cache.
 pub const PANEL_COLUMNS: usize = 1024;
 
 /// A matrix inside a slice, with a step per row and per column.
@@ -21,9 +21,9 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Row `r`, column `c` lies at `r * row_step + c * column_step`.
+    /// The element of row `r` and column `c` is at `r * row_step + c * column_step`.
     pub fn new(values: &'a [f64], rows: usize, columns: usize, row_step: usize, column_step: usize) -> Self {
-        assert!(reach(rows, columns, row_step, column_step) <= values.len(), "a view stays inside its slice");
+        assert!(reach(rows, columns, row_step, column_step) <= values.len(), "a view must stay inside its slice");
         View { values, rows, columns, row_step, column_step }
     }
 
@@ -37,15 +37,15 @@ fn reach(rows: usize, columns: usize, row_step: usize, column_step: usize) -> us
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row_step + (columns - 1) * column_step + 1 }
 }
 
-/// `out += a · b`, where row `r`, column `c` of `out` lies at `r * row_step + c * column_step`.
+/// `out += a · b`; the element of row `r` and column `c` of `out` is at `r * row_step + c * column_step`.
 pub fn add_product(out: &mut [f64], row_step: usize, column_step: usize, a: View, b: View) {
-    assert_eq!(a.columns, b.rows, "the inner sizes of a product agree");
-    assert!(reach(a.rows, b.columns, row_step, column_step) <= out.len(), "a product stays inside its slice");
+    assert_eq!(a.columns, b.rows, "the inner sizes of a product must agree");
+    assert!(reach(a.rows, b.columns, row_step, column_step) <= out.len(), "a product must stay inside its slice");
     if a.rows == 0 || b.columns == 0 || a.columns == 0 {
         return;
     }
-    // SAFETY: both views checked their reach when they were made, the reach of `out` is checked above, `out` is borrowed
-    // mutably and so overlaps neither.
+    // SAFETY: both views checked their reach when they were created, the reach of `out` is checked above, and `out` is borrowed
+    // mutably, so it overlaps neither.
     unsafe {
         gemm(
             a.rows,
@@ -97,10 +97,10 @@ pub fn manhattan_distance(a: &[f32], b: &[f32]) -> f64 {
     sum_of_pairs(a, b, |x, y| (x - y).abs())
 }
 
-// Eight partial sums: the compiler may keep them in vector registers, and their order is fixed.
+// Eight partial sums in a fixed order, which the compiler can keep in vector registers.
 #[inline(always)]
 fn sum_of_pairs(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    assert_eq!(a.len(), b.len(), "two rows of one length");
+    assert_eq!(a.len(), b.len(), "two rows must have the same length");
     let (a, a_rest) = a.as_chunks::<8>();
     let (b, b_rest) = b.as_chunks::<8>();
     let mut lanes = [0.0f64; 8];
@@ -111,7 +111,7 @@ fn sum_of_pairs(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// Sum of absolute differences to about six digits and at twice the speed: f32 sums of 16 lanes, of 256 columns at most.
+/// The sum of absolute differences to about six digits at twice the speed: f32 sums in 16 lanes over at most 256 columns.
 pub fn rough_manhattan_distance(a: &[f32], b: &[f32]) -> f64 {
     let mut total = 0.0f64;
     for (a, b) in a.chunks(256).zip(b.chunks(256)) {
@@ -152,7 +152,7 @@ mod tests {
             (m, n, k) in (1usize..9, 1usize..9, 1usize..40),
             values in prop::collection::vec(-3.0f64..3.0, 720),
         ) {
-            // a is row-major, b lies transposed: row-major n × k.
+            // a is row-major, b is transposed: row-major n × k.
             let (a, b) = (&values[..m * k], &values[360..360 + n * k]);
             let mut out = vec![1.0; m * n];
             add_product(&mut out, n, 1, View::new(a, m, k, k, 1), View::new(b, n, k, k, 1).transposed());

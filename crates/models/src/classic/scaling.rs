@@ -1,20 +1,20 @@
-//! Columns brought to zero mean and unit variance of the training rows.
+//! Standardization: columns scaled to zero mean and unit variance over the training rows.
 //!
-//! Conventions: as scikit-learn's StandardScaler: population variance (divided by n, not n - 1), a constant column becomes 0
-//! throughout. Mean and deviation are computed in f64 in two sweeps over a block of whole columns that is read once, and
-//! kept as f32, the form in which they are stored: a restored model scales with the same bits.
+//! Conventions: as scikit-learn's StandardScaler: population variance (divided by n, not n - 1); a constant column becomes 0
+//! everywhere. Mean and deviation are computed in f64 in two sweeps over a block of whole columns that is read once. They are
+//! kept as f32, the form in which they are stored, so a restored model scales with the same bits.
 //!
-//! Memory: one block of columns, and two numbers a column.
+//! Memory: one block of columns, and two numbers per column.
 
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use crate::{Tensor, chunk_ranges};
+use crate::tensor::{Tensor, chunk_ranges, take_tensor};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
-/// What is subtracted from and divided out of each column. A deviation of 0 marks a constant column.
+/// The mean to subtract from each column and the standard deviation to divide it by. A deviation of 0 marks a constant column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scaler {
     mean: Vec<f32>,
@@ -22,12 +22,12 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// The moments of every column, in one pass over the set.
+    /// The mean and standard deviation of every column, in one pass over the set.
     pub fn fit(set: &FeatureSet) -> Result<Scaler> {
         Self::fit_with(set, true)
     }
 
-    /// [`Self::fit`], or without `standardize` a scaler that only subtracts the means.
+    /// [`Self::fit`]; without `standardize`, a scaler that only subtracts the means.
     pub fn fit_with(set: &FeatureSet, standardize: bool) -> Result<Scaler> {
         let mut scaler = Scaler::default();
         let mut block = Vec::new();
@@ -38,7 +38,8 @@ impl Scaler {
         Ok(scaler)
     }
 
-    /// Adds the columns of a block that holds every row, from left to right, to a scaler that began as the default one; without `standardize` the deviation counts as 1.
+    /// Adds the columns of a block that has every row. Blocks come from left to right and start from the default scaler; without
+    /// `standardize` the deviation counts as 1.
     pub fn push_columns(&mut self, block: &[f32], width: usize, standardize: bool) {
         let strips: Vec<_> =
             chunk_ranges(width, 256).into_par_iter().map(|strip| column_moments(block, width, strip)).collect();
@@ -72,27 +73,31 @@ impl Scaler {
         }
     }
 
-    /// As stored beside a model: `scale_mean`, `scale_std`.
+    /// The tensors saved beside a model: `scale_mean`, `scale_std`.
     pub fn tensors(&self) -> Vec<Tensor> {
         let tensor = |name: &str, values: &Vec<f32>| Tensor::new(name, vec![values.len()], values.clone());
         vec![tensor("scale_mean", &self.mean), tensor("scale_std", &self.std)]
     }
 
-    /// The way back from [`Self::tensors`].
-    pub fn restore(mean: Vec<f32>, std: Vec<f32>, dims: usize) -> Result<Scaler> {
+    /// Removes the tensors of [`Self::tensors`] from the list and restores the scaler; None without `standardize`.
+    pub fn take(tensors: &mut Vec<Tensor>, standardize: bool, dims: usize) -> Result<Option<Scaler>> {
+        if !standardize {
+            return Ok(None);
+        }
+        let (mean, std) = (take_tensor(tensors, "scale_mean")?, take_tensor(tensors, "scale_std")?);
         ensure!(
             mean.len() == dims && std.len() == dims,
             "restore a scaler: `scale_mean` has {} and `scale_std` {} values for {dims} columns",
             mean.len(),
             std.len()
         );
-        Ok(Scaler { mean, std })
+        Ok(Some(Scaler { mean, std }))
     }
 }
 
 #[inline(always)]
 fn scaled(x: f32, mean: f32, std: f32) -> f64 {
-    // A constant column is 0 for every row, also for a test row that differs. NaN stays NaN.
+    // A constant column is 0 for every row, even for a test row that differs. NaN stays NaN.
     if std == 0.0 { 0.0 } else { (f64::from(x) - f64::from(mean)) / f64::from(std) }
 }
 
@@ -114,7 +119,7 @@ fn column_moments(block: &[f32], width: usize, strip: Range<usize>) -> Vec<(f64,
         .zip(squares)
         .map(|(mean, square)| {
             let variance = square / n;
-            // What rounding alone leaves of a constant column (scikit-learn's bound).
+            // The variance that rounding alone leaves in a constant column (scikit-learn's bound).
             let rounding = n * f64::EPSILON * variance + (n * mean * f64::EPSILON).powi(2);
             (mean, if variance <= rounding { 0.0 } else { variance.sqrt() })
         })
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_mean_costs_the_variance_no_digits() {
+    fn a_large_mean_does_not_cost_digits_of_the_variance() {
         let values: Vec<f32> = (0..1000).map(|i| 1e6 + (i % 2) as f32).collect();
         let scaler = Scaler::fit(&set(values, 1)).unwrap();
         assert_eq!((scaler.mean[0], scaler.std[0]), (1_000_000.5, 0.5));

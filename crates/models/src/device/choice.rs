@@ -1,4 +1,4 @@
-//! What a person asks for, and what is taken: decided from what was found, so that every case can be tested without it.
+//! Chooses a device: from the user's choice and the detected devices, so that every case can be tested without them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,20 @@ use thiserror::Error;
 
 use super::{Backend, DetectedDevice, Device};
 
-/// What a person asks for.
+/// The device that the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first real GPU that works, else the CPU.
+    /// The first GPU that works and is no software renderer, otherwise the CPU.
     #[default]
     Auto,
     Cpu,
-    /// Without a number: the first that works.
+    /// A GPU backend and a device number; without a number the first device that works.
     Gpu(Backend, Option<usize>),
 }
 
-/// The word after `--device` names no device.
+/// The argument of `--device` is not a device.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` names no device: write auto, cpu, cuda, wgpu, or one GPU by its number, such as cuda:1 or wgpu:0")]
+#[error("`{0}` is not a device: write auto, cpu, cuda, wgpu, or one GPU by its number, such as cuda:1 or wgpu:0")]
 pub struct UnknownDevice(String);
 
 impl FromStr for DeviceChoice {
@@ -54,15 +54,15 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What was asked for by name is not there, or does not work.
+/// The requested device is missing or does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("cannot compute on {choice}: {why}; `timbre doctor` lists the devices, --device cpu is always there")]
+#[error("device {choice} is unavailable: {why}; `timbre doctor` lists the devices, --device cpu always works")]
 pub struct DeviceUnavailable {
     pub choice: DeviceChoice,
     pub why: String,
 }
 
-/// What is computed on, and a sentence that says why.
+/// The chosen device, and a message that says why.
 #[derive(Clone, Debug)]
 pub struct SelectedDevice {
     pub device: Device,
@@ -70,7 +70,7 @@ pub struct SelectedDevice {
 }
 
 impl DeviceChoice {
-    /// Looks at what there is and tries it out: opens a GPU, which takes a second.
+    /// Detects devices and tests them. Opening a GPU takes about a second.
     pub fn choose(self) -> Result<SelectedDevice, DeviceUnavailable> {
         self.choose_among(&Backend::detect, &|found| found.device.works())
     }
@@ -78,40 +78,37 @@ impl DeviceChoice {
     fn choose_among(self, look: &Look, works: &Works) -> Result<SelectedDevice, DeviceUnavailable> {
         match self {
             DeviceChoice::Cpu => {
-                Ok(SelectedDevice { device: Device::cpu(), message: "computing on the CPU, as asked".to_owned() })
+                Ok(SelectedDevice { device: Device::cpu(), message: "using the CPU, as requested".to_owned() })
             }
             DeviceChoice::Gpu(backend, number) => {
                 let found =
-                    asked_for(backend, number, look, works).map_err(|why| DeviceUnavailable { choice: self, why })?;
+                    requested(backend, number, look, works).map_err(|why| DeviceUnavailable { choice: self, why })?;
                 let remark = if found.is_software { ": a software renderer, slower than --device cpu" } else { "" };
-                Ok(SelectedDevice { message: format!("computing on {found}{remark}"), device: found.device })
+                Ok(SelectedDevice { message: format!("using {found}{remark}"), device: found.device })
             }
             DeviceChoice::Auto => {
                 let mut missed = Vec::new();
                 for backend in Backend::ALL {
                     match first_real(backend, look, works) {
                         Ok(found) => {
-                            let sentence = format!("computing on {found}{}", because(&missed));
-                            return Ok(SelectedDevice { device: found.device, message: sentence });
+                            let message = format!("using {found}{}", reasons(&missed));
+                            return Ok(SelectedDevice { device: found.device, message });
                         }
                         Err(why) => missed.push(why),
                     }
                 }
-                Ok(SelectedDevice {
-                    device: Device::cpu(),
-                    message: format!("computing on the CPU{}", because(&missed)),
-                })
+                Ok(SelectedDevice { device: Device::cpu(), message: format!("using the CPU{}", reasons(&missed)) })
             }
         }
     }
 }
 
-/// Everything that there is beside the CPU, each device tried out.
+/// All GPUs, each of them tested.
 pub struct DeviceInventory {
     pub backends: Vec<(Backend, Result<Vec<ProbedDevice>, String>)>,
 }
 
-/// A device, and whether it works.
+/// A device, and the result of its test.
 pub struct ProbedDevice {
     pub found: DetectedDevice,
     pub works: Result<(), String>,
@@ -124,9 +121,10 @@ impl DeviceInventory {
         DeviceInventory { backends: Backend::ALL.map(look).into() }
     }
 
-    /// What would be computed on, without looking again.
+    /// The device for that choice, from this inventory.
     pub fn choose(&self, choice: DeviceChoice) -> Result<SelectedDevice, DeviceUnavailable> {
-        let of = |backend: Backend| &self.backends.iter().find(|(b, _)| *b == backend).expect("all were asked").1;
+        let of =
+            |backend: Backend| &self.backends.iter().find(|(b, _)| *b == backend).expect("every backend was probed").1;
         let look = |backend| {
             of(backend).as_ref().map(|all| all.iter().map(|t| t.found.clone()).collect()).map_err(Clone::clone)
         };
@@ -141,13 +139,22 @@ impl DeviceInventory {
 type Look<'a> = dyn Fn(Backend) -> Result<Vec<DetectedDevice>, String> + 'a;
 type Works<'a> = dyn Fn(&DetectedDevice) -> Result<(), String> + 'a;
 
-fn because(missed: &[String]) -> String {
-    if missed.is_empty() { String::new() } else { format!(": {}", missed.join("; ")) }
+/// Why a better device was not chosen. Backends that are not built in share one phrase.
+fn reasons(missed: &[String]) -> String {
+    let is_left_out = |backend: &Backend| missed.contains(&backend.not_built_in());
+    let left_out: Vec<&str> = Backend::ALL.into_iter().filter(is_left_out).map(Backend::name).collect();
+    let is_other = |why: &&String| Backend::ALL.iter().all(|backend| **why != backend.not_built_in());
+    let mut reasons: Vec<String> = missed.iter().filter(is_other).cloned().collect();
+    if !left_out.is_empty() {
+        reasons.push(format!("built without {}", left_out.join(", ")));
+    }
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) }
 }
 
-/// The first GPU of a backend that works and is one.
+/// The first GPU of a backend that works and is no software renderer.
 fn first_real(backend: Backend, look: &Look, works: &Works) -> Result<DetectedDevice, String> {
-    let all = look(backend).map_err(|why| format!("no {}, as {why}", backend.name()))?;
+    let named = |why| if why == backend.not_built_in() { why } else { format!("{}: {why}", backend.name()) };
+    let all = look(backend).map_err(named)?;
     let real: Vec<&DetectedDevice> = all.iter().filter(|found| !found.is_software).collect();
     match all.first() {
         Some(renderer) if real.is_empty() => Err(format!("{renderer} is only a software renderer")),
@@ -155,15 +162,15 @@ fn first_real(backend: Backend, look: &Look, works: &Works) -> Result<DetectedDe
     }
 }
 
-/// What `cuda` or `cuda:1` means. Without a number, a software renderer is taken where there is nothing else.
-fn asked_for(backend: Backend, number: Option<usize>, look: &Look, works: &Works) -> Result<DetectedDevice, String> {
+/// The device for `cuda` or `cuda:1`. Without a number a software renderer is used if there is no other device.
+fn requested(backend: Backend, number: Option<usize>, look: &Look, works: &Works) -> Result<DetectedDevice, String> {
     let all = look(backend)?;
     match number {
         Some(number) => match all.get(number) {
             Some(found) => first_working(&[found], works),
             None => {
                 let names: Vec<String> = all.iter().map(DetectedDevice::to_string).collect();
-                Err(format!("there is only {}", names.join(" and ")))
+                Err(format!("only {} exist", names.join(" and ")))
             }
         },
         None => {
@@ -194,7 +201,7 @@ mod tests {
         DetectedDevice { device, driver: "1.0".to_owned(), memory_bytes: Some(3 << 30), is_software }
     }
 
-    /// A machine whose CUDA and wgpu devices are these, of which the named ones fail.
+    /// A machine with these CUDA and wgpu devices, of which the ones in `broken` fail their test.
     fn choose(
         choice: &str,
         cuda: Result<&[DetectedDevice], &str>,
@@ -214,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_a_choice_and_a_choice_is_its_word() {
+    fn a_choice_is_parsed_and_displayed_as_the_same_word() {
         for word in ["auto", "cpu", "cuda", "cuda:0", "cuda:12", "wgpu", "wgpu:3"] {
             assert_eq!(word.parse::<DeviceChoice>().unwrap().to_string(), word);
         }
@@ -223,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_is_refused_with_what_can_be_written() {
+    fn any_other_word_is_refused_with_the_valid_ones() {
         for word in ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto:1", "cuda:0:1", "mps"] {
             let error = word.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{word}`")) && error.contains("cuda:1"), "{error}");
@@ -233,47 +240,47 @@ mod tests {
     #[test]
     fn auto_takes_the_first_real_gpu_that_works() {
         let (cuda, wgpu) = ([gpu("cuda:0", "A", false), gpu("cuda:1", "B", false)], [gpu("wgpu:0", "C", false)]);
-        let (name, sentence) = choose("auto", Ok(&cuda), Ok(&wgpu), &[]).unwrap();
-        assert_eq!((name.as_str(), sentence.as_str()), ("cuda:0", "computing on cuda:0 (A, 3.0 GiB)"));
+        let (name, message) = choose("auto", Ok(&cuda), Ok(&wgpu), &[]).unwrap();
+        assert_eq!((name.as_str(), message.as_str()), ("cuda:0", "using cuda:0 (A, 3.0 GiB)"));
         assert_eq!(choose("auto", Ok(&cuda), Ok(&wgpu), &["cuda:0"]).unwrap().0, "cuda:1");
-        let (name, sentence) = choose("auto", Ok(&cuda), Ok(&wgpu), &["cuda:0", "cuda:1"]).unwrap();
+        let (name, message) = choose("auto", Ok(&cuda), Ok(&wgpu), &["cuda:0", "cuda:1"]).unwrap();
         assert_eq!(name, "wgpu:0");
-        assert!(sentence.contains("cuda:1 (B, 3.0 GiB) does not work (out of order)"), "{sentence}");
+        assert!(message.contains("cuda:1 (B, 3.0 GiB) does not work (out of order)"), "{message}");
     }
 
     #[test]
-    fn auto_never_takes_a_software_renderer_and_says_why_it_is_the_cpu() {
+    fn auto_never_takes_a_software_renderer_and_explains_why_it_uses_the_cpu() {
         let wgpu = [gpu("wgpu:0", "llvmpipe", true)];
-        let (name, sentence) = choose("auto", Err("libcuda is not found"), Ok(&wgpu), &[]).unwrap();
+        let (name, message) = choose("auto", Err("libcuda is not found"), Ok(&wgpu), &[]).unwrap();
         assert_eq!(name, "cpu");
         assert_eq!(
-            sentence,
-            "computing on the CPU: no cuda, as libcuda is not found; wgpu:0 (llvmpipe, 3.0 GiB) is only a software renderer"
+            message,
+            "using the CPU (cuda: libcuda is not found; wgpu:0 (llvmpipe, 3.0 GiB) is only a software renderer)"
         );
         let both = [gpu("wgpu:0", "llvmpipe", true), gpu("wgpu:1", "C", false)];
         assert_eq!(choose("auto", Err("-"), Ok(&both), &[]).unwrap().0, "wgpu:1");
     }
 
     #[test]
-    fn a_named_gpu_is_taken_or_the_error_says_what_there_is() {
+    fn a_named_gpu_is_used_or_the_error_lists_the_devices() {
         let cuda = [gpu("cuda:0", "A", false), gpu("cuda:1", "B", false)];
         let wgpu = [gpu("wgpu:0", "llvmpipe", true), gpu("wgpu:1", "C", false)];
         assert_eq!(choose("cuda:1", Ok(&cuda), Ok(&wgpu), &[]).unwrap().0, "cuda:1");
         assert_eq!(choose("wgpu", Ok(&cuda), Ok(&wgpu), &[]).unwrap().0, "wgpu:1");
-        let (name, sentence) = choose("wgpu", Ok(&cuda), Ok(&wgpu), &["wgpu:1"]).unwrap();
-        assert!(name == "wgpu:0" && sentence.contains("software"), "{sentence}");
+        let (name, message) = choose("wgpu", Ok(&cuda), Ok(&wgpu), &["wgpu:1"]).unwrap();
+        assert!(name == "wgpu:0" && message.contains("software"), "{message}");
         let error = choose("cuda:2", Ok(&cuda), Ok(&wgpu), &[]).unwrap_err();
-        assert!(error.starts_with("cannot compute on cuda:2: there is only cuda:0 (A, 3.0 GiB) and cuda:1"), "{error}");
+        assert!(error.starts_with("device cuda:2 is unavailable: only cuda:0 (A, 3.0 GiB) and cuda:1"), "{error}");
         let error = choose("cuda:0", Ok(&cuda), Ok(&wgpu), &["cuda:0"]).unwrap_err();
         assert!(error.contains("cuda:0 (A, 3.0 GiB) does not work (out of order)"), "{error}");
         let error = choose("cuda", Err("libcuda is not found"), Ok(&wgpu), &[]).unwrap_err();
-        assert!(error.starts_with("cannot compute on cuda: libcuda is not found; `timbre doctor`"), "{error}");
+        assert!(error.starts_with("device cuda is unavailable: libcuda is not found; `timbre doctor`"), "{error}");
     }
 
     #[test]
-    fn the_cpu_is_there_and_works_and_nothing_else_is_asked_about_it() {
+    fn the_cpu_always_works_and_needs_no_detection() {
         let chosen =
-            DeviceChoice::Cpu.choose_among(&|_| panic!("the CPU was asked for"), &|_| panic!("it needs no trial"));
+            DeviceChoice::Cpu.choose_among(&|_| panic!("no detection is needed"), &|_| panic!("no test is needed"));
         assert!(chosen.unwrap().device.is_cpu());
         assert_eq!(Device::cpu().works(), Ok(()));
     }

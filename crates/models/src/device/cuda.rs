@@ -1,5 +1,5 @@
-//! NVIDIA's GPUs through CUDA. Its libraries are opened when they are asked for: `cudarc` and `cubecl` panic where one is
-//! missing, so each is looked for first.
+//! NVIDIA GPUs through CUDA. `cudarc` and `cubecl` open the CUDA libraries on demand and panic if one is missing, so each is
+//! checked first.
 
 use cudarc::driver::result::{self as driver, DriverError};
 use cudarc::driver::sys;
@@ -7,7 +7,7 @@ use cudarc::driver::sys;
 use super::{DetectedDevice, Device};
 
 pub(super) fn detect() -> Result<Vec<DetectedDevice>, String> {
-    // SAFETY: opening NVIDIA's libraries runs their initialisers, which is what everybody who links them does.
+    // SAFETY: opening NVIDIA's libraries runs their initializers, as in every program that links them.
     let (has_driver, has_compiler) = unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !has_driver {
         return Err("libcuda is not found (it comes with NVIDIA's driver; a container needs `--gpus all`)".to_owned());
@@ -20,21 +20,21 @@ pub(super) fn detect() -> Result<Vec<DetectedDevice>, String> {
     if cubecl_cuda::install::cuda_path().is_none() {
         return Err("the headers of the CUDA toolkit are not found (CUDA_PATH can name its folder)".to_owned());
     }
-    driver::init().map_err(refused)?;
-    let version = version().map_err(refused)?;
-    let count = driver::device::get_count().map_err(refused)?;
+    driver::init().map_err(driver_error)?;
+    let version = version().map_err(driver_error)?;
+    let count = driver::device::get_count().map_err(driver_error)?;
     if count == 0 {
-        return Err("its driver knows no GPU (CUDA_VISIBLE_DEVICES can hide one)".to_owned());
+        return Err("the driver reports no GPU (CUDA_VISIBLE_DEVICES can hide one)".to_owned());
     }
-    (0..count).map(|index| describe(index, &version).map_err(refused)).collect()
+    (0..count).map(|index| describe(index, &version).map_err(driver_error)).collect()
 }
 
-fn refused(error: DriverError) -> String {
+fn driver_error(error: DriverError) -> String {
     let words = error.error_string().ok().and_then(|words| words.to_str().ok());
-    format!("its driver says `{}`", words.unwrap_or("unknown error"))
+    format!("the driver reports `{}`", words.unwrap_or("unknown error"))
 }
 
-/// The CUDA version that the driver knows, and its own where Linux tells.
+/// The CUDA version that the driver supports, and on Linux the driver's own version.
 fn version() -> Result<String, DriverError> {
     let mut version = 0;
     // SAFETY: the pointer is to a live integer.
@@ -46,7 +46,7 @@ fn version() -> Result<String, DriverError> {
 
 fn describe(index: i32, driver: &str) -> Result<DetectedDevice, DriverError> {
     let handle = driver::device::get(index)?;
-    // SAFETY: the handle is the driver's own.
+    // SAFETY: the handle comes from the driver.
     let memory = unsafe { driver::device::total_mem(handle)? };
     let device = Device {
         burn: burn::tensor::Device::cuda(index),

@@ -1,82 +1,82 @@
-//! Questions to drivers, which may answer with a panic, or not at all.
+//! Calls a driver, which may panic or hang.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The first kernel of a process can take a driver some seconds; nothing that works takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The thread that asks.
-const THREAD: &str = "device question";
-/// Of a panic's message: enough to search for it.
+/// The first kernel of a process can take a driver some seconds; no working driver takes this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The name of the thread that calls the driver.
+const THREAD: &str = "driver call";
+/// The longest part of a panic message to show: enough to search for it.
 const LONGEST: usize = 240;
 
-/// One question at a time: the Vulkan loader crashes when instances come and go on several threads.
+/// One call at a time: the Vulkan loader crashes when instances are created and dropped on several threads.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The answer, or a sentence about what went wrong. While it waits, panics print nothing: they are what the sentence tells.
+/// The result of `call`, or a sentence about what went wrong. Meanwhile panics of the driver print nothing; the sentence has them.
 pub(super) fn call_driver<T: Send + 'static>(
-    question: impl FnOnce() -> Result<T, String> + Send + 'static,
+    call: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let first_panic = Arc::new(Mutex::new(None));
-    let heard = Arc::clone(&first_panic);
+    let recorded = Arc::clone(&first_panic);
     let before = Arc::new(panic::take_hook());
     let elsewhere = Arc::clone(&before);
     panic::set_hook(Box::new(move |panic| {
-        if !is_of_a_device() {
+        if !is_driver_thread() {
             return elsewhere(panic);
         }
-        // What a library's own thread says first is the cause; what comes of it on this side is not.
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.get_or_insert_with(|| short(panic.payload_as_str().unwrap_or("it panicked without a word")));
+        // The first panic of a library's own thread is the cause; later panics on this side are consequences.
+        let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.get_or_insert_with(|| short(panic.payload_as_str().unwrap_or("it panicked without a message")));
     }));
-    let answer = answer_in_time(question);
+    let result = call_with_timeout(call);
     drop(panic::take_hook());
     panic::set_hook(Arc::try_unwrap(before).unwrap_or_else(|in_use| Box::new(move |panic| in_use(panic))));
     let first_panic = first_panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match answer {
-        Ok(answer) => answer.map_err(|why| first_panic.map_or(short(&why), broken)),
-        Err(why) => Err(first_panic.map_or(why, broken)),
+    match result {
+        Ok(result) => result.map_err(|why| first_panic.map_or(short(&why), panicked)),
+        Err(why) => Err(first_panic.map_or(why, panicked)),
     }
 }
 
-/// Threads of the program itself have other names, but for rayon's, which rest meanwhile; cubecl names its own DS and a number,
-/// or not at all.
-fn is_of_a_device() -> bool {
+/// Threads of the program have other names, except rayon's, which are idle meanwhile; cubecl names its own `DS` and a number, or
+/// not at all.
+fn is_driver_thread() -> bool {
     std::thread::current().name().is_none_or(|name| name == THREAD || name.starts_with("DS"))
 }
 
-fn broken(message: String) -> String {
-    format!("its library broke off: {message}")
+fn panicked(message: String) -> String {
+    format!("its library panicked: {message}")
 }
 
-/// The answer, if there is one: a driver that hangs is left behind with its thread.
-fn answer_in_time<T: Send + 'static>(
-    question: impl FnOnce() -> Result<T, String> + Send + 'static,
+/// The result, unless the driver hangs; then its thread is abandoned.
+fn call_with_timeout<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<Result<T, String>, String> {
-    let (sender, answer) = mpsc::channel();
-    let ask = move || {
-        let answer = panic::catch_unwind(AssertUnwindSafe(question));
-        // Nobody listens any more once patience has run out.
-        let _ = sender.send(answer);
+    let (sender, result) = mpsc::channel();
+    let run = move || {
+        let result = panic::catch_unwind(AssertUnwindSafe(call));
+        // After a timeout nobody receives the result.
+        let _ = sender.send(result);
     };
     std::thread::Builder::new()
         .name(THREAD.to_owned())
-        .spawn(ask)
-        .map_err(|error| format!("no thread could be started to ask it: {error}"))?;
-    match answer.recv_timeout(PATIENCE) {
-        Ok(Ok(answer)) => Ok(answer),
+        .spawn(run)
+        .map_err(|error| format!("cannot start a thread to call it: {error}"))?;
+    match result.recv_timeout(TIMEOUT) {
+        Ok(Ok(result)) => Ok(result),
         Ok(Err(_)) => Err("it panicked".to_owned()),
-        Err(RecvTimeoutError::Timeout) => Err(format!("it did not answer within {} seconds", PATIENCE.as_secs())),
-        Err(RecvTimeoutError::Disconnected) => Err("it ended without an answer".to_owned()),
+        Err(RecvTimeoutError::Timeout) => Err(format!("it did not respond within {} seconds", TIMEOUT.as_secs())),
+        Err(RecvTimeoutError::Disconnected) => Err("it ended without a result".to_owned()),
     }
 }
 
-/// The first line that says something.
+/// The first line that is not empty.
 fn short(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing");
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
@@ -88,24 +88,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_comes_back_and_an_error_is_its_first_line() {
+    fn a_result_is_returned_and_an_error_is_cut_to_its_first_line() {
         assert_eq!(call_driver(|| Ok(7)), Ok(7));
         assert_eq!(call_driver(|| Err::<(), _>("\n  no driver \nbacktrace".to_owned())), Err("no driver".to_owned()));
     }
 
     #[test]
-    fn a_panic_is_a_sentence_also_when_a_thread_of_the_library_panicked_first() {
+    fn a_panic_becomes_a_sentence_even_if_a_library_thread_panicked_first() {
         let lost = || -> Result<(), String> { panic!("libcuda.so is {}", "missing") };
-        assert_eq!(call_driver(lost), Err(broken("libcuda.so is missing".to_owned())));
+        assert_eq!(call_driver(lost), Err(panicked("libcuda.so is missing".to_owned())));
         let second_hand = || -> Result<(), String> {
             std::thread::spawn(|| panic!("no compiler")).join().map_err(|_| ()).expect("the kernel was compiled");
             Ok(())
         };
-        assert_eq!(call_driver(second_hand), Err(broken("no compiler".to_owned())));
+        assert_eq!(call_driver(second_hand), Err(panicked("no compiler".to_owned())));
     }
 
     #[test]
-    fn other_threads_still_panic_aloud_and_are_not_blamed_on_the_device() {
+    fn panics_of_other_threads_are_still_printed_and_not_blamed_on_the_device() {
         let meanwhile = || {
             let other = std::thread::Builder::new().name("other".to_owned()).spawn(|| panic!("of another thread"));
             other.unwrap().join().map_err(|_| ()).unwrap_err();
@@ -118,6 +118,6 @@ mod tests {
     fn a_long_message_is_cut_between_characters() {
         let long = "é".repeat(LONGEST + 5);
         assert_eq!(short(&long).chars().count(), LONGEST + 1);
-        assert_eq!(short(""), "it said nothing");
+        assert_eq!(short(""), "no message");
     }
 }

@@ -1,9 +1,8 @@
-//! What networks compute on: what a person asks for, what there is, what is taken and why nothing else.
+//! Devices for networks: which exist, which one is used and why not a better one.
 //!
-//! The CPU (burn's `flex`) is always there; `cuda` and `wgpu` are cargo features, and their drivers are looked for when the
-//! program runs. Whatever a driver does when it is asked ends here: a missing library, an error and a panic become a sentence.
-//! A device works when a small sum comes out right on it: kernels are compiled and run on threads of their library, and what
-//! goes wrong there can come back as zeros.
+//! The CPU (burn's `flex`) always works. `cuda` and `wgpu` are cargo features whose drivers are detected at run time. A missing
+//! library, an error and a panic of a driver all become a sentence. A device works if a small sum is right on it: kernels are
+//! compiled and run on threads of their library, and failures there can come back as zeros.
 
 mod driver_call;
 mod choice;
@@ -22,7 +21,7 @@ pub use choice::{DeviceChoice, DeviceInventory, DeviceUnavailable, ProbedDevice,
 
 use driver_call::call_driver;
 
-/// A device by the name that people give it.
+/// A device and its name.
 #[derive(Clone, Debug)]
 pub struct Device {
     burn: burn::tensor::Device,
@@ -31,12 +30,12 @@ pub struct Device {
 }
 
 impl Device {
-    /// The CPU: always there.
+    /// The CPU, which always exists.
     pub fn cpu() -> Device {
         Device { burn: burn::tensor::Device::flex(), name: "cpu".to_owned(), hardware: None }
     }
 
-    /// For tensors; `.autodiff()` of it for training.
+    /// burn's device for tensors; use its `.autodiff()` for training.
     pub fn burn(&self) -> burn::tensor::Device {
         self.burn.clone()
     }
@@ -46,7 +45,7 @@ impl Device {
         &self.name
     }
 
-    /// What the maker calls a GPU; nothing for the CPU.
+    /// The manufacturer's name of a GPU; None for the CPU.
     pub fn hardware(&self) -> Option<&str> {
         self.hardware.as_deref()
     }
@@ -55,12 +54,12 @@ impl Device {
         self.name == "cpu"
     }
 
-    /// What becomes of the factors of a matrix product: `cuda` takes matrix units that round them (TF32) where they are faster.
+    /// The precision of the factors of a matrix product: `cuda` uses tensor cores that round them (TF32) where they are faster.
     pub fn precision(&self) -> MatmulPrecision {
         if self.name.starts_with(Backend::Cuda.name()) { MatmulPrecision::Tf32 } else { MatmulPrecision::F32 }
     }
 
-    /// Whether a small sum comes out right.
+    /// Computes a small sum and compares it.
     pub fn works(&self) -> Result<(), String> {
         let burn = self.burn();
         call_driver(move || {
@@ -68,13 +67,13 @@ impl Device {
             let found: Vec<f32> = sum.try_into_vec_as().map_err(|error| error.to_string())?;
             match found == [3.5, 6.5, 9.5, 12.5] {
                 true => Ok(()),
-                false => Err(format!("three times 1, 2, 3, 4, and a half, came out as {found:?}")),
+                false => Err(format!("3 * [1, 2, 3, 4] + 0.5 gave {found:?}")),
             }
         })
     }
 }
 
-/// A kind of GPU program: each is a cargo feature of its name.
+/// A GPU backend; each is a cargo feature with its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     Cuda,
@@ -82,7 +81,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The better one first.
+    /// In the order of preference.
     pub const ALL: [Backend; 2] = [Backend::Cuda, Backend::Wgpu];
 
     pub fn name(self) -> &'static str {
@@ -92,6 +91,11 @@ impl Backend {
         }
     }
 
+    /// The reason for a backend that is not built in.
+    fn not_built_in(self) -> String {
+        format!("not built in; rebuild with `make … DEVICE={}`", self.name())
+    }
+
     pub fn is_compiled_in(self) -> bool {
         match self {
             Backend::Cuda => cfg!(feature = "cuda"),
@@ -99,17 +103,15 @@ impl Backend {
         }
     }
 
-    /// The devices that there are, in the order of their numbers; or why there is none.
+    /// The devices in the order of their numbers, or why there is none.
     pub fn detect(self) -> Result<Vec<DetectedDevice>, String> {
         match self {
             #[cfg(feature = "cuda")]
             Backend::Cuda => call_driver(cuda::detect),
             #[cfg(feature = "wgpu")]
             Backend::Wgpu => call_driver(wgpu::detect),
-            #[allow(unreachable_patterns)] // Not reached where every backend is compiled in.
-            left_out => {
-                Err(format!("this program was built without it (make … DEVICE={} builds it in)", left_out.name()))
-            }
+            #[allow(unreachable_patterns)] // Unreachable if every backend is built in.
+            left_out => Err(left_out.not_built_in()),
         }
     }
 }
@@ -120,14 +122,14 @@ pub struct DetectedDevice {
     pub device: Device,
     pub driver: String,
     pub memory_bytes: Option<u64>,
-    /// A CPU that plays a GPU (llvmpipe, SwiftShader): for tests, slower than the CPU itself.
+    /// A CPU that emulates a GPU (llvmpipe, SwiftShader): useful for tests, slower than the CPU itself.
     pub is_software: bool,
 }
 
 /// `cuda:0 (NVIDIA H100, 79.6 GiB)`
 impl fmt::Display for DetectedDevice {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} ({}", self.device.name, self.device.hardware().unwrap_or("nameless"))?;
+        write!(f, "{} ({}", self.device.name, self.device.hardware().unwrap_or("unnamed"))?;
         if let Some(bytes) = self.memory_bytes {
             write!(f, ", {:.1} GiB", bytes as f64 / f64::from(1 << 30))?;
         }
@@ -140,17 +142,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_this_machine_every_backend_answers_with_devices_or_a_sentence() {
+    fn on_this_machine_every_backend_has_devices_or_a_reason() {
         for backend in Backend::ALL {
             match backend.detect() {
                 Ok(found) => assert!(backend.is_compiled_in() && !found.is_empty(), "{found:?}"),
-                Err(why) if backend.is_compiled_in() => assert!(!why.contains("built without"), "{why}"),
+                Err(why) if backend.is_compiled_in() => assert!(!why.contains("not built in"), "{why}"),
                 Err(why) => assert!(why.contains(&format!("DEVICE={}", backend.name())), "{why}"),
             }
         }
         let chosen = DeviceInventory::probe().choose(DeviceChoice::Auto).unwrap();
         assert_eq!(DeviceChoice::Auto.choose().unwrap().message, chosen.message);
-        assert!(chosen.message.starts_with("computing on"), "{}", chosen.message);
+        assert!(chosen.message.starts_with("using "), "{}", chosen.message);
         assert_eq!(chosen.device.works(), Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! GPUs of every maker through wgpu: Vulkan, or OpenGL where Vulkan reaches none; Metal on a Mac.
+//! GPUs of any manufacturer through wgpu: Vulkan, OpenGL where Vulkan finds none, Metal on a Mac.
 
 use burn::tensor::DeviceType;
 use wgpu::{AdapterInfo, Instance, InstanceDescriptor};
@@ -9,21 +9,21 @@ pub(super) fn detect() -> Result<Vec<DetectedDevice>, String> {
     let adapters = adapters()?;
     if adapters.is_empty() {
         return Err(
-            "neither Vulkan nor OpenGL has a driver (in Debian: libvulkan1 and mesa-vulkan-drivers, or the GPU's \
+            "neither Vulkan nor OpenGL has a driver (on Debian install libvulkan1 and mesa-vulkan-drivers, or the GPU's \
                     own)"
                 .to_owned(),
         );
     }
     let devices: Vec<burn::tensor::Device> = burn::tensor::Device::enumerate(DeviceType::Wgpu).into_iter().collect();
     if devices.len() != adapters.len() {
-        return Err(format!("its drivers name {} devices and then {}", adapters.len(), devices.len()));
+        return Err(format!("its drivers reported {} devices and then {}", adapters.len(), devices.len()));
     }
     let found = adapters.into_iter().zip(devices).enumerate();
     Ok(found.map(|(index, (adapter, burn))| describe(index, adapter, burn)).collect())
 }
 
-/// The adapters in the order in which burn numbers its devices: those of the first interface that reaches a GPU, else of the
-/// first that reaches anything. Of several software renderers burn can name only the first.
+/// The adapters in the order in which burn numbers its devices: those of the first interface that finds a GPU, otherwise of the
+/// first that finds anything. Of several software renderers burn can address only the first.
 fn adapters() -> Result<Vec<AdapterInfo>, String> {
     let interfaces: &[wgpu::Backend] = match cfg!(target_os = "macos") {
         true => &[wgpu::Backend::Metal],
@@ -31,7 +31,7 @@ fn adapters() -> Result<Vec<AdapterInfo>, String> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
-        .map_err(|error| format!("no runtime could be started to ask it: {error}"))?;
+        .map_err(|error| format!("cannot start a runtime to query it: {error}"))?;
     let is_cpu = |adapter: &AdapterInfo| adapter.device_type == wgpu::DeviceType::Cpu;
     let mut only_software = Vec::new();
     for &interface in interfaces {
@@ -64,7 +64,7 @@ fn describe(index: usize, adapter: AdapterInfo, burn: burn::tensor::Device) -> D
     DetectedDevice { device, driver: driver.join(", "), memory_bytes: None, is_software }
 }
 
-/// Some drivers do not say that they are the CPU; their names do.
+/// Some drivers do not report that they run on the CPU, but their names show it.
 fn renders_in_software(name: &str) -> bool {
     let name = name.to_lowercase();
     ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "basic render"].iter().any(|known| name.contains(known))
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn software_renderers_are_known_by_their_names() {
+    fn software_renderers_are_recognized_by_their_names() {
         for name in
             ["llvmpipe (LLVM 15.0.6, 256 bits)", "SwiftShader Device (LLVM 10.0.0)", "Microsoft Basic Render Driver"]
         {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_numbered_in_order_or_the_reason_is_a_sentence() {
+    fn devices_are_numbered_in_order_or_there_is_a_reason() {
         match super::super::Backend::Wgpu.detect() {
             Ok(found) => {
                 for (index, found) in found.iter().enumerate() {

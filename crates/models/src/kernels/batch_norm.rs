@@ -1,4 +1,4 @@
-//! Batch norm, the addition of a shortcut and a ReLU as one operation of burn's CPU backend.
+//! Batch norm with an optional residual addition and ReLU, as one operation of burn's CPU backend.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -11,30 +11,30 @@ use burn::tensor::Tensor;
 
 use super::bridge::{ChannelsLast, channels_last, dense, shape_of, values_of};
 use super::images::Images;
-use super::norm::{self, Line, Statistics};
+use super::norm::{self, Affine, Statistics};
 
-/// What happens to the output of a batch norm.
+/// The operations epilogue a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct After {
+pub struct Epilogue {
     pub epsilon: f64,
-    /// Whether a shortcut is added. Where it is not, the shortcut of the operations below is `x` and is not looked at: burn
-    /// passes no tensor that may be missing.
+    /// Whether a shortcut is added. If not, the shortcut argument of the operations below is `x` and ignored: burn has no optional
+    /// tensor arguments.
     pub add: bool,
     pub relu: bool,
 }
 
 #[backend_extension(Flex, Autodiff)]
 pub trait Normalize: Backend {
-    /// With the statistics of the batch, which come out beside it: mean and variance over the pixels.
+    /// With the statistics of the batch. Returns the output, and mean and variance over the pixels.
     fn normalize_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        after: After,
+        epilogue: Epilogue,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// With given statistics. Without a gradient.
+    /// With given statistics. Has no gradient.
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -42,7 +42,7 @@ pub trait Normalize: Backend {
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        after: After,
+        epilogue: Epilogue,
     ) -> FloatTensor<Self>;
 }
 
@@ -55,10 +55,10 @@ pub fn normalize_batch(
     epsilon: f64,
     relu: bool,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-    let after = After { epsilon, add: shortcut.is_some(), relu };
+    let epilogue = Epilogue { epsilon, add: shortcut.is_some(), relu };
     let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
     let (out, mean, variance) =
-        Dispatch::normalize_batch(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shortcut, after);
+        Dispatch::normalize_batch(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), shortcut, epilogue);
     (Tensor::from_dispatch(out), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
 }
 
@@ -70,7 +70,7 @@ pub fn normalize(
     epsilon: f64,
     relu: bool,
 ) -> Tensor<4> {
-    let after = After { epsilon, add: shortcut.is_some(), relu };
+    let epilogue = Epilogue { epsilon, add: shortcut.is_some(), relu };
     let shortcut = shortcut.unwrap_or_else(|| x.clone()).into_dispatch();
     Tensor::from_dispatch(Dispatch::normalize(
         x.into_dispatch(),
@@ -79,7 +79,7 @@ pub fn normalize(
         mean.into_dispatch(),
         variance.into_dispatch(),
         shortcut,
-        after,
+        epilogue,
     ))
 }
 
@@ -89,13 +89,13 @@ impl Normalize for Flex {
         gamma: FlexTensor,
         beta: FlexTensor,
         shortcut: FlexTensor,
-        after: After,
+        epilogue: Epilogue,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let x = ChannelsLast::of(&x);
         let x = x.images();
         let statistics = norm::statistics(&x);
-        let line = Line::new(&vector(&gamma), &vector(&beta), &statistics, after.epsilon);
-        let out = apply(&x, &line, &shortcut, after);
+        let affine = Affine::new(&vector(&gamma), &vector(&beta), &statistics, epilogue.epsilon);
+        let out = apply(&x, &affine, &shortcut, epilogue);
         (out, dense(statistics.mean, [x.channels]), dense(statistics.variance, [x.channels]))
     }
 
@@ -106,17 +106,17 @@ impl Normalize for Flex {
         mean: FlexTensor,
         variance: FlexTensor,
         shortcut: FlexTensor,
-        after: After,
+        epilogue: Epilogue,
     ) -> FlexTensor {
         let statistics = Statistics { mean: vector(&mean), variance: vector(&variance) };
-        let line = Line::new(&vector(&gamma), &vector(&beta), &statistics, after.epsilon);
-        apply(&ChannelsLast::of(&x).images(), &line, &shortcut, after)
+        let affine = Affine::new(&vector(&gamma), &vector(&beta), &statistics, epilogue.epsilon);
+        apply(&ChannelsLast::of(&x).images(), &affine, &shortcut, epilogue)
     }
 }
 
-fn apply(x: &Images, line: &Line, shortcut: &FlexTensor, after: After) -> FlexTensor {
-    let shortcut = after.add.then(|| ChannelsLast::of(shortcut));
-    let out = norm::apply(x, line, shortcut.as_ref().map(|shortcut| shortcut.images()).as_ref(), after.relu);
+fn apply(x: &Images, affine: &Affine, shortcut: &FlexTensor, epilogue: Epilogue) -> FlexTensor {
+    let shortcut = epilogue.add.then(|| ChannelsLast::of(shortcut));
+    let out = norm::apply(x, affine, shortcut.as_ref().map(|shortcut| shortcut.images()).as_ref(), epilogue.relu);
     channels_last(out, [x.count, x.height, x.width, x.channels])
 }
 
@@ -125,7 +125,7 @@ fn vector(tensor: &FlexTensor) -> Vec<f32> {
 }
 
 #[derive(Debug)]
-struct NormaliseBackward;
+struct NormalizeBackward;
 
 #[derive(Clone, Debug)]
 struct State {
@@ -134,14 +134,14 @@ struct State {
     mean: FlexTensor,
     variance: FlexTensor,
     out: FlexTensor,
-    after: After,
+    epilogue: Epilogue,
 }
 
 impl State {
     fn gradients(self, dy: FlexTensor, with_shortcut: bool) -> ([FlexTensor; 3], FlexTensor) {
         let [count, channels, height, width] = shape_of(&self.x);
         let shape = [count, height, width, channels];
-        let y = self.after.relu.then(|| ChannelsLast::of(&self.out));
+        let y = self.epilogue.relu.then(|| ChannelsLast::of(&self.out));
         let statistics = Statistics { mean: vector(&self.mean), variance: vector(&self.variance) };
         let gradients = norm::gradients(
             &ChannelsLast::of(&dy).images(),
@@ -149,7 +149,7 @@ impl State {
             y.as_ref().map(|y| y.images()).as_ref(),
             &vector(&self.gamma),
             &statistics,
-            self.after.epsilon,
+            self.epilogue.epsilon,
             with_shortcut,
         );
         let own =
@@ -158,7 +158,7 @@ impl State {
     }
 }
 
-impl Backward<Flex, 3> for NormaliseBackward {
+impl Backward<Flex, 3> for NormalizeBackward {
     type State = State;
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -172,7 +172,7 @@ impl Backward<Flex, 3> for NormaliseBackward {
     }
 }
 
-impl Backward<Flex, 4> for NormaliseBackward {
+impl Backward<Flex, 4> for NormalizeBackward {
     type State = State;
 
     fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -192,14 +192,14 @@ impl<C: CheckpointStrategy> Normalize for Autodiff<Flex, C> {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        after: After,
+        epilogue: Epilogue,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let ((x, x_node), (gamma, gamma_node), (beta, beta_node)) =
             (x.into_parts(), gamma.into_parts(), beta.into_parts());
         let (shortcut, shortcut_node) = shortcut.into_parts();
-        let (out, mean, variance) = Flex::normalize_batch(x.clone(), gamma.clone(), beta, shortcut, after);
-        let state = State { x, gamma, mean: mean.clone(), variance: variance.clone(), out: out.clone(), after };
-        let out = if after.add {
+        let (out, mean, variance) = Flex::normalize_batch(x.clone(), gamma.clone(), beta, shortcut, epilogue);
+        let state = State { x, gamma, mean: mean.clone(), variance: variance.clone(), out: out.clone(), epilogue };
+        let out = if epilogue.add {
             finish::<C, 4>([x_node, gamma_node, beta_node, shortcut_node], state, out)
         } else {
             finish::<C, 3>([x_node, gamma_node, beta_node], state, out)
@@ -214,7 +214,7 @@ impl<C: CheckpointStrategy> Normalize for Autodiff<Flex, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: After,
+        _: Epilogue,
     ) -> FloatTensor<Self> {
         unreachable!("layers that need a gradient through fixed statistics call burn's own batch norm")
     }
@@ -226,9 +226,9 @@ fn finish<C: CheckpointStrategy, const N: usize>(
     out: FlexTensor,
 ) -> FloatTensor<Autodiff<Flex, C>>
 where
-    NormaliseBackward: Backward<Flex, N, State = State>,
+    NormalizeBackward: Backward<Flex, N, State = State>,
 {
-    match NormaliseBackward.prepare::<C>(nodes).compute_bound().stateful() {
+    match NormalizeBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(state, out),
         OpsKind::UnTracked(prep) => prep.finish(out),
     }

@@ -1,15 +1,14 @@
-//! From a tensor of burn's CPU backend to the numbers the kernels read, and back.
+//! Converts between tensors of burn's CPU backend and the slices that the kernels read and write.
 //!
-//! Tensors are `[image, channel, row, column]` to everybody. What the kernels make lies in memory with the channels last and
-//! says so in its strides: the next kernel reads it where it lies, anybody else reads it by its strides.
+//! All other code sees tensors as `[image, channel, row, column]`. The kernels' results are stored with the channels last, as
+//! their strides say: the next kernel reads them in place, all other code reads them by their strides.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::TensorData;
 
 use super::images::Images;
-use super::memory;
 
-/// A tensor whose channels lie together; copied only if they did not.
+/// A tensor stored with the channels last; copied only if it was not.
 pub struct ChannelsLast {
     /// `[image, row, column, channel]`, dense.
     tensor: FlexTensor,
@@ -17,7 +16,6 @@ pub struct ChannelsLast {
 
 impl ChannelsLast {
     pub fn of(tensor: &FlexTensor) -> ChannelsLast {
-        memory::keep();
         let [_, channels, height, width] = shape_of(tensor);
         if channels == 1 || height * width == 1 {
             // Both orders are the same.
@@ -32,7 +30,7 @@ impl ChannelsLast {
     }
 }
 
-/// A tensor `[image, channel, row, column]` of numbers that lie with the channels last.
+/// A tensor `[image, channel, row, column]` from values stored with the channels last.
 pub fn channels_last(values: Vec<f32>, [count, height, width, channels]: [usize; 4]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, [count, height, width, channels])).permute(&[0, 3, 1, 2])
 }
@@ -45,7 +43,7 @@ pub fn shape_of<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     std::array::from_fn(|axis| tensor.layout().shape()[axis])
 }
 
-/// The numbers of a dense tensor.
+/// The values of a dense tensor.
 pub fn values_of(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("the kernels are given dense tensors of f32")
+    tensor.as_slice().expect("the kernels need dense tensors of f32")
 }

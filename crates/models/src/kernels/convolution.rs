@@ -1,4 +1,4 @@
-//! The convolution as an operation of burn's CPU backend, with its gradients.
+//! Convolution with its gradients, as an operation of burn's CPU backend.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -48,7 +48,7 @@ impl Backward<Flex, 2> for ConvolveBackward {
         let [x_node, weight_node] = ops.parents;
         let (x, weight, window) = ops.state;
         let dy = ChannelsLast::of(&grads.consume::<Flex>(&ops.node));
-        // The images themselves have no gradient: the first layer of a network skips it.
+        // The images themselves need no gradient: the first layer of a network skips it.
         if let Some(node) = x_node {
             let ([count, channels, height, width], weight) = (shape_of(&x), weight.to_contiguous());
             let (dy, weight) = (dy.images(), values_of(&weight));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_and_gradients_are_those_of_burn() {
+    fn outputs_and_gradients_equal_those_of_burn() {
         let device = Device::flex().autodiff();
         for case in cases() {
             let ([count, height, width, inputs], window) = (case.shape, case.window);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_alone_gives_the_bits_that_it_gives_among_others() {
+    fn an_image_alone_gives_the_same_bits_as_in_a_batch() {
         let device = Device::flex();
         for (channels, size) in [(64, [40, 33]), (32, [6, 5]), (1, [20, 20])] {
             let shape = [5, channels, size[0], size[1]];
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn images_without_a_gradient_get_none_and_frozen_weights_neither() {
+    fn images_and_frozen_weights_without_a_gradient_get_none() {
         let device = Device::flex().autodiff();
         let (x, weight) = (noise(2 * 3 * 8 * 8, 1), noise(4 * 3 * 9, 2));
         let (x, weight) = (tensor(x, [2, 3, 8, 8], &device), tensor(weight, [4, 3, 3, 3], &device));
-        let learnt = weight.clone().require_grad();
-        let grads = convolve(x.clone(), learnt.clone(), square(3, 1, 1)).sum().backward();
-        assert!(learnt.grad(&grads).is_some() && x.grad(&grads).is_none());
+        let trainable = weight.clone().require_grad();
+        let grads = convolve(x.clone(), trainable.clone(), square(3, 1, 1)).sum().backward();
+        assert!(trainable.grad(&grads).is_some() && x.grad(&grads).is_none());
         let x = x.require_grad();
         let grads = convolve(x.clone(), weight.clone(), square(3, 1, 1)).sum().backward();
         assert!(x.grad(&grads).is_some() && weight.grad(&grads).is_none());

@@ -1,26 +1,26 @@
-//! Convolution as a sum over taps: each pixel that comes out gathers rows of channels and multiplies them with packed weights.
+//! Convolution as a sum over taps: each output pixel gathers rows of channels and multiplies them with packed weights.
 //!
-//! No matrix of patches is made: a row of six pixels is read where it lies, for one tap after the other, and its sums stay in
-//! registers over channels and taps. The gradient with respect to the input is the same walk with other taps: with a stride of
-//! s, pixels fall into s × s phases, each of which meets its own taps. Every sum has its own order, whatever the threads do.
+//! There is no matrix of patches: a row of six pixels is read in place, one tap after the other, and its sums stay in registers
+//! over channels and taps. The gradient with respect to the input is the same loop with other taps: with a stride of s, pixels
+//! form s × s phases with their own taps. Every sum has a fixed order, independent of threads.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::images::{Images, Window};
-use super::simd::{Vector, Work, on_best, panel_width};
+use super::simd::{Kernel, Vector, on_best, panel_width};
 
-/// Pixels whose sums are in registers together.
+/// Pixels whose sums are kept in registers together.
 const ROWS: usize = 6;
-/// Packed weights that stay in the second-level cache while the pixels of a chunk pass by.
+/// Packed weights that stay in the second-level cache while the pixels of a chunk are processed.
 const CACHED_BYTES: usize = 320 << 10;
-/// Pixels of a chunk: enough to pay for reading the weights.
+/// Pixels of a chunk: enough to amortize reading the weights.
 const CHUNK_PIXELS: usize = 128;
-/// Below this many channels the taps of a pixel are copied side by side first.
+/// With fewer channels than this, the taps of a pixel are first copied side by side.
 pub const FEW_CHANNELS: usize = 8;
 
-/// Pixels of the output that meet the same taps.
+/// Output pixels that use the same taps.
 struct Phase {
     /// The first row and column of the output, and the step to the next.
     origin: [usize; 2],
@@ -58,7 +58,7 @@ pub fn input_gradient(
     let mut phases = Vec::new();
     for first in 0..step[0] * step[1] {
         let origin = [first / step[1], first % step[1]];
-        // A pixel `origin + step * j` was seen by the output at `j + source` through this tap, if the division leaves nothing.
+        // Output `j + source` read the pixel `origin + step * j` through this tap, if the division has no remainder.
         let (taps, sources): (Vec<usize>, Vec<[isize; 2]>) = (0..window.taps())
             .filter_map(|tap| {
                 let distance: [isize; 2] = std::array::from_fn(|axis| origin[axis] as isize - window.offset(tap)[axis]);
@@ -84,7 +84,7 @@ pub enum Order {
 pub const AT_ONCE: usize = 16;
 
 impl Order {
-    /// Which pair of channels this is in the weight.
+    /// The index of this pair of channels in the weight.
     pub fn at(self, row: usize, column: usize, rows: usize, columns: usize) -> usize {
         match self {
             Order::ColumnsAreOutputs => column * rows + row,
@@ -92,7 +92,7 @@ impl Order {
         }
     }
 
-    /// Calls with the place in the panel, the row from the first of `rows`, the column: so that weights are read as they lie.
+    /// Calls with the column's position in the panel, the row relative to `rows` and the column, in the order of the weights in memory.
     pub fn each(self, columns: Range<usize>, rows: Range<usize>, mut call: impl FnMut(usize, usize, usize)) {
         match self {
             Order::ColumnsAreOutputs => {
@@ -109,7 +109,7 @@ impl Order {
     }
 }
 
-/// Weights by panels of columns, zero beyond the last column: some taps of all.
+/// Packs the weights of some taps by panels of columns, with zeros beyond the last column.
 fn pack(weight: &[f32], [columns, rows, all]: [usize; 3], taps: &[usize], order: Order) -> Vec<f32> {
     let width = panel_width(columns);
     let mut packed = vec![0.0; columns.div_ceil(width) * taps.len() * rows * width];
@@ -133,7 +133,7 @@ fn pack(weight: &[f32], [columns, rows, all]: [usize; 3], taps: &[usize], order:
 fn gather(x: &Images, phases: &[Phase], bias: Option<&[f32]>, [height, width, channels]: [usize; 3]) -> Vec<f32> {
     let rows = x.count * height;
     let mut out = vec![0.0; rows * width * channels];
-    // By sizes alone: at least sixteen chunks if there are rows, so that a few threads end together.
+    // Split by sizes alone: at least sixteen chunks if there are that many rows, so that a few threads end together.
     let rows_of_chunk = CHUNK_PIXELS.div_ceil(width).min(rows.div_ceil(16)).max(1);
     out.par_chunks_mut(rows_of_chunk * width * channels).enumerate().for_each(|(chunk, out)| {
         let first_row = chunk * rows_of_chunk;
@@ -153,16 +153,16 @@ struct Chunk<'a> {
     out: &'a mut [f32],
 }
 
-/// A pixel that comes out: where it goes in the chunk, and where its taps count from.
+/// An output pixel: its index in the chunk, and the origin of its taps.
 #[derive(Clone, Copy)]
 struct Pixel {
-    goes_to: usize,
+    index: usize,
     image: usize,
     row: isize,
     column: isize,
 }
 
-impl Work for Chunk<'_> {
+impl Kernel for Chunk<'_> {
     type Result = ();
 
     #[inline(always)]
@@ -203,7 +203,7 @@ impl Chunk<'_> {
             }
             for column in (phase.origin[1]..self.width).step_by(phase.step[1]) {
                 pixels.push(Pixel {
-                    goes_to: (at * self.width + column) * self.channels,
+                    index: (at * self.width + column) * self.channels,
                     image,
                     row: (row / phase.step[0] * phase.source_step[0]) as isize,
                     column: (column / phase.step[1] * phase.source_step[1]) as isize,
@@ -218,7 +218,7 @@ impl Chunk<'_> {
 fn unroll(x: &Images, pixels: &[Pixel], taps: &[[isize; 2]], depth: usize, unrolled: &mut Vec<f32>) {
     unrolled.clear();
     unrolled.resize(pixels.len() * depth, 0.0);
-    // Taps of one row of the kernel lie together in the image, too.
+    // Taps in one row of the kernel are also adjacent in the image.
     let runs: Vec<&[[isize; 2]]> = taps.chunk_by(|a, b| a[0] == b[0] && a[1] + 1 == b[1]).collect();
     for (pixel, mut patch) in pixels.iter().zip(unrolled.chunks_exact_mut(depth)) {
         for run in &runs {
@@ -229,7 +229,7 @@ fn unroll(x: &Images, pixels: &[Pixel], taps: &[[isize; 2]], depth: usize, unrol
     }
 }
 
-/// Neighbouring pixels of one row, where they are inside of the image.
+/// Copies adjacent pixels of one row, those inside the image.
 pub fn copy_run(x: &Images, image: usize, [row, column]: [isize; 2], to: &mut [f32]) {
     let pixels = to.len() / x.channels;
     let first = (-column).clamp(0, pixels as isize) as usize;
@@ -244,7 +244,7 @@ pub fn copy_run(x: &Images, image: usize, [row, column]: [isize; 2], to: &mut [f
     }
 }
 
-/// The products of all pixels with all panels; `row(pixel, tap)` gives `depth` numbers.
+/// The products of all pixels with all panels. `row(pixel, tap)` gives `depth` values.
 #[inline(always)]
 fn multiply<'x, V: Vector, const P: usize>(
     row: impl Fn(usize, usize) -> &'x [f32],
@@ -265,13 +265,13 @@ fn multiply<'x, V: Vector, const P: usize>(
         }
         for (nth, weights) in weights.chunks(group * depth * width).enumerate() {
             for first in (0..pixels.len()).step_by(ROWS) {
-                // The last rows are short of pixels: the last pixel stands in, and is written once.
+                // The last rows lack pixels: the last pixel fills them and is written once.
                 let mut these = [pixels.len() - 1; ROWS];
                 these.iter_mut().zip(first..pixels.len()).for_each(|(this, pixel)| *this = pixel);
                 let mut sums = [load::<V, P>(&start, width); ROWS];
                 if nth > 0 {
                     for r in 0..ROWS {
-                        sums[r] = load::<V, P>(&out[pixels[these[r]].goes_to + panel * width..], columns);
+                        sums[r] = load::<V, P>(&out[pixels[these[r]].index + panel * width..], columns);
                     }
                 }
                 for (tap, weights) in weights.chunks_exact(depth * width).enumerate() {
@@ -282,7 +282,7 @@ fn multiply<'x, V: Vector, const P: usize>(
                     sums = add_products(rows, weights, sums);
                 }
                 for (&pixel, &sums) in these.iter().zip(&sums).take(pixels.len() - first) {
-                    store(sums, &mut out[pixels[pixel].goes_to + panel * width..], columns);
+                    store(sums, &mut out[pixels[pixel].index + panel * width..], columns);
                 }
             }
         }
@@ -301,7 +301,7 @@ pub fn add_products<V: Vector, const R: usize, const P: usize>(
     for (i, weights) in weights.chunks_exact(P * V::LANES).enumerate() {
         let weights = load::<V, P>(weights, P * V::LANES);
         for r in 0..R {
-            // SAFETY: every row has a number for each chunk of the weights, see above.
+            // SAFETY: every row has a value for each chunk of the weights, as asserted above.
             let factor = V::splat(unsafe { *rows[r].get_unchecked(i) });
             for p in 0..P {
                 sums[r][p] = factor.times_plus(weights[p], sums[r][p]);
@@ -320,7 +320,7 @@ pub fn load<V: Vector, const P: usize>(values: &[f32], columns: usize) -> [V; P]
         whole[..columns].copy_from_slice(&values[..columns]);
         &whole
     };
-    // No `from_fn`: a function of the library is compiled for the plainest processor and would be called, not inlined.
+    // Not `from_fn`: a library function is compiled for the baseline processor and would be called, not inlined.
     let mut vectors = [V::splat(0.0); P];
     for (p, vector) in vectors.iter_mut().enumerate() {
         *vector = V::load(&values[p * V::LANES..]);
@@ -349,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_convolution_is_the_sum_over_taps() {
+    fn a_convolution_equals_the_sum_over_taps() {
         for case in cases() {
             let (x, weight) = (case.x(), case.weight());
             let ours = forward(&Images::new(&x, case.shape), &weight, None, case.out_channels, &case.window);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_is_where_every_sum_begins() {
+    fn a_bias_is_the_start_of_every_sum() {
         for case in cases() {
             let (x, weight, bias) = (case.x(), case.weight(), noise(case.out_channels, 4));
             let x = Images::new(&x, case.shape);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_of_the_input_collects_from_every_output_that_saw_it() {
+    fn the_input_gradient_sums_over_every_output_that_read_the_pixel() {
         for case in cases() {
             let (dy, weight) = (case.dy(), case.weight());
             let [_, height, width, channels] = case.shape;
@@ -383,10 +383,10 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
+    fn threads_do_not_change_a_bit() {
         let case = Case { shape: [3, 40, 33, 40], out_channels: 70, window: square(3, 2, 1) };
         let (x, weight, dy) = (case.x(), case.weight(), case.dy());
-        ensure_same_on_any_threads(|| {
+        ensure_same_on_any_number_of_threads(|| {
             let out = forward(&Images::new(&x, case.shape), &weight, None, 70, &case.window);
             (out, input_gradient(&Images::new(&dy, case.out_shape()), &weight, 40, [40, 33], &case.window))
         });

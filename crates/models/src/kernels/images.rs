@@ -1,4 +1,4 @@
-//! Images as the kernels see them: channels last, so that the numbers of one pixel are neighbours.
+//! Images with the channels last, so that the values of a pixel are contiguous.
 
 /// A batch of images: `[image, row, column, channel]`.
 #[derive(Clone, Copy)]
@@ -12,7 +12,7 @@ pub struct Images<'a> {
 
 impl<'a> Images<'a> {
     pub fn new(values: &'a [f32], [count, height, width, channels]: [usize; 4]) -> Images<'a> {
-        assert_eq!(values.len(), count * height * width * channels, "images have the size of their shape");
+        assert_eq!(values.len(), count * height * width * channels, "the number of values must fit the shape");
         Images { values, count, height, width, channels }
     }
 
@@ -20,16 +20,16 @@ impl<'a> Images<'a> {
         self.count * self.height * self.width
     }
 
-    /// Where the numbers of a pixel begin, or nothing beyond the edge.
+    /// The index of a pixel's first value, or None outside the image.
     #[inline(always)]
     pub fn at(&self, image: usize, row: isize, column: isize) -> Option<usize> {
-        // A negative number is a large one without its sign.
+        // A negative number cast to usize is larger than any size.
         let inside = (row as usize) < self.height && (column as usize) < self.width;
         inside.then(|| ((image * self.height + row as usize) * self.width + column as usize) * self.channels)
     }
 }
 
-/// The sizes of a convolution but for the channels; padding with zeros is the same on both sides.
+/// The geometry of a convolution without its channels; zero padding is the same on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub kernel: [usize; 2],
@@ -43,7 +43,7 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Rows and columns of what comes out.
+    /// Rows and columns of the output.
     pub fn output(&self, height: usize, width: usize) -> [usize; 2] {
         let along = |axis: usize, size: usize| {
             let reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
@@ -54,7 +54,7 @@ impl Window {
         [along(0, height), along(1, width)]
     }
 
-    /// Where a tap looks, from the place where the window's stride put it.
+    /// The offset of a tap from the position that the stride gives the window.
     pub fn offset(&self, tap: usize) -> [isize; 2] {
         let at = [tap / self.kernel[1], tap % self.kernel[1]];
         std::array::from_fn(|axis| (at[axis] * self.dilation[axis]) as isize - self.padding[axis] as isize)

@@ -20,7 +20,7 @@ pub trait Pool: Backend {
     fn max_pool(x: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
 }
 
-/// The largest number of each window, on the CPU.
+/// The maximum of each window, on the CPU.
 pub fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::max_pool(x.into_dispatch(), window))
 }

@@ -1,7 +1,7 @@
-//! Our own operations for the CPU: the ones that networks spend their time in, with their gradients.
+//! CPU kernels for the operations in which networks spend most of their time, with their gradients.
 //!
-//! They belong to burn's `flex` backend; on every other device the layers call burn's own. Numbers are the same for any number
-//! of threads: sums are cut by sizes, never by threads, and added in the order of the pieces.
+//! They extend burn's `flex` backend; on every other device the layers call burn's own operations. Results do not depend on the
+//! number of threads: sums are split by sizes, never by threads, and added in the order of the parts.
 
 mod bridge;
 mod gather;
@@ -25,7 +25,7 @@ pub use images::Window;
 
 use burn::tensor::{DType, Tensor};
 
-/// Whether the kernels take this tensor: f32 on the CPU.
+/// Whether the kernels can compute this tensor: f32 on the CPU.
 pub fn supports<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && x.device().inner() == burn::tensor::Device::flex()
 }

@@ -1,16 +1,16 @@
-//! Batch norm with what follows it, on channels-last images: an addition, a ReLU.
+//! Batch norm of channels-last images, followed by an optional residual addition and ReLU.
 //!
-//! The variance is the one over the batch, divided by the number of pixels; who keeps running statistics makes the unbiased
-//! one of it, as PyTorch does. Sums over pixels are f32 within a piece of a few hundred pixels, taken around the piece's own
-//! mean, and f64 over the pieces.
+//! The variance is that of the batch, divided by the number of pixels; for running statistics it must be made unbiased, as
+//! PyTorch does. Sums over pixels are f32 within a part of a few hundred pixels, taken around the part's own mean, and f64 over
+//! the parts.
 
 use rayon::prelude::*;
 
 use super::images::Images;
-use super::simd::{Vector, Work, on_best};
+use super::simd::{Kernel, Vector, on_best};
 
-/// Numbers of a piece: its two or three factors stay in the second-level cache.
-const PIECE: usize = 16 << 10;
+/// Values of a part: its two or three factors stay in the second-level cache.
+const PART: usize = 16 << 10;
 
 /// Mean and variance of every channel.
 pub struct Statistics {
@@ -20,16 +20,16 @@ pub struct Statistics {
 
 pub fn statistics(x: &Images) -> Statistics {
     let channels = x.channels;
-    let pieces: Vec<(usize, Vec<f32>, Vec<f32>)> = x
+    let parts: Vec<(usize, Vec<f32>, Vec<f32>)> = x
         .values
-        .par_chunks(piece(channels))
-        .map(|piece| {
-            let (means, squares) = on_best(channels, Moments { piece, channels });
-            (piece.len() / channels, means, squares)
+        .par_chunks(part_size(channels))
+        .map(|part_size| {
+            let (means, squares) = on_best(channels, Moments { part_size, channels });
+            (part_size.len() / channels, means, squares)
         })
         .collect();
     let (mut count, mut mean, mut squares) = (0.0, vec![0.0f64; channels], vec![0.0f64; channels]);
-    for (pixels, means, more) in &pieces {
+    for (pixels, means, more) in &parts {
         let pixels = *pixels as f64;
         let together: f64 = count + pixels;
         for channel in 0..channels {
@@ -45,53 +45,54 @@ pub fn statistics(x: &Images) -> Statistics {
     }
 }
 
-fn piece(channels: usize) -> usize {
-    (PIECE / channels).max(1) * channels
+fn part_size(channels: usize) -> usize {
+    (PART / channels).max(1) * channels
 }
 
-/// What batch norm multiplies each channel with and adds to it.
-pub struct Line {
+/// The factor and the term that batch norm applies to each channel.
+pub struct Affine {
     pub factor: Vec<f32>,
     pub term: Vec<f32>,
 }
 
-impl Line {
-    pub fn new(gamma: &[f32], beta: &[f32], statistics: &Statistics, epsilon: f64) -> Line {
+impl Affine {
+    pub fn new(gamma: &[f32], beta: &[f32], statistics: &Statistics, epsilon: f64) -> Affine {
         let channels = 0..gamma.len();
-        let factor: Vec<f32> = channels.clone().map(|c| gamma[c] * spread(statistics.variance[c], epsilon)).collect();
+        let factor: Vec<f32> =
+            channels.clone().map(|c| gamma[c] * inverse_deviation(statistics.variance[c], epsilon)).collect();
         let term = channels.map(|c| beta[c] - statistics.mean[c] * factor[c]).collect();
-        Line { factor, term }
+        Affine { factor, term }
     }
 }
 
 /// One over the standard deviation.
-fn spread(variance: f32, epsilon: f64) -> f32 {
+fn inverse_deviation(variance: f32, epsilon: f64) -> f32 {
     (1.0 / (f64::from(variance) + epsilon).sqrt()) as f32
 }
 
-/// `line(x) + shortcut`, and nothing below zero if `relu`.
-pub fn apply(x: &Images, line: &Line, shortcut: Option<&Images>, relu: bool) -> Vec<f32> {
+/// `affine(x) + shortcut`, clamped at zero if `relu`.
+pub fn apply(x: &Images, affine: &Affine, shortcut: Option<&Images>, relu: bool) -> Vec<f32> {
     let channels = x.channels;
     let mut out = vec![0.0; x.values.len()];
-    let size = piece(channels);
+    let size = part_size(channels);
     out.par_chunks_mut(size).enumerate().for_each(|(nth, out)| {
         let here = nth * size..nth * size + out.len();
         let shortcut = shortcut.map(|shortcut| &shortcut.values[here.clone()]);
-        on_best(channels, Apply { x: &x.values[here], line, shortcut, relu, out });
+        on_best(channels, Apply { x: &x.values[here], affine, shortcut, relu, out });
     });
     out
 }
 
-/// What comes back through [`apply`] with the statistics of the batch.
+/// The gradients through [`apply`] with the statistics of the batch.
 pub struct Gradients {
     pub x: Vec<f32>,
     pub gamma: Vec<f32>,
     pub beta: Vec<f32>,
-    /// Of the shortcut, where a ReLU changed it.
+    /// The gradient of the shortcut, if a ReLU changed it.
     pub shortcut: Option<Vec<f32>>,
 }
 
-/// `y` is what came out, if a ReLU made it.
+/// `y` is the output, if it has a ReLU.
 pub fn gradients(
     dy: &Images,
     x: &Images,
@@ -101,12 +102,12 @@ pub fn gradients(
     epsilon: f64,
     with_shortcut: bool,
 ) -> Gradients {
-    let (channels, size) = (x.channels, piece(x.channels));
+    let (channels, size) = (x.channels, part_size(x.channels));
     let mean = &statistics.mean;
     let part = |images: &Images<'_>, nth: usize| -> std::ops::Range<usize> {
         nth * size..(nth * size + size).min(images.values.len())
     };
-    let pieces: Vec<(Vec<f32>, Vec<f32>)> = (0..x.values.len().div_ceil(size))
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = (0..x.values.len().div_ceil(size))
         .into_par_iter()
         .map(|nth| {
             let here = part(x, nth);
@@ -115,17 +116,18 @@ pub fn gradients(
         })
         .collect();
     let (mut sums, mut products) = (vec![0.0f64; channels], vec![0.0f64; channels]);
-    for (more_sums, more_products) in &pieces {
+    for (more_sums, more_products) in &parts {
         for channel in 0..channels {
             sums[channel] += f64::from(more_sums[channel]);
             products[channel] += f64::from(more_products[channel]);
         }
     }
     let pixels = x.pixels() as f64;
-    let spread: Vec<f32> = statistics.variance.iter().map(|&variance| spread(variance, epsilon)).collect();
-    let factor: Vec<f32> = (0..channels).map(|c| gamma[c] * spread[c]).collect();
+    let inverse_deviation: Vec<f32> =
+        statistics.variance.iter().map(|&variance| inverse_deviation(variance, epsilon)).collect();
+    let factor: Vec<f32> = (0..channels).map(|c| gamma[c] * inverse_deviation[c]).collect();
     let tilt: Vec<f32> = (0..channels)
-        .map(|c| (-f64::from(factor[c]) * f64::from(spread[c]).powi(2) * products[c] / pixels) as f32)
+        .map(|c| (-f64::from(factor[c]) * f64::from(inverse_deviation[c]).powi(2) * products[c] / pixels) as f32)
         .collect();
     let term: Vec<f32> = (0..channels).map(|c| (-f64::from(factor[c]) * sums[c] / pixels) as f32).collect();
 
@@ -135,7 +137,7 @@ pub fn gradients(
         let here = part(x, nth);
         let (dy, x) = (&dy.values[here.clone()], &x.values[here.clone()]);
         let y = y.map(|y| &y.values[here]);
-        on_best(channels, Back { dy, x, y, mean, factor: &factor, tilt: &tilt, term: &term, dx, shortcut });
+        on_best(channels, Backward { dy, x, y, mean, factor: &factor, tilt: &tilt, term: &term, dx, shortcut });
     };
     if shortcut.is_empty() {
         dx.par_chunks_mut(size).enumerate().for_each(|(nth, dx)| write(nth, dx, &mut []));
@@ -145,32 +147,32 @@ pub fn gradients(
     }
     Gradients {
         x: dx,
-        gamma: (0..channels).map(|c| (products[c] * f64::from(spread[c])) as f32).collect(),
+        gamma: (0..channels).map(|c| (products[c] * f64::from(inverse_deviation[c])) as f32).collect(),
         beta: sums.iter().map(|&sum| sum as f32).collect(),
         shortcut: (!shortcut.is_empty()).then_some(shortcut),
     }
 }
 
 struct Moments<'a> {
-    piece: &'a [f32],
+    part_size: &'a [f32],
     channels: usize,
 }
 
-impl Work for Moments<'_> {
+impl Kernel for Moments<'_> {
     /// Means, and sums of squared distances from them.
     type Result = (Vec<f32>, Vec<f32>);
 
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) -> (Vec<f32>, Vec<f32>) {
         let (mut means, mut squares) = (vec![0.0; self.channels], vec![0.0; self.channels]);
-        for pixel in self.piece.chunks_exact(self.channels) {
+        for pixel in self.part_size.chunks_exact(self.channels) {
             for (sum, &x) in means.iter_mut().zip(pixel) {
                 *sum += x;
             }
         }
-        let share = 1.0 / (self.piece.len() / self.channels) as f32;
+        let share = 1.0 / (self.part_size.len() / self.channels) as f32;
         means.iter_mut().for_each(|sum| *sum *= share);
-        for pixel in self.piece.chunks_exact(self.channels) {
+        for pixel in self.part_size.chunks_exact(self.channels) {
             for ((sum, &mean), &x) in squares.iter_mut().zip(&means).zip(pixel) {
                 *sum += (x - mean) * (x - mean);
             }
@@ -181,18 +183,18 @@ impl Work for Moments<'_> {
 
 struct Apply<'a> {
     x: &'a [f32],
-    line: &'a Line,
+    affine: &'a Affine,
     shortcut: Option<&'a [f32]>,
     relu: bool,
     out: &'a mut [f32],
 }
 
-impl Work for Apply<'_> {
+impl Kernel for Apply<'_> {
     type Result = ();
 
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
-        let (factor, term) = (&self.line.factor[..], &self.line.term[..]);
+        let (factor, term) = (&self.affine.factor[..], &self.affine.term[..]);
         let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
         let pixels = self.out.chunks_exact_mut(factor.len()).zip(self.x.chunks_exact(factor.len()));
         match self.shortcut {
@@ -200,7 +202,7 @@ impl Work for Apply<'_> {
                 for (out, x) in pixels {
                     for c in 0..factor.len() {
                         let value = x[c] * factor[c] + term[c];
-                        // NaN stays NaN: a comparison the other way round would hide it.
+                        // NaN stays NaN: the reverse comparison would hide it.
                         out[c] = if value < floor { floor } else { value };
                     }
                 }
@@ -224,8 +226,8 @@ struct Sums<'a> {
     mean: &'a [f32],
 }
 
-impl Work for Sums<'_> {
-    /// Of the gradient, and of its products with the distance from the mean.
+impl Kernel for Sums<'_> {
+    /// The sums of the gradient, and of its products with the distance from the mean.
     type Result = (Vec<f32>, Vec<f32>);
 
     #[inline(always)]
@@ -257,7 +259,7 @@ impl Work for Sums<'_> {
     }
 }
 
-struct Back<'a> {
+struct Backward<'a> {
     dy: &'a [f32],
     x: &'a [f32],
     y: Option<&'a [f32]>,
@@ -269,7 +271,7 @@ struct Back<'a> {
     shortcut: &'a mut [f32],
 }
 
-impl Work for Back<'_> {
+impl Kernel for Backward<'_> {
     type Result = ();
 
     #[inline(always)]
@@ -316,7 +318,7 @@ mod tests {
 
     const EPSILON: f64 = 1e-5;
 
-    /// Means and variances in f64, the obvious way.
+    /// Means and variances in f64 from the definition.
     fn slow_statistics(x: &Images) -> (Vec<f64>, Vec<f64>) {
         let of = |channel: usize| x.values[channel..].iter().step_by(x.channels).map(|&value| f64::from(value));
         let pixels = x.pixels() as f64;
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn means_far_from_zero_cost_the_variance_nothing() {
+    fn means_far_from_zero_do_not_cost_precision_of_the_variance() {
         for shape in [[3, 40, 33, 64], [2, 5, 5, 7], [16, 1, 1, 512]] {
             let values: Vec<f32> = noise(shape.iter().product(), 1).iter().map(|value| value + 100.0).collect();
             let x = Images::new(&values, shape);
@@ -337,7 +339,7 @@ mod tests {
         }
     }
 
-    /// In f64 from the definition: what comes out, and the gradients of x, gamma, beta and the shortcut.
+    /// In f64 from the definition: the output, and the gradients of x, gamma, beta and the shortcut.
     fn slow(shape: [usize; 4], relu: bool) -> [Vec<f64>; 5] {
         let (values, dy, shortcut) =
             (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(shape.iter().product(), 3));
@@ -352,8 +354,8 @@ mod tests {
             vec![0.0; channels],
             vec![0.0; values.len()],
         ];
-        let spread = |channel: usize| 1.0 / (variances[channel] + EPSILON).sqrt();
-        let hat = |at: usize| (f64::from(values[at]) - means[at % channels]) * spread(at % channels);
+        let inverse_deviation = |channel: usize| 1.0 / (variances[channel] + EPSILON).sqrt();
+        let hat = |at: usize| (f64::from(values[at]) - means[at % channels]) * inverse_deviation(at % channels);
         for at in 0..values.len() {
             let channel = at % channels;
             let sum = hat(at) * f64::from(gamma[channel]) + f64::from(beta[channel]) + f64::from(shortcut[at]);
@@ -366,13 +368,13 @@ mod tests {
         for at in 0..values.len() {
             let channel = at % channels;
             let mean = (found[3][channel] + hat(at) * found[2][channel]) / pixels;
-            found[1][at] = f64::from(gamma[channel]) * spread(channel) * (found[4][at] - mean);
+            found[1][at] = f64::from(gamma[channel]) * inverse_deviation(channel) * (found[4][at] - mean);
         }
         found
     }
 
     #[test]
-    fn outputs_and_gradients_are_those_of_the_definition() {
+    fn outputs_and_gradients_equal_their_definitions() {
         for (shape, relu) in
             [([3, 40, 33, 64], true), ([3, 40, 33, 64], false), ([2, 5, 5, 7], true), ([5, 1, 1, 40], false)]
         {
@@ -382,7 +384,7 @@ mod tests {
             let (x, dy, shortcut) =
                 (Images::new(&values, shape), Images::new(&dy, shape), Images::new(&shortcut, shape));
             let statistics = statistics(&x);
-            let out = apply(&x, &Line::new(&gamma, &beta, &statistics, EPSILON), Some(&shortcut), relu);
+            let out = apply(&x, &Affine::new(&gamma, &beta, &statistics, EPSILON), Some(&shortcut), relu);
             let y = relu.then(|| Images::new(&out, shape));
             let ours = gradients(&dy, &x, y.as_ref(), &gamma, &statistics, EPSILON, true);
             let slow = slow(shape, relu);
@@ -390,7 +392,7 @@ mod tests {
             assert!(difference(&ours.x, &slow[1]) < 1e-5);
             assert!(difference(&ours.gamma, &slow[2]) < 1e-5);
             assert!(difference(&ours.beta, &slow[3]) < 1e-5);
-            assert_eq!(ours.shortcut.is_some(), relu, "without a ReLU the gradient passes as it is");
+            assert_eq!(ours.shortcut.is_some(), relu, "without a ReLU the gradient passes unchanged");
             if let Some(shortcut) = ours.shortcut {
                 assert!(difference(&shortcut, &slow[4]) < 1e-7);
             }
@@ -398,11 +400,11 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
+    fn threads_do_not_change_a_bit() {
         let shape = [3, 40, 33, 64];
         let (values, dy, gamma) = (noise(shape.iter().product(), 1), noise(shape.iter().product(), 2), noise(64, 3));
         let (x, dy) = (Images::new(&values, shape), Images::new(&dy, shape));
-        ensure_same_on_any_threads(|| {
+        ensure_same_on_any_number_of_threads(|| {
             let found = statistics(&x);
             let back = gradients(&dy, &x, None, &gamma, &found, EPSILON, false);
             (found.mean, found.variance, back.x, back.gamma, back.beta)

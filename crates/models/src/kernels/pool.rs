@@ -1,21 +1,21 @@
 //! Max pooling of channels-last images.
 //!
-//! The place of each maximum is remembered as the number of its tap, one byte. Of equal ones the first counts, as in PyTorch;
-//! NaN wins. Each pixel of the gradient gathers from the windows it lies in, in their order.
+//! The position of each maximum is stored as the number of its tap, one byte. Of equal values the first counts, as in PyTorch;
+//! NaN wins. Each pixel of the gradient sums over the windows that contain it, in their order.
 
 use rayon::prelude::*;
 
 use super::images::{Images, Window};
-use super::simd::{Vector, Work, on_best};
+use super::simd::{Kernel, Vector, on_best};
 
-/// The largest of each window, and its tap.
+/// The maximum of each window, and its tap.
 pub fn forward(x: &Images, window: &Window) -> (Vec<f32>, Vec<u8>) {
-    assert!(window.taps() <= 256, "the tap of a maximum is a byte");
+    assert!(window.taps() <= 256, "the tap of a maximum must fit a byte");
     let [height, width] = window.output(x.height, x.width);
     let row = width * x.channels;
     let (mut out, mut taps) = (vec![0.0; x.count * height * row], vec![0u8; x.count * height * row]);
     out.par_chunks_mut(row).zip(taps.par_chunks_mut(row)).enumerate().for_each(|(row, (out, taps))| {
-        on_best(x.channels, Largest { x, window, image: row / height, row: row % height, out, taps });
+        on_best(x.channels, Maximum { x, window, image: row / height, row: row % height, out, taps });
     });
     (out, taps)
 }
@@ -25,12 +25,12 @@ pub fn backward(dy: &Images, taps: &[u8], [height, width]: [usize; 2], window: &
     let row = width * dy.channels;
     let mut dx = vec![0.0; dy.count * height * row];
     dx.par_chunks_mut(row).enumerate().for_each(|(row, dx)| {
-        on_best(dy.channels, Spread { dy, taps, window, image: row / height, row: row % height, dx });
+        on_best(dy.channels, Scatter { dy, taps, window, image: row / height, row: row % height, dx });
     });
     dx
 }
 
-struct Largest<'a> {
+struct Maximum<'a> {
     x: &'a Images<'a>,
     window: &'a Window,
     image: usize,
@@ -39,40 +39,41 @@ struct Largest<'a> {
     taps: &'a mut [u8],
 }
 
-impl Work for Largest<'_> {
+impl Kernel for Maximum<'_> {
     type Result = ();
 
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let (channels, stride) = (self.x.channels, self.window.stride);
         let above = (self.row * stride[0]) as isize;
-        let (mut best, mut places) = (vec![0.0f32; channels], vec![0u32; channels]);
+        let (mut best, mut positions) = (vec![0.0f32; channels], vec![0u32; channels]);
         for (column, (out, taps)) in
             self.out.chunks_exact_mut(channels).zip(self.taps.chunks_exact_mut(channels)).enumerate()
         {
             let left = (column * stride[1]) as isize;
-            // The numbers of taps are as wide as the values while they are compared, so that both fit the same vectors.
-            let (best, places) = (&mut best[..channels], &mut places[..channels]);
+            // Tap numbers are as wide as the values while they are compared, so that both fit the same vectors.
+            let (best, positions) = (&mut best[..channels], &mut positions[..channels]);
             best.fill(f32::NEG_INFINITY);
-            places.fill(0);
+            positions.fill(0);
             for tap in 0..self.window.taps() {
                 let [down, right] = self.window.offset(tap);
                 let Some(at) = self.x.at(self.image, above + down, left + right) else { continue };
-                for ((best, place), &x) in best.iter_mut().zip(places.iter_mut()).zip(&self.x.values[at..][..channels])
+                for ((best, position), &x) in
+                    best.iter_mut().zip(positions.iter_mut()).zip(&self.x.values[at..][..channels])
                 {
-                    // NaN is larger than all, and nothing is larger than NaN.
+                    // NaN is larger than all values, and nothing is larger than NaN.
                     let larger = (x > *best) | x.is_nan();
-                    *place = if larger { tap as u32 } else { *place };
+                    *position = if larger { tap as u32 } else { *position };
                     *best = if larger { x } else { *best };
                 }
             }
             out.copy_from_slice(best);
-            taps.iter_mut().zip(places.iter()).for_each(|(tap, &place)| *tap = place as u8);
+            taps.iter_mut().zip(positions.iter()).for_each(|(tap, &position)| *tap = position as u8);
         }
     }
 }
 
-struct Spread<'a> {
+struct Scatter<'a> {
     dy: &'a Images<'a>,
     taps: &'a [u8],
     window: &'a Window,
@@ -81,7 +82,7 @@ struct Spread<'a> {
     dx: &'a mut [f32],
 }
 
-impl Work for Spread<'_> {
+impl Kernel for Scatter<'_> {
     type Result = ();
 
     #[inline(always)]
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_equal_ones_is_the_largest_and_nan_wins() {
+    fn the_first_of_equal_values_is_the_maximum_and_nan_wins() {
         let values = [1.0, 3.0, 3.0, 2.0, 5.0, f32::NAN, 7.0, -1.0];
         let x = Images::new(&values, [1, 2, 4, 1]);
         let (out, taps) = forward(&x, &Window { kernel: [1, 4], stride: [1, 4], padding: [0, 0], dilation: [1, 1] });
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_output_is_the_largest_of_its_window_and_its_gradient_goes_there() {
+    fn every_output_is_the_maximum_of_its_window_and_receives_its_gradient() {
         for (shape, window) in [([2, 11, 8, 5], square(3, 2, 1)), ([2, 6, 6, 64], square(2, 2, 0))] {
             let values = noise(shape.iter().product(), 1);
             let x = Images::new(&values, shape);

@@ -1,14 +1,14 @@
-//! Vectors of f32 of this processor: AVX-512, AVX2 with FMA, or what the compiler makes of arrays (NEON on ARM).
+//! Vectors of f32 for this processor: AVX-512, AVX2 with FMA, or arrays that the compiler vectorizes (NEON on ARM).
 //!
-//! A kernel is written once, over [`Vector`], and compiled for each. [`on_best`] looks at the processor and runs the one that
-//! fits. Products of a panel keep `6 × P` sums in registers, where a panel is `P` vectors wide.
+//! A kernel is written once, generic over [`Vector`], and compiled for each. [`on_best`] runs the version for this processor.
+//! Products of a panel keep `6 × P` sums in registers, where a panel is `P` vectors wide.
 
-/// A few neighbouring f32.
+/// Several adjacent f32.
 pub trait Vector: Copy + Send + Sync {
     const LANES: usize;
 
     fn splat(value: f32) -> Self;
-    /// The first lanes of a slice that is long enough.
+    /// Loads the first lanes of a slice, which must be long enough.
     fn load(values: &[f32]) -> Self;
     fn store(self, values: &mut [f32]);
     /// `self * factor + term`.
@@ -18,8 +18,8 @@ pub trait Vector: Copy + Send + Sync {
     fn times(self, other: Self) -> Self;
 }
 
-/// Work that is compiled for every kind of vector.
-pub trait Work {
+/// A kernel that is compiled for every kind of vector.
+pub trait Kernel {
     type Result;
 
     fn with<V: Vector, const P: usize>(self) -> Self::Result;
@@ -47,10 +47,10 @@ fn kind() -> Kind {
     Kind::Plain
 }
 
-/// How many columns a panel has on this processor when a matrix has `columns`: no more than needed.
+/// The number of columns of a panel on this processor for a matrix with `columns` columns: no more than needed.
 pub fn panel_width(columns: usize) -> usize {
     struct Width;
-    impl Work for Width {
+    impl Kernel for Width {
         type Result = usize;
 
         fn with<V: Vector, const P: usize>(self) -> usize {
@@ -60,21 +60,21 @@ pub fn panel_width(columns: usize) -> usize {
     on_best(columns, Width)
 }
 
-/// Runs `work` with the widest vectors of this processor, and with panels that fit `columns` columns.
-pub fn on_best<W: Work>(columns: usize, work: W) -> W::Result {
+/// Runs `kernel` with the widest vectors of this processor, and with panels that fit `columns` columns.
+pub fn on_best<K: Kernel>(columns: usize, kernel: K) -> K::Result {
     match kind() {
-        // SAFETY: `kind` saw that the processor has these instructions.
+        // SAFETY: `kind` checked that the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => unsafe { x86::on_avx512(columns, work) },
+        Kind::Avx512 => unsafe { x86::on_avx512(columns, kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { x86::on_avx2(columns, work) },
-        Kind::Plain if columns <= 4 => work.with::<Plain, 1>(),
-        Kind::Plain => work.with::<Plain, 2>(),
+        Kind::Avx2 => unsafe { x86::on_avx2(columns, kernel) },
+        Kind::Plain if columns <= 4 => kernel.with::<Plain, 1>(),
+        Kind::Plain => kernel.with::<Plain, 2>(),
     }
 }
 
-/// Four lanes without a word about instructions.
+/// Four lanes without explicit instructions.
 #[derive(Clone, Copy)]
 pub struct Plain([f32; 4]);
 
@@ -105,7 +105,7 @@ impl Vector for Plain {
 
     #[inline(always)]
     fn times_plus(self, factor: Self, term: Self) -> Self {
-        // Without the instruction, `mul_add` is a call into the C library.
+        // Without the FMA instruction `mul_add` would call the C library.
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             Plain(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], term.0[i])))
         } else {
@@ -133,22 +133,22 @@ impl Vector for Plain {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Vector, Work};
+    use super::{Kernel, Vector};
 
     #[target_feature(enable = "avx512f,fma")]
-    pub fn on_avx512<W: Work>(columns: usize, work: W) -> W::Result {
+    pub fn on_avx512<K: Kernel>(columns: usize, kernel: K) -> K::Result {
         match columns {
-            0..=16 => work.with::<Avx512, 1>(),
-            17..=32 => work.with::<Avx512, 2>(),
-            _ => work.with::<Avx512, 4>(),
+            0..=16 => kernel.with::<Avx512, 1>(),
+            17..=32 => kernel.with::<Avx512, 2>(),
+            _ => kernel.with::<Avx512, 4>(),
         }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub fn on_avx2<W: Work>(columns: usize, work: W) -> W::Result {
+    pub fn on_avx2<K: Kernel>(columns: usize, kernel: K) -> K::Result {
         match columns {
-            0..=8 => work.with::<Avx2, 1>(),
-            _ => work.with::<Avx2, 2>(),
+            0..=8 => kernel.with::<Avx2, 1>(),
+            _ => kernel.with::<Avx2, 2>(),
         }
     }
 
@@ -157,8 +157,8 @@ mod x86 {
             #[derive(Clone, Copy)]
             pub struct $name($inner);
 
-            // SAFETY: only `on_best` names this type, after it saw that the processor has its instructions; loads and stores
-            // slice the memory first.
+            // SAFETY: only `on_best` uses this type, after checking that the processor has its instructions; loads and stores slice
+            // the memory first.
             #[allow(clippy::undocumented_unsafe_blocks, reason = "the comment above covers every block")]
             impl Vector for $name {
                 const LANES: usize = $lanes;

@@ -1,21 +1,21 @@
-//! The tiles of Winograd's minimal filtering F(4×4, 3×3), and the matrices that turn them (see `winograd.rs`).
+//! The tiles of Winograd's minimal filtering F(4×4, 3×3), and the matrices that transform them (see `winograd.rs`).
 
 use std::ops::Range;
 
 use super::images::Images;
 use super::simd::Vector;
 
-/// Pixels of a tile that come out along one axis, and pixels that go in.
+/// Output and input pixels of a tile along one axis.
 pub const OUT: usize = 4;
 pub const IN: usize = 6;
-pub const PLACES: usize = IN * IN;
+pub const POSITIONS: usize = IN * IN;
 
-/// Where the tiles of a batch lie.
+/// The positions of the tiles of a batch.
 #[derive(Clone, Copy)]
 pub struct Tiles {
     down: usize,
     along: usize,
-    /// Rows and columns of what comes out.
+    /// Rows and columns of the output.
     pub size: [usize; 2],
     padding: [usize; 2],
 }
@@ -29,14 +29,14 @@ impl Tiles {
         images * self.down * self.along
     }
 
-    /// The image, and the first row and column that come out.
-    pub fn place(&self, tile: usize) -> (usize, usize, usize) {
+    /// The image of a tile, and its first output row and column.
+    pub fn position(&self, tile: usize) -> (usize, usize, usize) {
         let (image, tile) = (tile / (self.down * self.along), tile % (self.down * self.along));
         (image, tile / self.along * OUT, tile % self.along * OUT)
     }
 }
 
-/// Turns `N × N` vectors into `M × M`, rows first.
+/// Transforms `N × N` vectors into `M × M`, rows first.
 macro_rules! both_ways {
     ($values:expr, $n:expr, $m:expr, $along:ident) => {{
         let values = $values;
@@ -123,17 +123,17 @@ pub fn taps_along<V: Vector>(u: [V; IN]) -> [V; 3] {
     ]
 }
 
-/// The 36 numbers of every channel of a tile, to `at(place)` onwards.
+/// Writes the 36 transformed values of every channel of an input tile, beginning at `at(position)`.
 #[inline(always)]
-pub fn turn_input<V: Vector>(
+pub fn transform_input<V: Vector>(
     x: &Images,
     channels: Range<usize>,
     tiles: &Tiles,
     tile: usize,
     at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
+    transformed: &mut [f32],
 ) {
-    let (image, down, along) = tiles.place(tile);
+    let (image, down, along) = tiles.position(tile);
     let first = [down as isize - tiles.padding[0] as isize, along as isize - tiles.padding[1] as isize];
     let mut from = [[None; IN]; IN];
     for (row, from) in from.iter_mut().enumerate() {
@@ -141,41 +141,41 @@ pub fn turn_input<V: Vector>(
             *from = x.at(image, first[0] + row as isize, first[1] + column as isize);
         }
     }
-    turn::<V, IN>(x, channels, from, at, turned, |values| both_ways!(values, IN, IN, input_along));
+    transform::<V, IN>(x, channels, from, at, transformed, |values| both_ways!(values, IN, IN, input_along));
 }
 
-/// The 36 numbers of every channel of a tile of the gradient.
+/// Writes the 36 transformed values of every channel of a gradient tile.
 #[inline(always)]
-pub fn turn_gradient<V: Vector>(
+pub fn transform_gradient<V: Vector>(
     dy: &Images,
     channels: Range<usize>,
     tiles: &Tiles,
     tile: usize,
     at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
+    transformed: &mut [f32],
 ) {
-    let (image, down, along) = tiles.place(tile);
+    let (image, down, along) = tiles.position(tile);
     let mut from = [[None; OUT]; OUT];
     for (row, from) in from.iter_mut().enumerate() {
         for (column, from) in from.iter_mut().enumerate() {
             *from = dy.at(image, (down + row) as isize, (along + column) as isize);
         }
     }
-    turn::<V, OUT>(dy, channels, from, at, turned, |values| both_ways!(values, OUT, IN, gradient_along));
+    transform::<V, OUT>(dy, channels, from, at, transformed, |values| both_ways!(values, OUT, IN, gradient_along));
 }
 
 #[inline(always)]
-fn turn<V: Vector, const N: usize>(
+fn transform<V: Vector, const N: usize>(
     x: &Images,
     channels: Range<usize>,
     from: [[Option<usize>; N]; N],
     at: impl Fn(usize) -> usize,
-    turned: &mut [f32],
-    turn: impl Fn([[V; N]; N]) -> [[V; IN]; IN],
+    transformed: &mut [f32],
+    transform: impl Fn([[V; N]; N]) -> [[V; IN]; IN],
 ) {
     let mut channel = channels.start;
     while channel < channels.end {
-        // The last vector begins early enough to end with the last channel; some channels are then turned twice.
+        // The last vector starts early enough to end with the last channel; some channels are then transformed twice.
         let first = channel.min(channels.end - V::LANES);
         let mut values = [[V::splat(0.0); N]; N];
         for (values, from) in values.iter_mut().zip(&from) {
@@ -185,9 +185,9 @@ fn turn<V: Vector, const N: usize>(
                 }
             }
         }
-        for (row, values) in turn(values).into_iter().enumerate() {
+        for (row, values) in transform(values).into_iter().enumerate() {
             for (column, value) in values.into_iter().enumerate() {
-                value.store(&mut turned[at(row * IN + column) + first - channels.start..]);
+                value.store(&mut transformed[at(row * IN + column) + first - channels.start..]);
             }
         }
         channel += V::LANES;

@@ -1,4 +1,4 @@
-//! The slow, obvious twins of the kernels, in f64, and the images they are compared on.
+//! Slow reference implementations of the kernels in f64, and the images to compare them on.
 
 use super::images::{Images, Window};
 use timbre_core::seed::{Seed, uniform};
@@ -13,7 +13,7 @@ pub fn square(kernel: usize, stride: usize, padding: usize) -> Window {
     Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2] }
 }
 
-/// A convolution and what it is compared on.
+/// A convolution to compare.
 pub struct Case {
     pub shape: [usize; 4],
     pub out_channels: usize,
@@ -39,7 +39,7 @@ impl Case {
     }
 }
 
-/// Every convolution has its own blind spots: channels short of a vector and just beyond, one pixel, few rows, long kernels.
+/// Convolutions with different blind spots: channels just below and above a vector, one pixel, few rows, long kernels.
 pub fn cases() -> Vec<Case> {
     let uneven = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 2], dilation: [2, 3] };
     let mut cases = vec![
@@ -61,7 +61,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Calls with the places of the numbers that a convolution multiplies: in the output, in the input, in the weight.
+/// Calls with the indices of the factors of each product: in the output, in the input, in the weight.
 fn each_product(case: &Case, mut call: impl FnMut(usize, usize, usize)) {
     let ([count, height, width, outputs], inputs) = (case.out_shape(), case.shape[3]);
     let values = case.x();
@@ -103,7 +103,7 @@ pub fn slow_weight_gradient(case: &Case) -> Vec<f64> {
     gradient
 }
 
-/// The largest difference, as a share of the largest number.
+/// The largest difference, as a share of the largest value.
 pub fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let largest = theirs.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
@@ -111,9 +111,9 @@ pub fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     difference.fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst }) / largest
 }
 
-/// What `run` gives on one thread is what it gives on many.
-pub fn ensure_same_on_any_threads<T: PartialEq + Send>(run: impl Fn() -> T + Sync) {
+/// Checks that `run` gives the same result on one thread and on many.
+pub fn ensure_same_on_any_number_of_threads<T: PartialEq + Send>(run: impl Fn() -> T + Sync) {
     let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(&run);
     let alone = on(1);
-    assert!([2, 5].into_iter().all(|threads| on(threads) == alone), "the threads changed a bit");
+    assert!([2, 5].into_iter().all(|threads| on(threads) == alone), "the number of threads changed a bit");
 }

@@ -1,7 +1,7 @@
 //! The gradient of a convolution with respect to its weights: a sum over pixels of outer products.
 //!
-//! Both factors lie with their channels together, so rows are read where they lie. Pixels are cut into parts, by sizes alone;
-//! each part sums its own copy of a block of the gradient, and copies are added in the order of the parts.
+//! The channels of both factors are contiguous, so rows are read in place. Pixels are split into parts by sizes alone; each part
+//! sums its own copy of a block of the gradient, and the copies are added in the order of the parts.
 
 use std::ops::Range;
 
@@ -9,22 +9,22 @@ use rayon::prelude::*;
 
 use super::gather::{FEW_CHANNELS, copy_run, load, store};
 use super::images::{Images, Window};
-use super::simd::{Vector, Work, on_best, panel_width};
+use super::simd::{Kernel, Vector, on_best, panel_width};
 use super::tiles::Tiles;
 use super::winograd::{self, GradientBlock};
 
-/// Channels of the output whose gradients a task holds.
+/// Output channels whose gradients a task holds.
 const GROUP: usize = 64;
-/// Pixels of a part, about.
+/// The approximate number of pixels of a part.
 const PART_PIXELS: usize = 2500;
 /// Pixels whose factors stay in the first-level cache.
 const CACHED_PIXELS: usize = 80;
 
-/// `[out, in, row, column]` of the gradient with respect to the weights.
+/// The gradient with respect to the weights: `[out, in, row, column]`.
 pub fn weight_gradient(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
     let (taps, channels) = (window.taps(), x.channels);
     if channels < FEW_CHANNELS {
-        return of_patches(x, dy, window);
+        return from_patches(x, dy, window);
     }
     let width = panel_width(channels);
     let padded;
@@ -34,7 +34,7 @@ pub fn weight_gradient(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
         padded = with_zeros(x, channels.next_multiple_of(width));
         &Images { values: &padded, channels: channels.next_multiple_of(width), ..*x }
     };
-    let tiles = winograd::knows_gradient(window, [x.channels, dy.channels], width)
+    let tiles = winograd::supports_gradient(window, [x.channels, dy.channels], width)
         .then(|| Tiles::new([dy.height, dy.width], window.padding));
     // Rows of pixels, or tiles.
     let lines = tiles.map_or(dy.count * dy.height, |tiles| tiles.count(dy.count));
@@ -87,14 +87,14 @@ struct Block<'a> {
     first_out: usize,
 }
 
-/// Neighbouring pixels of both factors.
+/// Adjacent pixels of both factors.
 struct Run {
     dy: usize,
     x: usize,
     pixels: usize,
 }
 
-impl Work for Block<'_> {
+impl Kernel for Block<'_> {
     /// `[tap][output channel of the group][column of the panel]`.
     type Result = Vec<f32>;
 
@@ -117,7 +117,7 @@ impl Work for Block<'_> {
 }
 
 impl Block<'_> {
-    /// The pixels of these rows that see the inside of the input through this tap.
+    /// The pixels of these rows for which this tap reads inside the input.
     fn runs(&self, rows: Range<usize>, tap: usize, runs: &mut Vec<Run>) {
         runs.clear();
         let [down, right] = self.window.offset(tap);
@@ -205,8 +205,8 @@ fn with_zeros(x: &Images, channels: usize) -> Vec<f32> {
     padded
 }
 
-/// With few channels: the taps of a pixel side by side are the columns.
-fn of_patches(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
+/// For few channels: the taps of a pixel side by side are the columns.
+fn from_patches(x: &Images, dy: &Images, window: &Window) -> Vec<f32> {
     let depth = window.taps() * x.channels;
     let width = panel_width(depth);
     let rows = dy.count * dy.height;
@@ -239,7 +239,7 @@ struct Patches<'a> {
     rows: Range<usize>,
 }
 
-impl Work for Patches<'_> {
+impl Kernel for Patches<'_> {
     /// `[panel][output channel][column of the panel]`, where a column is a channel of a tap.
     type Result = Vec<f32>;
 
@@ -262,7 +262,7 @@ impl Work for Patches<'_> {
 }
 
 impl Patches<'_> {
-    /// The patches of a row of pixels that come out.
+    /// The patches of a row of output pixels.
     fn fill(&self, row: usize, wide: usize, patches: &mut [f32]) {
         patches.fill(0.0);
         let (image, above) = (row / self.dy.height, row % self.dy.height * self.window.stride[0]);
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gradient_of_the_weights_is_the_sum_over_pixels() {
+    fn the_weight_gradient_equals_the_sum_over_pixels() {
         let long = Case { shape: [9, 40, 33, 64], out_channels: 48, window: square(3, 1, 1) };
         let long_stride = Case { shape: [18, 40, 33, 16], out_channels: 23, window: square(3, 2, 1) };
         let long_patches = Case { shape: [9, 40, 33, 2], out_channels: 23, window: square(3, 1, 1) };
@@ -299,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
+    fn threads_do_not_change_a_bit() {
         for (channels, stride) in [(64, 1), (64, 2), (1, 2)] {
             let case = Case { shape: [9, 40, 33, channels], out_channels: 64, window: square(3, stride, 1) };
             let (x, dy) = (case.x(), case.dy());
             let (x, dy) = (Images::new(&x, case.shape), Images::new(&dy, case.out_shape()));
-            ensure_same_on_any_threads(|| weight_gradient(&x, &dy, &case.window));
+            ensure_same_on_any_number_of_threads(|| weight_gradient(&x, &dy, &case.window));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! 3 × 3 convolutions with stride 1 by Winograd's minimal filtering F(4×4, 3×3): 36 products where the sum over taps has 144.
 //!
-//! Tiles of 6 × 6 pixels of the input, four apart, and the weights are turned into 36 numbers each; numbers of one place are
-//! multiplied with each other, as matrices over the channels; 36 sums become 4 × 4 pixels. The gradient with respect to the
-//! input is the same convolution with the weights turned round; the one with respect to the weights multiplies the turned
-//! tiles of input and gradient, summed over tiles. The matrices are those of Lavin and Gray (2015), for the points 0, ±1, ±2.
-//! What rounding costs: about ten times the error of the sum over taps, still some 1e-6 of the largest number.
+//! Input tiles of 6 × 6 pixels, four apart, and the weights are transformed into 36 values each; the values of each position are
+//! multiplied as matrices over the channels; 36 sums become 4 × 4 pixels. The gradient with respect to the input is the same
+//! convolution with rotated weights; that with respect to the weights multiplies the transformed tiles of input and gradient,
+//! summed over tiles. The matrices are those of Lavin and Gray (2015), for the points 0, ±1, ±2. The rounding error is about ten
+//! times that of the sum over taps, still about 1e-6 of the largest value.
 
 use std::ops::Range;
 
@@ -13,23 +13,23 @@ use rayon::prelude::*;
 use super::gather::{AT_ONCE, Order, add_products, load, store};
 use super::images::{Images, Window};
 use super::memory;
-use super::simd::{Vector, Work, on_best, panel_width};
+use super::simd::{Kernel, Vector, on_best, panel_width};
 use super::tiles::{
-    IN, OUT, PLACES, Tiles, both_ways, output_along, taps_along, turn_gradient, turn_input, weights_along,
+    IN, OUT, POSITIONS, Tiles, both_ways, output_along, taps_along, transform_gradient, transform_input, weights_along,
 };
 
 const ROWS: usize = 6;
 
-/// Images of a batch for which [`pays`] decides. The batch at hand is not asked: the numbers of a clip would depend on how many
+/// The batch size for which [`pays`] decides. It must not use the actual batch: the numbers of a clip would depend on how many
 /// others are computed with it.
 const BATCH: usize = 16;
 
-/// Whether [`forward`] and [`input_gradient`] know this window, and need less time than the sum over taps.
+/// Whether [`forward`] and [`input_gradient`] support this window and are faster than the sum over taps.
 pub fn pays(window: &Window, [height, width]: [usize; 2], channels: [usize; 2]) -> bool {
     let three = Window { padding: window.padding, kernel: [3, 3], stride: [1, 1], dilation: [1, 1] };
     let tiles = BATCH * height.div_ceil(OUT) * width.div_ceil(OUT);
-    // Turning the weights costs as much as so many tiles do.
-    let products = (tiles + 100) * PLACES;
+    // Transforming the weights costs as much as this many tiles.
+    let products = (tiles + 100) * POSITIONS;
     *window == three
         && window.padding.iter().all(|&padding| padding <= 2)
         && channels.iter().all(|&channels| channels >= 16)
@@ -38,21 +38,21 @@ pub fn pays(window: &Window, [height, width]: [usize; 2], channels: [usize; 2]) 
 
 /// `x * weight`; `weight` is `[out, in, 3, 3]`.
 pub fn forward(x: &Images, weight: &[f32], out_channels: usize, window: &Window) -> Vec<f32> {
-    let turned = turn_weights(weight, out_channels, x.channels, Order::ColumnsAreOutputs);
-    multiply(x, &turned, out_channels, window.padding)
+    let transformed = transform_weights(weight, out_channels, x.channels, Order::ColumnsAreOutputs);
+    multiply(x, &transformed, out_channels, window.padding)
 }
 
 /// The gradient with respect to the input.
 pub fn input_gradient(dy: &Images, weight: &[f32], in_channels: usize, window: &Window) -> Vec<f32> {
-    let turned = turn_weights(weight, in_channels, dy.channels, Order::ColumnsAreInputs);
-    multiply(dy, &turned, in_channels, window.padding.map(|padding| 2 - padding))
+    let transformed = transform_weights(weight, in_channels, dy.channels, Order::ColumnsAreInputs);
+    multiply(dy, &transformed, in_channels, window.padding.map(|padding| 2 - padding))
 }
 
-/// `[panel][place][row][column of the panel]`, zero beyond the last column.
-fn turn_weights(weight: &[f32], columns: usize, rows: usize, order: Order) -> Vec<f32> {
+/// `[panel][position][row][column of the panel]`, zero beyond the last column.
+fn transform_weights(weight: &[f32], columns: usize, rows: usize, order: Order) -> Vec<f32> {
     let width = panel_width(columns);
-    let mut turned = vec![0.0; columns.div_ceil(width) * PLACES * rows * width];
-    turned.par_chunks_mut(PLACES * rows * width).enumerate().for_each(|(panel, turned)| {
+    let mut transformed = vec![0.0; columns.div_ceil(width) * POSITIONS * rows * width];
+    transformed.par_chunks_mut(POSITIONS * rows * width).enumerate().for_each(|(panel, transformed)| {
         let here = panel * width..(panel * width + width).min(columns);
         let mut taps = vec![0.0; 9 * AT_ONCE * width];
         for first in (0..rows).step_by(AT_ONCE) {
@@ -60,24 +60,24 @@ fn turn_weights(weight: &[f32], columns: usize, rows: usize, order: Order) -> Ve
             order.each(here.clone(), some, |at, row, column| {
                 let from = &weight[order.at(row + first, column, rows, columns) * 9..][..9];
                 for tap in 0..9 {
-                    let turned_round = if order == Order::ColumnsAreOutputs { tap } else { 8 - tap };
-                    taps[(row * 9 + tap) * width + at] = from[turned_round];
+                    let tap_of_weight = if order == Order::ColumnsAreOutputs { tap } else { 8 - tap };
+                    taps[(row * 9 + tap) * width + at] = from[tap_of_weight];
                 }
             });
-            on_best(columns, TurnWeights { taps: &taps, turned, first, rows });
+            on_best(columns, TransformWeights { taps: &taps, transformed, first, rows });
         }
     });
-    turned
+    transformed
 }
 
-struct TurnWeights<'a> {
+struct TransformWeights<'a> {
     taps: &'a [f32],
-    turned: &'a mut [f32],
+    transformed: &'a mut [f32],
     first: usize,
     rows: usize,
 }
 
-impl Work for TurnWeights<'_> {
+impl Kernel for TransformWeights<'_> {
     type Result = ();
 
     #[inline(always)]
@@ -94,7 +94,7 @@ impl Work for TurnWeights<'_> {
                 for (row, values) in both_ways!(taps, 3, IN, weights_along).into_iter().enumerate() {
                     for (column, value) in values.into_iter().enumerate() {
                         let to = ((row * IN + column) * self.rows + self.first + at) * width + p * V::LANES;
-                        value.store(&mut self.turned[to..]);
+                        value.store(&mut self.transformed[to..]);
                     }
                 }
             }
@@ -102,14 +102,14 @@ impl Work for TurnWeights<'_> {
     }
 }
 
-/// Tiles whose numbers are held at once: in the second-level cache with few channels; with many, enough that the weights that
-/// pass by are not read for nothing.
+/// Tiles whose values are held at once: for few channels they fit the second-level cache; for many there are enough of them to
+/// amortize reading the weights.
 fn tiles_of_block(channels: usize, tiles: usize) -> usize {
     let held = if channels <= 128 { 24 } else { 48 };
     held.min(tiles.div_ceil(8).next_multiple_of(ROWS)).max(ROWS)
 }
 
-fn multiply(x: &Images, turned: &[f32], out_channels: usize, padding: [usize; 2]) -> Vec<f32> {
+fn multiply(x: &Images, transformed: &[f32], out_channels: usize, padding: [usize; 2]) -> Vec<f32> {
     let size = [x.height + 2 * padding[0] - 2, x.width + 2 * padding[1] - 2];
     let tiles = Tiles::new(size, padding);
     let mut out = vec![0.0; x.count * size[0] * size[1] * out_channels];
@@ -118,47 +118,54 @@ fn multiply(x: &Images, turned: &[f32], out_channels: usize, padding: [usize; 2]
     let pixels = Pixels(out.as_mut_ptr());
     (0..count.div_ceil(block)).into_par_iter().for_each(|nth| {
         let these = nth * block..(nth * block + block).min(count);
-        on_best(out_channels, Block { x, turned, tiles, these, out_channels, pixels });
+        on_best(out_channels, Block { x, transformed, tiles, these, out_channels, pixels });
     });
     out
 }
 
-/// The output of all tiles. Each tile writes pixels of its own.
+/// The output of all tiles. Each tile writes its own pixels.
 #[derive(Clone, Copy)]
 struct Pixels(*mut f32);
 
-// SAFETY: tasks write through the pointer where their own tiles lie, and nobody reads until all have ended.
+// SAFETY: tasks write through the pointer only to their own tiles' pixels, and nothing reads until all have ended.
 unsafe impl Send for Pixels {}
 // SAFETY: as above.
 unsafe impl Sync for Pixels {}
 
 struct Block<'a> {
     x: &'a Images<'a>,
-    turned: &'a [f32],
+    transformed: &'a [f32],
     tiles: Tiles,
     these: Range<usize>,
     out_channels: usize,
     pixels: Pixels,
 }
 
-impl Work for Block<'_> {
+impl Kernel for Block<'_> {
     type Result = ();
 
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) {
         let (width, depth, count) = (P * V::LANES, self.x.channels, self.these.len());
-        let [mut input, mut sums, third] = memory::borrow();
-        input.resize(PLACES * count * depth, 0.0);
+        let [mut input, mut sums, third] = memory::take();
+        input.resize(POSITIONS * count * depth, 0.0);
         for (nth, tile) in self.these.clone().enumerate() {
-            turn_input::<V>(self.x, 0..depth, &self.tiles, tile, |place| (place * count + nth) * depth, &mut input);
+            transform_input::<V>(
+                self.x,
+                0..depth,
+                &self.tiles,
+                tile,
+                |position| (position * count + nth) * depth,
+                &mut input,
+            );
         }
         let panels = self.out_channels.div_ceil(width);
-        sums.resize(PLACES * count * panels * width, 0.0);
-        for (place, (input, sums)) in
+        sums.resize(POSITIONS * count * panels * width, 0.0);
+        for (position, (input, sums)) in
             input.chunks_exact(count * depth).zip(sums.chunks_exact_mut(count * panels * width)).enumerate()
         {
             for panel in 0..panels {
-                let weights = &self.turned[(panel * PLACES + place) * depth * width..][..depth * width];
+                let weights = &self.transformed[(panel * POSITIONS + position) * depth * width..][..depth * width];
                 for first in (0..count).step_by(ROWS) {
                     let mut rows = [&input[..0]; ROWS];
                     for (r, row) in rows.iter_mut().enumerate() {
@@ -172,7 +179,7 @@ impl Work for Block<'_> {
             }
         }
         for (nth, tile) in self.these.clone().enumerate() {
-            self.turn_output::<V>(tile, |place| (place * count + nth) * panels * width, &sums);
+            self.transform_output::<V>(tile, |position| (position * count + nth) * panels * width, &sums);
         }
         memory::give_back([input, sums, third]);
     }
@@ -180,8 +187,8 @@ impl Work for Block<'_> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn turn_output<V: Vector>(&self, tile: usize, at: impl Fn(usize) -> usize, sums: &[f32]) {
-        let (image, down, along) = self.tiles.place(tile);
+    fn transform_output<V: Vector>(&self, tile: usize, at: impl Fn(usize) -> usize, sums: &[f32]) {
+        let (image, down, along) = self.tiles.position(tile);
         let [height, width] = self.tiles.size;
         let mut channel = 0;
         while channel < self.out_channels {
@@ -196,7 +203,7 @@ impl Block<'_> {
             for (row, values) in values.into_iter().enumerate().take(height - down) {
                 for (column, value) in values.into_iter().enumerate().take(width - along) {
                     let pixel = (image * height + down + row) * width + along + column;
-                    // SAFETY: the pixel is inside the images, `first + LANES` is no more than the channels (at least 16, see
+                    // SAFETY: the pixel is inside the images, `first + LANES` is at most the number of channels (at least 16, see
                     // `pays`), and the pixel belongs to this tile alone.
                     let to = unsafe {
                         std::slice::from_raw_parts_mut(self.pixels.0.add(pixel * self.out_channels + first), V::LANES)
@@ -209,13 +216,13 @@ impl Block<'_> {
     }
 }
 
-/// Whether [`GradientBlock`] knows this window and these channels of input and gradient, a panel of the input being so wide.
-pub fn knows_gradient(window: &Window, [input, output]: [usize; 2], panel: usize) -> bool {
+/// Whether [`GradientBlock`] supports this window and these channels of input and gradient, for input panels `panel` wide.
+pub fn supports_gradient(window: &Window, [input, output]: [usize; 2], panel: usize) -> bool {
     let three = Window { padding: window.padding, kernel: [3, 3], stride: [1, 1], dilation: [1, 1] };
     *window == three && input % panel == 0 && panel >= 16 && output % 16 == 0
 }
 
-/// Tiles whose numbers of input and gradient stay in the second-level cache.
+/// Tiles whose transformed input and gradient stay in the second-level cache.
 const GRADIENT_TILES: usize = 32;
 
 /// The gradient of some weights, summed over some tiles.
@@ -224,34 +231,34 @@ pub struct GradientBlock<'a> {
     pub dy: &'a Images<'a>,
     pub tiles: Tiles,
     pub these: Range<usize>,
-    /// A panel of channels that begins here.
+    /// The first channel of a panel.
     pub first_in: usize,
     pub outs: Range<usize>,
 }
 
-impl Work for GradientBlock<'_> {
+impl Kernel for GradientBlock<'_> {
     /// `[tap][output channel][column of the panel]`
     type Result = Vec<f32>;
 
     #[inline(always)]
     fn with<V: Vector, const P: usize>(self) -> Vec<f32> {
         let (width, outs) = (P * V::LANES, self.outs.len());
-        let [mut input, mut sums, mut gradient] = memory::borrow();
+        let [mut input, mut sums, mut gradient] = memory::take();
         sums.clear();
-        sums.resize(PLACES * outs * width, 0.0);
+        sums.resize(POSITIONS * outs * width, 0.0);
         for first in self.these.clone().step_by(GRADIENT_TILES) {
             let count = GRADIENT_TILES.min(self.these.end - first);
-            input.resize(PLACES * count * width, 0.0);
-            gradient.resize(PLACES * count * outs, 0.0);
+            input.resize(POSITIONS * count * width, 0.0);
+            gradient.resize(POSITIONS * count * outs, 0.0);
             for nth in 0..count {
                 let columns = self.first_in..self.first_in + width;
-                let at = |place| (place * count + nth) * width;
-                turn_input::<V>(self.x, columns, &self.tiles, first + nth, at, &mut input);
-                let at = |place| (place * count + nth) * outs;
-                turn_gradient::<V>(self.dy, self.outs.clone(), &self.tiles, first + nth, at, &mut gradient);
+                let at = |position| (position * count + nth) * width;
+                transform_input::<V>(self.x, columns, &self.tiles, first + nth, at, &mut input);
+                let at = |position| (position * count + nth) * outs;
+                transform_gradient::<V>(self.dy, self.outs.clone(), &self.tiles, first + nth, at, &mut gradient);
             }
-            let places = input.chunks_exact(count * width).zip(gradient.chunks_exact(count * outs));
-            for ((input, gradient), sums) in places.zip(sums.chunks_exact_mut(outs * width)) {
+            let positions = input.chunks_exact(count * width).zip(gradient.chunks_exact(count * outs));
+            for ((input, gradient), sums) in positions.zip(sums.chunks_exact_mut(outs * width)) {
                 add_outer_products::<V, P>(gradient, outs, input, sums);
             }
         }
@@ -317,16 +324,16 @@ mod tests {
     use super::super::twins::*;
     use super::*;
 
-    fn known() -> Vec<Case> {
+    fn supported() -> Vec<Case> {
         let three = cases().into_iter().filter(|case| case.window == square(3, 1, case.window.padding[0]));
-        let known: Vec<Case> = three.filter(|case| case.shape[3] >= 16 && case.out_channels >= 16).collect();
-        assert!(known.len() >= 6);
-        known
+        let supported: Vec<Case> = three.filter(|case| case.shape[3] >= 16 && case.out_channels >= 16).collect();
+        assert!(supported.len() >= 6);
+        supported
     }
 
     #[test]
-    fn tiles_give_the_sum_over_taps() {
-        for case in known() {
+    fn tiles_give_the_same_as_the_sum_over_taps() {
+        for case in supported() {
             let (x, weight) = (case.x(), case.weight());
             let ours = forward(&Images::new(&x, case.shape), &weight, case.out_channels, &case.window);
             let difference = difference(&ours, &slow_forward(&case));
@@ -335,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn tiles_give_the_gradient_of_the_input() {
-        for case in known() {
+    fn tiles_give_the_input_gradient() {
+        for case in supported() {
             let (dy, weight) = (case.dy(), case.weight());
             let dy = Images::new(&dy, case.out_shape());
             let ours = input_gradient(&dy, &weight, case.shape[3], &case.window);
@@ -346,18 +353,18 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
+    fn threads_do_not_change_a_bit() {
         let case = Case { shape: [3, 40, 33, 64], out_channels: 64, window: square(3, 1, 1) };
         let (x, weight) = (case.x(), case.weight());
-        ensure_same_on_any_threads(|| forward(&Images::new(&x, case.shape), &weight, 64, &case.window));
+        ensure_same_on_any_number_of_threads(|| forward(&Images::new(&x, case.shape), &weight, 64, &case.window));
     }
 
     #[test]
-    fn only_what_the_tiles_know_is_theirs() {
+    fn only_supported_convolutions_that_are_faster_use_tiles() {
         let large = [32, 20];
         assert!(pays(&square(3, 1, 1), large, [64, 64]));
         assert!(!pays(&square(3, 2, 1), large, [64, 64]) && !pays(&square(1, 1, 0), large, [64, 64]));
-        assert!(!pays(&square(3, 1, 3), large, [64, 64]), "the turned window has a padding of 2 less its own");
+        assert!(!pays(&square(3, 1, 3), large, [64, 64]), "the rotated window has a padding of 2 minus its own");
         assert!(!pays(&square(3, 1, 1), large, [3, 64]) && !pays(&square(3, 1, 1), [8, 5], [512, 512]));
     }
 }

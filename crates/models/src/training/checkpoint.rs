@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::optimizer::OptimizerState;
 use super::parameters;
 use super::weight_ema::WeightEma;
-use crate::classic::tensor_file::write_safetensors;
 use crate::networks::Network;
+use crate::tensor_file::write_safetensors;
 use crate::{Epoch, RateCurve, Tensor};
 use timbre_core::files;
 

@@ -5,8 +5,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::networks::InputShape;
+use crate::tensor::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 use crate::training::hyperparameters::Normalize;
-use crate::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// The input shape for the images of a set.

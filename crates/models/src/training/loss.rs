@@ -11,6 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::training::hyperparameters::{Loss, Training};
 use timbre_core::labels::Task;
+use timbre_evaluation::predictions::argmax;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// The least base of the focal power, whose gradient is not finite at zero.
@@ -161,7 +162,7 @@ impl OutputActivation {
     /// The probabilities of a clip.
     pub fn probabilities(self, logits: &[f32]) -> Vec<f32> {
         let logits: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
-        let winner = crate::argmax(&logits);
+        let winner = argmax(&logits);
         let sigmoids = || logits.iter().map(|&logit| 1.0 / (1.0 + (-logit).exp()));
         let shares: Vec<f64> = match self {
             OutputActivation::Sigmoid => return sigmoids().map(|p| p as f32).collect(),
@@ -173,7 +174,7 @@ impl OutputActivation {
             }
         };
         let total: f64 = shares.iter().sum();
-        crate::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
+        crate::classic::probability_row(&shares.iter().map(|share| share / total).collect::<Vec<_>>(), winner)
     }
 }
 

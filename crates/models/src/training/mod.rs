@@ -3,6 +3,7 @@
 //! `training_loop.rs` is the loop over epochs. The parts that it uses have a file each: loss, optimizer, learning-rate schedule,
 //! sampler, moving average of weights, early stopping, checkpoints, learning-rate finder, data loader.
 
+pub mod callback;
 pub mod data_loader;
 pub mod device_mel;
 pub mod hyperparameters;
@@ -37,11 +38,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::classifier::ensure_trainable;
 use crate::device::Device;
-use crate::networks::{InputShape, LayerRow, NetworkKind, NetworkModel, NetworkSpec};
-use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, ensure_trainable};
+use crate::networks::{NetworkKind, NetworkModel, NetworkSpec};
+use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
 use early_stopping::Monitor;
-use hyperparameters::{Training, TrainingCrop};
+use hyperparameters::Training;
 use timbre_core::registry::Fault;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
@@ -69,26 +71,6 @@ impl<K: NetworkKind> ModelKind for NetworkSpec<K> {
 
     fn as_network(&self) -> Option<&dyn NetworkModel> {
         Some(self)
-    }
-
-    fn crops_at_random(&self) -> bool {
-        self.training.crop == TrainingCrop::Random
-    }
-
-    fn augmentations(&self) -> Option<Vec<String>> {
-        self.training.augment.clone()
-    }
-
-    fn replay(&self) -> Option<PathBuf> {
-        self.training.replay.as_ref().map(PathBuf::from)
-    }
-
-    fn epochs(&self) -> usize {
-        self.training.epochs
-    }
-
-    fn layers(&self, input: InputShape, n_classes: usize) -> Option<Result<Vec<LayerRow>>> {
-        Some(self.network.layers(input, n_classes))
     }
 
     fn faults(&self) -> Vec<Fault> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::inputs::Normalization;
 use crate::Tensor;
-use crate::classic::tensor_file::write_safetensors;
+use crate::tensor_file::write_safetensors;
 use timbre_core::files;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

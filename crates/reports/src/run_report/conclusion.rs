@@ -156,7 +156,7 @@ fn notes(run: &ReportData) -> Vec<String> {
             ));
         }
         if best.rows.len() == 1
-            && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().is_network())
+            && run.experiment.models.get(&best.model).is_some_and(|spec| spec.as_kind().as_network().is_some())
         {
             notes.push("A single seed does not show the variation between training runs.".to_owned());
         }

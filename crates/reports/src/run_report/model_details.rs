@@ -286,7 +286,7 @@ fn class_table(run: &ReportData, scored: &ScoredSplit) -> String {
         let own = &scored.scores.per_class[class];
         let cases = (0..split.clips.len())
             .map(|clip| (clip as u32, split.predictions.row(clip)[class], split.clips[clip].truth.contains(&class)));
-        let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), |_| 1));
+        let area = (own.support > 0).then(|| average_precision(&SortedScores::new(cases), &|_| 1));
         vec![
             Cell::text(run.classes.name(class)),
             Cell::count(own.support),

@@ -1,4 +1,4 @@
-//! The rule: who has fallen, and whether the run passes.
+//! The rule of the check: which metrics have fallen, and whether the run passes.
 
 use std::path::PathBuf;
 
@@ -11,29 +11,29 @@ use super::tolerance::Tolerance;
 use timbre_core::error::UserError;
 use timbre_evaluation::metrics::is_loss;
 
-/// Sums of floats in another order differ by less than this; nothing that counts does. A metric may be worse by the tolerance
-/// exactly, and 0.72 − 0.71 is a little more than 0.01 in binary.
+/// Rounding of sums in another order stays below this; real differences do not. A metric may be worse by exactly the tolerance, and
+/// 0.72 − 0.71 is a little more than 0.01 in binary.
 pub const ROUNDING: f64 = 1e-9;
 
-/// By how much `run` is worse than `baseline`: negative where it is better.
+/// How much worse `run` is than `baseline`; negative if it is better.
 pub fn worse_by(metric: &str, baseline: f64, run: f64) -> f64 {
     if is_loss(metric) { run - baseline } else { baseline - run }
 }
 
-/// What is not a number has fallen, too.
+/// NaN counts as fallen.
 pub fn has_fallen(worse_by: f64, tolerance: f64) -> bool {
     let within = worse_by <= tolerance + ROUNDING;
     !within
 }
 
-/// A metric of a trial, held against the baseline.
+/// One metric of one model, compared with the baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// `mel.knn`
-    pub trial: String,
+    pub model: String,
     pub metric: String,
     pub baseline: f64,
-    /// The 95 % interval of the baseline, where it has one.
+    /// The 95 % interval of the baseline, if it has one.
     pub interval: Option<(f64, f64)>,
     pub tolerance: f64,
     pub finding: Finding,
@@ -49,7 +49,7 @@ pub enum Finding {
         run: f64,
         worse_by: f64,
     },
-    /// The run has no such trial or metric, for this reason.
+    /// The run lacks the model or the metric.
     Missing {
         why: String,
     },
@@ -63,29 +63,29 @@ impl Check {
         }
     }
 
-    /// Whether the run's score lies inside the interval of the baseline.
+    /// Whether the score of the run is inside the interval of the baseline.
     pub fn is_inside(&self) -> Option<bool> {
         let ((low, high), run) = (self.interval?, self.run()?);
         Some((low..=high).contains(&run))
     }
 }
 
-/// What came of holding a run against a baseline.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckReport {
-    /// `quickstart 0799b5bc`, and its folder.
+    /// Title (`quickstart 0799b5bc`) and folder.
     pub run: (String, PathBuf),
-    /// The same, and its file or folder.
+    /// Title, and file or folder.
     pub baseline: (String, PathBuf),
     pub experiment: String,
     pub split: String,
-    /// How many recordings the baseline was judged on, of its first seed; nothing where it does not say.
+    /// The number of recordings of the baseline (of its first seed), if known.
     pub clips: Option<usize>,
-    /// By trial and metric, in the order of the baseline.
+    /// By model and metric, in the order of the baseline.
     pub checks: Vec<Check>,
-    pub doubts: Vec<Issue>,
+    pub issues: Vec<Issue>,
     pub notes: Vec<String>,
-    /// What is no reason to fail.
+    /// Issues that do not fail the check.
     pub allowed: Vec<IssueKind>,
 }
 
@@ -94,9 +94,9 @@ impl CheckReport {
         self.allowed.contains(&kind)
     }
 
-    /// Whether nothing fell, and nothing is in doubt that was not allowed.
+    /// Whether no metric fell, and every issue is allowed.
     pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| !self.fails(check)) && self.doubts.iter().all(|doubt| self.allows(doubt.kind))
+        self.checks.iter().all(|check| !self.fails(check)) && self.issues.iter().all(|issue| self.allows(issue.kind))
     }
 
     pub fn fails(&self, check: &Check) -> bool {
@@ -116,20 +116,20 @@ impl CheckReport {
     }
 }
 
-/// Holds `run` against `baseline` by the metrics of `tolerances`; without any by the headline metric, which must not be worse.
+/// Compares `run` with `baseline` by the metrics of `tolerances`; without any, by the headline metric with tolerance 0.
 pub fn compare(
     run: &ReferenceScores,
     baseline: &ReferenceScores,
     tolerances: &[Tolerance],
     allowed: &[IssueKind],
 ) -> Result<CheckReport> {
-    let tolerances = asked(baseline, tolerances)?;
+    let tolerances = tolerance_by_metric(baseline, tolerances)?;
     let split = baseline.split();
     let mut checks = Vec::new();
-    for trial in baseline.trials_of(split) {
-        let own = run.trials_of(split).find(|own| own.features == trial.features && own.model == trial.model);
+    for model in baseline.models_of(split) {
+        let own = run.models_of(split).find(|own| own.features == model.features && own.model == model.model);
         for (metric, &tolerance) in &tolerances {
-            let Some(&before) = trial.metrics.get(metric) else { continue };
+            let Some(&before) = model.metrics.get(metric) else { continue };
             let finding = match own.map(|own| own.metrics.get(metric).copied()) {
                 Some(Some(now)) => {
                     let worse_by = worse_by(metric, before, now);
@@ -138,14 +138,12 @@ pub fn compare(
                         false => Finding::Held { run: now, worse_by },
                     }
                 }
-                Some(None) => {
-                    Finding::Missing { why: format!("{metric} is undefined for it, or for one of its seeds") }
-                }
-                None => Finding::Missing { why: why_missing(run, &trial.name()) },
+                Some(None) => Finding::Missing { why: format!("{metric} is undefined for at least one seed") },
+                None => Finding::Missing { why: why_missing(run, &model.name()) },
             };
-            let interval = trial.intervals.get(metric).copied();
+            let interval = model.intervals.get(metric).copied();
             checks.push(Check {
-                trial: trial.name(),
+                model: model.name(),
                 metric: metric.clone(),
                 baseline: before,
                 interval,
@@ -162,52 +160,49 @@ pub fn compare(
         split: split.to_owned(),
         clips: first.map(|clips| clips.n),
         checks,
-        doubts: comparability::doubts(run, baseline, split),
+        issues: comparability::issues(run, baseline, split),
         notes: comparability::notes(run, baseline, split),
         allowed: allowed.to_vec(),
     })
 }
 
-/// What is asked of the run, by metric: the baseline has to know each.
-fn asked(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMap<String, f64>> {
-    let mut asked = IndexMap::new();
+/// The tolerance of each checked metric. The baseline must have each metric.
+fn tolerance_by_metric(baseline: &ReferenceScores, tolerances: &[Tolerance]) -> Result<IndexMap<String, f64>> {
+    let mut by_metric = IndexMap::new();
     for Tolerance { metric, by } in tolerances {
-        if asked.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
-            bail!(UserError::usage(format!("--tolerance is given twice for {metric}, with two numbers")));
+        if by_metric.insert(metric.clone(), *by).is_some_and(|earlier| earlier != *by) {
+            bail!(UserError::usage(format!("--tolerance is given twice for {metric}, with different numbers")));
         }
     }
     if tolerances.is_empty() {
-        asked.insert(baseline.metric.clone(), 0.0);
+        by_metric.insert(baseline.metric.clone(), 0.0);
     }
     let split = baseline.split();
-    let trials: Vec<_> = baseline.trials_of(split).collect();
-    if trials.is_empty() {
-        bail!(UserError::usage(format!(
-            "the baseline {} has no results to be held against",
-            baseline.origin.path.display()
-        )));
+    let models: Vec<_> = baseline.models_of(split).collect();
+    if models.is_empty() {
+        bail!(UserError::usage(format!("the baseline {} has no results", baseline.origin.path.display())));
     }
-    for metric in asked.keys() {
-        if trials.iter().all(|trial| !trial.metrics.contains_key(metric)) {
+    for metric in by_metric.keys() {
+        if models.iter().all(|model| !model.metrics.contains_key(metric)) {
             let mut known: Vec<&str> =
-                trials.iter().flat_map(|trial| trial.metrics.keys().map(String::as_str)).collect();
+                models.iter().flat_map(|model| model.metrics.keys().map(String::as_str)).collect();
             known.sort_unstable();
             known.dedup();
             bail!(UserError::usage(format!(
-                "the baseline {} knows no {metric}, only: {}",
+                "the baseline {} has no {metric}, only: {}",
                 baseline.origin.path.display(),
                 known.join(", ")
             )));
         }
     }
-    Ok(asked)
+    Ok(by_metric)
 }
 
-fn why_missing(run: &ReferenceScores, trial: &str) -> String {
-    let of_unit = |key: &str| key.strip_prefix(trial).is_some_and(|rest| rest.starts_with(".s"));
-    match run.origin.failures.iter().find(|(key, _)| of_unit(key)) {
-        Some((key, why)) => format!("{key} could not be fitted: {why}"),
-        None if run.trials.is_empty() => "the run has no results".to_owned(),
-        None => "the run has no such trial".to_owned(),
+fn why_missing(run: &ReferenceScores, model: &str) -> String {
+    let of_model = |key: &str| key.strip_prefix(model).is_some_and(|rest| rest.starts_with(".s"));
+    match run.origin.failures.iter().find(|(key, _)| of_model(key)) {
+        Some((key, why)) => format!("{key} failed: {why}"),
+        None if run.models.is_empty() => "the run has no results".to_owned(),
+        None => "the run has no such model".to_owned(),
     }
 }

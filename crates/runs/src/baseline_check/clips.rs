@@ -1,4 +1,4 @@
-//! Which recordings a run was judged on: what two scores must have in common to be compared.
+//! The recordings that a run was evaluated on: two scores are comparable only on equal recordings.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::run_dir::Table;
 
-/// The recordings of one side of the split, with one seed.
+/// The recordings of one split with one seed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClipsOf {
     pub n: usize,
-    /// BLAKE3 over their names in the set and their labels, in the order of the names.
+    /// BLAKE3 over their ids and labels, in the order of the ids.
     pub hash: String,
 }
 
-/// Of each side and each seed (as text: keys of JSON are text).
+/// By split and seed (as text: JSON keys are text).
 pub type ClipsOfSides = BTreeMap<String, BTreeMap<String, ClipsOf>>;
 
-/// From `predictions.parquet`, of which only the columns that matter are read.
+/// Reads the relevant columns of `predictions.parquet`.
 pub fn read(run: &Path) -> Result<ClipsOfSides> {
     let path = run.join(Table::Predictions.file());
     let fail = || format!("cannot read {}", path.display());
@@ -39,28 +39,28 @@ fn of_frame(frame: &DataFrame) -> Result<ClipsOfSides> {
     let (features, models, splits) = (words("features")?, words("model")?, words("split")?);
     let (paths, truths) = (words("path")?, words("truth")?);
     let seeds: Vec<u64> = frame.column("seed")?.u64()?.iter().map(Option::unwrap_or_default).collect();
-    // A split depends on the seed alone: the first trial of each seed speaks for all.
+    // A split depends on the seed alone: the first trial of each seed is enough.
     let mut first: BTreeMap<(&str, u64), (&str, &str)> = BTreeMap::new();
     let mut clips: BTreeMap<(&str, u64), Vec<(&str, &str)>> = BTreeMap::new();
     for row in 0..frame.height() {
-        let side = (splits[row], seeds[row]);
+        let key = (splits[row], seeds[row]);
         let trial = (features[row], models[row]);
-        if *first.entry(side).or_insert(trial) == trial {
-            clips.entry(side).or_default().push((paths[row], truths[row]));
+        if *first.entry(key).or_insert(trial) == trial {
+            clips.entry(key).or_default().push((paths[row], truths[row]));
         }
     }
-    let mut sides = ClipsOfSides::new();
+    let mut found = ClipsOfSides::new();
     for ((split, seed), clips) in clips {
-        sides.entry(split.to_owned()).or_default().insert(seed.to_string(), of_clips(clips));
+        found.entry(split.to_owned()).or_default().insert(seed.to_string(), of_clips(clips));
     }
-    Ok(sides)
+    Ok(found)
 }
 
 fn of_clips(mut clips: Vec<(&str, &str)>) -> ClipsOf {
     clips.sort_unstable();
     let mut hasher = blake3::Hasher::new();
     for text in clips.iter().flat_map(|(path, truth)| [path, truth]) {
-        // Lengths first, so that no two lists run together to the same bytes.
+        // With lengths, so that no two lists give the same bytes.
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     }
     ClipsOf { n: clips.len(), hash: hasher.finalize().to_hex().to_string() }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_recordings_does_not_matter_and_their_names_and_labels_do() {
+    fn the_hash_depends_on_ids_and_labels_and_not_on_their_order() {
         let hash = |rows: &[(&str, u64, &str, &str)]| of_frame(&frame(rows)).unwrap()["test"]["1"].clone();
         let own = hash(&[("knn", 1, "a.wav", "gel"), ("knn", 1, "b.wav", "voi")]);
         assert_eq!(own.n, 2);
@@ -97,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn every_seed_has_its_own_and_one_unit_speaks_for_all() {
+    fn every_seed_has_its_own_recordings() {
         let rows = [("knn", 1, "a", "x"), ("average", 1, "a", "x"), ("knn", 2, "b", "x")];
-        let sides = of_frame(&frame(&rows)).unwrap();
-        assert_eq!(sides["test"].keys().collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!((sides["test"]["1"].n, sides["test"]["2"].n), (1, 1));
-        assert_ne!(sides["test"]["1"].hash, sides["test"]["2"].hash);
+        let found = of_frame(&frame(&rows)).unwrap();
+        assert_eq!(found["test"].keys().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((found["test"]["1"].n, found["test"]["2"].n), (1, 1));
+        assert_ne!(found["test"]["1"].hash, found["test"]["2"].hash);
     }
 }

@@ -1,7 +1,7 @@
-//! The judgement as JUnit XML: a test case a trial × metric, and one a thing that may be in doubt.
+//! The check as JUnit XML: one test case per model × metric, and one per kind of issue.
 //!
-//! The form is that of Jenkins' schema (junit-10.xsd), which the other readers share: a fallen metric is a `failure`, what
-//! cannot be judged an `error`, what was allowed `skipped`. There is no time in it: equal judgements are equal bytes.
+//! The format follows Jenkins' schema (junit-10.xsd), which other readers share: a fallen metric is a `failure`, an issue an `error`,
+//! an allowed issue `skipped`. It contains no times: equal results give equal bytes.
 
 use std::fmt::Write;
 
@@ -11,36 +11,36 @@ use super::check::{CheckReport, Finding};
 use super::comparability::IssueKind;
 use super::text::sentence;
 
-/// What may be in doubt, and the name of its test case.
-const QUESTIONS: [(IssueKind, &str); 3] = [
-    (IssueKind::Unfinished, "the run is over and has all its trials"),
-    (IssueKind::Classes, "the classes are those of the baseline"),
-    (IssueKind::Clips, "the clips are those of the baseline"),
+/// The kinds of issues, and the names of their test cases.
+const COMPARABILITY_CASES: [(IssueKind, &str); 3] = [
+    (IssueKind::Unfinished, "the run is finished without failed trials"),
+    (IssueKind::Classes, "the classes equal those of the baseline"),
+    (IssueKind::Clips, "the clips equal those of the baseline"),
 ];
 
 enum Outcome {
     Passed,
-    /// Element, type, sentences.
+    /// Element, type, messages.
     Not(&'static str, &'static str, String),
 }
 
 /// The whole file.
-pub fn document(judged: &CheckReport) -> String {
+pub fn document(report: &CheckReport) -> String {
     let comparable: Vec<(String, Outcome)> =
-        QUESTIONS.iter().map(|&(kind, name)| (name.to_owned(), of_doubts(judged, kind))).collect();
-    let scores: Vec<(String, Outcome)> = judged
+        COMPARABILITY_CASES.iter().map(|&(kind, name)| (name.to_owned(), issue_case(report, kind))).collect();
+    let scores: Vec<(String, Outcome)> = report
         .checks
         .iter()
         .map(|check| {
             let outcome = match check.finding {
                 Finding::Held { .. } => Outcome::Passed,
-                Finding::Fell { .. } => Outcome::Not("failure", "fell", sentence(judged, check)),
-                Finding::Missing { .. } if judged.allows(IssueKind::Missing) => {
-                    Outcome::Not("skipped", "missing", sentence(judged, check))
+                Finding::Fell { .. } => Outcome::Not("failure", "fell", sentence(report, check)),
+                Finding::Missing { .. } if report.allows(IssueKind::Missing) => {
+                    Outcome::Not("skipped", "missing", sentence(report, check))
                 }
-                Finding::Missing { .. } => Outcome::Not("error", "missing", sentence(judged, check)),
+                Finding::Missing { .. } => Outcome::Not("error", "missing", sentence(report, check)),
             };
-            (format!("{} {}", check.trial, check.metric), outcome)
+            (format!("{} {}", check.model, check.metric), outcome)
         })
         .collect();
     let (a, b) = (Counts::of(&comparable), Counts::of(&scores));
@@ -50,18 +50,18 @@ pub fn document(judged: &CheckReport) -> String {
         xml,
         "<testsuites name=\"timbre\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" time=\"0\">"
     );
-    xml += &suite(judged, "comparable", &comparable, &a);
-    xml += &suite(judged, &format!("scores on the {} split", judged.split), &scores, &b);
+    xml += &suite(report, "comparable", &comparable, &a);
+    xml += &suite(report, &format!("scores on the {} split", report.split), &scores, &b);
     xml + "</testsuites>\n"
 }
 
-fn of_doubts(judged: &CheckReport, kind: IssueKind) -> Outcome {
+fn issue_case(report: &CheckReport, kind: IssueKind) -> Outcome {
     let of_kind: Vec<&str> =
-        judged.doubts.iter().filter(|doubt| doubt.kind == kind).map(|doubt| doubt.sentence.as_str()).collect();
-    match (of_kind.is_empty(), judged.allows(kind)) {
+        report.issues.iter().filter(|issue| issue.kind == kind).map(|issue| issue.sentence.as_str()).collect();
+    match (of_kind.is_empty(), report.allows(kind)) {
         (true, _) => Outcome::Passed,
-        (false, true) => Outcome::Not("skipped", kind.word(), of_kind.join("; ")),
-        (false, false) => Outcome::Not("error", kind.word(), of_kind.join("; ")),
+        (false, true) => Outcome::Not("skipped", kind.name(), of_kind.join("; ")),
+        (false, false) => Outcome::Not("error", kind.name(), of_kind.join("; ")),
     }
 }
 
@@ -79,19 +79,19 @@ impl Counts {
     }
 }
 
-fn suite(judged: &CheckReport, name: &str, cases: &[(String, Outcome)], counts: &Counts) -> String {
+fn suite(report: &CheckReport, name: &str, cases: &[(String, Outcome)], counts: &Counts) -> String {
     let Counts { tests, failures, errors, skipped } = counts;
     let mut xml = format!(
         "  <testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" \
          time=\"0\">\n    <properties>\n",
         escape(name)
     );
-    let paths = [&judged.run, &judged.baseline].map(|(title, path)| format!("{title} ({})", path.display()));
+    let paths = [&report.run, &report.baseline].map(|(title, path)| format!("{title} ({})", path.display()));
     for (name, value) in ["run", "baseline"].iter().zip(&paths) {
         let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{}\"/>", escape(value));
     }
     xml += "    </properties>\n";
-    let class = escape(&format!("timbre.{}", judged.experiment));
+    let class = escape(&format!("timbre.{}", report.experiment));
     for (name, outcome) in cases {
         let open = format!("    <testcase classname=\"{class}\" name=\"{}\" time=\"0\"", escape(name));
         let _ = match outcome {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_leaves_its_attribute() {
+    fn names_cannot_end_an_attribute() {
         assert_eq!(escape("a\"><b/>&'"), "a&quot;&gt;&lt;b/&gt;&amp;&#39;");
         assert_eq!(escape("a\nb\u{0}\u{8}\u{ffff}ä🎷"), "a&#10;b\u{fffd}\u{fffd}\u{fffd}ä🎷");
     }

@@ -1,9 +1,9 @@
-//! A run held against a baseline: which metric of which trial fell by how much, and whether the two can be compared at all.
+//! Checks a run against a baseline (regression check in CI): which metric of which model fell, and whether the two are comparable.
 //!
-//! Conventions: a trial is a (feature, model), its score the mean over the seeds (`run_dir::trial_means`), on the test split
-//! where the baseline has one. Only trials and metrics of the baseline are judged, trivial baselines are not. A metric has
-//! fallen if it is worse than the baseline's by more than the tolerance; of losses (`metrics::is_loss`) worse is larger.
-//! What cannot be judged does not pass: a doubt is as good as a fall unless it is allowed by name.
+//! Conventions: the score of a (feature, model) is the mean over the seeds (`run_dir::trial_means`) on the test split if the baseline
+//! has one. Only models and metrics of the baseline are checked, without trivial baselines. A metric has fallen if it is worse than
+//! that of the baseline by more than the tolerance; for losses (`metrics::is_loss`) larger is worse. A run that is not comparable
+//! does not pass: an issue counts like a fall unless it is allowed by name.
 
 mod reference;
 mod clips;

@@ -1,7 +1,7 @@
-//! What is remembered of a run to hold another against it: a small JSON file, fit for git.
+//! The baseline of a check: a run, or a small JSON file that can be committed.
 //!
-//! Keys have a fixed order, numbers the shortest form that reads back as the same, and nothing in it depends on when or where
-//! the run ran: equal results are equal bytes.
+//! Keys have a fixed order, numbers have the shortest form that reads back as the same number, and nothing depends on when or where
+//! the run ran: equal results give equal bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::run_dir::{self, RunRecord, Status, TrialMean};
 use timbre_core::error::UserError;
 use timbre_core::files;
 
-/// Raised when the file changes its form.
+/// Raise it when the file changes its form.
 pub const SCHEMA: u32 = 1;
 
-/// How well the trials of a run did, and on what.
+/// The scores of the models of a run, and the data they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceScores {
@@ -28,11 +28,11 @@ pub struct ReferenceScores {
     pub metric: String,
     pub classes: Vec<String>,
     pub data: DataOf,
-    /// The recordings of each side of the split by seed; empty where the run does not say.
+    /// The recordings of each split by seed; empty if the run has no predictions.
     pub clips: ClipsOfSides,
     #[serde(rename = "units")]
-    pub trials: Vec<TrialMean>,
-    /// What was run, and what is wrong with it: for this process alone.
+    pub models: Vec<TrialMean>,
+    /// The origin of the scores and its problems; not stored.
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -45,19 +45,19 @@ pub struct DataOf {
     pub clips: usize,
 }
 
-/// Where it comes from.
+/// The origin of scores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The file or the run folder, as given.
     pub path: PathBuf,
-    /// Why the run is not over, a sentence each.
+    /// Why the run is unfinished, one message each.
     pub unfinished: Vec<String>,
-    /// Units that could not be fitted, and why.
+    /// Trials that failed, and why.
     pub failures: IndexMap<String, String>,
 }
 
 impl ReferenceScores {
-    /// Of a run folder, finished or not.
+    /// Reads the scores of a run folder, finished or not.
     pub fn of_run(run: &Path) -> Result<ReferenceScores> {
         let record = run_dir::read_record(run)?;
         let clips = clips::read(run);
@@ -68,7 +68,7 @@ impl ReferenceScores {
             Origin { path: run.to_owned(), unfinished: unfinished(&record, run), failures: record.failures.clone() };
         Ok(ReferenceScores {
             schema: SCHEMA,
-            trials: run_dir::trial_means(&record.results),
+            models: run_dir::trial_means(&record.results),
             experiment: record.experiment,
             signature: record.signature,
             metric: record.metric,
@@ -79,15 +79,16 @@ impl ReferenceScores {
         })
     }
 
-    /// What a person calls a baseline: a JSON file, or a run, whose folder `run` finds.
+    /// Finds a baseline by name: a JSON file, or a run, whose folder `run` finds.
     pub fn find(name: &str, run: impl FnOnce(&str) -> Result<PathBuf>) -> Result<ReferenceScores> {
         let path = Path::new(name);
         if path.is_file() {
             return ReferenceScores::read(path);
         }
         if path.extension().is_some_and(|e| e == "json") {
-            let sentence = format!("there is no baseline {name}: make it with `timbre baseline save RUN --out {name}`");
-            bail!(UserError::usage(sentence));
+            let message =
+                format!("there is no baseline {name}: create it with `timbre baseline save RUN --out {name}`");
+            bail!(UserError::usage(message));
         }
         ReferenceScores::of_run(&run(name)?)
     }
@@ -96,7 +97,7 @@ impl ReferenceScores {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let wrong = |why: String| {
             UserError::usage(format!(
-                "{} is no baseline ({why}): make it with `timbre baseline save RUN --out FILE`",
+                "{} is not a baseline ({why}): create one with `timbre baseline save RUN --out FILE`",
                 path.display()
             ))
         };
@@ -117,15 +118,15 @@ impl ReferenceScores {
         bytes
     }
 
-    /// Writes it, unless the file has these bytes already; whether it was written.
+    /// Writes the file unless it has these bytes already. Returns whether it was written.
     pub fn write(&self, path: &Path) -> Result<bool> {
         let bytes = self.bytes();
-        let there = std::fs::metadata(path).ok();
-        if there.as_ref().is_some_and(|there| !there.is_file()) {
-            bail!(UserError::usage(format!("{} is there and no file that could be replaced", path.display())));
+        let existing = std::fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
+            bail!(UserError::usage(format!("{} exists and is not a file", path.display())));
         }
-        // Of another length it is another file, and need not be read.
-        let same_length = there.is_some_and(|there| there.len() == bytes.len() as u64);
+        // A file of another length differs and need not be read.
+        let same_length = existing.is_some_and(|existing| existing.len() == bytes.len() as u64);
         if same_length && std::fs::read(path).is_ok_and(|found| found == bytes) {
             return Ok(false);
         }
@@ -133,31 +134,31 @@ impl ReferenceScores {
         Ok(true)
     }
 
-    /// The side of the split that is judged.
+    /// The split that is checked.
     pub fn split(&self) -> &'static str {
-        run_dir::reported_split(self.trials.iter().map(|trial| trial.split.as_str()))
+        run_dir::reported_split(self.models.iter().map(|trial| trial.split.as_str()))
     }
 
-    pub fn trials_of<'a>(&'a self, split: &'a str) -> impl Iterator<Item = &'a TrialMean> {
-        self.trials.iter().filter(move |trial| trial.split == split)
+    pub fn models_of<'a>(&'a self, split: &'a str) -> impl Iterator<Item = &'a TrialMean> {
+        self.models.iter().filter(move |trial| trial.split == split)
     }
 
-    /// What people call it: `quickstart 0799b5bc`.
+    /// A short title: `quickstart 0799b5bc`.
     pub fn title(&self) -> String {
         format!("{} {}", self.experiment, self.signature.get(..8).unwrap_or(&self.signature))
     }
 }
 
 fn unfinished(record: &RunRecord, run: &Path) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut messages = Vec::new();
     match record.status {
         Status::Done | Status::TooManyUnusable => {}
-        Status::Running if run_dir::is_in_progress(run) => sentences.push("the run is still at work".to_owned()),
-        Status::Running => sentences.push("the run was cut off before its end".to_owned()),
-        Status::Stopped => sentences.push("the run was stopped before its end".to_owned()),
-        Status::Failed if record.failures.is_empty() => sentences.push("the run ended with an error".to_owned()),
+        Status::Running if run_dir::is_in_progress(run) => messages.push("the run is still in progress".to_owned()),
+        Status::Running => messages.push("the run was killed before its end".to_owned()),
+        Status::Stopped => messages.push("the run was stopped before its end".to_owned()),
+        Status::Failed if record.failures.is_empty() => messages.push("the run ended with an error".to_owned()),
         Status::Failed => {}
     }
-    sentences.extend(record.failures.iter().map(|(trial, why)| format!("{trial} could not be fitted: {why}")));
-    sentences
+    messages.extend(record.failures.iter().map(|(trial, why)| format!("{trial} failed: {why}")));
+    messages
 }

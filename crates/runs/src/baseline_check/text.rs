@@ -1,19 +1,19 @@
-//! The judgement as a person reads it. Names come from files: control characters are shown as what they are.
+//! The check for a terminal. Names come from files, so control characters are replaced.
 
 use super::check::{Check, CheckReport, Finding, ROUNDING};
 use super::comparability::IssueKind;
 use crate::tables::aligned;
 
-/// What the columns of `rows` are called.
-pub const HEAD: [&str; 8] = ["verdict", "unit", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
+/// The header of `rows`.
+pub const HEAD: [&str; 8] = ["result", "model", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
 
-/// A line a check. The first word is the program's own, so that no name of a trial begins a line of a CI's log.
-pub fn rows(judged: &CheckReport) -> Vec<[String; 8]> {
-    judged.checks.iter().map(row).collect()
+/// One row per check. The first word is fixed, so that no name begins a line of a CI log.
+pub fn rows(report: &CheckReport) -> Vec<[String; 8]> {
+    report.checks.iter().map(row).collect()
 }
 
 fn row(check: &Check) -> [String; 8] {
-    let nothing = || "–".to_owned();
+    let none = || "–".to_owned();
     let word = match check.finding {
         Finding::Held { worse_by, .. } if worse_by < -ROUNDING => "better",
         Finding::Held { worse_by, .. } if worse_by > ROUNDING => "worse, ok",
@@ -23,88 +23,88 @@ fn row(check: &Check) -> [String; 8] {
     };
     [
         word.to_owned(),
-        plain(&check.trial),
+        plain(&check.model),
         plain(&check.metric),
         number(check.baseline),
-        check.run().map_or_else(nothing, number),
-        check.run().map_or_else(nothing, |run| signed(run - check.baseline)),
+        check.run().map_or_else(none, number),
+        check.run().map_or_else(none, |run| signed(run - check.baseline)),
         check.tolerance.to_string(),
-        check.interval.map_or_else(nothing, |(low, high)| format!("{} to {}", number(low), number(high))),
+        check.interval.map_or_else(none, |(low, high)| format!("{} to {}", number(low), number(high))),
     ]
 }
 
-/// The table, and what is worth knowing.
-pub fn text(judged: &CheckReport) -> String {
-    let clips = judged.clips.map_or(String::new(), |n| format!(" ({n} clips)"));
-    let (run, baseline) = (plain(&judged.run.0), plain(&judged.baseline.0));
+/// The table and the notes.
+pub fn text(report: &CheckReport) -> String {
+    let clips = report.clips.map_or(String::new(), |n| format!(" ({n} clips)"));
+    let (run, baseline) = (plain(&report.run.0), plain(&report.baseline.0));
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
-    lines.extend(rows(judged).into_iter().map(Vec::from));
-    let mut text = format!("Run {run} against {baseline}, {} split{clips}\n\n{}", judged.split, aligned(&lines, 3));
-    for note in &judged.notes {
+    lines.extend(rows(report).into_iter().map(Vec::from));
+    let mut text = format!("Run {run} against {baseline}, {} split{clips}\n\n{}", report.split, aligned(&lines, 3));
+    for note in &report.notes {
         text += &format!("note: {}\n", plain(note));
     }
     text
 }
 
-/// Every reason not to pass, and every one that was allowed, a sentence each; whether it is allowed.
-pub fn reasons(judged: &CheckReport) -> Vec<(String, bool)> {
-    let doubt = |kind: IssueKind, sentence: String| {
-        let allowed = judged.allows(kind);
-        let word = kind.word();
-        let hint = if allowed { format!("allowed by --allow {word}") } else { format!("--allow {word} lets it pass") };
+/// One message per reason not to pass, and whether it is allowed.
+pub fn reasons(report: &CheckReport) -> Vec<(String, bool)> {
+    let issue = |kind: IssueKind, sentence: String| {
+        let allowed = report.allows(kind);
+        let name = kind.name();
+        let hint = if allowed { format!("allowed by --allow {name}") } else { format!("--allow {name} lets it pass") };
         (format!("{sentence} ({hint})"), allowed)
     };
-    let fallen = judged.fallen().map(|check| (sentence(judged, check), false));
-    let missing = judged.missing().map(|check| doubt(IssueKind::Missing, sentence(judged, check)));
-    let doubts = judged.doubts.iter().map(|own| doubt(own.kind, plain(&own.sentence)));
-    doubts.chain(fallen).chain(missing).collect()
+    let fallen = report.fallen().map(|check| (sentence(report, check), false));
+    let missing = report.missing().map(|check| issue(IssueKind::Missing, sentence(report, check)));
+    let issues = report.issues.iter().map(|own| issue(own.kind, plain(&own.sentence)));
+    issues.chain(fallen).chain(missing).collect()
 }
 
 /// `mel.knn: accuracy fell by 0.0505, from 0.3636 to 0.3131, against … (tolerance 0): inside the 95 % interval …`
-pub fn sentence(judged: &CheckReport, check: &Check) -> String {
-    let (trial, metric) = (plain(&check.trial), plain(&check.metric));
-    let against = format!("{} ({})", plain(&judged.baseline.0), plain(&judged.baseline.1.display().to_string()));
+pub fn sentence(report: &CheckReport, check: &Check) -> String {
+    let (model, metric) = (plain(&check.model), plain(&check.metric));
+    let against = format!("{} ({})", plain(&report.baseline.0), plain(&report.baseline.1.display().to_string()));
     match &check.finding {
         Finding::Missing { why } => {
-            format!("{trial}: no {metric} to hold against the {} of {against}: {}", number(check.baseline), plain(why))
+            format!("{model}: no {metric} to compare with the {} of {against}: {}", number(check.baseline), plain(why))
         }
         Finding::Held { run, worse_by } | Finding::Fell { run, worse_by } => {
-            // A loss that got worse has risen.
+            // A worse loss has risen.
             let (up, by) = (*run > check.baseline, number(worse_by.abs()));
             let moved = match worse_by.abs() <= ROUNDING {
-                true => "did not move".to_owned(),
+                true => "did not change".to_owned(),
                 false => format!("{} by {by}", if up { "rose" } else { "fell" }),
             };
-            let (from, to) = apart(check.baseline, *run);
+            let (from, to) = distinct(check.baseline, *run);
             let inside = match (check.is_inside(), check.interval) {
                 (Some(true), Some((low, high))) => format!(
-                    "; that is inside the baseline's 95 % interval, {} to {}: other songs would move it as far",
+                    "; inside the baseline's 95 % interval, {} to {}: other songs could change it as much",
                     number(low),
                     number(high)
                 ),
                 (Some(false), Some((low, high))) => {
-                    format!("; that is outside the baseline's 95 % interval, {} to {}", number(low), number(high))
+                    format!("; outside the baseline's 95 % interval, {} to {}", number(low), number(high))
                 }
-                _ => "; the baseline has no interval for it".to_owned(),
+                _ => "; the baseline has no interval".to_owned(),
             };
             format!(
-                "{trial}: {metric} {moved}, from {from} to {to}, against {against}, tolerance {}{inside}",
+                "{model}: {metric} {moved}, from {from} to {to}, against {against}, tolerance {}{inside}",
                 check.tolerance
             )
         }
     }
 }
 
-/// `passed`, or what did not: `2 fell, 1 missing, 1 in doubt`.
-pub fn verdict(judged: &CheckReport) -> String {
-    let doubts = judged.doubts.iter().filter(|doubt| !judged.allows(doubt.kind)).count();
-    let missing = judged.missing().filter(|check| judged.fails(check)).count();
-    let counts = [(judged.fallen().count(), "fell"), (missing, "missing"), (doubts, "in doubt")];
-    let told: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    if told.is_empty() { "passed".to_owned() } else { told.join(", ") }
+/// `passed`, or the counts of failures: `2 fell, 1 missing, 1 not comparable`.
+pub fn summary(report: &CheckReport) -> String {
+    let issues = report.issues.iter().filter(|issue| !report.allows(issue.kind)).count();
+    let missing = report.missing().filter(|check| report.fails(check)).count();
+    let counts = [(report.fallen().count(), "fell"), (missing, "missing"), (issues, "not comparable")];
+    let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if parts.is_empty() { "passed".to_owned() } else { parts.join(", ") }
 }
 
-/// Four decimals; what they would show as zero as a power of ten.
+/// Four decimals; numbers that would show as zero in scientific notation.
 pub fn number(value: f64) -> String {
     if value != 0.0 && value.abs() < 5e-5 { format!("{value:.1e}") } else { format!("{value:.4}") }
 }
@@ -117,15 +117,15 @@ fn signed(value: f64) -> String {
     }
 }
 
-/// Two numbers with so many decimals, four or more, that they are not told as the same.
-fn apart(a: f64, b: f64) -> (String, String) {
+/// Formats two numbers with at least four decimals, and enough to tell them apart.
+fn distinct(a: f64, b: f64) -> (String, String) {
     let with = |decimals: usize| (format!("{a:.decimals$}"), format!("{b:.decimals$}"));
-    let seen = |pair: &(String, String)| a == b || pair.0 != pair.1;
-    (4..17).map(with).find(seen).unwrap_or_else(|| with(17))
+    let differ = |pair: &(String, String)| a == b || pair.0 != pair.1;
+    (4..17).map(with).find(differ).unwrap_or_else(|| with(17))
 }
 
-/// A name without what would move the cursor, begin a line, or turn the direction of reading.
+/// Replaces characters that move the cursor, begin a line, or change the writing direction.
 pub fn plain(name: &str) -> String {
-    let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
+    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
 }

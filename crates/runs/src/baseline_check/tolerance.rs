@@ -1,4 +1,4 @@
-//! How much worse a metric may be: `f1_micro=0.01`.
+//! Tolerances (`f1_micro=0.01`) and names of metrics.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use timbre_core::labels::Task;
 use timbre_evaluation::metrics;
 use timbre_experiment::suggest;
 
-/// By how much `metric` may be worse than that of the baseline.
+/// How much worse than the baseline a metric may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tolerance {
     pub metric: String,
@@ -21,12 +21,12 @@ impl FromStr for Tolerance {
         let metric = metric_named(metric.trim())?.to_owned();
         match by.trim().parse::<f64>() {
             Ok(by) if by.is_finite() && by >= 0.0 => Ok(Tolerance { metric, by }),
-            _ => Err(format!("`{by}` is no tolerance: write how much worse {metric} may be, 0 or more")),
+            _ => Err(format!("`{by}` is not a tolerance: write how much worse {metric} may be, 0 or more")),
         }
     }
 }
 
-/// The metric of that name, or what may be meant.
+/// The metric of that name, or an error with suggestions.
 pub fn metric_named(word: &str) -> Result<&'static str, String> {
     known_metric(word).ok_or_else(|| {
         let mut known: Vec<&'static str> = Vec::new();
@@ -44,7 +44,7 @@ pub fn known_metric(word: &str) -> Option<&'static str> {
     all_metrics().find(|name| *name == word)
 }
 
-/// Those of both tasks; some come twice.
+/// The metrics of both tasks; some appear twice.
 fn all_metrics() -> impl Iterator<Item = &'static str> {
     metrics::names(Task::SingleLabel).chain(metrics::names(Task::MultiLabel))
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tolerance_is_a_known_metric_and_no_negative_number() {
+    fn a_tolerance_has_a_known_metric_and_a_number_of_at_least_0() {
         assert_eq!("f1_micro=0.01".parse(), Ok(Tolerance { metric: "f1_micro".into(), by: 0.01 }));
         assert_eq!("log_loss = 0".parse(), Ok(Tolerance { metric: "log_loss".into(), by: 0.0 }));
         for wrong in ["f1_micro", "f1_micro=", "f1_micro=-0.1", "f1_micro=NaN", "f1_micro=inf", "=1"] {

@@ -1,7 +1,7 @@
-//! `metrics.json` as DVC reads it: nested tables whose leaves are numbers, `test.mel.knn.accuracy`.
+//! Writes `metrics.json` for DVC: nested tables of numbers, such as `test.mel.knn.accuracy`.
 //!
-//! Over several seeds a metric is its mean, beside it stand `<metric>_sd` (sample standard deviation) and `seeds`; the ends of
-//! the bootstrap intervals, which belong to one seed each, are then left out. A metric that is undefined is not there.
+//! With several seeds a metric is the mean, followed by `<metric>_sd` (sample standard deviation), and `seeds` is their number. The
+//! ends of the bootstrap intervals belong to one seed each and are then left out. Undefined metrics are left out.
 
 use serde_json::{Map, Value, json};
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn several_seeds_are_a_mean_with_its_deviation() {
+    fn several_seeds_give_a_mean_and_a_deviation() {
         let rows = [
             row("knn", 1, &[("accuracy", 0.25), ("accuracy_low", 0.1)]),
             row("average", 1, &[("accuracy", 1.0)]),

@@ -1,10 +1,10 @@
-//! Runs in the layout of MLflow's file store, `<experiment>/<run>/{meta.yaml,params,metrics,tags,artifacts}`, which its loaders open
-//! and `mlflow migrate-filestore` takes.
+//! Exports runs to MLflow's file store: `<experiment>/<run>/{meta.yaml,params,metrics,tags,artifacts}`. MLflow opens it, and
+//! `mlflow migrate-filestore` migrates it.
 //!
-//! A run of ours becomes one run with the whole configuration as parameters and the means over the seeds as metrics, and below it
-//! (`mlflow.parentRunId`) a run for each of its trials, with every metric of its sides and, of a network, its epochs as steps. Ids
-//! follow from signature and folder: what is exported again takes its own place. Tables are copied: MLflow removes the artifacts
-//! of what is deleted there, and must not remove ours.
+//! A run becomes an MLflow run with the whole configuration as parameters and the means over the seeds as metrics. Each trial becomes a
+//! nested run (`mlflow.parentRunId`) with the metrics of all subsets and, for a network, its epochs as steps. Ids are derived from
+//! signature and folder, so that a second export replaces the first. Tables are copied: MLflow deletes the artifacts of deleted runs,
+//! and must not delete ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,19 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
-use timbre_core::error::UserError;
 use timbre_core::files;
 
-/// What MLflow cuts the values of parameters to.
-const LONGEST_PARAM: usize = 6000;
-/// MLflow leaves folders alone that end so.
+/// MLflow truncates the values of parameters to this length.
+const MAX_PARAM_LENGTH: usize = 6000;
+/// MLflow ignores folders with this suffix.
 const TRASH: &str = ".trash";
 
-/// A run as it will lie there.
+/// The folder is not empty and not a file store, or there is nothing to export: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotExport(pub String);
+
+/// A run of the file store.
 #[derive(Debug, Default, PartialEq)]
 struct Run {
     id: String,
@@ -33,7 +37,7 @@ struct Run {
     params: Vec<(String, String)>,
     metrics: Vec<(String, Vec<Point>)>,
     tags: Vec<(String, String)>,
-    /// Files, and what they are called below `artifacts`.
+    /// Files, and their names in `artifacts`.
     artifacts: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -44,14 +48,14 @@ struct Point {
     step: usize,
 }
 
-/// A file store that is written to.
+/// A file store to write to.
 pub struct FileStore {
     folder: PathBuf,
     with_models: bool,
 }
 
 impl FileStore {
-    /// An empty folder, a new one, or a file store.
+    /// Opens a new folder, an empty folder, or a file store.
     pub fn open(folder: &Path, with_models: bool) -> Result<FileStore> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
@@ -59,41 +63,39 @@ impl FileStore {
         let is_store = entries.iter().any(|path| path.join("meta.yaml").is_file() || path.ends_with(TRASH));
         if !entries.is_empty() && !is_store {
             let folder = folder.display();
-            bail!(UserError::usage(format!(
-                "{folder} holds something else than a file store of MLflow: name an empty folder"
-            )));
+            bail!(CannotExport(format!("{folder} is not an MLflow file store: name an empty folder")));
         }
         Ok(FileStore { folder, with_models })
     }
 
-    /// Writes a run and its trials; how many runs that are to MLflow.
+    /// Writes a run and its trials. Returns the number of MLflow runs.
     pub fn add(&self, run: &Path) -> Result<usize> {
         let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
         let record = run_dir::read_record(&run)?;
         let config = run_dir::resolved_config(&run);
         let text = fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-        let config: toml::Table = text.parse().with_context(|| format!("cannot understand {}", config.display()))?;
+        let config: toml::Table = text.parse().with_context(|| format!("cannot parse {}", config.display()))?;
         let experiment = self.experiment(&record)?;
-        let whole = whole(&run, &record, &config);
+        let parent = parent_run(&run, &record, &config);
         let ended = run_dir::trial_times(&run);
         let mut runs = 1;
         for trial in trials(&record.results) {
-            // Of a run that was given up a record may be missing: its numbers are told by the whole.
-            let Some(left) = run_dir::read_trial(&run, &trial) else { continue };
-            let end = ended.get(&trial.to_string()).copied().unwrap_or(whole.ended.unwrap_or(whole.started));
-            let mut part = part(&whole, &record, &left, &config, end);
-            part.artifacts = files_below(&run_dir::network_folder(&run, &trial), Path::new("network"));
+            // An unfinished run may lack a record: the parent run has its metrics.
+            let Some(record_of_trial) = run_dir::read_trial(&run, &trial) else { continue };
+            let end = ended.get(&trial.to_string()).copied().unwrap_or(parent.ended.unwrap_or(parent.started));
+            let mut nested = nested_run(&parent, &record, &record_of_trial, &config, end);
+            nested.artifacts = files_below(&run_dir::network_folder(&run, &trial), Path::new("network"));
             if self.with_models {
-                part.artifacts.extend(files_below(&run_dir::model_folder(&run, &trial), Path::new("model")));
+                nested.artifacts.extend(files_below(&run_dir::model_folder(&run, &trial), Path::new("model")));
             }
-            self.write(&experiment, &part)?;
+            self.write(&experiment, &nested)?;
             runs += 1;
         }
-        self.write(&experiment, &whole)?;
+        self.write(&experiment, &parent)?;
         Ok(runs)
     }
 
-    /// The id of the experiment of that name, made where it is not there.
+    /// The id of the experiment; creates the experiment if needed.
     fn experiment(&self, record: &RunRecord) -> Result<String> {
         let name = &record.experiment;
         for entry in fs::read_dir(&self.folder)?.flatten() {
@@ -103,7 +105,7 @@ impl FileStore {
                 return Ok(entry.file_name().to_string_lossy().into_owned());
             }
         }
-        // Eighteen digits, as MLflow makes them.
+        // Eighteen digits, like the ids of MLflow.
         let hash = blake3::hash(name.as_bytes());
         let number = u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"));
         let id = (100_000_000_000_000_000 + number % 900_000_000_000_000_000).to_string();
@@ -118,27 +120,27 @@ impl FileStore {
         Ok(id)
     }
 
-    /// First beside the experiments, then in its place: no reader sees half of it.
+    /// Writes a run beside the experiments, then moves it into place: no reader sees a partial run.
     fn write(&self, experiment: &str, run: &Run) -> Result<()> {
         let part = tempfile::Builder::new().prefix(".timbre-").suffix(TRASH).tempdir_in(&self.folder)?;
         let target = self.folder.join(experiment).join(&run.id);
-        let home = part.path().join("run");
-        for folder in ["params", "metrics", "tags", "artifacts"] {
-            fs::create_dir_all(home.join(folder))?;
+        let folder = part.path().join("run");
+        for name in ["params", "metrics", "tags", "artifacts"] {
+            fs::create_dir_all(folder.join(name))?;
         }
         for (key, value) in &run.params {
-            write(&home.join("params").join(key), value)?;
+            write(&folder.join("params").join(key), value)?;
         }
         for (key, value) in &run.tags {
-            write(&home.join("tags").join(key), value)?;
+            write(&folder.join("tags").join(key), value)?;
         }
         for (key, points) in &run.metrics {
             let lines = points.iter().map(|point| format!("{} {} {}\n", point.time, point.value, point.step));
-            write(&home.join("metrics").join(key), &lines.collect::<String>())?;
+            write(&folder.join("metrics").join(key), &lines.collect::<String>())?;
         }
         for (source, name) in &run.artifacts {
-            let copy = home.join("artifacts").join(name);
-            fs::create_dir_all(copy.parent().expect("it lies in a folder"))?;
+            let copy = folder.join("artifacts").join(name);
+            fs::create_dir_all(copy.parent().expect("a file is in a folder"))?;
             fs::copy(source, &copy).with_context(|| format!("cannot copy {}", source.display()))?;
         }
         let meta = json!({
@@ -147,14 +149,14 @@ impl FileStore {
             "run_uuid": run.id, "source_name": "", "source_type": 4, "source_version": "", "start_time": run.started,
             "status": run.status, "tags": [], "user_id": "timbre",
         });
-        write(&home.join("meta.yaml"), &yaml(&meta))?;
+        write(&folder.join("meta.yaml"), &yaml(&meta))?;
         run_dir::discard(&target)?;
-        fs::rename(&home, &target).with_context(|| format!("cannot write {}", target.display()))
+        fs::rename(&folder, &target).with_context(|| format!("cannot write {}", target.display()))
     }
 }
 
-/// The run as a whole.
-fn whole(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
+/// The MLflow run of a run.
+fn parent_run(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
     let folder = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let started = milliseconds(&record.started).unwrap_or_default();
     let ended = record.ended.as_deref().and_then(milliseconds);
@@ -189,21 +191,21 @@ fn whole(run: &Path, record: &RunRecord, config: &toml::Table) -> Run {
             tags.push((format!("timbre.environment.{name}"), value.to_owned()));
         }
     }
-    let is_ours = |path: &Path| {
+    let is_artifact = |path: &Path| {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         ["csv", "json", "jsonl", "toml", "parquet", "svg", "html", "md"].contains(&ending)
     };
     let mut artifacts: Vec<(PathBuf, PathBuf)> =
-        plain_files(run).into_iter().filter(|path| is_ours(path)).map(named).collect();
+        plain_files(run).into_iter().filter(|path| is_artifact(path)).map(named).collect();
     artifacts.sort();
     let id = id(&[&record.signature, &folder]);
     Run { id, name: folder, status: status(record.status), started, ended, params, metrics, tags, artifacts }
 }
 
-/// One trial of it.
-fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Table, ended: i64) -> Run {
-    let trial = &left.trial;
-    let started = ended - (1000.0 * (left.fit_seconds + left.predict_seconds)) as i64;
+/// The MLflow run of a trial.
+fn nested_run(parent: &Run, record: &RunRecord, own: &TrialRecord, config: &toml::Table, ended: i64) -> Run {
+    let trial = &own.trial;
+    let started = ended - (1000.0 * (own.fit_seconds + own.predict_seconds)) as i64;
     let point = |value: f64| vec![Point { time: ended, value, step: 0 }];
     let mut params = vec![
         ("features".to_owned(), trial.features.clone()),
@@ -215,24 +217,24 @@ fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Tabl
         spec.into_iter().for_each(|spec| flatten(spec, &mut vec![table.to_owned(), name.clone()], &mut params));
     }
     let mut metrics = vec![
-        ("seconds/fit".to_owned(), point(left.fit_seconds)),
-        ("seconds/predict".to_owned(), point(left.predict_seconds)),
+        ("seconds/fit".to_owned(), point(own.fit_seconds)),
+        ("seconds/predict".to_owned(), point(own.predict_seconds)),
     ];
     for row in record.results.iter().filter(|row| row.trial == *trial) {
         metrics.extend(row.metrics.iter().map(|(name, value)| (names::key(&[&row.split, name]), point(*value))));
     }
-    metrics.extend(epochs(left, ended));
+    metrics.extend(epochs(own, ended));
     let note = |(name, value): (&String, &String)| (format!("timbre.note.{}", names::key(&[name])), value.clone());
     let mut tags = vec![
-        ("mlflow.parentRunId".to_owned(), whole.id.clone()),
+        ("mlflow.parentRunId".to_owned(), parent.id.clone()),
         ("mlflow.runName".to_owned(), trial.to_string()),
         ("timbre.signature".to_owned(), record.signature.clone()),
     ];
-    tags.extend(left.notes.iter().map(note));
+    tags.extend(own.notes.iter().map(note));
     Run {
-        id: id(&[&record.signature, &whole.name, &trial.to_string()]),
+        id: id(&[&record.signature, &parent.name, &trial.to_string()]),
         name: trial.to_string(),
-        // A trial that has left a record is through.
+        // A trial with a record is finished.
         status: status(Status::Done),
         started,
         ended: Some(ended),
@@ -243,15 +245,15 @@ fn part(whole: &Run, record: &RunRecord, left: &TrialRecord, config: &toml::Tabl
     }
 }
 
-/// Learning curves: a step an epoch, at the times at which they ended if nothing came between them.
-fn epochs(left: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
+/// Learning curves: one step per epoch, at the time of its end if the training was not interrupted.
+fn epochs(own: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
     let mut curves: Vec<(String, Vec<Point>)> = Vec::new();
     let mut add = |name: String, point: Point| match curves.iter_mut().find(|(known, _)| *known == name) {
         Some((_, points)) => points.push(point),
         None => curves.push((name, vec![point])),
     };
-    let mut time = ended - (1000.0 * left.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>()) as i64;
-    for epoch in &left.epochs {
+    let mut time = ended - (1000.0 * own.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>()) as i64;
+    for epoch in &own.epochs {
         time += (1000.0 * epoch.seconds) as i64;
         let at = |value: f64| Point { time, value, step: epoch.epoch };
         add("epochs/train_loss".into(), at(epoch.train_loss));
@@ -263,7 +265,7 @@ fn epochs(left: &TrialRecord, ended: i64) -> Vec<(String, Vec<Point>)> {
     curves
 }
 
-/// The trials that have results, in their order.
+/// The trials with results, in their order.
 fn trials(rows: &[ResultRow]) -> Vec<Trial> {
     let mut trials: Vec<Trial> = Vec::new();
     for row in rows.iter().filter(|row| !row.is_baseline()) {
@@ -274,7 +276,7 @@ fn trials(rows: &[ResultRow]) -> Vec<Trial> {
     trials
 }
 
-/// Every number of a nested value with its path.
+/// Visits every number of a nested value with its path.
 fn numbers<'a>(value: &'a Value, path: &mut Vec<&'a str>, each: &mut dyn FnMut(&[&str], f64)) {
     match value {
         Value::Object(fields) => {
@@ -288,7 +290,7 @@ fn numbers<'a>(value: &'a Value, path: &mut Vec<&'a str>, each: &mut dyn FnMut(&
     }
 }
 
-/// Dotted keys of a configuration with their values as text.
+/// Lists the dotted keys of a configuration with their values as text.
 fn flatten(table: &toml::Table, path: &mut Vec<String>, into: &mut Vec<(String, String)>) {
     for (key, value) in table {
         path.push(key.clone());
@@ -296,7 +298,7 @@ fn flatten(table: &toml::Table, path: &mut Vec<String>, into: &mut Vec<(String, 
             toml::Value::Table(table) => flatten(table, path, into),
             leaf => {
                 let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
-                into.push((names::key(&[&path.join(".")]), text.chars().take(LONGEST_PARAM).collect()));
+                into.push((names::key(&[&path.join(".")]), text.chars().take(MAX_PARAM_LENGTH).collect()));
             }
         }
         path.pop();
@@ -320,7 +322,7 @@ fn milliseconds(time: &str) -> Option<i64> {
     chrono::DateTime::parse_from_rfc3339(time).ok().map(|time| time.timestamp_millis())
 }
 
-/// Files that are no links and not hidden.
+/// The files of a folder without links and hidden files.
 fn plain_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let plain = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
@@ -340,7 +342,7 @@ fn named(path: PathBuf) -> (PathBuf, PathBuf) {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::create_dir_all(path.parent().expect("it lies in a folder"))?;
+    fs::create_dir_all(path.parent().expect("a file is in a folder"))?;
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -352,7 +354,7 @@ fn uri(path: &Path) -> String {
     format!("file://{}", escaped.collect::<String>())
 }
 
-/// A line a field, its value as JSON in ASCII: every YAML reader takes it, whatever is in the texts.
+/// One line per field, its value as JSON in ASCII: every YAML reader accepts it, whatever the texts contain.
 fn yaml(fields: &Value) -> String {
     let ascii = |text: String| -> String {
         let escaped = |c: char| match c {
@@ -371,19 +373,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_any_script_are_plain_yaml() {
+    fn texts_of_any_script_become_ascii_yaml() {
         let meta = json!({ "name": "čelo \u{85}\u{1F3B8}: \"x\"\n", "end_time": null, "status": 3 });
         let expected = "name: \"\\u010Delo \\u0085\\U0001F3B8: \\\"x\\\"\\n\"\nend_time: null\nstatus: 3\n";
         assert_eq!(yaml(&meta), expected);
     }
 
     #[test]
-    fn a_path_with_spaces_is_a_uri() {
+    fn a_path_with_spaces_becomes_a_uri() {
         assert_eq!(uri(Path::new("/a b/č")), "file:///a%20b/%C4%8D");
     }
 
     #[test]
-    fn a_folder_with_something_else_in_it_is_refused() {
+    fn a_folder_with_other_files_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         FileStore::open(folder.path(), false).unwrap();
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();

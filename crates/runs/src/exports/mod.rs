@@ -1,4 +1,4 @@
-//! What other tools read: `metrics.json` for DVC, the file store of MLflow.
+//! Exports for other tools: `metrics.json` for DVC, the file store of MLflow, TensorBoard events.
 
 pub mod dvc;
 pub mod mlflow;

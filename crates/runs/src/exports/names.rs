@@ -1,23 +1,23 @@
-//! Names that MLflow takes: letters, digits, `_`, `-`, `.` and spaces, of 250 characters at most, in parts between slashes, each
-//! the name of a file. A part that has to be changed carries eight digits of its hash, so that two names never become one.
+//! Maps names to names that MLflow accepts: letters, digits, `_`, `-`, `.` and spaces, at most 250 characters, in parts between
+//! slashes; each part is a file name. A changed part ends with eight digits of its hash, so that two names stay distinct.
 
-/// The longest part; several make a name, and a file name ends at 255 bytes.
+/// The maximum length of a part. A name has several parts, and a file name at most 255 bytes.
 const LONGEST: usize = 72;
 
-/// A key of its parts.
+/// Joins parts to a key.
 pub fn key(parts: &[&str]) -> String {
     parts.iter().map(|part| part_of(part)).collect::<Vec<_>>().join("/")
 }
 
 fn part_of(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
-    let is_fine = !name.is_empty()
+    let is_valid = !name.is_empty()
         && name.len() <= LONGEST
         && name.chars().all(plain)
         && name.chars().any(|c| c != '.')
         && !name.starts_with(' ')
         && !name.ends_with(' ');
-    if is_fine {
+    if is_valid {
         return name.to_owned();
     }
     let mapped: String = name.chars().map(|c| if plain(c) && c != ' ' { c } else { '_' }).take(LONGEST - 9).collect();
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_names_stay_and_others_say_what_they_were() {
+    fn valid_names_are_kept_and_others_get_a_hash() {
         assert_eq!(key(&["test", "f1_micro"]), "test/f1_micro");
         assert_eq!(key(&["models.knn.k"]), "models.knn.k");
         assert!(key(&["+"]).starts_with("_-"));
@@ -44,7 +44,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_is_taken_and_no_two_become_one(a in any::<String>(), b in "\\PC{0,90}") {
+        fn every_name_becomes_valid_and_stays_distinct(a in any::<String>(), b in "\\PC{0,90}") {
             for name in [&a, &b] {
                 let key = key(&[name]);
                 prop_assert!(key.len() <= LONGEST && !key.is_empty() && key.trim() == key);

@@ -1,12 +1,12 @@
-//! Learning curves for TensorBoard: an event file that grows by a record an epoch.
+//! Writes learning curves for TensorBoard: an event file with one record per epoch.
 //!
 //! Conventions: TFRecord framing (length, masked CRC-32C of the length, bytes, masked CRC-32C of the bytes, little-endian)
-//! around `Event` messages of Protocol Buffers, written by hand: four fields are all that scalars need. Values are f32, as the
-//! format has them.
-//! Differences from the peers' writers: the file is a function of its first moment and of the epochs so far. Wall times are
-//! that moment plus the seconds that the epochs took, without the breaks between two runs. So a resumed run finds the
-//! bytes that it would write itself, keeps them as far as they agree and goes on after them: no step comes twice, a record
-//! torn by a kill is mended, and a TensorBoard that has the file open sees it grow in place.
+//! around `Event` messages of Protocol Buffers, encoded by hand because scalars need four fields only. Values are f32, as in the
+//! format.
+//! Differences from the peers' writers: the file depends only on its start time and on the epochs so far. Wall times are the
+//! start time plus the seconds that the epochs took, without the pauses between two runs. A resumed run therefore finds the bytes
+//! that it would write itself, keeps the part that agrees and continues after it: no step occurs twice, a record truncated by a
+//! kill is repaired, and a TensorBoard that has the file open sees it grow in place.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 use timbre_models::Epoch;
 
-/// Brings the event file at `path` up to these epochs.
+/// Updates the event file at `path` to these epochs.
 pub fn write(path: &Path, epochs: &[Epoch]) -> Result<()> {
     let fail = || format!("cannot write {}: is the disk full, or the folder read-only?", path.display());
     if let Some(folder) = path.parent() {
@@ -26,55 +26,55 @@ pub fn write(path: &Path, epochs: &[Epoch]) -> Result<()> {
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).with_context(fail)?;
     let mut found = Vec::new();
     file.read_to_end(&mut found).with_context(fail)?;
-    let records = records(first_moment(&found).unwrap_or_else(|| now_before(epochs)), epochs);
-    let agreed = agreement(&found, &records);
-    if agreed < found.len() {
-        file.set_len(agreed as u64).with_context(fail)?;
+    let records = records(start_time(&found).unwrap_or_else(|| start_if_ended_now(epochs)), epochs);
+    let matching = matching_prefix(&found, &records);
+    if matching < found.len() {
+        file.set_len(matching as u64).with_context(fail)?;
     }
     let wanted = records.concat();
-    if agreed < wanted.len() {
-        file.seek(SeekFrom::Start(agreed as u64)).with_context(fail)?;
-        // In one go: a reader finds whole records.
-        file.write_all(&wanted[agreed..]).with_context(fail)?;
+    if matching < wanted.len() {
+        file.seek(SeekFrom::Start(matching as u64)).with_context(fail)?;
+        // In one write, so that a reader finds whole records.
+        file.write_all(&wanted[matching..]).with_context(fail)?;
     }
     Ok(())
 }
 
-/// How many bytes of `found` are whole records as wanted.
-fn agreement(found: &[u8], records: &[Vec<u8>]) -> usize {
-    let mut agreed = 0;
+/// The length of the prefix of `found` that consists of expected records.
+fn matching_prefix(found: &[u8], records: &[Vec<u8>]) -> usize {
+    let mut matching = 0;
     for record in records {
-        if found.get(agreed..agreed + record.len()) != Some(record) {
+        if found.get(matching..matching + record.len()) != Some(record) {
             break;
         }
-        agreed += record.len();
+        matching += record.len();
     }
-    agreed
+    matching
 }
 
-/// When training began, in seconds since 1970, if it ended this epoch now.
-fn now_before(epochs: &[Epoch]) -> f64 {
+/// The start time in seconds since 1970 if the last epoch ended now.
+fn start_if_ended_now(epochs: &[Epoch]) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64());
     now - epochs.iter().map(|epoch| epoch.seconds).sum::<f64>()
 }
 
-/// The wall time of the first record, if that is one of ours.
-fn first_moment(found: &[u8]) -> Option<f64> {
-    let event = found.get(FRONT..)?;
-    let moment = f64::from_le_bytes(event.get(1..9)?.try_into().ok()?);
-    found.starts_with(&header(moment)).then_some(moment)
+/// The wall time of the first record, if this module wrote it.
+fn start_time(found: &[u8]) -> Option<f64> {
+    let event = found.get(HEADER_BYTES..)?;
+    let time = f64::from_le_bytes(event.get(1..9)?.try_into().ok()?);
+    found.starts_with(&header(time)).then_some(time)
 }
 
-fn header(moment: f64) -> Vec<u8> {
+fn header(time: f64) -> Vec<u8> {
     let mut event = Vec::new();
-    put_f64(&mut event, 1, moment);
+    put_f64(&mut event, 1, time);
     put_bytes(&mut event, 3, b"brain.Event:2");
     framed(&event)
 }
 
-/// A record that says what the file is, then one an epoch.
-fn records(moment: f64, epochs: &[Epoch]) -> Vec<Vec<u8>> {
-    let mut wall_time = moment;
+/// A record with the file version, then one per epoch.
+fn records(time: f64, epochs: &[Epoch]) -> Vec<Vec<u8>> {
+    let mut wall_time = time;
     let of_epochs = epochs.iter().map(|epoch| {
         wall_time += epoch.seconds;
         let mut summary = Vec::new();
@@ -91,10 +91,10 @@ fn records(moment: f64, epochs: &[Epoch]) -> Vec<Vec<u8>> {
         put_bytes(&mut event, 5, &summary);
         framed(&event)
     });
-    std::iter::once(header(moment)).chain(of_epochs).collect()
+    std::iter::once(header(time)).chain(of_epochs).collect()
 }
 
-/// The curves of an epoch by tag; TensorBoard makes a group of what stands before the slash.
+/// The scalars of an epoch by tag; TensorBoard groups them by the part before the slash.
 fn scalars(epoch: &Epoch) -> Vec<(String, f64)> {
     let mut scalars = vec![("loss/train".to_owned(), epoch.train_loss)];
     scalars.extend(epoch.validation_loss.map(|loss| ("loss/validation".to_owned(), loss)));
@@ -106,7 +106,7 @@ fn scalars(epoch: &Epoch) -> Vec<(String, f64)> {
 }
 
 /// Bytes of a frame before its message.
-const FRONT: usize = 12;
+const HEADER_BYTES: usize = 12;
 
 fn framed(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
@@ -117,12 +117,12 @@ fn framed(message: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Rotated and shifted, as the format wants it: a CRC of bytes that contain their own CRC would tell nothing.
+/// The masked CRC of the format, rotated and offset: the CRC of bytes that contain their own CRC would detect nothing.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The remainders of all bytes under Castagnoli's polynomial, lowest bit first.
+/// The CRC table of Castagnoli's polynomial, lowest bit first.
 const REMAINDERS: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -143,7 +143,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| crc >> 8 ^ REMAINDERS[usize::from(crc as u8 ^ byte)])
 }
 
-// Protocol Buffers: each field is its number and wire type, then its value.
+// Protocol Buffers: each field is its number and wire type followed by its value.
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_that_of_the_standard() {
+    fn the_checksum_equals_that_of_the_standard() {
         // RFC 3720, B.4.
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);

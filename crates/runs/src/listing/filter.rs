@@ -1,4 +1,4 @@
-//! Which runs are listed, and in which order.
+//! Filters and sorts the listed runs.
 
 use std::cmp::Ordering;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use super::{ListedRun, RunState};
 use crate::baseline_check::metric_named;
 use timbre_evaluation::metrics::is_loss;
 
-/// What is asked for. Nothing asked: every run, the newest first.
+/// The filter of `timbre runs`. Default: all runs, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Names of experiments, with `*` and `?`; any of them.
+    /// Patterns of experiment names with `*` and `?`; a run must match one of them.
     pub experiments: Vec<String>,
-    /// Any of them.
+    /// A run must be in one of these states.
     pub states: Vec<RunState>,
-    /// Shown instead of each run's headline metric; a run without it is left out.
+    /// Shown instead of the headline metric; runs without it are left out.
     pub metric: Option<String>,
-    /// All of them.
+    /// A run must meet all of them.
     pub bounds: Vec<MetricBound>,
     pub since: Option<TimeBound>,
     pub until: Option<TimeBound>,
@@ -29,15 +29,15 @@ pub struct RunFilter {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SortBy {
-    /// The newest first.
+    /// Newest first
     #[default]
     When,
-    /// By name, the newest of each first.
+    /// By name, newest first
     Experiment,
     Status,
-    /// The best first, runs of the same metric together.
+    /// Best first, grouped by metric
     Score,
-    /// The longest first.
+    /// Longest first
     Seconds,
 }
 
@@ -68,14 +68,14 @@ impl RunFilter {
         let by_key = match self.sort {
             SortBy::When => Ordering::Equal,
             SortBy::Experiment => a.entry.experiment.cmp(&b.entry.experiment),
-            SortBy::Status => a.state.word().cmp(b.state.word()),
+            SortBy::Status => a.state.name().cmp(b.state.name()),
             SortBy::Score => self.by_score(a, b),
             SortBy::Seconds => descending(a.entry.seconds, b.entry.seconds),
         };
         by_key.then_with(newest)
     }
 
-    /// Scores of two metrics are not to be compared.
+    /// Scores of different metrics are not comparable: runs are grouped by metric.
     fn by_score(&self, a: &ListedRun, b: &ListedRun) -> Ordering {
         let metric = |run: &ListedRun| self.metric.clone().unwrap_or_else(|| run.entry.metric.clone());
         let (of_a, of_b) = (metric(a), metric(b));
@@ -87,7 +87,7 @@ impl RunFilter {
     }
 }
 
-/// What has no value comes last.
+/// Runs without a value come last.
 fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => b.total_cmp(&a),
@@ -122,23 +122,23 @@ impl FromStr for MetricBound {
             (Some(parts), _) => (true, parts),
             (None, Some(parts)) => (false, parts),
             (None, None) => {
-                return Err("write METRIC>=NUMBER or METRIC<=NUMBER, in quotes: a shell knows > and <".into());
+                return Err("write METRIC>=NUMBER or METRIC<=NUMBER, quoted: the shell interprets > and <".into());
             }
         };
-        let value: f64 = split.1.trim().parse().map_err(|_| format!("`{}` is no number", split.1))?;
+        let value: f64 = split.1.trim().parse().map_err(|_| format!("`{}` is not a number", split.1))?;
         if value.is_nan() {
-            return Err("nothing compares with NaN".into());
+            return Err("NaN cannot be compared".into());
         }
         Ok(MetricBound { metric: metric_named(split.0.trim())?.to_owned(), at_least, value })
     }
 }
 
-/// `2026-11-24`, `2026-11-24T15:00` (UTC), or so long ago: `36h`, `7d`. Kept as the beginning of the time as runs write it.
+/// A time: `2026-11-24`, `2026-11-24T15:00` (UTC), or an age (`36h`, `7d`). Kept as the beginning of the time in `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeBound(String);
 
 impl TimeBound {
-    /// A day is over with its last moment.
+    /// A day includes its last moment.
     fn is_not_before(&self, started: &str) -> bool {
         started.get(..self.0.len()).unwrap_or(started) <= self.0.as_str()
     }
@@ -154,19 +154,17 @@ impl FromStr for TimeBound {
             time.map(|time| TimeBound(time.format("%Y-%m-%dT%H:%M:%S").to_string()))
         };
         if let Some(number) = text.strip_suffix('d').and_then(|n| n.parse::<u32>().ok()) {
-            return ago(i64::from(number) * 24).ok_or_else(|| "that is too long ago".into());
+            return ago(i64::from(number) * 24).ok_or_else(|| "the age is too large".into());
         }
         if let Some(number) = text.strip_suffix('h').and_then(|n| n.parse::<u32>().ok()) {
-            return ago(i64::from(number)).ok_or_else(|| "that is too long ago".into());
+            return ago(i64::from(number)).ok_or_else(|| "the age is too large".into());
         }
         if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
             return Ok(TimeBound(day.format("%Y-%m-%d").to_string()));
         }
         match NaiveDateTime::parse_from_str(&text.replace(' ', "T"), "%Y-%m-%dT%H:%M") {
             Ok(time) => Ok(TimeBound(time.format("%Y-%m-%dT%H:%M").to_string())),
-            Err(_) => {
-                Err("write a day (2026-11-24), a time in UTC (2026-11-24T15:00), or how long ago (36h, 7d)".into())
-            }
+            Err(_) => Err("write a day (2026-11-24), a time in UTC (2026-11-24T15:00), or an age (36h, 7d)".into()),
         }
     }
 }
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_is_a_known_metric_and_a_number() {
+    fn a_bound_has_a_known_metric_and_a_number() {
         let bound: MetricBound = "f1_micro >= 0.7".parse().unwrap();
         assert!(bound.holds(0.7) && !bound.holds(0.69));
         assert!("log_loss<=1".parse::<MetricBound>().unwrap().holds(0.5));
@@ -185,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_in_from_its_first_moment_to_its_last() {
+    fn a_day_includes_its_first_and_last_moment() {
         let day: TimeBound = "2026-11-24".parse().unwrap();
         assert!("2026-11-24T00:00:00.000Z" >= day.0.as_str() && "2026-11-23T23:59:59.999Z" < day.0.as_str());
         assert!(day.is_not_before("2026-11-24T23:59:59.999Z") && !day.is_not_before("2026-11-25T00:00:00.000Z"));
@@ -196,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_anything_and_all_else_for_itself() {
+    fn a_star_matches_anything() {
         assert!(pattern("grid_*").is_match("grid_lr") && !pattern("grid_*").is_match("a_grid_lr"));
         assert!(pattern("a.b").is_match("a.b") && !pattern("a.b").is_match("axb"));
         assert!(pattern("r?n").is_match("run"));
     }
 
     #[test]
-    fn what_has_no_score_comes_last() {
+    fn runs_without_a_score_come_last() {
         let mut scores = [None, Some(0.25), Some(0.75)];
         scores.sort_by(|a, b| descending(*a, *b));
         assert_eq!(scores, [Some(0.75), Some(0.25), None]);

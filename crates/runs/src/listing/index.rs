@@ -1,8 +1,8 @@
-//! What is remembered of runs: one file, `.runs.index` in the folder of the runs, which can be thrown away at any time.
+//! Caches the list of runs in `.runs.index`, in the folder of the runs. The file can be removed at any time.
 //!
-//! Its first line has the form's version and the BLAKE3 of the rest, a line a run. An entry counts only for a `run.json` with the
-//! very size, times and inode of the one that it was made of. The file is replaced as a whole, so of two processes the
-//! last one wins, and both are right. What is damaged is not believed; where nothing can be written, nothing is remembered.
+//! Its first line has the version of the format and the BLAKE3 of the rest; each other line is a run. An entry is valid only for a
+//! `run.json` with the same size, times and inode. The file is replaced as a whole: of two processes the last one wins, and both
+//! versions are correct. A damaged file is ignored. If the file cannot be written, nothing is cached.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use timbre_core::files::{self, FileStamp};
 
-/// Raised when an entry changes its form or its meaning.
+/// Raise it when an entry changes its form or its meaning.
 const VERSION: u32 = 1;
 
 const FILE: &str = ".runs.index";
@@ -32,19 +32,19 @@ pub struct Index {
 }
 
 impl Index {
-    /// What is remembered; nothing where the file is damaged, of another version, or not there.
+    /// Reads the index; empty if the file is missing, damaged, or of another version.
     pub fn read(runs: &Path) -> Index {
         let file = runs.join(FILE);
         let known = fs::read(&file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default();
         Index { file, known }
     }
 
-    /// The entry of a run, if it was made of this very `run.json`.
+    /// The entry of a run, if it was made from the current `run.json`.
     pub fn entry(&self, run: &str, stamp: FileStamp) -> Option<&Arc<Entry>> {
         self.known.get(run).filter(|(known, _)| *known == stamp).map(|(_, entry)| entry)
     }
 
-    /// Remembers these runs and no others. The file is left alone where it says the same already.
+    /// Replaces the index by these runs. An equal file is not written again.
     pub fn replace(self, kept: Vec<(String, FileStamp, Arc<Entry>)>) {
         let same = |(run, stamp, _): &(String, FileStamp, Arc<Entry>)| self.entry(run, *stamp).is_some();
         if kept.len() == self.known.len() && kept.iter().all(same) {
@@ -64,7 +64,7 @@ impl Index {
         bytes.push(b'\n');
         bytes.extend(body);
         if let Err(error) = files::write_bytes(&self.file, &bytes) {
-            tracing::debug!("the index of runs is not kept: {error:#}");
+            tracing::debug!("the index of runs was not written: {error:#}");
         }
     }
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_was_not_touched_is_not_read_again() {
+    fn an_unchanged_run_is_not_read_again() {
         let runs = tempfile::tempdir().unwrap();
         let run = runs.path().join("x/20261124T150020Z-01234567");
         fs::create_dir_all(&run).unwrap();
@@ -104,12 +104,15 @@ mod tests {
         });
         fs::write(run.join("run.json"), record.to_string()).unwrap();
         list(runs.path());
-        assert!(!runs.path().join(FILE).exists(), "what was written this moment may change within the same clock tick");
+        assert!(
+            !runs.path().join(FILE).exists(),
+            "a file that was written just now may change within the same clock tick"
+        );
         std::thread::sleep(Duration::from_nanos(files::SETTLED_NANOS as u64 + 100_000_000));
         list(runs.path());
         let (key, (stamp, entry)) = Index::read(runs.path()).known.into_iter().next().unwrap();
-        let entry = Entry { metric: "from memory".to_owned(), ..Entry::clone(&entry) };
+        let entry = Entry { metric: "from the index".to_owned(), ..Entry::clone(&entry) };
         Index { file: runs.path().join(FILE), known: HashMap::new() }.replace(vec![(key, stamp, Arc::new(entry))]);
-        assert_eq!(list(runs.path()).runs[0].entry.metric, "from memory");
+        assert_eq!(list(runs.path()).runs[0].entry.metric, "from the index");
     }
 }

@@ -1,7 +1,7 @@
-//! The runs of a folder, a line each: what was run when, how it ended, and how well its best trial does.
+//! Lists the runs of a folder: time, status, and the score of the best model.
 //!
-//! A folder may hold ten thousand runs, and reading each `run.json` takes seconds: what is shown of a run is kept in an index
-//! (`index.rs`), which is only a memory. A run whose `run.json` was touched is read again.
+//! A folder may contain ten thousand runs, and reading every `run.json` takes seconds. An index (`index.rs`) caches what the list
+//! shows. A run whose `run.json` has changed is read again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub use text::text;
 use index::Index;
 use metric_name::MetricName;
 
-/// What is shown of a run: a function of its `run.json` alone.
+/// The listed values of a run: a function of its `run.json` alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub experiment: String,
@@ -36,7 +36,7 @@ pub struct Entry {
     /// RFC 3339, in UTC.
     pub started: String,
     ended: Option<String>,
-    /// Of its last start.
+    /// The duration of its last start.
     seconds: Option<f64>,
     /// The headline metric.
     pub metric: String,
@@ -44,25 +44,25 @@ pub struct Entry {
     clips: usize,
     unusable: usize,
     seeds: usize,
-    /// Units that could not be fitted.
+    /// The number of failed trials.
     failed: usize,
-    /// Units with results, seeds apart, and which of them `best` speaks of.
+    /// The number of (feature, model) pairs with results, and the names of those in `best`.
     #[serde(rename = "units")]
-    trials: usize,
+    models: usize,
     named: Vec<String>,
-    /// The side of the split that the scores are of, and the one that chose the best trial.
+    /// The split of the scores, and the split on which the best model was selected.
     split: String,
     chosen_on: String,
-    /// Of each metric the best trial, by its place in `named`, and its score.
+    /// The best model by each metric (an index into `named`), and its score.
     best: Vec<(MetricName, usize, f64)>,
-    /// Of the headline metric of its best trial.
+    /// The interval of the headline metric of the best model.
     interval: Option<(f64, f64)>,
 }
 
-/// The best trial of a run by some metric: the mean over its seeds.
+/// The best model of a run by some metric: the mean over its seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best<'a> {
-    pub trial: &'a str,
+    pub model: &'a str,
     pub score: f64,
     pub interval: Option<(f64, f64)>,
 }
@@ -71,20 +71,20 @@ impl Entry {
     fn new(record: &RunRecord) -> Entry {
         let means = run_dir::trial_means(&record.results);
         let split = run_dir::reported_split(means.iter().map(|mean| mean.split.as_str()));
-        // The best on the test split has no honest test score any more: the validation split chooses where there is one.
+        // A model that is selected on the test split has no unbiased test score: the validation split selects if there is one.
         let has_validation = means.iter().any(|mean| mean.split == "validation");
         let chosen_on = if has_validation { "validation" } else { split };
         let of_split = |name: &str| means.iter().filter(|mean| mean.split == name).collect::<Vec<_>>();
-        let (told, choosing) = (of_split(split), of_split(chosen_on));
+        let (reported, selecting) = (of_split(split), of_split(chosen_on));
         let (mut named, mut best, mut interval) = (Vec::new(), Vec::new(), None);
-        for name in metrics_of(&told) {
+        for name in metrics_of(&reported) {
             let metric = name.as_str();
-            let Some(chosen) = best_of(&choosing, metric) else { continue };
-            let Some(shown) = told.iter().find(|mean| mean.name() == chosen.name()) else { continue };
+            let Some(chosen) = best_of(&selecting, metric) else { continue };
+            let Some(shown) = reported.iter().find(|mean| mean.name() == chosen.name()) else { continue };
             let Some(&score) = shown.metrics.get(metric) else { continue };
-            let trial = shown.name();
-            let place = named.iter().position(|known| *known == trial).unwrap_or_else(|| {
-                named.push(trial);
+            let model = shown.name();
+            let place = named.iter().position(|known| *known == model).unwrap_or_else(|| {
+                named.push(model);
                 named.len() - 1
             });
             best.push((name, place, score));
@@ -105,7 +105,7 @@ impl Entry {
             unusable: record.data.unusable,
             seeds: record.seeds.len(),
             failed: record.failures.len(),
-            trials: told.len(),
+            models: reported.len(),
             named,
             split: split.to_owned(),
             chosen_on: chosen_on.to_owned(),
@@ -114,16 +114,16 @@ impl Entry {
         }
     }
 
-    /// The best trial by `metric`; none of a run without results.
+    /// The best model by `metric`; None for a run without results.
     pub fn best(&self, metric: &str) -> Option<Best<'_>> {
         let &(_, place, score) = self.best.iter().find(|(name, ..)| name.as_str() == metric)?;
         let interval = self.interval.filter(|_| metric == self.metric);
-        Some(Best { trial: self.named.get(place)?, score, interval })
+        Some(Best { model: self.named.get(place)?, score, interval })
     }
 
-    /// Whether the best trial was chosen on the split that its score is of.
-    pub fn is_self_chosen(&self) -> bool {
-        self.split == self.chosen_on && self.trials > 1
+    /// Whether the best model was selected on the split of its score.
+    pub fn is_selected_on_reported_split(&self) -> bool {
+        self.split == self.chosen_on && self.models > 1
     }
 }
 
@@ -137,7 +137,7 @@ fn metrics_of(means: &[&TrialMean]) -> Vec<MetricName> {
     names
 }
 
-/// The first of the best.
+/// The best mean; of equal ones the first.
 fn best_of<'a>(means: &[&'a TrialMean], metric: &str) -> Option<&'a TrialMean> {
     let mut best: Option<(&TrialMean, f64)> = None;
     for &mean in means {
@@ -150,24 +150,24 @@ fn best_of<'a>(means: &[&'a TrialMean], metric: &str) -> Option<&'a TrialMean> {
     best.map(|(mean, _)| mean)
 }
 
-/// How a run stands: what `run.json` says, and whether anybody is at work on it.
+/// The state of a run: its status in `run.json`, and whether a process works on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RunState {
     Done,
-    /// A process is at work on it.
+    /// A process is working on it.
     Running,
-    /// On a signal: the same command goes on.
+    /// Stopped by a signal: the same command continues it.
     Stopped,
-    /// Killed: the same command goes on.
+    /// Killed: the same command continues it.
     CutOff,
-    /// Ended with an error, or with trials that could not be fitted.
+    /// Ended with an error, or with failed trials.
     Failed,
-    /// Through, with more unusable recordings than allowed.
+    /// Finished with more unusable recordings than allowed.
     TooManyUnusable,
 }
 
 impl RunState {
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             RunState::Done => "done",
             RunState::Running => "running",
@@ -178,16 +178,16 @@ impl RunState {
         }
     }
 
-    /// Whether the same command would go on where the run ended.
+    /// Whether the same command continues the run.
     pub fn is_resumable(self) -> bool {
         matches!(self, RunState::Stopped | RunState::CutOff)
     }
 }
 
-/// A run of the list.
+/// One run of the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListedRun {
-    /// Its folder.
+    /// The run folder.
     pub run: PathBuf,
     pub state: RunState,
     pub entry: Arc<Entry>,
@@ -206,7 +206,7 @@ impl ListedRun {
         ListedRun { run, state, entry }
     }
 
-    /// The name of its folder.
+    /// The name of the run folder.
     pub fn name(&self) -> String {
         self.run.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -214,40 +214,40 @@ impl ListedRun {
     pub fn json(&self, metric: Option<&str>) -> Value {
         let entry = &self.entry;
         let best = entry.best(metric.unwrap_or(&entry.metric)).map(|best| {
-            json!({ "unit": best.trial, "score": best.score, "low": best.interval.map(|i| i.0),
+            json!({ "unit": best.model, "score": best.score, "low": best.interval.map(|i| i.0),
                     "high": best.interval.map(|i| i.1), "split": entry.split, "chosen_on": entry.chosen_on })
         });
         json!({
             "run": self.run, "experiment": entry.experiment, "signature": entry.signature,
-            "status": self.state.word(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
-            "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.trials, "seeds": entry.seeds,
+            "status": self.state.name(), "started": entry.started, "ended": entry.ended, "seconds": entry.seconds,
+            "metric": metric.unwrap_or(&entry.metric), "best": best, "units": entry.models, "seeds": entry.seeds,
             "failed_units": entry.failed, "data": entry.data, "clips": entry.clips, "unusable": entry.unusable,
         })
     }
 }
 
-/// Every run of a folder by experiment and age, and those whose `run.json` cannot be read, each with the reason.
+/// All runs of a folder by experiment and age, and a message for each `run.json` that cannot be read.
 pub struct Listing {
     pub runs: Vec<ListedRun>,
     pub unreadable: Vec<String>,
 }
 
-/// Lists the runs below `runs`, from memory where nothing was touched.
+/// Lists the runs in `runs`; unchanged runs come from the index.
 pub fn list(runs: &Path) -> Listing {
     let mut unreadable = Vec::new();
-    let of_homes = folders(runs, run_dir::read_run_folders(runs), &mut unreadable);
-    let read: Vec<_> = of_homes.par_iter().map(|home| (home, run_dir::read_run_folders(home))).collect();
+    let experiments = folders(runs, run_dir::read_run_folders(runs), &mut unreadable);
+    let read: Vec<_> = experiments.par_iter().map(|folder| (folder, run_dir::read_run_folders(folder))).collect();
     let folders: Vec<PathBuf> =
-        read.into_iter().flat_map(|(home, read)| folders(home, read, &mut unreadable)).collect();
+        read.into_iter().flat_map(|(folder, read)| folders(folder, read, &mut unreadable)).collect();
     let index = Index::read(runs);
-    // In parallel, and in the order of the folders nevertheless.
-    let looked: Vec<_> = folders.into_par_iter().filter_map(|run| look(runs, run, &index)).collect();
+    // In parallel; the results keep the order of the folders.
+    let listed: Vec<_> = folders.into_par_iter().filter_map(|run| list_run(runs, run, &index)).collect();
     let mut listing = Listing { runs: Vec::new(), unreadable };
     let mut kept = Vec::new();
-    for one in looked {
+    for one in listed {
         match one {
-            Ok((listed, memory)) => {
-                kept.extend(memory.map(|(key, stamp)| (key, stamp, listed.entry.clone())));
+            Ok((listed, cache_key)) => {
+                kept.extend(cache_key.map(|(key, stamp)| (key, stamp, listed.entry.clone())));
                 listing.runs.push(listed);
             }
             Err(error) => listing.unreadable.push(format!("{error:#}")),
@@ -257,7 +257,7 @@ pub fn list(runs: &Path) -> Listing {
     listing
 }
 
-/// The folders in one; of one that is there and cannot be read it is said why.
+/// The folders inside `of`. An existing folder that cannot be read is reported.
 fn folders(of: &Path, read: io::Result<Vec<PathBuf>>, unreadable: &mut Vec<String>) -> Vec<PathBuf> {
     match read {
         Ok(folders) => return folders,
@@ -267,10 +267,11 @@ fn folders(of: &Path, read: io::Result<Vec<PathBuf>>, unreadable: &mut Vec<Strin
     Vec::new()
 }
 
-type Seen = (ListedRun, Option<(String, FileStamp)>);
+/// A run, and the key and stamp under which the index may keep it.
+type Listed = (ListedRun, Option<(String, FileStamp)>);
 
-/// A run as it is now, and what it is to be remembered by; nothing where the folder holds no run (yet, or any more).
-fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
+/// Lists one run; None if the folder contains no run (yet, or any more).
+fn list_run(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Listed>> {
     let stamp = run_dir::record_stamp(&run)?;
     let key = run.strip_prefix(runs).ok().and_then(Path::to_str).map(str::to_owned);
     if let Some(entry) = key.as_deref().and_then(|key| index.entry(key, stamp)) {
@@ -278,11 +279,11 @@ fn look(runs: &Path, run: PathBuf, index: &Index) -> Option<Result<Seen>> {
     }
     let record = match run_dir::read_record(&run) {
         Ok(record) => record,
-        // Removed in the meantime.
+        // The run was removed in the meantime.
         Err(_) if run_dir::record_stamp(&run).is_none() => return None,
         Err(error) => return Some(Err(error)),
     };
     let unchanged = stamp.settled() && run_dir::record_stamp(&run) == Some(stamp);
-    let memory = key.filter(|_| unchanged).map(|key| (key, stamp));
-    Some(Ok((ListedRun::new(run, Arc::new(Entry::new(&record))), memory)))
+    let cache_key = key.filter(|_| unchanged).map(|key| (key, stamp));
+    Some(Ok((ListedRun::new(run, Arc::new(Entry::new(&record))), cache_key)))
 }

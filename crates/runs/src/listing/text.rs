@@ -1,4 +1,4 @@
-//! The list as a person reads it.
+//! The list of runs for a terminal.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::baseline_check::text::plain;
 use crate::tables::aligned;
 use timbre_core::progress::seconds;
 
-/// A line a run; `metric` instead of each run's headline. With `colour`, lines of runs that are not done stand out.
+/// One line per run, with `metric` instead of the headline metric of each run. `colour` highlights runs that are not done.
 pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
-    const HEAD: [&str; 9] =
-        ["experiment", "run", "status", "when (UTC)", "best trial", "metric", "score", "95 %", "time"];
-    let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
+    const HEADER: [&str; 9] =
+        ["experiment", "run", "status", "when (UTC)", "best model", "metric", "score", "95 %", "time"];
+    let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
     lines.extend(runs.iter().map(|run| line(run, metric)));
     let text = aligned(&lines, 6);
     if !colour {
         return text;
     }
-    // Two lines of head.
+    // The table has two header lines.
     let coloured = text.lines().enumerate().map(|(at, line)| match at.checked_sub(2).and_then(|at| runs.get(at)) {
         Some(run) => painted(line, run.state),
         None => format!("{line}\n"),
@@ -29,10 +29,10 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
     let entry = &run.entry;
     let metric = metric.unwrap_or(&entry.metric);
     let best = entry.best(metric);
-    let nothing = || "–".to_owned();
+    let none = || "–".to_owned();
     let score = best.as_ref().map(|best| {
-        let chosen = if entry.is_self_chosen() { "*" } else { "" };
-        format!("{:.3}{chosen}", best.score)
+        let mark = if entry.is_selected_on_reported_split() { "*" } else { "" };
+        format!("{:.3}{mark}", best.score)
     });
     let interval = best.as_ref().and_then(|best| best.interval);
     let time = entry.seconds.map(|s| seconds(Duration::try_from_secs_f64(s).unwrap_or_default()));
@@ -41,22 +41,22 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
         plain(&run.name()),
         status(run),
         entry.started.get(..16).unwrap_or(&entry.started).replace('T', " "),
-        best.as_ref().map_or_else(nothing, |best| plain(best.trial)),
+        best.as_ref().map_or_else(none, |best| plain(best.model)),
         plain(metric),
-        score.unwrap_or_else(nothing),
-        interval.map_or_else(nothing, |(low, high)| format!("{low:.3} to {high:.3}")),
-        // That of a run in hand is not over.
-        time.filter(|_| run.state != RunState::Running && run.state != RunState::CutOff).unwrap_or_else(nothing),
+        score.unwrap_or_else(none),
+        interval.map_or_else(none, |(low, high)| format!("{low:.3} to {high:.3}")),
+        // The duration of an unfinished run is not known yet.
+        time.filter(|_| run.state != RunState::Running && run.state != RunState::CutOff).unwrap_or_else(none),
     ]
 }
 
-/// `done`, or what is wrong, with numbers.
+/// The state of a run, with numbers where something is wrong.
 fn status(run: &ListedRun) -> String {
-    let word = run.state.word();
+    let name = run.state.name();
     match (run.state, run.entry.failed) {
-        (RunState::Failed, 1..) => format!("{word} ({} of its trials)", run.entry.failed),
-        (RunState::TooManyUnusable, _) => format!("{word} ({})", run.entry.unusable),
-        _ => word.to_owned(),
+        (RunState::Failed, 1..) => format!("{name} ({} of its trials)", run.entry.failed),
+        (RunState::TooManyUnusable, _) => format!("{name} ({})", run.entry.unusable),
+        _ => name.to_owned(),
     }
 }
 

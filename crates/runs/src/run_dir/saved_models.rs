@@ -16,7 +16,7 @@ use timbre_evaluation::aggregation;
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::classic::ensemble::{Ensemble, Fuse};
-use timbre_models::classic::tensor_file::write_safetensors;
+use timbre_models::tensor_file::write_safetensors;
 use timbre_models::{ModelKind, ModelSpec, Tensor};
 use timbre_signal::audio::{self, AudioSpec};
 use timbre_signal::windows;

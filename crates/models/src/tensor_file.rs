@@ -1,7 +1,6 @@
-//! Named arrays in the safetensors format: a length, a JSON head and the bytes.
+//! Writes tensors in the safetensors format: a length, a JSON header and the bytes.
 //!
-//! Written here and not by the crate, which wants every tensor in memory at once: the training rows of kNN may be larger than
-//! that.
+//! The `safetensors` crate wants every tensor in memory at once, but the training rows of kNN may be larger than that.
 
 use std::io::Write;
 
@@ -10,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Tensor;
 
-/// Writes `tensors`, and texts by name beside them.
+/// Writes `tensors`, and named texts as metadata.
 pub fn write_safetensors(tensors: &[Tensor], texts: &[(&str, String)], out: &mut dyn Write) -> Result<()> {
     let mut head = Map::new();
     if !texts.is_empty() {
@@ -26,7 +25,7 @@ pub fn write_safetensors(tensors: &[Tensor], texts: &[(&str, String)], out: &mut
         head.insert(tensor.name.clone(), entry);
     }
     let mut head = Value::from(head).to_string();
-    // The bytes begin at a multiple of 8.
+    // The data begin at a multiple of 8 bytes.
     while head.len() % 8 != 0 {
         head.push(' ');
     }

@@ -1,0 +1,135 @@
+//! What a model kind does, what it is fitted with and what comes out: [`ModelKind`], [`FitContext`], [`Classifier`].
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail, ensure};
+
+use timbre_core::progress::Printer;
+use timbre_core::registry::Fault;
+use timbre_core::seed::Seed;
+use timbre_evaluation::metrics::DecisionRule;
+use timbre_evaluation::predictions::Predictions;
+use timbre_inputs::dataset::feature_set::FeatureSet;
+
+use crate::classic::ensemble::Ensemble;
+use crate::device::Device;
+use crate::feature_choice::FeatureChoice;
+use crate::networks::NetworkModel;
+use crate::tensor::Tensor;
+use crate::training::callback::{NoCallback, TrainingCallback};
+
+/// A fitted model.
+pub trait Classifier: Send + Sync {
+    fn predict(&self, set: &FeatureSet) -> Result<Predictions>;
+
+    /// All parameters of the fitted model, as `model.safetensors` stores them.
+    fn tensors(&self) -> Result<Vec<Tensor>>;
+
+    /// [`Self::predict`], and the predictions at other values of one hyperparameter where the spec asks for them (kNN: k).
+    fn predict_with_curve(&self, set: &FeatureSet) -> Result<(Predictions, Option<ValidationCurve>)> {
+        Ok((self.predict(set)?, None))
+    }
+
+    /// Facts about the fit for the log and `run.json`, such as iterations and the tolerance reached.
+    fn notes(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// Predictions along one hyperparameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidationCurve {
+    pub parameter: String,
+    pub points: Vec<(f64, Predictions)>,
+}
+
+/// The methods of every kind of model. Its implementor is the spec that an experiment file holds.
+pub trait ModelKind {
+    /// Raise this number by hand when the same spec gives different numbers than before.
+    fn version(&self) -> u32;
+
+    /// The features to train on; the model is fitted to each of them separately.
+    fn features(&self) -> &FeatureChoice;
+
+    fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>>;
+
+    /// The fitted model from the tensors that [`Classifier::tensors`] returned.
+    fn restore(&self, tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>>;
+
+    /// Invalid keys and combinations of keys.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// Keys that do not suit the task or the decision rule.
+    fn task_faults(&self, _decision_rule: &DecisionRule) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// Files that the fit reads beside its training set. Their contents change the model.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Whether the result depends on the headline metric of the experiment. Trials are then not shared between runs with
+    /// different metrics.
+    fn depends_on_metric(&self) -> bool {
+        false
+    }
+
+    /// The network, if this is one: it computes on a [`Device`] and sees new training examples in each epoch.
+    fn as_network(&self) -> Option<&dyn NetworkModel> {
+        None
+    }
+
+    /// The ensemble, if this is one: it combines other models of the experiment and is fitted to no feature.
+    fn as_ensemble(&self) -> Option<&Ensemble> {
+        None
+    }
+}
+
+/// Everything that a fit needs beside its training set.
+pub struct FitContext<'a> {
+    pub seed: Seed,
+    /// The task, and how predictions become decisions.
+    pub decision_rule: DecisionRule,
+    /// The set that scores each epoch.
+    pub validation: Option<&'a FeatureSet>,
+    pub device: &'a Device,
+    /// The folder of this fit's checkpoints. None: no checkpoints are written.
+    pub checkpoints: Option<&'a Path>,
+    /// Set by a signal. The fit abandons the current epoch and returns [`Cancelled`](timbre_core::cancel::Cancelled).
+    pub stop: &'a AtomicBool,
+    pub printer: Printer,
+    pub callback: &'a dyn TrainingCallback,
+}
+
+impl FitContext<'_> {
+    /// A fit on the CPU without callback, output or checkpoints.
+    pub fn standalone(seed: Seed) -> FitContext<'static> {
+        static CPU: LazyLock<Device> = LazyLock::new(Device::cpu);
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        FitContext {
+            seed,
+            decision_rule: DecisionRule::default(),
+            validation: None,
+            device: &CPU,
+            checkpoints: None,
+            stop: &NEVER,
+            printer: Printer::Quiet,
+            callback: &NoCallback,
+        }
+    }
+}
+
+/// Checks a spec that was built in code as strictly as one from a file, and refuses an empty training set.
+pub(crate) fn ensure_trainable(kind: &dyn ModelKind, train: &FeatureSet) -> Result<()> {
+    if let Some(Fault { key, sentence }) = kind.faults().into_iter().next() {
+        bail!("`{key}`: {sentence}");
+    }
+    ensure!(!train.is_empty(), "fit a model: the training split has no clips; change the split of the data set");
+    ensure!(train.dims() > 0, "fit a model: the feature has no columns");
+    Ok(())
+}
