@@ -20,19 +20,6 @@ mod signature_changes;
 
 pub use differences::{ColumnDifference, TableComparison};
 
-/// The stored configuration does not lead to the stored signature. Each reason names something that has changed. Exit code 7.
-#[derive(Debug, thiserror::Error)]
-#[error("{run} cannot be reproduced: its signature has changed\n  {}", .reasons.join("\n  "))]
-pub struct AnotherRun {
-    pub run: String,
-    pub reasons: Vec<String>,
-}
-
-/// There is nothing to reproduce, or an option does not fit: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotReproduce(pub String);
-
 /// The result of a reproduction.
 pub struct Reproduction {
     /// The folder of the new run.
@@ -51,10 +38,10 @@ pub struct StoredRun {
     resolved: ResolvedExperiment,
 }
 
-/// The stored configuration no longer leads to the stored signature; each sentence names a change.
-fn run_changed(run: &Path, sentences: &[String]) -> UserError {
+/// The stored configuration no longer leads to the stored signature. Each reason names something that has changed.
+fn run_changed(run: &Path, reasons: &[String]) -> UserError {
     let message =
-        format!("{} cannot be reproduced: it is another run by now\n  {}", run.display(), sentences.join("\n  "));
+        format!("{} cannot be reproduced: its signature has changed\n  {}", run.display(), reasons.join("\n  "));
     UserError::new(ExitStatus::RunChanged, message)
 }
 
@@ -65,17 +52,13 @@ impl StoredRun {
         let record = run_dir::read_record(&path)?;
         if record.results.is_empty() || !path.join(Table::ResultsCsv.file()).is_file() {
             let message = format!("{} is not finished: there are no results to compare", path.display());
-            return Err(CannotReproduce(message).into());
+            return Err(UserError::usage(message).into());
         }
         let resolved = timbre_experiment::load_for_rerun(&run_dir::resolved_config(&path), &record.experiment, root);
         // This version may have dropped a key, or require a new one.
-        let resolved = resolved.map_err(|error| AnotherRun {
-            run: path.display().to_string(),
-            reasons: vec![format!(
-                "{} (the run was made by timbre {})",
-                format!("{error:#}").trim(),
-                signature_changes::program(&record)
-            )],
+        let resolved = resolved.map_err(|error| {
+            let program = signature_changes::program(&record);
+            run_changed(&path, &[format!("{} (the run was made by timbre {program})", format!("{error:#}").trim())])
         })?;
         Ok(StoredRun { path, record, resolved })
     }
@@ -102,7 +85,7 @@ impl StoredRun {
         let dataset = PreparedDataset::new(experiment, &settings)?;
         if dataset.signature(experiment) != self.record.signature {
             let reasons = signature_changes::reasons(&self.path, &self.record, experiment, &dataset);
-            return Err(AnotherRun { run: self.path.display().to_string(), reasons }.into());
+            return Err(run_changed(&self.path, &reasons).into());
         }
         drop(dataset);
         let outcome = run::run(&self.resolved, &settings)?;

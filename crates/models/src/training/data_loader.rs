@@ -31,7 +31,7 @@ pub struct LoaderSpec<'a> {
     pub prefetch: usize,
     /// See [`worker_threads`].
     pub workers: usize,
-    /// Normalizes a clip in place.
+    /// Normalizes a clip in position.
     pub transform: &'a (dyn Fn(&mut [f32]) + Sync),
 }
 
@@ -162,13 +162,13 @@ impl Queue<'_> {
         let _guard = PanicGuard(self);
         let mut clip = vec![0.0; self.spec.set.dims()];
         let mut targets = vec![0.0; self.spec.set.n_classes()];
-        while let Some((place, batch)) = self.take() {
-            let row = self.spec.order[place];
+        while let Some((position, batch)) = self.take() {
+            let row = self.spec.order[position];
             let read = self.spec.set.read_example(row, self.spec.epoch, &mut clip, &mut targets);
             if read.is_ok() {
                 (self.spec.transform)(&mut clip);
             }
-            if store(&batch, place, place % self.spec.batch_size, [&clip, &targets], read) {
+            if store(&batch, position, position % self.spec.batch_size, [&clip, &targets], read) {
                 // Under the lock, so that the consumer either has not looked at the batch yet or is already waiting.
                 let _state = self.lock();
                 self.batch_ready.notify_one();
@@ -189,9 +189,9 @@ impl Queue<'_> {
             }
             state = self.space_free.wait(state).expect("nothing panics while the state is locked");
         }
-        let place = state.taken;
+        let position = state.taken;
         state.taken += 1;
-        let batch = place / batch_size;
+        let batch = position / batch_size;
         let inside = batch - state.delivered;
         if inside == state.pending.len() {
             let missing = self.rows(batch).len();
@@ -199,7 +199,7 @@ impl Queue<'_> {
             let targets = vec![0.0; missing * set.n_classes()];
             state.pending.push_back(Arc::new(Mutex::new(PendingBatch { inputs, targets, missing, fault: None })));
         }
-        Some((place, Arc::clone(&state.pending[inside])))
+        Some((position, Arc::clone(&state.pending[inside])))
     }
 
     fn next(&self) -> Option<Result<Batch>> {
@@ -236,7 +236,7 @@ fn lock(batch: &Mutex<PendingBatch>) -> MutexGuard<'_, PendingBatch> {
 /// Stores a clip and its targets, or its error, in its batch. Returns whether the batch is complete.
 fn store(
     batch: &Mutex<PendingBatch>,
-    place: usize,
+    position: usize,
     inside: usize,
     [clip, targets]: [&[f32]; 2],
     read: Result<()>,
@@ -248,8 +248,8 @@ fn store(
             pending.targets[inside * targets.len()..][..targets.len()].copy_from_slice(targets);
         }
         Err(error) => {
-            if pending.fault.as_ref().is_none_or(|(first, _)| place < *first) {
-                pending.fault = Some((place, error));
+            if pending.fault.as_ref().is_none_or(|(first, _)| position < *first) {
+                pending.fault = Some((position, error));
             }
         }
     }
@@ -334,7 +334,7 @@ mod tests {
     fn batches_have_the_given_order_and_the_same_bytes_for_any_number_of_workers() {
         let rows = Arc::new(Rows { pause: Duration::from_micros(200), ..Rows::default() });
         let set = set(&rows, 20);
-        let order: Vec<usize> = (0..23).map(|place| place * 7 % 20).collect();
+        let order: Vec<usize> = (0..23).map(|position| position * 7 % 20).collect();
         let twice = |values: &mut [f32]| values.iter_mut().for_each(|v| *v *= 2.0);
         let expected: Vec<Batch> = order
             .chunks(5)
@@ -422,7 +422,7 @@ mod tests {
     fn the_time_waited_does_not_include_work_between_batches() {
         let rows = Arc::new(Rows { pause: Duration::from_millis(5), ..Rows::default() });
         let set = set(&rows, 12);
-        let order: Vec<usize> = (0..12).map(|place| place * 3 % 12).collect();
+        let order: Vec<usize> = (0..12).map(|position| position * 3 % 12).collect();
         thread::scope(|scope| {
             let begun = Instant::now();
             let mut loader = DataLoader::start(scope, LoaderSpec { workers: 1, ..spec(&set, &order, 2) }).unwrap();

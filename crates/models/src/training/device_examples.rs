@@ -56,18 +56,18 @@ impl<'a> DeviceExamples<'a> {
         let (mut bounds, mut pieces) = (vec![0], Vec::new());
         let rows: Vec<usize> = (0..set.len()).collect();
         for rows in rows.chunks(DECODE_BATCH) {
-            let waves: Vec<Vec<f32>> = rows
+            let recordings: Vec<Vec<f32>> = rows
                 .par_iter()
                 .map(|&row| source.waveform(row))
                 .collect::<Result<_>>()
                 .context("cannot send the training recordings to the device")?;
-            waves.iter().for_each(|wave| bounds.push(bounds.last().expect("it starts with 0") + wave.len()));
+            recordings.iter().for_each(|samples| bounds.push(bounds.last().expect("it starts with 0") + samples.len()));
             let total = *bounds.last().expect("it starts with 0");
             if 4 * total > MAX_BYTES || i32::try_from(total).is_err() {
                 tracing::info!("the CPU computes the examples: the recordings are too large for the device");
                 return Ok(None);
             }
-            let piece = waves.concat();
+            let piece = recordings.concat();
             let length = piece.len();
             pieces.push(Tensor::<1>::from_data(TensorData::new(piece, [length]), device));
         }
@@ -93,9 +93,9 @@ impl<'a> DeviceExamples<'a> {
         let (clips, device) = (rows.len(), self.samples.device());
         let starts = Tensor::<2, Int>::from_data(TensorData::new(starts, [clips, 1]), &device);
         let indices = starts + self.ramp.clone().unsqueeze::<2>();
-        let [clips, samples] = indices.dims();
-        let waves = self.samples.clone().select(0, indices.reshape([clips * samples])).reshape([clips, samples]);
-        let images = self.mel.forward(waves);
+        let [clips, length] = indices.dims();
+        let samples = self.samples.clone().select(0, indices.reshape([clips * length])).reshape([clips, length]);
+        let images = self.mel.forward(samples);
         ((images - self.mean.clone()) / self.deviation.clone()).unsqueeze_dim(1)
     }
 }
@@ -148,8 +148,9 @@ mod tests {
         let labels = vec![vec![0]; sources.len()];
         let set = FeatureSet::from_matrices(cached, [32, 20], labels, 1);
         let cuts = ExampleSpec { random_crop: true, chain: Chain::default(), replay: None };
-        let waves = TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts, Arc::default()).unwrap();
-        let set = set.with_generator(Arc::new(waves));
+        let examples =
+            TrainingExamples::new(&set, sources, &audio, &feature, Seed::new(3), cuts, Arc::default()).unwrap();
+        let set = set.with_generator(Arc::new(examples));
         let normalization = Normalization::fit(Normalize::Rows, &set).unwrap();
         let device = Device::flex();
         let on_device = DeviceExamples::load(&set, &normalization, &device, MatmulPrecision::F32).unwrap().unwrap();

@@ -95,8 +95,8 @@ impl DeviceMel {
         let mel = DeviceMel {
             gather: [indices(false), indices(true)],
             windows: [window(false), window(true)],
-            cosines: factor(waves(spec.n_fft, f64::cos), half, half),
-            sines: factor(waves(spec.n_fft, f64::sin), half, half),
+            cosines: factor(fourier_matrix(spec.n_fft, f64::cos), half, half),
+            sines: factor(fourier_matrix(spec.n_fft, f64::sin), half, half),
             bank: on_device(
                 transposed(&MelBank::new(&spec.bank(sample_rate)).dense(), spec.n_mels),
                 [1, half, spec.n_mels],
@@ -129,15 +129,15 @@ impl DeviceMel {
     }
 
     /// Maps `[clips, samples]`, on the device and without autodiff, to `[clips, rows, columns]`.
-    pub fn forward(&self, waves: Tensor<2>) -> Tensor<3> {
-        let [clips, samples] = waves.dims();
+    pub fn forward(&self, audio: Tensor<2>) -> Tensor<3> {
+        let [clips, samples] = audio.dims();
         assert_eq!(samples, self.samples, "clips must have the length given to `new`");
         let half = self.bank.dims()[1];
-        let silence = Tensor::<2>::zeros([clips, 1], &waves.device());
-        let waves = Tensor::cat(vec![waves, silence], 1);
+        let silence = Tensor::<2>::zeros([clips, 1], &audio.device());
+        let audio = Tensor::cat(vec![audio, silence], 1);
         let [ahead, behind] = [0, 1].map(|side| {
-            let seen = waves.clone().select(1, self.gather[side].clone()).reshape([clips, self.frames, half]);
-            seen * self.windows[side].clone()
+            let half_frames = audio.clone().select(1, self.gather[side].clone()).reshape([clips, self.frames, half]);
+            half_frames * self.windows[side].clone()
         });
         let real = self.cosines.left_mul(ahead.clone() + behind.clone());
         let imaginary = self.sines.left_mul(ahead - behind);
@@ -231,7 +231,7 @@ fn batched_matmul(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
 }
 
 /// `wave(τ n k / N)` for n and k from 0 to N / 2.
-fn waves(n_fft: usize, wave: fn(f64) -> f64) -> Vec<f64> {
+fn fourier_matrix(n_fft: usize, wave: fn(f64) -> f64) -> Vec<f64> {
     let half = n_fft / 2 + 1;
     let angle = |turns: usize| std::f64::consts::TAU * (turns % n_fft) as f64 / n_fft as f64;
     (0..half * half).map(|at| wave(angle(at / half * (at % half)))).collect()
@@ -379,7 +379,7 @@ mod tests {
         let rounding = |left: Tensor<3>, right: Tensor<3>| batched_matmul(to_eleven_bits(left), to_eleven_bits(right));
         let clip = &clips(half)[1];
         let left = Tensor::<3>::from_data(TensorData::new(clip.clone(), [1, 1, half]), &Device::flex());
-        let values = waves(n_fft, f64::cos);
+        let values = fourier_matrix(n_fft, f64::cos);
         let [plain, parts] = [MatmulPrecision::F32, MatmulPrecision::Tf32]
             .map(|precision| Factor::new(&values, half, half, precision, &Device::flex()));
         let exact: Vec<f64> =
