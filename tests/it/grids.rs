@@ -349,7 +349,7 @@ fn messages_keep_the_folders_and_count_failures() {
     assert!(text(&planned.stderr).contains(next), "{}", text(&planned.stderr));
     let output = dir.timbre(&[&["run", "tiny.toml"], &folders[..]].concat());
     let said = text(&output.stderr);
-    assert!(said.contains("2 of 4 points done, 2 failed; 4 were run now"), "{said}");
+    assert!(said.contains("2 of 4 points done, 2 failed (4 new)"), "{said}");
     assert!(said.contains(&format!("{next} --retry-failed")), "{said}");
     let none = dir.timbre(&[&["run", "tiny.toml", "--only", "metrics=1"], &folders[..]].concat());
     assert!(text(&none.stderr).contains("the grid has no axis `metrics`: Axes here: k"), "{}", text(&none.stderr));
