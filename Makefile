@@ -13,18 +13,18 @@ SETS = $(foreach pair,$(SET),--set '$(pair)')
 
 .PHONY: help experiment compare test test-checked test-peers test-web check bench data serve doctor build
 
-help: ## this list
-	@echo 'make experiment EXP=quickstart   runs an experiment and prints its grid'; echo
+help: ## show this list
+	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build:
 	@$(CARGO) build --release $(FEATURES)
 
 experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seeds=[1,2]"]
-	@test -n '$(EXP)' || { echo 'which experiment? e.g. make experiment EXP=quickstart; there are:'; ls experiments/*.toml; exit 2; }
+	@test -n '$(EXP)' || { echo 'EXP is missing, e.g. make experiment EXP=quickstart. Experiments:'; ls experiments/*.toml; exit 2; }
 	@$(TIMBRE) run '$(EXP)' $(if $(DATA),--data '$(DATA)') --device $(DEVICE) $(SETS)
 
-compare: build ## [RUNS="quickstart/latest 3fa9"]: runs side by side, also as reports/compare.{csv,md,html}
+compare: build ## [RUNS="quickstart/latest 3fa9"]: compare runs; also writes reports/compare.{csv,md,html}
 	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
 
 test: ## run all tests
@@ -38,24 +38,24 @@ test-peers: ## run the tests that need PyTorch, MLflow or TensorBoard [TIMBRE_PE
 	@'$(TIMBRE_PEERS)/bin/pip' install --quiet -r benches/peers/requirements.txt -r benches/peers/requirements-network.txt -r tests/requirements-peers.txt
 	@TIMBRE_PEERS='$(TIMBRE_PEERS)' $(CARGO) test --release -p timbre --test it -- --ignored
 
-test-web: build ## the page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
+test-web: build ## test the web page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
 
-check: ## rustfmt, clippy (also of the GPU backends), rustdoc
+check: ## run rustfmt, clippy (also of the GPU backends), rustdoc
 	@$(CARGO) fmt --check
 	@$(CARGO) clippy --release --workspace --all-targets --quiet -- -D warnings
 	@$(CARGO) clippy --release --workspace --all-targets --quiet --features cuda,wgpu -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps --document-private-items --quiet
 
-bench: build ## this program beside librosa and scikit-learn (see benches/peers)
+bench: build ## benchmark against librosa and scikit-learn (see benches/peers)
 	@benches/peers/run
 
-data: build ## the data sets that are described, and whether they are here
+data: build ## list the data sets, and whether they are on disk
 	@$(TIMBRE) data list
 
-serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080] [WINDOWS=1]: a page and an API that hear recordings
-	@test -n '$(RUN)' || { echo 'which model? e.g. make serve RUN=quickstart/latest:mel.logistic.s1; there are:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
+serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080] [WINDOWS=1]: serve a model (web page and API)
+	@test -n '$(RUN)' || { echo 'RUN is missing, e.g. make serve RUN=quickstart/latest:mel.logistic.s1. Models:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
 	@$(TIMBRE) serve $(foreach run,$(RUN),'$(run)') $(if $(ADDR),--addr '$(ADDR)') $(if $(WINDOWS),--windows)
 
-doctor: build ## [DEVICE=wgpu]: what this machine offers: devices and why not the others, memory, data, disk
+doctor: build ## [DEVICE=wgpu]: show devices, memory, data sets and disk space of this machine
 	@$(TIMBRE) doctor

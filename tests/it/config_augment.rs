@@ -1,4 +1,4 @@
-//! What is told of augmentations that are wrong, and what is read of those that are right.
+//! Parsing and error messages of `[[augment]]`.
 
 use crate::config_project::Project;
 
@@ -9,17 +9,17 @@ clip_seconds = 3.0
 [models.cnn_small]
 "#;
 
-fn told(augment: &str) -> String {
+fn errors_of(augment: &str) -> String {
     Project::new(&[("experiments/e.toml", &format!("{BASE}{augment}"))]).faults("e")
 }
 
 #[test]
-fn a_slip_in_a_kind_or_a_key_is_met_with_what_was_meant() {
-    let text = told("[[augment]]\nkind = \"gian\"\n[[augment]]\nkind = \"translate\"\nshar = 0.5\n");
+fn misspelt_kinds_and_keys_get_a_suggestion() {
+    let text = errors_of("[[augment]]\nkind = \"gian\"\n[[augment]]\nkind = \"translate\"\nshar = 0.5\n");
     assert!(text.contains("unknown kind `gian`") && text.contains("did you mean `gain`?"), "{text}");
     assert!(text.contains("unknown key `shar`") && text.contains("did you mean `share`?"), "{text}");
     let inner =
-        told("[[augment]]\nkind = \"one_of\"\nof = [{ kind = \"gain\", bd = 1 }, { kind = \"gain\", p = 2 }]\n");
+        errors_of("[[augment]]\nkind = \"one_of\"\nof = [{ kind = \"gain\", bd = 1 }, { kind = \"gain\", p = 2 }]\n");
     assert!(
         inner.contains("unknown key `bd`") && inner.contains("`p`: expected a number from 0 to 1, found 2"),
         "{inner}"
@@ -27,42 +27,42 @@ fn a_slip_in_a_kind_or_a_key_is_met_with_what_was_meant() {
 }
 
 #[test]
-fn values_that_cannot_be_drawn_from_are_told_at_their_place() {
-    let text = told("[[augment]]\nkind = \"gain\"\ndb = [3, -3]\n[[augment]]\nkind = \"one_of\"\n");
+fn invalid_ranges_are_reported_at_their_position() {
+    let text = errors_of("[[augment]]\nkind = \"gain\"\ndb = [3, -3]\n[[augment]]\nkind = \"one_of\"\n");
     assert!(text.contains("`db`: the range goes from 3 down to -3") && text.contains("db = [3, -3]"), "{text}");
     assert!(text.contains("there is nothing to choose from"), "{text}");
-    assert!(told("[[augment]]\nkind = \"gain\"\ndb = \"loud\"\n").contains("`db`: expected a number"));
+    assert!(errors_of("[[augment]]\nkind = \"gain\"\ndb = \"loud\"\n").contains("`db`: expected a number"));
 }
 
 #[test]
-fn two_of_one_name_and_names_that_are_not_there_are_told() {
-    let text = told(
+fn duplicate_and_unknown_names_are_reported() {
+    let text = errors_of(
         "augment = [\"nose\"]\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n[[augment]]\nkind = \"gain\"\nname = \"noise\"\n",
     );
-    assert!(text.contains("two augmentations are called `noise`"), "{text}");
+    assert!(text.contains("duplicate augmentation name `noise`"), "{text}");
     assert!(text.contains("unknown augmentation `nose`") && text.contains("did you mean `noise`?"), "{text}");
-    let same_kind = told("[[augment]]\nkind = \"gain\"\n[[augment]]\nkind = \"gain\"\n");
-    assert!(same_kind.contains("two augmentations are called `gain`") && same_kind.contains("`name = "), "{same_kind}");
-    let none = told("augment = [\"gain\"]\n");
+    let same_kind = errors_of("[[augment]]\nkind = \"gain\"\n[[augment]]\nkind = \"gain\"\n");
+    assert!(same_kind.contains("duplicate augmentation name `gain`") && same_kind.contains("`name = "), "{same_kind}");
+    let none = errors_of("augment = [\"gain\"]\n");
     assert!(none.contains("unknown augmentation `gain`") && none.contains("no [[augment]]"), "{none}");
 }
 
 #[test]
-fn augmentations_that_nobody_hears_are_told() {
+fn augmentations_without_a_network_are_reported() {
     let project = Project::new(&[(
         "experiments/e.toml",
         &format!("{}[[augment]]\nkind = \"gain\"\n", BASE.replace("cnn_small", "knn")),
     )]);
-    assert!(project.faults("e").contains("no model hears these augmentations"));
+    assert!(project.faults("e").contains("no model uses these augmentations"));
     let unbounded = Project::new(&[(
         "experiments/e.toml",
         &format!("{}[[augment]]\nkind = \"gain\"\n", BASE.replace("clip_seconds = 3.0", "")),
     )]);
-    assert!(unbounded.faults("e").contains("augmented clips need a length"));
+    assert!(unbounded.faults("e").contains("augmentations need a fixed clip length"));
 }
 
 #[test]
-fn what_is_read_is_written_and_read_again() {
+fn resolved_augmentations_parse_back_to_the_same_value() {
     let all = r#"augment = []
 [models.other]
 kind = "cnn_small"

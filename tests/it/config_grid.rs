@@ -1,4 +1,4 @@
-//! `[grid]`: from axes to points, and every slip told with its dir.
+//! Parsing and error messages of `[grid]`.
 
 use crate::config_project::Project;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ fn expanded(grid: &str) -> ExpandedGrid {
     expand_grid(&project.request("x")).unwrap_or_else(|faults| panic!("{grid}\n{faults}"))
 }
 
-fn told(grid: &str) -> String {
+fn errors_of(grid: &str) -> String {
     let project = project(grid);
     expand_grid(&project.request("x")).expect_err("the grid is wrong").to_string()
 }
@@ -27,7 +27,7 @@ fn along(expanded: &ExpandedGrid, key: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_points_are_the_product_of_the_axes_and_the_last_turns_fastest() {
+fn the_points_are_the_product_of_the_axes_and_the_last_axis_varies_fastest() {
     let grid = expanded(
         "[grid]\n\"models.knn.k\" = [1, 3]\n\"models.knn.metric\" = [\"cosine\", \"euclidean\", \"manhattan\"]\n",
     );
@@ -61,7 +61,7 @@ fn keys_can_be_written_with_dots_or_as_tables() {
 }
 
 #[test]
-fn ranges_are_even_or_even_in_the_logarithm_and_whole_where_the_key_is() {
+fn ranges_are_linear_or_logarithmic_and_whole_for_integer_keys() {
     let grid = expanded("[grid]\n\"models.logistic.c\" = { from = 0.001, to = 10, steps = 5, log = true }\n");
     assert_eq!(along(&grid, "models.logistic.c"), [0.001, 0.01, 0.1, 1.0, 10.0]);
     let grid = expanded("[grid]\n\"models.knn.k\" = { from = 1, to = 10, steps = 7, log = true }\n");
@@ -73,58 +73,64 @@ fn ranges_are_even_or_even_in_the_logarithm_and_whole_where_the_key_is() {
 }
 
 #[test]
-fn a_misspelt_axis_is_told_with_its_place_and_what_was_meant() {
+fn a_misspelt_axis_is_reported_with_its_position_and_a_suggestion() {
     let lines = BASE.lines().count();
-    let said = told("[grid]\n\"models.knn.kk\" = [1]\n");
-    assert!(said.contains(&format!("x.toml:{}:13: unknown key `kk`", lines + 2)), "{said}");
-    assert!(said.contains("did you mean `k`?"), "{said}");
-    let said = told("[grid]\n\"models.knnn.k\" = [1]\n\"feature.mel.n_mels\" = [32]\nsamples = 3\n");
-    assert!(said.contains(&format!("x.toml:{}:9: unknown model `knnn`", lines + 2)), "{said}");
-    assert!(said.contains("did you mean `knn`?"), "{said}");
-    assert!(said.contains("unknown key `feature`") && said.contains("did you mean `features`?"), "{said}");
-    assert!(said.contains("unknown key `samples`") && said.contains("did you mean `sample`?"), "{said}");
+    let errors = errors_of("[grid]\n\"models.knn.kk\" = [1]\n");
+    assert!(errors.contains(&format!("x.toml:{}:13: unknown key `kk`", lines + 2)), "{errors}");
+    assert!(errors.contains("did you mean `k`?"), "{errors}");
+    let errors = errors_of("[grid]\n\"models.knnn.k\" = [1]\n\"feature.mel.n_mels\" = [32]\nsamples = 3\n");
+    assert!(errors.contains(&format!("x.toml:{}:9: unknown model `knnn`", lines + 2)), "{errors}");
+    assert!(errors.contains("did you mean `knn`?"), "{errors}");
+    assert!(errors.contains("unknown key `feature`") && errors.contains("did you mean `features`?"), "{errors}");
+    assert!(errors.contains("unknown key `samples`") && errors.contains("did you mean `sample`?"), "{errors}");
 }
 
 #[test]
-fn a_wrong_value_is_told_where_it_stands_in_the_list() {
+fn a_wrong_value_is_reported_at_its_position_in_the_list() {
     let line = BASE.lines().count() + 2;
-    let said = told("[grid]\n\"models.knn.k\" = [1, 0, \"three\"]\n");
-    assert!(said.contains(&format!("x.toml:{line}:22: `k`: expected a whole number of at least 1, found 0")), "{said}");
-    assert!(said.contains(&format!("x.toml:{line}:25: `k`: expected a whole number")), "{said}");
-    let said = told("[grid]\n\"models.knn.metric\" = [\"cosin\"]\n");
-    assert!(said.contains("did you mean `cosine`?"), "{said}");
+    let errors = errors_of("[grid]\n\"models.knn.k\" = [1, 0, \"three\"]\n");
+    assert!(
+        errors.contains(&format!("x.toml:{line}:22: `k`: expected a whole number of at least 1, found 0")),
+        "{errors}"
+    );
+    assert!(errors.contains(&format!("x.toml:{line}:25: `k`: expected a whole number")), "{errors}");
+    let errors = errors_of("[grid]\n\"models.knn.metric\" = [\"cosin\"]\n");
+    assert!(errors.contains("did you mean `cosine`?"), "{errors}");
 }
 
 #[test]
-fn what_is_wrong_with_one_point_alone_names_the_point() {
-    let said = told("[grid]\n\"evaluate.mode\" = [\"centre\", \"windows\"]\n\"audio.clip_seconds\" = [1.0, 3.0]\n");
+fn an_error_of_a_single_point_names_the_point() {
+    let errors =
+        errors_of("[grid]\n\"evaluate.mode\" = [\"centre\", \"windows\"]\n\"audio.clip_seconds\" = [1.0, 3.0]\n");
     // Windows of 3 s fit clips of 3 s alone.
-    assert!(said.contains("(with evaluate.mode=windows audio.clip_seconds=1.0)"), "{said}");
-    assert_eq!(said.matches("of a window of 3 s").count(), 1, "{said}");
+    assert!(errors.contains("(with evaluate.mode=windows audio.clip_seconds=1.0)"), "{errors}");
+    assert_eq!(errors.matches("of a window of 3 s").count(), 1, "{errors}");
 }
 
 #[test]
-fn what_cannot_be_an_axis_is_refused_with_a_sentence() {
-    assert!(told("[grid]\nseeds = [1, 2]\n").contains("replicates"));
-    assert!(told("[grid]\ndescription = [\"a\", \"b\"]\n").contains("changes no result"));
-    assert!(told("[grid]\n\"models.knn.k\" = []\n").contains("without a value"));
-    assert!(told("[grid]\n\"models.knn.k\" = [1, 1]\n").contains("is there twice"));
-    assert!(told("[grid]\n\"models.knn.k\" = 3\n").contains("expected a list of values"));
-    assert!(told("[grid]\n\"models.knn.k\" = { from = 1, to = 9 }\n").contains("without `steps`"));
-    assert!(told("[grid]\n\"models.knn.k\" = { from = 9, to = 1, steps = 3 }\n").contains("is no range"));
-    assert!(told("[grid]\n\"models.knn.k\" = { from = 1, to = 9, step = 3 }\n").contains("did you mean `steps`?"));
-    assert!(told("[grid]\nsample = 3\n").contains("has no axis"));
-    assert!(told("[grid]\nmodels.knn.k = [1]\n\"models.knn.k\" = [1]\n").contains("there twice"));
-    assert!(told("[grid]\n\"models..k\" = [1]\n").contains("is not a key"));
-    assert!(told("grid = 3\n").contains("expected a table of axes") || told("grid = 3\n").contains("unknown key"));
+fn invalid_axes_are_refused_with_an_explanation() {
+    assert!(errors_of("[grid]\nseeds = [1, 2]\n").contains("replicates"));
+    assert!(errors_of("[grid]\ndescription = [\"a\", \"b\"]\n").contains("does not change results"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = []\n").contains("has no values"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = [1, 1]\n").contains("duplicate value"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = 3\n").contains("expected a list of values"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = { from = 1, to = 9 }\n").contains("without `steps`"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = { from = 9, to = 1, steps = 3 }\n").contains("is empty"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = { from = 1, to = 9, step = 3 }\n").contains("did you mean `steps`?"));
+    assert!(errors_of("[grid]\nsample = 3\n").contains("has no axis"));
+    assert!(errors_of("[grid]\nmodels.knn.k = [1]\n\"models.knn.k\" = [1]\n").contains("duplicate axis"));
+    assert!(errors_of("[grid]\n\"models..k\" = [1]\n").contains("is not a key"));
+    assert!(
+        errors_of("grid = 3\n").contains("expected a table of axes") || errors_of("grid = 3\n").contains("unknown key")
+    );
     let long: Vec<String> = (1..200).map(|n| n.to_string()).collect();
     let long = long.join(", ");
-    let said = told(&format!("[grid]\n\"models.knn.k\" = [{long}]\n\"features.mel.n_mels\" = [{long}]\n"));
-    assert!(said.contains("the grid has 39601 points"), "{said}");
+    let errors = errors_of(&format!("[grid]\n\"models.knn.k\" = [{long}]\n\"features.mel.n_mels\" = [{long}]\n"));
+    assert!(errors.contains("the grid has 39601 points"), "{errors}");
 }
 
 #[test]
-fn a_sample_is_drawn_without_repetition_and_a_larger_one_begins_with_the_smaller() {
+fn a_sample_has_no_repetitions_and_a_larger_one_starts_with_the_smaller() {
     let grid = |sample: usize, seed: u64| {
         expanded(&format!(
             "[grid]\nsample = {sample}\nsample_seed = {seed}\n\"models.knn.k\" = [1, 2, 3, 4, 5, 6, 7, 8]\n\
@@ -145,7 +151,7 @@ fn a_sample_is_drawn_without_repetition_and_a_larger_one_begins_with_the_smaller
 }
 
 #[test]
-fn the_command_line_can_set_an_axis_or_take_it_away() {
+fn the_command_line_can_set_or_remove_an_axis() {
     let project = project("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     let with = |set: &[&str]| {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
@@ -161,7 +167,7 @@ fn the_command_line_can_set_an_axis_or_take_it_away() {
 }
 
 #[test]
-fn a_grid_is_inherited_key_by_key() {
+fn grids_are_inherited_key_by_key() {
     let project = project("[grid]\n\"models.knn.k\" = [1, 3]\n\"features.mel.n_mels\" = [16, 32]\n");
     project.write("experiments/y.toml", "extends = \"x\"\n[grid]\n\"models.knn.k\" = [9]\n");
     let grid = expand_grid(&project.request("y")).unwrap();
@@ -169,19 +175,19 @@ fn a_grid_is_inherited_key_by_key() {
 }
 
 #[test]
-fn whole_tables_kinds_and_items_of_lists_are_values_too() {
+fn tables_kinds_and_list_items_can_be_values() {
     let grid = expanded("[grid]\n\"models.knn\" = [{ kind = \"average\" }, { k = 9 }]\n");
     let kinds: Vec<&str> = grid.points.iter().map(|p| p.rounds[0].experiment.models["knn"].kind()).collect();
     assert_eq!(kinds, ["average", "knn"]);
     let networks = "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n[[augment]]\nkind = \"noise\"\n";
     let grid = expanded(&format!("{networks}[grid]\n\"augment.noise.p\" = [0.25, 0.75]\n"));
     assert!(grid.points[1].rounds[0].resolved_toml.contains("p = 0.75"));
-    let said = told(&format!("{networks}[grid]\n\"augment.noize.p\" = [0.25]\n"));
-    assert!(said.contains("did you mean `noise`?"), "{said}");
+    let errors = errors_of(&format!("{networks}[grid]\n\"augment.noize.p\" = [0.25]\n"));
+    assert!(errors.contains("did you mean `noise`?"), "{errors}");
 }
 
 #[test]
-fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
+fn halving_has_one_round_per_budget_and_never_selects_on_the_test_split() {
     let network = "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n";
     let halving = "halving = { key = \"models.cnn_small.epochs\", from = 1, to = 9, eta = 3 }\n";
     let grid = expanded(&format!("{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"));
@@ -194,58 +200,64 @@ fn a_halving_has_a_round_a_budget_and_never_chooses_on_the_test_split() {
         "experiments/x.toml",
         &format!("[features.mel]\n{network}[grid]\n{halving}\"models.cnn_small.learning_rate\" = [0.1, 0.01]\n"),
     )]);
-    let said = expand_grid(&none.request("x")).unwrap_err().to_string();
-    assert!(said.contains("needs a validation split"), "{said}");
-    let said = told(&format!("{network}[grid]\n{halving}\"models.cnn_small.epochs\" = [1, 2]\n"));
-    assert!(said.contains("and an axis"), "{said}");
-    let said = told(&format!(
+    let errors = expand_grid(&none.request("x")).unwrap_err().to_string();
+    assert!(errors.contains("needs a validation split"), "{errors}");
+    let errors = errors_of(&format!("{network}[grid]\n{halving}\"models.cnn_small.epochs\" = [1, 2]\n"));
+    assert!(errors.contains("and an axis"), "{errors}");
+    let errors = errors_of(&format!(
         "{network}[grid]\nhalving = {{ key = \"models.cnn_smal.epochs\", from = 1, to = 9 }}\n\"models.knn.k\" = [1]\n"
     ));
-    assert!(said.contains("unknown model `cnn_smal`"), "{said}");
+    assert!(errors.contains("unknown model `cnn_smal`"), "{errors}");
 }
 
 #[test]
-fn a_slip_in_an_option_is_told_once_and_brings_no_other_fault() {
-    let grid = |options: &str| told(&format!("[grid]\n{options}\n\"models.logistic.c\" = {{ from = 0.1, to = 10 }}\n"));
-    let said = grid("sample = 0");
-    assert!(said.contains("`sample`") && said.ends_with("\n1 fault"), "{said}");
-    let said = grid("sample = 4\nhalving = { key = \"models.knn.k\", from = 1, to = 9, eta = 1 }");
-    assert!(said.contains("`eta`") && said.ends_with("\n1 fault"), "{said}");
-    let said = told(
+fn a_wrong_option_causes_exactly_one_error() {
+    let grid =
+        |options: &str| errors_of(&format!("[grid]\n{options}\n\"models.logistic.c\" = {{ from = 0.1, to = 10 }}\n"));
+    let errors = grid("sample = 0");
+    assert!(errors.contains("`sample`") && errors.ends_with("\n1 error"), "{errors}");
+    let errors = grid("sample = 4\nhalving = { key = \"models.knn.k\", from = 1, to = 9, eta = 1 }");
+    assert!(errors.contains("`eta`") && errors.ends_with("\n1 error"), "{errors}");
+    let errors = errors_of(
         "[audio]\nclip_seconds = 3.0\n[models.cnn_small]\n[grid]\n\"models.logistic.c\" = [0.1, 1.0]\n\
          halving = { key = \"models.cnn_small.epochs\", from = 1, to = 1000000000 }\n",
     );
-    assert!(said.contains("`epochs`") && said.ends_with("\n1 fault"), "{said}");
+    assert!(errors.contains("`epochs`") && errors.ends_with("\n1 error"), "{errors}");
 }
 
 #[test]
-fn the_command_line_cannot_set_the_budget_of_a_halving_beside_its_rounds() {
+fn the_command_line_cannot_set_the_budget_of_a_halving() {
     let project =
         project("[grid]\nhalving = { key = \"models.knn.k\", from = 1, to = 9 }\n\"models.logistic.c\" = [0.1, 1.0]\n");
     let with =
         |set: &str| expand_grid(&timbre_experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
-    let said = with("models.knn.k=3").expect_err("it has no effect").to_string();
-    assert!(said.contains("--set models.knn.k=3") && said.contains("the budget of the halving: from 1 to 9"), "{said}");
+    let errors = with("models.knn.k=3").expect_err("it has no effect").to_string();
+    assert!(
+        errors.contains("--set models.knn.k=3") && errors.contains("the budget of the halving: from 1 to 9"),
+        "{errors}"
+    );
     assert_eq!(with("grid.halving.to=3").unwrap().points[0].rounds.len(), 2);
 }
 
 #[test]
-fn a_range_can_be_written_as_the_search_for_thresholds_writes_it() {
+fn ranges_accept_the_syntax_of_the_threshold_search() {
     let grid = expanded("[grid]\n\"models.knn.k\" = \"1..10/3\"\n");
     // Whole numbers stay whole: 4, not 4.0.
     assert_eq!(along(&grid, "models.knn.k"), [1, 4, 7, 10]);
     let grid = expanded("[grid]\n\"models.logistic.c\" = \"0.50..0.56/0.02\"\n");
     assert_eq!(along(&grid, "models.logistic.c"), [0.5, 0.52, 0.54, 0.56]);
-    assert!(told("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("takes whole numbers, and 1.5 is none"));
-    assert!(told("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
-    assert!(told("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values, or a range"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("expected whole numbers, found 1.5"));
+    assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
+    assert!(
+        errors_of("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values, or a range")
+    );
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_grid_makes_the_reader_panic(key in "[a-z._\"]{0,12}", value in prop_oneof![
+    fn no_grid_makes_the_parser_panic(key in "[a-z._\"]{0,12}", value in prop_oneof![
         Just("[1]".to_owned()), Just("[]".to_owned()), Just("{ from = 1 }".to_owned()), Just("{ from = 1, to = 2, steps = 0 }".to_owned()),
         Just("3".to_owned()), Just("{ a = { b = [1] } }".to_owned()), Just("[[1], {}]".to_owned()),
     ]) {

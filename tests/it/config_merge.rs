@@ -49,7 +49,7 @@ fn each_layer_overrides_the_ones_below_it() {
 }
 
 #[test]
-fn a_set_written_out_does_not_carry_the_name_of_the_parents_set() {
+fn a_data_set_defined_in_a_child_drops_the_parents_name() {
     let child = "extends = \"parent\"\n[data]\nkind = \"folder\"\nroot = \"/music\"\n";
     let parent = format!("[data]\nuse = \"demo\"\nlimit_per_class = 7\n{SMALL}");
     let project = Project::new(&[("experiments/parent.toml", &parent), ("experiments/child.toml", child)]);
@@ -61,13 +61,13 @@ fn a_set_written_out_does_not_carry_the_name_of_the_parents_set() {
 }
 
 #[test]
-fn another_data_set_takes_over_the_keys_it_knows_and_tells_which_it_drops() {
+fn another_data_set_keeps_the_keys_it_knows_and_reports_the_others() {
     let text = format!("[data]\nuse = \"irmas\"\nroot = \"/music\"\nlimit_per_class = 9\ntest_folders = [1]\n{SMALL}");
     let project = Project::new(&[("experiments/x.toml", &text)]);
     let resolved = project.resolve_with("x", Some("demo"), &[]).unwrap();
     let data = &json(&resolved.experiment)["data"];
     assert_eq!((&data["kind"], &data["use"], &data["limit_per_class"]), (&"demo".into(), &"demo".into(), &9.into()));
-    assert_eq!(resolved.notes, ["--data demo: dropped from [data]: root, test_folders"]);
+    assert_eq!(resolved.notes, ["warning: --data demo: ignoring keys of [data]: root, test_folders"]);
     assert!(resolved.written.contains("# --data demo\n"), "{}", resolved.written);
 
     let same = project.resolve_with("x", Some("irmas"), &[]).unwrap();
@@ -78,7 +78,7 @@ fn another_data_set_takes_over_the_keys_it_knows_and_tells_which_it_drops() {
 }
 
 #[test]
-fn without_data_the_set_is_demo() {
+fn the_default_data_set_is_demo() {
     let project = Project::new(&[("experiments/x.toml", SMALL)]);
     assert_eq!(json(&project.resolve("x").unwrap().experiment)["data"]["use"], "demo");
     let limited = project.resolve_with("x", None, &["data.limit_per_class=5"]).unwrap();
@@ -86,14 +86,14 @@ fn without_data_the_set_is_demo() {
 }
 
 #[test]
-fn a_data_set_on_disk_comes_before_the_one_carried_along() {
+fn a_data_set_on_disk_takes_precedence_over_the_built_in_one() {
     let project =
         Project::new(&[("experiments/x.toml", SMALL), ("data/demo.toml", "kind = \"demo\"\nlimit_per_class = 2\n")]);
     assert_eq!(json(&project.resolve("x").unwrap().experiment)["data"]["limit_per_class"], 2);
 }
 
 #[test]
-fn a_kind_is_the_name_of_its_table_unless_it_says_another() {
+fn the_kind_defaults_to_the_name_of_the_table() {
     let text = "[features.raw]\n[models.knn]\nk = 3\n[models.knn7]\nkind = \"knn\"\nk = 7\n[models.average]\nkind = \"logistic\"\n";
     let project = Project::new(&[("experiments/x.toml", text)]);
     let models = project.resolve("x").unwrap().experiment.models;
@@ -102,7 +102,7 @@ fn a_kind_is_the_name_of_its_table_unless_it_says_another() {
 }
 
 #[test]
-fn another_kind_replaces_its_table_and_says_so() {
+fn another_kind_replaces_the_table_with_a_note() {
     let project = Project::new(&[
         ("experiments/parent.toml", "[features.raw]\n[models.knn]\nk = 3\n[models.b]\nkind = \"knn\"\nk = 4\n"),
         (
@@ -113,11 +113,11 @@ fn another_kind_replaces_its_table_and_says_so() {
     let resolved = project.resolve("child").unwrap();
     assert_eq!(resolved.experiment.models["knn"].kind(), "average");
     assert_eq!(json(&resolved.experiment)["models"]["b"]["k"], 4, "the same kind merges");
-    assert_eq!(resolved.notes, ["[models.knn] becomes `average`: what was said of `knn` there is dropped (k)"]);
+    assert_eq!(resolved.notes, ["warning: [models.knn] kind changed from `knn` to `average`; ignoring k"]);
 }
 
 #[test]
-fn a_key_of_set_may_be_quoted_and_make_tables() {
+fn a_set_key_can_be_quoted_and_create_tables() {
     let project = Project::new(&[("experiments/x.toml", SMALL)]);
     let set = ["models.\"my-knn\".kind=knn", "models.my-knn.k = 11", "features.mel={}", "save_models=false"];
     let experiment = project.resolve_with("x", None, &set).unwrap().experiment;
@@ -127,14 +127,14 @@ fn a_key_of_set_may_be_quoted_and_make_tables() {
 }
 
 #[test]
-fn the_shipped_experiments_resolve_with_and_without_their_files() {
+fn built_in_experiments_resolve_with_and_without_their_files() {
     let nowhere = Project::new(&[]);
     for exp in ["quickstart", "simple_models"] {
         let [here, there] = [repository().to_owned(), nowhere.root()].map(|root| {
             let request = Request { exp: exp.into(), root, ..Request::default() };
             resolve(&request).unwrap_or_else(|faults| panic!("{faults}")).experiment
         });
-        assert_eq!(here, there, "on disk and carried along");
+        assert_eq!(here, there, "on disk and built in");
         assert_eq!(here.features.keys().collect::<Vec<_>>(), ["raw", "fft", "mel", "centroid", "bandwidth"]);
         assert_eq!(here.models.keys().collect::<Vec<_>>(), ["average", "knn", "logistic"]);
         let demo = Request { exp: exp.into(), data: Some("demo".into()), root: nowhere.root(), ..Request::default() };
@@ -143,13 +143,25 @@ fn the_shipped_experiments_resolve_with_and_without_their_files() {
 }
 
 #[test]
-fn the_resolved_form_reads_back_as_the_same_experiment() {
+fn every_experiment_in_the_repository_resolves() {
+    let files = std::fs::read_dir(repository().join("experiments")).unwrap().map(|entry| entry.unwrap().path());
+    let experiments = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    for exp in experiments.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()) {
+        for data in [None, Some("demo".to_owned())] {
+            let request = Request { exp: exp.clone(), data, root: repository().to_owned(), ..Request::default() };
+            timbre_experiment::expand_grid(&request).unwrap_or_else(|errors| panic!("{exp}: {errors}"));
+        }
+    }
+}
+
+#[test]
+fn the_resolved_form_parses_back_to_the_same_experiment() {
     for exp in ["quickstart", "simple_models"] {
         let request = Request { exp: exp.into(), root: repository().to_owned(), ..Request::default() };
         let first = resolve(&request).unwrap();
         let typed: Experiment = toml::from_str(&first.resolved_toml).unwrap();
         assert_eq!(Experiment { name: exp.into(), ..typed }, first.experiment);
-        // And through the front door, where it is checked like any other file.
+        // The resolved form also passes the checks of a file.
         let project = Project::new(&[(&format!("experiments/{exp}.toml"), &first.resolved_toml)]);
         let again = project.resolve(exp).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(again.experiment, first.experiment);
@@ -158,7 +170,7 @@ fn the_resolved_form_reads_back_as_the_same_experiment() {
 }
 
 #[test]
-fn what_was_written_is_kept_parents_first_with_the_arguments() {
+fn the_sources_are_kept_parents_first_with_the_arguments() {
     let project = Project::new(&[
         ("experiments/parent.toml", SMALL),
         ("experiments/child.toml", "extends = \"parent\"  # why\n"),
@@ -168,11 +180,11 @@ fn what_was_written_is_kept_parents_first_with_the_arguments() {
     let expected = "# data/demo.toml\nkind = \"demo\"\n\n# experiments/parent.toml\n[features.raw]\n[models.average]\n\n\
                     # experiments/child.toml\nextends = \"parent\"  # why\n\n# --set audio.clip_seconds=2\n";
     assert_eq!(resolved.written, expected);
-    assert_eq!(resolved.experiment.audio.clip_seconds, Some(2.0), "a whole number will do");
+    assert_eq!(resolved.experiment.audio.clip_seconds, Some(2.0), "whole numbers are accepted");
 }
 
 #[test]
-fn the_canonical_form_changes_with_what_changes_a_result_and_with_nothing_else() {
+fn the_canonical_form_covers_exactly_what_can_change_a_result() {
     let project =
         Project::new(&[("experiments/x.toml", "[features.raw]\n[features.fft]\n[models.average]\n[models.knn]\n")]);
     let canonical = |set: &[&str]| project.resolve_with("x", None, set).unwrap().experiment.canonical_json();
@@ -189,7 +201,7 @@ fn the_canonical_form_changes_with_what_changes_a_result_and_with_nothing_else()
 }
 
 #[test]
-fn a_data_set_alone_takes_its_settings_and_tells_its_faults() {
+fn a_single_data_set_accepts_settings_and_reports_errors() {
     let nowhere = Project::new(&[("data/mine.toml", "kind = \"irmas\"\n")]);
     let set = ["data.root=/music".to_owned(), "models.knn.k=3".to_owned()];
     let spec = data_set(&nowhere.root(), "mine", &set).unwrap_or_else(|faults| panic!("{faults}"));

@@ -8,7 +8,7 @@ fn shown(project: &Project, text: String) -> String {
 }
 
 #[test]
-fn a_file_with_a_dozen_faults_is_told_them_all() {
+fn all_errors_of_a_file_are_reported_at_once() {
     let project = Project::new(&[(
         "experiments/many.toml",
         r#"description = 3
@@ -59,7 +59,7 @@ bootstrap = nan
 }
 
 #[test]
-fn each_fault_points_into_the_file_or_argument_it_comes_from() {
+fn each_error_points_into_its_file_or_argument() {
     let project = Project::new(&[
         ("data/mine.toml", "kind = \"irmas\"\nrot = \"/x\"\n"),
         ("experiments/parent.toml", "sed = [1]\n[features.raw]\n[models.average]\n"),
@@ -71,7 +71,7 @@ fn each_fault_points_into_the_file_or_argument_it_comes_from() {
 }
 
 #[test]
-fn names_that_do_not_exist_bring_the_nearest_that_do() {
+fn unknown_names_get_the_nearest_known_name() {
     let project = Project::new(&[
         ("experiments/base.toml", "extends = \"quickstrat\"\n[data]\nuse = \"imras\"\n[models.knn]\nk = 0\n"),
         ("experiments/alone.toml", "[data]\nuse = 3\n"),
@@ -83,7 +83,7 @@ fn names_that_do_not_exist_bring_the_nearest_that_do() {
 }
 
 #[test]
-fn files_that_are_not_toml_say_where() {
+fn syntax_errors_have_a_position() {
     let project = Project::new(&[
         ("experiments/bracket.toml", "seeds = [1,\n[features.raw]\n"),
         ("experiments/twice.toml", "seeds = [1]\nseeds = [2]\n"),
@@ -98,7 +98,7 @@ fn files_that_are_not_toml_say_where() {
 }
 
 #[test]
-fn a_cycle_of_parents_is_told_and_ends() {
+fn a_cycle_of_parents_is_reported() {
     let project = Project::new(&[
         ("experiments/a.toml", "extends = \"b.toml\"\n[features.raw]\n"),
         ("experiments/b.toml", "extends = \"c\"\n[models.average]\n"),
@@ -107,11 +107,11 @@ fn a_cycle_of_parents_is_told_and_ends() {
     ]);
     let faults = project.faults("a");
     assert!(
-        faults.contains("experiments/c.toml:1:11: `extends`: `../experiments/a.toml` leads back to itself"),
+        faults.contains("experiments/c.toml:1:11: `extends`: `../experiments/a.toml` leads back to this file"),
         "{faults}"
     );
-    assert!(faults.ends_with("1 fault"), "{faults}");
-    assert!(project.faults("self").contains("leads back to itself"));
+    assert!(faults.ends_with("1 error"), "{faults}");
+    assert!(project.faults("self").contains("leads back to this file"));
 }
 
 #[test]
@@ -119,12 +119,12 @@ fn an_experiment_needs_a_feature_and_a_model() {
     let project = Project::new(&[("experiments/empty.toml", ""), ("experiments/none.toml", "[features]\n[models]\n")]);
     for name in ["empty", "none"] {
         let faults = project.faults(name);
-        assert!(faults.contains("no feature is named") && faults.contains("no model is named"), "{faults}");
+        assert!(faults.contains("no feature is defined") && faults.contains("no model is defined"), "{faults}");
     }
 }
 
 #[test]
-fn what_a_kind_finds_wrong_with_itself_points_at_its_keys() {
+fn errors_of_a_kind_point_at_its_keys() {
     let project = Project::new(&[(
         "experiments/x.toml",
         "[audio]\nsample_rate = 8000\n[split]\ntest = 1.0\n[features.mel]\nfmax = 6000.0\n[models.knn]\nkk = 1\n",
@@ -133,18 +133,18 @@ fn what_a_kind_finds_wrong_with_itself_points_at_its_keys() {
     for place in ["x.toml:4:8: `test`: ", "x.toml:6:8: `fmax`: ", "x.toml:8:1: unknown key `kk`"] {
         assert!(faults.contains(place), "{place} is missing in\n{faults}");
     }
-    assert!(faults.ends_with("3 faults"), "{faults}");
+    assert!(faults.ends_with("3 errors"), "{faults}");
 }
 
 /// The faults of an experiment with this `[evaluate]` and whatever else it says.
 fn evaluated(more: &str) -> String {
     let head = "[audio]\nclip_seconds = 3.0\n[features.mel]\n[models.cnn_small]\nloss = \"bce\"\n";
     let project = Project::new(&[("experiments/x.toml", &format!("{head}[evaluate]\n{more}"))]);
-    project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "sound".to_owned())
+    project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "valid".to_owned())
 }
 
 #[test]
-fn windows_that_cannot_be_are_told_with_what_to_write() {
+fn invalid_windows_are_reported_with_a_remedy() {
     let several = "task = \"multi_label\"\nmode = \"windows\"\n";
     for (more, says) in [
         (
@@ -163,45 +163,45 @@ fn windows_that_cannot_be_are_told_with_what_to_write() {
         ("window_fraction = -0.1", "`window_fraction`: expected a number"),
         (
             "aggregate = \"mean\"\nwindow_fraction = 0.3",
-            "`window_fraction`: it counts votes, and the aggregate is \"mean\"",
+            "`window_fraction`: only for the aggregate \"vote\", not \"mean\"",
         ),
         ("aggregate = \"loud\"", "did you mean `loudest`?"),
         ("at_most = 0", "`at_most`: expected a whole number of at least 1, found 0"),
     ] {
         let faults = evaluated(&format!("{several}{more}\n"));
-        assert!(faults.contains(says) && faults.ends_with("1 fault"), "{more}: {says} is missing in\n{faults}");
+        assert!(faults.contains(says) && faults.ends_with("1 error"), "{more}: {says} is missing in\n{faults}");
     }
     let whole = "window = { hop = 0.5, short = \"repeat\" }\naggregate = \"vote\"\nwindow_fraction = 0.0\ncutoff = 0.56\n\
                  cutoffs = { cel = 0.4 }\nat_most = 3\nat_least_one = true\n";
-    assert_eq!(evaluated(&format!("{several}{whole}")), "sound");
-    assert_eq!(evaluated("mode = \"windows\"\n"), "sound");
+    assert_eq!(evaluated(&format!("{several}{whole}")), "valid");
+    assert_eq!(evaluated("mode = \"windows\"\n"), "valid");
 }
 
 #[test]
-fn keys_of_windows_and_of_several_labels_are_refused_where_there_are_none() {
+fn window_and_multi_label_keys_are_refused_without_windows_or_multi_label() {
     for key in ["window = { seconds = 3.0 }", "aggregate = \"mean\"", "window_fraction = 0.3"] {
         let faults = evaluated(&format!("task = \"multi_label\"\n{key}\n"));
-        assert!(faults.contains("write mode = \"windows\"") && faults.ends_with("1 fault"), "{key}: {faults}");
+        assert!(faults.contains("set mode = \"windows\"") && faults.ends_with("1 error"), "{key}: {faults}");
     }
     for key in ["cutoffs = { cel = 0.4 }", "at_most = 2", "at_least_one = true"] {
         let faults = evaluated(&format!("{key}\n"));
-        assert!(faults.contains("write task = \"multi_label\"") && faults.ends_with("1 fault"), "{key}: {faults}");
+        assert!(faults.contains("set task = \"multi_label\"") && faults.ends_with("1 error"), "{key}: {faults}");
     }
     let faults = evaluated("mode = \"windows\"\naggregate = \"vote\"\n");
-    assert!(faults.contains("for one choose \"mean\"") && faults.ends_with("1 fault"), "{faults}");
+    assert!(faults.contains("for single-label choose \"mean\"") && faults.ends_with("1 error"), "{faults}");
 }
 
 #[test]
-fn windows_of_another_length_are_right_where_the_feature_has_one_shape_and_no_network_hears_them() {
+fn windows_of_another_length_need_a_fixed_feature_shape_and_no_network() {
     let experiment = |features: &str, model: &str| {
         let text = format!(
             "[audio]\nclip_seconds = 3.0\n[features.mel]\n{features}\n[models.{model}]\n[evaluate]\nmode = \"windows\"\n\
              window = {{ seconds = 1.0 }}\n"
         );
         let project = Project::new(&[("experiments/x.toml", &text)]);
-        project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "sound".to_owned())
+        project.resolve("x").map_or_else(|faults| faults.to_string(), |_| "valid".to_owned())
     };
-    assert_eq!(experiment("summary = [\"mean\"]", "knn"), "sound");
+    assert_eq!(experiment("summary = [\"mean\"]", "knn"), "valid");
     let faults = experiment("", "knn");
     assert!(
         faults.contains("the feature `mel` of a window of 1 s is 128 × 44") && faults.contains("128 × 130"),
@@ -213,7 +213,7 @@ fn windows_of_another_length_are_right_where_the_feature_has_one_shape_and_no_ne
 }
 
 #[test]
-fn an_ensemble_is_told_which_of_its_members_do_not_exist_and_what_it_lacks() {
+fn all_errors_of_ensembles_are_reported() {
     let project = Project::new(&[(
         "experiments/x.toml",
         r#"[split]

@@ -1,4 +1,4 @@
-//! A project folder of its own for each test of the configuration.
+//! A temporary project folder for tests of the configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Compares with a file of `tests/golden/config`; `TIMBRE_BLESS=1` writes it anew.
+/// Compares with a file of `tests/golden/config`. `TIMBRE_BLESS=1` rewrites it.
 pub fn assert_golden(name: &str, text: &str) {
     let path = repository().join("tests/golden/config").join(name);
     if std::env::var_os("TIMBRE_BLESS").is_some() {
@@ -63,5 +63,5 @@ pub fn assert_golden(name: &str, text: &str) {
         fs::write(&path, text).unwrap();
     }
     let golden = fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == text, "{name} differs (TIMBRE_BLESS=1 writes it anew). Expected:\n{golden}\nFound:\n{text}");
+    assert!(golden == text, "{name} differs (TIMBRE_BLESS=1 rewrites it). Expected:\n{golden}\nFound:\n{text}");
 }

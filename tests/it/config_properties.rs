@@ -1,4 +1,4 @@
-//! What holds for every file: a slip in a key finds the key, and nothing makes the reader panic.
+//! Properties of the parser: a misspelt key gets a suggestion, and no input causes a panic.
 
 use crate::config_project::Project;
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_slip_in_a_known_key_is_told_with_that_key(which: prop::sample::Index, how: u8, at: usize, letter in "[a-z_]") {
+    fn one_edit_in_a_known_key_suggests_that_key(which: prop::sample::Index, how: u8, at: usize, letter in "[a-z_]") {
         let keys = known_keys();
         let (table, key, others) = which.get(&keys);
         let wrong = slip(key, how, at, letter.chars().next().unwrap());
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_reader_panic(text in ".{0,200}", set in ".{0,40}") {
+    fn no_text_makes_the_parser_panic(text in ".{0,200}", set in ".{0,40}") {
         let project = Project::new(&[("experiments/x.toml", &text)]);
         if let Err(faults) = project.resolve_with("x", Some("demo"), &[&set]) {
             prop_assert!(!faults.is_empty() && !faults.to_string().is_empty());
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_anywhere_makes_the_reader_panic(which: prop::sample::Index, value in value(), other in value()) {
+    fn no_value_makes_the_parser_panic(which: prop::sample::Index, value in value(), other in value()) {
         let keys = known_keys();
         let (table, key, _) = which.get(&keys);
         let text = format!("{table}{key} = {value}\n");
@@ -106,7 +106,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn the_schema_lists_the_kinds_it_is_asked_for() {
+fn the_schema_lists_all_kinds() {
     let named = |spec: &str| schema()["$defs"][spec]["oneOf"].as_array().map_or(0, Vec::len);
     assert_eq!(named("FeatureSpec"), timbre_inputs::features::FeatureSpec::KINDS.len());
     assert_eq!(named("ModelSpec"), timbre_models::ModelSpec::KINDS.len());

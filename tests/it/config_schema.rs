@@ -1,10 +1,10 @@
-//! The schema that editors read is the one that the program checks by.
+//! The published JSON schema equals the one of the program.
 
 use crate::config_project::repository;
 use timbre_experiment::schema;
 
 #[test]
-fn the_schema_in_docs_is_fresh() {
+fn the_schema_in_docs_is_up_to_date() {
     let path = repository().join("docs/experiment.schema.json");
     let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
     if std::env::var_os("TIMBRE_BLESS").is_some() {
@@ -18,7 +18,7 @@ fn the_schema_in_docs_is_fresh() {
 }
 
 #[test]
-fn every_key_of_every_kind_says_what_it_is() {
+fn every_key_of_every_kind_has_a_description() {
     let schema = schema();
     let mut silent = Vec::new();
     for (spec, definition) in schema["$defs"].as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! `timbre doctor` and `--device` from outside, on whatever machine this is.
+//! `timbre doctor` and `--device`, on any machine.
 
 use std::process::{Command, Output};
 
@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn the_doctor_finds_a_working_cpu_and_a_reason_for_every_gpu_that_is_not_there() {
+fn doctor_finds_a_working_cpu_and_a_reason_for_every_missing_gpu() {
     let folder = tempfile::tempdir().unwrap();
     let output = timbre(folder.path(), &["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -55,7 +55,7 @@ fn the_doctor_finds_a_working_cpu_and_a_reason_for_every_gpu_that_is_not_there()
 }
 
 #[test]
-fn the_doctor_tells_people_the_same_a_fact_a_line() {
+fn the_text_output_has_one_fact_per_line() {
     let folder = tempfile::tempdir().unwrap();
     let output = timbre(folder.path(), &["doctor"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -68,7 +68,7 @@ fn the_doctor_tells_people_the_same_a_fact_a_line() {
 }
 
 #[test]
-fn a_word_that_names_no_device_is_a_usage_error_with_what_can_be_written() {
+fn an_unknown_device_name_is_a_usage_error_with_examples() {
     let folder = tempfile::tempdir().unwrap();
     let commands: [&[&str]; 3] =
         [&["run", "quickstart"], &["predict", "quickstart/latest", "a.wav"], &["serve", "quickstart/latest"]];
@@ -81,7 +81,7 @@ fn a_word_that_names_no_device_is_a_usage_error_with_what_can_be_written() {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_a_usage_error_with_the_reason_and_no_panic() {
+fn a_missing_gpu_is_a_usage_error_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     // More than any machine has.
     for device in ["cuda:4000", "wgpu:4000"] {

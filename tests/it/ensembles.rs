@@ -1,4 +1,4 @@
-//! Ensembles and several labels in whole runs of classic models: fused as by hand, taken up again, refused with a reason.
+//! Ensembles and multi-label runs of classic models: fusion equals the definition, runs resume, invalid ones are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use timbre_runs::run_dir::{self, Trial};
 
 use crate::test_dir::{TestDir, text};
 
-/// Three classic models on two small features, for every instrument of a recording; and what they say together.
-const SEVERAL: &str = r#"
+/// Three classic models on two small features, multi-label, and ensembles of them.
+const MULTI_LABEL: &str = r#"
 [data]
 use = "demo"
 clips_per_class = 10
@@ -57,22 +57,22 @@ cutoff = 0.3
 bootstrap = 20
 "#;
 
-/// The file of a recording; of some the name on disk is decomposed Unicode, and the one in the tables is not.
+/// The file of a recording. Some names on disk are decomposed Unicode, those in the tables are not.
 fn file_of(recordings: &Path, id: &str) -> Option<PathBuf> {
     let path = recordings.join(id);
     path.is_file().then_some(path)
 }
 
-fn unit(run: &Path, name: &str) -> Value {
+fn trial(run: &Path, name: &str) -> Value {
     serde_json::from_slice(&fs::read(run.join(format!("units/{name}.json"))).unwrap()).unwrap()
 }
 
-fn side<'a>(unit: &'a Value, split: &str) -> &'a Value {
-    unit["splits"].as_array().unwrap().iter().find(|side| side["split"] == split).unwrap()
+fn split_record<'a>(trial: &'a Value, split: &str) -> &'a Value {
+    trial["splits"].as_array().unwrap().iter().find(|split_record| split_record["split"] == split).unwrap()
 }
 
-fn said(unit: &Value, split: &str) -> Vec<f64> {
-    let numbers = side(unit, split)["predictions"]["probabilities"].as_array().unwrap();
+fn probabilities(trial: &Value, split: &str) -> Vec<f64> {
+    let numbers = split_record(trial, split)["predictions"]["probabilities"].as_array().unwrap();
     numbers.iter().map(|p| p.as_f64().unwrap()).collect()
 }
 
@@ -83,12 +83,12 @@ fn metric(result: &Value, features: &str, model: &str, split: &str) -> f64 {
 }
 
 #[test]
-fn members_are_fused_as_by_hand_on_every_side_of_the_split() {
-    let dir = TestDir::with(&[("fused.toml", SEVERAL)]);
+fn fused_members_equal_the_definition_in_every_split() {
+    let dir = TestDir::with(&[("fused.toml", MULTI_LABEL)]);
     let result = dir.run("fused.toml", &[]);
     let run = dir.path(result["run"].as_str().unwrap());
-    let members = ["mel.logistic.s1", "mel.knn.s1", "mfcc.knn.s1"].map(|name| unit(&run, name));
-    let (equal, searched, outer) = (unit(&run, "+.equal.s1"), unit(&run, "+.searched.s1"), unit(&run, "+.outer.s1"));
+    let members = ["mel.logistic.s1", "mel.knn.s1", "mfcc.knn.s1"].map(|name| trial(&run, name));
+    let (equal, searched, outer) = (trial(&run, "+.equal.s1"), trial(&run, "+.searched.s1"), trial(&run, "+.outer.s1"));
     let weights = members.iter().map(|member| {
         let name = format!(
             "weight of {}.{}.s1",
@@ -100,22 +100,24 @@ fn members_are_fused_as_by_hand_on_every_side_of_the_split() {
     let weights: Vec<f64> = weights.collect();
     assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-3, "{weights:?}");
     for split in ["validation", "test", "held_out"] {
-        let each: Vec<Vec<f64>> = members.iter().map(|member| said(member, split)).collect();
+        let each: Vec<Vec<f64>> = members.iter().map(|member| probabilities(member, split)).collect();
         let mean = |weights: &[f64]| -> Vec<f64> {
-            (0..each[0].len()).map(|i| each.iter().zip(weights).map(|(said, w)| said[i] * w).sum()).collect()
+            (0..each[0].len())
+                .map(|i| each.iter().zip(weights).map(|(probabilities, w)| probabilities[i] * w).sum())
+                .collect()
         };
         let near = |fused: Vec<f64>, by_hand: Vec<f64>| {
             let off = fused.iter().zip(&by_hand).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             assert!(fused.len() == by_hand.len() && off < 1e-4, "{split}: {off}");
         };
-        near(said(&equal, split), mean(&[1.0 / 3.0; 3]));
-        near(said(&searched, split), mean(&weights));
-        let inner = unit(&run, "mfcc.average.s1");
-        let pairs = said(&searched, split).into_iter().zip(said(&inner, split));
-        near(said(&outer, split), pairs.map(|(a, b)| 0.75 * a + 0.25 * b).collect());
-        assert_eq!(side(&equal, split)["clips"], side(&members[0], split)["clips"]);
+        near(probabilities(&equal, split), mean(&[1.0 / 3.0; 3]));
+        near(probabilities(&searched, split), mean(&weights));
+        let inner = trial(&run, "mfcc.average.s1");
+        let pairs = probabilities(&searched, split).into_iter().zip(probabilities(&inner, split));
+        near(probabilities(&outer, split), pairs.map(|(a, b)| 0.75 * a + 0.25 * b).collect());
+        assert_eq!(split_record(&equal, split)["clips"], split_record(&members[0], split)["clips"]);
     }
-    // The corners of the grid and its middle are the members alone and all alike: none of them is better where it was searched.
+    // The corners of the grid and its centre are single members and equal weights: none is better on the split of the search.
     let best = metric(&result, "+", "searched", "validation");
     for (features, model) in [("mel", "logistic"), ("mel", "knn"), ("mfcc", "knn"), ("+", "equal")] {
         assert!(best >= metric(&result, features, model, "validation"), "{features} {model}");
@@ -135,8 +137,8 @@ fn members_are_fused_as_by_hand_on_every_side_of_the_split() {
 }
 
 #[test]
-fn results_are_told_apart_by_the_number_of_labels_and_curves_have_the_metric_of_several() {
-    let dir = TestDir::with(&[("fused.toml", SEVERAL)]);
+fn results_are_listed_by_the_number_of_labels_and_curves_use_the_multi_label_metric() {
+    let dir = TestDir::with(&[("fused.toml", MULTI_LABEL)]);
     let result = dir.run("fused.toml", &[]);
     let table = dir.read("runs/fused/latest/by_labels.csv");
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
@@ -161,15 +163,15 @@ fn results_are_told_apart_by_the_number_of_labels_and_curves_have_the_metric_of_
 }
 
 #[test]
-fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
-    let dir = TestDir::with(&[("fused.toml", SEVERAL)]);
+fn neither_threads_nor_a_lost_trial_change_a_byte_and_no_member_is_fitted_again() {
+    let dir = TestDir::with(&[("fused.toml", MULTI_LABEL)]);
     dir.run("fused.toml", &["--jobs", "1", "--runs", "one"]);
     let result = dir.run("fused.toml", &["--jobs", "2", "--runs", "two"]);
     let tables = ["results.csv", "grid.csv", "by_labels.csv", "predictions.parquet"];
     let bytes = |runs: &str| tables.map(|table| fs::read(dir.path(runs).join("fused/latest").join(table)).unwrap());
     let before = bytes("one");
     assert!(before == bytes("two"), "threads");
-    // As after a kill between the last member and the end.
+    // The state after a kill between the last member and the end.
     let run = dir.path(result["run"].as_str().unwrap());
     for file in ["results.csv", "units/+.searched.s1.json", "units/+.outer.s1.json"] {
         fs::remove_file(run.join(file)).unwrap();
@@ -179,7 +181,7 @@ fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
     dir.run("fused.toml", &["--runs", "two"]);
     assert!(before == bytes("two"), "a second start");
     assert_eq!((written("mel.logistic.s1.json"), written("+.equal.s1.json")), (member, kept));
-    // What a lost member is part of is fused anew.
+    // An ensemble with a lost member is fused again.
     for file in ["results.csv", "units/mel.knn.s1.json"] {
         fs::remove_file(run.join(file)).unwrap();
     }
@@ -190,8 +192,8 @@ fn threads_and_a_lost_unit_change_no_byte_and_no_member_is_fitted_again() {
 }
 
 #[test]
-fn weights_are_never_searched_without_a_validation_split() {
-    let dir = TestDir::with(&[("fused.toml", &SEVERAL.replace("validation = 0.2\n", ""))]);
+fn weights_are_not_searched_without_a_validation_split() {
+    let dir = TestDir::with(&[("fused.toml", &MULTI_LABEL.replace("validation = 0.2\n", ""))]);
     for command in ["check", "run"] {
         let output = dir.timbre(&[command, "fused.toml"]);
         let sentence = text(&output.stderr);
@@ -202,8 +204,8 @@ fn weights_are_never_searched_without_a_validation_split() {
 }
 
 #[test]
-fn shares_of_one_label_are_fused_to_shares_again() {
-    let one_label = SEVERAL
+fn single_label_shares_are_fused_to_shares() {
+    let one_label = MULTI_LABEL
         .replace(
             "kind = \"official\"\nvalidation = 0.2\nheld_out = 0.2",
             "kind = \"holdout\"\ntest = 0.2\nvalidation = 0.2",
@@ -213,8 +215,8 @@ fn shares_of_one_label_are_fused_to_shares_again() {
     let result = dir.run("fused.toml", &["--set", "models.outer.fuse=mean_logits"]);
     let run = dir.path(result["run"].as_str().unwrap());
     for model in ["equal", "searched", "outer", "ranks"] {
-        let said = said(&unit(&run, &format!("+.{model}.s1")), "test");
-        for row in said.chunks_exact(11) {
+        let probabilities = probabilities(&trial(&run, &format!("+.{model}.s1")), "test");
+        for row in probabilities.chunks_exact(11) {
             assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{model}: {row:?}");
         }
     }
@@ -222,18 +224,20 @@ fn shares_of_one_label_are_fused_to_shares_again() {
 }
 
 #[test]
-fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
-    let dir = TestDir::with(&[("fused.toml", SEVERAL)]);
+fn a_saved_ensemble_predicts_the_same_as_the_run_for_every_test_recording() {
+    let dir = TestDir::with(&[("fused.toml", MULTI_LABEL)]);
     let result = dir.run("fused.toml", &[]);
     let run = dir.path(result["run"].as_str().unwrap());
     let made = fs::read_dir(dir.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
     let recordings = made.into_iter().find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap();
     for model in ["+.equal.s1", "+.searched.s1", "+.outer.s1", "+.ranks.s1"] {
         let predictor = Predictor::open(&dir.path("runs"), &format!("fused/latest:{model}")).unwrap();
-        let unit = unit(&run, model);
-        let side = side(&unit, "test");
+        let trial = trial(&run, model);
+        let split_record = split_record(&trial, "test");
         let mut count = 0;
-        for (clip, row) in side["clips"].as_array().unwrap().iter().zip(said(&unit, "test").chunks_exact(11)) {
+        for (clip, row) in
+            split_record["clips"].as_array().unwrap().iter().zip(probabilities(&trial, "test").chunks_exact(11))
+        {
             let Some(file) = file_of(&recordings, clip["path"].as_str().unwrap()) else { continue };
             let heard = predictor.predict_file(&file).unwrap();
             count += 1;
@@ -242,13 +246,13 @@ fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
         }
         assert!(count >= 6, "{model}: {count} recordings");
     }
-    let equal = unit(&run, "+.equal.s1");
-    let mut clips = side(&equal, "test")["clips"].as_array().unwrap().iter();
+    let equal = trial(&run, "+.equal.s1");
+    let mut clips = split_record(&equal, "test")["clips"].as_array().unwrap().iter();
     let clip = clips.find_map(|clip| file_of(&recordings, clip["path"].as_str().unwrap())).unwrap();
     let output = dir.timbre(&["predict", "fused/latest:+.ranks.s1", clip.to_str().unwrap(), "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["model"]["model"], "+.ranks.s1");
-    // A member that is gone or changed is told by its name.
+    // A missing or changed member is named.
     fs::remove_file(run.join("models/mel.knn.s1/model.safetensors")).unwrap();
     let error = Predictor::open(&dir.path("runs"), "fused/latest:+.outer.s1").err().expect("a member is gone");
     let sentence = format!("{error:#}");
@@ -261,17 +265,17 @@ fn a_saved_ensemble_says_of_every_test_recording_what_the_run_said() {
 }
 
 #[test]
-fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
+fn windows_are_fused_one_by_one_and_predicted_again_to_the_bit() {
     let in_windows =
-        SEVERAL.replace("cutoff = 0.3", "cutoff = 0.3\nmode = \"windows\"\nwindow = { seconds = 3.0, hop = 2.0 }");
+        MULTI_LABEL.replace("cutoff = 0.3", "cutoff = 0.3\nmode = \"windows\"\nwindow = { seconds = 3.0, hop = 2.0 }");
     let dir = TestDir::with(&[("fused.toml", &in_windows)]);
     let result = dir.run("fused.toml", &["--jobs", "2"]);
     let run = dir.path(result["run"].as_str().unwrap());
     let of = |name: &str| {
         let (features, model) = name.split_once('.').unwrap();
-        let unit = Trial { features: features.into(), model: model.into(), seed: 1 };
-        let record = run_dir::read_trial(&run, &unit).unwrap();
-        record.splits.into_iter().find(|side| side.split == "test").unwrap()
+        let trial = Trial { features: features.into(), model: model.into(), seed: 1 };
+        let record = run_dir::read_trial(&run, &trial).unwrap();
+        record.splits.into_iter().find(|split_record| split_record.split == "test").unwrap()
     };
     let windows = |name: &str| of(name).windows.unwrap();
     let members = ["mel.logistic", "mel.knn", "mfcc.knn"].map(windows);
@@ -285,14 +289,15 @@ fn windows_are_fused_one_by_one_and_heard_again_to_the_bit() {
     let made = fs::read_dir(dir.path("data/.cache")).unwrap().flatten().map(|entry| entry.path());
     let recordings = made.into_iter().find(|path| path.join("IRMAS-TrainingData").is_dir()).unwrap();
     for model in ["+.searched", "+.ranks"] {
-        let (side, predictor) = (of(model), Predictor::open(&dir.path("runs"), &format!("fused/latest:{model}.s1")));
-        let (said, predictor) = (side.windows.unwrap(), predictor.unwrap());
-        for (recording, clip) in side.clips.iter().enumerate() {
+        let (split_record, predictor) =
+            (of(model), Predictor::open(&dir.path("runs"), &format!("fused/latest:{model}.s1")));
+        let (probabilities, predictor) = (split_record.windows.unwrap(), predictor.unwrap());
+        for (recording, clip) in split_record.clips.iter().enumerate() {
             let Some(file) = file_of(&recordings, &clip.path) else { continue };
             let heard = predictor.predict_file(&file).unwrap();
-            let rows: Vec<f32> = said.rows_of(recording).flatten().copied().collect();
+            let rows: Vec<f32> = probabilities.rows_of(recording).flatten().copied().collect();
             assert_eq!(heard.windows.unwrap().probabilities, rows, "{model} on {}", clip.path);
-            assert_eq!(heard.probabilities, side.predictions.row(recording), "{model} on {}", clip.path);
+            assert_eq!(heard.probabilities, split_record.predictions.row(recording), "{model} on {}", clip.path);
         }
     }
 }

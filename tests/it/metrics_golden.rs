@@ -1,4 +1,4 @@
-//! Scores of one class a clip, and of any number, against scikit-learn (`tests/golden/make_metrics.py`).
+//! Scores of single-label and multi-label predictions against scikit-learn (`tests/golden/make_metrics.py`).
 
 use serde_json::Value;
 use timbre_core::labels::Task;
@@ -34,7 +34,7 @@ fn labels(letters: &Value) -> Vec<usize> {
 }
 
 #[test]
-fn scores_are_those_of_scikit_learn() {
+fn single_label_scores_equal_scikit_learn() {
     let cases = cases("single_label");
     assert_eq!(cases.len(), 300);
     for case in &cases {
@@ -48,7 +48,7 @@ fn scores_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn scores_of_several_classes_a_clip_are_those_of_scikit_learn() {
+fn multi_label_scores_equal_scikit_learn() {
     let cases = cases("multi_label");
     assert_eq!(cases.len(), 200);
     for case in &cases {
@@ -64,7 +64,7 @@ fn scores_of_several_classes_a_clip_are_those_of_scikit_learn() {
     }
 }
 
-fn assert_ranked(task: Task, case: &Value, truth: &[Vec<usize>]) {
+fn assert_probability_scores(task: Task, case: &Value, truth: &[Vec<usize>]) {
     let levels = case["levels"].as_u64().unwrap() as f32;
     let numbers = case["scores"].as_str().unwrap().split(' ');
     let probabilities = numbers.map(|number| number.parse::<f32>().unwrap() / levels).collect();
@@ -84,23 +84,23 @@ fn assert_ranked(task: Task, case: &Value, truth: &[Vec<usize>]) {
 }
 
 #[test]
-fn scores_of_the_probabilities_of_several_classes_are_those_of_scikit_learn() {
+fn multi_label_probability_scores_equal_scikit_learn() {
     let cases = cases("ranked");
     assert_eq!(cases.len(), 200);
     for case in &cases {
         let truth: Vec<Vec<usize>> = case["truth"].as_array().unwrap().iter().map(labels).collect();
-        assert_ranked(Task::MultiLabel, case, &truth);
+        assert_probability_scores(Task::MultiLabel, case, &truth);
     }
     let undefined = |case: &&Value| case["metrics"]["roc_auc_samples"].is_null();
     assert!(cases.iter().any(|case| undefined(&case)) && !cases.iter().all(|case| undefined(&case)));
 }
 
 #[test]
-fn scores_of_the_probabilities_of_one_class_a_clip_are_those_of_scikit_learn() {
+fn single_label_probability_scores_equal_scikit_learn() {
     let cases = cases("single_label_ranked");
     assert_eq!(cases.len(), 150);
     for case in &cases {
         let truth: Vec<Vec<usize>> = labels(&case["truth"]).into_iter().map(|class| vec![class]).collect();
-        assert_ranked(Task::SingleLabel, case, &truth);
+        assert_probability_scores(Task::SingleLabel, case, &truth);
     }
 }

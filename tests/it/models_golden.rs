@@ -64,7 +64,7 @@ fn largest_difference(ours: &[f32], theirs: &[f64]) -> f64 {
 }
 
 #[test]
-fn the_nearest_means_are_those_of_scikit_learn() {
+fn nearest_centroids_equal_scikit_learn() {
     for golden in golden_sets() {
         for case in golden.expected["average"].as_array().unwrap() {
             let model = fit(json!({ "kind": "average", "standardize": case["standardize"] }), &golden.train);
@@ -81,7 +81,7 @@ fn the_nearest_means_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn the_nearest_neighbours_vote_as_in_scikit_learn() {
+fn nearest_neighbours_vote_as_in_scikit_learn() {
     for golden in golden_sets() {
         for case in golden.expected["knn"].as_array().unwrap() {
             let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
@@ -110,8 +110,8 @@ fn logistic_regression_finds_the_minimum_of_scikit_learn() {
             assert!((hits(&predictions.most_likely_classes()) - hits(&theirs)).abs() <= 1, "{what}");
             let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
             assert!(off < 1e-3, "{what}: probabilities {off}");
-            let learnt = model.tensors().unwrap();
-            for tensor in learnt.into_iter().filter(|t| ["weights", "bias"].contains(&&*t.name)) {
+            let tensors = model.tensors().unwrap();
+            for tensor in tensors.into_iter().filter(|t| ["weights", "bias"].contains(&&*t.name)) {
                 let name = tensor.name.clone();
                 let theirs = numbers_of(&case[&name]);
                 let size = theirs.iter().fold(0.0f64, |a, b| a.max(b.abs()));
@@ -123,7 +123,7 @@ fn logistic_regression_finds_the_minimum_of_scikit_learn() {
 }
 
 #[test]
-fn two_classes_are_one_regression_whatever_the_way_of_several() {
+fn two_classes_are_one_regression_for_both_values_of_multi() {
     let golden = golden_sets().into_iter().find(|golden| golden.name == "wide").unwrap();
     let rows: Vec<usize> = (0..golden.train.len()).filter(|&row| golden.train.targets()[row] < 2).collect();
     let mut values = Vec::new();
@@ -142,38 +142,38 @@ fn two_classes_are_one_regression_whatever_the_way_of_several() {
     }
 }
 
-/// With several labels a row, on the same features and on whole numbers.
-fn several() -> Value {
-    serde_json::from_slice(&std::fs::read(folder().join("several.json")).unwrap()).unwrap()
+/// Cases with multi_label_document labels per row, on the same features and on integers.
+fn multi_label_document() -> Value {
+    serde_json::from_slice(&std::fs::read(folder().join("multi_label_document.json")).unwrap()).unwrap()
 }
 
-fn marked(marks: &Value) -> Vec<Vec<usize>> {
+fn labels_of(marks: &Value) -> Vec<Vec<usize>> {
     let row = |row: &Value| (0..row.as_array().unwrap().len()).filter(|&class| row[class] == 1).collect();
     marks.as_array().unwrap().iter().map(row).collect()
 }
 
-fn fit_several(spec: &Value, train: &FeatureSet) -> Box<dyn Classifier> {
+fn fit_multi_label(spec: &Value, train: &FeatureSet) -> Box<dyn Classifier> {
     let spec: ModelSpec = serde_json::from_value(spec.clone()).unwrap();
     let decision_rule = DecisionRule { task: Task::MultiLabel, ..DecisionRule::default() };
     spec.as_kind().fit(train, &FitContext { decision_rule, ..FitContext::standalone(Seed::new(1)) }).unwrap()
 }
 
 #[test]
-fn with_several_labels_each_class_has_the_probability_of_scikit_learn() {
-    let document = several();
+fn multi_label_probabilities_equal_scikit_learn() {
+    let document = multi_label_document();
     for (golden, case) in golden_sets().iter().zip(document["sets"].as_array().unwrap()) {
         assert_eq!(case["name"], golden.name);
         let mut values = Vec::new();
         golden.train.read_rows(0..golden.train.len(), &mut values).unwrap();
-        let labels = marked(&case["marks"]);
+        let labels = labels_of(&case["marks"]);
         let train = FeatureSet::from_matrices(values, [1, golden.train.dims()], labels, golden.train.n_classes() + 2);
         for (kind, most) in [("logistic", 1e-4), ("knn", 1e-6), ("average", 1e-4)] {
             for case in case[kind].as_array().unwrap() {
                 let mut spec = case.clone();
                 spec.as_object_mut().unwrap().remove("probabilities");
                 spec["kind"] = kind.into();
-                let said = fit_several(&spec, &train).predict(&golden.test).unwrap();
-                let off = largest_difference(&said.probabilities, &numbers_of(&case["probabilities"]));
+                let predictions = fit_multi_label(&spec, &train).predict(&golden.test).unwrap();
+                let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
                 assert!(off < most, "{} {spec}: {off}", golden.name);
             }
         }
@@ -181,19 +181,19 @@ fn with_several_labels_each_class_has_the_probability_of_scikit_learn() {
 }
 
 #[test]
-fn equal_distances_and_equal_votes_give_the_shares_of_scikit_learn() {
-    let document = several();
+fn ties_give_the_shares_of_scikit_learn() {
+    let document = multi_label_document();
     let values = |rows: &Value| -> Vec<f32> {
         rows.as_array().unwrap().iter().flat_map(numbers_of).map(|number| number as f32).collect()
     };
-    let labels = marked(&document["ties_marks"]);
+    let labels = labels_of(&document["ties_marks"]);
     let train = FeatureSet::from_matrices(values(&document["ties_train"]), [1, 3], labels, 4);
     for case in document["ties"].as_array().unwrap() {
         let spec = json!({ "kind": "knn", "k": case["k"], "metric": case["metric"], "weights": case["weights"] });
         let test = values(&case["test"]);
         let test = FeatureSet::from_memory(test.clone(), 3, vec![0; test.len() / 3], 4);
-        let said = fit_several(&spec, &train).predict(&test).unwrap();
-        let off = largest_difference(&said.probabilities, &numbers_of(&case["probabilities"]));
+        let predictions = fit_multi_label(&spec, &train).predict(&test).unwrap();
+        let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
         assert!(off < 1e-6, "{spec}: {off}");
     }
 }

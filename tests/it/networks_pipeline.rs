@@ -182,7 +182,7 @@ fn a_dry_run_prints_the_layers_and_trains_nothing() {
 fn a_network_that_does_not_suit_its_feature_or_weights_is_refused_before_anything_runs() {
     let dir = TestDir::with(&[("net.toml", TINY)]);
     for (set, sentence) in [
-        ("models.cnn_small.filters=[8,8,8,8,8,8,8]", "is no input for `cnn_small`"),
+        ("models.cnn_small.filters=[8,8,8,8,8,8,8]", "cannot be the input of `cnn_small`"),
         ("models.cnn_small.init=nowhere.safetensors", "cannot read nowhere.safetensors"),
         ("models.cnn_small.monitor=f1_mirco", "f1_mirco"),
     ] {

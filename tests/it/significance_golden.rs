@@ -21,7 +21,7 @@ fn numbers(list: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn differences_their_intervals_and_their_p_are_those_of_scipy() {
+fn differences_intervals_and_p_values_equal_scipy() {
     let document = document();
     let cases = document["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 28);
@@ -51,7 +51,7 @@ fn differences_their_intervals_and_their_p_are_those_of_scipy() {
         // All exchanges are tried: at most 2^12 of them.
         assert!((found.p_permutation - theirs("permutation")).abs() < 1e-9, "{} in {case}", found.p_permutation);
         let bootstrap = |key: &str| case["bootstrap"][key].as_f64().unwrap();
-        // Two draws of the same distribution, of which a quantile may fall on one step of a clip or on the next.
+        // Two samples of the same distribution: a quantile may fall on one step of a clip or on the next.
         let step = 1.01 / song.len() as f64;
         assert!((found.interval.0 - bootstrap("low")).abs() < step, "{:?} in {case}", found.interval);
         assert!((found.interval.1 - bootstrap("high")).abs() < step, "{:?} in {case}", found.interval);
@@ -67,7 +67,7 @@ fn differences_their_intervals_and_their_p_are_those_of_scipy() {
 }
 
 #[test]
-fn holm_is_that_of_statsmodels() {
+fn holm_correction_equals_statsmodels() {
     for case in document()["holm"].as_array().unwrap() {
         let ours = holm(&numbers(&case["p"]));
         assert!(ours.iter().zip(numbers(&case["holm"])).all(|(a, b)| (a - b).abs() < 1e-12), "{ours:?} in {case}");
@@ -75,7 +75,7 @@ fn holm_is_that_of_statsmodels() {
 }
 
 #[test]
-fn mcnemar_is_that_of_statsmodels() {
+fn mcnemar_test_equals_statsmodels() {
     for case in document()["mcnemar"].as_array().unwrap() {
         let count = |key: &str| case[key].as_u64().unwrap() as usize;
         let ours = mcnemar(count("one"), count("other"));

@@ -1,5 +1,4 @@
-//! Writing so that a kill at any moment leaves the old file or the new one, never half of one; and what a file that was not
-//! touched since is known by.
+//! Atomic file writes, which leave the old or the new file after a kill at any moment; and file stamps, which detect changes.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -8,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// What the names of temporary files begin with.
+/// The prefix of temporary files.
 pub const TEMP_PREFIX: &str = ".part-";
 
-/// Writes to a temporary name beside `path`, syncs, renames, and syncs the folder. A link stays one, and what it names is replaced;
-/// into what is no file (a pipe, a device) it is written as it comes.
+/// Writes to a temporary file beside `path`, syncs, renames, and syncs the folder. A symlink stays, and its target is replaced.
+/// A pipe or device is written to directly.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let fail = || format!("cannot write {}", path.display());
     if is_in_place(path) {
@@ -41,13 +40,13 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
     Ok(())
 }
 
-/// Whether it is there and no file that could be replaced. What stands for an open file (`/dev/stdout`) is none either.
+/// Whether `path` exists and cannot be replaced: a pipe, a device, or the name of an open file (`/dev/stdout`).
 fn is_in_place(path: &Path) -> bool {
     let is_open_file = ["/dev", "/proc"].iter().any(|above| path.starts_with(above));
     fs::metadata(path).is_ok_and(|meta| !meta.is_dir() && (!meta.is_file() || is_open_file))
 }
 
-/// What a link names, also where that is not there yet.
+/// The target of a symlink, even if it does not exist yet.
 fn behind_links(path: &Path) -> PathBuf {
     if !path.is_symlink() {
         return path.to_owned();
@@ -56,44 +55,43 @@ fn behind_links(path: &Path) -> PathBuf {
     fs::canonicalize(path).or_else(|_| fs::read_link(path).map(beside)).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Why a folder takes no file. Its own error tells the reason, and the path again, twice.
+/// Explains why no file can be created in a folder. Uses only the reason of the io error, which repeats the path.
 fn no_file_in(folder: &Path, error: &std::io::Error) -> anyhow::Error {
     let create = format!("cannot create a file in {}", folder.display());
     let reason = error.get_ref().and_then(std::error::Error::source).map_or(error.to_string(), ToString::to_string);
     anyhow::Error::msg(match error.kind() {
-        std::io::ErrorKind::NotFound => format!("{create}: the folder is gone: was it removed?"),
-        _ => format!("{create}: is the disk full, or the folder read-only? ({reason})"),
+        std::io::ErrorKind::NotFound => format!("{create}: no such directory: was it removed?"),
+        _ => format!("{create}: is the disk full, or the directory read-only? ({reason})"),
     })
 }
 
-/// [`write_atomically`] for bytes at hand.
+/// [`write_atomically`] for a slice of bytes.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomically(path, |out| Ok(out.write_all(bytes)?))
 }
 
-/// A file that a person named, its folder made: what `write_atomically` can write.
+/// Creates the folder of a file that the user named. Returns the path for [`write_atomically`].
 pub fn create_parent_folder(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().with_context(|| format!("{} is no file name", path.display()))?;
+    let name = path.file_name().with_context(|| format!("{} is not a file name", path.display()))?;
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder.join(name))
 }
 
-/// Those of the file that is replaced. A new one is for everyone whom the process lets (its umask): temporary files are private
-/// otherwise.
+/// The permissions of the replaced file, or those of the umask for a new one. Temporary files would be private by default.
 fn permissions(path: &Path) -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).map_or(fs::Permissions::from_mode(0o666), |meta| meta.permissions())
 }
 
-/// A rename is on disk only when its folder is. Some systems cannot open a folder: then the rename alone must do.
+/// Syncs the folder, so that the rename is on disk. Skipped on systems that cannot open a folder.
 fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
 }
 
-/// Whether the reader of what was written went away (`| head`): that is no error.
+/// Whether the reader closed the pipe (`| head`), which is not an error.
 pub fn reader_closed(written: std::io::Result<()>) -> Result<bool> {
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
@@ -101,7 +99,7 @@ pub fn reader_closed(written: std::io::Result<()>) -> Result<bool> {
     }
 }
 
-/// The temporary files that a killed process left in `folder`.
+/// Removes the temporary files that killed processes left in `folder`.
 pub fn remove_temp_files(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
@@ -110,10 +108,10 @@ pub fn remove_temp_files(folder: &Path) {
     }
 }
 
-/// Older than this when it was read: a later change must show in the times.
+/// A file older than this when stamped is settled: later changes show in its times.
 pub const SETTLED_NANOS: i64 = 2_000_000_000;
 
-/// Size, modification time, change time and inode together stand for the content of a file, as in git.
+/// Size, modification time, change time and inode of a file, which identify its content, as in git's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     size: u64,
@@ -135,8 +133,8 @@ impl FileStamp {
         })
     }
 
-    /// Whether the file was left alone for so long that a change after this stamp must show in the next. A second change in
-    /// the same clock tick would go unseen.
+    /// Whether the file was unchanged for so long that a later change shows in the next stamp. A second change in the same clock
+    /// tick would go unseen.
     pub fn settled(&self) -> bool {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
         now - self.modified.max(self.changed) > SETTLED_NANOS
@@ -148,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_stays_a_link_and_what_it_names_is_replaced() {
+    fn a_symlink_stays_and_its_target_is_replaced() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_file_stays_private_and_a_new_one_is_what_the_process_lets() {
+    fn a_private_file_stays_private_and_a_new_file_follows_the_umask() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (private, new, usual) = (folder.path().join("a"), folder.path().join("b"), folder.path().join("c"));
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_and_a_device_are_written_into_and_stay_what_they_are() {
+    fn pipes_and_devices_are_written_to_and_not_replaced() {
         use std::io::Read;
         use std::os::unix::fs::FileTypeExt;
         let folder = tempfile::tempdir().unwrap();
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_no_other() {
+    fn a_failed_write_leaves_only_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
         write_bytes(&path, b"old").unwrap();
@@ -215,11 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_removed_is_told_as_such_and_a_reason_once() {
+    fn a_removed_folder_is_named_and_the_reason_is_given_once() {
         let folder = tempfile::tempdir().unwrap();
         let said = |path: &Path| format!("{:#}", write_bytes(path, b"new").unwrap_err());
         let gone = said(&folder.path().join("gone/run.json"));
-        assert!(gone.ends_with("gone: the folder is gone: was it removed?"), "{gone}");
+        assert!(gone.ends_with("gone: no such directory: was it removed?"), "{gone}");
         fs::write(folder.path().join("file"), b"").unwrap();
         let no_folder = said(&folder.path().join("file/run.json"));
         assert_eq!(no_folder.matches("os error").count(), 1, "{no_folder}");

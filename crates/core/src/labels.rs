@@ -1,20 +1,20 @@
-//! Class names and their order.
+//! The task and the classes of a data set.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a recording has to be given.
+/// The classification task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// One class a recording.
+    /// One class per recording.
     #[default]
     SingleLabel,
     /// Every class that is present in a recording: none, one or several.
     MultiLabel,
 }
 
-/// The classes of a data set; a label is an index into this list.
+/// The class names of a data set. A label is an index into this list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classes(Vec<String>);
 

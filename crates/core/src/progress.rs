@@ -1,6 +1,6 @@
-//! What a waiting person sees: a bar on a terminal, one plain line every few seconds elsewhere, nothing with `--quiet`.
+//! Progress output on stderr: a bar on a terminal, a plain line every few seconds elsewhere, nothing with `--quiet`.
 //!
-//! Everything here goes to stderr; stdout is for data.
+//! Nothing here writes to stdout, which is for data.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a plain line is printed where there is no terminal.
+/// The interval of plain lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// What took less is not worth a line.
-const NOTICED: Duration = Duration::from_millis(300);
+/// Jobs shorter than this print no line.
+const MIN_REPORTED: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Printer {
@@ -22,7 +22,7 @@ pub enum Printer {
 }
 
 impl Printer {
-    /// Bars where a person looks, lines in a log.
+    /// Bars on a terminal, lines in a log.
     pub fn new(quiet: bool) -> Printer {
         match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Printer::Quiet,
@@ -31,14 +31,14 @@ impl Printer {
         }
     }
 
-    /// One sentence, above any bar.
+    /// Prints a message, above any bar.
     pub fn message(self, sentence: &str) {
         if self != Printer::Quiet {
             eprint_line(sentence);
         }
     }
 
-    /// A job of `total` steps.
+    /// Starts a job of `total` steps.
     pub fn start(self, what: &str, total: usize) -> Progress {
         let bar = match self {
             Printer::Bars => ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr()),
@@ -60,12 +60,12 @@ impl Printer {
     }
 }
 
-/// A line to stderr. Where nobody reads it any more (a pipe that was closed, a terminal that went away) the work goes on.
+/// Prints a line to stderr. Errors are ignored, so that the work continues after a pipe or terminal is closed.
 pub fn eprint_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// A job under way.
+/// A running job.
 pub struct Progress {
     printer: Printer,
     what: String,
@@ -81,7 +81,7 @@ struct State {
 }
 
 impl Progress {
-    /// One more step is done.
+    /// Counts one finished step.
     pub fn step(&self) {
         self.bar.inc(1);
         let mut state = self.state.lock().expect("no step panics while it counts");
@@ -92,11 +92,11 @@ impl Progress {
         }
     }
 
-    /// Removes the bar and says how long it took, where that was long enough to be noticed.
+    /// Removes the bar and prints the duration, unless the job was very short.
     pub fn finish(self) {
         self.bar.finish_and_clear();
         let took = self.started.elapsed();
-        if took < NOTICED {
+        if took < MIN_REPORTED {
             return;
         }
         self.printer.message(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_says_how_much_is_left() {
+    fn a_plain_line_has_the_time_left() {
         assert_eq!(line("features", 25, 100, Duration::from_secs(10)), "features: 25/100, about 30 s left");
         assert_eq!(line("features", 0, 4, Duration::from_secs(1)), "features: 0/4, about 4.00 s left");
     }
 
     #[test]
-    fn long_times_are_given_in_minutes() {
+    fn long_durations_are_in_minutes() {
         assert_eq!(seconds(Duration::from_millis(420)), "0.42 s");
         assert_eq!(seconds(Duration::from_secs(245)), "4 min 05 s");
     }

@@ -1,7 +1,7 @@
-//! The one way in which kinds are listed: features, models, data sets.
+//! The registry of kinds: features, augmentations, models, data sets.
 //!
-//! A kind is a struct (its spec) in a file of its own and one line in a `registry!` block. The block makes the tagged
-//! enum that TOML files are read into, the list of kinds that messages and `--help` print, and the way to the spec's trait.
+//! A kind is a struct (its spec) in its own file and one line in a `registry!` block. The block generates the tagged enum that
+//! TOML is parsed into, the list of kinds for messages, and access to the spec's trait.
 
 /// `registry! { pub enum FeatureSpec: FeatureKind { "mel" => mel::Mel, } }`
 #[macro_export]

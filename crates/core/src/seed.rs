@@ -1,48 +1,48 @@
-//! Named child seeds: every random draw has an address, so that order and thread count change nothing.
+//! Named child seeds: each random draw has its own seed, so that the order of calls and the number of threads change nothing.
 //!
 //! `Seed::new(1).child("split").child("folk")` is the same 256 bits on every machine. A child is the BLAKE3 hash of its
-//! parent and its name; the generator is ChaCha8.
+//! parent and its name. The generator is ChaCha8.
 
 use std::fmt::Display;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// An address in the tree of random streams.
+/// A seed in the tree of random streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// The root of a tree of streams.
+    /// The root seed.
     pub fn new(number: u64) -> Self {
         Seed(*blake3::hash(&number.to_le_bytes()).as_bytes())
     }
 
-    /// The stream of that name below this one.
+    /// The child seed of that name.
     pub fn child(&self, name: impl Display) -> Seed {
         Seed(*blake3::keyed_hash(&self.0, name.to_string().as_bytes()).as_bytes())
     }
 
-    /// A generator that starts at this address.
+    /// A random number generator with this seed.
     pub fn rng(&self) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(self.0)
     }
 
-    /// 64 bits of this address: an order to sort by, a tie to break.
+    /// 64 bits of this seed, to sort by or to break ties.
     pub fn number(&self) -> u64 {
         u64::from_le_bytes(self.0[..8].try_into().expect("a seed has 32 bytes"))
     }
 }
 
-/// Uniform in [0, 1), with 53 random bits: the same on every machine.
+/// Uniform in [0, 1) with 53 random bits, the same on every machine.
 pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Uniform in 0..n without bias.
+/// Uniform in `0..n`, without bias.
 pub fn uniform_below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
-    assert!(n > 0, "no number lies below zero");
-    // Lemire: the rejected sliver makes every remainder equally likely.
+    assert!(n > 0, "n must be positive");
+    // Lemire's method: the rejection makes every result equally likely.
     loop {
         let wide = u128::from(rng.next_u64()) * u128::from(n);
         if (wide as u64) >= n.wrapping_neg() % n {
@@ -51,7 +51,7 @@ pub fn uniform_below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     }
 }
 
-/// Fisher-Yates.
+/// Fisher-Yates shuffle.
 pub fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, uniform_below(rng, i as u64 + 1) as usize);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_named_by_its_whole_path() {
+    fn a_child_seed_depends_on_its_whole_path() {
         let root = Seed::new(1);
         assert_eq!(root.child("a").child(2), root.child("a").child(2));
         assert_ne!(root.child("a").child("b"), root.child("ab"));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn below_reaches_every_number_and_no_other() {
+    fn uniform_below_covers_the_range_evenly() {
         let mut rng = Seed::new(3).rng();
         let mut seen = [0usize; 7];
         (0..7000).for_each(|_| seen[uniform_below(&mut rng, 7) as usize] += 1);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shuffle_keeps_every_item() {
+    fn a_shuffle_keeps_all_items() {
         let mut items: Vec<u32> = (0..100).collect();
         shuffle(&mut items, &mut Seed::new(9).rng());
         assert_ne!(items, (0..100).collect::<Vec<_>>());

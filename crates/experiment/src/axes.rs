@@ -1,7 +1,7 @@
 //! `[grid]`: axes over the keys of the file, and how many of their points are run.
 //!
-//! An axis is a dotted key with a list of values, or with a range; `seeds` are replicates of every point and no axis. What an
-//! axis says is laid over the experiment as `--set` would, and checked with it, so that a misspelt key is told as any other.
+//! An axis is a dotted key with a list of values or a range. `seeds` are replicates of every point, not an axis. The value of an
+//! axis overrides the key as `--set` does and is checked with the experiment, so that a misspelt key is reported like any other.
 
 use std::collections::HashSet;
 
@@ -19,18 +19,18 @@ use super::words::found;
 use timbre_core::seed::{Seed, uniform, uniform_below};
 use timbre_evaluation::threshold_search;
 
-/// What is made of the file: any key of it is an axis, with a list of values or a range. The product of the axes is the list of
-/// runs.
+/// A sweep over the keys of the file. Any key can be an axis, with a list of values or a range. The runs are the product of
+/// the axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GridSpec {
-    /// Random search: run so many points, drawn without repetition, instead of the whole product.
+    /// Random search: run this many points, drawn without repetition, instead of the whole product.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub sample: Option<usize>,
-    /// The draw of `sample`; the same seed draws the same points, and a larger `sample` adds to them. Default: 1.
+    /// The seed of `sample`. The same seed draws the same points, and a larger `sample` adds to them. Default: 1.
     pub sample_seed: u64,
-    /// Successive halving: begin with little of a costly key, and give more of it to the best alone.
+    /// Successive halving: start all points with a small budget and give a larger one only to the best.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halving: Option<HalvingSpec>,
 }
@@ -45,16 +45,16 @@ impl Default for GridSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HalvingSpec {
-    /// The key that costs time: "models.NAME.epochs".
+    /// The key of the budget: "models.NAME.epochs".
     #[schemars(length(min = 1))]
     pub key: String,
-    /// Its value in the first round.
+    /// The budget of the first round.
     #[schemars(range(min = 1))]
     pub from: u64,
-    /// Its value in the last round.
+    /// The budget of the last round.
     #[schemars(range(min = 1))]
     pub to: u64,
-    /// How much the budget grows from round to round, and how many points share one place in the next. Default: 3.
+    /// The budget grows by this factor from round to round, and the number of points shrinks by it. Default: 3.
     #[serde(default = "three")]
     #[schemars(range(min = 2, max = 100))]
     pub eta: u64,
@@ -65,14 +65,14 @@ fn three() -> u64 {
 }
 
 impl HalvingSpec {
-    /// The budget of each round, from `from` to `to`.
+    /// The budget of each round.
     pub fn budgets(&self) -> Vec<u64> {
         let grown = std::iter::successors(Some(self.from), |budget| budget.checked_mul(self.eta));
         grown.take_while(|&budget| budget < self.to).chain([self.to]).collect()
     }
 
-    /// The rounds behind the one of this budget, which has `points` of which at most `left` can go on: budgets, with how many
-    /// points will get them.
+    /// The rounds after the one with this budget, as (budget, number of points). That round has `points`, of which at most `left`
+    /// can continue.
     pub fn later_rounds(&self, budget: u64, points: usize, left: usize) -> Vec<(u64, usize)> {
         let (mut points, mut left) = (points, left);
         let mut later = Vec::new();
@@ -85,13 +85,13 @@ impl HalvingSpec {
         later
     }
 
-    /// How many of `points` go on to the next round.
+    /// How many of `points` continue to the next round.
     pub fn survivors(&self, points: usize) -> usize {
         (points / self.eta as usize).max(1).min(points)
     }
 }
 
-/// The values of an axis, evenly apart from `from` to `to`, both ends included.
+/// Evenly spaced values of an axis from `from` to `to`, both included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeSpec {
@@ -99,25 +99,25 @@ pub struct RangeSpec {
     pub from: f64,
     /// The last value.
     pub to: f64,
-    /// How many values; with `sample` it can be left out, and any value between the ends is drawn.
+    /// The number of values. May be omitted with `sample`, which then draws any value in the range.
     #[serde(default)]
     #[schemars(range(min = 2, max = 10000))]
     pub steps: Option<usize>,
-    /// Even in the logarithm: each value is the same multiple of the one before. Default: false.
+    /// Logarithmic spacing: each value is the same multiple of the previous one. Default: false.
     #[serde(default)]
     pub log: bool,
 }
 
-/// More points than these are a slip of the pen.
-const MOST: usize = 10_000;
+/// A larger grid is taken for a mistake.
+const MAX_POINTS: usize = 10_000;
 
-/// The keys of `[grid]` that are no axes.
+/// The keys of `[grid]` that are not axes.
 const OPTIONS: [&str; 3] = ["sample", "sample_seed", "halving"];
 
-/// A place in the file, by its keys, each where it is written.
+/// A key path of the file, with the origin of each part.
 pub type Path = Vec<(String, Origin)>;
 
-/// One key with the values it takes.
+/// A key and its values.
 pub struct Axis {
     pub key: String,
     pub path: Path,
@@ -127,7 +127,7 @@ pub struct Axis {
 
 enum Values {
     Listed(Vec<Node>),
-    /// Any value between the ends.
+    /// Any value in the range.
     Between {
         from: f64,
         to: f64,
@@ -136,18 +136,18 @@ enum Values {
     },
 }
 
-/// `[grid]` as read.
+/// The parsed `[grid]`.
 pub struct Grid {
     pub axes: Vec<Axis>,
     pub spec: GridSpec,
-    /// Whether `sample` is written, right or wrong.
+    /// Whether `sample` is present, valid or not.
     is_drawn: bool,
-    /// The key of the halving.
+    /// The budget key of the halving.
     pub budget: Option<(Path, Origin)>,
 }
 
 impl Grid {
-    /// Reads `[grid]`. `base` is the experiment that it stands in, with the kinds of its tables.
+    /// Parses `[grid]`. `base` is the surrounding experiment, with the kinds of its tables.
     pub fn read(node: &Node, base: &Node, faults: &mut ErrorCollector) -> Grid {
         let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
         let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
@@ -161,13 +161,13 @@ impl Grid {
             let Some(path) = path_of(key, entry.key, faults) else { continue };
             grid.axis(path, &entry.node, base, faults);
         }
-        // Another kind of table drops the keys of the one before: it is chosen before these are set.
+        // Axes of kinds come first, because a new kind drops the keys of the previous one.
         grid.axes.sort_by_key(|axis| axis.path.last().is_none_or(|(key, _)| key != "kind" && key != "use"));
         if let (Some((path, at)), Some(halving)) = (&grid.budget, &grid.spec.halving)
             && grid.axes.iter().any(|axis| axis.key == dotted(path))
         {
             let message = format!("`{}` is the budget of the halving and an axis", halving.key);
-            faults.add(*at, message, "leave one of them out");
+            faults.add(*at, message, "remove one of them");
         }
         if grid.axes.is_empty() && !table.is_empty() && faults.is_empty() {
             faults.add(node.at, "the grid has no axis".into(), "such as \"models.knn.k\" = [1, 3, 5]");
@@ -192,7 +192,7 @@ impl Grid {
         let own = table["halving"].node.table().expect("it was read");
         let place = |key: &str| own.get(key).map_or(table["halving"].key, |entry| entry.node.at);
         if halving.to <= halving.from {
-            faults.add(place("to"), format!("`to`: a budget grows from {} to more than that", halving.from), "");
+            faults.add(place("to"), format!("`to`: expected a budget larger than `from` ({})", halving.from), "");
         }
         let Some(path) = path_of(&halving.key, place("key"), faults) else { return };
         if is_axis(&path, base, faults) {
@@ -217,14 +217,14 @@ impl Grid {
                 Value::List(items) if items.is_empty() => {
                     return faults.add(
                         node.at,
-                        format!("`{key}`: an axis without a value"),
-                        "leave it out, or name a value",
+                        format!("`{key}`: the axis has no values"),
+                        "remove it, or add a value",
                     );
                 }
                 Value::List(items) => {
                     for (i, item) in items.iter().enumerate() {
                         if items[..i].iter().any(|other| other.to_json() == item.to_json()) {
-                            faults.add(item.at, format!("`{key}`: {} is there twice", found(&item.value)), "");
+                            faults.add(item.at, format!("`{key}`: duplicate value {}", found(&item.value)), "");
                         }
                     }
                     Some(Values::Listed(items.clone()))
@@ -234,7 +234,7 @@ impl Grid {
                     if path.len() == 1 && schema::property(base, &[&key]).is_none() {
                         return unknown_key(&path[0], faults);
                     }
-                    let message = format!("`{key}`: expected a list of values, or a range, found {}", found(other));
+                    let message = format!("`{key}`: expected a list of values or a range, found {}", found(other));
                     return faults.add(node.at, message, "in brackets, or { from = 1, to = 9, steps = 5 }");
                 }
             },
@@ -242,9 +242,9 @@ impl Grid {
         let (Some(values), true) = (values, is_axis(&path, base, faults)) else { return };
         if let Some(earlier) = self.axes.iter_mut().find(|axis| axis.key == key) {
             if earlier.at.source == at.source {
-                return faults.add(at, format!("the axis `{key}` is there twice"), "");
+                return faults.add(at, format!("duplicate axis `{key}`"), "");
             }
-            // Written in another way in a parent, or on the command line: what was read later goes before.
+            // Spelled in another way in a parent or on the command line: the later one wins.
             *earlier = Axis { key, path, at, values };
             return;
         }
@@ -262,15 +262,15 @@ impl Grid {
         let RangeSpec { from, to, steps, log } = serde_json::from_value(node.to_json()).ok()?;
         let whole = is_whole(path, base);
         if from >= to || (log && from <= 0.0) {
-            let help = if log { "a logarithmic range begins above 0 and grows" } else { "a range grows" };
-            faults.add(node.at, format!("`{key}`: from {from} to {to} is no range"), help);
+            let help = if log { "a logarithmic range needs 0 < from < to" } else { "a range needs from < to" };
+            faults.add(node.at, format!("`{key}`: the range from {from} to {to} is empty"), help);
             return None;
         }
         match steps {
-            // What is wrong with `sample` has been told.
+            // The error of `sample` is already reported.
             None if self.spec.sample.is_none() && self.is_drawn => None,
             None if self.spec.sample.is_none() => {
-                let help = "say how many values, or draw from it with `sample`";
+                let help = "set the number of values, or draw values with `sample`";
                 faults.add(node.at, format!("`{key}`: a range without `steps`"), help);
                 None
             }
@@ -279,7 +279,7 @@ impl Grid {
                 let mut values: Vec<Node> = Vec::new();
                 for i in 0..steps {
                     let value = number(between(from, to, log, i as f64 / (steps - 1) as f64), whole);
-                    // Whole numbers can fall together.
+                    // Rounding to whole numbers can produce duplicates.
                     if values.last().is_none_or(|last| last.to_json() != number_json(&value)) {
                         values.push(Node { value, at: node.at });
                     }
@@ -289,16 +289,16 @@ impl Grid {
         }
     }
 
-    /// The points: a value an axis. The last axis of the file turns fastest.
+    /// The points, with one value per axis. The last axis of the file varies fastest.
     pub fn points(&self, faults: &mut ErrorCollector) -> Vec<Vec<Node>> {
         let sizes: Vec<Option<u64>> = self.axes.iter().map(Axis::len).collect();
         let product = sizes.iter().try_fold(1u64, |product, size| product.checked_mul((*size)?));
         let at = |axis: &Axis, index: u64| match &axis.values {
             Values::Listed(values) => values[index as usize].clone(),
-            Values::Between { .. } => unreachable!("a range without steps is drawn from"),
+            Values::Between { .. } => unreachable!("a range without steps needs `sample`"),
         };
         match (self.spec.sample, product) {
-            (None, Some(product)) if product <= MOST as u64 => {
+            (None, Some(product)) if product <= MAX_POINTS as u64 => {
                 let point = |index: u64| {
                     let mut rest = index;
                     let mut values: Vec<Node> = Vec::with_capacity(self.axes.len());
@@ -314,24 +314,24 @@ impl Grid {
             }
             (None, _) => {
                 let place = self.axes[0].at;
-                let points = product.map_or("far".to_owned(), |product| product.to_string());
-                let help = "shorten an axis, or draw some of them with `sample`";
-                faults.add(place, format!("the grid has {points} points; {MOST} is the most"), help);
+                let points = product.map_or("too many".to_owned(), |product| product.to_string());
+                let help = "shorten an axis, or draw some points with `sample`";
+                faults.add(place, format!("the grid has {points} points; the maximum is {MAX_POINTS}"), help);
                 Vec::new()
             }
             (Some(sample), _) => self.drawn(sample, product),
         }
     }
 
-    /// Draws until there are enough; each draw has an address of its own, so that a larger sample begins with the smaller one.
+    /// Draws points without repetition. Each draw has its own child seed, so that a larger sample starts with the smaller one.
     fn drawn(&self, sample: usize, product: Option<u64>) -> Vec<Vec<Node>> {
         let wanted = product.map_or(sample, |product| sample.min(usize::try_from(product).unwrap_or(sample)));
         let seed = Seed::new(self.spec.sample_seed).child("grid");
         let (mut points, mut seen) = (Vec::with_capacity(wanted), HashSet::new());
-        // A range of whole numbers has fewer values than its ends tell: then what there is must do.
-        let patience = 1000 + 100 * wanted as u64;
+        // A range of whole numbers may have too few distinct values: stop after this many repetitions.
+        let max_repetitions = 1000 + 100 * wanted as u64;
         for draw in 0.. {
-            if points.len() == wanted || draw - points.len() as u64 > patience {
+            if points.len() == wanted || draw - points.len() as u64 > max_repetitions {
                 break;
             }
             let point: Vec<Node> = self.axes.iter().map(|axis| axis.draw(&seed.child(draw).child(&axis.key))).collect();
@@ -344,7 +344,7 @@ impl Grid {
 }
 
 impl Axis {
-    /// How many values; None: any value of a range.
+    /// The number of values; `None` for a continuous range.
     fn len(&self) -> Option<u64> {
         match &self.values {
             Values::Listed(values) => Some(values.len() as u64),
@@ -376,15 +376,15 @@ fn clone<'a>((key, entry): (&'a String, &'a super::tree::Entry)) -> (String, sup
     (key.clone(), entry.clone())
 }
 
-/// A key with dots in it as a path; each part has its own place where the key is written plainly.
+/// Splits a dotted key into its parts, each with its own origin if the key contains no escapes.
 fn path_of(key: &str, at: Origin, faults: &mut ErrorCollector) -> Option<Path> {
     let Some(parts) = path_of_key(key) else {
-        let help = "keys are names with dots between them: models.knn.k";
+        let help = "keys are names separated by dots: models.knn.k";
         faults.add(at, format!("`{key}` is not a key"), help);
         return None;
     };
     let written = faults.sources.get(at.source).text.get(at.start..at.end).unwrap_or_default();
-    // Behind the quote, where there is one and nothing in it is written as an escape.
+    // Skips an opening quote. Not found if the key is written with escapes.
     let shift = written.find(key);
     let place = |span: std::ops::Range<usize>| match shift {
         Some(shift) => {
@@ -395,13 +395,13 @@ fn path_of(key: &str, at: Origin, faults: &mut ErrorCollector) -> Option<Path> {
     Some(parts.into_iter().map(|(name, span)| (name, place(span))).collect())
 }
 
-/// Whether a table is a range and no table of further keys.
+/// Whether a table is a range, and not a table of further keys.
 fn is_range(table: &Table) -> bool {
     let known = ["from", "to", "steps", "log"];
     table.keys().any(|key| known.contains(&key.as_str())) && !table.values().any(|e| e.node.table().is_some())
 }
 
-/// The values of `"FROM..TO/STEP"`, as `[evaluate.search]` writes them.
+/// The values of `"FROM..TO/STEP"`, the syntax of `[evaluate.search]`.
 fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
     let key = dotted(path);
     let values = match threshold_search::parse_axis(text) {
@@ -413,8 +413,8 @@ fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut Error
     };
     let whole = is_whole(path, base);
     if let Some(odd) = values.iter().find(|value| whole && value.fract() != 0.0) {
-        let help = "its steps are whole numbers, such as \"1..60/1\"";
-        faults.add(at, format!("`{key}`: takes whole numbers, and {odd} is none"), help);
+        let help = "use whole numbers, such as \"1..60/1\"";
+        faults.add(at, format!("`{key}`: expected whole numbers, found {odd}"), help);
         return None;
     }
     Some(Values::Listed(values.into_iter().map(|value| Node { value: number(value, whole), at }).collect()))
@@ -425,13 +425,13 @@ fn is_whole(path: &Path, base: &Node) -> bool {
     schema::property(base, &names).is_some_and(schema::takes_whole_numbers)
 }
 
-/// Whether this key can be an axis; what the schema says of it is told later, with its values.
+/// Whether this key can be an axis. Schema errors are reported later, with the values.
 fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
     let (first, at) = &path[0];
     match first.as_str() {
         "seeds" => {
             let help = "write seeds = [1, 2, 3] at the top of the file";
-            faults.add(*at, "seeds are replicates of every point, and no axis".into(), help);
+            faults.add(*at, "seeds are replicates of every point, not an axis".into(), help);
             return false;
         }
         "extends" | "grid" => {
@@ -439,7 +439,7 @@ fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
             return false;
         }
         "description" | "max_unusable" | "save_models" => {
-            faults.add(*at, format!("`{first}` changes no result, so it cannot be an axis"), "");
+            faults.add(*at, format!("`{first}` does not change results, so it cannot be an axis"), "");
             return false;
         }
         _ if schema::property(base, &[first]).is_none() => {
@@ -448,7 +448,7 @@ fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
         }
         _ => {}
     }
-    // Without this a slip in a name would be told as a new table that lacks its kind.
+    // Without this check, a misspelt name would be reported as a new table without a kind.
     let table = |section: &str| base.table().and_then(|root| root.get(section)).and_then(|entry| entry.node.table());
     if let ([_, (name, at), _, ..], "features" | "models") = (path.as_slice(), first.as_str())
         && let known = table(first)
@@ -469,7 +469,7 @@ fn unknown_key((key, at): &(String, Origin), faults: &mut ErrorCollector) {
     faults.add(*at, format!("unknown key `{key}`"), &suggest::help(key, known.iter().copied(), "Keys here"));
 }
 
-/// `share` of the way from one end to the other, as a number that people would write.
+/// The value at a fraction of the range, rounded to a readable number.
 fn between(from: f64, to: f64, log: bool, share: f64) -> f64 {
     if share <= 0.0 {
         return from;
@@ -481,7 +481,7 @@ fn between(from: f64, to: f64, log: bool, share: f64) -> f64 {
     rounded(exact).clamp(from, to)
 }
 
-/// Six significant digits: 0.001, not 0.0010000000000000002.
+/// Rounds to six significant digits: 0.001, not 0.0010000000000000002.
 fn rounded(number: f64) -> f64 {
     format!("{number:.5e}").parse().expect("a number that was written as one")
 }
@@ -505,19 +505,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_halving_grows_its_budget_to_the_last_and_keeps_one_in_eta() {
+    fn halving_multiplies_the_budget_and_keeps_one_point_in_eta() {
         let halving = HalvingSpec { key: "models.x.epochs".into(), from: 2, to: 30, eta: 3 };
         assert_eq!(halving.budgets(), [2, 6, 18, 30]);
         assert_eq!([9, 8, 3, 2, 1].map(|points| halving.survivors(points)), [3, 2, 1, 1, 1]);
         assert_eq!(halving.later_rounds(2, 9, 9), [(6, 3), (18, 1), (30, 1)]);
-        // Of nine points two have not failed.
+        // All but two of nine points failed.
         assert_eq!(halving.later_rounds(2, 9, 2), [(6, 2), (18, 1), (30, 1)]);
         assert_eq!((halving.later_rounds(30, 1, 1), halving.later_rounds(2, 9, 0)), (vec![], vec![]));
         assert_eq!(HalvingSpec { from: 2, to: 18, ..halving }.budgets(), [2, 6, 18]);
     }
 
     #[test]
-    fn a_range_has_both_ends_and_numbers_as_people_write_them() {
+    fn a_range_includes_both_ends_and_has_readable_numbers() {
         let values = |log, from, to, steps: usize| -> Vec<f64> {
             (0..steps).map(|i| between(from, to, log, i as f64 / (steps - 1) as f64)).collect()
         };
@@ -528,7 +528,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_of_a_range_leaves_it(from in 1e-6f64..1e3, width in 1e-6f64..1e3, share in 0f64..1.0, log: bool) {
+        fn range_values_stay_inside_the_range(from in 1e-6f64..1e3, width in 1e-6f64..1e3, share in 0f64..1.0, log: bool) {
             let value = between(from, from + width, log, share);
             prop_assert!((from..=from + width).contains(&value));
         }

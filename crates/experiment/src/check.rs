@@ -1,5 +1,5 @@
-//! A merged tree against the schema: unknown keys and kinds, wrong types, values out of range, missing keys. It goes on after
-//! every fault.
+//! Checks a merged tree against the schema: unknown keys and kinds, wrong types, values out of range, missing keys. Continues
+//! after every error.
 
 use regex::Regex;
 use serde_json::Value as Schema;
@@ -14,12 +14,12 @@ pub struct Checker<'a> {
     /// The schema that `$ref` points into.
     pub root: &'a Schema,
     pub faults: &'a mut ErrorCollector,
-    /// Whether every file could be read: if not, what is missing may stand in the one that is not there.
+    /// Whether every file could be read. If not, missing keys are not reported: the unreadable file may have them.
     pub complete: bool,
 }
 
 impl Checker<'_> {
-    /// Checks a value; `name` is its key.
+    /// Checks the value of the key `name`.
     pub fn check(&mut self, node: &Node, schema: &Schema, name: &str) {
         if matches!(node.value, Value::Unreadable) {
             return;
@@ -33,7 +33,7 @@ impl Checker<'_> {
         }
         if let Some(branches) = schema.get("anyOf").or(schema.get("oneOf")).and_then(Schema::as_array) {
             let fitting = branches.iter().find(|branch| accepts(resolve(self.root, branch), &node.value));
-            // A branch of the right type tells more about what is wrong inside than "none of these".
+            // Errors inside the branch of the right type tell more than "none of these".
             return match fitting {
                 Some(branch) => self.check(node, branch, name),
                 None => self.wrong(node, schema, name),
@@ -68,8 +68,8 @@ impl Checker<'_> {
                 self.check(&entry.node, schema, key);
             } else if let Some(schema) = others.filter(|schema| schema.is_object()) {
                 if name_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(key)) {
-                    let help = "it becomes the name of a folder: letters, digits, - and _ only";
-                    self.faults.add(entry.key, format!("`{key}` cannot be a name"), help);
+                    let help = "it becomes a folder name: use letters, digits, - and _ only";
+                    self.faults.add(entry.key, format!("`{key}` is not a valid name"), help);
                 }
                 self.check(&entry.node, schema, key);
             } else if others == Some(&Schema::Bool(false)) {
@@ -110,7 +110,7 @@ impl Checker<'_> {
         if !names().any(|known| known == kind) {
             let help = suggest::help(kind, names(), "Kinds");
             self.faults.add(entry.node.at, format!("unknown kind `{kind}`"), &help);
-            // With one likely meaning, the keys are checked as of that kind.
+            // If one kind is likely meant, the keys are checked as keys of that kind.
             match suggest::nearest(kind, names()).as_slice() {
                 [near] => meant = near,
                 _ => return,
@@ -158,7 +158,7 @@ impl Checker<'_> {
             if schema.get("uniqueItems") == Some(&Schema::Bool(true))
                 && before.iter().any(|other| other.to_json() == item.to_json())
             {
-                self.faults.add(item.at, format!("`{name}`: {} is there twice", found(&item.value)), "");
+                self.faults.add(item.at, format!("`{name}`: duplicate value {}", found(&item.value)), "");
             }
         }
     }
@@ -179,7 +179,7 @@ impl Checker<'_> {
     }
 }
 
-/// The words of an enum of words.
+/// The words of an enum of strings.
 fn words_of(schema: &Schema) -> Option<Vec<&str>> {
     if let Some(words) = schema.get("enum").and_then(Schema::as_array) {
         return words.iter().map(Schema::as_str).collect();
@@ -187,17 +187,17 @@ fn words_of(schema: &Schema) -> Option<Vec<&str>> {
     if let Some(word) = schema.get("const") {
         return Some(vec![word.as_str()?]);
     }
-    // schemars splits an enum into those with and without a comment.
+    // schemars splits an enum into variants with and without a doc comment.
     let parts = schema.get("oneOf")?.as_array()?;
     Some(parts.iter().map(words_of).collect::<Option<Vec<_>>>()?.concat())
 }
 
-/// Whether a value of this type can be meant at all. A whole number will do where any number does.
+/// Whether the value has an accepted type. Whole numbers are accepted as numbers.
 fn accepts(schema: &Schema, value: &Value) -> bool {
     let types: Vec<&str> = match schema.get("type") {
         Some(Schema::String(one)) => vec![one],
         Some(Schema::Array(many)) => many.iter().filter_map(Schema::as_str).collect(),
-        // A choice of words or of kinds has no type of its own.
+        // Enums of words or of kinds have no `type`.
         _ if words_of(schema).is_some() => vec!["string"],
         _ if kinds(schema).is_some() => vec!["object"],
         _ => return true,
@@ -215,7 +215,7 @@ fn accepts(schema: &Schema, value: &Value) -> bool {
     })
 }
 
-/// The same thing as it should have been written, where that can be told.
+/// A hint how to write the value correctly, if there is an obvious one.
 fn how_to_write(schema: &Schema, value: &Value) -> String {
     let wants = |value: &Value| accepts(schema, value);
     match value {

@@ -1,4 +1,4 @@
-//! What no schema can say: names that refer to other tables, and what each kind finds wrong with itself. Then the typed value.
+//! Checks that a schema cannot express: references between tables, and each kind's own checks. Then builds the typed value.
 
 use std::collections::HashMap;
 
@@ -22,18 +22,18 @@ use timbre_models::networks::InputShape;
 use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_signal::audio::AudioSpec;
 
-/// Checks names across tables, and asks every kind that can be read.
+/// Checks references between tables, and runs the checks of every kind that can be parsed.
 pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
     let Some(root) = tree.table() else { return };
     if complete {
         for (section, word, kinds) in
             [("features", "feature", FeatureSpec::KINDS), ("models", "model", ModelSpec::KINDS)]
         {
-            // Another type than a table has been told already.
+            // A value that is not a table is already reported.
             if root.get(section).is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty)) {
                 let at = root.get(section).map_or(tree.at, |entry| entry.key);
-                let help = format!("write a table [{section}.NAME]. Kinds: {}", kinds.join(", "));
-                faults.add(at, format!("no {word} is named"), &help);
+                let help = format!("add a table [{section}.NAME]. Kinds: {}", kinds.join(", "));
+                faults.add(at, format!("no {word} is defined"), &help);
             }
         }
         feature_names(root, faults);
@@ -42,7 +42,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
     }
     if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
     {
-        faults.add(entry.key, "a model cannot be called `features`: its column in the grid would be".into(), "");
+        faults.add(entry.key, "a model cannot be named `features`: that is a column of the score grid".into(), "");
     }
     let audio = match root.get("audio") {
         Some(entry) => read::<AudioSpec>(&entry.node),
@@ -83,7 +83,7 @@ pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
     }
 }
 
-/// How the experiment judges, with what is wrong with it.
+/// Parses `[evaluate]` and reports its errors.
 pub fn evaluation(root: &Table, faults: &mut ErrorCollector) -> Option<EvaluateSpec> {
     let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
     let spec = read::<EvaluateSpec>(&entry.node);
@@ -92,7 +92,7 @@ pub fn evaluation(root: &Table, faults: &mut ErrorCollector) -> Option<EvaluateS
     spec
 }
 
-/// A search that chooses on validation recordings needs some.
+/// A threshold search on the validation split needs one.
 fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut ErrorCollector) {
     let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
     let split = match root.get("split") {
@@ -104,11 +104,11 @@ fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Erro
         && !split.may_have_validation()
     {
         let help = "set split.validation, such as 0.1: whole songs of the training recordings";
-        faults.add(entry.key, "the search chooses on the validation split, and there is none".into(), help);
+        faults.add(entry.key, "the search uses the validation split, but there is none".into(), help);
     }
 }
 
-/// Every class with a cut-off of its own is one of the data set, where its classes are known before it is read.
+/// Classes with their own threshold must exist, if the data set's classes are known before it is loaded.
 fn class_names(root: &Table, evaluate: &Entry, faults: &mut ErrorCollector) {
     let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
     let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
@@ -119,8 +119,8 @@ fn class_names(root: &Table, evaluate: &Entry, faults: &mut ErrorCollector) {
     }
 }
 
-/// A model hears windows as it was trained on clips: features of another shape it cannot read, and a network that was trained
-/// on another length would hear another tempo.
+/// Windows must look like the training clips: a model cannot read features of another shape, and a network trained on another
+/// length would see another tempo.
 fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(window) = evaluate.windows().filter(|window| window.faults().is_empty()) else { return };
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
@@ -138,7 +138,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
             let (sentence, help) = match audio.clip_seconds {
                 None => (
                     format!(
-                        "windows of {} s, and `{}` is trained on clips as long as their recordings",
+                        "windows of {} s differ from the training clips of `{}`, which are as long as their recordings",
                         window.seconds,
                         model.kind()
                     ),
@@ -170,7 +170,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
             };
             if clip != own {
                 let sentence = format!(
-                    "the feature `{name}` of a window of {} s is {} × {}, and `{}` is trained on clips with {} × {}",
+                    "the feature `{name}` of a window of {} s is {} × {}, but `{}` is trained on clips with {} × {}",
                     window.seconds,
                     own.height,
                     own.width,
@@ -188,7 +188,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
     }
 }
 
-/// A random crop needs a length.
+/// A random crop needs a clip length.
 fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let crops = spec.as_kind().as_network().is_some_and(|network| network.training().crop == TrainingCrop::Random);
     if crops && audio.clip_seconds.is_none() {
@@ -197,7 +197,7 @@ fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCo
     }
 }
 
-/// A network that is too deep for the features it is given.
+/// Reports networks that are too deep for their input.
 fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
@@ -215,22 +215,23 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) 
             let shape = shapes.entry(name).or_insert_with(|| {
                 read::<FeatureSpec>(&feature.node).and_then(|spec| shapes::feature_shape(audio, &spec))
             });
-            // However many classes there are: a network that fits two fits them all.
+            // Two classes suffice: whether the network fits does not depend on their number.
             if let Some(Err(why)) = shape.map(|shape| network.layers(shape, 2)) {
-                faults.add(entry.key, format!("the feature `{name}` is no input for `{}`: {why:#}", model.kind()), "");
+                let message = format!("the feature `{name}` cannot be the input of `{}`: {why:#}", model.kind());
+                faults.add(entry.key, message, "");
             }
         }
     }
 }
 
-/// The data set of a table, with what it finds wrong with itself.
+/// Parses `[data]` and reports its errors.
 pub fn data_spec(entry: &Entry, faults: &mut ErrorCollector) -> Option<DataSpec> {
     let spec = read::<DataSpec>(&entry.node)?;
     report(entry, spec.as_kind().faults(), faults);
     Some(spec)
 }
 
-/// Every name in the `features` of a model is a feature of the experiment.
+/// Names in the `features` of a model must be features of the experiment.
 fn feature_names(root: &Table, faults: &mut ErrorCollector) {
     let Some(known) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     for model in tables(root, "models") {
@@ -245,13 +246,13 @@ fn feature_names(root: &Table, faults: &mut ErrorCollector) {
                 let help = suggest::help(name, known.keys().map(String::as_str), "Features here");
                 faults.add(node.at, format!("unknown feature `{name}`"), &help);
             } else if names[..i].iter().any(|other| other.text() == Some(name)) {
-                faults.add(node.at, format!("the feature `{name}` is named twice"), "");
+                faults.add(node.at, format!("duplicate feature `{name}`"), "");
             }
         }
     }
 }
 
-/// Every member of an ensemble is another model of the experiment, and what is chosen on a validation split has one.
+/// Members of an ensemble must be other models of the experiment. Weights chosen on the validation split need one.
 fn ensembles(root: &Table, faults: &mut ErrorCollector) {
     let table = |section: &str| root.get(section).and_then(|entry| entry.node.table());
     let (Some(features), Some(written)) = (table("features"), table("models")) else { return };
@@ -275,14 +276,10 @@ fn ensembles(root: &Table, faults: &mut ErrorCollector) {
         for (node, member) in nodes.iter().zip(&spec.members) {
             match members::find_member(member, &places) {
                 Ok(place) if meant.contains(&place) => {
-                    faults.add(
-                        node.at,
-                        format!("the member `{place}` is named twice"),
-                        "give it a larger weight instead",
-                    );
+                    faults.add(node.at, format!("duplicate member `{place}`"), "give it a larger weight instead");
                 }
                 Ok(place) => meant.push(place),
-                // A model that cannot be read has been told already.
+                // Errors of an unreadable model are already reported.
                 Err(MemberError::Unknown) if is_unreadable(member) => {}
                 Err(MemberError::Unknown) => {
                     let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
@@ -291,22 +288,22 @@ fn ensembles(root: &Table, faults: &mut ErrorCollector) {
                 Err(MemberError::Several(several)) => {
                     let several: Vec<&str> = several.iter().map(String::as_str).collect();
                     let help = format!("write {}", suggest::quoted(&several));
-                    faults.add(node.at, format!("the model `{member}` stands on several features"), &help);
+                    faults.add(node.at, format!("the model `{member}` uses several features"), &help);
                 }
             }
         }
         if let Some(way) = members::cycle(name, &specs) {
-            faults.add(list.node.at, format!("`{name}` is made of itself: {}", way.join(", of ")), "");
+            faults.add(list.node.at, format!("`{name}` contains itself: {}", way.join(", of ")), "");
         }
         if let (Some((key, word)), false) = (spec.needs_validation(), may_choose) {
             let at = entry.node.table().and_then(|table| table.get(key)).map_or(entry.key, |entry| entry.node.at);
-            let help = "hold some of the training recordings out with `validation = 0.1` in [split]";
-            faults.add(at, format!("`{key}`: `{word}` needs a validation split, and there is none"), help);
+            let help = "set `validation = 0.1` in [split] to hold out training recordings";
+            faults.add(at, format!("`{key}`: `{word}` needs a validation split, but there is none"), help);
         }
     }
 }
 
-/// Every `[[augment]]` with its name: that of its kind, unless it has one of its own.
+/// Every `[[augment]]` with its name, by default its kind.
 fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
     let Some(Value::List(items)) = root.get("augment").map(|entry| &entry.node.value) else { return Vec::new() };
     let mut named = Vec::new();
@@ -318,7 +315,7 @@ fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
     named
 }
 
-/// Augmentations are told apart by their names, and models choose among these.
+/// Names of augmentations must be unique; models refer to them by name.
 fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
     let all = augment_list(root);
     let names: Vec<&str> = all.iter().filter_map(|(_, name)| *name).collect();
@@ -328,8 +325,8 @@ fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
             let name = name.unwrap_or_default();
             let at =
                 node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
-            let help = format!("give one of them another: `name = \"{name}_2\"`");
-            faults.add(at, format!("two augmentations are called `{name}`"), &help);
+            let help = format!("rename one of them: `name = \"{name}_2\"`");
+            faults.add(at, format!("duplicate augmentation name `{name}`"), &help);
         }
     }
     for model in tables(root, "models") {
@@ -347,7 +344,7 @@ fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
     }
 }
 
-/// What each augmentation finds wrong with itself, and whether there is anybody to hear it.
+/// Runs the checks of each augmentation, and checks that a network uses them.
 fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
@@ -361,19 +358,19 @@ fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     }
     let models: Vec<ModelSpec> = tables(root, "models").filter_map(|entry| read(&entry.node)).collect();
     let networks = || models.iter().filter(|model| model.as_kind().as_network().is_some());
-    // A model that cannot be read may be a network.
+    // An unreadable model may be a network.
     if models.len() == tables(root, "models").count() && networks().next().is_none() {
-        let help = "only networks hear another example in each epoch: name one in [models], or leave [[augment]] out";
-        faults.add(entry.key, "no model hears these augmentations".into(), help);
+        let help = "only networks use augmentations: add one to [models], or remove [[augment]]";
+        faults.add(entry.key, "no model uses these augmentations".into(), help);
     }
     if audio.clip_seconds.is_none() && networks().next().is_some() {
         let help = "set audio.clip_seconds";
-        faults.add(entry.key, "augmented clips need a length".into(), help);
+        faults.add(entry.key, "augmentations need a fixed clip length".into(), help);
     }
 }
 
-/// The experiment as a typed value, of a tree without faults. The schema and the types are one, so what is refused here is a
-/// case that the checker does not know: told section by section, to be near the place.
+/// Builds the typed value from a tree without errors. The schema is generated from the types, so a failure here is a case that
+/// the checker does not know. It is reported at its section.
 pub fn build(tree: &Node, name: &str, faults: &mut ErrorCollector) -> Option<Experiment> {
     if !faults.is_empty() {
         return None;
@@ -403,12 +400,12 @@ fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
     serde_json::from_value(node.to_json()).ok()
 }
 
-/// What a kind says is wrong with its keys; a key that is not written is wrong by its default, so the table is shown.
+/// Reports the errors of a kind at its keys. If a key is absent, its default is wrong, and the table is shown.
 fn report(entry: &Entry, found: Vec<Fault>, faults: &mut ErrorCollector) {
     for Fault { key, sentence } in found {
         let written = entry.node.table().and_then(|table| table.get(&key));
         let at = written.map_or(entry.key, |entry| entry.node.at);
-        // A value out of its range has been told by the schema already.
+        // Already reported by the schema check.
         if written.is_some() && faults.has(at) {
             continue;
         }

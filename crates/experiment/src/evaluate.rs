@@ -1,4 +1,4 @@
-//! `[evaluate]`: what of a recording is judged, and how.
+//! `[evaluate]`: how models are evaluated.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -13,50 +13,50 @@ use timbre_evaluation::metrics::{DecisionRule, Metric};
 use timbre_evaluation::threshold_search::SearchSpec;
 use timbre_signal::windows::WindowSpec;
 
-/// How models are judged: `[evaluate]`.
+/// How models are evaluated: `[evaluate]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateSpec {
-    /// What a recording has to be given: "single_label" (one class) or "multi_label" (every class that is present).
+    /// The task: "single_label" (one class per recording) or "multi_label" (every class that is present).
     /// Default: `single_label`.
     pub task: Task,
-    /// The part of a longer recording that is judged: "centre", as long as the clips that were trained on, or "windows", all
-    /// of it in windows. Default: `centre`.
+    /// The evaluated part of a recording: "centre", one clip as long as the training clips, or "windows", the whole recording in
+    /// sliding windows. Default: `centre`.
     pub mode: Mode,
-    /// With several labels: a class is present whose probability is at least this; a window votes for a class whose
-    /// probability is more than this. Default: 0.5.
+    /// Multi-label: the decision threshold. A class is present if its probability is at least this; a window votes for a class
+    /// if its probability is higher. Default: 0.5.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub cutoff: f64,
-    /// Cut-offs of their own for some classes, by name: `cutoffs = { cel = 0.4 }`. Default: `cutoff` for all.
+    /// Thresholds of single classes by name: `cutoffs = { cel = 0.4 }`. Default: `cutoff` for all.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(extend("additionalProperties" = json!({ "type": "number", "minimum": 0.0, "maximum": 1.0 })))]
     pub cutoffs: IndexMap<String, f64>,
-    /// With several labels: no more than so many classes a recording, those with the highest scores. Default: no limit.
+    /// Multi-label: the maximum number of classes per recording; those with the highest scores stay. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub at_most: Option<usize>,
-    /// With several labels: a recording that no class reaches is given the class with the highest score. Default: false.
+    /// Multi-label: a recording in which no class reaches its threshold gets the class with the highest score. Default: false.
     #[serde(skip_serializing_if = "is_false")]
     pub at_least_one: bool,
-    /// With mode "windows": how long they are and how far apart. Default: 3 s, a second apart.
+    /// With mode "windows": window length and hop. Default: 3 s and 1 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
-    /// With mode "windows": how the windows of a recording become one score a class. Default: `vote` with several labels,
-    /// `mean` with one.
+    /// With mode "windows": how the windows of a recording are aggregated to one score per class. Default: `vote` for
+    /// multi-label, `mean` for single-label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregate: Option<Aggregate>,
-    /// With aggregate "vote": a class is present if more than this share of the windows voted for it, 0 to below 1.
+    /// With aggregate "vote": a class is present if more than this fraction of the windows voted for it, 0 to below 1.
     /// Default: 0.26.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub window_fraction: Option<f64>,
-    /// The metric of the grid, by which models are ranked. Default: `accuracy`, with several labels `f1_micro`.
+    /// The headline metric, which ranks the models. Default: `accuracy`, multi-label `f1_micro`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
-    /// With several labels: search cut-off and window fraction when the models are fitted, without fitting them again.
+    /// Multi-label: search threshold and window fraction after training, without training again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchSpec>,
-    /// Resamples of whole songs for the confidence intervals; 0: none. Default: 1000.
+    /// Bootstrap resamples over songs for the confidence intervals; 0 disables them. Default: 1000.
     #[schemars(range(min = 0, max = 1000000))]
     pub bootstrap: usize,
 }
@@ -85,7 +85,7 @@ impl Default for EvaluateSpec {
 }
 
 impl EvaluateSpec {
-    /// How predictions become decisions and scores. A cut-off of a class that is not there counts for nothing here: see
+    /// How predictions become decisions and scores. Thresholds of unknown classes are ignored here: see
     /// [`unknown_classes`](Self::unknown_classes).
     pub fn decision_rule(&self, classes: &Classes) -> DecisionRule {
         let of_class = |name: &String| self.cutoffs.get(name).copied().unwrap_or(self.cutoff);
@@ -101,7 +101,7 @@ impl EvaluateSpec {
         }
     }
 
-    /// How windows become scores; of one clip a recording nothing is made.
+    /// How windows are aggregated to scores. Unused with one clip per recording.
     fn aggregate(&self) -> Aggregate {
         match (self.mode, self.task) {
             (Mode::Windows, Task::MultiLabel) => self.aggregate.unwrap_or(Aggregate::Vote),
@@ -109,7 +109,7 @@ impl EvaluateSpec {
         }
     }
 
-    /// The windows that are judged; nothing where it is the centre.
+    /// The evaluated windows; `None` with mode "centre".
     pub fn windows(&self) -> Option<WindowSpec> {
         (self.mode == Mode::Windows).then(|| self.window.unwrap_or_default())
     }
@@ -122,7 +122,7 @@ impl EvaluateSpec {
         })
     }
 
-    /// A sentence about the cut-offs of classes that are not among these.
+    /// An error message if a threshold names an unknown class.
     pub fn unknown_classes(&self, classes: &Classes) -> Option<String> {
         let names = || classes.names().iter().map(String::as_str);
         let unknown = self.cutoffs.keys().find(|name| classes.index(name).is_none())?;
@@ -139,7 +139,7 @@ impl EvaluateSpec {
         let metric = self.metric().name();
         if !there.iter().any(|name| name == metric) {
             let task = json!(self.task);
-            fault("metric", format!("`{metric}` is no metric of the task {task}; there are {}", there.join(", ")));
+            fault("metric", format!("`{metric}` is not a metric of the task {task}. Metrics: {}", there.join(", ")));
         }
         if self.mode == Mode::Centre {
             for (key, is_written) in [
@@ -148,33 +148,30 @@ impl EvaluateSpec {
                 ("window_fraction", self.window_fraction.is_some()),
             ] {
                 if is_written {
-                    fault(
-                        key,
-                        "it is for windows, and the centre has none: write mode = \"windows\", or leave it out".into(),
-                    );
+                    fault(key, "only for windows: set mode = \"windows\", or remove it".into());
                 }
             }
         } else if self.window_fraction.is_some() && self.aggregate() != Aggregate::Vote {
             let aggregate = json!(self.aggregate());
             fault(
                 "window_fraction",
-                format!("it counts votes, and the aggregate is {aggregate}: write \"vote\", or leave it out"),
+                format!("only for the aggregate \"vote\", not {aggregate}: set it, or remove this key"),
             );
         }
         if self.window_fraction.is_some_and(|fraction| !(0.0..1.0).contains(&fraction)) {
-            fault("window_fraction", "a share of the windows from 0 to below 1, such as 0.26".into());
+            fault("window_fraction", "expected a fraction from 0 to below 1, such as 0.26".into());
         }
         if let Some(search) = &self.search {
             let own = search.faults().into_iter();
             own.for_each(|Fault { key, sentence }| fault("search", format!("{key}: {sentence}")));
             if self.at_most.is_some() || self.at_least_one {
-                fault("search", "it knows cut-off and window fraction: leave `at_most` and `at_least_one` out".into());
+                fault("search", "the search does not support `at_most` and `at_least_one`: remove them".into());
             }
         }
         if self.task == Task::SingleLabel {
             if self.mode == Mode::Windows && self.aggregate() == Aggregate::Vote {
                 let sentence =
-                    "votes are cut-offs for several labels; for one choose \"mean\", \"max\" or \"mean_logits\"";
+                    "votes are for multi-label tasks: for single-label choose \"mean\", \"max\" or \"mean_logits\"";
                 fault("aggregate", sentence.into());
             }
             for (key, is_written) in [
@@ -184,7 +181,7 @@ impl EvaluateSpec {
                 ("search", self.search.is_some()),
             ] {
                 if is_written {
-                    fault(key, "it is for several labels: write task = \"multi_label\", or leave it out".into());
+                    fault(key, "only for multi-label tasks: set task = \"multi_label\", or remove it".into());
                 }
             }
         }
@@ -192,13 +189,13 @@ impl EvaluateSpec {
     }
 }
 
-/// The part of a recording that is judged.
+/// The evaluated part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// As `[audio]` cuts it: `clip_seconds` from where `crop` says.
+    /// One clip, as `[audio]` crops it: `clip_seconds` at the position of `crop`.
     #[default]
     Centre,
-    /// All of it, in windows.
+    /// The whole recording, in windows.
     Windows,
 }

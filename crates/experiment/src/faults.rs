@@ -1,28 +1,28 @@
-//! Everything that is wrong with an experiment, told at once: each fault with its place, the line, and what to do.
+//! The errors of an experiment, all reported at once: each with its position, its line, and what to do.
 
 use std::fmt;
 
 use super::source::{Origin, Sources};
 
-/// One thing that is wrong.
+/// One error of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file as messages call it, the argument (`--set KEY=VALUE`), or nothing where the request itself is wrong.
+    /// The file or the argument (`--set KEY=VALUE`); empty if the request itself is wrong.
     pub place: String,
-    /// From 1; 0 where there is no line to show.
+    /// From 1; 0 without a line to show.
     pub line: usize,
-    /// In characters, from 1; 0 where there is no line to show.
+    /// In characters, from 1; 0 without a line to show.
     pub column: usize,
     /// What is wrong.
     pub message: String,
-    /// What to do, or what was expected; may be empty.
+    /// What to do, or what was expected. May be empty.
     pub help: String,
     text: String,
     width: usize,
     is_argument: bool,
 }
 
-/// All faults of an experiment, by file and position.
+/// All errors of an experiment, by file and position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -46,8 +46,8 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.0.iter().try_for_each(|fault| write!(f, "{fault}"))?;
         match self.0.len() {
-            1 => write!(f, "1 fault"),
-            n => write!(f, "{n} faults"),
+            1 => write!(f, "1 error"),
+            n => write!(f, "{n} errors"),
         }
     }
 }
@@ -70,14 +70,14 @@ impl fmt::Display for ConfigError {
             self.line.to_string()
         };
         writeln!(f, "{gutter:>5} | {line}")?;
-        // Tabs are kept, so that the mark stands below its word however wide a tab is.
+        // Tabs are kept, so that the mark is below its word whatever the tab width.
         let indent: String = line.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let width = self.width.min(line.chars().count().saturating_sub(before)).max(1);
         writeln!(f, "{}", format!("      | {indent}{} {}", "^".repeat(width), self.help).trim_end())
     }
 }
 
-/// A line that fits a terminal, and how many of its characters stand before the column.
+/// The line cut to the width of a terminal, and the number of its characters before the column.
 fn window(text: &str, column: usize) -> (String, usize) {
     const WIDTH: usize = 140;
     let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
@@ -90,10 +90,10 @@ fn window(text: &str, column: usize) -> (String, usize) {
     if start == 0 { (cut + " …", before) } else { (format!("… {cut}"), before - start + 2) }
 }
 
-/// A note that begins so tells with which values something is wrong.
+/// The start of the note that names the values of the faulty point.
 pub const NOTE: &str = " (with ";
 
-/// Gathers faults while the sources are read and checked.
+/// Collects errors while the sources are read and checked.
 #[derive(Default)]
 pub struct ErrorCollector {
     pub sources: Sources,
@@ -117,7 +117,7 @@ impl ErrorCollector {
         self.found.push((at.source, at.start, fault));
     }
 
-    /// A fault of the request, or of a file that could not be read.
+    /// Adds an error of the request, or of an unreadable file.
     pub fn add_without_line(&mut self, place: String, message: String, help: &str) {
         let (line, column, text, width) = (0, 0, String::new(), 0);
         let fault =
@@ -133,18 +133,18 @@ impl ErrorCollector {
         self.found.len()
     }
 
-    /// Takes back what was told since the first `known` faults.
+    /// Removes and returns the errors after the first `known`.
     pub fn take_since(&mut self, known: usize) -> Vec<(usize, usize, ConfigError)> {
         self.found.split_off(known)
     }
 
-    /// Puts back what was taken.
+    /// Inserts errors in front.
     pub fn put_before(&mut self, mut earlier: Vec<(usize, usize, ConfigError)>) {
         earlier.append(&mut self.found);
         self.found = earlier;
     }
 
-    /// Puts `note` behind the sentences from `from` on that are not among `anyway`.
+    /// Appends `note` to the messages from index `from` on, except those that are also in `anyway`.
     pub fn note_from(&mut self, from: usize, anyway: &[(usize, usize, ConfigError)], note: &str) {
         for (source, start, fault) in &mut self.found[from..] {
             let same = |(s, at, other): &(usize, usize, ConfigError)| {
@@ -156,7 +156,7 @@ impl ErrorCollector {
         }
     }
 
-    /// Of the faults since the first `known` keeps those that were not told before, whatever was noted.
+    /// Removes errors after the first `known` that repeat an earlier one, ignoring notes.
     pub fn keep_new(&mut self, known: usize) {
         let sentence = |fault: &ConfigError| fault.message.split(NOTE).next().unwrap_or_default().to_owned();
         for (source, start, fault) in self.found.split_off(known) {
@@ -169,12 +169,12 @@ impl ErrorCollector {
         }
     }
 
-    /// Whether something is wrong at this very place already.
+    /// Whether an error at this position is already reported.
     pub fn has(&self, at: Origin) -> bool {
         self.found.iter().any(|(source, start, _)| (*source, *start) == (at.source, at.start))
     }
 
-    /// In the order of reading, then of the place. The same fault is told once.
+    /// The errors in the order of reading, then of position, without duplicates.
     pub fn finish(mut self) -> ConfigErrors {
         self.found.sort_by_key(|(source, start, _)| (*source, *start));
         let mut faults: Vec<ConfigError> = Vec::with_capacity(self.found.len());
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_stands_below_its_word_behind_tabs_and_in_long_lines() {
+    fn the_mark_is_below_its_word_after_tabs_and_in_long_lines() {
         let mut faults = ErrorCollector::default();
         let text = format!("\tk = 0\nlist = [{}0, 999]", "1, ".repeat(100));
         let source = faults.sources.add("a.toml".into(), text.clone(), false);
@@ -206,6 +206,6 @@ mod tests {
         assert_eq!(&lines[5][lines[5].find('^').unwrap()..], "^^^");
         let column = lines[5].chars().position(|c| c == '^').unwrap();
         assert_eq!(lines[4].chars().skip(column).take(3).collect::<String>(), "999");
-        assert_eq!(lines.last(), Some(&"2 faults"));
+        assert_eq!(lines.last(), Some(&"2 errors"));
     }
 }

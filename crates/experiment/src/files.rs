@@ -1,4 +1,4 @@
-//! Finding and reading the files of an experiment: the file itself, its parents, the file of its data set.
+//! Finds and reads the files of an experiment: the file itself, its parents, and the file of its data set.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,28 +11,28 @@ use super::source::Origin;
 use super::suggest;
 use super::tree::{Node, Value, parse};
 
-/// A file, on disk or carried by the program.
+/// A file on disk or built into the program.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Disk(PathBuf),
     Shipped(&'static str),
 }
 
-/// Whether a name can be that of a folder: letters, digits, -, _ and . only.
-pub fn is_plain(name: &str) -> bool {
+/// Whether a name can be a folder name: letters, digits, -, _ and . only.
+pub fn is_valid_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     name.chars().all(plain) && !name.starts_with('.')
 }
 
-/// Reads files and keeps what was read.
+/// Reads files and keeps their text.
 pub struct Loader<'a> {
-    /// Holds `experiments` and `data`.
+    /// The folder that contains `experiments` and `data`.
     pub root: &'a Path,
     pub faults: ErrorCollector,
     pub notes: Vec<String>,
-    /// Whether everything that was named could be read.
+    /// Whether every file could be read.
     pub complete: bool,
-    /// Name and text of each file, the first read first.
+    /// Name and text of each file, in the order of reading.
     pub written: Vec<(String, String)>,
     data_sets: HashMap<String, Option<Node>>,
 }
@@ -49,7 +49,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The name of an experiment and its tree, laid over its parents'.
+    /// The name of an experiment, and its tree merged over its parents'.
     pub fn experiment(&mut self, exp: &str) -> Option<(String, Node)> {
         let folder = self.root.join("experiments");
         let bases = [PathBuf::new(), self.root.to_owned(), folder.clone()];
@@ -66,9 +66,9 @@ impl<'a> Loader<'a> {
             Place::Disk(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
             Place::Shipped(name) => (*name).to_owned(),
         };
-        if !is_plain(&name) {
-            let help = "it becomes the name of a folder: letters, digits, -, _ and . only";
-            let message = format!("`{name}` cannot be the name of an experiment: rename the file");
+        if !is_valid_name(&name) {
+            let help = "it becomes a folder name: use letters, digits, -, _ and . only";
+            let message = format!("`{name}` is not a valid name of an experiment: rename the file");
             self.faults.add_without_line(self.shown(&place), message, help);
         }
         let node = self.with_parents(place, &mut Vec::new())?;
@@ -82,7 +82,7 @@ impl<'a> Loader<'a> {
         let Some(extends) = extends else { return Some(node) };
         let Value::Text(parent) = &extends.node.value else {
             self.complete = false;
-            let help = "the name of one parent: a file from here, or in `experiments`";
+            let help = "the name of one parent: a relative path, or a file in `experiments`";
             self.faults.add(extends.node.at, "`extends`: expected text".into(), help);
             return Some(node);
         };
@@ -101,8 +101,8 @@ impl<'a> Loader<'a> {
         };
         if below.contains(&canonical(&parent_place)) {
             self.complete = false;
-            let help = "an experiment cannot be its own parent, nor its parent's";
-            self.faults.add(extends.node.at, format!("`extends`: `{parent}` leads back to itself"), help);
+            let help = "an experiment cannot extend itself, directly or through its parents";
+            self.faults.add(extends.node.at, format!("`extends`: `{parent}` leads back to this file"), help);
             return Some(node);
         }
         let Some(mut parent) = self.with_parents(parent_place, below) else { return Some(node) };
@@ -110,12 +110,12 @@ impl<'a> Loader<'a> {
         Some(parent)
     }
 
-    /// The tree of a data set that is named at `at`. What is wrong with it is told the first time.
+    /// The tree of the data set named at `at`. Its errors are reported once.
     pub fn data_set(&mut self, name: &str, at: Origin) -> Option<Node> {
         if let Some(known) = self.data_sets.get(name) {
             return known.clone();
         }
-        // Without its data set an experiment still tells all its other faults.
+        // An unreadable data set does not suppress the other errors of the experiment.
         let complete = self.complete;
         let set = self.read_data_set(name, at);
         self.complete = complete;
@@ -170,7 +170,7 @@ impl<'a> Loader<'a> {
         node
     }
 
-    /// A path as messages show it: from the root of the project where it lies below it.
+    /// The path for messages, relative to the project root if below it.
     fn shown(&self, place: &Place) -> String {
         match place {
             Place::Disk(path) => {
@@ -182,7 +182,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The data sets that can be named.
+/// The names of all data sets.
 pub fn data_set_names(root: &Path) -> Vec<String> {
     names(&root.join("data"), shipped::DATA_SETS)
 }
@@ -191,7 +191,7 @@ fn is_path(name: &str) -> bool {
     name.contains(['/', '\\']) || name.ends_with(".toml")
 }
 
-/// The first file of that name in `folders`, with `.toml` or without; else what the program carries.
+/// The first file of that name in `folders`, with or without `.toml`; else the built-in one.
 fn find(name: &str, folders: &[PathBuf]) -> Option<Place> {
     if name.is_empty() {
         return None;
@@ -206,7 +206,7 @@ fn find(name: &str, folders: &[PathBuf]) -> Option<Place> {
     })
 }
 
-/// The same file under one name, so that a cycle is seen through links and `..`.
+/// The canonical path, so that cycles are found through links and `..`.
 fn canonical(place: &Place) -> Place {
     match place {
         Place::Disk(path) => Place::Disk(path.canonicalize().unwrap_or_else(|_| path.clone())),
@@ -214,7 +214,7 @@ fn canonical(place: &Place) -> Place {
     }
 }
 
-/// The names that can be chosen: of the TOML files in a folder, and what the program carries.
+/// The names of the TOML files in a folder and of the built-in ones.
 pub fn names(folder: &Path, shipped: &[(&str, &str)]) -> Vec<String> {
     let on_disk = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let on_disk = on_disk.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

@@ -1,4 +1,4 @@
-//! From an experiment with a grid to the list of its points: each an experiment of its own, resolved and checked.
+//! Expands an experiment with a grid into its points. Each point is an experiment, resolved and checked.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -12,19 +12,19 @@ use super::source::Origin;
 use super::suggest;
 use super::tree::{Entry, Node, Table, Value, kind_of};
 
-/// An experiment and its grid: what is to be run, before anything is.
+/// An experiment with the points of its grid, before anything is run.
 #[derive(Clone, Debug)]
 pub struct ExpandedGrid {
     pub name: String,
-    /// In the order of the file; none of an experiment without a grid, which has one point.
+    /// In the order of the file. Empty without a grid; the experiment then has one point.
     pub axes: Vec<AxisValues>,
     pub points: Vec<Point>,
     pub halving: Option<HalvingSpec>,
-    /// What the reader should know: keys that were dropped, and why.
+    /// Notes for the user: dropped keys, and why.
     pub notes: Vec<String>,
 }
 
-/// An axis with the values that occur.
+/// An axis and the values that occur in the points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AxisValues {
     pub key: String,
@@ -34,9 +34,9 @@ pub struct AxisValues {
 /// One combination of values.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// A value an axis.
+    /// One value per axis.
     pub values: IndexMap<String, Json>,
-    /// The experiment; with halving one a round, of growing budget.
+    /// The experiment; with halving one per round, with growing budgets.
     pub rounds: Vec<ResolvedExperiment>,
 }
 
@@ -46,7 +46,7 @@ impl ExpandedGrid {
     }
 }
 
-/// `models.knn.k=3 features.mel.db=true`: what a point is called.
+/// The name of a point: `models.knn.k=3 features.mel.db=true`.
 pub fn point_name(values: &IndexMap<String, Json>) -> String {
     let one = |(key, value): (&String, &Json)| match value {
         Json::String(text) => format!("{key}={text}"),
@@ -55,11 +55,10 @@ pub fn point_name(values: &IndexMap<String, Json>) -> String {
     values.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// After so many faulty points the others have nothing new to tell.
-const TOLD: usize = 50;
+/// After this many faulty points the rest is not checked.
+const MAX_FAULTY: usize = 50;
 
-/// Reads, merges and checks an experiment with its grid. Everything that is wrong is reported at once, also what is wrong with
-/// one point alone.
+/// Reads, merges and checks an experiment with its grid. Reports all errors at once, including those of single points.
 pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     let mut merged = Merged::read(request)?;
     let grid = merged.grid().filter(|grid| !grid.axes.is_empty() || !merged.loader.faults.is_empty());
@@ -74,14 +73,14 @@ pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     if known > 0 {
         return Err(merged.loader.faults.finish());
     }
-    // What is missing without the axes they may bring.
+    // These keys may be supplied by the axes.
     let anyway = merged.loader.faults.take_since(known);
     let points = points(&mut merged, &grid, &anyway);
     if !merged.loader.faults.is_empty() {
         return Err(merged.loader.faults.finish());
     }
     if let Some(halving) = &grid.spec.halving {
-        halving_can_choose(&points, &grid, halving, &mut merged.loader.faults)?;
+        check_halving_split(&points, &grid, halving, &mut merged.loader.faults)?;
     }
     let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
     let axes = axes.collect();
@@ -111,17 +110,17 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
                 let value = Node { value: Value::Integer(*budget as i64), at: *at };
                 put(&mut tree, path, value, &mut merged.loader.faults);
             }
-            // Another point may be faulty, this one is judged by itself.
+            // Errors of other points must not affect this one.
             let before = merged.loader.faults.take_since(0);
             let resolved = merged.check(tree, &format!("# grid: {name}\n"));
-            // What the schema says is said of one key; the rest may be wrong with this combination alone.
+            // Schema errors concern one key; the others may depend on this combination of values.
             let of_schema = merged.by_schema;
             merged.loader.faults.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
             merged.loader.faults.put_before(before);
-            let is_sound = resolved.is_some();
+            let is_valid = resolved.is_some();
             rounds.extend(resolved);
-            // What is wrong with a budget is wrong with the larger ones, too.
-            if !is_sound {
+            // An error with this budget occurs with larger ones too.
+            if !is_valid {
                 break;
             }
         }
@@ -130,7 +129,7 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
             points.push(Point { values, rounds });
         } else {
             faulty += 1;
-            if faulty == TOLD {
+            if faulty == MAX_FAULTY {
                 break;
             }
         }
@@ -138,8 +137,8 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
     points
 }
 
-/// Who chooses points on validation recordings needs some.
-fn halving_can_choose(
+/// Successive halving selects points on the validation split, so it needs one.
+fn check_halving_split(
     points: &[Point],
     grid: &Grid,
     halving: &HalvingSpec,
@@ -148,7 +147,7 @@ fn halving_can_choose(
     let lacks = |point: &&Point| !point.rounds[0].experiment.split.may_have_validation();
     let Some(point) = points.iter().find(lacks) else { return Ok(()) };
     let at = grid.budget.as_ref().expect("a halving has a key").1;
-    let help = "set split.validation, such as 0.1: points are never chosen on the test split";
+    let help = "set split.validation, such as 0.1: points are never selected on the test split";
     let of = format!("the halving of `{}` needs a validation split ({})", halving.key, point_name(&point.values));
     faults.add(at, of, help);
     Err(std::mem::take(faults).finish())
@@ -174,7 +173,7 @@ fn distinct(notes: Vec<String>) -> Vec<String> {
     all
 }
 
-/// Lays a value over the tree. An item of a list (`augment`) is named by its name, its kind or its place from 0.
+/// Sets a value in the tree. Items of a list (`augment`) are addressed by name, kind or index.
 fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut ErrorCollector) {
     let mut here = tree;
     let mut names: Vec<String> = Vec::new();
@@ -192,7 +191,7 @@ fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut Err
         }
         return;
     }
-    // As a table of one key, so that another kind drops the keys of the one before.
+    // Merged as a table of one key, so that a new kind drops the keys of the previous one.
     let own = Table::from([(last.clone(), Entry { key: *last_at, node: value })]);
     let over = Node { value: Value::Table(own), at: here.at };
     merge_at(here, over, &mut names, &mut Vec::new());
@@ -215,13 +214,13 @@ fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut ErrorCollec
     let names: Vec<String> = items.iter().map(name_of).collect();
     let index = names.iter().position(|known| known == name).or(name.parse().ok().filter(|i| *i < items.len()));
     if index.is_none() {
-        let help = suggest::help(name, names.iter().map(String::as_str), "There are");
+        let help = suggest::help(name, names.iter().map(String::as_str), "Items here");
         faults.add(at, format!("no item `{name}` in this list"), &help);
     }
     items.get_mut(index?)
 }
 
-/// What an item of a list of tables is called.
+/// The name of an item in a list of tables, by default its kind.
 fn name_of(item: &Node) -> String {
     let table = item.table();
     let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());

@@ -1,5 +1,5 @@
-//! An experiment: a TOML file, its parents, the file of its data set and the command line become one resolved value, or a list
-//! of everything that is wrong with them.
+//! Resolves an experiment from its TOML file, its parents, the file of its data set and the command line, or reports all their
+//! errors at once.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -37,52 +37,52 @@ pub use faults::{ConfigError, ConfigErrors};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
 pub use resolve::{Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve};
 
-/// What is run: data, features, models, and how they are judged.
+/// An experiment: data, features, models, and how they are evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// The name of the file without its ending; the name of the folder of its runs.
+    /// The file name without extension; also the folder name of its runs.
     #[serde(skip)]
     pub name: String,
-    /// What this experiment is for, in a sentence.
+    /// A sentence about the purpose of the experiment.
     #[serde(default)]
     pub description: String,
-    /// One replicate is run with each of these seeds. Default: `[1]`.
+    /// Random seeds; each is one replicate. Default: `[1]`.
     #[serde(default = "one_seed")]
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub seeds: Vec<u64>,
-    /// Share of the recordings that may be unusable before the run counts as failed, 0 to 1. Default: 0.01.
+    /// The fraction of unusable recordings above which the run counts as failed, 0 to 1. Default: 0.01.
     #[serde(default = "one_percent")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_unusable: f64,
-    /// Write the fitted models into the folder of the run. Default: true.
+    /// Save the fitted models in the run folder. Default: true.
     #[serde(default = "yes")]
     pub save_models: bool,
-    /// The recordings: a set by name (`use = "irmas"`), with keys of its own, or a set written out. Default: the set `demo`.
+    /// The data set: by name (`use = "irmas"`, whose keys can be overridden here), or defined here. Default: `demo`.
     pub data: DataSpec,
-    /// How recordings are read.
+    /// How recordings are decoded.
     #[serde(default)]
     pub audio: AudioSpec,
-    /// How recordings are divided into training and test. Default: a hold-out of whole songs.
+    /// How recordings are split into training, validation and test. Default: a hold-out of whole songs.
     #[serde(default)]
     pub split: SplitSpec,
-    /// A table a feature: `[features.NAME]`. NAME is its kind unless the table says another.
+    /// One table per feature: `[features.NAME]`. NAME is its kind unless the table sets `kind`.
     #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
     #[serde(default)]
     pub features: IndexMap<String, FeatureSpec>,
-    /// What networks hear of their training clips, another time another way: an array of tables `[[augment]]`, done in this order.
+    /// Augmentations of the training clips of networks, drawn anew in each epoch: an array of tables `[[augment]]`, applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<AugmentSpec>,
-    /// A table a model: `[models.NAME]`. NAME is its kind unless the table says another.
+    /// One table per model: `[models.NAME]`. NAME is its kind unless the table sets `kind`.
     #[schemars(extend("propertyNames" = json!({ "pattern": TABLE_NAME })))]
     #[serde(default)]
     pub models: IndexMap<String, ModelSpec>,
-    /// How models are judged.
+    /// How models are evaluated.
     #[serde(default)]
     pub evaluate: EvaluateSpec,
 }
 
-/// Names of features and models become names of folders.
+/// Names of features and models become folder names.
 const TABLE_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]*$";
 
 fn one_seed() -> Vec<u64> {
@@ -98,18 +98,17 @@ fn yes() -> bool {
 }
 
 impl Experiment {
-    /// Where its models stand, in the order of the tables.
+    /// The models with their features, in the order of the tables.
     pub fn models_on_features(&self) -> Vec<members::ModelOnFeature> {
         let models: Vec<_> = self.models.iter().map(|(name, spec)| (name.as_str(), spec)).collect();
         members::models_on_features(self.features.keys().map(String::as_str), &models)
     }
 
-    /// What of this experiment can change a result, as JSON with sorted keys: the same bytes for the same work, for the
-    /// signature of a run.
+    /// Everything that can change a result, as JSON with sorted keys. Equal work gives equal bytes, for the signature of a run.
     ///
-    /// Left out: `name`, `description`, `max_unusable`, `save_models`, and of the data what only says where it lies (`use`,
-    /// `root`, `about`), since the recordings themselves are part of a signature. Features and models are lists of
-    /// `[name, spec]`: their order is the order of the rows in every table.
+    /// Omitted: `name`, `description`, `max_unusable`, `save_models`, and the location of the data (`use`, `root`, `about`), since
+    /// the signature covers the recordings themselves. Features and models are lists of `[name, spec]`, because their order is
+    /// the order of the rows in every table.
     pub fn canonical_json(&self) -> String {
         let in_order = |tables: Vec<(&String, Value)>| {
             Value::from(tables.into_iter().map(|(name, spec)| json!([name, spec])).collect::<Vec<_>>())
@@ -129,7 +128,7 @@ impl Experiment {
             "models": in_order(self.models.iter().map(|(name, spec)| (name, json!(spec))).collect()),
             "evaluate": self.evaluate,
         });
-        // Left out where there is none, so that runs of older versions are found again.
+        // Omitted if empty, so that signatures of older versions stay valid.
         if !self.augment.is_empty() {
             canonical["augment"] = json!(self.augment);
         }
@@ -138,7 +137,7 @@ impl Experiment {
     }
 }
 
-/// The JSON schema of a file as it is written, for editors: `docs/experiment.schema.json`.
+/// The JSON schema of experiment files, for editors: `docs/experiment.schema.json`.
 pub fn schema() -> Value {
     schema::written()
 }

@@ -1,14 +1,14 @@
-//! Where the models of an experiment stand, and which of them an ensemble names.
+//! The models of an experiment with their features, and the members of ensembles.
 
 use indexmap::IndexMap;
 
 use timbre_models::ModelSpec;
 use timbre_models::classic::ensemble::Ensemble;
 
-/// What stands in the `features` column of an ensemble: it has none of its own.
+/// The `features` column of an ensemble, which has no feature of its own.
 pub const ENSEMBLE_FEATURES: &str = "+";
 
-/// A model on a feature; of an ensemble [`ENSEMBLE_FEATURES`].
+/// A model on one feature; for an ensemble, the feature is [`ENSEMBLE_FEATURES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelOnFeature {
     pub features: String,
@@ -26,22 +26,21 @@ impl ModelOnFeature {
         self.features == ENSEMBLE_FEATURES
     }
 
-    /// Whether `name` may mean it.
-    fn is_called(&self, name: &str) -> bool {
+    /// Whether `name` can refer to it.
+    fn matches(&self, name: &str) -> bool {
         name == self.model || name.split_once('.') == Some((&self.features, &self.model))
     }
 }
 
-/// Why a name means no member.
+/// Why a name does not identify a member.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MemberError {
     Unknown,
-    /// It stands on several features.
+    /// The model uses several features.
     Several(Vec<String>),
 }
 
-/// Every model on every feature that it is trained on, features first; then the ensembles, each after those that it is made of
-/// as far as that can be.
+/// All models on their features, ordered by feature; then the ensembles, each after its members where possible.
 pub fn models_on_features<'a>(
     features: impl Iterator<Item = &'a str>,
     models: &[(&'a str, &'a ModelSpec)],
@@ -58,8 +57,8 @@ pub fn models_on_features<'a>(
         models.iter().filter_map(|(name, spec)| Some((*name, spec.as_kind().as_ensemble()?))).collect();
     while !open.is_empty() {
         let names: Vec<ModelOnFeature> = open.iter().map(|(name, _)| place(ENSEMBLE_FEATURES, name)).collect();
-        let waits = |spec: &Ensemble| spec.members.iter().any(|m| names.iter().any(|name| name.is_called(m)));
-        // In a cycle, which is a fault, none can be first.
+        let waits = |spec: &Ensemble| spec.members.iter().any(|m| names.iter().any(|name| name.matches(m)));
+        // In a cycle, which is reported elsewhere, the order does not matter.
         let next = open.iter().position(|(_, spec)| !waits(spec)).unwrap_or(0);
         let (name, _) = open.remove(next);
         places.push(place(ENSEMBLE_FEATURES, name));
@@ -67,9 +66,9 @@ pub fn models_on_features<'a>(
     places
 }
 
-/// What a member of an ensemble is called: `feature.model`, or the model alone where that says enough.
+/// Finds a member of an ensemble by `feature.model`, or by the model alone if that is unique.
 pub fn find_member<'a>(name: &str, places: &'a [ModelOnFeature]) -> Result<&'a ModelOnFeature, MemberError> {
-    let meant: Vec<&ModelOnFeature> = places.iter().filter(|place| place.is_called(name)).collect();
+    let meant: Vec<&ModelOnFeature> = places.iter().filter(|place| place.matches(name)).collect();
     match meant[..] {
         [] => Err(MemberError::Unknown),
         [one] => Ok(one),
@@ -77,7 +76,7 @@ pub fn find_member<'a>(name: &str, places: &'a [ModelOnFeature]) -> Result<&'a M
     }
 }
 
-/// The way from an ensemble back to itself, if there is one: `a`, `b`, `a`.
+/// The cycle from an ensemble back to itself, if any: `a`, `b`, `a`.
 pub fn cycle(from: &str, models: &IndexMap<&str, &ModelSpec>) -> Option<Vec<String>> {
     let mut ways = vec![vec![from.to_owned()]];
     let mut known: Vec<String> = Vec::new();
@@ -120,7 +119,7 @@ mod tests {
     "#;
 
     #[test]
-    fn ensembles_stand_behind_what_they_are_made_of() {
+    fn ensembles_come_after_their_members() {
         let models = models(TWO_OF_ONE);
         let places = models_on_features(["mel", "fft"].into_iter(), &listed(&models));
         let names: Vec<String> = places.iter().map(ToString::to_string).collect();
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_alone_will_do_where_it_means_one_model() {
+    fn a_model_name_suffices_if_it_is_unique() {
         let models = models(TWO_OF_ONE);
         let places = models_on_features(["mel", "fft"].into_iter(), &listed(&models));
         let found = |name: &str| find_member(name, &places).map(ToString::to_string);
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_back_to_itself_is_found_and_told() {
+    fn cycles_of_ensembles_are_found() {
         let models = models(
             r#"
             a = { kind = "ensemble", members = ["knn", "b"] }

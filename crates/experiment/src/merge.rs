@@ -1,10 +1,10 @@
-//! Laying one file over another: tables merge key by key, everything else is replaced.
+//! Merges one file over another: tables merge key by key, all other values are replaced.
 
 use super::tree::{Node, Value, kind_of};
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;
 
-/// The kinds a table below `section` can take its own name as.
+/// The kinds that can be implied by the name of a table in `section`.
 pub fn kinds_by_name(section: &str) -> &'static [&'static str] {
     match section {
         "features" => FeatureSpec::KINDS,
@@ -13,12 +13,12 @@ pub fn kinds_by_name(section: &str) -> &'static [&'static str] {
     }
 }
 
-/// Lays `over` on `base`. `notes` tells where a table was replaced because it became another kind.
+/// Merges `over` into `base`. Adds a note for each table that is replaced because its kind changes.
 pub fn merge(base: &mut Node, over: Node, notes: &mut Vec<String>) {
     merge_at(base, over, &mut Vec::new(), notes);
 }
 
-/// The same for the tables under one key of the file.
+/// [`merge`] for the tables under one key of the file.
 pub fn merge_section(section: &str, base: &mut Node, over: Node, notes: &mut Vec<String>) {
     merge_at(base, over, &mut vec![section.to_owned()], notes);
 }
@@ -35,20 +35,18 @@ pub(super) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, note
     if let (Some(old), Some(new)) = (kind_of(under).or(implied), kind_of(above))
         && old != new
     {
-        // The keys below belong to another kind: keeping them would only make faults.
+        // The old keys belong to another kind and would only cause errors.
         let lost: Vec<&str> = under.keys().map(String::as_str).filter(|key| *key != "kind").collect();
         if !lost.is_empty() {
             let table = path.join(".");
-            notes.push(format!(
-                "[{table}] becomes `{new}`: what was said of `{old}` there is dropped ({})",
-                lost.join(", ")
-            ));
+            notes
+                .push(format!("warning: [{table}] kind changed from `{old}` to `{new}`; ignoring {}", lost.join(", ")));
         }
         *base = over;
         return;
     }
     base.at = over.at;
-    // `[data]` with a kind of its own is a set written out: the name of the parent's set would only bring in its file.
+    // `[data]` with its own kind defines a data set; the parent's `use` would merge in another file.
     if path.as_slice() == ["data"] && above.contains_key("kind") && !above.contains_key("use") {
         under.shift_remove("use");
     }

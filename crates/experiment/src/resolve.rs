@@ -1,4 +1,4 @@
-//! From a request to a resolved experiment: defaults < data file < parents < file < `--data` < `--set`.
+//! Resolves an experiment. Precedence: defaults < data file < parents < file < `--data` < `--set`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,32 +17,32 @@ use super::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::DataSpec;
 use timbre_inputs::data::split::SplitSpec;
 
-/// What the command line asks for.
+/// The experiment and the overrides of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The path of an experiment, or the bare name of a file in `experiments`.
+    /// The path of an experiment, or the name of a file in `experiments`.
     pub exp: String,
     /// `--data NAME`: another data set.
     pub data: Option<String>,
     /// `--set KEY=VALUE`, in order.
     pub set: Vec<String>,
-    /// The root of the project, which holds `experiments` and `data`.
+    /// The project root, which contains `experiments` and `data`.
     pub root: PathBuf,
 }
 
-/// An experiment that is right, and how it came to be.
+/// A valid experiment and its sources.
 #[derive(Clone, Debug)]
 pub struct ResolvedExperiment {
     pub experiment: Experiment,
-    /// The files as written, parents first, each under a comment with its path; then the arguments.
+    /// The text of the files, parents first, each after a comment with its path; then the arguments.
     pub written: String,
-    /// Every default filled in; reads back as the same experiment.
+    /// The experiment with all defaults filled in. Parses back to the same experiment.
     pub resolved_toml: String,
-    /// What the reader should know: keys that were dropped, and why.
+    /// Notes for the user: dropped keys, and why.
     pub notes: Vec<String>,
 }
 
-/// Reads, merges and checks an experiment, its grid aside. Everything that is wrong is reported at once.
+/// Reads, merges and checks an experiment without its grid. Reports all errors at once.
 pub fn resolve(request: &Request) -> Result<ResolvedExperiment, ConfigErrors> {
     let mut merged = Merged::read(request)?;
     merged.grid();
@@ -53,18 +53,18 @@ pub fn resolve(request: &Request) -> Result<ResolvedExperiment, ConfigErrors> {
     }
 }
 
-/// An experiment merged from its files and the arguments, not yet checked.
+/// An experiment merged from its files and arguments, before the checks.
 pub(super) struct Merged<'a> {
     pub loader: Loader<'a>,
-    /// How many of the files are the experiment and its parents.
+    /// The number of files that are the experiment and its parents.
     chain: usize,
     pub name: String,
     /// Without the grid.
     pub tree: Node,
     pub grid: Option<Node>,
-    /// What `--set` and `--data` say.
+    /// The keys set by `--set` and `--data`.
     pub said: Node,
-    /// How many faults there were when the schema had told its own.
+    /// The number of errors after the schema check.
     pub by_schema: usize,
     request: &'a Request,
 }
@@ -99,13 +99,13 @@ impl<'a> Merged<'a> {
         Ok(Merged { loader, chain, name, tree, grid, said, by_schema: 0, request })
     }
 
-    /// The axes, without those that the command line gives one value.
+    /// The grid, without axes that the command line sets to one value.
     pub fn grid(&mut self) -> Option<Grid> {
         let node = self.grid.as_ref()?;
         let mut base = self.tree.clone();
         let mut quiet = Vec::new();
         std::mem::swap(&mut quiet, &mut self.loader.notes);
-        lay_over_data_set(&mut self.loader, &mut base);
+        merge_over_data_set(&mut self.loader, &mut base);
         std::mem::swap(&mut quiet, &mut self.loader.notes);
         imply_kinds(&mut base);
         let mut grid = Grid::read(node, &base, &mut self.loader.faults);
@@ -113,7 +113,7 @@ impl<'a> Merged<'a> {
         grid.axes.retain(|axis| {
             let is_said = tree::at(said, axis.path.iter().map(|(name, _)| name.as_str())).is_some();
             if is_said {
-                notes.push(format!("the command line says what {} is: it is no axis here", axis.key));
+                notes.push(format!("{} is set on the command line: it is not an axis of this sweep", axis.key));
             }
             !is_said
         });
@@ -121,15 +121,15 @@ impl<'a> Merged<'a> {
             && let Some(node) = tree::at(said, path.iter().map(|(name, _)| name.as_str()))
         {
             let message =
-                format!("`{}` is the budget of the halving: from {} to {}", halving.key, halving.from, halving.to);
+                format!("`{}` is the budget of the halving, from {} to {}", halving.key, halving.from, halving.to);
             self.loader.faults.add(node.at, message, "set grid.halving.from or grid.halving.to instead");
         }
         Some(grid)
     }
 
-    /// Checks what the experiment has become; `point` is the comment that says how.
+    /// Checks the merged tree. `point` is a comment that names the values of the grid point.
     pub fn check(&mut self, mut tree: Node, point: &str) -> Option<ResolvedExperiment> {
-        lay_over_data_set(&mut self.loader, &mut tree);
+        merge_over_data_set(&mut self.loader, &mut tree);
         imply_kinds(&mut tree);
         let (complete, strict) = (self.loader.complete, schema::strict());
         let faults = &mut self.loader.faults;
@@ -141,7 +141,7 @@ impl<'a> Merged<'a> {
         match toml::to_string(&experiment) {
             Ok(resolved_toml) => Some(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() }),
             Err(error) => {
-                let message = format!("this cannot be written as TOML again: {error}");
+                let message = format!("cannot be written as TOML: {error}");
                 self.loader.faults.add(tree.at, message, "");
                 None
             }
@@ -149,13 +149,13 @@ impl<'a> Merged<'a> {
     }
 }
 
-/// The experiment of a run, from its `config.resolved.toml`, with other keys of its search: `set` may hold
-/// `evaluate.search.KEY=VALUE`. What else is wrong with it was judged when it ran.
+/// The experiment of a run, from its `config.resolved.toml`. `set` may override `evaluate.search.KEY=VALUE`. Other checks were
+/// made when it ran.
 pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, ConfigErrors> {
     let mut loader = Loader::new(Path::new("."));
     let path = resolved.display().to_string();
     let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.faults.finish()) };
-    // The set is written out there; its file may have changed since.
+    // The resolved file defines the data set; its own file may have changed since.
     if let Some(data) = tree.table_mut().and_then(|table| table.get_mut("data")).and_then(|data| data.node.table_mut())
     {
         data.shift_remove("use");
@@ -171,8 +171,8 @@ pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, Conf
     experiment.filter(|_| loader.faults.is_empty()).ok_or_else(|| loader.faults.finish())
 }
 
-/// The experiment of a run as it was, from its `config.resolved.toml`, to be run again; `root` says where its data lies now. What was
-/// the name of its file becomes the name of a folder again.
+/// The unchanged experiment of a run, from its `config.resolved.toml`, to be run again. `root` is the new location of its data.
+/// `name` becomes a folder name again.
 pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result<ResolvedExperiment> {
     let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let text = read(resolved)?;
@@ -182,17 +182,17 @@ pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result
         data.insert("root".to_owned(), root.into());
     }
     let mut experiment: Experiment = table.try_into().with_context(understood)?;
-    if !files::is_plain(name) {
-        bail!("`{name}` cannot be the name of an experiment");
+    if !files::is_valid_name(name) {
+        bail!("`{name}` is not a valid name of an experiment");
     }
     experiment.name = name.to_owned();
-    // Beside it lies what the person wrote.
+    // The sources are stored beside it.
     let written = read(&resolved.with_file_name("config.toml"))?;
     let resolved_toml = toml::to_string(&experiment).with_context(understood)?;
     Ok(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() })
 }
 
-/// Tells of settings that a finished run cannot follow.
+/// Reports settings that cannot be changed in a finished run.
 fn keep_search(settings: &mut Node, loader: &mut Loader) {
     let mut path = Vec::new();
     for wanted in ["evaluate", "search"] {
@@ -202,14 +202,14 @@ fn keep_search(settings: &mut Node, loader: &mut Loader) {
             here = &entry.node;
         }
         for (key, entry) in here.table().into_iter().flatten().filter(|(key, _)| *key != wanted) {
-            let help = "a run that is finished can be searched anew, not made anew: only evaluate.search.* can be set";
-            loader.faults.add(entry.key, format!("`{key}` is no key of the search"), help);
+            let help = "only evaluate.search.* can be set for a finished run";
+            loader.faults.add(entry.key, format!("`{key}` is not a key of the search"), help);
         }
         path.push(wanted);
     }
 }
 
-/// One data set by its name, as `timbre data` shows it: its file, and what `--set data.KEY=VALUE` says.
+/// A data set by name, from its file and `--set data.KEY=VALUE`.
 pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, ConfigErrors> {
     let mut loader = Loader::new(root);
     let at = argument_origin(&mut loader, "data", name);
@@ -219,9 +219,9 @@ pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Con
     if let Some(settings) = assignments(&mut loader, set) {
         merge(&mut tree, settings, &mut loader.notes);
     }
-    lay_over_data_set(&mut loader, &mut tree);
+    merge_over_data_set(&mut loader, &mut tree);
     let strict = schema::strict();
-    // A misspelt setting of another table is told too; that an experiment is missing around it is no fault here.
+    // Misspelt settings of other tables are reported too; the missing rest of an experiment is not.
     Checker { root: strict, faults: &mut loader.faults, complete: false }.check(&tree, strict, "experiment");
     let data = tree.table().and_then(|table| table.get("data"));
     if let Some(data) = data {
@@ -233,14 +233,14 @@ pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Con
         Some(spec) if loader.faults.is_empty() => Ok(spec),
         _ => {
             if loader.faults.is_empty() {
-                loader.faults.add(at, "this data set cannot be read".into(), "");
+                loader.faults.add(at, "cannot read this data set".into(), "");
             }
             Err(loader.faults.finish())
         }
     }
 }
 
-/// The data sets that can be named: the files in `data`, and those that the program carries.
+/// The names of all data sets: the files in `data`, and the built-in ones.
 pub fn data_set_names(root: &Path) -> Vec<String> {
     files::data_set_names(root)
 }
@@ -250,19 +250,19 @@ fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {
     Origin { source, start: 0, end: value.len() }
 }
 
-/// All `--set` arguments as one tree; a later one wins.
+/// Merges all `--set` arguments into one tree; a later one wins.
 fn assignments(loader: &mut Loader, arguments: &[String]) -> Option<Node> {
     let mut all: Option<Node> = None;
     for argument in arguments {
         let source = argument_origin(loader, "--set", argument).source;
         let Some(mut node) = parse_assignment(source, &mut loader.faults) else { continue };
         if let Some(extends) = node.table_mut().and_then(|table| table.shift_remove("extends")) {
-            let help = "name another experiment instead, or write it into a file";
-            loader.faults.add(extends.key, "`extends` can only stand in a file".into(), help);
+            let help = "pass another experiment instead, or write it into a file";
+            loader.faults.add(extends.key, "`extends` is allowed only in a file".into(), help);
             continue;
         }
         match &mut all {
-            // Nothing that an argument replaces in another is worth a note.
+            // Replacements between arguments are not worth a note.
             Some(all) => merge(all, node, &mut Vec::new()),
             None => all = Some(node),
         }
@@ -270,7 +270,7 @@ fn assignments(loader: &mut Loader, arguments: &[String]) -> Option<Node> {
     all
 }
 
-/// `--data NAME`: the experiment's own `[data]` stays as far as NAME's kind knows its keys.
+/// `--data NAME`: replaces the data set, but keeps the experiment's `[data]` keys that NAME's kind knows.
 fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
     let Some(table) = tree.table_mut() else { return };
     let data = table.entry("data".into()).or_insert_with(|| empty_table(at));
@@ -282,7 +282,7 @@ fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
     let set = loader.data_set(name, at);
     let kind = set.as_ref().and_then(Node::table).and_then(kind_of);
     let known: Vec<&str> = schema::data_keys(kind.unwrap_or_default());
-    // These say what the other set is and where it lies, whatever its kind.
+    // These keys identify and locate the replaced data set, whatever its kind.
     let of_the_set = ["use", "kind", "root", "about"];
     let mut dropped = Vec::new();
     own.retain(|key, _| {
@@ -293,19 +293,19 @@ fn replace_data(loader: &mut Loader, tree: &mut Node, name: &str, at: Origin) {
         keep
     });
     if !dropped.is_empty() && kind.is_some() {
-        loader.notes.push(format!("--data {name}: dropped from [data]: {}", dropped.join(", ")));
+        loader.notes.push(format!("warning: --data {name}: ignoring keys of [data]: {}", dropped.join(", ")));
     }
     own.insert("use".into(), text_entry(name, at));
 }
 
-/// Puts the file of the named data set under `[data]`. Without a name and without a kind it is `demo`.
-fn lay_over_data_set(loader: &mut Loader, tree: &mut Node) {
+/// Merges `[data]` over the file of its data set, by default `demo`.
+fn merge_over_data_set(loader: &mut Loader, tree: &mut Node) {
     let at = tree.at;
     let complete = loader.complete;
     let Some(table) = tree.table_mut() else { return };
     let data = match table.get_mut("data") {
         Some(data) => data,
-        // The name may stand in the file that could not be read.
+        // The unreadable file may name the data set.
         None if !complete => return,
         None => table.entry("data".into()).or_insert_with(|| empty_table(at)),
     };
@@ -330,12 +330,12 @@ fn lay_over_data_set(loader: &mut Loader, tree: &mut Node) {
             let own = std::mem::replace(&mut data.node, set);
             merge_section("data", &mut data.node, own, &mut loader.notes);
         }
-        // Told; and without its set nothing can be said of the keys.
+        // Already reported. The keys cannot be checked without the data set.
         None => data.node.value = Value::Unreadable,
     }
 }
 
-/// Writes down the kinds that need not be written: a feature's or model's name, the default split.
+/// Fills in implied kinds: the name of a feature or model, and the default split.
 pub(super) fn imply_kinds(tree: &mut Node) {
     let Some(table) = tree.table_mut() else { return };
     for section in ["features", "models"] {
@@ -366,7 +366,7 @@ fn empty_table(at: Origin) -> Entry {
     Entry { key: at, node: Node { value: Value::Table(Table::new()), at } }
 }
 
-/// `chain`: how many of the files are the experiment and its parents; the others are data sets.
+/// The sources as one text. `chain`: the number of files that are the experiment and its parents; the others are data sets.
 fn as_written(loader: &Loader, chain: usize, request: &Request) -> String {
     let (own, data) = loader.written.split_at(chain);
     let mut text = String::new();

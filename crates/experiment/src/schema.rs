@@ -1,4 +1,4 @@
-//! The JSON schema of an experiment, generated from the types that are read: the checker walks it, and editors read it.
+//! The JSON schema of an experiment, generated from the types, for the checker and for editors.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::axes::{GridSpec, RangeSpec};
 use super::merge::kinds_by_name;
 use super::tree::{Node, kind_of};
 
-/// What the merged file must be: each kind's table names its `kind`.
+/// The schema of the merged file: every table of a kind has the key `kind`.
 pub fn strict() -> &'static Value {
     static STRICT: LazyLock<Value> = LazyLock::new(|| {
         let mut schema = schemars::schema_for!(Experiment).to_value();
@@ -27,11 +27,11 @@ pub fn strict() -> &'static Value {
                 { "type": "string", "pattern": r"^[^/]*\.\.[^/]*/[^/]*$" }
             ]
         });
-        // Every kind of data set may be named instead of written out.
+        // Every kind of data set can be given by name.
         for variant in schema["$defs"]["DataSpec"]["oneOf"].as_array_mut().into_iter().flatten() {
             let properties = variant["properties"].as_object_mut().expect("a kind has keys");
             properties.entry("use").or_insert_with(|| {
-                json!({ "description": "A data set by name: `data/NAME.toml`, whose keys can be set anew here.", "type": "string" })
+                json!({ "description": "A data set by name: `data/NAME.toml`, whose keys can be overridden here.", "type": "string" })
             });
         }
         schema
@@ -39,7 +39,7 @@ pub fn strict() -> &'static Value {
     &STRICT
 }
 
-/// A schema of its own as part of another: its definitions move there.
+/// Embeds a schema into another; its definitions move there.
 fn define(schema: &mut Value, mut own: Value) -> Value {
     let object = own.as_object_mut().expect("a struct is an object");
     ["$schema", "title"].iter().for_each(|key| drop(object.remove(*key)));
@@ -49,7 +49,7 @@ fn define(schema: &mut Value, mut own: Value) -> Value {
     own
 }
 
-/// What the keys of `[grid]` must be that are no axes.
+/// The schema of the keys of `[grid]` that are not axes.
 pub fn grid_options() -> &'static Value {
     static OPTIONS: LazyLock<Value> = LazyLock::new(|| {
         let mut grid = strict()["properties"]["grid"].clone();
@@ -59,12 +59,12 @@ pub fn grid_options() -> &'static Value {
     &OPTIONS
 }
 
-/// What a range of a grid must be.
+/// The schema of a range in a grid.
 pub fn range() -> &'static Value {
     &strict()["$defs"]["GridRange"]
 }
 
-/// What is said of the key at `path`, in a file as `tree` is: kinds of tables are read there. Nothing where there is no such key.
+/// The schema of the key at `path`, with the kinds of the tables in `tree`; `None` for an unknown key.
 pub fn property(tree: &Node, path: &[&str]) -> Option<&'static Value> {
     let (mut schema, mut node) = (strict(), Some(tree));
     for part in path {
@@ -87,7 +87,7 @@ fn property_of(schema: &'static Value, node: Option<&Node>, part: &str) -> Optio
     own.or_else(|| branches.into_iter().flatten().find_map(|branch| property_of(branch, node, part)))
 }
 
-/// Whether every number that fits is a whole one.
+/// Whether the schema accepts only whole numbers.
 pub fn takes_whole_numbers(schema: &Value) -> bool {
     let types = |word: &str| match schema.get("type") {
         Some(Value::String(one)) => one == word,
@@ -97,8 +97,8 @@ pub fn takes_whole_numbers(schema: &Value) -> bool {
     types("integer") && !types("number")
 }
 
-/// What a file as written may hold, for editors: a table can leave out the `kind` that its name, its parent or its data set
-/// tells, and nothing is required. Misspelt keys stay faults.
+/// The schema of a file before merging, for editors: a table may omit the `kind` that its name, its parent or its data set
+/// implies, and no key is required. Misspelt keys stay errors.
 pub fn written() -> Value {
     let mut schema = strict().clone();
     schema["title"] = "A Timbre experiment".into();
@@ -128,7 +128,7 @@ pub fn written() -> Value {
     schema
 }
 
-/// The definition behind `$ref`, however often it refers on.
+/// Follows `$ref` to the definition.
 pub fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     while let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#')) {
         match root.pointer(pointer) {
@@ -139,7 +139,7 @@ pub fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     schema
 }
 
-/// The keys of a table with those of the schemas that it includes (`allOf`), in this order.
+/// The keys of a table, then those of the schemas that it includes (`allOf`).
 pub fn properties<'a>(root: &'a Value, schema: &'a Value) -> IndexMap<&'a str, &'a Value> {
     let included = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
     let mut keys = IndexMap::new();
@@ -151,7 +151,7 @@ pub fn properties<'a>(root: &'a Value, schema: &'a Value) -> IndexMap<&'a str, &
     keys
 }
 
-/// The kinds of a tagged enum, each with its schema; nothing if this is no such enum.
+/// The kinds of a tagged enum, each with its schema; `None` for other schemas.
 pub fn kinds(schema: &Value) -> Option<Vec<(&str, &Value)>> {
     let variants = schema.get("oneOf")?.as_array()?;
     variants.iter().map(|variant| Some((variant.pointer("/properties/kind/const")?.as_str()?, variant))).collect()
@@ -166,7 +166,7 @@ fn reference(spec: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{spec}") })
 }
 
-/// A kind's table that does not name its kind.
+/// The schema of a kind without its key `kind`.
 fn without_kind(variant: &Value) -> Value {
     let mut own = variant.clone();
     own["properties"].as_object_mut().expect("a kind has keys").remove("kind");
@@ -174,7 +174,7 @@ fn without_kind(variant: &Value) -> Value {
     own
 }
 
-/// A table of one of the kinds, it is not known here of which: every key that any of them has.
+/// A table of an unknown kind: accepts the keys of all kinds.
 fn union_without_kind(spec: &Value) -> Value {
     let mut keys: IndexMap<String, Vec<Value>> = IndexMap::new();
     let mut included: Vec<&Value> = Vec::new();
@@ -197,7 +197,7 @@ fn union_without_kind(spec: &Value) -> Value {
         })
         .collect();
     let mut union = json!({
-        "description": "A table that leaves its kind to its parent, its data set or the default.",
+        "description": "A table whose kind comes from its parent, its data set or the default.",
         "type": "object", "properties": properties
     });
     if included.is_empty() {

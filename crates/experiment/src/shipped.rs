@@ -1,5 +1,5 @@
-//! The experiments and data sets that the program carries, so that it works where there is no copy of the project. A file of
-//! the same name on disk comes first.
+//! The experiments and data sets built into the program, so that it works without a copy of the project. A file of the same name
+//! on disk takes precedence.
 
 /// `experiments/NAME.toml`.
 pub const EXPERIMENTS: &[(&str, &str)] = &[

@@ -1,6 +1,6 @@
-//! The texts an experiment is read from (files, `--set` arguments) and places in them.
+//! The source texts of an experiment (files, `--set` arguments) and positions in them.
 
-/// A place in one of the [`Sources`]: bytes `start..end`.
+/// A span in one of the [`Sources`]: bytes `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub source: usize,
@@ -8,17 +8,17 @@ pub struct Origin {
     pub end: usize,
 }
 
-/// One text that was read.
+/// One source text.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What messages call it: a path, or the argument.
+    /// The name for messages: a path, or the argument.
     pub name: String,
     pub text: String,
-    /// An argument of the command line, of which only the column is worth naming.
+    /// A command line argument; messages give only the column.
     pub is_argument: bool,
 }
 
-/// Everything that was read, in the order of reading.
+/// All sources, in the order of reading.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     list: Vec<Source>,
@@ -35,17 +35,17 @@ impl Sources {
     }
 }
 
-/// Where a byte lies: line and column from 1, the column in characters, and the line itself.
+/// The position of a span: line and column from 1, the column in characters, and the text of the line.
 pub struct Position<'a> {
     pub line: usize,
     pub column: usize,
     pub text: &'a str,
-    /// How many characters of this line the span covers, at least 1.
+    /// Number of characters of this line in the span, at least 1.
     pub width: usize,
 }
 
 impl Source {
-    /// The position of `start..end`; a span that reaches over the end of its line is cut there.
+    /// The position of `start..end`. A span past the end of its line is cut there.
     pub fn position(&self, start: usize, end: usize) -> Position<'_> {
         let start = floor_char_boundary(&self.text, start);
         let end = floor_char_boundary(&self.text, end.max(start));

@@ -1,15 +1,15 @@
-//! "Did you mean": the known names nearest to one that is not known.
+//! "Did you mean": the known names nearest to an unknown one.
 
-/// The nearest of `known`, all of them where several are equally near; none where all are too far to be meant.
+/// The names in `known` with the smallest edit distance to `wrong`; empty if all are too far away.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = fold(wrong);
     let mut best = usize::MAX;
     let mut names = Vec::new();
     for name in known {
-        // One slip in a short name, one in every three letters of a longer one.
+        // One edit in a short name, one for every three letters of a longer one.
         let longer = name.chars().count().max(wrong.chars().count());
         let allowed = ((longer + 1) / 3).max(1);
-        // Case and dashes are no slip at all: `Sample-Rate` can only mean `sample_rate`.
+        // Case and dashes do not count: `Sample-Rate` means `sample_rate`.
         let distance = if fold(name) == folded { 0 } else { strsim::damerau_levenshtein(wrong, name) };
         if distance > allowed || distance > best || names.contains(&name) {
             continue;
@@ -27,7 +27,7 @@ fn fold(name: &str) -> String {
     name.to_lowercase().replace(['-', ' '], "_")
 }
 
-/// What to write instead of `wrong`, and what there is: ``did you mean `n_mels`? Keys here: n_mels, n_fft``.
+/// The suggestions for `wrong` and all known names: ``did you mean `n_mels`? Keys here: n_mels, n_fft``.
 pub fn help<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, what: &str) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let mut near = nearest(wrong, known.iter().copied());
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_name_and_a_stranger_finds_none() {
+    fn a_misspelt_name_is_matched_and_a_distant_one_is_not() {
         let keys = ["n_mels", "n_fft", "hop_length", "k"];
         assert_eq!(nearest("n_mel", keys), ["n_mels"]);
         assert_eq!(nearest("n_fftt", keys), ["n_fft"]);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn equally_near_names_are_all_told() {
+    fn all_equally_near_names_are_suggested() {
         assert_eq!(nearest("f_mix", ["f_min", "f_max", "n_fft"]), ["f_min", "f_max"]);
         assert!(help("f_mix", ["f_min", "f_max"], "Keys here").starts_with("did you mean `f_min` or `f_max`? Keys"));
     }

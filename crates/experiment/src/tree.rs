@@ -1,5 +1,5 @@
-//! TOML as a tree in which every key and value knows where it was written, so that a fault found after the merge of several
-//! files still points into the right one.
+//! TOML as a tree in which every key and value has its origin, so that an error found after merging several files still points
+//! into the right one.
 
 use indexmap::IndexMap;
 use toml::Spanned;
@@ -20,11 +20,11 @@ pub enum Value {
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    /// TOML's dates and times, which no key of an experiment takes.
+    /// A TOML date or time, which no key of an experiment accepts.
     Date(String),
     List(Vec<Node>),
     Table(Table),
-    /// Told already: no further fault is looked for in it.
+    /// Already reported; not checked further.
     Unreadable,
 }
 
@@ -32,7 +32,7 @@ pub type Table = IndexMap<String, Entry>;
 
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Where the key is written.
+    /// The origin of the key.
     pub key: Origin,
     pub node: Node,
 }
@@ -50,7 +50,7 @@ impl Node {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
-    /// The value without its places, to be read by serde.
+    /// The value without origins, for serde.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Text(text) | Value::Date(text) => text.as_str().into(),
@@ -66,7 +66,7 @@ impl Node {
     }
 }
 
-/// The entry `kind` of a table, if it is a text.
+/// The entry `kind` of a table, if it is a string.
 pub fn kind_of(table: &Table) -> Option<&str> {
     table.get("kind").and_then(|entry| entry.node.text())
 }
@@ -76,7 +76,7 @@ pub fn at<'a, 'k>(node: &'a Node, path: impl IntoIterator<Item = &'k str>) -> Op
     path.into_iter().try_fold(node, |node, key| Some(&node.table()?.get(key)?.node))
 }
 
-/// Reads one file. A syntax error is reported and leaves nothing: half a file would bring faults that are not there.
+/// Parses one file. After a syntax error there is no tree: half a file would cause follow-up errors.
 pub fn parse(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
     let text = faults.sources.get(source).text.clone();
     match DeTable::parse(&text) {
@@ -86,18 +86,18 @@ pub fn parse(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
             Some(Node { value: Value::Table(convert_table(&table, source, 0, faults)), at })
         }
         Err(error) => {
-            // The end of the file has no character to point at: the last one that is there has.
+            // The end of the file has no character to mark, so the last one is marked.
             let end = text.trim_end().len();
             let span = error.span().unwrap_or(end..end);
             let start = span.start.min(end);
             let at = Origin { source, start, end: span.end.max(start) };
-            faults.add(at, format!("this is not TOML: {}", error.message().trim()), "");
+            faults.add(at, format!("invalid TOML: {}", error.message().trim()), "");
             None
         }
     }
 }
 
-/// Reads the argument of `--set KEY=VALUE` into a tree with that one leaf.
+/// Parses `--set KEY=VALUE` into a tree with that one leaf.
 pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
     let text = faults.sources.get(source).text.clone();
     let whole = Origin { source, start: 0, end: text.len() };
@@ -110,7 +110,7 @@ pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<No
         faults.add(
             at,
             format!("`{}` is not a key", &text[..equals]),
-            "Keys are names with dots between them: `models.knn.k`.",
+            "Keys are names separated by dots: `models.knn.k`.",
         );
         return None;
     };
@@ -129,7 +129,7 @@ pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<No
     Some(node)
 }
 
-/// The parts of a key with dots in it, with their places; nothing if it is no key.
+/// The parts of a dotted key with their spans; `None` if it is not a key.
 pub fn path_of_key(key: &str) -> Option<Vec<(String, std::ops::Range<usize>)>> {
     let text = format!("{key}=0");
     let path = DeTable::parse(&text).ok().and_then(|document| path_of(document.get_ref()));
@@ -149,7 +149,7 @@ fn find_unquoted_equals(text: &str) -> Option<usize> {
     })
 }
 
-/// The keys on the way to the only leaf, with their places; nothing if there is more than one leaf.
+/// The keys on the path to the only leaf, with their spans; `None` if there are several leaves.
 fn path_of(table: &DeTable) -> Option<Vec<(String, std::ops::Range<usize>)>> {
     let mut path = Vec::new();
     let mut table = table;
@@ -174,14 +174,14 @@ fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut Erro
     converted
 }
 
-/// `shift` is added to the places below `at`.
+/// `shift` is added to the spans below `at`.
 fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut ErrorCollector) -> Node {
     let value = match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
             Err(_) => {
-                faults.add(at, "this number does not fit into 64 bits".into(), "");
+                faults.add(at, "the number does not fit into 64 bits".into(), "");
                 Value::Unreadable
             }
         },

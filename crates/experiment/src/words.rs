@@ -1,11 +1,11 @@
-//! A schema and a value in the words of a message: "a whole number from 1 to 4096", `the text "x"`.
+//! Describes schemas and values in messages: "a whole number from 1 to 4096", `the text "x"`.
 
 use serde_json::Value as Schema;
 
 use super::schema::{kinds, resolve};
 use super::tree::Value;
 
-/// What a schema asks for.
+/// Describes what a schema expects.
 pub fn describe(root: &Schema, schema: &Schema) -> String {
     let schema = resolve(root, schema);
     if kinds(schema).is_some() {
@@ -67,7 +67,7 @@ fn describe_list(root: &Schema, schema: &Schema) -> String {
     }
 }
 
-/// What a value is.
+/// Describes a value.
 pub fn found(value: &Value) -> String {
     match value {
         Value::Text(text) if text.chars().count() > 40 => {
@@ -84,15 +84,15 @@ pub fn found(value: &Value) -> String {
     }
 }
 
-/// The range of a number.
+/// The accepted range of a number.
 pub struct Limits {
     low: Option<(f64, bool)>,
     high: Option<(f64, bool)>,
-    /// What the type can hold.
+    /// The largest magnitude of the type.
     widest: Option<f64>,
 }
 
-/// The range a schema sets; of an inclusive and an exclusive limit the exclusive one is told.
+/// The range of a schema. An exclusive limit takes precedence over an inclusive one.
 pub fn limits(schema: &Schema) -> Limits {
     let number = |key| schema.get(key).and_then(Schema::as_f64);
     let limit = |exclusive, inclusive| number(exclusive).map(|n| (n, true)).or(number(inclusive).map(|n| (n, false)));
@@ -113,7 +113,7 @@ impl Limits {
     }
 
     fn words(&self) -> String {
-        // The largest f32 is no limit that anybody thinks of.
+        // The largest f32 is not worth mentioning.
         let widest = self.widest.filter(|widest| *widest < f64::from(f32::MAX));
         let high = self.high.or(widest.map(|widest| (widest, false)));
         match (self.low, high) {

@@ -1,4 +1,4 @@
-//! `timbre data augment`: what a network would hear, before it is trained.
+//! `timbre data augment`: write the augmented training examples of a network.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use timbre_core::files;
 use timbre_reports::plot::augmentation_preview;
 use timbre_signal::audio::wav_write::write_f32;
 
-/// The draws of all that is written, as `replay` reads them.
+/// The drawn parameters, in the format that `replay` reads.
 const DRAWS: &str = "draws.jsonl";
 
 pub fn augment(common: &GlobalArgs, what: &AugmentPreviewArgs, pool: &ThreadArgs) -> Result<ExitStatus> {
@@ -23,7 +23,7 @@ pub fn augment(common: &GlobalArgs, what: &AugmentPreviewArgs, pool: &ThreadArgs
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     let preview = preview_augmentation(&resolved.experiment, &settings, what.model.as_deref(), what.seed)?;
-    fs::create_dir_all(&what.out).with_context(|| format!("cannot make the folder {}", what.out.display()))?;
+    fs::create_dir_all(&what.out).with_context(|| format!("cannot create {}", what.out.display()))?;
     let count = what.count.map(|count| count as usize);
     match &what.clip {
         Some(clip) => of_clip(&preview, preview.row(clip)?, count.unwrap_or(8), &what.out),
@@ -31,26 +31,29 @@ pub fn augment(common: &GlobalArgs, what: &AugmentPreviewArgs, pool: &ThreadArgs
     }
 }
 
-/// One clip in its first epochs: sound, image, picture and draws.
+/// Writes one clip in its first epochs: audio, image, figure and drawn parameters.
 fn of_clip(preview: &AugmentationPreview, row: usize, epochs: usize, out: &Path) -> Result<ExitStatus> {
     let mut lines = String::new();
     for epoch in 0..epochs {
-        let (heard, drawn) = (preview.examples.trace(row, epoch)?, preview.draws(row, epoch)?);
+        let (example, drawn) = (preview.examples.trace(row, epoch)?, preview.draws(row, epoch)?);
         let name = format!("epoch-{:03}", epoch + 1);
-        write_f32(&out.join(format!("{name}.before.wav")), &heard.clip, preview.sample_rate)?;
-        write_f32(&out.join(format!("{name}.wav")), &heard.samples, preview.sample_rate)?;
+        write_f32(&out.join(format!("{name}.before.wav")), &example.clip, preview.sample_rate)?;
+        write_f32(&out.join(format!("{name}.wav")), &example.samples, preview.sample_rate)?;
         let title = format!("{}, epoch {} of {}", drawn.clip, epoch + 1, preview.trial);
-        let said: Vec<String> = drawn.draws.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        let present = preview.classes.iter().zip(&heard.targets).filter(|(_, target)| **target > 0.0);
+        let draws: Vec<String> = drawn.draws.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        let present = preview.classes.iter().zip(&example.targets).filter(|(_, target)| **target > 0.0);
         let targets = present.map(|(class, target)| format!("{class} {target:.2}")).collect::<Vec<_>>().join(", ");
         let sides = [
-            augmentation_preview::ClipView { name: "before", samples: &heard.clip, image: &heard.clip_image },
-            augmentation_preview::ClipView { name: "after", samples: &heard.samples, image: &heard.image },
+            augmentation_preview::ClipView { name: "before", samples: &example.clip, image: &example.clip_image },
+            augmentation_preview::ClipView { name: "after", samples: &example.samples, image: &example.image },
         ];
-        let captions = [&said[..], &[format!("targets: {targets}")]].concat();
+        let captions = [&draws[..], &[format!("targets: {targets}")]].concat();
         let picture = augmentation_preview::svg(&title, &sides, preview.shape, preview.sample_rate, &captions);
         files::write_bytes(&out.join(format!("{name}.svg")), picture.as_bytes())?;
-        files::write_bytes(&out.join(format!("{name}.png")), &augmentation_preview::png(&heard.image, preview.shape))?;
+        files::write_bytes(
+            &out.join(format!("{name}.png")),
+            &augmentation_preview::png(&example.image, preview.shape),
+        )?;
         lines += &(serde_json::to_string(&drawn)? + "\n");
     }
     files::write_bytes(&out.join(DRAWS), lines.as_bytes())?;
@@ -58,7 +61,7 @@ fn of_clip(preview: &AugmentationPreview, row: usize, epochs: usize, out: &Path)
     Ok(ExitStatus::Done)
 }
 
-/// The draws of a whole training.
+/// Writes the drawn parameters of all training clips.
 fn of_all(preview: &AugmentationPreview, epochs: usize, out: &Path, settings: &Settings) -> Result<ExitStatus> {
     let path = out.join(DRAWS);
     let progress = settings.printer.start("epochs", epochs);
@@ -73,11 +76,11 @@ fn of_all(preview: &AugmentationPreview, epochs: usize, out: &Path, settings: &S
     })?;
     progress.finish();
     let clips = preview.examples.len();
-    print(&format!("{}: the draws of {clips} clips in {epochs} epochs of {}\n", path.display(), preview.trial))?;
+    print(&format!("{}: drawn parameters of {clips} clips in {epochs} epochs of {}\n", path.display(), preview.trial))?;
     let unit = &preview.trial;
-    // The draws are those of one seed, and another one would end for want of its own.
+    // The draws belong to one seed; training with another seed would find none.
     settings.printer.message(&format!(
-        "Next: play them again with `models.{}.replay = {path:?}` and `seeds = [{}]`",
+        "Next: replay them with `models.{}.replay = {path:?}` and `seeds = [{}]`",
         unit.model, unit.seed
     ));
     Ok(ExitStatus::Done)

@@ -1,4 +1,4 @@
-//! `timbre baseline save`, and `timbre compare RUN --baseline …`: whether a run is worse than one before.
+//! `timbre baseline save` and `timbre compare RUN --baseline …`: check whether a run is worse than a baseline.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,21 +29,27 @@ fn save(common: &GlobalArgs, run: &str, out: &Path) -> Result<ExitStatus> {
     let written = baseline.write(out)?;
     let printer = Printer::new(common.quiet);
     let split = baseline.split();
-    let units = baseline.models_of(split).count();
-    let done = if written { "written" } else { "left as it was: it says the same already" };
-    printer.message(&format!("{}: {units} models of {} on the {split} split, {done}", out.display(), baseline.title()));
+    let models = baseline.models_of(split).count();
+    let done = if written { "written" } else { "unchanged" };
+    printer.message(&format!(
+        "{}: {models} models of {} on the {split} split, {done}",
+        out.display(),
+        baseline.title()
+    ));
     if baseline.clips.is_empty() {
-        printer.message("It does not say which clips the run was judged on (predictions.parquet is not there): no run will pass it.");
+        printer.message(
+            "It does not list the evaluated clips (predictions.parquet is missing): no run can pass the check.",
+        );
     }
     printer.message(&format!("Next: git add {0}, then timbre compare RUN --baseline {0}", out.display()));
     Ok(ExitStatus::Done)
 }
 
-/// The folder of one run, all of it: a grid is several, and which of them is meant is not ours to guess.
+/// The folder of one whole run. A grid has several runs and is refused.
 fn whole(common: &GlobalArgs, name: &str) -> Result<PathBuf> {
     let one = comparison::select_run(&common.runs, name)?;
     if let Some(model) = one.model {
-        bail!(UserError::usage(format!("`{name}` is one model: leave `:{model}` off, runs are judged as a whole")));
+        bail!(UserError::usage(format!("`{name}` is one model: remove `:{model}`, the check covers whole runs")));
     }
     Ok(one.path)
 }
@@ -54,19 +60,19 @@ pub struct Sides {
     baseline: ReferenceScores,
 }
 
-/// The one run that is meant, and the baseline of that name.
+/// The run to check and its baseline.
 pub fn sides(common: &GlobalArgs, chosen: &[String], name: &str) -> Result<Sides> {
     let baseline = ReferenceScores::find(name, |run| whole(common, run))?;
     let run = match chosen {
         [one] => whole(common, one)?,
-        // What a person means who just ran the experiment of the baseline.
+        // Default: the latest run of the baseline's experiment.
         [] => whole(common, &baseline.experiment)?,
         _ => bail!(UserError::usage(format!("--baseline takes one run, not {}", chosen.len()))),
     };
     Ok(Sides { run, baseline })
 }
 
-/// Holds one run against a baseline.
+/// Checks a run against a baseline.
 pub fn hold(common: &GlobalArgs, sides: Sides, gate: &BaselineArgs) -> Result<ExitStatus> {
     let Sides { run, baseline } = sides;
     let judged = baseline_check::compare(&ReferenceScores::of_run(&run)?, &baseline, &gate.tolerance, &gate.allow)?;
@@ -80,13 +86,13 @@ pub fn hold(common: &GlobalArgs, sides: Sides, gate: &BaselineArgs) -> Result<Ex
     if let Some(file) = &gate.junit {
         files::write_bytes(&files::create_parent_folder(file)?, junit::document(&judged).as_bytes())?;
     }
-    say_the_end(&judged, Printer::new(common.quiet));
+    print_outcome(&judged, Printer::new(common.quiet));
     Ok(if judged.passed() { ExitStatus::Done } else { ExitStatus::Regression })
 }
 
-fn say_the_end(judged: &CheckReport, printer: Printer) {
+fn print_outcome(judged: &CheckReport, printer: Printer) {
     for (sentence, allowed) in text::reasons(judged) {
-        // Also with --quiet: an exit code alone explains nothing.
+        // Printed with --quiet too, because an exit code alone explains nothing.
         match allowed {
             true => eprint_line(&format!("timbre: allowed: {sentence}")),
             false => eprint_line(&format!("timbre: {sentence}")),
@@ -117,12 +123,12 @@ fn is_for_github(gate: &BaselineArgs) -> bool {
     }
 }
 
-/// The file of the repository that annotations are shown at: the baseline, or the experiment.
+/// The file that annotations refer to: the baseline, or the experiment.
 fn annotated(baseline: &ReferenceScores) -> Option<PathBuf> {
     let path = &baseline.origin.path;
     let experiment = Path::new("experiments").join(&baseline.experiment).with_extension("toml");
     let file = if path.is_file() { path.clone() } else { Some(experiment).filter(|file| file.is_file())? };
-    // A CI knows files by their way from the repository's root, which is where the job starts.
+    // CI systems expect paths relative to the repository root, where the job starts.
     let from_here = std::env::current_dir().ok().and_then(|here| file.strip_prefix(here).ok().map(Path::to_owned));
     Some(from_here.unwrap_or(file))
 }
@@ -130,7 +136,7 @@ fn annotated(baseline: &ReferenceScores) -> Option<PathBuf> {
 fn append(path: &Path, section: &str) -> Result<()> {
     let path = files::create_parent_folder(path)?;
     let file = std::fs::File::options().create(true).append(true).open(&path);
-    // One write, so that two jobs do not mix their lines.
+    // A single write, so that two jobs do not interleave their lines.
     let written = file.and_then(|mut file| file.write_all(section.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))
 }

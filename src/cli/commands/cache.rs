@@ -1,4 +1,4 @@
-//! `timbre cache`: what lies in the feature cache, and how to get rid of it.
+//! `timbre cache`: show and clean the feature cache.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -22,18 +22,18 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
                 usage.packs,
                 size(usage.bytes)
             ))?;
-            for set in made_sets(&home) {
-                print(&format!("{}: a made data set\n", set.display()))?;
+            for set in generated_sets(&home) {
+                print(&format!("{}: a generated data set\n", set.display()))?;
             }
         }
         CacheCommand::Gc { days, all } => {
             let now = SystemTime::now();
-            // A day ahead of now: also what was written this very second goes.
+            // One day in the future, so that features written in this second are removed too.
             let keep_after =
                 if all { now + Duration::from_secs(86_400) } else { now - Duration::from_secs(86_400 * days) };
             let freed = if folder.is_dir() { cache::remove_packs_before(&folder, keep_after)? } else { 0 };
             if all {
-                for set in made_sets(&home) {
+                for set in generated_sets(&home) {
                     std::fs::remove_dir_all(&set).with_context(|| format!("cannot remove {}", set.display()))?;
                     print(&format!("{} removed\n", set.display()))?;
                 }
@@ -44,8 +44,8 @@ pub fn cache(common: &GlobalArgs, command: CacheCommand) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// The demo sets that were made in the cache.
-fn made_sets(home: &Path) -> Vec<PathBuf> {
+/// The demo sets generated in the cache.
+fn generated_sets(home: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
     let made = |e: &std::fs::DirEntry| e.path().is_dir() && e.file_name().to_string_lossy().starts_with("demo-");
     let mut sets: Vec<PathBuf> = entries.filter(made).map(|e| e.path()).collect();
@@ -53,7 +53,7 @@ fn made_sets(home: &Path) -> Vec<PathBuf> {
     sets
 }
 
-/// Bytes as a person reads them.
+/// Formats a number of bytes: `1.5 MiB`.
 pub fn size(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let step = |(value, unit): (f64, usize)| {

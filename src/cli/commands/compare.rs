@@ -1,4 +1,4 @@
-//! `timbre compare`: the runs of the folder, side by side.
+//! `timbre compare`: compare runs, or check a run against a baseline.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,11 +19,11 @@ use timbre_runs::tables;
 
 pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> Result<ExitStatus> {
     if let Some(name) = &gate.baseline {
-        // Before anything is written: a name that means several runs is refused.
+        // First, so that an ambiguous name is refused before anything is written.
         let held = baseline::sides(common, &what.chosen, name)?;
         let wants_files = [&what.csv, &what.md, &what.html, &what.figures.figures].iter().any(|file| file.is_some());
         if wants_files {
-            write_files(common, &found(common, what, &beside(what, name))?, what)?;
+            write_files(common, &found(common, what, &with_baseline(what, name))?, what)?;
         }
         return baseline::hold(common, held, gate);
     }
@@ -33,13 +33,13 @@ pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> 
     Ok(ExitStatus::Done)
 }
 
-/// The columns of the terminal; none where the table goes elsewhere.
+/// The width of the terminal; none if stdout is not a terminal.
 fn width() -> Option<usize> {
     console::Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
-/// The baseline, where it is a run and no file, and what is held against it.
-fn beside(what: &CompareArgs, baseline: &String) -> Vec<String> {
+/// The baseline, if it is a run and not a file, followed by the run to check.
+fn with_baseline(what: &CompareArgs, baseline: &String) -> Vec<String> {
     let run = Some(baseline).filter(|name| !Path::new(name).is_file());
     run.into_iter().chain(&what.chosen).cloned().collect()
 }
@@ -56,7 +56,7 @@ fn found(common: &GlobalArgs, what: &CompareArgs, names: &[String]) -> Result<Co
     }
     if chosen.runs.is_empty() {
         let runs = common.runs.display();
-        bail!(UserError::usage(format!("there is no run in {runs}: start one with `timbre run EXP`")));
+        bail!(UserError::usage(format!("no runs in {runs}: start one with `timbre run EXP`")));
     }
     let printer = Printer::new(common.quiet);
     let wanted = CompareOptions {
@@ -85,7 +85,8 @@ fn write_files(common: &GlobalArgs, found: &Comparison, what: &CompareArgs) -> R
     Ok(())
 }
 
-/// The place of the reference among the runs, and its model where one is named. It is put in front where it is not one of them.
+/// The index of the reference among the runs, and its model if one is named. A reference that is not among them is inserted
+/// in front.
 fn place_of(choice: &mut RunSelection, reference: SelectedRun) -> (usize, Option<String>) {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let holds = |one: &SelectedRun| {

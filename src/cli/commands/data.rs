@@ -1,4 +1,4 @@
-//! `timbre data`: which sets there are, what is in them, whether it can be read; and the set that the program makes itself.
+//! `timbre data`: list, check and describe data sets; generate the demo set.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::{ExitStatus, print, settings};
 use crate::cli::args::{DataCommand, GlobalArgs};
+use timbre_core::error::UserError;
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
 use timbre_runs::tables::aligned;
@@ -31,7 +32,7 @@ fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
     spec(common, name)?.as_kind().load(&settings(common, false).data_dirs())
 }
 
-/// A described set, and whether its recordings are here.
+/// A described data set, and whether its recordings are on disk.
 pub(super) struct DataSetStatus {
     pub name: String,
     pub kind: &'static str,
@@ -40,8 +41,8 @@ pub(super) struct DataSetStatus {
 }
 
 pub(super) enum Availability {
-    /// The program makes it when it is asked for.
-    Made,
+    /// The program generates it on first use.
+    Generated,
     Recordings(usize),
     Missing,
     Faulty(String),
@@ -50,7 +51,7 @@ pub(super) enum Availability {
 impl std::fmt::Display for Availability {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Availability::Made => write!(f, "made"),
+            Availability::Generated => write!(f, "made"),
             Availability::Recordings(n) => write!(f, "{n} recordings"),
             Availability::Missing => write!(f, "no"),
             Availability::Faulty(why) => write!(f, "faulty: {why}"),
@@ -58,13 +59,13 @@ impl std::fmt::Display for Availability {
     }
 }
 
-/// Every set that is described, in the order of the names.
+/// Every described data set, sorted by name.
 pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus>> {
     let mut sets = Vec::new();
     for name in timbre_experiment::data_set_names(Path::new(".")) {
         let spec = spec(common, &name)?;
         let here = match spec.as_kind() {
-            kind if kind.generator().is_some_and(|demo| demo.common.root.is_none()) => Availability::Made,
+            kind if kind.generator().is_some_and(|demo| demo.common.root.is_none()) => Availability::Generated,
             kind => match kind.load(&settings(common, false).data_dirs()) {
                 Ok(set) => Availability::Recordings(set.records.len()),
                 Err(error) if error.is::<MissingData>() => Availability::Missing,
@@ -89,9 +90,9 @@ fn list(common: &GlobalArgs) -> Result<ExitStatus> {
 fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
     let spec = spec(common, name)?;
     let Some(mut made) = spec.as_kind().generator().cloned() else {
-        bail!(
-            "`{name}` is recorded, not made: `timbre data describe {name}` says where it comes from; only `demo` can be made"
-        );
+        bail!(UserError::usage(format!(
+            "`{name}` cannot be generated, only `demo` can: `timbre data describe {name}` shows where to get it"
+        )));
     };
     if let Some(clips) = clips_per_class {
         made.clips_per_class = clips;
@@ -116,7 +117,7 @@ fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: 
     Ok(ExitStatus::Done)
 }
 
-/// What decoding says of each recording, and which recordings are the same file.
+/// Decodes each recording, and finds identical files.
 fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     let set = load(common, name)?;
     let progress = settings(common, false).printer.start("recordings", set.records.len());

@@ -1,4 +1,4 @@
-//! `timbre diff`: what differs between two runs.
+//! `timbre diff`: show the differences between two runs.
 
 use anyhow::Result;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `timbre doctor`: what this program finds on this machine, for a person with a question and for the one who answers it.
+//! `timbre doctor`: show what the program finds on this machine, for support questions.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,14 @@ use crate::execution::run::environment;
 use timbre_inputs::features::cache;
 use timbre_models::device::{Backend, Device, DeviceChoice, DeviceInventory, ProbedDevice};
 
-/// Raised when the object of `--json` changes its form.
+/// The version of the `--json` format.
 const SCHEMA: u32 = 1;
 
-/// Everything that was found; what the system does not tell is null.
+/// All facts; unknown ones are null.
 #[derive(Serialize)]
 struct Report {
     schema: u32,
-    /// Whether the CPU works: nothing else is needed.
+    /// Whether the CPU works; nothing else is required.
     status: &'static str,
     profile: &'static str,
     /// As in `run.json`: version, commit of the folder, host, CPU, cores.
@@ -31,7 +31,7 @@ struct Report {
     memory_free_bytes: Option<u64>,
     backends: Vec<BackendReport>,
     devices: Vec<DeviceReport>,
-    /// What `--device auto` takes, and why.
+    /// The device of `--device auto`, and why.
     auto: Auto,
     data: Vec<SetReport>,
     cache: CacheReport,
@@ -42,7 +42,7 @@ struct Report {
 struct BackendReport {
     name: &'static str,
     compiled_in: bool,
-    /// Why it has no device, if it has none.
+    /// Why it offers no device, if so.
     why_none: Option<String>,
 }
 
@@ -163,7 +163,7 @@ impl DeviceReport {
 
 fn set_report(set: data::DataSetStatus) -> SetReport {
     let (here, recordings, fault) = match set.here {
-        Availability::Made => (true, None, None),
+        Availability::Generated => (true, None, None),
         Availability::Recordings(n) => (true, Some(n), None),
         Availability::Missing => (false, None, None),
         Availability::Faulty(why) => (false, None, Some(why)),
@@ -178,7 +178,7 @@ fn cache_report(folder: PathBuf) -> CacheReport {
     CacheReport { folder, features: usage.records, packs: usage.packs, bytes: usage.bytes, fault }
 }
 
-/// For people: a fact a line, its subject first.
+/// The text output: one fact per line, subject first.
 fn text(report: &Report) -> String {
     let word = |key: &str| report.environment[key].as_str().unwrap_or("unknown").to_owned();
     let commit = match (report.environment["commit"].as_str(), report.environment["dirty"].as_bool()) {
@@ -231,7 +231,7 @@ fn set_line(set: &SetReport) -> String {
     match (set.here, set.recordings, &set.fault) {
         (_, _, Some(why)) => format!("{}, faulty: {why}", set.kind),
         (true, Some(n), _) => format!("{}, {n} recordings", set.kind),
-        (true, None, _) => format!("{}, made when it is asked for", set.kind),
-        (false, ..) => format!("{}, not here: timbre data describe {} says where it comes from", set.kind, set.name),
+        (true, None, _) => format!("{}, generated on first use", set.kind),
+        (false, ..) => format!("{}, missing: timbre data describe {} shows where to get it", set.kind, set.name),
     }
 }

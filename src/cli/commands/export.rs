@@ -1,4 +1,4 @@
-//! `timbre export`: runs as other tools keep them.
+//! `timbre export`: write runs in other tools' formats.
 
 use std::path::{Path, PathBuf};
 
@@ -32,8 +32,7 @@ fn mlflow(common: &GlobalArgs, folder: &Path, chosen: &[String], models: bool) -
         chosen.iter().map(|name| run_dir::find(&common.runs, name)).collect::<Result<_>>()?
     };
     if runs.is_empty() {
-        let sentence =
-            format!("there is no run with results in {}: start one with `timbre run EXP`", common.runs.display());
+        let sentence = format!("no runs with results in {}: start one with `timbre run EXP`", common.runs.display());
         return Err(UserError::usage(sentence).into());
     }
     let store = FileStore::open(folder, models)?;
@@ -42,7 +41,7 @@ fn mlflow(common: &GlobalArgs, folder: &Path, chosen: &[String], models: bool) -
         written += store.add(run)?;
     }
     let plural = if runs.len() == 1 { "" } else { "s" };
-    print(&format!("{} run{plural} written as {written} runs of MLflow in {}\n", runs.len(), folder.display()))?;
+    print(&format!("{} run{plural} exported as {written} MLflow runs in {}\n", runs.len(), folder.display()))?;
     let next = format!("mlflow migrate-filestore --source {0} --target sqlite:///{0}/mlflow.db", folder.display());
     Printer::new(common.quiet).message(&format!("Next: {next}"));
     Ok(ExitStatus::Done)

@@ -1,4 +1,4 @@
-//! `timbre run` of an experiment with a grid.
+//! `timbre run` of an experiment with a `[grid]`.
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -42,12 +42,12 @@ pub fn run(
         print(&table::text(record))?;
     }
     let failed: Vec<&PointRecord> = record.points.iter().filter(|p| p.status == PointStatus::Failed).collect();
-    // Once more at the end, where they are seen; also with --quiet.
+    // Repeated at the end, where they are seen; with --quiet too.
     print_failures(failed.iter().copied(), record.points.len());
     print_missing_reports(&outcome.missing_reports);
     settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
-        // A halving has no --retry-failed: it chooses anew.
+        // Successive halving has no --retry-failed: it selects points again.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
         (false, _) => format!("Next: timbre run {again} --retry-failed"),
         (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&expanded.name).display()),
@@ -62,7 +62,7 @@ pub fn run(
     })
 }
 
-/// How it stands: `3 of 4 points are done, 1 failed; 2 were run now`.
+/// A summary: `3 of 4 points done, 1 failed (2 new)`.
 fn sentence(outcome: &SweepOutcome) -> String {
     let record = &outcome.record;
     let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
@@ -73,14 +73,10 @@ fn sentence(outcome: &SweepOutcome) -> String {
     if waiting > 0 {
         text += &format!(", {waiting} not run");
     }
-    text + &match outcome.ran {
-        0 => "; none was run now".to_owned(),
-        1 => "; 1 was run now".to_owned(),
-        ran => format!("; {ran} were run now"),
-    }
+    text + &format!(" ({} new)", outcome.ran)
 }
 
-/// Options of grids are no options of a single run.
+/// Refuses grid options for an experiment without a grid.
 pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
     let given = [
         ("--fail-fast", grid_args.fail_fast),
@@ -95,7 +91,7 @@ pub fn refuse(expanded: &ExpandedGrid, grid_args: &GridArgs) -> Result<()> {
     }
 }
 
-/// The one object of `--json`.
+/// The object of `--json`.
 fn summary(outcome: &SweepOutcome) -> Value {
     let record = &outcome.record;
     let status = match record.status {

@@ -1,4 +1,4 @@
-//! `timbre rm` and `timbre gc`: what goes is told first, then asked for.
+//! `timbre rm` and `timbre gc`: list what will be removed, ask, then remove.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cache::size;
 use super::{ExitStatus, print};
-use crate::cli::args::{ConfirmArgs, Gc, GlobalArgs, Rm};
+use crate::cli::args::{ConfirmArgs, GcArgs, GlobalArgs, RmArgs};
 use timbre_core::error::UserError;
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_runs::housekeeping::{self, AgeRules, CleanupPlan};
 use timbre_runs::run_dir::{self, Removed};
 
-pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
+pub fn rm(common: &GlobalArgs, rm: &RmArgs) -> Result<ExitStatus> {
     let mut chosen: Vec<PathBuf> = Vec::new();
     for name in &rm.chosen {
-        let run = meant(&common.runs, name)?;
-        // A shell's `*` names `latest`, too.
+        let run = removable_run(&common.runs, name)?;
+        // A shell's `*` matches `latest` too.
         if !chosen.contains(&run) {
             chosen.push(run);
         }
@@ -28,14 +28,14 @@ pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
         let usage = run_dir::usage(run);
         bytes += usage.bytes;
         let state = match (run_dir::is_in_progress(run), run_dir::read_record(run)) {
-            (true, _) => "a process is at work on it: it stays".to_owned(),
+            (true, _) => "in use by a process: kept".to_owned(),
             (false, Ok(record)) => format!("{:?}", record.status).to_lowercase(),
-            (false, Err(_)) => "its run.json cannot be read".to_owned(),
+            (false, Err(_)) => "unreadable run.json".to_owned(),
         };
         print(&format!("{}  {state}  {}\n", shown(run), size(usage.bytes)))?;
     }
     let runs = if chosen.len() == 1 { "1 run".to_owned() } else { format!("{} runs", chosen.len()) };
-    if !agreed(&rm.asking, &format!("{runs}, {}", size(bytes)), common)? {
+    if !is_confirmed(&rm.asking, &format!("{runs}, {}", size(bytes)), common)? {
         return Ok(ExitStatus::Done);
     }
     let (mut gone, mut freed, mut held) = (0, 0, 0);
@@ -45,7 +45,7 @@ pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
             Removed::Gone => (gone, freed) = (gone + 1, freed + bytes),
             Removed::Held | Removed::Changed => {
                 held += 1;
-                eprint_line(&format!("timbre: another process is at work on {}: it stays", shown(run)));
+                eprint_line(&format!("timbre: another process is working on {}: kept", shown(run)));
             }
         }
     }
@@ -53,37 +53,37 @@ pub fn rm(common: &GlobalArgs, rm: &Rm) -> Result<ExitStatus> {
     Ok(if held == 0 { ExitStatus::Done } else { ExitStatus::Failed })
 }
 
-/// The folder of the run that is meant, without links, if it may be removed.
-fn meant(runs: &Path, name: &str) -> Result<PathBuf> {
-    ensure!(!name.is_empty(), UserError::usage("an empty name names no run".to_owned()));
+/// The folder of the named run, with links resolved, if it may be removed.
+fn removable_run(runs: &Path, name: &str) -> Result<PathBuf> {
+    ensure!(!name.is_empty(), UserError::usage("the name of the run is empty".to_owned()));
     let run = run_dir::find(runs, name)?;
-    // For reading, the name of an experiment means its latest run; what is removed is named.
+    // Other commands read an experiment's name as its latest run. Removal needs the run itself.
     let named = [PathBuf::from(name), runs.join(name)];
     if run.ends_with("latest") && !named.contains(&run) {
         let home = run.parent().unwrap_or(runs);
         let count = run_dir::run_folders(home).len();
         bail!(UserError::usage(format!(
-            "`{name}` is an experiment, not a run: say `{name}/latest`, or {}/* for all that lies there ({count})",
+            "`{name}` is an experiment, not a run: use `{name}/latest`, or {}/* for all its runs ({count})",
             home.display()
         )));
     }
     let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
     ensure!(
         run_dir::has_run_name(&run) || run_dir::read_record(&run).is_ok(),
-        UserError::usage(format!("{} does not look like the folder of a run", shown(&run)))
+        UserError::usage(format!("{} is not a run folder", shown(&run)))
     );
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
     ensure!(
         !here.is_ok_and(|here| here.starts_with(&run)),
-        UserError::usage(format!("{} is the folder you are in: go to another first", shown(&run)))
+        UserError::usage(format!("{} is the current directory: change to another one first", shown(&run)))
     );
     Ok(run)
 }
 
-pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
+pub fn gc(common: &GlobalArgs, gc: &GcArgs) -> Result<ExitStatus> {
     let plan = CleanupPlan::new(&common.runs, AgeRules { now: SystemTime::now(), days: gc.days })?;
     for (path, why) in &plan.left_alone {
-        eprint_line(&format!("timbre: left alone: {}: {why}", shown(path)));
+        eprint_line(&format!("timbre: skipped: {}: {why}", shown(path)));
     }
     if plan.items.is_empty() {
         Printer::new(common.quiet).message(&format!("Nothing to remove in {}.", shown(&common.runs)));
@@ -92,14 +92,14 @@ pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
     for item in &plan.items {
         print(&format!("{}  {}  {}\n", shown(&item.path), item.why, size(item.bytes)))?;
     }
-    if !agreed(&gc.asking, &size(plan.bytes()), common)? {
+    if !is_confirmed(&gc.asking, &size(plan.bytes()), common)? {
         return Ok(ExitStatus::Done);
     }
     let (mut freed, mut failed) = (0, false);
     for item in &plan.items {
         match housekeeping::remove(item) {
             Ok(Removed::Gone) => freed += item.bytes,
-            Ok(_) => eprint_line(&format!("timbre: left alone: {}: a process is at work on it", shown(&item.path))),
+            Ok(_) => eprint_line(&format!("timbre: skipped: {}: a process is working on it", shown(&item.path))),
             Err(error) => {
                 failed = true;
                 eprint_line(&format!("timbre: {error:#}"));
@@ -110,10 +110,10 @@ pub fn gc(common: &GlobalArgs, gc: &Gc) -> Result<ExitStatus> {
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
 }
 
-/// Whether to go on: nobody agrees to a dry run, nobody is asked with `--yes`.
-fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool> {
+/// Whether to remove: no with `--dry-run`, yes with `--yes`, else the user's answer.
+fn is_confirmed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool> {
     if asking.dry_run {
-        Printer::new(common.quiet).message(&format!("{what} would be removed (--dry-run: nothing was)."));
+        Printer::new(common.quiet).message(&format!("Would remove {what} (--dry-run: nothing was removed)."));
         return Ok(false);
     }
     if asking.yes {
@@ -122,7 +122,7 @@ fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool>
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         bail!(UserError::usage(format!(
-            "{what} would be removed, and there is no terminal to ask on: say --yes, or --dry-run"
+            "would remove {what}, but there is no terminal to ask for confirmation: pass --yes, or --dry-run"
         )));
     }
     eprint!("Remove {what}? [y/N] ");
@@ -135,7 +135,7 @@ fn agreed(asking: &ConfirmArgs, what: &str, common: &GlobalArgs) -> Result<bool>
     Ok(agreed)
 }
 
-/// A path whose characters cannot move a terminal's cursor.
+/// A path with control characters escaped, so that it cannot move a terminal's cursor.
 fn shown(path: &Path) -> String {
     let plain = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     path.display().to_string().chars().map(plain).collect()

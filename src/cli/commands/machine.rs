@@ -1,8 +1,8 @@
-//! What the machine itself offers: instructions, memory, disk. What the system does not tell is left out.
+//! Facts about the machine: SIMD instructions, memory, disk space. Unknown facts are left out.
 
 use std::path::{Path, PathBuf};
 
-/// The vector instructions of this CPU that numeric code makes use of.
+/// The SIMD instruction sets of this CPU that numeric code uses.
 pub fn simd() -> Vec<&'static str> {
     let mut found = Vec::new();
     macro_rules! look_for {
@@ -18,7 +18,7 @@ pub fn simd() -> Vec<&'static str> {
     found
 }
 
-/// Bytes of main memory: all, and those that a program could have now. Linux alone tells.
+/// Main memory in bytes: total and available. Known on Linux only.
 pub fn memory() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     Some((kibibytes(&text, "MemTotal")? << 10, kibibytes(&text, "MemAvailable")? << 10))
@@ -29,7 +29,7 @@ fn kibibytes(meminfo: &str, key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes that this user may still write below `path`, which need not exist yet.
+/// Free bytes for this user at `path`, which need not exist yet.
 pub fn free_disk(path: &Path) -> Option<u64> {
     let full: PathBuf = std::path::absolute(path).ok()?;
     let there = full.ancestors().find(|folder| folder.is_dir())?;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_meminfo_is_found_by_its_whole_name() {
+    fn meminfo_keys_match_whole_names() {
         let text = "MemTotal:       24628444 kB\nMemFree:  1 kB\nMemAvailable:   22000000 kB\n";
         assert_eq!(kibibytes(text, "MemTotal"), Some(24_628_444));
         assert_eq!(kibibytes(text, "Mem"), None);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_below_a_folder_that_is_not_made_yet() {
+    fn free_disk_space_is_known_for_a_missing_folder() {
         let folder = tempfile::tempdir().unwrap();
         let (here, below) = (free_disk(folder.path()).unwrap(), free_disk(&folder.path().join("a/b")).unwrap());
         assert!(here > 0 && below > 0);

@@ -1,4 +1,4 @@
-//! `timbre completions` and `timbre man`: both are made of what the command line says of itself.
+//! `timbre completions` and `timbre man`: generated from the argument definitions.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ pub fn completions(shell: Shell) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// One page on stdout, or a page a subcommand into a folder.
+/// Prints one page to stdout, or writes one page per subcommand into a folder.
 pub fn man(out: Option<&Path>) -> Result<ExitStatus> {
-    // `timbre help` needs no page of its own beside `timbre-help`s of every command.
+    // Without this, every command would get a page `timbre-…-help`.
     let command = Cli::command().disable_help_subcommand(true);
     match out {
         Some(folder) => {

@@ -1,4 +1,6 @@
-//! One function a command. Data goes to stdout, everything else to stderr; the exit code says how it ended.
+//! The commands, one function each.
+//!
+//! Data goes to stdout, everything else to stderr. The exit code tells scripts how the command ended.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,7 +43,7 @@ mod serve;
 mod thresholds;
 mod watch;
 
-/// Runs the command and says how it ended.
+/// Runs the command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
     let ended = dispatch(cli).unwrap_or_else(|error| {
@@ -99,7 +101,7 @@ fn exit_of(error: &anyhow::Error) -> ExitStatus {
     }
 }
 
-/// ConfigErrors carry their own layout; other errors are a sentence with its causes.
+/// The message of an error. [`ConfigErrors`] have their own layout; other errors are printed with their causes.
 fn explain(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ConfigErrors>() {
         Some(faults) => faults.to_string(),
@@ -114,7 +116,7 @@ fn start_logging(common: &GlobalArgs) {
         (false, 1) => tracing::Level::INFO,
         (false, _) => tracing::Level::DEBUG,
     };
-    // Where nobody reads stderr any more, a line that cannot be written is no reason to end.
+    // A closed stderr must not end the program.
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
@@ -124,12 +126,12 @@ fn start_logging(common: &GlobalArgs) {
         .init();
 }
 
-/// Prints to stdout; a reader that went away (`| head`) is no error.
+/// Prints to stdout. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
     print_on(text).map(drop)
 }
 
-/// Prints, and says whether anybody reads on.
+/// Prints to stdout and returns whether the pipe is still open.
 fn print_on(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
@@ -146,7 +148,7 @@ fn request(common: &GlobalArgs, target: &ExperimentArgs) -> Request {
     }
 }
 
-/// The experiment with the points of its grid.
+/// Resolves the experiment with all points of its grid.
 fn expand_grid(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExpandedGrid> {
     let expanded = timbre_experiment::expand_grid(&request(common, target))?;
     let printer = Printer::new(common.quiet);
@@ -154,7 +156,7 @@ fn expand_grid(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExpandedG
     Ok(expanded)
 }
 
-/// The experiment without its grid.
+/// Resolves the experiment without its grid.
 fn resolve(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ResolvedExperiment> {
     let resolved = timbre_experiment::resolve(&request(common, target))?;
     let printer = Printer::new(common.quiet);
@@ -162,16 +164,16 @@ fn resolve(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ResolvedExper
     Ok(resolved)
 }
 
-/// The words that name the same experiment to another command, with its folders where they are not the usual ones.
+/// The arguments that select the same experiment in another command, with its folders unless they are the defaults.
 fn again(common: &GlobalArgs, target: &ExperimentArgs) -> String {
     let data = target.data.iter().map(|name| format!(" --data {name}"));
     let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
     let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
-    let is_usual = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
-        Some(usual) => cache == Path::new(&usual),
+    let is_default = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
+        Some(default) => cache == Path::new(&default),
         None => cache == Path::new(DEFAULT_CACHE),
     };
-    let cache = (!is_usual(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
+    let cache = (!is_default(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
     std::iter::once(target.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
 }
 
@@ -179,7 +181,7 @@ fn folder(path: &Path) -> String {
     quoted(&path.display().to_string(), false)
 }
 
-/// A word as a shell reads it; quotes where they are needed, or always.
+/// Quotes a word for the shell, always or only where needed.
 fn quoted(word: &str, always: bool) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
     if !always && !word.is_empty() && word.chars().all(is_plain) {
@@ -201,7 +203,7 @@ fn settings(common: &GlobalArgs, fresh: bool) -> Settings {
     }
 }
 
-/// A saved model, on a device that was tried out.
+/// Opens a saved model on a device that was tested.
 fn open(common: &GlobalArgs, run: &str, device: DeviceChoice) -> Result<Predictor> {
     let chosen = device.choose()?;
     if device != DeviceChoice::Cpu {
@@ -210,7 +212,7 @@ fn open(common: &GlobalArgs, run: &str, device: DeviceChoice) -> Result<Predicto
     Predictor::open_on(&common.runs, run, &chosen.device)
 }
 
-/// The first signal asks the work to stop where it can be taken up again; the second ends the program at once.
+/// The first signal stops the work at a point from which it can be resumed; the second ends the program at once.
 fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {

@@ -1,5 +1,6 @@
-//! `timbre check` and `timbre plan`: what an experiment would do, without doing it. The recordings are listed and hashed for
-//! that, and a demo set that is not there yet is made.
+//! `timbre check` and `timbre plan`: show what a run would compute, without computing it.
+//!
+//! Both list and hash the recordings, and generate a missing demo set.
 
 use anyhow::Result;
 use serde_json::json;
@@ -20,9 +21,9 @@ use timbre_runs::tables::aligned;
 
 pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     match plan(common, target, false) {
-        // The file is sound; that its data lies elsewhere is worth knowing, but no fault of the file.
+        // The file is valid. Missing recordings are worth a message but are not an error of the file.
         Err(error) if error.is::<MissingData>() => {
-            print(&format!("`{}` is sound.\n{error}\n", target.experiment))?;
+            print(&format!("`{}` is valid.\n{error}\n", target.experiment))?;
             Ok(ExitStatus::Done)
         }
         other => other,
@@ -63,12 +64,12 @@ pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Resu
         print(&format!("{plan}\n"))?;
         return Ok(ExitStatus::Done);
     }
-    let mut text = format!("`{}` is sound. It would\n", experiment.name);
+    let mut text = format!("`{}` is valid. A run would:\n", experiment.name);
     text += &format!("  read     {clips} clips of `{}` in {} classes", dataset.set.name, dataset.set.classes.len());
     if dataset.set_aside > 0 {
-        text += &format!(" ({} more carry several labels)", dataset.set_aside);
+        text += &format!(" (skipping {} with several labels)", dataset.set_aside);
     }
-    text += &format!("\n  compute  {misses} features ({hits} are in the cache): {}\n", list(extraction.names()));
+    text += &format!("\n  compute  {misses} features ({hits} in the cache): {}\n", list(extraction.names()));
     if !experiment.augment.is_empty() {
         text += &format!(
             "  augment  training clips of networks: {}\n",
@@ -89,7 +90,7 @@ pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Resu
     Ok(ExitStatus::Done)
 }
 
-/// `timbre run --dry-run`: the plan, and the layers of each network on each feature.
+/// `timbre run --dry-run`: prints the plan, and the layers of each network on each feature.
 pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     let ended = plan(common, target, false)?;
     let resolved = resolve(common, target)?;
@@ -104,7 +105,9 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
             }
             let title = format!("\n{name}.{model}: {} of {classes} classes", spec.kind());
             let Some(input) = shapes::feature_shape(&experiment.audio, feature) else {
-                print(&format!("{title}: its input is as long as the recordings (no audio.clip_seconds)\n"))?;
+                print(&format!(
+                    "{title}: the input has the length of each recording (audio.clip_seconds is not set)\n"
+                ))?;
                 continue;
             };
             print(&format!("{title}\n{}", layer_table(input, &network.layers(input, classes)?)))?;
@@ -113,22 +116,22 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     Ok(ended)
 }
 
-/// The layers from the input down, with the sums at the end.
+/// The table of layers, from the input down, with totals in the last row.
 fn layer_table(input: InputShape, layers: &[LayerRow]) -> String {
     let line = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
     let shape = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
-    let mut lines = vec![line(["layer", "what", "output", "parameters", "multiply-adds"])];
+    let mut lines = vec![line(["layer", "type", "output", "parameters", "multiply-adds"])];
     lines.push(line(["input", "", &shape(&[input.channels, input.height, input.width]), "", ""]));
     for row in layers {
         let (parameters, work) = (count(row.parameters), count(row.multiply_adds));
         lines.push(line([&row.name, &row.kind, &shape(&row.output), &parameters, &work]));
     }
     let sum = |of: fn(&LayerRow) -> u64| count(layers.iter().map(of).sum());
-    lines.push(line(["all", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
+    lines.push(line(["total", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
     aligned(&lines, 3)
 }
 
-/// `11,175,883`; nothing for 0.
+/// `11,175,883`; empty for 0.
 fn count(number: u64) -> String {
     if number == 0 { String::new() } else { thousands(number) }
 }

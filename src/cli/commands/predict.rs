@@ -1,4 +1,4 @@
-//! `timbre predict`: what a saved model says of recordings, one after the other in the order they were named.
+//! `timbre predict`: classify recordings with a saved model; results come in the order of the arguments.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,15 +26,15 @@ use timbre_reports::plot::{self, ImageFormat};
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 use timbre_signal::windows::WindowSpec;
 
-/// Classes that a plot shows.
-const MOST_STRIPS: usize = 24;
-/// Classes that a plot shows where none was heard.
-const FEW_STRIPS: usize = 3;
+/// Maximum number of classes in a plot.
+const MAX_STRIPS: usize = 24;
+/// Number of classes in a plot if none is present.
+const DEFAULT_STRIPS: usize = 3;
 
-/// What was asked for: a recording, or why there is none.
-struct Asked {
+/// One input: a recording, or the reason why there is none.
+struct Input {
     path: PathBuf,
-    /// The folder that was named, of a recording that was found below it.
+    /// The folder argument, if the recording was found below it.
     below: Option<PathBuf>,
     source: Source,
 }
@@ -49,25 +49,25 @@ pub fn predict(
     common: &GlobalArgs,
     predictor: Predictor,
     files: &[PathBuf],
-    listening: &WindowArgs,
-    form: &PredictOutputArgs,
+    window_args: &WindowArgs,
+    output: &PredictOutputArgs,
 ) -> Result<ExitStatus> {
-    let predictor = listening_as_told(predictor, listening)?;
-    Printer::new(common.quiet).message(&format!("heard by {}", predictor.name()));
+    let predictor = with_requested_windows(predictor, window_args)?;
+    Printer::new(common.quiet).message(&format!("model: {}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(
         files.iter().filter(|file| *file == stdin).count() < 2,
-        UserError::usage("`-` (stdin) can be read only once: name it once".to_owned())
+        UserError::usage("`-` (stdin) can be given only once".to_owned())
     );
-    let asked: Vec<Asked> = files.iter().flat_map(|file| below(file)).collect();
-    let job = Job::new(&predictor, rule(&predictor, listening)?, form, &asked)?;
-    if form.out.is_none() {
+    let inputs: Vec<Input> = files.iter().flat_map(|file| inputs_of(file)).collect();
+    let job = Job::new(&predictor, rule(&predictor, window_args)?, output, &inputs)?;
+    if output.out.is_none() {
         print(&job.head())?;
     }
-    let (mut told, mut unusable) = (Vec::new(), Vec::new());
-    job.each(&asked, |n, heard| {
-        match heard {
-            Ok(one) if form.out.is_some() => {
+    let (mut prediction, mut unusable) = (Vec::new(), Vec::new());
+    job.each(&inputs, |n, result| {
+        match result {
+            Ok(one) if output.out.is_some() => {
                 let path = &job.outs[n];
                 let text = job.head() + &job.body(&one) + &job.tail(&[one], &[]);
                 files::write_bytes(path, text.as_bytes())?;
@@ -76,32 +76,32 @@ pub fn predict(
                 if !print_on(&job.body(&one))? {
                     return Ok(ControlFlow::Break(()));
                 }
-                // The others are printed already.
-                if job.form == OutputFormat::Json {
-                    told.push(one);
+                // All other formats are already printed.
+                if job.output == OutputFormat::Json {
+                    prediction.push(one);
                 }
             }
             Err(why) => {
-                let path = asked[n].path.display().to_string();
+                let path = inputs[n].path.display().to_string();
                 eprint_line(&format!("{path}: {}", why.sentence));
                 unusable.push((path, why));
             }
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    if form.out.is_none() {
-        print(&job.tail(&told, &unusable))?;
+    if output.out.is_none() {
+        print(&job.tail(&prediction, &unusable))?;
     }
-    Ok(match (unusable.len(), asked.len()) {
+    Ok(match (unusable.len(), inputs.len()) {
         (0, 1..) => ExitStatus::Done,
         (bad, all) if bad < all => ExitStatus::TooManyUnusable,
         _ => ExitStatus::NothingSelected,
     })
 }
 
-/// The same model, hearing windows if that was asked for.
-fn listening_as_told(predictor: Predictor, listening: &WindowArgs) -> Result<Predictor> {
-    let WindowArgs { windows, window, hop, .. } = *listening;
+/// Sets the windows of the model, if requested.
+fn with_requested_windows(predictor: Predictor, window_args: &WindowArgs) -> Result<Predictor> {
+    let WindowArgs { windows, window, hop, .. } = *window_args;
     if !windows && window.is_none() && hop.is_none() {
         return Ok(predictor);
     }
@@ -110,8 +110,8 @@ fn listening_as_told(predictor: Predictor, listening: &WindowArgs) -> Result<Pre
     predictor.with_windows(spec).map_err(|error| UserError::usage(format!("{error:#}")).into())
 }
 
-fn rule(predictor: &Predictor, listening: &WindowArgs) -> Result<Hysteresis> {
-    let WindowArgs { on, off, bridge, shortest, .. } = *listening;
+fn rule(predictor: &Predictor, window_args: &WindowArgs) -> Result<Hysteresis> {
+    let WindowArgs { on, off, bridge, shortest, .. } = *window_args;
     let cutoffs = predictor.cutoffs();
     let n_classes = cutoffs.len();
     let mut rule = Hysteresis::from_thresholds(on.map_or(cutoffs, |on| vec![on; n_classes]));
@@ -123,34 +123,39 @@ fn rule(predictor: &Predictor, listening: &WindowArgs) -> Result<Hysteresis> {
     for (name, share) in shares.into_iter().filter_map(|(name, share)| Some((name, share?))) {
         ensure!(
             (0.0..=1.0).contains(&share),
-            UserError::usage(format!("{name} is {share}: write a probability, 0 to 1"))
+            UserError::usage(format!("{name} is {share}: expected a probability from 0 to 1"))
         );
     }
     if let Some((on, off)) = rule.on.iter().zip(&rule.off).find(|(on, off)| off > on) {
-        let sentence = format!("a segment would end below {off} and begin above {on}: write --off no higher than --on");
+        let sentence = format!("--off ({off}) must not be higher than --on ({on})");
         return Err(UserError::usage(sentence).into());
     }
     for (name, seconds) in [("--bridge", bridge), ("--shortest", shortest)] {
-        ensure!(seconds >= 0.0, UserError::usage(format!("{name} is {seconds}: write seconds, 0 or more")));
+        ensure!(seconds >= 0.0, UserError::usage(format!("{name} is {seconds}: expected 0 or more seconds")));
     }
     Ok(rule)
 }
 
-/// Recordings to be heard, and where what is heard goes.
+/// How recordings are classified, and where the results go.
 struct Job<'a> {
     predictor: &'a Predictor,
     rule: Hysteresis,
-    form: OutputFormat,
-    /// A file for each recording; none where it is printed.
+    output: OutputFormat,
+    /// The output file of each recording; empty if results are printed.
     outs: Vec<PathBuf>,
-    /// A plot for each recording; none where none is wanted.
+    /// The plot file of each recording; empty without `--plot`.
     plots: Vec<PathBuf>,
     drawn: ImageFormat,
 }
 
 impl<'a> Job<'a> {
-    fn new(predictor: &'a Predictor, rule: Hysteresis, form: &PredictOutputArgs, asked: &[Asked]) -> Result<Job<'a>> {
-        let which = match form {
+    fn new(
+        predictor: &'a Predictor,
+        rule: Hysteresis,
+        output: &PredictOutputArgs,
+        inputs: &[Input],
+    ) -> Result<Job<'a>> {
+        let which = match output {
             PredictOutputArgs { json: true, .. } => OutputFormat::Json,
             PredictOutputArgs { csv: true, .. } => OutputFormat::Csv,
             other => other.format,
@@ -159,35 +164,37 @@ impl<'a> Job<'a> {
             which,
             OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity | OutputFormat::Jams
         );
-        if predictor.window().is_none() && (about_time || form.plot.is_some()) {
-            let sentence = "this model was judged on clips and hears one part of a recording: to know what is heard when, add --windows";
+        if predictor.window().is_none() && (about_time || output.plot.is_some()) {
+            let sentence = "this model was evaluated on clips and classifies one clip of a recording: add --windows for results over time";
             return Err(UserError::usage(sentence.to_owned()).into());
         }
         let one_file = matches!(which, OutputFormat::Audacity | OutputFormat::Jams);
-        if one_file && form.out.is_none() && asked.len() > 1 {
-            let sentence =
-                format!("{} recordings do not fit into one file of this form: name a folder with --out", asked.len());
+        if one_file && output.out.is_none() && inputs.len() > 1 {
+            let sentence = format!(
+                "{} recordings do not fit into one file of this format: pass a folder with --out",
+                inputs.len()
+            );
             return Err(UserError::usage(sentence).into());
         }
         let (mut outs, mut plots) = (Vec::new(), Vec::new());
-        if let Some(folder) = &form.out {
+        if let Some(folder) = &output.out {
             let ending = match which {
                 OutputFormat::Text | OutputFormat::Audacity => "txt",
                 OutputFormat::Json => "json",
                 OutputFormat::Csv | OutputFormat::Windows | OutputFormat::Segments => "csv",
                 OutputFormat::Jams => "jams",
             };
-            outs = names_in(folder, ending, asked)?;
+            outs = names_in(folder, ending, inputs)?;
         }
         let mut drawn = ImageFormat::Svg;
-        if let Some(to) = &form.plot {
-            (plots, drawn) = plots_at(to, form.png, asked)?;
+        if let Some(to) = &output.plot {
+            (plots, drawn) = plots_at(to, output.png, inputs)?;
         }
-        Ok(Job { predictor, rule, form: which, outs, plots, drawn })
+        Ok(Job { predictor, rule, output: which, outs, plots, drawn })
     }
 
     fn head(&self) -> String {
-        match self.form {
+        match self.output {
             OutputFormat::Csv => output_formats::csv_head(self.predictor),
             OutputFormat::Windows => output_formats::windows_head(self.predictor),
             OutputFormat::Segments => output_formats::SEGMENTS_HEAD.to_owned(),
@@ -195,54 +202,54 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn body(&self, told: &PredictedRecording) -> String {
-        match self.form {
-            OutputFormat::Text => output_formats::text(self.predictor, told),
-            OutputFormat::Csv => output_formats::csv(told),
-            OutputFormat::Windows => output_formats::windows(told),
-            OutputFormat::Segments => output_formats::segments(self.predictor, told),
-            OutputFormat::Audacity => output_formats::audacity(self.predictor, told),
-            OutputFormat::Jams => output_formats::jams(self.predictor, told),
+    fn body(&self, prediction: &PredictedRecording) -> String {
+        match self.output {
+            OutputFormat::Text => output_formats::text(self.predictor, prediction),
+            OutputFormat::Csv => output_formats::csv(prediction),
+            OutputFormat::Windows => output_formats::windows(prediction),
+            OutputFormat::Segments => output_formats::segments(self.predictor, prediction),
+            OutputFormat::Audacity => output_formats::audacity(self.predictor, prediction),
+            OutputFormat::Jams => output_formats::jams(self.predictor, prediction),
             OutputFormat::Json => String::new(),
         }
     }
 
-    fn tail(&self, told: &[PredictedRecording], unusable: &[(String, RecordingError)]) -> String {
-        match self.form {
-            OutputFormat::Json => output_formats::json(self.predictor, &self.rule, told, unusable),
+    fn tail(&self, prediction: &[PredictedRecording], unusable: &[(String, RecordingError)]) -> String {
+        match self.output {
+            OutputFormat::Json => output_formats::json(self.predictor, &self.rule, prediction, unusable),
             _ => String::new(),
         }
     }
 
-    /// Hears the recordings on as many threads as the pool has, and hands over what was heard in their order, until `take`
-    /// fails or breaks off: then no thread begins another one. The threads are none of the pool's: they wait for work that the
-    /// pool does.
+    /// Classifies the recordings on as many threads as the pool has, and passes the results to `take` in order, until `take`
+    /// fails or breaks: then no thread starts another recording. These threads are not the pool's, because they wait for work
+    /// that the pool does.
     fn each(
         &self,
-        asked: &[Asked],
+        inputs: &[Input],
         mut take: impl FnMut(usize, Result<PredictedRecording<'a>, RecordingError>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
         thread::scope(|scope| {
-            let (give, heard) = mpsc::channel();
-            for _ in 0..rayon::current_num_threads().min(asked.len()) {
+            let (give, result) = mpsc::channel();
+            for _ in 0..rayon::current_num_threads().min(inputs.len()) {
                 let (give, next, is_over) = (give.clone(), &next, &is_over);
                 scope.spawn(move || {
                     while !is_over.load(Ordering::Relaxed)
-                        && let Some((n, asked)) = take_next(next, asked)
+                        && let Some((n, inputs)) = take_next(next, inputs)
                     {
-                        if give.send((n, self.hear(n, asked))).is_err() {
+                        if give.send((n, self.classify(n, inputs))).is_err() {
                             break;
                         }
                     }
                 });
             }
             drop(give);
-            // What comes before its turn waits here.
+            // Results that are ready before their turn.
             let mut early: Vec<Option<Result<Result<PredictedRecording, RecordingError>>>> =
-                asked.iter().map(|_| None).collect();
+                inputs.iter().map(|_| None).collect();
             let mut turn = 0;
-            for (n, one) in heard {
+            for (n, one) in result {
                 early[n] = Some(one);
                 while let Some(one) = early.get_mut(turn).and_then(Option::take) {
                     let taken = one.and_then(|one| take(turn, one));
@@ -257,109 +264,109 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn hear(&self, n: usize, asked: &Asked) -> Result<Result<PredictedRecording<'a>, RecordingError>> {
-        let mut seen = self.plots.get(n).map(|_| Seen(SpectrogramImage::new(self.predictor.sample_rate())));
-        let onlooker = seen.as_mut().map(|seen| seen as &mut dyn PredictionCallback);
-        let heard = match &asked.source {
-            Source::File => self.predictor.predict_recording(RecordingSource::File(&asked.path), onlooker),
-            Source::Stdin => self.predictor.predict_recording(RecordingSource::Pipe(&mut std::io::stdin()), onlooker),
+    fn classify(&self, n: usize, input: &Input) -> Result<Result<PredictedRecording<'a>, RecordingError>> {
+        let mut seen = self.plots.get(n).map(|_| PictureBuilder(SpectrogramImage::new(self.predictor.sample_rate())));
+        let callback = seen.as_mut().map(|seen| seen as &mut dyn PredictionCallback);
+        let result = match &input.source {
+            Source::File => self.predictor.predict_recording(RecordingSource::File(&input.path), callback),
+            Source::Stdin => self.predictor.predict_recording(RecordingSource::Pipe(&mut std::io::stdin()), callback),
             Source::Nothing(why) => Err(why.clone()),
         };
-        let path = asked.path.display().to_string();
-        let told = match heard {
-            Ok(heard) => {
-                let Timings { decode, features, model } = heard.timings;
+        let path = input.path.display().to_string();
+        let prediction = match result {
+            Ok(result) => {
+                let Timings { decode, features, model } = result.timings;
                 tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
-                PredictedRecording::new(path, heard, self.predictor, &self.rule)
+                PredictedRecording::new(path, result, self.predictor, &self.rule)
             }
             Err(why) => return Ok(Err(why)),
         };
-        if let Some((Seen(mut picture), file)) = seen.zip(self.plots.get(n)) {
-            files::write_bytes(file, &plot::bytes(&self.drawing(&told, &mut picture), self.drawn)?)?;
+        if let Some((PictureBuilder(mut picture), file)) = seen.zip(self.plots.get(n)) {
+            files::write_bytes(file, &plot::bytes(&self.drawing(&prediction, &mut picture), self.drawn)?)?;
         }
-        Ok(Ok(told))
+        Ok(Ok(prediction))
     }
 
-    fn drawing(&self, told: &PredictedRecording, picture: &mut SpectrogramImage) -> String {
-        let (Some(windows), Some(spec)) = (&told.prediction.windows, self.predictor.window()) else {
+    fn drawing(&self, prediction: &PredictedRecording, picture: &mut SpectrogramImage) -> String {
+        let (Some(windows), Some(spec)) = (&prediction.prediction.windows, self.predictor.window()) else {
             return String::new();
         };
         let classes = self.predictor.classes();
-        let is_heard = |name: &str| {
-            told.decided.contains(&name) || told.segments.iter().any(|segment| classes.name(segment.class) == name)
+        let is_present = |name: &str| {
+            prediction.decided.contains(&name)
+                || prediction.segments.iter().any(|segment| classes.name(segment.class) == name)
         };
-        let ranked = told.prediction.ranked(classes);
-        let mut shown: Vec<(&str, f32)> = ranked.iter().copied().filter(|(name, _)| is_heard(name)).collect();
+        let ranked = prediction.prediction.ranked(classes);
+        let mut shown: Vec<(&str, f32)> = ranked.iter().copied().filter(|(name, _)| is_present(name)).collect();
         if shown.is_empty() {
-            shown = ranked.into_iter().take(FEW_STRIPS).collect();
+            shown = ranked.into_iter().take(DEFAULT_STRIPS).collect();
         }
         let strip = |(name, score): (&'a str, f32)| {
             let class = classes.index(name).expect("a class of the model");
             let probabilities = windows.rows_of(0).map(|row| row[class]).collect();
             ClassStrip { class, name, score, probabilities, on: self.rule.on[class] }
         };
-        let borders = timeline::window_boundaries(&windows.starts, spec.seconds, told.prediction.seconds);
+        let borders = timeline::window_boundaries(&windows.starts, spec.seconds, prediction.prediction.seconds);
         let timeline = Timeline {
-            title: &told.path,
+            title: &prediction.path,
             model: &self.predictor.name().to_string(),
-            seconds: told.prediction.seconds,
+            seconds: prediction.prediction.seconds,
             borders: &borders,
-            strips: shown.into_iter().take(MOST_STRIPS).map(strip).collect(),
-            segments: &told.segments,
+            strips: shown.into_iter().take(MAX_STRIPS).map(strip).collect(),
+            segments: &prediction.segments,
         };
         timeline_plot::timeline(&timeline, picture)
     }
 }
 
-fn take_next<'s>(next: &AtomicUsize, asked: &'s [Asked]) -> Option<(usize, &'s Asked)> {
+fn take_next<'s>(next: &AtomicUsize, inputs: &'s [Input]) -> Option<(usize, &'s Input)> {
     let n = next.fetch_add(1, Ordering::Relaxed);
-    Some((n, asked.get(n)?))
+    Some((n, inputs.get(n)?))
 }
 
-struct Seen(SpectrogramImage);
+struct PictureBuilder(SpectrogramImage);
 
-impl PredictionCallback for Seen {
+impl PredictionCallback for PictureBuilder {
     fn on_samples(&mut self, samples: &[f32]) {
         self.0.add(samples);
     }
 }
 
-/// Where the plot of each recording goes, and in which form: the ending of a file says it, and of a folder `--png`.
-fn plots_at(to: &Path, png: bool, asked: &[Asked]) -> Result<(Vec<PathBuf>, ImageFormat)> {
+/// The plot file of each recording, and the image format: from the extension of a file, or from `--png` for a folder.
+fn plots_at(to: &Path, png: bool, inputs: &[Input]) -> Result<(Vec<PathBuf>, ImageFormat)> {
     let ending = to.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let form = match ending.as_str() {
+    let output = match ending.as_str() {
         "svg" if png => {
-            let sentence =
-                format!("--png, and {} is an SVG: name a file that ends with .png, or a folder", to.display());
+            let sentence = format!("--png contradicts {}: pass a file that ends with .png, or a folder", to.display());
             return Err(UserError::usage(sentence).into());
         }
         "svg" => ImageFormat::Svg,
         "png" => ImageFormat::Png,
         "pdf" | "eps" | "jpg" | "jpeg" | "webp" | "gif" if !to.is_dir() => {
-            return Err(UserError::usage(format!("{}: a plot is an SVG or a PNG", to.display())).into());
+            return Err(UserError::usage(format!("{}: plots are written as .svg or .png", to.display())).into());
         }
         _ => {
-            let form = ImageFormat::from_flag(png);
-            return Ok((names_in(to, form.extension(), asked)?, form));
+            let output = ImageFormat::from_flag(png);
+            return Ok((names_in(to, output.extension(), inputs)?, output));
         }
     };
-    if asked.len() > 1 {
-        let sentence = format!("{} recordings do not fit into one plot: name a folder with --plot", asked.len());
+    if inputs.len() > 1 {
+        let sentence = format!("{} recordings do not fit into one plot: pass a folder with --plot", inputs.len());
         return Err(UserError::usage(sentence).into());
     }
-    // Before anything is heard: what cannot be written is not worth the hours.
-    Ok((vec![files::create_parent_folder(to)?], form))
+    // Before anything is computed: an unwritable file must not cost hours.
+    Ok((vec![files::create_parent_folder(to)?], output))
 }
 
-/// A file in `folder` for each recording: named as it is, with the folders between it and the one that was named.
-fn names_in(folder: &Path, ending: &str, asked: &[Asked]) -> Result<Vec<PathBuf>> {
+/// An output file in `folder` for each recording: the recording's name, below the same subfolders as in its input folder.
+fn names_in(folder: &Path, ending: &str, inputs: &[Input]) -> Result<Vec<PathBuf>> {
     let mut taken = HashSet::new();
-    let mut name = |asked: &Asked| {
-        let named = match &asked.below {
-            Some(above) => asked.path.strip_prefix(above).unwrap_or(&asked.path),
-            None => Path::new(asked.path.file_name().unwrap_or_default()),
+    let mut name = |input: &Input| {
+        let named = match &input.below {
+            Some(above) => input.path.strip_prefix(above).unwrap_or(&input.path),
+            None => Path::new(input.path.file_name().unwrap_or_default()),
         };
-        let stem = if matches!(asked.source, Source::Stdin) { Path::new("stdin") } else { named };
+        let stem = if matches!(input.source, Source::Stdin) { Path::new("stdin") } else { named };
         let stem = folder.join(stem.with_extension(""));
         let numbered = |n: usize| {
             let number = if n == 1 { String::new() } else { format!(".{n}") };
@@ -367,24 +374,24 @@ fn names_in(folder: &Path, ending: &str, asked: &[Asked]) -> Result<Vec<PathBuf>
         };
         (1..).map(numbered).find(|path| taken.insert(path.clone())).expect("some number is free")
     };
-    let names: Vec<PathBuf> = asked.iter().map(&mut name).collect();
+    let names: Vec<PathBuf> = inputs.iter().map(&mut name).collect();
     for folder in names.iter().filter_map(|name| name.parent()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     Ok(names)
 }
 
-/// What a name of the command line stands for: stdin, a file, or every recording below a folder.
-fn below(path: &Path) -> Vec<Asked> {
+/// The inputs of one argument: stdin, a file, or every recording below a folder.
+fn inputs_of(path: &Path) -> Vec<Input> {
     let nothing = |code: &str, sentence: String| {
         let source = Source::Nothing(RecordingError { code: code.to_owned(), sentence });
-        vec![Asked { path: path.to_owned(), below: None, source }]
+        vec![Input { path: path.to_owned(), below: None, source }]
     };
     if path == Path::new("-") {
-        return vec![Asked { path: path.to_owned(), below: None, source: Source::Stdin }];
+        return vec![Input { path: path.to_owned(), below: None, source: Source::Stdin }];
     }
     if !path.is_dir() {
-        return vec![Asked { path: path.to_owned(), below: None, source: Source::File }];
+        return vec![Input { path: path.to_owned(), below: None, source: Source::File }];
     }
     let mut found = match walk::files_below(path) {
         Ok(found) => found,
@@ -393,11 +400,11 @@ fn below(path: &Path) -> Vec<Asked> {
     found.retain(|file| AUDIO_EXTENSIONS.contains(&file.stem_and_extension().1.as_str()));
     if found.is_empty() {
         let known = AUDIO_EXTENSIONS.join(", ");
-        return nothing("no_recordings", format!("the folder holds no file that ends like a recording ({known})"));
+        return nothing("no_recordings", format!("no audio files in the folder ({known})"));
     }
     found.sort_by(|a, b| a.names.cmp(&b.names));
-    let asked = |file: walk::FoundFile| Asked { path: file.path, below: Some(path.to_owned()), source: Source::File };
-    found.into_iter().map(asked).collect()
+    let inputs = |file: walk::FoundFile| Input { path: file.path, below: Some(path.to_owned()), source: Source::File };
+    found.into_iter().map(inputs).collect()
 }
 
 #[cfg(test)]
@@ -405,20 +412,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_recording_has_a_file_of_its_own_with_the_folders_below_the_one_that_was_named() {
+    fn every_recording_gets_its_own_output_file_below_the_same_subfolders() {
         let home = tempfile::tempdir().unwrap();
-        let asked = |path: &str, below: Option<&str>| Asked {
+        let inputs = |path: &str, below: Option<&str>| Input {
             path: path.into(),
             below: below.map(PathBuf::from),
             source: if path == "-" { Source::Stdin } else { Source::File },
         };
         let all = [
-            asked("x/a.wav", None),
-            asked("y/a.mp3", None),
-            asked("set/one/b.flac", Some("set")),
-            asked("set/two/b.flac", Some("set")),
-            asked("-", None),
-            asked("no.1 in C.wav", None),
+            inputs("x/a.wav", None),
+            inputs("y/a.mp3", None),
+            inputs("set/one/b.flac", Some("set")),
+            inputs("set/two/b.flac", Some("set")),
+            inputs("-", None),
+            inputs("no.1 in C.wav", None),
         ];
         let names = names_in(home.path(), "jams", &all).unwrap();
         let names: Vec<_> =

@@ -1,4 +1,4 @@
-//! `timbre report`: the page of a run, written anew.
+//! `timbre report`: rewrite the report of a run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
     let written = report.write(&folder);
     print(&format!("{}\n", report.sentence))?;
     if report.playable == 0 && report.missing > 0 {
-        printer.message("No recordings found for spectrograms and players: give their folder with --recordings DIR");
+        printer.message("No recordings found for spectrograms and players: pass their folder with --recordings DIR");
     }
     write_figures(figures, &report.figures, printer)?;
     written.with_context(|| format!("cannot write the report of {}", folder.display()))?;
@@ -46,7 +46,7 @@ pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) 
     Ok(())
 }
 
-/// The recordings of the set by their ids; none where the set is not there (any more).
+/// The recordings of the data set by id; empty if the data set is missing.
 fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
     let Ok(experiment) = timbre_experiment::load_from_run(&run_dir::resolved_config(run), &[]) else {
         return HashMap::new();

@@ -1,11 +1,11 @@
-//! `timbre reproduce`: a finished run once more, and how far its numbers come out the same.
+//! `timbre reproduce`: repeat a finished run and compare its numbers.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::run::choose;
 use super::{ExitStatus, listen_for_signals, print, settings, start_threads};
-use crate::cli::args::{GlobalArgs, Reproduce};
+use crate::cli::args::{GlobalArgs, ReproduceArgs};
 use crate::execution::reproduce::{Reproduction, StoredRun};
 use crate::execution::run::Settings;
 use timbre_core::error::UserError;
@@ -13,11 +13,11 @@ use timbre_models::device::DeviceChoice;
 use timbre_runs::run_dir::{self, SCHEMA};
 use timbre_runs::tables::aligned;
 
-pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
+pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatus> {
     let run = run_dir::find(&common.runs, &asked.run)?;
     let stored = StoredRun::read(&run, root(common)?.as_deref())?;
     let settings = settings(common, true);
-    // What the CPU made a GPU would only come near to.
+    // A GPU would only approximate the numbers of the CPU.
     let device = asked.device.unwrap_or(if stored.device() == "cpu" { DeviceChoice::Cpu } else { DeviceChoice::Auto });
     let device = choose(std::iter::once(stored.experiment()), device, settings.printer)?;
     start_threads(&asked.pool)?;
@@ -27,7 +27,7 @@ pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
         Some(_) => (stored, None),
         None => (
             stored.without_models(),
-            Some(tempfile::tempdir().context("cannot make a temporary folder: name one with --into")?),
+            Some(tempfile::tempdir().context("cannot create a temporary folder: pass one with --into")?),
         ),
     };
     let runs =
@@ -40,19 +40,17 @@ pub fn reproduce(common: &GlobalArgs, asked: &Reproduce) -> Result<ExitStatus> {
         print(&text(&outcome, asked.tolerance))?;
     }
     if !equal && !on_cpu {
-        settings.printer.message("A GPU rounds in another way from run to run: --tolerance says how much is the same.");
+        settings.printer.message("GPU results vary from run to run: set the accepted difference with --tolerance.");
     }
     Ok(if equal { ExitStatus::Done } else { ExitStatus::Regression })
 }
 
-/// Where the data lies now: all that can be set of a run that is to be the same.
+/// The new location of the data: the only key that may be set here.
 fn root(common: &GlobalArgs) -> Result<Option<String>> {
     let mut root = None;
     for set in &common.set {
         let Some(value) = set.strip_prefix("data.root=") else {
-            let sentence = format!(
-                "a run is reproduced as it is: `--set {set}` would make another of it (only data.root can be set)"
-            );
+            let sentence = format!("`--set {set}` would change the run: only data.root can be set here");
             return Err(UserError::usage(sentence).into());
         };
         root = Some(value.trim_matches(['"', '\'']).to_owned());
@@ -86,12 +84,12 @@ fn text(outcome: &Reproduction, tolerance: f64) -> String {
     text +=
         if outcome.environment.is_empty() { "The environment is the same.\n" } else { "The environment differs:\n" };
     for (name, then, now) in &outcome.environment {
-        text += &format!("  {name}: {} | {}\n", told(then), told(now));
+        text += &format!("  {name}: {} | {}\n", shown(then), shown(now));
     }
     text
 }
 
-fn told(value: &Value) -> String {
+fn shown(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
         Value::String(text) => text.clone(),
@@ -99,8 +97,8 @@ fn told(value: &Value) -> String {
     }
 }
 
-/// The one object of `--json`.
-fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
+/// The object of `--json`.
+fn object(run: &str, outcome: &Reproduction, asked: &ReproduceArgs) -> Value {
     let numbers = &outcome.comparison;
     let finite = |value: f64| value.is_finite().then_some(value);
     let largest: Vec<Value> = numbers
@@ -116,7 +114,7 @@ fn object(run: &str, outcome: &Reproduction, asked: &Reproduce) -> Value {
         "schema": SCHEMA,
         "status": if numbers.within(asked.tolerance) { "same" } else { "differs" },
         "run": run,
-        // A temporary folder is gone by the time anybody reads this.
+        // A temporary folder is removed before this can be read.
         "again": asked.into.as_ref().map(|_| &outcome.new_run),
         "same_bytes": outcome.same_bytes,
         "tolerance": asked.tolerance,

@@ -36,7 +36,7 @@ pub fn run(
     } else {
         print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
     }
-    say_the_end(&outcome, settings.printer);
+    print_outcome(&outcome, settings.printer);
     Ok(match outcome.record.status {
         Status::TooManyUnusable => ExitStatus::TooManyUnusable,
         Status::Failed => ExitStatus::Failed,
@@ -48,8 +48,8 @@ fn first_rounds(expanded: &ExpandedGrid) -> impl Iterator<Item = &Experiment> {
     expanded.points.iter().map(|point| &point.rounds[0].experiment)
 }
 
-/// The device for the networks of an experiment, or of many. Without networks nothing is opened, unless a GPU is asked for by name: then
-/// it is there, or this is an error.
+/// The device for the networks of one or more experiments. Without networks no device is opened, unless a GPU is requested by
+/// name: it must exist then.
 pub(super) fn choose<'a>(
     mut experiments: impl Iterator<Item = &'a Experiment>,
     device: DeviceChoice,
@@ -66,12 +66,12 @@ pub(super) fn choose<'a>(
     if has_networks {
         printer.message(&chosen.message);
     } else {
-        printer.message(&format!("no model is a network: all compute on the CPU, none on {device}"));
+        printer.message(&format!("no model is a network: all models use the CPU, not {device}"));
     }
     Ok(chosen.device)
 }
 
-/// The one object of `--json`.
+/// The object of `--json`.
 fn summary(outcome: &RunOutcome) -> Value {
     let status = match outcome.record.status {
         Status::Done => json!("ok"),
@@ -87,21 +87,21 @@ fn summary(outcome: &RunOutcome) -> Value {
     })
 }
 
-fn say_the_end(outcome: &RunOutcome, printer: Printer) {
+fn print_outcome(outcome: &RunOutcome, printer: Printer) {
     let (record, path) = (&outcome.record, outcome.path.display());
     let unusable = record.data.unusable;
     if unusable > 0 {
         let all = unusable + record.data.clips;
         let list = unusable_file(&outcome.path);
-        printer.message(&format!("{unusable} of {all} recordings could not be used: see {}", list.display()));
+        printer.message(&format!("{unusable} of {all} recordings are unusable: see {}", list.display()));
     }
     if record.data.set_aside > 0 {
-        printer.message(&format!("{} recordings carry several labels and were left aside", record.data.set_aside));
+        printer.message(&format!("{} recordings with several labels were skipped", record.data.set_aside));
     }
     if record.status == Status::TooManyUnusable {
-        printer.message("That is more than `max_unusable` allows: the run counts as failed (code 3).");
+        printer.message("More than `max_unusable` allows: the run counts as failed (exit code 3).");
     }
-    // Also with --quiet: an exit code alone explains nothing.
+    // Printed with --quiet too, because an exit code alone explains nothing.
     for (unit, why) in &record.failures {
         eprint_line(&format!("timbre: {unit} failed: {why}"));
     }
@@ -110,7 +110,7 @@ fn say_the_end(outcome: &RunOutcome, printer: Printer) {
     }
     if outcome.reused {
         printer.message(&format!(
-            "This very run was finished on {}; --fresh runs it again.",
+            "Already finished on {}; use --fresh to run it again.",
             record.ended.as_deref().unwrap_or("?")
         ));
     }
@@ -128,7 +128,7 @@ pub fn features(common: &GlobalArgs, target: &ExperimentArgs, pool: &ThreadArgs)
         run::features(&expanded.points[0].rounds[0].experiment, &settings)?
     };
     print(&format!(
-        "{} features computed, {} found in the cache, {unusable} recordings unusable\n",
+        "{} features computed, {} found in the cache, {unusable} unusable recordings\n",
         cache.misses, cache.hits
     ))?;
     settings.printer.message(&format!("Next: timbre run {}", again(common, target)));

@@ -1,4 +1,4 @@
-//! `timbre runs`: the runs of the folder, a line each.
+//! `timbre runs`: list runs.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -13,20 +13,20 @@ use timbre_core::progress::{Printer, eprint_line};
 use timbre_runs::listing::{self, ListedRun, RunFilter, RunState};
 use timbre_runs::run_dir;
 
-/// So many unreadable runs are told one by one.
-const TOLD: usize = 10;
+/// Number of unreadable runs that are listed one by one.
+const MAX_LISTED: usize = 10;
 
 pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
-    // Before the first run the folder is not there yet; another one that a person named is perhaps misspelt.
+    // The default folder does not exist before the first run; a missing folder that the user named may be misspelt.
     if !common.runs.exists() && common.runs != Path::new(DEFAULT_RUNS) {
-        bail!(UserError::usage(format!("there is no folder {}", common.runs.display())));
+        bail!(UserError::usage(format!("no such directory: {}", common.runs.display())));
     }
     let listing = listing::list(&common.runs);
-    for why in listing.unreadable.iter().take(TOLD) {
+    for why in listing.unreadable.iter().take(MAX_LISTED) {
         eprint_line(&format!("timbre: left out: {why}"));
     }
-    if listing.unreadable.len() > TOLD {
-        eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - TOLD));
+    if listing.unreadable.len() > MAX_LISTED {
+        eprint_line(&format!("timbre: left out: {} more", listing.unreadable.len() - MAX_LISTED));
     }
     let (all, are_unreadable) = (listing.runs.len(), !listing.unreadable.is_empty());
     let runs = choice(wanted).of(listing.runs);
@@ -38,9 +38,9 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     let printer = Printer::new(common.quiet);
     if runs.is_empty() {
         printer.message(&match all {
-            0 if are_unreadable => "No run that could be read".to_owned(),
-            0 => "No run yet. Next: timbre run quickstart".to_owned(),
-            _ => format!("None of the {all} runs is such a one. Next: timbre runs"),
+            0 if are_unreadable => "No readable runs".to_owned(),
+            0 => "No runs yet. Next: timbre run quickstart".to_owned(),
+            _ => format!("No runs match ({all} runs in total). Next: timbre runs"),
         });
         return Ok(ExitStatus::Done);
     }
@@ -49,9 +49,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         printer.message(&format!("{} of {all} runs", runs.len()));
     }
     if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
-        printer.message(
-            "* the best on the test split itself, which flatters it: there was no validation split to choose by",
-        );
+        printer.message("* best trial chosen on the test split (no validation split), so its score is optimistic");
     }
     printer.message(&format!("Next: {}", next(&runs)));
     Ok(ExitStatus::Done)
@@ -71,17 +69,17 @@ fn choice(wanted: &RunsArgs) -> RunFilter {
     }
 }
 
-/// Colours where a person looks and did not ask for none (<https://no-color.org>).
+/// Colours are used on a terminal, unless NO_COLOR is set (<https://no-color.org>).
 fn is_coloured() -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// What one would do with these runs: go on with what was cut off, look at what failed, compare.
+/// The suggested next command: resume an interrupted run, look at a failed one, or compare.
 fn next(runs: &[ListedRun]) -> String {
     if let Some(run) = runs.iter().find(|run| run.state.is_resumable()) {
         return format!(
-            "timbre run {} (the same command as before goes on with {})",
+            "timbre run {} (the same command as before resumes {})",
             run.entry.experiment,
             run.run.display()
         );
@@ -97,7 +95,7 @@ fn next(runs: &[ListedRun]) -> String {
             Some(run) => format!("look at {}", run_dir::log_file(&run.run).display()),
             None => format!("timbre compare {}", runs[0].run.display()),
         },
-        // The older one first: that is what the newer is compared with.
+        // The older run first: it is the reference.
         some => format!("timbre compare {}", some.iter().rev().cloned().collect::<Vec<_>>().join(" ")),
     }
 }

@@ -1,4 +1,4 @@
-//! `timbre serve`.
+//! `timbre serve`: serve saved models over HTTP.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::serve::{self, AccessPolicy, Limits, Service};
 use timbre_core::error::UserError;
 use timbre_core::progress::Printer;
 
-/// The variable that holds the token, which is no argument because arguments are seen by everybody on the machine.
+/// The environment variable with the access token. It is not an argument, because all users of a machine can read arguments.
 const TOKEN: &str = "TIMBRE_TOKEN";
 
 pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Result<Predictor>) -> Result<ExitStatus> {
@@ -33,12 +33,14 @@ pub fn serve(common: &GlobalArgs, serving: &ServeArgs, open: impl Fn(&str) -> Re
     Ok(ExitStatus::Done)
 }
 
-/// `RUN=0.6` is a run and its weight; any other `=` belongs to its name.
+/// Splits `RUN=0.6` into a run and its weight. Any other `=` belongs to the name.
 fn weighted(named: &str) -> Result<(&str, Option<f64>)> {
     let Some((run, weight)) = named.rsplit_once('=') else { return Ok((named, None)) };
     match weight.parse::<f64>() {
         Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok((run, Some(weight))),
-        Ok(_) => Err(UserError::usage(format!("the weight of {run} is {weight}: write a number of 0 or more")).into()),
+        Ok(_) => {
+            Err(UserError::usage(format!("the weight of {run} is {weight}: expected a number of 0 or more")).into())
+        }
         Err(_) => Ok((named, None)),
     }
 }
@@ -47,7 +49,7 @@ fn check_origin(origin: &str) -> Result<()> {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '*', ' '])) {
         let sentence =
-            format!("--allow-origin is {origin}: write scheme, host and port of a site, as https://example.org");
+            format!("--allow-origin {origin}: expected scheme, host and port of a site, e.g. https://example.org");
         return Err(UserError::usage(sentence).into());
     }
     Ok(())
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_weight_stands_behind_the_last_equals_sign() {
+    fn the_weight_follows_the_last_equals_sign() {
         assert_eq!(weighted("x/latest:mel.knn.s1=0.6").unwrap(), ("x/latest:mel.knn.s1", Some(0.6)));
         assert_eq!(weighted("x/latest").unwrap(), ("x/latest", None));
         assert_eq!(weighted("a=b/latest").unwrap(), ("a=b/latest", None));
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_a_site_and_no_address_below_it() {
+    fn an_origin_has_no_path() {
         assert!(check_origin("https://example.org:8443").is_ok() && check_origin("http://localhost:3000").is_ok());
         for wrong in ["*", "example.org", "https://", "https://example.org/", "https://*.example.org"] {
             assert!(check_origin(wrong).is_err(), "{wrong}");

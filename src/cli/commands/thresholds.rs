@@ -1,4 +1,4 @@
-//! `timbre thresholds`: cut-offs and window fractions of a finished run, searched without its models.
+//! `timbre thresholds`: search thresholds and window fractions of a finished run on its stored predictions.
 
 use anyhow::{Context, Result, bail};
 
@@ -46,8 +46,8 @@ pub fn thresholds(
         classes: &classes,
     };
     if search.decision_rule.at_most.is_some() || search.decision_rule.at_least_one {
-        let sentence = "the run limits how many classes a recording has (`at_most`, `at_least_one`), which a search of \
-                        cut-offs does not know";
+        let sentence = "the run limits the number of classes per recording (`at_most`, `at_least_one`), which the threshold search \
+                        does not support";
         bail!(UserError::usage(sentence));
     }
     let wanted = |unit: &Trial| chosen.is_none_or(|name| unit.to_string() == name);
@@ -59,7 +59,7 @@ pub fn thresholds(
         .map(|(unit, splits)| search.search_trial(unit, splits))
         .collect::<Result<_>>()?;
     if found.is_empty() {
-        let sentence = format!("the run has no `{}`, only: {}", chosen.unwrap_or_default(), known.join(", "));
+        let sentence = format!("the run has no trial `{}`, only: {}", chosen.unwrap_or_default(), known.join(", "));
         bail!(UserError::usage(sentence));
     }
     search.write(&RunDir::lock(folder.clone())?, &found)?;
@@ -71,21 +71,21 @@ pub fn thresholds(
     }
     let printer = Printer::new(common.quiet);
     let picture = ThresholdFile::Picture { metric: search.metric.name(), trial: None }.name();
-    // What was chosen on the test split is nobody's next step.
+    // Values chosen on the test split are not suggested as a next step.
     let best = best_trial(&found, search.metric_at()).filter(|_| spec.tune_on == TuneOn::Validation);
     let give = best.map_or(String::new(), |best| next(&search, best));
     printer.message(&format!("{}\nNext: look at {picture} there{give}", folder.display()));
     Ok(ExitStatus::Done)
 }
 
-/// The chosen values as arguments.
+/// The chosen values as arguments of `timbre run`.
 fn next(search: &ThresholdSearch, found: &TrialThresholds) -> String {
     let fraction = found.fraction().map_or(String::new(), |f| format!(" --set evaluate.window_fraction={f}"));
     let of_classes = if search.decision_rule.cutoffs.is_empty() {
         ""
     } else {
-        " (and take evaluate.cutoffs out of it: they go before the common one)"
+        " (and remove evaluate.cutoffs: thresholds of single classes take precedence)"
     };
     let values = format!("--set evaluate.cutoff={}{fraction}", found.cutoff());
-    format!(", or give the values chosen for {} to the experiment: {values}{of_classes}", found.trial)
+    format!(", or use the values chosen for {} in the experiment: {values}{of_classes}", found.trial)
 }

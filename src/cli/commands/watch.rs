@@ -1,4 +1,4 @@
-//! `timbre watch`: a grid or a run that is at work in another terminal.
+//! `timbre watch`: follow a run or a sweep of another terminal.
 
 use anyhow::Result;
 

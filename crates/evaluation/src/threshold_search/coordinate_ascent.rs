@@ -19,32 +19,32 @@ pub struct ClassCutoffs {
 
 /// The ascent at one fraction, from one threshold for all classes. `times`: how often each recording counts.
 pub fn coordinate_ascent(
-    sweep: &ThresholdGrid,
+    grid: &ThresholdGrid,
     fraction: usize,
     cutoff: usize,
     metric: usize,
     times: &[u32],
 ) -> ClassCutoffs {
-    let mut climb = Climb::new(sweep, fraction, cutoff, metric, times);
-    let mut score = climb.tally.score(metric);
+    let mut ascent = Ascent::new(grid, fraction, cutoff, metric, times);
+    let mut score = ascent.tally.score(metric);
     for rounds in 1.. {
         let mut changed = false;
-        for class in 0..sweep.n_classes {
-            let (best, new_score) = climb.best_of(class);
+        for class in 0..grid.n_classes {
+            let (best, new_score) = ascent.best_of(class);
             if new_score > score {
-                climb.set(class, best);
+                ascent.set(class, best);
                 (score, changed) = (new_score, true);
             }
         }
         if !changed {
-            return ClassCutoffs { cutoffs: climb.cutoffs, score, rounds };
+            return ClassCutoffs { cutoffs: ascent.cutoffs, score, rounds };
         }
     }
     unreachable!("a score that rises in every round reaches an end")
 }
 
-struct Climb<'a> {
-    sweep: &'a ThresholdGrid,
+struct Ascent<'a> {
+    grid: &'a ThresholdGrid,
     metric: usize,
     times: &'a [u32],
     cutoffs: Vec<usize>,
@@ -55,12 +55,12 @@ struct Climb<'a> {
     tally: Tally,
 }
 
-impl Climb<'_> {
-    fn new<'a>(sweep: &'a ThresholdGrid, fraction: usize, cutoff: usize, metric: usize, times: &'a [u32]) -> Climb<'a> {
-        let n = sweep.n_classes;
-        let mut passed = vec![0; sweep.truth.len() * n];
-        for (recording, row) in sweep.rows_for(fraction).into_iter().enumerate() {
-            for step in row.map_or(&[][..], |row| sweep.row(row)) {
+impl Ascent<'_> {
+    fn new<'a>(grid: &'a ThresholdGrid, fraction: usize, cutoff: usize, metric: usize, times: &'a [u32]) -> Ascent<'a> {
+        let n = grid.n_classes;
+        let mut passed = vec![0; grid.truth.len() * n];
+        for (recording, row) in grid.rows_for(fraction).into_iter().enumerate() {
+            for step in row.map_or(&[][..], |row| grid.row(row)) {
                 passed[recording * n + usize::from(step.class)] = step.passed;
             }
         }
@@ -70,24 +70,24 @@ impl Climb<'_> {
             let common = truth.iter().filter(|class| is_decided(class)).count() as u64;
             ((0..n).filter(is_decided).count() as u64, common)
         };
-        let decided = passed.chunks_exact(n.max(1)).zip(&sweep.truth).map(of).collect();
-        let tally = sweep.tally_of(fraction, &cutoffs, times);
-        Climb { sweep, metric, times, cutoffs, passed, decided, tally }
+        let decided = passed.chunks_exact(n.max(1)).zip(&grid.truth).map(of).collect();
+        let tally = grid.tally_of(fraction, &cutoffs, times);
+        Ascent { grid, metric, times, cutoffs, passed, decided, tally }
     }
 
     /// Visits the tally at every threshold of one class.
     fn for_each_threshold(&self, class: usize, mut on: impl FnMut(&Tally)) {
-        let levels = self.sweep.cutoffs.len() + 1;
+        let levels = self.grid.cutoffs.len() + 1;
         let of_recordings = tally::is_of_recordings(self.metric);
         let mut counts = vec![[0u64; 2]; levels];
         let mut steps = vec![[0i64; 5]; levels];
         let mut tally = self.tally.clone();
-        for (recording, truth) in self.sweep.truth.iter().enumerate() {
+        for (recording, truth) in self.grid.truth.iter().enumerate() {
             let times = self.times[recording];
             if times == 0 {
                 continue;
             }
-            let passed = usize::from(self.passed[recording * self.sweep.n_classes + class]);
+            let passed = usize::from(self.passed[recording * self.grid.n_classes + class]);
             let is_true = truth.contains(&class);
             counts[passed][0] += u64::from(times);
             counts[passed][1] += u64::from(times) * u64::from(is_true);
@@ -128,7 +128,7 @@ impl Climb<'_> {
 
     /// The best threshold of a class, and its score.
     fn best_of(&self, class: usize) -> (usize, f64) {
-        let mut scores = Vec::with_capacity(self.sweep.cutoffs.len());
+        let mut scores = Vec::with_capacity(self.grid.cutoffs.len());
         self.for_each_threshold(class, |tally| scores.push(tally.score(self.metric)));
         let point = super::best_point::best_point(&scores, scores.len());
         (point.cutoff, scores[point.cutoff])
@@ -143,8 +143,8 @@ impl Climb<'_> {
             at += 1;
         });
         self.tally = tally.expect("a threshold on the axis");
-        for (recording, truth) in self.sweep.truth.iter().enumerate() {
-            let passed = usize::from(self.passed[recording * self.sweep.n_classes + class]);
+        for (recording, truth) in self.grid.truth.iter().enumerate() {
+            let passed = usize::from(self.passed[recording * self.grid.n_classes + class]);
             let change = i64::from(passed > cutoff) - i64::from(passed > self.cutoffs[class]);
             let own = &mut self.decided[recording];
             own.0 = own.0.wrapping_add_signed(change);

@@ -41,7 +41,7 @@ struct Resampled {
     /// The score of the point that all songs choose.
     chosen: f64,
     /// The score of the resample's choice on the songs left out, and on all.
-    reached: [f64; 2],
+    scores: [f64; 2],
     per_class: Option<[f64; 2]>,
 }
 
@@ -70,9 +70,9 @@ pub fn selection_bias<G: Ord + Sync>(
         return None;
     }
     let cutoffs = grid.cutoffs.len();
-    let place = |point: Point| point.fraction * cutoffs + point.cutoff;
+    let index_of = |point: Point| point.fraction * cutoffs + point.cutoff;
     let chosen = best_point(scores, cutoffs);
-    let at = place(chosen);
+    let at = index_of(chosen);
     let all = vec![1; songs.len()];
     let resample = |number: usize, times: &mut [u32], shortfall: &mut [[f64; 2]]| {
         bootstrap::resample(&members, seed.child(number), times);
@@ -89,11 +89,11 @@ pub fn selection_bias<G: Ord + Sync>(
         let choice = best_point(&own, cutoffs);
         let per_class = per_class.then(|| {
             let own = coordinate_ascent(grid, choice.fraction, choice.cutoff, metric, times);
-            let reached = |times: &[u32]| grid.tally_of(choice.fraction, &own.cutoffs, times).score(metric);
-            [reached(&left_out), reached(&all)]
+            let scores = |times: &[u32]| grid.tally_of(choice.fraction, &own.cutoffs, times).score(metric);
+            [scores(&left_out), scores(&all)]
         });
         let held_out = grid.tally_at(choice, &left_out).score(metric);
-        Some(Resampled { choice, chosen: own[at], reached: [held_out, scores[place(choice)]], per_class })
+        Some(Resampled { choice, chosen: own[at], scores: [held_out, scores[index_of(choice)]], per_class })
     };
     let block = |number: usize| {
         let (mut times, mut shortfall) = (vec![0; songs.len()], vec![[0.0; 2]; scores.len()]);
@@ -128,8 +128,8 @@ pub fn selection_bias<G: Ord + Sync>(
         resamples: resampled.len(),
         standard_error,
         plateau: scores.iter().zip(&shortfall).map(is_on_plateau).collect(),
-        held_out: mean(&|r| r.reached[0]),
-        regret: mean(&|r| scores[at] - r.reached[1]),
+        held_out: mean(&|r| r.scores[0]),
+        regret: mean(&|r| scores[at] - r.scores[1]),
         per_class,
         choices: resampled.iter().map(|r| r.choice).collect(),
     })

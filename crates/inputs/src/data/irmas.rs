@@ -136,7 +136,7 @@ impl DataKind for Irmas {
 
 impl Irmas {
     /// Loads the set from `root`, whatever the spec's own `root`.
-    pub fn load_from(&self, root: &Path, name: &str) -> Result<DataSet> {
+    pub(super) fn load_from(&self, root: &Path, name: &str) -> Result<DataSet> {
         let training = self.parts.contains(&IrmasSubset::Training);
         let testing = self.parts.contains(&IrmasSubset::Testing);
         let mut wanted: Vec<(String, Subset)> = Vec::new();

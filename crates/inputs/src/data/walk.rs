@@ -47,7 +47,7 @@ pub fn files_below(folder: &Path) -> Result<Vec<FoundFile>> {
 }
 
 /// The folders directly below `folder`, by name.
-pub fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut folders = Vec::new();
     for (name, path) in entries(folder)? {
         if path.is_dir() {
@@ -59,7 +59,7 @@ pub fn folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The hidden folders directly below `folder`, whose names begin with a dot.
-pub fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut folders = all_entries(folder)?;
     folders.retain(|(name, path)| name.starts_with('.') && path.is_dir());
     Ok(folders)

@@ -14,7 +14,7 @@
 //! coefficient per column (`primal.rs`) otherwise. Both find the same minimum.
 //!
 //! Memory: at most `MEMORY_BUDGET` for half the Gram matrix or for the scaled rows, beside the block buffers. A set that fits
-//! neither solver (more than about 11,500 clips with more columns than that) is read from its source again at each step.
+//! neither way (more than about 11,500 clips with more columns than that) is read from its source again at each step.
 
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;

@@ -13,7 +13,7 @@ use super::bridge::{ChannelsLast, channels_last, dense, shape_of, values_of};
 use super::images::Images;
 use super::norm::{self, Affine, Statistics};
 
-/// The operations epilogue a batch norm.
+/// The operations after a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epilogue {
     pub epsilon: f64,

@@ -389,7 +389,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         FileStore::open(folder.path(), false).unwrap();
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<UserError>());
+        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<timbre_core::error::UserError>());
         fs::create_dir(folder.path().join("0")).unwrap();
         fs::write(folder.path().join("0/meta.yaml"), "name: Default\n").unwrap();
         FileStore::open(folder.path(), false).unwrap();

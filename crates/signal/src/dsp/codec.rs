@@ -20,7 +20,7 @@ use realfft::{RealFftPlanner, RealToComplex};
 use crate::dsp::decibel::decibels;
 
 /// Coefficients per frame.
-pub const FRAME: usize = 576;
+const FRAME: usize = 576;
 const QUARTER: usize = FRAME / 2;
 
 /// The modified cosine transform: 2 · 576 samples to 576 coefficients, and back by overlap-add.
@@ -119,7 +119,7 @@ const LOW_PASS: [(f64, f64); 17] = [
 ];
 
 /// The highest coded frequency at `kilobits` kbit/s for one channel: LAME's choice for two channels that share twice as many.
-pub fn low_pass_hz(kilobits: f64) -> f64 {
+fn low_pass_hz(kilobits: f64) -> f64 {
     let stereo = 2.0 * kilobits;
     let (first, last) = (LOW_PASS[0], LOW_PASS[LOW_PASS.len() - 1]);
     if stereo <= first.0 {

@@ -59,7 +59,7 @@ pub fn convolve(samples: &mut [f32], response: &[f32]) {
 }
 
 /// Like [`convolve`], with the delay of the response's sample `middle` removed.
-pub fn convolve_about(samples: &mut Vec<f32>, response: &[f32], middle: usize) {
+pub(crate) fn convolve_about(samples: &mut Vec<f32>, response: &[f32], middle: usize) {
     let n = samples.len();
     samples.resize(n + middle, 0.0);
     convolve(samples, response);

@@ -213,7 +213,7 @@ const BLOCK: usize = 512;
 
 /// The state of a section.
 #[derive(Clone, Copy, Default)]
-pub struct FilterState {
+pub(crate) struct FilterState {
     x: [f64; 2],
     y: [f64; 2],
 }
@@ -222,7 +222,7 @@ impl Section {
     /// Filters four samples at a time. A plain recursion waits for the last output before it computes the next; here the parts of
     /// four outputs that depend on the inputs and on each other are computed first, and only the part that depends on the two
     /// previous outputs waits.
-    pub fn run(&self, state: &mut FilterState, samples: &mut [f64]) {
+    pub(crate) fn run(&self, state: &mut FilterState, samples: &mut [f64]) {
         let Section { b: [b0, b1, b2], a: [a1, a2] } = *self;
         // The impulse response of the poles.
         let h1 = -a1;

@@ -33,7 +33,7 @@ pub fn estimate(samples: &[f32], sample_rate: u32) -> Option<Key> {
 }
 
 /// The energy of each pitch class, C first; `None` for silence and for less than a frame.
-pub fn chroma(samples: &[f32], sample_rate: u32) -> Option<[f64; 12]> {
+fn chroma(samples: &[f32], sample_rate: u32) -> Option<[f64; 12]> {
     let n_fft = frame_length(sample_rate, FRAME_SECONDS);
     let plan = StftPlan::new(StftSpec {
         n_fft,
@@ -66,7 +66,7 @@ fn pitch_class(hertz: f64) -> Option<usize> {
 }
 
 /// The key with the best-correlated profile; `None` if all pitch classes are equal.
-pub fn from_chroma(chroma: &[f64; 12]) -> Option<Key> {
+fn from_chroma(chroma: &[f64; 12]) -> Option<Key> {
     let keys = (0..24u8).map(|number| Key { tonic: number % 12, minor: number >= 12 });
     let fit = |key: Key| {
         let profile = if key.minor { &MINOR } else { &MAJOR };

@@ -66,7 +66,7 @@ const BLOCK: usize = 256;
 const WARM_UP: usize = 2048;
 
 /// An endless sequence of independent Gaussian numbers of mean 0 and variance 1.
-pub struct GaussianNoise {
+pub(crate) struct GaussianNoise {
     lanes: [[u32; LANES]; 4],
     block: [f32; BLOCK],
     used: usize,

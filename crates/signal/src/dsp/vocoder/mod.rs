@@ -15,12 +15,12 @@
 //!
 //! The same input gives the same bytes on any thread. Between processors, FFTs of other instruction sets round differently.
 
-pub mod angles;
+pub(crate) mod angles;
 pub mod frame_sizes;
-pub mod onsets;
-pub mod time_map;
-pub mod phase_lock;
-pub mod frames;
+mod onsets;
+mod time_map;
+mod phase_lock;
+mod frames;
 
 use frame_sizes::FrameSizes;
 use onsets::onsets;

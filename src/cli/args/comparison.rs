@@ -1,0 +1,97 @@
+//! Arguments of `timbre compare`, `timbre baseline` and of the commands that write figures.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use timbre_runs::baseline_check::{IssueKind, Tolerance};
+
+/// The runs to compare, and the output formats.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Run folders, `experiment/latest`, beginnings of signatures, or patterns (`'lr_*'`, `'lr/*'`); with `:MODEL` one model of
+    /// the run, e.g. `quickstart/latest:mel.knn` [default: the latest run of each experiment].
+    #[arg(value_name = "RUN")]
+    pub chosen: Vec<String>,
+    /// The run (or `RUN:MODEL`) that the others are compared with [default: the first].
+    #[arg(long, value_name = "RUN")]
+    pub reference: Option<String>,
+    /// Also show this metric, or `all` (repeatable) [default: the headline metric of the reference].
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Vec<String>,
+    /// The split to compare [default: test].
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    /// Bootstrap resamples for each interval and p-value [default: 2000; 50 per test with more than 40 tests].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub resamples: Option<u32>,
+    /// Also write the table as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Also write the comparison as Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub md: Option<PathBuf>,
+    /// Also write the comparison as an HTML page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub figures: FigureArgs,
+    /// Print the comparison as one JSON object and nothing else on stdout.
+    #[arg(long, conflicts_with = "baseline")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FigureArgs {
+    /// Also write each figure as a file into this folder: SVG, light and dark.
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
+    /// Write the figures as PNG, for slides and chats.
+    #[arg(long, requires = "figures")]
+    pub png: bool,
+}
+
+/// The check of a run against a baseline.
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// Check the run against this baseline, a run or a file of `timbre baseline save`. Exit code 5 if the run is worse.
+    #[arg(long, value_name = "RUN|FILE.json")]
+    pub baseline: Option<String>,
+    /// How much worse a metric may be, e.g. `--tolerance f1_micro=0.01` (repeatable) [default: 0 for the headline metric].
+    #[arg(long, value_name = "METRIC=NUMBER", requires = "baseline")]
+    pub tolerance: Vec<Tolerance>,
+    /// Differences to report but not fail on (comma-separated).
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', requires = "baseline")]
+    pub allow: Vec<IssueKind>,
+    /// Append the result as Markdown to FILE, e.g. "$GITHUB_STEP_SUMMARY".
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub summary: Option<PathBuf>,
+    /// Write the result as JUnit XML.
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub junit: Option<PathBuf>,
+    /// Print annotations that the CI shows beside the code [default: github if GITHUB_ACTIONS is set, else none].
+    #[arg(long, value_enum, value_name = "CI", requires = "baseline")]
+    pub annotate: Option<Annotate>,
+}
+
+/// The format of annotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Annotate {
+    /// `::error file=…::…`
+    Github,
+    /// No annotations.
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Save a run's scores to a small JSON file for version control.
+    Save {
+        /// A run as in `compare`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// The file. A file with the same scores is left unchanged.
+        #[arg(long, value_name = "FILE.json")]
+        out: PathBuf,
+    },
+}

@@ -1,0 +1,74 @@
+//! Arguments of `timbre data` and `timbre cache`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ExperimentArgs, ThreadArgs};
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// List the data sets described in `data`, and whether their recordings are on disk.
+    List,
+    /// Generate a synthetic data set as WAV files.
+    Make {
+        /// The data set: `demo`.
+        name: String,
+        /// Output folder, which must not exist yet.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Number of training clips in each of the eleven classes.
+        #[arg(long, value_name = "N")]
+        clips_per_class: Option<usize>,
+    },
+    /// Read every recording of a data set; list unusable and duplicate recordings.
+    Check { name: String },
+    /// Show the number of clips and songs, durations and sample rates of a data set, by class.
+    Describe { name: String },
+    /// Preview the training examples of a network: audio, images before and after augmentation, and the drawn parameters.
+    ///
+    /// The audio is identical to the bit to what training uses in its first epochs. Without `--clip`, only the drawn parameters
+    /// of all training clips are written, for a model's key `replay`.
+    Augment {
+        #[command(flatten)]
+        what: AugmentPreviewArgs,
+        #[command(flatten)]
+        pool: ThreadArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AugmentPreviewArgs {
+    #[command(flatten)]
+    pub target: ExperimentArgs,
+    /// A training clip, by its path in the data set or a part of it.
+    #[arg(long, value_name = "CLIP")]
+    pub clip: Option<String>,
+    /// Number of epochs, starting with the first [default: 8 with --clip, else all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: Option<u32>,
+    /// Output folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The network [default: the first with augmentations].
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// A seed of the experiment [default: the first].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show the size of the cache.
+    Show,
+    /// Remove features that no run has written for some days.
+    Gc {
+        /// Keep features written within N days.
+        #[arg(long, value_name = "N", default_value_t = 30)]
+        days: u64,
+        /// Remove everything that no process is writing.
+        #[arg(long, conflicts_with = "days")]
+        all: bool,
+    },
+}

@@ -1,0 +1,43 @@
+//! Arguments of the commands that read an experiment file.
+
+use clap::Args;
+
+/// The experiment and its data set.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// A TOML file, or the name of one in `experiments`.
+    #[arg(value_name = "EXP")]
+    pub experiment: String,
+
+    /// Use another data set, e.g. `--data demo`.
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ThreadArgs {
+    /// Number of threads [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+}
+
+/// Which points of a grid are run, and what happens when one fails.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for experiments with a [grid]")]
+pub struct GridArgs {
+    /// Continue with the other points after a failure (default).
+    #[arg(long, conflicts_with = "fail_fast")]
+    pub keep_going: bool,
+    /// Start no further point after a failure.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run only the points that failed before [default: all missing and failed points].
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Run only points whose name contains PART or whose axis has this value, e.g. `--only k=3` (repeatable; all must match).
+    #[arg(long, value_name = "PART|KEY=VALUE")]
+    pub only: Vec<String>,
+    /// Run N points at once; they share the threads. The same command in another terminal shares the points too.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub at_once: u16,
+}

@@ -1,0 +1,239 @@
+//! The arguments of the command line, and their help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use timbre_models::device::DeviceChoice;
+
+mod comparison;
+mod data;
+mod experiment;
+mod inference;
+mod runs;
+
+pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs};
+pub use data::{AugmentPreviewArgs, CacheCommand, DataCommand};
+pub use experiment::{ExperimentArgs, GridArgs, ThreadArgs};
+pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
+pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 success; 1 failure; 2 usage or configuration error; 3 too many unusable recordings; 4 nothing selected or usable; \
+5 worse than the baseline, or different numbers; 6 some points of a grid failed; 7 the recordings or the program have changed \
+since the run; 75 stopped, run the same command to resume.";
+
+/// Run audio classification experiments from TOML files.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    #[command(flatten)]
+    pub common: GlobalArgs,
+}
+
+/// The first run creates it.
+pub const DEFAULT_RUNS: &str = "runs";
+pub const DEFAULT_CACHE: &str = "data/.cache";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Override a key of the experiment, e.g. `--set models.knn.k=3` or `--set data.root=DIR` (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+
+    /// Directory of the runs.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUNS, global = true)]
+    pub runs: PathBuf,
+
+    /// Directory of the feature cache and of generated data sets.
+    #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = DEFAULT_CACHE, global = true)]
+    pub cache: PathBuf,
+
+    /// Suppress progress output; print results and errors only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Increase verbosity (repeat for more).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment and print its score grid.
+    Run {
+        #[command(flatten)]
+        target: ExperimentArgs,
+        #[command(flatten)]
+        pool: ThreadArgs,
+        /// Device of the networks: auto (the first working GPU, else the CPU), cpu, cuda, wgpu, or a GPU by number, e.g.
+        /// cuda:1. All other models use the CPU.
+        #[arg(long, value_name = "DEVICE", default_value_t)]
+        device: DeviceChoice,
+        /// Print one JSON object at the end and nothing else on stdout.
+        #[arg(long)]
+        json: bool,
+        /// Run again even if the same run is finished.
+        #[arg(long)]
+        fresh: bool,
+        /// Show what would be done, as `plan` does, and the layers of each network.
+        #[arg(long, conflicts_with = "json")]
+        dry_run: bool,
+        #[command(flatten)]
+        grid_args: GridArgs,
+    },
+    /// Follow a running experiment from another terminal.
+    Watch {
+        /// The experiment [default: the one that is running].
+        #[arg(value_name = "EXP")]
+        experiment: Option<String>,
+    },
+    /// Validate an experiment file.
+    Check {
+        #[command(flatten)]
+        target: ExperimentArgs,
+    },
+    /// Show what a run would compute; of a grid also the estimated cost.
+    Plan {
+        #[command(flatten)]
+        target: ExperimentArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compute the features of an experiment into the cache, without training.
+    Features {
+        #[command(flatten)]
+        target: ExperimentArgs,
+        #[command(flatten)]
+        pool: ThreadArgs,
+    },
+    /// Compare runs: configuration, scores, and significance tests.
+    Compare {
+        #[command(flatten)]
+        what: CompareArgs,
+        #[command(flatten)]
+        gate: BaselineArgs,
+    },
+    /// Show the differences between two runs: configuration, data, environment, class scores, changed predictions.
+    Diff {
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
+        #[arg(value_name = "A")]
+        one: String,
+        #[arg(value_name = "B")]
+        other: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Search the threshold and window fraction of a finished multi-label run.
+    ///
+    /// Uses the stored predictions; no model is loaded. `--set evaluate.search.KEY=VALUE` sets the search space, e.g.
+    /// `--set evaluate.search.cutoff=0.30..0.80/0.02`.
+    Thresholds {
+        /// A run as in `compare`; with `:TRIAL` one of its trials, e.g. `resnet_windows/latest:mel.resnet18.s1`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// The metric to optimize: a score of decisions, such as f1_micro or hamming.
+        #[arg(long, value_name = "METRIC")]
+        metric: Option<String>,
+        /// Search on the test split. The resulting test score is optimistic, and every table says so.
+        #[arg(long)]
+        on_test: bool,
+        /// Print the content of thresholds.json and nothing else on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Rewrite report.html and report.md of a run.
+    Report {
+        /// A run as in `compare`.
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Directory with the recordings to embed [default: as in the run].
+        #[arg(long, value_name = "DIR")]
+        recordings: Option<PathBuf>,
+        #[command(flatten)]
+        figures: FigureArgs,
+    },
+    /// List runs with their status and best score.
+    Runs(RunsArgs),
+    /// Manage baselines for `compare RUN --baseline FILE`.
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
+    /// Classify recordings with a saved model.
+    ///
+    /// A model that was evaluated in windows classifies the whole recording in the same windows, whatever its length, and
+    /// reports when each class is present. Any other model classifies one clip of the recording, cropped as in the run
+    /// (`audio.clip_seconds`, `audio.crop`), unless --windows is given.
+    Predict {
+        /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1` [default: the
+        /// best model on the validation split].
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Recordings, folders of recordings, or `-` for a recording on stdin.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Device of a network, as in `run`.
+        #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+        device: DeviceChoice,
+        #[command(flatten)]
+        listening: WindowArgs,
+        #[command(flatten)]
+        form: PredictOutputArgs,
+        #[command(flatten)]
+        pool: ThreadArgs,
+    },
+    /// Serve saved models over HTTP (web page and API).
+    ///
+    /// Recordings are classified as by `predict`: in windows, or cropped as in the run (`audio.clip_seconds`, `audio.crop`).
+    /// If TIMBRE_TOKEN is set in the environment, API requests must carry that token.
+    Serve(ServeArgs),
+    Rm(RmArgs),
+    Gc(GcArgs),
+    Reproduce(ReproduceArgs),
+    /// Export runs to other tools' formats.
+    #[command(subcommand)]
+    Export(ExportCommand),
+    /// Generate shell completions.
+    ///
+    /// For bash: `timbre completions bash > ~/.local/share/bash-completion/completions/timbre`; for zsh, into a folder of its
+    /// $fpath: `timbre completions zsh > _timbre`; for fish: `timbre completions fish > ~/.config/fish/completions/timbre.fish`.
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: `timbre man | man -l -`.
+    Man {
+        /// Write one page per command into this folder instead.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Manage data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Manage the feature cache.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Show what this machine offers: devices, memory, SIMD instructions, data sets, disk space.
+    Doctor {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_argument_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}
