@@ -9,13 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::check::Checker;
-use super::faults::ErrorCollector;
-use super::schema;
-use super::source::Origin;
-use super::suggest;
-use super::tree::{Node, Table, Value, path_of_key};
-use super::words::found;
+use crate::check::describe::found;
+use crate::check::schema;
+use crate::check::schema_check::Checker;
+use crate::errors::ErrorCollector;
+use crate::read::source::Origin;
+use crate::read::tree::{Node, Table, Value, path_of_key};
+use crate::suggest;
 use timbre_core::seed::{Seed, uniform, uniform_below};
 use timbre_evaluation::threshold_search;
 
@@ -148,18 +148,18 @@ pub struct Grid {
 
 impl Grid {
     /// Parses `[grid]`. `base` is the surrounding experiment, with the kinds of its tables.
-    pub fn read(node: &Node, base: &Node, faults: &mut ErrorCollector) -> Grid {
+    pub fn read(node: &Node, base: &Node, errors: &mut ErrorCollector) -> Grid {
         let is_drawn = node.table().is_some_and(|table| table.contains_key("sample"));
         let mut grid = Grid { axes: Vec::new(), spec: GridSpec::default(), is_drawn, budget: None };
         let Some(table) = node.table() else {
             let message = format!("`grid`: expected a table of axes, found {}", found(&node.value));
-            faults.add(node.at, message, "such as \"models.knn.k\" = [1, 3, 5]");
+            errors.add(node.at, message, "such as \"models.knn.k\" = [1, 3, 5]");
             return grid;
         };
-        grid.options(node, table, base, faults);
+        grid.options(node, table, base, errors);
         for (key, entry) in table.iter().filter(|(key, _)| !OPTIONS.contains(&key.as_str())) {
-            let Some(path) = path_of(key, entry.key, faults) else { continue };
-            grid.axis(path, &entry.node, base, faults);
+            let Some(path) = path_of(key, entry.key, errors) else { continue };
+            grid.axis(path, &entry.node, base, errors);
         }
         // Axes of kinds come first, because a new kind drops the keys of the previous one.
         grid.axes.sort_by_key(|axis| axis.path.last().is_none_or(|(key, _)| key != "kind" && key != "use"));
@@ -167,55 +167,55 @@ impl Grid {
             && grid.axes.iter().any(|axis| axis.key == dotted(path))
         {
             let message = format!("`{}` is the budget of the halving and an axis", halving.key);
-            faults.add(*at, message, "remove one of them");
+            errors.add(*at, message, "remove one of them");
         }
-        if grid.axes.is_empty() && !table.is_empty() && faults.is_empty() {
-            faults.add(node.at, "the grid has no axis".into(), "such as \"models.knn.k\" = [1, 3, 5]");
+        if grid.axes.is_empty() && !table.is_empty() && errors.is_empty() {
+            errors.add(node.at, "the grid has no axis".into(), "such as \"models.knn.k\" = [1, 3, 5]");
         }
         grid
     }
 
-    fn options(&mut self, node: &Node, table: &Table, base: &Node, faults: &mut ErrorCollector) {
+    fn options(&mut self, node: &Node, table: &Table, base: &Node, errors: &mut ErrorCollector) {
         let own: Table = table.iter().filter(|(k, _)| OPTIONS.contains(&k.as_str())).map(clone).collect();
         let options = Node { value: Value::Table(own), at: node.at };
         let strict = schema::strict();
-        let before = faults.count();
-        Checker { root: strict, faults, complete: true }.check(&options, schema::grid_options(), "grid");
-        if faults.count() > before {
+        let before = errors.count();
+        Checker { root: strict, errors, complete: true }.check(&options, schema::grid_options(), "grid");
+        if errors.count() > before {
             return;
         }
         match serde_json::from_value(options.to_json()) {
             Ok(spec) => self.spec = spec,
-            Err(error) => return faults.add(node.at, format!("this cannot be read: {error}"), ""),
+            Err(error) => return errors.add(node.at, format!("this cannot be read: {error}"), ""),
         }
         let Some(halving) = &self.spec.halving else { return };
         let own = table["halving"].node.table().expect("it was read");
         let place = |key: &str| own.get(key).map_or(table["halving"].key, |entry| entry.node.at);
         if halving.to <= halving.from {
-            faults.add(place("to"), format!("`to`: expected a budget larger than `from` ({})", halving.from), "");
+            errors.add(place("to"), format!("`to`: expected a budget larger than `from` ({})", halving.from), "");
         }
-        let Some(path) = path_of(&halving.key, place("key"), faults) else { return };
-        if is_axis(&path, base, faults) {
+        let Some(path) = path_of(&halving.key, place("key"), errors) else { return };
+        if is_axis(&path, base, errors) {
             self.budget = Some((path, place("key")));
         }
     }
 
-    fn axis(&mut self, path: Path, node: &Node, base: &Node, faults: &mut ErrorCollector) {
+    fn axis(&mut self, path: Path, node: &Node, base: &Node, errors: &mut ErrorCollector) {
         let key = dotted(&path);
         let (at, values) = (
             path[path.len() - 1].1,
             match &node.value {
                 Value::Unreadable => return,
-                Value::Table(table) if is_range(table) => self.range(&path, node, base, faults),
+                Value::Table(table) if is_range(table) => self.range(&path, node, base, errors),
                 Value::Table(table) => {
                     for (key, entry) in table {
                         let below = path.iter().cloned().chain([(key.clone(), entry.key)]).collect();
-                        self.axis(below, &entry.node, base, faults);
+                        self.axis(below, &entry.node, base, errors);
                     }
                     return;
                 }
                 Value::List(items) if items.is_empty() => {
-                    return faults.add(
+                    return errors.add(
                         node.at,
                         format!("`{key}`: the axis has no values"),
                         "remove it, or add a value",
@@ -224,25 +224,25 @@ impl Grid {
                 Value::List(items) => {
                     for (i, item) in items.iter().enumerate() {
                         if items[..i].iter().any(|other| other.to_json() == item.to_json()) {
-                            faults.add(item.at, format!("`{key}`: duplicate value {}", found(&item.value)), "");
+                            errors.add(item.at, format!("`{key}`: duplicate value {}", found(&item.value)), "");
                         }
                     }
                     Some(Values::Listed(items.clone()))
                 }
-                Value::Text(text) if text.contains("..") => steps_of(&path, text, node.at, base, faults),
+                Value::Text(text) if text.contains("..") => steps_of(&path, text, node.at, base, errors),
                 other => {
                     if path.len() == 1 && schema::property(base, &[&key]).is_none() {
-                        return unknown_key(&path[0], faults);
+                        return unknown_key(&path[0], errors);
                     }
                     let message = format!("`{key}`: expected a list of values or a range, found {}", found(other));
-                    return faults.add(node.at, message, "in brackets, or { from = 1, to = 9, steps = 5 }");
+                    return errors.add(node.at, message, "in brackets, or { from = 1, to = 9, steps = 5 }");
                 }
             },
         );
-        let (Some(values), true) = (values, is_axis(&path, base, faults)) else { return };
+        let (Some(values), true) = (values, is_axis(&path, base, errors)) else { return };
         if let Some(earlier) = self.axes.iter_mut().find(|axis| axis.key == key) {
             if earlier.at.source == at.source {
-                return faults.add(at, format!("duplicate axis `{key}`"), "");
+                return errors.add(at, format!("duplicate axis `{key}`"), "");
             }
             // Spelled in another way in a parent or on the command line: the later one wins.
             *earlier = Axis { key, path, at, values };
@@ -251,19 +251,19 @@ impl Grid {
         self.axes.push(Axis { key, path, at, values });
     }
 
-    fn range(&self, path: &Path, node: &Node, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
+    fn range(&self, path: &Path, node: &Node, base: &Node, errors: &mut ErrorCollector) -> Option<Values> {
         let key = dotted(path);
         let strict = schema::strict();
-        let before = faults.count();
-        Checker { root: strict, faults, complete: true }.check(node, schema::range(), &key);
-        if faults.count() > before {
+        let before = errors.count();
+        Checker { root: strict, errors, complete: true }.check(node, schema::range(), &key);
+        if errors.count() > before {
             return None;
         }
         let RangeSpec { from, to, steps, log } = serde_json::from_value(node.to_json()).ok()?;
         let whole = is_whole(path, base);
         if from >= to || (log && from <= 0.0) {
             let help = if log { "a logarithmic range needs 0 < from < to" } else { "a range needs from < to" };
-            faults.add(node.at, format!("`{key}`: the range from {from} to {to} is empty"), help);
+            errors.add(node.at, format!("`{key}`: the range from {from} to {to} is empty"), help);
             return None;
         }
         match steps {
@@ -271,7 +271,7 @@ impl Grid {
             None if self.spec.sample.is_none() && self.is_drawn => None,
             None if self.spec.sample.is_none() => {
                 let help = "set the number of values, or draw values with `sample`";
-                faults.add(node.at, format!("`{key}`: a range without `steps`"), help);
+                errors.add(node.at, format!("`{key}`: a range without `steps`"), help);
                 None
             }
             None => Some(Values::Between { from, to, log, whole }),
@@ -290,7 +290,7 @@ impl Grid {
     }
 
     /// The points, with one value per axis. The last axis of the file varies fastest.
-    pub fn points(&self, faults: &mut ErrorCollector) -> Vec<Vec<Node>> {
+    pub fn points(&self, errors: &mut ErrorCollector) -> Vec<Vec<Node>> {
         let sizes: Vec<Option<u64>> = self.axes.iter().map(Axis::len).collect();
         let product = sizes.iter().try_fold(1u64, |product, size| product.checked_mul((*size)?));
         let at = |axis: &Axis, index: u64| match &axis.values {
@@ -316,7 +316,7 @@ impl Grid {
                 let place = self.axes[0].at;
                 let points = product.map_or("too many".to_owned(), |product| product.to_string());
                 let help = "shorten an axis, or draw some points with `sample`";
-                faults.add(place, format!("the grid has {points} points; the maximum is {MAX_POINTS}"), help);
+                errors.add(place, format!("the grid has {points} points; the maximum is {MAX_POINTS}"), help);
                 Vec::new()
             }
             (Some(sample), _) => self.drawn(sample, product),
@@ -372,18 +372,18 @@ pub fn dotted(path: &[(String, Origin)]) -> String {
     path.iter().map(|(name, _)| part(name)).collect::<Vec<_>>().join(".")
 }
 
-fn clone<'a>((key, entry): (&'a String, &'a super::tree::Entry)) -> (String, super::tree::Entry) {
+fn clone<'a>((key, entry): (&'a String, &'a crate::read::tree::Entry)) -> (String, crate::read::tree::Entry) {
     (key.clone(), entry.clone())
 }
 
 /// Splits a dotted key into its parts, each with its own origin if the key contains no escapes.
-fn path_of(key: &str, at: Origin, faults: &mut ErrorCollector) -> Option<Path> {
+fn path_of(key: &str, at: Origin, errors: &mut ErrorCollector) -> Option<Path> {
     let Some(parts) = path_of_key(key) else {
         let help = "keys are names separated by dots: models.knn.k";
-        faults.add(at, format!("`{key}` is not a key"), help);
+        errors.add(at, format!("`{key}` is not a key"), help);
         return None;
     };
-    let written = faults.sources.get(at.source).text.get(at.start..at.end).unwrap_or_default();
+    let written = errors.sources.get(at.source).text.get(at.start..at.end).unwrap_or_default();
     // Skips an opening quote. Not found if the key is written with escapes.
     let shift = written.find(key);
     let place = |span: std::ops::Range<usize>| match shift {
@@ -402,19 +402,19 @@ fn is_range(table: &Table) -> bool {
 }
 
 /// The values of `"FROM..TO/STEP"`, the syntax of `[evaluate.search]`.
-fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, faults: &mut ErrorCollector) -> Option<Values> {
+fn steps_of(path: &Path, text: &str, at: Origin, base: &Node, errors: &mut ErrorCollector) -> Option<Values> {
     let key = dotted(path);
     let values = match threshold_search::parse_axis(text) {
         Ok(values) => values,
         Err(sentence) => {
-            faults.add(at, format!("`{key}`: {sentence}"), "");
+            errors.add(at, format!("`{key}`: {sentence}"), "");
             return None;
         }
     };
     let whole = is_whole(path, base);
     if let Some(odd) = values.iter().find(|value| whole && value.fract() != 0.0) {
         let help = "use whole numbers, such as \"1..60/1\"";
-        faults.add(at, format!("`{key}`: expected whole numbers, found {odd}"), help);
+        errors.add(at, format!("`{key}`: expected whole numbers, found {odd}"), help);
         return None;
     }
     Some(Values::Listed(values.into_iter().map(|value| Node { value: number(value, whole), at }).collect()))
@@ -426,24 +426,24 @@ fn is_whole(path: &Path, base: &Node) -> bool {
 }
 
 /// Whether this key can be an axis. Schema errors are reported later, with the values.
-fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
+fn is_axis(path: &Path, base: &Node, errors: &mut ErrorCollector) -> bool {
     let (first, at) = &path[0];
     match first.as_str() {
         "seeds" => {
             let help = "write seeds = [1, 2, 3] at the top of the file";
-            faults.add(*at, "seeds are replicates of every point, not an axis".into(), help);
+            errors.add(*at, "seeds are replicates of every point, not an axis".into(), help);
             return false;
         }
         "extends" | "grid" => {
-            faults.add(*at, format!("`{first}` cannot be an axis"), "");
+            errors.add(*at, format!("`{first}` cannot be an axis"), "");
             return false;
         }
         "description" | "max_unusable" | "save_models" => {
-            faults.add(*at, format!("`{first}` does not change results, so it cannot be an axis"), "");
+            errors.add(*at, format!("`{first}` does not change results, so it cannot be an axis"), "");
             return false;
         }
         _ if schema::property(base, &[first]).is_none() => {
-            unknown_key(&path[0], faults);
+            unknown_key(&path[0], errors);
             return false;
         }
         _ => {}
@@ -456,17 +456,17 @@ fn is_axis(path: &Path, base: &Node, faults: &mut ErrorCollector) -> bool {
     {
         let names: Vec<&str> = known.into_iter().flat_map(|known| known.keys().map(String::as_str)).collect();
         let (word, title) = if first == "models" { ("model", "Models here") } else { ("feature", "Features here") };
-        faults.add(*at, format!("unknown {word} `{name}`"), &suggest::help(name, names.iter().copied(), title));
+        errors.add(*at, format!("unknown {word} `{name}`"), &suggest::help(name, names.iter().copied(), title));
         return false;
     }
     true
 }
 
-fn unknown_key((key, at): &(String, Origin), faults: &mut ErrorCollector) {
+fn unknown_key((key, at): &(String, Origin), errors: &mut ErrorCollector) {
     let of_file = schema::strict()["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
     let known: Vec<&str> =
         OPTIONS.into_iter().chain(of_file.filter(|key| !["extends", "grid"].contains(key))).collect();
-    faults.add(*at, format!("unknown key `{key}`"), &suggest::help(key, known.iter().copied(), "Keys here"));
+    errors.add(*at, format!("unknown key `{key}`"), &suggest::help(key, known.iter().copied(), "Keys here"));
 }
 
 /// The value at a fraction of the range, rounded to a readable number.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::suggest;
+use crate::suggest;
 use timbre_core::labels::{Classes, Task};
 use timbre_core::registry::Fault;
 use timbre_evaluation::aggregation::Aggregate;
@@ -132,9 +132,9 @@ impl EvaluateSpec {
         ))
     }
 
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let mut errors = Vec::new();
+        let mut fault = |key: &str, sentence: String| errors.push(Fault::new(key, sentence));
         let there = self.decision_rule(&Classes::default()).metrics();
         let metric = self.metric().name();
         if !there.iter().any(|name| name == metric) {
@@ -185,7 +185,7 @@ impl EvaluateSpec {
                 }
             }
         }
-        faults
+        errors
     }
 }
 

@@ -4,13 +4,13 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::axes::{Grid, HalvingSpec};
-use super::faults::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
-use super::merge::merge_at;
-use super::resolve::{Merged, Request, ResolvedExperiment};
-use super::source::Origin;
-use super::suggest;
-use super::tree::{Entry, Node, Table, Value, kind_of};
+use crate::axes::{Grid, HalvingSpec};
+use crate::errors::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
+use crate::read::merge::merge_at;
+use crate::read::source::Origin;
+use crate::read::tree::{Entry, Node, Table, Value, kind_of};
+use crate::resolve::{Merged, Request, ResolvedExperiment};
+use crate::suggest;
 
 /// An experiment with the points of its grid, before anything is run.
 #[derive(Clone, Debug)]
@@ -61,26 +61,26 @@ const MAX_FAULTY: usize = 50;
 /// Reads, merges and checks an experiment with its grid. Reports all errors at once, including those of single points.
 pub fn expand_grid(request: &Request) -> Result<ExpandedGrid, ConfigErrors> {
     let mut merged = Merged::read(request)?;
-    let grid = merged.grid().filter(|grid| !grid.axes.is_empty() || !merged.loader.faults.is_empty());
-    let (known, tree) = (merged.loader.faults.count(), merged.tree.clone());
+    let grid = merged.grid().filter(|grid| !grid.axes.is_empty() || !merged.loader.errors.is_empty());
+    let (known, tree) = (merged.loader.errors.count(), merged.tree.clone());
     let base = merged.check(tree, "");
     let Some(grid) = grid else {
-        let Some(resolved) = base else { return Err(merged.loader.faults.finish()) };
+        let Some(resolved) = base else { return Err(merged.loader.errors.finish()) };
         let (name, notes) = (merged.name, distinct(merged.loader.notes));
         let points = vec![Point { values: IndexMap::new(), rounds: vec![resolved] }];
         return Ok(ExpandedGrid { name, axes: Vec::new(), points, halving: None, notes });
     };
     if known > 0 {
-        return Err(merged.loader.faults.finish());
+        return Err(merged.loader.errors.finish());
     }
     // These keys may be supplied by the axes.
-    let anyway = merged.loader.faults.take_since(known);
+    let anyway = merged.loader.errors.take_since(known);
     let points = points(&mut merged, &grid, &anyway);
-    if !merged.loader.faults.is_empty() {
-        return Err(merged.loader.faults.finish());
+    if !merged.loader.errors.is_empty() {
+        return Err(merged.loader.errors.finish());
     }
     if let Some(halving) = &grid.spec.halving {
-        check_halving_split(&points, &grid, halving, &mut merged.loader.faults)?;
+        check_halving_split(&points, &grid, halving, &mut merged.loader.errors)?;
     }
     let axes = grid.axes.iter().map(|axis| AxisValues { key: axis.key.clone(), values: occurring(&points, &axis.key) });
     let axes = axes.collect();
@@ -94,13 +94,13 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
         None => vec![None],
     };
     let (mut points, mut faulty) = (Vec::new(), 0);
-    for nodes in grid.points(&mut merged.loader.faults) {
-        let known = merged.loader.faults.count();
+    for nodes in grid.points(&mut merged.loader.errors) {
+        let known = merged.loader.errors.count();
         let values: IndexMap<String, Json> =
             grid.axes.iter().zip(&nodes).map(|(axis, node)| (axis.key.clone(), node.to_json())).collect();
         let mut tree = merged.tree.clone();
         for (axis, node) in grid.axes.iter().zip(nodes) {
-            put(&mut tree, &axis.path, node, &mut merged.loader.faults);
+            put(&mut tree, &axis.path, node, &mut merged.loader.errors);
         }
         let name = point_name(&values);
         let mut rounds = Vec::with_capacity(budgets.len());
@@ -108,15 +108,15 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
             let mut tree = tree.clone();
             if let (Some((path, at)), Some(budget)) = (&grid.budget, budget) {
                 let value = Node { value: Value::Integer(*budget as i64), at: *at };
-                put(&mut tree, path, value, &mut merged.loader.faults);
+                put(&mut tree, path, value, &mut merged.loader.errors);
             }
             // Errors of other points must not affect this one.
-            let before = merged.loader.faults.take_since(0);
+            let before = merged.loader.errors.take_since(0);
             let resolved = merged.check(tree, &format!("# grid: {name}\n"));
             // Schema errors concern one key; the others may depend on this combination of values.
             let of_schema = merged.by_schema;
-            merged.loader.faults.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
-            merged.loader.faults.put_before(before);
+            merged.loader.errors.note_from(of_schema, anyway, &format!("{NOTE}{name})"));
+            merged.loader.errors.put_before(before);
             let is_valid = resolved.is_some();
             rounds.extend(resolved);
             // An error with this budget occurs with larger ones too.
@@ -124,7 +124,7 @@ fn points(merged: &mut Merged, grid: &Grid, anyway: &[(usize, usize, ConfigError
                 break;
             }
         }
-        merged.loader.faults.keep_new(known);
+        merged.loader.errors.keep_new(known);
         if rounds.len() == budgets.len() {
             points.push(Point { values, rounds });
         } else {
@@ -142,15 +142,15 @@ fn check_halving_split(
     points: &[Point],
     grid: &Grid,
     halving: &HalvingSpec,
-    faults: &mut ErrorCollector,
+    errors: &mut ErrorCollector,
 ) -> Result<(), ConfigErrors> {
     let lacks = |point: &&Point| !point.rounds[0].experiment.split.may_have_validation();
     let Some(point) = points.iter().find(lacks) else { return Ok(()) };
     let at = grid.budget.as_ref().expect("a halving has a key").1;
     let help = "set split.validation, such as 0.1: points are never selected on the test split";
     let of = format!("the halving of `{}` needs a validation split ({})", halving.key, point_name(&point.values));
-    faults.add(at, of, help);
-    Err(std::mem::take(faults).finish())
+    errors.add(at, of, help);
+    Err(std::mem::take(errors).finish())
 }
 
 fn occurring(points: &[Point], key: &str) -> Vec<Json> {
@@ -174,19 +174,19 @@ fn distinct(notes: Vec<String>) -> Vec<String> {
 }
 
 /// Sets a value in the tree. Items of a list (`augment`) are addressed by name, kind or index.
-fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut ErrorCollector) {
+fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, errors: &mut ErrorCollector) {
     let mut here = tree;
     let mut names: Vec<String> = Vec::new();
     let ((last, last_at), way) = path.split_last().expect("a key has a name");
     for (name, at) in way {
-        here = match step(here, name, *at, faults) {
+        here = match step(here, name, *at, errors) {
             Some(next) => next,
             None => return,
         };
         names.push(name.clone());
     }
     if let Value::List(_) = here.value {
-        if let Some(item) = step(here, last, *last_at, faults) {
+        if let Some(item) = step(here, last, *last_at, errors) {
             *item = value;
         }
         return;
@@ -197,7 +197,7 @@ fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, faults: &mut Err
     merge_at(here, over, &mut names, &mut Vec::new());
 }
 
-fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut ErrorCollector) -> Option<&'a mut Node> {
+fn step<'a>(here: &'a mut Node, name: &str, at: Origin, errors: &mut ErrorCollector) -> Option<&'a mut Node> {
     let empty = || Node { value: Value::Table(Table::new()), at };
     match here.value {
         Value::List(_) | Value::Table(_) => {}
@@ -215,7 +215,7 @@ fn step<'a>(here: &'a mut Node, name: &str, at: Origin, faults: &mut ErrorCollec
     let index = names.iter().position(|known| known == name).or(name.parse().ok().filter(|i| *i < items.len()));
     if index.is_none() {
         let help = suggest::help(name, names.iter().map(String::as_str), "Items here");
-        faults.add(at, format!("no item `{name}` in this list"), &help);
+        errors.add(at, format!("no item `{name}` in this list"), &help);
     }
     items.get_mut(index?)
 }

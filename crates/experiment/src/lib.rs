@@ -15,25 +15,18 @@ use timbre_signal::audio::AudioSpec;
 
 mod axes;
 mod check;
-mod cross;
+mod errors;
 mod evaluate;
-mod faults;
-mod files;
 mod grid;
 pub mod members;
-mod merge;
+mod read;
 mod resolve;
-mod schema;
 pub mod shapes;
-mod shipped;
-mod source;
 pub mod suggest;
-mod tree;
-mod words;
 
 pub use axes::HalvingSpec;
+pub use errors::{ConfigError, ConfigErrors};
 pub use evaluate::{EvaluateSpec, Mode};
-pub use faults::{ConfigError, ConfigErrors};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
 pub use resolve::{Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve};
 
@@ -139,5 +132,5 @@ impl Experiment {
 
 /// The JSON schema of experiment files, for editors: `docs/experiment.schema.json`.
 pub fn schema() -> Value {
-    schema::written()
+    check::schema::written()
 }

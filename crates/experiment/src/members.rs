@@ -68,11 +68,11 @@ pub fn models_on_features<'a>(
 
 /// Finds a member of an ensemble by `feature.model`, or by the model alone if that is unique.
 pub fn find_member<'a>(name: &str, places: &'a [ModelOnFeature]) -> Result<&'a ModelOnFeature, MemberError> {
-    let meant: Vec<&ModelOnFeature> = places.iter().filter(|place| place.matches(name)).collect();
-    match meant[..] {
+    let matching: Vec<&ModelOnFeature> = places.iter().filter(|place| place.matches(name)).collect();
+    match matching[..] {
         [] => Err(MemberError::Unknown),
         [one] => Ok(one),
-        _ => Err(MemberError::Several(meant.iter().map(ToString::to_string).collect())),
+        _ => Err(MemberError::Several(matching.iter().map(ToString::to_string).collect())),
     }
 }
 

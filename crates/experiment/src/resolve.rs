@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Experiment;
-use super::axes::Grid;
-use super::check::Checker;
-use super::cross;
-use super::faults::ConfigErrors;
-use super::files::{self, Loader};
-use super::merge::{kinds_by_name, merge, merge_section};
-use super::schema;
-use super::source::Origin;
-use super::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
+use crate::Experiment;
+use crate::axes::Grid;
+use crate::check::schema;
+use crate::check::schema_check::Checker;
+use crate::check::semantic_checks;
+use crate::errors::ConfigErrors;
+use crate::read::loader::{self, Loader};
+use crate::read::merge::{kinds_by_name, merge, merge_section};
+use crate::read::source::Origin;
+use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::DataSpec;
 use timbre_inputs::data::split::SplitSpec;
 
@@ -49,12 +49,12 @@ pub fn resolve(request: &Request) -> Result<ResolvedExperiment, ConfigErrors> {
     let tree = merged.tree.clone();
     match merged.check(tree, "") {
         Some(resolved) => Ok(ResolvedExperiment { notes: merged.loader.notes, ..resolved }),
-        None => Err(merged.loader.faults.finish()),
+        None => Err(merged.loader.errors.finish()),
     }
 }
 
 /// An experiment merged from its files and arguments, before the checks.
-pub(super) struct Merged<'a> {
+pub(crate) struct Merged<'a> {
     pub loader: Loader<'a>,
     /// The number of files that are the experiment and its parents.
     chain: usize,
@@ -63,7 +63,7 @@ pub(super) struct Merged<'a> {
     pub tree: Node,
     pub grid: Option<Node>,
     /// The keys set by `--set` and `--data`.
-    pub said: Node,
+    pub overrides: Node,
     /// The number of errors after the schema check.
     pub by_schema: usize,
     request: &'a Request,
@@ -84,19 +84,19 @@ impl<'a> Merged<'a> {
             loader.data_set(data, at);
         }
         let settings = assignments(&mut loader, &request.set);
-        let Some(mut tree) = tree else { return Err(loader.faults.finish()) };
-        let mut said = empty_table(tree.at).node;
+        let Some(mut tree) = tree else { return Err(loader.errors.finish()) };
+        let mut overrides = empty_table(tree.at).node;
         if let Some((data, at)) = wanted {
             let mut own = empty_table(at);
             own.node.table_mut().into_iter().for_each(|table| drop(table.insert("use".into(), text_entry(data, at))));
-            said.table_mut().into_iter().for_each(|table| drop(table.insert("data".into(), own.clone())));
+            overrides.table_mut().into_iter().for_each(|table| drop(table.insert("data".into(), own.clone())));
         }
         if let Some(settings) = settings {
-            merge(&mut said, settings.clone(), &mut Vec::new());
+            merge(&mut overrides, settings.clone(), &mut Vec::new());
             merge(&mut tree, settings, &mut loader.notes);
         }
         let grid = tree.table_mut().and_then(|table| table.shift_remove("grid")).map(|entry| entry.node);
-        Ok(Merged { loader, chain, name, tree, grid, said, by_schema: 0, request })
+        Ok(Merged { loader, chain, name, tree, grid, overrides, by_schema: 0, request })
     }
 
     /// The grid, without axes that the command line sets to one value.
@@ -108,21 +108,21 @@ impl<'a> Merged<'a> {
         merge_over_data_set(&mut self.loader, &mut base);
         std::mem::swap(&mut quiet, &mut self.loader.notes);
         imply_kinds(&mut base);
-        let mut grid = Grid::read(node, &base, &mut self.loader.faults);
-        let (said, notes) = (&self.said, &mut self.loader.notes);
+        let mut grid = Grid::read(node, &base, &mut self.loader.errors);
+        let (overrides, notes) = (&self.overrides, &mut self.loader.notes);
         grid.axes.retain(|axis| {
-            let is_said = tree::at(said, axis.path.iter().map(|(name, _)| name.as_str())).is_some();
-            if is_said {
+            let is_overridden = tree::at(overrides, axis.path.iter().map(|(name, _)| name.as_str())).is_some();
+            if is_overridden {
                 notes.push(format!("{} is set on the command line: it is not an axis of this sweep", axis.key));
             }
-            !is_said
+            !is_overridden
         });
         if let (Some((path, _)), Some(halving)) = (&grid.budget, &grid.spec.halving)
-            && let Some(node) = tree::at(said, path.iter().map(|(name, _)| name.as_str()))
+            && let Some(node) = tree::at(overrides, path.iter().map(|(name, _)| name.as_str()))
         {
             let message =
                 format!("`{}` is the budget of the halving, from {} to {}", halving.key, halving.from, halving.to);
-            self.loader.faults.add(node.at, message, "set grid.halving.from or grid.halving.to instead");
+            self.loader.errors.add(node.at, message, "set grid.halving.from or grid.halving.to instead");
         }
         Some(grid)
     }
@@ -132,17 +132,17 @@ impl<'a> Merged<'a> {
         merge_over_data_set(&mut self.loader, &mut tree);
         imply_kinds(&mut tree);
         let (complete, strict) = (self.loader.complete, schema::strict());
-        let faults = &mut self.loader.faults;
-        Checker { root: strict, faults, complete }.check(&tree, strict, "experiment");
-        self.by_schema = faults.count();
-        cross::check(&tree, complete, faults);
-        let experiment = cross::build(&tree, &self.name, faults)?;
+        let errors = &mut self.loader.errors;
+        Checker { root: strict, errors, complete }.check(&tree, strict, "experiment");
+        self.by_schema = errors.count();
+        semantic_checks::check(&tree, complete, errors);
+        let experiment = semantic_checks::build(&tree, &self.name, errors)?;
         let written = as_written(&self.loader, self.chain, self.request) + point;
         match toml::to_string(&experiment) {
             Ok(resolved_toml) => Some(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() }),
             Err(error) => {
                 let message = format!("cannot be written as TOML: {error}");
-                self.loader.faults.add(tree.at, message, "");
+                self.loader.errors.add(tree.at, message, "");
                 None
             }
         }
@@ -154,7 +154,7 @@ impl<'a> Merged<'a> {
 pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, ConfigErrors> {
     let mut loader = Loader::new(Path::new("."));
     let path = resolved.display().to_string();
-    let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.faults.finish()) };
+    let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.errors.finish()) };
     // The resolved file defines the data set; its own file may have changed since.
     if let Some(data) = tree.table_mut().and_then(|table| table.get_mut("data")).and_then(|data| data.node.table_mut())
     {
@@ -165,10 +165,10 @@ pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, Conf
         merge(&mut tree, settings, &mut loader.notes);
     }
     let strict = schema::strict();
-    Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&tree, strict, "experiment");
-    tree.table().into_iter().for_each(|root| drop(cross::evaluation(root, &mut loader.faults)));
-    let experiment = cross::build(&tree, "", &mut loader.faults);
-    experiment.filter(|_| loader.faults.is_empty()).ok_or_else(|| loader.faults.finish())
+    Checker { root: strict, errors: &mut loader.errors, complete: true }.check(&tree, strict, "experiment");
+    tree.table().into_iter().for_each(|root| drop(semantic_checks::evaluation(root, &mut loader.errors)));
+    let experiment = semantic_checks::build(&tree, "", &mut loader.errors);
+    experiment.filter(|_| loader.errors.is_empty()).ok_or_else(|| loader.errors.finish())
 }
 
 /// The unchanged experiment of a run, from its `config.resolved.toml`, to be run again. `root` is the new location of its data.
@@ -182,7 +182,7 @@ pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result
         data.insert("root".to_owned(), root.into());
     }
     let mut experiment: Experiment = table.try_into().with_context(understood)?;
-    if !files::is_valid_name(name) {
+    if !loader::is_valid_name(name) {
         bail!("`{name}` is not a valid name of an experiment");
     }
     experiment.name = name.to_owned();
@@ -203,7 +203,7 @@ fn keep_search(settings: &mut Node, loader: &mut Loader) {
         }
         for (key, entry) in here.table().into_iter().flatten().filter(|(key, _)| *key != wanted) {
             let help = "only evaluate.search.* can be set for a finished run";
-            loader.faults.add(entry.key, format!("`{key}` is not a key of the search"), help);
+            loader.errors.add(entry.key, format!("`{key}` is not a key of the search"), help);
         }
         path.push(wanted);
     }
@@ -222,31 +222,31 @@ pub fn data_set(root: &Path, name: &str, set: &[String]) -> Result<DataSpec, Con
     merge_over_data_set(&mut loader, &mut tree);
     let strict = schema::strict();
     // Misspelt settings of other tables are reported too; the missing rest of an experiment is not.
-    Checker { root: strict, faults: &mut loader.faults, complete: false }.check(&tree, strict, "experiment");
+    Checker { root: strict, errors: &mut loader.errors, complete: false }.check(&tree, strict, "experiment");
     let data = tree.table().and_then(|table| table.get("data"));
     if let Some(data) = data {
         let own = &strict["properties"]["data"];
-        Checker { root: strict, faults: &mut loader.faults, complete: true }.check(&data.node, own, "data");
+        Checker { root: strict, errors: &mut loader.errors, complete: true }.check(&data.node, own, "data");
     }
-    let spec = data.and_then(|data| cross::data_spec(data, &mut loader.faults));
+    let spec = data.and_then(|data| semantic_checks::data_spec(data, &mut loader.errors));
     match spec {
-        Some(spec) if loader.faults.is_empty() => Ok(spec),
+        Some(spec) if loader.errors.is_empty() => Ok(spec),
         _ => {
-            if loader.faults.is_empty() {
-                loader.faults.add(at, "cannot read this data set".into(), "");
+            if loader.errors.is_empty() {
+                loader.errors.add(at, "cannot read this data set".into(), "");
             }
-            Err(loader.faults.finish())
+            Err(loader.errors.finish())
         }
     }
 }
 
 /// The names of all data sets: the files in `data`, and the built-in ones.
 pub fn data_set_names(root: &Path) -> Vec<String> {
-    files::data_set_names(root)
+    loader::data_set_names(root)
 }
 
 fn argument_origin(loader: &mut Loader, option: &str, value: &str) -> Origin {
-    let source = loader.faults.sources.add(format!("{option} {value}"), value.to_owned(), true);
+    let source = loader.errors.sources.add(format!("{option} {value}"), value.to_owned(), true);
     Origin { source, start: 0, end: value.len() }
 }
 
@@ -255,10 +255,10 @@ fn assignments(loader: &mut Loader, arguments: &[String]) -> Option<Node> {
     let mut all: Option<Node> = None;
     for argument in arguments {
         let source = argument_origin(loader, "--set", argument).source;
-        let Some(mut node) = parse_assignment(source, &mut loader.faults) else { continue };
+        let Some(mut node) = parse_assignment(source, &mut loader.errors) else { continue };
         if let Some(extends) = node.table_mut().and_then(|table| table.shift_remove("extends")) {
             let help = "pass another experiment instead, or write it into a file";
-            loader.faults.add(extends.key, "`extends` is allowed only in a file".into(), help);
+            loader.errors.add(extends.key, "`extends` is allowed only in a file".into(), help);
             continue;
         }
         match &mut all {
@@ -320,7 +320,7 @@ fn merge_over_data_set(loader: &mut Loader, tree: &mut Node) {
     let set = match own.get("use").map(|entry| &entry.node) {
         Some(Node { value: Value::Text(name), at }) => loader.data_set(name, *at),
         Some(Node { at, .. }) => {
-            loader.faults.add(*at, "`use`: expected the name of a data set".into(), "in quotes");
+            loader.errors.add(*at, "`use`: expected the name of a data set".into(), "in quotes");
             None
         }
         None => None,
@@ -336,7 +336,7 @@ fn merge_over_data_set(loader: &mut Loader, tree: &mut Node) {
 }
 
 /// Fills in implied kinds: the name of a feature or model, and the default split.
-pub(super) fn imply_kinds(tree: &mut Node) {
+pub(crate) fn imply_kinds(tree: &mut Node) {
     let Some(table) = tree.table_mut() else { return };
     for section in ["features", "models"] {
         let Some(tables) = table.get_mut(section).and_then(|entry| entry.node.table_mut()) else { continue };

@@ -371,6 +371,7 @@ fn yaml(fields: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use timbre_core::error::UserError;
 
     #[test]
     fn texts_of_any_script_become_ascii_yaml() {

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::Experiment;
-use super::axes::{GridSpec, RangeSpec};
-use super::merge::kinds_by_name;
-use super::tree::{Node, kind_of};
+use crate::Experiment;
+use crate::axes::{GridSpec, RangeSpec};
+use crate::read::merge::kinds_by_name;
+use crate::read::tree::{Node, kind_of};
 
 /// The schema of the merged file: every table of a kind has the key `kind`.
 pub fn strict() -> &'static Value {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::source::{Origin, Sources};
+use crate::read::source::{Origin, Sources};
 
 /// One error of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,13 +177,13 @@ impl ErrorCollector {
     /// The errors in the order of reading, then of position, without duplicates.
     pub fn finish(mut self) -> ConfigErrors {
         self.found.sort_by_key(|(source, start, _)| (*source, *start));
-        let mut faults: Vec<ConfigError> = Vec::with_capacity(self.found.len());
+        let mut errors: Vec<ConfigError> = Vec::with_capacity(self.found.len());
         for (_, _, fault) in self.found {
-            if !faults.contains(&fault) {
-                faults.push(fault);
+            if !errors.contains(&fault) {
+                errors.push(fault);
             }
         }
-        ConfigErrors(faults)
+        ConfigErrors(errors)
     }
 }
 
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn the_mark_is_below_its_word_after_tabs_and_in_long_lines() {
-        let mut faults = ErrorCollector::default();
+        let mut errors = ErrorCollector::default();
         let text = format!("\tk = 0\nlist = [{}0, 999]", "1, ".repeat(100));
-        let source = faults.sources.add("a.toml".into(), text.clone(), false);
-        faults.add(Origin { source, start: 1, end: 2 }, "first".into(), "help");
+        let source = errors.sources.add("a.toml".into(), text.clone(), false);
+        errors.add(Origin { source, start: 1, end: 2 }, "first".into(), "help");
         let end = text.find("999").unwrap();
-        faults.add(Origin { source, start: end, end: end + 3 }, "second".into(), "");
-        let shown = faults.finish().to_string();
+        errors.add(Origin { source, start: end, end: end + 3 }, "second".into(), "");
+        let shown = errors.finish().to_string();
         assert!(shown.starts_with("a.toml:1:2: first\n    1 | \tk = 0\n      | \t^ help\n"), "{shown}");
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[4].chars().count(), lines[4].len() - 2, "one ellipsis: {shown}");

@@ -1,6 +1,6 @@
 //! Merges one file over another: tables merge key by key, all other values are replaced.
 
-use super::tree::{Node, Value, kind_of};
+use crate::read::tree::{Node, Value, kind_of};
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::ModelSpec;
 
@@ -23,7 +23,7 @@ pub fn merge_section(section: &str, base: &mut Node, over: Node, notes: &mut Vec
     merge_at(base, over, &mut vec![section.to_owned()], notes);
 }
 
-pub(super) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
+pub(crate) fn merge_at(base: &mut Node, over: Node, path: &mut Vec<String>, notes: &mut Vec<String>) {
     let (Value::Table(under), Value::Table(above)) = (&mut base.value, &over.value) else {
         *base = over;
         return;

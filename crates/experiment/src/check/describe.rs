@@ -2,8 +2,8 @@
 
 use serde_json::Value as Schema;
 
-use super::schema::{kinds, resolve};
-use super::tree::Value;
+use crate::check::schema::{kinds, resolve};
+use crate::read::tree::Value;
 
 /// Describes what a schema expects.
 pub fn describe(root: &Schema, schema: &Schema) -> String {

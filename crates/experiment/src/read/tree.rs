@@ -5,8 +5,8 @@ use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::faults::ErrorCollector;
-use super::source::Origin;
+use crate::errors::ErrorCollector;
+use crate::read::source::Origin;
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -77,13 +77,13 @@ pub fn at<'a, 'k>(node: &'a Node, path: impl IntoIterator<Item = &'k str>) -> Op
 }
 
 /// Parses one file. After a syntax error there is no tree: half a file would cause follow-up errors.
-pub fn parse(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
-    let text = faults.sources.get(source).text.clone();
+pub fn parse(source: usize, errors: &mut ErrorCollector) -> Option<Node> {
+    let text = errors.sources.get(source).text.clone();
     match DeTable::parse(&text) {
         Ok(document) => {
             let (span, table) = (document.span(), document.into_inner());
             let at = Origin { source, start: span.start, end: span.end };
-            Some(Node { value: Value::Table(convert_table(&table, source, 0, faults)), at })
+            Some(Node { value: Value::Table(convert_table(&table, source, 0, errors)), at })
         }
         Err(error) => {
             // The end of the file has no character to mark, so the last one is marked.
@@ -91,23 +91,23 @@ pub fn parse(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
             let span = error.span().unwrap_or(end..end);
             let start = span.start.min(end);
             let at = Origin { source, start, end: span.end.max(start) };
-            faults.add(at, format!("invalid TOML: {}", error.message().trim()), "");
+            errors.add(at, format!("invalid TOML: {}", error.message().trim()), "");
             None
         }
     }
 }
 
 /// Parses `--set KEY=VALUE` into a tree with that one leaf.
-pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<Node> {
-    let text = faults.sources.get(source).text.clone();
+pub fn parse_assignment(source: usize, errors: &mut ErrorCollector) -> Option<Node> {
+    let text = errors.sources.get(source).text.clone();
     let whole = Origin { source, start: 0, end: text.len() };
     let Some(equals) = find_unquoted_equals(&text) else {
-        faults.add(whole, "expected KEY=VALUE".into(), "For example `--set models.knn.k=3`.");
+        errors.add(whole, "expected KEY=VALUE".into(), "For example `--set models.knn.k=3`.");
         return None;
     };
     let Some(path) = path_of_key(&text[..equals]) else {
         let at = Origin { source, start: 0, end: equals };
-        faults.add(
+        errors.add(
             at,
             format!("`{}` is not a key", &text[..equals]),
             "Keys are names separated by dots: `models.knn.k`.",
@@ -119,7 +119,7 @@ pub fn parse_assignment(source: usize, faults: &mut ErrorCollector) -> Option<No
     let written = written.trim();
     let at = Origin { source, start, end: start + written.len() };
     let mut node = match DeValue::parse(written) {
-        Ok(value) => convert(value.get_ref(), at, start, faults),
+        Ok(value) => convert(value.get_ref(), at, start, errors),
         Err(_) => Node { value: Value::Text(written.to_owned()), at },
     };
     for (key, span) in path.into_iter().rev() {
@@ -163,25 +163,25 @@ fn path_of(table: &DeTable) -> Option<Vec<(String, std::ops::Range<usize>)>> {
     }
 }
 
-fn convert_table(table: &DeTable, source: usize, shift: usize, faults: &mut ErrorCollector) -> Table {
+fn convert_table(table: &DeTable, source: usize, shift: usize, errors: &mut ErrorCollector) -> Table {
     let place = |span: std::ops::Range<usize>| Origin { source, start: span.start + shift, end: span.end + shift };
     let mut converted = Table::with_capacity(table.len());
     for (key, value) in table {
         let entry =
-            Entry { key: place(key.span()), node: convert(value.get_ref(), place(value.span()), shift, faults) };
+            Entry { key: place(key.span()), node: convert(value.get_ref(), place(value.span()), shift, errors) };
         converted.insert(key.get_ref().to_string(), entry);
     }
     converted
 }
 
 /// `shift` is added to the spans below `at`.
-fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut ErrorCollector) -> Node {
+fn convert(value: &DeValue, at: Origin, shift: usize, errors: &mut ErrorCollector) -> Node {
     let value = match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
             Err(_) => {
-                faults.add(at, "the number does not fit into 64 bits".into(), "");
+                errors.add(at, "the number does not fit into 64 bits".into(), "");
                 Value::Unreadable
             }
         },
@@ -193,9 +193,9 @@ fn convert(value: &DeValue, at: Origin, shift: usize, faults: &mut ErrorCollecto
                 let span = item.span();
                 Origin { source: at.source, start: span.start + shift, end: span.end + shift }
             };
-            Value::List(items.iter().map(|item| convert(item.get_ref(), place(item), shift, faults)).collect())
+            Value::List(items.iter().map(|item| convert(item.get_ref(), place(item), shift, errors)).collect())
         }
-        DeValue::Table(table) => Value::Table(convert_table(table, at.source, shift, faults)),
+        DeValue::Table(table) => Value::Table(convert_table(table, at.source, shift, errors)),
     };
     Node { value, at }
 }

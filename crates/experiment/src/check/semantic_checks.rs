@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 
-use super::faults::ErrorCollector;
-use super::members::{self, MemberError, ModelOnFeature};
-use super::suggest;
-use super::tree::{Entry, Node, Table, Value, kind_of};
-use super::{EvaluateSpec, Experiment, shapes};
+use crate::errors::ErrorCollector;
+use crate::members::{self, MemberError, ModelOnFeature};
+use crate::read::tree::{Entry, Node, Table, Value, kind_of};
+use crate::suggest;
+use crate::{EvaluateSpec, Experiment, shapes};
 use timbre_core::labels::Classes;
 use timbre_core::registry::Fault;
 use timbre_evaluation::threshold_search::TuneOn;
@@ -23,7 +23,7 @@ use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_signal::audio::AudioSpec;
 
 /// Checks references between tables, and runs the checks of every kind that can be parsed.
-pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
+pub fn check(tree: &Node, complete: bool, errors: &mut ErrorCollector) {
     let Some(root) = tree.table() else { return };
     if complete {
         for (section, word, kinds) in
@@ -33,16 +33,16 @@ pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
             if root.get(section).is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty)) {
                 let at = root.get(section).map_or(tree.at, |entry| entry.key);
                 let help = format!("add a table [{section}.NAME]. Kinds: {}", kinds.join(", "));
-                faults.add(at, format!("no {word} is defined"), &help);
+                errors.add(at, format!("no {word} is defined"), &help);
             }
         }
-        feature_names(root, faults);
-        ensembles(root, faults);
-        augmentation_names(root, faults);
+        feature_names(root, errors);
+        ensembles(root, errors);
+        augmentation_names(root, errors);
     }
     if let Some(entry) = root.get("models").and_then(|entry| entry.node.table()).and_then(|table| table.get("features"))
     {
-        faults.add(entry.key, "a model cannot be named `features`: that is a column of the score grid".into(), "");
+        errors.add(entry.key, "a model cannot be named `features`: that is a column of the score grid".into(), "");
     }
     let audio = match root.get("audio") {
         Some(entry) => read::<AudioSpec>(&entry.node),
@@ -51,49 +51,49 @@ pub fn check(tree: &Node, complete: bool, faults: &mut ErrorCollector) {
     if let Some(audio) = &audio {
         for entry in tables(root, "features") {
             if let Some(spec) = read::<FeatureSpec>(&entry.node) {
-                report(entry, spec.as_kind().faults(audio.sample_rate), faults);
+                report(entry, spec.as_kind().faults(audio.sample_rate), errors);
             }
         }
-        network_inputs(root, audio, faults);
-        augmentations(root, audio, faults);
+        network_inputs(root, audio, errors);
+        augmentations(root, audio, errors);
     }
-    let evaluate = evaluation(root, faults);
+    let evaluate = evaluation(root, errors);
     if let (Some(entry), Some(evaluate)) = (root.get("evaluate"), &evaluate) {
-        class_names(root, entry, faults);
+        class_names(root, entry, errors);
         if let Some(audio) = &audio {
-            windows(root, entry, evaluate, audio, faults);
+            windows(root, entry, evaluate, audio, errors);
         }
     }
     for entry in tables(root, "models") {
         if let Some(spec) = read::<ModelSpec>(&entry.node) {
-            report(entry, spec.as_kind().faults(), faults);
+            report(entry, spec.as_kind().faults(), errors);
             if let Some(evaluate) = &evaluate {
-                report(entry, spec.as_kind().task_faults(&evaluate.decision_rule(&Classes::default())), faults);
+                report(entry, spec.as_kind().task_faults(&evaluate.decision_rule(&Classes::default())), errors);
             }
             if let Some(audio) = &audio {
-                crop(entry, &spec, audio, faults);
+                crop(entry, &spec, audio, errors);
             }
         }
     }
     if let Some(entry) = root.get("data") {
-        data_spec(entry, faults);
+        data_spec(entry, errors);
     }
     if let Some((entry, spec)) = root.get("split").and_then(|entry| Some((entry, read::<SplitSpec>(&entry.node)?))) {
-        report(entry, spec.faults(), faults);
+        report(entry, spec.faults(), errors);
     }
 }
 
 /// Parses `[evaluate]` and reports its errors.
-pub fn evaluation(root: &Table, faults: &mut ErrorCollector) -> Option<EvaluateSpec> {
+pub fn evaluation(root: &Table, errors: &mut ErrorCollector) -> Option<EvaluateSpec> {
     let Some(entry) = root.get("evaluate") else { return Some(EvaluateSpec::default()) };
     let spec = read::<EvaluateSpec>(&entry.node);
-    spec.iter().for_each(|spec| report(entry, spec.faults(), faults));
-    search_split(root, spec.as_ref(), faults);
+    spec.iter().for_each(|spec| report(entry, spec.faults(), errors));
+    search_split(root, spec.as_ref(), errors);
     spec
 }
 
 /// A threshold search on the validation split needs one.
-fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut ErrorCollector) {
+fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, errors: &mut ErrorCollector) {
     let chooses = evaluate.and_then(|spec| spec.search.as_ref()).map(|search| search.tune_on);
     let split = match root.get("split") {
         Some(entry) => read::<SplitSpec>(&entry.node),
@@ -104,30 +104,30 @@ fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, faults: &mut Erro
         && !split.may_have_validation()
     {
         let help = "set split.validation, such as 0.1: whole songs of the training recordings";
-        faults.add(entry.key, "the search uses the validation split, but there is none".into(), help);
+        errors.add(entry.key, "the search uses the validation split, but there is none".into(), help);
     }
 }
 
 /// Classes with their own threshold must exist, if the data set's classes are known before it is loaded.
-fn class_names(root: &Table, evaluate: &Entry, faults: &mut ErrorCollector) {
+fn class_names(root: &Table, evaluate: &Entry, errors: &mut ErrorCollector) {
     let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
     let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
     let (Some(own), Some(classes)) = (own, data.and_then(|data| data.as_kind().known_classes())) else { return };
     for (name, entry) in own.iter().filter(|(name, _)| classes.index(name).is_none()) {
         let help = suggest::help(name, classes.names().iter().map(String::as_str), "Classes here");
-        faults.add(entry.key, format!("unknown class `{name}`"), &help);
+        errors.add(entry.key, format!("unknown class `{name}`"), &help);
     }
 }
 
 /// Windows must look like the training clips: a model cannot read features of another shape, and a network trained on another
 /// length would see another tempo.
-fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
+fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(window) = evaluate.windows().filter(|window| window.faults().is_empty()) else { return };
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let key = |name: &str| at.node.table().and_then(|table| table.get(name)).map(|entry| entry.node.at);
     let place = key("window").or(key("mode")).unwrap_or(at.key);
     let length = window.length(audio.sample_rate);
-    if audio.clip_samples() == Some(length) || faults.has(place) {
+    if audio.clip_samples() == Some(length) || errors.has(place) {
         return;
     }
     let of_windows = AudioSpec { clip_seconds: Some(window.seconds), ..audio.clone() };
@@ -156,7 +156,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
                     )
                 }
             };
-            return faults.add(place, sentence, &help);
+            return errors.add(place, sentence, &help);
         }
         for (name, feature) in features {
             if kind.features().0.as_ref().is_some_and(|chosen| !chosen.contains(name)) {
@@ -178,7 +178,7 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
                     clip.height,
                     clip.width
                 );
-                return faults.add(
+                return errors.add(
                     place,
                     sentence,
                     "make window.seconds and audio.clip_seconds equal, or give the feature a `summary`",
@@ -189,16 +189,16 @@ fn windows(root: &Table, at: &Entry, evaluate: &EvaluateSpec, audio: &AudioSpec,
 }
 
 /// A random crop needs a clip length.
-fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, faults: &mut ErrorCollector) {
+fn crop(entry: &Entry, spec: &ModelSpec, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let crops = spec.as_kind().as_network().is_some_and(|network| network.training().crop == TrainingCrop::Random);
     if crops && audio.clip_seconds.is_none() {
         let sentence = "a random crop needs a length: set audio.clip_seconds, or write \"fixed\"";
-        report(entry, vec![Fault::new("crop", sentence)], faults);
+        report(entry, vec![Fault::new("crop", sentence)], errors);
     }
 }
 
 /// Reports networks that are too deep for their input.
-fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
+fn network_inputs(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(features) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     let mut shapes: HashMap<&str, Option<InputShape>> = HashMap::new();
     for entry in tables(root, "models") {
@@ -218,21 +218,21 @@ fn network_inputs(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) 
             // Two classes suffice: whether the network fits does not depend on their number.
             if let Some(Err(why)) = shape.map(|shape| network.layers(shape, 2)) {
                 let message = format!("the feature `{name}` cannot be the input of `{}`: {why:#}", model.kind());
-                faults.add(entry.key, message, "");
+                errors.add(entry.key, message, "");
             }
         }
     }
 }
 
 /// Parses `[data]` and reports its errors.
-pub fn data_spec(entry: &Entry, faults: &mut ErrorCollector) -> Option<DataSpec> {
+pub fn data_spec(entry: &Entry, errors: &mut ErrorCollector) -> Option<DataSpec> {
     let spec = read::<DataSpec>(&entry.node)?;
-    report(entry, spec.as_kind().faults(), faults);
+    report(entry, spec.as_kind().faults(), errors);
     Some(spec)
 }
 
 /// Names in the `features` of a model must be features of the experiment.
-fn feature_names(root: &Table, faults: &mut ErrorCollector) {
+fn feature_names(root: &Table, errors: &mut ErrorCollector) {
     let Some(known) = root.get("features").and_then(|entry| entry.node.table()) else { return };
     for model in tables(root, "models") {
         let Some(choice) = model.node.table().and_then(|table| table.get("features")) else { continue };
@@ -244,16 +244,16 @@ fn feature_names(root: &Table, faults: &mut ErrorCollector) {
             let Some(name) = node.text() else { continue };
             if !known.contains_key(name) {
                 let help = suggest::help(name, known.keys().map(String::as_str), "Features here");
-                faults.add(node.at, format!("unknown feature `{name}`"), &help);
+                errors.add(node.at, format!("unknown feature `{name}`"), &help);
             } else if names[..i].iter().any(|other| other.text() == Some(name)) {
-                faults.add(node.at, format!("duplicate feature `{name}`"), "");
+                errors.add(node.at, format!("duplicate feature `{name}`"), "");
             }
         }
     }
 }
 
 /// Members of an ensemble must be other models of the experiment. Weights chosen on the validation split need one.
-fn ensembles(root: &Table, faults: &mut ErrorCollector) {
+fn ensembles(root: &Table, errors: &mut ErrorCollector) {
     let table = |section: &str| root.get(section).and_then(|entry| entry.node.table());
     let (Some(features), Some(written)) = (table("features"), table("models")) else { return };
     let specs: IndexMap<&str, ModelSpec> =
@@ -272,33 +272,33 @@ fn ensembles(root: &Table, faults: &mut ErrorCollector) {
         let entry = &written[name];
         let Some(list) = entry.node.table().and_then(|table| table.get("members")) else { continue };
         let Value::List(nodes) = &list.node.value else { continue };
-        let mut meant: Vec<&ModelOnFeature> = Vec::new();
+        let mut found_members: Vec<&ModelOnFeature> = Vec::new();
         for (node, member) in nodes.iter().zip(&spec.members) {
             match members::find_member(member, &places) {
-                Ok(place) if meant.contains(&place) => {
-                    faults.add(node.at, format!("duplicate member `{place}`"), "give it a larger weight instead");
+                Ok(place) if found_members.contains(&place) => {
+                    errors.add(node.at, format!("duplicate member `{place}`"), "give it a larger weight instead");
                 }
-                Ok(place) => meant.push(place),
+                Ok(place) => found_members.push(place),
                 // Errors of an unreadable model are already reported.
                 Err(MemberError::Unknown) if is_unreadable(member) => {}
                 Err(MemberError::Unknown) => {
                     let help = suggest::help(member, names.iter().map(String::as_str), "Models here");
-                    faults.add(node.at, format!("unknown member `{member}`"), &help);
+                    errors.add(node.at, format!("unknown member `{member}`"), &help);
                 }
                 Err(MemberError::Several(several)) => {
                     let several: Vec<&str> = several.iter().map(String::as_str).collect();
                     let help = format!("write {}", suggest::quoted(&several));
-                    faults.add(node.at, format!("the model `{member}` uses several features"), &help);
+                    errors.add(node.at, format!("the model `{member}` uses several features"), &help);
                 }
             }
         }
         if let Some(way) = members::cycle(name, &specs) {
-            faults.add(list.node.at, format!("`{name}` contains itself: {}", way.join(", of ")), "");
+            errors.add(list.node.at, format!("`{name}` contains itself: {}", way.join(", of ")), "");
         }
         if let (Some((key, word)), false) = (spec.needs_validation(), may_choose) {
             let at = entry.node.table().and_then(|table| table.get(key)).map_or(entry.key, |entry| entry.node.at);
             let help = "set `validation = 0.1` in [split] to hold out training recordings";
-            faults.add(at, format!("`{key}`: `{word}` needs a validation split, but there is none"), help);
+            errors.add(at, format!("`{key}`: `{word}` needs a validation split, but there is none"), help);
         }
     }
 }
@@ -316,7 +316,7 @@ fn augment_list(root: &Table) -> Vec<(&Node, Option<&str>)> {
 }
 
 /// Names of augmentations must be unique; models refer to them by name.
-fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
+fn augmentation_names(root: &Table, errors: &mut ErrorCollector) {
     let all = augment_list(root);
     let names: Vec<&str> = all.iter().filter_map(|(_, name)| *name).collect();
     for (place, (node, name)) in all.iter().enumerate() {
@@ -326,7 +326,7 @@ fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
             let at =
                 node.table().and_then(|table| table.get("name").or(table.get("kind"))).map_or(node.at, |e| e.node.at);
             let help = format!("rename one of them: `name = \"{name}_2\"`");
-            faults.add(at, format!("duplicate augmentation name `{name}`"), &help);
+            errors.add(at, format!("duplicate augmentation name `{name}`"), &help);
         }
     }
     for model in tables(root, "models") {
@@ -335,23 +335,23 @@ fn augmentation_names(root: &Table, faults: &mut ErrorCollector) {
         for node in chosen {
             let Some(name) = node.text().filter(|name| !names.contains(name)) else { continue };
             if names.is_empty() {
-                faults.add(node.at, format!("unknown augmentation `{name}`"), "the experiment has no [[augment]]");
+                errors.add(node.at, format!("unknown augmentation `{name}`"), "the experiment has no [[augment]]");
             } else {
                 let help = suggest::help(name, names.iter().copied(), "Augmentations here");
-                faults.add(node.at, format!("unknown augmentation `{name}`"), &help);
+                errors.add(node.at, format!("unknown augmentation `{name}`"), &help);
             }
         }
     }
 }
 
 /// Runs the checks of each augmentation, and checks that a network uses them.
-fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
+fn augmentations(root: &Table, audio: &AudioSpec, errors: &mut ErrorCollector) {
     let Some(entry) = root.get("augment") else { return };
     let all = augment_list(root);
     for (node, _) in &all {
         let Some(spec) = read::<AugmentSpec>(node) else { continue };
         let item = Entry { key: node.at, node: (*node).clone() };
-        report(&item, spec.as_kind().faults(audio.sample_rate), faults);
+        report(&item, spec.as_kind().faults(audio.sample_rate), errors);
     }
     if all.is_empty() {
         return;
@@ -361,18 +361,18 @@ fn augmentations(root: &Table, audio: &AudioSpec, faults: &mut ErrorCollector) {
     // An unreadable model may be a network.
     if models.len() == tables(root, "models").count() && networks().next().is_none() {
         let help = "only networks use augmentations: add one to [models], or remove [[augment]]";
-        faults.add(entry.key, "no model uses these augmentations".into(), help);
+        errors.add(entry.key, "no model uses these augmentations".into(), help);
     }
     if audio.clip_seconds.is_none() && networks().next().is_some() {
         let help = "set audio.clip_seconds";
-        faults.add(entry.key, "augmentations need a fixed clip length".into(), help);
+        errors.add(entry.key, "augmentations need a fixed clip length".into(), help);
     }
 }
 
 /// Builds the typed value from a tree without errors. The schema is generated from the types, so a failure here is a case that
 /// the checker does not know. It is reported at its section.
-pub fn build(tree: &Node, name: &str, faults: &mut ErrorCollector) -> Option<Experiment> {
-    if !faults.is_empty() {
+pub fn build(tree: &Node, name: &str, errors: &mut ErrorCollector) -> Option<Experiment> {
+    if !errors.is_empty() {
         return None;
     }
     match serde_json::from_value::<Experiment>(tree.to_json()) {
@@ -386,7 +386,7 @@ pub fn build(tree: &Node, name: &str, faults: &mut ErrorCollector) -> Option<Exp
             for entry in tables(root, "models").filter(|entry| read::<ModelSpec>(&entry.node).is_none()) {
                 at = entry.key;
             }
-            faults.add(at, format!("this cannot be read: {error}"), "");
+            errors.add(at, format!("this cannot be read: {error}"), "");
             None
         }
     }
@@ -401,14 +401,14 @@ fn read<T: DeserializeOwned>(node: &Node) -> Option<T> {
 }
 
 /// Reports the errors of a kind at its keys. If a key is absent, its default is wrong, and the table is shown.
-fn report(entry: &Entry, found: Vec<Fault>, faults: &mut ErrorCollector) {
+fn report(entry: &Entry, found: Vec<Fault>, errors: &mut ErrorCollector) {
     for Fault { key, sentence } in found {
         let written = entry.node.table().and_then(|table| table.get(&key));
         let at = written.map_or(entry.key, |entry| entry.node.at);
         // Already reported by the schema check.
-        if written.is_some() && faults.has(at) {
+        if written.is_some() && errors.has(at) {
             continue;
         }
-        faults.add(at, format!("`{key}`: {sentence}"), "");
+        errors.add(at, format!("`{key}`: {sentence}"), "");
     }
 }

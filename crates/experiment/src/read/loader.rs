@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::faults::ErrorCollector;
-use super::merge::merge;
-use super::shipped;
-use super::source::Origin;
-use super::suggest;
-use super::tree::{Node, Value, parse};
+use crate::errors::ErrorCollector;
+use crate::read::built_in;
+use crate::read::merge::merge;
+use crate::read::source::Origin;
+use crate::read::tree::{Node, Value, parse};
+use crate::suggest;
 
 /// A file on disk or built into the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub fn is_valid_name(name: &str) -> bool {
 pub struct Loader<'a> {
     /// The folder that contains `experiments` and `data`.
     pub root: &'a Path,
-    pub faults: ErrorCollector,
+    pub errors: ErrorCollector,
     pub notes: Vec<String>,
     /// Whether every file could be read.
     pub complete: bool,
@@ -41,7 +41,7 @@ impl<'a> Loader<'a> {
     pub fn new(root: &'a Path) -> Self {
         Loader {
             root,
-            faults: ErrorCollector::default(),
+            errors: ErrorCollector::default(),
             notes: Vec::new(),
             complete: true,
             written: Vec::new(),
@@ -57,8 +57,8 @@ impl<'a> Loader<'a> {
         let Some(place) = find(exp, bases) else {
             let message = format!("no experiment `{exp}`");
             let help =
-                suggest::help(exp, names(&folder, shipped::EXPERIMENTS).iter().map(String::as_str), "Experiments");
-            self.faults.add_without_line(String::new(), message, &help);
+                suggest::help(exp, names(&folder, built_in::EXPERIMENTS).iter().map(String::as_str), "Experiments");
+            self.errors.add_without_line(String::new(), message, &help);
             self.complete = false;
             return None;
         };
@@ -69,7 +69,7 @@ impl<'a> Loader<'a> {
         if !is_valid_name(&name) {
             let help = "it becomes a folder name: use letters, digits, -, _ and . only";
             let message = format!("`{name}` is not a valid name of an experiment: rename the file");
-            self.faults.add_without_line(self.shown(&place), message, help);
+            self.errors.add_without_line(self.shown(&place), message, help);
         }
         let node = self.with_parents(place, &mut Vec::new())?;
         Some((name, node))
@@ -83,7 +83,7 @@ impl<'a> Loader<'a> {
         let Value::Text(parent) = &extends.node.value else {
             self.complete = false;
             let help = "the name of one parent: a relative path, or a file in `experiments`";
-            self.faults.add(extends.node.at, "`extends`: expected text".into(), help);
+            self.errors.add(extends.node.at, "`extends`: expected text".into(), help);
             return Some(node);
         };
         let folder = self.root.join("experiments");
@@ -93,16 +93,16 @@ impl<'a> Loader<'a> {
         };
         let Some(parent_place) = find(parent, &[here, folder.clone()]) else {
             self.complete = false;
-            let known = names(&folder, shipped::EXPERIMENTS);
+            let known = names(&folder, built_in::EXPERIMENTS);
             let wrong = parent.strip_suffix(".toml").unwrap_or(parent);
             let help = suggest::help(wrong, known.iter().map(String::as_str), "Experiments");
-            self.faults.add(extends.node.at, format!("`extends`: no experiment `{parent}`"), &help);
+            self.errors.add(extends.node.at, format!("`extends`: no experiment `{parent}`"), &help);
             return Some(node);
         };
         if below.contains(&canonical(&parent_place)) {
             self.complete = false;
             let help = "an experiment cannot extend itself, directly or through its parents";
-            self.faults.add(extends.node.at, format!("`extends`: `{parent}` leads back to this file"), help);
+            self.errors.add(extends.node.at, format!("`extends`: `{parent}` leads back to this file"), help);
             return Some(node);
         }
         let Some(mut parent) = self.with_parents(parent_place, below) else { return Some(node) };
@@ -129,12 +129,12 @@ impl<'a> Loader<'a> {
         if !is_path(name) && path.is_file() {
             return self.read(&Place::Disk(path));
         }
-        if let Some(text) = shipped::find(shipped::DATA_SETS, name) {
+        if let Some(text) = built_in::find(built_in::DATA_SETS, name) {
             return self.take(format!("data/{name}.toml (built in)"), text.to_owned());
         }
         let known = data_set_names(self.root);
         let help = suggest::help(name, known.iter().map(String::as_str), "Data sets");
-        self.faults.add(at, format!("no data set `{name}`"), &help);
+        self.errors.add(at, format!("no data set `{name}`"), &help);
         None
     }
 
@@ -142,7 +142,7 @@ impl<'a> Loader<'a> {
         let shown = self.shown(place);
         match place {
             Place::Shipped(name) => {
-                let text = shipped::find(shipped::EXPERIMENTS, name).unwrap_or_default();
+                let text = built_in::find(built_in::EXPERIMENTS, name).unwrap_or_default();
                 self.take(shown, text.to_owned())
             }
             Place::Disk(path) => match fs::read(path).map(String::from_utf8) {
@@ -150,12 +150,12 @@ impl<'a> Loader<'a> {
                 Ok(Err(error)) => {
                     self.complete = false;
                     let message = format!("this is not UTF-8 text (byte {})", error.utf8_error().valid_up_to());
-                    self.faults.add_without_line(shown, message, "");
+                    self.errors.add_without_line(shown, message, "");
                     None
                 }
                 Err(error) => {
                     self.complete = false;
-                    self.faults.add_without_line(shown, format!("cannot read: {error}"), "");
+                    self.errors.add_without_line(shown, format!("cannot read: {error}"), "");
                     None
                 }
             },
@@ -164,8 +164,8 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, shown: String, text: String) -> Option<Node> {
         self.written.push((shown.clone(), text.clone()));
-        let source = self.faults.sources.add(shown, text, false);
-        let node = parse(source, &mut self.faults);
+        let source = self.errors.sources.add(shown, text, false);
+        let node = parse(source, &mut self.errors);
         self.complete &= node.is_some();
         node
     }
@@ -184,7 +184,7 @@ impl<'a> Loader<'a> {
 
 /// The names of all data sets.
 pub fn data_set_names(root: &Path) -> Vec<String> {
-    names(&root.join("data"), shipped::DATA_SETS)
+    names(&root.join("data"), built_in::DATA_SETS)
 }
 
 fn is_path(name: &str) -> bool {
@@ -202,7 +202,7 @@ fn find(name: &str, folders: &[PathBuf]) -> Option<Place> {
     on_disk.or_else(|| {
         let stem = name.strip_suffix(".toml").unwrap_or(name);
         let stem = stem.strip_prefix("experiments/").unwrap_or(stem);
-        shipped::EXPERIMENTS.iter().find(|(known, _)| *known == stem).map(|(known, _)| Place::Shipped(known))
+        built_in::EXPERIMENTS.iter().find(|(known, _)| *known == stem).map(|(known, _)| Place::Shipped(known))
     })
 }
 

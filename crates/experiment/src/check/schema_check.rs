@@ -4,16 +4,16 @@
 use regex::Regex;
 use serde_json::Value as Schema;
 
-use super::faults::ErrorCollector;
-use super::schema::{kinds, properties, resolve};
-use super::suggest;
-use super::tree::{Node, Table, Value, kind_of};
-use super::words::{describe, found, limits};
+use crate::check::describe::{describe, found, limits};
+use crate::check::schema::{kinds, properties, resolve};
+use crate::errors::ErrorCollector;
+use crate::read::tree::{Node, Table, Value, kind_of};
+use crate::suggest;
 
 pub struct Checker<'a> {
     /// The schema that `$ref` points into.
     pub root: &'a Schema,
-    pub faults: &'a mut ErrorCollector,
+    pub errors: &'a mut ErrorCollector,
     /// Whether every file could be read. If not, missing keys are not reported: the unreadable file may have them.
     pub complete: bool,
 }
@@ -55,7 +55,7 @@ impl Checker<'_> {
     fn wrong(&mut self, node: &Node, schema: &Schema, name: &str) {
         let wanted = describe(self.root, schema);
         let help = how_to_write(schema, &node.value);
-        self.faults.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), &help);
+        self.errors.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), &help);
     }
 
     fn check_table(&mut self, node: &Node, table: &Table, schema: &Schema) {
@@ -69,12 +69,12 @@ impl Checker<'_> {
             } else if let Some(schema) = others.filter(|schema| schema.is_object()) {
                 if name_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(key)) {
                     let help = "it becomes a folder name: use letters, digits, - and _ only";
-                    self.faults.add(entry.key, format!("`{key}` is not a valid name"), help);
+                    self.errors.add(entry.key, format!("`{key}` is not a valid name"), help);
                 }
                 self.check(&entry.node, schema, key);
             } else if others == Some(&Schema::Bool(false)) {
                 let known = keys.keys().copied();
-                self.faults.add(entry.key, format!("unknown key `{key}`"), &suggest::help(key, known, "Keys here"));
+                self.errors.add(entry.key, format!("unknown key `{key}`"), &suggest::help(key, known, "Keys here"));
             }
         }
         if self.complete {
@@ -83,7 +83,7 @@ impl Checker<'_> {
             {
                 let wanted = keys.get(key).map(|schema| describe(self.root, schema));
                 let help = wanted.map_or(String::new(), |wanted| format!("expected {wanted}"));
-                self.faults.add(node.at, format!("missing key `{key}`"), &help);
+                self.errors.add(node.at, format!("missing key `{key}`"), &help);
             }
         }
     }
@@ -93,30 +93,30 @@ impl Checker<'_> {
         let Value::Table(table) = &node.value else {
             let help = format!("Kinds: {}", names().collect::<Vec<_>>().join(", "));
             let message = format!("`{name}`: expected a table with a `kind`, found {}", found(&node.value));
-            return self.faults.add(node.at, message, &help);
+            return self.errors.add(node.at, message, &help);
         };
         let Some(entry) = table.get("kind") else {
             if self.complete {
                 let help = suggest::help(name, names(), "Kinds");
-                self.faults.add(node.at, "missing key `kind`".into(), &help);
+                self.errors.add(node.at, "missing key `kind`".into(), &help);
             }
             return;
         };
         let Some(kind) = kind_of(table) else {
             let message = format!("`kind`: expected text, found {}", found(&entry.node.value));
-            return self.faults.add(entry.node.at, message, &suggest::help("", names(), "Kinds"));
+            return self.errors.add(entry.node.at, message, &suggest::help("", names(), "Kinds"));
         };
-        let mut meant = kind;
+        let mut likely = kind;
         if !names().any(|known| known == kind) {
             let help = suggest::help(kind, names(), "Kinds");
-            self.faults.add(entry.node.at, format!("unknown kind `{kind}`"), &help);
-            // If one kind is likely meant, the keys are checked as keys of that kind.
+            self.errors.add(entry.node.at, format!("unknown kind `{kind}`"), &help);
+            // If one kind is likely, its keys are checked as keys of that kind.
             match suggest::nearest(kind, names()).as_slice() {
-                [near] => meant = near,
+                [near] => likely = near,
                 _ => return,
             }
         }
-        if let Some((_, schema)) = kinds.iter().find(|(known, _)| *known == meant) {
+        if let Some((_, schema)) = kinds.iter().find(|(known, _)| *known == likely) {
             let mut rest = table.clone();
             rest.shift_remove("kind");
             let mut keys = (*schema).clone();
@@ -133,11 +133,11 @@ impl Checker<'_> {
             Value::Text(text) if words.contains(&text.as_str()) => {}
             Value::Text(text) => {
                 let help = suggest::help(text, known, "Choices");
-                self.faults.add(node.at, format!("`{name}`: unknown word `{text}`"), &help);
+                self.errors.add(node.at, format!("`{name}`: unknown word `{text}`"), &help);
             }
             other => {
                 let message = format!("`{name}`: expected text, found {}", found(other));
-                self.faults.add(node.at, message, &format!("Choices: {}", words.join(", ")));
+                self.errors.add(node.at, message, &format!("Choices: {}", words.join(", ")));
             }
         }
     }
@@ -146,7 +146,7 @@ impl Checker<'_> {
         let count = |key| schema.get(key).and_then(Schema::as_u64).map(|n| n as usize);
         if count("minItems").is_some_and(|n| items.len() < n) || count("maxItems").is_some_and(|n| items.len() > n) {
             let wanted = describe(self.root, schema);
-            self.faults.add(node.at, format!("`{name}`: expected {wanted}, found {} items", items.len()), "");
+            self.errors.add(node.at, format!("`{name}`: expected {wanted}, found {} items", items.len()), "");
         }
         let fixed = schema.get("prefixItems").and_then(Schema::as_array);
         for (i, item) in items.iter().enumerate() {
@@ -158,7 +158,7 @@ impl Checker<'_> {
             if schema.get("uniqueItems") == Some(&Schema::Bool(true))
                 && before.iter().any(|other| other.to_json() == item.to_json())
             {
-                self.faults.add(item.at, format!("`{name}`: duplicate value {}", found(&item.value)), "");
+                self.errors.add(item.at, format!("`{name}`: duplicate value {}", found(&item.value)), "");
             }
         }
     }
@@ -168,7 +168,7 @@ impl Checker<'_> {
         let pattern = schema.get("pattern").and_then(Schema::as_str).and_then(|p| Regex::new(p).ok());
         if short || pattern.is_some_and(|pattern| !pattern.is_match(text)) {
             let wanted = describe(self.root, schema);
-            self.faults.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), "");
+            self.errors.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), "");
         }
     }
 

@@ -3,15 +3,15 @@
 
 /// `experiments/NAME.toml`.
 pub const EXPERIMENTS: &[(&str, &str)] = &[
-    ("quickstart", include_str!("../../../experiments/quickstart.toml")),
-    ("simple_models", include_str!("../../../experiments/simple_models.toml")),
+    ("quickstart", include_str!("../../../../experiments/quickstart.toml")),
+    ("simple_models", include_str!("../../../../experiments/simple_models.toml")),
 ];
 
 /// `data/NAME.toml`.
 pub const DATA_SETS: &[(&str, &str)] = &[
-    ("demo", include_str!("../../../data/demo.toml")),
-    ("demo_shifted", include_str!("../../../data/demo_shifted.toml")),
-    ("irmas", include_str!("../../../data/irmas.toml")),
+    ("demo", include_str!("../../../../data/demo.toml")),
+    ("demo_shifted", include_str!("../../../../data/demo_shifted.toml")),
+    ("irmas", include_str!("../../../../data/irmas.toml")),
 ];
 
 /// The text of that name.

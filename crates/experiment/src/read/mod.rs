@@ -1,0 +1,7 @@
+//! Reads the files of an experiment and merges them into one tree with origins.
+
+pub(crate) mod built_in;
+pub(crate) mod loader;
+pub(crate) mod merge;
+pub(crate) mod source;
+pub(crate) mod tree;
