@@ -55,9 +55,13 @@ fn metrics_json_has_the_means_of_results_csv() {
     }
     assert_eq!(of.len(), 2 * 4, "two models and two baselines on two sides");
     for ((split, features, model), values) in of {
-        let told = &metrics[&split][&features][&model];
-        assert_eq!(told["accuracy"].as_f64().unwrap(), values.iter().sum::<f64>() / 2.0, "{split} {features} {model}");
-        assert_eq!(told["seeds"], 2);
+        let exported = &metrics[&split][&features][&model];
+        assert_eq!(
+            exported["accuracy"].as_f64().unwrap(),
+            values.iter().sum::<f64>() / 2.0,
+            "{split} {features} {model}"
+        );
+        assert_eq!(exported["seeds"], 2);
     }
     fs::remove_file(dir.path("runs/small/latest/metrics.json")).unwrap();
     dir.done(&["run", "small.toml", "-q", "--device", "cpu"]);
@@ -97,7 +101,7 @@ fn a_run_becomes_an_mlflow_run_with_nested_trials() {
     );
     assert_eq!(fs::read_to_string(whole.join("params/models.cnn_small.epochs")).unwrap(), "3");
     assert!(whole.join("metrics/test/mel/average/accuracy").is_file() && whole.join("artifacts/results.csv").is_file());
-    // Again, and with the models: in the same dir.
+    // A second export with the models replaces the first.
     dir.done(&["export", "mlflow", "ml store", "small/latest", "--models"]);
     assert_eq!(runs_in(&dir.path("ml store")), runs);
     assert!(unit.join("artifacts/model/model.safetensors").is_file());
@@ -129,9 +133,9 @@ print(json.dumps({
     let ask = |kind: &str, at: &str| -> Value {
         let mut command = Command::new(peers.join("python"));
         command.args(["-c", script, kind, at]).env("MLFLOW_ALLOW_FILE_STORE", "true").current_dir(dir.path("."));
-        let said = command.output().unwrap();
-        assert!(said.status.success(), "{}", text(&said.stderr));
-        serde_json::from_slice(text(&said.stdout).lines().last().unwrap().as_bytes()).unwrap()
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(text(&output.stdout).lines().last().unwrap().as_bytes()).unwrap()
     };
     let of_files = ask("file", dir.path("store").to_str().unwrap());
     assert_eq!(of_files.as_object().unwrap().len(), 5);
@@ -165,7 +169,7 @@ fn an_impossible_export_exits_with_2() {
     assert!(text(&none.stderr).contains("timbre run") && !dir.path("store").exists(), "{}", text(&none.stderr));
 }
 
-/// Runs a program with a text on its stdin; nothing where it is not installed.
+/// Runs a program with a text on its stdin; None if it is not installed.
 fn fed(program: &str, arguments: &[&str], input: &[u8]) -> Option<std::process::Output> {
     use std::io::Write;
     let command = Command::new(program)

@@ -1,4 +1,4 @@
-//! The gate of a CI on whole runs: a worse one ends with code 5 and says why, an equal one passes, and nothing else does.
+//! The baseline check on whole runs: an equal run passes, a worse one exits with 5 and explains it.
 
 use std::fs;
 use std::process::Output;
@@ -34,7 +34,7 @@ impl TestDir {
         TestDir::with(&[("small.toml", EXPERIMENT)])
     }
 
-    /// Runs it; the folder of the run.
+    /// Runs the experiment. Returns the run folder.
     fn run_small(&self, more: &[&str]) -> String {
         let output = self.done(&[&["run", "small.toml", "-q", "--json"], more].concat());
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["run"].as_str().unwrap().to_owned()
@@ -48,7 +48,7 @@ impl TestDir {
     }
 }
 
-/// So many neighbours that the classes run into each other.
+/// So many neighbours that the classes mix.
 const WORSE: [&str; 2] = ["--set", "models.knn.k=50"];
 
 fn code(output: &Output) -> i32 {
@@ -73,17 +73,17 @@ fn an_equal_run_passes_and_a_worse_one_exits_with_5_and_names_the_fallen_metrics
     for baseline in ["ci/small.json", &good] {
         let output = dir.check_against(&worse, baseline, &["--tolerance", "accuracy=0.01"]);
         assert_eq!(code(&output), 5);
-        let said = text(&output.stderr);
-        let sentence = said.lines().find(|line| line.contains("mel.knn: accuracy fell by ")).expect(&said);
+        let stderr = text(&output.stderr);
+        let sentence = stderr.lines().find(|line| line.contains("mel.knn: accuracy fell by ")).expect(&stderr);
         assert!(
             sentence.contains(", from ") && sentence.contains(baseline) && sentence.contains("95 % interval"),
             "{sentence}"
         );
-        assert!(!said.contains("mel.average: accuracy fell"), "{said}");
-        assert!(said.trim_end().lines().last().unwrap().starts_with("Next: "));
+        assert!(!stderr.contains("mel.average: accuracy fell"), "{stderr}");
+        assert!(stderr.trim_end().lines().last().unwrap().starts_with("Next: "));
         assert_eq!(code(&dir.check_against(&worse, baseline, &["--tolerance", "accuracy=1"])), 0);
     }
-    // The other way round it is better; of a loss either is worse than the other.
+    // In the other direction it is better.
     assert_eq!(code(&dir.check_against(&good, &worse, &[])), 0);
     let losses =
         |run: &str, against: &str| code(&dir.check_against(run, against, &["--tolerance", "calibration_error=0"]));
@@ -117,9 +117,9 @@ fn incomparable_and_unfinished_runs_do_not_pass() {
     dir.done(&["baseline", "save", &good, "--out", "b.json"]);
     let fails = |run: &str, word: &str, sentence: &str| {
         let output = dir.check_against(run, "b.json", &["--tolerance", "accuracy=1"]);
-        let said = text(&output.stderr);
-        assert_eq!(code(&output), 5, "{said}");
-        assert!(said.contains(sentence) && said.contains(&format!("--allow {word}")), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(code(&output), 5, "{stderr}");
+        assert!(stderr.contains(sentence) && stderr.contains(&format!("--allow {word}")), "{stderr}");
         let allowed = dir.check_against(run, "b.json", &["--tolerance", "accuracy=1", "--allow", word]);
         assert_eq!(code(&allowed), 0, "{}", text(&allowed.stderr));
         assert!(text(&allowed.stderr).contains("timbre: allowed: ") && text(&allowed.stderr).contains(sentence));
@@ -199,7 +199,7 @@ fn an_impossible_check_exits_with_2() {
     refused(&[&good, "--baseline", &good, "--tolerance", "acuracy=0.1"], "did you mean `accuracy`");
     refused(&[&good, "--baseline", &good, "--tolerance", "accuracy=-1"], "is not a tolerance");
     refused(&[&good, "--junit", "x.xml"], "--baseline");
-    // Without a run the latest of the baseline's experiment is meant.
+    // The default run is the latest one of the experiment of the baseline.
     let own = dir.done(&["compare", "--baseline", &good]);
     assert!(text(&own.stdout).contains("the run is its own baseline"), "{}", text(&own.stdout));
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::test_dir::{TestDir, text};
 
-/// A few clips, one feature, one model that is fitted in no time.
+/// A few clips, one feature, one quick model.
 const TINY: &str = r#"
 save_models = false
 [data]
@@ -70,7 +70,7 @@ fn a_second_start_runs_only_missing_points() {
     // Validation and test.
     assert_eq!(lines.len(), 1 + 2 * 12);
     assert!(lines[1].starts_with("1,1,euclidean,done,centroid,knn,validation,"), "{}", lines[1]);
-    // What the table says is what the run says.
+    // The table equals the results of the run.
     let own = &first["points"][0]["results"].as_array().unwrap().iter().find(|row| row["model"] == "knn").unwrap()["metrics"]
         ["accuracy"];
     assert_eq!(lines[1].split(',').nth(9).unwrap().parse::<f64>().unwrap(), own.as_f64().unwrap());
@@ -78,7 +78,7 @@ fn a_second_start_runs_only_missing_points() {
     let again = json(&run(&dir, &[]).output().unwrap());
     assert_eq!(again["counts"]["ran"], 0);
     assert_eq!(table(&dir), csv);
-    // One more value: its points alone. One value less: its runs stay.
+    // A new value runs only its points. A removed value keeps its runs.
     let more = ["--set", "grid.\"models.knn.k\"=[2, 3, 5, 7]"];
     let changed = json(&run(&dir, &more).output().unwrap());
     assert_eq!((changed["counts"]["ran"].as_u64(), changed["counts"]["points"].as_u64()), (Some(3), Some(12)));
@@ -115,9 +115,9 @@ fn other_points_run_after_a_failure_and_failed_ones_are_retried() {
     let dir = dir(FAILING);
     let output = run(&dir, &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(6));
-    let said = text(&output.stderr);
+    let printed = text(&output.stderr);
     // When it happens, and again at the end.
-    assert!(said.matches("models.knn.k=500").count() >= 2 && said.contains("log.jsonl"), "{said}");
+    assert!(printed.matches("models.knn.k=500").count() >= 2 && printed.contains("log.jsonl"), "{printed}");
     let summary = json(&output);
     assert_eq!((summary["counts"]["done"].as_u64(), summary["counts"]["failed"].as_u64()), (Some(2), Some(2)));
     assert!(table(&dir).contains("1,500,failed,"), "{}", table(&dir));
@@ -198,9 +198,9 @@ fn the_plan_of_successive_halving_has_finished_and_later_rounds() {
     assert_eq!((&between["to_run"], of_rounds(&between, "to_run")), (&Value::from(4), vec![0, 3, 1]));
     assert!(between["rounds"][2]["seconds"].as_f64().unwrap() > 0.0, "{between}");
     assert!(between["estimate"]["run_bytes"].as_u64() > between["rounds"][2]["bytes"].as_u64(), "{between}");
-    let said = text(&dir.done(&["plan", "tiny.toml", "-q"]).stdout);
-    assert!(said.contains("then round 3 of 3 (k = 4): the best 1 point"), "{said}");
-    assert!(said.contains("4 of 10 points of all 3 rounds to run"), "{said}");
+    let printed = text(&dir.done(&["plan", "tiny.toml", "-q"]).stdout);
+    assert!(printed.contains("then round 3 of 3 (k = 4): the best 1 point"), "{printed}");
+    assert!(printed.contains("4 of 10 points of all 3 rounds to run"), "{printed}");
     assert_eq!(json(&run(&dir, &[]).output().unwrap())["counts"]["ran"], 4);
 }
 
@@ -259,8 +259,8 @@ fn two_processes_share_a_sweep_that_can_be_watched() {
         .map(|child| json(&child.wait_with_output().unwrap())["counts"]["ran"].as_u64().unwrap())
         .collect();
     assert_eq!((ran.iter().sum::<u64>(), run_folders(&dir).len()), (12, 12), "{ran:?}");
-    let said = text(&watched.stdout);
-    assert!(said.lines().last().unwrap().contains("12/12 points done"), "{said}");
+    let printed = text(&watched.stdout);
+    assert!(printed.lines().last().unwrap().contains("12/12 points done"), "{printed}");
     // Without a running process, `watch` prints the end at once.
     assert!(text(&dir.done(&["watch"]).stdout).contains("(done)"));
 }
@@ -302,9 +302,9 @@ fn a_missing_report_is_written_by_the_next_start() {
     fs::remove_file(report(&runs[1])).unwrap();
     fs::create_dir(report(&runs[1])).unwrap();
     let output = run(&dir, &[]).output().unwrap();
-    let (said, summary) = (text(&output.stderr), json(&output));
-    assert!(said.contains("models.knn.k=3 is finished, but its report could not be written"), "{said}");
-    assert!(said.contains("1 point finished without a report") && said.contains(&runs[1]), "{said}");
+    let (printed, summary) = (text(&output.stderr), json(&output));
+    assert!(printed.contains("models.knn.k=3 is finished, but its report could not be written"), "{printed}");
+    assert!(printed.contains("1 point finished without a report") && printed.contains(&runs[1]), "{printed}");
     assert!(summary["points"][0]["no_report"].is_null() && summary["points"][1]["no_report"].is_string(), "{summary}");
 }
 
@@ -322,9 +322,9 @@ fn failures_are_printed_again_if_the_sweep_cannot_continue() {
         let _ = fs::remove_file(&grid);
     }
     let output = child.wait_with_output().unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("of 200 points failed:") && said.matches("models.knn.k=500").count() >= 2, "{said}");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("of 200 points failed:") && printed.matches("models.knn.k=500").count() >= 2, "{printed}");
 }
 
 #[test]
@@ -348,9 +348,9 @@ fn messages_keep_the_folders_and_count_failures() {
     let next = "Next: timbre run tiny.toml --runs 'my runs' --cache elsewhere";
     assert!(text(&planned.stderr).contains(next), "{}", text(&planned.stderr));
     let output = dir.timbre(&[&["run", "tiny.toml"], &folders[..]].concat());
-    let said = text(&output.stderr);
-    assert!(said.contains("2 of 4 points done, 2 failed (4 new)"), "{said}");
-    assert!(said.contains(&format!("{next} --retry-failed")), "{said}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("2 of 4 points done, 2 failed (4 new)"), "{printed}");
+    assert!(printed.contains(&format!("{next} --retry-failed")), "{printed}");
     let none = dir.timbre(&[&["run", "tiny.toml", "--only", "metrics=1"], &folders[..]].concat());
     assert!(text(&none.stderr).contains("the grid has no axis `metrics`: Axes here: k"), "{}", text(&none.stderr));
 }

@@ -68,7 +68,7 @@ fn gc_removes_only_stale_and_superseded_runs() {
         run(&dir, "20260101T000000Z-00000005", "too_many_unusable", "0000000500000000", 400),
         run(&dir, "20260101T000000Z-00000006", "stopped", "0000000600000000", 3),
     ];
-    // A run in which something was written to later than its record; one that is being removed; one without a record.
+    // A run with a later write than its record; a half-removed one; one without a record.
     write(&stays[3].join("log.jsonl"), "{}", DAY);
     write(&dir.path("runs/x/.removed-20260101T000000Z-00000007/run.json"), "{}", 2 * DAY);
     write(&dir.path("runs/x/20260101T000000Z-00000008/config.toml"), "", 40 * DAY);
@@ -86,15 +86,15 @@ fn gc_removes_only_stale_and_superseded_runs() {
     symlink("20260101T000000Z-00000001", dir.path("runs/x/latest")).unwrap();
 
     let before = tree(&dir.path("runs"));
-    let told = dir.done(&["gc", "--dry-run"]);
+    let output = dir.done(&["gc", "--dry-run"]);
     assert_eq!(tree(&dir.path("runs")), before, "a dry run changes nothing");
-    let lines = text(&told.stdout);
+    let lines = text(&output.stdout);
     assert_eq!(lines.lines().count(), goes.len() + 5, "{lines}");
     for path in &goes {
         assert!(lines.contains(path.file_name().unwrap().to_str().unwrap()), "{lines}");
     }
     assert!(lines.contains("superseded by 20260201T000000Z-aaaaaaaa"), "{lines}");
-    assert!(text(&told.stderr).contains("0000000a"), "a damaged record is reported: {}", text(&told.stderr));
+    assert!(text(&output.stderr).contains("0000000a"), "a damaged record is reported: {}", text(&output.stderr));
 
     let refused = dir.timbre(&["gc"]);
     assert_eq!((refused.status.code(), tree(&dir.path("runs"))), (Some(2), before), "without consent");
@@ -127,8 +127,8 @@ fn runs_in_progress_are_not_removed() {
     let held = run(&dir, "20260101T000000Z-00000001", "stopped", "0000000100000000", 40);
     let free = run(&dir, "20260101T000000Z-00000002", "stopped", "0000000200000000", 40);
     let lock = RunDir::lock(held.clone()).unwrap();
-    let told = dir.done(&["gc", "--dry-run", "--days", "0"]);
-    assert!(!text(&told.stdout).contains("00000001"), "{}", text(&told.stdout));
+    let output = dir.done(&["gc", "--dry-run", "--days", "0"]);
+    assert!(!text(&output.stdout).contains("00000001"), "{}", text(&output.stdout));
     let names = [&held, &free].map(|path| path.to_str().unwrap());
     let removed = dir.timbre(&["rm", "--yes", names[0], names[1]]);
     assert_eq!(removed.status.code(), Some(1), "{}", text(&removed.stderr));
@@ -166,7 +166,7 @@ fn rm_asks_and_removes_only_named_runs() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
         assert_eq!(tree(&dir.path("runs")), before, "{arguments:?}");
     }
-    // What a shell makes of runs/x/2026*3 and latest: the same run twice.
+    // A shell expands runs/x/2026*3 and latest to the same run twice.
     dir.done(&["rm", "--yes", "runs/x/latest", young.to_str().unwrap()]);
     assert!(!young.exists());
     assert_eq!(dir.path("runs/x/latest").canonicalize().unwrap(), old.canonicalize().unwrap(), "not the stopped one");
@@ -179,7 +179,7 @@ fn hostile_folders_are_not_removed() {
     let dir = TestDir::new();
     let outside = dir.path("outside");
     write(&outside.join("thesis.tex"), "years", 400 * DAY);
-    // A record of something else, a link that looks like a run, links inside a run, a name that moves the cursor.
+    // A record of another program, a link with the name of a run, links inside a run, a name that moves the cursor.
     write(&dir.path("photos/run.json"), r#"{"schema":1}"#, 400 * DAY);
     let inside = run(&dir, "20260101T000000Z-00000001", "stopped", "0000000100000000", 40);
     symlink(&outside, inside.join("models")).unwrap();
@@ -197,8 +197,8 @@ fn hostile_folders_are_not_removed() {
     // The links were made just now.
     dir.done(&["gc", "--yes", "--days", "0"]);
     assert!(!inside.exists() && strange.is_dir(), "it is not the name of a run");
-    let told = dir.done(&["rm", "--yes", strange.to_str().unwrap()]);
-    assert!(!text(&told.stdout).contains('\u{1b}') && !strange.exists());
+    let output = dir.done(&["rm", "--yes", strange.to_str().unwrap()]);
+    assert!(!text(&output.stdout).contains('\u{1b}') && !strange.exists());
     assert_eq!(fs::read_to_string(outside.join("thesis.tex")).unwrap(), "years");
     assert!(dir.path("photos/run.json").is_file());
 }

@@ -74,11 +74,11 @@ fn changed_and_removed_runs_are_noticed_despite_the_index() {
     assert!(dir.path(INDEX).is_file());
     assert_eq!(dir.listed(&[]), before, "from the index");
 
-    // Replaced as the program does it, to the same length.
+    // Replaced like the program does, with equal length.
     let mut changed = records[0].clone();
     changed["results"][1]["metrics"]["accuracy"] = json!(0.8);
     dir.write(&changed);
-    // Written in dir, to the same length, with the time of before.
+    // Written in place, with equal length and the previous time.
     let file = dir.folder(&records[1]).join("run.json");
     let time = fs::metadata(&file).unwrap().modified().unwrap();
     fs::write(&file, records[1].to_string().replace("0.7", "0.6")).unwrap();
@@ -106,7 +106,7 @@ fn a_damaged_index_is_replaced_silently() {
     settle();
     let right = dir.listed(&[]);
     let whole = dir.bytes(INDEX);
-    // Cut off anywhere, a number changed, of another time, no text at all.
+    // Truncated, with a changed number, of another version, not text.
     let mut damaged: Vec<Vec<u8>> = (0..whole.len()).step_by(97).map(|length| whole[..length].to_vec()).collect();
     damaged.push(String::from_utf8(whole.clone()).unwrap().replace("0.7", "0.9").into_bytes());
     damaged.push(String::from_utf8(whole.clone()).unwrap().replace("\"version\":1", "\"version\":0").into_bytes());

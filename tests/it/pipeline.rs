@@ -1,4 +1,4 @@
-//! `timbre run` end to end: recordings in, run folder out, with kills, bad files and full caches.
+//! `timbre run` end to end: recordings in, run folder out, also with kills and unusable files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use crate::test_dir::{TWO_MODELS, TestDir, text};
 
-/// A small demo set: enough for every class to be on both sides of the split.
+/// A small demo set: large enough for every class in every subset.
 const SMALL: [&str; 2] = ["data.clips_per_class=10", "data.test_recordings=2"];
 
-/// A folder to work in, without a copy of the project: experiments and data sets come from the program itself.
 impl TestDir {
     /// `timbre run quickstart` on the small set, its runs in `runs`.
     fn quickstart(&self, runs: &str, more: &[&str]) -> Command {
@@ -90,7 +89,7 @@ fn the_number_of_threads_does_not_change_the_bytes() {
     assert_eq!(results(&dir, "one"), results(&dir, "two-again"));
 }
 
-/// Kills `child` with SIGKILL as soon as `reached` says so; whether it was still running.
+/// Kills `child` with SIGKILL as soon as `reached` is true. Returns whether it was still running.
 fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
     loop {
         if child.try_wait().unwrap().is_some() {
@@ -118,7 +117,7 @@ fn a_run_that_is_killed_repeatedly_gives_the_same_bytes() {
         let size = |e: fs::DirEntry| e.metadata().map_or(0, |m| m.len());
         fs::read_dir(folder).map_or(0, |d| d.flatten().map(size).sum::<u64>())
     };
-    // While the data is made, twice while features are computed, and after the first, the fifth and the twelfth unit.
+    // While the data is generated, twice while features are computed, and after the first, the fifth and the twelfth trial.
     let moments: [Box<dyn Fn() -> bool>; 6] = [
         Box::new(|| dir.path("cache2").is_dir()),
         Box::new(|| bytes_in(&features) > 2_000_000),
@@ -145,7 +144,7 @@ fn ctrl_c_exits_with_75_and_the_next_start_continues() {
     let dir = TestDir::new();
     let child = dir.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let features = dir.path("data/.cache/features");
-    // The first pack says that features are under way.
+    // The first pack shows that features are being computed.
     while !fs::read_dir(&features)
         .is_ok_and(|mut d| d.any(|e| e.unwrap().path().extension().is_some_and(|x| x == "pack")))
     {
@@ -158,7 +157,7 @@ fn ctrl_c_exits_with_75_and_the_next_start_continues() {
     assert!(end["cache"]["hits"].as_u64().unwrap() > 0, "what was computed before the signal is in the cache");
 }
 
-/// A class folder each of the demo's voices, copied from the set that the program makes.
+/// One folder per class, copied from the demo set.
 fn folder_of_clips(dir: &TestDir, name: &str) -> PathBuf {
     let made = dir.timbre(&["data", "make", "demo", "--clips-per-class", "10", "--out", "demo-set", "-q"]);
     assert!(made.status.success(), "{}", text(&made.stderr));
@@ -220,12 +219,12 @@ fn unusable_files_are_listed_and_change_no_result() {
     );
     let of = |name: &str| fs::read_to_string(dir.path(&format!("runs/{name}/latest/results.csv"))).unwrap();
     assert_eq!(of("clean"), of("dirty"));
-    // The same with a stricter limit: everything is written, and the code says that it was too much.
+    // With a stricter limit everything is written, and the exit code reports the excess.
     experiment_on_folder(&dir, "strict.toml", &dirty, "max_unusable = 0.001");
     let strict = dir.timbre(&["run", "strict.toml", "-q"]);
     assert_eq!(strict.status.code(), Some(3));
     assert_eq!(of("strict"), of("clean"));
-    // The limit is judged anew when the finished run is shown again.
+    // A finished run that is shown again applies the current limit.
     let lenient = dir.timbre(&["run", "strict.toml", "-q", "--set", "max_unusable=0.5"]);
     assert_eq!(lenient.status.code(), Some(0));
 }
@@ -279,8 +278,8 @@ fn misspelt_keys_are_usage_errors_with_a_suggestion_each() {
         .unwrap();
     let output = dir.timbre(&["check", "x.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
-    assert!(said.contains("x.toml:3:1") && said.contains("n_mels") && said.contains("x.toml:5:1"), "{said}");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("x.toml:3:1") && stderr.contains("n_mels") && stderr.contains("x.toml:5:1"), "{stderr}");
     assert!(output.stdout.is_empty(), "stdout is for data");
 }
 
@@ -296,9 +295,9 @@ fn missing_data_is_explained() {
     let dir = TestDir::new();
     let output = dir.timbre(&["run", "simple_models"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
+    let stderr = text(&output.stderr);
     for word in ["IRMAS-TrainingData", "4fd9f5ed5a18d8e2687e6360b5f60afe", "1290750", "DATA=demo"] {
-        assert!(said.contains(word), "{word} is missing in: {said}");
+        assert!(stderr.contains(word), "{word} is missing in: {stderr}");
     }
 }
 
@@ -317,7 +316,7 @@ fn a_second_process_on_the_same_run_fails() {
     let dir = TestDir::new();
     json(&dir.quickstart("runs", &["--set", "seeds=[7]"]).output().unwrap());
     let run = fs::canonicalize(dir.path("runs/quickstart/latest")).unwrap();
-    // Half done, and held by somebody.
+    // Unfinished, and locked by another process.
     let record = fs::read_to_string(run.join("run.json")).unwrap();
     fs::write(run.join("run.json"), record.replace("\"status\": \"done\"", "\"status\": \"running\"")).unwrap();
     let lock = fs::File::create(run.join(".lock")).unwrap();
@@ -352,13 +351,13 @@ fn copies_of_a_recording_in_two_songs_stay_on_one_side() {
     let dir = TestDir::new();
     let root = folder_of_clips(&dir, "copies");
     for (c, class) in fs::read_dir(&root).unwrap().flatten().enumerate() {
-        // Each clip once more, as a song of its own.
+        // A copy of each clip, as a song of its own.
         for (i, clip) in fs::read_dir(class.path()).unwrap().flatten().collect::<Vec<_>>().iter().enumerate() {
             fs::copy(clip.path(), class.path().join(format!("copy]{}__1.wav", 9000 + 100 * c + i))).unwrap();
         }
     }
     experiment_on_folder(&dir, "copies.toml", &root, "");
-    // With a copy in the training part, one nearest neighbour on raw samples would know every answer.
+    // With a copy in the training subset, one nearest neighbour on raw samples would be always right.
     let result = json(&dir.timbre(&["run", "copies.toml", "--json", "-q", "--set", "models.knn.k=1"]));
     let raw =
         result["results"].as_array().unwrap().iter().find(|r| r["features"] == "raw" && r["model"] == "knn").unwrap();
@@ -425,7 +424,7 @@ fn a_run_goes_on_where_nobody_reads_what_it_says() {
     let dir = TestDir::with(&[("two.toml", TWO_MODELS)]);
     let mut command = dir.command(&["run", "two.toml", "-v"]);
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    // The reader of `| head` goes away like this.
+    // Like `| head`, which closes the pipe.
     drop(child.stderr.take());
     assert!(child.wait().unwrap().success());
     assert!(dir.path("runs/two/latest/report.html").is_file());
@@ -442,6 +441,6 @@ fn runs_are_listed_and_compared() {
     let compared = dir.timbre(&["compare", runs[1], runs[0], "--csv", "out/compared.csv"]);
     assert!(compared.status.success(), "{}", text(&compared.stderr));
     assert!(text(&compared.stdout).contains("models.knn.k: 5 | 3"), "{}", text(&compared.stdout));
-    // A head; fifteen models and two trivial baselines of each run.
+    // A header; fifteen models and two trivial baselines of each run.
     assert_eq!(fs::read_to_string(dir.path("out/compared.csv")).unwrap().lines().count(), 1 + 2 * 17);
 }

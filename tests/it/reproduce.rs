@@ -25,7 +25,7 @@ test = 0.25
 [models.knn]
 "#;
 
-/// A finished run on recordings that lie in `data/set`.
+/// A finished run on the recordings in `data/set`.
 fn dir() -> (TestDir, PathBuf) {
     let dir = TestDir::with(&[("small.toml", SMALL)]);
     dir.done(&["data", "make", "demo", "--clips-per-class", "8", "--out", "data/set", "-q"]);
@@ -41,9 +41,9 @@ fn edit(path: &Path, from: &str, to: &str) {
 }
 
 fn ended(output: &Output, code: i32, sentence: &str) {
-    let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    assert!(told.contains(sentence), "{told}");
+    let result = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{result}");
+    assert!(result.contains(sentence), "{result}");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_run_is_reproduced_to_the_byte_and_leaves_no_files() {
     let output = dir.timbre(&["reproduce", "small/latest", "-q"]);
     ended(&output, 0, "The same: results.csv has the same bytes");
     assert_eq!((runs(), dir.bytes("runs/small/latest/run.json")), before);
-    // Somewhere else, on other recordings' dir, without a cache, told to a program.
+    // Into another folder, with moved recordings, without a cache, as JSON.
     fs::rename(dir.path("data/set"), dir.path("moved")).unwrap();
     let root = format!("data.root={}", dir.path("moved").display());
     let root = root.as_str();
@@ -73,11 +73,11 @@ fn a_run_is_reproduced_to_the_byte_and_leaves_no_files() {
         root,
     ];
     let output = dir.done(&arguments);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told["status"], &told["same_bytes"]), (&"same".into(), &true.into()));
-    assert!(told["compared"].as_u64().unwrap() > 50);
-    assert!(told["environment"]["threads"].is_array(), "one thread instead of several: {}", told["environment"]);
-    let kept = dir.path(told["again"].as_str().unwrap());
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["status"], &result["same_bytes"]), (&"same".into(), &true.into()));
+    assert!(result["compared"].as_u64().unwrap() > 50);
+    assert!(result["environment"]["threads"].is_array(), "one thread instead of several: {}", result["environment"]);
+    let kept = dir.path(result["again"].as_str().unwrap());
     assert!(kept.join("models/fft.knn.s1/model.json").is_file());
     assert_eq!(fs::read(kept.join("results.csv")).unwrap(), fs::read(run.join("results.csv")).unwrap());
 }
@@ -111,10 +111,10 @@ fn another_signature_exits_with_7_and_names_the_change() {
     fs::write(&config, "[models.knn]\nkind = \"telepathy\"\n").unwrap();
     ended(&reproduce(), 7, "does not understand");
     fs::write(&config, &whole).unwrap();
-    // A stage, and a run that does not say which stages it had.
+    // A changed stage, and a run without recorded stages.
     let record = run.join("run.json");
-    let told = fs::read(&record).unwrap();
-    let mut other: Value = serde_json::from_slice(&told).unwrap();
+    let result = fs::read(&record).unwrap();
+    let mut other: Value = serde_json::from_slice(&result).unwrap();
     let signature = other["signature"].as_str().unwrap().to_owned();
     other["signature"] =
         signature.replacen(&signature[..1], if signature.starts_with('0') { "1" } else { "0" }, 1).into();
@@ -124,8 +124,8 @@ fn another_signature_exits_with_7_and_names_the_change() {
     other["environment"].as_object_mut().unwrap().remove("stages");
     fs::write(&record, other.to_string()).unwrap();
     ended(&reproduce(), 7, "did not record its stages");
-    fs::write(&record, &told).unwrap();
-    // The recordings: one is another, one is gone, all are gone.
+    fs::write(&record, &result).unwrap();
+    // The recordings: one is edited, some are missing, all are missing.
     let class = dir.path("data/set/IRMAS-TrainingData/cel");
     let mut clips: Vec<PathBuf> = fs::read_dir(&class).unwrap().flatten().map(|entry| entry.path()).collect();
     clips.retain(|path| path.extension().is_some_and(|ending| ending == "wav"));

@@ -1,4 +1,4 @@
-//! The threshold search on finished runs: its numbers are those of judging again, and it never fools its user silently.
+//! The threshold search on finished runs: its scores equal those of a new evaluation, and it never tunes on the test split silently.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -52,8 +52,8 @@ resamples = 30
 "#;
 
 impl TestDir {
-    /// What a command that ends well says on stdout and on stderr.
-    fn said(&self, arguments: &[&str]) -> (String, String) {
+    /// Stdout and stderr of a successful command.
+    fn output_of(&self, arguments: &[&str]) -> (String, String) {
         let output = self.done(arguments);
         (text(&output.stdout), text(&output.stderr))
     }
@@ -71,8 +71,8 @@ fn parquet(path: PathBuf) -> DataFrame {
     ParquetReader::new(File::open(path).unwrap()).finish().unwrap()
 }
 
-/// Of each recording of a split its classes, and the probabilities of its windows.
-fn heard(dir: &TestDir, run: &str, split: &str, classes: &[String]) -> Vec<(Vec<bool>, Vec<Vec<f32>>)> {
+/// The classes and the window probabilities of each recording of a split.
+fn window_predictions(dir: &TestDir, run: &str, split: &str, classes: &[String]) -> Vec<(Vec<bool>, Vec<Vec<f32>>)> {
     let texts = |table: &DataFrame, name: &str| -> Vec<String> {
         let column = table.column(name).unwrap().str().unwrap().clone();
         (0..table.height()).map(|row| column.get(row).unwrap().to_owned()).collect()
@@ -99,10 +99,10 @@ fn heard(dir: &TestDir, run: &str, split: &str, classes: &[String]) -> Vec<(Vec<
         .collect()
 }
 
-/// Micro F1 and exact match, as they are defined.
-fn naive(heard: &[(Vec<bool>, Vec<Vec<f32>>)], cutoff: f64, fraction: f64) -> (f64, f64) {
+/// Micro F1 and exact match by definition.
+fn naive(window_predictions: &[(Vec<bool>, Vec<Vec<f32>>)], cutoff: f64, fraction: f64) -> (f64, f64) {
     let (mut hits, mut named, mut exact) = (0, 0, 0);
-    for (truth, windows) in heard {
+    for (truth, windows) in window_predictions {
         let is_decided = |class: usize| {
             let votes = windows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
             votes as f64 / windows.len() as f64 > fraction
@@ -112,7 +112,7 @@ fn naive(heard: &[(Vec<bool>, Vec<Vec<f32>>)], cutoff: f64, fraction: f64) -> (f
         named += truth.iter().filter(|t| **t).count() + decided.iter().filter(|d| **d).count();
         exact += usize::from(*truth == decided);
     }
-    (if named == 0 { 0.0 } else { 2.0 * hits as f64 / named as f64 }, exact as f64 / heard.len() as f64)
+    (if named == 0 { 0.0 } else { 2.0 * hits as f64 / named as f64 }, exact as f64 / window_predictions.len() as f64)
 }
 
 fn number(row: &HashMap<String, String>, key: &str) -> f64 {
@@ -126,8 +126,8 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
         ("y.toml", &format!("extends = \"x.toml\"\n{SEARCH}")),
     ]);
     dir.done(&["run", "x.toml", "--device", "cpu", "-q"]);
-    let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu"]);
-    assert!(said.contains("Reusing 1 of 1 models from"), "{said}");
+    let (_, printed) = dir.output_of(&["run", "y.toml", "--device", "cpu"]);
+    assert!(printed.contains("Reusing 1 of 1 models from"), "{printed}");
     let record: Value = serde_json::from_str(&dir.read("runs/y/latest/run.json")).unwrap();
     assert_eq!(record["taken_over"]["units"][0], "mel.cnn_small.s1");
     let unit = "units/mel.cnn_small.s1.json";
@@ -137,7 +137,7 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
 
     let classes: Vec<String> = serde_json::from_value(record["classes"].clone()).unwrap();
     let sides: HashMap<&str, _> =
-        ["validation", "test"].map(|split| (split, heard(&dir, "runs/y/latest", split, &classes))).into();
+        ["validation", "test"].map(|split| (split, window_predictions(&dir, "runs/y/latest", split, &classes))).into();
     let rows = dir.rows("runs/y/latest/thresholds.csv");
     assert_eq!(rows.len(), 21 * 18 + 1);
     for row in &rows {
@@ -172,21 +172,21 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     assert_eq!(dir.rows("runs/y/latest/thresholds_per_class.csv").len(), classes.len());
     assert!(dir.read("runs/y/latest/thresholds_f1_micro.svg").contains("tuned on validation"));
 
-    // The command finds the same in a run that knows of no search, and needs no model.
+    // The command finds the same for a run without a search, and needs no model.
     fs::remove_dir_all(dir.path("runs/x/latest/models")).unwrap();
     fs::remove_dir_all(dir.path("runs/x/latest/units")).unwrap();
     let keys = ["cutoff=0.40..0.60/0.01", "window_fraction=0.05..0.90/0.05", "per_class=true", "resamples=30"];
     let set: Vec<String> = keys.iter().map(|key| format!("--set=evaluate.search.{key}")).collect();
     let arguments: Vec<&str> = ["thresholds", "x/latest"].into_iter().chain(set.iter().map(String::as_str)).collect();
-    let (said, hint) = dir.said(&arguments);
+    let (printed, hint) = dir.output_of(&arguments);
     assert!(hint.contains("--set evaluate.cutoff="), "{hint}");
-    assert!(said.contains("tuned on validation") && said.contains("cutoffs = {"), "{said}");
+    assert!(printed.contains("tuned on validation") && printed.contains("cutoffs = {"), "{printed}");
     for file in ["thresholds.csv", "thresholds_f1_micro.csv", "thresholds_f1_micro.svg", "thresholds.json"] {
         let (a, b) = (dir.read(&format!("runs/x/latest/{file}")), dir.read(&format!("runs/y/latest/{file}")));
         assert!(a == b, "{file} differs");
     }
 
-    // What is no key of the search is refused, and so is the test split that is not asked for by name.
+    // Other keys are refused, and so is the test split without an explicit option.
     for (wrong, words) in [
         ("models.cnn_small.epochs=3", "only evaluate.search.* can be set"),
         ("evaluate.search.tune_on=test", "on_test = true"),
@@ -194,19 +194,19 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
         ("evaluate.search.cutof=0.5", "cutoff"),
     ] {
         let output = dir.timbre(&["thresholds", "x/latest", "--set", wrong]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
-        assert!(said.contains(words), "{wrong}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {printed}");
+        assert!(printed.contains(words), "{wrong}: {printed}");
     }
-    let (said, hint) = dir.said(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
+    let (printed, hint) = dir.output_of(&["thresholds", "x/latest", "--on-test", "--metric", "hamming", "--json"]);
     assert!(!hint.contains("--set"), "{hint}");
-    let report: Value = serde_json::from_str(&said).unwrap();
+    let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&report["tuned_on"], &report["metric"]), (&"test".into(), &"hamming".into()));
     assert!(dir.rows("runs/x/latest/thresholds.csv").iter().all(|row| row["tuned_on"] == "test"));
     assert!(dir.read("runs/x/latest/thresholds_hamming.csv").starts_with("hamming on test (tuned on test),"));
     assert!(dir.read("runs/x/latest/thresholds_hamming.svg").contains("not a test result"));
 
-    // A search by other words takes the place of the run's own, which the run makes anew without fitting anything.
+    // Another search replaces the files of the run; the run makes its own again without fitting anything.
     dir.done(&["thresholds", "y/latest", "--metric", "hamming"]);
     assert!(!dir.path("runs/y/latest/thresholds_f1_micro.svg").exists());
     let fitted = || {
@@ -219,9 +219,9 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     assert_eq!(dir.rows("runs/y/latest/thresholds.csv"), rows);
     assert!(!dir.path("runs/y/latest/thresholds_hamming.svg").exists());
 
-    // Another way of training shares nothing.
-    let (_, said) = dir.said(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
-    assert!(!said.contains("Reusing"), "{said}");
+    // Other training settings reuse nothing.
+    let (_, printed) = dir.output_of(&["run", "y.toml", "--device", "cpu", "--set", "models.cnn_small.epochs=1"]);
+    assert!(!printed.contains("Reusing"), "{printed}");
 }
 
 #[test]
@@ -232,14 +232,14 @@ fn without_windows_only_thresholds_are_searched() {
     let rows = dir.rows("runs/c/latest/thresholds.csv");
     assert_eq!(rows.len(), 11 + 1);
     assert!(rows.iter().all(|row| row["window_fraction"].is_empty()));
-    // At the cut-off of the run the search says what the run says.
+    // At the threshold of the run the search has the scores of the run.
     let results = dir.rows("runs/c/latest/results.csv");
     let as_run = results.iter().find(|row| row["split"] == "validation" && row["model"] == "cnn_small").unwrap();
     let own = rows.iter().find(|row| row["cutoff"] == "0.5").unwrap();
     for metric in ["f1_micro", "hamming", "f1_samples", "jaccard_weighted", "exact_match"] {
         assert_eq!(own[metric], as_run[metric], "{metric}");
     }
-    // One class a recording has no cut-off.
+    // A single-label task has no threshold.
     dir.done(&["run", "s.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
     assert_eq!(dir.timbre(&["thresholds", "s/latest"]).status.code(), Some(2));
 }

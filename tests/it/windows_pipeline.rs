@@ -1,4 +1,4 @@
-//! Recordings heard in windows, in whole runs: every window as if it were alone, whatever happens on the way.
+//! Evaluation in windows, in whole runs: every window is predicted as if it were alone, also after kills.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -54,7 +54,7 @@ window_fraction = 0.25
 bootstrap = 50
 "#;
 
-/// Simple models of one label; of the clips of 3 s, five windows of one second.
+/// Classic models of a single-label task; five windows of one second per clip of 3 s.
 const SIMPLE: &str = r#"
 [data]
 use = "demo"
@@ -113,7 +113,7 @@ fn floats(table: &DataFrame, name: &str) -> Vec<f32> {
     (0..table.height()).map(|row| column.get(row).unwrap()).collect()
 }
 
-/// Where windows begin, one after the other until one reaches the end.
+/// The starts of windows, until one reaches the end.
 fn naive_starts(samples: usize, length: usize, hop: usize) -> Vec<usize> {
     let mut starts = vec![0];
     while starts[starts.len() - 1] + length < samples {
@@ -122,7 +122,7 @@ fn naive_starts(samples: usize, length: usize, hop: usize) -> Vec<usize> {
     starts
 }
 
-/// What the saved model says of windows that are cut by hand from a recording, each alone.
+/// The predictions of the saved model for windows that are cut by hand, each alone.
 fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> Vec<(f64, Vec<f32>)> {
     let (saved, tensors) = run_dir::read_model(run, model).unwrap();
     let classifier = saved.model.restore(tensors, saved.classes.len(), &Device::cpu()).unwrap();
@@ -131,7 +131,7 @@ fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> V
     let decoded = audio::decode(&fs::read(recording).unwrap(), Some("wav")).unwrap();
     let whole = audio::resample(&decoded.samples, decoded.sample_rate, rate);
     let (length, hop) = ((seconds * f64::from(rate)) as usize, (hop * f64::from(rate)) as usize);
-    let hear = |start: usize| {
+    let predict = |start: usize| {
         let mut samples: Vec<f32> = whole[start..].iter().copied().take(length).collect();
         samples.resize(length, 0.0);
         let matrix = extractor.extract(&ClipAnalysis::new(&Clip { samples, sample_rate: rate })).unwrap();
@@ -139,10 +139,10 @@ fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> V
             FeatureSet::from_matrices(matrix.values, [matrix.rows, matrix.cols], vec![vec![0]], saved.classes.len());
         (start as f64 / f64::from(rate), classifier.predict(&set).unwrap().probabilities)
     };
-    naive_starts(whole.len(), length, hop).into_iter().map(hear).collect()
+    naive_starts(whole.len(), length, hop).into_iter().map(predict).collect()
 }
 
-/// The rows of a model in `windows.parquet`, by side and recording, in their order.
+/// The rows of a model in `windows.parquet`, by split and recording, in their order.
 type Windows = BTreeMap<(String, String), Vec<(f64, Vec<f32>)>>;
 
 fn windows_of(run: &Path, feature: &str, model: &str, classes: &[String]) -> Windows {
@@ -153,9 +153,9 @@ fn windows_of(run: &Path, feature: &str, model: &str, classes: &[String]) -> Win
     let columns: Vec<Vec<f32>> = classes.iter().map(|class| floats(&table, class)).collect();
     let mut windows = Windows::new();
     for row in (0..table.height()).filter(|&row| features[row] == feature && models[row] == model) {
-        let said = columns.iter().map(|column| column[row]).collect();
+        let predicted = columns.iter().map(|column| column[row]).collect();
         let key = (splits[row].clone(), paths[row].clone());
-        windows.entry(key).or_default().push((starts.get(row).unwrap(), said));
+        windows.entry(key).or_default().push((starts.get(row).unwrap(), predicted));
     }
     windows
 }
@@ -190,12 +190,12 @@ fn window_predictions_equal_single_predictions_and_votes_are_counted() {
         let rows: Vec<usize> = (0..clips.height()).filter(|&row| features[row] == feature).collect();
         assert_eq!(rows.len(), windows.len(), "each recording has windows");
         for row in rows {
-            let said = &windows[&(splits[row].clone(), paths[row].clone())];
+            let predicted = &windows[&(splits[row].clone(), paths[row].clone())];
             let alone = naive(&run, &format!("{feature}.cnn_small.s1"), &dir.recordings().join(&paths[row]), 3.0, 1.0);
-            assert!(*said == alone, "{} of {feature}", paths[row]);
+            assert!(*predicted == alone, "{} of {feature}", paths[row]);
             for (class, name) in names.iter().enumerate() {
-                let votes = said.iter().filter(|(_, ps)| f64::from(ps[class]) > cutoffs[class]).count();
-                let share = votes as f64 / said.len() as f64;
+                let votes = predicted.iter().filter(|(_, ps)| f64::from(ps[class]) > cutoffs[class]).count();
+                let share = votes as f64 / predicted.len() as f64;
                 assert_eq!(columns[class][row], share as f32, "{} of {}", name, paths[row]);
                 if splits[row] == "test" {
                     let (decided, is_there) = (share > 0.25, truths[row].split(';').any(|truth| truth == name));
@@ -219,10 +219,15 @@ fn the_mean_of_windows_decides_in_a_single_label_task() {
     for model in ["average", "knn", "logistic"] {
         let windows = windows_of(&run, "mel", model, &names);
         let (mut right, mut n) = (0, 0);
-        for ((split, path), said) in windows.iter().filter(|((split, _), _)| split == "test") {
-            assert_eq!((split.as_str(), said.len()), ("test", 5));
-            assert!(*said == naive(&run, &format!("mel.{model}.s1"), &dir.recordings().join(path), 1.0, 0.5), "{path}");
-            let mean = |class: usize| said.iter().map(|(_, ps)| f64::from(ps[class])).sum::<f64>() / said.len() as f64;
+        for ((split, path), predicted) in windows.iter().filter(|((split, _), _)| split == "test") {
+            assert_eq!((split.as_str(), predicted.len()), ("test", 5));
+            assert!(
+                *predicted == naive(&run, &format!("mel.{model}.s1"), &dir.recordings().join(path), 1.0, 0.5),
+                "{path}"
+            );
+            let mean = |class: usize| {
+                predicted.iter().map(|(_, ps)| f64::from(ps[class])).sum::<f64>() / predicted.len() as f64
+            };
             let likeliest =
                 (1..names.len()).fold(0, |best, c| if mean(c) as f32 > mean(best) as f32 { c } else { best });
             right += usize::from(path.contains(&format!("/{}/", names[likeliest])));
@@ -237,7 +242,7 @@ fn the_mean_of_windows_decides_in_a_single_label_task() {
     assert_eq!(accuracy, score(&result, "mel", "knn", "test", "accuracy"), "the curve is judged in windows, too");
 }
 
-/// Kills `child` with SIGKILL as soon as `reached` says so; whether it was still running.
+/// Kills `child` with SIGKILL as soon as `reached` is true. Returns whether it was still running.
 fn kill_when(child: &mut std::process::Child, reached: impl Fn() -> bool) -> bool {
     loop {
         if child.try_wait().unwrap().is_some() {
@@ -266,7 +271,7 @@ fn windows_have_equal_bytes_after_kills_and_on_one_thread() {
     let features = dir.path("cache3/features");
     let bytes =
         || fs::read_dir(&features).map_or(0, |d| d.flatten().map(|e| e.metadata().map_or(0, |m| m.len())).sum());
-    // While features are computed; after the windows of the first unit, maybe before its record; after the fourth.
+    // While features are computed; after the windows of the first trial, maybe before its record; after the fourth.
     let moments: [&dyn Fn() -> bool; 4] =
         [&|| bytes() > 20_000u64, &|| bytes() > 60_000, &|| units(".windows") >= 1, &|| units(".json") >= 4];
     let mut killed = 0;
@@ -278,7 +283,7 @@ fn windows_have_equal_bytes_after_kills_and_on_one_thread() {
     assert!(killed >= 3, "only {killed} kills found the program running");
     dir.run("x.toml", &["--runs", "killed", "--cache", "cache3"]);
     dir.assert_same(["undisturbed", "killed"]);
-    // A unit whose windows were damaged afterwards is not done.
+    // A trial whose windows are damaged counts as unfinished.
     let run = fs::canonicalize(dir.path("killed/x/latest")).unwrap();
     fs::write(run.join("units/mel.knn.s1.windows"), b"rotten").unwrap();
     fs::remove_file(run.join("windows.parquet")).unwrap();
@@ -317,7 +322,7 @@ fn windows_are_cached_until_their_spec_changes() {
         (all - 2 * 110, 2 * 110),
         "of another clip, the clips"
     );
-    // The centre has neither windows nor their table.
+    // Without windows there is no window table.
     let centre = TestDir::with(&[(
         "x.toml",
         &SIMPLE.replace("mode = \"windows\"\nwindow = { seconds = 1.0, hop = 0.5 }\n", ""),

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::{ExitStatus, print};
 use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
-use crate::execution::sweep::failures::{counted, print_failures, print_missing_reports};
+use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
 use timbre_core::cancel::Cancelled;
 use timbre_core::error::UserError;
+use timbre_core::text::count;
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
@@ -65,7 +66,7 @@ pub fn run(
 fn sentence(outcome: &SweepOutcome) -> String {
     let record = &outcome.record;
     let (failed, waiting) = (record.count(PointStatus::Failed), record.waiting());
-    let mut text = format!("{} of {} done", record.finished(), counted(record.expected()));
+    let mut text = format!("{} of {} done", record.finished(), count(record.expected(), "point"));
     if failed > 0 {
         text += &format!(", {failed} failed");
     }

@@ -9,7 +9,7 @@ use crate::execution::run::{self, RunOutcome, Settings};
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_experiment::{ExpandedGrid, Experiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
-use timbre_runs::run_dir::{SCHEMA, Status};
+use timbre_runs::run_dir::{SCHEMA, Status, unusable_file};
 use timbre_runs::tables::ScoreGrid;
 
 pub fn run(
@@ -92,7 +92,8 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer) {
     let unusable = record.data.unusable;
     if unusable > 0 {
         let all = unusable + record.data.clips;
-        printer.message(&format!("{unusable} of {all} recordings are unusable: see {path}/unusable.jsonl"));
+        let list = unusable_file(&outcome.path);
+        printer.message(&format!("{unusable} of {all} recordings are unusable: see {}", list.display()));
     }
     if record.data.set_aside > 0 {
         printer.message(&format!("{} recordings with several labels were skipped", record.data.set_aside));

@@ -92,7 +92,7 @@ fn next(runs: &[ListedRun]) -> String {
         .collect();
     match done.as_slice() {
         [] => match runs.iter().find(|run| run.state == RunState::Failed) {
-            Some(run) => format!("look at {}/log.jsonl", run.run.display()),
+            Some(run) => format!("look at {}", run_dir::log_file(&run.run).display()),
             None => format!("timbre compare {}", runs[0].run.display()),
         },
         // The older run first: it is the reference.

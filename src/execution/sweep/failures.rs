@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::point::{PriorRun, SweepPoint};
 use timbre_core::progress::{eprint_line, seconds};
+use timbre_core::text::count;
 use timbre_runs::run_dir;
 use timbre_runs::sweep_record::{PointRecord, PointStatus};
 
@@ -62,7 +63,7 @@ pub fn print_failures<'p>(failed: impl IntoIterator<Item = &'p PointRecord>, poi
     if failed.is_empty() {
         return;
     }
-    eprint_line(&format!("timbre: {} of {} failed:", failed.len(), counted(points)));
+    eprint_line(&format!("timbre: {} of {} failed:", failed.len(), count(points, "point")));
     for point in failed {
         let budget = point.budget.map_or(String::new(), |budget| format!(" ({budget})"));
         eprint_line(&format!("  {}{budget}: {}", point.name, point.why.as_deref().unwrap_or("?")));
@@ -74,13 +75,11 @@ pub fn print_missing_reports(missing: &[MissingReport]) {
     if missing.is_empty() {
         return;
     }
-    eprint_line(&format!("timbre: {} finished without a report; the next start writes it:", counted(missing.len())));
+    eprint_line(&format!(
+        "timbre: {} finished without a report; the next start writes it:",
+        count(missing.len(), "point")
+    ));
     for point in missing {
         eprint_line(&format!("  {}: {}\n    run folder: {}", point.name, point.why, point.run.display()));
     }
-}
-
-/// `1 point`, `3 points`.
-pub fn counted(points: usize) -> String {
-    timbre_core::text::count(points, "point")
 }

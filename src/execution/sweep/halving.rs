@@ -1,7 +1,7 @@
 //! Successive halving: the points with the best validation score reach the next round.
 
-use super::failures::counted;
 use super::table::{self, short_name};
+use timbre_core::text::count;
 use timbre_evaluation::metrics::is_loss;
 use timbre_experiment::HalvingSpec;
 use timbre_runs::run_dir;
@@ -38,5 +38,5 @@ pub fn summary(points: &[PointRecord], round: usize, halving: &HalvingSpec, kept
     let key = short_name(&halving.key);
     let best =
         ranked(points, round, halving).first().map_or(String::new(), |(point, _)| format!(", best {}", point.name));
-    format!("round {round}: kept {} for {key} = {}{best}", counted(kept.len()), budgets[round])
+    format!("round {round}: kept {} for {key} = {}{best}", count(kept.len(), "point"), budgets[round])
 }

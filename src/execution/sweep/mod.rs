@@ -17,6 +17,7 @@ use crate::execution::run::{self, Settings};
 use timbre_core::cancel::Cancelled;
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_core::progress::{Printer, seconds};
+use timbre_core::text::count;
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};
@@ -33,7 +34,7 @@ pub mod plan;
 pub mod estimate;
 pub mod watch;
 
-use failures::{FailureLog, MissingReport, counted};
+use failures::{FailureLog, MissingReport};
 use point::{PointLoader, PriorRun, SweepPoint, update_from_run};
 use queue::WorkQueue;
 use table::short_name;
@@ -219,8 +220,8 @@ impl Sweep<'_> {
         }
         let missing: Vec<&SweepPoint> = selected.iter().copied().filter(|point| !status(point).is_final()).collect();
         let finished = points.iter().filter(|point| status(point).is_final()).count();
-        let (title, count) = (self.round_title(points), counted(points.len()));
-        self.settings.printer.message(&format!("{title}{count}: {finished} finished, {} to run", missing.len()));
+        let (title, all) = (self.round_title(points), count(points.len(), "point"));
+        self.settings.printer.message(&format!("{title}{all}: {finished} finished, {} to run", missing.len()));
         self.write_missing_reports(&selected, &record)?;
         let (readable, unreadable): (Vec<_>, Vec<_>) = missing.into_iter().partition(|point| point.dataset.is_ok());
         for point in &unreadable {
@@ -263,7 +264,7 @@ impl Sweep<'_> {
             }
         }
         if written > 0 {
-            self.settings.printer.message(&format!("Wrote the missing reports of {}", counted(written)));
+            self.settings.printer.message(&format!("Wrote the missing reports of {}", count(written, "point")));
         }
         Ok(())
     }

@@ -8,13 +8,13 @@ use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
 use super::estimate::{Estimate, Likeness, PastRuns};
-use super::failures::counted;
 use super::features::{self, Group};
 use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
 use super::table::{cell_text, short_name, short_names};
 use crate::execution::run::{self, Settings};
 use timbre_core::progress::seconds;
+use timbre_core::text::count;
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::cache::FeatureCache;
 use timbre_inputs::features::extraction::Extraction;
@@ -237,7 +237,7 @@ impl Plan {
         let mut text = format!(
             "`{}` is valid. Its grid has {}: {}\n\n",
             self.experiment,
-            counted(self.points.iter().filter(|point| point.round == 1).count()),
+            count(self.points.iter().filter(|point| point.round == 1).count(), "point"),
             self.axes.join(" × ")
         );
         let mut head = vec!["point".to_owned()];
@@ -264,7 +264,8 @@ impl Plan {
         }
         let all = self.points.len() + self.later.iter().map(|round| round.points).sum::<usize>();
         let rounds = self.halving.as_ref().map_or(String::new(), |(_, rounds)| format!(" of all {rounds} rounds"));
-        text += &format!("\n{} of {}{rounds} to run, on up to {} clips\n", self.to_run(), counted(all), self.clips);
+        text +=
+            &format!("\n{} of {}{rounds} to run, on up to {} clips\n", self.to_run(), count(all, "point"), self.clips);
         for feature in &self.features {
             text += &format!(
                 "  {} ({}): {} to compute, {} in the cache\n",
@@ -282,7 +283,7 @@ impl Plan {
             later.round,
             short_name(key),
             later.budget,
-            counted(later.points),
+            count(later.points, "point"),
             time(later.models, later.points),
             disk(later.bytes, later.points)
         )
@@ -304,7 +305,7 @@ impl Plan {
                 };
                 format!("models {} (at least {least} past fits of {nearest} each)", about(sum))
             }
-            Err(points) => format!("models: no past run of {}", counted(points)),
+            Err(points) => format!("models: no past run of {}", count(points, "point")),
         };
         let runs = self.bytes().map_or("runs: no past run".to_owned(), |bytes| format!("runs {}", megabytes(bytes)));
         let cache = self

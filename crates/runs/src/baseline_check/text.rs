@@ -3,6 +3,7 @@
 use super::check::{Check, CheckReport, Finding, ROUNDING};
 use super::comparability::IssueKind;
 use crate::tables::aligned;
+use timbre_core::text::printable;
 
 /// The header of `rows`.
 pub const HEAD: [&str; 8] = ["result", "model", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
@@ -126,6 +127,6 @@ fn distinct(a: f64, b: f64) -> (String, String) {
 
 /// Replaces characters that move the cursor, begin a line, or change the writing direction.
 pub fn plain(name: &str) -> String {
-    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.chars().map(|c| if is_control(c) { '\u{fffd}' } else { c }).collect()
+    let without_separators = |c: char| if matches!(c, '\u{2028}' | '\u{2029}') { '\u{fffd}' } else { c };
+    name.chars().map(printable).map(without_separators).collect()
 }
