@@ -82,7 +82,7 @@ fn runs_in(store: &Path) -> Vec<PathBuf> {
 fn a_run_becomes_an_mlflow_run_with_nested_trials() {
     let dir = dir();
     let output = dir.done(&["export", "mlflow", "ml store"]);
-    assert_eq!(text(&output.stdout), "1 run written as 5 runs of MLflow in ml store\n");
+    assert_eq!(text(&output.stdout), "1 run exported as 5 MLflow runs in ml store\n");
     let runs = runs_in(&dir.path("ml store"));
     assert_eq!(runs.len(), 5);
     let named = |name: &str| {

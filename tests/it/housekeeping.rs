@@ -132,7 +132,7 @@ fn runs_in_progress_are_not_removed() {
     let names = [&held, &free].map(|path| path.to_str().unwrap());
     let removed = dir.timbre(&["rm", "--yes", names[0], names[1]]);
     assert_eq!(removed.status.code(), Some(1), "{}", text(&removed.stderr));
-    assert!(text(&removed.stderr).contains("another process is at work on"), "{}", text(&removed.stderr));
+    assert!(text(&removed.stderr).contains("another process is working on"), "{}", text(&removed.stderr));
     assert!(held.join("run.json").is_file() && !free.exists());
     drop(lock);
     dir.done(&["rm", "--yes", names[0]]);
@@ -218,7 +218,7 @@ fn a_run_does_not_need_the_run_whose_trials_it_reused() {
     assert!(!first.exists());
     assert_eq!(dir.path("runs/tiny/latest").canonicalize().unwrap(), second);
     let again = dir.done(&["run", "tiny.toml", "--set", "evaluate.bootstrap=50"]);
-    assert!(text(&again.stderr).contains("was finished on"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("Already finished on"), "{}", text(&again.stderr));
     // From its trials alone.
     fs::remove_file(second.join("results.csv")).unwrap();
     dir.done(&["run", "tiny.toml", "-q", "--set", "evaluate.bootstrap=50"]);

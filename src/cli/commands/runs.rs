@@ -49,7 +49,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         printer.message(&format!("{} of {all} runs", runs.len()));
     }
     if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
-        printer.message("* best trial chosen on the test split (no validation split), so its score is optimistic");
+        printer.message("* best model selected on the test split (no validation split), so its score is optimistic");
     }
     printer.message(&format!("Next: {}", next(&runs)));
     Ok(ExitStatus::Done)
