@@ -233,7 +233,7 @@ fn the_command_line_cannot_set_the_budget_of_a_halving() {
         |set: &str| expand_grid(&timbre_experiment::Request { set: vec![set.to_owned()], ..project.request("x") });
     let errors = with("models.knn.k=3").expect_err("it has no effect").to_string();
     assert!(
-        errors.contains("--set models.knn.k=3") && errors.contains("the budget of the halving: from 1 to 9"),
+        errors.contains("--set models.knn.k=3") && errors.contains("the budget of the halving, from 1 to 9"),
         "{errors}"
     );
     assert_eq!(with("grid.halving.to=3").unwrap().points[0].rounds.len(), 2);
@@ -249,7 +249,7 @@ fn ranges_accept_the_syntax_of_the_threshold_search() {
     assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("expected whole numbers, found 1.5"));
     assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
     assert!(
-        errors_of("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values, or a range")
+        errors_of("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values or a range")
     );
 }
 

@@ -142,9 +142,9 @@ fn two_classes_are_one_regression_for_both_values_of_multi() {
     }
 }
 
-/// Cases with multi_label_document labels per row, on the same features and on integers.
+/// Cases with several labels per row, on the same features and on integers.
 fn multi_label_document() -> Value {
-    serde_json::from_slice(&std::fs::read(folder().join("multi_label_document.json")).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(folder().join("several.json")).unwrap()).unwrap()
 }
 
 fn labels_of(marks: &Value) -> Vec<Vec<usize>> {

@@ -129,7 +129,7 @@ fn a_truncated_model_or_one_of_another_schema_is_refused_with_a_message() {
     assert!(refusal().contains("schema 99"));
     fs::write(&description, &good).unwrap();
     trained.truncate("tiny/latest/models/fft.logistic.s1/model.safetensors");
-    assert!(refusal().contains("cut off"));
+    assert!(refusal().contains("truncated"));
     trained.truncate("tiny/latest/models/fft.logistic.s1/model.json");
     trained.truncate("tiny/latest/models/fft.logistic.s1/model.json");
     assert!(refusal().contains("is damaged"));

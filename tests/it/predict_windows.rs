@@ -247,7 +247,7 @@ fn errors(trained: &Trained) {
     };
     refused(&[path_text(&folder), "--format", "audacity"], "--out");
     refused(&[path_text(&folder), "--plot", "x.svg"], "--plot");
-    refused(&[path_text(&cello), "--plot", "x.pdf"], "an SVG or a PNG");
+    refused(&[path_text(&cello), "--plot", "x.pdf"], ".svg or .png");
     refused(&[path_text(&cello), "--plot", "x.svg", "--png"], "ends with .png");
     refused(&[path_text(&cello), "--png"], "--plot");
     // The feature is resized, so the weights would fit.

@@ -134,7 +134,7 @@ fn models_are_chosen_by_id_and_weighted_into_an_ensemble() {
         (&["tiny/latest:fft.average.s1=1"][..], "two models or more"),
         (&["tiny/latest:fft.average.s1=0", "tiny/latest:fft.logistic.s1=0"], "more than 0"),
         (&[MODEL, MODEL], "named twice"),
-        (&[MODEL, "--allow-origin", "*"], "write scheme, host and port"),
+        (&[MODEL, "--allow-origin", "*"], "expected scheme, host and port"),
     ] {
         let output = trained.timbre(&[&["serve", "--addr", "127.0.0.1:0"], names].concat());
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));

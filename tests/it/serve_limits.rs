@@ -12,8 +12,8 @@ fn invalid_bodies_are_refused_with_a_message_and_do_not_stop_the_server() {
     let server = Server::start(&trained, &[MODEL]);
     let letter = b"Dear reader, this is no recording, whatever its name says.";
     for (headers, body, status, says) in [
-        ("", &letter[..], 422, "no audio format"),
-        (FORM, &form("file", "song.wav", letter), 422, "no audio format"),
+        ("", &letter[..], 422, "not a supported audio file"),
+        (FORM, &form("file", "song.wav", letter), 422, "not a supported audio file"),
         ("", b"", 422, "empty"),
         (FORM, b"", 400, "form"),
         (FORM, b"--edge\r\nnonsense", 400, "form"),
