@@ -54,11 +54,12 @@ fn smallest_image(kind: &dyn NetworkKind) -> InputShape {
     image(height + 1, width + 1)
 }
 
-/// The networks for which a training step is cheap.
+/// The networks for which a training step is cheap, with their own heads; the smallest one with every head.
 fn light_networks() -> impl Iterator<Item = Case> {
     let is_light = |case: &Case| {
         let rows = case.kind().layers(case.input, 3).unwrap();
-        rows.iter().map(|row| row.parameters).sum::<u64>() < 12_000_000
+        let has_wanted_head = case.name.starts_with("cnn_small") || case.name.ends_with("Linear");
+        has_wanted_head && rows.iter().map(|row| row.parameters).sum::<u64>() < 12_000_000
     };
     every_network().into_iter().filter(is_light)
 }
