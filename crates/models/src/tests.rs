@@ -33,8 +33,13 @@ fn every_spec() -> Vec<ModelSpec> {
     let spec = |kind: &str, keys: &str| toml::from_str::<ModelSpec>(&format!("kind = \"{kind}\"\n{keys}"));
     let mut specs = Vec::new();
     for kind in ModelSpec::KINDS.iter().filter(|kind| **kind != "ensemble") {
-        let is_network = spec(kind, "").unwrap().as_kind().as_network().is_some();
-        specs.push(spec(kind, if is_network { "epochs = 1\nbatch_size = 3" } else { "standardize = true" }).unwrap());
+        let keys = match (spec(kind, "").unwrap().as_kind().as_network().is_some(), *kind) {
+            // Their own heads have 50 to 120 million parameters.
+            (true, "vgg16_bn" | "alexnet") => "epochs = 1\nbatch_size = 3\nhead = \"per_class\"",
+            (true, _) => "epochs = 1\nbatch_size = 3",
+            (false, _) => "standardize = true",
+        };
+        specs.push(spec(kind, keys).unwrap());
     }
     for standardize in [false, true] {
         for metric in [knn::Distance::Euclidean, knn::Distance::Cosine, knn::Distance::Manhattan] {
@@ -64,8 +69,10 @@ fn context(task: Task) -> FitContext<'static> {
     FitContext { decision_rule, ..FitContext::standalone(Seed::new(1)) }
 }
 
+/// Whether to test the model with that task. Networks take both alike, so one is enough for them.
 fn suits(spec: &ModelSpec, task: Task) -> bool {
-    spec.as_kind().task_faults(&context(task).decision_rule).is_empty()
+    let is_network = spec.as_kind().as_network().is_some();
+    spec.as_kind().task_faults(&context(task).decision_rule).is_empty() && !(is_network && task == Task::MultiLabel)
 }
 
 fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
@@ -82,17 +89,15 @@ fn every_model_is_restored_to_the_bit_and_threads_do_not_change_a_bit() {
                 let restored = spec.restore(tensors.clone(), CLASSES, &Device::cpu()).unwrap();
                 let predictions = fitted.predict(test).unwrap();
                 assert_eq!(predictions, restored.predict(test).unwrap(), "{spec:?}");
+                // A row alone is predicted as in the set.
+                let mut row = Vec::new();
+                test.read_rows(2..3, &mut row).unwrap();
+                let one = FeatureSet::from_matrices(row, test.shape(), vec![vec![0]], CLASSES);
+                assert_eq!(fitted.predict(&one).unwrap().row(0), predictions.row(2), "{spec:?}");
                 let values = tensors.into_iter().map(|t| (t.name.clone(), t.into_values().unwrap()));
                 (values.collect::<Vec<_>>(), predictions)
             };
-            let (tensors, predictions) = on_threads(1, run);
-            assert!(on_threads(3, run) == (tensors, predictions.clone()), "{spec:?} on {:?}", train.shape());
-            // A row alone is predicted as in the set.
-            let mut row = Vec::new();
-            test.read_rows(2..3, &mut row).unwrap();
-            let one = FeatureSet::from_matrices(row, test.shape(), vec![vec![0]], CLASSES);
-            let fitted = spec.as_kind().fit(train, &context(task)).unwrap();
-            assert_eq!(fitted.predict(&one).unwrap().row(0), predictions.row(2), "{spec:?}");
+            assert!(on_threads(3, run) == on_threads(1, run), "{spec:?} on {:?}", train.shape());
         }
     }
 }
