@@ -248,9 +248,7 @@ fn ranges_accept_the_syntax_of_the_threshold_search() {
     assert_eq!(along(&grid, "models.logistic.c"), [0.5, 0.52, 0.54, 0.56]);
     assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..3/0.5\"\n").contains("expected whole numbers, found 1.5"));
     assert!(errors_of("[grid]\n\"models.knn.k\" = \"1..9\"\n").contains("expected \"FROM..TO/STEP\""));
-    assert!(
-        errors_of("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values or a range")
-    );
+    assert!(errors_of("[grid]\n\"models.knn.metric\" = \"cosine\"\n").contains("expected a list of values or a range"));
 }
 
 proptest! {

@@ -190,7 +190,7 @@ fn a_search_gives_the_scores_of_an_evaluation_and_fits_nothing_again() {
     for (wrong, words) in [
         ("models.cnn_small.epochs=3", "only evaluate.search.* can be set"),
         ("evaluate.search.tune_on=test", "on_test = true"),
-        ("evaluate.search.metric=lrap", "no score of decisions"),
+        ("evaluate.search.metric=lrap", "is not a metric of decisions"),
         ("evaluate.search.cutof=0.5", "cutoff"),
     ] {
         let output = dir.timbre(&["thresholds", "x/latest", "--set", wrong]);

@@ -14,17 +14,13 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
+use timbre_core::error::UserError;
 use timbre_core::files;
 
 /// MLflow truncates the values of parameters to this length.
 const MAX_PARAM_LENGTH: usize = 6000;
 /// MLflow ignores folders with this suffix.
 const TRASH: &str = ".trash";
-
-/// The folder is not empty and not a file store, or there is nothing to export: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CannotExport(pub String);
 
 /// A run of the file store.
 #[derive(Debug, Default, PartialEq)]
@@ -63,7 +59,7 @@ impl FileStore {
         let is_store = entries.iter().any(|path| path.join("meta.yaml").is_file() || path.ends_with(TRASH));
         if !entries.is_empty() && !is_store {
             let folder = folder.display();
-            bail!(CannotExport(format!("{folder} is not an MLflow file store: name an empty folder")));
+            bail!(UserError::usage(format!("{folder} is not an MLflow file store: name an empty folder")));
         }
         Ok(FileStore { folder, with_models })
     }
@@ -389,7 +385,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         FileStore::open(folder.path(), false).unwrap();
         fs::write(folder.path().join("letter.txt"), "dear").unwrap();
-        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<timbre_core::error::UserError>());
+        assert!(FileStore::open(folder.path(), false).err().unwrap().is::<UserError>());
         fs::create_dir(folder.path().join("0")).unwrap();
         fs::write(folder.path().join("0/meta.yaml"), "name: Default\n").unwrap();
         FileStore::open(folder.path(), false).unwrap();

@@ -33,7 +33,7 @@ pub struct ModelRecord {
     pub model: ModelSpec,
     /// The task, and how probabilities become decisions.
     #[serde(default)]
-    #[serde(rename = "decision_rule")]
+    #[serde(rename = "judge")]
     pub decision_rule: DecisionRule,
     /// The windows that were evaluated; None if clips were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +53,7 @@ pub struct EnsembleRecord {
     pub fuse: Fuse,
     /// One per member; the sum is 1.
     pub weights: Vec<f64>,
-    #[serde(rename = "decision_rule")]
+    #[serde(rename = "judge")]
     pub decision_rule: DecisionRule,
     /// The windows that were evaluated, and that are fused one by one; None if clips were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
