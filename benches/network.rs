@@ -17,14 +17,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use gemm::{Parallelism, gemm};
-use timbre_core::labels::Task;
-use timbre_core::progress::Printer;
-use timbre_core::seed::Seed;
+use timbre_core::{labels::Task, progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_models::device::Device;
-use timbre_models::networks::InputShape;
-use timbre_models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback};
+use timbre_models::{Classifier, Epoch, FitContext, ModelSpec, TrainingCallback, device::Device, networks::InputShape};
 
 const SHAPE: [usize; 2] = [256, 156];
 const CLASSES: usize = 11;

@@ -13,16 +13,22 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use timbre_core::labels::{Classes, Task};
-use timbre_core::registry::Fault;
-use timbre_evaluation::aggregation::Aggregate;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_core::{
+    labels::{Classes, Task},
+    registry::Fault,
+};
+use timbre_evaluation::{
+    aggregation::Aggregate,
+    metrics::DecisionRule,
+    predictions::{Predictions, WindowPredictions},
+};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
-use timbre_signal::audio::{self, AudioSpec, Clip, DecodeLimits};
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{
+    audio::{self, AudioSpec, Clip, DecodeLimits},
+    windows::WindowSpec,
+};
 
 mod model_choice;
 mod pipeline;

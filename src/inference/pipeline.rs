@@ -7,18 +7,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::Predictions;
-use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::{ClipAnalysis, Extractor, FeatureMatrix, FeatureSpec};
-use timbre_models::Classifier;
-use timbre_models::classic::fusion::Fusion;
-use timbre_models::device::Device;
+use timbre_core::{labels::Classes, registry::Fault};
+use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
+use timbre_inputs::{
+    dataset::feature_set::FeatureSet,
+    features::{ClipAnalysis, Extractor, FeatureMatrix, FeatureSpec},
+};
+use timbre_models::{Classifier, classic::fusion::Fusion, device::Device};
 use timbre_runs::run_dir::{self, EnsembleRecord};
-use timbre_signal::audio::{AudioSpec, Clip};
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{
+    audio::{AudioSpec, Clip},
+    windows::WindowSpec,
+};
 
 /// The features of one clip, in the order of the extractors.
 pub type ClipFeatures = Vec<FeatureMatrix>;

@@ -4,8 +4,10 @@ use std::f64::consts::TAU;
 use std::path::Path;
 
 use serde_json::Value;
-use timbre_signal::dsp::iir::{BandType, Filter};
-use timbre_signal::dsp::loudness;
+use timbre_signal::dsp::{
+    iir::{BandType, Filter},
+    loudness,
+};
 
 fn golden() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/augment.json");

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use timbre_core::seed::{Seed, shuffle};
-use timbre_inputs::data::split::{Folds, Holdout, Official, SplitSpec, Splits, split};
-use timbre_inputs::data::{ClipRecord, Subset};
+use timbre_inputs::data::{
+    ClipRecord, Subset,
+    split::{Folds, Holdout, Official, SplitSpec, Splits, split},
+};
 
 fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
     ClipRecord {

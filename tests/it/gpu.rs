@@ -6,13 +6,16 @@ use std::sync::Mutex;
 use burn::tensor::{Tensor, TensorData};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
-use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::mel::Mel;
-use timbre_models::device::{Backend, Device, DeviceChoice};
-use timbre_models::networks::{CnnSmall, cnn_small};
-use timbre_models::training::device_mel::DeviceMel;
-use timbre_models::training::hyperparameters::{Schedule, Training};
-use timbre_models::{Epoch, FitContext, ModelKind, TrainingCallback};
+use timbre_inputs::{dataset::feature_set::FeatureSet, features::mel::Mel};
+use timbre_models::{
+    Epoch, FitContext, ModelKind, TrainingCallback,
+    device::{Backend, Device, DeviceChoice},
+    networks::{CnnSmall, cnn_small},
+    training::{
+        device_mel::DeviceMel,
+        hyperparameters::{Schedule, Training},
+    },
+};
 
 fn wgpu() -> Device {
     let chosen = DeviceChoice::Gpu(Backend::Wgpu, None).choose().expect("a Vulkan driver");

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use timbre_core::labels::Task;
-use timbre_core::seed::Seed;
+use timbre_core::{labels::Task, seed::Seed};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 use timbre_models::{Classifier, FitContext, ModelSpec};

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor as Array, TensorData};
 use serde_json::Value;
 use timbre_core::seed::Seed;
-use timbre_models::networks::{InputShape, Network, NetworkKind, cnn_small, pretrained, state_dict};
-use timbre_models::{ModelSpec, Tensor};
+use timbre_models::{
+    ModelSpec, Tensor,
+    networks::{InputShape, Network, NetworkKind, cnn_small, pretrained, state_dict},
+};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks")

@@ -7,8 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 use timbre::inference::{Predictor, RecordingSource};
 use timbre_runs::run_dir::{self, Trial};
-use timbre_signal::audio::DecodeLimits;
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{audio::DecodeLimits, windows::WindowSpec};
 
 use crate::trained_model::{Trained, path_text, text};
 

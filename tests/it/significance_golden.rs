@@ -1,10 +1,8 @@
 //! Paired differences against scipy, statsmodels and scikit-learn (`tests/golden/make_significance.py`).
 
 use serde_json::Value;
-use timbre_core::labels::Task;
-use timbre_core::seed::Seed;
-use timbre_evaluation::metrics;
-use timbre_evaluation::predictions::Predictions;
+use timbre_core::{labels::Task, seed::Seed};
+use timbre_evaluation::{metrics, predictions::Predictions};
 use timbre_reports::comparison::significance::{PairedScore, SeedPairing, difference, holm, mcnemar};
 
 fn document() -> Value {

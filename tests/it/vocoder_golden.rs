@@ -7,9 +7,11 @@
 use std::f64::consts::{PI, TAU};
 
 use serde::Deserialize;
-use timbre_signal::dsp::stft::{PadMode, StftPlan, StftSpec};
-use timbre_signal::dsp::vocoder::{pitch_shift, time_stretch};
-use timbre_signal::dsp::window::Window;
+use timbre_signal::dsp::{
+    stft::{PadMode, StftPlan, StftSpec},
+    vocoder::{pitch_shift, time_stretch},
+    window::Window,
+};
 
 const RATE: u32 = 22050;
 const FS: f64 = RATE as f64;

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
-use timbre_inputs::dataset::feature_set::FeatureSet;
-use timbre_inputs::features::ClipAnalysis;
+use timbre_inputs::{dataset::feature_set::FeatureSet, features::ClipAnalysis};
 use timbre_models::device::Device;
 use timbre_runs::run_dir;
 use timbre_signal::audio::{self, Clip};

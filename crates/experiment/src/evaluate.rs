@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::suggest;
-use timbre_core::labels::{Classes, Task};
-use timbre_core::registry::Fault;
-use timbre_evaluation::aggregation::Aggregate;
-use timbre_evaluation::metrics::{DecisionRule, Metric};
-use timbre_evaluation::threshold_search::SearchSpec;
+use timbre_core::{
+    labels::{Classes, Task},
+    registry::Fault,
+};
+use timbre_evaluation::{
+    aggregation::Aggregate,
+    metrics::{DecisionRule, Metric},
+    threshold_search::SearchSpec,
+};
 use timbre_signal::windows::WindowSpec;
 
 /// How models are evaluated: `[evaluate]`.

@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use timbre_inputs::augment::AugmentSpec;
-use timbre_inputs::data::DataSpec;
-use timbre_inputs::data::split::SplitSpec;
-use timbre_inputs::features::FeatureSpec;
+use timbre_inputs::{
+    augment::AugmentSpec,
+    data::{DataSpec, split::SplitSpec},
+    features::FeatureSpec,
+};
 use timbre_models::ModelSpec;
 use timbre_signal::audio::AudioSpec;
 

@@ -2,8 +2,7 @@
 
 use indexmap::IndexMap;
 
-use timbre_models::ModelSpec;
-use timbre_models::classic::ensemble::Ensemble;
+use timbre_models::{ModelSpec, classic::ensemble::Ensemble};
 
 /// The `features` column of an ensemble, which has no feature of its own.
 pub const ENSEMBLE_FEATURES: &str = "+";

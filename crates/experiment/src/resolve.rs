@@ -14,8 +14,7 @@ use crate::read::loader::{self, Loader};
 use crate::read::merge::{kinds_by_name, merge, merge_section};
 use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
-use timbre_inputs::data::DataSpec;
-use timbre_inputs::data::split::SplitSpec;
+use timbre_inputs::data::{DataSpec, split::SplitSpec};
 
 /// The experiment and the overrides of the command line.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, bail, ensure};
 
-use timbre_core::progress::Printer;
-use timbre_core::registry::Fault;
-use timbre_core::seed::Seed;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::Predictions;
+use timbre_core::{progress::Printer, registry::Fault, seed::Seed};
+use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 use crate::classic::ensemble::Ensemble;

@@ -2,8 +2,10 @@
 
 use crate::classic::{knn, logistic};
 use crate::*;
-use timbre_core::labels::Task;
-use timbre_core::seed::{Seed, uniform};
+use timbre_core::{
+    labels::Task,
+    seed::{Seed, uniform},
+};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

@@ -11,8 +11,7 @@ use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWrite
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
 use timbre_core::labels::Classes;
-use timbre_evaluation::metrics::replicates;
-use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores};
+use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
 use timbre_models::Epoch;
 
 /// The scores of a trial on one subset.

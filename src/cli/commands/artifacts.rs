@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::execution::run::RunArtifacts;
-use timbre_core::files;
-use timbre_core::labels::Classes;
+use timbre_core::{files, labels::Classes};
 use timbre_experiment::Experiment;
 use timbre_models::{Epoch, RateCurve};
-use timbre_reports::thresholds::{self, ThresholdSearch, TrialThresholds, summary_text};
-use timbre_reports::{plot, run_report};
+use timbre_reports::{
+    plot, run_report,
+    thresholds::{self, ThresholdSearch, TrialThresholds, summary_text},
+};
 use timbre_runs::run_dir::{NetworkFile, RunDir, Trial, TrialRecord};
 
 pub(super) struct WrittenArtifacts;

@@ -7,9 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{Annotate, BaselineArgs, BaselineCommand, GlobalArgs};
-use timbre_core::error::UserError;
-use timbre_core::files;
-use timbre_core::progress::{Printer, eprint_line};
+use timbre_core::{
+    error::UserError,
+    files,
+    progress::{Printer, eprint_line},
+};
 use timbre_reports::comparison;
 use timbre_runs::baseline_check::{self, CheckReport, ReferenceScores, github, junit, markdown, text};
 

@@ -10,11 +10,11 @@ use serde_json::json;
 use super::report::write_figures;
 use super::{ExitStatus, baseline, print};
 use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
-use timbre_core::error::UserError;
-use timbre_core::files;
-use timbre_core::progress::Printer;
-use timbre_reports::comparison::{self, CompareOptions, Comparison, RunSelection, SelectedRun};
-use timbre_reports::run_report;
+use timbre_core::{error::UserError, files, progress::Printer};
+use timbre_reports::{
+    comparison::{self, CompareOptions, Comparison, RunSelection, SelectedRun},
+    run_report,
+};
 use timbre_runs::tables;
 
 pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> Result<ExitStatus> {

@@ -6,10 +6,8 @@ use anyhow::Result;
 
 use super::{ExitStatus, print};
 use crate::cli::args::{ExportCommand, GlobalArgs};
-use timbre_core::error::UserError;
-use timbre_core::progress::Printer;
-use timbre_runs::exports::mlflow::FileStore;
-use timbre_runs::run_dir;
+use timbre_core::{error::UserError, progress::Printer};
+use timbre_runs::{exports::mlflow::FileStore, run_dir};
 
 pub fn export(common: &GlobalArgs, command: &ExportCommand) -> Result<ExitStatus> {
     match command {

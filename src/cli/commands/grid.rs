@@ -8,12 +8,12 @@ use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
-use timbre_core::cancel::Cancelled;
-use timbre_core::error::UserError;
-use timbre_core::text::count;
+use timbre_core::{cancel::Cancelled, error::UserError, text::count};
 use timbre_experiment::ExpandedGrid;
-use timbre_runs::run_dir;
-use timbre_runs::sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus};
+use timbre_runs::{
+    run_dir,
+    sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus},
+};
 
 pub fn run(
     expanded: &ExpandedGrid,

@@ -9,10 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use super::cache::size;
 use super::{ExitStatus, print};
 use crate::cli::args::{ConfirmArgs, GcArgs, GlobalArgs, RmArgs};
-use timbre_core::error::UserError;
-use timbre_core::progress::{Printer, eprint_line};
-use timbre_runs::housekeeping::{self, AgeRules, CleanupPlan};
-use timbre_runs::run_dir::{self, Removed};
+use timbre_core::{
+    error::UserError,
+    progress::{Printer, eprint_line},
+};
+use timbre_runs::{
+    housekeeping::{self, AgeRules, CleanupPlan},
+    run_dir::{self, Removed},
+};
 
 pub fn rm(common: &GlobalArgs, rm: &RmArgs) -> Result<ExitStatus> {
     let mut chosen: Vec<PathBuf> = Vec::new();

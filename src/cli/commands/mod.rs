@@ -13,9 +13,11 @@ use anyhow::{Context, Result};
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
-use timbre_core::cancel::Cancelled;
-use timbre_core::error::{ExitStatus, UserError};
-use timbre_core::progress::{Printer, eprint_line};
+use timbre_core::{
+    cancel::Cancelled,
+    error::{ExitStatus, UserError},
+    progress::{Printer, eprint_line},
+};
 use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};

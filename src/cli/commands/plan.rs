@@ -11,13 +11,10 @@ use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::trials_of;
 use crate::execution::sweep;
 use timbre_core::text::thousands;
-use timbre_experiment::members::ENSEMBLE_FEATURES;
-use timbre_experiment::shapes;
-use timbre_inputs::data::MissingData;
-use timbre_inputs::features::extraction::Extraction;
+use timbre_experiment::{members::ENSEMBLE_FEATURES, shapes};
+use timbre_inputs::{data::MissingData, features::extraction::Extraction};
 use timbre_models::networks::{InputShape, LayerRow};
-use timbre_runs::run_dir::Trial;
-use timbre_runs::tables::aligned;
+use timbre_runs::{run_dir::Trial, tables::aligned};
 
 pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
     match plan(common, target, false) {

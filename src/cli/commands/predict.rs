@@ -14,17 +14,17 @@ use super::{ExitStatus, print, print_on};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
 use crate::inference::output_formats::{self, PredictedRecording};
 use crate::inference::{PredictionCallback, Predictor, RecordingSource, Timings};
-use timbre_core::error::UserError;
-use timbre_core::files;
-use timbre_core::progress::{Printer, eprint_line};
+use timbre_core::{
+    error::UserError,
+    files,
+    progress::{Printer, eprint_line},
+};
 use timbre_evaluation::timeline::{self, Hysteresis};
-use timbre_inputs::data::walk;
-use timbre_inputs::features::extraction::RecordingError;
+use timbre_inputs::{data::walk, features::extraction::RecordingError};
 use timbre_reports::plot::spectrogram_image::SpectrogramImage;
 use timbre_reports::plot::timeline_plot::{self, ClassStrip, Timeline};
 use timbre_reports::plot::{self, ImageFormat};
-use timbre_signal::audio::AUDIO_EXTENSIONS;
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{audio::AUDIO_EXTENSIONS, windows::WindowSpec};
 
 /// Maximum number of classes in a plot.
 const MAX_STRIPS: usize = 24;

@@ -9,8 +9,10 @@ use super::{ExitStatus, print};
 use crate::cli::args::{FigureArgs, GlobalArgs};
 use timbre_core::progress::Printer;
 use timbre_inputs::data::DataDirs;
-use timbre_reports::plot::ImageFormat;
-use timbre_reports::run_report::{self, FigureFile, FindRecording};
+use timbre_reports::{
+    plot::ImageFormat,
+    run_report::{self, FigureFile, FindRecording},
+};
 use timbre_runs::run_dir::{self, ReportFile};
 
 pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures: &FigureArgs) -> Result<ExitStatus> {

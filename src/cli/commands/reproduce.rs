@@ -10,8 +10,10 @@ use crate::execution::reproduce::{Reproduction, StoredRun};
 use crate::execution::run::Settings;
 use timbre_core::error::UserError;
 use timbre_models::device::DeviceChoice;
-use timbre_runs::run_dir::{self, SCHEMA};
-use timbre_runs::tables::aligned;
+use timbre_runs::{
+    run_dir::{self, SCHEMA},
+    tables::aligned,
+};
 
 pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatus> {
     let run = run_dir::find(&common.runs, &asked.run)?;

@@ -9,8 +9,10 @@ use crate::execution::run::{self, RunOutcome, Settings};
 use timbre_core::progress::{Printer, eprint_line};
 use timbre_experiment::{ExpandedGrid, Experiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
-use timbre_runs::run_dir::{SCHEMA, Status, unusable_file};
-use timbre_runs::tables::ScoreGrid;
+use timbre_runs::{
+    run_dir::{SCHEMA, Status, unusable_file},
+    tables::ScoreGrid,
+};
 
 pub fn run(
     common: &GlobalArgs,

@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
-use timbre_core::error::UserError;
-use timbre_core::progress::{Printer, eprint_line};
-use timbre_runs::listing::{self, ListedRun, RunFilter, RunState};
-use timbre_runs::run_dir;
+use timbre_core::{
+    error::UserError,
+    progress::{Printer, eprint_line},
+};
+use timbre_runs::{
+    listing::{self, ListedRun, RunFilter, RunState},
+    run_dir,
+};
 
 /// Number of unreadable runs that are listed one by one.
 const MAX_LISTED: usize = 10;

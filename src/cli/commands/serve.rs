@@ -6,8 +6,7 @@ use super::ExitStatus;
 use crate::cli::args::{GlobalArgs, ServeArgs};
 use crate::inference::Predictor;
 use crate::serve::{self, AccessPolicy, Limits, Service};
-use timbre_core::error::UserError;
-use timbre_core::progress::Printer;
+use timbre_core::{error::UserError, progress::Printer};
 
 /// The environment variable with the access token. It is not an argument, because all users of a machine can read arguments.
 const TOKEN: &str = "TIMBRE_TOKEN";

@@ -4,9 +4,11 @@ use anyhow::{Context, Result, bail};
 
 use super::{ExitStatus, print};
 use crate::cli::args::GlobalArgs;
-use timbre_core::error::UserError;
-use timbre_core::labels::{Classes, Task};
-use timbre_core::progress::Printer;
+use timbre_core::{
+    error::UserError,
+    labels::{Classes, Task},
+    progress::Printer,
+};
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_reports::thresholds::{ThresholdSearch, TrialThresholds, best_trial, read_trials, report, summary_text};
 use timbre_runs::run_dir::{self, RunDir, ThresholdFile, Trial};

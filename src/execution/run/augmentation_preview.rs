@@ -7,8 +7,10 @@ use super::trial_data::TrialData;
 use super::{Settings, trials_of};
 use timbre_core::error::UserError;
 use timbre_experiment::Experiment;
-use timbre_inputs::dataset::examples::{DrawRecord, TrainingExamples};
-use timbre_inputs::features::extraction::Extraction;
+use timbre_inputs::{
+    dataset::examples::{DrawRecord, TrainingExamples},
+    features::extraction::Extraction,
+};
 use timbre_models::training::hyperparameters::TrainingCrop;
 use timbre_runs::run_dir::Trial;
 

@@ -4,8 +4,10 @@
 //! comparable by themselves, because chance differs too: each group has its own trivial baselines.
 
 use super::scoring::FinishedTrials;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_evaluation::{
+    metrics::DecisionRule,
+    predictions::{Predictions, WindowPredictions},
+};
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{ResultRow, SplitRecord, TrialRecord};
 

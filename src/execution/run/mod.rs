@@ -12,16 +12,13 @@ use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use timbre_core::cancel::Cancelled;
-use timbre_core::error::UserError;
-use timbre_core::labels::Task;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::threshold_search::TuneOn;
-use timbre_experiment::members::ModelOnFeature;
-use timbre_experiment::{Experiment, ResolvedExperiment};
-use timbre_inputs::data::split::Splits;
-use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::Extraction;
+use timbre_core::{cancel::Cancelled, error::UserError, labels::Task};
+use timbre_evaluation::{metrics::DecisionRule, threshold_search::TuneOn};
+use timbre_experiment::{Experiment, ResolvedExperiment, members::ModelOnFeature};
+use timbre_inputs::{
+    data::split::Splits,
+    features::{cache::FeatureCache, extraction::Extraction},
+};
 use timbre_runs::run_dir::{
     self, Busy, CacheRecord, DataRecord, Opened, RunDir, RunRecord, Status, Table, Trial, TrialRecord,
 };

@@ -8,9 +8,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::settings::Settings;
-use timbre_core::error::{ExitStatus, UserError};
-use timbre_core::labels::Task;
-use timbre_core::seed::Seed;
+use timbre_core::{
+    error::{ExitStatus, UserError},
+    labels::Task,
+    seed::Seed,
+};
 use timbre_experiment::Experiment;
 use timbre_inputs::data::split::{self, SplitSpec, Splits};
 use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, MissingData, Subset};

@@ -3,8 +3,10 @@
 use timbre_core::seed::Seed;
 use timbre_evaluation::metrics::{self, DecisionRule, Decisions, Scores};
 use timbre_experiment::Experiment;
-use timbre_runs::run_dir::{NO_FEATURES, ResultRow, SplitRecord, Trial, TrialRecord};
-use timbre_runs::tables::ScoredSplit;
+use timbre_runs::{
+    run_dir::{NO_FEATURES, ResultRow, SplitRecord, Trial, TrialRecord},
+    tables::ScoredSplit,
+};
 
 /// Raise it when equal predictions give other rows, or equal trials other predictions.
 pub const VERSION: u32 = 1;

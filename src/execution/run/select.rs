@@ -9,10 +9,12 @@ use super::Settings;
 use super::prepare::PreparedDataset;
 use timbre_core::error::{ExitStatus, UserError};
 use timbre_experiment::Experiment;
-use timbre_inputs::data::{self, ClipRecord};
-use timbre_inputs::features::cache::{CachedMatrix, FeatureCache};
 use timbre_inputs::features::extraction::{
     CachedWindows, Extraction, ExtractionInput, ExtractionResult, RecordingError,
+};
+use timbre_inputs::{
+    data::{self, ClipRecord},
+    features::cache::{CachedMatrix, FeatureCache},
 };
 use timbre_runs::run_dir::CacheRecord;
 

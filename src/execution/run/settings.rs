@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 
 use super::RunArtifacts;
-use timbre_core::cancel::Cancelled;
-use timbre_core::progress::{Printer, Progress};
-use timbre_inputs::data::DataDirs;
-use timbre_inputs::features::cache::FeatureCache;
+use timbre_core::{
+    cancel::Cancelled,
+    progress::{Printer, Progress},
+};
+use timbre_inputs::{data::DataDirs, features::cache::FeatureCache};
 use timbre_models::device::Device;
 
 /// Where a run reads and writes, and how it behaves. Nothing here changes a result, except that a network rounds differently on

@@ -8,9 +8,7 @@ use super::prepare::PreparedDataset;
 use super::scoring;
 use timbre_evaluation::{aggregation, metrics, threshold_search};
 use timbre_experiment::Experiment;
-use timbre_inputs::augment::chain;
-use timbre_inputs::data::split;
-use timbre_inputs::features::extraction;
+use timbre_inputs::{augment::chain, data::split, features::extraction};
 use timbre_signal::{audio, windows};
 
 type Versions = BTreeMap<String, u32>;

@@ -8,9 +8,11 @@ use super::scoring::{self, FinishedTrials};
 use timbre_core::labels::{Classes, Task};
 use timbre_experiment::Experiment;
 use timbre_models::Epoch;
-use timbre_runs::exports::dvc;
-use timbre_runs::run_dir::{ResultRow, RunDir, Table, Trial, TrialRecord};
-use timbre_runs::tables::{self, ScoreGrid};
+use timbre_runs::{
+    exports::dvc,
+    run_dir::{ResultRow, RunDir, Table, Trial, TrialRecord},
+    tables::{self, ScoreGrid},
+};
 
 /// Writes `results.csv` and `grid.csv` of the finished trials.
 pub fn write_results(dir: &RunDir, experiment: &Experiment, done: &FinishedTrials) -> Result<Vec<ResultRow>> {

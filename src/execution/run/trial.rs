@@ -10,13 +10,12 @@ use super::scoring::{FinishedTrials, headline};
 use super::select::Selection;
 use super::trial_data::TrialData;
 use super::{Run, tables};
-use timbre_core::files;
-use timbre_core::labels::Task;
-use timbre_core::seed::Seed;
-use timbre_evaluation::metrics::{Decisions, Metric};
-use timbre_evaluation::predictions::{Predictions, WindowPredictions};
-use timbre_inputs::data::split::Splits;
-use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_core::{files, labels::Task, seed::Seed};
+use timbre_evaluation::{
+    metrics::{Decisions, Metric},
+    predictions::{Predictions, WindowPredictions},
+};
+use timbre_inputs::{data::split::Splits, dataset::feature_set::FeatureSet};
 use timbre_models::{Classifier, Epoch, FitContext, RateCurve, TrainingCallback, ValidationCurve};
 use timbre_runs::exports::tensorboard;
 use timbre_runs::run_dir::{

@@ -7,10 +7,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::point::{PriorRun, SweepPoint};
-use timbre_core::progress::{eprint_line, seconds};
-use timbre_core::text::count;
-use timbre_runs::run_dir;
-use timbre_runs::sweep_record::{PointRecord, PointStatus};
+use timbre_core::{
+    progress::{eprint_line, seconds},
+    text::count,
+};
+use timbre_runs::{
+    run_dir,
+    sweep_record::{PointRecord, PointStatus},
+};
 
 /// A finished point whose report could not be written.
 #[derive(Clone, Debug)]

@@ -9,8 +9,7 @@ use crate::execution::run::Settings;
 use crate::execution::run::prepare::PreparedDataset;
 use timbre_core::cancel::Cancelled;
 use timbre_experiment::Experiment;
-use timbre_inputs::features::FeatureSpec;
-use timbre_inputs::features::extraction::Extraction;
+use timbre_inputs::features::{FeatureSpec, extraction::Extraction};
 use timbre_runs::run_dir::CacheRecord;
 
 /// Points with equal recordings and audio settings, and all their features.

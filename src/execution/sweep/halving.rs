@@ -4,8 +4,7 @@ use super::table::{self, short_name};
 use timbre_core::text::count;
 use timbre_evaluation::metrics::is_loss;
 use timbre_experiment::HalvingSpec;
-use timbre_runs::run_dir;
-use timbre_runs::sweep_record::PointRecord;
+use timbre_runs::{run_dir, sweep_record::PointRecord};
 
 /// The model whose budget grows, if the key names one: points are ranked by this model alone.
 fn model_of(halving: &HalvingSpec) -> Option<&str> {

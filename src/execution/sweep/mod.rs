@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use crate::execution::run::{self, Settings};
-use timbre_core::cancel::Cancelled;
-use timbre_core::error::{ExitStatus, UserError};
-use timbre_core::progress::{Printer, seconds};
-use timbre_core::text::count;
+use timbre_core::{
+    cancel::Cancelled,
+    error::{ExitStatus, UserError},
+    progress::{Printer, seconds},
+    text::count,
+};
 use timbre_experiment::{ExpandedGrid, HalvingSpec};
 use timbre_runs::run_dir::{self, Busy, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus};

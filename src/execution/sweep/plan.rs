@@ -13,13 +13,10 @@ use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
 use super::table::{cell_text, short_name, short_names};
 use crate::execution::run::{self, Settings};
-use timbre_core::progress::seconds;
-use timbre_core::text::count;
+use timbre_core::{progress::seconds, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
-use timbre_inputs::features::cache::FeatureCache;
-use timbre_inputs::features::extraction::Extraction;
-use timbre_runs::sweep_record::SCHEMA;
-use timbre_runs::tables::aligned;
+use timbre_inputs::features::{cache::FeatureCache, extraction::Extraction};
+use timbre_runs::{sweep_record::SCHEMA, tables::aligned};
 
 /// A sweep before it runs.
 pub struct Plan {

@@ -13,8 +13,10 @@ use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::{self, Settings};
 use timbre_core::cancel::Cancelled;
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment, point_name};
-use timbre_runs::run_dir::{self, RunRecord, Status};
-use timbre_runs::sweep_record::{PointRecord, PointStatus};
+use timbre_runs::{
+    run_dir::{self, RunRecord, Status},
+    sweep_record::{PointRecord, PointStatus},
+};
 
 /// One point in one round.
 pub struct SweepPoint<'a> {

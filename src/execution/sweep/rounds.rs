@@ -6,8 +6,10 @@ use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::{SweepOutcome, halving};
 use crate::execution::run::Settings;
 use timbre_experiment::ExpandedGrid;
-use timbre_runs::run_dir;
-use timbre_runs::sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord};
+use timbre_runs::{
+    run_dir,
+    sweep_record::{PointRecord, PointStatus, SweepDir, SweepRecord},
+};
 
 /// A point with its existing run.
 pub struct RoundPoint<'d> {

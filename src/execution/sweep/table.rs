@@ -6,8 +6,10 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
 use timbre_core::files;
-use timbre_evaluation::metrics::is_loss;
-use timbre_evaluation::metrics::replicates::{self, metric_of_interval_bound};
+use timbre_evaluation::metrics::{
+    is_loss,
+    replicates::{self, metric_of_interval_bound},
+};
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_runs::sweep_record::{PointRecord, PointScore, PointStatus, SweepRecord};
 use timbre_runs::tables::{self, aligned, cell};

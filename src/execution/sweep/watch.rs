@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use timbre_core::error::UserError;
-use timbre_core::files;
-use timbre_core::progress::{Printer, seconds};
+use timbre_core::{
+    error::UserError,
+    files,
+    progress::{Printer, seconds},
+};
 use timbre_runs::run_dir::{self, RunRecord, Status};
 use timbre_runs::sweep_record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
 

@@ -10,16 +10,14 @@ use crate::members::{self, MemberError, ModelOnFeature};
 use crate::read::tree::{Entry, Node, Table, Value, kind_of};
 use crate::suggest;
 use crate::{EvaluateSpec, Experiment, shapes};
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Classes, registry::Fault};
 use timbre_evaluation::threshold_search::TuneOn;
-use timbre_inputs::augment::AugmentSpec;
-use timbre_inputs::data::DataSpec;
-use timbre_inputs::data::split::SplitSpec;
-use timbre_inputs::features::FeatureSpec;
-use timbre_models::ModelSpec;
-use timbre_models::networks::InputShape;
-use timbre_models::training::hyperparameters::TrainingCrop;
+use timbre_inputs::{
+    augment::AugmentSpec,
+    data::{DataSpec, split::SplitSpec},
+    features::FeatureSpec,
+};
+use timbre_models::{ModelSpec, networks::InputShape, training::hyperparameters::TrainingCrop};
 use timbre_signal::audio::AudioSpec;
 
 /// Checks references between tables, and runs the checks of every kind that can be parsed.

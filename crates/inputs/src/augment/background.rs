@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use crate::data::walk::files_below;
 use timbre_core::seed::uniform_below;
-use timbre_signal::audio::{self, AUDIO_EXTENSIONS, AudioSpec, Unusable};
-use timbre_signal::dsp::level;
+use timbre_signal::{
+    audio::{self, AUDIO_EXTENSIONS, AudioSpec, Unusable},
+    dsp::level,
+};
 
 augment_spec! {
     /// Adds another recording behind the clip; the labels stay those of the clip. (`mix` adds the labels too.)

@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use timbre_signal::dsp::decibel::power_of_two;
-use timbre_signal::dsp::level;
+use timbre_signal::dsp::{decibel::power_of_two, level};
 
 augment_spec! {
     /// Clips samples above a level: distortion.

@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
-use timbre_core::registry;
-use timbre_core::registry::{Fault, Kind};
-use timbre_core::seed::uniform_below;
+use timbre_core::{
+    registry::{self, Fault, Kind},
+    seed::uniform_below,
+};
 use timbre_signal::dsp::key::Key;
 
 mod amount;

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
 use timbre_core::seed::uniform_below;
-use timbre_signal::dsp::level;
-use timbre_signal::dsp::noise::{self, Colour};
+use timbre_signal::dsp::{
+    level,
+    noise::{self, Colour},
+};
 
 augment_spec! {
     /// Adds Gaussian noise.

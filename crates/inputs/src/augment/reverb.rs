@@ -5,8 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
 use super::{Amount, AugmentContext, AugmentKind, ClipPool, Draw, Effect, Fault, Kind, Waveform};
-use timbre_signal::dsp::convolve::convolve;
-use timbre_signal::dsp::room::Room;
+use timbre_signal::dsp::{convolve::convolve, room::Room};
 
 augment_spec! {
     /// Places the clip in a simulated room, a different one for each draw. The direct sound keeps its position, and the

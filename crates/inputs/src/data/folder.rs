@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Classes, registry::Fault};
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// Recordings in folders named after their classes.

@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{FoundFile, files_below, folders_in};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Classes, registry::Fault};
 
 /// The eleven instruments, in the order of their codes.
 pub const INSTRUMENTS: [&str; 11] = ["cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi"];

@@ -9,8 +9,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Classes, registry::Fault};
 
 pub mod demo;
 pub mod folder;

@@ -11,8 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ClipRecord, Subset};
-use timbre_core::registry::Fault;
-use timbre_core::seed::Seed;
+use timbre_core::{registry::Fault, seed::Seed};
 
 /// Increase when the same records, spec and seed give another split.
 pub const VERSION: u32 = 1;

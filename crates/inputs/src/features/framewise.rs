@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::{Fault, FeatureMatrix};
-use timbre_signal::dsp::resize::bilinear;
-use timbre_signal::dsp::stft::StftSpec;
+use timbre_signal::dsp::{resize::bilinear, stft::StftSpec};
 
 /// The longest frame that a spec may ask for.
 pub(super) const MAX_FRAME_LENGTH: usize = 1 << 20;

@@ -8,9 +8,11 @@ use anyhow::Result;
 use crate::features::framewise::{MAX_FRAME_LENGTH, PostProcess, stft_faults};
 use crate::features::stft::{top_db, top_db_fault};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::decibel::power_to_db;
-use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
-use timbre_signal::dsp::stft::{Spectrogram, StftPlan};
+use timbre_signal::dsp::{
+    decibel::power_to_db,
+    mel::{MelBank, MelNorm, MelSpec},
+    stft::{Spectrogram, StftPlan},
+};
 
 framewise_spec! {
     /// The mel spectrogram: one row per band, one column per frame.
@@ -197,8 +199,7 @@ impl Extractor for MelImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use timbre_signal::audio::Clip;
-    use timbre_signal::dsp::mel::mel_to_hz;
+    use timbre_signal::{audio::Clip, dsp::mel::mel_to_hz};
 
     #[test]
     fn the_faults_of_a_huge_bank_are_found_without_building_it() {

@@ -11,10 +11,12 @@ use crate::features::framewise::{PostProcess, stft_faults};
 use crate::features::mel::{MelEnergies, bank_faults};
 use crate::features::stft::{top_db, top_db_fault};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::dct;
-use timbre_signal::dsp::decibel::power_to_db;
-use timbre_signal::dsp::mel::{MelNorm, MelSpec};
-use timbre_signal::dsp::stft::StftPlan;
+use timbre_signal::dsp::{
+    dct,
+    decibel::power_to_db,
+    mel::{MelNorm, MelSpec},
+    stft::StftPlan,
+};
 
 framewise_spec! {
     /// Mel-frequency cepstral coefficients: one row per coefficient, one column per frame.

@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
-use timbre_core::registry;
-use timbre_core::registry::{Fault, Kind};
-use timbre_signal::audio::Clip;
-use timbre_signal::dsp::stft::{Spectrogram, StftPlan, StftSpec};
+use timbre_core::registry::{self, Fault, Kind};
+use timbre_signal::{
+    audio::Clip,
+    dsp::stft::{Spectrogram, StftPlan, StftSpec},
+};
 
 #[macro_use]
 pub mod framewise;

@@ -5,9 +5,7 @@ use anyhow::Result;
 
 use crate::features::framewise::{PostProcess, stft_faults};
 use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::decibel::power_to_db;
-use timbre_signal::dsp::stft::StftPlan;
-use timbre_signal::dsp::transpose;
+use timbre_signal::dsp::{decibel::power_to_db, stft::StftPlan, transpose};
 
 framewise_spec! {
     /// The magnitude of the short-time Fourier transform: one row per bin from 0 Hz to half the sample rate, one column

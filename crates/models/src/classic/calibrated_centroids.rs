@@ -313,8 +313,10 @@ mod tests {
     use super::*;
     use crate::classic::nearest_centroid::NearestCentroid;
     use crate::{FitContext, ModelKind};
-    use timbre_core::labels::Task;
-    use timbre_core::seed::{Seed, uniform};
+    use timbre_core::{
+        labels::Task,
+        seed::{Seed, uniform},
+    };
     use timbre_evaluation::metrics::DecisionRule;
 
     fn context() -> FitContext<'static> {

@@ -24,8 +24,7 @@ use crate::classifier::ensure_trainable;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_shaped};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor, TensorValues, ValidationCurve};
-use timbre_core::labels::Task;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Task, registry::Fault};
 use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

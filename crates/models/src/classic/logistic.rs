@@ -30,10 +30,11 @@ use crate::classifier::ensure_trainable;
 use crate::device::Device;
 use crate::tensor::{take_matrix, take_tensor};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
-use timbre_core::labels::Task;
-use timbre_core::registry::Fault;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::{Predictions, argmax};
+use timbre_core::{labels::Task, registry::Fault};
+use timbre_evaluation::{
+    metrics::DecisionRule,
+    predictions::{Predictions, argmax},
+};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// The tensor that marks a model for several labels.

@@ -23,8 +23,7 @@ use serde::Serialize;
 
 use crate::training::hyperparameters::Training;
 use dropout::DropoutMasks;
-use timbre_core::registry::Fault;
-use timbre_core::seed::Seed;
+use timbre_core::{registry::Fault, seed::Seed};
 
 pub use spec::{NetworkModel, NetworkSpec};
 

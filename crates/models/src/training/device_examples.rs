@@ -10,8 +10,10 @@ use rayon::prelude::*;
 
 use super::inputs::Normalization;
 use crate::training::device_mel::{DeviceMel, MatmulPrecision};
-use timbre_inputs::dataset::feature_set::{FeatureSet, WaveformSource};
-use timbre_inputs::features::FeatureSpec;
+use timbre_inputs::{
+    dataset::feature_set::{FeatureSet, WaveformSource},
+    features::FeatureSpec,
+};
 
 /// The most device memory for recordings; for a larger set the CPU computes the examples.
 const MAX_BYTES: usize = 8 << 30;
@@ -107,10 +109,11 @@ mod tests {
     use super::*;
     use crate::training::hyperparameters::Normalize;
     use timbre_core::seed::{Seed, uniform};
-    use timbre_inputs::augment::Chain;
-    use timbre_inputs::dataset::examples::{ExampleSource, ExampleSpec, TrainingExamples};
-    use timbre_signal::audio::wav_write::write_pcm16;
-    use timbre_signal::audio::{AudioSpec, Crop};
+    use timbre_inputs::{
+        augment::Chain,
+        dataset::examples::{ExampleSource, ExampleSpec, TrainingExamples},
+    };
+    use timbre_signal::audio::{AudioSpec, Crop, wav_write::write_pcm16};
 
     #[test]
     fn images_computed_on_the_device_equal_those_of_the_cpu() {

@@ -13,12 +13,8 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use timbre_core::registry::Kind;
-use timbre_inputs::features::ensure_valid;
-use timbre_inputs::features::mel::Mel;
-use timbre_inputs::features::stft::top_db;
-use timbre_signal::dsp::mel::MelBank;
-use timbre_signal::dsp::resize;
-use timbre_signal::dsp::stft::StftSpec;
+use timbre_inputs::features::{ensure_valid, mel::Mel, stft::top_db};
+use timbre_signal::dsp::{mel::MelBank, resize, stft::StftSpec};
 
 /// The precision of the factors of an f32 matrix product on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,10 +267,10 @@ fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use timbre_inputs::features::{ClipAnalysis, FeatureKind};
-    use timbre_signal::audio::Clip;
-    use timbre_signal::dsp::mel::MelNorm;
-    use timbre_signal::dsp::stft::PadMode;
-    use timbre_signal::dsp::window::Window;
+    use timbre_signal::{
+        audio::Clip,
+        dsp::{mel::MelNorm, stft::PadMode, window::Window},
+    };
 
     const RATE: u32 = 22050;
     /// The dynamic range below the loudest value of a clip in which f32 is compared, in dB of power. An image usually ends at 80

@@ -11,9 +11,11 @@ use crate::device::Device;
 use crate::networks::{CnnSmall, cnn_small};
 use crate::training::hyperparameters::Training;
 use crate::{Classifier, Epoch, FitContext, ModelKind, RateCurve, TrainingCallback};
-use timbre_core::labels::Task;
-use timbre_core::progress::Printer;
-use timbre_core::seed::{Seed, uniform};
+use timbre_core::{
+    labels::Task,
+    progress::Printer,
+    seed::{Seed, uniform},
+};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::FeatureSet;
 

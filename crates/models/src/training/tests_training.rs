@@ -17,9 +17,11 @@ use crate::training::learner::{GradientSum, Learner, TrainingSetup};
 use crate::training::loss::Objective;
 use crate::training::schedule::UnfrozenGroups;
 use crate::training::{checkpoint, inputs, optimizer, parameters};
-use timbre_core::cancel::Cancelled;
-use timbre_core::labels::Task;
-use timbre_core::seed::{Seed, uniform};
+use timbre_core::{
+    cancel::Cancelled,
+    labels::Task,
+    seed::{Seed, uniform},
+};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_inputs::dataset::feature_set::{ExampleGenerator, FeatureSet};
 

@@ -28,8 +28,7 @@ use super::weight_ema::WeightEma;
 use crate::networks::{NetworkModel, pretrained, state_dict};
 use crate::training::hyperparameters::Training;
 use crate::{Epoch, FitContext, RateCurve};
-use timbre_core::cancel::Cancelled;
-use timbre_core::seed::Seed;
+use timbre_core::{cancel::Cancelled, seed::Seed};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
 /// Raised by hand when the same training gives other numbers than before.

@@ -9,8 +9,7 @@ use super::comparison::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, 
 use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
 use super::run::{ModelKey, Run, TrialPredictions};
 use super::significance::{self, SeedScore};
-use timbre_core::progress::Printer;
-use timbre_core::seed::Seed;
+use timbre_core::{progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::{self, replicates};
 use timbre_runs::run_dir::{self, ResultRow, SplitRecord, Trial};
 

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::significance::{PairedScore, SeedPairing};
 use timbre_core::labels::{Classes, Task};
-use timbre_evaluation::metrics::{self, DecisionRule, Scores};
-use timbre_evaluation::predictions::Predictions;
+use timbre_evaluation::{
+    metrics::{self, DecisionRule, Scores},
+    predictions::Predictions,
+};
 use timbre_runs::run_dir::SplitRecord;
 
 /// The decisions of one model of a run, for each seed.

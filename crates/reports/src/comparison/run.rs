@@ -11,8 +11,10 @@ use super::config_keys;
 use crate::thresholds;
 use timbre_core::labels::Classes;
 use timbre_evaluation::metrics::DecisionRule;
-use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial};
-use timbre_runs::tables;
+use timbre_runs::{
+    run_dir::{self, ResultRow, RunRecord, SplitRecord, Table, Trial},
+    tables,
+};
 
 /// The features and the model that a row of the tables is about.
 pub type ModelKey = (String, String);

@@ -6,8 +6,7 @@ use anyhow::{Result, bail};
 
 use super::run::ModelKey;
 use super::sweep_runs;
-use timbre_core::error::UserError;
-use timbre_core::text::glob_matches;
+use timbre_core::{error::UserError, text::glob_matches};
 use timbre_runs::run_dir;
 
 /// A selected run, or one model of it.

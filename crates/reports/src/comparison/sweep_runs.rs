@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use timbre_core::error::UserError;
-use timbre_runs::run_dir;
-use timbre_runs::sweep_record::{PointRecord, SweepDir};
+use timbre_runs::{
+    run_dir,
+    sweep_record::{PointRecord, SweepDir},
+};
 
 pub struct SweepRuns {
     pub runs: Vec<PathBuf>,

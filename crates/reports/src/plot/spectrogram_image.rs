@@ -5,9 +5,11 @@
 
 use std::ops::Range;
 
-use timbre_signal::dsp::mel::{MelBank, MelNorm, MelSpec};
-use timbre_signal::dsp::stft::{PadMode, StftPlan, StftSpec};
-use timbre_signal::dsp::window::Window;
+use timbre_signal::dsp::{
+    mel::{MelBank, MelNorm, MelSpec},
+    stft::{PadMode, StftPlan, StftSpec},
+    window::Window,
+};
 
 use super::palette_image;
 

@@ -3,10 +3,8 @@
 //! The difference is paired: model and baseline are scored on the same resamples of whole songs, so that its interval is not
 //! wider than necessary. `chance` makes no decisions to pair with, so its expected score is taken as exact.
 
-use timbre_core::seed::Seed;
-use timbre_core::text::count;
-use timbre_evaluation::metrics;
-use timbre_evaluation::predictions::Predictions;
+use timbre_core::{seed::Seed, text::count};
+use timbre_evaluation::{metrics, predictions::Predictions};
 use timbre_runs::run_dir::{self, Status, TrialRecord};
 
 use super::report_data::{RankedModel, ReportData, mean};

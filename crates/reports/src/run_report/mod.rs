@@ -9,8 +9,10 @@ use timbre_core::text::{count, escape_xml};
 
 use anyhow::{Context, Result};
 
-use timbre_runs::run_dir::{self, ReportFile, TrialRecord};
-use timbre_runs::tables::ScoredSplit;
+use timbre_runs::{
+    run_dir::{self, ReportFile, TrialRecord},
+    tables::ScoredSplit,
+};
 
 mod hardest_clips;
 mod comparison_page;

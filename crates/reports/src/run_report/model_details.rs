@@ -6,16 +6,18 @@ use super::report_data::{ReportData, by_f1};
 use crate::plot::{self, Axis, ClassBar, ConfusionMatrix, Line, Marker, Panel, PlotSize, Scale};
 use std::time::Duration;
 
-use timbre_core::progress::seconds;
-use timbre_core::text::escape_xml;
-use timbre_evaluation::aggregation::Aggregate;
-use timbre_evaluation::metrics::average_precision::average_precision;
-use timbre_evaluation::metrics::calibration::{Bins, bin};
-use timbre_evaluation::metrics::multi_label_confusion;
-use timbre_evaluation::metrics::precision_recall_curve::{PrecisionRecallPoint, precision_recall_curve};
-use timbre_evaluation::metrics::sorted_scores::SortedScores;
-use timbre_runs::run_dir::TrialRecord;
-use timbre_runs::tables::ScoredSplit;
+use timbre_core::{progress::seconds, text::escape_xml};
+use timbre_evaluation::{
+    aggregation::Aggregate,
+    metrics::{
+        average_precision::average_precision,
+        calibration::{Bins, bin},
+        multi_label_confusion,
+        precision_recall_curve::{PrecisionRecallPoint, precision_recall_curve},
+        sorted_scores::SortedScores,
+    },
+};
+use timbre_runs::{run_dir::TrialRecord, tables::ScoredSplit};
 
 /// Names of the training figures. They show the split on which the epoch was selected, not that of the page.
 const TRAINING: [&str; 2] = ["loss", "learning"];

@@ -7,8 +7,7 @@ use super::report_data::{RankedModel, ReportData, mean};
 use crate::plot::{self, Interval};
 use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;
-use timbre_runs::run_dir::ResultRow;
-use timbre_runs::tables::cell;
+use timbre_runs::{run_dir::ResultRow, tables::cell};
 
 /// Rows of the table of results; results.csv has all.
 const ROWS: usize = 400;

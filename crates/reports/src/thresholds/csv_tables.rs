@@ -7,10 +7,11 @@ use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
 
 use super::{DecisionScores, ThresholdSearch, TrialThresholds, best_trial};
-use timbre_evaluation::metrics::tally::NAMES;
-use timbre_evaluation::threshold_search::Point;
-use timbre_runs::run_dir::{RunDir, ThresholdFile};
-use timbre_runs::tables::{frame, keys, write_csv};
+use timbre_evaluation::{metrics::tally::NAMES, threshold_search::Point};
+use timbre_runs::{
+    run_dir::{RunDir, ThresholdFile},
+    tables::{frame, keys, write_csv},
+};
 
 /// Writes all tables except the long one ([`write_long`]).
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {

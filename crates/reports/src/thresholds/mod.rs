@@ -5,15 +5,17 @@
 
 use anyhow::Result;
 
-use timbre_core::error::UserError;
-use timbre_core::labels::Classes;
-use timbre_core::seed::Seed;
-use timbre_evaluation::aggregation::Aggregate;
-use timbre_evaluation::metrics::tally::{self, Tally};
-use timbre_evaluation::metrics::{DecisionRule, Metric};
+use timbre_core::{error::UserError, labels::Classes, seed::Seed};
 use timbre_evaluation::threshold_search::{
     ClassCutoffs, Point, SearchSpec, SelectionBias, Surface, ThresholdGrid, best_point, coordinate_ascent,
     selection_bias,
+};
+use timbre_evaluation::{
+    aggregation::Aggregate,
+    metrics::{
+        DecisionRule, Metric,
+        tally::{self, Tally},
+    },
 };
 use timbre_runs::run_dir::{RunDir, SplitRecord, Trial};
 

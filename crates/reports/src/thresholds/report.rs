@@ -7,11 +7,14 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{DecisionScores, ThresholdSearch, TrialThresholds};
-use timbre_evaluation::metrics::Metric;
-use timbre_evaluation::metrics::tally::NAMES;
-use timbre_evaluation::threshold_search::{Point, SearchSpec, SelectionBias};
-use timbre_runs::run_dir::{RunDir, SCHEMA, ThresholdFile};
-use timbre_runs::tables::aligned;
+use timbre_evaluation::{
+    metrics::{Metric, tally::NAMES},
+    threshold_search::{Point, SearchSpec, SelectionBias},
+};
+use timbre_runs::{
+    run_dir::{RunDir, SCHEMA, ThresholdFile},
+    tables::aligned,
+};
 
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
     let text = serde_json::to_string_pretty(&report(search, found))? + "\n";

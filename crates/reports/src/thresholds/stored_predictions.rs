@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
-use timbre_core::error::UserError;
-use timbre_core::labels::Classes;
+use timbre_core::{error::UserError, labels::Classes};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};
-use timbre_runs::run_dir::{ClipTruth, SplitRecord, Table, Trial};
-use timbre_runs::tables::class_column;
+use timbre_runs::{
+    run_dir::{ClipTruth, SplitRecord, Table, Trial},
+    tables::class_column,
+};
 
 /// Reads every trial with its splits, in the order of the tables.
 pub fn read_trials(run: &Path, classes: &Classes) -> Result<Vec<(Trial, Vec<SplitRecord>)>> {

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, ClipsOfSides};
 use crate::run_dir::{self, RunRecord, Status, TrialMean};
-use timbre_core::error::UserError;
-use timbre_core::files;
+use timbre_core::{error::UserError, files};
 
 /// Raise it when the file changes its form.
 pub const SCHEMA: u32 = 1;

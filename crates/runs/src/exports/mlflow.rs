@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 
 use super::{dvc, names};
 use crate::run_dir::{self, ResultRow, RunRecord, Status, Trial, TrialRecord};
-use timbre_core::error::UserError;
-use timbre_core::files;
+use timbre_core::{error::UserError, files};
 
 /// MLflow truncates the values of parameters to this length.
 const MAX_PARAM_LENGTH: usize = 6000;

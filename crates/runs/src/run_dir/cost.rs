@@ -86,8 +86,7 @@ fn numbers_in(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use timbre_models::Tensor;
-    use timbre_models::tensor_file::write_safetensors;
+    use timbre_models::{Tensor, tensor_file::write_safetensors};
 
     #[test]
     fn values_are_counted_from_the_header() {

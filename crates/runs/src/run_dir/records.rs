@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReusedTrials;
-use timbre_evaluation::metrics::DecisionRule;
-use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_evaluation::{
+    metrics::DecisionRule,
+    predictions::{Predictions, WindowPredictions},
+};
 use timbre_models::Epoch;
 
 /// One model on one feature with one seed: the unit of work that survives a kill once it is finished.

@@ -10,17 +10,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{RunDir, SCHEMA, Trial, model_folder, models_folder};
-use timbre_core::files;
-use timbre_core::labels::Classes;
-use timbre_evaluation::aggregation;
-use timbre_evaluation::metrics::DecisionRule;
+use timbre_core::{files, labels::Classes};
+use timbre_evaluation::{aggregation, metrics::DecisionRule};
 use timbre_inputs::features::FeatureSpec;
-use timbre_models::classic::ensemble::{Ensemble, Fuse};
-use timbre_models::tensor_file::write_safetensors;
-use timbre_models::{ModelKind, ModelSpec, Tensor};
-use timbre_signal::audio::{self, AudioSpec};
-use timbre_signal::windows;
-use timbre_signal::windows::WindowSpec;
+use timbre_models::{
+    ModelKind, ModelSpec, Tensor,
+    classic::ensemble::{Ensemble, Fuse},
+    tensor_file::write_safetensors,
+};
+use timbre_signal::{
+    audio::{self, AudioSpec},
+    windows::{self, WindowSpec},
+};
 
 /// `model.json`: what the weights need to become a classifier again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

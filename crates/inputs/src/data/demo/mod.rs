@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
-use timbre_core::labels::Classes;
-use timbre_core::registry::Fault;
+use timbre_core::{labels::Classes, registry::Fault};
 use timbre_signal::audio::wav_write::write_pcm16;
 
 mod drums_and_bass;

@@ -9,8 +9,7 @@ use rayon::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use timbre_signal::audio::wav_write::write_pcm16;
-use timbre_signal::audio::{self, Crop};
+use timbre_signal::audio::{self, Crop, wav_write::write_pcm16};
 
 /// Duration of each recording in seconds; clips take one second.
 const SECONDS: [f64; 4] = [2.5, 0.6, 1.0, 4.0];

@@ -17,8 +17,10 @@ use crate::features::cache::content_hashes::Unreadable;
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureSpec};
 use timbre_core::cancel::Cancelled;
-use timbre_signal::audio::{self, AudioSpec};
-use timbre_signal::windows::WindowSpec;
+use timbre_signal::{
+    audio::{self, AudioSpec},
+    windows::WindowSpec,
+};
 
 mod decode;
 mod windows;

@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
-use timbre_signal::audio::{Clip, Recording, resample};
-use timbre_signal::windows::{self, WindowSpec};
+use timbre_signal::{
+    audio::{Clip, Recording, resample},
+    windows::{self, WindowSpec},
+};
 
 /// A record of this many windows takes tens of megabytes for the largest features.
 const WINDOWS_PER_RECORD: usize = 64;
