@@ -28,7 +28,7 @@ impl<'a> ScoredSplit<'a> {
         let (truth, decided) = (split.truth(), split.decided(decision_rule));
         let mut scores = decision_rule.score(&truth, &decided, split.predictions.n_classes);
         scores.metrics.extend(metrics::probability_scores(decision_rule.task, &truth, &split.predictions));
-        ScoredSplit { trial: trial, split, scores, decided }
+        ScoredSplit { trial, split, scores, decided }
     }
 
     /// The wrong clips, those with the least likely truth first: sorted by the probability of the true class, or in a
@@ -461,7 +461,7 @@ mod tests {
         let predictions = timbre_evaluation::predictions::Predictions { n_classes: 2, probabilities: vec![0.25, 0.75] };
         let split = SplitRecord { split: "test".into(), clips: vec![clip], predictions, windows: None, curve: vec![] };
         let trial = TrialRecord {
-            trial: trial,
+            trial,
             trained_on: vec![1, 1],
             windows_hash: None,
             epochs: vec![],

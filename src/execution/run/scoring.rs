@@ -113,5 +113,5 @@ fn row(
             metrics.insert(format!("{metric}_high"), high);
         }
     }
-    ResultRow { trial: trial, split: split.split.clone(), n: split.clips.len(), metrics }
+    ResultRow { trial, split: split.split.clone(), n: split.clips.len(), metrics }
 }

@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 
+use timbre_core::registry;
 use timbre_core::{
-    registry::{self, Fault, Kind},
+    registry::{Fault, Kind},
     seed::uniform_below,
 };
 use timbre_signal::dsp::key::Key;

@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
-use timbre_core::registry::{self, Fault, Kind};
+use timbre_core::registry;
+use timbre_core::registry::{Fault, Kind};
 use timbre_signal::{
     audio::Clip,
     dsp::stft::{Spectrogram, StftPlan, StftSpec},

@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_torchvision_and_fastai() {
-        let net = |channels, head| Resnet18 { channels, head, ..Default::default() };
+        let net = |channels, head| Resnet18 { channels, head };
         assert_eq!(parameters(&net(1, HeadKind::Linear), 11), 11_175_883);
         assert_eq!(parameters(&net(3, HeadKind::Linear), 11), 11_182_155);
         assert_eq!(parameters(&net(3, HeadKind::Linear), 1000), 11_689_512);
