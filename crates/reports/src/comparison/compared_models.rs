@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::LEVEL;
-use super::comparison::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
 use super::run::{ModelKey, Run, TrialPredictions};
+use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Reference, Score, Versus};
 use super::significance::{self, SeedScore};
 use timbre_core::{progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::{self, replicates};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::comparison::DifferingKey;
+use super::schema::DifferingKey;
 
 /// Every leaf of a TOML text with its dotted key. Entries of a list of tables are numbered from 1: `augment.2.kind`.
 pub fn flat(text: &str) -> Result<Vec<(String, String)>> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use polars::prelude::{Column, DataFrame};
 use timbre_core::text::escape_markdown;
 
-use super::comparison::{ComparedModel, Comparison, Paired, Score, Versus};
+use super::schema::{ComparedModel, Comparison, Paired, Score, Versus};
 use super::text_tables::{self, TextTable};
 use timbre_runs::tables;
 

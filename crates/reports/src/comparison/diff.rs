@@ -6,10 +6,10 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::comparison::{ComparedRun, DifferingKey};
 use super::pairing::{self, MatchedDecisions, ModelDecisions, SeedDecisions};
 use super::run::{self, ModelKey, Run, TrialPredictions};
 use super::run_selection::{self, SelectedRun};
+use super::schema::{ComparedRun, DifferingKey};
 use super::{SCHEMA, config_keys};
 use timbre_evaluation::metrics;
 

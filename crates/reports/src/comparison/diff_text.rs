@@ -1,7 +1,7 @@
 //! Formats the differences between two runs as text.
 
-use super::comparison::DifferingKey;
 use super::diff::{Common, DataDifference, ModelDifference, RunDiff};
+use super::schema::DifferingKey;
 use super::short_values;
 use super::text_tables::{signed, status};
 use timbre_runs::tables;

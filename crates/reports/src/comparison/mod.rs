@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use timbre_core::progress::Printer;
 
 mod run_selection;
-mod comparison;
+mod schema;
 mod diff;
 mod diff_text;
 mod config_keys;
@@ -22,11 +22,11 @@ mod terminal;
 mod short_values;
 mod csv_markdown;
 
-pub use comparison::*;
 pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
+pub use schema::*;
 pub use terminal::text;
 
 use compared_models::ModelComparer;

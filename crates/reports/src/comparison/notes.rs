@@ -1,7 +1,7 @@
 //! Writes the notes below a comparison: how its numbers were computed, and what limits them.
 use super::LEVEL;
 use super::compared_models::ModelComparer;
-use super::comparison::{ComparedModel, Paired, Score, Versus};
+use super::schema::{ComparedModel, Paired, Score, Versus};
 use super::text_tables;
 use timbre_core::text::count;
 

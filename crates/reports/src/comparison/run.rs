@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::comparison::ComparedRun;
 use super::config_keys;
+use super::schema::ComparedRun;
 
 use crate::thresholds;
 use timbre_core::labels::Classes;

@@ -1,6 +1,6 @@
 //! Formats a comparison as text for a terminal or a file.
 
-use super::comparison::{Comparison, DifferingKey};
+use super::schema::{Comparison, DifferingKey};
 use super::text_tables::{self, TextTable, remarks, status};
 use super::{config_keys, short_values};
 use timbre_runs::tables;

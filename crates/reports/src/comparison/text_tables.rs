@@ -1,6 +1,6 @@
 //! Lays a comparison out as tables of text, one per metric.
 
-use super::comparison::{ComparedBaseline, ComparedModel, Comparison, Score, Versus};
+use super::schema::{ComparedBaseline, ComparedModel, Comparison, Score, Versus};
 use super::short_values;
 use timbre_core::text::thousands;
 use timbre_runs::run_dir::Status;
