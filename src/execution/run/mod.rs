@@ -284,9 +284,9 @@ impl Run<'_> {
         for &seed in &self.experiment.seeds {
             let split = self.data.split(self.experiment, clips, seed)?;
             if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
-                bail!(UserError::usage(format!(
+                bail!(UserError::usage(
                     "evaluate.search tunes on the validation split, and there is none: set split.validation, such as 0.1"
-                )));
+                ));
             }
         }
         Ok(())
