@@ -52,7 +52,7 @@ impl PreparedDataset {
         versions
     }
 
-    /// [`stages`](Self::stages) for `run.json`: one hash stands for thousands of background files.
+    /// The stages for `run.json`: one hash stands for thousands of background files.
     pub fn stages_summary(&self, experiment: &Experiment) -> Value {
         let mut stages = self.stages(experiment);
         if let Some(files) = stages.get_mut("augment_files") {
