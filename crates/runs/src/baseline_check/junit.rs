@@ -109,9 +109,10 @@ fn suite(report: &CheckReport, name: &str, cases: &[(String, Outcome)], counts: 
     xml + "  </testsuite>\n"
 }
 
-/// Text for an attribute or an element. A reader of an attribute would turn a plain newline or tab into a space.
+/// Text for an attribute or an element. A reader of an attribute would turn a plain line break or tab into a space.
 pub fn escape(text: &str) -> String {
-    escape_xml(text).replace('\t', "&#9;").replace('\n', "&#10;")
+    let parts: Vec<String> = text.split('\r').map(escape_xml).collect();
+    parts.join("&#13;").replace('\t', "&#9;").replace('\n', "&#10;")
 }
 
 #[cfg(test)]
@@ -121,6 +122,7 @@ mod tests {
     #[test]
     fn names_cannot_end_an_attribute() {
         assert_eq!(escape("a\"><b/>&'"), "a&quot;&gt;&lt;b/&gt;&amp;&#39;");
+        assert_eq!(escape("a\r\n\tb"), "a&#13;&#10;&#9;b");
         assert_eq!(escape("a\nb\u{0}\u{8}\u{ffff}ä🎷"), "a&#10;b\u{fffd}\u{fffd}\u{fffd}ä🎷");
     }
 }
