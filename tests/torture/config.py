@@ -36,7 +36,7 @@ def run(area):
 
 
 def quick(project, *words, **settings):
-    return project.timbre(*words, seconds=SECONDS, memory=3 * GIB, **settings).sound(600 * MIB)
+    return project.timbre(*words, seconds=SECONDS, memory=3 * GIB, bound=600 * MIB, **settings).sound()
 
 
 def no_demo_set(project, command):
@@ -219,7 +219,7 @@ def parents(project):
 def parent(project, name, put_file):
     put(project / "experiments/child.toml", b"extends = " + repr(put_file()).replace("'", '"').encode() + b"\n")
     for command in ("check", "plan"):
-        ended = project.timbre(command, "child", seconds=SECONDS, memory=3 * GIB).sound().code_in(0, 2)
+        ended = project.timbre(command, "child", seconds=SECONDS, memory=4 * GIB, bound=GIB).code_in(0, 2)
         expect(SECRET not in ended.text, "it prints a line of a file that is no TOML")
 
 

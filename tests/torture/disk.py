@@ -75,7 +75,6 @@ def damaged_before(project, rng, wanted):
     expect(ended.code == 0 or kind in ("folder", "link"), f"exit code {ended.code} with a {kind} {what.name}: {ended.tail()}")
     if ended.code == 0:
         expect_same(results(latest(folders["runs"], "steady")), wanted, f"with a {kind} {what.name}")
-    shutil.rmtree(cache)
 
 
 def damaged_while_running(project, rng, wanted):
@@ -90,11 +89,11 @@ def damaged_while_running(project, rng, wanted):
     ended = running.end().sound()
     if ended.code == 0:
         expect_same(results(latest(folders["runs"], "steady")), wanted, "damaged at work, exit code 0")
-    project.timbre("runs", **folders).code_in(0)
+    listed = project.timbre("runs", **folders).code_in(0)
+    expect(not listed.err, f"`timbre runs` afterwards: {listed.tail()}")
     expect_whole(folders["runs"])
     project.run("steady", "-q", **folders).code_in(0)
     expect_same(results(latest(folders["runs"], "steady")), wanted, "damaged at work, then run again")
-    shutil.rmtree(cache)
 
 
 def damage(rng, pack, kind):
@@ -131,6 +130,9 @@ def run_folder_removed(project, rng, wanted):
     ended = running.end().sound()
     expect(ended.code != 0, "exit code 0 though its folder was removed")
     expect("removed" in ended.text, f"no word of the removed folder: {ended.tail()}")
+    expect("the run is finished" not in ended.text, f"it calls the run finished: {ended.tail()}")
+    tables = [table.parent for table in home.glob("2*/results.csv") if not (table.parent / "config.toml").is_file()]
+    expect(not tables, "it made the folder again, with tables and without config.toml")
     project.run("steady", "-q", **folders).code_in(0)
     expect_same(results(latest(folders["runs"], "steady")), wanted, "after the folder was removed")
     expect_whole(folders["runs"])

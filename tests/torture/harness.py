@@ -25,7 +25,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 GIB = 1 << 30
-MAY_STOP = (0, 3)                       # success; more recordings were unusable than the experiment allows
+ENOUGH = 3                              # failures of one family
 PANIC = 101                             # the exit code of a panic in Rust
 
 
@@ -60,9 +60,9 @@ class Area:
         return self.options.only is None or fnmatch.fnmatchcase(name, self.options.only)
 
     def check(self, name, function, *arguments):
-        """Runs one check, unless another one was chosen with --only. Returns whether it passed."""
+        """Runs one check, unless another one was chosen with --only."""
         if not self.selected(name):
-            return None
+            return
         self.last = ""
         if self.options.verbose:
             print(f"  {self.name} {name}", file=sys.stderr, flush=True)
@@ -71,25 +71,31 @@ class Area:
             function(*arguments)
         except Skip as why:
             self.skipped.append({"name": name, "why": str(why)})
-            return None
+            return
         except Exception as error:  # noqa: BLE001: a fault of a script must not hide the other checks
-            said = str(error) if isinstance(error, Failure) else traceback.format_exc().strip()
-            self.failed.append({"name": name, "what": said, "command": self.last, "again": self.again(name)})
-            print(f"{self.name}: {name}: {said}\n    {self.last}\n    {self.again(name)}", file=sys.stderr, flush=True)
-            return False
+            self.fault(name, error)
         finally:
-            if self.options.verbose:
-                print(f"    {time.monotonic() - before:.1f} s", file=sys.stderr, flush=True)
-            if not any(skipped["name"] == name for skipped in self.skipped):
-                self.tried += 1
-        return True
+            if not self.options.keep:
+                shutil.rmtree(self.folder / "project/tmp", ignore_errors=True)
+        self.tried += 1
+        if self.options.verbose:
+            print(f"    {time.monotonic() - before:.1f} s", file=sys.stderr, flush=True)
+
+    def fault(self, name, error):
+        """Records a failure; anything but a `Failure` is a fault of a script, with its lines."""
+        said = str(error) if isinstance(error, Failure) else "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip()
+        self.failed.append({"name": name, "what": said, "command": self.last, "again": self.again(name)})
+        if self.options.verbose:
+            print(f"  {self.name} {name} FAILED: {said}", file=sys.stderr, flush=True)
 
     def cases(self, family, limit, until, least=2):
-        """The names and random numbers of the checks of a family, while the area has time: up to the part `until` of it."""
+        """The names and random numbers of the checks of a family, while the area has time (up to the part `until` of it), and until some
+        have failed: more failures of one kind say no more."""
         for number in range(limit):
             name = f"{family}/{number}"
             out_of_time = time.monotonic() - self.started > until * self.seconds
-            if self.options.only is None and number >= least and out_of_time:
+            alike = sum(failed["name"].startswith(f"{family}/") for failed in self.failed)
+            if alike >= ENOUGH or self.options.only is None and number >= least and out_of_time:
                 return
             if self.selected(name):
                 yield name, self.random(name)
@@ -106,8 +112,8 @@ class Area:
         if self.selected(name):
             self.skipped.append({"name": name, "why": why})
 
-    def project(self, name="project"):
-        return Project(self, self.folder / name)
+    def project(self):
+        return Project(self, self.folder / "project")
 
     def tmpfs(self, name, options):
         """A small file system of its own, which needs root."""
@@ -135,9 +141,10 @@ def shell_word(word):
 class Ended:
     """How a command ended: exit code (negative: the signal), output, and what it cost."""
 
-    def __init__(self, words, code, out, err, seconds, peak, timed_out):
-        self.words, self.code, self.out, self.err = words, code, out, err
-        self.seconds, self.peak, self.timed_out = seconds, peak, timed_out
+    def __init__(self, running, seconds, bound, timed_out):
+        self.words, self.code, self.peak = running.words, running.process.returncode, running.peak
+        self.out, self.err = running.out.read_bytes(), running.err.read_bytes()
+        self.seconds, self.bound, self.timed_out = seconds, bound, timed_out
 
     @property
     def text(self):
@@ -146,14 +153,14 @@ class Ended:
     def tail(self):
         return self.err.decode("utf-8", "replace").strip()[-400:] or "(nothing on stderr)"
 
-    def sound(self, bound=None):
-        """No signal, no panic, no time-out, a sentence with every failure, and not more memory than `bound`."""
+    def sound(self):
+        """No signal, no panic, no time-out, a sentence with every failure, and not more memory than the bound."""
+        if self.bound is not None:
+            expect(self.peak <= self.bound, f"took {self.peak / MIB:.0f} MiB of memory; the bound is {self.bound / MIB:.0f} MiB")
         expect(not self.timed_out, f"no end after {self.seconds:.0f} s (peak {self.peak / MIB:.0f} MiB)")
         expect(self.code >= 0, f"ended by signal {-self.code}: {self.tail()}")
         expect(self.code != PANIC and b"panicked at" not in self.err, f"panic: {self.tail()}")
         expect(self.code == 0 or self.err.strip() or self.out.strip(), f"exit code {self.code} without a sentence")
-        if bound is not None:
-            expect(self.peak <= bound, f"took {self.peak / MIB:.0f} MiB of memory; the bound is {bound / MIB:.0f} MiB")
         return self
 
     def code_in(self, *codes):
@@ -167,7 +174,7 @@ class Running:
 
     def __init__(self, project, words, environment=None, memory=None, before=()):
         self.words = [str(project.area.timbre), *map(str, words)]
-        self.out, self.err = (project.scratch(kind) for kind in ("out", "err"))
+        self.out, self.err = (project.output(kind) for kind in ("out", "err"))
         limits = {resource.RLIMIT_CORE: 0}
         if memory is not None:
             limits[resource.RLIMIT_AS] = memory
@@ -197,16 +204,26 @@ class Running:
                 self.process.returncode = os.waitstatus_to_exitcode(status)
         return self.status is not None
 
-    def wait(self, seconds, pause=0.002):
-        """Waits until it has ended or the time is over; returns whether it has ended."""
-        until = time.monotonic() + seconds
+    def wait(self, seconds, bound=None):
+        """Waits until it has ended, the time is over, or it has taken too much memory. Returns whether it has ended."""
+        until, pause = time.monotonic() + seconds, 0.002
         while not self.over():
             left = until - time.monotonic()
             if left <= 0:
                 return False
+            if bound is not None and self.memory() > bound:
+                # Before it takes the memory of the machine. `peak` tells the rest.
+                self.kill()
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.05)
         return True
+
+    def memory(self):
+        """What it holds now, where the system tells it."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):
+            return 0
 
     def kill(self, number=signal.SIGKILL):
         if not self.over():
@@ -214,16 +231,14 @@ class Running:
             if number == signal.SIGKILL:
                 self.wait(60)
 
-    def end(self, seconds=120):
-        timed_out = not self.wait(seconds)
+    def end(self, seconds=120, bound=None):
+        timed_out = not self.wait(seconds, bound)
         if timed_out:
             self.kill()
-        took = time.monotonic() - self.started
-        out, err = (Path(file).read_bytes() for file in (self.out, self.err))
-        return Ended(self.words, self.process.returncode, out, err, took, self.peak, timed_out)
+        return Ended(self, time.monotonic() - self.started, bound, timed_out)
 
     def stderr(self):
-        return Path(self.err).read_bytes().decode("utf-8", "replace")
+        return self.err.read_bytes().decode("utf-8", "replace")
 
 
 # --------------------------------------------------------------------------------------------------------------- project folders
@@ -281,26 +296,27 @@ class Project:
 
     def __init__(self, area, folder):
         self.area, self.folder, self.count = area, folder, 0
-        for name in ("experiments", "data", "tmp"):
+        for name in ("experiments", "data", "output"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def __truediv__(self, name):
         return self.folder / name
 
-    def scratch(self, ending):
+    def output(self, ending):
         self.count += 1
-        return self / f"tmp/{self.count}.{ending}"
+        return self / f"output/{self.count}.{ending}"
 
     def new(self, name):
-        """A path that does not exist yet."""
+        """A path that does not exist yet, in a folder that is emptied after each check."""
         self.count += 1
+        (self / "tmp").mkdir(exist_ok=True)
         return self / f"tmp/{self.count}.{name}"
 
     def start(self, *words, runs="runs", cache="cache", **settings):
         return Running(self, [*words, "--runs", runs, "--cache", cache], **settings)
 
-    def timbre(self, *words, seconds=120, **settings):
-        return self.start(*words, **settings).end(seconds)
+    def timbre(self, *words, seconds=120, bound=None, **settings):
+        return self.start(*words, **settings).end(seconds, bound)
 
     def run(self, experiment, *more, **settings):
         return self.timbre("run", experiment, "--device", "cpu", *more, **settings)

@@ -4,8 +4,6 @@ The moment is random, so a case repeats the delay and not the instruction. Where
 for it and kills then.
 """
 
-import shutil
-
 from harness import (GRID, MODELS, FEATURES, NETWORK, expect, expect_same, expect_whole, grid_results, latest, leftovers, make_older, results,
                      tree, wait_for)
 
@@ -64,14 +62,14 @@ def killed(project, rng, words, experiment, wanted, seconds):
     expect_same(files(folder, experiment), wanted, "after the kill")
     expect_whole(folder, cache)
     expect_clean(project, folder, cache)
-    shutil.rmtree(folder)
-    shutil.rmtree(cache)
 
 
 def expect_clean(project, folder, cache):
-    """No temporary file is left, at the latest after `timbre gc`."""
-    make_older(folder)
-    project.timbre("gc", "--yes", runs=folder, cache=cache).code_in(0)
+    """No temporary file is left, at the latest after `timbre gc` and `timbre cache gc`."""
+    for home in (folder, cache):
+        make_older(home)
+    for words in (("gc", "--yes"), ("cache", "gc")):
+        project.timbre(*words, runs=folder, cache=cache).code_in(0)
     left = leftovers(folder) + leftovers(cache)
     expect(not left, f"left behind after the next start and `gc`: {', '.join(map(str, left[:5]))}")
 
@@ -85,8 +83,7 @@ def planted(project):
     running.kill()
     run = next(path for path in (folder / "planted").iterdir() if path.is_dir() and not path.is_symlink())
     expect(not list(run.glob("units/*.json")), "the training was over before it was killed: more epochs are needed")
-    homes = [run, *(path for path in run.rglob("*") if path.is_dir()), run / "networks/mel.cnn_small.s1"]
-    for home in homes:
+    for home in (run, run / "units", *(run / name / "mel.cnn_small.s1" for name in ("networks", "models", "checkpoints"))):
         home.mkdir(parents=True, exist_ok=True)
         (home / ".part-Xk21ab").write_bytes(b"half a file")
     project.run("planted", "-q", runs=folder, cache=cache).code_in(0)

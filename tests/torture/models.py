@@ -33,7 +33,7 @@ def run(area):
 
 
 def bounded(project, *words, **settings):
-    return project.timbre(*words, seconds=60, memory=ADDRESSES, **settings).sound(BOUND)
+    return project.timbre(*words, seconds=60, memory=ADDRESSES, bound=BOUND, **settings).sound()
 
 
 def clip(project):
@@ -71,7 +71,6 @@ def mutated_model(project, rng):
         path.write_bytes(mutate(rng, path.read_bytes()))
     for more in ((), ("--windows",)):
         bounded(project, "predict", f"{run}:{model.name}", clip(project), "--json", *more, runs=runs)
-    shutil.rmtree(runs)
 
 
 def mutated_record(project, rng):
@@ -87,7 +86,6 @@ def mutated_record(project, rng):
                 ("baseline", "save", run, "--out", project.new("baseline.json")), ("reproduce", run), ("run", "judge", "-q")]
     for words in rng.sample(commands, 3):
         bounded(project, *words, runs=runs)
-    shutil.rmtree(runs)
 
 
 # ------------------------------------------------------------------------------------------------------------- foreign weights
@@ -289,7 +287,6 @@ def with_index(project, change):
     ended = bounded(project, "run", "judge", "--device", "cpu", "-q", cache=cache, runs=runs)
     if ended.code == 0:
         expect_same(results(latest(runs, "judge")), results(latest(project / "runs", "judge")), "with a changed index")
-    shutil.rmtree(cache)
 
 
 # BLAKE3, as its specification describes it, for the checksum of an index; the standard library does not have it.

@@ -43,7 +43,10 @@ def attack(name, options, folder, seconds):
     """Runs the checks of one area."""
     area = Area(name, options, folder / name, seconds)
     with area.stack:
-        importlib.import_module(name).run(area)
+        try:
+            importlib.import_module(name).run(area)
+        except Exception as error:  # noqa: BLE001: what the checks of an area share has failed; the other areas go on
+            area.fault("preparation", error)
     took = time.monotonic() - area.started
     print(f"{name:<7} {area.tried:>4} tried, {len(area.failed)} failed, {len(area.skipped)} skipped  ({took:.0f} s)", flush=True)
     for skipped in area.skipped:
