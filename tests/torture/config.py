@@ -18,8 +18,8 @@ def run(area):
     project = area.project()
     project.folder_set("small", clips=6)
     project.experiment("plain", PLAIN + MODELS.replace("[models.average]", ""))
-    for name in ("check", "plan"):
-        area.check(f"{name}_makes_no_demo_set", no_demo_set, project, name)
+    for words in (("check", "quickstart"), ("plan", "quickstart"), ("report", "quickstart/latest")):
+        area.check(f"{words[0]}_makes_no_demo_set", no_demo_set, project, words)
     for name in ("file", "folder"):
         area.check(f"escapes_in_the_name_of_a_{name}_do_not_reach_the_terminal", escapes, project, name)
     area.check("a_line_break_in_a_name_makes_no_line", line_break, project)
@@ -39,10 +39,13 @@ def quick(project, *words, **settings):
     return project.timbre(*words, seconds=SECONDS, memory=3 * GIB, bound=600 * MIB, **settings).sound()
 
 
-def no_demo_set(project, command):
+def no_demo_set(project, words):
     """369 MB and 40 s for a command that only looks."""
+    if words[0] == "report":
+        few = ("--set", "data.clips_per_class=3", "--set", "data.test_recordings=1", "--set", "data.excerpts_per_song=1")
+        project.run("quickstart", "-q", *few).code_in(0)
     cache = project.new("cache")
-    ended = project.timbre(command, "quickstart", cache=cache, seconds=10)
+    ended = project.timbre(*words, cache=cache, seconds=10)
     made = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
     expect(made < MIB, f"it wrote {made / MIB:.0f} MiB into the cache")
     ended.code_in(0, 2)
@@ -115,7 +118,7 @@ def formulas(project):
 
 
 def html(project):
-    label = "<img src=x onerror=alert(1)>\"'&amp;"
+    label = "<img src=x onerror=alert(1)>\"'&"
     name, _ = named_set(project, [label, "flu"])
     quick(project, "run", name, "-q").code_in(0)
     quick(project, "compare", f"{name}/latest", "--html", project.new("compare.html")).code_in(0)
@@ -153,7 +156,7 @@ def hostile_name(project, name):
         put(path, (project / "experiments/plain.toml").read_bytes())
     except OSError as error:
         raise Skip(f"this file system has no such name: {error}") from None
-    watched = lambda: {path for path in tree(project.folder) if not path.startswith(("runs/", "cache/", "tmp/"))}
+    watched = lambda: {path for path in tree(project.folder) if not path.startswith(("runs/", "cache/", "output/", "tmp/"))}
     before = watched()
     for words in (("check", path), ("plan", path), ("run", path, "-q"), ("runs",), ("check", "--", name)):
         quick(project, *words).code_in(0, 1, 2)
@@ -212,7 +215,7 @@ def parents(project):
     yield "bytes_that_are_no_text", made("bytes", lambda path: path.write_bytes(b"\xff\xfe\0" * 1000))
     yield "a_deep_table", text("deep", "a = " + "[" * 100_000 + "\n")
     yield "deep_keys", text("deep_keys", ".".join(["a"] * 50_000) + " = 1\n")
-    yield "a_million_keys", text("wide", "".join(f"k{number} = 1\n" for number in range(1_000_000)))
+    yield "a_hundred_thousand_keys", text("wide", "".join(f"k{number} = 1\n" for number in range(100_000)))
     yield "a_file_whose_lines_it_does_not_show", secret
 
 

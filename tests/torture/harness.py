@@ -183,7 +183,7 @@ class Running:
             for what, most in limits.items():
                 resource.setrlimit(what, (most, most))
 
-        settings = {name: value for name, value in os.environb.items() if not name.startswith(b"TIMBRE_")}
+        settings = {name: value for name, value in os.environb.items() if not name.startswith((b"TIMBRE_", b"RUST_"))}
         settings.update({os.fsencode(name): os.fsencode(value) for name, value in (environment or {}).items()})
         given = [f"{name}={shell_word(value)}" for name, value in (environment or {}).items()]
         ulimit = f"ulimit -v {memory // 1024}; " if memory is not None else ""

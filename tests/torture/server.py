@@ -10,7 +10,8 @@ import socket
 import struct
 import time
 
-from harness import FEATURES, GIB, MIB, MODELS, REPOSITORY, expect, mutate, tone, wave, wave_head
+from audio import caf, flac_of_one_value
+from harness import FEATURES, GIB, MIB, MODELS, REPOSITORY, Failure, Skip, expect, mutate, tone, wait_for, wave, wave_head
 
 MODEL = "judge/latest:mel.logistic.s1"
 PREDICT = "/api/v1/predict"
@@ -40,8 +41,8 @@ def run(area):
             area.check(name, mutated_request, server, rng, right)
         for name, rng in area.cases("mutated_body", 4000, until=1.0, least=20):
             area.check(name, mutated_body, server, rng, right)
-        area.check("after_all_of_it_one_good_prediction", right.is_given_by, server)
-        area.check("after_all_of_it_memory_is_bounded", memory, server)
+        area.check("one_good_prediction_after_all_of_it", right.is_given_by, server)
+        area.check("bounded_memory_after_all_of_it", memory, server)
         area.check("it_stops_on_sigterm", stops, server)
     with Server(project, {"TIMBRE_TOKEN": "the right token"}) as server:
         for number, header in enumerate(WRONG_TOKENS):
@@ -53,15 +54,15 @@ def run(area):
 
 class Server:
     def __init__(self, project, environment=None, memory=None):
-        self.project = project
-        self.running = project.start("serve", MODEL, "--addr", "127.0.0.1:0", environment=environment, memory=memory)
-        self.command = project.area.last
-        self.address = None
-        until = time.monotonic() + 30
-        while time.monotonic() < until and not self.running.over() and self.address is None:
-            found = re.search(r"http://([\d.]+):(\d+)", self.running.out.read_text())
-            self.address = (found.group(1), int(found.group(2))) if found else None
-            time.sleep(0.01)
+        self.project, self.settings = project, {"environment": environment, "memory": memory}
+        self.start()
+
+    def start(self):
+        self.running = self.project.start("serve", MODEL, "--addr", "127.0.0.1:0", **self.settings)
+        self.command, self.address = self.project.area.last, None
+        found = wait_for(lambda: re.search(r"http://([\d.]+):(\d+)", self.running.out.read_text()), 30, self.running)
+        if found:
+            self.address = (found.group(1), int(found.group(2)))
 
     def __enter__(self):
         expect(self.address, f"the server did not start: {self.running.stderr()[-400:]}")
@@ -70,20 +71,38 @@ class Server:
     def __exit__(self, *_):
         self.running.kill()
 
+    def has_not_ended(self):
+        """Otherwise it is started again, for the next checks."""
+        if self.running.over():
+            code, said = self.running.process.returncode, self.running.stderr()[-300:]
+            self.start()
+            raise Failure(f"the server has ended ({f'signal {-code}' if code < 0 else f'exit code {code}'}): {said}")
+
     def connect(self, seconds=30):
-        connection = socket.create_connection(self.address, timeout=seconds)
+        try:
+            connection = socket.create_connection(self.address, timeout=seconds)
+        except OSError:
+            self.has_not_ended()
+            raise
         connection.settimeout(seconds)
         return connection
 
-    def send(self, request, seconds=30):
-        """Everything that the server answers until it closes or is silent."""
-        self.project.area.last = f"{self.command}  # then the bytes {request[:300]!r}{'…' if len(request) > 300 else ''}"
+    def send(self, request, seconds=30, half=False):
+        """Everything that the server answers until it closes or is silent. `half`: the client closes its direction, so that the server does
+        not wait for more."""
         with self.connect(seconds) as connection:
+            self.project.area.last = f"{self.command}  # then the bytes {request[:200]!r}{'…' if len(request) > 200 else ''}"
             try:
                 connection.sendall(request)
+                if half:
+                    connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass                    # it may refuse before it has read everything
-            return self.read(connection)
+            answer = self.read(connection)
+        if not answer:
+            self.running.wait(0.05)
+            self.has_not_ended()
+        return answer
 
     def read(self, connection):
         answer = b""
@@ -111,7 +130,7 @@ class Server:
         return "{}:{}".format(*self.address)
 
     def lives(self, seconds=30):
-        expect(not self.running.over(), f"the server has ended ({self.running.process.returncode}): {self.running.stderr()[-400:]}")
+        self.has_not_ended()
         began = time.monotonic()
         answer = self.get("/healthz", seconds=seconds)
         expect(status(answer) == 200, f"no health after {time.monotonic() - began:.1f} s: {answer[:100]!r}")
@@ -284,8 +303,8 @@ def bodies(project):
     yield "ogg_of_endless_pages", (b"OggS\0\2" + bytes(8) + struct.pack("<III", 1, 0, 0) + b"\0") * 5000
     yield "boxes_in_boxes", b"".join(struct.pack(">I4s", 100_000 - 8 * n, b"moov") for n in range(10_000))
     yield "mp3_of_syncs", b"\xff\xfb" * 100_000
-    from audio import flac_of_one_value
     yield "flac_of_ten_hours", flac_of_one_value(36_000)
+    yield "caf_of_huge_packets", caf(tone(0, 1, 0.3, 8000), 8000, frames_per_packet=0xffffffff)
 
 
 def no_audio(server, body, right):
@@ -358,16 +377,7 @@ def mutated_request(server, rng, right):
         request = (b"POST /api/v1/predict?timeline=false HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=edge\r\n"
                    b"Authorization: Bearer x\r\nOrigin: http://localhost\r\nContent-Length: 98\r\n\r\n--edge\r\nContent-Disposition: form-data; name=\"file\"; "
                    b"filename=\"a.wav\"\r\n\r\nRIFF\r\n--edge--\r\n")
-        damaged = mutate(rng, request)
-        server.project.area.last = f"{server.command}  # then the bytes {damaged!r}"
-        with server.connect(seconds=20) as connection:
-            try:
-                connection.sendall(damaged)
-                # The end of the request, so that the server does not wait for the rest.
-                connection.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-            answer = server.read(connection)
+        answer = server.send(mutate(rng, request), seconds=20, half=True)
         expect(status(answer) is None or status(answer) < 500 or status(answer) in (501, 505), f"gets {answer[:200]!r}")
     server.lives()
     if rng.random() < 0.1:
@@ -387,15 +397,17 @@ def mutated_body(server, rng, right):
 
 def memory(server):
     """The most that it ever took, from the system."""
+    server.has_not_ended()
     try:
         text = open(f"/proc/{server.running.process.pid}/status").read()
     except OSError:
-        return
+        raise Skip("this system does not tell the memory of a process") from None
     peak = int(re.search(r"VmHWM:\s*(\d+) kB", text).group(1)) << 10
     expect(peak <= GIB, f"it took {peak / MIB:.0f} MiB")
 
 
 def stops(server):
+    server.has_not_ended()
     server.running.kill(signal.SIGTERM)
     ended = server.running.end(seconds=30).sound()
     expect(ended.code in (0, 75, 143), f"exit code {ended.code} after SIGTERM")
