@@ -84,6 +84,7 @@ class Area:
     def fault(self, name, error):
         """Records a failure; anything but a `Failure` is a fault of a script, with its lines."""
         said = str(error) if isinstance(error, Failure) else "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip()
+        said = said.replace(f"{self.folder}/project/", "")
         self.failed.append({"name": name, "what": said, "command": self.last, "again": self.again(name)})
         if self.options.verbose:
             print(f"  {self.name} {name} FAILED: {said}", file=sys.stderr, flush=True)
@@ -187,7 +188,8 @@ class Running:
         settings.update({os.fsencode(name): os.fsencode(value) for name, value in (environment or {}).items()})
         given = [f"{name}={shell_word(value)}" for name, value in (environment or {}).items()]
         ulimit = f"ulimit -v {memory // 1024}; " if memory is not None else ""
-        project.area.last = f"cd {shlex.quote(str(project.folder))} && {ulimit}{' '.join([*given, *map(shell_word, [*before, *self.words])])}"
+        command = f"{ulimit}{' '.join([*given, *map(shell_word, [*before, *self.words])])}"
+        project.area.last = f"cd {shlex.quote(str(project.folder))} && {command.replace(f'{project.folder}/', '')}"
         self.started = time.monotonic()
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen([*before, *self.words], cwd=project.folder, stdin=subprocess.DEVNULL, stdout=out,
