@@ -75,13 +75,13 @@ def main():
     parts = sum(AREAS[name] for name in names)
     try:
         done = [attack(name, options, folder, 60 * options.minutes * AREAS[name] / parts) for name in names]
+        if options.json:
+            options.json.write_text(json.dumps({"version": version, "seed": options.seed, "areas": done}, indent=2) + "\n")
     finally:
         if options.keep:
             print(f"kept: {folder}", flush=True)
         else:
             remove(folder)
-    if options.json:
-        options.json.write_text(json.dumps({"version": version, "seed": options.seed, "areas": done}, indent=2) + "\n")
     if options.only and not any(area["tried"] or area["skipped"] for area in done):
         print(f"run.py: no check is called {options.only}", file=sys.stderr)
         return 2
