@@ -157,7 +157,7 @@ class Ended:
     def sound(self):
         """No signal, no panic, no time-out, a sentence with every failure, and not more memory than the bound."""
         if self.bound is not None:
-            expect(self.peak <= self.bound, f"took {self.peak / MIB:.0f} MiB of memory; the bound is {self.bound / MIB:.0f} MiB")
+            expect(self.peak <= self.bound, f"took at least {self.peak / MIB:.0f} MiB of memory; the bound is {self.bound / MIB:.0f} MiB")
         expect(not self.timed_out, f"no end after {self.seconds:.0f} s (peak {self.peak / MIB:.0f} MiB)")
         expect(self.code >= 0, f"ended by signal {-self.code}: {self.tail()}")
         expect(self.code != PANIC and b"panicked at" not in self.err, f"panic: {self.tail()}")
