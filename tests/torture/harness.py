@@ -92,14 +92,16 @@ class Area:
     def cases(self, family, limit, until, least=2):
         """The names and random numbers of the checks of a family, while the area has time (up to the part `until` of it), and until some
         have failed: more failures of one kind say no more."""
-        for number in range(limit):
-            name = f"{family}/{number}"
+        ran = 0
+        for name in (f"{family}/{number}" for number in range(limit)):
+            if not self.selected(name):
+                continue
             out_of_time = time.monotonic() - self.started > until * self.seconds
             alike = sum(failed["name"].startswith(f"{family}/") for failed in self.failed)
-            if alike >= ENOUGH or self.options.only is None and number >= least and out_of_time:
+            if alike >= ENOUGH or ran >= least and out_of_time:
                 return
-            if self.selected(name):
-                yield name, self.random(name)
+            ran += 1
+            yield name, self.random(name)
 
     def random(self, name):
         return random.Random(f"{self.seed}/{self.name}/{name}")
