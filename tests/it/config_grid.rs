@@ -265,3 +265,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_removed_table_takes_its_axes_along() {
+    for knn in ["\"models.knn.k\" = [1, 3]\n", "models.knn = { k = [1, 3] }\n"] {
+        let parent = format!("{BASE}[grid]\n{knn}\"features.mel.n_mels\" = [16, 32]\n");
+        let child = "extends = \"parent\"\n[models]\nknn = false\n";
+        let project = Project::new(&[("experiments/parent.toml", &parent), ("experiments/child.toml", child)]);
+        let grid = expand_grid(&project.request("child")).unwrap();
+        assert_eq!(grid.axes.iter().map(|axis| axis.key.as_str()).collect::<Vec<_>>(), ["features.mel.n_mels"]);
+        assert_eq!(grid.notes, ["models.knn is removed, and with it the axis models.knn.k of this sweep"]);
+        assert!(grid.points.iter().all(|point| point.rounds[0].experiment.models.keys().eq(["logistic"])));
+        let set = vec!["models.knn=false".to_owned()];
+        let grid = expand_grid(&timbre_experiment::Request { set, ..project.request("parent") }).unwrap();
+        assert_eq!((grid.points.len(), grid.axes.len()), (2, 1));
+    }
+}
+
+#[test]
+fn an_axis_can_leave_a_table_out() {
+    let grid = expanded("[grid]\n\"models.logistic\" = [false, { kind = \"logistic\" }]\n");
+    let models: Vec<usize> = grid.points.iter().map(|point| point.rounds[0].experiment.models.len()).collect();
+    assert_eq!(models, [1, 2]);
+    let errors = errors_of("[grid]\n\"models.logistik\" = [false]\n");
+    assert!(
+        errors.contains("no `models.logistik` to remove") && errors.contains("did you mean `logistic`?"),
+        "{errors}"
+    );
+}

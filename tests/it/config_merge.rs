@@ -211,3 +211,72 @@ fn a_single_data_set_accepts_settings_and_reports_errors() {
     assert!(faults.contains("no data set `irma`") && faults.contains("did you mean `irmas`?"), "{faults}");
     assert!(data_set(&nowhere.root(), "demo", &["data.rot=/x".into()]).is_err());
 }
+
+#[test]
+fn an_inherited_table_is_removed_by_false() {
+    let parent = "[data]\nuse = \"demo\"\n[audio]\nclip_seconds = 1.0\n[features.raw]\n[features.mel]\n[models.knn]\nk = 3\n[models.average]\n\
+                  [models.cnn_small]\nfeatures = \"mel\"\n[[augment]]\nkind = \"noise\"\n[[augment]]\nkind = \"gain\"\nname = \"louder\"\n";
+    let project = Project::new(&[
+        ("experiments/parent.toml", parent),
+        (
+            "experiments/child.toml",
+            "extends = \"parent\"\n[models]\nknn = false\n[models.logistic]\n[features]\nraw = false\n[augment]\nnoise = false\n",
+        ),
+        ("experiments/again.toml", "extends = \"child\"\n[models.knn]\nk = 7\n"),
+        ("experiments/all.toml", "extends = \"parent\"\naugment = { noise = false, louder = false }\n"),
+    ]);
+    let names = |exp: &str, set: &[&str]| {
+        let experiment = project.resolve_with(exp, None, set).unwrap().experiment;
+        let augment: Vec<String> = experiment.augment.iter().map(|spec| spec.name().to_owned()).collect();
+        let join = |names: Vec<&str>| names.join(" ");
+        [
+            join(experiment.features.keys().map(String::as_str).collect()),
+            join(experiment.models.keys().map(String::as_str).collect()),
+            augment.join(" "),
+        ]
+    };
+    assert_eq!(names("parent", &[]), ["raw mel", "knn average cnn_small", "noise louder"]);
+    assert_eq!(names("child", &[]), ["mel", "average cnn_small logistic", "louder"]);
+    assert_eq!(names("again", &[])[1], "average cnn_small logistic knn");
+    assert_eq!(json(&project.resolve("again").unwrap().experiment)["models"]["knn"]["k"], 7);
+    assert_eq!(names("all", &[])[2], "");
+    let set = ["models.knn=false", "features.raw=false", "augment.louder=false"];
+    assert_eq!(names("parent", &set), ["mel", "average cnn_small", "noise"]);
+    assert_eq!(
+        names("parent", &["models.knn=false", "models.knn.k=5"])[1],
+        "knn average cnn_small",
+        "the later one wins"
+    );
+}
+
+#[test]
+fn a_removed_table_has_to_exist() {
+    let project = Project::new(&[
+        ("experiments/parent.toml", SMALL),
+        ("experiments/child.toml", "extends = \"parent\"\n[models]\naverag = false\n"),
+        ("experiments/alone.toml", "[features.raw]\n[models.average]\n[models]\nknn = false\n"),
+        ("experiments/empty.toml", "extends = \"parent\"\n[models]\naverage = false\n"),
+    ]);
+    let faults = project.faults("child");
+    assert!(faults.contains("experiments/child.toml:3:1: no `models.averag` to remove"), "{faults}");
+    assert!(faults.contains("did you mean `average`?") && faults.ends_with("1 error"), "{faults}");
+    let faults = project.faults("alone");
+    assert!(faults.contains("only what a parent (`extends`) defines can be removed"), "{faults}");
+    assert!(project.faults("empty").contains("no model is defined"));
+    let faults = project.resolve_with("parent", None, &["models.knn=false"]).unwrap_err().to_string();
+    assert!(faults.contains("no `models.knn` to remove"), "{faults}");
+}
+
+#[test]
+fn a_parent_is_a_toml_file_and_no_other_file_is_shown() {
+    let project = Project::new(&[
+        ("experiments/x.toml", "extends = \"../secrets\"\n[models.average]\n"),
+        ("secrets", "root:x:0:0\n"),
+        ("experiments/y.toml", "extends = \"../settings.env\"\n[models.average]\n"),
+        ("settings.env", "PASSWORD = \"hunter2\"\n"),
+    ]);
+    for (exp, secret) in [("x", "root:x"), ("y", "hunter2")] {
+        let faults = project.faults(exp);
+        assert!(faults.contains("is not a TOML file") && !faults.contains(secret), "{faults}");
+    }
+}

@@ -6,9 +6,9 @@ use serde_json::Value as Json;
 
 use crate::axes::{Grid, HalvingSpec};
 use crate::errors::{ConfigError, ConfigErrors, ErrorCollector, NOTE};
-use crate::read::merge::merge_at;
+use crate::read::merge::{Removal, merge_at};
 use crate::read::source::Origin;
-use crate::read::tree::{Entry, Node, Table, Value, kind_of};
+use crate::read::tree::{Entry, Node, Table, Value, name_of};
 use crate::resolve::{Merged, Request, ResolvedExperiment};
 use crate::suggest;
 
@@ -173,8 +173,11 @@ fn distinct(notes: Vec<String>) -> Vec<String> {
     all
 }
 
-/// Sets a value in the tree. Items of a list (`augment`) are addressed by name, kind or index.
+/// Sets a value in the tree; `false` removes a feature, a model or an augmentation. Items of a list (`augment`) are addressed by name, kind or index.
 fn put(tree: &mut Node, path: &[(String, Origin)], value: Node, errors: &mut ErrorCollector) {
+    if let Some(removal) = Removal::of(path, &value) {
+        return removal.apply(tree, errors);
+    }
     let mut here = tree;
     let mut names: Vec<String> = Vec::new();
     let ((last, last_at), way) = path.split_last().expect("a key has a name");
@@ -218,11 +221,4 @@ fn step<'a>(here: &'a mut Node, name: &str, at: Origin, errors: &mut ErrorCollec
         errors.add(at, format!("no item `{name}` in this list"), &help);
     }
     items.get_mut(index?)
-}
-
-/// The name of an item in a list of tables, by default its kind.
-fn name_of(item: &Node) -> String {
-    let table = item.table();
-    let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());
-    own.or(table.and_then(kind_of)).unwrap_or_default().to_owned()
 }

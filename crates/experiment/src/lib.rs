@@ -76,8 +76,8 @@ pub struct Experiment {
     pub evaluate: EvaluateSpec,
 }
 
-/// Names of features and models become folder names.
-const TABLE_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]*$";
+/// Names of features and models become file names: one of each, a seed and an ending share the 255 bytes that file systems allow.
+const TABLE_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$";
 
 fn one_seed() -> Vec<u64> {
     vec![1]

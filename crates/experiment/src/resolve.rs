@@ -11,7 +11,7 @@ use crate::check::schema_check::Checker;
 use crate::check::semantic_checks;
 use crate::errors::ConfigErrors;
 use crate::read::loader::{self, Loader};
-use crate::read::merge::{kinds_by_name, merge, merge_section};
+use crate::read::merge::{Removal, kinds_by_name, merge, merge_section};
 use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::{DataSpec, split::SplitSpec};
@@ -90,7 +90,9 @@ impl<'a> Merged<'a> {
             own.node.table_mut().into_iter().for_each(|table| drop(table.insert("use".into(), text_entry(data, at))));
             overrides.table_mut().into_iter().for_each(|table| drop(table.insert("data".into(), own.clone())));
         }
-        if let Some(settings) = settings {
+        if let Some(mut settings) = settings {
+            let removals = Removal::take(&mut settings);
+            loader.remove(removals, &mut tree);
             merge(&mut overrides, settings.clone(), &mut Vec::new());
             merge(&mut tree, settings, &mut loader.notes);
         }
@@ -100,7 +102,15 @@ impl<'a> Merged<'a> {
 
     /// The grid, without axes that the command line sets to one value.
     pub fn grid(&mut self) -> Option<Grid> {
-        let node = self.grid.as_ref()?;
+        let node = self.grid.as_mut()?;
+        for removal in self.loader.removals.iter().filter(|removal| !removal.exists_in(&self.tree)) {
+            for key in removal.prune_axes(node, &[]) {
+                let Removal { section, name, .. } = removal;
+                self.loader
+                    .notes
+                    .push(format!("{section}.{name} is removed, and with it the axis {key} of this sweep"));
+            }
+        }
         let mut base = self.tree.clone();
         let mut quiet = Vec::new();
         std::mem::swap(&mut quiet, &mut self.loader.notes);

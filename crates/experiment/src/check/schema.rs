@@ -108,15 +108,21 @@ pub fn written() -> Value {
             .iter()
             .map(|kind| {
                 let own = without_kind(variant(&schema["$defs"][spec], kind));
-                ((*kind).to_owned(), json!({ "anyOf": [own, reference(spec)] }))
+                ((*kind).to_owned(), json!({ "anyOf": [own, reference(spec), removal()] }))
             })
             .collect();
         let part = format!("{spec}WithoutKind");
         schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
         let table = &mut schema["properties"][key];
         table["properties"] = Value::Object(by_name);
-        table["additionalProperties"] = json!({ "anyOf": [reference(spec), reference(&part)] });
+        table["additionalProperties"] = json!({ "anyOf": [reference(spec), reference(&part), removal()] });
     }
+    let mut list = schema["properties"]["augment"].clone();
+    let description = list.as_object_mut().and_then(|list| list.remove("description"));
+    schema["properties"]["augment"] = json!({
+        "description": description,
+        "anyOf": [list, { "type": "object", "additionalProperties": removal() }]
+    });
     for (key, spec) in [("data", "DataSpec"), ("split", "SplitSpec")] {
         let part = format!("{spec}WithoutKind");
         schema["$defs"][&part] = union_without_kind(&schema["$defs"][spec]);
@@ -126,6 +132,11 @@ pub fn written() -> Value {
         table.insert("anyOf".into(), json!([reference(spec), reference(&part)]));
     }
     schema
+}
+
+/// `NAME = false`
+fn removal() -> Value {
+    json!({ "description": "Removes the table of this name that a parent defines.", "const": false })
 }
 
 /// Follows `$ref` to the definition.

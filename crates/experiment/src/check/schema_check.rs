@@ -54,7 +54,7 @@ impl Checker<'_> {
 
     fn wrong(&mut self, node: &Node, schema: &Schema, name: &str) {
         let wanted = describe(self.root, schema);
-        let help = how_to_write(schema, &node.value);
+        let help = how_to_write(self.root, schema, node);
         self.errors.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), &help);
     }
 
@@ -68,7 +68,7 @@ impl Checker<'_> {
                 self.check(&entry.node, schema, key);
             } else if let Some(schema) = others.filter(|schema| schema.is_object()) {
                 if name_pattern.as_ref().is_some_and(|pattern| !pattern.is_match(key)) {
-                    let help = "it becomes a folder name: use letters, digits, - and _ only";
+                    let help = "it becomes a file name: use letters, digits, - and _ only, at most 100";
                     self.errors.add(entry.key, format!("`{key}` is not a valid name"), help);
                 }
                 self.check(&entry.node, schema, key);
@@ -164,9 +164,7 @@ impl Checker<'_> {
     }
 
     fn check_text(&mut self, node: &Node, text: &str, schema: &Schema, name: &str) {
-        let short = schema.get("minLength").and_then(Schema::as_u64).is_some_and(|n| (text.chars().count() as u64) < n);
-        let pattern = schema.get("pattern").and_then(Schema::as_str).and_then(|p| Regex::new(p).ok());
-        if short || pattern.is_some_and(|pattern| !pattern.is_match(text)) {
+        if !is_text_of(schema, text) {
             let wanted = describe(self.root, schema);
             self.errors.add(node.at, format!("`{name}`: expected {wanted}, found {}", found(&node.value)), "");
         }
@@ -215,26 +213,97 @@ fn accepts(schema: &Schema, value: &Value) -> bool {
     })
 }
 
+/// Whether a value is valid, apart from what tables contain.
+fn fits(root: &Schema, schema: &Schema, value: &Value) -> bool {
+    let schema = resolve(root, schema);
+    if let Some(branches) = schema.get("anyOf").and_then(Schema::as_array) {
+        return branches.iter().any(|branch| fits(root, branch, value));
+    }
+    let fits_inside = match value {
+        Value::Integer(number) => limits(schema).hold(*number as f64),
+        Value::Float(number) => number.is_finite() && limits(schema).hold(*number),
+        Value::Text(text) => {
+            words_of(schema).is_none_or(|words| words.contains(&text.as_str())) && is_text_of(schema, text)
+        }
+        Value::List(items) => match schema.get("items").filter(|own| own.is_object()) {
+            Some(own) => items.iter().all(|item| fits(root, own, &item.value)),
+            None => true,
+        },
+        _ => true,
+    };
+    accepts(schema, value) && fits_inside
+}
+
+/// Whether a text has the length and the form that its schema demands.
+fn is_text_of(schema: &Schema, text: &str) -> bool {
+    let is_short = schema.get("minLength").and_then(Schema::as_u64).is_some_and(|n| (text.chars().count() as u64) < n);
+    let pattern = schema.get("pattern").and_then(Schema::as_str).and_then(|p| Regex::new(p).ok());
+    !is_short && pattern.is_none_or(|pattern| pattern.is_match(text))
+}
+
 /// A hint how to write the value correctly, if there is an obvious one.
-fn how_to_write(schema: &Schema, value: &Value) -> String {
-    let wants = |value: &Value| accepts(schema, value);
-    match value {
-        Value::Text(text) if text.parse::<i64>().is_ok_and(|n| wants(&Value::Integer(n))) => {
+fn how_to_write(root: &Schema, schema: &Schema, node: &Node) -> String {
+    let fits = |value: &Value| fits(root, schema, value);
+    let text = match &node.value {
+        Value::Text(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(truth) => truth.to_string(),
+        _ => return String::new(),
+    };
+    let (is_text, is_whole) = match &node.value {
+        Value::Text(_) => (true, false),
+        Value::Float(number) => (false, number.fract() == 0.0 && number.abs() < 1e15 && !fits(&node.value)),
+        _ => (false, false),
+    };
+    match () {
+        _ if is_text && text.parse::<i64>().is_ok_and(|n| fits(&Value::Integer(n))) => {
             format!("without the quotes: {text}")
         }
-        Value::Text(text) if text.parse::<f64>().is_ok_and(|n| n.is_finite() && wants(&Value::Float(n))) => {
+        _ if is_text && text.parse::<f64>().is_ok_and(|n| fits(&Value::Float(n))) => {
             format!("without the quotes: {text}")
         }
-        Value::Text(text) if matches!(text.as_str(), "true" | "false") && wants(&Value::Boolean(true)) => {
+        _ if is_text && text.parse::<bool>().is_ok_and(|b| fits(&Value::Boolean(b))) => {
             format!("without the quotes: {text}")
         }
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 && wants(&Value::Integer(0)) => {
-            format!("without the point: {number:.0}")
+        _ if is_whole && text.parse::<i64>().is_ok_and(|n| fits(&Value::Integer(n))) => {
+            format!("without the point: {text}")
         }
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) if wants(&Value::Text(String::new())) => {
-            "in quotes".into()
-        }
-        Value::Integer(_) | Value::Float(_) | Value::Text(_) if wants(&Value::List(Vec::new())) => "in brackets".into(),
+        _ if !is_text && fits(&Value::Text(text)) => "in quotes".into(),
+        _ if fits(&Value::List(vec![node.clone()])) => "in brackets".into(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::read::source::Origin;
+
+    #[test]
+    fn a_hint_is_given_only_if_it_works() {
+        let hint = |schema: Schema, value: Value| {
+            let node = Node { value, at: Origin { source: 0, start: 0, end: 0 } };
+            how_to_write(&json!({}), &schema, &node)
+        };
+        let whole = json!({ "type": "integer", "minimum": 1, "maximum": 9 });
+        assert_eq!(hint(whole.clone(), Value::Float(3.0)), "without the point: 3");
+        assert_eq!(hint(whole.clone(), Value::Float(1e6)), "");
+        assert_eq!(hint(whole.clone(), Value::Text("4".into())), "without the quotes: 4");
+        assert_eq!(hint(whole, Value::Text("0".into())), "");
+        let rate = json!({ "type": "number", "maximum": 1.0 });
+        assert_eq!(hint(rate.clone(), Value::Float(1e6)), "", "the point is no fault");
+        assert_eq!(hint(rate.clone(), Value::Text("1e6".into())), "");
+        assert_eq!(hint(rate, Value::Text("0.5".into())), "without the quotes: 0.5");
+        let words = json!({ "type": "array", "items": { "type": "string", "enum": ["mean", "std"] } });
+        assert_eq!(hint(words.clone(), Value::Text("mean".into())), "in brackets");
+        assert_eq!(hint(words, Value::Text("median".into())), "");
+        let fold = json!({ "type": "string", "minLength": 2 });
+        assert_eq!(
+            (hint(fold.clone(), Value::Integer(12)), hint(fold, Value::Integer(1))),
+            ("in quotes".into(), String::new())
+        );
     }
 }

@@ -259,7 +259,21 @@ fn ensembles(root: &Table, errors: &mut ErrorCollector) {
     let specs: IndexMap<&str, &ModelSpec> = specs.iter().map(|(name, spec)| (*name, spec)).collect();
     let models: Vec<(&str, &ModelSpec)> = specs.iter().map(|(name, spec)| (*name, *spec)).collect();
     let places = members::models_on_features(features.keys().map(String::as_str), &models);
-    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
+    // A model with errors of its own has a name all the same.
+    let unreadable = written.iter().filter(|(name, _)| !specs.contains_key(name.as_str()));
+    let unreadable = unreadable.flat_map(|(name, entry)| {
+        if entry.node.table().and_then(kind_of) == Some("ensemble") {
+            return vec![name.clone()];
+        }
+        let chosen = entry.node.table().and_then(|table| table.get("features"));
+        let chosen: Vec<&str> = match chosen.map(|entry| &entry.node.value) {
+            Some(Value::List(items)) => items.iter().filter_map(Node::text).collect(),
+            Some(Value::Text(name)) => vec![name],
+            _ => features.keys().map(String::as_str).collect(),
+        };
+        chosen.into_iter().map(|feature| format!("{feature}.{name}")).collect::<Vec<_>>()
+    });
+    let names: Vec<String> = places.iter().map(ToString::to_string).chain(unreadable).collect();
     let split = root.get("split").map_or(Some(SplitSpec::default()), |entry| read(&entry.node));
     let may_choose = split.is_none_or(|split: SplitSpec| split.may_have_validation());
     let is_unreadable = |member: &str| {

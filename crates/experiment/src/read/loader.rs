@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::errors::ErrorCollector;
 use crate::read::built_in;
-use crate::read::merge::merge;
+use crate::read::merge::{Removal, merge};
 use crate::read::source::Origin;
 use crate::read::tree::{Node, Value, parse};
 use crate::suggest;
@@ -34,6 +34,8 @@ pub struct Loader<'a> {
     pub complete: bool,
     /// Name and text of each file, in the order of reading.
     pub written: Vec<(String, String)>,
+    /// The tables that files and the command line removed.
+    pub removals: Vec<Removal>,
     data_sets: HashMap<String, Option<Node>>,
 }
 
@@ -45,6 +47,7 @@ impl<'a> Loader<'a> {
             notes: Vec::new(),
             complete: true,
             written: Vec::new(),
+            removals: Vec::new(),
             data_sets: HashMap::new(),
         }
     }
@@ -78,8 +81,15 @@ impl<'a> Loader<'a> {
     fn with_parents(&mut self, place: Place, below: &mut Vec<Place>) -> Option<Node> {
         let mut node = self.read(&place)?;
         let extends = node.table_mut().and_then(|table| table.shift_remove("extends"));
+        let removals = Removal::take(&mut node);
         below.push(canonical(&place));
-        let Some(extends) = extends else { return Some(node) };
+        let Some(extends) = extends else {
+            for Removal { section, name, at } in removals {
+                let help = "only what a parent (`extends`) defines can be removed";
+                self.errors.add(at, format!("no `{section}.{name}` to remove"), help);
+            }
+            return Some(node);
+        };
         let Value::Text(parent) = &extends.node.value else {
             self.complete = false;
             let help = "the name of one parent: a relative path, or a file in `experiments`";
@@ -91,7 +101,17 @@ impl<'a> Loader<'a> {
             Place::Disk(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
             Place::Shipped(_) => folder.clone(),
         };
-        let Some(parent_place) = find(parent, &[here, folder.clone()]) else {
+        let found = find(parent, &[here, folder.clone()]);
+        if let Some(Place::Disk(path)) = &found
+            && path.extension().is_none_or(|ending| ending != "toml")
+        {
+            // Its lines would be shown in messages, and an experiment of somebody else must not read out any file.
+            self.complete = false;
+            let help = "a parent is a file whose name ends in .toml";
+            self.errors.add(extends.node.at, format!("`extends`: `{parent}` is not a TOML file"), help);
+            return Some(node);
+        }
+        let Some(parent_place) = found else {
             self.complete = false;
             let known = names(&folder, built_in::EXPERIMENTS);
             let wrong = parent.strip_suffix(".toml").unwrap_or(parent);
@@ -106,8 +126,20 @@ impl<'a> Loader<'a> {
             return Some(node);
         }
         let Some(mut parent) = self.with_parents(parent_place, below) else { return Some(node) };
+        self.remove(removals, &mut parent);
         merge(&mut parent, node, &mut self.notes);
         Some(parent)
+    }
+
+    /// Removes tables from the tree of the lower precedence.
+    pub fn remove(&mut self, removals: Vec<Removal>, base: &mut Node) {
+        for removal in &removals {
+            // An unreadable file may define what is missing.
+            if self.complete || removal.exists_in(base) {
+                removal.apply(base, &mut self.errors);
+            }
+        }
+        self.removals.extend(removals);
     }
 
     /// The tree of the data set named at `at`. Its errors are reported once.

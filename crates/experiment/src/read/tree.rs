@@ -71,6 +71,13 @@ pub fn kind_of(table: &Table) -> Option<&str> {
     table.get("kind").and_then(|entry| entry.node.text())
 }
 
+/// The name of an item in a list of tables, by default its kind.
+pub fn name_of(item: &Node) -> String {
+    let table = item.table();
+    let own = table.and_then(|table| table.get("name")).and_then(|entry| entry.node.text());
+    own.or(table.and_then(kind_of)).unwrap_or_default().to_owned()
+}
+
 /// The value at a path.
 pub fn at<'a, 'k>(node: &'a Node, path: impl IntoIterator<Item = &'k str>) -> Option<&'a Node> {
     path.into_iter().try_fold(node, |node, key| Some(&node.table()?.get(key)?.node))
