@@ -304,9 +304,11 @@ fn a_diff_lists_keys_recordings_and_changed_decisions() {
     let list = fs::read_to_string(run.join("recordings.csv")).unwrap();
     let mut lines: Vec<String> = list.lines().map(str::to_owned).collect();
     let gone = lines.remove(1).split(',').next().unwrap().to_owned();
-    let (kept, _) = lines[1].rsplit_once(',').unwrap();
-    let changed = kept.split(',').next().unwrap().to_owned();
-    lines[1] = format!("{kept},{}", "0".repeat(64));
+    let content = lines[0].split(',').position(|column| column == "content").unwrap();
+    let mut cells: Vec<String> = lines[1].split(',').map(str::to_owned).collect();
+    let changed = cells[0].clone();
+    cells[content] = "0".repeat(64);
+    lines[1] = cells.join(",");
     fs::write(run.join("recordings.csv"), lines.join("\n") + "\n").unwrap();
     let mut value: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
     value["data"]["hash"] = "other".into();

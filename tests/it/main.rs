@@ -31,6 +31,7 @@ mod gate;
 mod gpu;
 mod grids;
 mod housekeeping;
+mod inspect;
 mod listing;
 mod metrics_golden;
 mod models_golden;

@@ -65,6 +65,11 @@ pub trait ModelKind {
         Vec::new()
     }
 
+    /// Keys that a training set of so many clips is too small for.
+    fn size_faults(&self, _clips: usize) -> Vec<Fault> {
+        Vec::new()
+    }
+
     /// Files that the fit reads beside its training set. Their contents change the model.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()

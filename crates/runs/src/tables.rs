@@ -114,15 +114,33 @@ pub struct Recording {
     pub content: String,
 }
 
-pub fn recordings(rows: &[Recording]) -> Result<DataFrame> {
+/// Whether these recordings have no songs (pairs of path and song): every file then counts as a song of its own.
+pub fn have_no_songs<'a>(recordings: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+    let mut recordings = recordings.into_iter().peekable();
+    recordings.peek().is_some() && recordings.all(|(path, song)| path == song)
+}
+
+/// The word for what a bootstrap draws.
+pub fn resampled(no_songs: bool) -> &'static str {
+    if no_songs { "files" } else { "songs" }
+}
+
+/// `subsets`: more columns, each with the subset of every recording.
+pub fn recordings(rows: &[Recording], subsets: &[(String, Vec<&str>)]) -> Result<DataFrame> {
     let column =
         |name: &str, of: fn(&Recording) -> &str| Column::new(name.into(), rows.iter().map(of).collect::<Vec<_>>());
-    let columns = vec![
+    let mut columns = vec![
         column("path", |r| &r.path),
         column("song", |r| &r.song),
         column("labels", |r| &r.labels),
         column("content", |r| &r.content),
     ];
+    // polars writes an empty text as two quotes, and no text as an empty cell.
+    let cells = |subsets: &[&str]| subsets.iter().map(|text| Some(text.to_string()).filter(|t| !t.is_empty())).collect();
+    for (name, subsets) in subsets {
+        let cells: Vec<Option<String>> = cells(subsets);
+        columns.push(Column::new(name.as_str().into(), cells));
+    }
     frame(rows.len(), columns)
 }
 

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::{ExitStatus, print, settings};
 use crate::cli::args::{DataCommand, GlobalArgs};
-use timbre_core::error::UserError;
+use crate::execution::run::prepare::make_demo;
+use timbre_core::{error::UserError, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
 use timbre_runs::tables::aligned;
@@ -29,15 +30,20 @@ fn spec(common: &GlobalArgs, name: &str) -> Result<DataSpec, ConfigErrors> {
 }
 
 fn load(common: &GlobalArgs, name: &str) -> Result<DataSet> {
-    spec(common, name)?.as_kind().load(&settings(common, false).data_dirs())
+    let (spec, settings) = (spec(common, name)?, settings(common, false));
+    make_demo(&spec, &settings)?;
+    spec.load(&settings.data_dirs())
 }
 
 /// A described data set, and whether its recordings are on disk.
 pub(super) struct DataSetStatus {
     pub name: String,
+    /// Empty if its file has errors.
     pub kind: &'static str,
     pub title: String,
     pub here: Availability,
+    /// The errors of its file.
+    pub errors: Option<ConfigErrors>,
 }
 
 pub(super) enum Availability {
@@ -54,37 +60,51 @@ impl std::fmt::Display for Availability {
             Availability::Generated => write!(f, "made"),
             Availability::Recordings(n) => write!(f, "{n} recordings"),
             Availability::Missing => write!(f, "no"),
-            Availability::Faulty(why) => write!(f, "faulty: {why}"),
+            Availability::Faulty(why) => write!(f, "faulty: {}", why.lines().next().unwrap_or_default()),
         }
     }
 }
 
 /// Every described data set, sorted by name.
-pub(super) fn data_set_statuses(common: &GlobalArgs) -> Result<Vec<DataSetStatus>> {
-    let mut sets = Vec::new();
-    for name in timbre_experiment::data_set_names(Path::new(".")) {
-        let spec = spec(common, &name)?;
-        let here = match spec.as_kind() {
-            kind if kind.generator().is_some_and(|demo| demo.common.root.is_none()) => Availability::Generated,
-            kind => match kind.load(&settings(common, false).data_dirs()) {
+pub(super) fn data_set_statuses(common: &GlobalArgs) -> Vec<DataSetStatus> {
+    let status = |name: String| {
+        let spec = match spec(common, &name) {
+            Ok(spec) => spec,
+            Err(errors) => {
+                let here = Availability::Faulty(format!("data/{name}.toml has {}", count(errors.len(), "error")));
+                return DataSetStatus { name, kind: "", title: String::new(), here, errors: Some(errors) };
+            }
+        };
+        let kind = spec.as_kind();
+        let here = match kind.generator() {
+            Some(demo) if demo.common.root.is_none() => Availability::Generated,
+            _ => match spec.load(&settings(common, false).data_dirs()) {
                 Ok(set) => Availability::Recordings(set.records.len()),
                 Err(error) if error.is::<MissingData>() => Availability::Missing,
                 Err(error) => Availability::Faulty(format!("{error:#}")),
             },
         };
-        let title = spec.as_kind().common_keys().about.title.clone().unwrap_or_default();
-        sets.push(DataSetStatus { name, kind: spec.kind(), title, here });
-    }
-    Ok(sets)
+        let title = kind.common_keys().about.title.clone().unwrap_or_default();
+        DataSetStatus { name, kind: spec.kind(), title, here, errors: None }
+    };
+    timbre_experiment::data_set_names(Path::new(".")).into_iter().map(status).collect()
 }
 
+/// Lists every set, then the errors of those whose files cannot be used.
 fn list(common: &GlobalArgs) -> Result<ExitStatus> {
     let mut lines = vec![["set", "kind", "on disk", "what it is"].map(str::to_owned).to_vec()];
-    for set in data_set_statuses(common)? {
+    let mut ended = ExitStatus::Done;
+    let mut errors = Vec::new();
+    for set in data_set_statuses(common) {
+        if matches!(set.here, Availability::Faulty(_)) {
+            ended = ExitStatus::Usage;
+        }
+        errors.extend(set.errors);
         lines.push(vec![set.name, set.kind.to_owned(), set.here.to_string(), set.title]);
     }
     print(&aligned(&lines, 4))?;
-    Ok(ExitStatus::Done)
+    errors.iter().for_each(|errors| eprint_line(&errors.to_string()));
+    Ok(ended)
 }
 
 fn make(common: &GlobalArgs, name: &str, out: Option<PathBuf>, clips_per_class: Option<usize>) -> Result<ExitStatus> {
@@ -185,6 +205,8 @@ fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
         let folds: Vec<String> = counts.folds.iter().map(|(fold, n)| format!("{fold}: {n}")).collect();
         text += &format!("recordings by fold: {}\n", folds.join(", "));
     }
+    text += &described_split(&counts);
+    set.warnings().iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     let known: Vec<&audio::Header> = headers.iter().flatten().collect();
     let lengths: Vec<f64> = known.iter().map(|h| h.seconds).collect();
     if let (Some(least), Some(most)) =
@@ -212,4 +234,17 @@ fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     text += &format!("\n{}", aligned(&lines, 1));
     print(&text)?;
     Ok(ExitStatus::Done)
+}
+
+/// Which recordings an experiment uses, where the set declares several subsets.
+fn described_split(counts: &data::Description) -> String {
+    let training = counts.parts.iter().filter(|part| part.subset == data::Subset::Training).map(|part| part.recordings);
+    let others = counts.recordings - training.sum::<usize>();
+    if others == 0 {
+        return String::new();
+    }
+    format!(
+        "the split `holdout`, the default, uses the training recordings alone, without {others}; `kind = \"official\"` in [split] uses \
+         all\n"
+    )
 }

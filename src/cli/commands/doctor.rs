@@ -132,7 +132,7 @@ fn examine(common: &GlobalArgs) -> Result<Report> {
             .chain(survey.backends.iter().flat_map(|(_, found)| found.iter().flatten()).map(device_report))
             .collect(),
         auto: Auto { device: auto.device.name().to_owned(), sentence: auto.message },
-        data: data::data_set_statuses(common)?.into_iter().map(set_report).collect(),
+        data: data::data_set_statuses(common).into_iter().map(set_report).collect(),
         cache: cache_report(home.join("features")),
         disk: vec![disk("runs", &common.runs), disk("cache", &home)],
     })

@@ -1,6 +1,6 @@
 //! `timbre check` and `timbre plan`: show what a run would compute, without computing it.
 //!
-//! Both list and hash the recordings, and generate a missing demo set.
+//! Both list and hash the recordings and read their headers. A data set that a run would generate is not generated.
 
 use anyhow::Result;
 use serde_json::json;
@@ -10,58 +10,72 @@ use crate::cli::args::{ExperimentArgs, GlobalArgs};
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::trials_of;
 use crate::execution::sweep;
-use timbre_core::text::thousands;
+use timbre_core::text::{count, thousands};
 use timbre_experiment::{members::ENSEMBLE_FEATURES, shapes};
 use timbre_inputs::{data::MissingData, features::extraction::Extraction};
 use timbre_models::networks::{InputShape, LayerRow};
 use timbre_runs::{run_dir::Trial, tables::aligned};
 
+/// Ends with the exit code that a run would have, as far as that is known.
 pub fn check(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatus> {
-    match plan(common, target, false) {
-        // The file is valid. Missing recordings are worth a message but are not an error of the file.
-        Err(error) if error.is::<MissingData>() => {
-            print(&format!("`{}` is valid.\n{error}\n", target.experiment))?;
-            Ok(ExitStatus::Done)
-        }
-        other => other,
+    let ended = show(common, target, false);
+    if ended.as_ref().is_err_and(|error| error.is::<MissingData>()) {
+        print(&format!("`{}` is valid, but its recordings are missing.\n", target.experiment))?;
     }
+    ended
 }
 
 pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
+    show(common, target, as_json)?;
+    Ok(ExitStatus::Done)
+}
+
+/// Prints the plan, and returns how a run would end.
+fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<ExitStatus> {
     let expanded = expand_grid(common, target)?;
     let settings = settings(common, false);
     if expanded.is_grid() {
         let plan = sweep::plan::plan(&expanded, &settings)?;
         print(&if as_json { format!("{}\n", plan.json()) } else { plan.text() })?;
         settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
-        return Ok(ExitStatus::Done);
+        return Ok(plan.exit_status());
     }
     let experiment = &expanded.points[0].rounds[0].experiment;
-    let dataset = PreparedDataset::new(experiment, &settings)?;
+    let dataset = PreparedDataset::planned(experiment, &settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let (hits, misses) = dataset.count_cached(experiment, &extraction, &settings.feature_cache()?)?;
     let units: Vec<Trial> = trials_of(experiment);
-    let chosen = dataset.expected_clips(experiment);
-    let clips = chosen.len();
-    for &seed in &experiment.seeds {
-        dataset.split(experiment, &chosen, seed)?;
-    }
-    let signature = dataset.signature(experiment);
+    let clips = dataset.expected_clips(experiment).len();
+    let inspection = dataset.inspect(experiment)?;
+    let ended = if inspection.failures.is_empty() { ExitStatus::Done } else { ExitStatus::Failed };
+    // It depends on the contents of the recordings.
+    let signature = (!dataset.is_planned).then(|| dataset.signature(experiment));
     if as_json {
+        let failures = inspection.failures.iter().map(|(trial, why)| (trial.to_string(), json!(why)));
         let plan = json!({
             "schema": timbre_runs::run_dir::SCHEMA,
             "experiment": experiment.name,
             "signature": signature,
             "data": dataset.set.name,
+            "to_generate": if dataset.is_planned { dataset.set.records.len() } else { 0 },
             "classes": dataset.set.classes,
             "clips": clips,
             "cache": { "hits": hits, "misses": misses },
             "units": units.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "failures": failures.collect::<serde_json::Map<_, _>>(),
+            "warnings": inspection.warnings,
         });
         print(&format!("{plan}\n"))?;
-        return Ok(ExitStatus::Done);
+        return Ok(ended);
     }
-    let mut text = format!("`{}` is valid. A run would:\n", experiment.name);
+    let mut text = match inspection.failures.len() {
+        0 => format!("`{}` is valid. A run would:\n", experiment.name),
+        n => format!("`{}` has errors: {} would fail. A run would:\n", experiment.name, count(n, "model")),
+    };
+    if dataset.is_planned {
+        let recordings = count(dataset.set.records.len(), "recording");
+        text += &format!("  generate {recordings} of `{}`, which are not there yet\n", dataset.set.name);
+    }
     text += &format!("  read     {clips} clips of `{}` in {} classes", dataset.set.name, dataset.set.classes.len());
     if dataset.set_aside > 0 {
         text += &format!(" (skipping {} with several labels)", dataset.set_aside);
@@ -78,13 +92,15 @@ pub fn plan(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Resu
         let names: Vec<String> = units.iter().map(ToString::to_string).collect();
         text += &format!("  {word}     {} models: {}\n", units.len(), list(names.iter().map(String::as_str)));
     }
-    text += &format!(
-        "  write    {}\n",
-        settings.runs.join(&experiment.name).join(format!("<time>-{}", &signature[..8])).display()
-    );
+    let folder = signature.as_ref().map_or("<time>-<signature>".to_owned(), |text| format!("<time>-{}", &text[..8]));
+    text += &format!("  write    {}\n", settings.runs.join(&experiment.name).join(folder).display());
+    for (trial, why) in &inspection.failures {
+        text += &format!("error: {trial}: {why}\n");
+    }
+    inspection.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
     print(&text)?;
     settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
-    Ok(ExitStatus::Done)
+    Ok(ended)
 }
 
 /// `timbre run --dry-run`: prints the plan, and the layers of each network on each feature.
@@ -93,7 +109,7 @@ pub fn dry_run(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ExitStatu
     let resolved = resolve(common, target)?;
     let experiment = &resolved.experiment;
     let settings = settings(common, false);
-    let classes = experiment.data.as_kind().load(&settings.data_dirs())?.classes.len();
+    let classes = experiment.data.load_planned(&settings.data_dirs())?.classes.len();
     for (model, spec) in &experiment.models {
         let Some(network) = spec.as_kind().as_network() else { continue };
         for (name, feature) in &experiment.features {
@@ -120,16 +136,16 @@ fn layer_table(input: InputShape, layers: &[LayerRow]) -> String {
     let mut lines = vec![line(["layer", "type", "output", "parameters", "multiply-adds"])];
     lines.push(line(["input", "", &shape(&[input.channels, input.height, input.width]), "", ""]));
     for row in layers {
-        let (parameters, work) = (count(row.parameters), count(row.multiply_adds));
+        let (parameters, work) = (amount(row.parameters), amount(row.multiply_adds));
         lines.push(line([&row.name, &row.kind, &shape(&row.output), &parameters, &work]));
     }
-    let sum = |of: fn(&LayerRow) -> u64| count(layers.iter().map(of).sum());
+    let sum = |of: fn(&LayerRow) -> u64| amount(layers.iter().map(of).sum());
     lines.push(line(["total", "", "", &sum(|row| row.parameters), &sum(|row| row.multiply_adds)]));
     aligned(&lines, 3)
 }
 
 /// `11,175,883`; empty for 0.
-fn count(number: u64) -> String {
+fn amount(number: u64) -> String {
     if number == 0 { String::new() } else { thousands(number) }
 }
 

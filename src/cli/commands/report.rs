@@ -54,6 +54,7 @@ fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
         return HashMap::new();
     };
     let places = DataDirs { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
-    let set = experiment.data.as_kind().load(&places);
-    set.map_or(HashMap::new(), |set| set.records.into_iter().map(|record| (record.id, record.path)).collect())
+    // A set that was removed from the cache is not generated again: the report goes without its sounds.
+    let records = experiment.data.load_planned(&places).map_or(Vec::new(), |set| set.records);
+    records.into_iter().filter(|record| record.path.is_file()).map(|record| (record.id, record.path)).collect()
 }

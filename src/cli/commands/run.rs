@@ -111,6 +111,8 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer) {
         eprint_line(&format!("timbre: the run is finished, its report is not: {why}. Next: timbre report {path}"));
     }
     if outcome.reused {
+        // A run that computes prints them when it starts.
+        record.warnings.iter().for_each(|warning| printer.message(&format!("warning: {warning}")));
         printer.message(&format!(
             "Already finished on {}; use --fresh to run it again.",
             record.ended.as_deref().unwrap_or("?")

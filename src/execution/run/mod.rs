@@ -12,8 +12,8 @@ use anyhow::{Result, bail};
 use indexmap::IndexMap;
 use serde_json::json;
 
-use timbre_core::{cancel::Cancelled, error::UserError, labels::Task};
-use timbre_evaluation::{metrics::DecisionRule, threshold_search::TuneOn};
+use timbre_core::{cancel::Cancelled, labels::Task};
+use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::{Experiment, ResolvedExperiment, members::ModelOnFeature};
 use timbre_inputs::{
     data::split::Splits,
@@ -25,6 +25,7 @@ use timbre_runs::run_dir::{
 
 mod settings;
 pub mod prepare;
+pub mod inspect;
 mod signature;
 pub mod select;
 mod trial;
@@ -91,7 +92,7 @@ pub fn run_prepared(
         Opened::ToDo(dir) => dir,
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
-    tables::write_recordings(&dir, data)?;
+    tables::write_recordings(&dir, data, None)?;
     let mut record = new_record(experiment, settings, data, signature);
     record.training = Some(data.training_signature(experiment));
     // An earlier start of this run may have copied trials; they are not copied again.
@@ -172,6 +173,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
         },
         training: None,
         reused: None,
+        warnings: Vec::new(),
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
         failures: IndexMap::new(),
@@ -249,8 +251,19 @@ impl Run<'_> {
     }
 
     fn execute(&self, record: &mut RunRecord) -> Result<()> {
-        // Checked early, as if every recording were usable: computing features may take hours.
-        self.check_threshold_search(&self.data.expected_clips(self.experiment))?;
+        // As if every recording were usable, before features are computed for hours.
+        let inspection = self.data.inspect(self.experiment)?;
+        self.data.warn(self.settings.printer, &inspection.warnings);
+        record.warnings = inspection.warnings.clone();
+        if let Some(why) = inspection.hopeless(self.experiment) {
+            let failures = inspection.failures.iter().map(|(trial, why)| (trial.to_string(), why.clone()));
+            record.failures = failures.collect();
+            bail!("no model can be fitted: {why}");
+        }
+        for (trial, why) in &inspection.failures {
+            self.settings.printer.message(&format!("warning: {trial} will fail: {why}"));
+        }
+        self.dir.write_record(record)?;
         let clock = Instant::now();
         let selection = self.data.select(self.experiment, self.extraction, self.cache, self.settings)?;
         record.cache = selection.cache();
@@ -258,13 +271,15 @@ impl Run<'_> {
         record.data.unusable = selection.unusable.len();
         record.seconds.insert("features".into(), clock.elapsed().as_secs_f64());
         self.dir.write_unusable(&self.data.unusable_lines(&selection))?;
-        self.check_threshold_search(&selection.clips)?;
+        let splits = self.data.splits(self.experiment, &selection.clips)?;
+        inspect::check_threshold_search(self.experiment, &splits)?;
+        tables::write_recordings(self.dir, self.data, Some((&selection.clips, &splits)))?;
         let clock = Instant::now();
         if let Some(reused) = self.reuse_trials(record)? {
             record.reused = Some(reused);
             self.dir.write_record(record)?;
         }
-        let done = self.run_trials(&selection, record)?;
+        let done = self.run_trials(&selection, &splits, record)?;
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
         let classes = &self.data.set.classes;
@@ -278,24 +293,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A threshold search on the validation split needs validation recordings.
-    fn check_threshold_search(&self, clips: &[usize]) -> Result<()> {
-        let Some(search) = &self.experiment.evaluate.search else { return Ok(()) };
-        for &seed in &self.experiment.seeds {
-            let split = self.data.split(self.experiment, clips, seed)?;
-            if search.tune_on == TuneOn::Validation && split.validation.is_empty() {
-                bail!(UserError::usage(
-                    "evaluate.search tunes on the validation split, and there is none: set split.validation, such as 0.1"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn run_trials(&self, selection: &Selection, record: &mut RunRecord) -> Result<FinishedTrials> {
+    fn run_trials(
+        &self,
+        selection: &Selection,
+        splits: &IndexMap<u64, Splits>,
+        record: &mut RunRecord,
+    ) -> Result<FinishedTrials> {
         let trials = trials_of(self.experiment);
         let progress = self.settings.printer.start("models", trials.len());
-        let mut splits: IndexMap<u64, Splits> = IndexMap::new();
         let mut done = FinishedTrials::new(self.decision_rule());
         for trial in &trials {
             if self.settings.is_cancelled() {
@@ -307,9 +312,6 @@ impl Run<'_> {
                 continue;
             }
             self.forget_ensembles_of(trial, &trials)?;
-            if !splits.contains_key(&trial.seed) {
-                splits.insert(trial.seed, self.data.split(self.experiment, &selection.clips, trial.seed)?);
-            }
             let result = match self.experiment.models[&trial.model].as_kind().as_ensemble() {
                 Some(spec) => self.fuse(trial, spec, &done),
                 None => self.run_trial(trial, selection, &splits[&trial.seed], &done),

@@ -1,12 +1,14 @@
 //! Prepares the data set of an experiment: loads it, hashes its recordings and splits them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use indexmap::IndexMap;
 use serde_json::json;
 
+use super::inspect::Length;
 use super::settings::Settings;
 use timbre_core::{
     error::{ExitStatus, UserError},
@@ -14,18 +16,13 @@ use timbre_core::{
     seed::Seed,
 };
 use timbre_experiment::Experiment;
-use timbre_inputs::data::split::{self, SplitSpec, Splits};
-use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, MissingData, Subset};
+use timbre_inputs::data::split::{self, DividedSong, SplitSpec, Splits};
+use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset};
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
 use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable};
 use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
-
-/// Marks an error of the data set as the user's to correct; [`MissingData`] is marked already.
-fn unless_missing(error: anyhow::Error) -> anyhow::Error {
-    if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
-}
 
 /// The data set of an experiment with the hash of each recording.
 pub struct PreparedDataset {
@@ -34,6 +31,10 @@ pub struct PreparedDataset {
     pub eligible: Vec<usize>,
     /// Recordings with several labels, which a single-label experiment cannot use.
     pub set_aside: usize,
+    /// Recordings of other declared subsets than training, where the split is a hold-out: indices into the set.
+    pub(super) left_out: Vec<usize>,
+    /// Whether the set is still to be generated: its recordings have names, but no contents.
+    pub is_planned: bool,
     pub data_hash: String,
     /// Hashes of the files that models start from, by the name of the model.
     pub(super) model_files: BTreeMap<String, String>,
@@ -42,19 +43,35 @@ pub struct PreparedDataset {
     pub(super) contents: HashMap<usize, Result<Hash, Unreadable>>,
     /// Shared by the training sets of all trials.
     pub(super) example_caches: Arc<ExampleCaches>,
+    pub(super) lengths: OnceLock<HashMap<usize, Length>>,
+    /// Warnings that were printed: the points of a sweep print each once.
+    pub(super) printed: Mutex<BTreeSet<String>>,
 }
 
 impl PreparedDataset {
     /// Loads the set and hashes its recordings. A recording whose size and times have not changed is not read again.
     pub fn new(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
         make_demo(&experiment.data, settings)?;
-        let set = experiment.data.as_kind().load(&settings.data_dirs()).map_err(unless_missing)?;
+        let set = experiment.data.load(&settings.data_dirs())?;
+        Self::of_set(set, experiment, settings, false)
+    }
+
+    /// [`new`](Self::new) without generating the set, to plan a run. The signature is that of a run only if the set is in place.
+    pub fn planned(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
+        let set = experiment.data.load_planned(&settings.data_dirs())?;
+        let generator = experiment.data.as_kind().generator();
+        let is_planned = generator.is_some_and(|demo| !demo.is_in_place(&settings.cache));
+        Self::of_set(set, experiment, settings, is_planned)
+    }
+
+    fn of_set(set: DataSet, experiment: &Experiment, settings: &Settings, is_planned: bool) -> Result<PreparedDataset> {
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
             bail!(UserError::usage(sentence));
         }
         let in_subset =
             |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.subset == Subset::Training;
-        let of_subset: Vec<usize> = (0..set.records.len()).filter(|&i| in_subset(&set.records[i])).collect();
+        let (of_subset, left_out): (Vec<usize>, Vec<usize>) =
+            (0..set.records.len()).partition(|&i| in_subset(&set.records[i]));
         let has_usable_labels = |&i: &usize| match experiment.evaluate.task {
             Task::SingleLabel => set.records[i].labels.len() == 1,
             Task::MultiLabel => true,
@@ -70,14 +87,21 @@ impl PreparedDataset {
         let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
-        let progress = settings.printer.start("recordings", paths.len());
-        let hashes = hashes_on_disk.hash_all(&paths, || settings.step(&progress))?;
-        progress.finish();
+        let hashes = if is_planned {
+            vec![Err(Unreadable("not generated yet".to_owned())); paths.len()]
+        } else {
+            let progress = settings.printer.start("recordings", paths.len());
+            let hashes = hashes_on_disk.hash_all(&paths, || settings.step(&progress))?;
+            progress.finish();
+            hashes
+        };
         let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_subset.len() - eligible.len();
         Ok(PreparedDataset {
             set_aside,
+            left_out,
+            is_planned,
             set,
             eligible,
             data_hash,
@@ -85,6 +109,8 @@ impl PreparedDataset {
             augment_files: augment_files(experiment, &mut hashes_on_disk, settings)?,
             contents,
             example_caches: Arc::default(),
+            lengths: OnceLock::new(),
+            printed: Mutex::default(),
         })
     }
 
@@ -112,8 +138,8 @@ impl PreparedDataset {
     }
 
     /// The records of these clips, where songs that share a byte-identical recording become one song: a copy in another
-    /// subset would leak the answer.
-    fn with_merged_copies(&self, clips: &[usize]) -> Vec<ClipRecord> {
+    /// subset would leak the answer. Also the number of songs that were merged into others.
+    pub(super) fn with_merged_copies(&self, clips: &[usize]) -> (Vec<ClipRecord>, usize) {
         let mut records: Vec<ClipRecord> = clips.iter().map(|&c| self.set.records[c].clone()).collect();
         let mut first_with: HashMap<Hash, usize> = HashMap::new();
         let mut merged = 0;
@@ -126,19 +152,32 @@ impl PreparedDataset {
                 records.iter_mut().filter(|r| r.group == lose).for_each(|r| r.group.clone_from(&keep));
             }
         }
-        if merged > 0 {
-            tracing::warn!(
-                "{merged} songs share identical recordings with other songs: each such group stays in one subset"
-            );
-        }
-        records
+        (records, merged)
     }
 
     /// Splits these clips into subsets, as indices into `clips`.
     pub fn split(&self, experiment: &Experiment, clips: &[usize], seed: u64) -> Result<Splits> {
-        let records = self.with_merged_copies(clips);
-        let records: Vec<&ClipRecord> = records.iter().collect();
-        let splits = split::split(&records, self.set.classes.len(), &experiment.split, Seed::new(seed).child("split"))
+        self.split_merged(experiment, clips, &self.with_merged_copies(clips).0, seed)
+    }
+
+    /// [`split`](Self::split) for every seed of the experiment.
+    pub fn splits(&self, experiment: &Experiment, clips: &[usize]) -> Result<IndexMap<u64, Splits>> {
+        let (records, _) = self.with_merged_copies(clips);
+        let split = |&seed: &u64| Ok((seed, self.split_merged(experiment, clips, &records, seed)?));
+        experiment.seeds.iter().map(split).collect()
+    }
+
+    fn split_merged(
+        &self,
+        experiment: &Experiment,
+        clips: &[usize],
+        records: &[ClipRecord],
+        seed: u64,
+    ) -> Result<Splits> {
+        let by_reference: Vec<&ClipRecord> = records.iter().collect();
+        let seed = Seed::new(seed).child("split");
+        let splits = split::split(&by_reference, self.set.classes.len(), &experiment.split, seed)
+            .map_err(|error| self.blame_copies(error, clips, records))
             .map_err(UserError::from_cause)?;
         // Whether a data set declares a validation subset is not known from the configuration alone.
         let needs = |(name, spec): (&String, &ModelSpec)| {
@@ -155,6 +194,34 @@ impl PreparedDataset {
         }
     }
 
+    /// The error that names two byte-identical recordings, if it was their copies that made one song of several.
+    fn blame_copies(&self, error: anyhow::Error, clips: &[usize], merged: &[ClipRecord]) -> anyhow::Error {
+        let Some(DividedSong { song, .. }) = error.downcast_ref() else { return error };
+        let mut copies: HashMap<Hash, Vec<&ClipRecord>> = HashMap::new();
+        for (&clip, _) in clips.iter().zip(merged).filter(|(_, record)| record.group == *song) {
+            let Ok(content) = &self.contents[&clip] else { continue };
+            copies.entry(*content).or_default().push(&self.set.records[clip]);
+        }
+        let pairs = copies.values().flat_map(|same| same.iter().skip(1).map(move |other| (same[0], *other)));
+        let pairs = pairs.filter(|(one, other)| one.group != other.group);
+        let place = |record: &ClipRecord| (record.subset, record.fold.clone());
+        // A pair in two subsets shows the fault at once.
+        let worst = pairs.min_by_key(|(one, other)| (place(one) == place(other), one.id.clone(), other.id.clone()));
+        match worst {
+            Some((one, other)) => anyhow!(
+                "split the recordings: {:?} and {:?} are byte-identical, so {:?} and {:?} count as one song, and that is in \
+                 different subsets: remove one of the copies (`timbre data check {}` lists them all), or choose the split \
+                 `holdout`",
+                one.id,
+                other.id,
+                one.group,
+                other.group,
+                self.set.name
+            ),
+            None => error,
+        }
+    }
+
     /// The source of training examples of a recording whose features are in the cache.
     pub fn source(&self, clip: usize) -> ExampleSource {
         let record = &self.set.records[clip];
@@ -165,9 +232,9 @@ impl PreparedDataset {
 }
 
 /// Generates the demo set before it is loaded, to show its progress.
-fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
+pub fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
     let Some(demo) = data.as_kind().generator() else { return Ok(()) };
-    if demo.common.root.is_some() || demo.cache_folder(&settings.cache).is_dir() {
+    if demo.is_in_place(&settings.cache) {
         return Ok(());
     }
     let progress = settings.printer.start("making demo", demo.recordings());

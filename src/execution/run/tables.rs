@@ -1,12 +1,16 @@
 //! Writes the tables of a run into its folder.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
+use indexmap::IndexMap;
 
 use super::by_labels;
 use super::prepare::PreparedDataset;
 use super::scoring::{self, FinishedTrials};
 use timbre_core::labels::{Classes, Task};
 use timbre_experiment::Experiment;
+use timbre_inputs::data::split::Splits;
 use timbre_models::Epoch;
 use timbre_runs::{
     exports::dvc,
@@ -53,9 +57,39 @@ pub fn write_all(
     Ok(rows)
 }
 
-/// Writes `recordings.csv`: the recordings that the experiment can use. A comparison of two runs reads it.
-pub fn write_recordings(dir: &RunDir, data: &PreparedDataset) -> Result<()> {
-    dir.write_table(Table::Recordings, |out| tables::write_csv(tables::recordings(&data.recordings())?, out))
+/// Writes `recordings.csv`: the recordings that the experiment can use. A comparison of two runs reads it. Once the usable
+/// recordings (`clips`) and their splits are known, it says which subset each is in.
+pub fn write_recordings(
+    dir: &RunDir,
+    data: &PreparedDataset,
+    splits: Option<(&[usize], &IndexMap<u64, Splits>)>,
+) -> Result<()> {
+    let subsets = splits.map_or_else(Vec::new, |(clips, splits)| subset_columns(&data.eligible, clips, splits));
+    dir.write_table(Table::Recordings, |out| tables::write_csv(tables::recordings(&data.recordings(), &subsets)?, out))
+}
+
+/// The subset of each eligible recording, empty if it is not used: a column `split`, or one `split_sSEED` per seed if the seeds
+/// split differently.
+fn subset_columns(
+    eligible: &[usize],
+    clips: &[usize],
+    splits: &IndexMap<u64, Splits>,
+) -> Vec<(String, Vec<&'static str>)> {
+    let column = |split: &Splits| {
+        let mut subset_of: HashMap<usize, &'static str> = HashMap::new();
+        let training = std::iter::once(("training", split.train.as_slice()));
+        for (name, rows) in training.chain(split.evaluated()) {
+            subset_of.extend(rows.iter().map(|&row| (clips[row], name)));
+        }
+        eligible.iter().map(|clip| subset_of.get(clip).copied().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let mut columns: Vec<(String, Vec<&str>)> =
+        splits.iter().map(|(seed, split)| (format!("split_s{seed}"), column(split))).collect();
+    if columns.windows(2).all(|pair| pair[0].1 == pair[1].1) {
+        columns.truncate(1);
+        columns.iter_mut().for_each(|(name, _)| *name = "split".to_owned());
+    }
+    columns
 }
 
 /// Writes `epochs.csv`: the learning curves of the finished trials and of the current one.
@@ -66,4 +100,27 @@ pub fn write_epochs(dir: &RunDir, done: &[TrialRecord], current: Option<(&Trial,
         return Ok(());
     }
     dir.write_table(Table::Epochs, |out| tables::write_csv(tables::epochs(&curves)?, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_subset_of_a_recording_is_one_column_unless_the_seeds_differ() {
+        let split = |train: &[usize], test: &[usize]| Splits {
+            train: train.to_vec(),
+            test: test.to_vec(),
+            ..Splits::default()
+        };
+        // Recording 11 is not used; the rows of a split are indices into the used ones.
+        let (eligible, clips) = ([10, 11, 12, 13], [10, 12, 13]);
+        let same = IndexMap::from([(1, split(&[0, 2], &[1])), (2, split(&[0, 2], &[1]))]);
+        let columns = subset_columns(&eligible, &clips, &same);
+        assert_eq!(columns, [("split".to_owned(), vec!["training", "", "test", "training"])]);
+        let other = IndexMap::from([(1, split(&[0, 2], &[1])), (7, split(&[1, 2], &[0]))]);
+        let columns = subset_columns(&eligible, &clips, &other);
+        assert_eq!(columns[0], ("split_s1".to_owned(), vec!["training", "", "test", "training"]));
+        assert_eq!(columns[1], ("split_s7".to_owned(), vec!["test", "", "training", "training"]));
+    }
 }

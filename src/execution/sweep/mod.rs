@@ -233,8 +233,19 @@ impl Sweep<'_> {
         if self.options.fail_fast && !unreadable.is_empty() {
             return Ok(0);
         }
-        features::compute(&readable, self.settings)?;
+        features::compute(&self.hopeful(&readable), self.settings)?;
         self.run_points(&readable)
+    }
+
+    /// The points for which features are worth computing. Prints the warnings of all, each once.
+    fn hopeful<'p>(&self, points: &[&'p SweepPoint<'p>]) -> Vec<&'p SweepPoint<'p>> {
+        let is_hopeful = |point: &&&SweepPoint| {
+            let Ok((dataset, _)) = &point.dataset else { return false };
+            let Ok(found) = dataset.inspect(point.experiment()) else { return false };
+            dataset.warn(self.settings.printer, &found.warnings);
+            found.hopeless(point.experiment()).is_none()
+        };
+        points.iter().filter(is_hopeful).copied().collect()
     }
 
     fn round_title(&self, points: &[SweepPoint]) -> String {

@@ -12,8 +12,8 @@ use super::features::{self, Group};
 use super::point::{PointLoader, PriorRun, SweepPoint};
 use super::rounds::{RoundPoint, known_rounds};
 use super::table::{cell_text, short_name, short_names};
-use crate::execution::run::{self, Settings};
-use timbre_core::{progress::seconds, text::count};
+use crate::execution::run::{self, Settings, inspect::Inspection};
+use timbre_core::{error::ExitStatus, progress::seconds, text::count};
 use timbre_experiment::{ExpandedGrid, Experiment, shapes};
 use timbre_inputs::features::{cache::FeatureCache, extraction::Extraction};
 use timbre_runs::{sweep_record::SCHEMA, tables::aligned};
@@ -31,6 +31,9 @@ pub struct Plan {
     features: Vec<FeaturePlan>,
     feature_seconds: Option<f64>,
     clips: usize,
+    /// Recordings of the data set that a run will generate first; 0 if it is in place.
+    to_generate: usize,
+    warnings: Vec<String>,
 }
 
 /// A round of successive halving whose points are not known yet.
@@ -53,6 +56,8 @@ struct PlannedPoint {
     trials: usize,
     models: Option<Estimate>,
     bytes: Option<u64>,
+    /// The trials that are bound to fail, and why.
+    failures: Vec<String>,
 }
 
 enum State {
@@ -60,7 +65,7 @@ enum State {
     Failed(PathBuf),
     Started,
     New,
-    /// Its data cannot be read.
+    /// Its data cannot be read, or not be split.
     Unreadable(String),
 }
 
@@ -77,7 +82,7 @@ struct FeaturePlan {
 /// Reads recordings, cache and past runs; computes and runs nothing.
 pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let all: Vec<usize> = (0..grid.points.len()).collect();
-    let mut loader = PointLoader::new(settings);
+    let mut loader = PointLoader::planned(settings);
     let first = loader.round(grid, 1, &all)?;
     if let Some(error) = super::common_error(&first) {
         drop(loader);
@@ -88,7 +93,11 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     let known = known_rounds(grid, settings, &mut loader, first)?;
     let (later, candidates) = rounds_candidates(grid, &mut loader, known.last(), &past)?;
     let known: Vec<&RoundPoint> = known.rounds.iter().flatten().collect();
-    let points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past)).collect();
+    let mut warnings: Vec<String> = Vec::new();
+    let points: Vec<PlannedPoint> = known.iter().map(|point| planned(point, &past, &mut warnings)).collect();
+    let planned_sets = known.iter().filter_map(|known| known.point.dataset.as_ref().ok());
+    let planned_sets = planned_sets.filter(|(dataset, _)| dataset.is_planned);
+    let to_generate = planned_sets.map(|(dataset, _)| dataset.set.records.len()).max().unwrap_or(0);
     let clips = known.iter().map(|known| clips_of(&known.point)).max().unwrap_or(0);
     let missing = known.iter().filter(|known| known.is_missing()).map(|known| &known.point);
     let missing: Vec<&SweepPoint> = missing.chain(&candidates).collect();
@@ -102,7 +111,8 @@ pub fn plan(grid: &ExpandedGrid, settings: &Settings) -> Result<Plan> {
     };
     let halving = grid.halving.as_ref().map(|halving| (halving.key.clone(), halving.budgets().len()));
     let axes = grid.axes.iter().map(|axis| axis.key.clone()).collect();
-    Ok(Plan { experiment: grid.name.clone(), axes, halving, points, later, features, feature_seconds, clips })
+    let experiment = grid.name.clone();
+    Ok(Plan { experiment, axes, halving, points, later, features, feature_seconds, clips, to_generate, warnings })
 }
 
 /// The number of recordings of a point if every one is usable.
@@ -110,14 +120,31 @@ fn clips_of(point: &SweepPoint) -> usize {
     point.dataset.as_ref().map_or(0, |(dataset, _)| dataset.expected_clips(point.experiment()).len())
 }
 
-fn planned(known: &RoundPoint, past: &PastRuns) -> PlannedPoint {
+fn planned(known: &RoundPoint, past: &PastRuns, warnings: &mut Vec<String>) -> PlannedPoint {
     let point = &known.point;
-    let state = match (&known.prior, &point.dataset) {
+    let inspection = match &point.dataset {
+        Ok((dataset, _)) if known.is_missing() => dataset.inspect(point.experiment()),
+        _ => Ok(Inspection::default()),
+    };
+    let new_warnings = inspection.iter().flat_map(|found| &found.warnings);
+    for warning in new_warnings {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    let failures = inspection.iter().flat_map(|found| &found.failures);
+    let failures = failures.map(|(trial, why)| format!("{trial}: {why}")).collect();
+    let unreadable = match (&point.dataset, &inspection) {
+        (Err(error), _) => Some(format!("{error:#}")),
+        (_, Err(error)) => Some(format!("{error:#}")),
+        _ => None,
+    };
+    let state = match (&known.prior, unreadable) {
         (PriorRun::Finished { run, .. }, _) => State::Done(run.clone()),
+        (_, Some(why)) => State::Unreadable(why),
         (PriorRun::Failed { run, .. }, _) => State::Failed(run.clone()),
         (PriorRun::Started, _) => State::Started,
-        (PriorRun::None, Ok(_)) => State::New,
-        (PriorRun::None, Err(error)) => State::Unreadable(format!("{error:#}")),
+        (PriorRun::None, _) => State::New,
     };
     PlannedPoint {
         number: point.number,
@@ -129,6 +156,7 @@ fn planned(known: &RoundPoint, past: &PastRuns) -> PlannedPoint {
         trials: run::trials_of(point.experiment()).len(),
         models: past.models(point, clips_of(point)),
         bytes: past.bytes(point.experiment()),
+        failures,
     }
 }
 
@@ -187,17 +215,31 @@ impl PlannedPoint {
     }
 
     fn state(&self) -> String {
-        match &self.state {
+        let state = match &self.state {
             State::Done(run) => format!("done  {}", run.display()),
             State::Failed(run) => format!("failed, will run again  {}", run.display()),
             State::Started => "unfinished, will continue".to_owned(),
             State::New => "to run".to_owned(),
-            State::Unreadable(why) => format!("cannot run: {}", why.lines().next().unwrap_or_default()),
+            State::Unreadable(why) => return format!("cannot run: {}", why.lines().next().unwrap_or_default()),
+        };
+        match self.failures.first() {
+            Some(why) => format!("{state}; would fail: {why}"),
+            None => state,
         }
+    }
+
+    /// Whether a run of this point would not end well.
+    fn would_fail(&self) -> bool {
+        matches!(self.state, State::Unreadable(_)) || !self.failures.is_empty()
     }
 }
 
 impl Plan {
+    /// How a run of the sweep would end, as far as that is known.
+    pub fn exit_status(&self) -> ExitStatus {
+        if self.points.iter().any(PlannedPoint::would_fail) { ExitStatus::SomeFailed } else { ExitStatus::Done }
+    }
+
     fn missing(&self) -> impl Iterator<Item = &PlannedPoint> + Clone {
         self.points.iter().filter(|point| point.is_missing())
     }
@@ -231,8 +273,13 @@ impl Plan {
 
     pub fn text(&self) -> String {
         let keys: Vec<&str> = self.axes.iter().map(String::as_str).collect();
+        let failing = self.points.iter().filter(|point| point.would_fail()).count();
+        let verdict = match failing {
+            0 => "is valid".to_owned(),
+            n => format!("has errors: {} would fail", count(n, "point")),
+        };
         let mut text = format!(
-            "`{}` is valid. Its grid has {}: {}\n\n",
+            "`{}` {verdict}. Its grid has {}: {}\n\n",
             self.experiment,
             count(self.points.iter().filter(|point| point.round == 1).count(), "point"),
             self.axes.join(" × ")
@@ -269,7 +316,12 @@ impl Plan {
                 feature.name, feature.kind, feature.misses, feature.hits
             );
         }
-        text + &self.costs()
+        text += &self.costs();
+        if self.to_generate > 0 {
+            text += &format!("a run generates {} first\n", count(self.to_generate, "recording"));
+        }
+        self.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+        text
     }
 
     /// A later round as one line.
@@ -349,7 +401,7 @@ impl Plan {
             .map(|point| {
                 json!({
                     "point": point.number, "round": point.round, "budget": point.budget, "values": point.values, "signature": point.signature, "state": state(point),
-                    "run": run(point), "units": point.trials, "seconds": point.models.map(|known| known.seconds),
+                    "run": run(point), "units": point.trials, "failures": point.failures, "seconds": point.models.map(|known| known.seconds),
                     "past_fits": point.models.map(|known| known.past), "bytes": point.bytes,
                 })
             })
@@ -360,7 +412,7 @@ impl Plan {
         let rounds = self.rounds();
         json!({
             "schema": SCHEMA, "experiment": self.experiment, "axes": self.axes, "points": points, "features": features, "rounds": rounds,
-            "to_run": self.to_run(),
+            "to_run": self.to_run(), "to_generate": self.to_generate, "warnings": self.warnings,
             "estimate": {
                 "feature_seconds": self.feature_seconds, "model_seconds": self.models().ok(),
                 "run_bytes": self.bytes(), "cache_bytes": self.cache_bytes(),

@@ -50,12 +50,18 @@ pub enum PriorRun {
 /// Prepares the data sets of points; points with an equal data set share it.
 pub struct PointLoader<'a> {
     settings: &'a Settings,
+    prepare: fn(&Experiment, &Settings) -> Result<PreparedDataset>,
     known: HashMap<String, Result<Arc<PreparedDataset>, Arc<anyhow::Error>>>,
 }
 
 impl<'a> PointLoader<'a> {
     pub fn new(settings: &'a Settings) -> PointLoader<'a> {
-        PointLoader { settings, known: HashMap::new() }
+        PointLoader { settings, prepare: PreparedDataset::new, known: HashMap::new() }
+    }
+
+    /// A loader that generates no data set.
+    pub fn planned(settings: &'a Settings) -> PointLoader<'a> {
+        PointLoader { prepare: PreparedDataset::planned, ..PointLoader::new(settings) }
     }
 
     fn dataset(&mut self, experiment: &Experiment) -> Result<Result<Arc<PreparedDataset>, Arc<anyhow::Error>>> {
@@ -63,7 +69,7 @@ impl<'a> PointLoader<'a> {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let prepared = match PreparedDataset::new(experiment, self.settings) {
+        let prepared = match (self.prepare)(experiment, self.settings) {
             Err(error) if error.is::<Cancelled>() => return Err(error),
             prepared => prepared.map(Arc::new).map_err(Arc::new),
         };

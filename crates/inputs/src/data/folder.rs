@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
-use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
-use timbre_core::{labels::Classes, registry::Fault};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, some_of, sorted_by_id};
+use timbre_core::{labels::Classes, registry::Fault, text::count};
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// Recordings in folders named after their classes.
@@ -70,10 +70,20 @@ impl DataKind for Folder {
         if !root.is_dir() {
             return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
         }
-        let clips = self.clips(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
+        let FolderContent { clips, notes, outside } =
+            self.content(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
+        if clips.is_empty() && !outside.is_empty() {
+            bail!(
+                "read data set `{name}`: no recording in {root:?} is in the folder of a class; found {} outside of one: {}: \
+                 put each recording into a folder with the name of its class",
+                count(outside.len(), "recording"),
+                some_of(outside.iter().map(String::as_str))
+            );
+        }
         if clips.is_empty() {
-            let missing = root.join(if self.part_folders { "PART/CLASS/….wav" } else { "CLASS/….wav" });
-            return Err(MissingData::new(&name, vec![missing], root, common).into());
+            let layout = if self.part_folders { "PART/CLASS/RECORDING" } else { "CLASS/RECORDING" };
+            let wanted = root.join(format!("{layout} ({}, …)", AUDIO_EXTENSIONS[..4].join(", ")));
+            return Err(MissingData::new(&name, vec![wanted], root, common).into());
         }
         let classes = self.class_list(&clips).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         let mut records = Vec::with_capacity(clips.len());
@@ -95,7 +105,7 @@ impl DataKind for Folder {
                 tags: BTreeMap::new(),
             });
         }
-        Ok(DataSet { records: sorted_by_id(records, &name)?, name, classes })
+        Ok(DataSet { records: sorted_by_id(records, &name)?, name, classes, notes })
     }
 }
 
@@ -108,11 +118,27 @@ struct ClassFile {
     subset: Subset,
 }
 
+/// What a folder with class folders holds.
+struct FolderContent {
+    clips: Vec<ClassFile>,
+    /// What is left out, in sentences.
+    notes: Vec<String>,
+    /// Recordings that are in no class folder, by their paths.
+    outside: Vec<String>,
+}
+
 impl Folder {
-    fn clips(&self, root: &Path) -> Result<Vec<ClassFile>> {
-        let mut clips = Vec::new();
-        if !self.part_folders {
-            let folders = folders_in(root)?;
+    fn content(&self, root: &Path) -> Result<FolderContent> {
+        let folders = folders_in(root)?;
+        let mut walked = Walked::default();
+        if self.part_folders {
+            for (name, path) in folders {
+                let subset = subset_named(&name).with_context(|| {
+                    format!("`part_folders` is set, but {name:?} is not one of training, train, validation, valid, val, dev, test, testing")
+                })?;
+                walked.add(&path, &format!("{name}/"), subset)?;
+            }
+        } else {
             ensure!(
                 self.classes.is_some()
                     || folders.is_empty()
@@ -120,16 +146,21 @@ impl Folder {
                 "the folders are named like subsets ({}), not like classes: set `part_folders = true`, or list the `classes`",
                 folders.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
             );
-            clips_in_classes(root, "", Subset::Training, &mut clips)?;
-            return Ok(clips);
+            walked.add(root, "", Subset::Training)?;
         }
-        for (name, path) in folders_in(root)? {
-            let subset = subset_named(&name).with_context(|| {
-                format!("`part_folders` is set, but {name:?} is not one of training, train, validation, valid, val, dev, test, testing")
-            })?;
-            clips_in_classes(&path, &format!("{name}/"), subset, &mut clips)?;
+        let Walked { clips, outside, mut empty } = walked;
+        if let Some(classes) = &self.classes {
+            empty.retain(|folder| classes.iter().any(|class| folder.rsplit('/').next() == Some(class.as_str())));
         }
-        Ok(clips)
+        let note = |folders_or_files: &[String], sentence: &str| {
+            let names = some_of(folders_or_files.iter().map(String::as_str));
+            (!folders_or_files.is_empty()).then(|| format!("{sentence}: {names}"))
+        };
+        let notes = [
+            note(&empty, "class folders without a recording"),
+            note(&outside, "recordings in no class folder, which are left out"),
+        ];
+        Ok(FolderContent { clips, notes: notes.into_iter().flatten().collect(), outside })
     }
 
     fn class_list(&self, clips: &[ClassFile]) -> Result<Classes> {
@@ -151,17 +182,43 @@ impl Folder {
     }
 }
 
-fn clips_in_classes(folder: &Path, above: &str, subset: Subset, clips: &mut Vec<ClassFile>) -> Result<()> {
-    for file in files_below(folder)? {
-        let (_, extension) = file.stem_and_extension();
-        // A recording beside the class folders has no class.
-        let Some(class) = file.folders().first().cloned() else { continue };
-        if AUDIO_EXTENSIONS.contains(&extension.as_str()) {
+/// The files of class folders. All paths begin below the root of the set.
+#[derive(Default)]
+struct Walked {
+    clips: Vec<ClassFile>,
+    /// Recordings beside the class folders, which have no class.
+    outside: Vec<String>,
+    /// Class folders without a recording.
+    empty: Vec<String>,
+}
+
+impl Walked {
+    /// Adds the files below `folder`, whose path is `above`.
+    fn add(&mut self, folder: &Path, above: &str, subset: Subset) -> Result<()> {
+        let mut found: BTreeSet<String> = BTreeSet::new();
+        for file in files_below(folder)? {
+            let (_, extension) = file.stem_and_extension();
             let id = format!("{above}{}", file.names.join("/"));
-            clips.push(ClassFile { id, class, subset, file_name: file.file_name().to_owned(), path: file.path });
+            if AUDIO_EXTENSIONS.contains(&extension.as_str()) {
+                let Some(class) = file.folders().first().cloned() else {
+                    self.outside.push(id);
+                    continue;
+                };
+                found.insert(class.clone());
+                self.clips.push(ClassFile {
+                    id,
+                    class,
+                    subset,
+                    file_name: file.file_name().to_owned(),
+                    path: file.path,
+                });
+            }
         }
+        let classes = folders_in(folder)?.into_iter().map(|(name, _)| name);
+        self.empty.extend(classes.filter(|name| !found.contains(name)).map(|name| format!("{above}{name}")));
+        self.outside.sort();
+        Ok(())
     }
-    Ok(())
 }
 
 fn subset_named(folder: &str) -> Option<Subset> {

@@ -17,7 +17,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{FoundFile, files_below, folders_in};
+use super::walk::{FoundFile, files_below, folders_in, names_of};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
 use timbre_core::{labels::Classes, registry::Fault};
 
@@ -160,13 +160,50 @@ impl Irmas {
                 _ => testing_records(&found, folder, &mut records),
             }
             .with_context(|| format!("read data set `{name}` in {path:?}"))?;
+            if records.len() == before && !found.is_empty() {
+                let mut endings: BTreeMap<String, usize> = BTreeMap::new();
+                found.iter().for_each(|file| *endings.entry(file.stem_and_extension().1).or_default() += 1);
+                let endings: Vec<String> = endings.iter().map(|(ending, n)| format!("{n} × .{ending}")).collect();
+                bail!(
+                    "read data set `{name}`: {path:?} has files ({}), but no .wav, the only format of this kind; \
+                     `kind = \"folder\"` reads any format, with any class folders",
+                    endings.join(", ")
+                );
+            }
             if records.len() == before {
                 return Err(MissingData::new(name, vec![path.join("….wav")], root.to_owned(), &self.common).into());
             }
         }
+        self.set_of(records, name)
+    }
+
+    /// The set of files that do not exist yet: the path below `root` of each with its labels, and whether it is a testing
+    /// recording. The records are those that [`load_from`](Self::load_from) gives once the files exist.
+    pub(super) fn planned<'p>(
+        &self,
+        root: &Path,
+        name: &str,
+        files: impl Iterator<Item = (&'p str, &'p [usize], bool)>,
+    ) -> Result<DataSet> {
+        let mut records = Vec::new();
+        for (path, labels, testing) in files {
+            let mut names = names_of(path);
+            let folder = names.remove(0);
+            let file = FoundFile { path: root.join(path), names };
+            if testing {
+                records.push(testing_record(&file, &folder, labels.to_vec()));
+            } else {
+                training_records(std::slice::from_ref(&file), &folder, &mut records)?;
+            }
+        }
+        self.set_of(records, name)
+    }
+
+    fn set_of(&self, records: Vec<ClipRecord>, name: &str) -> Result<DataSet> {
         let mut records = sorted_by_id(records, name)?;
         move_first_share_to_training(&mut records, self.training_share_of_test);
-        let set = DataSet { name: name.to_owned(), classes: Classes::new(INSTRUMENTS), records };
+        let classes = Classes::new(INSTRUMENTS);
+        let set = DataSet { name: name.to_owned(), classes, records, notes: Vec::new() };
         Ok(match &self.classes {
             Some(wanted) => keep_instruments(set, wanted),
             None => set,
@@ -308,18 +345,22 @@ fn testing_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipReco
                 continue;
             }
         };
-        records.push(ClipRecord {
-            id: format!("{folder}/{}", file.names.join("/")),
-            path: file.path.clone(),
-            labels,
-            group: format!("testing/{}", without_excerpt(key.1)),
-            subset: Subset::Testing,
-            fold: None,
-            tags: BTreeMap::new(),
-        });
+        records.push(testing_record(file, folder, labels));
     }
     ensure!(faults.is_empty(), "{} label files cannot be read:{}", faults.len(), listed(&faults));
     Ok(())
+}
+
+fn testing_record(file: &FoundFile, folder: &str, labels: Vec<usize>) -> ClipRecord {
+    ClipRecord {
+        id: format!("{folder}/{}", file.names.join("/")),
+        path: file.path.clone(),
+        labels,
+        group: format!("testing/{}", without_excerpt(file.stem_and_extension().0)),
+        subset: Subset::Testing,
+        fold: None,
+        tags: BTreeMap::new(),
+    }
 }
 
 fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
@@ -414,7 +455,7 @@ mod tests {
             tags: BTreeMap::new(),
         };
         let records = vec![record("a", &[0, 10]), record("b", &[3]), record("c", &[0])];
-        let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records };
+        let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records, notes: Vec::new() };
         let chosen = keep_instruments(set, &["voi".to_owned(), "cel".to_owned()]);
         assert_eq!(chosen.classes.names(), ["voi", "cel"]);
         let kept: Vec<(&str, &[usize])> = chosen.records.iter().map(|r| (r.id.as_str(), &r.labels[..])).collect();

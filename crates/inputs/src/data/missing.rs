@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{About, CommonKeys};
+use super::walk::entries;
+use super::{About, CommonKeys, some_of};
 
 /// The recordings of a set are not on disk. The message says where to get them, where to put them, and what runs without them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,12 +15,17 @@ pub struct MissingData {
     pub missing: Vec<PathBuf>,
     /// The folder of the set.
     pub root: PathBuf,
+    /// What is in that folder instead; empty if nothing is.
+    pub found: String,
     pub about: About,
 }
 
 impl MissingData {
     pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys) -> Self {
-        MissingData { name: name.to_owned(), missing, root, about: common.about.clone() }
+        let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        found.sort();
+        let found = some_of(found.iter().map(String::as_str));
+        MissingData { name: name.to_owned(), missing, root, found, about: common.about.clone() }
     }
 }
 
@@ -28,6 +34,9 @@ impl fmt::Display for MissingData {
         writeln!(f, "the recordings of data set `{}` are not on disk", self.name)?;
         for path in &self.missing {
             writeln!(f, "  looked for   {}", path.display())?;
+        }
+        if !self.found.is_empty() {
+            writeln!(f, "  found        {} in {}", self.found, self.root.display())?;
         }
         let about = &self.about;
         let facts = [

@@ -9,7 +9,7 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use timbre_core::{labels::Classes, registry::Fault};
+use timbre_core::{error::UserError, labels::Classes, registry::Fault};
 
 pub mod demo;
 pub mod folder;
@@ -39,6 +39,11 @@ pub trait DataKind {
     /// The recordings in order of their ids. Returns [`MissingData`] if they are not on disk.
     fn load(&self, dirs: &DataDirs) -> Result<DataSet>;
 
+    /// The same set without generating it: the files of a generated set need not exist yet.
+    fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
+        self.load(dirs)
+    }
+
     /// The keys that every kind has.
     fn common_keys(&self) -> &CommonKeys;
 
@@ -56,6 +61,22 @@ pub trait DataKind {
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
     }
+}
+
+impl DataSpec {
+    /// Loads the set. Every error is the user's to correct: [`MissingData`], or a [`UserError`].
+    pub fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
+        self.as_kind().load(dirs).map_err(unless_missing)
+    }
+
+    /// [`load`](Self::load) without generating the set.
+    pub fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
+        self.as_kind().load_planned(dirs).map_err(unless_missing)
+    }
+}
+
+fn unless_missing(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<MissingData>() { error } else { UserError::from_cause(error) }
 }
 
 /// The folders of data and cache on this machine.
@@ -177,6 +198,44 @@ pub struct DataSet {
     pub name: String,
     pub classes: Classes,
     pub records: Vec<ClipRecord>,
+    /// What the loader found and left out, such as an empty class folder, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl DataSet {
+    /// Whether the set names no songs, so that every file counts as a song of its own.
+    pub fn has_no_songs(&self) -> bool {
+        !self.records.is_empty() && self.records.iter().all(|record| record.group == record.id)
+    }
+
+    /// What a reader of the results should know about the recordings, whatever the experiment.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.notes.clone();
+        if self.has_no_songs() {
+            warnings.push(format!(
+                "every file counts as a song of its own: `{}` has no `group`, so clips of one recording may be on both sides of \
+                 a split, and intervals are over files",
+                self.name
+            ));
+        }
+        let mut present: BTreeSet<usize> = BTreeSet::new();
+        self.records.iter().for_each(|record| present.extend(&record.labels));
+        if let (1, Some(&only)) = (present.len(), present.first()) {
+            warnings.push(format!(
+                "all recordings are of one class, {}: a model cannot be wrong, and its scores mean nothing",
+                self.classes.name(only)
+            ));
+        }
+        warnings
+    }
+}
+
+/// The first names of a list, and how many more there are: `a, b, c and 5 more`.
+pub fn some_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
 /// Indices of the records to use, ascending: of the training subset the first `limit` usable records of each class, in
@@ -335,11 +394,36 @@ mod tests {
                 record("a/2", 0, Subset::Training),
                 record("b/1", 1, Subset::Testing),
             ],
+            notes: Vec::new(),
         };
         let all = describe(&set);
         assert_eq!((all.recordings, all.songs, all.by_label_count), (3, 2, vec![0, 3]));
         assert_eq!(all.parts.len(), 2);
         assert_eq!((all.classes[0].training, all.classes[0].songs, all.classes[1].testing), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_set_without_songs_and_a_set_of_one_class_are_warned_of() {
+        let own = |id: &str, label: usize| ClipRecord { group: id.into(), ..record(id, label, Subset::Training) };
+        let set = |records: Vec<ClipRecord>| DataSet {
+            name: "birds".into(),
+            classes: Classes::new(["p", "q"]),
+            records,
+            notes: Vec::new(),
+        };
+        assert!(
+            set(vec![record("a/1", 0, Subset::Training), record("b/1", 1, Subset::Training)]).warnings().is_empty()
+        );
+        let warnings = set(vec![own("a/1", 0), own("b/1", 1)]).warnings();
+        assert!(warnings.len() == 1 && warnings[0].starts_with("every file counts as a song of its own: `birds`"));
+        let warnings = set(vec![own("a/1", 1), own("a/2", 1)]).warnings();
+        assert!(warnings.len() == 2 && warnings[1].starts_with("all recordings are of one class, q:"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        assert_eq!(some_of(["a", "b"]), "a, b");
+        assert_eq!(some_of(["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
     }
 
     #[test]

@@ -324,18 +324,29 @@ impl Song<'_> {
     }
 }
 
+/// A declared split divides a song.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "split the recordings: a song is in two sets: {:?} and {:?} belong to {song:?}, but are in different subsets; choose the \
+     split `holdout`, or correct the `group` of the data set",
+    ids[0],
+    ids[1]
+)]
+pub struct DividedSong {
+    /// Two of its recordings, in different subsets.
+    pub ids: [String; 2],
+    pub song: String,
+}
+
 fn check_songs_are_whole(records: &[&ClipRecord], sets: &[Option<SplitSet>]) -> Result<()> {
     let mut set_of: BTreeMap<&str, (SplitSet, &str)> = BTreeMap::new();
     for (record, set) in records.iter().zip(sets) {
         let Some(set) = *set else { continue };
         let (first, other) = *set_of.entry(&record.group).or_insert((set, &record.id));
-        ensure!(
-            first == set,
-            "split the recordings: a song is in two sets: {other:?} and {:?} belong to {:?}, but are \
-             in different subsets; choose the split `holdout`, or correct the `group` of the data set",
-            record.id,
-            record.group
-        );
+        if first != set {
+            let (ids, song) = ([other.to_owned(), record.id.clone()], record.group.clone());
+            return Err(DividedSong { ids, song }.into());
+        }
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ fn walk(folder: &Path, above: &mut Vec<String>, found: &mut Vec<FoundFile>) -> R
     Ok(())
 }
 
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The names in a folder, apart from those that are skipped.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = all_entries(folder)?;
     entries.retain(|(name, _)| !name.starts_with('.') && name != "__MACOSX");
     Ok(entries)
@@ -92,6 +93,11 @@ fn all_entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         entries.push((readable(&entry.file_name()), entry.path()));
     }
     Ok(entries)
+}
+
+/// The parts of a path with `/`, in NFC.
+pub(super) fn names_of(path: &str) -> Vec<String> {
+    path.split('/').map(|name| readable(OsStr::new(name))).collect()
 }
 
 /// The name in NFC. Bytes that are not UTF-8 become `\xNN`, so that different names stay different.

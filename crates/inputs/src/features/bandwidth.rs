@@ -40,6 +40,10 @@ impl FeatureKind for Bandwidth {
         self.post().shape(1, self.stft().frames(samples))
     }
 
+    fn frame_length(&self) -> Option<usize> {
+        Some(self.n_fft)
+    }
+
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("bandwidth", self.faults(sample_rate))?;
         Ok(Box::new(BandwidthSeries {

@@ -60,6 +60,10 @@ impl FeatureKind for Mel {
         self.post().shape(self.n_mels, self.stft().frames(samples))
     }
 
+    fn frame_length(&self) -> Option<usize> {
+        Some(self.n_fft)
+    }
+
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("mel", self.faults(sample_rate))?;
         Ok(Box::new(MelImage {

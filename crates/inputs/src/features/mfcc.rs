@@ -75,6 +75,10 @@ impl FeatureKind for Mfcc {
         self.post().shape(self.n_mfcc, self.stft().frames(samples))
     }
 
+    fn frame_length(&self) -> Option<usize> {
+        Some(self.n_fft)
+    }
+
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("mfcc", self.faults(sample_rate))?;
         Ok(Box::new(Cepstrum {

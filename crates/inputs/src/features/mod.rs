@@ -54,6 +54,11 @@ pub trait FeatureKind: Kind {
     /// Rows and columns of the matrix of a clip of `samples` samples, for a spec without faults; `None` if the clip is too short.
     fn shape(&self, samples: usize) -> Option<[usize; 2]>;
 
+    /// The samples of a frame, for features that cut a clip into frames.
+    fn frame_length(&self) -> Option<usize> {
+        None
+    }
+
     /// Computes tables and plans once for all clips; fails if the spec has faults.
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>>;
 }

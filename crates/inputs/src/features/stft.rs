@@ -37,6 +37,10 @@ impl FeatureKind for Stft {
         self.post().shape(self.stft().bins(), self.stft().frames(samples))
     }
 
+    fn frame_length(&self) -> Option<usize> {
+        Some(self.n_fft)
+    }
+
     fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
         ensure_valid("stft", self.faults(sample_rate))?;
         Ok(Box::new(Magnitudes {

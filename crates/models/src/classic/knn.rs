@@ -75,13 +75,10 @@ impl Default for Knn {
 
 impl Knn {
     fn ensure_enough(&self, rows: usize) -> Result<()> {
-        let most = self.curve_k.iter().copied().fold(self.k, usize::max);
-        ensure!(
-            most <= rows,
-            "fit knn: {most} neighbours are needed, but the training split has {rows} clips; lower `k` and `curve_k`, or \
-             train on more clips"
-        );
-        Ok(())
+        match self.size_faults(rows).first() {
+            Some(Fault { key, sentence }) => bail!("fit knn: `{key}`: {sentence}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -92,6 +89,18 @@ impl ModelKind for Knn {
 
     fn features(&self) -> &FeatureChoice {
         &self.features
+    }
+
+    fn size_faults(&self, clips: usize) -> Vec<Fault> {
+        let largest = [("k", Some(self.k)), ("curve_k", self.curve_k.iter().copied().max())];
+        let fault = |(key, largest): (&str, Option<usize>)| {
+            let most = largest.filter(|&most| most > clips)?;
+            let sentence = format!(
+                "{most} neighbours are needed, but the training split has {clips} clips; lower it, or train on more clips"
+            );
+            Some(Fault::new(key, sentence))
+        };
+        largest.into_iter().filter_map(fault).collect()
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {

@@ -11,7 +11,10 @@ use super::schema::{ComparedBaseline, ComparedModel, Cost, Outcome, Paired, Refe
 use super::significance::{self, SeedScore};
 use timbre_core::{progress::Printer, seed::Seed};
 use timbre_evaluation::metrics::{self, replicates};
-use timbre_runs::run_dir::{self, ResultRow, SplitRecord, Trial};
+use timbre_runs::{
+    run_dir::{self, ResultRow, SplitRecord, Trial},
+    tables,
+};
 
 /// The input that all rows of a comparison share.
 pub struct ModelComparer<'a> {
@@ -23,6 +26,13 @@ pub struct ModelComparer<'a> {
     pub resamples: usize,
     /// Resamples of the interval of each row.
     pub interval_resamples: usize,
+}
+
+impl ModelComparer<'_> {
+    /// The word for what the bootstrap draws.
+    pub fn resampled(&self) -> &'static str {
+        tables::resampled(self.runs.iter().all(|run| run.has_no_songs))
+    }
 }
 
 /// The predictions of one run, or why they are unavailable.

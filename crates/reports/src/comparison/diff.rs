@@ -67,6 +67,8 @@ pub struct Common {
     pub seeds: Vec<(u64, u64)>,
     pub clips: usize,
     pub songs: usize,
+    /// Whether the data set names no songs, so that every file counts as one.
+    pub no_songs: bool,
     /// Recordings left out because their content or labels differ.
     pub left_out: usize,
     pub scores: Vec<ScoreDifference>,
@@ -213,6 +215,7 @@ fn compare_common(found: &MatchedDecisions, first: &Run) -> Common {
         seeds: found.seed_numbers(),
         clips: found.clips,
         songs: found.songs,
+        no_songs: first.has_no_songs,
         left_out: found.relabelled + found.changed,
         scores: metrics::names(found.task).filter_map(score).collect(),
         classes: first.classes.names().iter().enumerate().map(class).collect(),

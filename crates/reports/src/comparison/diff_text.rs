@@ -112,7 +112,11 @@ fn compared(common: &Common) -> String {
         0 => String::new(),
         n => format!(", {n} left out because their content or labels differ"),
     };
-    let mut text = format!("  {} common recordings of {} songs{seeds}{left_out}\n", common.clips, common.songs);
+    let of_songs = match common.no_songs {
+        true => ", every file a song of its own".to_owned(),
+        false => format!(" of {} songs", common.songs),
+    };
+    let mut text = format!("  {} common recordings{of_songs}{seeds}{left_out}\n", common.clips);
     let head = |first: &str| [first, "1", "2", "difference"].map(str::to_owned).to_vec();
     let row = |name: &str, values: [f64; 2]| {
         vec![name.to_owned(), format!("{:.3}", values[0]), format!("{:.3}", values[1]), signed(values[1] - values[0])]

@@ -25,6 +25,7 @@ mod csv_markdown;
 pub use csv_markdown::{csv, markdown};
 pub use diff::{RunDiff, diff};
 pub use diff_text::diff_text;
+pub(crate) use run::recordings;
 pub use run_selection::{RunSelection, SelectedRun, newest, select_run, select_runs};
 pub use schema::*;
 pub use terminal::text;
@@ -125,6 +126,7 @@ pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Prin
     let flat: Vec<&[(String, String)]> = runs.iter().map(|run| run.keys.as_slice()).collect();
     Ok(Comparison {
         schema: SCHEMA,
+        resampled: work.resampled(),
         metrics: metrics.clone(),
         level: LEVEL,
         resamples,

@@ -18,9 +18,19 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
     }
     if any(&|score| score.interval.is_some()) {
         notes.push(format!(
-            "intervals: {:.0} %, bootstrap over songs{}",
+            "intervals: {:.0} %, bootstrap over {}{}",
             100.0 * LEVEL,
+            work.resampled(),
             if any(&several) { " and over seeds" } else { "" }
+        ));
+    }
+    let without: Vec<String> =
+        (1..).zip(work.runs).filter(|(_, run)| run.has_no_songs).map(|(n, _)| n.to_string()).collect();
+    if !without.is_empty() {
+        notes.push(format!(
+            "every file counts as a song of its own in run {}: the data set has no `group`, so clips of one recording may be on both \
+             sides of a split",
+            without.join(", ")
         ));
     }
     let scores = lines.iter().flat_map(|line| &line.scores);
@@ -51,14 +61,16 @@ pub fn notes(work: &ModelComparer, lines: &[ComparedModel], tests: usize) -> Vec
     ));
     let same = paired.iter().filter(|paired| paired.is_same()).count();
     notes.push(format!(
-        "p: the larger of a paired bootstrap over songs and seeds ({} resamples) and of a permutation test over songs; p (Holm) \
-         is corrected for {}; \"better\" and \"worse\" mean p (Holm) < 0.05{}",
+        "p: the larger of a paired bootstrap over {0} and seeds ({1} resamples) and of a permutation test over {0}; p (Holm) \
+         is corrected for {2}; \"better\" and \"worse\" mean p (Holm) < 0.05{3}",
+        work.resampled(),
         work.resamples,
         count(tests, "test"),
         if same > 0 { "; rows with equal decisions are not tests" } else { "" }
     ));
     if songs < FEW_SONGS {
-        notes.push(format!("only {songs} common songs: intervals from fewer than {FEW_SONGS} are too narrow"));
+        let word = work.resampled();
+        notes.push(format!("only {songs} common {word}: intervals from fewer than {FEW_SONGS} are too narrow"));
     }
     unfinished(work, notes)
 }

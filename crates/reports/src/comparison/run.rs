@@ -32,6 +32,8 @@ pub struct Run {
     pub decision_rule: Result<DecisionRule, String>,
     /// The content hash of each recording by its path. None for a run without `recordings.csv`.
     pub contents: Option<HashMap<String, String>>,
+    /// Whether its data set names no songs, so that every file counts as one.
+    pub has_no_songs: bool,
 }
 
 /// A trial with its predictions on each split.
@@ -50,8 +52,12 @@ impl Run {
             Err(_) => Err("this version cannot read its configuration".to_owned()),
         };
         let results = if record.results.is_empty() { results_so_far(&path) } else { record.results.clone() };
-        let contents = recordings(&path).map(|rows| rows.into_iter().map(|r| (r.path, r.content)).collect());
-        Ok(Run { path, record, keys, results, classes, decision_rule, contents })
+        let recordings = recordings(&path);
+        let has_no_songs = tables::have_no_songs(
+            recordings.iter().flatten().map(|recording| (recording.path.as_str(), recording.song.as_str())),
+        );
+        let contents = recordings.map(|rows| rows.into_iter().map(|r| (r.path, r.content)).collect());
+        Ok(Run { path, record, keys, results, classes, decision_rule, contents, has_no_songs })
     }
 
     /// Experiment and the beginning of the signature.

@@ -17,6 +17,8 @@ pub struct Comparison {
     pub level: f64,
     /// Resamples of whole songs for each difference and its p-value.
     pub resamples: usize,
+    /// What they draw: `songs`, or `files` where the data sets name no songs.
+    pub resampled: &'static str,
     pub runs: Vec<ComparedRun>,
     pub reference: Reference,
     /// The keys of the resolved configurations that differ between the runs, sorted by name.

@@ -242,6 +242,7 @@ mod tests {
             metrics: vec!["accuracy".into()],
             level: 0.95,
             resamples: 10,
+            resampled: "songs",
             runs: (1..=n).map(run).collect(),
             reference: Reference { run: 0, place: None },
             keys: keys

@@ -160,7 +160,10 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Fig
         all.push(Figure {
             name: "scores",
             drawing: plot::intervals("Scores", &format!("{metric} ({})", comparison.split), &values, None),
-            caption: captioned("Mean over the seeds, with the interval over songs and seeds."),
+            caption: captioned(&format!(
+                "Mean over the seeds, with the interval over {} and seeds.",
+                comparison.resampled
+            )),
         });
     }
     if !differences.is_empty() {
@@ -172,9 +175,10 @@ pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Fig
             name: "differences",
             drawing: plot::differences(&title, &format!("difference in {metric}"), &differences),
             caption: captioned(&format!(
-                "Compared with {}. Paired: both are scored on the same resamples of songs and seeds. Not corrected for the number \
+                "Compared with {}. Paired: both are scored on the same resamples of {} and seeds. Not corrected for the number \
                  of tests.",
-                against(comparison)
+                against(comparison),
+                comparison.resampled
             )),
         });
     }

@@ -57,7 +57,12 @@ fn lead(comparison: &Comparison) -> String {
     let facts = [
         count(comparison.runs.len(), "run"),
         format!("{} split", comparison.split),
-        format!("{:.0} % intervals, {} resamples of whole songs", 100.0 * comparison.level, comparison.resamples),
+        format!(
+            "{:.0} % intervals, {} resamples of whole {}",
+            100.0 * comparison.level,
+            comparison.resamples,
+            comparison.resampled
+        ),
         format!("p corrected for {} (Holm)", count(comparison.tests, "test")),
     ];
     let facts: String = facts.iter().map(|fact| format!("<li>{}</li>", escape_xml(fact))).collect();
@@ -310,6 +315,7 @@ pub(super) mod tests {
             metrics: vec!["accuracy".to_owned(), "log_loss".to_owned()],
             level: 0.95,
             resamples: 1000,
+            resampled: "songs",
             runs: vec![run(1), run(2), run(3)],
             reference: Reference { run: 0, place: None },
             keys: vec![DifferingKey {

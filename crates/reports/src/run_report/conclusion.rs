@@ -79,7 +79,7 @@ pub fn conclude(run: &ReportData) -> Conclusion {
         _ => "No better than trivial",
     };
     let seeds = if best.rows.len() > 1 { format!(" (mean of {} seeds)", best.rows.len()) } else { String::new() };
-    let on = match counts(&differences_by_seed.clips, &differences_by_seed.songs) {
+    let on = match counts(&differences_by_seed.clips, &differences_by_seed.songs, run.has_no_songs) {
         Some(counts) => format!(" on the {split} split ({counts})"),
         None => format!(" on the {split} split"),
     };
@@ -160,6 +160,7 @@ fn notes(run: &ReportData) -> Vec<String> {
         }
     }
     let record = &run.record;
+    notes.extend(record.warnings.iter().map(|warning| format!("Warning: {warning}.")));
     if record.data.unusable > 0 {
         notes.push(format!("{} unusable (see unusable.jsonl).", count(record.data.unusable, "recording")));
     }
@@ -183,7 +184,7 @@ fn tie(run: &ReportData) -> String {
 }
 
 /// The recordings and songs over all seeds, as text. None without data.
-fn counts(clips: &[usize], songs: &[usize]) -> Option<String> {
+fn counts(clips: &[usize], songs: &[usize], no_songs: bool) -> Option<String> {
     let range = |of: &[usize], noun: &str| {
         let (least, most) = (*of.iter().min()?, *of.iter().max()?);
         Some(if least == most { count(least, noun) } else { format!("{least} to {}", count(most, noun)) })
@@ -191,7 +192,10 @@ fn counts(clips: &[usize], songs: &[usize]) -> Option<String> {
     let (recordings, songs_of) = (range(clips, "recording")?, range(songs, "song")?);
     let alike = |of: &[usize]| of.iter().all(|n| *n == of[0]);
     let each = if alike(clips) && alike(songs) { "" } else { ", depending on the seed" };
-    Some(format!("{recordings} of {songs_of}{each}"))
+    Some(match no_songs {
+        true => format!("{recordings}, every file a song of its own{each}"),
+        false => format!("{recordings} of {songs_of}{each}"),
+    })
 }
 
 fn differences(run: &ReportData, best: &RankedModel, trivial: &str) -> Differences {
@@ -247,11 +251,12 @@ mod tests {
     #[test]
     fn with_a_split_per_seed_the_range_is_named() {
         assert_eq!(
-            counts(&[30, 31, 32], &[11, 11, 10]).unwrap(),
+            counts(&[30, 31, 32], &[11, 11, 10], false).unwrap(),
             "30 to 32 recordings of 10 to 11 songs, depending on the seed"
         );
-        assert_eq!(counts(&[32, 30], &[1, 1]).unwrap(), "30 to 32 recordings of 1 song, depending on the seed");
-        assert_eq!(counts(&[99, 99], &[11, 11]).unwrap(), "99 recordings of 11 songs");
-        assert_eq!(counts(&[], &[]), None);
+        assert_eq!(counts(&[32, 30], &[1, 1], false).unwrap(), "30 to 32 recordings of 1 song, depending on the seed");
+        assert_eq!(counts(&[99, 99], &[11, 11], false).unwrap(), "99 recordings of 11 songs");
+        assert_eq!(counts(&[9, 9], &[9, 9], true).unwrap(), "9 recordings, every file a song of its own");
+        assert_eq!(counts(&[], &[], false), None);
     }
 }

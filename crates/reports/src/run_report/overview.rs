@@ -7,7 +7,10 @@ use super::report_data::{RankedModel, ReportData, mean};
 use crate::plot::{self, Interval};
 use timbre_core::text::escape_xml;
 use timbre_evaluation::metrics::is_loss;
-use timbre_runs::{run_dir::ResultRow, tables::cell};
+use timbre_runs::{
+    run_dir::ResultRow,
+    tables::{cell, resampled},
+};
 
 /// Rows of the table of results; results.csv has all.
 const ROWS: usize = 400;
@@ -52,7 +55,7 @@ pub fn best_models(run: &ReportData) -> Option<(Figure, String)> {
         String::new()
     };
     let lines = match run.record.seeds.len() {
-        0 | 1 => "Lines: 95 % intervals of a bootstrap over songs.".to_owned(),
+        0 | 1 => format!("Lines: 95 % intervals of a bootstrap over {}.", resampled(run.has_no_songs)),
         seeds => format!("Means of {seeds} seeds; lines: from the lowest to the highest seed."),
     };
     let caption =

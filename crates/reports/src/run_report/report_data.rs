@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::comparison::recordings;
 use timbre_core::labels::{Classes, Task};
 use timbre_evaluation::metrics::DecisionRule;
 use timbre_experiment::Experiment;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord, SplitRecord, Trial, TrialRecord};
-use timbre_runs::tables::{ScoreGrid, ScoredSplit};
+use timbre_runs::tables::{ScoreGrid, ScoredSplit, have_no_songs};
 
 /// Everything that a report shows.
 pub struct ReportData {
@@ -27,6 +28,8 @@ pub struct ReportData {
     pub ranked: Vec<RankedModel>,
     /// The split that ranks the models: validation if there is one, otherwise the one that is shown.
     pub ranked_on: String,
+    /// Whether the data set names no songs, so that every file counts as one.
+    pub has_no_songs: bool,
 }
 
 /// One model on one feature, over its seeds.
@@ -62,7 +65,9 @@ impl ReportData {
         let grid = ScoreGrid::new(&record.results, &record.metric);
         let has_validation = record.results.iter().any(|row| row.split == "validation" && !row.is_baseline());
         let ranked_on = if has_validation { "validation".to_owned() } else { grid.split.clone() };
+        let recordings = recordings(run).unwrap_or_default();
         Ok(ReportData {
+            has_no_songs: have_no_songs(recordings.iter().map(|r| (r.path.as_str(), r.song.as_str()))),
             decision_rule: experiment.evaluate.decision_rule(&classes),
             ranked: ranked(&record, &grid.split, &ranked_on),
             written: read(&run_dir::written_config(run))?,

@@ -3,7 +3,10 @@
 use super::page::{Cell, figure, folded, paragraph, table};
 use crate::plot;
 use timbre_core::text::{count, escape_xml};
-use timbre_runs::run_dir::{SearchRecord, SearchedSplit, SearchedTrial};
+use timbre_runs::{
+    run_dir::{SearchRecord, SearchedSplit, SearchedTrial},
+    tables::resampled,
+};
 
 /// Trials shown beside the best one; thresholds.json has all.
 const OTHERS: usize = 60;
@@ -69,12 +72,16 @@ fn points(search: &SearchRecord, of: &SearchedTrial) -> String {
     let mut headings = vec![("point", false), ("threshold", false), ("window fraction", false)];
     headings.extend(splits.iter().map(|split| (split.as_str(), true)));
     let caption = format!(
-        "{} of {}, tuned on the {} split: {} recordings of {}, {} searched.",
+        "{} of {}, tuned on the {} split: {} recordings{}, {} searched.",
         search.metric,
         of.trial,
         search.tuned_on,
         of.recordings,
-        count(of.songs, "song"),
+        if of.no_songs {
+            ", every file a song of its own".to_owned()
+        } else {
+            format!(" of {}", count(of.songs, "song"))
+        },
         count(of.points, "point")
     );
     table(&caption, &headings, &rows)
@@ -102,14 +109,16 @@ fn remarks(of: &SearchedTrial) -> Vec<String> {
     ));
     if let (Some(elsewhere), Some(optimism), Some(regret)) = (luck.elsewhere, luck.optimism, luck.regret) {
         all.push(format!(
-            "Expected on new songs: {elsewhere:.3} (optimism {optimism:.3}, from {} resamples). Expected regret of the chosen point: {regret:.3}.",
+            "Expected on new {}: {elsewhere:.3} (optimism {optimism:.3}, from {} resamples). Expected regret of the chosen point: {regret:.3}.",
+            resampled(of.no_songs),
             luck.resamples
         ));
     }
     if let Some(own) = &of.per_class
         && let (Some(elsewhere), Some(optimism)) = (own.elsewhere, own.optimism)
     {
-        all.push(format!("By class: expected on new songs {elsewhere:.3} (optimism {optimism:.3})."));
+        let word = resampled(of.no_songs);
+        all.push(format!("By class: expected on new {word} {elsewhere:.3} (optimism {optimism:.3})."));
     }
     all
 }

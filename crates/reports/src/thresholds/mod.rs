@@ -17,7 +17,10 @@ use timbre_evaluation::{
         tally::{self, Tally},
     },
 };
-use timbre_runs::run_dir::{RunDir, SplitRecord, Trial};
+use timbre_runs::{
+    run_dir::{RunDir, SplitRecord, Trial},
+    tables::have_no_songs,
+};
 
 mod csv_tables;
 mod heat_map;
@@ -51,6 +54,8 @@ pub struct TrialThresholds {
     pub per_class: Option<ClassCutoffs>,
     /// Songs of the split that was tuned on.
     pub songs: usize,
+    /// Whether they are files, because the data set names no songs.
+    pub no_songs: bool,
     /// Recordings of this split with more than one window.
     pub multi_window_recordings: usize,
     /// The split that was tuned on comes first.
@@ -134,6 +139,7 @@ impl ThresholdSearch<'_> {
             bias,
             per_class,
             songs: distinct.len(),
+            no_songs: have_no_songs(own.clips.iter().map(|clip| (clip.path.as_str(), clip.song.as_str()))),
             multi_window_recordings,
             splits: Vec::new(),
         };

@@ -13,7 +13,7 @@ use timbre_evaluation::{
 };
 use timbre_runs::{
     run_dir::{RunDir, SCHEMA, ThresholdFile},
-    tables::aligned,
+    tables::{aligned, resampled},
 };
 
 pub fn write(search: &ThresholdSearch, dir: &RunDir, found: &[TrialThresholds]) -> Result<()> {
@@ -77,6 +77,7 @@ fn trial_json(search: &ThresholdSearch, found: &TrialThresholds) -> Value {
         "seed": found.trial.seed,
         "recordings": found.splits[0].n,
         "songs": found.songs,
+        "no_songs": found.no_songs,
         "of_several_windows": found.multi_window_recordings,
         "points": found.surface.scores.len(),
         "cutoff": found.cutoff(),
@@ -154,11 +155,11 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
     let (metric, at) = (search.metric.name(), search.metric_at());
     let own = &found.splits[0];
     let mut text = format!(
-        "{}: {metric}, tuned on {} ({} recordings of {} songs, {} points)\n",
+        "{}: {metric}, tuned on {} ({} recordings{}, {} points)\n",
         found.trial,
         own.split,
         own.n,
-        found.songs,
+        if found.no_songs { ", every file a song of its own".to_owned() } else { format!(" of {} songs", found.songs) },
         found.surface.scores.len()
     );
     let fraction = |value: Option<f64>| value.map_or("–".to_owned(), |value| value.to_string());
@@ -202,7 +203,8 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
         );
         let score = found.surface.at(found.chosen)[at];
         text += &format!(
-            "Expected on new songs: {:.3} (optimism {:.3}, from {} resamples). Expected regret of the chosen point: {:.3}\n",
+            "Expected on new {}: {:.3} (optimism {:.3}, from {} resamples). Expected regret of the chosen point: {:.3}\n",
+            resampled(found.no_songs),
             bias.held_out,
             score - bias.held_out,
             bias.resamples,
@@ -210,7 +212,8 @@ pub fn summary_text(search: &ThresholdSearch, found: &TrialThresholds) -> String
         );
         if let (Some((elsewhere, regret)), Some(own)) = (bias.per_class, &found.per_class) {
             text += &format!(
-                "By class: expected on new songs {elsewhere:.3} (optimism {:.3}), expected regret {regret:.3}\n",
+                "By class: expected on new {} {elsewhere:.3} (optimism {:.3}), expected regret {regret:.3}\n",
+                resampled(found.no_songs),
                 own.score - elsewhere
             );
         }

@@ -310,6 +310,7 @@ mod tests {
             data: DataRecord::default(),
             training: None,
             reused: None,
+            warnings: Vec::new(),
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),
             failures: IndexMap::new(),

@@ -129,6 +129,9 @@ pub struct RunRecord {
     /// Trials copied from another run.
     #[serde(default, rename = "taken_over", skip_serializing_if = "Option::is_none")]
     pub reused: Option<ReusedTrials>,
+    /// What a reader of the results should know, found before any recording was decoded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     pub cache: CacheRecord,
     pub seconds: IndexMap<String, f64>,
     /// Trials that failed, and why.

@@ -91,6 +91,9 @@ pub struct SearchedTrial {
     pub trial: Trial,
     pub recordings: usize,
     pub songs: usize,
+    /// Whether they are files, because the data set names no songs.
+    #[serde(default)]
+    pub no_songs: bool,
     pub of_several_windows: usize,
     pub points: usize,
     pub cutoff: f64,

@@ -4,6 +4,7 @@
 //! (`seed / demo / training / CODE / SONG / …`), and all arithmetic is independent of the platform (see `filter`). The set is no
 //! benchmark of instruments, since its players are models: it lets everything run before any data is downloaded.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::irmas::{INSTRUMENTS, Irmas, IrmasSubset, classes_fault, is_in_layout};
+use super::walk::names_of;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData};
 use plan::SongPlan;
 use timbre_core::{labels::Classes, registry::Fault};
@@ -133,13 +135,7 @@ impl DataKind for Demo {
         if !test_folders.is_empty() {
             parts.push(IrmasSubset::Testing);
         }
-        let loader = Irmas {
-            parts,
-            test_folders,
-            classes: self.classes.clone(),
-            training_share_of_test: self.training_share_of_test,
-            ..Irmas::default()
-        };
+        let loader = Irmas { parts, test_folders, ..self.layout() };
         let set = loader.load_from(&root, &name)?;
         ensure!(
             common.root.is_some() || self.classes.is_some() || set.records.len() == self.recordings(),
@@ -149,6 +145,17 @@ impl DataKind for Demo {
             self.recordings()
         );
         Ok(set)
+    }
+
+    fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
+        if self.is_in_place(&dirs.cache_dir) {
+            return self.load(dirs);
+        }
+        let songs = plan::plan(self);
+        let files = songs.iter().flat_map(|song| {
+            song.excerpts.iter().map(|excerpt| (excerpt.path.as_str(), song.labels.as_slice(), song.testing))
+        });
+        self.layout().planned(&self.cache_folder(&dirs.cache_dir), &self.common.name_or("demo"), files)
     }
 }
 
@@ -171,6 +178,24 @@ impl Demo {
     /// Number of recordings in the set.
     pub fn recordings(&self) -> usize {
         self.clips_per_class * INSTRUMENTS.len() + self.test_recordings
+    }
+
+    /// The length of each recording in seconds, by its id, without generating it.
+    pub fn planned_seconds(&self) -> HashMap<String, f64> {
+        let songs = plan::plan(self);
+        let excerpts = songs.iter().flat_map(|song| &song.excerpts);
+        excerpts.map(|excerpt| (names_of(&excerpt.path).join("/"), excerpt.frames as f64 / 44100.0)).collect()
+    }
+
+    /// The reader of the set.
+    fn layout(&self) -> Irmas {
+        let (classes, training_share_of_test) = (self.classes.clone(), self.training_share_of_test);
+        Irmas { classes, training_share_of_test, ..Irmas::default() }
+    }
+
+    /// Whether nothing has to be generated: the set is in the cache, or in a folder of its own.
+    pub fn is_in_place(&self, cache_dir: &Path) -> bool {
+        self.common.root.is_some() || self.cache_folder(cache_dir).is_dir()
     }
 
     /// The folder of this set below `cache_dir`.

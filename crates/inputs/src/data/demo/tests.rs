@@ -112,6 +112,20 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
 }
 
 #[test]
+fn the_set_can_be_listed_before_it_is_generated() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
+    let some = Demo { classes: Some(vec!["voi".into(), "cel".into()]), training_share_of_test: 0.4, ..tiny() };
+    for spec in [tiny(), some] {
+        let planned = spec.load_planned(&dirs).unwrap();
+        assert!(!spec.is_in_place(&dirs.cache_dir), "nothing was generated");
+        assert_eq!(planned, spec.load(&dirs).unwrap());
+        assert_eq!(planned, spec.load_planned(&dirs).unwrap());
+        fs::remove_dir_all(&dirs.cache_dir).unwrap();
+    }
+}
+
+#[test]
 fn concurrent_processes_generate_one_set() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };

@@ -1,0 +1,319 @@
+//! Looks at an experiment and its recordings before any recording is decoded: which trials are bound to fail, and what a reader of
+//! the results should know.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Result, bail};
+use indexmap::IndexMap;
+use rayon::prelude::*;
+
+use super::prepare::PreparedDataset;
+use super::trials_of;
+use timbre_core::{
+    error::{ExitStatus, UserError},
+    progress::Printer,
+    text::count,
+};
+use timbre_evaluation::threshold_search::TuneOn;
+use timbre_experiment::Experiment;
+use timbre_inputs::{
+    data::{ClipRecord, Subset, some_of, split::Splits},
+    features::FeatureSpec,
+};
+use timbre_runs::run_dir::Trial;
+use timbre_signal::audio;
+
+/// What is known of a run before its first feature.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// What a reader of the results should know.
+    pub warnings: Vec<String>,
+    /// The trials that are bound to fail, and why. Ensembles of them are not listed.
+    pub failures: Vec<(Trial, String)>,
+}
+
+impl Inspection {
+    /// Why the run is not worth starting: every model would fail.
+    pub fn hopeless(&self, experiment: &Experiment) -> Option<&str> {
+        let fitted = |trial: &Trial| experiment.models[&trial.model].as_kind().as_ensemble().is_none();
+        let all = trials_of(experiment).iter().filter(|trial| fitted(trial)).count();
+        (self.failures.len() == all).then(|| self.failures.first().map(|(_, why)| why.as_str()))?
+    }
+}
+
+/// The length of a recording according to its header.
+pub(super) struct Length {
+    seconds: f64,
+    /// Whether the header counts the samples. MPEG headers do not: their length is an estimate.
+    is_exact: bool,
+}
+
+/// Why a feature has several shapes.
+struct UnequalLengths {
+    sentence: String,
+    /// Whether there are too many such recordings for all to be unusable, and left out.
+    is_certain: bool,
+}
+
+/// Samples by which the length from a header and the decoded one may differ, because of the rounding of the resampler.
+const SLACK: usize = 2;
+
+/// A recording shorter than this share of a clip is worth a warning: most of its clip is silence.
+const SHORT: f64 = 0.5;
+
+impl PreparedDataset {
+    /// Inspects an experiment as if every recording were usable. Fails where the run as a whole would.
+    pub fn inspect(&self, experiment: &Experiment) -> Result<Inspection> {
+        let clips = self.expected_clips(experiment);
+        let splits = self.splits(experiment, &clips)?;
+        check_threshold_search(experiment, &splits)?;
+        check_frames(experiment)?;
+        let mut warnings = self.set.warnings();
+        let (_, merged) = self.with_merged_copies(&clips);
+        if merged > 0 {
+            warnings.push(format!(
+                "{} identical recordings with other songs: each such group stays in one subset",
+                if merged == 1 { "1 song shares".to_owned() } else { format!("{merged} songs share") }
+            ));
+        }
+        warnings.extend(self.left_out());
+        let training = splits.iter().map(|(&seed, split)| (seed, split.train.as_slice()));
+        warnings.extend(self.missing_classes("training", &clips, training.collect()));
+        let test = splits.iter().map(|(&seed, split)| (seed, split.test.as_slice()));
+        warnings.extend(self.missing_classes("test", &clips, test.collect()));
+        warnings.extend(self.short_clips(experiment, &clips));
+        let features = experiment.features.iter().map(|(name, spec)| (name.as_str(), spec));
+        let unequal: HashMap<&str, UnequalLengths> =
+            features.filter_map(|of| Some((of.0, self.unequal_lengths(experiment, of, &clips, &splits)?))).collect();
+        let mut doubtful: Vec<String> =
+            unequal.values().filter(|f| !f.is_certain).map(|f| f.sentence.clone()).collect();
+        doubtful.sort();
+        warnings.extend(doubtful);
+        Ok(Inspection { warnings, failures: self.failures(experiment, &splits, &unequal) })
+    }
+
+    /// Prints the warnings that were not printed before for this data set.
+    pub fn warn(&self, printer: Printer, warnings: &[String]) {
+        let mut printed = self.printed.lock().expect("no thread panics while it prints");
+        for warning in warnings {
+            if printed.insert(warning.clone()) {
+                printer.message(&format!("warning: {warning}"));
+            }
+        }
+    }
+
+    /// The recordings of other declared subsets, which a hold-out does not use.
+    fn left_out(&self) -> Option<String> {
+        let left: Vec<&ClipRecord> = self.left_out.iter().map(|&i| &self.set.records[i]).collect();
+        let of = |subset: Subset, word: &str| {
+            let n = left.iter().filter(|record| record.subset == subset).count();
+            (n > 0).then(|| format!("{n} of the {word} subset"))
+        };
+        let counts: Vec<String> =
+            [of(Subset::Validation, "validation"), of(Subset::Testing, "testing")].into_iter().flatten().collect();
+        (!left.is_empty()).then(|| {
+            format!(
+                "{} no part, because the split `holdout` divides the training recordings alone: {} ({}); `kind = \"official\"` in \
+                 [split] uses them",
+                if left.len() == 1 { "1 recording takes".to_owned() } else { format!("{} recordings take", left.len()) },
+                counts.join(" and "),
+                some_of(left.iter().map(|record| record.id.as_str()))
+            )
+        })
+    }
+
+    /// A warning about classes without a recording in a subset, which is given for each seed.
+    fn missing_classes(&self, word: &str, clips: &[usize], splits: Vec<(u64, &[usize])>) -> Option<String> {
+        let mut seeds_without: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for &(seed, rows) in &splits {
+            let mut present: BTreeSet<usize> = BTreeSet::new();
+            rows.iter().for_each(|&row| present.extend(&self.set.records[clips[row]].labels));
+            let absent = (0..self.set.classes.len()).filter(|class| !present.contains(class));
+            absent.for_each(|class| seeds_without.entry(class).or_default().push(seed));
+        }
+        let names = || seeds_without.keys().map(|&class| self.set.classes.name(class));
+        let mut seeds: Vec<u64> = seeds_without.values().flatten().copied().collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let of_seeds = if seeds_without.values().all(|own| own.len() == splits.len()) {
+            String::new()
+        } else {
+            format!(" (seed {})", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
+        };
+        (!seeds_without.is_empty()).then(|| {
+            format!(
+                "no {word} recording of {} of {}: {}{of_seeds}",
+                seeds_without.len(),
+                count(self.set.classes.len(), "class"),
+                some_of(names())
+            )
+        })
+    }
+
+    /// Warnings about clips that are mostly padding.
+    fn short_clips(&self, experiment: &Experiment, clips: &[usize]) -> Vec<String> {
+        let audio = &experiment.audio;
+        let mut warnings = Vec::new();
+        let mut shorter_than = |seconds: f64, what: String| {
+            let lengths = self.lengths(experiment);
+            let short: Vec<(f64, usize)> = clips
+                .iter()
+                .filter_map(|&i| Some((lengths.get(&i)?.seconds, i)))
+                .filter(|(own, _)| *own < seconds)
+                .collect();
+            if let Some((least, clip)) = short.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0)) {
+                warnings.push(format!(
+                    "{} shorter than {what}; the shortest, {}, has {least:.2} s",
+                    if short.len() == 1 {
+                        "1 recording is".to_owned()
+                    } else {
+                        format!("{} recordings are", short.len())
+                    },
+                    self.set.records[clip].id
+                ));
+            }
+        };
+        match audio.clip_seconds {
+            Some(clip) => shorter_than(
+                SHORT * clip,
+                format!("half a clip (audio.clip_seconds = {clip}), and the rest of its clip is silence"),
+            ),
+            None => {
+                for (name, frame) in frames(experiment) {
+                    let seconds = frame as f64 / f64::from(audio.sample_rate);
+                    shorter_than(seconds, format!("a frame of `{name}` (n_fft = {frame}, {seconds:.3} s)"));
+                }
+            }
+        }
+        let fixed = [
+            audio.clip_samples().map(|samples| ("a clip", samples)),
+            experiment.evaluate.windows().map(|window| ("a window", window.length(audio.sample_rate))),
+        ];
+        for (what, samples) in fixed.into_iter().flatten() {
+            for (name, frame) in frames(experiment).into_iter().filter(|(_, frame)| *frame > samples) {
+                warnings.push(format!(
+                    "{what} of {samples} samples is shorter than a frame of `{name}` (n_fft = {frame}): most of each frame is padding"
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn failures(
+        &self,
+        experiment: &Experiment,
+        splits: &IndexMap<u64, Splits>,
+        unequal: &HashMap<&str, UnequalLengths>,
+    ) -> Vec<(Trial, String)> {
+        let why = |trial: &Trial| {
+            let spec = experiment.models[&trial.model].as_kind();
+            let small = spec.size_faults(splits[&trial.seed].train.len()).into_iter().next();
+            let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
+            let unequal = || unequal.get(trial.features.as_str()).filter(|found| found.is_certain);
+            small.or_else(|| Some(unequal()?.sentence.clone()))
+        };
+        trials_of(experiment).into_iter().filter_map(|trial| why(&trial).map(|why| (trial, why))).collect()
+    }
+
+    /// The recordings for which a feature has another shape than for most, which no model can read.
+    fn unequal_lengths(
+        &self,
+        experiment: &Experiment,
+        (name, feature): (&str, &FeatureSpec),
+        clips: &[usize],
+        splits: &IndexMap<u64, Splits>,
+    ) -> Option<UnequalLengths> {
+        if experiment.audio.clip_seconds.is_some() {
+            return None;
+        }
+        // The other subsets are cut into windows.
+        let whole = |split: &Splits| {
+            let mut rows = [split.train.clone(), split.validation.clone()].concat();
+            if experiment.evaluate.windows().is_none() {
+                rows.extend(split.test.iter().chain(&split.held_out));
+            }
+            rows
+        };
+        let rows: BTreeSet<usize> = splits.values().flat_map(whole).collect();
+        let lengths = self.lengths(experiment);
+        let exact =
+            |&row: &usize| lengths.get(&clips[row]).filter(|own| own.is_exact).map(|own| (own.seconds, clips[row]));
+        let mut known: Vec<(f64, usize)> = rows.iter().filter_map(exact).collect();
+        known.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (usual, usual_clip) = *known.get(known.len() / 2)?;
+        let samples = |seconds: f64| (seconds * f64::from(experiment.audio.sample_rate)).round() as usize;
+        let shape = |samples: usize| feature.as_kind().shape(samples);
+        let differs = |seconds: f64| {
+            let (less, more) = (samples(seconds).min(samples(usual)), samples(seconds).max(samples(usual)));
+            less + SLACK < more.saturating_sub(SLACK) && shape(less + SLACK) != shape(more - SLACK)
+        };
+        let others: Vec<(f64, usize)> = known.iter().copied().filter(|(seconds, _)| differs(*seconds)).collect();
+        let &(other, other_clip) = others.first()?;
+        let values = |seconds: f64| shape(samples(seconds)).map_or(0, |[rows, columns]| rows * columns);
+        let (usual_path, other_path) = (&self.set.records[usual_clip].id, &self.set.records[other_clip].id);
+        Some(UnequalLengths {
+            sentence: format!(
+                "the clips differ in length, so `{name}` has {} values for one ({usual_path}, {usual:.2} s) and {} for another \
+                 ({other_path}, {other:.2} s): set `audio.clip_seconds`, or give the feature a `summary`",
+                values(usual),
+                values(other)
+            ),
+            is_certain: others.len() as f64 > experiment.max_unusable * known.len() as f64,
+        })
+    }
+
+    /// The length of every recording with a readable header.
+    fn lengths(&self, experiment: &Experiment) -> &HashMap<usize, Length> {
+        self.lengths.get_or_init(|| {
+            if let Some(demo) = experiment.data.as_kind().generator().filter(|_| self.is_planned) {
+                let seconds = demo.planned_seconds();
+                let length =
+                    |&i: &usize| Some((i, Length { seconds: *seconds.get(&self.set.records[i].id)?, is_exact: true }));
+                return self.eligible.iter().filter_map(length).collect();
+            }
+            let length = |&i: &usize| {
+                let header = audio::probe_file(&self.set.records[i].path).ok()?;
+                let is_exact = !["mp1", "mp2", "mp3", "aac"].iter().any(|codec| header.codec.starts_with(codec));
+                Some((i, Length { seconds: header.seconds, is_exact }))
+            };
+            self.eligible.par_iter().filter_map(length).collect()
+        })
+    }
+}
+
+/// The features that cut a clip into frames, with the samples of a frame.
+fn frames(experiment: &Experiment) -> Vec<(&str, usize)> {
+    experiment
+        .features
+        .iter()
+        .filter_map(|(name, spec)| Some((name.as_str(), spec.as_kind().frame_length()?)))
+        .collect()
+}
+
+/// A feature without a frame makes every recording unusable.
+fn check_frames(experiment: &Experiment) -> Result<()> {
+    let Some(samples) = experiment.audio.clip_samples() else { return Ok(()) };
+    for (name, frame) in frames(experiment) {
+        if experiment.features[name].as_kind().shape(samples).is_none() {
+            bail!(UserError::new(
+                ExitStatus::NothingSelected,
+                format!(
+                    "a clip of {samples} samples has no frame of `{name}` (n_fft = {frame}), so no recording can be used: set center = \
+                     true, a smaller n_fft, or a longer audio.clip_seconds"
+                )
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A threshold search on the validation split needs validation recordings.
+pub(super) fn check_threshold_search(experiment: &Experiment, splits: &IndexMap<u64, Splits>) -> Result<()> {
+    let Some(search) = &experiment.evaluate.search else { return Ok(()) };
+    if search.tune_on == TuneOn::Validation && splits.values().any(|split| split.validation.is_empty()) {
+        bail!(UserError::usage(
+            "evaluate.search tunes on the validation split, and there is none: set split.validation, such as 0.1"
+        ));
+    }
+    Ok(())
+}
