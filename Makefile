@@ -27,7 +27,8 @@ experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seed
 compare: build ## [RUNS="quickstart/latest 3fa9"]: compare runs; also writes reports/compare.{csv,md,html}
 	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
 
-test: ## run all tests
+test: ## run all tests, then the examples in the documentation
+	@$(CARGO) test --workspace --release --doc --quiet
 	@$(RUN_TESTS)
 
 test-checked: ## run all tests with overflow checks and debug assertions in our crates

@@ -2,14 +2,33 @@
 
 mod allocator;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use timbre::cli::args::{Cli, Command};
-use timbre::cli::commands;
+use timbre::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS};
+use timbre::cli::{commands, project};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let root = match project::enter(&arguments) {
+        Ok(root) => root,
+        Err(error) => {
+            eprintln!("timbre: {error}");
+            return ExitCode::from(error.exit() as u8);
+        }
+    };
+    let mut cli = Cli::parse_from(arguments);
+    // The defaults are relative to the root.
+    for (path, default) in [(&mut cli.common.runs, DEFAULT_RUNS), (&mut cli.common.cache, DEFAULT_CACHE)] {
+        if path != Path::new(default) {
+            *path = project::from_here(path);
+        }
+    }
+    if let Some(root) = root.filter(|_| !cli.common.quiet) {
+        eprintln!("project: {}", root.display());
+    }
     if matches!(cli.command, Command::Run { .. } | Command::Reproduce(_)) {
         allocator::keep_freed_memory();
     }

@@ -26,6 +26,7 @@ mod doctor;
 mod ensembles;
 mod exports;
 mod features_golden;
+mod fingerprints;
 mod gate;
 #[cfg(feature = "wgpu")]
 mod gpu;
@@ -40,6 +41,7 @@ mod networks_pipeline;
 mod pipeline;
 mod predict;
 mod predict_windows;
+mod project;
 mod read_in_pytorch;
 mod report;
 mod reproduce;

@@ -1,4 +1,4 @@
-//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, name patterns, short names of dotted keys.
+//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, name patterns, dotted keys and short names for them.
 
 use glob::{MatchOptions, Pattern};
 
@@ -71,6 +71,19 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// A part of a dotted TOML key, quoted unless it is a bare key.
+pub fn toml_key(name: &str) -> String {
+    if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        return name.to_owned();
+    }
+    let escaped = name.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
 /// Whether a name matches a shell pattern: `*` and `?` match any characters but `/`, `[a-c]` and `[!a-c]` one of a list. An invalid
 /// pattern, such as one with an open bracket, matches only itself.
 pub fn glob_matches(pattern: &str, name: &str) -> bool {
@@ -92,6 +105,15 @@ pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_dotted_key_is_quoted_where_toml_needs_it() {
+        for (name, key) in
+            [("k", "k"), ("a-b_1", "a-b_1"), ("", "\"\""), ("a.b", "\"a.b\""), ("\"\n", "\"\\\"\\u000A\"")]
+        {
+            assert_eq!(toml_key(name), key);
+        }
+    }
 
     #[test]
     fn escaped_text_stays_inside_an_element_and_an_attribute() {

@@ -17,6 +17,7 @@ use crate::read::source::Origin;
 use crate::read::tree::{Node, Table, Value, path_of_key};
 use crate::suggest;
 use timbre_core::seed::{Seed, uniform, uniform_below};
+use timbre_core::text;
 use timbre_evaluation::threshold_search;
 
 /// A sweep over the keys of the file. Any key can be an axis, with a list of values or a range. The runs are the product of
@@ -365,11 +366,7 @@ impl Axis {
 
 /// `models.knn.k`
 pub fn dotted(path: &[(String, Origin)]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let part = |name: &str| {
-        if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { format!("{name:?}") }
-    };
-    path.iter().map(|(name, _)| part(name)).collect::<Vec<_>>().join(".")
+    path.iter().map(|(name, _)| text::toml_key(name)).collect::<Vec<_>>().join(".")
 }
 
 fn clone<'a>((key, entry): (&'a String, &'a crate::read::tree::Entry)) -> (String, crate::read::tree::Entry) {

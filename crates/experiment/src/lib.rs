@@ -21,6 +21,7 @@ mod evaluate;
 mod grid;
 pub mod members;
 mod read;
+pub mod reference;
 mod resolve;
 pub mod shapes;
 pub mod suggest;
@@ -29,6 +30,7 @@ pub use axes::HalvingSpec;
 pub use errors::{ConfigError, ConfigErrors};
 pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
+pub use read::loader::is_valid_name;
 pub use resolve::{Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve};
 
 /// An experiment: data, features, models, and how they are evaluated.

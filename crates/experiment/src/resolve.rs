@@ -180,9 +180,9 @@ pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, Conf
     experiment.filter(|_| loader.errors.is_empty()).ok_or_else(|| loader.errors.finish())
 }
 
-/// The unchanged experiment of a run, from its `config.resolved.toml`, to be run again. `root` is the new location of its data.
-/// `name` becomes a folder name again.
-pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result<ResolvedExperiment> {
+/// The unchanged experiment of a run, to be run again: from its files `resolved`, with every default, and `written`, as the user
+/// wrote it. `root` is the new location of its data. `name` becomes a folder name again.
+pub fn load_for_rerun(resolved: &Path, written: &Path, name: &str, root: Option<&str>) -> Result<ResolvedExperiment> {
     let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let text = read(resolved)?;
     let understood = || format!("this version does not understand {}", resolved.display());
@@ -195,8 +195,7 @@ pub fn load_for_rerun(resolved: &Path, name: &str, root: Option<&str>) -> Result
         bail!("`{name}` is not a valid name of an experiment");
     }
     experiment.name = name.to_owned();
-    // The sources are stored beside it.
-    let written = read(&resolved.with_file_name("config.toml"))?;
+    let written = read(written)?;
     let resolved_toml = toml::to_string(&experiment).with_context(understood)?;
     Ok(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() })
 }

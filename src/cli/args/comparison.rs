@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::project::{PathFromHere, name_from_here};
+
 use timbre_runs::baseline_check::{IssueKind, Tolerance};
 
 /// The runs to compare, and the output formats.
@@ -11,10 +13,10 @@ use timbre_runs::baseline_check::{IssueKind, Tolerance};
 pub struct CompareArgs {
     /// Run folders, `experiment/latest`, beginnings of signatures, or patterns (`'lr_*'`, `'lr/*'`); with `:MODEL` one model of
     /// the run, e.g. `quickstart/latest:mel.knn` [default: the latest run of each experiment].
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = name_from_here)]
     pub chosen: Vec<String>,
     /// The run (or `RUN:MODEL`) that the others are compared with [default: the first].
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", value_parser = name_from_here)]
     pub reference: Option<String>,
     /// Also show this metric, or `all` (repeatable) [default: the headline metric of the reference].
     #[arg(long, value_name = "METRIC")]
@@ -26,13 +28,13 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub resamples: Option<u32>,
     /// Also write the table as CSV.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
     pub csv: Option<PathBuf>,
     /// Also write the comparison as Markdown.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
     pub md: Option<PathBuf>,
     /// Also write the comparison as an HTML page.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathFromHere)]
     pub html: Option<PathBuf>,
     #[command(flatten)]
     pub figures: FigureArgs,
@@ -44,7 +46,7 @@ pub struct CompareArgs {
 #[derive(Debug, Args)]
 pub struct FigureArgs {
     /// Also write each figure as a file into this folder: SVG, light and dark.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
     pub figures: Option<PathBuf>,
     /// Write the figures as PNG, for slides and chats.
     #[arg(long, requires = "figures")]
@@ -64,10 +66,10 @@ pub struct BaselineArgs {
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',', requires = "baseline")]
     pub allow: Vec<IssueKind>,
     /// Append the result as Markdown to FILE, e.g. "$GITHUB_STEP_SUMMARY".
-    #[arg(long, value_name = "FILE", requires = "baseline")]
+    #[arg(long, value_name = "FILE", requires = "baseline", value_parser = PathFromHere)]
     pub summary: Option<PathBuf>,
     /// Write the result as JUnit XML.
-    #[arg(long, value_name = "FILE", requires = "baseline")]
+    #[arg(long, value_name = "FILE", requires = "baseline", value_parser = PathFromHere)]
     pub junit: Option<PathBuf>,
     /// Print annotations that the CI shows beside the code [default: github if GITHUB_ACTIONS is set, else none].
     #[arg(long, value_enum, value_name = "CI", requires = "baseline")]
@@ -88,10 +90,10 @@ pub enum BaselineCommand {
     /// Save a run's scores to a small JSON file for version control.
     Save {
         /// A run as in `compare`.
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// The file. A file with the same scores is left unchanged.
-        #[arg(long, value_name = "FILE.json")]
+        #[arg(long, value_name = "FILE.json", value_parser = PathFromHere)]
         out: PathBuf,
     },
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::project::PathFromHere;
+
 use super::{ExperimentArgs, ThreadArgs};
 
 #[derive(Debug, Subcommand)]
@@ -15,7 +17,7 @@ pub enum DataCommand {
         /// The data set: `demo`.
         name: String,
         /// Output folder, which must not exist yet.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         out: Option<PathBuf>,
         /// Number of training clips in each of the eleven classes.
         #[arg(long, value_name = "N")]
@@ -48,7 +50,7 @@ pub struct AugmentPreviewArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: Option<u32>,
     /// Output folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
     pub out: PathBuf,
     /// The network [default: the first with augmentations].
     #[arg(long, value_name = "NAME")]

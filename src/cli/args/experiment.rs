@@ -2,15 +2,17 @@
 
 use clap::Args;
 
+use crate::cli::project::name_from_here;
+
 /// The experiment and its data set.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
     /// A TOML file, or the name of one in `experiments`.
-    #[arg(value_name = "EXP")]
+    #[arg(value_name = "EXP", value_parser = name_from_here)]
     pub experiment: String,
 
     /// Use another data set, e.g. `--data demo`.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name_from_here)]
     pub data: Option<String>,
 }
 

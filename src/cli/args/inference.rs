@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::project::{PathFromHere, name_from_here};
+
 use timbre_evaluation::timeline;
 use timbre_models::device::DeviceChoice;
 
@@ -20,10 +22,10 @@ pub struct PredictOutputArgs {
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputFormat::Text)]
     pub format: OutputFormat,
     /// Write one file per recording into this folder instead of printing.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
     pub out: Option<PathBuf>,
     /// Plot the predictions over time below the spectrogram: to a file (.svg or .png), or an SVG per recording into a folder.
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(long, value_name = "FILE|DIR", value_parser = PathFromHere)]
     pub plot: Option<PathBuf>,
     /// Write PNG instead of SVG into the folder of --plot.
     #[arg(long, requires = "plot")]
@@ -80,7 +82,7 @@ pub struct WindowArgs {
 pub struct ServeArgs {
     /// Runs as in `compare`; with `:MODEL` one model of the run, e.g. `quickstart/latest:mel.logistic.s1` [default: the best
     /// on the validation split]; with `=WEIGHT` a member of the ensemble of all models with a weight, e.g. `a/latest=0.6`.
-    #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true)]
+    #[arg(value_name = "RUN[:MODEL][=WEIGHT]", required = true, value_parser = name_from_here)]
     pub chosen: Vec<String>,
     /// Address to listen on. With port 0 the system picks a port; the address is the first line on stdout.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]

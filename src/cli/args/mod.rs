@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::project::{PathFromHere, name_from_here};
 use timbre_models::device::DeviceChoice;
 
 mod comparison;
@@ -41,6 +42,11 @@ pub const DEFAULT_CACHE: &str = "data/.cache";
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
+    /// Directory of the project [default: the nearest directory upwards with `experiments/*.toml`, else the current one].
+    // `project::enter` reads it before the other arguments are parsed.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub project: Option<PathBuf>,
+
     /// Override a key of the experiment, e.g. `--set models.knn.k=3` or `--set data.root=DIR` (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
@@ -62,8 +68,43 @@ pub struct GlobalArgs {
     pub verbose: u8,
 }
 
+/// What `timbre list` lists.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Listed {
+    Experiments,
+    Features,
+    Models,
+    Augmentations,
+    Metrics,
+    Data,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Create a project: a first experiment, a data folder, a Makefile.
+    Init {
+        /// The directory; files that exist are kept.
+        #[arg(value_name = "DIR", default_value = ".", value_parser = PathFromHere)]
+        dir: PathBuf,
+    },
+    /// Copy an experiment to a new file in `experiments`.
+    New {
+        /// Name of the new experiment.
+        name: String,
+        /// The experiment to copy: see `timbre list experiments`.
+        #[arg(long, value_name = "EXP", default_value = "quickstart")]
+        from: String,
+    },
+    /// List experiments, features, models, augmentations, metrics or data sets.
+    List {
+        #[arg(value_enum)]
+        what: Listed,
+    },
+    /// Show all keys of a table of an experiment file, with their documentation and defaults, as TOML.
+    Show {
+        /// A table or key, e.g. `models.resnet18`, `features.mel.n_mels`, `evaluate`.
+        key: String,
+    },
     /// Run an experiment and print its score grid.
     Run {
         #[command(flatten)]
@@ -122,9 +163,9 @@ pub enum Command {
     /// Show the differences between two runs: configuration, data, environment, class scores, changed predictions.
     Diff {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.knn`.
-        #[arg(value_name = "A")]
+        #[arg(value_name = "A", value_parser = name_from_here)]
         one: String,
-        #[arg(value_name = "B")]
+        #[arg(value_name = "B", value_parser = name_from_here)]
         other: String,
         /// Print one JSON object.
         #[arg(long)]
@@ -136,7 +177,7 @@ pub enum Command {
     /// `--set evaluate.search.cutoff=0.30..0.80/0.02`.
     Thresholds {
         /// A run as in `compare`; with `:TRIAL` one of its trials, e.g. `resnet_windows/latest:mel.resnet18.s1`.
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// The metric to optimize: a score of decisions, such as f1_micro or hamming.
         #[arg(long, value_name = "METRIC")]
@@ -151,10 +192,10 @@ pub enum Command {
     /// Rewrite report.html and report.md of a run.
     Report {
         /// A run as in `compare`.
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// Directory with the recordings to embed [default: as in the run].
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         recordings: Option<PathBuf>,
         #[command(flatten)]
         figures: FigureArgs,
@@ -172,10 +213,10 @@ pub enum Command {
     Predict {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1` [default: the
         /// best model on the validation split].
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         run: String,
         /// Recordings, folders of recordings, or `-` for a recording on stdin.
-        #[arg(value_name = "FILE", required = true)]
+        #[arg(value_name = "FILE", required = true, value_parser = PathFromHere)]
         files: Vec<PathBuf>,
         /// Device of a network, as in `run`.
         #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
@@ -209,7 +250,7 @@ pub enum Command {
     /// Print the manual page: `timbre man | man -l -`.
     Man {
         /// Write one page per command into this folder instead.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
         out: Option<PathBuf>,
     },
     /// Manage data sets.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::project::{PathFromHere, name_from_here};
+
 use timbre_models::device::DeviceChoice;
 use timbre_runs::listing::{MetricBound, RunState, SortBy, TimeBound};
 
@@ -51,7 +53,7 @@ pub struct RunsArgs {
 #[derive(Debug, Args)]
 pub struct RmArgs {
     /// Run folders, `experiment/latest`, or beginnings of signatures. All runs of an experiment: `runs/EXPERIMENT/*`.
-    #[arg(value_name = "RUN", required = true)]
+    #[arg(value_name = "RUN", required = true, value_parser = name_from_here)]
     pub chosen: Vec<String>,
     #[command(flatten)]
     pub asking: ConfirmArgs,
@@ -91,10 +93,10 @@ pub struct ConfirmArgs {
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// A run as in `compare`. `--set data.root=DIR` gives the new location of its recordings.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = name_from_here)]
     pub run: String,
     /// Keep the new run, with its models, in this folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
     pub into: Option<PathBuf>,
     /// Largest accepted difference of a number. The CPU gives the same bits; a GPU does not.
     #[arg(long, value_name = "D", default_value_t = 0.0, allow_negative_numbers = true, value_parser = tolerance)]
@@ -120,10 +122,10 @@ pub enum ExportCommand {
     /// A run becomes an MLflow run with one nested run per trial. A repeated export replaces the earlier one.
     Mlflow {
         /// An empty or new folder, or an existing file store.
-        #[arg(value_name = "DIR")]
+        #[arg(value_name = "DIR", value_parser = PathFromHere)]
         folder: PathBuf,
         /// Runs as in `compare` [default: all runs with results].
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         chosen: Vec<String>,
         /// Copy the saved models too.
         #[arg(long)]
@@ -132,7 +134,7 @@ pub enum ExportCommand {
     /// Not supported: explains the alternative.
     #[command(hide = true)]
     Onnx {
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", value_parser = name_from_here)]
         chosen: Vec<String>,
     },
 }

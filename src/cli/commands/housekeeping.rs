@@ -63,8 +63,8 @@ fn removable_run(runs: &Path, name: &str) -> Result<PathBuf> {
     let run = run_dir::find(runs, name)?;
     // Other commands read an experiment's name as its latest run. Removal needs the run itself.
     let named = [PathBuf::from(name), runs.join(name)];
-    if run.ends_with("latest") && !named.contains(&run) {
-        let home = run.parent().unwrap_or(runs);
+    let home = run.parent().unwrap_or(runs);
+    if run == run_dir::latest(home) && !named.contains(&run) {
         let count = run_dir::run_folders(home).len();
         bail!(UserError::usage(format!(
             "`{name}` is an experiment, not a run: use `{name}/latest`, or {}/* for all its runs ({count})",

@@ -37,6 +37,7 @@ mod machine;
 mod manual;
 mod plan;
 mod predict;
+mod project;
 mod report;
 mod reproduce;
 mod run;
@@ -58,6 +59,10 @@ pub fn main(cli: Cli) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitStatus> {
     let common = &cli.common;
     match cli.command {
+        Command::Init { dir } => project::init(&dir),
+        Command::New { name, from } => project::new(&name, &from),
+        Command::List { what } => project::list(common, what),
+        Command::Show { key } => project::show(&key),
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
         Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
             run::run(common, &target, &pool, device, json, fresh, &grid_args)

@@ -54,7 +54,8 @@ impl StoredRun {
             let message = format!("{} is not finished: there are no results to compare", path.display());
             return Err(UserError::usage(message).into());
         }
-        let resolved = timbre_experiment::load_for_rerun(&run_dir::resolved_config(&path), &record.experiment, root);
+        let files = (run_dir::resolved_config(&path), run_dir::written_config(&path));
+        let resolved = timbre_experiment::load_for_rerun(&files.0, &files.1, &record.experiment, root);
         // This version may have dropped a key, or require a new one.
         let resolved = resolved.map_err(|error| {
             let program = signature_changes::program(&record);

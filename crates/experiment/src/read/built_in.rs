@@ -1,20 +1,53 @@
 //! The experiments and data sets built into the program, so that it works without a copy of the project. A file of the same name
 //! on disk takes precedence.
 
+macro_rules! shipped {
+    ($folder:literal, $name:literal) => {
+        ($name, include_str!(concat!("../../../../", $folder, "/", $name, ".toml")))
+    };
+}
+
 /// `experiments/NAME.toml`.
 pub const EXPERIMENTS: &[(&str, &str)] = &[
-    ("quickstart", include_str!("../../../../experiments/quickstart.toml")),
-    ("simple_models", include_str!("../../../../experiments/simple_models.toml")),
+    shipped!("experiments", "augment_study"),
+    shipped!("experiments", "cnn_quick"),
+    shipped!("experiments", "cnn_tagging"),
+    shipped!("experiments", "conv1d_mfcc"),
+    shipped!("experiments", "crnn_tagging"),
+    shipped!("experiments", "ensemble"),
+    shipped!("experiments", "grid_quick"),
+    shipped!("experiments", "mono_vs_poly"),
+    shipped!("experiments", "quickstart"),
+    shipped!("experiments", "resnet"),
+    shipped!("experiments", "resnet_aug"),
+    shipped!("experiments", "resnet_small"),
+    shipped!("experiments", "resnet_windows"),
+    shipped!("experiments", "simple_models"),
+    shipped!("experiments", "threshold_grid"),
 ];
 
 /// `data/NAME.toml`.
 pub const DATA_SETS: &[(&str, &str)] = &[
-    ("demo", include_str!("../../../../data/demo.toml")),
-    ("demo_shifted", include_str!("../../../../data/demo_shifted.toml")),
-    ("irmas", include_str!("../../../../data/irmas.toml")),
+    shipped!("data", "demo"),
+    shipped!("data", "demo_shifted"),
+    shipped!("data", "irmas"),
+    shipped!("data", "medley_solos"),
 ];
 
 /// The text of that name.
 pub fn find(list: &[(&'static str, &'static str)], name: &str) -> Option<&'static str> {
     list.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_experiment_and_data_set_of_the_repository_is_built_in() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for (folder, shipped) in [("experiments", EXPERIMENTS), ("data", DATA_SETS)] {
+            assert_eq!(crate::read::loader::names(&root.join(folder), &[]).len(), shipped.len(), "{folder}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::errors::ErrorCollector;
 use crate::read::built_in;
 use crate::read::merge::{Removal, merge};
 use crate::read::source::Origin;
-use crate::read::tree::{Node, Value, parse};
+use crate::read::tree::{Entry, Node, Value, parse};
 use crate::suggest;
 
 /// A file on disk or built into the program.
@@ -161,6 +161,9 @@ impl<'a> Loader<'a> {
         if !is_path(name) && path.is_file() {
             return self.read(&Place::Disk(path));
         }
+        if is_path(name) && self.root.join(name).is_dir() {
+            return Some(folder_of_classes(&self.root.join(name), at));
+        }
         if let Some(text) = built_in::find(built_in::DATA_SETS, name) {
             return self.take(format!("data/{name}.toml (built in)"), text.to_owned());
         }
@@ -212,6 +215,14 @@ impl<'a> Loader<'a> {
             Place::Shipped(name) => format!("experiments/{name}.toml (built in)"),
         }
     }
+}
+
+/// The data set of a folder with one subfolder per class, named at `at` by its path.
+fn folder_of_classes(folder: &Path, at: Origin) -> Node {
+    let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let text = |text: String| Entry { key: at, node: Node { value: Value::Text(text), at } };
+    let keys = [("kind", "folder".to_owned()), ("root", root.to_string_lossy().into_owned())];
+    Node { value: Value::Table(keys.map(|(key, value)| (key.to_owned(), text(value))).into_iter().collect()), at }
 }
 
 /// The names of all data sets.

@@ -1,14 +1,20 @@
 //! Flattens configurations to dotted keys and finds the keys that differ.
 
 use anyhow::Result;
+use timbre_core::text;
 
 use super::schema::DifferingKey;
 
 /// Every leaf of a TOML text with its dotted key. Entries of a list of tables are numbered from 1: `augment.2.kind`.
 pub fn flat(text: &str) -> Result<Vec<(String, String)>> {
+    Ok(leaves_of(text.parse()?))
+}
+
+/// Every leaf of a TOML table with its dotted key.
+pub fn leaves_of(table: toml::Table) -> Vec<(String, String)> {
     let mut keys = Vec::new();
-    flatten(&toml::Value::Table(text.parse()?), "", &mut keys);
-    Ok(keys)
+    flatten(&toml::Value::Table(table), "", &mut keys);
+    keys
 }
 
 fn flatten(value: &toml::Value, path: &str, keys: &mut Vec<(String, String)>) {
@@ -16,9 +22,7 @@ fn flatten(value: &toml::Value, path: &str, keys: &mut Vec<(String, String)>) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
-                let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-                let key = if plain { key.clone() } else { toml::Value::String(key.clone()).to_string() };
-                flatten(value, &below(&key), keys);
+                flatten(value, &below(&text::toml_key(key)), keys);
             }
         }
         toml::Value::Array(list) if !list.is_empty() && list.iter().all(toml::Value::is_table) => {

@@ -10,7 +10,7 @@ mod run_selection;
 mod schema;
 mod diff;
 mod diff_text;
-mod config_keys;
+pub(crate) mod config_keys;
 mod compared_models;
 mod notes;
 mod pairing;

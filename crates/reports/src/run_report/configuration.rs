@@ -5,6 +5,7 @@ use timbre_core::text::{count, escape_xml};
 
 use super::page::{Cell, folded, list, paragraph, table};
 use super::report_data::ReportData;
+use crate::comparison::config_keys;
 
 /// The largest number of characters shown of a configuration.
 const MOST: usize = 60_000;
@@ -52,16 +53,6 @@ fn files(written: &str) -> (Vec<File<'_>>, Vec<&str>) {
     (parsed.unwrap_or_default(), arguments)
 }
 
-fn flat(table: &toml::Table, path: &str, keys: &mut Vec<(String, String)>) {
-    for (key, value) in table {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match value {
-            toml::Value::Table(inner) => flat(inner, &path, keys),
-            leaf => keys.push((path, leaf.to_string())),
-        }
-    }
-}
-
 fn merge(below: &mut toml::Table, above: &toml::Table) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
@@ -81,9 +72,7 @@ fn difference(written: &str) -> String {
     {
         let mut below = toml::Table::new();
         parents.iter().for_each(|file| merge(&mut below, &file.keys));
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        flat(&below, "", &mut before);
-        flat(&child.keys, "", &mut after);
+        let (before, after) = (config_keys::leaves_of(below), config_keys::leaves_of(child.keys.clone()));
         let rows: Vec<Vec<Cell>> = after
             .iter()
             .filter(|(key, _)| key != "extends")

@@ -1,0 +1,242 @@
+//! The reference of every key, for `timbre show` and `timbre list`: text from the JSON schema, values from the defaults of the types.
+
+use serde_json::{Value as Json, json};
+use timbre_core::error::UserError;
+use timbre_evaluation::metrics::{self, is_loss};
+
+use crate::check::{
+    describe::describe,
+    schema::{self, strict},
+};
+use crate::read::{built_in, loader};
+use crate::{AugmentSpec, DataSpec, FeatureSpec, ModelSpec, SplitSpec, suggest};
+
+/// The sections whose tables have a kind: the section, the definition of its kinds, the heading of such a table.
+const KINDS: [(&str, &str, &str); 5] = [
+    ("data", "DataSpec", "[data]"),
+    ("split", "SplitSpec", "[split]"),
+    ("features", "FeatureSpec", "[features.KIND]"),
+    ("augment", "AugmentSpec", "[[augment]]"),
+    ("models", "ModelSpec", "[models.KIND]"),
+];
+
+/// Text in a comment is wrapped at this column.
+const WIDTH: usize = 100;
+
+/// The names of the experiments of a project and of the built-in ones, with their descriptions.
+pub fn experiments(root: &std::path::Path) -> Vec<(String, String)> {
+    let folder = root.join("experiments");
+    let described = |name: String| {
+        let on_disk = std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok();
+        let text = on_disk.or_else(|| built_in::find(built_in::EXPERIMENTS, &name).map(str::to_owned));
+        let table: Option<toml::Table> = text.and_then(|text| text.parse().ok());
+        let description = table.as_ref().and_then(|table| table.get("description")?.as_str());
+        let description = description.unwrap_or_default().to_owned();
+        (name, description)
+    };
+    loader::names(&folder, built_in::EXPERIMENTS).into_iter().map(described).collect()
+}
+
+/// The text of an experiment: its file, else the built-in one.
+pub fn experiment_text(root: &std::path::Path, name: &str) -> Result<String, UserError> {
+    let folder = root.join("experiments");
+    let on_disk = std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok();
+    on_disk.or_else(|| built_in::find(built_in::EXPERIMENTS, name).map(str::to_owned)).ok_or_else(|| {
+        let known = loader::names(&folder, built_in::EXPERIMENTS);
+        let help = suggest::help(name, known.iter().map(String::as_str), "Experiments");
+        UserError::usage(format!("no experiment `{name}`: {help}"))
+    })
+}
+
+/// The kinds of a section (`features`, `models`, `augment`, `data`, `split`) with the first sentence of their description.
+pub fn kinds(section: &str) -> Vec<(String, String)> {
+    let Some((_, definition, _)) = KINDS.iter().find(|(name, ..)| *name == section) else { return Vec::new() };
+    let kinds = schema::kinds(&strict()["$defs"][definition]).unwrap_or_default();
+    kinds.into_iter().map(|(kind, own)| (kind.to_owned(), first_sentence(own))).collect()
+}
+
+/// The metrics of both tasks, each with its task and direction.
+pub fn metric_names() -> Vec<(String, String)> {
+    use timbre_core::labels::Task;
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (task, words) in [(Task::SingleLabel, "single label"), (Task::MultiLabel, "several labels")] {
+        for name in metrics::names(task) {
+            match found.iter_mut().find(|(known, _)| known == name) {
+                Some((_, of)) => *of = of.replacen("single label", "single and several labels", 1),
+                None => found.push((name.to_owned(), format!("{words}, {}", direction(name)))),
+            }
+        }
+    }
+    found
+}
+
+fn direction(metric: &str) -> &'static str {
+    if is_loss(metric) { "lower is better" } else { "higher is better" }
+}
+
+fn first_sentence(schema: &Json) -> String {
+    let text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+    match text.find(". ") {
+        Some(end) => text[..=end].to_owned(),
+        None => text,
+    }
+}
+
+/// A table of the experiment file with all its keys, their documentation and defaults, as TOML to paste: `models.resnet18`,
+/// `evaluate`; or one of its keys: `models.resnet18.epochs`.
+pub fn show(path: &str) -> Result<String, UserError> {
+    let mut parts = path.split('.');
+    let section = parts.next().unwrap_or_default();
+    let sections = strict()["properties"].as_object().expect("the sections of an experiment");
+    let Some(own) = sections.get(section) else {
+        let help = suggest::help(section, sections.keys().map(String::as_str), "Tables and keys");
+        return Err(UserError::usage(format!("an experiment has no key `{section}`: {help}")));
+    };
+    let (table, heading, defaults) = match KINDS.iter().find(|(name, ..)| *name == section) {
+        Some((_, definition, heading)) => {
+            let kinds = schema::kinds(&strict()["$defs"][definition]).unwrap_or_default();
+            let Some(kind) = parts.next() else {
+                let lines =
+                    self::kinds(section).into_iter().map(|(kind, about)| format!("{section}.{kind}\t{about}\n"));
+                return Ok(columns(&lines.collect::<String>()));
+            };
+            let Some((_, table)) = kinds.iter().find(|(name, _)| *name == kind) else {
+                let help = suggest::help(kind, kinds.iter().map(|(name, _)| *name), "Kinds");
+                return Err(UserError::usage(format!("`{section}` has no kind `{kind}`: {help}")));
+            };
+            let heading = heading.replace("KIND", kind);
+            let named = heading.contains(kind);
+            let heading = if named { heading } else { format!("{heading}\nkind = \"{kind}\"") };
+            (*table, heading, defaults_of_kind(section, kind))
+        }
+        None => {
+            let table = schema::resolve(strict(), own);
+            (table, format!("[{section}]"), own.get("default").cloned().unwrap_or(json!({})))
+        }
+    };
+    let keys = schema::properties(strict(), table);
+    if keys.is_empty() {
+        return Ok(entry(section, own, own.get("default")));
+    }
+    if let Some(key) = parts.next() {
+        let Some(own) = keys.get(key) else {
+            let help = suggest::help(key, keys.keys().copied(), "Keys");
+            return Err(UserError::usage(format!("no key `{path}`: {help}")));
+        };
+        return Ok(entry(key, own, defaults.get(key).or(own.get("default"))));
+    }
+    let mut text = comment(table["description"].as_str().or(own["description"].as_str()).unwrap_or_default());
+    text += &format!("{heading}\n");
+    for (key, own) in keys.into_iter().filter(|(key, _)| *key != "kind") {
+        text += "\n";
+        text += &entry(key, own, defaults.get(key).or(own.get("default")));
+    }
+    Ok(text)
+}
+
+/// The keys of a kind with their default values. A kind with a key that has no default has none here.
+fn defaults_of_kind(section: &str, kind: &str) -> Json {
+    let keys = json!({ "kind": kind });
+    let spec = match section {
+        "data" => serde_json::from_value::<DataSpec>(keys).and_then(serde_json::to_value),
+        "split" => serde_json::from_value::<SplitSpec>(keys).and_then(serde_json::to_value),
+        "features" => serde_json::from_value::<FeatureSpec>(keys).and_then(serde_json::to_value),
+        "augment" => serde_json::from_value::<AugmentSpec>(keys).and_then(serde_json::to_value),
+        _ => serde_json::from_value::<ModelSpec>(keys).and_then(serde_json::to_value),
+    };
+    spec.unwrap_or(json!({}))
+}
+
+/// A key with its documentation and default; commented out if it has no default.
+fn entry(key: &str, schema: &Json, default: Option<&Json>) -> String {
+    let own = schema::resolve(strict(), schema);
+    let about = schema["description"].as_str().or(own["description"].as_str()).unwrap_or_default();
+    let expected = describe(strict(), schema);
+    let known = expected == "something else" || about.contains(&expected);
+    let mut text = comment(about);
+    if !known {
+        text += &comment(&format!("Expects {expected}."));
+    }
+    match default.and_then(toml_value) {
+        Some(value) => text + &format!("{key} = {value}\n"),
+        None => text + &format!("# {key} =\n"),
+    }
+}
+
+/// A JSON value as an inline TOML value; none for null, which TOML does not have.
+fn toml_value(value: &Json) -> Option<toml::Value> {
+    toml::Value::try_from(value.clone()).ok()
+}
+
+/// A comment, wrapped at [`WIDTH`] columns.
+fn comment(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from("#");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines += &format!("{line}\n");
+            line = String::from("#");
+        }
+        line += &format!(" {word}");
+    }
+    if line.len() > 1 {
+        lines += &format!("{line}\n");
+    }
+    lines
+}
+
+/// Lines of two cells, separated by a tab, with the second cells below each other.
+pub fn columns(lines: &str) -> String {
+    let rows: Vec<(&str, &str)> = lines.lines().map(|line| line.split_once('\t').unwrap_or((line, ""))).collect();
+    let width = rows.iter().map(|(first, _)| first.chars().count()).max().unwrap_or(0);
+    let line = |(first, second): &(&str, &str)| format!("{first:width$}  {second}").trim_end().to_owned() + "\n";
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_shown_with_all_its_keys_as_toml_that_the_program_reads() {
+        for (section, definition, _) in KINDS {
+            for (kind, _) in kinds(section) {
+                let text = show(&format!("{section}.{kind}")).unwrap();
+                let table: toml::Table =
+                    text.parse().unwrap_or_else(|error| panic!("{section}.{kind}: {error}\n{text}"));
+                let shown = match section {
+                    "features" | "models" => table[section][&kind].as_table().unwrap().clone(),
+                    "augment" => table[section][0].as_table().unwrap().clone(),
+                    _ => table[section].as_table().unwrap().clone(),
+                };
+                let mut keys = serde_json::to_value(shown).unwrap();
+                keys["kind"] = json!(kind);
+                let all = schema::kinds(&strict()["$defs"][definition]).unwrap();
+                let own = all.into_iter().find(|(name, _)| *name == kind).unwrap().1;
+                for key in schema::properties(strict(), own).keys().filter(|key| **key != "kind") {
+                    let line = |start: String| text.lines().any(|line| line.starts_with(&start));
+                    assert!(line(format!("{key} = ")) || line(format!("# {key} =")), "{section}.{kind}: {key}\n{text}");
+                }
+                // Pasting what is shown changes nothing.
+                let defaults = defaults_of_kind(section, &kind);
+                if section == "models" && defaults != json!({}) {
+                    assert_eq!(
+                        serde_json::from_value::<ModelSpec>(keys).unwrap(),
+                        serde_json::from_value(defaults).unwrap()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_and_plain_tables_are_shown_and_unknown_names_get_a_suggestion() {
+        assert!(show("models.knn.k").unwrap().ends_with("k = 5\n"));
+        assert!(show("audio").unwrap().contains("sample_rate = "));
+        assert!(show("seeds").unwrap().ends_with("seeds = [1]\n"));
+        assert!(show("features").unwrap().contains("features.mel"));
+        for (wrong, near) in [("model.knn", "`models`"), ("models.kn", "`knn`"), ("models.knn.kk", "`k`")] {
+            assert!(show(wrong).unwrap_err().to_string().contains(near), "{wrong}");
+        }
+    }
+}

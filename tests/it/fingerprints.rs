@@ -1,0 +1,188 @@
+//! The numbers of every stage on fixed inputs belong to its version: see `crates/inputs/src/fingerprint.rs`, which has the
+//! features and augmentations beside it.
+//!
+//! Models have no fingerprint: the blocks of their matrix products, and with them the order of the sums, depend on the caches of the
+//! processor. Golden numbers with a tolerance stand for them.
+
+#[path = "../../crates/inputs/src/fingerprint.rs"]
+mod fingerprint;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use fingerprint::Fingerprint;
+use serde_json::json;
+use timbre_core::{
+    labels::Task,
+    seed::{Seed, uniform},
+};
+use timbre_evaluation::aggregation::{self, Aggregate};
+use timbre_evaluation::metrics::{self, DecisionRule, probability_scores};
+use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use timbre_evaluation::threshold_search::{self, ThresholdGrid};
+use timbre_inputs::data::{ClipRecord, DataSpec, Subset, demo, split};
+use timbre_signal::audio::{self, AudioSpec, Crop};
+use timbre_signal::windows::{self, Short, WindowSpec};
+
+use crate::test_dir::TestDir;
+
+fn noise(n: usize) -> Vec<f32> {
+    let mut rng = Seed::new(7).rng();
+    (0..n).map(|_| uniform(&mut rng) as f32).collect()
+}
+
+fn le_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// All files below a folder, in the order of their paths.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries.into_iter().flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+fn decoding() -> Fingerprint {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let spec = AudioSpec { sample_rate: 22050, clip_seconds: Some(0.2), crop: Crop::Start, ..AudioSpec::default() };
+    let mut bytes = Vec::new();
+    for folder in ["audio", "opus"] {
+        for path in files_below(&golden.join(folder)) {
+            // Some of the files test refusals.
+            if let Ok(clip) = audio::load_file(&path, &spec) {
+                bytes.extend(path.file_name().unwrap().as_encoded_bytes());
+                bytes.extend(le_bytes(&clip.samples));
+            }
+        }
+    }
+    Fingerprint::new("decoding", audio::VERSION, &bytes)
+}
+
+fn sliding_windows() -> Fingerprint {
+    let mut bytes = Vec::new();
+    for short in [Short::Pad, Short::Repeat] {
+        let spec = WindowSpec { seconds: 0.3, hop: 0.1, short };
+        for samples in [100, 3000, 12_345] {
+            let recording = noise(samples);
+            for start in spec.starts(samples, 8000) {
+                bytes.extend((start as u64).to_le_bytes());
+                bytes.extend(le_bytes(&spec.cut(&recording, start, 8000)));
+            }
+        }
+    }
+    Fingerprint::new("windows", windows::VERSION, &bytes)
+}
+
+/// Clips of three classes in songs of three.
+fn records() -> Vec<ClipRecord> {
+    let record = |i: usize| ClipRecord {
+        path: format!("{i:03}.wav").into(),
+        id: format!("{i:03}"),
+        labels: if i.is_multiple_of(7) { vec![i % 3, 3] } else { vec![i % 3] },
+        group: format!("song {}", i / 3),
+        subset: if i < 60 { Subset::Training } else { Subset::Testing },
+        fold: Some(format!("{}", i / 3 % 4)),
+        tags: BTreeMap::new(),
+    };
+    (0..90).map(record).collect()
+}
+
+fn splits() -> Fingerprint {
+    let records = records();
+    let specs = [
+        json!({ "kind": "holdout", "test": 0.2, "validation": 0.1 }),
+        json!({ "kind": "official", "validation": 0.2 }),
+        json!({ "kind": "folds", "test": ["1"], "validation": ["2"] }),
+    ];
+    let mut bytes = Vec::new();
+    for spec in specs {
+        let spec = serde_json::from_value(spec).unwrap();
+        let splits = split::split(&records.iter().collect::<Vec<_>>(), 4, &spec, Seed::new(3)).unwrap();
+        bytes.extend(format!("{:?}", [splits.train, splits.validation, splits.test]).into_bytes());
+    }
+    Fingerprint::new("splits", split::VERSION, &bytes)
+}
+
+fn demo_set(folder: &Path) -> Fingerprint {
+    let keys = json!({ "kind": "demo", "clips_per_class": 1, "test_recordings": 2, "shifted": true });
+    let spec: DataSpec = serde_json::from_value(keys.clone()).unwrap();
+    let DataSpec::Demo(set) = &spec else { panic!("the demo set") };
+    demo::write(set, folder, &|| Ok(())).unwrap();
+    let mut bytes = Vec::new();
+    for path in files_below(folder) {
+        bytes.extend(path.strip_prefix(folder).unwrap().as_os_str().as_encoded_bytes());
+        bytes.extend(std::fs::read(&path).unwrap());
+    }
+    Fingerprint::new("demo", spec.as_kind().version(), &bytes)
+}
+
+/// Windows of twenty recordings: one to five each, of four classes.
+fn window_predictions() -> WindowPredictions {
+    let starts: Vec<Vec<f64>> = (0..20).map(|recording| (0..=recording % 5).map(|k| k as f64).collect()).collect();
+    let windows = starts.iter().map(Vec::len).sum::<usize>();
+    WindowPredictions::new(Predictions { n_classes: 4, probabilities: noise(windows * 4) }, &starts)
+}
+
+fn truth() -> Vec<Vec<usize>> {
+    (0..20).map(|i| if i % 3 == 0 { vec![i % 4] } else { vec![i % 4, (i + 1) % 4] }).map(sorted).collect()
+}
+
+fn sorted(mut labels: Vec<usize>) -> Vec<usize> {
+    labels.sort_unstable();
+    labels
+}
+
+const AGGREGATES: [Aggregate; 6] =
+    [Aggregate::Vote, Aggregate::Mean, Aggregate::Max, Aggregate::MeanLogits, Aggregate::Loudest, Aggregate::Attention];
+
+fn aggregates() -> Fingerprint {
+    let windows = window_predictions();
+    let mut bytes = Vec::new();
+    for aggregate in AGGREGATES {
+        let rule = DecisionRule { task: Task::MultiLabel, aggregate, ..DecisionRule::default() };
+        let decisions = rule.decide_windows(&windows);
+        bytes.extend(le_bytes(&decisions.scores.probabilities));
+        bytes.extend(format!("{:?}", decisions.decided).into_bytes());
+    }
+    Fingerprint::new("aggregation", aggregation::VERSION, &bytes)
+}
+
+fn scores() -> Fingerprint {
+    let predictions = Predictions { n_classes: 4, probabilities: noise(80) };
+    let mut bytes = Vec::new();
+    for task in [Task::SingleLabel, Task::MultiLabel] {
+        let truth: Vec<Vec<usize>> = match task {
+            Task::SingleLabel => truth().into_iter().map(|labels| vec![labels[0]]).collect(),
+            Task::MultiLabel => truth(),
+        };
+        let rule = DecisionRule { task, ..DecisionRule::default() };
+        let scores = rule.scores(&truth, &predictions);
+        let baselines = rule.baselines(&truth, &truth, 4).into_iter().map(|baseline| format!("{:?}", baseline.metrics));
+        let lines = [format!("{scores:?}"), format!("{:?}", probability_scores(task, &truth, &predictions))];
+        bytes.extend(lines.into_iter().chain(baselines).collect::<String>().into_bytes());
+    }
+    Fingerprint::new("metrics", metrics::VERSION, &bytes)
+}
+
+fn thresholds() -> Fingerprint {
+    let axis = |n: usize| (1..n).map(|i| i as f64 / n as f64).collect::<Vec<_>>();
+    let windows = window_predictions();
+    let grid = ThresholdGrid::of_windows(&windows, &truth(), axis(20), axis(10));
+    let surface = grid.surface(&[1; 20]);
+    let mut bytes = Vec::new();
+    for metric in 0..metrics::tally::NAMES.len() {
+        let scores = surface.of(metric);
+        bytes.extend(scores.iter().flat_map(|score| score.to_le_bytes()));
+        bytes.extend(format!("{:?}", threshold_search::best_point(&scores, 19)).into_bytes());
+    }
+    Fingerprint::new("threshold_search", threshold_search::VERSION, &bytes)
+}
+
+#[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "fingerprints are those of x86-64")]
+fn the_numbers_of_every_stage_belong_to_its_version() {
+    let dir = TestDir::new();
+    let stages =
+        [decoding(), sliding_windows(), splits(), demo_set(&dir.path("demo")), aggregates(), scores(), thresholds()];
+    fingerprint::check("stages", stages.into_iter());
+}
