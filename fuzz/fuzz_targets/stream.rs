@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use timbre_audio::audio::{Stream, Unusable, decode};
+use timbre_audio::audio::{AudioSpec, Stream, Unusable, decode};
 
 fn drained(bytes: &[u8], rate: u32) -> Result<Vec<u32>, Unusable> {
-    let mut stream = Stream::from_bytes(bytes, None, rate)?;
+    let mut stream = Stream::from_bytes(bytes, None, &AudioSpec::at(rate))?;
     let mut samples = Vec::new();
     while stream.next_block(&mut samples)? {}
     Ok(samples.into_iter().map(f32::to_bits).collect())

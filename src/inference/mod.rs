@@ -26,7 +26,7 @@ use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_signal::{
-    audio::{self, AudioSpec, DecodeLimits},
+    audio::{AudioSpec, Clip, DecodeLimits, Stream},
     windows::WindowSpec,
 };
 
@@ -223,9 +223,13 @@ impl Predictor {
         Ok(self)
     }
 
-    /// Checks that the model accepts clips of this length. Does nothing if clips have no fixed length.
+    /// Predicts a square wave, so that weights of another shape fail at start and not at the first request. Does nothing if
+    /// clips have no fixed length.
     fn check_shape(&self, clip_samples: Option<usize>) -> Result<()> {
-        clip_samples.map_or(Ok(()), |samples| self.pipeline.check_shape(samples, self.classes.len()))
+        let Some(clip_samples) = clip_samples else { return Ok(()) };
+        let samples = (0..clip_samples).map(|i| if i % 100 < 50 { 0.1 } else { -0.1 }).collect();
+        self.probabilities(vec![self.pipeline.extract(&Clip { samples, sample_rate: self.audio.sample_rate })?])
+            .map(drop)
     }
 
     pub fn name(&self) -> &ModelName {
@@ -283,23 +287,16 @@ impl Predictor {
         self.predict_recording(RecordingSource::Bytes { bytes, extension }, None)
     }
 
-    /// [`predict`](Self::predict) for a file. With windows only a part of the file is in memory at a time.
+    /// [`predict`](Self::predict) for a file. With windows or clips only a part of a long file is in memory at a time.
     pub fn predict_file(&self, path: &Path) -> Result<Prediction, RecordingError> {
         self.predict_recording(RecordingSource::File(path), None)
     }
 
-    fn predict_clip(
-        &self,
-        bytes: &[u8],
-        extension: Option<&str>,
-        is_cancelled: impl Fn() -> bool,
-    ) -> Result<Prediction, RecordingError> {
+    fn predict_clip(&self, stream: Stream, is_cancelled: impl Fn() -> bool) -> Result<Prediction, RecordingError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let recording = audio::decode_while(bytes, extension, self.limits, || !is_cancelled());
-        let recording = recording.map_err(|why| windowed::unusable(&why))?.ok_or_else(windowed::cancelled)?;
-        let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
-        let clip = recording.into_clip(&self.audio);
+        let clip = stream.clip(&self.audio, || !is_cancelled()).map_err(|why| windowed::unusable(&why))?;
+        let (clip, seconds) = clip.ok_or_else(windowed::cancelled)?;
         let decode = lap();
         let row = self.pipeline.extract(&clip).map_err(|error| recording_error("no_feature", &error))?;
         // Rayon may run another recording on this thread while the model computes: free the samples before.

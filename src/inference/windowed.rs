@@ -5,7 +5,6 @@
 //! with the recording. The bits are those of the run, however the windows are batched. With one thread in the pool (`--jobs 1`)
 //! the stages take turns on the caller's thread.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -30,7 +29,10 @@ pub enum RecordingSource<'a> {
         bytes: &'a [u8],
         extension: Option<&'a str>,
     },
+    /// A file, or a named pipe.
     File(&'a Path),
+    /// Anything but a regular file is an error.
+    RegularFile(&'a Path),
     /// Read to its end.
     Pipe(&'a mut (dyn io::Read + Send)),
 }
@@ -54,10 +56,6 @@ pub(super) fn unusable(why: &Unusable) -> RecordingError {
     RecordingError { code: why.code().to_owned(), sentence: why.to_string() }
 }
 
-fn unreadable(error: io::Error) -> RecordingError {
-    unusable(&Unusable::Unreadable { found: error.to_string() })
-}
-
 /// Features of windows, on the way to the model.
 struct Batch {
     starts: Vec<usize>,
@@ -71,30 +69,21 @@ impl Predictor {
         recording: RecordingSource,
         callback: Option<&mut dyn PredictionCallback>,
     ) -> Result<Prediction, RecordingError> {
-        if self.window.is_none() {
-            let (bytes, extension) = match recording {
-                RecordingSource::Bytes { bytes, extension } => (Cow::Borrowed(bytes), extension),
-                RecordingSource::File(path) => {
-                    let extension = path.extension().and_then(|extension| extension.to_str());
-                    (Cow::Owned(std::fs::read(path).map_err(unreadable)?), extension)
-                }
-                RecordingSource::Pipe(pipe) => {
-                    let mut bytes = Vec::new();
-                    pipe.read_to_end(&mut bytes).map_err(unreadable)?;
-                    (Cow::Owned(bytes), None)
-                }
-            };
-            return self
-                .predict_clip(&bytes, extension, || callback.as_ref().is_some_and(|callback| callback.is_cancelled()));
-        }
-        let rate = self.audio.sample_rate;
         let stream = match recording {
-            RecordingSource::Bytes { bytes, extension } => Stream::from_bytes(bytes, extension, rate),
-            RecordingSource::File(path) => Stream::open(path, rate),
-            RecordingSource::Pipe(pipe) => Stream::from_pipe(pipe, rate),
+            RecordingSource::Bytes { bytes, extension } => Stream::from_bytes(bytes, extension, &self.audio),
+            RecordingSource::File(path) => Stream::open(path, &self.audio),
+            RecordingSource::RegularFile(path) => Stream::open_regular(path, &self.audio),
+            RecordingSource::Pipe(pipe) => Stream::from_pipe(pipe, &self.audio),
         };
-        let stream = stream.and_then(|stream| stream.with_limits(self.limits));
-        self.predict_windows(stream.map_err(|why| unusable(&why))?, callback)
+        // Windows and clips of a long recording take little memory, a whole recording takes all that it needs.
+        let is_whole = self.window.is_none() && self.audio.clip_seconds.is_none();
+        let limits = if is_whole { self.limits.and(self.audio.limits()) } else { self.limits };
+        let stream = stream.and_then(|stream| stream.with_limits(limits)).map_err(|why| unusable(&why))?;
+        if self.window.is_some() {
+            self.predict_windows(stream, callback)
+        } else {
+            self.predict_clip(stream, || callback.as_ref().is_some_and(|callback| callback.is_cancelled()))
+        }
     }
 
     fn predict_windows(

@@ -53,10 +53,11 @@ pub struct InputSpec {
 
 impl AppState {
     pub fn new(models: Vec<(Predictor, Option<f64>)>, limits: Limits, access_policy: AccessPolicy) -> Result<AppState> {
-        let windows = DecodeLimits { seconds: limits.seconds, samples: usize::MAX, channels: limits.channels };
+        let windows =
+            DecodeLimits { seconds: limits.seconds, samples: usize::MAX, channels: limits.channels, key: None };
         // At a higher sample rate a recording may be shorter by the same factor.
         let samples = (limits.clip_seconds * f64::from(CLIP_LIMIT_RATE)) as usize;
-        let clips = DecodeLimits { seconds: limits.clip_seconds, samples, channels: limits.channels };
+        let clips = DecodeLimits { seconds: limits.clip_seconds, samples, channels: limits.channels, key: None };
         Ok(AppState {
             models: served_models(models, windows, clips)?,
             places: Semaphore::new(limits.places).into(),

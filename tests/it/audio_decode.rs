@@ -191,6 +191,17 @@ fn each_kind_of_unusable_file_has_its_own_code() {
 }
 
 #[test]
+fn packets_declared_to_be_gigabytes_are_refused_before_memory_is_reserved() {
+    let mut caf = b"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20".to_vec();
+    caf.extend(8000f64.to_be_bytes());
+    caf.extend(b"lpcm\0\0\0\0\0\0\0\x02");
+    caf.extend([u32::MAX, 1, 16].iter().flat_map(|number| number.to_be_bytes()));
+    caf.extend(b"data\0\0\0\0\0\0\0\x08\0\0\0\0\x10\0\x20\0");
+    let error = decode(&caf, None).expect_err("damage");
+    assert!(error.code() == "corrupt" && error.to_string().contains("packets of 4294967295"), "{error}");
+}
+
+#[test]
 fn a_nan_or_an_infinity_is_reported_with_its_position() {
     let mut samples = vec![0.25f32; 8000];
     samples[6000] = f32::NEG_INFINITY;
@@ -274,8 +285,9 @@ fn a_damaged_flac_frame_makes_the_recording_corrupt() {
 fn a_clip_is_cropped_or_padded_to_its_length() {
     let samples: Vec<f32> = (1..=8000).map(|i| i as f32 / 8000.0).collect();
     let file = float_wav(&samples);
-    let clip =
-        |clip_seconds, crop| load(&file, None, &AudioSpec { sample_rate: 8000, clip_seconds, crop }).expect("usable");
+    let clip = |clip_seconds, crop| {
+        load(&file, None, &AudioSpec { sample_rate: 8000, clip_seconds, crop, ..AudioSpec::default() }).expect("usable")
+    };
     assert_eq!(clip(None, Crop::Centre), Clip { samples: samples.clone(), sample_rate: 8000 });
     assert_eq!(clip(Some(0.25), Crop::Start).samples, samples[..2000]);
     assert_eq!(clip(Some(0.25), Crop::Centre).samples, samples[3000..5000]);
@@ -289,7 +301,7 @@ fn a_clip_of_a_long_recording_equals_a_part_of_the_resampled_whole() {
     let samples: Vec<f32> = (0..40000).map(|i| ((i * i) as f32 * 1e-4).sin() * 0.5).collect();
     let file = float_wav(&samples);
     for rate in [22050, 7999] {
-        let spec = |clip_seconds, crop| AudioSpec { sample_rate: rate, clip_seconds, crop };
+        let spec = |clip_seconds, crop| AudioSpec { sample_rate: rate, clip_seconds, crop, ..AudioSpec::default() };
         let whole = load(&file, None, &spec(None, Crop::Start)).expect("usable").samples;
         let frames = rate as usize;
         let start = (whole.len() - frames) / 2;
@@ -305,14 +317,14 @@ fn a_clip_of_a_long_recording_equals_a_part_of_the_resampled_whole() {
 fn the_check_for_silence_looks_at_the_whole_recording() {
     let mut samples = vec![0.0f32; 8000];
     samples[7999] = 0.5;
-    let spec = AudioSpec { sample_rate: 8000, clip_seconds: Some(0.1), crop: Crop::Start };
+    let spec = AudioSpec { sample_rate: 8000, clip_seconds: Some(0.1), crop: Crop::Start, ..AudioSpec::default() };
     assert_eq!(load(&float_wav(&samples), None, &spec).expect("usable").samples, vec![0.0; 800]);
 }
 
 #[test]
 fn samples_that_would_overflow_the_filter_are_refused() {
     assert_eq!(reason(&float_wav(&[0.5, -3e38, 0.5])), "not_finite");
-    let spec = AudioSpec { sample_rate: 5000, clip_seconds: None, crop: Crop::Start };
+    let spec = AudioSpec { sample_rate: 5000, clip_seconds: None, crop: Crop::Start, ..AudioSpec::default() };
     for rate in [5000, 7999] {
         let clip =
             load(&float_wav(&[1e12; 9000]), None, &AudioSpec { sample_rate: rate, ..spec.clone() }).expect("usable");
@@ -363,7 +375,7 @@ proptest! {
             let place = place.index(file.len());
             file[place] ^= 1 << bit;
         }
-        let spec = AudioSpec { sample_rate: 16000, clip_seconds: Some(0.1), crop: Crop::Centre };
+        let spec = AudioSpec { sample_rate: 16000, clip_seconds: Some(0.1), crop: Crop::Centre, ..AudioSpec::default() };
         if let Ok(clip) = load(&file, extension(name), &spec) {
             prop_assert!(clip.samples.len() == 1600 && clip.samples.iter().all(|sample| sample.is_finite()), "{name}");
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use timbre_signal::audio::{Stream, Unusable, decode, probe};
+use timbre_signal::audio::{AudioSpec, Stream, Unusable, decode, probe};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/opus")
@@ -45,7 +45,7 @@ fn usable() -> impl Iterator<Item = &'static str> {
 }
 
 fn drained(bytes: &[u8], rate: u32) -> Result<Vec<f32>, Unusable> {
-    all_of(Stream::from_bytes(bytes, None, rate)?)
+    all_of(Stream::from_bytes(bytes, None, &AudioSpec::at(rate))?)
 }
 
 fn all_of(mut stream: Stream) -> Result<Vec<f32>, Unusable> {
@@ -113,7 +113,7 @@ fn every_stream_equals_the_whole_bit_for_bit() {
         let rate = recording.sample_rate;
         let samples = as_bits(recording.samples);
         assert!(as_bits(drained(&bytes(name), rate).expect("usable")) == samples, "{name}");
-        let file = Stream::open(&folder().join(name), rate).and_then(all_of);
+        let file = Stream::open(&folder().join(name), &AudioSpec::at(rate)).and_then(all_of);
         assert!(as_bits(file.expect("usable")) == samples, "{name}, from a file");
     }
 }

@@ -4,7 +4,8 @@ use std::f64::consts::{PI, TAU};
 
 use proptest::prelude::*;
 use rubato::{WindowFunction, calculate_cutoff};
-use timbre_signal::audio::{resample, resample_range, resampled_len};
+use timbre_inputs::features::{ClipAnalysis, FeatureSpec};
+use timbre_signal::audio::{self, Clip, ResampleFilter, resample_range, resampled_len};
 
 /// Usual pairs (FFT blocks) and odd ones (direct sum), down and up.
 const PAIRS: [(u32, u32); 9] = [
@@ -18,6 +19,11 @@ const PAIRS: [(u32, u32); 9] = [
     (22050, 44099),
     (16001, 3001),
 ];
+
+/// With the default filter.
+fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
+    audio::resample(input, from, to, ResampleFilter::default())
+}
 
 fn tone(hertz: f64, rate: u32, n: usize) -> Vec<f32> {
     (0..n).map(|i| (TAU * hertz * i as f64 / f64::from(rate) + 0.3).sin() as f32).collect()
@@ -176,6 +182,35 @@ fn within_the_passband_the_samples_equal_librosas_soxr_hq() {
 }
 
 #[test]
+fn soxr_hq_gives_soxrs_numbers_up_to_the_top_mel_band_and_the_default_filter_does_not() {
+    let read = |rate: u32| -> Vec<f32> {
+        let path = format!("{}/tests/golden/soxr/{rate}.f32", env!("CARGO_MANIFEST_DIR"));
+        bytemuck::pod_collect_to_vec(&std::fs::read(path).expect("a golden file"))
+    };
+    let worst = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    for (rate, of_samples, of_decibels) in [(22050, 2e-6, 0.001), (16000, 5e-4, 0.05)] {
+        let (input, mut soxrs) = (read(44100), read(rate));
+        let ours = audio::resample(&input, 44100, rate, ResampleFilter::SoxrHq);
+        // soxr rounds the length, librosa takes the ceiling.
+        assert!(ours.len() - soxrs.len() < 2);
+        soxrs.resize(ours.len(), 0.0);
+        assert!(worst(&ours, &soxrs) < of_samples, "{rate}: {}", worst(&ours, &soxrs));
+        let spec = serde_json::json!({ "kind": "mel", "n_fft": 512, "hop_length": 128, "n_mels": 40, "db": true });
+        let spec: FeatureSpec = serde_json::from_value(spec).expect("a spec");
+        let extractor = spec.as_kind().build(rate).expect("a mel spectrogram");
+        // The last four of forty bands.
+        let top = |samples: &[f32]| {
+            let clip = Clip { samples: samples.to_vec(), sample_rate: rate };
+            let image = extractor.extract(&ClipAnalysis::new(&clip)).expect("long enough");
+            image.values[36 * image.cols..].to_vec()
+        };
+        assert!(worst(&top(&ours), &top(&soxrs)) < of_decibels, "{rate}: {} dB", worst(&top(&ours), &top(&soxrs)));
+        let other = worst(&top(&resample(&input, 44100, rate)), &top(&soxrs));
+        assert!(other > 0.5, "{rate}: the default filter differs by {other} dB");
+    }
+}
+
+#[test]
 fn the_length_is_the_ceiling_of_the_exact_ratio() {
     assert_eq!(resampled_len(132300, 44100, 22050), 66150);
     assert_eq!(resampled_len(132301, 44100, 22050), 66151);
@@ -194,12 +229,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_part_of_the_output_equals_the_same_part_of_the_whole((from, to) in any_pair(), n in 1usize..9000, a in 0.0..1.0, b in 0.0..1.0) {
+    fn a_part_of_the_output_equals_the_same_part_of_the_whole((from, to) in any_pair(), n in 1usize..9000, a in 0.0..1.0, b in 0.0..1.0, soxr: bool) {
         let input = noise(n, 11);
-        let whole = resample(&input, from, to);
+        let filter = if soxr { ResampleFilter::SoxrHq } else { ResampleFilter::BlackmanHarris };
+        let whole = audio::resample(&input, from, to, filter);
         let dir = |share: f64| (share * whole.len() as f64) as usize;
         let range = dir(a).min(dir(b))..dir(a).max(dir(b));
-        prop_assert_eq!(&resample_range(&input, from, to, range.clone())[..], &whole[range]);
+        prop_assert_eq!(&resample_range(&input, from, to, filter, range.clone())[..], &whole[range]);
     }
 
     #[test]

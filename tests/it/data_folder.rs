@@ -34,6 +34,32 @@ fn classes_are_folders_and_only_recordings_count() {
 }
 
 #[test]
+fn audio_files_in_formats_that_are_not_read_are_counted() {
+    let dir = tree(&["a/1.wav", "a/2.W64", "b/deep/3.au", "b/4.au", "b/5.txt", "b/6.flac"]);
+    let set = load(&dir, Folder::default()).unwrap();
+    assert_eq!(set.records.len(), 2);
+    assert!(set.notes.iter().any(|note| note.contains("not read: 2 .au, 1 .w64")), "{:?}", set.notes);
+    assert!(load(&tree(&["a/1.wav"]), Folder::default()).unwrap().notes.is_empty());
+    let error = format!("{:#}", load(&tree(&["a/1.au"]), Folder::default()).unwrap_err());
+    assert!(error.contains("only audio files in formats that are not read: 1 .au"), "{error}");
+}
+
+#[test]
+fn a_recording_behind_a_fan_of_links_counts_once() {
+    let dir = tree(&["a/1.wav", "b/fan25/x.wav"]);
+    let fan = |n: usize| dir.path().join(format!("set/b/fan{n:02}"));
+    // 2^25 paths lead to the recording.
+    for n in 0..25 {
+        fs::create_dir(fan(n)).unwrap();
+        for link in ["l", "r"] {
+            std::os::unix::fs::symlink(fan(n + 1), fan(n).join(link)).unwrap();
+        }
+    }
+    let set = load(&dir, Folder::default()).unwrap();
+    assert_eq!(set.records.iter().map(|r| r.labels[0]).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn songs_and_folds_are_taken_from_the_file_name() {
     let dir = tree(&["a/1-77-A.wav", "a/2-78-A.wav", "b/1-77-B.wav"]);
     let spec = Folder { fold: Some(r"^(\d)-".into()), group: Some(r"^\d-(\d+)".into()), ..Folder::default() };

@@ -7,6 +7,7 @@ mod test_server;
 mod trained_model;
 
 mod audio_decode;
+mod audio_lengths;
 mod audio_opus;
 mod audio_resample;
 mod audio_stream;
@@ -31,6 +32,7 @@ mod gate;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod grids;
+mod hostile_recordings;
 mod housekeeping;
 mod inspect;
 mod listing;

@@ -128,7 +128,7 @@ fn naive(run: &Path, model: &str, recording: &Path, seconds: f64, hop: f64) -> V
     let rate = saved.audio.sample_rate;
     let extractor = saved.feature.as_kind().build(rate).unwrap();
     let decoded = audio::decode(&fs::read(recording).unwrap(), Some("wav")).unwrap();
-    let whole = audio::resample(&decoded.samples, decoded.sample_rate, rate);
+    let whole = audio::resample(&decoded.samples, decoded.sample_rate, rate, audio::ResampleFilter::default());
     let (length, hop) = ((seconds * f64::from(rate)) as usize, (hop * f64::from(rate)) as usize);
     let predict = |start: usize| {
         let mut samples: Vec<f32> = whole[start..].iter().copied().take(length).collect();

@@ -9,15 +9,15 @@ use rayon::prelude::*;
 use super::{ExitStatus, print, settings};
 use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::execution::run::prepare::make_demo;
-use timbre_core::{
-    error::UserError,
-    progress::eprint_line,
-    text::{count, one_line},
-};
+use timbre_core::{error::UserError, progress::eprint_line, text::count};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
+use timbre_inputs::features::cache::{
+    Hash,
+    content_hashes::{Unreadable, check_size, hash_file},
+};
 use timbre_runs::tables::aligned;
-use timbre_signal::audio;
+use timbre_signal::audio::{self, AudioSpec};
 
 pub fn data(common: &GlobalArgs, command: DataCommand) -> Result<ExitStatus> {
     match command {
@@ -146,29 +146,23 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     let set = load(common, name)?;
     let progress = settings(common, false).printer.start("recordings", set.records.len());
     let read = set.records.par_iter().map(|record| {
-        let bytes = match std::fs::read(&record.path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let why = audio::Unusable::Unreadable { found: error.to_string() };
-                return (*blake3::hash(record.id.as_bytes()).as_bytes(), Some(why));
-            }
-        };
-        let extension = record.path.extension().and_then(|e| e.to_str());
+        let checked = checked(&record.path);
         progress.step();
-        (*blake3::hash(&bytes).as_bytes(), audio::decode(&bytes, extension).err())
+        checked
     });
-    let read: Vec<([u8; 32], Option<audio::Unusable>)> = read.collect();
+    let read: Vec<(Option<Hash>, Result<(), Unreadable>)> = read.collect();
     progress.finish();
     let mut text = String::new();
     let mut unusable = 0;
-    for (record, (_, why)) in set.records.iter().zip(&read) {
-        if let Some(why) = why {
+    for (record, (_, usable)) in set.records.iter().zip(&read) {
+        if let Err(Unreadable { code, sentence }) = usable {
             unusable += 1;
-            text += &format!("unusable  {}: {}: {why}\n", one_line(&record.id), why.code());
+            text += &format!("unusable  {}: {code}: {sentence}\n", record.id);
         }
     }
-    let mut same: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
-    read.iter().enumerate().for_each(|(i, (hash, _))| same.entry(*hash).or_default().push(i));
+    let mut same: HashMap<Hash, Vec<usize>> = HashMap::new();
+    let hashes = read.iter().enumerate().filter_map(|(i, (hash, _))| Some((i, (*hash)?)));
+    hashes.for_each(|(i, hash)| same.entry(hash).or_default().push(i));
     let mut same: Vec<Vec<usize>> = same.into_values().filter(|group| group.len() > 1).collect();
     same.sort();
     for group in &same {
@@ -177,13 +171,29 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
         let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
             + &differ(records.iter().any(|r| r.subset != records[0].subset), "in different parts")
             + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
-        let ids: Vec<String> = records.iter().map(|r| one_line(&r.id)).collect();
+        let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
         text += &format!("the same  {}{notes}\n", ids.join(" = "));
     }
     text +=
         &format!("{} recordings: {unusable} unusable, {} groups of identical files\n", set.records.len(), same.len());
     print(&text)?;
     Ok(if unusable > 0 { ExitStatus::TooManyUnusable } else { ExitStatus::Done })
+}
+
+/// The hash of a recording, and whether an experiment with the default limits can use it. One block of the file is in memory.
+fn checked(path: &Path) -> (Option<Hash>, Result<(), Unreadable>) {
+    let defaults = AudioSpec::default();
+    let hash = std::fs::metadata(path)
+        .map_err(Unreadable::from)
+        .and_then(|metadata| check_size(metadata.len(), defaults.max_bytes))
+        .and_then(|()| Ok(hash_file(path)?));
+    match hash {
+        Ok(hash) => {
+            let usable = audio::check_file(path, defaults.limits());
+            (Some(hash), usable.map_err(|why| Unreadable { code: why.code(), sentence: why.to_string() }))
+        }
+        Err(why) => (None, Err(why)),
+    }
 }
 
 fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {

@@ -88,10 +88,10 @@ impl PreparedDataset {
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
         let hashes = if is_planned {
-            vec![Err(Unreadable("not generated yet".to_owned())); paths.len()]
+            vec![Err(Unreadable { code: "unreadable", sentence: "not generated yet".to_owned() }); paths.len()]
         } else {
             let progress = settings.printer.start("recordings", paths.len());
-            let hashes = hashes_on_disk.hash_all(&paths, || settings.step(&progress))?;
+            let hashes = hashes_on_disk.hash_all(&paths, experiment.audio.max_bytes, || settings.step(&progress))?;
             progress.finish();
             hashes
         };
@@ -134,7 +134,9 @@ impl PreparedDataset {
         let files: Vec<_> = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
         let is_holdout = matches!(experiment.split, SplitSpec::Holdout(_));
         let evaluate = &experiment.evaluate;
-        json!([experiment.data, is_holdout, evaluate.task, evaluate.cutoffs, experiment.augment, files]).to_string()
+        let max_bytes = experiment.audio.max_bytes;
+        json!([experiment.data, is_holdout, evaluate.task, evaluate.cutoffs, experiment.augment, files, max_bytes])
+            .to_string()
     }
 
     /// The records of these clips, where songs that share a byte-identical recording become one song: a copy in another
@@ -277,12 +279,12 @@ fn augment_files(
     }
     let paths: Vec<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
     let progress = settings.printer.start("backgrounds", paths.len());
-    let hashes = hashes_on_disk.hash_all(&paths, || settings.step(&progress))?;
+    let hashes = hashes_on_disk.hash_all(&paths, experiment.audio.max_bytes, || settings.step(&progress))?;
     progress.finish();
     let named = |((file, name), hash): (&(PathBuf, &str), Result<Hash, Unreadable>)| {
-        hash.map(|hash| hex(&hash)).map_err(|Unreadable(why)| {
+        hash.map(|hash| hex(&hash)).map_err(|Unreadable { sentence, .. }| {
             let file = file.display();
-            UserError::usage(format!("cannot read {file}, which the augmentation `{name}` needs: {why}")).into()
+            UserError::usage(format!("cannot read {file}, which the augmentation `{name}` needs: {sentence}")).into()
         })
     };
     files.iter().zip(hashes).map(named).collect()

@@ -13,12 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, some_of, sorted_by_id};
-use timbre_core::{
-    labels::Classes,
-    registry::Fault,
-    text::{count, one_line},
-};
-use timbre_signal::audio::AUDIO_EXTENSIONS;
+use timbre_core::{labels::Classes, registry::Fault, text::count};
+use timbre_signal::audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS};
 
 /// Recordings in folders named after their classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +70,7 @@ impl DataKind for Folder {
         if !root.is_dir() {
             return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
         }
-        let FolderContent { clips, notes, outside } =
+        let FolderContent { clips, mut notes, outside, unread } =
             self.content(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
         if clips.is_empty() && !outside.is_empty() {
             bail!(
@@ -84,6 +80,10 @@ impl DataKind for Folder {
                 some_of(outside.iter().map(String::as_str))
             );
         }
+        if let (Some(sentence), true) = (&unread, clips.is_empty()) {
+            bail!("read data set `{name}` in {root:?}: it has only {sentence}");
+        }
+        notes.extend(unread);
         if clips.is_empty() {
             let layout = if self.part_folders { "PART/CLASS/RECORDING" } else { "CLASS/RECORDING" };
             let wanted = root.join(format!("{layout} ({}, …)", AUDIO_EXTENSIONS[..4].join(", ")));
@@ -129,6 +129,8 @@ struct FolderContent {
     notes: Vec<String>,
     /// Recordings that are in no class folder, by their paths.
     outside: Vec<String>,
+    /// A sentence about audio files that the decoder does not read.
+    unread: Option<String>,
 }
 
 impl Folder {
@@ -152,7 +154,7 @@ impl Folder {
             );
             walked.add(root, "", Subset::Training)?;
         }
-        let Walked { clips, outside, mut empty } = walked;
+        let Walked { clips, outside, mut empty, unread } = walked;
         if let Some(classes) = &self.classes {
             empty.retain(|folder| classes.iter().any(|class| folder.rsplit('/').next() == Some(class.as_str())));
         }
@@ -164,14 +166,17 @@ impl Folder {
             note(&empty, "class folders without a recording"),
             note(&outside, "recordings in no class folder, which are left out"),
         ];
-        Ok(FolderContent { clips, notes: notes.into_iter().flatten().collect(), outside })
+        let formats: Vec<String> = unread.iter().map(|(extension, count)| format!("{count} .{extension}")).collect();
+        let formats = formats.join(", ");
+        let unread = (!unread.is_empty())
+            .then(|| format!("audio files in formats that are not read: {formats}; convert them, e.g. to FLAC"));
+        Ok(FolderContent { clips, notes: notes.into_iter().flatten().collect(), outside, unread })
     }
 
     fn class_list(&self, clips: &[ClassFile]) -> Result<Classes> {
         let found: BTreeSet<&str> = clips.iter().map(|clip| clip.class.as_str()).collect();
         // Every table joins the classes of a recording by `;`.
         if let Some(class) = found.iter().find(|class| class.contains(';')) {
-            let class = one_line(class);
             bail!("the class `{class}` has a `;` in its name, which separates classes in tables: rename its folder");
         }
         let Some(wanted) = &self.classes else { return Ok(Classes::new(found)) };
@@ -180,8 +185,8 @@ impl Folder {
             absent.is_empty(),
             "`classes` names {} without a recording: {}; the folders are {}",
             if absent.len() == 1 { "a folder" } else { "folders" },
-            one_line(&absent.join(", ")),
-            one_line(&found.into_iter().collect::<Vec<_>>().join(", "))
+            absent.join(", "),
+            found.into_iter().collect::<Vec<_>>().join(", ")
         );
         Ok(Classes::new(wanted))
     }
@@ -195,6 +200,8 @@ struct Walked {
     outside: Vec<String>,
     /// Class folders without a recording.
     empty: Vec<String>,
+    /// Number of audio files in formats that the decoder does not read, by extension.
+    unread: BTreeMap<String, usize>,
 }
 
 impl Walked {
@@ -217,6 +224,8 @@ impl Walked {
                     file_name: file.file_name().to_owned(),
                     path: file.path,
                 });
+            } else if UNREAD_EXTENSIONS.contains(&extension.as_str()) {
+                *self.unread.entry(extension).or_default() += 1;
             }
         }
         let classes = folders_in(folder)?.into_iter().map(|(name, _)| name);

@@ -3,14 +3,13 @@
 //! Names are in Unicode NFC, so that a set unpacked on another system has the same ids. Names are never used as patterns, since
 //! real ones contain brackets.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use unicode_normalization::UnicodeNormalization;
-
-/// Maximum depth of folders; only a symbolic link to a parent exceeds it.
-const MAX_DEPTH: usize = 32;
 
 /// A file below the walked folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +38,12 @@ impl FoundFile {
     }
 }
 
-/// Every file below `folder`, in any order. Hidden files and the `__MACOSX` folders of zip files are skipped.
+/// Every file below `folder`. Hidden files and the `__MACOSX` folders of zip files are skipped. A folder to which several links
+/// lead is entered once: under its own name if it lies beside a link, else under the first.
 pub fn files_below(folder: &Path) -> Result<Vec<FoundFile>> {
-    let mut found = Vec::new();
-    walk(folder, &mut Vec::new(), &mut found)?;
-    Ok(found)
+    let mut walk = Walk::default();
+    walk.enter(folder, &mut Vec::new())?;
+    Ok(walk.found)
 }
 
 /// The folders directly below `folder`, by name.
@@ -65,18 +65,32 @@ pub(super) fn hidden_folders_in(folder: &Path) -> Result<Vec<(String, PathBuf)>>
     Ok(folders)
 }
 
-fn walk(folder: &Path, above: &mut Vec<String>, found: &mut Vec<FoundFile>) -> Result<()> {
-    ensure!(above.len() < MAX_DEPTH, "walk {folder:?}: more than {MAX_DEPTH} folders deep; a link leads in a circle");
-    for (name, path) in entries(folder)? {
-        above.push(name);
-        if path.is_dir() {
-            walk(&path, above, found)?;
-        } else {
-            found.push(FoundFile { path, names: above.clone() });
+#[derive(Default)]
+struct Walk {
+    /// Device and inode of each folder.
+    entered: HashSet<(u64, u64)>,
+    found: Vec<FoundFile>,
+}
+
+impl Walk {
+    fn enter(&mut self, folder: &Path, above: &mut Vec<String>) -> Result<()> {
+        let metadata = folder.metadata().with_context(|| format!("list the folder {folder:?}"))?;
+        if !self.entered.insert((metadata.dev(), metadata.ino())) {
+            return Ok(());
         }
-        above.pop();
+        let mut entries = entries(folder)?;
+        entries.sort_by_cached_key(|(name, path)| (path.is_symlink(), name.clone()));
+        for (name, path) in entries {
+            above.push(name);
+            if path.is_dir() {
+                self.enter(&path, above)?;
+            } else {
+                self.found.push(FoundFile { path, names: above.clone() });
+            }
+            above.pop();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The names in a folder, apart from those that are skipped.
@@ -149,9 +163,36 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_circular_link_is_reported() {
+    fn a_folder_is_entered_once_however_many_links_lead_to_it() {
+        use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
-        assert!(files_below(dir.path()).unwrap_err().to_string().contains("circle"));
+        let folder = |n: usize| dir.path().join(format!("f{n:02}"));
+        // 2^25 paths lead to the last folder.
+        for n in 0..26 {
+            std::fs::create_dir(folder(n)).unwrap();
+        }
+        for n in 0..25 {
+            for link in ["a", "b"] {
+                symlink(folder(n + 1), folder(n).join(link)).unwrap();
+            }
+        }
+        symlink(dir.path(), folder(25).join("circle")).unwrap();
+        std::fs::write(folder(25).join("x.wav"), b"").unwrap();
+        let names = |folder: &Path| {
+            files_below(folder).unwrap().into_iter().map(|file| file.names.join("/")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&folder(24)), ["a/x.wav"]);
+        assert_eq!(names(dir.path()).len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_beside_a_link_to_it_keeps_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("viola")).unwrap();
+        std::fs::write(dir.path().join("viola/x.wav"), b"").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("viola"), dir.path().join("alto")).unwrap();
+        let found = files_below(dir.path()).unwrap();
+        assert_eq!(found.iter().map(|file| file.names.join("/")).collect::<Vec<_>>(), ["viola/x.wav"]);
     }
 }

@@ -92,7 +92,8 @@ impl Recordings {
 
     pub fn decode(&self, row: usize) -> Result<Recording> {
         let ExampleSource { path, content, .. } = &self.sources[row];
-        decode_unchanged(path, content)?.with_context(|| format!("cannot decode {} any more", path.display()))
+        decode_unchanged(path, content, self.audio.limits())?
+            .with_context(|| format!("cannot decode {} any more", path.display()))
     }
 
     /// Keeps a recording if there is room for it, else returns it.
@@ -103,7 +104,7 @@ impl Recordings {
         if self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             return Some(recording);
         }
-        let samples = audio::resample(&recording.samples, recording.sample_rate, rate);
+        let samples = audio::resample(&recording.samples, recording.sample_rate, rate, self.audio.resampler);
         let kept = Recording { samples, sample_rate: rate, ..recording };
         if self.decoded[row].set(Decoded::Kept(kept)).is_err() {
             // Another thread kept the same recording first.
@@ -123,8 +124,9 @@ impl Recordings {
         let whole = self.resampled_len(recording);
         let begin = begin.min(whole.saturating_sub(length));
         let range = begin..whole.min(begin + length);
+        let AudioSpec { sample_rate, resampler, .. } = self.audio;
         let mut samples =
-            audio::resample_range(&recording.samples, recording.sample_rate, self.audio.sample_rate, range);
+            audio::resample_range(&recording.samples, recording.sample_rate, sample_rate, resampler, range);
         samples.resize(length, 0.0);
         samples
     }

@@ -67,6 +67,18 @@ pub trait FeatureKind: Kind {
 pub trait Extractor: Send + Sync {
     /// The final matrix. Its shape is [`FeatureKind::shape`] of the number of samples.
     fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix>;
+
+    /// [`extract`](Self::extract), but a value that is not finite is an error: a high power of a loud clip leaves the range of f32.
+    fn extract_finite(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
+        let matrix = self.extract(clip)?;
+        let infinite = matrix.values.iter().filter(|value| !value.is_finite()).count();
+        ensure!(
+            infinite == 0,
+            "{infinite} of its {} values are not finite: the recording is too loud for it; lower `power` or the level",
+            matrix.values.len()
+        );
+        Ok(matrix)
+    }
 }
 
 /// A clip under analysis, with the spectrograms that extractors have asked for.

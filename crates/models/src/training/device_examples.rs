@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn images_computed_on_the_device_equal_those_of_the_cpu() {
         let folder = tempfile::tempdir().unwrap();
-        let audio = AudioSpec { sample_rate: 8000, clip_seconds: Some(1.0), crop: Crop::Centre };
+        let audio =
+            AudioSpec { sample_rate: 8000, clip_seconds: Some(1.0), crop: Crop::Centre, ..AudioSpec::default() };
         let feature: FeatureSpec = serde_json::from_value(
             serde_json::json!({ "kind": "mel", "n_mels": 24, "n_fft": 512, "hop_length": 256, "resize": [32, 20] }),
         )

@@ -142,7 +142,7 @@ fn model_input(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
     AudioSpec {
         sample_rate: audio.sample_rate.min(RATE),
         clip_seconds: audio.clip_seconds.filter(|_| !in_windows),
-        crop: audio.crop,
+        ..audio.clone()
     }
 }
 

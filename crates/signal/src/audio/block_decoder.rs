@@ -10,7 +10,9 @@ use symphonia::core::audio::conv::IntoSample;
 use symphonia::core::audio::sample::Sample;
 use symphonia::core::audio::{Audio, AudioBuffer, GenericAudioBufferRef};
 use symphonia::core::codecs::audio::AudioDecoder;
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_OPUS};
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP3, CODEC_ID_OPUS,
+};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::FormatReader;
 use symphonia::core::packet::PacketRef;
@@ -28,8 +30,9 @@ use super::wav::{self, Wav, WavCodec};
 const LOUDEST: f32 = 1e12;
 /// Frames per call of a WAVE decoder.
 const FRAMES_PER_PACKET: u64 = 4096;
-/// Frames per step of mixing plain PCM.
+/// Frames and bytes per step of mixing plain PCM. A frame of 65,535 channels has half a megabyte.
 const FRAMES_PER_BLOCK: u64 = 1 << 15;
+const BYTES_PER_BLOCK: u64 = 1 << 22;
 
 /// Decodes a file to mono samples at its own rate.
 pub(super) struct BlockDecoder<'a> {
@@ -212,7 +215,8 @@ struct Plain {
 impl Plain {
     fn step(&mut self, source: &ByteSource, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
         let frame = self.wav.frame_bytes();
-        let bytes = (FRAMES_PER_BLOCK * frame).min(self.wav.data.end - self.at) / frame * frame;
+        let block = FRAMES_PER_BLOCK.min(BYTES_PER_BLOCK / frame) * frame;
+        let bytes = block.min(self.wav.data.end - self.at) / frame * frame;
         self.wav.mix_into(&source.read(self.at, bytes as usize)?, mono);
         self.at += bytes;
         Ok(self.wav.data.end - self.at >= frame)
@@ -313,7 +317,7 @@ impl<'a> Packets<'a> {
 
     /// Decodes a packet. Returns false at the end.
     fn step(&mut self, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
-        let packet = match self.format.next_packet() {
+        let mut packet = match self.format.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => return self.end(),
             Err(Error::ResetRequired) => {
@@ -341,6 +345,11 @@ impl<'a> Packets<'a> {
             let missing = packet.pts.get() - self.decoded as i64;
             let found = format!("{missing} samples are missing where a frame was damaged");
             return Err(Unusable::Corrupt { seconds, found });
+        }
+        // Behind the padding of an MP3 another may follow; symphonia trims all of it.
+        let padding = u64::from(self.chosen.track.padding.unwrap_or(0));
+        if codec == CODEC_ID_MP3 && self.declared.is_some_and(|all| packet.pts.get() >= (all + padding) as i64) {
+            packet.trim_end = Duration::ZERO;
         }
         let buffer = self.decoder.decode(&packet).map_err(|error| corrupt(&error, self.decoded, self.sample_rate))?;
         let here = (buffer.spec().rate(), buffer.num_planes());

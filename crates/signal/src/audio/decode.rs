@@ -4,7 +4,8 @@
 //! - The content determines the format. The file extension is only a hint where the content is ambiguous.
 //! - Channels are mixed by their mean, in f32 and in their order, as in librosa. Lossless files give libsndfile's numbers,
 //!   bit for bit.
-//! - MP3: encoder delay and padding are cut where a LAME header gives them, so the original length returns.
+//! - MP3: encoder delay and padding are cut where a LAME header gives them, so the original length returns; a wrong checksum
+//!   of that header is ignored, as in ffmpeg and libsndfile. Without a header every packet is decoded, to the end of the file.
 //!   Vorbis: cut at the granule positions. AAC in MP4: the encoder delay is cut where an edit list gives it; the padding of
 //!   the last packet stays, as in ffmpeg. ADTS has no edit lists: nothing is cut.
 //! - Opus: see `opus.rs`, and docs/audio.md for how its decoder was chosen.
@@ -14,6 +15,7 @@
 //! - Of several audio tracks the default one is read. A chained Ogg file continues while rate and channels stay the same.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
 use symphonia::core::errors::Error;
@@ -50,6 +52,9 @@ pub struct Header {
     pub codec: String,
 }
 
+/// The most samples that a packet of the usual formats decodes to.
+const LARGEST_PACKET: usize = 1 << 16;
+
 /// Decodes the bytes of a file. `extension` is the file extension without the dot.
 ///
 /// ```
@@ -64,24 +69,41 @@ pub struct Header {
 /// assert_eq!(decode(b"not a recording", None).unwrap_err().code(), "not_audio");
 /// ```
 pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusable> {
-    decode_while(bytes, extension, DecodeLimits::NONE, || true).map(|recording| recording.expect("never cancelled"))
+    decode_source(ByteSource::Memory(bytes), extension, DecodeLimits::NONE)
 }
 
-/// [`decode`] within `limits`. Returns `None` once `goes_on`, called after each block, returns false.
-pub fn decode_while(
-    bytes: &[u8],
-    extension: Option<&str>,
-    limits: DecodeLimits,
-    goes_on: impl Fn() -> bool,
-) -> Result<Option<Recording>, Unusable> {
-    let mut decoder = BlockDecoder::open(ByteSource::Memory(bytes), extension)?.with_limits(limits)?;
-    let mut samples = Vec::with_capacity(decoder.exact_length().min(limits.samples));
+/// Decodes a regular file within `limits`. The file itself is read block by block.
+pub fn decode_file(path: &Path, limits: DecodeLimits) -> Result<Recording, Unusable> {
+    decode_source(ByteSource::open_regular(path)?, super::extension(path), limits)
+}
+
+fn decode_source(source: ByteSource, extension: Option<&str>, limits: DecodeLimits) -> Result<Recording, Unusable> {
+    let mut decoder = BlockDecoder::open(source, extension)?.with_limits(limits)?;
+    let mut samples = Vec::new();
+    reserve(&mut samples, decoder.exact_length(), &decoder)?;
     while decoder.next_block(&mut samples)? {
-        if !goes_on() {
-            return Ok(None);
-        }
+        reserve(&mut samples, 0, &decoder)?;
     }
-    Ok(Some(Recording { samples, sample_rate: decoder.sample_rate(), channels: decoder.channels() }))
+    Ok(Recording { samples, sample_rate: decoder.sample_rate(), channels: decoder.channels() })
+}
+
+/// Checks a regular file as [`decode_file`] does, with one block of it in memory.
+pub fn check_file(path: &Path, limits: DecodeLimits) -> Result<(), Unusable> {
+    let source = ByteSource::open_regular(path)?;
+    let mut decoder = BlockDecoder::open(source, super::extension(path))?.with_limits(limits)?;
+    let mut block = Vec::new();
+    while decoder.next_block(&mut block)? {
+        block.clear();
+    }
+    Ok(())
+}
+
+/// Makes room for `more` samples and a packet: a recording larger than the memory is an error of its own, not the end of the
+/// program.
+pub(super) fn reserve(samples: &mut Vec<f32>, more: usize, decoder: &BlockDecoder) -> Result<(), Unusable> {
+    let more = more + LARGEST_PACKET;
+    let room = samples.try_reserve(more).or_else(|_| samples.try_reserve_exact(more));
+    room.map_err(|_| Unusable::OutOfMemory { seconds: samples.len() as f64 / f64::from(decoder.sample_rate()) })
 }
 
 /// Reads the header, and only as many samples as it takes to count them.

@@ -1,5 +1,6 @@
 //! Decodes a recording to a [`Clip`] (mono, f32, at the rate of the experiment), or returns an [`Unusable`] with the reason.
 
+use std::ops::Range;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -19,19 +20,26 @@ mod wav;
 pub mod wav_write;
 mod webm;
 
-pub use decode::{Header, Recording, decode, decode_while, probe};
+pub use decode::{Header, Recording, check_file, decode, decode_file, probe};
 pub use limits::DecodeLimits;
-pub use resample::{StreamResampler, resample, resample_range, resampled_len};
+pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};
+pub use source::NOT_REGULAR;
 pub use stream::Stream;
 pub use unusable::Unusable;
 
 /// Increase when decoding, mixing or resampling gives other numbers: part of every cache key.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// File extensions of the formats that the decoder reads, in lower case. Files with other extensions are not opened.
 pub const AUDIO_EXTENSIONS: [&str; 21] = [
     "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
     "mka", "mkv", "opus", "weba", "webm",
+];
+
+/// File extensions of audio formats that the decoder does not read, in lower case.
+pub const UNREAD_EXTENSIONS: [&str; 21] = [
+    "w64", "au", "snd", "wma", "asf", "ape", "wv", "tta", "mpc", "amr", "awb", "3gp", "ac3", "eac3", "dts", "dsf",
+    "dff", "ra", "sph", "voc", "spx",
 ];
 
 /// How recordings are read: `[audio]`.
@@ -47,18 +55,53 @@ pub struct AudioSpec {
     pub clip_seconds: Option<f64>,
     /// Which part of a longer recording to take.
     pub crop: Crop,
+    /// The low-pass filter of the resampler. `soxr_hq` is librosa's.
+    pub resampler: ResampleFilter,
+    /// Longer recordings are listed as unusable.
+    #[schemars(range(min = 0.01))]
+    pub max_seconds: f64,
+    /// Larger files are listed as unusable and are not read.
+    #[schemars(range(min = 1))]
+    pub max_bytes: u64,
 }
 
 impl Default for AudioSpec {
     fn default() -> Self {
-        AudioSpec { sample_rate: 22050, clip_seconds: None, crop: Crop::Centre }
+        AudioSpec {
+            sample_rate: 22050,
+            clip_seconds: None,
+            crop: Crop::Centre,
+            resampler: ResampleFilter::default(),
+            max_seconds: 7200.0,
+            max_bytes: 16_000_000_000,
+        }
     }
 }
 
 impl AudioSpec {
+    /// The whole recording at a sample rate.
+    pub fn at(sample_rate: u32) -> AudioSpec {
+        AudioSpec { sample_rate, ..AudioSpec::default() }
+    }
+
     /// Number of samples of a clip, if all clips have one length.
     pub fn clip_samples(&self) -> Option<usize> {
         self.clip_seconds.map(|seconds| (seconds * f64::from(self.sample_rate)).round() as usize)
+    }
+
+    /// The limits of a recording that is held in memory.
+    pub fn limits(&self) -> DecodeLimits {
+        DecodeLimits { seconds: self.max_seconds, key: Some("audio.max_seconds"), ..DecodeLimits::NONE }
+    }
+
+    /// The samples of the clip, among the `whole` samples of the resampled recording.
+    fn clip_range(&self, whole: usize) -> Range<usize> {
+        let frames = self.clip_samples().unwrap_or(whole).min(whole);
+        let start = match self.crop {
+            Crop::Start => 0,
+            Crop::Centre => (whole - frames) / 2,
+        };
+        start..start + frames
     }
 }
 
@@ -80,21 +123,22 @@ pub struct Clip {
 /// Decodes the bytes of a file and resamples and crops them to `spec`. `extension` is the file extension without the dot.
 /// The check for silence looks at the whole recording, not at the crop.
 pub fn load(bytes: &[u8], extension: Option<&str>, spec: &AudioSpec) -> Result<Clip, Unusable> {
-    Ok(decode(bytes, extension)?.into_clip(spec))
+    clip_of(Stream::from_bytes(bytes, extension, spec)?, spec)
 }
 
-/// [`load`] from a file.
+/// [`load`] from a regular file. Of a long recording only the clip is in memory.
 pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
-    load(&read(path)?, extension(path), spec)
+    clip_of(Stream::open_regular(path, spec)?, spec)
 }
 
-/// [`probe`] of a file.
+fn clip_of(stream: Stream, spec: &AudioSpec) -> Result<Clip, Unusable> {
+    let clip = stream.with_limits(spec.limits())?.clip(spec, || true)?;
+    Ok(clip.expect("never cancelled").0)
+}
+
+/// [`probe`] of a regular file.
 pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
-    decode::probe_source(&source::ByteSource::open(path)?, extension(path))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
-    std::fs::read(path).map_err(|error| Unusable::Unreadable { found: error.to_string() })
+    decode::probe_source(&source::ByteSource::open_regular(path)?, extension(path))
 }
 
 fn extension(path: &Path) -> Option<&str> {
@@ -108,11 +152,7 @@ impl Recording {
         if self.sample_rate == spec.sample_rate && spec.clip_samples().is_none_or(|frames| frames == whole) {
             return Clip { samples: self.samples, sample_rate: spec.sample_rate };
         }
-        let start = match spec.crop {
-            Crop::Start => 0,
-            Crop::Centre => self.max_start(spec) / 2,
-        };
-        self.clip_at(start, spec)
+        self.clip_at(spec.clip_range(whole).start, spec)
     }
 
     /// The last start of a clip, in samples at the rate of `spec`: by how much the recording is longer than a clip.
@@ -126,7 +166,7 @@ impl Recording {
         let (from, to) = (self.sample_rate, spec.sample_rate);
         let whole = resampled_len(self.samples.len(), from, to);
         let frames = spec.clip_samples().unwrap_or(whole - start);
-        let mut samples = resample_range(&self.samples, from, to, start..whole.min(start + frames));
+        let mut samples = resample_range(&self.samples, from, to, spec.resampler, start..whole.min(start + frames));
         samples.resize(frames, 0.0);
         Clip { samples, sample_rate: to }
     }

@@ -14,6 +14,9 @@ use super::unusable::Unusable;
 /// Bytes per read of a file where only chunk headers are wanted.
 const WINDOW: usize = 4096;
 
+/// Why a pipe, a device or a folder among the recordings is not read.
+pub const NOT_REGULAR: &str = "it is not a regular file";
+
 /// The bytes of a recording. A clone is cheap and reads the same bytes.
 #[derive(Clone)]
 pub(super) enum ByteSource<'a> {
@@ -29,6 +32,15 @@ pub(super) struct Opened {
 }
 
 impl ByteSource<'static> {
+    /// Opens a regular file. Anything else is not even opened: a pipe could wait for ever, and a device has no end.
+    pub fn open_regular(path: &Path) -> Result<ByteSource<'static>, Unusable> {
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Unusable::Unreadable { found: NOT_REGULAR.into() });
+        }
+        ByteSource::of(File::open(path).map_err(unreadable)?)
+    }
+
     /// Opens a file. Anything but a regular file (a pipe, a device) is copied to a temporary file first.
     pub fn open(path: &Path) -> Result<ByteSource<'static>, Unusable> {
         let mut file = File::open(path).map_err(unreadable)?;
@@ -86,10 +98,14 @@ impl<'a> ByteSource<'a> {
     }
 
     /// A reader for symphonia, from the beginning.
-    pub fn media(&self) -> Box<dyn MediaSource + 'a> {
-        match self {
+    pub fn media(&self, patch: Option<Patch>) -> Box<dyn MediaSource + 'a> {
+        let media: Box<dyn MediaSource + 'a> = match self {
             ByteSource::Memory(bytes) => Box::new(Cursor::new(*bytes)),
             ByteSource::File(opened) => Box::new(Reader { opened: Arc::clone(opened), at: 0 }),
+        };
+        match patch {
+            Some(patch) => Box::new(Patched { media, at: 0, patch }),
+            None => media,
         }
     }
 
@@ -175,5 +191,47 @@ impl MediaSource for Reader {
 
     fn byte_len(&self) -> Option<u64> {
         Some(self.opened.length)
+    }
+}
+
+/// Bytes that replace those of a file where symphonia would misread them.
+pub(super) struct Patch {
+    pub at: u64,
+    pub bytes: Vec<u8>,
+}
+
+struct Patched<'a> {
+    media: Box<dyn MediaSource + 'a>,
+    at: u64,
+    patch: Patch,
+}
+
+impl Read for Patched<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.media.read(out)?;
+        for (place, byte) in (self.patch.at..).zip(&self.patch.bytes) {
+            if (self.at..self.at + n as u64).contains(&place) {
+                out[(place - self.at) as usize] = *byte;
+            }
+        }
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Patched<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.media.seek(to)?;
+        Ok(self.at)
+    }
+}
+
+impl MediaSource for Patched<'_> {
+    fn is_seekable(&self) -> bool {
+        self.media.is_seekable()
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.media.byte_len()
     }
 }

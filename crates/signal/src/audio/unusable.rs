@@ -27,10 +27,13 @@ pub enum Unusable {
     #[error("the file cannot be read: {found}")]
     Unreadable { found: String },
     /// The recording exceeds [`DecodeLimits`](super::DecodeLimits); it may be usable elsewhere.
-    #[error("the recording is longer than the limit of {most}: send a part of it")]
+    #[error("the recording is longer than the limit of {most}: use a part of it")]
     TooLong { most: String },
     #[error("the recording has {found} channels, more than the limit of {most}: mix it down")]
     TooManyChannels { found: u16, most: u16 },
+    /// Depends on the machine, so it must not be remembered.
+    #[error("the recording does not fit in memory after {seconds:.0} s: set `audio.clip_seconds`, or cut it")]
+    OutOfMemory { seconds: f64 },
 }
 
 impl Unusable {
@@ -48,7 +51,13 @@ impl Unusable {
             Unusable::Unreadable { .. } => "unreadable",
             Unusable::TooLong { .. } => "too_long",
             Unusable::TooManyChannels { .. } => "too_many_channels",
+            Unusable::OutOfMemory { .. } => "out_of_memory",
         }
+    }
+
+    /// Whether another attempt may find the same bytes usable.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Unusable::Unreadable { .. } | Unusable::OutOfMemory { .. })
     }
 
     /// Damage found before the first sample.

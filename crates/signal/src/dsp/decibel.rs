@@ -6,7 +6,7 @@
 /// Power of silence: lower powers are raised to it.
 pub const SMALLEST_POWER: f32 = 1e-10;
 
-/// Converts powers to decibels in place. With `top_db`, values further below the maximum of the slice are raised to that limit.
+/// Converts powers to decibels in place; a power that is not finite becomes infinite. With `top_db`, values further below the maximum of the slice are raised to that limit.
 ///
 /// ```
 /// let mut values = [1.0, 0.01, 0.0];
@@ -16,7 +16,8 @@ pub const SMALLEST_POWER: f32 = 1e-10;
 /// ```
 pub fn power_to_db(values: &mut [f32], top_db: Option<f32>) {
     for value in values.iter_mut() {
-        *value = decibels(value.max(SMALLEST_POWER));
+        let level = decibels(value.max(SMALLEST_POWER));
+        *value = if value.is_finite() { level } else { f32::INFINITY };
     }
     if let Some(top_db) = top_db {
         let floor = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) - top_db;
@@ -96,6 +97,15 @@ mod tests {
             let power = 10f32.powf(-10.0 + n as f32 * 1e-4);
             assert!((f64::from(decibels(power)) - 10.0 * f64::from(power).log10()).abs() < 1.5e-5, "{power}");
         }
+    }
+
+    #[test]
+    fn a_power_that_is_not_finite_gets_no_finite_level() {
+        let mut values = [1.0, f32::INFINITY, f32::NAN];
+        power_to_db(&mut values, None);
+        assert_eq!(values, [0.0, f32::INFINITY, f32::INFINITY]);
+        power_to_db(&mut values, Some(80.0));
+        assert!(values.iter().all(|value| value.is_infinite()));
     }
 
     #[test]

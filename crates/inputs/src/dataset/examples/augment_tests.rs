@@ -257,7 +257,7 @@ proptest! {
         SET.with(|set| -> Result<(), TestCaseError> {
             let examples = set.examples(&raw(), &ALL, 1, spec_of(false, json!([])));
             let recording = examples.recordings.decode(0).unwrap();
-            let whole = timbre_signal::audio::resample(&recording.samples, recording.sample_rate, 5000);
+            let whole = timbre_signal::audio::resample(&recording.samples, recording.sample_rate, 5000, Default::default());
             let piece = examples.recordings.piece(&recording, begin, length);
             let from = begin.min(whole.len().saturating_sub(length));
             let there = whole.len().min(from + length) - from;

@@ -209,7 +209,7 @@ impl TrainingExamples {
     /// Writes the feature of a clip to `out`, and returns the samples.
     fn extract(&self, samples: Vec<f32>, out: &mut [f32]) -> Result<Vec<f32>> {
         let clip = Clip { samples, sample_rate: self.audio().sample_rate };
-        let matrix = self.extractor.extract(&ClipAnalysis::new(&clip))?;
+        let matrix = self.extractor.extract_finite(&ClipAnalysis::new(&clip))?;
         ensure!(
             [matrix.rows, matrix.cols] == self.cached.shape(),
             "make a training example: its feature is {} × {}, but the cached features are {:?}",

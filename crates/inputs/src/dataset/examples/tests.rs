@@ -15,7 +15,7 @@ use timbre_signal::audio::{self, Crop, wav_write::write_pcm16};
 const SECONDS: [f64; 4] = [2.5, 0.6, 1.0, 4.0];
 
 pub fn audio(sample_rate: u32, crop: Crop) -> AudioSpec {
-    AudioSpec { sample_rate, clip_seconds: Some(1.0), crop }
+    AudioSpec { sample_rate, clip_seconds: Some(1.0), crop, ..AudioSpec::default() }
 }
 
 /// Random crops and no augmentations.

@@ -5,15 +5,16 @@
 //! unnoticed.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::{fs, io};
 
 use anyhow::Result;
 use rayon::prelude::*;
 
 use super::Hash;
 use timbre_core::files::{self, FileStamp};
+use timbre_signal::audio::NOT_REGULAR;
 
 /// The known hashes, stored in one file of the cache folder.
 pub struct ContentHashes {
@@ -21,9 +22,28 @@ pub struct ContentHashes {
     known: HashMap<PathBuf, (FileStamp, Hash)>,
 }
 
-/// The reason why a recording could not be read and has no hash.
+/// The reason why a recording is not read and has no hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable(pub String);
+pub struct Unreadable {
+    pub code: &'static str,
+    pub sentence: String,
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Unreadable {
+        Unreadable { code: "unreadable", sentence: error.to_string() }
+    }
+}
+
+/// The hash of a regular file, read piece by piece. Nothing else is opened: a pipe could wait for ever, and a device has no end.
+pub fn hash_file(path: &Path) -> io::Result<Hash> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other(NOT_REGULAR));
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(path)?)?;
+    Ok(*hasher.finalize().as_bytes())
+}
 
 impl ContentHashes {
     /// Reads the known hashes; an unreadable file counts as an empty list.
@@ -37,37 +57,43 @@ impl ContentHashes {
         ContentHashes { file, known }
     }
 
-    /// The hash of each file, computed in parallel; `step` is called after each.
+    /// The hash of each file of at most `max_bytes`, computed in parallel; `step` is called after each.
     pub fn hash_all(
         &mut self,
         paths: &[&Path],
+        max_bytes: u64,
         step: impl Fn() -> Result<()> + Sync,
     ) -> Result<Vec<Result<Hash, Unreadable>>> {
         let new_hashes = Mutex::new(Vec::new());
         let hashes: Result<Vec<Result<Hash, Unreadable>>> = paths
             .par_iter()
             .map(|path| {
-                let hash = self.hash(path, &new_hashes).map_err(|e| Unreadable(e.to_string()));
+                let hash = self.hash(path, max_bytes, &new_hashes);
                 step().map(|()| hash)
             })
             .collect();
         let new_hashes = new_hashes.into_inner().expect("no hashing thread panics");
         if !new_hashes.is_empty() {
             self.known.extend(new_hashes);
-            // A read-only cache cannot keep them: the files are read again each time.
-            let _ = self.save();
+            self.save()?;
         }
         hashes
     }
 
-    fn hash(&self, path: &Path, new_hashes: &Mutex<Vec<(PathBuf, (FileStamp, Hash))>>) -> std::io::Result<Hash> {
+    fn hash(
+        &self,
+        path: &Path,
+        max_bytes: u64,
+        new_hashes: &Mutex<Vec<(PathBuf, (FileStamp, Hash))>>,
+    ) -> Result<Hash, Unreadable> {
         let before = FileStamp::of(path)?;
+        check_size(before.size(), max_bytes)?;
         if let Some((stamp, hash)) = self.known.get(path)
             && *stamp == before
         {
             return Ok(*hash);
         }
-        let hash = *blake3::hash(&fs::read(path)?).as_bytes();
+        let hash = hash_file(path)?;
         if before.settled() && FileStamp::of(path)? == before {
             new_hashes.lock().expect("no hashing thread panics").push((path.to_owned(), (before, hash)));
         }
@@ -83,12 +109,21 @@ impl ContentHashes {
     }
 }
 
+/// Refuses a file of more than `max_bytes`.
+pub fn check_size(bytes: u64, max_bytes: u64) -> Result<(), Unreadable> {
+    if bytes <= max_bytes {
+        return Ok(());
+    }
+    let sentence = format!("the file has {bytes} bytes, more than the limit of {max_bytes} (`audio.max_bytes`)");
+    Err(Unreadable { code: "too_large", sentence })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hash_of(contents: &mut ContentHashes, path: &Path) -> Hash {
-        contents.hash_all(&[path], || Ok(())).unwrap()[0].clone().unwrap()
+        contents.hash_all(&[path], u64::MAX, || Ok(())).unwrap()[0].clone().unwrap()
     }
 
     #[test]
@@ -132,7 +167,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (here, gone) = (folder.path().join("a.wav"), folder.path().join("b.wav"));
         fs::write(&here, b"one").unwrap();
-        let hashes = ContentHashes::open(folder.path()).hash_all(&[&gone, &here], || Ok(())).unwrap();
+        let hashes = ContentHashes::open(folder.path()).hash_all(&[&gone, &here], u64::MAX, || Ok(())).unwrap();
         assert!(hashes[0].is_err() && hashes[1].is_ok());
+    }
+
+    #[test]
+    fn pipes_devices_and_files_above_the_limit_are_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.wav")).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", at("zeros.wav")).unwrap();
+        // Reading its 8 TB would take hours.
+        fs::File::create(at("huge.wav")).unwrap().set_len(8 << 40).unwrap();
+        fs::write(at("good.wav"), b"one").unwrap();
+        let paths = ["pipe.wav", "zeros.wav", "huge.wav", "good.wav"].map(at);
+        let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        let hashes = ContentHashes::open(folder.path()).hash_all(&paths, 1000, || Ok(())).unwrap();
+        let codes: Vec<_> = hashes.iter().map(|hash| hash.as_ref().map_or_else(|why| why.code, |_| "usable")).collect();
+        assert_eq!(codes, ["unreadable", "unreadable", "too_large", "usable"]);
+        assert!(hashes[0].as_ref().unwrap_err().sentence.contains("regular"), "{hashes:?}");
+    }
+
+    #[test]
+    fn a_file_is_hashed_in_pieces_to_the_hash_of_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..300_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        fs::write(folder.path().join("a.wav"), &bytes).unwrap();
+        assert_eq!(hash_file(&folder.path().join("a.wav")).unwrap(), *blake3::hash(&bytes).as_bytes());
     }
 }

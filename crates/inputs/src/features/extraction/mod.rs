@@ -25,12 +25,16 @@ use timbre_signal::{
 mod decode;
 mod windows;
 
+use decode::clip_unchanged;
 pub use decode::decode_unchanged;
 pub use windows::CachedWindows;
 use windows::Windowing;
 
 /// Raised by hand when records of the same recipe must be computed again for a reason that no other version covers.
 pub const VERSION: u32 = 1;
+
+/// The code of a recording of which a feature cannot be computed.
+const NO_FEATURE: &str = "no_feature";
 
 /// A recording with its content hash, and which features to extract.
 pub struct ExtractionInput<'a> {
@@ -97,12 +101,18 @@ impl<'a> Extraction<'a> {
     ) -> Result<Self> {
         let stages = json!({ "decoding": audio::VERSION, "cache": VERSION });
         let decoding = json!({ "audio": audio, "decoding": audio::VERSION, "cache": VERSION });
-        let windowing = window.map(|spec| Windowing::new(spec, audio.sample_rate, &stages));
+        // The limits decide whether there is a clip, not what is in it.
+        let mut of_clip = decoding.clone();
+        let keys = of_clip["audio"].as_object_mut().expect("a spec is a table");
+        for limit in ["max_bytes", "max_seconds"] {
+            keys.remove(limit);
+        }
+        let windowing = window.map(|spec| Windowing::new(spec, audio, &stages));
         let features = specs
             .into_iter()
             .map(|(name, spec)| {
                 let kind = spec.as_kind();
-                let mut recipe = decoding.clone();
+                let mut recipe = of_clip.clone();
                 recipe["feature"] = json!(spec);
                 recipe["extraction"] = json!(kind.version());
                 Ok(Feature {
@@ -180,9 +190,9 @@ impl<'a> Extraction<'a> {
 
     /// The requested features of a recording that the cache has. `intact` reads and verifies them.
     fn cached(&self, input: &ExtractionInput, content: &Hash, cache: &FeatureCache, intact: bool) -> CachedFeatures {
-        let of_clip = |feature: &Feature| match cache.get(content, &feature.recipe.hash) {
-            Some(CacheEntry::Matrix(stored)) if !intact || stored.is_intact() => Some(stored.clone()),
-            _ => None,
+        let of_clip = |feature: &Feature| match cache.get(content, &feature.recipe.hash)? {
+            CacheEntry::Matrix(stored) => (!intact || stored.is_intact()).then(|| Ok(stored.clone())),
+            CacheEntry::Unusable { sentence, .. } => Some(Err(sentence.clone())),
         };
         let mut found = CachedFeatures::default();
         if input.clip {
@@ -192,7 +202,10 @@ impl<'a> Extraction<'a> {
             let starts = windowing.starts(content, cache);
             let of_windows = |feature: &Feature| {
                 let recipe = feature.window_recipe.as_ref().expect("there are windows");
-                windowing.find(content, &recipe.hash, starts.as_ref()?, cache, intact)
+                if let Some(CacheEntry::Unusable { sentence, .. }) = cache.get(content, &recipe.hash) {
+                    return Some(Err(sentence.clone()));
+                }
+                windowing.find(content, &recipe.hash, starts.as_ref()?, cache, intact).map(Ok)
             };
             found.windows = self.features.iter().map(of_windows).collect();
         }
@@ -202,7 +215,7 @@ impl<'a> Extraction<'a> {
     fn extract(&self, input: &ExtractionInput, cache: &FeatureCache) -> Result<Extracted> {
         let content = match input.content {
             Ok(content) => content,
-            Err(Unreadable(why)) => return Ok(Extracted::none(0, "unreadable", why)),
+            Err(Unreadable { code, sentence }) => return Ok(Extracted::none(0, code, sentence)),
         };
         if let Some(CacheEntry::Unusable { code, sentence }) = cache.get(content, &self.decoding.hash) {
             let wanted = usize::from(input.clip) + usize::from(input.windows && self.windowing.is_some());
@@ -211,56 +224,84 @@ impl<'a> Extraction<'a> {
         let mut found = self.cached(input, content, cache, true);
         let hits = found.hits();
         if found.misses() == 0 {
-            return Ok(Extracted { result: Ok(found.complete()), hits, misses: Vec::new() });
+            return Ok(Extracted { result: self.complete(found), hits, misses: Vec::new() });
         }
         let (of_clip, of_windows) = (missing(&found.clip), missing(&found.windows));
         let window_recipe = |i: usize| self.features[i].window_recipe.as_ref().expect("there are windows");
         let missed = of_clip.iter().map(|&i| &self.features[i].recipe);
         let missed = missed.chain(of_windows.iter().map(|&i| window_recipe(i)));
         let misses = missed.map(|recipe| cache.explain_miss(content, recipe)).collect();
-        let mut recording = match decode_unchanged(&input.record.path, content)? {
-            Ok(recording) => recording,
+        let path = &input.record.path;
+        // One unusual recording must not end the run: what cannot be computed is remembered, and the rest is computed.
+        let no_feature = |recipe: &Recipe, why: anyhow::Error| -> Result<String> {
+            let sentence = format!("{why:#}");
+            cache.put_unusable(content, &recipe.hash, NO_FEATURE, &sentence)?;
+            Ok(sentence)
+        };
+        let clip = match self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
+            None => clip_unchanged(path, content, self.audio)?,
+            Some(windowing) => match decode_unchanged(path, content, self.audio.limits())? {
+                Err(why) => Err(why),
+                Ok(recording) => {
+                    let recording = windowing.whole(recording);
+                    let features: Vec<(&Recipe, &dyn Extractor)> =
+                        of_windows.iter().map(|&i| (window_recipe(i), self.features[i].extractor.as_ref())).collect();
+                    let windows = windowing.compute(content, &recording, &features, cache)?;
+                    for (&i, windows) in of_windows.iter().zip(windows) {
+                        let windows = windows.map_err(|why| no_feature(window_recipe(i), why));
+                        found.windows[i] = Some(match windows {
+                            Ok(windows) => Ok(windows),
+                            Err(sentence) => Err(sentence?),
+                        });
+                    }
+                    Ok(recording.into_clip(self.audio))
+                }
+            },
+        };
+        let clip = match clip {
+            Ok(clip) => clip,
             Err(why) => {
                 let (code, sentence) = (why.code(), why.to_string());
-                cache.put_unusable(content, &self.decoding.hash, code, &sentence)?;
+                if !why.is_passing() {
+                    cache.put_unusable(content, &self.decoding.hash, code, &sentence)?;
+                }
                 return Ok(Extracted { misses, ..Extracted::none(0, code, &sentence) });
             }
         };
-        // One unusual recording must not end the run. The cache records nothing, because another feature may work with
-        // it.
-        let failed = |misses, i: usize, why: anyhow::Error| {
-            let sentence = format!("`{}` cannot be computed: {why:#}", self.features[i].name);
-            Ok(Extracted { misses, ..Extracted::none(hits, "no_feature", &sentence) })
+        let analysis = ClipAnalysis::new(&clip);
+        for i in of_clip {
+            let Feature { recipe, extractor, .. } = &self.features[i];
+            found.clip[i] = Some(match extractor.extract_finite(&analysis) {
+                Ok(matrix) => Ok(cache.put(content, &recipe.hash, &matrix)?),
+                Err(why) => Err(no_feature(recipe, why)?),
+            });
+        }
+        Ok(Extracted { result: self.complete(found), hits, misses })
+    }
+
+    /// The features of a recording of which none is missing, or the first that cannot be computed: every model of a run is
+    /// compared on the same recordings.
+    fn complete(&self, found: CachedFeatures) -> ExtractionResult {
+        let named = |feature: &Feature, why: String| RecordingError {
+            code: NO_FEATURE.to_owned(),
+            sentence: format!("`{}` cannot be computed: {why}", feature.name),
         };
-        if let Some(windowing) = self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
-            recording = windowing.whole(recording);
-            let features: Vec<(&Recipe, &dyn Extractor)> =
-                of_windows.iter().map(|&i| (window_recipe(i), self.features[i].extractor.as_ref())).collect();
-            match windowing.compute(content, &recording, &features, cache)? {
-                Ok(windows) => of_windows.iter().zip(windows).for_each(|(&i, w)| found.windows[i] = Some(w)),
-                Err((place, why)) => return failed(misses, of_windows[place], why),
-            }
-        }
-        if !of_clip.is_empty() {
-            let clip = recording.into_clip(self.audio);
-            let analysis = ClipAnalysis::new(&clip);
-            for i in of_clip {
-                let feature = &self.features[i];
-                match feature.extractor.extract(&analysis) {
-                    Ok(matrix) => found.clip[i] = Some(cache.put(content, &feature.recipe.hash, &matrix)?),
-                    Err(why) => return failed(misses, i, why),
-                }
-            }
-        }
-        Ok(Extracted { result: Ok(found.complete()), hits, misses })
+        let clip = found.clip.into_iter().flatten().zip(&self.features);
+        let windows = found.windows.into_iter().flatten().zip(&self.features);
+        Ok(ExtractedFeatures {
+            clip: clip.map(|(found, feature)| found.map_err(|why| named(feature, why))).collect::<Result<_, _>>()?,
+            windows: windows
+                .map(|(found, feature)| found.map_err(|why| named(feature, why)))
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
-/// The features of a recording found so far; `None` for each one that must be computed.
+/// The features of a recording found so far: `None` for each one that must be computed, a sentence for each one that cannot be.
 #[derive(Default)]
 struct CachedFeatures {
-    clip: Vec<Option<CachedMatrix>>,
-    windows: Vec<Option<CachedWindows>>,
+    clip: Vec<Option<Result<CachedMatrix, String>>>,
+    windows: Vec<Option<Result<CachedWindows, String>>>,
 }
 
 impl CachedFeatures {
@@ -270,13 +311,6 @@ impl CachedFeatures {
 
     fn hits(&self) -> usize {
         self.clip.len() + self.windows.len() - self.misses()
-    }
-
-    fn complete(self) -> ExtractedFeatures {
-        ExtractedFeatures {
-            clip: self.clip.into_iter().flatten().collect(),
-            windows: self.windows.into_iter().flatten().collect(),
-        }
     }
 }
 

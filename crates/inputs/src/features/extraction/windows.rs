@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::features::cache::{CacheEntry, CachedMatrix, FeatureCache, Hash, Recipe};
 use crate::features::{ClipAnalysis, Extractor, FeatureMatrix, WindowedSignal};
 use timbre_signal::{
-    audio::{Clip, Recording, resample},
+    audio::{AudioSpec, Clip, Recording, resample},
     windows::{self, WindowSpec},
 };
 
@@ -64,16 +64,17 @@ impl CachedWindows {
 /// How recordings are cut into windows, and under which keys the cache stores their features.
 pub(super) struct Windowing {
     spec: WindowSpec,
-    sample_rate: u32,
+    /// Sample rate and resampler.
+    audio: AudioSpec,
     /// The recipe under which the cache stores the length of a recording.
     pub length: Recipe,
 }
 
 impl Windowing {
     /// `stages`: the versions of the stages before.
-    pub fn new(spec: WindowSpec, sample_rate: u32, stages: &Value) -> Windowing {
-        let length = Recipe::new(recipe(sample_rate, stages, &[("measure", json!("length"))]));
-        Windowing { spec, sample_rate, length }
+    pub fn new(spec: WindowSpec, audio: &AudioSpec, stages: &Value) -> Windowing {
+        let length = Recipe::new(recipe(audio, stages, &[("measure", json!("length"))]));
+        Windowing { spec, audio: audio.clone(), length }
     }
 
     /// The recipe of a feature of windows.
@@ -84,7 +85,7 @@ impl Windowing {
             ("window", json!(self.spec)),
             ("windows", json!(windows::VERSION)),
         ];
-        Recipe::new(recipe(self.sample_rate, stages, &parts))
+        Recipe::new(recipe(&self.audio, stages, &parts))
     }
 
     /// The first samples of the windows of a recording, if the cache knows its length.
@@ -95,7 +96,7 @@ impl Windowing {
         }
         let mut halves = [0.0; 2];
         length.read(0..2, &mut halves).ok()?;
-        Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.sample_rate))
+        Some(self.spec.starts(halves[0] as usize * HALF + halves[1] as usize, self.audio.sample_rate))
     }
 
     /// The windows of a recording under a recipe, if the cache has all of them; `intact` verifies them.
@@ -115,69 +116,72 @@ impl Windowing {
 
     /// The whole recording at the sample rate of the features.
     pub fn whole(&self, recording: Recording) -> Recording {
-        let samples = resample(&recording.samples, recording.sample_rate, self.sample_rate);
-        Recording { samples, sample_rate: self.sample_rate, ..recording }
+        let sample_rate = self.audio.sample_rate;
+        let samples = resample(&recording.samples, recording.sample_rate, sample_rate, self.audio.resampler);
+        Recording { samples, sample_rate, ..recording }
     }
 
     /// Computes features of every window of a [`whole`](Self::whole) recording, with shared spectrograms, and stores
-    /// them in the cache. The error names a feature that cannot be computed by its index.
+    /// them in the cache. For a feature that cannot be computed, returns the reason.
     pub fn compute(
         &self,
         content: &Hash,
         whole: &Recording,
         features: &[(&Recipe, &dyn Extractor)],
         cache: &FeatureCache,
-    ) -> Result<Result<Vec<CachedWindows>, (usize, anyhow::Error)>> {
-        let samples = whole.samples.len();
+    ) -> Result<Vec<Result<CachedWindows>>> {
+        let (samples, sample_rate) = (whole.samples.len(), self.audio.sample_rate);
         if self.starts(content, cache).is_none() {
             let halves = vec![(samples / HALF) as f32, (samples % HALF) as f32];
             cache.put(content, &self.length.hash, &FeatureMatrix { rows: 1, cols: 2, values: halves })?;
         }
-        let starts = self.spec.starts(samples, self.sample_rate);
-        let mut records: Vec<Vec<CachedMatrix>> = features.iter().map(|_| Vec::new()).collect();
+        let starts = self.spec.starts(samples, sample_rate);
+        let mut records: Vec<Result<Vec<CachedMatrix>>> = features.iter().map(|_| Ok(Vec::new())).collect();
         for (n, starts) in starts.chunks(WINDOWS_PER_RECORD).enumerate() {
             let mut matrices: Vec<FeatureMatrix> =
                 features.iter().map(|_| FeatureMatrix { rows: 0, cols: 0, values: Vec::new() }).collect();
-            let (length, hop) = (self.spec.length(self.sample_rate), self.spec.hop_length(self.sample_rate));
+            let (length, hop) = (self.spec.length(sample_rate), self.spec.hop_length(sample_rate));
             let (begin, end) = (starts[0], (starts[starts.len() - 1] + length).min(samples));
             let stretch = WindowedSignal::new(&whole.samples[begin..end], length, hop);
             for &start in starts {
-                let clip = Clip {
-                    samples: self.spec.cut(&whole.samples, start, self.sample_rate),
-                    sample_rate: self.sample_rate,
-                };
+                let clip = Clip { samples: self.spec.cut(&whole.samples, start, sample_rate), sample_rate };
                 let is_whole = start + length <= samples;
                 let analysis = if is_whole {
                     ClipAnalysis::window(&clip, &stretch, start - begin)
                 } else {
                     ClipAnalysis::new(&clip)
                 };
-                for (place, (matrix, (_, extractor))) in matrices.iter_mut().zip(features).enumerate() {
-                    match extractor.extract(&analysis) {
+                for ((matrix, (_, extractor)), records) in matrices.iter_mut().zip(features).zip(&mut records) {
+                    if records.is_err() {
+                        continue;
+                    }
+                    match extractor.extract_finite(&analysis) {
                         Ok(of_window) => {
                             matrix.rows += of_window.rows;
                             matrix.cols = of_window.cols;
                             matrix.values.extend(of_window.values);
                         }
-                        Err(why) => return Ok(Err((place, why))),
+                        Err(why) => *records = Err(why),
                     }
                 }
             }
             for ((matrix, (recipe, _)), records) in matrices.iter().zip(features).zip(&mut records) {
-                records.push(cache.put(content, &key(&recipe.hash, n), matrix)?);
+                if let Ok(records) = records {
+                    records.push(cache.put(content, &key(&recipe.hash, n), matrix)?);
+                }
             }
         }
         let stored =
             |records| CachedWindows::new(starts.clone(), records).expect("every window has a matrix of one shape");
-        Ok(Ok(records.into_iter().map(stored).collect()))
+        Ok(records.into_iter().map(|records| records.map(stored)).collect())
     }
 }
 
 /// The length is stored as a matrix of two whole numbers, because a single f32 cannot represent it.
 const HALF: usize = 1 << 16;
 
-fn recipe(sample_rate: u32, stages: &Value, parts: &[(&str, Value)]) -> Value {
-    let mut recipe = json!({ "audio": { "sample_rate": sample_rate } });
+fn recipe(audio: &AudioSpec, stages: &Value, parts: &[(&str, Value)]) -> Value {
+    let mut recipe = json!({ "audio": { "sample_rate": audio.sample_rate, "resampler": audio.resampler } });
     let stages = stages.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value.clone()));
     for (key, value) in stages.chain(parts.iter().cloned()) {
         recipe[key] = value;
@@ -204,6 +208,7 @@ fn matrix<'a>(cache: &'a FeatureCache, content: &Hash, recipe: &Hash) -> Option<
 mod tests {
     use super::*;
     use crate::features::FeatureSpec;
+    use timbre_signal::audio::ResampleFilter;
 
     const RATE: u32 = 1000;
 
@@ -236,13 +241,14 @@ mod tests {
             let (mel, mel_extractor) =
                 feature(json!({ "kind": "mel", "n_fft": 128, "hop_length": hop_length, "n_mels": 10 }));
             let (content, whole) = ([n as u8; 32], noise(samples));
-            let windowing = Windowing::new(spec, RATE, &stages);
+            let windowing = Windowing::new(spec, &AudioSpec::at(RATE), &stages);
             let recipes = [windowing.recipe(&stages, &raw, 1), windowing.recipe(&stages, &mel, 1)];
             let features: Vec<(&Recipe, &dyn Extractor)> =
                 vec![(&recipes[0], raw_extractor.as_ref()), (&recipes[1], mel_extractor.as_ref())];
             let cache = FeatureCache::open(folder.path()).unwrap();
             assert!(windowing.starts(&content, &cache).is_none());
-            let made = windowing.compute(&content, &whole, &features, &cache).unwrap().unwrap();
+            let made = windowing.compute(&content, &whole, &features, &cache).unwrap();
+            let made: Vec<CachedWindows> = made.into_iter().map(Result::unwrap).collect();
             cache.close().unwrap();
             let cache = FeatureCache::open(folder.path()).unwrap();
             let starts = windowing.starts(&content, &cache).unwrap();
@@ -266,15 +272,15 @@ mod tests {
     fn the_recipe_depends_on_the_window_and_not_on_the_clip_length() {
         let stages = json!({ "decoding": 1, "cache": 1 });
         let recipe = |spec: WindowSpec, rate| {
-            Windowing::new(spec, rate, &stages).recipe(&stages, &json!({ "kind": "raw" }), 1).hash
+            Windowing::new(spec, &AudioSpec::at(rate), &stages).recipe(&stages, &json!({ "kind": "raw" }), 1).hash
         };
         let spec = WindowSpec::default();
         assert_eq!(recipe(spec, RATE), recipe(spec, RATE));
         assert_ne!(recipe(spec, RATE), recipe(WindowSpec { hop: 0.5, ..spec }, RATE));
         assert_ne!(recipe(spec, RATE), recipe(spec, 2 * RATE));
-        assert_ne!(
-            Windowing::new(spec, RATE, &stages).length.hash,
-            Windowing::new(spec, 2 * RATE, &stages).length.hash
-        );
+        let length = |audio: &AudioSpec| Windowing::new(spec, audio, &stages).length.hash;
+        assert_ne!(length(&AudioSpec::at(RATE)), length(&AudioSpec::at(2 * RATE)));
+        let soxr = AudioSpec { resampler: ResampleFilter::SoxrHq, ..AudioSpec::at(RATE) };
+        assert_ne!(length(&AudioSpec::at(RATE)), length(&soxr));
     }
 }
