@@ -26,7 +26,7 @@ use timbre_inputs::features::extraction::RecordingError;
 use timbre_models::device::Device;
 use timbre_runs::run_dir::{self, ResultRow, RunRecord};
 use timbre_signal::{
-    audio::{AudioSpec, Clip, DecodeLimits, Stream},
+    audio::{AudioSpec, DecodeLimits, Stream},
     windows::WindowSpec,
 };
 
@@ -223,13 +223,9 @@ impl Predictor {
         Ok(self)
     }
 
-    /// Predicts a square wave, so that weights of another shape fail at start and not at the first request. Does nothing if
-    /// clips have no fixed length.
+    /// Checks that the model accepts clips of this length. Does nothing if clips have no fixed length.
     fn check_shape(&self, clip_samples: Option<usize>) -> Result<()> {
-        let Some(clip_samples) = clip_samples else { return Ok(()) };
-        let samples = (0..clip_samples).map(|i| if i % 100 < 50 { 0.1 } else { -0.1 }).collect();
-        self.probabilities(vec![self.pipeline.extract(&Clip { samples, sample_rate: self.audio.sample_rate })?])
-            .map(drop)
+        clip_samples.map_or(Ok(()), |samples| self.pipeline.check_shape(samples, self.classes.len()))
     }
 
     pub fn name(&self) -> &ModelName {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ModelName, Prediction, Predictor};
+use timbre_core::text::one_line;
 use timbre_evaluation::timeline::{self, Hysteresis, Segment};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_runs::tables::class_column;
@@ -129,14 +130,15 @@ pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     let shown = |(rank, (class, p)): (usize, (&str, f32))| {
         let is_decided = recording.decided.contains(&class);
         let mark = if is_decided { "*" } else { "" };
-        (is_decided || rank < TOP).then(|| format!("{class}{mark} {p:.3}"))
+        (is_decided || rank < TOP).then(|| format!("{}{mark} {p:.3}", one_line(class)))
     };
     let shown: Vec<String> = ranked.into_iter().enumerate().filter_map(shown).collect();
     let segment = |s: &Segment| {
-        let name = predictor.classes().name(s.class);
+        let name = one_line(predictor.classes().name(s.class));
         format!("    {} - {}  {name} {:.3}\n", clock(s.start), clock(s.end), s.confidence)
     };
-    format!("{}  {}\n{}", recording.path, shown.join("  "), recording.segments.iter().map(segment).collect::<String>())
+    let (path, segments) = (one_line(&recording.path), recording.segments.iter().map(segment).collect::<String>());
+    format!("{path}  {}\n{segments}", shown.join("  "))
 }
 
 /// `1:02:03.4`

@@ -3,6 +3,7 @@
 //! The members of an ensemble come from one run and share its clips: each clip is cut once, and a feature that several members
 //! need is computed once.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use timbre_core::{labels::Classes, registry::Fault};
 use timbre_evaluation::{metrics::DecisionRule, predictions::Predictions};
 use timbre_inputs::{
-    dataset::feature_set::FeatureSet,
+    dataset::feature_set::{FeatureSet, RowSource},
     features::{ClipAnalysis, Extractor, FeatureMatrix, FeatureSpec},
 };
 use timbre_models::{Classifier, classic::fusion::Fusion, device::Device};
@@ -73,12 +74,40 @@ impl InferencePipeline {
             columns.iter_mut().zip(features).for_each(|(column, matrix)| column.push(matrix));
         }
         let sets = columns.into_iter().map(|column| feature_set(column, n_classes)).collect::<Result<Vec<_>>>()?;
-        let probabilities = self.model.predict(&sets)?.probabilities;
+        self.predict_sets(&sets, n, n_classes)
+    }
+
+    /// Predicts a made-up clip of this many samples, so that weights of another shape fail at start and not at the first
+    /// request. Its features are made only where the model reads them: the length may be that of a damaged `model.json`.
+    pub fn check_shape(&self, samples: usize, n_classes: usize) -> Result<()> {
+        let made_up = |(spec, _): &(FeatureSpec, Box<dyn Extractor>)| {
+            let shape = spec.as_kind().shape(samples);
+            let shape =
+                shape.with_context(|| format!("`{}` needs clips longer than {samples} samples", spec.kind()))?;
+            Ok(FeatureSet::new(Box::new(MadeUp), shape, vec![vec![0]], n_classes))
+        };
+        let sets = self.extractors.iter().map(made_up).collect::<Result<Vec<_>>>()?;
+        self.predict_sets(&sets, 1, n_classes).map(drop)
+    }
+
+    /// The probabilities of `n` clips, one row per clip; one set per extractor.
+    fn predict_sets(&self, sets: &[FeatureSet], n: usize, n_classes: usize) -> Result<Vec<f32>> {
+        let probabilities = self.model.predict(sets)?.probabilities;
         ensure!(
             probabilities.len() == n * n_classes && probabilities.iter().all(|p| p.is_finite()),
             "the model did not return a finite probability for each of its {n_classes} classes"
         );
         Ok(probabilities)
+    }
+}
+
+/// Features with made-up values.
+struct MadeUp;
+
+impl RowSource for MadeUp {
+    fn read(&self, _row: usize, columns: Range<usize>, out: &mut [f32]) -> Result<()> {
+        out.iter_mut().zip(columns).for_each(|(out, column)| *out = if column % 100 < 50 { 0.1 } else { -0.1 });
+        Ok(())
     }
 }
 

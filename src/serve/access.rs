@@ -1,10 +1,11 @@
-//! Access control and security headers: the token, the allowed origins (CORS), and the headers of every response.
+//! Access control and security headers: the token, the host names, the allowed origins (CORS), and the headers of every response.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -19,13 +20,32 @@ pub struct AccessPolicy {
     token: Option<blake3::Hash>,
     /// Origins of other sites whose pages may use the API.
     origins: Vec<String>,
+    /// The names under which the server may be reached; empty: any name.
+    hosts: Vec<String>,
 }
 
 impl AccessPolicy {
     /// With a token, every route except the page, the health checks and the API description requires
-    /// `Authorization: Bearer TOKEN`. An origin has the form `https://host[:port]`.
-    pub fn new(token: Option<&str>, origins: Vec<String>) -> AccessPolicy {
-        AccessPolicy { token: token.map(|token| blake3::hash(token.as_bytes())), origins }
+    /// `Authorization: Bearer TOKEN`. An origin has the form `https://host[:port]`, a host that of a name or an address without
+    /// a port.
+    pub fn new(token: Option<&str>, origins: Vec<String>, hosts: Vec<String>) -> AccessPolicy {
+        AccessPolicy { token: token.map(|token| blake3::hash(token.as_bytes())), origins, hosts }
+    }
+
+    /// Checks the names under which requests reach a server that listens on this address, if hosts are listed, and also on
+    /// loopback without a token. There the network keeps other machines out, but not a page in a browser of this machine whose
+    /// name its owner has pointed to 127.0.0.1 (DNS rebinding): for the browser that page has the same origin as the server.
+    pub fn check_hosts_on(&mut self, address: IpAddr) {
+        if !self.hosts.is_empty() || (address.is_loopback() && self.token.is_none()) {
+            let own = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+            self.hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), own]);
+        }
+    }
+
+    fn accepts_host(&self, host: &str) -> bool {
+        let name_end = if host.starts_with('[') { host.find(']').map(|end| end + 1) } else { host.find(':') };
+        let name = &host[..name_end.unwrap_or(host.len())];
+        self.hosts.is_empty() || self.hosts.iter().any(|accepted| accepted.eq_ignore_ascii_case(name))
     }
 
     pub fn has_token(&self) -> bool {
@@ -57,8 +77,32 @@ fn origin<'a>(headers: &'a HeaderMap, policy: &AccessPolicy) -> Origin<'a> {
         return Origin::Allowed(origin);
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin_host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    // Behind a proxy the page came over TLS.
+    let of_web = |origin: &'a str| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let origin_host = origin.to_str().ok().and_then(of_web);
     if host.is_some() && origin_host == host { Origin::Same } else { Origin::Other }
+}
+
+/// Refuses a request without one host (RFC 9112, 3.2) or with one that the policy does not accept.
+fn check_host(request: &Request, policy: &AccessPolicy) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        // Only programs send such requests, such as health checks.
+        (None, None) if request.version() < Version::HTTP_11 => return Ok(()),
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    };
+    let Some(host) = host else {
+        let detail = "send exactly one header `Host` with each request";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail));
+    };
+    // A request line with a whole URL has its own host.
+    let of_target = request.uri().authority().map(|authority| authority.as_str());
+    if [Some(host), of_target].into_iter().flatten().all(|host| policy.accepts_host(host)) {
+        return Ok(());
+    }
+    let detail = "this server is not reached under that name: allow it with --allow-host";
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "other_host", detail))
 }
 
 /// Whether a path requires the token, if one is set. The page does not, because it asks for the token; the health checks do not,
@@ -67,10 +111,12 @@ pub fn is_guarded(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/lumen/") || path == "/metrics"
 }
 
-/// Middleware of every request: checks origin and token, adds the security headers.
+/// Middleware of every request: checks host, origin and token, adds the security headers.
 pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
+    let host = check_host(&request, &state.access_policy);
     let (allowed, problem) = match origin(headers, &state.access_policy) {
+        _ if host.is_err() => (None, host.err()),
         Origin::Same => (None, None),
         Origin::Allowed(origin) => (Some(origin.clone()), None),
         // The browser hides the response from the other site, but the request would still use this machine.

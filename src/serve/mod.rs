@@ -11,17 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use crate::inference::Predictor;
 use timbre_core::progress::Printer;
 
 mod access;
+mod connections;
 mod responses;
 mod api;
 mod query;
@@ -36,6 +34,7 @@ mod upload;
 mod served_models;
 
 pub use access::AccessPolicy;
+use connections::Connections;
 use state::AppState;
 use write_timeout::WriteTimeoutStream;
 
@@ -102,15 +101,17 @@ impl Service {
     }
 }
 
-/// Serves on `address` until SIGINT or SIGTERM.
-pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
+/// Serves on `address` until SIGINT, SIGTERM or SIGHUP.
+pub fn serve(mut service: Service, address: &str, printer: Printer) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the server's threads")?;
     let ended = runtime.block_on(async {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address}: choose another address with --addr HOST:PORT"))?;
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stop = stop_signal(printer)?;
         let local = listener.local_addr()?;
+        let state = Arc::get_mut(&mut service.0).expect("the server has not started");
+        state.access_policy.check_hosts_on(local.ip());
         // Stdout may be closed; that must not stop the server.
         let _ = writeln!(std::io::stdout(), "listening on http://{local}");
         printer.message(&format!("models: {}; stop with Ctrl-C", service.ids().join(", ")));
@@ -119,7 +120,7 @@ pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
                 "everyone who can reach {local} can use the server: set TIMBRE_TOKEN to require a token"
             ));
         }
-        serve_on(listener, service, stop_signal(interrupt, terminate, printer)).await;
+        serve_on(listener, service, stop).await;
         Ok(())
     });
     // Do not wait for predictions whose clients have disconnected.
@@ -127,31 +128,53 @@ pub fn serve(service: Service, address: &str, printer: Printer) -> Result<()> {
     ended
 }
 
-/// Returns at the first signal; a second one ends the program at once.
-async fn stop_signal(mut interrupt: Signal, mut terminate: Signal, printer: Printer) {
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    printer.message("stopping after the requests in progress; interrupt again to stop at once");
-    tokio::spawn(async move {
-        let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
-        std::process::exit(code);
-    });
+/// A future that ends at the first signal; a second one ends the program at once.
+fn stop_signal(printer: Printer) -> Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // `nohup` ignores it, and the server shall survive its terminal then.
+    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    Ok(async move {
+        next_signal(&mut interrupt, &mut terminate, &mut hangup).await;
+        printer.message("stopping after the requests in progress; interrupt again to stop at once");
+        tokio::spawn(async move {
+            let code = next_signal(&mut interrupt, &mut terminate, &mut hangup).await;
+            std::process::exit(code);
+        });
+    })
+}
+
+/// The exit code of a program that the next signal ends.
+async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal, hangup: &mut Option<Signal>) -> i32 {
+    let hangup = async {
+        match hangup {
+            Some(hangup) => hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143, _ = hangup => 129 }
+}
+
+/// Whether the program was started with SIGHUP ignored, where the system tells it (Linux).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Serves on `listener` until `stop`, then finishes the requests in progress.
 pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future<Output = ()>) {
     let state = service.0;
     let (router, limits) = (api::router(state.clone()), state.limits);
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let connections = Connections::new(limits.connections);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(64 << 10);
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = async {
-            let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (permit, listener.accept().await)
+            let accepted = listener.accept().await;
+            (accepted, connections.room().await)
         };
-        let (permit, accepted) = tokio::select! { accepted = accepted => accepted, () = &mut stop => break };
+        let (accepted, permit) = tokio::select! { accepted = accepted => accepted, () = &mut stop => break };
         let Ok((stream, _)) = accepted else {
             // Out of file descriptors, or the client has disconnected: try again.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -159,16 +182,9 @@ pub async fn serve_on(listener: TcpListener, service: Service, stop: impl Future
         };
         // Responses are written in one piece: Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
-        let stream = TokioIo::new(WriteTimeoutStream::new(stream, limits.pause));
-        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A broken connection needs no handling.
-            let _ = connection.await;
-            drop(permit);
-        });
+        connections.serve(permit, WriteTimeoutStream::new(stream, limits.pause), &http, router.clone());
     }
     state.close();
     drop(listener);
-    let _ = tokio::time::timeout(limits.stop, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(limits.stop, connections.finish()).await;
 }

@@ -77,10 +77,11 @@ fn operation_object(operation: &Operation, schemas: &mut SchemaGenerator, parame
         ResponseBody::Object => as_json(json!({ "type": "object" })),
     };
     let mut responses = json!({ "200": { "description": operation.summary, "content": content } });
-    let mut problems = vec![];
+    // The header `Host` of any request may be refused.
+    let mut problems = vec![400, 421];
     let mut object = json!({ "summary": operation.summary });
     if let Some(input) = operation.input {
-        problems.extend([400, 408, 413, 415, 422, 500, 503]);
+        problems.extend([408, 413, 415, 422, 500, 503]);
         let known = parameters.iter().filter(|(name, _)| input.parameters.contains(&name.as_str()));
         object["parameters"] = known.map(|(_, parameter)| parameter.clone()).collect();
         let file = json!({ "type": "string", "format": "binary", "contentMediaType": "application/octet-stream" });

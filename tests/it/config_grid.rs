@@ -274,7 +274,11 @@ fn a_removed_table_takes_its_axes_along() {
         let project = Project::new(&[("experiments/parent.toml", &parent), ("experiments/child.toml", child)]);
         let grid = expand_grid(&project.request("child")).unwrap();
         assert_eq!(grid.axes.iter().map(|axis| axis.key.as_str()).collect::<Vec<_>>(), ["features.mel.n_mels"]);
-        assert!(grid.notes[0].starts_with("models.knn is removed, and with it the axis models.knn"), "{:?}", grid.notes);
+        assert!(
+            grid.notes[0].starts_with("models.knn is removed, and with it the axis models.knn"),
+            "{:?}",
+            grid.notes
+        );
         assert!(grid.points.iter().all(|point| point.rounds[0].experiment.models.keys().eq(["logistic"])));
         let set = vec!["models.knn=false".to_owned()];
         let grid = expand_grid(&timbre_experiment::Request { set, ..project.request("parent") }).unwrap();

@@ -140,6 +140,97 @@ fn a_run_that_is_killed_repeatedly_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_cache_that_changes_during_a_run_gives_failed_trials_and_never_other_numbers() {
+    use std::os::unix::fs::FileExt;
+    let dir = TestDir::with(&[("tiny.toml", TWO_MODELS)]);
+    let seeds: Vec<String> = (1..=30).map(|seed| seed.to_string()).collect();
+    let seeds = format!("seeds=[{}]", seeds.join(", "));
+    let tiny = |runs: &str| dir.command(&["run", "tiny.toml", "-q", "--runs", runs, "--set", &seeds]);
+    let results = |runs: &str| dir.read(&format!("{runs}/tiny/latest/results.csv"));
+    assert!(tiny("undisturbed").output().unwrap().status.success());
+    let child = tiny("disturbed").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = dir.path("disturbed/tiny");
+    let has_trial = |run: fs::DirEntry| run.path().join("units/fft.average.s1.json").is_file();
+    while !fs::read_dir(&runs).is_ok_and(|runs| runs.flatten().any(has_trial)) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let packs = fs::read_dir(dir.path("data/.cache/features")).unwrap().flatten().map(|entry| entry.path());
+    for pack in packs.filter(|path| path.extension().is_some_and(|extension| extension == "pack")) {
+        let file = fs::File::options().write(true).open(pack).unwrap();
+        let half = file.metadata().unwrap().len() / 2;
+        file.write_all_at(&vec![0x3f; half as usize], half).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("feature cache was changed"), "{}", text(&output.stderr));
+    let record: Value = serde_json::from_str(&dir.read("disturbed/tiny/latest/run.json")).unwrap();
+    assert_eq!(record["status"], "failed");
+    let expected = results("undisturbed");
+    let rows = results("disturbed");
+    assert!(rows.lines().count() < expected.lines().count());
+    assert!(rows.lines().all(|row| expected.lines().any(|expected| expected == row)), "finished trials are right");
+    assert!(tiny("disturbed").output().unwrap().status.success());
+    assert_eq!(results("disturbed"), expected, "the next start repairs the rest");
+}
+
+#[test]
+fn a_run_whose_folder_is_removed_says_so_and_the_next_start_makes_it_again() {
+    let dir = TestDir::with(&[("tiny.toml", TWO_MODELS)]);
+    let seeds: Vec<String> = (1..=30).map(|seed| seed.to_string()).collect();
+    let seeds = format!("seeds=[{}]", seeds.join(", "));
+    let tiny = || dir.command(&["run", "tiny.toml", "--set", &seeds]);
+    let mut child = tiny().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let runs = dir.path("runs/tiny");
+    let with_trial = |run: &fs::DirEntry| run.path().join("units/fft.average.s1.json").is_file();
+    let run = loop {
+        match fs::read_dir(&runs).ok().and_then(|runs| runs.flatten().find(with_trial)) {
+            Some(run) => break run.path(),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first trial");
+    };
+    while run.exists() {
+        let _ = fs::remove_dir_all(&run);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.lines().last().unwrap().contains("was removed"), "{said}");
+    assert!(tiny().output().unwrap().status.success());
+}
+
+#[test]
+fn a_finished_run_is_shown_where_nothing_can_be_written() {
+    let dir = TestDir::with(&[("tiny.toml", TWO_MODELS)]);
+    let first = dir.run("tiny.toml", &[]);
+    // Like a read-only folder, also for root.
+    fs::remove_file(dir.path("runs/tiny/.lock")).unwrap();
+    fs::create_dir(dir.path("runs/tiny/.lock")).unwrap();
+    fs::remove_file(dir.path("runs/tiny/latest")).unwrap();
+    fs::create_dir(dir.path("runs/tiny/latest")).unwrap();
+    let again = dir.run("tiny.toml", &[]);
+    assert_eq!((&again["status"], &again["run"], &again["results"]), (&"ok".into(), &first["run"], &first["results"]));
+    let fresh = dir.timbre(&["run", "tiny.toml", "--fresh"]);
+    assert_eq!(fresh.status.code(), Some(1));
+    assert!(text(&fresh.stderr).contains("cannot write in"), "{}", text(&fresh.stderr));
+}
+
+#[test]
+fn a_generated_set_that_was_killed_leaves_nothing_after_the_next_start() {
+    let dir = TestDir::new();
+    let make = || dir.command(&["data", "make", "demo", "--clips-per-class", "30", "--out", "set", "-q"]);
+    let names = || {
+        let entries = fs::read_dir(dir.path(".")).unwrap().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let mut child = make().stdout(Stdio::null()).spawn().unwrap();
+    assert!(kill_when(&mut child, || names().iter().any(|name| name.starts_with(".set."))));
+    assert!(!dir.path("set").exists() && names().len() == 1, "{:?}", names());
+    assert!(make().output().unwrap().status.success());
+    assert_eq!(names(), ["set"]);
+}
+
+#[test]
 fn ctrl_c_exits_with_75_and_the_next_start_continues() {
     let dir = TestDir::new();
     let child = dir.quickstart("runs", &["--jobs", "1"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -145,6 +145,7 @@ fn weights_that_do_not_fit_the_feature_are_refused_before_the_first_recording() 
     for (from, to, says) in [
         ("\"clip_seconds\": 3.0", "\"clip_seconds\": 2.0", "columns"),
         ("\"clip_seconds\": 3.0", "\"clip_seconds\": 1e9", "long"),
+        ("\"clip_seconds\": 3.0", "\"clip_seconds\": 36000.0", "columns"),
         ("\"sample_rate\": 22050", "\"sample_rate\": 0", "0 Hz"),
         ("\"voi\"", "\"voi\", \"more\"", "11"),
         ("\"at_least_one\": false", "\"cutoffs\": [0.5], \"at_least_one\": false", "1 thresholds for 11 classes"),
@@ -155,4 +156,47 @@ fn weights_that_do_not_fit_the_feature_are_refused_before_the_first_recording() 
         let sentence = format!("{error:#}");
         assert!(sentence.contains("cannot be used") && sentence.contains(says), "{sentence}");
     }
+    // A clip of ten hours, and its features, would not fit into the memory of this process.
+    fs::write(&description, good.replace("\"clip_seconds\": 3.0", "\"clip_seconds\": 36000.0")).unwrap();
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -v 2000000; exec \"$0\" \"$@\""]).arg(trained.command(&[]).get_program());
+    limited.args(["predict", "tiny:fft.logistic.s1", "-"]).current_dir(trained.path(".")).stdin(Stdio::null());
+    let output = limited.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("columns"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn names_cannot_control_the_terminal_and_data_keeps_them() {
+    let trained = Trained::tiny();
+    let names = ["\u{1b}]0;pwned\u{7}\u{1b}[2J.wav", "two\nlines.wav"];
+    for class in ["cel", "flu"] {
+        let folder = trained.path("set").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for name in names {
+            fs::write(folder.join(name), b"no recording").unwrap();
+        }
+        let good = &trained.recordings_of(class)[0];
+        fs::copy(good, folder.join(format!("good {}", names[0]))).unwrap();
+        fs::copy(good, folder.join(format!("good {}", names[1]))).unwrap();
+    }
+    fs::create_dir_all(trained.path("data")).unwrap();
+    let described = format!("kind = \"folder\"\nroot = '{}'\n", path_text(&trained.path("set")));
+    fs::write(trained.path("data/weird.toml"), described).unwrap();
+    let model = "tiny/latest:fft.logistic.s1";
+    for arguments in [["predict", model, "set"], ["data", "check", "weird"]] {
+        let output = trained.timbre(&arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        for printed in [text(&output.stdout), text(&output.stderr)] {
+            assert!(!printed.contains(|c: char| c.is_control() && c != '\n'), "{printed:?}");
+            assert!(!printed.lines().any(|line| line.starts_with("lines.wav")), "{printed:?}");
+        }
+        assert!(text(&output.stdout).contains("]0;pwned"), "{}", text(&output.stdout));
+    }
+    let json = trained.timbre(&["predict", model, "set", "--json", "-q"]);
+    let files: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let paths = files["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
+    assert_eq!(paths.filter(|path| path.ends_with(names[0]) || path.ends_with(names[1])).count(), 4);
+    let csv = text(&trained.timbre(&["predict", model, "set", "--csv", "-q"]).stdout);
+    assert!(csv.contains(names[0]) && csv.contains(names[1]), "{csv:?}");
 }

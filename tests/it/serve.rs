@@ -214,8 +214,11 @@ fn tokens_and_origins_are_checked() {
     let allowed = from("https://music.example");
     assert_eq!(allowed.status, 200);
     assert!(allowed.head.contains("access-control-allow-origin: https://music.example"));
-    assert_eq!(from("http://here").status, 200, "the host of the request itself");
-    for other in ["https://evil.example", "null", "https://music.example.evil", "http://music.example"] {
+    assert_eq!(from("http://localhost").status, 200, "the host of the request itself");
+    assert_eq!(from("https://localhost").status, 200, "behind a proxy");
+    for other in
+        ["file://localhost", "https://evil.example", "null", "https://music.example.evil", "http://music.example"]
+    {
         let refused = from(other);
         assert_eq!(refused.status, 403, "{other}");
         assert!(!refused.head.contains("access-control-allow-origin") && refused.problem().contains("--allow-origin"));
@@ -225,12 +228,78 @@ fn tokens_and_origins_are_checked() {
 }
 
 #[test]
+fn a_server_is_reached_only_under_names_of_its_machine() {
+    use std::io::Write;
+    let trained = Trained::tiny();
+    let status = |address, head: &str| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "{head}Connection: close\r\n\r\n").unwrap();
+        Response::read(stream)
+    };
+    let from = |address, host: &str| {
+        status(address, &format!("GET /api/v1/models HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"))
+    };
+    let server = Server::start(&trained, &[MODEL]);
+    let address = server.address;
+    for own in ["localhost", "LocalHost:80", "127.0.0.1", "[::1]:8080", &address.to_string()] {
+        assert_eq!(from(address, own).status, 200, "{own}");
+    }
+    // A page whose name leads to this machine.
+    for other in ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil", "[::2]", ""] {
+        let refused = from(address, other);
+        assert_eq!(refused.status, 421, "{other}");
+        assert!(refused.problem().contains("--allow-host") && refused.head.contains("nosniff"));
+    }
+    let get = "GET /healthz HTTP/1.1\r\n";
+    let absolute = "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n";
+    assert_eq!(status(address, absolute).status, 421);
+    assert_eq!(status(address, get).status, 400, "no host");
+    assert_eq!(status(address, &format!("{get}Host: localhost\r\nHost: localhost\r\n")).status, 400, "two hosts");
+    assert_eq!(status(address, "GET /healthz HTTP/1.0\r\n").status, 200, "a simple health check");
+    let server = Server::start(&trained, &[MODEL, "--allow-host", "music.example"]);
+    let hosts = ["music.example", "Music.Example:443", "localhost", "evil.example"];
+    assert_eq!(hosts.map(|host| from(server.address, host).status), [200, 200, 200, 421]);
+    // A page of another name does not know the token.
+    let mut command = trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0"]);
+    command.env("TIMBRE_TOKEN", "s3cret");
+    let server = Server::spawn(command);
+    assert_eq!(from(server.address, "evil.example").status, 401);
+    let wrong = trained.timbre(&["serve", MODEL, "--addr", "127.0.0.1:0", "--allow-host", "http://music.example"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_token_that_is_empty_or_cannot_be_sent_stops_the_server() {
+    use std::os::unix::ffi::OsStrExt;
+    let trained = Trained::tiny();
+    for token in [&b""[..], b"sec\xff", b" x", b"x\n", "é".as_bytes()] {
+        let mut command = trained.command(&["serve", MODEL, "--addr", "127.0.0.1:0"]);
+        let output = command.env("TIMBRE_TOKEN", std::ffi::OsStr::from_bytes(token)).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{token:?}");
+        assert!(text(&output.stderr).contains("TIMBRE_TOKEN"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_server_that_is_started_with_nohup_survives_its_terminal() {
+    let trained = Trained::tiny();
+    let program = trained.command(&[]).get_program().to_owned();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program);
+    command.args(["serve", MODEL, "--addr", "127.0.0.1:0"]).current_dir(trained.path("."));
+    let server = Server::spawn(command);
+    server.signal("-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(get(server.address, "/healthz").status, 200);
+}
+
+#[test]
 fn on_a_signal_the_server_finishes_the_requests_in_progress() {
     use std::io::{Read, Write};
     let trained = Trained::tiny();
     let path = &trained.recordings_of("vio")[0];
     let (bytes, expected) = (std::fs::read(path).unwrap(), expected(&predictor(&trained), path));
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["-TERM", "-INT", "-HUP"] {
         let mut server = Server::start(&trained, &[MODEL]);
         let mut stream = open(server.address, "POST /api/v1/predict HTTP/1.1");
         // `100 Continue` shows that the request is in progress.

@@ -234,6 +234,42 @@ fn is_answered(stream: &TcpStream) -> bool {
 }
 
 #[test]
+fn connections_without_a_request_delay_nobody() {
+    let trained = Trained::tiny();
+    let address = with_limits(predictor(&trained), |limits| limits.connections = 16);
+    let path = &trained.recordings_of("tru")[0];
+    let bytes = std::fs::read(path).unwrap();
+    // A request in progress is not interrupted.
+    let mut upload = open(address, "POST /api/v1/predict HTTP/1.1");
+    write!(upload, "Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", bytes.len()).unwrap();
+    let mut go_on = [0; 25];
+    upload.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on[..12], b"HTTP/1.1 100");
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let dripping: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+            stream
+        })
+        .collect();
+    let kept_alive: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 15]).unwrap();
+            stream
+        })
+        .collect();
+    let clock = std::time::Instant::now();
+    assert_eq!(get(address, "/healthz").status, 200);
+    assert!(clock.elapsed() < Duration::from_secs(3), "{:?}", clock.elapsed());
+    upload.write_all(&bytes).unwrap();
+    assert_eq!(shares(&Response::read(upload)), expected(&predictor(&trained), path));
+    drop((silent, dripping, kept_alive));
+}
+
+#[test]
 fn slow_clients_are_disconnected() {
     let trained = Trained::tiny();
     let address = with_limits(predictor(&trained), |limits| {

@@ -112,7 +112,7 @@ impl Response {
 pub fn open(address: SocketAddr, head: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(stream, "{head}\r\nHost: here\r\nConnection: close\r\n").unwrap();
+    write!(stream, "{head}\r\nHost: localhost\r\nConnection: close\r\n").unwrap();
     stream
 }
 

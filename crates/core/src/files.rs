@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
         .permissions(permissions(&named))
         .tempfile_in(folder)
         .map_err(|error| no_file_in(folder, &error))?;
+    // Shows other processes that the file is not a leftover.
+    let _ = part.as_file().try_lock();
     let mut buffered = BufWriter::new(part.as_file_mut());
     write(&mut buffered).with_context(fail)?;
     buffered.flush().with_context(fail)?;
@@ -99,14 +102,24 @@ pub fn reader_closed(written: std::io::Result<()>) -> Result<bool> {
     }
 }
 
-/// Removes the temporary files that killed processes left in `folder`.
+/// Removes the temporary files that killed processes left in `folder`; never one that a process is writing.
 pub fn remove_temp_files(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) && is_abandoned(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
+
+/// A process locks its temporary file the moment after it creates it.
+fn is_abandoned(path: &Path) -> bool {
+    let is_new =
+        |meta: fs::Metadata| meta.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age < LOCKED_AFTER));
+    let Ok(file) = File::open(path) else { return false };
+    file.metadata().is_ok_and(|meta| meta.is_file() && !is_new(meta)) && file.try_lock().is_ok()
+}
+
+const LOCKED_AFTER: Duration = Duration::from_millis(500);
 
 /// A file older than this when stamped is settled: later changes show in its times.
 pub const SETTLED_NANOS: i64 = 2_000_000_000;
@@ -213,6 +226,24 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_files_that_are_being_written_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(format!("{TEMP_PREFIX}left"));
+        fs::write(&left, b"half").unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(60);
+        File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
+        write_atomically(&folder.path().join("new"), |out| {
+            std::thread::sleep(2 * LOCKED_AFTER);
+            remove_temp_files(folder.path());
+            Ok(out.write_all(b"whole")?)
+        })
+        .unwrap();
+        assert!(!left.exists());
+        assert_eq!(fs::read(folder.path().join("new")).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::text::for_terminal;
+
 /// The interval of plain lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,9 +62,10 @@ impl Printer {
     }
 }
 
-/// Prints a line to stderr. Errors are ignored, so that the work continues after a pipe or terminal is closed.
+/// Prints a line to stderr, without escape sequences that names may contain. Errors are ignored, so that the work continues
+/// after a pipe or terminal is closed.
 pub fn eprint_line(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", for_terminal(line));
 }
 
 /// A running job.

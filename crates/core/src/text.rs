@@ -1,4 +1,4 @@
-//! Text for people: escaping for XML, HTML and Markdown, counts with their noun, grouped digits, name patterns, dotted keys and short names for them.
+//! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, grouped digits, name patterns, dotted keys and short names for them.
 
 use glob::{MatchOptions, Pattern};
 
@@ -47,6 +47,18 @@ pub fn printable(c: char) -> char {
     let is_hidden =
         c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}');
     if is_hidden { '\u{fffd}' } else { c }
+}
+
+/// A name for one line of a terminal: nothing in it moves the cursor, begins a line or changes the writing direction.
+pub fn one_line(name: &str) -> String {
+    let without_separators = |c: char| if matches!(c, '\u{2028}' | '\u{2029}') { '\u{fffd}' } else { c };
+    name.chars().map(printable).map(without_separators).collect()
+}
+
+/// Text for a terminal: line breaks and tabs stay, everything else is as in [`one_line`].
+pub fn for_terminal(text: &str) -> String {
+    let kept = |c: char| if matches!(c, '\n' | '\t') { c } else { printable(c) };
+    text.chars().map(kept).collect()
 }
 
 /// A number with its noun: `1 class`, `3 classes`, `0 runs`.
@@ -126,6 +138,15 @@ mod tests {
         assert_eq!(escape_markdown("f1_micro"), r"f1\_micro");
         assert_eq!(escape_markdown("a|b\n\n# c\u{0}"), "a\\|b  \\# c\u{fffd}");
         assert_eq!(escape_markdown("<b>[x](y)`@me`&amp;"), r"&lt;b&gt;\[x\]\(y\)\`&#64;me\`&amp;amp;");
+    }
+
+    #[test]
+    fn names_cannot_control_a_terminal() {
+        let name = "\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}2J\u{202e}\r\n\tä🎷.wav";
+        assert_eq!(for_terminal(name), "\u{fffd}]0;title\u{fffd}\u{fffd}[2J\u{fffd}2J\u{fffd}\u{fffd}\n\tä🎷.wav");
+        assert!(
+            one_line(name).ends_with("\u{fffd}\u{fffd}\u{fffd}ä🎷.wav") && !one_line("a\u{2028}b").contains('\u{2028}')
+        );
     }
 
     #[test]

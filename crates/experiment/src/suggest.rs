@@ -1,5 +1,7 @@
 //! "Did you mean": the known names nearest to an unknown one.
 
+use timbre_core::text::one_line;
+
 /// The names in `known` with the smallest edit distance to `wrong`; empty if all are too far away.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = fold(wrong);
@@ -41,7 +43,7 @@ pub fn help<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, what: &st
         1..=SHOWN => format!("{what}: {}", known.join(", ")),
         _ => format!("{what}: {}, …", known[..SHOWN].join(", ")),
     };
-    if near.is_empty() { all } else { format!("did you mean {}? {all}", quoted(&near)) }
+    one_line(&if near.is_empty() { all } else { format!("did you mean {}? {all}", quoted(&near)) })
 }
 
 /// `` `a` or `b` ``

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
-use timbre_core::labels::Classes;
+use timbre_core::{labels::Classes, text::one_line};
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
 use timbre_models::Epoch;
 
@@ -136,7 +136,8 @@ pub fn recordings(rows: &[Recording], subsets: &[(String, Vec<&str>)]) -> Result
         column("content", |r| &r.content),
     ];
     // polars writes an empty text as two quotes, and no text as an empty cell.
-    let cells = |subsets: &[&str]| subsets.iter().map(|text| Some(text.to_string()).filter(|t| !t.is_empty())).collect();
+    let cells =
+        |subsets: &[&str]| subsets.iter().map(|text| Some(text.to_string()).filter(|t| !t.is_empty())).collect();
     for (name, subsets) in subsets {
         let cells: Vec<Option<String>> = cells(subsets);
         columns.push(Column::new(name.as_str().into(), cells));
@@ -408,6 +409,7 @@ impl ScoreGrid {
 
 /// Aligns cells in columns with a rule under the first line: the first `words` columns to the left, the others to the right.
 pub fn aligned(lines: &[Vec<String>], words: usize) -> String {
+    let lines: Vec<Vec<String>> = lines.iter().map(|line| line.iter().map(|cell| one_line(cell)).collect()).collect();
     let columns = lines.first().map_or(0, Vec::len);
     let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

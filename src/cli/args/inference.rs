@@ -93,6 +93,10 @@ pub struct ServeArgs {
     /// Allow pages of this site to use the API, e.g. `https://example.org` (repeatable) [default: none].
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
+    /// Accept requests for this host name (header `Host`) and no others but those of this machine, e.g. `music.example.org`
+    /// (repeatable) [default: on loopback without a token, the names of this machine; otherwise any].
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// Device of a network, as in `run`.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::{ExitStatus, listen_for_signals, print, resolve, settings, start_threads};
+use super::{ExitStatus, listen_for_signals, print, print_data, resolve, settings, start_threads};
 use crate::cli::args::{AugmentPreviewArgs, GlobalArgs, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::execution::run::augmentation_preview::{AugmentationPreview, preview_augmentation};
@@ -57,7 +57,7 @@ fn of_clip(preview: &AugmentationPreview, row: usize, epochs: usize, out: &Path)
         lines += &(serde_json::to_string(&drawn)? + "\n");
     }
     files::write_bytes(&out.join(DRAWS), lines.as_bytes())?;
-    print(&lines)?;
+    print_data(&lines)?;
     Ok(ExitStatus::Done)
 }
 

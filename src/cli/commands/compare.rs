@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::report::write_figures;
-use super::{ExitStatus, baseline, print};
+use super::{ExitStatus, baseline, print, print_data};
 use crate::cli::args::{BaselineArgs, CompareArgs, GlobalArgs};
 use timbre_core::{error::UserError, files, progress::Printer};
 use timbre_reports::{
@@ -29,7 +29,11 @@ pub fn compare(common: &GlobalArgs, what: &CompareArgs, gate: &BaselineArgs) -> 
     }
     let found = found(common, what, &what.chosen)?;
     write_files(common, &found, what)?;
-    print(&if what.json { format!("{}\n", json!(found)) } else { comparison::text(&found, width()) })?;
+    if what.json {
+        print_data(&format!("{}\n", json!(found)))?;
+    } else {
+        print(&comparison::text(&found, width()))?;
+    }
     Ok(ExitStatus::Done)
 }
 

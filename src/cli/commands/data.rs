@@ -9,7 +9,11 @@ use rayon::prelude::*;
 use super::{ExitStatus, print, settings};
 use crate::cli::args::{DataCommand, GlobalArgs};
 use crate::execution::run::prepare::make_demo;
-use timbre_core::{error::UserError, progress::eprint_line, text::count};
+use timbre_core::{
+    error::UserError,
+    progress::eprint_line,
+    text::{count, one_line},
+};
 use timbre_experiment::ConfigErrors;
 use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
 use timbre_inputs::features::cache::{
@@ -157,7 +161,7 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     for (record, (_, usable)) in set.records.iter().zip(&read) {
         if let Err(Unreadable { code, sentence }) = usable {
             unusable += 1;
-            text += &format!("unusable  {}: {code}: {sentence}\n", record.id);
+            text += &format!("unusable  {}: {code}: {sentence}\n", one_line(&record.id));
         }
     }
     let mut same: HashMap<Hash, Vec<usize>> = HashMap::new();
@@ -171,7 +175,7 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
         let notes = differ(records.iter().any(|r| r.labels != records[0].labels), "with different labels")
             + &differ(records.iter().any(|r| r.subset != records[0].subset), "in different parts")
             + &differ(records.iter().any(|r| r.group != records[0].group), "in different songs");
-        let ids: Vec<&str> = records.iter().map(|r| r.id.as_str()).collect();
+        let ids: Vec<String> = records.iter().map(|r| one_line(&r.id)).collect();
         text += &format!("the same  {}{notes}\n", ids.join(" = "));
     }
     text +=

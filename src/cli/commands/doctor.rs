@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cache::size;
 use super::data::{self, Availability};
-use super::{ExitStatus, machine, print, settings};
+use super::{ExitStatus, machine, print, print_data, settings};
 use crate::cli::args::GlobalArgs;
 use crate::execution::run::environment;
 use timbre_inputs::features::cache;
@@ -91,7 +91,7 @@ struct DiskReport {
 pub fn doctor(common: &GlobalArgs, json: bool) -> Result<ExitStatus> {
     let report = examine(common)?;
     if json {
-        print(&format!("{}\n", serde_json::to_string(&report)?))?;
+        print_data(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {
         print(&text(&report))?;
     }

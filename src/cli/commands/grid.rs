@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print, print_data};
 use crate::cli::args::GridArgs;
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{print_failures, print_missing_reports};
@@ -37,7 +37,7 @@ pub fn run(
     };
     let record = &outcome.record;
     if as_json {
-        print(&format!("{}\n", summary(&outcome)))?;
+        print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
         print(&table::text(record))?;
     }

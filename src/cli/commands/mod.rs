@@ -2,13 +2,14 @@
 //!
 //! Data goes to stdout, everything else to stderr. The exit code tells scripts how the command ended.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
 use crate::execution::run::Settings;
@@ -17,6 +18,7 @@ use timbre_core::{
     cancel::Cancelled,
     error::{ExitStatus, UserError},
     progress::{Printer, eprint_line},
+    text::for_terminal,
 };
 use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
@@ -49,11 +51,21 @@ mod watch;
 /// Runs the command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
-    let ended = dispatch(cli).unwrap_or_else(|error| {
+    let ended = check_clock(SystemTime::now()).and_then(|()| dispatch(cli)).unwrap_or_else(|error| {
         eprint_line(&explain(&error));
         exit_of(&error)
     });
     ExitCode::from(ended as u8)
+}
+
+/// Names of runs, records and logs hold the time, and no library counts before 1970.
+fn check_clock(now: SystemTime) -> Result<()> {
+    let is_possible = now >= SystemTime::UNIX_EPOCH;
+    ensure!(
+        is_possible,
+        UserError::new(ExitStatus::Failed, "the clock of this machine is before 1970: set it and try again")
+    );
+    Ok(())
 }
 
 fn dispatch(cli: Cli) -> Result<ExitStatus> {
@@ -133,13 +145,18 @@ fn start_logging(common: &GlobalArgs) {
         .init();
 }
 
-/// Prints to stdout. A closed pipe (`| head`) is not an error.
+/// Prints text for people to stdout, without escape sequences that names may contain. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
-    print_on(text).map(drop)
+    write_out(&for_terminal(text)).map(drop)
 }
 
-/// Prints to stdout and returns whether the pipe is still open.
-fn print_on(text: &str) -> Result<bool> {
+/// Prints data for programs to stdout: unchanged, except on a terminal, as `ls` prints names. Returns whether the pipe is still
+/// open.
+fn print_data(text: &str) -> Result<bool> {
+    if std::io::stdout().is_terminal() { write_out(&for_terminal(text)) } else { write_out(text) }
+}
+
+fn write_out(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         other => other.context("cannot write to stdout").map(|()| true),
@@ -232,4 +249,17 @@ fn listen_for_signals(stop: &Arc<AtomicBool>) -> Result<()> {
 fn start_threads(pool: &ThreadArgs) -> Result<()> {
     let threads = pool.jobs.map_or(0, usize::from);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_clock_before_1970_is_reported_in_a_sentence() {
+        let error = check_clock(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().contains("clock") && exit_of(&error) == ExitStatus::Failed);
+        assert!(check_clock(SystemTime::UNIX_EPOCH).is_ok());
+    }
 }

@@ -5,7 +5,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::{ExitStatus, again, expand_grid, print, resolve, settings};
+use super::{ExitStatus, again, expand_grid, print, print_data, resolve, settings};
 use crate::cli::args::{ExperimentArgs, GlobalArgs};
 use crate::execution::run::prepare::PreparedDataset;
 use crate::execution::run::trials_of;
@@ -36,7 +36,11 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     let settings = settings(common, false);
     if expanded.is_grid() {
         let plan = sweep::plan::plan(&expanded, &settings)?;
-        print(&if as_json { format!("{}\n", plan.json()) } else { plan.text() })?;
+        if as_json {
+            print_data(&format!("{}\n", plan.json()))?;
+        } else {
+            print(&plan.text())?;
+        }
         settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
         return Ok(plan.exit_status());
     }
@@ -65,7 +69,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
             "failures": failures.collect::<serde_json::Map<_, _>>(),
             "warnings": inspection.warnings,
         });
-        print(&format!("{plan}\n"))?;
+        print_data(&format!("{plan}\n"))?;
         return Ok(ended);
     }
     let mut text = match inspection.failures.len() {

@@ -1,6 +1,6 @@
 //! `timbre predict`: classify recordings with a saved model; results come in the order of the arguments.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ExitStatus, print, print_on};
+use super::{ExitStatus, print_data};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
 use crate::inference::output_formats::{self, PredictedRecording};
 use crate::inference::{PredictionCallback, Predictor, RecordingSource, Timings};
@@ -18,6 +18,7 @@ use timbre_core::{
     error::UserError,
     files,
     progress::{Printer, eprint_line},
+    text::one_line,
 };
 use timbre_evaluation::timeline::{self, Hysteresis};
 use timbre_inputs::{data::walk, features::extraction::RecordingError};
@@ -62,7 +63,7 @@ pub fn predict(
     let inputs: Vec<Input> = files.iter().flat_map(|file| inputs_of(file)).collect();
     let job = Job::new(&predictor, rule(&predictor, window_args)?, output, &inputs)?;
     if output.out.is_none() {
-        print(&job.head())?;
+        print_data(&job.head())?;
     }
     let (mut prediction, mut unusable) = (Vec::new(), Vec::new());
     job.each(&inputs, |n, result| {
@@ -73,7 +74,7 @@ pub fn predict(
                 files::write_bytes(path, text.as_bytes())?;
             }
             Ok(one) => {
-                if !print_on(&job.body(&one))? {
+                if !print_data(&job.body(&one))? {
                     return Ok(ControlFlow::Break(()));
                 }
                 // All other formats are already printed.
@@ -83,14 +84,14 @@ pub fn predict(
             }
             Err(why) => {
                 let path = inputs[n].path.display().to_string();
-                eprint_line(&format!("{path}: {}", why.sentence));
+                eprint_line(&format!("{}: {}", one_line(&path), why.sentence));
                 unusable.push((path, why));
             }
         }
         Ok(ControlFlow::Continue(()))
     })?;
     if output.out.is_none() {
-        print(&job.tail(&prediction, &unusable))?;
+        print_data(&job.tail(&prediction, &unusable))?;
     }
     Ok(match (unusable.len(), inputs.len()) {
         (0, 1..) => ExitStatus::Done,
@@ -379,8 +380,9 @@ fn names_in(folder: &Path, ending: &str, inputs: &[Input]) -> Result<Vec<PathBuf
         (1..).map(numbered).find(|path| taken.insert(path.clone())).expect("some number is free")
     };
     let names: Vec<PathBuf> = inputs.iter().map(&mut name).collect();
-    for folder in names.iter().filter_map(|name| name.parent()) {
+    for folder in names.iter().filter_map(|name| name.parent()).collect::<BTreeSet<&Path>>() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        files::remove_temp_files(folder);
     }
     Ok(names)
 }
@@ -431,7 +433,13 @@ mod tests {
             inputs("-", None),
             inputs("no.1 in C.wav", None),
         ];
+        // Left by a killed process long ago.
+        let left = home.path().join(".part-x");
+        let file = fs::File::create(&left).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        drop(file);
         let names = names_in(home.path(), "jams", &all).unwrap();
+        assert!(!left.exists());
         let names: Vec<_> =
             names.iter().map(|name| name.strip_prefix(home.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.jams", "a.2.jams", "one/b.jams", "two/b.jams", "stdin.jams", "no.1 in C.jams"]);

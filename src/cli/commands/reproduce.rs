@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::run::choose;
-use super::{ExitStatus, listen_for_signals, print, settings, start_threads};
+use super::{ExitStatus, listen_for_signals, print, print_data, settings, start_threads};
 use crate::cli::args::{GlobalArgs, ReproduceArgs};
 use crate::execution::reproduce::{Reproduction, StoredRun};
 use crate::execution::run::Settings;
@@ -37,7 +37,7 @@ pub fn reproduce(common: &GlobalArgs, asked: &ReproduceArgs) -> Result<ExitStatu
     let outcome = stored.rerun(&Settings { runs, device, ..settings.clone() })?;
     let equal = outcome.comparison.within(asked.tolerance);
     if asked.json {
-        print(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
+        print_data(&format!("{}\n", object(&run.display().to_string(), &outcome, asked)))?;
     } else {
         print(&text(&outcome, asked.tolerance))?;
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, settings, start_threads};
+use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
 use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
 use crate::execution::run::{self, RunOutcome, Settings};
 use timbre_core::progress::{Printer, eprint_line};
@@ -34,7 +34,7 @@ pub fn run(
     grid::refuse(&expanded, grid_args)?;
     let outcome = run::run(&expanded.points[0].rounds[0], &settings)?;
     if json {
-        print(&format!("{}\n", summary(&outcome)))?;
+        print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
         print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
     }

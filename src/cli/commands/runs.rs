@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print_data, write_out};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
 use timbre_core::{
     error::UserError,
@@ -36,7 +36,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     let runs = choice(wanted).of(listing.runs);
     if wanted.json {
         let list: Vec<Value> = runs.iter().map(|run| run.json(wanted.metric)).collect();
-        print(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
+        print_data(&format!("{}\n", json!({ "schema": run_dir::SCHEMA, "runs": list })))?;
         return Ok(ExitStatus::Done);
     }
     let printer = Printer::new(common.quiet);
@@ -48,7 +48,8 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
         });
         return Ok(ExitStatus::Done);
     }
-    print(&listing::text(&runs, wanted.metric, is_coloured()))?;
+    // Its cells are printable, and the colours are escape sequences.
+    write_out(&listing::text(&runs, wanted.metric, is_coloured()))?;
     if runs.len() < all {
         printer.message(&format!("{} of {all} runs", runs.len()));
     }

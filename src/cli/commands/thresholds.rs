@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{ExitStatus, print};
+use super::{ExitStatus, print, print_data};
 use crate::cli::args::GlobalArgs;
 use timbre_core::{
     error::UserError,
@@ -66,7 +66,7 @@ pub fn thresholds(
     }
     search.write(&RunDir::lock(folder.clone())?, &found)?;
     if json {
-        print(&format!("{}\n", report(&search, &found)))?;
+        print_data(&format!("{}\n", report(&search, &found)))?;
     } else {
         let text: Vec<String> = found.iter().map(|own| summary_text(&search, own)).collect();
         print(&text.join("\n"))?;

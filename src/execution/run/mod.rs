@@ -81,7 +81,7 @@ pub fn run_prepared(
         Opened::Finished { path, record } if is_complete(&path, experiment, settings) => {
             let (hits, _) = data.count_cached(experiment, &extraction, &cache)?;
             let status_before = record.status;
-            let outcome = finished_before(path, *record, experiment, hits)?;
+            let outcome = finished_before(path, *record, experiment, hits);
             // The report contains the status of the run.
             let is_current = run_dir::has_report(&outcome.path) && outcome.record.status == status_before;
             let report_error = if is_current { None } else { write_report(&outcome.path, data, settings) };
@@ -102,6 +102,8 @@ pub fn run_prepared(
     dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
     let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir };
     let result = run.execute(&mut record);
+    // The reason for every error that follows from it.
+    let result = dir.ensure_exists().and(result);
     record.ended = Some(run_dir::now());
     record.seconds.insert("total".into(), started.elapsed().as_secs_f64());
     match result {
@@ -213,15 +215,16 @@ fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Opti
 }
 
 /// The outcome of a run that was finished before: nothing is computed, and `latest` points to it.
-fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> Result<RunOutcome> {
+fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment, hits: usize) -> RunOutcome {
     let status = final_status(&record, experiment);
+    // A run on a read-only disk is shown all the same.
     if status != record.status {
         record.status = status;
-        run_dir::write_record(&path, &record)?;
+        let _ = run_dir::write_record(&path, &record);
     }
-    run_dir::make_latest(&path)?;
+    let _ = run_dir::make_latest(&path);
     record.cache = CacheRecord { hits, misses: 0 };
-    Ok(RunOutcome { path, record, reused: true, report_error: None })
+    RunOutcome { path, record, reused: true, report_error: None }
 }
 
 /// Whether a finished run has all files that the experiment asks for.
@@ -306,6 +309,7 @@ impl Run<'_> {
             if self.settings.is_cancelled() {
                 return Err(Cancelled.into());
             }
+            self.dir.ensure_exists()?;
             if let Some(finished) = self.finished(trial) {
                 done.push(self.experiment, finished);
                 progress.step();
@@ -325,6 +329,7 @@ impl Run<'_> {
                 // The next start continues the trial.
                 Err(error) if error.is::<Cancelled>() => return Err(error),
                 Err(error) => {
+                    self.dir.ensure_exists()?;
                     let why = format!("{error:#}");
                     self.settings.printer.message(&format!("{trial} failed: {why}"));
                     self.dir.log("unit failed", json!({ "unit": trial.to_string(), "error": why }));

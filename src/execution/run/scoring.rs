@@ -107,11 +107,11 @@ fn row(
         // Equal resamples for every trial: the intervals of two models differ by the models alone.
         let seed = Seed::new(trial.seed).child("bootstrap").child(&split.split);
         let (low, high) = metrics::bootstrap_interval(&songs, statistic, experiment.evaluate.bootstrap, 0.95, seed);
-        // An undefined metric has no interval either: the cells stay empty.
-        if low.is_finite() {
-            metrics.insert(format!("{metric}_low"), low);
-            metrics.insert(format!("{metric}_high"), high);
-        }
+        // An undefined metric has no interval either.
+        metrics.insert(format!("{metric}_low"), low);
+        metrics.insert(format!("{metric}_high"), high);
     }
+    // The cells of undefined metrics stay empty.
+    metrics.retain(|_, value| value.is_finite());
     ResultRow { trial, split: split.split.clone(), n: split.clips.len(), metrics }
 }

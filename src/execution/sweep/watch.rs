@@ -11,6 +11,7 @@ use timbre_core::{
     error::UserError,
     files,
     progress::{Printer, seconds},
+    text::for_terminal,
 };
 use timbre_runs::run_dir::{self, RunRecord, Status};
 use timbre_runs::sweep_record::{self, PointRecord, PointStatus, SweepDir, SweepRecord, SweepStatus};
@@ -98,6 +99,7 @@ pub fn until_it_ends(watched: &Watched, stop: &AtomicBool) -> Result<()> {
     let mut printed: Option<Instant> = None;
     loop {
         let (text, line, ended) = poll(watched)?;
+        let (text, line) = (for_terminal(&text), for_terminal(&line));
         let mut out = std::io::stdout().lock();
         if terminal {
             // Redrawn from the top of the screen: wide lines wrap, so the cursor cannot go back by a number of lines.

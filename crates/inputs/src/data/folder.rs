@@ -13,7 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::{files_below, folders_in};
 use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, some_of, sorted_by_id};
-use timbre_core::{labels::Classes, registry::Fault, text::count};
+use timbre_core::{
+    labels::Classes,
+    registry::Fault,
+    text::{count, one_line},
+};
 use timbre_signal::audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS};
 
 /// Recordings in folders named after their classes.
@@ -177,6 +181,7 @@ impl Folder {
         let found: BTreeSet<&str> = clips.iter().map(|clip| clip.class.as_str()).collect();
         // Every table joins the classes of a recording by `;`.
         if let Some(class) = found.iter().find(|class| class.contains(';')) {
+            let class = one_line(class);
             bail!("the class `{class}` has a `;` in its name, which separates classes in tables: rename its folder");
         }
         let Some(wanted) = &self.classes else { return Ok(Classes::new(found)) };
@@ -185,8 +190,8 @@ impl Folder {
             absent.is_empty(),
             "`classes` names {} without a recording: {}; the folders are {}",
             if absent.len() == 1 { "a folder" } else { "folders" },
-            absent.join(", "),
-            found.into_iter().collect::<Vec<_>>().join(", ")
+            one_line(&absent.join(", ")),
+            one_line(&found.into_iter().collect::<Vec<_>>().join(", "))
         );
         Ok(Classes::new(wanted))
     }

@@ -6,7 +6,7 @@
 //! lower number comes first; scikit-learn leaves that order to a partial sort.
 //!
 //! Memory: at most one block of test rows, half a block of training rows, their distances (32 MB) and panels of 1,024 columns in
-//! f64. Only the lists of neighbours grow with the number of clips.
+//! f64. Only the lists of neighbours grow with the number of clips, by `count` entries of 16 bytes each.
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -75,15 +75,15 @@ pub fn nearest(
             far.load(train, rows, scaler)?;
             let width = far.norms.len();
             let cheap = cheap_distances(metric, &near, &far);
-            lists.par_iter_mut().enumerate().for_each(|(i, list)| {
+            lists.par_iter_mut().enumerate().for_each_init(Vec::new, |candidates, (i, list)| {
                 let cheap = &cheap[i * width..(i + 1) * width];
-                merge(list, cheap, first, kept, |j| exact_distance(metric, &near, i, &far, j));
+                merge(list, candidates, cheap, first, kept, |j| exact_distance(metric, &near, i, &far, j));
             });
         }
         found.par_extend(lists.into_par_iter().map(|mut list: Vec<Candidate>| {
             list.sort_unstable_by(|a, b| a.exact.total_cmp(&b.exact).then(a.row.cmp(&b.row)));
-            list.truncate(count);
-            list.into_iter().map(|c| Neighbour { distance: c.exact, row: c.row }).collect()
+            // Through a slice: collecting the list itself would keep its allocation.
+            list[..count.min(list.len())].iter().map(|c| Neighbour { distance: c.exact, row: c.row }).collect()
         }));
     }
     Ok(found)
@@ -177,21 +177,46 @@ fn cosine_distance(product: f64, a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 1.0 } else { 1.0 - product / (a.sqrt() * b.sqrt()) }
 }
 
-/// Keeps the `kept` cheapest candidates of the list and of a block whose first row is `first`.
-fn merge(list: &mut Vec<Candidate>, cheap: &[f64], first: usize, kept: usize, exact: impl Fn(usize) -> f64) {
+/// Keeps the `kept` cheapest candidates of the list and of a block whose first row is `first`. `candidates` is scratch memory:
+/// a whole block of candidates may be cheaper than the limit, and the list of a test row must not keep room for it.
+fn merge(
+    list: &mut Vec<Candidate>,
+    candidates: &mut Vec<Candidate>,
+    cheap: &[f64],
+    first: usize,
+    kept: usize,
+    exact: impl Fn(usize) -> f64,
+) {
     let order = |a: &Candidate, b: &Candidate| a.cheap.total_cmp(&b.cheap).then(a.row.cmp(&b.row));
     let limit = if list.len() < kept { f64::INFINITY } else { list[kept - 1].cheap };
-    list.extend(cheap.iter().enumerate().filter(|&(_, &cheap)| cheap <= limit).map(|(j, &cheap)| Candidate {
+    candidates.clone_from(list);
+    candidates.extend(cheap.iter().enumerate().filter(|&(_, &cheap)| cheap <= limit).map(|(j, &cheap)| Candidate {
         cheap,
         exact: f64::NAN,
         row: first + j,
     }));
-    if list.len() > kept {
-        list.select_nth_unstable_by(kept - 1, order);
-        list.truncate(kept);
+    if candidates.len() > kept {
+        candidates.select_nth_unstable_by(kept - 1, order);
+        candidates.truncate(kept);
     }
-    list.sort_unstable_by(order);
-    for candidate in list.iter_mut().filter(|c| c.exact.is_nan()) {
+    candidates.sort_unstable_by(order);
+    for candidate in candidates.iter_mut().filter(|c| c.exact.is_nan()) {
         candidate.exact = exact(candidate.row - first);
+    }
+    list.clear();
+    list.reserve_exact(candidates.len());
+    list.extend_from_slice(candidates);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_row_keeps_room_for_its_neighbours_alone() {
+        let values: Vec<f32> = (0..5000).map(|i| ((i * 37) % 5000) as f32).collect();
+        let set = FeatureSet::from_memory(values, 1, vec![0; 5000], 1);
+        let found = nearest(&set, &set, None, Distance::Euclidean, 5).unwrap();
+        assert!(found.iter().all(|list| list.len() == 5 && list.capacity() == 5), "{}", found[0].capacity());
     }
 }

@@ -101,8 +101,9 @@ fn read_safetensors(path: &Path) -> Result<Vec<Tensor>> {
 fn read_pytorch(path: &Path) -> Result<Vec<Tensor>> {
     use pytorch_reader::DType as Torch;
     const WHY: &str = "it is truncated, or not a checkpoint of tensors written by `torch.save`";
+    let file_bytes = fs::metadata(path)?.len();
     let reader = PytorchReader::new(path).context(WHY)?;
-    let mut tensors = Vec::new();
+    let (mut tensors, mut read_bytes) = (Vec::new(), 0);
     for (name, found) in BTreeMap::from_iter(reader.into_tensors()) {
         let dtype = match found.dtype() {
             Torch::F64 => DType::F64,
@@ -111,11 +112,21 @@ fn read_pytorch(path: &Path) -> Result<Vec<Tensor>> {
             Torch::BF16 => DType::BF16,
             _ => continue,
         };
+        let bytes = found.byte_len() as u64;
+        read_bytes += bytes;
+        ensure!(
+            bytes <= file_bytes && read_bytes <= MAX_REUSE * file_bytes,
+            "the tensor `{name}` of the shape {:?} is larger than the file can hold",
+            found.shape()
+        );
         tensors.push(tensor_of(&name, found.shape(), dtype, found.read().context(WHY)?)?);
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
+
+/// How often the bytes of a file may be read, because tensors share them. PyTorch writes tied weights once.
+const MAX_REUSE: u64 = 16;
 
 fn tensor_of(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Result<Tensor> {
     let data = TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype).convert::<f32>();
@@ -252,4 +263,42 @@ fn fit(theirs: Tensor, shape: &[usize]) -> Result<Fit> {
 /// The sum of consecutive planes.
 fn summed(filter: &[f32], plane: usize) -> Vec<f32> {
     (0..plane).map(|at| filter[at..].iter().step_by(plane).sum()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of PyTorch's legacy format with one tensor: ten numbers, seen as `size` equal ones by a stride of 0.
+    fn expanded(size: i32) -> Vec<u8> {
+        let int = |n: i32| [&b"J"[..], &n.to_le_bytes()].concat();
+        let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let storage =
+            [b"(".to_vec(), text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("0"), text("cpu"), int(10)]
+                .concat();
+        let view =
+            [int(0), int(size), b"\x85".to_vec(), int(0), b"\x85\x89ccollections\nOrderedDict\n)R".to_vec()].concat();
+        [
+            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec(),
+            [&b"\x80\x02}"[..], &text("little_endian"), b"\x88s."].concat(),
+            [&b"\x80\x02}"[..], &text("w"), b"ctorch._utils\n_rebuild_tensor_v2\n(", &storage, b"NtQ", &view, b"tRs."]
+                .concat(),
+            [&b"\x80\x02]"[..], &text("0"), b"a."].concat(),
+            10u64.to_le_bytes().to_vec(),
+            [0; 40].to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_tensor_larger_than_its_file_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.pth");
+        fs::write(&path, expanded(20)).unwrap();
+        assert_eq!(read(&path).unwrap()[0].shape, [20]);
+        fs::write(&path, expanded(1_000_000_000)).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 1000);
+        let refused = read(&path).err().expect("4 GB in a file of 300 bytes").to_string();
+        assert!(refused.contains("`w`") && refused.contains("larger than the file"), "{refused}");
+    }
 }

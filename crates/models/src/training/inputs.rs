@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::networks::InputShape;
 use crate::tensor::{Tensor as Saved, chunk_ranges, take_shaped, take_tensor};
 use crate::training::hyperparameters::Normalize;
-use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
 
 /// The input shape for the images of a set.
 pub fn shape_of(set: &FeatureSet) -> InputShape {
@@ -99,6 +99,8 @@ pub fn restore_shape(tensors: &mut Vec<Saved>) -> Result<InputShape> {
     let whole = |size: &f32| *size >= 1.0 && size.fract() == 0.0;
     let [channels, height, width] = sizes[..] else { bail!("`{SHAPE}` has {} values, not 3", sizes.len()) };
     ensure!(sizes.iter().all(whole), "`{SHAPE}` is {sizes:?}, not three integers");
+    let pixels: f64 = sizes.iter().map(|&size| f64::from(size)).product();
+    ensure!(pixels <= (BLOCK_BYTES / 4) as f64, "`{SHAPE}` is {sizes:?}, more than a clip can have");
     Ok(InputShape { channels: channels as usize, height: height as usize, width: width as usize })
 }
 
@@ -197,6 +199,14 @@ mod tests {
             assert_eq!(shape, InputShape { channels: 1, height: 2, width: 2 });
             assert_eq!(Normalization::restore(&mut tensors, shape).unwrap(), fitted);
             assert!(tensors.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_shape_larger_than_any_clip_is_refused() {
+        for sizes in [[1.0, 1e30, 1.0], [1.0, 16_384.0, 16_384.0]] {
+            let refused = restore_shape(&mut vec![Saved::new(SHAPE, vec![3], sizes.to_vec())]).unwrap_err();
+            assert!(refused.to_string().contains("more than a clip"), "{refused}");
         }
     }
 

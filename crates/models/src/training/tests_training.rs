@@ -71,6 +71,16 @@ fn a_restored_network_predicts_the_same_bits() {
 }
 
 #[test]
+fn a_network_much_larger_than_its_file_is_refused_before_it_is_built() {
+    let model = TestFit::new(None).fit(&small(|_| ()), &one_label(1, 10)).unwrap();
+    let mut larger = small(|_| ());
+    larger.network.filters = vec![4096; 3];
+    let restored = ModelKind::restore(&larger, model.tensors().unwrap(), 3, &Device::cpu());
+    let error = restored.err().expect("a gigabyte of weights").to_string();
+    assert!(error.contains("another network"), "{error}");
+}
+
+#[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     // Large enough that convolutions, their gradients and batch norms are divided among threads.
     let mut rng = Seed::new(4).rng();

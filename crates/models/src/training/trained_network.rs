@@ -15,7 +15,7 @@ use crate::networks::{InputShape, Network, NetworkModel, state_dict};
 use crate::tensor::{Tensor, take_tensor};
 use timbre_core::seed::Seed;
 use timbre_evaluation::predictions::Predictions;
-use timbre_inputs::dataset::feature_set::FeatureSet;
+use timbre_inputs::dataset::feature_set::{BLOCK_BYTES, FeatureSet};
 
 /// Batches that the data loader prefetches.
 pub const PREFETCH: usize = 2;
@@ -47,6 +47,14 @@ impl TrainedNetwork {
         let output = take_tensor(&mut tensors, OUTPUT)?;
         let output = output.first().and_then(|&number| OutputActivation::from_code(number));
         let output = output.with_context(|| format!("`{OUTPUT}` does not name a known output activation"))?;
+        // The network allocates what its description asks for. If it is only a little more, the missing tensor is named below.
+        let layers = model.kind().layers(shape, n_classes)?;
+        let wanted: u64 = layers.iter().map(|row| row.parameters + row.statistics).sum();
+        let given: u64 = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
+        ensure!(
+            wanted <= given + (BLOCK_BYTES / 4) as u64,
+            "the network has {wanted} numbers and the file {given}: it belongs to another network"
+        );
         // All initial weights are replaced, so the seed does not matter.
         let network = model.kind().build(shape, n_classes, Seed::new(0), &device.burn())?;
         let network = state_dict::load(network, &tensors)?.valid();

@@ -296,10 +296,11 @@ impl TrainingRun<'_> {
                 &device,
                 &mut before_each,
             )?;
-            // A loss that is not finite would be meaningless in a table.
+            // A number that is not finite would be meaningless in a table, and JSON cannot hold it.
             validation_loss = Some(self.loss_of(set, &logits)).filter(|loss| loss.is_finite());
             let predictions = trained_network::probabilities(&logits, set.n_classes(), self.setup.objective.output());
             metrics = self.context.decision_rule.scores(set.labels(), &predictions).metrics;
+            metrics.retain(|_, value| value.is_finite());
         }
         let history = &mut state.history;
         let seconds = stats.trained.as_secs_f64();

@@ -3,7 +3,7 @@
 use super::check::{Check, CheckReport, Finding, ROUNDING};
 use super::comparability::IssueKind;
 use crate::tables::aligned;
-use timbre_core::text::printable;
+use timbre_core::text::one_line;
 
 /// The header of `rows`.
 pub const HEAD: [&str; 8] = ["result", "model", "metric", "baseline", "run", "change", "tolerance", "95 % of baseline"];
@@ -24,8 +24,8 @@ fn row(check: &Check) -> [String; 8] {
     };
     [
         word.to_owned(),
-        plain(&check.model),
-        plain(&check.metric),
+        one_line(&check.model),
+        one_line(&check.metric),
         number(check.baseline),
         check.run().map_or_else(none, number),
         check.run().map_or_else(none, |run| signed(run - check.baseline)),
@@ -37,12 +37,12 @@ fn row(check: &Check) -> [String; 8] {
 /// The table and the notes.
 pub fn text(report: &CheckReport) -> String {
     let clips = report.clips.map_or(String::new(), |n| format!(" ({n} clips)"));
-    let (run, baseline) = (plain(&report.run.0), plain(&report.baseline.0));
+    let (run, baseline) = (one_line(&report.run.0), one_line(&report.baseline.0));
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
     lines.extend(rows(report).into_iter().map(Vec::from));
     let mut text = format!("Run {run} against {baseline}, {} split{clips}\n\n{}", report.split, aligned(&lines, 3));
     for note in &report.notes {
-        text += &format!("note: {}\n", plain(note));
+        text += &format!("note: {}\n", one_line(note));
     }
     text
 }
@@ -57,17 +57,21 @@ pub fn reasons(report: &CheckReport) -> Vec<(String, bool)> {
     };
     let fallen = report.fallen().map(|check| (sentence(report, check), false));
     let missing = report.missing().map(|check| issue(IssueKind::Missing, sentence(report, check)));
-    let issues = report.issues.iter().map(|own| issue(own.kind, plain(&own.sentence)));
+    let issues = report.issues.iter().map(|own| issue(own.kind, one_line(&own.sentence)));
     issues.chain(fallen).chain(missing).collect()
 }
 
 /// `mel.knn: accuracy fell by 0.0505, from 0.3636 to 0.3131, against … (tolerance 0): inside the 95 % interval …`
 pub fn sentence(report: &CheckReport, check: &Check) -> String {
-    let (model, metric) = (plain(&check.model), plain(&check.metric));
-    let against = format!("{} ({})", plain(&report.baseline.0), plain(&report.baseline.1.display().to_string()));
+    let (model, metric) = (one_line(&check.model), one_line(&check.metric));
+    let against = format!("{} ({})", one_line(&report.baseline.0), one_line(&report.baseline.1.display().to_string()));
     match &check.finding {
         Finding::Missing { why } => {
-            format!("{model}: no {metric} to compare with the {} of {against}: {}", number(check.baseline), plain(why))
+            format!(
+                "{model}: no {metric} to compare with the {} of {against}: {}",
+                number(check.baseline),
+                one_line(why)
+            )
         }
         Finding::Held { run, worse_by } | Finding::Fell { run, worse_by } => {
             // A worse loss has risen.
@@ -123,10 +127,4 @@ fn distinct(a: f64, b: f64) -> (String, String) {
     let with = |decimals: usize| (format!("{a:.decimals$}"), format!("{b:.decimals$}"));
     let differ = |pair: &(String, String)| a == b || pair.0 != pair.1;
     (4..17).map(with).find(differ).unwrap_or_else(|| with(17))
-}
-
-/// Replaces characters that move the cursor, begin a line, or change the writing direction.
-pub fn plain(name: &str) -> String {
-    let without_separators = |c: char| if matches!(c, '\u{2028}' | '\u{2029}') { '\u{fffd}' } else { c };
-    name.chars().map(printable).map(without_separators).collect()
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::{ListedRun, RunState};
-use crate::baseline_check::text::plain;
 use crate::tables::aligned;
-use timbre_core::progress::seconds;
+use timbre_core::{progress::seconds, text::one_line};
 
 /// One line per run, with `metric` instead of the headline metric of each run. `colour` highlights runs that are not done.
 pub fn text(runs: &[ListedRun], metric: Option<&str>, colour: bool) -> String {
@@ -37,12 +36,12 @@ fn line(run: &ListedRun, metric: Option<&str>) -> Vec<String> {
     let interval = best.as_ref().and_then(|best| best.interval);
     let time = entry.seconds.map(|s| seconds(Duration::try_from_secs_f64(s).unwrap_or_default()));
     vec![
-        plain(&entry.experiment),
-        plain(&run.name()),
+        one_line(&entry.experiment),
+        one_line(&run.name()),
         status(run),
         entry.started.get(..16).unwrap_or(&entry.started).replace('T', " "),
-        best.as_ref().map_or_else(none, |best| plain(best.model)),
-        plain(metric),
+        best.as_ref().map_or_else(none, |best| one_line(best.model)),
+        one_line(metric),
         score.unwrap_or_else(none),
         interval.map_or_else(none, |(low, high)| format!("{low:.3} to {high:.3}")),
         // The duration of an unfinished run is not known yet.

@@ -53,7 +53,7 @@ pub const SCHEMA: u32 = 1;
 /// A run folder that this process has locked.
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Another process holds the lock of the folder.
@@ -73,8 +73,9 @@ impl RunDir {
     /// Opens the folder of a signature: the finished one, the unfinished one, or a new one (always new with `fresh`).
     pub fn open(runs: &Path, experiment: &str, signature: &str, fresh: bool) -> Result<Opened> {
         let folder = runs.join(experiment);
-        // Held while the folder is looked up or created, so that two processes agree on one.
-        let _lock = removal::lock_experiment(&folder)?;
+        // Held while the folder is looked up or created, so that two processes agree on one. Where nothing can be written, a
+        // finished run is found without it.
+        let lock = removal::lock_experiment(&folder);
         if !fresh {
             for path in lookup::folders_of(&folder, signature).into_iter().rev() {
                 match read_record(&path) {
@@ -82,11 +83,13 @@ impl RunDir {
                     Ok(record) if record.status.is_final() => {
                         return Ok(Opened::Finished { path, record: Box::new(record) });
                     }
+                    _ if lock.is_err() => break,
                     // Without a record the run was killed before its first write: the folder counts as new.
                     _ => return Ok(Opened::ToDo(RunDir::lock(path)?)),
                 }
             }
         }
+        let _lock = lock?;
         let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%SZ");
         let suffix = |n: usize| if n == 0 { String::new() } else { format!(".{n}") };
         let path = (0..)
@@ -110,10 +113,20 @@ impl RunDir {
         }
         for folder in [trials_folder(&path), models_folder(&path)] {
             fs::create_dir_all(&folder)?;
-            files::remove_temp_files(&folder);
         }
-        files::remove_temp_files(&path);
-        Ok(RunDir { path, _lock: lock })
+        // Left by a killed process: this one holds the run.
+        for file in temporary_files(&path) {
+            let _ = fs::remove_file(file);
+        }
+        Ok(RunDir { path, lock })
+    }
+
+    /// Fails if the folder was removed since this process has locked it, also if something wrote there again.
+    pub fn ensure_exists(&self) -> Result<()> {
+        if is_same_file(&self.lock, &self.path.join(LOCK)) {
+            return Ok(());
+        }
+        bail!("{} was removed while this run was writing it: run again", self.path.display())
     }
 
     pub fn path(&self) -> &Path {
@@ -134,7 +147,11 @@ impl RunDir {
         read_trial(&self.path, trial)
     }
 
+    /// Fails on probabilities that are not finite: JSON cannot hold them, and no metric can rank them.
     pub fn write_trial(&self, record: &TrialRecord) -> Result<()> {
+        if let Some(split) = record.splits.iter().find(|split| !split.is_finite()) {
+            bail!("the model predicts probabilities that are not finite on the {} split", split.split);
+        }
         write_bytes(&trial_file(&self.path, &record.trial), &serde_json::to_vec(record)?)
     }
 
@@ -208,6 +225,9 @@ pub fn trials_done(run: &Path) -> usize {
 pub fn make_latest(run: &Path) -> Result<()> {
     let folder = run.parent().expect("a run folder is in the folder of its experiment");
     let name = run.file_name().expect("a run folder has a name");
+    if fs::read_link(latest(folder)).is_ok_and(|target| target == Path::new(name)) {
+        return Ok(());
+    }
     // Two sweep points of one process can end at the same time.
     let part = folder.join(format!(".latest-{}-{}", std::process::id(), name.to_string_lossy()));
     let _ = fs::remove_file(&part);
@@ -345,6 +365,42 @@ mod tests {
         assert!(matches!(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap(), Opened::Finished { .. }));
         let fresh = to_do(RunDir::open(runs.path(), "x", SIGNATURE, true).unwrap());
         assert_ne!(fresh.path(), first.path());
+    }
+
+    #[test]
+    fn a_finished_run_is_opened_where_nothing_can_be_written() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        first.write_record(&record(Status::Done)).unwrap();
+        drop(first);
+        // The lock cannot take the place of a folder: like a read-only file system, also for root.
+        let lock = runs.path().join("x").join(LOCK);
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        assert!(matches!(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap(), Opened::Finished { .. }));
+        for (signature, fresh) in [(SIGNATURE, true), ("fedcba9876543210", false)] {
+            let refused = RunDir::open(runs.path(), "x", signature, fresh).err().expect("it cannot be written");
+            assert!(refused.to_string().contains("cannot write in"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_lock_clears_what_killed_processes_left_in_every_folder() {
+        let runs = tempfile::tempdir().unwrap();
+        let first = to_do(RunDir::open(runs.path(), "x", SIGNATURE, false).unwrap());
+        let path = first.path().to_owned();
+        let left = ["networks/mel.cnn.s1/.part-a", "units/.part-b", ".part-c"].map(|name| path.join(name));
+        for file in &left {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "half").unwrap();
+        }
+        drop(first);
+        let again = RunDir::lock(path.clone()).unwrap();
+        assert!(left.iter().all(|file| !file.exists()));
+        assert!(again.ensure_exists().is_ok());
+        fs::remove_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).unwrap();
+        assert!(again.ensure_exists().unwrap_err().to_string().contains("was removed"));
     }
 
     #[test]

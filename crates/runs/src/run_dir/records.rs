@@ -65,6 +65,11 @@ impl SplitRecord {
         self.clips.iter().map(|clip| clip.truth.clone()).collect()
     }
 
+    pub(super) fn is_finite(&self) -> bool {
+        let windows = self.windows.as_ref().map_or(&[][..], |windows| &windows.probabilities[..]);
+        self.predictions.probabilities.iter().chain(windows).all(|p| p.is_finite())
+    }
+
     /// The classes that `decision_rule` decides for each recording, from its windows where there are any.
     pub fn decided(&self, decision_rule: &DecisionRule) -> Vec<Vec<usize>> {
         decision_rule.decide_recordings(&self.predictions, self.windows.as_ref()).decided
@@ -99,7 +104,24 @@ pub struct ResultRow {
     pub trial: Trial,
     pub split: String,
     pub n: usize,
+    #[serde(with = "finite_values")]
     pub metrics: IndexMap<String, f64>,
+}
+
+/// Leaves out values that are not finite, which JSON cannot hold: a metric without a value is undefined.
+mod finite_values {
+    use indexmap::IndexMap;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(values: &IndexMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(values.iter().filter(|(_, value)| value.is_finite()))
+    }
+
+    /// A value that is not finite was once written as `null`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexMap<String, f64>, D::Error> {
+        let values = IndexMap::<String, Option<f64>>::deserialize(deserializer)?;
+        Ok(values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
 }
 
 impl ResultRow {
@@ -174,4 +196,22 @@ pub struct DataRecord {
 pub struct CacheRecord {
     pub hits: usize,
     pub misses: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_without_a_number_keeps_the_record_readable() {
+        let trial = Trial { features: "mel".into(), model: "knn".into(), seed: 1 };
+        let metrics = [("accuracy", 0.5), ("log_loss", f64::NAN), ("mse", f64::INFINITY)];
+        let metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+        let row = ResultRow { trial, split: "test".into(), n: 2, metrics };
+        let json = serde_json::to_string(&row).unwrap();
+        let read: ResultRow = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.metrics, IndexMap::from([("accuracy".to_owned(), 0.5)]));
+        let old = json.replace("0.5", "null");
+        assert!(serde_json::from_str::<ResultRow>(&old).unwrap().metrics.is_empty());
+    }
 }

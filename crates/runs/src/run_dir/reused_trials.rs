@@ -25,7 +25,6 @@ impl RunDir {
             let (source, target) = (folder(from, trial), folder(self.path(), trial));
             if source.is_dir() {
                 fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
-                files::remove_temp_files(&target);
                 copy_files(&source, &target, |_| true)?;
             }
         }

@@ -106,7 +106,6 @@ impl RunDir {
     fn write_model_files(&self, trial: &Trial, tensors: &[Tensor], description: &Value) -> Result<()> {
         let folder = model_folder(self.path(), trial);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        files::remove_temp_files(&folder);
         files::write_atomically(&weights_file(&folder), |out| write_safetensors(tensors, &[], out))?;
         files::write_bytes(&description_file(&folder), &serde_json::to_vec_pretty(description)?)
     }

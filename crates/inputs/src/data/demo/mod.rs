@@ -209,8 +209,7 @@ impl Demo {
     /// Generates the set in the cache unless it is there, and returns its folder. Several threads call `after_recording` after
     /// each recording; its error cancels the work.
     ///
-    /// If two processes call this at once, the second waits and uses the set of the first. A partial set of a killed process is
-    /// removed by the next call.
+    /// If two processes call this at once, the second waits and uses the set of the first.
     pub fn ensure_in_cache(&self, cache_dir: &Path, after_recording: AfterRecording) -> Result<PathBuf> {
         let folder = self.cache_folder(cache_dir);
         if folder.is_dir() {
@@ -221,11 +220,8 @@ impl Demo {
         let lock_path = cache_dir.join(format!("{name}.lock"));
         let lock = fs::File::create(&lock_path).with_context(|| format!("create the lock file {lock_path:?}"))?;
         // On a file system without locks, both processes generate the set, and the second to finish uses that of the first.
-        if lock.lock().is_ok() {
-            if folder.is_dir() {
-                return Ok(folder);
-            }
-            remove_partial_sets(cache_dir, &name)?;
+        if lock.lock().is_ok() && folder.is_dir() {
+            return Ok(folder);
         }
         if let Err(error) = write(self, &folder, after_recording)
             && !folder.is_dir()
@@ -236,9 +232,10 @@ impl Demo {
     }
 }
 
-fn remove_partial_sets(cache_dir: &Path, name: &str) -> Result<()> {
-    for (other, path) in super::walk::hidden_folders_in(cache_dir)? {
-        if other.starts_with(&format!(".{name}.")) {
+/// Removes the partial sets that killed processes left. A process locks its own.
+fn remove_partial_sets(parent: &Path, prefix: &str) -> Result<()> {
+    for (other, path) in super::walk::hidden_folders_in(parent)? {
+        if other.starts_with(prefix) && fs::File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
             fs::remove_dir_all(&path).with_context(|| format!("remove the partial data set {path:?}"))?;
         }
     }
@@ -246,7 +243,7 @@ fn remove_partial_sets(cache_dir: &Path, name: &str) -> Result<()> {
 }
 
 /// Writes the set into the new or empty folder `into`, completely or not at all. Several threads call `after_recording` after
-/// each recording; its error cancels the work.
+/// each recording; its error cancels the work. A partial set of a killed process is removed by the next call.
 pub fn write(spec: &Demo, into: &Path, after_recording: AfterRecording) -> Result<Summary> {
     if let Some(Fault { key, sentence }) = spec.faults().first() {
         bail!("generate the demo data set: `{key}`: {sentence}");
@@ -260,10 +257,15 @@ pub fn write(spec: &Demo, into: &Path, after_recording: AfterRecording) -> Resul
     let parent = into.parent().with_context(|| format!("{into:?} has no folder above it"))?;
     let name = into.file_name().with_context(|| format!("{into:?} has no name"))?.to_string_lossy().into_owned();
     fs::create_dir_all(parent).with_context(|| format!("create the folder {parent:?}"))?;
+    let prefix = format!(".{name}.partial-");
+    remove_partial_sets(parent, &prefix)?;
     let partial = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
+        .prefix(&prefix)
         .tempdir_in(parent)
         .with_context(|| format!("create a folder in {parent:?}"))?;
+    let lock = fs::File::open(partial.path()).with_context(|| format!("open the folder {:?}", partial.path()))?;
+    // Without locks on this file system nothing is removed.
+    let _ = lock.try_lock();
     let summary = write_songs(&plan::plan(spec), partial.path(), &into, after_recording)?;
     make_readable(partial.path())?;
     let _ = fs::remove_dir(&into);

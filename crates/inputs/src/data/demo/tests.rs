@@ -94,11 +94,15 @@ fn the_set_is_made_once_in_the_cache_and_loads_as_irmas() {
     let dirs = DataDirs { data_dir: dir.path().join("data"), cache_dir: dir.path().join("cache") };
     let spec = tiny();
     let folder = spec.cache_folder(&dirs.cache_dir);
-    // The partial set of a killed process.
-    let left = dirs.cache_dir.join(format!(".{}.abc", folder.file_name().unwrap().to_string_lossy()));
-    fs::create_dir_all(&left).unwrap();
+    // The partial sets of a killed process and of one at work, and a folder of somebody else.
+    let name = folder.file_name().unwrap().to_string_lossy();
+    let beside = |ending: &str| dirs.cache_dir.join(format!(".{name}.{ending}"));
+    let [left, at_work, other] = ["partial-abc", "partial-def", "backup"].map(beside);
+    [&left, &at_work, &other].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+    let lock = fs::File::open(&at_work).unwrap();
+    lock.lock().unwrap();
     let set = spec.load(&dirs).unwrap();
-    assert!(!left.exists(), "the half-made set is gone");
+    assert!(!left.exists() && at_work.exists() && other.exists(), "only the first is gone");
     let made = fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap();
     assert_eq!(set, spec.load(&dirs).unwrap());
     assert_eq!(made, fs::metadata(folder.join("IRMAS-TrainingData")).unwrap().modified().unwrap());

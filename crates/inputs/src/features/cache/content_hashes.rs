@@ -75,7 +75,8 @@ impl ContentHashes {
         let new_hashes = new_hashes.into_inner().expect("no hashing thread panics");
         if !new_hashes.is_empty() {
             self.known.extend(new_hashes);
-            self.save()?;
+            // A read-only cache cannot keep them: the files are read again each time.
+            let _ = self.save();
         }
         hashes
     }

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::features::FeatureMatrix;
@@ -78,12 +78,20 @@ impl CachedMatrix {
         self.rows * self.cols
     }
 
-    /// Copies the values `range` (row-major) to `out`.
+    /// Copies the values `range` (row-major) to `out`. The read that includes the last value verifies the whole record: a
+    /// model that reads all of it, in one piece or in ranges from left to right, has then seen the values that were written.
     pub fn read(&self, range: Range<usize>, out: &mut [f32]) -> Result<()> {
-        let at = self.offset + 4 * range.start as u64;
-        self.file
-            .read_exact_at(bytemuck::cast_slice_mut(out), at)
-            .context("cannot read the feature cache: run again; if the error stays, run `timbre cache gc --all` first")
+        let bytes = bytemuck::cast_slice_mut(out);
+        self.file.read_exact_at(bytes, self.offset + 4 * range.start as u64).context(
+            "cannot read the feature cache: run again; if the error stays, run `timbre cache gc --all` first",
+        )?;
+        let is_intact = match (range.start, range.end == self.dims()) {
+            (0, true) => pack::checksum(bytes) == self.checksum,
+            (_, true) => self.is_intact(),
+            _ => true,
+        };
+        ensure!(is_intact, "the feature cache was changed while this run was reading it: run again");
+        Ok(())
     }
 }
 
@@ -365,6 +373,66 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, &bytes).unwrap();
         assert!(FeatureCache::open(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_changes_after_the_cache_is_opened_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        cache.put(&[2; 32], &[9; 32], &matrix(2.0)).unwrap();
+        cache.close().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        let stored = |content: u8| match cache.get(&[content; 32], &[9; 32]) {
+            Some(CacheEntry::Matrix(stored)) => stored.clone(),
+            other => panic!("not a matrix: {other:?}"),
+        };
+        assert!(stored(2).is_intact());
+        let path = pack::packs_in(folder.path()).unwrap().remove(0);
+        let file = File::options().write(true).open(&path).unwrap();
+        let first_value_of_2 = file.metadata().unwrap().len() - 4 * 6;
+        file.write_all_at(&3.0f32.to_le_bytes(), first_value_of_2).unwrap();
+        let read = |content: u8, range: Range<usize>| stored(content).read(range.clone(), &mut vec![0.0; range.len()]);
+        assert!(read(1, 0..6).is_ok() && read(1, 4..6).is_ok());
+        assert!(read(2, 0..6).unwrap_err().to_string().contains("run again"));
+        // In ranges from left to right, the last one reports the change of the first value.
+        assert!(read(2, 0..4).is_ok() && read(2, 4..6).is_err());
+    }
+
+    #[test]
+    fn a_pack_without_an_index_is_read_also_where_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        cache.close().unwrap();
+        let index = pack::packs_in(folder.path()).unwrap()[0].with_extension("idx");
+        fs::remove_file(&index).unwrap();
+        // The index cannot take the place of a folder: like a read-only file system, also for root.
+        fs::create_dir_all(index.join("x")).unwrap();
+        let again = FeatureCache::open(folder.path()).unwrap();
+        assert_eq!(read(again.get(&[1; 32], &[9; 32])), vec![1.0; 6]);
+    }
+
+    #[test]
+    fn a_record_larger_than_its_pack_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::open(folder.path()).unwrap();
+        cache.put(&[1; 32], &[9; 32], &matrix(1.0)).unwrap();
+        cache.close().unwrap();
+        let path = pack::packs_in(folder.path()).unwrap().remove(0);
+        let size = fs::metadata(&path).unwrap().len();
+        // 2^19 x 2^19 values are a terabyte; 2^31 x 2^31 are 0 bytes in 64 bits.
+        for (kind, rows, bytes) in
+            [(pack::MATRIX, 1 << 19, 1 << 40), (pack::MATRIX, 1 << 31, 0), (pack::UNUSABLE, 0, 1 << 40)]
+        {
+            pack::write_hostile_index(&path, size, kind, rows, bytes);
+            let again = FeatureCache::open(folder.path()).unwrap();
+            assert_eq!(
+                (again.len(), read(again.get(&[1; 32], &[9; 32]))),
+                (1, vec![1.0; 6]),
+                "the pack itself is read"
+            );
+        }
     }
 
     #[test]

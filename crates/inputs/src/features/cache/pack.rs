@@ -62,7 +62,8 @@ impl RecordHeader {
             checksum: bytes[88..96].try_into().expect("8 bytes"),
             offset: u64_at(96),
         };
-        let sized = header.kind == UNUSABLE || u64::from(header.rows) * u64::from(header.cols) * 4 == header.bytes;
+        let values = (u64::from(header.rows) * u64::from(header.cols)).checked_mul(4);
+        let sized = header.kind == UNUSABLE || values == Some(header.bytes);
         (bytes[..4] == MAGIC && (header.kind == MATRIX || header.kind == UNUSABLE) && sized).then_some(header)
     }
 }
@@ -91,7 +92,8 @@ pub fn open(path: &Path) -> Result<(File, Vec<RecordHeader>)> {
     let headers = scan(&file, size);
     // A process that still holds the lock is writing and will write the index itself.
     if !headers.is_empty() && file.try_lock().is_ok() {
-        write_index(path, size, &headers)?;
+        // A read-only cache is scanned each time.
+        let _ = write_index(path, size, &headers);
         file.unlock()?;
     }
     Ok((file, headers))
@@ -131,6 +133,7 @@ fn write_index(pack: &Path, size: u64, headers: &[RecordHeader]) -> Result<()> {
     files::write_bytes(&index_path(pack), &bytes)
 }
 
+/// None if the index is missing, belongs to another size of the pack, or lists a record that the pack cannot hold.
 fn read_index(pack: &Path, size: u64) -> Option<Vec<RecordHeader>> {
     let mut bytes = Vec::new();
     BufReader::new(File::open(index_path(pack)).ok()?).read_to_end(&mut bytes).ok()?;
@@ -138,7 +141,9 @@ fn read_index(pack: &Path, size: u64) -> Option<Vec<RecordHeader>> {
     if *sum != checksum(body) || body[..8] != size.to_le_bytes() {
         return None;
     }
-    body[8..].chunks(HEADER_BYTES).map(|bytes| RecordHeader::parse(bytes.try_into().ok()?)).collect()
+    let header = |bytes: &[u8]| RecordHeader::parse(bytes.try_into().ok()?);
+    let is_inside = |header: &RecordHeader| header.offset.checked_add(header.bytes).is_some_and(|end| end <= size);
+    body[8..].chunks(HEADER_BYTES).map(|bytes| header(bytes).filter(is_inside)).collect()
 }
 
 /// Removes a pack with its index, unless a process holds it.
@@ -230,4 +235,12 @@ impl PackWriter {
         self.file.unlock()?;
         Ok(())
     }
+}
+
+/// Replaces the index of a pack by one with a right checksum that lists one record of any size.
+#[cfg(test)]
+pub(super) fn write_hostile_index(pack: &Path, size: u64, kind: u8, rows: u32, bytes: u64) {
+    let (content, recipe) = ([1; 32], [9; 32]);
+    let header = RecordHeader { kind, rows, cols: rows, bytes, content, recipe, checksum: [0; 8], offset: 104 };
+    write_index(pack, size, &[header]).unwrap();
 }
