@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 RECORDINGS, WINDOWS, CLASSES = 2874, 18, 11
-CUTOFFS = np.arange(100) / 100
+CUTOFFS = (np.arange(100) / 100).astype(np.float32)
 FRACTIONS = np.arange(100) / 100
 
 
@@ -56,7 +56,7 @@ def by_sorting(p, truth):
             scores[:, i] = scores[:, seen[needed]]
             continue
         seen[needed] = i
-        x = order[:, needed - 1].astype(np.float64)
+        x = order[:, needed - 1]
         passed = np.searchsorted(CUTOFFS, x, side="left")
         cells = passed * CLASSES + classes
         predicted = np.bincount(cells.ravel(), minlength=(n + 1) * CLASSES).reshape(n + 1, CLASSES)

@@ -144,7 +144,7 @@ fn aggregates() -> Fingerprint {
         bytes.extend(le_bytes(&decisions.scores.probabilities));
         bytes.extend(format!("{:?}", decisions.decided).into_bytes());
     }
-    Fingerprint::new("aggregation", aggregation::VERSION, &bytes)
+    Fingerprint::new("aggregation", aggregation::version(Task::MultiLabel), &bytes)
 }
 
 fn scores() -> Fingerprint {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use polars::prelude::{DataFrame, ParquetReader, SerReader};
 use serde_json::Value;
+use timbre::inference::Predictor;
 
 use crate::test_dir::{TestDir, text};
 
@@ -99,12 +100,29 @@ fn window_predictions(dir: &TestDir, run: &str, split: &str, classes: &[String])
         .collect()
 }
 
+/// The classes and the probabilities of the clip of each recording of a split.
+fn clip_predictions(dir: &TestDir, run: &str, split: &str, classes: &[String]) -> Vec<(Vec<bool>, Vec<Vec<f32>>)> {
+    let table = parquet(dir.path(run).join("predictions.parquet"));
+    let texts = |name: &str| {
+        let column = table.column(name).unwrap().str().unwrap().clone();
+        (0..table.height()).map(|row| column.get(row).unwrap().to_owned()).collect::<Vec<String>>()
+    };
+    let (splits, truths) = (texts("split"), texts("truth"));
+    let p = |class: &String, row: usize| table.column(class).unwrap().f32().unwrap().get(row).unwrap();
+    let rows = (0..table.height()).filter(|&row| splits[row] == split);
+    rows.map(|row| {
+        let truth = classes.iter().map(|class| truths[row].split(';').any(|name| name == class)).collect();
+        (truth, vec![classes.iter().map(|class| p(class, row)).collect()])
+    })
+    .collect()
+}
+
 /// Micro F1 and exact match by definition.
 fn naive(window_predictions: &[(Vec<bool>, Vec<Vec<f32>>)], cutoff: f64, fraction: f64) -> (f64, f64) {
     let (mut hits, mut named, mut exact) = (0, 0, 0);
     for (truth, windows) in window_predictions {
         let is_decided = |class: usize| {
-            let votes = windows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
+            let votes = windows.iter().filter(|row| row[class] > cutoff as f32).count();
             votes as f64 / windows.len() as f64 > fraction
         };
         let decided: Vec<bool> = (0..truth.len()).map(is_decided).collect();
@@ -242,4 +260,83 @@ fn without_windows_only_thresholds_are_searched() {
     // A single-label task has no threshold.
     dir.done(&["run", "s.toml", "--device", "cpu", "-q", "--set", "models.cnn_small.epochs=1"]);
     assert_eq!(dir.timbre(&["thresholds", "s/latest"]).status.code(), Some(2));
+}
+
+/// Ten neighbours: every probability is a number of tenths.
+fn tenths(p: f32) -> u32 {
+    let tenths = (p * 10.0).round();
+    assert!((p * 10.0 - tenths).abs() < 1e-4, "{p} is not a share of ten neighbours");
+    tenths as u32
+}
+
+#[test]
+fn shares_equal_to_a_threshold_are_decided_alike_by_the_run_the_search_and_predict() {
+    let knn = format!("{}[models.knn]\nk = 10\n", BASE.split_once("[models").unwrap().0);
+    let dir = TestDir::with(&[
+        ("w.toml", &format!("{knn}{}", WINDOWS.replace("cutoff = 0.5", "cutoff = 0.3"))),
+        ("c.toml", &format!("{knn}{CENTRE}cutoff = 0.7\n")),
+    ]);
+    let f1 = |sets: &[(Vec<bool>, Vec<bool>)]| {
+        let both = |set: &(Vec<bool>, Vec<bool>)| set.0.iter().zip(&set.1).filter(|(t, d)| **t && **d).count();
+        let named = |set: &(Vec<bool>, Vec<bool>)| set.0.iter().chain(&set.1).filter(|is| **is).count();
+        2.0 * sets.iter().map(both).sum::<usize>() as f64 / sets.iter().map(named).sum::<usize>() as f64
+    };
+    let mut on_threshold = 0;
+    for name in ["w", "c"] {
+        dir.done(&["run", &format!("{name}.toml"), "-q"]);
+        dir.done(&[
+            "thresholds",
+            &format!("{name}/latest"),
+            "--set=evaluate.search.cutoff=0.1..0.9/0.1",
+            "--set=evaluate.search.window_fraction=0.25..0.25/0.01",
+        ]);
+        let run = format!("runs/{name}/latest");
+        let record: Value = serde_json::from_str(&dir.read(&format!("{run}/run.json"))).unwrap();
+        let classes: Vec<String> = serde_json::from_value(record["classes"].clone()).unwrap();
+        let results = dir.rows(&format!("{run}/results.csv"));
+        let search = dir.rows(&format!("{run}/thresholds.csv"));
+        let predictor = Predictor::open(&dir.path("runs"), &format!("{name}/latest")).unwrap();
+        for split in ["validation", "test"] {
+            let recordings = match name {
+                "w" => window_predictions(&dir, &run, split, &classes),
+                _ => clip_predictions(&dir, &run, split, &classes),
+            };
+            // The decisions at a threshold of `cutoff` tenths, from whole numbers of neighbours and windows.
+            let decided = |windows: &[Vec<f32>], cutoff: u32| -> Vec<bool> {
+                let of_class = |class: usize| match name {
+                    "w" => 4 * windows.iter().filter(|row| tenths(row[class]) > cutoff).count() > windows.len(),
+                    _ => tenths(windows[0][class]) >= cutoff,
+                };
+                (0..classes.len()).map(of_class).collect()
+            };
+            let at = |cutoff| {
+                let sets = recordings.iter().map(|(truth, windows)| (truth.clone(), decided(windows, cutoff)));
+                f1(&sets.collect::<Vec<_>>())
+            };
+            let own = if name == "w" { 3 } else { 7 };
+            let row = results.iter().find(|row| row["split"] == split && row["model"] == "knn").unwrap();
+            assert!((number(row, "f1_micro") - at(own)).abs() < 1e-12, "{name} {split}: {row:?}, not {}", at(own));
+            for row in search.iter().filter(|row| row["split"] == split) {
+                let cutoff = (10.0 * number(row, "cutoff")).round() as u32;
+                assert!((number(row, "f1_micro") - at(cutoff)).abs() < 1e-12, "{name}: {row:?}, not {}", at(cutoff));
+            }
+            let all = recordings.iter().flat_map(|(_, windows)| windows.iter().flatten());
+            on_threshold += all.filter(|&&p| tenths(p) == own).count();
+        }
+        for class in ["cel", "pia"] {
+            let recording = fs::read_dir(dir.recordings().join("IRMAS-TrainingData").join(class)).unwrap();
+            for entry in recording.flatten().filter(|entry| entry.path().extension().is_some_and(|e| e == "wav")) {
+                let prediction = predictor.predict_file(&entry.path()).unwrap();
+                let expected = classes.iter().enumerate().filter(|(class, _)| match &prediction.windows {
+                    Some(windows) => {
+                        4 * windows.rows_of(0).filter(|row| tenths(row[*class]) > 3).count() > windows.starts.len()
+                    }
+                    None => tenths(prediction.probabilities[*class]) >= 7,
+                });
+                let expected: Vec<&str> = expected.map(|(_, class)| class.as_str()).collect();
+                assert_eq!(predictor.decided_classes(&prediction), expected, "{name} {:?}", entry.path());
+            }
+        }
+    }
+    assert!(on_threshold > 20, "{on_threshold} probabilities equal the threshold");
 }

@@ -193,7 +193,7 @@ fn window_predictions_equal_single_predictions_and_votes_are_counted() {
             let alone = naive(&run, &format!("{feature}.cnn_small.s1"), &dir.recordings().join(&paths[row]), 3.0, 1.0);
             assert!(*predicted == alone, "{} of {feature}", paths[row]);
             for (class, name) in names.iter().enumerate() {
-                let votes = predicted.iter().filter(|(_, ps)| f64::from(ps[class]) > cutoffs[class]).count();
+                let votes = predicted.iter().filter(|(_, ps)| ps[class] > cutoffs[class] as f32).count();
                 let share = votes as f64 / predicted.len() as f64;
                 assert_eq!(columns[class][row], share as f32, "{} of {}", name, paths[row]);
                 if splits[row] == "test" {

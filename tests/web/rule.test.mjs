@@ -28,9 +28,21 @@ test("a window at the threshold does not vote, and a share equal to the fraction
   assert.deepEqual(decided(decide(response, { cutoff: 0.49, fraction: 0.25 })), ["a"]);
 });
 
-test("numbers are f32, as in the server: 0.1 in f32 is more than 0.1", () => {
-  const response = answer({}, [[0.1, 0]], two);
-  assert.deepEqual(decided(decide(response, { cutoff: 0.1, fraction: 0 })), ["a"]);
+test("a share of neighbours equal to the threshold does not vote and is named, for every decimal", () => {
+  for (let all = 1; all <= 30; all++) {
+    for (let share = 0; share <= all; share++) {
+      for (let hundredths = 0; hundredths <= 100; hundredths++) {
+        const [p, cutoff] = [Math.fround(share / all), hundredths / 100];
+        const above = 100 * share > hundredths * all;
+        const what = `${share} of ${all} at ${cutoff}`;
+        const windows = decide(answer({}, [[p, 0]], two), { cutoff, fraction: 0 });
+        assert.equal(decided(windows).includes("a"), above, what);
+        assert.equal(windows.segments.length, above ? 1 : 0, what);
+        const clip = answer({ aggregate: "mean" }, null, [two[0], { ...two[1], confidence: p }]);
+        assert.equal(decided(decide(clip, { cutoff }, ["a", "b"])).includes("a"), 100 * share >= hundredths * all, what);
+      }
+    }
+  }
 });
 
 test("a clip at the threshold of its class is named", () => {

@@ -4,6 +4,8 @@
 //! - A vote counts the windows whose probability is **more than** the threshold (TOML key `cutoff`), and a class is present if
 //!   **more than** the fraction of the windows voted for it: both comparisons are strict, as in the reference. For every other
 //!   aggregation a class is present if its score is **at least** the threshold, as for the probability of a single clip.
+//! - Probabilities and scores are f32, so a threshold is rounded to f32 before the comparison: 3 of 10 is then equal to 0.3,
+//!   neither above nor below it. [`is_above`] and [`reaches`] are the only comparisons with a threshold.
 //! - Sums run over the windows of a recording in their order, in f64; a score is rounded to f32 once. Logits are taken of
 //!   probabilities clamped to 1e-7 from 0 and 1, so that one certain window does not outweigh all others.
 //! - Of equal scores the first class wins.
@@ -12,9 +14,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::predictions::{Predictions, WindowPredictions};
+use timbre_core::labels::Task;
 
-/// Raise this number by hand when the same windows give different scores or decisions.
-pub const VERSION: u32 = 1;
+/// Raise the number of a task by hand when the same windows give different scores or decisions.
+pub fn version(task: Task) -> u32 {
+    match task {
+        // Uses no thresholds.
+        Task::SingleLabel => 1,
+        Task::MultiLabel => 2,
+    }
+}
+
+/// Whether a window with this probability votes at a threshold.
+pub fn is_above(p: f32, cutoff: f64) -> bool {
+    p > cutoff as f32
+}
+
+/// Whether a class with this score is named at a threshold.
+pub fn reaches(score: f32, cutoff: f64) -> bool {
+    score >= cutoff as f32
+}
 
 /// How the windows of a recording become one score per class, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -106,7 +125,7 @@ pub fn votes(windows: &WindowPredictions, cutoffs: &[f64]) -> Vec<usize> {
     for (recording, votes) in votes.chunks_exact_mut(n_classes.max(1)).enumerate() {
         for row in windows.rows_of(recording) {
             for ((count, &p), &cutoff) in votes.iter_mut().zip(row).zip(cutoffs) {
-                *count += usize::from(f64::from(p) > cutoff);
+                *count += usize::from(is_above(p, cutoff));
             }
         }
     }
@@ -130,7 +149,7 @@ pub fn votes_needed(windows: usize, fraction: f64) -> usize {
 /// The classes whose score is at least their threshold, ascending.
 pub fn at_or_above(scores: &[f32], cutoffs: &[f64]) -> Vec<usize> {
     assert_eq!(cutoffs.len(), scores.len(), "one threshold per class");
-    (0..scores.len()).filter(|&class| f64::from(scores[class]) >= cutoffs[class]).collect()
+    (0..scores.len()).filter(|&class| reaches(scores[class], cutoffs[class])).collect()
 }
 
 /// Keeps the `at_most` named classes with the highest scores. With `at_least_one`, names the class with the highest score
@@ -182,12 +201,12 @@ mod tests {
     }
 
     /// The definitions, for one class of one recording at a time, from the list of its probabilities.
-    fn slow(aggregate: Aggregate, of_all_classes: &[Vec<f64>], class: usize, cutoff: f64) -> f64 {
+    fn slow(aggregate: Aggregate, of_all_classes: &[Vec<f64>], class: usize, cutoff: f32) -> f64 {
         let own = &of_all_classes[class];
         let n = own.len() as f64;
         let logits: Vec<f64> = own.iter().map(|p| p.clamp(1e-7, 1.0 - 1e-7)).map(|p| p.ln() - (1.0 - p).ln()).collect();
         match aggregate {
-            Aggregate::Vote => own.iter().filter(|&&p| p > cutoff).count() as f64 / n,
+            Aggregate::Vote => own.iter().filter(|&&p| p > f64::from(cutoff)).count() as f64 / n,
             Aggregate::Mean => own.iter().sum::<f64>() / n,
             Aggregate::Max => own.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             Aggregate::MeanLogits => {
@@ -218,7 +237,7 @@ mod tests {
                     let of_class = |c: usize| windows.rows_of(r).map(|row| f64::from(row[c])).collect::<Vec<f64>>();
                     let all: Vec<Vec<f64>> = (0..windows.n_classes).map(of_class).collect();
                     for (class, &score) in scores.row(r).iter().enumerate() {
-                        let expected = slow(aggregate, &all, class, cutoffs[class]);
+                        let expected = slow(aggregate, &all, class, cutoffs[class] as f32);
                         prop_assert!((f64::from(score) - expected).abs() < 1e-6, "{aggregate:?}: {score} is not {expected}");
                         prop_assert!((0.0..=1.0).contains(&score), "{aggregate:?}: {score}");
                     }
@@ -261,7 +280,7 @@ mod tests {
             // Takes the highest remaining named class each time; of equal scores the first.
             let mut expected: Vec<usize> = Vec::new();
             while expected.len() < most {
-                let open = (0..scores.len()).filter(|c| f64::from(scores[*c]) >= cutoff && !expected.contains(c));
+                let open = (0..scores.len()).filter(|c| scores[*c] >= cutoff as f32 && !expected.contains(c));
                 let Some(next) = open.reduce(|best, c| if scores[c] > scores[best] { c } else { best }) else { break };
                 expected.push(next);
             }
@@ -270,6 +289,20 @@ mod tests {
             }
             expected.sort_unstable();
             prop_assert_eq!(named, expected);
+        }
+    }
+
+    #[test]
+    fn shares_are_compared_with_decimal_thresholds_as_exact_fractions() {
+        for (all, digits) in (1..=30u64).flat_map(|all| [10u64, 100, 1000].map(|digits| (all, digits))) {
+            for (share, numerator) in (0..=all).flat_map(|share| (0..=digits).map(move |n| (share, n))) {
+                let (p, cutoff) = ((share as f64 / all as f64) as f32, numerator as f64 / digits as f64);
+                let what = format!("{share} of {all} at {cutoff}");
+                assert_eq!(is_above(p, cutoff), share * digits > numerator * all, "{what}");
+                assert_eq!(reaches(p, cutoff), share * digits >= numerator * all, "{what}");
+                // The same with a quotient of f32, as networks and other tools compute it.
+                assert_eq!(is_above(share as f32 / all as f32, cutoff), share * digits > numerator * all, "{what}");
+            }
         }
     }
 

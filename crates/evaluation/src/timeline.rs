@@ -12,6 +12,7 @@
 
 use serde::Serialize;
 
+use crate::aggregation::{is_above, reaches};
 use crate::predictions::WindowPredictions;
 
 /// How probabilities over time become segments.
@@ -67,12 +68,12 @@ pub fn segments(windows: &WindowPredictions, length: f64, seconds: f64, rule: &H
     let boundaries = window_boundaries(&windows.starts[windows.windows_of(0)], length, seconds);
     let mut segments = Vec::new();
     for class in 0..windows.n_classes {
-        let of_class: Vec<f64> = windows.rows_of(0).map(|row| f64::from(row[class])).collect();
+        let of_class: Vec<f32> = windows.rows_of(0).map(|row| row[class]).collect();
         let runs = runs(&of_class, rule.on[class], rule.off[class]);
         for (from, to) in drop_short(bridge_gaps(runs, &boundaries, rule.bridge), &boundaries, rule.shortest) {
-            let weighted: f64 = (from..to).map(|w| of_class[w] * (boundaries[w + 1] - boundaries[w])).sum();
+            let weighted: f64 = (from..to).map(|w| f64::from(of_class[w]) * (boundaries[w + 1] - boundaries[w])).sum();
             let (start, end) = (boundaries[from], boundaries[to]);
-            let plain = || of_class[from..to].iter().sum::<f64>() / (to - from) as f64;
+            let plain = || of_class[from..to].iter().copied().map(f64::from).sum::<f64>() / (to - from) as f64;
             let confidence = if end > start { weighted / (end - start) } else { plain() };
             segments.push(Segment { class, start, end, confidence });
         }
@@ -82,16 +83,16 @@ pub fn segments(windows: &WindowPredictions, length: f64, seconds: f64, rule: &H
 }
 
 /// Ranges of windows in which the class is on.
-fn runs(probabilities: &[f64], on: f64, off: f64) -> Vec<(usize, usize)> {
+fn runs(probabilities: &[f32], on: f64, off: f64) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut begun = None;
     for (w, &p) in probabilities.iter().enumerate() {
         match begun {
-            None if p > on => begun = Some(w),
+            None if is_above(p, on) => begun = Some(w),
             // Where `off` is above `on`, the window that starts a segment still counts.
-            Some(from) if p < off => {
+            Some(from) if !reaches(p, off) => {
                 runs.push((from, w));
-                begun = (p > on).then_some(w);
+                begun = is_above(p, on).then_some(w);
             }
             _ => {}
         }
@@ -152,6 +153,11 @@ mod tests {
         assert_eq!(found(&[0.3, 0.6, 0.3, 0.25, 0.2, 0.3]), [(2.0, 5.0)]);
         assert_eq!(found(&[0.5, 0.5, 0.5]), [], "a probability equal to `on` starts no segment");
         assert_eq!(found(&[0.5, 0.75, 0.5]), [(2.0, 5.0)]);
+        // 0.3 is larger in f32 than in f64, 0.7 is smaller.
+        let found = |ps: &[f32]| segments_of(ps, &rule(0.3, 0.24, 0.0, 0.0));
+        assert_eq!(found(&[0.3, 0.3, 0.3]), []);
+        assert_eq!(found(&[0.31, 0.24, 0.1]), [(0.0, 3.0)]);
+        assert_eq!(segments_of(&[0.9, 0.7, 0.1], &rule(0.8, 0.7, 0.0, 0.0)), [(0.0, 3.0)]);
     }
 
     #[test]
@@ -186,12 +192,12 @@ mod tests {
             let centre = |w: usize| w as f64 + 1.5;
             for (start, end) in &segments {
                 prop_assert!(end - start >= shortest - SAME);
-                prop_assert!((0..ps.len()).any(|w| (*start..*end).contains(&centre(w)) && f64::from(ps[w]) > on));
+                prop_assert!((0..ps.len()).any(|w| (*start..*end).contains(&centre(w)) && ps[w] > on as f32));
             }
             prop_assert!(segments.windows(2).all(|pair| pair[1].0 - pair[0].1 > bridge));
             // With nothing dropped, every window above `on` is in a segment.
             let all = segments_of(&ps, &Hysteresis { shortest: 0.0, ..rule });
-            for w in (0..ps.len()).filter(|&w| f64::from(ps[w]) > on) {
+            for w in (0..ps.len()).filter(|&w| ps[w] > on as f32) {
                 prop_assert!(all.iter().any(|(start, end)| (*start..*end).contains(&centre(w))), "window {w}");
             }
         }

@@ -33,11 +33,12 @@ impl PreparedDataset {
             "models": experiment.models.iter().map(|(n, m)| (n.clone(), m.as_kind().version())).collect::<Versions>(),
             "files": self.model_files,
         });
+        let decisions = aggregation::version(experiment.evaluate.task);
         if experiment.evaluate.windows().is_some() {
-            versions["windows"] = json!([windows::VERSION, aggregation::VERSION]);
-        } else if aggregation::VERSION > 1 {
+            versions["windows"] = json!([windows::VERSION, decisions]);
+        } else if decisions > 1 {
             // Version 1 is left out: runs from before this entry existed keep their signature.
-            versions["decisions"] = json!(aggregation::VERSION);
+            versions["decisions"] = json!(decisions);
         }
         if experiment.evaluate.search.is_some() {
             versions["search"] = json!(threshold_search::VERSION);

@@ -141,7 +141,7 @@ impl Run<'_> {
             model: spec.clone(),
             decision_rule: self.decision_rule(),
             window: self.experiment.evaluate.windows(),
-            versions: Versions::now(feature, spec),
+            versions: Versions::now(feature, spec, self.experiment.evaluate.task),
         };
         self.dir.write_model(trial, &model.tensors()?, &record)
     }

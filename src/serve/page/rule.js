@@ -1,10 +1,14 @@
 // Decisions and segments in the browser, by the rules of the server (`aggregation.rs`, `timeline.rs`), so that sliders need no
-// request. The server computes in f32: `Math.fround` restores the f32 value of a decimal.
+// request. The server compares in f32: `Math.fround` restores the f32 value of a probability and rounds a threshold.
 
 const OFF_SHARE = 0.8;
 const SHORTEST = 1;
 const BRIDGE = 1;
 const SAME = 1e-6;
+
+/// `p` is an f32 value.
+const isAbove = (p, cutoff) => p > Math.fround(cutoff);
+const reaches = (p, cutoff) => p >= Math.fround(cutoff);
 
 /// Strictly more than `fraction` of the windows.
 const isEnough = (votes, windows, fraction) => votes / windows > fraction;
@@ -23,9 +27,9 @@ export const decide = (answer, { cutoff = null, fraction = null } = {}, classes 
   const scored = codes.map((code, c) => {
     if (!isVote) {
       const confidence = Math.fround(own[code].confidence);
-      return { ...own[code], confidence, reaches: confidence >= cutoffs[c], index: c };
+      return { ...own[code], confidence, reaches: reaches(confidence, cutoffs[c]), index: c };
     }
-    const votes = rows.filter((row) => row[c] > cutoffs[c]).length;
+    const votes = rows.filter((row) => isAbove(row[c], cutoffs[c])).length;
     return { ...own[code], confidence: Math.fround(votes / rows.length), reaches: isEnough(votes, rows.length, share), index: c };
   });
   const ranked = scored.sort((a, b) => b.confidence - a.confidence || a.index - b.index);
@@ -72,10 +76,10 @@ const runs = (probabilities, on, off) => {
   let start = null;
   probabilities.forEach((p, w) => {
     if (start === null) {
-      if (p > on) start = w;
-    } else if (p < off) {
+      if (isAbove(p, on)) start = w;
+    } else if (!reaches(p, off)) {
       found.push([start, w]);
-      start = p > on ? w : null;
+      start = isAbove(p, on) ? w : null;
     }
   });
   if (start !== null) found.push([start, probabilities.length]);

@@ -167,7 +167,7 @@ mod tests {
         ) {
             let decision_rule = DecisionRule { cutoff, window_fraction: fraction, ..multi_label_votes() };
             let decisions = decision_rule.decide_windows(&windows(1, &[&ps]));
-            let passed = ps.iter().filter(|&&p| f64::from(p) > cutoff).count();
+            let passed = ps.iter().filter(|&&p| p > cutoff as f32).count();
             let is_there = passed as f64 / ps.len() as f64 > fraction;
             prop_assert_eq!(decisions.decided, vec![if is_there { vec![0] } else { vec![] }]);
         }
@@ -183,6 +183,21 @@ mod tests {
             DecisionRule { window_fraction: 0.25, ..multi_label_votes() }.decide_windows(&windows(1, &[&ps])).decided,
             [[0]]
         );
+    }
+
+    #[test]
+    fn a_share_of_neighbours_equal_to_the_threshold_does_not_vote_and_is_named() {
+        for tenths in 0..=10u8 {
+            let (share, cutoff) = (f32::from(tenths) / 10.0, f64::from(tenths) / 10.0);
+            let decision_rule = DecisionRule { cutoff, ..multi_label_votes() };
+            assert_eq!(
+                decision_rule.decide_windows(&windows(1, &[&[share]])).decided,
+                [Vec::<usize>::new()],
+                "{cutoff}"
+            );
+            let clip = Predictions { n_classes: 1, probabilities: vec![share] };
+            assert_eq!(decision_rule.decide(&clip), [[0]], "{cutoff}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use super::best_point::Point;
-use crate::aggregation::votes_needed;
+use crate::aggregation::{is_above, reaches, votes_needed};
 use crate::metrics::tally::{self, Tally};
 use crate::predictions::{Predictions, WindowPredictions};
 
@@ -214,10 +214,9 @@ impl ThresholdGrid {
 fn steps_of(own: &[f32], n_classes: usize, truth: &[usize], cutoffs: &[f64], rule: Comparison) -> Vec<Step> {
     let windows = own.len() / n_classes.max(1);
     let passed = |p: f32| {
-        let p = f64::from(p);
         let count = match rule {
-            Comparison::MoreThan => cutoffs.partition_point(|&cutoff| p > cutoff),
-            Comparison::AtLeast => cutoffs.partition_point(|&cutoff| p >= cutoff),
+            Comparison::MoreThan => cutoffs.partition_point(|&cutoff| is_above(p, cutoff)),
+            Comparison::AtLeast => cutoffs.partition_point(|&cutoff| reaches(p, cutoff)),
         };
         count as u16
     };

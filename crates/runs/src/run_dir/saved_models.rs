@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{RunDir, SCHEMA, Trial, model_folder, models_folder};
-use timbre_core::{files, labels::Classes};
+use timbre_core::{
+    files,
+    labels::{Classes, Task},
+};
 use timbre_evaluation::{aggregation, metrics::DecisionRule};
 use timbre_inputs::features::FeatureSpec;
 use timbre_models::{
@@ -82,12 +85,12 @@ fn default_judging() -> [u32; 2] {
 
 impl Versions {
     /// The versions of this program.
-    pub fn now(feature: &FeatureSpec, model: &ModelSpec) -> Versions {
+    pub fn now(feature: &FeatureSpec, model: &ModelSpec, task: Task) -> Versions {
         Versions {
             decoding: audio::VERSION,
             feature: feature.as_kind().version(),
             model: model.as_kind().version(),
-            judging: [windows::VERSION, aggregation::VERSION],
+            judging: [windows::VERSION, aggregation::version(task)],
         }
     }
 }
@@ -170,7 +173,7 @@ pub fn read_model(run: &Path, name: &str) -> Result<(ModelRecord, Vec<Tensor>)> 
     ensure!(!is_ensemble, "{} describes an ensemble: name one of its members", path.display());
     let record: ModelRecord = serde_json::from_slice(&bytes).with_context(|| damaged(&path))?;
     ensure!(
-        record.versions == Versions::now(&record.feature, &record.model),
+        record.versions == Versions::now(&record.feature, &record.model, record.decision_rule.task),
         "{} was made by other versions of its stages: {AGAIN}",
         path.display()
     );
@@ -238,7 +241,7 @@ mod tests {
         });
         let kinds = (description["feature"].clone(), description["model"].clone());
         let (feature, model) = (serde_json::from_value(kinds.0).unwrap(), serde_json::from_value(kinds.1).unwrap());
-        description["versions"] = json!(Versions::now(&feature, &model));
+        description["versions"] = json!(Versions::now(&feature, &model, Task::SingleLabel));
         let mut tensors = vec![
             Tensor::new("centroids", vec![2, 3], vec![0.1, 2.0, 3.0, -0.0, 5.0, f32::MIN]),
             Tensor::new("counts", vec![2], vec![4.0, 5.0]),
@@ -287,6 +290,9 @@ mod tests {
         });
         assert_eq!(read_model(&run, NAME).unwrap().0.versions.judging, [1, 1]);
         let (_runs, run) = saved(|description, _| description["versions"]["judging"] = json!([1, 99]));
+        assert!(read_error(&run).contains("other versions of its stages"));
+        // The first version compared thresholds in another precision.
+        let (_runs, run) = saved(|description, _| description["judge"] = json!({ "task": "multi_label" }));
         assert!(read_error(&run).contains("other versions of its stages"));
     }
 
