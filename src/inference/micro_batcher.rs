@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,9 +17,51 @@ use super::pipeline::{ClipFeatures, InferencePipeline};
 /// Requests that fit in the queue. The sender of one more blocks.
 const QUEUE: usize = 64;
 
+/// Batches whose windows may be in the queue or in the model at once; more must wait. Bounds the memory for their features.
+const BATCHES_IN_FLIGHT: usize = 4;
+
 pub(super) struct MicroBatcher {
     queue: SyncSender<Request>,
     counts: Arc<Counts>,
+    in_flight: Arc<InFlight>,
+    most_in_flight: usize,
+}
+
+/// The number of windows in the queue or in the model.
+#[derive(Default)]
+struct InFlight {
+    windows: Mutex<usize>,
+    became_less: Condvar,
+}
+
+impl InFlight {
+    /// Waits until there is room for `windows`. A request that is larger than `most` waits until it is alone.
+    fn enter(&self, windows: usize, most: usize) {
+        let now = self.windows.lock().expect("no holder panics");
+        let is_full = |now: &mut usize| *now > 0 && *now + windows > most;
+        *self.became_less.wait_while(now, is_full).expect("no holder panics") += windows;
+    }
+
+    fn leave(&self, windows: usize) {
+        *self.windows.lock().expect("no holder panics") -= windows;
+        self.became_less.notify_all();
+    }
+}
+
+/// Rows of probabilities: computed, or on their way from the model.
+pub(super) enum Rows {
+    Ready(Vec<f32>),
+    Pending(Receiver<Result<Vec<f32>>>),
+}
+
+impl Rows {
+    /// Waits for the model.
+    pub fn wait(self) -> Result<Vec<f32>> {
+        match self {
+            Rows::Ready(rows) => Ok(rows),
+            Rows::Pending(result) => result.recv().context("the model returned nothing")?,
+        }
+    }
 }
 
 /// Windows, or the clip, of one recording.
@@ -50,21 +92,23 @@ impl MicroBatcher {
     /// A batch holds up to `batch_size` windows or clips; a request with more has a batch of its own.
     pub fn new(pipeline: Arc<InferencePipeline>, n_classes: usize, batch_size: usize) -> Result<MicroBatcher> {
         let (queue, requests) = sync_channel(QUEUE);
-        let counts = Arc::new(Counts::default());
+        let (counts, in_flight) = (Arc::new(Counts::default()), Arc::new(InFlight::default()));
         let predict = move |clips| pipeline.predict(clips, n_classes);
-        let worker = Worker { predict, n_classes, batch_size, counts: counts.clone() };
+        let worker = Worker { predict, n_classes, batch_size, counts: counts.clone(), in_flight: in_flight.clone() };
         // The thread ends when the queue is dropped.
         let thread = thread::Builder::new().name("batcher".to_owned());
         thread.spawn(move || worker.run(&requests)).context("cannot start the thread that runs the model")?;
-        Ok(MicroBatcher { queue, counts })
+        Ok(MicroBatcher { queue, counts, in_flight, most_in_flight: BATCHES_IN_FLIGHT * batch_size })
     }
 
-    pub fn predict(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
+    /// Queues a request. Waits only for a place in the queue.
+    pub fn submit(&self, clips: Vec<ClipFeatures>) -> Result<Rows> {
+        self.in_flight.enter(clips.len(), self.most_in_flight);
         let (response, result) = sync_channel(1);
         self.queue
             .send(Request { clips, response })
             .map_err(|_| anyhow!("the thread that runs the model has ended"))?;
-        result.recv().context("the model returned nothing")?
+        Ok(Rows::Pending(result))
     }
 
     pub fn stats(&self) -> BatchStats {
@@ -80,6 +124,7 @@ struct Worker<F> {
     n_classes: usize,
     batch_size: usize,
     counts: Arc<Counts>,
+    in_flight: Arc<InFlight>,
 }
 
 impl<F: Fn(Vec<ClipFeatures>) -> Result<Vec<f32>>> Worker<F> {
@@ -112,6 +157,7 @@ impl<F: Fn(Vec<ClipFeatures>) -> Result<Vec<f32>>> Worker<F> {
         self.counts.batches.fetch_add(1, Ordering::Relaxed);
         self.counts.windows.fetch_add(sizes.iter().sum::<usize>() as u64, Ordering::Relaxed);
         let result = self.predict_guarded(clips.into_iter().flatten().collect());
+        self.in_flight.leave(sizes.iter().sum());
         let mut start = 0;
         for (response, size) in responses.iter().zip(sizes) {
             let part = match &result {
@@ -156,7 +202,11 @@ mod tests {
     fn run(clips: Vec<Vec<ClipFeatures>>, batch_size: usize) -> (Vec<Result<Vec<f32>>>, Vec<usize>) {
         let (queue, queued) = sync_channel(QUEUE);
         let (requests, results): (Vec<_>, Vec<_>) = clips.into_iter().map(request).unzip();
-        requests.into_iter().for_each(|request| queue.send(request).unwrap());
+        let in_flight = Arc::new(InFlight::default());
+        for request in requests {
+            in_flight.enter(request.clips.len(), usize::MAX);
+            queue.send(request).unwrap();
+        }
         drop(queue);
         let (sizes, batches) = channel();
         let predict = |clips: Vec<ClipFeatures>| {
@@ -166,7 +216,8 @@ mod tests {
             assert!(columns != 13, "a panic of the model");
             Ok(clips.iter().flat_map(|clip| [clip[0].values[0], columns as f32]).collect())
         };
-        Worker { predict, n_classes: 2, batch_size, counts: Arc::default() }.run(&queued);
+        Worker { predict, n_classes: 2, batch_size, counts: Arc::default(), in_flight: in_flight.clone() }.run(&queued);
+        assert_eq!(*in_flight.windows.lock().unwrap(), 0, "every window has left");
         drop(sizes);
         (results.iter().map(|result| result.recv().unwrap()).collect(), batches.iter().collect())
     }
@@ -179,6 +230,29 @@ mod tests {
         assert_eq!(results, [vec![1.0, 3.0], vec![2.0, 3.0, 3.0, 3.0], vec![4.0, 3.0]]);
         assert_eq!(batches, [4]);
         assert_eq!(run(clips, 2).1, [1, 2, 1], "the batch size is respected");
+    }
+
+    #[test]
+    fn windows_wait_for_room_and_a_large_request_until_it_is_alone() {
+        let in_flight = Arc::new(InFlight::default());
+        in_flight.enter(9, 4);
+        let (entered, order) = channel();
+        let waiting = [3, 2].map(|windows| {
+            let (in_flight, entered) = (in_flight.clone(), entered.clone());
+            thread::spawn(move || {
+                in_flight.enter(windows, 4);
+                entered.send(windows).unwrap();
+            })
+        });
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(order.try_recv().is_err(), "nothing fits beside the large request");
+        in_flight.leave(9);
+        let first = order.recv().unwrap();
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(order.try_recv().is_err(), "3 and 2 do not fit into 4");
+        in_flight.leave(first);
+        assert_eq!(order.recv().unwrap(), 5 - first);
+        waiting.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]

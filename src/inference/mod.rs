@@ -4,13 +4,15 @@
 //!
 //! A model that was evaluated on windows predicts every window of a recording of any length (`windowed.rs`). Any other model
 //! predicts one clip, cut as in the run (`audio.clip_seconds`, `audio.crop`): of a longer recording only that part is used,
-//! unless windows are requested.
+//! unless windows are requested. Every prediction states the part that it used ([`UsedPart`]).
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use timbre_core::{
@@ -39,7 +41,7 @@ mod weighted_ensemble;
 pub mod output_formats;
 
 pub use micro_batcher::BatchStats;
-use micro_batcher::MicroBatcher;
+use micro_batcher::{MicroBatcher, Rows};
 use pipeline::{ClipFeatures, InferencePipeline, InferenceSpec};
 pub use weighted_ensemble::WeightedEnsemble;
 pub use windowed::{PredictionCallback, RecordingSource};
@@ -50,6 +52,8 @@ pub struct Predictor {
     classes: Classes,
     audio: AudioSpec,
     decision_rule: DecisionRule,
+    /// The run evaluated one clip of each recording.
+    evaluated_on_clips: bool,
     /// Windows of a recording; none: one clip.
     window: Option<WindowSpec>,
     pipeline: Arc<InferencePipeline>,
@@ -103,7 +107,69 @@ pub struct Prediction {
     pub windows: Option<WindowPredictions>,
     /// Length of the whole recording.
     pub seconds: f64,
+    pub used: UsedPart,
     pub timings: Timings,
+}
+
+/// The part of a recording that a prediction used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct UsedPart {
+    /// Where it begins, in seconds.
+    pub start: f64,
+    /// Its length in seconds, without gaps between windows.
+    pub seconds: f64,
+    /// Its share of the recording, from 0 to 1.
+    pub share: f64,
+}
+
+impl UsedPart {
+    fn new(start: f64, used: f64, seconds: f64) -> UsedPart {
+        let used = used.min(seconds);
+        UsedPart { start, seconds: used, share: if seconds > 0.0 { used / seconds } else { 1.0 } }
+    }
+
+    /// The time that is in at least one window.
+    fn of_windows(starts: &[f64], window: WindowSpec, seconds: f64) -> UsedPart {
+        if window.hop <= window.seconds {
+            return UsedPart::new(0.0, seconds, seconds);
+        }
+        let ends = starts.iter().skip(1).copied().chain([seconds]);
+        let used = starts.iter().zip(ends).map(|(start, end)| window.seconds.min(end - start)).sum();
+        UsedPart::new(0.0, used, seconds)
+    }
+}
+
+/// A recording whose features are computed, and whose probabilities may still be on their way from the model.
+pub struct PendingPrediction<'a> {
+    predictor: &'a Predictor,
+    /// The first rows, and those that follow.
+    probabilities: Vec<f32>,
+    pending: VecDeque<Rows>,
+    /// The starts of the windows; none for one clip.
+    starts: Option<Vec<f64>>,
+    seconds: f64,
+    used: UsedPart,
+    timings: Timings,
+}
+
+impl PendingPrediction<'_> {
+    /// Waits for the model.
+    pub fn finish(self) -> Result<Prediction, RecordingError> {
+        let PendingPrediction { predictor, mut probabilities, pending, starts, seconds, used, mut timings } = self;
+        let clock = Instant::now();
+        for rows in pending {
+            probabilities.extend(rows.wait().map_err(|error| recording_error("no_prediction", &error))?);
+        }
+        timings.model += clock.elapsed().as_secs_f64();
+        let Some(starts) = starts else {
+            return Ok(Prediction { probabilities, windows: None, seconds, used, timings });
+        };
+        let rows = Predictions { n_classes: predictor.classes.len(), probabilities };
+        let windows = WindowPredictions::new(rows, &[starts]);
+        let decision_rule = predictor.decision_rule_for(Some(&windows));
+        let probabilities = decision_rule.decide_windows(&windows).scores.probabilities;
+        Ok(Prediction { probabilities, windows: Some(windows), seconds, used, timings })
+    }
 }
 
 /// Seconds in each stage. With windows the stages run concurrently, each on one or more threads: the sum may differ from the
@@ -160,6 +226,7 @@ impl Predictor {
             classes,
             audio,
             decision_rule,
+            evaluated_on_clips: window.is_none(),
             window: None,
             batch_size: if pipeline.has_network { NETWORK_BATCH } else { CLASSIC_BATCH },
             pipeline: Arc::new(pipeline),
@@ -241,6 +308,16 @@ impl Predictor {
         &self.decision_rule
     }
 
+    /// The rule for a recording with these windows. A single window of a model that was evaluated on clips is such a clip: it is
+    /// decided by its probabilities, as in the run, and not by a vote.
+    pub fn decision_rule_for(&self, windows: Option<&WindowPredictions>) -> DecisionRule {
+        let mut decision_rule = self.decision_rule.clone();
+        if self.evaluated_on_clips && windows.is_some_and(|windows| windows.starts.len() == 1) {
+            decision_rule.aggregate = Aggregate::Mean;
+        }
+        decision_rule
+    }
+
     pub fn run_scores(&self) -> &RunScores {
         &self.run_scores
     }
@@ -248,7 +325,8 @@ impl Predictor {
     /// The decided classes: the most likely one, or with several labels all that reach the run's threshold.
     pub fn decided_classes(&self, prediction: &Prediction) -> Vec<&str> {
         let row = Predictions { n_classes: self.classes.len(), probabilities: prediction.probabilities.clone() };
-        let decided = self.decision_rule.decide_recordings(&row, prediction.windows.as_ref()).decided;
+        let windows = prediction.windows.as_ref();
+        let decided = self.decision_rule_for(windows).decide_recordings(&row, windows).decided;
         decided.concat().into_iter().map(|class| self.classes.name(class)).collect()
     }
 
@@ -262,10 +340,11 @@ impl Predictor {
         self.window
     }
 
-    /// The windows, or the default ones for this model: as long as its training clips.
+    /// The windows, or the default ones for this model: as long as its training clips, and without gaps between them.
     pub fn window_or_default(&self) -> WindowSpec {
         let default = WindowSpec::default();
-        self.window.unwrap_or(WindowSpec { seconds: self.audio.clip_seconds.unwrap_or(default.seconds), ..default })
+        let seconds = self.audio.clip_seconds.unwrap_or(default.seconds);
+        self.window.unwrap_or(WindowSpec { seconds, hop: default.hop.min(seconds), ..default })
     }
 
     /// The sample rate of the model's input.
@@ -288,25 +367,34 @@ impl Predictor {
         self.predict_recording(RecordingSource::File(path), None)
     }
 
-    fn predict_clip(&self, stream: Stream, is_cancelled: impl Fn() -> bool) -> Result<Prediction, RecordingError> {
+    fn start_clip(
+        &self,
+        stream: Stream,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<PendingPrediction<'_>, RecordingError> {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
         let clip = stream.clip(&self.audio, || !is_cancelled()).map_err(|why| windowed::unusable(&why))?;
         let (clip, seconds) = clip.ok_or_else(windowed::cancelled)?;
+        let rate = f64::from(self.audio.sample_rate);
+        let start = self.audio.clip_range((seconds * rate).ceil() as usize).start as f64 / rate;
+        let used = UsedPart::new(start, self.audio.clip_seconds.unwrap_or(seconds), seconds);
         let decode = lap();
         let row = self.pipeline.extract(&clip).map_err(|error| recording_error("no_feature", &error))?;
         // Rayon may run another recording on this thread while the model computes: free the samples before.
         drop(clip);
         let features = lap();
-        let probabilities = self.probabilities(vec![row]).map_err(|error| recording_error("no_prediction", &error))?;
-        Ok(Prediction { probabilities, windows: None, seconds, timings: Timings { decode, features, model: lap() } })
+        let rows = self.submit(vec![row]).map_err(|error| recording_error("no_prediction", &error))?;
+        let timings = Timings { decode, features, model: lap() };
+        let (probabilities, pending) = (Vec::new(), VecDeque::from([rows]));
+        Ok(PendingPrediction { predictor: self, probabilities, pending, starts: None, seconds, used, timings })
     }
 
-    /// The probabilities of clips of equal length, one row per clip.
-    fn probabilities(&self, clips: Vec<ClipFeatures>) -> Result<Vec<f32>> {
+    /// Passes clips of equal length to the model: one row of probabilities per clip.
+    fn submit(&self, clips: Vec<ClipFeatures>) -> Result<Rows> {
         match &self.batcher {
-            Some(batcher) => batcher.predict(clips),
-            None => self.pipeline.predict(clips, self.classes.len()),
+            Some(batcher) => batcher.submit(clips),
+            None => self.pipeline.predict(clips, self.classes.len()).map(Rows::Ready),
         }
     }
 }
@@ -341,9 +429,28 @@ mod tests {
 
     #[test]
     fn classes_are_ranked_by_probability_and_ties_keep_their_order() {
-        let prediction =
-            Prediction { probabilities: vec![0.2, 0.4, 0.4], windows: None, seconds: 1.0, timings: Timings::default() };
+        let prediction = Prediction {
+            probabilities: vec![0.2, 0.4, 0.4],
+            windows: None,
+            seconds: 1.0,
+            used: UsedPart::new(0.0, 1.0, 1.0),
+            timings: Timings::default(),
+        };
         let classes = Classes::new(["a", "b", "c"]);
         assert_eq!(prediction.ranked(&classes), [("b", 0.4), ("c", 0.4), ("a", 0.2)]);
+    }
+
+    #[test]
+    fn the_used_part_of_windows_leaves_out_the_gaps_between_them() {
+        let window = |seconds, hop| WindowSpec { seconds, hop, ..WindowSpec::default() };
+        let used = |starts: &[f64], spec, seconds| {
+            let UsedPart { start, seconds, share } = UsedPart::of_windows(starts, spec, seconds);
+            (start, seconds, share)
+        };
+        assert_eq!(used(&[0.0, 1.0, 1.5], window(3.0, 1.0), 4.5), (0.0, 4.5, 1.0));
+        assert_eq!(used(&[0.0], window(3.0, 1.0), 1.5), (0.0, 1.5, 1.0));
+        // 0 to 1, 2 to 3 and 4 to 5 s; the last window begins half a second after the one before it.
+        assert_eq!(used(&[0.0, 2.0, 4.0], window(1.0, 2.0), 5.0), (0.0, 3.0, 0.6));
+        assert_eq!(used(&[0.0, 2.0, 2.5], window(1.0, 2.0), 3.5), (0.0, 2.5, 2.5 / 3.5));
     }
 }

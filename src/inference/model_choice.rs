@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use timbre_core::error::UserError;
 use timbre_runs::run_dir::RunRecord;
 
-/// The named model, the only one, or the best on the validation split. Never the best on the test split: that would bias its
+/// The named model (`<features>.<model>` where it has one seed), the only one, or the best on the validation split. Never the best on the test split: that would bias its
 /// test score.
 pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, run: &str) -> Result<String> {
     let list = || saved.join(", ");
@@ -13,9 +13,14 @@ pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, 
         (_, []) => bail!(UserError::usage(format!(
             "the run {run} has no saved models: remove `save_models = false` and run it again with --fresh"
         ))),
-        (Some(named), _) => match saved.iter().find(|model| *model == named) {
-            Some(model) => Ok(model.clone()),
-            None => bail!(UserError::usage(format!("the run {run} has no model `{named}`; it has {}", list()))),
+        (Some(named), _) if saved.iter().any(|model| model == named) => Ok(named.to_owned()),
+        (Some(named), _) => match &seeds_of(named, saved)[..] {
+            [only] => Ok((*only).clone()),
+            [] => bail!(UserError::usage(format!("the run {run} has no model `{named}`; it has {}", list()))),
+            seeds => {
+                let names = seeds.iter().map(|seed| format!("{run}:{seed}")).collect::<Vec<_>>().join(", ");
+                bail!(UserError::usage(format!("`{named}` has {} seeds: name one of {names}", seeds.len())))
+            }
         },
         (None, [only]) => Ok(only.clone()),
         (None, _) => match best_on_validation(record, saved) {
@@ -29,6 +34,15 @@ pub(super) fn choose(record: &RunRecord, saved: &[String], named: Option<&str>, 
             ))),
         },
     }
+}
+
+/// The saved models `<named>.s<seed>`.
+fn seeds_of<'a>(named: &str, saved: &'a [String]) -> Vec<&'a String> {
+    let is_seed = |model: &&String| {
+        let seed = model.strip_prefix(named).and_then(|rest| rest.strip_prefix(".s"));
+        seed.is_some_and(|seed| !seed.is_empty() && seed.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    saved.iter().filter(is_seed).collect()
 }
 
 /// The best model by the headline metric, which is better when larger; the first of several.
@@ -108,5 +122,19 @@ mod tests {
         let error = choose(&record, &models, Some("mel.svm.s1"), "x").unwrap_err().to_string();
         assert!(error.contains("`mel.svm.s1`") && error.contains("mel.knn.s1"), "{error}");
         assert!(choose(&record, &[], None, "x").unwrap_err().to_string().contains("save_models"));
+    }
+
+    #[test]
+    fn a_model_with_one_seed_is_named_without_it_and_of_several_seeds_one_must_be_named() {
+        let record = record(&[("knn", "validation", 0.9)]);
+        let mut models = saved(&["knn", "knn.s2x", "logistic"]);
+        assert_eq!(choose(&record, &models, Some("mel.knn"), "x").unwrap(), "mel.knn.s1");
+        models.push("mel.knn.s12".to_owned());
+        let error = choose(&record, &models, Some("mel.knn"), "x/latest").unwrap_err().to_string();
+        assert_eq!(error, "`mel.knn` has 2 seeds: name one of x/latest:mel.knn.s1, x/latest:mel.knn.s12");
+        assert_eq!(choose(&record, &models, Some("mel.knn.s12"), "x").unwrap(), "mel.knn.s12");
+        for wrong in ["mel", "mel.kn", "mel.knn.s", "knn"] {
+            assert!(choose(&record, &models, Some(wrong), "x").unwrap_err().to_string().contains("has no model"));
+        }
     }
 }

@@ -9,7 +9,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{ModelName, Prediction, Predictor};
+use super::{ModelName, Prediction, Predictor, UsedPart};
 use timbre_core::text::one_line;
 use timbre_evaluation::timeline::{self, Hysteresis, Segment};
 use timbre_inputs::features::extraction::RecordingError;
@@ -52,6 +52,8 @@ impl<'a> PredictedRecording<'a> {
 struct Report<'a> {
     schema: u32,
     model: &'a ModelName,
+    /// The data set of the model's run.
+    data: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<WindowSpec>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +66,7 @@ struct Report<'a> {
 struct File<'a> {
     path: &'a str,
     seconds: f64,
+    used: UsedPart,
     decided: &'a [&'a str],
     classes: Vec<ClassShare<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +101,7 @@ pub fn json(
     let report = Report {
         schema: SCHEMA,
         model: predictor.name(),
+        data: &predictor.run_scores().data,
         window: predictor.window(),
         segments: has_windows.then_some(rule),
         files: recordings
@@ -105,6 +109,7 @@ pub fn json(
             .map(|recording| File {
                 path: &recording.path,
                 seconds: recording.prediction.seconds,
+                used: recording.prediction.used,
                 decided: &recording.decided,
                 classes: recording
                     .prediction
@@ -123,7 +128,8 @@ pub fn json(
     serde_json::to_string(&report).expect("numbers and names are JSON") + "\n"
 }
 
-/// A line per recording, decided classes marked with `*`, followed by a line per segment.
+/// A line per recording, decided classes marked with `*` and the used part at its end if that is not all of it, followed by a line
+/// per segment. A recording of one window has no lines of segments: they would say nothing more.
 pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
     let ranked = recording.prediction.ranked(predictor.classes());
     // Decided classes need not be the most likely ones: votes and thresholds per class give another order.
@@ -137,8 +143,18 @@ pub fn text(predictor: &Predictor, recording: &PredictedRecording) -> String {
         let name = one_line(predictor.classes().name(s.class));
         format!("    {} - {}  {name} {:.3}\n", clock(s.start), clock(s.end), s.confidence)
     };
-    let (path, segments) = (one_line(&recording.path), recording.segments.iter().map(segment).collect::<String>());
-    format!("{path}  {}\n{segments}", shown.join("  "))
+    let has_times = recording.prediction.windows.as_ref().is_some_and(|windows| windows.starts.len() > 1);
+    let segments = recording.segments.iter().filter(|_| has_times).map(segment).collect::<String>();
+    let used = used_text(&recording.prediction).map_or(String::new(), |used| format!("  {used}"));
+    format!("{}  {}{used}\n{segments}", one_line(&recording.path), shown.join("  "))
+}
+
+/// `(used 3.0 s of 47:33.8 from 23:45.4 on: 0.1 %)`; none if all of the recording was used.
+fn used_text(prediction: &Prediction) -> Option<String> {
+    let UsedPart { start, seconds, share } = prediction.used;
+    let (whole, start) = (clock(prediction.seconds), clock(start));
+    // Resampling rounds the length of a recording to whole samples.
+    (share < 0.9999).then(|| format!("(used {seconds:.1} s of {whole} from {start} on: {:.1} %)", 100.0 * share))
 }
 
 /// `1:02:03.4`
@@ -151,13 +167,18 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The header: the path and one column per class.
+/// The columns of the used part, after those of the classes.
+const USED: [&str; 3] = ["used_start", "used_seconds", "used_share"];
+
+/// The header: the path, one column per class, and the part of the recording that was used.
 pub fn csv_head(predictor: &Predictor) -> String {
-    format!("path{}\n", class_columns(predictor))
+    format!("path{},{}\n", class_columns(predictor), USED.join(","))
 }
 
 pub fn csv(recording: &PredictedRecording) -> String {
-    format!("{}{}\n", quoted(&recording.path), columns(&recording.prediction.probabilities))
+    let UsedPart { start, seconds, share } = recording.prediction.used;
+    let classes = columns(&recording.prediction.probabilities);
+    format!("{}{classes},{start},{seconds},{share}\n", quoted(&recording.path))
 }
 
 /// The header of one line per window: the path, the start and one column per class.
@@ -227,8 +248,8 @@ pub fn jams(predictor: &Predictor, recording: &PredictedRecording) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into());
     let file = json!({
         "annotations": [
-            annotation(whole, "instruments of the whole recording"),
-            annotation(parts, "instruments over time"),
+            annotation(whole, "classes of the whole recording"),
+            annotation(parts, "classes over time"),
         ],
         "file_metadata": {
             "title": title,
@@ -238,13 +259,17 @@ pub fn jams(predictor: &Predictor, recording: &PredictedRecording) -> String {
             "identifiers": {},
             "jams_version": "0.3.4",
         },
-        "sandbox": { "path": recording.path },
+        "sandbox": { "path": recording.path, "used": recording.prediction.used },
     });
     serde_json::to_string_pretty(&file).expect("numbers and names are JSON") + "\n"
 }
 
 fn class_columns(predictor: &Predictor) -> String {
-    predictor.classes().names().iter().map(|name| format!(",{}", quoted(&class_column(name)))).collect()
+    let column = |name: &String| match USED.contains(&name.as_str()) {
+        true => format!(",{name} (class)"),
+        false => format!(",{}", quoted(&class_column(name))),
+    };
+    predictor.classes().names().iter().map(column).collect()
 }
 
 fn columns(row: &[f32]) -> String {

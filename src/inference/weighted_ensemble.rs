@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
-use super::{Prediction, PredictionCallback, Predictor, Timings};
+use super::{Prediction, PredictionCallback, Predictor, Timings, UsedPart};
 use timbre_core::error::UserError;
 use timbre_evaluation::predictions::WindowPredictions;
 use timbre_inputs::features::extraction::RecordingError;
@@ -74,12 +74,15 @@ impl WeightedEnsemble {
             WindowPredictions { probabilities, ..windows.clone() }
         });
         let probabilities = match &windows {
-            Some(windows) => self.first().decision_rule.decide_windows(windows).scores.probabilities,
+            Some(windows) => self.first().decision_rule_for(Some(windows)).decide_windows(windows).scores.probabilities,
             None => mean(all.iter().map(|(prediction, weight)| (&prediction.probabilities[..], *weight))),
         };
         let sum = |stage: fn(&Timings) -> f64| all.iter().map(|(prediction, _)| stage(&prediction.timings)).sum();
         let timings = Timings { decode: sum(|t| t.decode), features: sum(|t| t.features), model: sum(|t| t.model) };
-        Prediction { probabilities, windows, seconds: first.seconds, timings }
+        // Members may have clips of different lengths.
+        let longest = |a: UsedPart, b: UsedPart| if b.seconds > a.seconds { b } else { a };
+        let used = all.iter().map(|(prediction, _)| prediction.used).reduce(longest).expect("there are members");
+        Prediction { probabilities, windows, seconds: first.seconds, used, timings }
     }
 }
 

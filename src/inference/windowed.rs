@@ -1,10 +1,11 @@
 //! Predicts the windows of a recording of any length in bounded memory: decoding, features and model run concurrently.
 //!
 //! Three stages pass batches on: one thread decodes, resamples and cuts; one computes the features of a batch on all threads
-//! of the pool; the caller's thread runs the model. At most two batches are between two stages, so only the probabilities grow
-//! with the recording. The bits are those of the run, however the windows are batched. With one thread in the pool (`--jobs 1`)
+//! of the pool; the caller's thread runs the model, or passes the features to the micro-batcher. At most two batches are between
+//! two stages, so only the probabilities grow with the recording. The bits are those of the run, however the windows are batched. With one thread in the pool (`--jobs 1`)
 //! the stages take turns on the caller's thread.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -13,10 +14,10 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::micro_batcher::Rows;
 use super::pipeline::ClipFeatures;
 use super::window_cutter::{Cut, WindowCutter};
-use super::{Prediction, Predictor, Timings, recording_error};
-use timbre_evaluation::predictions::{Predictions, WindowPredictions};
+use super::{PendingPrediction, Prediction, Predictor, Timings, UsedPart, recording_error};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_signal::audio::{Clip, Stream, Unusable};
 
@@ -69,6 +70,16 @@ impl Predictor {
         recording: RecordingSource,
         callback: Option<&mut dyn PredictionCallback>,
     ) -> Result<Prediction, RecordingError> {
+        self.start_recording(recording, callback)?.finish()
+    }
+
+    /// Decodes a recording and computes its features. With micro-batching the model may still be at work on them: several
+    /// recordings that are started before the first is finished share batches.
+    pub fn start_recording(
+        &self,
+        recording: RecordingSource,
+        callback: Option<&mut dyn PredictionCallback>,
+    ) -> Result<PendingPrediction<'_>, RecordingError> {
         let stream = match recording {
             RecordingSource::Bytes { bytes, extension } => Stream::from_bytes(bytes, extension, &self.audio),
             RecordingSource::File(path) => Stream::open(path, &self.audio),
@@ -80,17 +91,17 @@ impl Predictor {
         let limits = if is_whole { self.limits.and(self.audio.limits()) } else { self.limits };
         let stream = stream.and_then(|stream| stream.with_limits(limits)).map_err(|why| unusable(&why))?;
         if self.window.is_some() {
-            self.predict_windows(stream, callback)
+            self.start_windows(stream, callback)
         } else {
-            self.predict_clip(stream, || callback.as_ref().is_some_and(|callback| callback.is_cancelled()))
+            self.start_clip(stream, || callback.as_ref().is_some_and(|callback| callback.is_cancelled()))
         }
     }
 
-    fn predict_windows(
+    fn start_windows(
         &self,
         mut stream: Stream,
         callback: Option<&mut dyn PredictionCallback>,
-    ) -> Result<Prediction, RecordingError> {
+    ) -> Result<PendingPrediction<'_>, RecordingError> {
         let (window, rate) = (self.window.expect("this model uses windows"), self.audio.sample_rate);
         let mut windows = WindowBatches {
             stream: &mut stream,
@@ -102,7 +113,13 @@ impl Predictor {
             seconds: 0.0,
         };
         let mut features_seconds = 0.0;
-        let mut output = Output { predictor: self, starts: Vec::new(), probabilities: Vec::new(), seconds: 0.0 };
+        let mut output = Output {
+            predictor: self,
+            starts: Vec::new(),
+            probabilities: Vec::new(),
+            pending: VecDeque::new(),
+            seconds: 0.0,
+        };
         {
             let (windows, features_seconds, output) = (&mut windows, &mut features_seconds, &mut output);
             let mut extract = |cuts: Result<Vec<Cut>, RecordingError>| {
@@ -122,14 +139,15 @@ impl Predictor {
             }
         }
         let timings = Timings { decode: windows.seconds, features: features_seconds, model: output.seconds };
-        let windows = WindowPredictions::new(
-            Predictions { n_classes: self.classes.len(), probabilities: output.probabilities },
-            &[output.starts.iter().map(|&start| start as f64 / f64::from(rate)).collect()],
-        );
-        Ok(Prediction {
-            probabilities: self.decision_rule.decide_windows(&windows).scores.probabilities,
-            windows: Some(windows),
-            seconds: stream.seconds(),
+        let seconds = stream.seconds();
+        let starts: Vec<f64> = output.starts.iter().map(|&start| start as f64 / f64::from(rate)).collect();
+        Ok(PendingPrediction {
+            predictor: self,
+            probabilities: output.probabilities,
+            pending: output.pending,
+            used: UsedPart::of_windows(&starts, window, seconds),
+            starts: Some(starts),
+            seconds,
             timings,
         })
     }
@@ -222,15 +240,22 @@ struct Output<'a> {
     predictor: &'a Predictor,
     starts: Vec<usize>,
     probabilities: Vec<f32>,
+    /// The rows of the last batches.
+    pending: VecDeque<Rows>,
     seconds: f64,
 }
 
 impl Output<'_> {
     fn add(&mut self, batch: Batch) -> Result<(), RecordingError> {
         let clock = Instant::now();
-        let rows = self.predictor.probabilities(batch.features);
+        let failed = |error| recording_error("no_prediction", &error);
+        if self.pending.len() > AHEAD
+            && let Some(rows) = self.pending.pop_front()
+        {
+            self.probabilities.extend(rows.wait().map_err(failed)?);
+        }
+        self.pending.push_back(self.predictor.submit(batch.features).map_err(failed)?);
         self.starts.extend(batch.starts);
-        self.probabilities.extend(rows.map_err(|error| recording_error("no_prediction", &error))?);
         self.seconds += clock.elapsed().as_secs_f64();
         Ok(())
     }

@@ -149,7 +149,8 @@ async fn lumen(State(state): State<Arc<AppState>>, request: Request) -> Result<R
     let (head, body) = request.into_parts();
     let done = state.predict(&head, body, LUMEN).await?;
     let model = done.model.primary();
-    let instruments = instruments(&decision_rule_for(&done.query, model), &done.prediction, model);
+    let decision_rule = decision_rule_for(&done.query, &done.prediction, model);
+    let instruments = instruments(&decision_rule, &done.prediction, model);
     let decided = instruments.into_iter().filter(|instrument| instrument.decided);
     json(&decided.map(|instrument| instrument.code).collect::<Vec<String>>())
 }

@@ -35,6 +35,7 @@ mod served_models;
 
 pub use access::AccessPolicy;
 use connections::Connections;
+use served_models::ServedModel;
 use state::AppState;
 use write_timeout::WriteTimeoutStream;
 
@@ -95,9 +96,13 @@ impl Service {
         Ok(Service(Arc::new(AppState::new(models, limits, access_policy)?)))
     }
 
-    /// The ids of the models; the first is the default.
-    pub fn ids(&self) -> Vec<&str> {
-        self.0.models.iter().map(|model| model.id.as_str()).collect()
+    /// The ids of the models with the data sets of their runs; the first is the default.
+    fn described(&self) -> Vec<String> {
+        let one = |model: &ServedModel| match model.is_ensemble() {
+            true => model.id.clone(),
+            false => format!("{} (trained on {})", model.id, model.primary().run_scores().data),
+        };
+        self.0.models.iter().map(one).collect()
     }
 }
 
@@ -114,7 +119,7 @@ pub fn serve(mut service: Service, address: &str, printer: Printer) -> Result<()
         state.access_policy.check_hosts_on(local.ip());
         // Stdout may be closed; that must not stop the server.
         let _ = writeln!(std::io::stdout(), "listening on http://{local}");
-        printer.message(&format!("models: {}; stop with Ctrl-C", service.ids().join(", ")));
+        printer.message(&format!("models: {}; stop with Ctrl-C", service.described().join(", ")));
         if !local.ip().is_loopback() && !service.0.access_policy.has_token() {
             printer.message(&format!(
                 "everyone who can reach {local} can use the server: set TIMBRE_TOKEN to require a token"

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Limits;
 use super::query::PredictQuery;
 use super::served_models::{ENSEMBLE, ServedModel};
-use crate::inference::{Prediction, Predictor};
+use crate::inference::{Prediction, Predictor, UsedPart};
 use timbre_core::labels::Task;
 use timbre_evaluation::aggregation::Aggregate;
 use timbre_evaluation::metrics::DecisionRule;
@@ -29,6 +29,7 @@ pub struct PredictResponse {
     pub seconds: f64,
     #[serde(rename = "hears")]
     pub coverage: Coverage,
+    pub used: UsedPart,
     /// The decision rule of this response.
     pub rule: Rule,
     /// Every class, in descending order of confidence.
@@ -227,8 +228,8 @@ fn rule(decision_rule: &DecisionRule, n_classes: usize) -> Rule {
 }
 
 /// The model's own rule, or the requested one: then every class that reaches the threshold is decided.
-pub fn decision_rule_for(query: &PredictQuery, predictor: &Predictor) -> DecisionRule {
-    let mut decision_rule = predictor.decision_rule().clone();
+pub fn decision_rule_for(query: &PredictQuery, prediction: &Prediction, predictor: &Predictor) -> DecisionRule {
+    let mut decision_rule = predictor.decision_rule_for(prediction.windows.as_ref());
     if query.cutoff.is_some() || query.fraction.is_some() {
         decision_rule.task = Task::MultiLabel;
     }
@@ -287,12 +288,13 @@ impl PredictResponse {
         timings: RequestTimings,
     ) -> PredictResponse {
         let primary = served.primary();
-        let decision_rule = decision_rule_for(query, primary);
+        let decision_rule = decision_rule_for(query, prediction, primary);
         PredictResponse {
             schema: SCHEMA,
             model: model_id(served),
             seconds: prediction.seconds,
             coverage: coverage(primary),
+            used: prediction.used,
             instruments: instruments(&decision_rule, prediction, primary),
             timeline: if query.timeline == Some(false) { None } else { timeline(&decision_rule, prediction, primary) },
             rule: rule(&decision_rule, primary.classes().len()),

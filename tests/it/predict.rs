@@ -81,12 +81,13 @@ fn predictions_keep_the_order_of_the_arguments_and_unusable_recordings_go_to_std
 
     let output = run(&["--csv"]);
     let table = text(&output.stdout);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(12, ',').collect()).collect();
-    assert_eq!(table.lines().next().unwrap(), "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.rsplitn(15, ',').collect()).collect();
+    let head = "path,cel,cla,flu,gac,gel,org,pia,sax,tru,vio,voi,used_start,used_seconds,used_share";
+    assert_eq!(table.lines().next().unwrap(), head);
     assert_eq!(rows.len(), expected.len() + 1);
     let last = files.last().unwrap();
     let cel = last["classes"].as_array().unwrap().iter().find(|c| c["code"] == "cel").unwrap();
-    assert_eq!(rows.last().unwrap()[10].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
+    assert_eq!(rows.last().unwrap()[13].parse::<f32>().unwrap(), cel["probability"].as_f64().unwrap() as f32);
 
     // One thread gives the same output.
     assert_eq!(run(&["--csv", "--jobs", "1"]).stdout, output.stdout);

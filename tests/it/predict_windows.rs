@@ -9,6 +9,7 @@ use timbre::inference::{Predictor, RecordingSource};
 use timbre_runs::run_dir::{self, Trial};
 use timbre_signal::{audio::DecodeLimits, windows::WindowSpec};
 
+use crate::test_dir::TWO_MODELS;
 use crate::trained_model::{Trained, path_text, text};
 
 /// Classic models and a network, evaluated on windows that do not divide the recordings; some recordings are shorter than a window.
@@ -144,6 +145,58 @@ fn every_saved_model_predicts_the_windows_of_its_run_to_the_bit() {
     errors(&trained);
 }
 
+#[test]
+fn all_of_a_long_recording_is_used_unless_the_clip_is_requested_and_every_format_says_so() {
+    let multi_label = format!("{TWO_MODELS}[evaluate]\ntask = \"multi_label\"\ncutoff = 0.3\n");
+    for trained in [Trained::tiny(), Trained::of("tiny", &multi_label)] {
+        let (minute, cello) = (minute(&trained), trained.recordings_of("cel")[0].clone());
+        let predict = |file: &Path, more: &[&str]| {
+            success(trained.timbre(&[&["predict", "tiny:fft.logistic.s1", "-q", path_text(file)], more].concat()))
+        };
+        let file = |file: &Path, more: &[&str]| -> (Value, Value) {
+            let mut report: Value = serde_json::from_str(&predict(file, &[&["--json"], more].concat())).unwrap();
+            (report["files"][0].take(), report["window"].take())
+        };
+        let number = |value: &Value| value.as_f64().unwrap();
+
+        let (all, window) = file(&minute, &[]);
+        let seconds = number(&all["seconds"]);
+        assert_eq!(window["seconds"], 3.0);
+        assert_eq!(all["used"], serde_json::json!({ "start": 0.0, "seconds": seconds, "share": 1.0 }));
+        assert_eq!(all, file(&minute, &["--windows"]).0);
+        let text = predict(&minute, &[]);
+        assert!(!text.contains("used"), "{text}");
+
+        let (clip, window) = file(&minute, &["--clip"]);
+        let used = &clip["used"];
+        assert_eq!((&window, &used["seconds"]), (&Value::Null, &3.0.into()));
+        assert!((number(&used["start"]) - (seconds - 3.0) / 2.0).abs() < 1e-3, "{clip}");
+        assert!((number(&used["share"]) - 3.0 / seconds).abs() < 1e-6, "{clip}");
+        assert_ne!(clip["classes"], all["classes"]);
+        let text = predict(&minute, &["--clip"]);
+        let percent = format!(": {:.1} %)\n", 300.0 / seconds);
+        assert!(text.contains("  (used 3.0 s of ") && text.ends_with(&percent), "{text}");
+        let table = predict(&minute, &["--clip", "--csv"]);
+        let row: Vec<f64> = table.lines().nth(1).unwrap().rsplitn(4, ',').take(3).map(|n| n.parse().unwrap()).collect();
+        assert_eq!(row, [number(&used["share"]), 3.0, number(&used["start"])]);
+
+        // A recording no longer than a clip has the probabilities of the clip, also from a model that takes votes.
+        let (short, _) = file(&cello, &[]);
+        let (its_clip, _) = file(&cello, &["--clip"]);
+        assert_eq!((&short["classes"], &short["decided"]), (&its_clip["classes"], &its_clip["decided"]));
+        assert_eq!((number(&short["used"]["share"]), number(&its_clip["used"]["share"])), (1.0, 1.0));
+        assert_eq!(predict(&cello, &[]), predict(&cello, &["--clip"]));
+
+        for (wrong, says) in
+            [(&["--clip", "--format", "jams"][..], "leave it out"), (&["--clip", "--windows"], "cannot be used with")]
+        {
+            let output = trained.timbre(&[&["predict", "tiny:fft.logistic.s1", path_text(&minute)], wrong].concat());
+            let error = crate::test_dir::text(&output.stderr);
+            assert!(output.status.code() == Some(2) && error.contains(says), "{error}");
+        }
+    }
+}
+
 /// A minute of the recordings of some classes, one after the other.
 fn minute(trained: &Trained) -> PathBuf {
     let path = trained.path("minute.wav");
@@ -252,6 +305,7 @@ fn errors(trained: &Trained) {
     // The feature is resized, so the weights would fit.
     refused(&[path_text(&cello), "--window", "2.0"], "trained on clips of 3 s, and these windows last 2 s");
     refused(&[path_text(&cello), "--hop", "0"], "hop");
+    refused(&[path_text(&cello), "--clip"], "has no clip");
     refused(&[path_text(&cello), "--on", "0.3", "--off", "0.4"], "--off");
     refused(&[path_text(&cello), "--on", "1.5"], "--on");
     // A truncated recording is unusable as a whole, as without windows.
@@ -285,11 +339,9 @@ fn a_model_evaluated_on_clips_can_predict_windows() {
     assert_eq!(bits(&in_windows.probabilities), bits(&prediction.probabilities));
 
     let output = trained.timbre(&["predict", "tiny", path_text(&cello), "--format", "jams"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("--windows"), "{}", text(&output.stderr));
-    let output = trained.timbre(&["predict", "tiny", path_text(&cello), "--format", "jams", "--windows"]);
     let jams: Value = serde_json::from_str(&success(output)).unwrap();
     assert_eq!(jams["annotations"][0]["namespace"], "tag_open");
+    assert_eq!(jams["sandbox"]["used"]["share"], 1.0);
     // Features of another length do not fit the weights.
     let clip = Predictor::open(&trained.runs(), "tiny:fft.logistic.s1").unwrap();
     let error = clip.with_windows(WindowSpec { seconds: 2.0, ..WindowSpec::default() }).err().expect("it is refused");

@@ -33,17 +33,24 @@ fn recordings_are_predicted_from_raw_bodies_and_forms_concurrently() {
         (&response["schema"], &response["hears"], &response["timeline"]),
         (&json!(2), &json!("clip"), &Value::Null)
     );
+    assert_eq!(response["used"], json!({ "start": 0.0, "seconds": response["seconds"], "share": 1.0 }));
+    let song = below(&trained.recordings()).into_iter().find(|path| path.to_string_lossy().contains("TestingData"));
+    let long = post(server.address, "", &std::fs::read(song.unwrap()).unwrap()).json();
+    let (whole, used) = (long["seconds"].as_f64().unwrap(), &long["used"]);
+    assert!(whole > 4.0 && used["seconds"] == 3.0, "{long}");
+    assert!((used["start"].as_f64().unwrap() - (whole - 3.0) / 2.0).abs() < 1e-3, "{used}");
+    assert!((used["share"].as_f64().unwrap() - 3.0 / whole).abs() < 1e-6, "{used}");
     assert_eq!(response["model"]["id"], "tiny:fft.logistic.s1");
     assert!(response["seconds"].as_f64().unwrap() > 1.0 && response["timings"]["decode"].is_f64());
     let one = &response["instruments"].as_array().unwrap().iter().find(|one| one["code"] == "cel").unwrap();
     assert_eq!(one["name"], "cello");
-    // 12 raw bodies, 12 forms, 12 requests of the other route, and one more; one model request each.
+    // 12 raw bodies, 12 forms, 12 requests of the other route, and two more; one model request each.
     let count = |name: &str| measured(server.address, name);
-    assert_eq!(count("timbre_recordings_total"), 37.0);
-    assert_eq!(count("timbre_requests_total{route=\"/api/v1/predict\",status=\"200\"}"), 25.0);
+    assert_eq!(count("timbre_recordings_total"), 38.0);
+    assert_eq!(count("timbre_requests_total{route=\"/api/v1/predict\",status=\"200\"}"), 26.0);
     let model = "{model=\"tiny:fft.logistic.s1\"}";
-    assert_eq!(count(&format!("timbre_model_questions_total{model}")), 37.0);
-    assert!(count(&format!("timbre_model_batches_total{model}")) <= 37.0);
+    assert_eq!(count(&format!("timbre_model_questions_total{model}")), 38.0);
+    assert!(count(&format!("timbre_model_batches_total{model}")) <= 38.0);
     assert_eq!((count("timbre_jobs_in_use"), count("timbre_places_in_use")), (0.0, 0.0));
 }
 
@@ -82,7 +89,7 @@ fn the_timeline_and_its_rule_reproduce_the_decisions() {
         let path = format!("{PREDICT}?cutoff={cutoff}&fraction={fraction}&timeline=false");
         let asked = post_to(server.address, &path, "", &bytes).json();
         assert_eq!((&asked["timeline"], &asked["rule"]["aggregate"]), (&Value::Null, &json!("vote")));
-        let votes = |class: usize| rows.iter().filter(|row| f64::from(row[class]) > cutoff).count();
+        let votes = |class: usize| rows.iter().filter(|row| row[class] > cutoff as f32).count();
         let share = |class: usize| votes(class) as f64 / rows.len() as f64;
         let names = predictor.classes().names();
         let mut own: Vec<String> =

@@ -18,7 +18,7 @@ pub struct PredictOutputArgs {
     /// Print CSV with the path and one column per class: `--format csv`.
     #[arg(long, conflicts_with = "format")]
     pub csv: bool,
-    /// Output format. The formats with times need a model that classifies windows (see --windows).
+    /// Output format. The formats with times need windows.
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputFormat::Text)]
     pub format: OutputFormat,
     /// Write one file per recording into this folder instead of printing.
@@ -53,10 +53,13 @@ pub enum OutputFormat {
 /// How recordings are cut into windows, and windows merged into segments.
 #[derive(Debug, Args)]
 pub struct WindowArgs {
-    /// Classify whole recordings in windows, even with a model that was evaluated on clips. Windows are as long as its clips
-    /// and one second apart.
+    /// Classify whole recordings in windows: the default, except with a model that was evaluated on whole recordings. Windows of a
+    /// model that was evaluated on clips are as long as its clips and one second apart.
     #[arg(long)]
     pub windows: bool,
+    /// Classify one clip of each recording, as the run did: fast, but the rest of a longer recording is not used.
+    #[arg(long, conflicts_with_all = ["windows", "window", "hop"])]
+    pub clip: bool,
     /// Window length in seconds (implies --windows). Networks accept only the length they were trained on.
     #[arg(long, value_name = "SECONDS")]
     pub window: Option<f64>,
@@ -87,7 +90,7 @@ pub struct ServeArgs {
     /// Address to listen on. With port 0 the system picks a port; the address is the first line on stdout.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     pub addr: String,
-    /// Classify whole recordings in windows, even with a model that was evaluated on clips, as in `predict`.
+    /// Classify whole recordings in windows, even with a model that was evaluated on clips, as `predict` does by default.
     #[arg(long)]
     pub windows: bool,
     /// Allow pages of this site to use the API, e.g. `https://example.org` (repeatable) [default: none].

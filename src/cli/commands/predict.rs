@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use super::{ExitStatus, print_data};
 use crate::cli::args::{GlobalArgs, OutputFormat, PredictOutputArgs, WindowArgs};
 use crate::inference::output_formats::{self, PredictedRecording};
-use crate::inference::{PredictionCallback, Predictor, RecordingSource, Timings};
+use crate::inference::{BatchStats, PendingPrediction, PredictionCallback, Predictor, RecordingSource, Timings};
 use timbre_core::{
     error::UserError,
     files,
@@ -54,7 +54,10 @@ pub fn predict(
     output: &PredictOutputArgs,
 ) -> Result<ExitStatus> {
     let predictor = with_requested_windows(predictor, window_args)?;
-    Printer::new(common.quiet).message(&format!("model: {}", predictor.name()));
+    // The batches are computed on a thread of their own: one too many for `--jobs 1`.
+    let predictor = if rayon::current_num_threads() > 1 { predictor.with_micro_batching()? } else { predictor };
+    let data = &predictor.run_scores().data;
+    Printer::new(common.quiet).message(&format!("model: {}, trained on {data}", predictor.name()));
     let stdin = Path::new("-");
     ensure!(
         files.iter().filter(|file| *file == stdin).count() < 2,
@@ -93,6 +96,8 @@ pub fn predict(
     if output.out.is_none() {
         print_data(&job.tail(&prediction, &unusable))?;
     }
+    let BatchStats { windows, requests, batches } = predictor.batch_stats();
+    tracing::info!("{windows} windows in {requests} requests and {batches} batches");
     Ok(match (unusable.len(), inputs.len()) {
         (0, 1..) => ExitStatus::Done,
         (bad, all) if bad < all => ExitStatus::TooManyUnusable,
@@ -100,10 +105,15 @@ pub fn predict(
     })
 }
 
-/// Sets the windows of the model, if requested.
+/// Sets the windows of the model. By default all of a recording is used: a model that was evaluated on clips predicts windows.
 fn with_requested_windows(predictor: Predictor, window_args: &WindowArgs) -> Result<Predictor> {
-    let WindowArgs { windows, window, hop, .. } = *window_args;
-    if !windows && window.is_none() && hop.is_none() {
+    let WindowArgs { windows, clip, window, hop, .. } = *window_args;
+    let is_requested = windows || window.is_some() || hop.is_some();
+    if clip && predictor.window().is_some() {
+        let sentence = "--clip: this model was evaluated on windows of whole recordings and has no clip";
+        return Err(UserError::usage(sentence.to_owned()).into());
+    }
+    if clip || !is_requested && predictor.clip_seconds().is_none() {
         return Ok(predictor);
     }
     let before = predictor.window_or_default();
@@ -166,7 +176,12 @@ impl<'a> Job<'a> {
             OutputFormat::Windows | OutputFormat::Segments | OutputFormat::Audacity | OutputFormat::Jams
         );
         if predictor.window().is_none() && (about_time || output.plot.is_some()) {
-            let sentence = "this model was evaluated on clips and classifies one clip of a recording: add --windows for results over time";
+            let sentence = match predictor.clip_seconds() {
+                Some(_) => "--clip classifies one clip of a recording: leave it out for results over time",
+                None => {
+                    "this model was evaluated on whole recordings and classifies them as one: add --windows for results over time"
+                }
+            };
             return Err(UserError::usage(sentence.to_owned()).into());
         }
         let one_file = matches!(which, OutputFormat::Audacity | OutputFormat::Jams);
@@ -222,9 +237,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Classifies the recordings on as many threads as the pool has, and passes the results to `take` in order, until `take`
-    /// fails or breaks: then no thread starts another recording. These threads are not the pool's, because they wait for work
-    /// that the pool does.
+    /// Classifies the recordings and passes the results to `take` in order, until `take` fails or breaks: then no other recording is
+    /// started. As many threads as the pool has decode recordings and compute features. They are not the pool's, because they wait
+    /// for work that the pool does. They go on to the next recording while the model works, so that recordings share its batches.
     fn each(
         &self,
         inputs: &[Input],
@@ -237,23 +252,29 @@ impl<'a> Job<'a> {
                 let (give, next, is_over) = (give.clone(), &next, &is_over);
                 scope.spawn(move || {
                     while !is_over.load(Ordering::Relaxed)
-                        && let Some((n, inputs)) = take_next(next, inputs)
+                        && let Some((n, input)) = take_next(next, inputs)
                     {
-                        if give.send((n, self.classify(n, inputs))).is_err() {
+                        let started = self.start(n, input);
+                        // Plots take longer than this thread's wait for the model.
+                        let started = if self.plots.is_empty() {
+                            started
+                        } else {
+                            Started::Ended(self.finish(n, input, started))
+                        };
+                        if give.send((n, started)).is_err() {
                             break;
                         }
                     }
                 });
             }
             drop(give);
-            // Results that are ready before their turn.
-            let mut early: Vec<Option<Result<Result<PredictedRecording, RecordingError>>>> =
-                inputs.iter().map(|_| None).collect();
+            // Recordings that are started before their turn.
+            let mut early: Vec<Option<Started>> = inputs.iter().map(|_| None).collect();
             let mut turn = 0;
             for (n, one) in result {
                 early[n] = Some(one);
                 while let Some(one) = early.get_mut(turn).and_then(Option::take) {
-                    let taken = one.and_then(|one| take(turn, one));
+                    let taken = self.finish(turn, &inputs[turn], one).and_then(|one| take(turn, one));
                     if !matches!(taken, Ok(ControlFlow::Continue(()))) {
                         is_over.store(true, Ordering::Relaxed);
                         return taken.map(drop);
@@ -265,28 +286,44 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn classify(&self, n: usize, input: &Input) -> Result<Result<PredictedRecording<'a>, RecordingError>> {
-        let mut seen = self.plots.get(n).map(|_| PictureBuilder(SpectrogramImage::new(self.predictor.sample_rate())));
-        let callback = seen.as_mut().map(|seen| seen as &mut dyn PredictionCallback);
-        let result = match &input.source {
+    fn start(&self, n: usize, input: &Input) -> Started<'a> {
+        let mut picture =
+            self.plots.get(n).map(|_| PictureBuilder(SpectrogramImage::new(self.predictor.sample_rate())));
+        let callback = picture.as_mut().map(|picture| picture as &mut dyn PredictionCallback);
+        let pending = match &input.source {
             // A pipe that the user names is read; one in a folder could wait for ever.
             Source::File if input.below.is_some() => {
-                self.predictor.predict_recording(RecordingSource::RegularFile(&input.path), callback)
+                self.predictor.start_recording(RecordingSource::RegularFile(&input.path), callback)
             }
-            Source::File => self.predictor.predict_recording(RecordingSource::File(&input.path), callback),
-            Source::Stdin => self.predictor.predict_recording(RecordingSource::Pipe(&mut std::io::stdin()), callback),
+            Source::File => self.predictor.start_recording(RecordingSource::File(&input.path), callback),
+            Source::Stdin => self.predictor.start_recording(RecordingSource::Pipe(&mut std::io::stdin()), callback),
             Source::Nothing(why) => Err(why.clone()),
         };
-        let path = input.path.display().to_string();
-        let prediction = match result {
-            Ok(result) => {
-                let Timings { decode, features, model } = result.timings;
-                tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
-                PredictedRecording::new(path, result, self.predictor, &self.rule)
-            }
+        match pending {
+            Ok(pending) => Started::Pending(pending, picture),
+            Err(why) => Started::Ended(Ok(Err(why))),
+        }
+    }
+
+    fn finish(
+        &self,
+        n: usize,
+        input: &Input,
+        started: Started<'a>,
+    ) -> Result<Result<PredictedRecording<'a>, RecordingError>> {
+        let (pending, picture) = match started {
+            Started::Ended(result) => return result,
+            Started::Pending(pending, picture) => (pending, picture),
+        };
+        let result = match pending.finish() {
+            Ok(result) => result,
             Err(why) => return Ok(Err(why)),
         };
-        if let Some((PictureBuilder(mut picture), file)) = seen.zip(self.plots.get(n)) {
+        let path = input.path.display().to_string();
+        let Timings { decode, features, model } = result.timings;
+        tracing::info!("{path}: decoding {decode:.2} s, features {features:.2} s, model {model:.2} s");
+        let prediction = PredictedRecording::new(path, result, self.predictor, &self.rule);
+        if let Some((PictureBuilder(mut picture), file)) = picture.zip(self.plots.get(n)) {
             files::write_bytes(file, &plot::bytes(&self.drawing(&prediction, &mut picture), self.drawn)?)?;
         }
         Ok(Ok(prediction))
@@ -327,6 +364,12 @@ impl<'a> Job<'a> {
 fn take_next<'s>(next: &AtomicUsize, inputs: &'s [Input]) -> Option<(usize, &'s Input)> {
     let n = next.fetch_add(1, Ordering::Relaxed);
     Some((n, inputs.get(n)?))
+}
+
+/// A recording whose features are computed, with the picture of its plot, or its result.
+enum Started<'a> {
+    Pending(PendingPrediction<'a>, Option<PictureBuilder>),
+    Ended(Result<Result<PredictedRecording<'a>, RecordingError>>),
 }
 
 struct PictureBuilder(SpectrogramImage);

@@ -95,7 +95,7 @@ impl AudioSpec {
     }
 
     /// The samples of the clip, among the `whole` samples of the resampled recording.
-    fn clip_range(&self, whole: usize) -> Range<usize> {
+    pub fn clip_range(&self, whole: usize) -> Range<usize> {
         let frames = self.clip_samples().unwrap_or(whole).min(whole);
         let start = match self.crop {
             Crop::Start => 0,
