@@ -128,6 +128,83 @@ fn other_points_run_after_a_failure_and_failed_ones_are_retried() {
 }
 
 #[test]
+fn a_removed_run_makes_a_sweep_incomplete() {
+    let ks: Vec<String> = (1..=16).map(|k| k.to_string()).collect();
+    let dir = dir(&format!("[grid]\n\"models.knn.k\" = [{}]\n", ks.join(", ")));
+    dir.done(&["features", "tiny.toml", "-q"]);
+    let child =
+        dir.command(&["run", "tiny.toml", "--set", "models.knn.metric=cosine"]).stderr(Stdio::piped()).spawn().unwrap();
+    // The first finished run.
+    let done = loop {
+        let is_done = |run: &PathBuf| {
+            fs::read_to_string(run.join("run.json")).is_ok_and(|record| record.contains("\"done\""))
+                && run.join("report.md").is_file()
+        };
+        match run_folders(&dir).into_iter().find(is_done) {
+            Some(run) => break run,
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    // Until the process has let it go.
+    while !dir.timbre(&["rm", "--yes", done.to_str().unwrap()]).status.success() {}
+    let output = child.wait_with_output().unwrap();
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{printed}");
+    assert!(printed.contains("15 of 16 points done, 1 not run"), "{printed}");
+    let only = ["run", "tiny.toml", "-q", "--set", "models.knn.metric=cosine", "--only", "k=16"];
+    assert_eq!(dir.timbre(&only).status.code(), Some(0), "points that are not selected are not missing");
+    assert_eq!(dir.timbre(&only[..5]).status.code(), Some(0), "the same command runs the point again");
+}
+
+/// Another model beside the one of the grid.
+const TWO_MODELS: &str = "[models.average]\n[grid]\n\"models.knn.k\" = [1, 3]\n";
+
+/// The lines of the points, and the scores in `grid.json`.
+fn scores(dir: &TestDir, more: &[&str]) -> (String, Vec<Value>) {
+    let output = dir.done(&[&["run", "tiny.toml"], more].concat());
+    let record: Value = serde_json::from_str(&dir.read("runs/tiny/grid.json")).unwrap();
+    let scores = record["points"].as_array().unwrap().iter().map(|point| point["score"].clone()).collect();
+    (text(&output.stderr), scores)
+}
+
+#[test]
+fn the_score_of_a_point_names_the_best_model_on_the_validation_split() {
+    let dir = dir(TWO_MODELS);
+    let (printed, scores) = scores(&dir, &[]);
+    let csv = table(&dir);
+    for (at, score) in scores.iter().enumerate() {
+        let best =
+            csv.lines().filter(|line| line.starts_with(&format!("{},", at + 1)) && line.contains(",validation,"));
+        let best = best.map(|line| line.split(',').collect::<Vec<_>>());
+        // Of equal scores the first model's.
+        let best = best.map(|cells| (cells[8].parse::<f64>().unwrap(), format!("{}.{}", cells[3], cells[4])));
+        let best = best.reduce(|best, other| if other.0 > best.0 { other } else { best }).unwrap();
+        assert_eq!(
+            (score["value"].as_f64().unwrap(), score["model"].as_str().unwrap()),
+            (best.0, best.1.as_str()),
+            "{csv}"
+        );
+        let line =
+            format!("[{}/2] models.knn.k={}  accuracy {:.3} ({}, validation)", at + 1, 1 + 2 * at, best.0, best.1);
+        assert!(printed.contains(&line), "{line}\n{printed}");
+    }
+    assert!(!printed.contains("no validation split"), "{printed}");
+}
+
+#[test]
+fn without_a_validation_split_a_point_of_several_models_has_no_score() {
+    let dir = dir(TWO_MODELS);
+    let (printed, of_two) = scores(&dir, &["--set", "split.validation=0.0"]);
+    assert_eq!(of_two, [Value::Null, Value::Null]);
+    assert_eq!(printed.matches("no validation split").count(), 1, "{printed}");
+    assert!(printed.contains("[1/2] models.knn.k=1  ") && !printed.contains("  accuracy 0"), "{printed}");
+    fs::write(dir.path("tiny.toml"), format!("{TINY}[grid]\n\"models.knn.k\" = [1, 3]\n")).unwrap();
+    let (printed, of_one) = scores(&dir, &["--set", "split.validation=0.0"]);
+    assert!(of_one.iter().all(|score| score["model"] == "centroid.knn" && score["split"] == "test"), "{of_one:?}");
+    assert!(printed.contains("(centroid.knn, test)") && !printed.contains("no validation split"), "{printed}");
+}
+
+#[test]
 fn fail_fast_starts_no_point_after_a_failure() {
     let dir = dir(FAILING);
     let output = run(&dir, &["--fail-fast"]).output().unwrap();

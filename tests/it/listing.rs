@@ -262,6 +262,24 @@ fn runs_are_filtered_sorted_and_limited() {
 }
 
 #[test]
+fn the_next_command_of_a_stopped_run_repeats_its_arguments() {
+    let dir = TestDir::new();
+    let mut stopped = record("x", 1);
+    stopped["status"] = json!("stopped");
+    dir.write(&stopped);
+    let next = |more: &[&str]| text(&dir.done(&[&["runs"], more].concat()).stderr);
+    assert!(next(&[]).contains("Next: timbre run x (the same command"), "{}", next(&[]));
+    stopped["arguments"] =
+        json!({ "experiment": "mine/x.toml", "data": "clash", "set": ["models.knn.k=3", "seeds=[1, 2]"] });
+    dir.write(&stopped);
+    let wanted = "Next: timbre run mine/x.toml --data clash --set 'models.knn.k=3' --set 'seeds=[1, 2]'";
+    assert!(next(&[]).contains(&format!("{wanted} (the same command")), "{}", next(&[]));
+    fs::rename(dir.path("runs"), dir.path("other runs")).unwrap();
+    let moved = next(&["--runs", "other runs"]);
+    assert!(moved.contains(&format!("{wanted} --runs 'other runs' (the same command")), "{moved}");
+}
+
+#[test]
 fn a_missing_default_folder_is_an_empty_list() {
     let dir = TestDir::new();
     let output = dir.done(&["runs"]);

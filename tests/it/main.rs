@@ -35,6 +35,7 @@ mod grids;
 mod hostile_recordings;
 mod housekeeping;
 mod inspect;
+mod latest;
 mod listing;
 mod metrics_golden;
 mod models_golden;

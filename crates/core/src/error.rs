@@ -15,7 +15,7 @@ pub enum ExitStatus {
     NothingSelected = 4,
     /// Worse than the baseline, or not comparable with it; or a rerun gives other numbers.
     Regression = 5,
-    /// Some points of a grid failed.
+    /// Some points of a sweep failed, or their runs were removed while it ran.
     SomeFailed = 6,
     /// The recordings or the program have changed since the run.
     RunChanged = 7,

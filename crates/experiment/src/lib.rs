@@ -31,7 +31,9 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
 pub use read::loader::is_valid_name;
-pub use resolve::{Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve};
+pub use resolve::{
+    Arguments, Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve,
+};
 
 /// An experiment: data, features, models, and how they are evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

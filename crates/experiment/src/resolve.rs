@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::Experiment;
 use crate::axes::Grid;
@@ -29,6 +30,16 @@ pub struct Request {
     pub root: PathBuf,
 }
 
+/// The arguments of a [`Request`], as the record of a run keeps them: `timbre run EXP --data NAME --set KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arguments {
+    pub experiment: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
+}
+
 /// A valid experiment and its sources.
 #[derive(Clone, Debug)]
 pub struct ResolvedExperiment {
@@ -37,6 +48,8 @@ pub struct ResolvedExperiment {
     pub written: String,
     /// The experiment with all defaults filled in. Parses back to the same experiment.
     pub resolved_toml: String,
+    /// None for the experiment of a run that is run again.
+    pub arguments: Option<Arguments>,
     /// Notes for the user: dropped keys, and why.
     pub notes: Vec<String>,
 }
@@ -148,7 +161,12 @@ impl<'a> Merged<'a> {
         let experiment = semantic_checks::build(&tree, &self.name, errors)?;
         let written = as_written(&self.loader, self.chain, self.request) + point;
         match toml::to_string(&experiment) {
-            Ok(resolved_toml) => Some(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() }),
+            Ok(resolved_toml) => {
+                let Request { exp, data, set, .. } = self.request;
+                let arguments = Arguments { experiment: exp.clone(), data: data.clone(), set: set.clone() };
+                let (arguments, notes) = (Some(arguments), Vec::new());
+                Some(ResolvedExperiment { experiment, written, resolved_toml, arguments, notes })
+            }
             Err(error) => {
                 let message = format!("cannot be written as TOML: {error}");
                 self.loader.errors.add(tree.at, message, "");
@@ -197,7 +215,7 @@ pub fn load_for_rerun(resolved: &Path, written: &Path, name: &str, root: Option<
     experiment.name = name.to_owned();
     let written = read(written)?;
     let resolved_toml = toml::to_string(&experiment).with_context(understood)?;
-    Ok(ResolvedExperiment { experiment, written, resolved_toml, notes: Vec::new() })
+    Ok(ResolvedExperiment { experiment, written, resolved_toml, arguments: None, notes: Vec::new() })
 }
 
 /// Reports settings that cannot be changed in a finished run.

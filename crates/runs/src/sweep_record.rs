@@ -84,6 +84,17 @@ pub struct PointScore {
     pub metric: String,
     pub split: String,
     pub value: f64,
+    /// `<features>.<model>`; None in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+impl std::fmt::Display for PointScore {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let PointScore { metric, split, value, model } = self;
+        let model = model.as_ref().map_or(String::new(), |model| format!("{model}, "));
+        write!(f, "{metric} {value:.3} ({model}{split})")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsAr
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 failure; 2 usage or configuration error; 3 too many unusable recordings; 4 nothing selected or usable; \
-5 worse than the baseline, or different numbers; 6 some points of a grid failed; 7 the recordings or the program have changed \
+5 worse than the baseline, or different numbers; 6 some points of a grid failed or were removed; 7 the recordings or the program have changed \
 since the run; 75 stopped, run the same command to resume.";
 
 /// Run audio classification experiments from TOML files.
@@ -207,9 +207,9 @@ pub enum Command {
     Baseline(BaselineCommand),
     /// Classify recordings with a saved model.
     ///
-    /// A model that was evaluated in windows classifies the whole recording in the same windows, whatever its length, and
-    /// reports when each class is present. Any other model classifies one clip of the recording, cropped as in the run
-    /// (`audio.clip_seconds`, `audio.crop`), unless --windows is given.
+    /// Classifies whole recordings in windows, whatever their length, and reports when each class is present: in the windows of the
+    /// run, or in windows as long as its clips. With --clip, a model that was evaluated on clips classifies one clip of each
+    /// recording, cropped as in the run (`audio.clip_seconds`, `audio.crop`). The output says which part was used.
     Predict {
         /// A run as in `compare`; with `:MODEL` one of its models, e.g. `quickstart/latest:mel.logistic.s1` [default: the
         /// best model on the validation split].
@@ -230,7 +230,8 @@ pub enum Command {
     },
     /// Serve saved models over HTTP (web page and API).
     ///
-    /// Recordings are classified as by `predict`: in windows, or cropped as in the run (`audio.clip_seconds`, `audio.crop`).
+    /// Recordings are classified as by `predict`: in the windows of the run, or one clip of each, cropped as in the run
+    /// (`audio.clip_seconds`, `audio.crop`), unless --windows is given. Responses say which part was used.
     /// If TIMBRE_TOKEN is set in the environment, API requests must carry that token.
     Serve(ServeArgs),
     Rm(RmArgs),

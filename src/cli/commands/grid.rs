@@ -3,19 +3,21 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, print, print_data};
-use crate::cli::args::GridArgs;
+use super::latest::{RunIdentity, SweepIdentity};
+use super::{ExitStatus, arguments_text, print, print_data};
+use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
-use timbre_core::{cancel::Cancelled, error::UserError, text::count};
+use timbre_core::{cancel::Cancelled, error::UserError, progress::Printer, text::count};
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::{
     run_dir,
-    sweep_record::{PointRecord, PointStatus, SCHEMA, SweepStatus},
+    sweep_record::{PointRecord, PointStatus, SCHEMA, SweepDir, SweepStatus},
 };
 
 pub fn run(
+    common: &GlobalArgs,
     expanded: &ExpandedGrid,
     settings: &Settings,
     grid_args: &GridArgs,
@@ -28,6 +30,8 @@ pub fn run(
         only: grid_args.only.clone(),
         at_once: usize::from(grid_args.at_once),
     };
+    let before = SweepIdentity::read(&SweepDir::new(&settings.runs, &expanded.name));
+    let latest_before = RunIdentity::of_latest(&settings.runs, &expanded.name);
     let outcome = match sweep::run(expanded, settings, &how) {
         Err(error) if error.is::<Cancelled>() => {
             settings.printer.message(&format!("stopped\nNext: timbre run {again}"));
@@ -46,6 +50,7 @@ pub fn run(
     print_failures(failed.iter().copied(), record.points.len());
     print_missing_reports(&outcome.missing_reports);
     settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
+    print_changes(common, &outcome, before, latest_before, settings.printer);
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
         // Successive halving has no --retry-failed: it selects points again.
         (false, _) if record.halving.is_some() => format!("Next: timbre run {again}"),
@@ -53,13 +58,37 @@ pub fn run(
         (true, 0) => format!("Next: timbre compare {}", settings.runs.join(&expanded.name).display()),
         (true, _) => format!("Next: timbre run {again}"),
     });
-    Ok(if !failed.is_empty() {
+    Ok(if !failed.is_empty() || outcome.missing > 0 {
         ExitStatus::SomeFailed
     } else if record.count(PointStatus::TooManyUnusable) > 0 {
         ExitStatus::TooManyUnusable
     } else {
         ExitStatus::Done
     })
+}
+
+/// Says if the table or `latest` of the experiment passed to runs on other data or of another configuration.
+fn print_changes(
+    common: &GlobalArgs,
+    outcome: &SweepOutcome,
+    before: Option<SweepIdentity>,
+    latest_before: Option<RunIdentity>,
+    printer: Printer,
+) {
+    let (Some(now), name) = (SweepIdentity::of(&outcome.record), &outcome.record.experiment) else { return };
+    if let Some((before, change)) = before.and_then(|before| now.change_since(&before).map(|change| (before, change))) {
+        let earlier = before.record();
+        let again = earlier.arguments.as_ref().filter(|_| earlier.experiment == *name);
+        let again = again.map_or("the same command as before".to_owned(), |arguments| {
+            format!("timbre run {}", arguments_text(common, arguments))
+        });
+        printer.message(&format!(
+            "The table of {name} now has runs {change}. The earlier runs are kept; this writes their table again: {again}"
+        ));
+    }
+    if let Some(change) = latest_before.and_then(|before| now.latest_change(outcome.sweep_dir.runs(), &before)) {
+        printer.message(&format!("`latest` of {name} now points to a run {change}"));
+    }
 }
 
 /// A summary: `3 of 4 points done, 1 failed (2 new)`.

@@ -20,7 +20,7 @@ use timbre_core::{
     progress::{Printer, eprint_line},
     text::for_terminal,
 };
-use timbre_experiment::{ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
+use timbre_experiment::{Arguments, ConfigErrors, ExpandedGrid, Request, ResolvedExperiment};
 use timbre_inputs::data::MissingData;
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 
@@ -35,6 +35,7 @@ mod doctor;
 mod export;
 mod grid;
 mod housekeeping;
+mod latest;
 mod machine;
 mod manual;
 mod plan;
@@ -190,15 +191,21 @@ fn resolve(common: &GlobalArgs, target: &ExperimentArgs) -> Result<ResolvedExper
 
 /// The arguments that select the same experiment in another command, with its folders unless they are the defaults.
 fn again(common: &GlobalArgs, target: &ExperimentArgs) -> String {
-    let data = target.data.iter().map(|name| format!(" --data {name}"));
-    let set = common.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
+    let (experiment, data, set) = (target.experiment.clone(), target.data.clone(), common.set.clone());
+    arguments_text(common, &Arguments { experiment, data, set })
+}
+
+/// [`again`] for the arguments of a run.
+fn arguments_text(common: &GlobalArgs, arguments: &Arguments) -> String {
+    let data = arguments.data.iter().map(|name| format!(" --data {name}"));
+    let set = arguments.set.iter().map(|set| format!(" --set {}", quoted(set, true)));
     let runs = (common.runs != Path::new(DEFAULT_RUNS)).then(|| format!(" --runs {}", folder(&common.runs)));
     let is_default = |cache: &Path| match std::env::var_os("TIMBRE_CACHE") {
         Some(default) => cache == Path::new(&default),
         None => cache == Path::new(DEFAULT_CACHE),
     };
     let cache = (!is_default(&common.cache)).then(|| format!(" --cache {}", folder(&common.cache)));
-    std::iter::once(target.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
+    std::iter::once(arguments.experiment.clone()).chain(data).chain(set).chain(runs).chain(cache).collect()
 }
 
 fn folder(path: &Path) -> String {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::latest::RunIdentity;
 use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
 use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
 use crate::execution::run::{self, RunOutcome, Settings};
@@ -29,16 +30,17 @@ pub fn run(
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     if expanded.is_grid() {
-        return grid::run(&expanded, &settings, grid_args, json, &again(common, target));
+        return grid::run(common, &expanded, &settings, grid_args, json, &again(common, target));
     }
     grid::refuse(&expanded, grid_args)?;
+    let latest_before = RunIdentity::of_latest(&settings.runs, &expanded.name);
     let outcome = run::run(&expanded.points[0].rounds[0], &settings)?;
     if json {
         print_data(&format!("{}\n", summary(&outcome)))?;
     } else {
         print(&ScoreGrid::new(&outcome.record.results, &outcome.record.metric).text())?;
     }
-    print_outcome(&outcome, settings.printer);
+    print_outcome(&outcome, settings.printer, latest_before);
     Ok(match outcome.record.status {
         Status::TooManyUnusable => ExitStatus::TooManyUnusable,
         Status::Failed => ExitStatus::Failed,
@@ -89,7 +91,7 @@ fn summary(outcome: &RunOutcome) -> Value {
     })
 }
 
-fn print_outcome(outcome: &RunOutcome, printer: Printer) {
+fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<RunIdentity>) {
     let (record, path) = (&outcome.record, outcome.path.display());
     let unusable = record.data.unusable;
     if unusable > 0 {
@@ -117,6 +119,10 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer) {
             "Already finished on {}; use --fresh to run it again.",
             record.ended.as_deref().unwrap_or("?")
         ));
+    }
+    let change = latest_before.and_then(|before| RunIdentity::read(&outcome.path)?.change_since(&before, &[]));
+    if let Some(change) = change {
+        printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
     }
     printer.message(&format!("{path}\nNext: timbre compare {path}"));
 }

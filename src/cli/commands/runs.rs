@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::{ExitStatus, print_data, write_out};
+use super::{ExitStatus, arguments_text, print_data, write_out};
 use crate::cli::args::{DEFAULT_RUNS, GlobalArgs, RunsArgs};
 use timbre_core::{
     error::UserError,
@@ -56,7 +56,7 @@ pub fn runs(common: &GlobalArgs, wanted: &RunsArgs) -> Result<ExitStatus> {
     if runs.iter().any(|run| run.entry.is_selected_on_reported_split()) {
         printer.message("* best model selected on the test split (no validation split), so its score is optimistic");
     }
-    printer.message(&format!("Next: {}", next(&runs)));
+    printer.message(&format!("Next: {}", next(common, &runs)));
     Ok(ExitStatus::Done)
 }
 
@@ -81,13 +81,11 @@ fn is_coloured() -> bool {
 }
 
 /// The suggested next command: resume an interrupted run, look at a failed one, or compare.
-fn next(runs: &[ListedRun]) -> String {
+fn next(common: &GlobalArgs, runs: &[ListedRun]) -> String {
     if let Some(run) = runs.iter().find(|run| run.state.is_resumable()) {
-        return format!(
-            "timbre run {} (the same command as before resumes {})",
-            run.entry.experiment,
-            run.run.display()
-        );
+        let arguments = run_dir::read_record(&run.run).ok().and_then(|record| record.arguments);
+        let again = arguments.map_or(run.entry.experiment.clone(), |arguments| arguments_text(common, &arguments));
+        return format!("timbre run {again} (the same command as before resumes {})", run.run.display());
     }
     let done: Vec<String> = runs
         .iter()

@@ -95,6 +95,7 @@ pub fn run_prepared(
     tables::write_recordings(&dir, data, None)?;
     let mut record = new_record(experiment, settings, data, signature);
     record.training = Some(data.training_signature(experiment));
+    record.arguments.clone_from(&resolved.arguments);
     // An earlier start of this run may have copied trials; they are not copied again.
     record.reused = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.reused);
     record.seconds.insert("data".into(), started.elapsed().as_secs_f64());
@@ -174,6 +175,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
             set_aside: data.set_aside,
         },
         training: None,
+        arguments: None,
         reused: None,
         warnings: Vec::new(),
         cache: CacheRecord::default(),

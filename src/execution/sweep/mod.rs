@@ -7,8 +7,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -63,6 +63,8 @@ pub struct SweepOutcome {
     pub record: SweepRecord,
     /// The number of points that this start ran, failed ones included.
     pub ran: usize,
+    /// The number of selected points that have neither finished nor failed: their runs were removed meanwhile.
+    pub missing: usize,
     /// Finished points whose report could not be written.
     pub missing_reports: Vec<MissingReport>,
 }
@@ -99,6 +101,7 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
         halving: grid.halving.as_ref(),
         started: run_dir::now(),
         failures: FailureLog::default(),
+        no_score: Once::new(),
     };
     let mut current = first;
     let mut ran = 0;
@@ -143,7 +146,17 @@ pub fn run(grid: &ExpandedGrid, settings: &Settings, options: &SweepOptions) -> 
     let mut record = result.and(left).inspect_err(|_| sweep.failures.print_all(grid.points.len()))?;
     // Another process that is about to leave has not written the status yet.
     record.status = record.final_status();
-    Ok(SweepOutcome { record, ran, missing_reports: sweep.failures.missing_reports(), sweep_dir })
+    let is_open = |point: &&SweepPoint| {
+        let status = sweep.find(&record, point).map(|point| point.status);
+        status.is_some_and(|status| !status.is_final() && status != PointStatus::Failed)
+    };
+    let missing = match options {
+        // Points that have not failed may be open.
+        SweepOptions { retry_failed: true, .. } => 0,
+        SweepOptions { only, .. } if only.is_empty() => record.waiting(),
+        SweepOptions { only, .. } => current.iter().filter(|p| point_filter::matches(p, only)).filter(is_open).count(),
+    };
+    Ok(SweepOutcome { record, ran, missing, missing_reports: sweep.failures.missing_reports(), sweep_dir })
 }
 
 /// The error of the first point if the data of no point can be read.
@@ -179,6 +192,8 @@ struct Sweep<'a> {
     halving: Option<&'a HalvingSpec>,
     started: String,
     failures: FailureLog,
+    /// Tells once why points have no score.
+    no_score: Once,
 }
 
 /// The result of an attempt at a point.
@@ -405,7 +420,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// `[3/12] models.knn.k=3  accuracy 0.812 (validation)  2.1 s, about 19 s left`
+    /// `[3/12] models.knn.k=3  accuracy 0.812 (mfcc.knn, validation)  2.1 s, about 19 s left`
     fn print_progress(
         &self,
         queue: &WorkQueue,
@@ -414,7 +429,15 @@ impl Sweep<'_> {
         took: Option<Duration>,
         left: usize,
     ) {
-        let score = score.map_or(String::new(), |s| format!("  {} {:.3} ({})", s.metric, s.value, s.split));
+        if score.is_none() {
+            self.no_score.call_once(|| {
+                self.settings.printer.message(
+                    "Points have several models and no validation split to choose one by (choosing on the test split would bias its \
+                     score): the lines below have no score, the table at the end has all of them.",
+                );
+            });
+        }
+        let score = score.map_or(String::new(), |score| format!("  {score}"));
         let took = took.map_or("  finished before".to_owned(), |took| format!("  {}", seconds(took)));
         let rest = match (left, queue.mean_duration()) {
             (0, _) | (_, None) => String::new(),

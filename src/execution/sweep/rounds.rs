@@ -87,7 +87,7 @@ pub fn show_finished(
     let now = run_dir::now();
     let mut record = SweepRecord { ended: Some(now.clone()), ..super::new_record(grid, now, points) };
     record.status = record.final_status();
-    Ok(SweepOutcome { sweep_dir, record, ran: 0, missing_reports: Vec::new() })
+    Ok(SweepOutcome { sweep_dir, record, ran: 0, missing: 0, missing_reports: Vec::new() })
 }
 
 fn look_up<'d>(point: SweepPoint<'d>, settings: &Settings) -> RoundPoint<'d> {

@@ -59,23 +59,23 @@ pub fn cells(record: &RunRecord, baselines: bool) -> Vec<Cell> {
     run_dir::replicates(rows).into_iter().map(one).collect()
 }
 
-/// The headline score of a run: that of its best model on the validation split. Without a validation split, that of the first
-/// model on the test split.
+/// The headline score of a run: that of its best model on the validation split. Without a validation split, that of its only model
+/// on the test split, and none with several models: the best of them would be selected on the test split.
 pub fn score(record: &RunRecord, model: Option<&str>) -> Option<PointScore> {
     let cells = cells(record, false);
     let on = |split: &str| -> Vec<&Cell> {
         let of_model = |cell: &&Cell| cell.split == split && model.is_none_or(|model| cell.model == model);
         cells.iter().filter(of_model).collect()
     };
-    let validation = on("validation");
-    // The best of several models on the test split would be selected on the test split.
-    let shown = if validation.is_empty() { on("test").into_iter().take(1).collect() } else { validation };
+    let (validation, test) = (on("validation"), on("test"));
+    let shown = if validation.is_empty() && test.len() == 1 { test } else { validation };
     let best = shown.into_iter().filter_map(|cell| Some((cell, cell.mean(&record.metric)?))).reduce(|best, other| {
         let better = if is_loss(&record.metric) { other.1 < best.1 } else { other.1 > best.1 };
         if better { other } else { best }
     });
     let (cell, value) = best?;
-    Some(PointScore { metric: record.metric.clone(), split: cell.split.clone(), value })
+    let model = Some(format!("{}.{}", cell.features, cell.model));
+    Some(PointScore { metric: record.metric.clone(), split: cell.split.clone(), value, model })
 }
 
 /// The rows of a sweep, from the runs of its points.

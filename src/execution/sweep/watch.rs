@@ -219,9 +219,9 @@ fn screen(record: &SweepRecord, alive: bool) -> String {
     let shown = |point: &PointRecord| {
         let end = match (&point.score, point.seconds, &point.why) {
             (_, _, Some(why)) => why.lines().next().unwrap_or_default().chars().take(60).collect(),
-            (Some(score), took, _) => {
+            (score, took, _) if point.status.is_final() => {
                 let took = took.map_or("finished before".to_owned(), |took| seconds(Duration::from_secs_f64(took)));
-                format!("{} {:.3} ({})  {took}", score.metric, score.value, score.split)
+                score.as_ref().map_or(took.clone(), |score| format!("{score}  {took}"))
             }
             _ => trials_done(point),
         };

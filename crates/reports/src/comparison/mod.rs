@@ -57,6 +57,11 @@ pub struct CompareOptions {
     pub resamples: Option<usize>,
 }
 
+/// The keys of two resolved configurations that differ, sorted by name. The description is left out.
+pub fn differing_keys(before: &str, now: &str) -> Result<Vec<DifferingKey>> {
+    Ok(config_keys::differing(&[&config_keys::flat(before)?, &config_keys::flat(now)?]))
+}
+
 /// Compares the selected runs and keeps their order.
 pub fn compare(selection: &RunSelection, options: &CompareOptions, printer: Printer) -> Result<Comparison> {
     let ReadableRuns { runs, models, at, mut notes } = read_runs(selection)?;
@@ -238,7 +243,7 @@ fn correct(lines: &mut [ComparedModel]) -> usize {
     for (at, line) in lines.iter_mut().enumerate() {
         for (score, own) in line.scores.iter_mut().enumerate() {
             match &mut own.versus {
-                Versus::Paired(paired) if paired.is_same() => paired.verdict = Outcome::Open,
+                Versus::Paired(paired) if paired.is_same() => paired.verdict = Outcome::Same,
                 Versus::Paired(_) => tests.push((at, score)),
                 Versus::Reference | Versus::Not(_) => {}
             }

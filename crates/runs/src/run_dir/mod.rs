@@ -329,6 +329,7 @@ mod tests {
             metric: "accuracy".into(),
             data: DataRecord::default(),
             training: None,
+            arguments: None,
             reused: None,
             warnings: Vec::new(),
             cache: CacheRecord::default(),

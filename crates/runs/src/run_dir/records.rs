@@ -9,6 +9,7 @@ use timbre_evaluation::{
     metrics::DecisionRule,
     predictions::{Predictions, WindowPredictions},
 };
+use timbre_experiment::Arguments;
 use timbre_models::Epoch;
 
 /// One model on one feature with one seed: the unit of work that survives a kill once it is finished.
@@ -148,6 +149,9 @@ pub struct RunRecord {
     /// The signature of everything that decides the trials: runs with an equal one have equal trials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<String>,
+    /// How the run was started; None in records of older versions and of reproduced runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
     /// Trials copied from another run.
     #[serde(default, rename = "taken_over", skip_serializing_if = "Option::is_none")]
     pub reused: Option<ReusedTrials>,

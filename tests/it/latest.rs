@@ -1,0 +1,81 @@
+//! A run or a sweep on other data or of another configuration that becomes `latest` is announced.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::test_dir::{TWO_MODELS, TestDir, text};
+
+fn stderr(dir: &TestDir, arguments: &[&str]) -> String {
+    text(&dir.done(arguments).stderr)
+}
+
+#[test]
+fn a_latest_run_on_other_data_or_of_another_configuration_is_announced() {
+    let dir = TestDir::with(&[("x.toml", TWO_MODELS)]);
+    fs::create_dir_all(dir.path("data")).unwrap();
+    fs::write(dir.path("data/clash.toml"), "kind = \"demo\"\nclips_per_class = 10\ntest_recordings = 2\nseed = 2\n")
+        .unwrap();
+    let first = stderr(&dir, &["run", "x.toml"]);
+    assert!(!first.contains("`latest`"), "{first}");
+    let again = stderr(&dir, &["run", "x.toml"]);
+    assert!(!again.contains("`latest`"), "{again}");
+    let other = ["run", "x.toml", "--set", "audio.clip_seconds=2"];
+    let shorter = stderr(&dir, &other);
+    let said = "`latest` of x now points to a run of another configuration: audio.clip_seconds = ";
+    assert!(shorter.contains(&format!("{said}2.0 (before: 3.0)\n")), "{shorter}");
+    let back = stderr(&dir, &["run", "x.toml"]);
+    assert!(back.contains(&format!("{said}3.0 (before: 2.0)\n")), "{back}");
+    assert!(!stderr(&dir, &["run", "x.toml", "-q"]).contains("`latest`"));
+    let clash = stderr(&dir, &["run", "x.toml", "--data", "clash"]);
+    assert!(clash.contains("`latest` of x now points to a run on other data: clash (before: demo)\n"), "{clash}");
+    let record: Value = serde_json::from_str(&dir.read("runs/x/latest/run.json")).unwrap();
+    assert_eq!(record["arguments"], json!({ "experiment": "x.toml", "data": "clash" }));
+
+    // Who predicts with `latest` sees whose model it is.
+    let recording = dir.recordings().join("IRMAS-TrainingData/cel");
+    let predicted = dir.done(&["predict", "x", recording.to_str().unwrap(), "--json"]);
+    assert!(text(&predicted.stderr).contains(", trained on clash\n"), "{}", text(&predicted.stderr));
+    assert_eq!(serde_json::from_slice::<Value>(&predicted.stdout).unwrap()["data"], "clash");
+}
+
+/// One quick model.
+const SWEEP: &str = r#"
+save_models = false
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+validation = 0.25
+test = 0.25
+[features.centroid]
+[models.knn]
+[evaluate]
+bootstrap = 0
+[grid]
+"models.knn.k" = [1, 3]
+"#;
+
+#[test]
+fn a_table_of_a_sweep_with_another_base_configuration_is_announced() {
+    let dir = TestDir::with(&[("s.toml", SWEEP)]);
+    let first = stderr(&dir, &["run", "s.toml"]);
+    let axes = stderr(&dir, &["run", "s.toml", "--set", "grid.\"models.knn.k\"=[1, 5]"]);
+    let back = stderr(&dir, &["run", "s.toml"]);
+    for printed in [first, axes, back] {
+        assert!(!printed.contains("now has") && !printed.contains("`latest`"), "{printed}");
+    }
+    let earlier = dir.read("runs/s/grid_results.csv");
+    let other = stderr(&dir, &["run", "s.toml", "--set", "audio.clip_seconds=0.5"]);
+    let change = "of another configuration: audio.clip_seconds = 0.5 (before: 1.0)";
+    let again = "The earlier runs are kept; this writes their table again: timbre run s.toml\n";
+    assert!(other.contains(&format!("The table of s now has runs {change}. {again}")), "{other}");
+    assert!(other.contains(&format!("`latest` of s now points to a run {change}\n")), "{other}");
+    assert_ne!(dir.read("runs/s/grid_results.csv"), earlier);
+    dir.done(&["run", "s.toml", "-q"]);
+    assert_eq!(dir.read("runs/s/grid_results.csv"), earlier);
+}
