@@ -101,7 +101,7 @@ fn two_runs_are_compared_on_their_common_test_clips_in_every_format() {
     let same = &line(&found, 1, "fft", "average")["scores"][0]["versus"]["paired"];
     assert_eq!(
         (&same["difference"], &same["p_bootstrap"], &same["p"], &same["verdict"]),
-        (&0.0.into(), &1.0.into(), &1.0.into(), &"open".into())
+        (&0.0.into(), &1.0.into(), &1.0.into(), &"same".into())
     );
     let cost = &line(&found, 1, "fft", "knn")["cost"];
     assert!(cost["training_seconds"].is_number() && cost["clips_per_second"].is_number(), "{cost}");
@@ -350,4 +350,46 @@ fn patterns_and_prefixes_name_runs() {
     assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
     let two = dir.timbre(&["compare", "small", "--reference", "small/*"]);
     assert_eq!(two.status.code(), Some(2), "{}", text(&two.stderr));
+}
+
+#[test]
+fn runs_that_do_not_know_the_same_songs_are_noted() {
+    let dir = with_two_runs();
+    // Two recordings of each song.
+    for class in ["cel", "flu", "org"] {
+        let from = dir.recordings().join("IRMAS-TrainingData").join(class);
+        let mut names: Vec<_> = fs::read_dir(from).unwrap().flatten().map(|entry| entry.path()).collect();
+        names.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
+        names.sort();
+        fs::create_dir_all(dir.path("clips").join(class)).unwrap();
+        for (at, path) in names.iter().enumerate() {
+            fs::copy(path, dir.path("clips").join(class).join(format!("{class}{}-{}.wav", at / 2, at % 2))).unwrap();
+        }
+    }
+    let files = "[data]\nkind = \"folder\"\nroot = \"../clips\"\n";
+    let common = "seeds = [1, 2, 3]\n[audio]\nclip_seconds = 1.0\n[split]\nkind = \"holdout\"\ntest = 0.5\n[features.fft]\n\
+                  [models.knn]\nk = 1\n";
+    let group = "group = '^([a-z]+[0-9]+)-'\n";
+    fs::write(dir.path("files.toml"), format!("{common}{files}")).unwrap();
+    fs::write(dir.path("songs.toml"), format!("{common}{files}{group}")).unwrap();
+    dir.done(&["run", "files.toml", "-q"]);
+    dir.done(&["run", "songs.toml", "-q"]);
+    let notes = |runs: [&str; 2]| {
+        let found = json(&dir, &[&["compare", "--json"], &runs[..], &QUICK].concat());
+        let notes = found["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap().to_owned());
+        notes.filter(|note| note.contains("songs in run")).collect::<Vec<_>>()
+    };
+    for (runs, unaware) in [(["files", "songs"], 1), (["songs", "files"], 2)] {
+        let notes = notes(runs);
+        assert!(notes.len() == 1 && notes[0].contains(&format!("run {unaware} does not know all songs")), "{notes:?}");
+    }
+    dir.done(&["run", "songs.toml", "-q", "--set", "models.knn.k=3"]);
+    let both: Vec<String> = fs::read_dir(dir.path("runs/songs"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && !path.is_symlink())
+        .map(|path| path.to_str().unwrap().to_owned())
+        .collect();
+    assert!(notes([&both[0], &both[1]]).is_empty());
 }

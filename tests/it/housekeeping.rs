@@ -175,6 +175,28 @@ fn rm_asks_and_removes_only_named_runs() {
 }
 
 #[test]
+fn rm_does_not_follow_a_link_out_of_the_folder_of_runs() {
+    let dir = TestDir::new();
+    let own = run(&dir, "20260101T000000Z-00000001", "done", "0000000100000000", 1);
+    let made = run(&dir, "20260201T000000Z-00000002", "done", "0000000200000000", 1);
+    let elsewhere = dir.path("archive/x/20260201T000000Z-00000002");
+    fs::create_dir_all(elsewhere.parent().unwrap()).unwrap();
+    fs::rename(made, &elsewhere).unwrap();
+    symlink(&elsewhere, dir.path("runs/x/latest")).unwrap();
+    symlink(dir.path("archive/x"), dir.path("runs/linked")).unwrap();
+    let absolute = dir.path("runs/x/latest");
+    let below_a_link = "linked/20260201T000000Z-00000002";
+    for name in ["x/latest", "runs/x/latest", "./runs/x/latest", absolute.to_str().unwrap(), below_a_link] {
+        let output = dir.timbre(&["rm", "--yes", name]);
+        let error = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("outside of runs"), "{name}: {error}");
+        assert!(elsewhere.join("run.json").is_file() && own.is_dir() && absolute.is_symlink(), "{name}");
+    }
+    dir.done(&["rm", "--yes", elsewhere.to_str().unwrap()]);
+    assert!(!elsewhere.exists() && own.is_dir());
+}
+
+#[test]
 fn hostile_folders_are_not_removed() {
     let dir = TestDir::new();
     let outside = dir.path("outside");

@@ -71,7 +71,20 @@ fn removable_run(runs: &Path, name: &str) -> Result<PathBuf> {
             home.display()
         )));
     }
-    let run = run.canonicalize().with_context(|| format!("cannot find {}", run.display()))?;
+    let found = run;
+    let run = found.canonicalize().with_context(|| format!("cannot find {}", found.display()))?;
+    // A link to a run elsewhere must not remove what others keep there; a folder elsewhere can be named itself.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let is_inside = runs.canonicalize().is_ok_and(|runs| run.starts_with(runs));
+    ensure!(
+        is_inside || !(found.is_symlink() || absolute(&found).starts_with(absolute(runs))),
+        UserError::usage(format!(
+            "{} leads to {}, outside of {}: name that folder itself, or remove the link",
+            shown(&found),
+            shown(&run),
+            shown(runs)
+        ))
+    );
     ensure!(
         run_dir::has_run_name(&run) || run_dir::read_record(&run).is_ok(),
         UserError::usage(format!("{} is not a run folder", shown(&run)))

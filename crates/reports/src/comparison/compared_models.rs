@@ -310,6 +310,8 @@ struct LeftOut {
     relabelled: usize,
     changed: usize,
     by_path: bool,
+    /// The numbers of songs in the common recordings, where the reference and the run do not agree.
+    songs: Option<(usize, usize)>,
 }
 
 impl LeftOut {
@@ -317,6 +319,8 @@ impl LeftOut {
         self.relabelled = self.relabelled.max(matched.relabelled);
         self.changed = self.changed.max(matched.changed);
         self.by_path |= !matched.by_content;
+        let songs = Some((matched.songs, matched.songs_of_line)).filter(|(one, other)| one != other);
+        self.songs = self.songs.or(songs);
     }
 
     fn notes(&self, runs: &[Run], reference: usize, run: usize) -> Vec<String> {
@@ -329,6 +333,15 @@ impl LeftOut {
                      difference"
                 ));
             }
+        }
+        if let Some((own, other)) = self.songs {
+            let first = reference + 1;
+            let unaware = if own > other { first } else { number };
+            sentences.push(format!(
+                "the common recordings are {own} songs in run {first} and {other} in run {number}: run {unaware} does not know all \
+                 songs, so it may have trained on songs that it was tested on, and its intervals are too narrow; differences are \
+                 resampled by the songs of run {first}"
+            ));
         }
         if self.by_path && runs[run].record.data.hash != runs[reference].record.data.hash {
             sentences.push(format!(

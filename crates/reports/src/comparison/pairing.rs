@@ -39,7 +39,9 @@ pub struct MatchedDecisions {
     pub seeds: SeedPairing,
     /// Distinct recordings.
     pub clips: usize,
+    /// By the groups of the reference, and by those of the other model's run.
     pub songs: usize,
+    pub songs_of_line: usize,
     /// Recordings of the same path that were left out because their labels (`relabelled`) or contents (`changed`) differ.
     pub relabelled: usize,
     pub changed: usize,
@@ -84,16 +86,17 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
     let renamed = renamed(reference.classes, line.classes)?;
     let (seeds, chosen) = pairs_of_seeds(reference, line);
     let mut left_out = LeftOut::default();
-    let (mut paths, mut names) = (BTreeSet::new(), BTreeSet::new());
+    let (mut paths, mut names, mut other_names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut found = Vec::new();
     for (places, one, other) in chosen {
         let common = common(reference, line, one, other, &renamed, &mut left_out);
         if common.is_empty() {
             continue;
         }
-        for &(a, _) in &common {
+        for &(a, b) in &common {
             paths.insert(one.split.clips[a].path.as_str());
             names.insert(one.split.clips[a].song.as_str());
+            other_names.insert(other.split.clips[b].song.as_str());
         }
         found.push((places, one, other, common));
     }
@@ -118,6 +121,7 @@ pub fn match_decisions(reference: &ModelDecisions, line: &ModelDecisions) -> Res
         seeds,
         clips: paths.len(),
         songs: songs.len(),
+        songs_of_line: other_names.len(),
         relabelled: left_out.relabelled.len(),
         changed: left_out.changed.len(),
         by_content: reference.contents.is_some() && line.contents.is_some(),

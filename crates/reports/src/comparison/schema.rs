@@ -153,6 +153,8 @@ pub enum Outcome {
     Worse,
     /// The difference is not significant.
     Open,
+    /// The row does not differ from the reference: it is not a test. See [`Paired::is_same`].
+    Same,
 }
 
 impl Paired {
@@ -167,8 +169,8 @@ impl Paired {
         match self.verdict {
             Outcome::Better => "better",
             Outcome::Worse => "worse",
-            Outcome::Open if self.is_same() => "same",
             Outcome::Open => "open",
+            Outcome::Same => "same",
         }
     }
 }

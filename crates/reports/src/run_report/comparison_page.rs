@@ -33,7 +33,8 @@ fn lead(comparison: &Comparison) -> String {
     let verdicts =
         || comparison.lines.iter().filter_map(|line| paired(line.scores.first()?)).map(|paired| paired.verdict);
     let with = |verdict| verdicts().filter(|own| *own == verdict).count();
-    let (better, worse, open) = (with(Outcome::Better), with(Outcome::Worse), with(Outcome::Open));
+    let (better, worse) = (with(Outcome::Better), with(Outcome::Worse));
+    let open = with(Outcome::Open) + with(Outcome::Same);
     let against = against(comparison);
     let (class, sentence) = match better + worse + open {
         0 => ("open", format!("No model could be paired with {against}.")),
@@ -160,6 +161,7 @@ fn outcome_cell(outcome: Outcome) -> Cell {
         Outcome::Better => ("better", "better"),
         Outcome::Worse => ("worse", "worse"),
         Outcome::Open => ("open", ""),
+        Outcome::Same => ("same", ""),
     };
     Cell { class, ..Cell::text(words) }
 }
