@@ -31,7 +31,7 @@ pub fn document(operations: &[Operation], models: &[&str]) -> Value {
         "info": {
             "title": "Timbre",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Saved models that recognise instruments in recordings.",
+            "description": "Saved models that classify recordings.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,

@@ -96,7 +96,7 @@ test("the sliders decide as the server does, without a request", async () => {
     const { instruments } = await response.json();
     const expected = instruments.filter((one) => one.decided).map((one) => one.code);
     assert.deepEqual(await named(tab), expected.length ? expected : ["neutral"], `${cutoff} ${fraction}`);
-    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no instrument meets/);
+    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no class meets/);
   }
   await shot(tab, "no-instrument-decided");
   assert.deepEqual(asked.filter((url) => !url.startsWith("blob:")), []);

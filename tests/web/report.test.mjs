@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -137,3 +137,43 @@ for (const [name, options] of [
     await shot(tab, `report-${name}`);
   });
 }
+
+const four = `
+seeds = [1, 2, 3]
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+test = 0.2
+validation = 0.2
+[features.mel]
+summary = ["mean", "std"]
+[features.centroid]
+[models.average]
+[models.knn]
+[models.logistic]
+[models.vote_of_all]
+kind = "ensemble"
+members = ["mel.average", "mel.knn", "mel.logistic"]
+`;
+
+test("at 1280 pixels every column of the score grid and of a comparison is in view", async () => {
+  const [experiment, page] = [join(kept, "four.toml"), join(kept, "four.html")];
+  writeFileSync(experiment, four);
+  const quiet = ["-q", ...places];
+  run(["run", experiment, ...quiet]);
+  run(["run", experiment, "--set", "models.knn.k=3", ...quiet]);
+  const folder = join(kept, "report-runs/four");
+  const runs = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name));
+  run(["compare", ...runs, "--html", page, "--resamples", "200", ...quiet]);
+  for (const [file, tables] of [[join(folder, "latest/report.html"), "#models .wide"], [page, "#results .wide"]]) {
+    const tab = await openTab(browser, pathToFileURL(file).href);
+    const hidden = await tab.$$eval(tables, (all) => all.filter((box) => box.checkVisibility()).map((box) => box.scrollWidth - box.clientWidth));
+    assert.ok(hidden.length > 0 && hidden.every((pixels) => pixels <= 0), `${file}: ${hidden} pixels are hidden`);
+    await shot(tab, `wide-${file === page ? "comparison" : "report"}`);
+  }
+});

@@ -40,7 +40,7 @@ const modelSection = (model, translator, hasSameClasses) => {
   return make(
     "section",
     { class: "model", "aria-label": model.id },
-    make("p", { class: "lead" }, text("about_lead", { n: translator.count("instruments", model.classes.length) })),
+    make("p", { class: "lead" }, text("about_lead", { n: translator.count("classes", model.classes.length) })),
     hasSameClasses ? null : make("ul", { class: "known" }, ...classes),
     make("p", { class: "hint" }, origin.filter(Boolean).join(" · ")),
     make("h2", {}, text("quality")),

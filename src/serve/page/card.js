@@ -111,8 +111,8 @@ export class Card {
   sentence() {
     const { translator } = this.page;
     const named = this.decision.instruments.filter((one) => one.decided);
-    const instruments = translator.list(named.map((one) => `${this.nameOf(one)} ${translator.percent(one.confidence)}`));
-    return translator.text(named.length ? "result" : "result_none", { name: this.recording.name, instruments });
+    const classes = translator.list(named.map((one) => `${this.nameOf(one)} ${translator.percent(one.confidence)}`));
+    return translator.text(named.length ? "result" : "result_none", { name: this.recording.name, classes });
   }
 
   updateRows() {
@@ -145,8 +145,8 @@ export class Card {
     this.rows.setAttribute("aria-label", this.summary.textContent);
     this.player.setTicks(timeline || this.player.hasPicture ? ticks(seconds, innerWidth < 640 ? 5 : 10) : [], seconds);
     this.note.hidden = timeline !== null;
-    const { clip_seconds: clip = null } = this.page.modelOf(this.answer.model.id) ?? {};
-    if (!timeline) this.note.textContent = clip === null ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(clip) });
+    const { used } = this.answer;
+    if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });
   }
 
   markNow(time) {

@@ -7,14 +7,14 @@ const table = (rows) => rows.map((row) => row.map(field).join(",") + "\r\n").joi
 export const json = (name, answer, decision, overrides) =>
   JSON.stringify({ recording: name, ...answer, decision: { ...overrides, instruments: decision.instruments, segments: decision.segments } }, null, 2) + "\n";
 
-/// One line per instrument.
+/// One line per class.
 export const csv = (name, decision) =>
   table([
     ["recording", "code", "name", "confidence", "cutoff", "decided"],
     ...decision.instruments.map((one) => [name, one.code, one.name, one.confidence, one.cutoff, one.decided]),
   ]);
 
-/// One line per window, one column per instrument.
+/// One line per window, one column per class.
 export const windows = (name, { window, codes, starts, probabilities }) =>
   table([["recording", "start", "end", ...codes], ...starts.map((start, w) => [name, start, start + window, ...probabilities[w]])]);
 

@@ -71,22 +71,50 @@ pub(super) fn paired(score: &Score) -> Option<&Paired> {
     }
 }
 
-/// The name of a row in a figure, made from what differs from the other rows.
-fn name_of(comparison: &Comparison, line: &ComparedModel) -> String {
+/// The names of the rows of a figure. As long as rows that differ have equal names but for their numbers, the key that tells most of
+/// them apart is named first.
+fn names(comparison: &Comparison, lines: &[&ComparedModel]) -> Vec<String> {
+    let mut first: Vec<&DifferingKey> = Vec::new();
+    loop {
+        let names: Vec<String> = lines.iter().map(|line| name_of(comparison, line, &first)).collect();
+        let plain = |at: usize| names[at].split_once(": ").map_or("", |(_, rest)| rest);
+        let mut alike = Vec::new();
+        for a in 0..lines.len() {
+            alike.extend((a + 1..lines.len()).filter(|&b| plain(a) == plain(b)).map(|b| (lines[a], lines[b])));
+        }
+        let separated = |key: &DifferingKey| {
+            let separates = |(a, b): &&(&ComparedModel, &ComparedModel)| {
+                concerns(key, a).is_some() && concerns(key, b).is_some() && value(key, a) != value(key, b)
+            };
+            alike.iter().filter(separates).count()
+        };
+        let open = comparison.keys.iter().filter(|key| !first.iter().any(|known| known.name == key.name));
+        let best =
+            open.map(|key| (separated(key), key)).reduce(|best, other| if other.0 > best.0 { other } else { best });
+        match best {
+            Some((1.., key)) => first.push(key),
+            _ => return names,
+        }
+    }
+}
+
+/// The name of a row in a figure, made from what differs from the other rows: the keys `first`, then others.
+fn name_of(comparison: &Comparison, line: &ComparedModel, first: &[&DifferingKey]) -> String {
     let model = format!("{}.{}", line.features, line.model);
     if comparison.runs.len() < 2 {
         return model;
     }
     let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);
     let is_one_model = comparison.lines.iter().all(|own| (&own.features, &own.model) == (&line.features, &line.model));
-    let keys = distinguishing_keys(comparison, line);
+    let mut keys = distinguishing_keys(comparison, line);
+    keys.sort_by_key(|key| first.iter().position(|other| other.name == key.name).unwrap_or(first.len()));
     let mut name = if is_one_model && !keys.is_empty() { String::new() } else { model };
     let (mut shown_keys, more) = (0, ", …");
     for key in &keys {
         let between = if name.is_empty() { "" } else { ", " };
         let longer = format!("{name}{between}{} {}", short(key, &keys), shown(value(key, line)));
         // The run number tells apart what differs in all runs, so fewer keys are better than a cut name.
-        if shown_keys < KEYS && TextStyle::Plain.width(&format!("{number}: {longer}{more}")) <= NAME {
+        if shown_keys < KEYS.max(first.len()) && TextStyle::Plain.width(&format!("{number}: {longer}{more}")) <= NAME {
             (name, shown_keys) = (longer, shown_keys + 1);
         }
     }
@@ -139,21 +167,22 @@ fn shown(value: Option<&str>) -> String {
 
 pub(super) fn drawn(comparison: &Comparison, at: usize, metric: &str) -> Vec<Figure> {
     let scores = || comparison.lines.iter().filter_map(move |line| Some((line, line.scores.get(at)?)));
-    let values: Vec<Interval> = scores()
+    let values: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| {
-            Some(Interval { name: name_of(comparison, line), value: score.mean?, ends: score.interval })
+            Some((line, Interval { name: String::new(), value: score.mean?, ends: score.interval }))
         })
         .take(DRAWN)
         .collect();
-    let differences: Vec<Interval> = scores()
+    let differences: Vec<(&ComparedModel, Interval)> = scores()
         .filter_map(|(line, score)| Some((line, paired(score)?)))
-        .map(|(line, own)| Interval {
-            name: name_of(comparison, line),
-            value: own.difference,
-            ends: Some(own.interval),
-        })
+        .map(|(line, own)| (line, Interval { name: String::new(), value: own.difference, ends: Some(own.interval) }))
         .take(DRAWN)
         .collect();
+    let named = |rows: Vec<(&ComparedModel, Interval)>| -> Vec<Interval> {
+        let (lines, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        rows.into_iter().zip(names(comparison, &lines)).map(|(row, name)| Interval { name, ..row }).collect()
+    };
+    let (values, differences) = (named(values), named(differences));
     let captioned = |words: &str| [words, &numbers(comparison)].join(" ").trim_end().to_owned();
     let mut all = Vec::new();
     if !values.is_empty() {
@@ -197,8 +226,7 @@ mod tests {
     #[test]
     fn a_row_of_a_figure_is_named_by_what_differs() {
         let mut comparison = comparison();
-        let names =
-            |comparison: &Comparison| comparison.lines.iter().map(|line| name_of(comparison, line)).collect::<Vec<_>>();
+        let names = |comparison: &Comparison| super::names(comparison, &comparison.lines.iter().collect::<Vec<_>>());
         assert_eq!(names(&comparison), ["1: k 3", "2: k –", "3: k <5>"]);
         comparison.keys.push(key("seeds", ["[1]", "[1]", "[1, 2]"]));
         comparison.keys.push(key("data.path", ["\"/a/very/long/folder/of/recordings/one\"", "b", "c"]));
@@ -216,15 +244,40 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_differ_are_told_apart_by_more_than_their_numbers() {
+        let mut comparison = comparison();
+        comparison.keys = vec![
+            key("audio.clip_seconds", ["5.0", "5.0", "3.0"]),
+            key("audio.crop", ["start", "start", "centre"]),
+            key("data.limit", ["10", "10", "20"]),
+            key("windows.hop", ["1.0", "1.0", "2.0"]),
+            key("audio.sample_rate", ["22050", "16000", "22050"]),
+        ];
+        let lines: Vec<&ComparedModel> = comparison.lines.iter().collect();
+        assert_eq!(
+            names(&comparison, &lines),
+            [
+                "1: sample_rate 22050, clip_seconds 5.0, limit 10, …",
+                "2: sample_rate 16000, clip_seconds 5.0, limit 10, …",
+                "3: sample_rate 22050, clip_seconds 3.0, limit 20, …"
+            ]
+        );
+        // Rows of one run have the values of that run.
+        comparison.keys.clear();
+        let lines: Vec<&ComparedModel> = comparison.lines.iter().collect();
+        assert_eq!(names(&comparison, &lines), ["1: mel.knn", "2: mel.knn", "3: mel.knn"]);
+    }
+
+    #[test]
     fn a_name_that_would_be_cut_has_fewer_keys() {
         let mut comparison = comparison();
         comparison.lines[2].model = "logistic_regression".to_owned();
         let long = "a description of some length that says where it is from";
         comparison.keys =
             vec![key("data.licence", [long, "b", "c"]), key("data.sample_rate", ["22050", "16000", "8000"])];
-        assert_eq!(name_of(&comparison, &comparison.lines[0]), "1: mel.knn, sample_rate 22050, …");
+        assert_eq!(name_of(&comparison, &comparison.lines[0], &[]), "1: mel.knn, sample_rate 22050, …");
         comparison.keys.push(key("windows.hop", ["0.25", "0.5", "1.0"]));
-        assert_eq!(name_of(&comparison, &comparison.lines[0]), "1: mel.knn, sample_rate 22050, hop 0.25, …");
+        assert_eq!(name_of(&comparison, &comparison.lines[0], &[]), "1: mel.knn, sample_rate 22050, hop 0.25, …");
     }
 
     #[test]
@@ -237,10 +290,10 @@ mod tests {
             key("features.raw.frames", ["1", "2", "3"]),
             key("features.mel.n_mels", ["64", "64", "96"]),
         ];
-        let names: Vec<String> = comparison.lines.iter().map(|line| name_of(&comparison, line)).collect();
+        let names: Vec<String> = comparison.lines.iter().map(|line| name_of(&comparison, line, &[])).collect();
         assert_eq!(names, ["1: mel.knn, k 3, n_mels 64", "2: mel.knn, k 5, n_mels 64", "3: mel.logistic, n_mels 96"]);
         comparison.keys.pop();
-        assert_eq!(name_of(&comparison, &comparison.lines[2]), "3: mel.logistic");
+        assert_eq!(name_of(&comparison, &comparison.lines[2], &[]), "3: mel.logistic");
     }
 
     #[test]

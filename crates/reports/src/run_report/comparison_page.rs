@@ -102,7 +102,7 @@ fn lines(comparison: &Comparison, at: usize, metric: &str) -> String {
         ("result", false),
     ];
     let span = |ends: Option<(f64, f64)>| {
-        Cell::text(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3} to {high:.3}")))
+        Cell::text(&ends.map_or("–".to_owned(), |(low, high)| format!("{low:.3}\u{a0}to\u{a0}{high:.3}")))
     };
     let row = |line: &ComparedModel, score: &Score| {
         let number = comparison.runs.get(line.run).map_or(line.run + 1, |run| run.number);

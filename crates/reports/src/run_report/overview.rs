@@ -2,7 +2,7 @@
 
 use super::conclusion::baseline_label;
 use super::figures::Figure;
-use super::page::{Cell, Heading, figures, folded, paragraph, table};
+use super::page::{self, Cell, Heading, folded, paragraph, table};
 use super::report_data::{RankedModel, ReportData, mean};
 use crate::plot::{self, Interval};
 use timbre_core::text::escape_xml;
@@ -24,9 +24,8 @@ pub fn html(run: &ReportData, best: Option<&Figure>) -> String {
     let cells = run.grid.models.len() * run.grid.features.len() * run.record.seeds.len();
     let grid = if cells > 1 { heat_table(run) } else { String::new() };
     let (above, beside) = if run.grid.models.len() > NARROW { (grid, String::new()) } else { (String::new(), grid) };
-    let mut parts = vec![format!("<div>\n{beside}{}</div>\n", trivial_baselines(run))];
-    parts.extend(best.map(Figure::html));
-    above + &figures(&parts) + &results(run)
+    let figure = best.map_or(String::new(), Figure::html);
+    above + &page::beside(&(beside + &trivial_baselines(run)), &figure) + &results(run)
 }
 
 /// The figure of the best models with their intervals, highest first, and the legend for its file.

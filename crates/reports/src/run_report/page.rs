@@ -132,6 +132,11 @@ pub fn figures(all: &[String]) -> String {
     if all.is_empty() { String::new() } else { format!("<div class=\"figures\">\n{}</div>\n", all.concat()) }
 }
 
+/// A part with tables beside figures, if there is room for both.
+pub fn beside(html: &str, figures: &str) -> String {
+    format!("<div class=\"side-by-side\">\n<div>\n{html}</div>\n{figures}</div>\n")
+}
+
 pub fn paragraph(words: &str) -> String {
     format!("<p>{}</p>\n", escape_xml(words))
 }
