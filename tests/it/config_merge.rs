@@ -280,3 +280,15 @@ fn a_parent_is_a_toml_file_and_no_other_file_is_shown() {
         assert!(faults.contains("is not a TOML file") && !faults.contains(secret), "{faults}");
     }
 }
+
+#[test]
+fn a_name_that_is_too_long_for_a_file_is_refused() {
+    let of = |letters: usize| format!("[features.raw]\n[models.{}]\nkind = \"average\"\n", "m".repeat(letters));
+    let project = Project::new(&[("experiments/long.toml", &of(101)), ("experiments/short.toml", &of(100))]);
+    assert!(
+        project.faults("long").contains("use letters, digits, - and _ only, at most 100"),
+        "{}",
+        project.faults("long")
+    );
+    project.resolve("short").unwrap();
+}

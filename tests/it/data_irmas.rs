@@ -203,6 +203,25 @@ fn the_message_for_missing_data_says_how_to_get_it() {
 }
 
 #[test]
+fn recordings_in_other_formats_or_classes_are_not_called_missing() {
+    let only = || Irmas { parts: vec![IrmasSubset::Training], ..Irmas::default() };
+    let tree = Tree(tempfile::tempdir().unwrap());
+    tree.training("cel/[cel][cla]0001__1.flac");
+    tree.training("cel/[cel][cla]0002__1.flac");
+    let error = tree.load_as(only()).unwrap_err();
+    assert!(error.downcast_ref::<MissingData>().is_none(), "{error}");
+    assert!(error.to_string().contains("has files (2 × .flac), but no .wav"), "{error}");
+    tree.training("dog/bark.wav");
+    let fault = format!("{:#}", tree.load_as(only()).unwrap_err());
+    assert!(fault.contains("no known instrument") && fault.contains("`kind = \"folder\"`"), "{fault}");
+    // The root of the set is one folder too high.
+    let high = Tree(tempfile::tempdir().unwrap());
+    high.write("IRMAS/IRMAS-TrainingData/cel/1.wav", b"RIFF");
+    let error = high.load_as(only()).unwrap_err().to_string();
+    assert!(error.contains("found        IRMAS in "), "{error}");
+}
+
+#[test]
 fn only_the_selected_subsets_and_folders_are_read() {
     let tree = Tree::new();
     fs::remove_dir_all(tree.0.path().join("irmas/IRMAS-TestingData-Part2")).unwrap();

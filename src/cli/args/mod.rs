@@ -133,7 +133,9 @@ pub enum Command {
         #[arg(value_name = "EXP")]
         experiment: Option<String>,
     },
-    /// Validate an experiment file.
+    /// Validate an experiment and look at its recordings, without decoding them.
+    ///
+    /// Ends with the exit code that a run would have, as far as it is known.
     Check {
         #[command(flatten)]
         target: ExperimentArgs,

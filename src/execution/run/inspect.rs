@@ -64,6 +64,19 @@ const SHORT: f64 = 0.5;
 impl PreparedDataset {
     /// Inspects an experiment as if every recording were usable. Fails where the run as a whole would.
     pub fn inspect(&self, experiment: &Experiment) -> Result<Inspection> {
+        match self.inspect_readable(experiment) {
+            // Every recording may be unusable then, and the extraction says why.
+            Err(_) if self.lengths(experiment).is_empty() => {
+                let name = &self.set.name;
+                let warning =
+                    format!("no recording of `{name}` has a readable header: `timbre data check {name}` says why");
+                Ok(Inspection { warnings: vec![warning], failures: Vec::new() })
+            }
+            inspected => inspected,
+        }
+    }
+
+    fn inspect_readable(&self, experiment: &Experiment) -> Result<Inspection> {
         let clips = self.expected_clips(experiment);
         let splits = self.splits(experiment, &clips)?;
         check_threshold_search(experiment, &splits)?;
@@ -117,7 +130,7 @@ impl PreparedDataset {
                  [split] uses them",
                 if left.len() == 1 { "1 recording takes".to_owned() } else { format!("{} recordings take", left.len()) },
                 counts.join(" and "),
-                some_of(left.iter().map(|record| record.id.as_str()))
+                some_of(3, left.iter().map(|record| record.id.as_str()))
             )
         })
     }
@@ -145,7 +158,7 @@ impl PreparedDataset {
                 "no {word} recording of {} of {}: {}{of_seeds}",
                 seeds_without.len(),
                 count(self.set.classes.len(), "class"),
-                some_of(names())
+                some_of(20, names())
             )
         })
     }

@@ -81,7 +81,7 @@ impl DataKind for Folder {
                 "read data set `{name}`: no recording in {root:?} is in the folder of a class; found {} outside of one: {}: \
                  put each recording into a folder with the name of its class",
                 count(outside.len(), "recording"),
-                some_of(outside.iter().map(String::as_str))
+                some_of(5, outside.iter().map(String::as_str))
             );
         }
         if let (Some(sentence), true) = (&unread, clips.is_empty()) {
@@ -163,7 +163,7 @@ impl Folder {
             empty.retain(|folder| classes.iter().any(|class| folder.rsplit('/').next() == Some(class.as_str())));
         }
         let note = |folders_or_files: &[String], sentence: &str| {
-            let names = some_of(folders_or_files.iter().map(String::as_str));
+            let names = some_of(10, folders_or_files.iter().map(String::as_str));
             (!folders_or_files.is_empty()).then(|| format!("{sentence}: {names}"))
         };
         let notes = [

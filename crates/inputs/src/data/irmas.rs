@@ -291,7 +291,8 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
     }
     ensure!(
         nameless.is_empty(),
-        "{} clips have no known instrument: neither their folders nor the first tags of their names are one of {}:{}",
+        "{} clips have no known instrument: neither their folders nor the first tags of their names are one of {} (`kind = \"folder\"` \
+         reads any class folders):{}",
         nameless.len(),
         INSTRUMENTS.join(", "),
         listed(&nameless)

@@ -24,7 +24,7 @@ impl MissingData {
     pub(super) fn new(name: &str, missing: Vec<PathBuf>, root: PathBuf, common: &CommonKeys) -> Self {
         let mut found: Vec<String> = entries(&root).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         found.sort();
-        let found = some_of(found.iter().map(String::as_str));
+        let found = some_of(5, found.iter().map(String::as_str));
         MissingData { name: name.to_owned(), missing, root, found, about: common.about.clone() }
     }
 }

@@ -231,11 +231,10 @@ impl DataSet {
 }
 
 /// The first names of a list, and how many more there are: `a, b, c and 5 more`.
-pub fn some_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 5;
+pub fn some_of<'a>(most: usize, names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+    let shown = names[..names.len().min(most)].join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
 /// Indices of the records to use, ascending: of the training subset the first `limit` usable records of each class, in
@@ -422,8 +421,8 @@ mod tests {
 
     #[test]
     fn a_long_list_of_names_is_cut() {
-        assert_eq!(some_of(["a", "b"]), "a, b");
-        assert_eq!(some_of(["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+        assert_eq!(some_of(5, ["a", "b"]), "a, b");
+        assert_eq!(some_of(5, ["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
     }
 
     #[test]
