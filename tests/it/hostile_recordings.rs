@@ -90,7 +90,7 @@ fn pipes_devices_and_huge_files_in_a_folder_are_listed_and_never_opened() {
     assert!(described.contains("3 files have no readable header"), "{described}");
 
     fs::remove_file(low("terabyte.wav")).unwrap();
-    let predicted = dir.timbre(&["predict", "tones", "data/tones/low", "--json"]);
+    let predicted = dir.timbre(&["predict", "tones", "data/tones/low", "--clip", "--json"]);
     let report: Value = serde_json::from_slice(&predicted.stdout).unwrap();
     let unusable: Vec<&str> =
         report["unusable"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
@@ -118,7 +118,7 @@ fn a_recording_larger_than_the_memory_gives_its_clip_or_is_listed() {
     let output = in_little_memory(&dir, RUN);
     assert!(output.status.success(), "{:?} {}", output.status, text(&output.stderr));
     assert_eq!(unusable(&dir), []);
-    let output = in_little_memory(&dir, "predict tones data/tones/low/long.wav --jobs 1 --json");
+    let output = in_little_memory(&dir, "predict tones data/tones/low/long.wav --clip --jobs 1 --json");
     assert!(output.status.success(), "{:?} {}", output.status, text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["files"][0]["seconds"], 50_000.0);
