@@ -2,8 +2,8 @@
 //!
 //! Three stages pass batches on: one thread decodes, resamples and cuts; one computes the features of a batch on all threads
 //! of the pool; the caller's thread runs the model, or passes the features to the micro-batcher. At most two batches are between
-//! two stages, so only the probabilities grow with the recording. The bits are those of the run, however the windows are batched. With one thread in the pool (`--jobs 1`)
-//! the stages take turns on the caller's thread.
+//! two stages, so only the probabilities grow with the recording. The bits are those of the run, however the windows are batched.
+//! With one thread in the pool (`--jobs 1`) the stages take turns on the caller's thread.
 
 use std::collections::VecDeque;
 use std::io;
