@@ -132,32 +132,12 @@ fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-    use axum::extract::{FromRequest, Multipart, Request};
     use proptest::prelude::*;
 
     use super::*;
 
     /// The content of a field and its file name.
     type Content = (Vec<u8>, Option<String>);
-
-    /// The field as axum's reader finds it.
-    fn by_axum(body: &[u8], boundary: &str, field: &str) -> Result<Option<Content>, String> {
-        let request = Request::post("/").header("content-type", format!("multipart/form-data; boundary={boundary}"));
-        let request = request.body(Body::from(body.to_vec())).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut form = Multipart::from_request(request, &()).await.map_err(|error| error.to_string())?;
-            while let Some(found) = form.next_field().await.map_err(|error| error.to_string())? {
-                if found.name() == Some(field) {
-                    let name = found.file_name().map(str::to_owned);
-                    let bytes = found.bytes().await.map_err(|error| error.to_string())?;
-                    return Ok(Some((bytes.to_vec(), name)));
-                }
-            }
-            Ok(None)
-        })
-    }
 
     fn found(body: &[u8], boundary: &str) -> Result<Option<Content>, String> {
         let found = find(body, boundary, "file")?;
@@ -181,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn forms_are_parsed_as_by_axum(
+        fn the_first_field_of_the_name_is_found(
             fields in prop::collection::vec(
                 ("file|note|f", prop::option::of("[a-z .]{0,8}"), prop::collection::vec(prop_oneof![
                     any::<u8>(), prop::sample::select(&b"\r\n--edge"[..])], 0..40)),
@@ -191,7 +171,8 @@ mod tests {
             // If a content contains the boundary, the results may differ; the parser must still stay within the body.
             let ours = found(&body, "edge");
             if fields.iter().all(|(_, _, content)| position(content, b"--edge").is_none()) {
-                prop_assert_eq!(ours.clone().unwrap(), by_axum(&body, "edge", "file").unwrap());
+                let expected = fields.iter().find(|(name, ..)| name == "file");
+                prop_assert_eq!(ours.clone().unwrap(), expected.map(|(_, file, content)| (content.clone(), file.clone())));
             }
         }
 

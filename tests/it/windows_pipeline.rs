@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars_core::prelude::DataFrame;
+use polars_io::prelude::{ParquetReader, SerReader};
 use serde_json::Value;
 use timbre_inputs::{dataset::feature_set::FeatureSet, features::ClipAnalysis};
 use timbre_models::device::Device;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use polars::prelude::{Column, CsvReadOptions, CsvWriter, DataFrame, ParquetWriter, PlSmallStr, SerReader, SerWriter};
+use polars_core::prelude::{Column, DataFrame, PlSmallStr};
+use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
 use timbre_core::{labels::Classes, text::one_line};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use indexmap::{IndexMap, IndexSet};
-use polars::prelude::{Column, DataFrame};
+use polars_core::prelude::{Column, DataFrame};
 use serde_json::Value as Json;
 
 use timbre_core::files;

@@ -1,7 +1,7 @@
 //! Writes a comparison as a CSV table and as Markdown.
 
 use anyhow::Result;
-use polars::prelude::{Column, DataFrame};
+use polars_core::prelude::{Column, DataFrame};
 use timbre_core::text::escape_markdown;
 
 use super::schema::{ComparedModel, Comparison, Paired, Score, Versus};

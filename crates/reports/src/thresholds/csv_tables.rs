@@ -4,7 +4,7 @@
 //! names that split in every row, `chosen_by` names the metric in the rows of chosen points.
 
 use anyhow::Result;
-use polars::prelude::{Column, DataFrame};
+use polars_core::prelude::{Column, DataFrame};
 
 use super::{DecisionScores, ThresholdSearch, TrialThresholds, best_trial};
 use timbre_evaluation::{metrics::tally::NAMES, threshold_search::Point};

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars_core::prelude::DataFrame;
+use polars_io::prelude::{ParquetReader, SerReader};
 
 use timbre_core::{error::UserError, labels::Classes};
 use timbre_evaluation::predictions::{Predictions, WindowPredictions};

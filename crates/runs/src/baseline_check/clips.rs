@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars_core::prelude::DataFrame;
+use polars_io::prelude::{ParquetReader, SerReader};
 use serde::{Deserialize, Serialize};
 
 use crate::run_dir::Table;
@@ -68,7 +69,7 @@ fn of_clips(mut clips: Vec<(&str, &str)>) -> ClipsOf {
 
 #[cfg(test)]
 mod tests {
-    use polars::prelude::Column;
+    use polars_core::prelude::Column;
 
     use super::*;
 
