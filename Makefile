@@ -11,7 +11,7 @@ TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare test test-checked test-peers test-web torture check bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web torture check bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -26,6 +26,10 @@ experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seed
 
 compare: build ## [RUNS="quickstart/latest 3fa9"]: compare runs; also writes reports/compare.{csv,md,html}
 	@$(TIMBRE) compare $(RUNS) --csv reports/compare.csv --md reports/compare.md --html reports/compare.html
+
+baseline: build ## EXP=name [TOLERANCE=accuracy=0.01]: fail if the last run is worse than experiments/baselines/EXP.json
+	@test -n '$(EXP)' || { echo 'EXP is missing, e.g. make baseline EXP=quickstart. Baselines:'; ls experiments/baselines/*.json; exit 2; }
+	@$(TIMBRE) compare '$(EXP)/latest' --baseline 'experiments/baselines/$(EXP).json' $(foreach metric,$(TOLERANCE),--tolerance $(metric))
 
 test: ## run all tests, then the examples in the documentation
 	@$(CARGO) test --workspace --release --doc --quiet

@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 5] = [
 pub fn init(dir: &Path) -> Result<ExitStatus> {
     let mut text = String::new();
     for (name, content) in FILES {
-        let path = dir.join(name);
+        let path = dir.strip_prefix(".").unwrap_or(dir).join(name);
         let parent = path.parent().expect("a file is in a folder");
         fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         match create(&path, content)? {

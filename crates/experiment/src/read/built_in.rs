@@ -20,6 +20,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "quickstart"),
     shipped!("experiments", "resnet"),
     shipped!("experiments", "resnet_aug"),
+    shipped!("experiments", "resnet_aug_quick"),
     shipped!("experiments", "resnet_small"),
     shipped!("experiments", "resnet_windows"),
     shipped!("experiments", "simple_models"),
