@@ -2,8 +2,10 @@
 
 CARGO ?= cargo
 DEVICE ?= auto
-# A GPU backend is a cargo feature of the same name; `auto` and `cpu` need none.
-FEATURES = $(if $(filter cuda% wgpu%,$(DEVICE)),--features $(firstword $(subst :, ,$(DEVICE))))
+# A GPU backend is a cargo feature of the same name. With `auto`, the NVIDIA driver decides: `nvidia-smi -L` lists a GPU or fails.
+GPU := $(if $(filter auto,$(DEVICE)),$(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda))
+BACKEND = $(firstword $(subst :, ,$(or $(GPU),$(DEVICE))))
+FEATURES = $(if $(filter cuda wgpu,$(BACKEND)),--features $(BACKEND))
 TIMBRE = $(CARGO) run --quiet --release $(FEATURES) --
 # `cargo nextest` if it is installed, else `cargo test`.
 RUN_TESTS = $(CARGO) $(if $(shell $(CARGO) nextest --version 2>/dev/null),nextest run,test) --workspace --release
@@ -18,6 +20,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build:
+	@$(if $(GPU),echo 'NVIDIA GPU found: building with CUDA (DEVICE=cpu: without)' >&2)
 	@$(CARGO) build --release $(FEATURES)
 
 experiment: build ## EXP=name [DATA=demo] [DEVICE=cpu] [SET="models.knn.k=3 seeds=[1,2]"]

@@ -114,3 +114,21 @@ fn the_lists_and_the_reference_name_what_there_is() {
     assert!(shown.contains("[models.resnet18]\n") && shown.contains("\nbatch_size = "), "{shown}");
     assert_eq!(dir.timbre(&["show", "models.resnet19"]).status.code(), Some(2));
 }
+
+#[test]
+fn make_builds_the_cuda_backend_where_the_nvidia_driver_lists_a_gpu() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TestDir::with(&[("nvidia-smi", "#!/bin/sh\ntest \"$LISTS\" = yes\n")]);
+    fs::set_permissions(dir.path("nvidia-smi"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path("").display(), std::env::var("PATH").unwrap());
+    let built = |lists: &str, device: &str| {
+        let mut make = std::process::Command::new("make");
+        make.args(["-n", "build", &format!("DEVICE={device}")]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = make.env("PATH", &path).env("LISTS", lists).env_remove("MAKEFLAGS").output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(built("yes", "auto").contains("--features cuda") && built("yes", "auto").contains("NVIDIA GPU found"));
+    assert!(!built("no", "auto").contains("--features") && !built("yes", "cpu").contains("--features"));
+    assert!(built("no", "cuda:1").contains("--features cuda") && built("no", "wgpu").contains("--features wgpu"));
+}
