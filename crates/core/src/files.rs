@@ -45,7 +45,9 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Resul
 
 /// Whether `path` exists and cannot be replaced: a pipe, a device, or the name of an open file (`/dev/stdout`).
 fn is_in_place(path: &Path) -> bool {
-    let is_open_file = ["/dev", "/proc"].iter().any(|above| path.starts_with(above));
+    // `/dev/shm` is a file system like any other.
+    let is_open_file =
+        path.starts_with("/proc") || path.starts_with("/dev/fd") || path.parent() == Some(Path::new("/dev"));
     fs::metadata(path).is_ok_and(|meta| !meta.is_dir() && (!meta.is_file() || is_open_file))
 }
 
@@ -161,6 +163,16 @@ impl FileStamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_shared_memory_is_replaced_and_not_appended_to() {
+        let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+        let path = folder.path().join("run.json");
+        for text in ["first", "second"] {
+            write_bytes(&path, text.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+    }
 
     #[test]
     fn a_symlink_stays_and_its_target_is_replaced() {
