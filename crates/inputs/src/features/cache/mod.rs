@@ -111,6 +111,10 @@ impl FeatureCache {
         fs::create_dir_all(folder.join("recipes")).with_context(|| {
             format!("cannot create the feature cache {}: choose another with --cache", folder.display())
         })?;
+        // Of killed processes: here, among the recipes, and beside the list of content hashes.
+        for leftovers in [folder, &folder.join("recipes"), folder.parent().unwrap_or(folder)] {
+            files::remove_temp_files(leftovers);
+        }
         let mut cache = FeatureCache {
             folder: folder.to_owned(),
             entries: HashMap::new(),
@@ -330,6 +334,20 @@ mod tests {
         let mut out = vec![0.0; stored.dims()];
         stored.read(0..stored.dims(), &mut out).unwrap();
         out
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("features");
+        fs::create_dir_all(cache.join("recipes")).unwrap();
+        let left = ["features/recipes/.part-a", "features/.part-b", ".part-c"].map(|name| folder.path().join(name));
+        for path in &left {
+            let file = File::create(path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+        }
+        FeatureCache::open(&cache).unwrap();
+        assert!(left.iter().all(|path| !path.exists()));
     }
 
     #[test]
