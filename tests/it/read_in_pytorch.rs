@@ -79,12 +79,12 @@ fn model() -> Logits {
 fn these_logits_give_the_probabilities_of_predict() {
     let model = model();
     let files: Vec<&str> = model.recordings.iter().map(|path| path_text(path)).collect();
-    let output = model.trained.timbre(&[&["predict", "small/latest", "--csv", "-q"], &files[..]].concat());
+    let output = model.trained.timbre(&[&["predict", "small/latest", "--csv", "--clip", "-q"], &files[..]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines: Vec<String> = text(&output.stdout).lines().skip(1).map(str::to_owned).collect();
     assert_eq!(lines.len(), model.logits.len());
     for (line, logits) in lines.iter().zip(&model.logits) {
-        let predicted: Vec<f64> = line.split(',').rev().take(11).map(|p| p.parse().unwrap()).collect();
+        let predicted: Vec<f64> = line.split(',').rev().skip(3).take(11).map(|p| p.parse().unwrap()).collect();
         let largest = logits.iter().copied().fold(f32::MIN, f32::max);
         let powers: Vec<f64> = logits.iter().map(|&z| f64::from(z - largest).exp()).collect();
         let sum: f64 = powers.iter().sum();
