@@ -59,7 +59,7 @@ fn unusable(dir: &TestDir) -> Vec<(String, String)> {
     lines
 }
 
-fn pairs<'a>(lines: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(lines: &[(String, String)]) -> Vec<(&str, &str)> {
     lines.iter().map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
 }
 
