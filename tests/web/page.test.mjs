@@ -246,7 +246,7 @@ describe("both themes, both languages, wide and narrow", () => {
     await tab.selectOption("#language", "hr");
     await tab.selectOption("#theme", "dark");
     await tab.reload();
-    await tab.getByRole("heading", { name: "Koja glazbala sviraju?" }).waitFor();
+    await tab.getByRole("heading", { name: "Koje su klase u ovoj snimci?" }).waitFor();
     assert.equal(await tab.getAttribute("html", "data-theme"), "dark");
   });
 });
