@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -44,9 +45,8 @@ fn named(arguments: &[OsString]) -> Option<PathBuf> {
         if argument == "--project" {
             return arguments.next().map(PathBuf::from);
         }
-        let value = argument.as_encoded_bytes().strip_prefix(b"--project=");
-        if value.is_some() {
-            return argument.to_str().and_then(|text| text.strip_prefix("--project=")).map(PathBuf::from);
+        if let Some(value) = argument.as_bytes().strip_prefix(b"--project=") {
+            return Some(PathBuf::from(OsStr::from_bytes(value)));
         }
     }
     None

@@ -7,26 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::test_dir::{TestDir, text};
-
-/// A few clips, one feature, one quick model.
-const TINY: &str = r#"
-save_models = false
-[data]
-use = "demo"
-clips_per_class = 12
-test_recordings = 2
-[audio]
-clip_seconds = 1.0
-[split]
-kind = "holdout"
-validation = 0.25
-test = 0.25
-[features.centroid]
-[models.knn]
-[evaluate]
-bootstrap = 0
-"#;
+use crate::test_dir::{TINY, TestDir, text};
 
 fn dir(grid: &str) -> TestDir {
     TestDir::with(&[("tiny.toml", &format!("{TINY}{grid}"))])

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::test_dir::{TWO_MODELS, TestDir, text};
+use crate::test_dir::{TINY, TWO_MODELS, TestDir, text};
 
 fn stderr(dir: &TestDir, arguments: &[&str]) -> String {
     text(&dir.done(arguments).stderr)
@@ -39,30 +39,9 @@ fn a_latest_run_on_other_data_or_of_another_configuration_is_announced() {
     assert_eq!(serde_json::from_slice::<Value>(&predicted.stdout).unwrap()["data"], "clash");
 }
 
-/// One quick model.
-const SWEEP: &str = r#"
-save_models = false
-[data]
-use = "demo"
-clips_per_class = 10
-test_recordings = 2
-[audio]
-clip_seconds = 1.0
-[split]
-kind = "holdout"
-validation = 0.25
-test = 0.25
-[features.centroid]
-[models.knn]
-[evaluate]
-bootstrap = 0
-[grid]
-"models.knn.k" = [1, 3]
-"#;
-
 #[test]
 fn a_table_of_a_sweep_with_another_base_configuration_is_announced() {
-    let dir = TestDir::with(&[("s.toml", SWEEP)]);
+    let dir = TestDir::with(&[("s.toml", &format!("{TINY}[grid]\n\"models.knn.k\" = [1, 3]\n"))]);
     let first = stderr(&dir, &["run", "s.toml"]);
     let axes = stderr(&dir, &["run", "s.toml", "--set", "grid.\"models.knn.k\"=[1, 5]"]);
     let back = stderr(&dir, &["run", "s.toml"]);

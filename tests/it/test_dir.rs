@@ -22,6 +22,25 @@ validation = 0.2
 [models.logistic]
 "#;
 
+/// A few clips, one feature, one quick model.
+pub const TINY: &str = r#"
+save_models = false
+[data]
+use = "demo"
+clips_per_class = 12
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+validation = 0.25
+test = 0.25
+[features.centroid]
+[models.knn]
+[evaluate]
+bootstrap = 0
+"#;
+
 pub struct TestDir {
     folder: tempfile::TempDir,
 }

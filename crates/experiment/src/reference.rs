@@ -1,5 +1,7 @@
 //! The reference of every key, for `timbre show` and `timbre list`: text from the JSON schema, values from the defaults of the types.
 
+use std::path::Path;
+
 use serde_json::{Value as Json, json};
 use timbre_core::error::UserError;
 use timbre_evaluation::metrics::{self, is_loss};
@@ -24,28 +26,31 @@ const KINDS: [(&str, &str, &str); 5] = [
 const WIDTH: usize = 100;
 
 /// The names of the experiments of a project and of the built-in ones, with their descriptions.
-pub fn experiments(root: &std::path::Path) -> Vec<(String, String)> {
-    let folder = root.join("experiments");
+pub fn experiments(root: &Path) -> Vec<(String, String)> {
     let described = |name: String| {
-        let on_disk = std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok();
-        let text = on_disk.or_else(|| built_in::find(built_in::EXPERIMENTS, &name).map(str::to_owned));
-        let table: Option<toml::Table> = text.and_then(|text| text.parse().ok());
+        let table: Option<toml::Table> = find_text(root, &name).and_then(|text| text.parse().ok());
         let description = table.as_ref().and_then(|table| table.get("description")?.as_str());
         let description = description.unwrap_or_default().to_owned();
         (name, description)
     };
-    loader::names(&folder, built_in::EXPERIMENTS).into_iter().map(described).collect()
+    experiment_names(root).into_iter().map(described).collect()
 }
 
 /// The text of an experiment: its file, else the built-in one.
-pub fn experiment_text(root: &std::path::Path, name: &str) -> Result<String, UserError> {
-    let folder = root.join("experiments");
-    let on_disk = std::fs::read_to_string(folder.join(format!("{name}.toml"))).ok();
-    on_disk.or_else(|| built_in::find(built_in::EXPERIMENTS, name).map(str::to_owned)).ok_or_else(|| {
-        let known = loader::names(&folder, built_in::EXPERIMENTS);
-        let help = suggest::help(name, known.iter().map(String::as_str), "Experiments");
+pub fn experiment_text(root: &Path, name: &str) -> Result<String, UserError> {
+    find_text(root, name).ok_or_else(|| {
+        let help = suggest::help(name, experiment_names(root).iter().map(String::as_str), "Experiments");
         UserError::usage(format!("no experiment `{name}`: {help}"))
     })
+}
+
+fn experiment_names(root: &Path) -> Vec<String> {
+    loader::names(&root.join("experiments"), built_in::EXPERIMENTS)
+}
+
+fn find_text(root: &Path, name: &str) -> Option<String> {
+    let on_disk = std::fs::read_to_string(root.join("experiments").join(format!("{name}.toml"))).ok();
+    on_disk.or_else(|| built_in::find(built_in::EXPERIMENTS, name).map(str::to_owned))
 }
 
 /// The kinds of a section (`features`, `models`, `augment`, `data`, `split`) with the first sentence of their description.
