@@ -113,12 +113,17 @@ pub fn remove_temp_files(folder: &Path) {
     }
 }
 
-/// A process locks its temporary file the moment after it creates it.
+/// A process locks its temporary file the moment after it creates it, so a new file without a lock is looked at again a moment later.
 fn is_abandoned(path: &Path) -> bool {
-    let is_new =
-        |meta: fs::Metadata| meta.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age < LOCKED_AFTER));
-    let Ok(file) = File::open(path) else { return false };
-    file.metadata().is_ok_and(|meta| meta.is_file() && !is_new(meta)) && file.try_lock().is_ok()
+    let is_unlocked_after = |wait: Duration| {
+        std::thread::sleep(wait);
+        let Ok(file) = File::open(path) else { return None };
+        let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        file.try_lock().ok()?;
+        Some(meta.modified().ok()?.elapsed().unwrap_or_default())
+    };
+    let Some(age) = is_unlocked_after(Duration::ZERO) else { return false };
+    age >= LOCKED_AFTER || is_unlocked_after(LOCKED_AFTER - age).is_some()
 }
 
 const LOCKED_AFTER: Duration = Duration::from_millis(500);
@@ -244,17 +249,19 @@ mod tests {
     #[test]
     fn leftovers_are_removed_and_files_that_are_being_written_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let left = folder.path().join(format!("{TEMP_PREFIX}left"));
-        fs::write(&left, b"half").unwrap();
+        let left = ["long ago", "a moment ago"].map(|name| folder.path().join(format!("{TEMP_PREFIX}{name}")));
+        left.iter().for_each(|path| fs::write(path, b"half").unwrap());
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(60);
-        File::options().write(true).open(&left).unwrap().set_modified(long_ago).unwrap();
-        write_atomically(&folder.path().join("new"), |out| {
-            std::thread::sleep(2 * LOCKED_AFTER);
-            remove_temp_files(folder.path());
-            Ok(out.write_all(b"whole")?)
-        })
-        .unwrap();
-        assert!(!left.exists());
+        File::options().write(true).open(&left[0]).unwrap().set_modified(long_ago).unwrap();
+        for wait in [Duration::ZERO, 2 * LOCKED_AFTER] {
+            write_atomically(&folder.path().join("new"), |out| {
+                std::thread::sleep(wait);
+                remove_temp_files(folder.path());
+                Ok(out.write_all(b"whole")?)
+            })
+            .unwrap();
+        }
+        assert!(left.iter().all(|path| !path.exists()));
         assert_eq!(fs::read(folder.path().join("new")).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

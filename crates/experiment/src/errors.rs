@@ -1,11 +1,12 @@
 //! The errors of an experiment, all reported at once: each with its position, its line, and what to do.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::read::source::{Origin, Sources};
 
 /// One error of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigError {
     /// The file or the argument (`--set KEY=VALUE`); empty if the request itself is wrong.
     pub place: String,
@@ -177,13 +178,10 @@ impl ErrorCollector {
     /// The errors in the order of reading, then of position, without duplicates.
     pub fn finish(mut self) -> ConfigErrors {
         self.found.sort_by_key(|(source, start, _)| (*source, *start));
-        let mut errors: Vec<ConfigError> = Vec::with_capacity(self.found.len());
-        for (_, _, fault) in self.found {
-            if !errors.contains(&fault) {
-                errors.push(fault);
-            }
-        }
-        ConfigErrors(errors)
+        let mut seen = HashSet::new();
+        ConfigErrors(
+            self.found.into_iter().map(|(.., fault)| fault).filter(|fault| seen.insert(fault.clone())).collect(),
+        )
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Source {
     pub text: String,
     /// A command line argument; messages give only the column.
     pub is_argument: bool,
+    /// The byte at which each line starts.
+    lines: Vec<usize>,
 }
 
 /// All sources, in the order of reading.
@@ -26,7 +28,7 @@ pub struct Sources {
 
 impl Sources {
     pub fn add(&mut self, name: String, text: String, is_argument: bool) -> usize {
-        self.list.push(Source { name, text, is_argument });
+        self.list.push(Source::new(name, text, is_argument));
         self.list.len() - 1
     }
 
@@ -45,21 +47,21 @@ pub struct Position<'a> {
 }
 
 impl Source {
+    fn new(name: String, text: String, is_argument: bool) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { name, text, is_argument, lines }
+    }
+
     /// The position of `start..end`. A span past the end of its line is cut there.
     pub fn position(&self, start: usize, end: usize) -> Position<'_> {
         let start = floor_char_boundary(&self.text, start);
         let end = floor_char_boundary(&self.text, end.max(start));
-        let before = &self.text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.lines.partition_point(|first| *first <= start);
+        let line_start = self.lines[line - 1];
         let line_end = self.text[start..].find('\n').map_or(self.text.len(), |newline| start + newline);
         let text = self.text[line_start..line_end].trim_end_matches('\r');
         let width = self.text[start..end.min(line_end)].trim_end().chars().count();
-        Position {
-            line: before.matches('\n').count() + 1,
-            column: self.text[line_start..start].chars().count() + 1,
-            text,
-            width: width.max(1),
-        }
+        Position { line, column: self.text[line_start..start].chars().count() + 1, text, width: width.max(1) }
     }
 }
 
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { name: "x.toml".into(), text: text.into(), is_argument: false }
+        Source::new("x.toml".into(), text.into(), false)
     }
 
     #[test]
