@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ModelName, Prediction, Predictor, UsedPart};
-use timbre_core::text::one_line;
+use timbre_core::text::{csv_text, one_line};
 use timbre_evaluation::timeline::{self, Hysteresis, Segment};
 use timbre_inputs::features::extraction::RecordingError;
 use timbre_runs::tables::class_column;
@@ -278,10 +278,11 @@ fn columns(row: &[f32]) -> String {
 
 /// A CSV field (RFC 4180).
 fn quoted(field: &str) -> String {
+    let field = csv_text(field);
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
-        field.to_owned()
+        field.into_owned()
     }
 }
 

@@ -170,6 +170,18 @@ fn the_score_of_a_point_names_the_best_model_on_the_validation_split() {
         assert!(printed.contains(&line), "{line}\n{printed}");
     }
     assert!(!printed.contains("no validation split"), "{printed}");
+
+    // The best point, and the options that give its score without the grid.
+    let best = scores.iter().map(|score| score["value"].as_f64().unwrap()).fold(0.0, f64::max);
+    let at = scores.iter().position(|score| score["value"] == best).unwrap();
+    let option = format!("--set 'models.knn.k={}'", 1 + 2 * at);
+    let line = format!("Best of 2 points on the validation split: point {}, accuracy {best:.3}", at + 1);
+    let (_, options) = printed.split_once(&line).unwrap_or_else(|| panic!("{line}\n{printed}"));
+    assert_eq!(options.lines().nth(1), Some(format!("  {option}").as_str()));
+    let alone = dir.run("tiny.toml", &["--set", &format!("models.knn.k={}", 1 + 2 * at)]);
+    let record: Value = serde_json::from_str(&dir.read("runs/tiny/grid.json")).unwrap();
+    let of_point = record["points"][at]["run"].as_str().unwrap();
+    assert_eq!(alone["run"], format!("runs/{of_point}"), "the run of the point is the run of its options");
 }
 
 #[test]

@@ -2,16 +2,23 @@
 //!
 //! Nothing here writes to stdout, which is for data.
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::text::for_terminal;
 
 /// The interval of plain lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// The interval in which a bar shows its time again.
+const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// Jobs shorter than this print no line.
 const MIN_REPORTED: Duration = Duration::from_millis(300);
@@ -47,18 +54,17 @@ impl Printer {
             _ => ProgressBar::hidden(),
         };
         bar.set_style(
-            ProgressStyle::with_template("{msg:14} {bar:30} {pos}/{len}  {eta} left").expect("the template is fixed"),
+            ProgressStyle::with_template("{msg:14} {bar:30} {pos}/{len}  {pace}")
+                .expect("the template is fixed")
+                .with_key("pace", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+                    let _ = write!(out, "{}", pace(state.pos() as usize, total, state.elapsed()));
+                }),
         );
         bar.set_message(what.to_owned());
-        let now = Instant::now();
-        Progress {
-            printer: self,
-            what: what.to_owned(),
-            total,
-            bar,
-            state: Mutex::new(State { done: 0, printed: now }),
-            started: now,
-        }
+        let job =
+            Arc::new(Job { what: what.to_owned(), total, done: AtomicUsize::new(0), bar, started: Instant::now() });
+        let ticker = (self != Printer::Quiet).then(|| Ticker::start(self, &job));
+        Progress { printer: self, job, ticker }
     }
 }
 
@@ -71,44 +77,90 @@ pub fn eprint_line(line: &str) {
 /// A running job.
 pub struct Progress {
     printer: Printer,
-    what: String,
-    total: usize,
-    bar: ProgressBar,
-    state: Mutex<State>,
-    started: Instant,
+    job: Arc<Job>,
+    ticker: Option<Ticker>,
 }
 
-struct State {
-    done: usize,
-    printed: Instant,
+struct Job {
+    what: String,
+    total: usize,
+    done: AtomicUsize,
+    bar: ProgressBar,
+    started: Instant,
 }
 
 impl Progress {
     /// Counts one finished step.
     pub fn step(&self) {
-        self.bar.inc(1);
-        let mut state = self.state.lock().expect("no step panics while it counts");
-        state.done += 1;
-        if self.printer == Printer::Lines && state.printed.elapsed() >= LINE_EVERY {
-            state.printed = Instant::now();
-            eprint_line(&line(&self.what, state.done, self.total, self.started.elapsed()));
-        }
+        self.job.done.fetch_add(1, Ordering::Relaxed);
+        self.job.bar.inc(1);
     }
 
     /// Removes the bar and prints the duration, unless the job was very short.
     pub fn finish(self) {
-        self.bar.finish_and_clear();
-        let took = self.started.elapsed();
-        if took < MIN_REPORTED {
-            return;
+        drop(self.ticker);
+        self.job.bar.finish_and_clear();
+        let took = self.job.started.elapsed();
+        if took >= MIN_REPORTED {
+            self.printer.message(&format!("{}: {} in {}", self.job.what, self.job.total, seconds(took)));
         }
-        self.printer.message(&format!("{}: {} in {}", self.what, self.total, seconds(took)));
     }
 }
 
-fn line(what: &str, done: usize, total: usize, elapsed: Duration) -> String {
-    let left = elapsed.mul_f64((total.saturating_sub(done)) as f64 / done.max(1) as f64);
-    format!("{what}: {done}/{total}, about {} left", seconds(left))
+/// Shows a job that takes its time even while no step ends: a redrawn bar every second, or a line every few seconds.
+struct Ticker {
+    /// Disconnected when the job ends.
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(printer: Printer, job: &Arc<Job>) -> Ticker {
+        let (over, is_over) = mpsc::channel::<()>();
+        let job = job.clone();
+        let tick = move || {
+            let every = if printer == Printer::Bars { REDRAW_EVERY } else { LINE_EVERY };
+            while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                match printer {
+                    Printer::Bars => job.bar.tick(),
+                    _ => eprint_line(&job.line()),
+                }
+            }
+        };
+        // Without a thread the job has no lines.
+        Ticker { over: Some(over), thread: thread::Builder::new().name("progress".to_owned()).spawn(tick).ok() }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Job {
+    fn line(&self) -> String {
+        let done = self.done.load(Ordering::Relaxed);
+        format!("{}: {done}/{}, {}", self.what, self.total, pace(done, self.total, self.started.elapsed()))
+    }
+}
+
+/// The rate and the time left; before the first step, the time so far.
+fn pace(done: usize, total: usize, elapsed: Duration) -> String {
+    if done == 0 {
+        return format!("{} so far", seconds(elapsed));
+    }
+    let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
+    let per_second = done as f64 / elapsed.as_secs_f64().max(1e-9);
+    let rate = match per_second {
+        rate if rate >= 10.0 => format!("{rate:.0}/s, "),
+        rate if rate >= 1.0 => format!("{rate:.1}/s, "),
+        _ => String::new(),
+    };
+    format!("{rate}about {} left", seconds(left))
 }
 
 /// `36 ms`, `0.42 s`, `31 s`, `4 min 05 s`.
@@ -127,9 +179,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_has_the_time_left() {
-        assert_eq!(line("features", 25, 100, Duration::from_secs(10)), "features: 25/100, about 30 s left");
-        assert_eq!(line("features", 0, 4, Duration::from_secs(1)), "features: 0/4, about 4.00 s left");
+    fn a_job_shows_its_rate_and_the_time_left_and_before_the_first_step_the_time_so_far() {
+        assert_eq!(pace(25, 100, Duration::from_secs(10)), "2.5/s, about 30 s left");
+        assert_eq!(pace(3, 4, Duration::from_secs(90)), "about 30 s left");
+        assert_eq!(pace(900, 1000, Duration::from_secs(3)), "300/s, about 0.33 s left");
+        assert_eq!(pace(0, 4, Duration::from_secs(12)), "12 s so far");
     }
 
     #[test]

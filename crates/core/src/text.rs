@@ -1,5 +1,8 @@
 //! Text for people: escaping for XML, HTML, Markdown and terminals, counts with their noun, grouped digits, name patterns, dotted keys and short names for them.
 
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use glob::{MatchOptions, Pattern};
 
 /// Escapes text for an element or a quoted attribute of XML, SVG or HTML.
@@ -53,6 +56,24 @@ pub fn printable(c: char) -> char {
 pub fn one_line(name: &str) -> String {
     let without_separators = |c: char| if matches!(c, '\u{2028}' | '\u{2029}') { '\u{fffd}' } else { c };
     name.chars().map(printable).map(without_separators).collect()
+}
+
+static ESCAPE_FORMULAS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, text in CSV files is escaped where a spreadsheet would compute it.
+pub fn escape_formulas() {
+    ESCAPE_FORMULAS.store(true, Ordering::Relaxed);
+}
+
+/// The text of a CSV cell. With [`escape_formulas`], text that begins like a formula has an apostrophe in front, as spreadsheets write it
+/// themselves; a lone `-` or `+` is no formula.
+pub fn csv_text(text: &str) -> Cow<'_, str> {
+    if ESCAPE_FORMULAS.load(Ordering::Relaxed) { escaped_formula(text) } else { Cow::Borrowed(text) }
+}
+
+fn escaped_formula(text: &str) -> Cow<'_, str> {
+    let is_formula = text.len() > 1 && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
 /// Text for a terminal: line breaks and tabs stay, everything else is as in [`one_line`].
@@ -117,6 +138,17 @@ pub fn short_names<'a>(keys: &[&'a str], taken: &[String]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_formulas_are_escaped_on_request() {
+        for formula in ["=HYPERLINK(\"http:x\")", "+1+1", "-2+3", "@SUM(1)", "\t=1"] {
+            assert_eq!(csv_text(formula), formula);
+            assert_eq!(escaped_formula(formula), format!("'{formula}"));
+        }
+        for name in ["-", "+", "", "a=b", "cel-1"] {
+            assert_eq!(escaped_formula(name), name);
+        }
+    }
 
     #[test]
     fn a_part_of_a_dotted_key_is_quoted_where_toml_needs_it() {

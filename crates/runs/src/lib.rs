@@ -3,6 +3,7 @@
 pub mod run_dir;
 pub mod sweep_record;
 pub mod tables;
+pub mod feature_tables;
 pub mod listing;
 pub mod baseline_check;
 pub mod exports;

@@ -11,7 +11,10 @@ use polars_core::prelude::{Column, DataFrame, PlSmallStr};
 use polars_io::prelude::{CsvReadOptions, CsvWriter, ParquetWriter, SerReader, SerWriter};
 
 use crate::run_dir::{ResultRow, SplitRecord, Trial, TrialRecord, reported_split};
-use timbre_core::{labels::Classes, text::one_line};
+use timbre_core::{
+    labels::Classes,
+    text::{csv_text, one_line},
+};
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
 use timbre_models::Epoch;
 
@@ -329,7 +332,16 @@ pub fn epochs(curves: &[(&Trial, &[Epoch])]) -> Result<DataFrame> {
     frame(n, columns)
 }
 
-pub fn write_csv(mut frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+pub fn write_csv(frame: DataFrame, out: &mut dyn Write) -> Result<()> {
+    let height = frame.height();
+    let columns = frame.columns().iter().map(|column| {
+        let name = PlSmallStr::from(csv_text(column.name()).as_ref());
+        Ok(match column.str() {
+            Ok(texts) => Column::new(name, texts.iter().map(|text| text.map(csv_text)).collect::<Vec<_>>()),
+            Err(_) => column.clone().with_name(name),
+        })
+    });
+    let mut frame = self::frame(height, columns.collect::<Result<_>>()?)?;
     CsvWriter::new(out).finish(&mut frame).context("cannot write CSV")
 }
 

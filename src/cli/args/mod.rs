@@ -59,6 +59,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "DIR", env = "TIMBRE_CACHE", default_value = DEFAULT_CACHE, global = true)]
     pub cache: PathBuf,
 
+    /// In CSV files, put an apostrophe before names that a spreadsheet would compute as a formula.
+    #[arg(long, env = "TIMBRE_ESCAPE_FORMULAS", value_parser = clap::builder::FalseyValueParser::new(), global = true, hide_short_help = true)]
+    pub escape_formulas: bool,
+
     /// Suppress progress output; print results and errors only.
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -66,6 +70,13 @@ pub struct GlobalArgs {
     /// Increase verbosity (repeat for more).
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+}
+
+/// The format of `timbre features --out`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FeatureFormat {
+    Npy,
+    Parquet,
 }
 
 /// What `timbre list` lists.
@@ -100,6 +111,8 @@ pub enum Command {
         #[arg(value_enum)]
         what: Listed,
     },
+    /// List experiments: `timbre list experiments`.
+    Experiments,
     /// Show all keys of a table of an experiment file, with their documentation and defaults, as TOML.
     Show {
         /// A table or key, e.g. `models.resnet18`, `features.mel.n_mels`, `evaluate`.
@@ -152,6 +165,12 @@ pub enum Command {
     Features {
         #[command(flatten)]
         target: ExperimentArgs,
+        /// Also write the features of every recording to this folder, with `recordings.csv` for the order of the rows.
+        #[arg(long, value_name = "DIR", value_parser = PathFromHere)]
+        out: Option<PathBuf>,
+        /// `npy`: an array of recordings, bands and frames. `parquet`: a table with one matrix per row.
+        #[arg(long, value_enum, default_value_t = FeatureFormat::Npy, requires = "out")]
+        format: FeatureFormat,
         #[command(flatten)]
         pool: ThreadArgs,
     },

@@ -65,8 +65,8 @@ pub(super) enum Availability {
 impl std::fmt::Display for Availability {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Availability::Generated => write!(f, "made"),
-            Availability::Recordings(n) => write!(f, "{n} recordings"),
+            Availability::Generated => write!(f, "generated on first use"),
+            Availability::Recordings(n) => write!(f, "{}", count(*n, "recording")),
             Availability::Missing => write!(f, "no"),
             Availability::Faulty(why) => write!(f, "faulty: {}", why.lines().next().unwrap_or_default()),
         }

@@ -4,16 +4,21 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::latest::{RunIdentity, SweepIdentity};
-use super::{ExitStatus, arguments_text, print, print_data};
+use super::{ExitStatus, arguments_text, print, print_data, quoted};
 use crate::cli::args::{GlobalArgs, GridArgs};
 use crate::execution::run::Settings;
 use crate::execution::sweep::failures::{print_failures, print_missing_reports};
 use crate::execution::sweep::{self, SweepOptions, SweepOutcome, table};
-use timbre_core::{cancel::Cancelled, error::UserError, progress::Printer, text::count};
+use timbre_core::{
+    cancel::Cancelled,
+    error::UserError,
+    progress::Printer,
+    text::{count, toml_key},
+};
 use timbre_experiment::ExpandedGrid;
 use timbre_runs::{
     run_dir,
-    sweep_record::{PointRecord, PointStatus, SCHEMA, SweepDir, SweepStatus},
+    sweep_record::{PointRecord, PointScore, PointStatus, SCHEMA, SweepDir, SweepRecord, SweepStatus},
 };
 
 pub fn run(
@@ -50,6 +55,9 @@ pub fn run(
     print_failures(failed.iter().copied(), record.points.len());
     print_missing_reports(&outcome.missing_reports);
     settings.printer.message(&format!("{}\n{}", sentence(&outcome), outcome.sweep_dir.table().display()));
+    if let Some(best) = best_point(record) {
+        settings.printer.message(&best);
+    }
     print_changes(common, &outcome, before, latest_before, settings.printer);
     settings.printer.message(&match (failed.is_empty(), record.waiting()) {
         // Successive halving has no --retry-failed: it selects points again.
@@ -88,6 +96,42 @@ fn print_changes(
     }
     if let Some(change) = latest_before.and_then(|before| now.latest_change(outcome.sweep_dir.runs(), &before)) {
         printer.message(&format!("`latest` of {name} now points to a run {change}"));
+    }
+}
+
+/// The point with the highest score on the validation split, and the options that select it. None without a validation split (choosing on
+/// the test split would bias its score) and as long as points are missing.
+fn best_point(record: &SweepRecord) -> Option<String> {
+    let last_round = record.points.iter().map(|point| point.round).max()?;
+    let points: Vec<&PointRecord> = record.points.iter().filter(|point| point.round == last_round).collect();
+    let scored =
+        points.iter().filter(|point| point.status.is_final()).filter_map(|point| Some((point, point.score.as_ref()?)));
+    let mut scored: Vec<(&&PointRecord, &PointScore)> =
+        scored.filter(|(_, score)| score.split == "validation").collect();
+    if scored.len() < 2 || record.waiting() > 0 {
+        return None;
+    }
+    scored.sort_by(|(_, a), (_, b)| b.value.total_cmp(&a.value));
+    let (best, score) = scored[0];
+    let options =
+        best.values.iter().map(|(key, value)| format!(" --set {}", quoted(&format!("{key}={}", as_toml(value)), true)));
+    Some(format!(
+        "Best of {} on the validation split: point {}, {score}\n {}",
+        count(points.len(), "point"),
+        best.number,
+        options.collect::<String>()
+    ))
+}
+
+/// A value of an axis as TOML: JSON has the same numbers, texts and lists, and other tables.
+fn as_toml(value: &Value) -> String {
+    match value {
+        Value::Object(table) => {
+            let entries = table.iter().map(|(key, value)| format!("{} = {}", toml_key(key), as_toml(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, ThreadArgs};
+use crate::cli::args::{Cli, Command, DEFAULT_CACHE, DEFAULT_RUNS, ExperimentArgs, GlobalArgs, Listed, ThreadArgs};
 use crate::execution::run::Settings;
 use crate::inference::Predictor;
 use timbre_core::{
@@ -52,6 +52,9 @@ mod watch;
 /// Runs the command and returns its exit code.
 pub fn main(cli: Cli) -> ExitCode {
     start_logging(&cli.common);
+    if cli.common.escape_formulas {
+        timbre_core::text::escape_formulas();
+    }
     let ended = check_clock(SystemTime::now()).and_then(|()| dispatch(cli)).unwrap_or_else(|error| {
         eprint_line(&explain(&error));
         exit_of(&error)
@@ -75,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Init { dir } => project::init(&dir),
         Command::New { name, from } => project::new(&name, &from),
         Command::List { what } => project::list(common, what),
+        Command::Experiments => project::list(common, Listed::Experiments),
         Command::Show { key } => project::show(&key),
         Command::Run { target, dry_run: true, .. } => plan::dry_run(common, &target),
         Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
@@ -83,7 +87,9 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),
-        Command::Features { target, pool } => run::features(common, &target, &pool),
+        Command::Features { target, out, format, pool } => {
+            run::features(common, &target, out.as_deref(), format, &pool)
+        }
         Command::Compare { what, gate } => compare::compare(common, &what, &gate),
         Command::Diff { one, other, json } => diff::diff(common, &one, &other, json),
         Command::Thresholds { run, metric, on_test, json } => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -68,8 +69,13 @@ pub fn predict(
     if output.out.is_none() {
         print_data(&job.head())?;
     }
+    // Results on a terminal show the progress themselves.
+    let is_seen = output.out.is_none() && job.output != OutputFormat::Json && std::io::stdout().is_terminal();
+    let printer = if is_seen { Printer::Quiet } else { Printer::new(common.quiet) };
+    let progress = printer.start("recordings", inputs.len());
     let (mut prediction, mut unusable) = (Vec::new(), Vec::new());
     job.each(&inputs, |n, result| {
+        progress.step();
         match result {
             Ok(one) if output.out.is_some() => {
                 let path = &job.outs[n];
@@ -93,6 +99,7 @@ pub fn predict(
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    progress.finish();
     if output.out.is_none() {
         print_data(&job.tail(&prediction, &unusable))?;
     }

@@ -1,13 +1,18 @@
 //! `timbre run` and `timbre features`.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::latest::RunIdentity;
 use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
-use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
+use crate::cli::args::{ExperimentArgs, FeatureFormat, GlobalArgs, GridArgs, ThreadArgs};
 use crate::execution::run::{self, RunOutcome, Settings};
-use timbre_core::progress::{Printer, eprint_line};
+use timbre_core::{
+    error::UserError,
+    progress::{Printer, eprint_line},
+};
 use timbre_experiment::{ExpandedGrid, Experiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 use timbre_runs::{
@@ -127,20 +132,39 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     printer.message(&format!("{path}\nNext: timbre compare {path}"));
 }
 
-pub fn features(common: &GlobalArgs, target: &ExperimentArgs, pool: &ThreadArgs) -> Result<ExitStatus> {
+pub fn features(
+    common: &GlobalArgs,
+    target: &ExperimentArgs,
+    out: Option<&Path>,
+    format: FeatureFormat,
+    pool: &ThreadArgs,
+) -> Result<ExitStatus> {
     let expanded = expand_grid(common, target)?;
+    if expanded.is_grid() && out.is_some() {
+        bail!(UserError::usage(
+            "`--out` needs one experiment, and this is a grid: fix its axes with `--set`, or leave `--out` out"
+                .to_owned()
+        ));
+    }
+    let format = match format {
+        FeatureFormat::Npy => run::FeatureFormat::Npy,
+        FeatureFormat::Parquet => run::FeatureFormat::Parquet,
+    };
     let settings = settings(common, false);
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;
     let (cache, unusable) = if expanded.is_grid() {
         crate::execution::sweep::only_features(&expanded, &settings)?
     } else {
-        run::features(&expanded.points[0].rounds[0].experiment, &settings)?
+        run::features(&expanded.points[0].rounds[0].experiment, &settings, out.map(|out| (out, format)))?
     };
     print(&format!(
         "{} features computed, {} found in the cache, {unusable} unusable recordings\n",
         cache.misses, cache.hits
     ))?;
-    settings.printer.message(&format!("Next: timbre run {}", again(common, target)));
+    match out {
+        Some(out) => settings.printer.message(&format!("written to {}", out.display())),
+        None => settings.printer.message(&format!("Next: timbre run {}", again(common, target))),
+    }
     Ok(ExitStatus::Done)
 }

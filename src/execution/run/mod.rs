@@ -38,8 +38,10 @@ mod tables;
 mod artifacts;
 pub mod augmentation_preview;
 pub mod environment;
+mod feature_files;
 
 pub use artifacts::{NoArtifacts, RunArtifacts};
+pub use feature_files::FeatureFormat;
 pub use settings::Settings;
 
 use prepare::PreparedDataset;
@@ -129,11 +131,19 @@ pub fn run_prepared(
     }
 }
 
-/// Computes the features only (`timbre features`). Returns cache hits and misses, and the number of unusable recordings.
-pub fn features(experiment: &Experiment, settings: &Settings) -> Result<(CacheRecord, usize)> {
+/// Computes the features only (`timbre features`), and writes them to the folder `out` if there is one. Returns cache hits and
+/// misses, and the number of unusable recordings.
+pub fn features(
+    experiment: &Experiment,
+    settings: &Settings,
+    out: Option<(&Path, FeatureFormat)>,
+) -> Result<(CacheRecord, usize)> {
     let data = PreparedDataset::new(experiment, settings)?;
     let extraction = Extraction::new(&experiment.audio, &experiment.features, experiment.evaluate.windows())?;
     let selection = data.select(experiment, &extraction, &settings.feature_cache()?, settings)?;
+    if let Some((folder, format)) = out {
+        feature_files::write(folder, format, experiment, &data, &selection, settings)?;
+    }
     Ok((selection.cache(), selection.unusable.len()))
 }
 
@@ -347,6 +357,7 @@ impl Run<'_> {
     /// The record of a trial that was finished before, with its model where models are saved.
     fn finished(&self, trial: &Trial) -> Option<TrialRecord> {
         let is_saved = !self.experiment.save_models || run_dir::has_model(self.dir.path(), trial);
-        self.dir.read_trial(trial).filter(|record| record.trial == *trial && is_saved)
+        let fits = |record: &TrialRecord| record.trial == *trial && record.fits(self.experiment.evaluate.task);
+        self.dir.read_trial(trial).filter(|record| is_saved && fits(record))
     }
 }

@@ -70,7 +70,7 @@ pub fn write_recordings(
 
 /// The subset of each eligible recording, empty if it is not used: a column `split`, or one `split_sSEED` per seed if the seeds
 /// split differently.
-fn subset_columns(
+pub(super) fn subset_columns(
     eligible: &[usize],
     clips: &[usize],
     splits: &IndexMap<u64, Splits>,

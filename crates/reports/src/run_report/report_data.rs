@@ -109,7 +109,8 @@ impl ReportData {
 
     /// The split of a trial that is shown.
     pub fn split_of<'a>(&self, trial: &'a TrialRecord) -> Option<&'a SplitRecord> {
-        trial.splits.iter().find(|split| split.split == self.split() && !split.clips.is_empty())
+        let is_shown = |split: &&SplitRecord| split.split == self.split() && !split.clips.is_empty();
+        trial.splits.iter().filter(|_| trial.fits(self.decision_rule.task)).find(is_shown)
     }
 
     /// The scores of a trial on the split that is shown.

@@ -194,7 +194,8 @@ impl RunDir {
 
 /// Reads the record of a finished trial and its window predictions.
 pub fn read_trial(run: &Path, trial: &Trial) -> Option<TrialRecord> {
-    windows::with_windows(run, serde_json::from_slice(&fs::read(trial_file(run, trial)).ok()?).ok()?)
+    let record = windows::with_windows(run, serde_json::from_slice(&fs::read(trial_file(run, trial)).ok()?).ok()?)?;
+    record.is_consistent().then_some(record)
 }
 
 /// Whether an open file is still the file at this path.

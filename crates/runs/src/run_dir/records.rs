@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ReusedTrials;
+use timbre_core::labels::Task;
 use timbre_evaluation::{
     metrics::DecisionRule,
     predictions::{Predictions, WindowPredictions},
@@ -83,6 +84,35 @@ pub struct ClipTruth {
     pub song: String,
     /// Its classes in ascending order; exactly one in a single-label task.
     pub truth: Vec<usize>,
+}
+
+impl TrialRecord {
+    /// Whether the sizes and classes of the record belong together. One that was edited or damaged counts as missing.
+    pub(super) fn is_consistent(&self) -> bool {
+        let is_consistent = |split: &SplitRecord| {
+            let n_classes = split.predictions.n_classes;
+            let windows_agree = |windows: &WindowPredictions| {
+                let ends = (windows.bounds.first(), windows.bounds.last());
+                windows.n_classes == n_classes
+                    && windows.bounds.is_sorted()
+                    && ends == (Some(&0), Some(&windows.starts.len()))
+                    && windows.probabilities.len() == n_classes * windows.starts.len()
+            };
+            let is_ascending = |truth: &Vec<usize>| truth.windows(2).all(|pair| pair[0] < pair[1]);
+            n_classes == self.trained_on.len()
+                && split.predictions.probabilities.len() == n_classes * split.clips.len()
+                && split.is_finite()
+                && split.windows.as_ref().is_none_or(windows_agree)
+                && split.clips.iter().all(|clip| is_ascending(&clip.truth) && clip.truth.iter().all(|c| *c < n_classes))
+        };
+        self.splits.iter().all(is_consistent)
+    }
+
+    /// Whether a task of this kind can have these labels: a single-label task has one class per clip.
+    pub fn fits(&self, task: Task) -> bool {
+        let has_one_class = |split: &SplitRecord| split.clips.iter().all(|clip| clip.truth.len() == 1);
+        task == Task::MultiLabel || self.splits.iter().all(has_one_class)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,6 +235,45 @@ pub struct CacheRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_whose_numbers_do_not_belong_together_counts_as_missing() {
+        let clip = |truth: &[usize]| ClipTruth { path: "a".into(), song: "a".into(), truth: truth.to_vec() };
+        let good = || TrialRecord {
+            trial: Trial { features: "mel".into(), model: "knn".into(), seed: 1 },
+            trained_on: vec![1, 1],
+            splits: vec![SplitRecord {
+                split: "test".into(),
+                clips: vec![clip(&[0]), clip(&[1])],
+                predictions: Predictions { n_classes: 2, probabilities: vec![0.5; 4] },
+                windows: None,
+                curve: Vec::new(),
+            }],
+            windows_hash: None,
+            epochs: Vec::new(),
+            notes: IndexMap::new(),
+            fit_seconds: 0.0,
+            predict_seconds: 0.0,
+        };
+        assert!(good().is_consistent() && good().fits(Task::SingleLabel));
+        let edits: [fn(&mut SplitRecord); 5] = [
+            |split| split.clips[0].truth = vec![2],
+            |split| split.clips[0].truth = vec![1, 0],
+            |split| drop(split.clips.pop()),
+            |split| split.predictions.n_classes = 3,
+            |split| split.predictions.probabilities[0] = f32::INFINITY,
+        ];
+        for (number, edit) in edits.into_iter().enumerate() {
+            let mut edited = good();
+            edit(&mut edited.splits[0]);
+            assert!(!edited.is_consistent(), "edit {number}");
+        }
+        for labels in [&[][..], &[0, 1]] {
+            let mut edited = good();
+            edited.splits[0].clips[0].truth = labels.to_vec();
+            assert!(edited.is_consistent() && edited.fits(Task::MultiLabel) && !edited.fits(Task::SingleLabel));
+        }
+    }
 
     #[test]
     fn a_metric_without_a_number_keeps_the_record_readable() {
