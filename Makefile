@@ -13,7 +13,7 @@ TIMBRE_PEERS ?= $(HOME)/.cache/timbre-peers
 # SET="k=v k2=v2" becomes --set k=v --set k2=v2.
 SETS = $(foreach pair,$(SET),--set '$(pair)')
 
-.PHONY: help experiment compare baseline test test-checked test-peers test-web torture check bench data serve doctor build
+.PHONY: help experiment compare baseline test test-checked test-peers test-web test-wheel torture check bench data serve doctor build
 
 help: ## show this list
 	@echo 'make experiment EXP=quickstart   run an experiment and print its score grid'; echo
@@ -48,6 +48,9 @@ test-peers: ## run the tests that need PyTorch, MLflow or TensorBoard [TIMBRE_PE
 
 test-web: build ## test the web page and the HTML reports in Chromium (needs node, npm and chromium; CHROMIUM=path)
 	@cd tests/web && npm ci --silent --no-audit --no-fund && TIMBRE='$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' node --test --test-concurrency=1
+
+test-wheel: ## build the wheel, install it into a fresh environment and run a first experiment (needs Python and PyPI)
+	@tests/wheel/run
 
 torture: build ## [MINUTES=10] [AREA=kill] [SEED=1]: attack the program with kills, full disks and hostile files (see tests/torture)
 	@python3 tests/torture/run.py --timbre '$(abspath $(or $(CARGO_TARGET_DIR),target))/release/timbre' --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(foreach area,$(AREA),--area $(area))
