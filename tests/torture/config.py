@@ -72,13 +72,12 @@ def named_set(project, labels, files=("a", "b", "c", "d")):
 
 
 def commands(project, name, root, labels):
-    """What prints names: the output of each command. CSV is data: names are quoted there, and not changed."""
+    """What prints names: the output of each command. CSV and JSON are data, in which names are not changed."""
     outputs = [quick(project, "check", name), quick(project, "plan", name), quick(project, "data", "check", name),
                quick(project, "data", "describe", name), quick(project, "data", "list"), quick(project, "run", name)]
     if outputs[-1].code == 0:
         model = f"{name}/latest:mel.average.s1"
-        outputs += [quick(project, "predict", model, root, *more) for more in ((), ("--json",))]
-        outputs += [quick(project, "compare", f"{name}/latest"), quick(project, "runs"), quick(project, "report", f"{name}/latest")]
+        outputs += [quick(project, "predict", model, root), quick(project, "compare", f"{name}/latest"), quick(project, "runs"), quick(project, "report", f"{name}/latest")]
     outputs.append(quick(project, "check", name, "--set", f"data.classes=[\"{labels[0]}\", \"none\"]"))
     return outputs
 
