@@ -29,6 +29,7 @@ mod exports;
 mod feature_files;
 mod features_golden;
 mod fingerprints;
+mod fits;
 mod gate;
 #[cfg(feature = "wgpu")]
 mod gpu;

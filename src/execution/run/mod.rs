@@ -45,6 +45,7 @@ pub use feature_files::FeatureFormat;
 pub use settings::Settings;
 
 use prepare::PreparedDataset;
+use reuse::EarlierFits;
 use scoring::FinishedTrials;
 use select::Selection;
 
@@ -103,7 +104,8 @@ pub fn run_prepared(
     record.seconds.insert("data".into(), started.elapsed().as_secs_f64());
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
-    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir };
+    let earlier_fits = EarlierFits::default();
+    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier_fits };
     let result = run.execute(&mut record);
     // The reason for every error that follows from it.
     let result = dir.ensure_exists().and(result);
@@ -187,6 +189,8 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
         training: None,
         arguments: None,
         reused: None,
+        fits: fit_signatures(experiment, data),
+        fitted_in: IndexMap::new(),
         warnings: Vec::new(),
         cache: CacheRecord::default(),
         seconds: IndexMap::new(),
@@ -194,6 +198,12 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
         results: Vec::new(),
         environment,
     }
+}
+
+/// The signatures of the fits, where other runs can use the models.
+fn fit_signatures(experiment: &Experiment, data: &PreparedDataset) -> IndexMap<String, String> {
+    let one = |trial: &Trial| Some((trial.to_string(), data.fit_signature(experiment, trial)?));
+    if experiment.save_models { trials_of(experiment).iter().filter_map(one).collect() } else { IndexMap::new() }
 }
 
 /// The signature does not contain `max_unusable`: each start applies its own limit.
@@ -258,6 +268,7 @@ struct Run<'a> {
     extraction: &'a Extraction<'a>,
     cache: &'a FeatureCache,
     dir: &'a RunDir,
+    earlier_fits: EarlierFits,
 }
 
 impl Run<'_> {
@@ -295,6 +306,7 @@ impl Run<'_> {
             self.dir.write_record(record)?;
         }
         let done = self.run_trials(&selection, &splits, record)?;
+        record.fitted_in = self.earlier_fits.used();
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
         let classes = &self.data.set.classes;

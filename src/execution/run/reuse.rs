@@ -4,11 +4,43 @@
 //! how validation decisions are taken during training, and the version of every stage. Only what is done with finished trials may
 //! differ (`evaluate.search`, `evaluate.bootstrap`, and `evaluate.metric` unless a model uses it), and what no signature contains
 //! (name, description, `max_unusable`, `save_models`). Such trials are copied instead of fitted again.
+//!
+//! Where only the evaluation differs (thresholds, windows, aggregation), or where an experiment has gained other models or features, the
+//! saved models of the other run predict again: [`Run::earlier_fit`].
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::Result;
+use indexmap::IndexMap;
 
+use super::select::Selection;
 use super::{Run, trials_of};
-use timbre_runs::run_dir::{self, ReusedTrials, RunRecord, Trial};
+use timbre_inputs::data::split::Splits;
+use timbre_models::Classifier;
+use timbre_runs::run_dir::{self, ReusedTrials, RunRecord, Table, Trial, TrialRecord};
+use timbre_runs::tables;
+
+/// The fits of other runs, read when the first is needed, and those that were used.
+#[derive(Default)]
+pub struct EarlierFits {
+    /// The newest run first.
+    all: OnceLock<Vec<(PathBuf, IndexMap<String, String>)>>,
+    used: Mutex<IndexMap<String, PathBuf>>,
+}
+
+impl EarlierFits {
+    pub fn used(&self) -> IndexMap<String, PathBuf> {
+        self.used.lock().expect("no trial panics here").clone()
+    }
+}
+
+/// A model that another run fitted, and what that run recorded about the fit.
+pub struct EarlierFit {
+    pub model: Box<dyn Classifier>,
+    pub record: TrialRecord,
+}
 
 impl Run<'_> {
     /// Copies the missing trials from the newest finished run that has some of them; none with `--fresh`.
@@ -16,10 +48,7 @@ impl Run<'_> {
         let Some(training) = record.training.as_deref().filter(|_| !self.settings.fresh) else { return Ok(None) };
         let all = trials_of(self.experiment);
         let missing: Vec<&Trial> = all.iter().filter(|trial| self.finished(trial).is_none()).collect();
-        let mut runs = run_dir::all(&self.settings.runs);
-        // The name of a run folder begins with its time, in every experiment.
-        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
-        for run in runs {
+        for run in self.other_runs() {
             let Some(other) = run_dir::read_record_containing(&run, training) else { continue };
             if other.training.as_deref() != Some(training)
                 || !other.status.is_final()
@@ -48,5 +77,70 @@ impl Run<'_> {
             return Ok(Some(ReusedTrials { run, signature: other.signature, trials }));
         }
         Ok(None)
+    }
+
+    /// All other runs, the newest first.
+    fn other_runs(&self) -> Vec<PathBuf> {
+        let mut runs = run_dir::all(&self.settings.runs);
+        // The name of a run folder begins with its time, in every experiment.
+        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
+        runs.retain(|run| run != self.dir.path());
+        runs
+    }
+
+    /// The model of this trial from the newest run that fitted it with the same configuration on the same recordings; none with
+    /// `--fresh`.
+    pub(super) fn earlier_fit(
+        &self,
+        trial: &Trial,
+        splits: &Splits,
+        selection: &Selection,
+    ) -> Result<Option<EarlierFit>> {
+        let (name, Some(wanted)) = (trial.to_string(), self.data.fit_signature(self.experiment, trial)) else {
+            return Ok(None);
+        };
+        if self.settings.fresh {
+            return Ok(None);
+        }
+        let read = |run: PathBuf| run_dir::read_record_containing(&run, "\"fits\"").map(|record| (run, record.fits));
+        let all = self.earlier_fits.all.get_or_init(|| self.other_runs().into_iter().filter_map(read).collect());
+        for (run, fits) in all {
+            if fits.get(&name) != Some(&wanted) || !run_dir::has_model(run, trial) {
+                continue;
+            }
+            // Unusable recordings of another feature or of windows can change what a model is trained on.
+            let is_same = self.is_trained_on_the_same(run, trial, splits, selection).unwrap_or(false);
+            let Some(record) = run_dir::read_trial(run, trial).filter(|_| is_same) else { continue };
+            let Ok((saved, tensors)) = run_dir::read_model(run, &name) else { continue };
+            let model = saved.model.restore(tensors, self.data.set.classes.len(), &self.settings.device)?;
+            self.dir.copy_network_files(run, trial)?;
+            let mut used = self.earlier_fits.used.lock().expect("no trial panics here");
+            if !used.values().any(|before| before == run) {
+                let sentence = "Using models of {} that were fitted in the same way (--fresh fits them again)";
+                self.settings.printer.message(&sentence.replace("{}", &run.display().to_string()));
+            }
+            used.insert(name, run.clone());
+            return Ok(Some(EarlierFit { model, record }));
+        }
+        Ok(None)
+    }
+
+    /// Whether the other run has the training subset and the validation subset of this trial.
+    fn is_trained_on_the_same(
+        &self,
+        run: &Path,
+        trial: &Trial,
+        splits: &Splits,
+        selection: &Selection,
+    ) -> Result<bool> {
+        let columns = tables::read_csv(&run.join(Table::Recordings.file()))?;
+        let of_seed = columns.get(&format!("split_s{}", trial.seed)).or(columns.get("split"));
+        let (Some(paths), Some(subsets)) = (columns.get("path"), of_seed) else { return Ok(false) };
+        let same = |subset: &str, rows: &[usize]| {
+            let there = paths.iter().zip(subsets).filter(|(_, of)| *of == subset).map(|(path, _)| path.as_str());
+            let here = rows.iter().map(|&row| self.data.set.records[selection.clips[row]].id.as_str());
+            there.collect::<BTreeSet<_>>() == here.collect::<BTreeSet<_>>()
+        };
+        Ok(same("training", &splits.train) && same("validation", &splits.validation))
     }
 }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::prepare::PreparedDataset;
 use super::scoring;
 use timbre_evaluation::{aggregation, metrics, threshold_search};
-use timbre_experiment::Experiment;
+use timbre_experiment::{EvaluateSpec, Experiment};
 use timbre_inputs::{augment::chain, data::split, features::extraction};
+use timbre_runs::run_dir::Trial;
 use timbre_signal::{audio, windows};
 
 type Versions = BTreeMap<String, u32>;
@@ -60,6 +61,27 @@ impl PreparedDataset {
             *files = json!(blake3::hash(files.to_string().as_bytes()).to_hex().to_string());
         }
         stages
+    }
+
+    /// The signature of a fit: a hash of everything that decides the fitted model, and of nothing that only judges it. None for ensembles,
+    /// which are made of finished trials.
+    pub fn fit_signature(&self, experiment: &Experiment, trial: &Trial) -> Option<String> {
+        let spec = experiment.models[&trial.model].as_kind();
+        if spec.as_ensemble().is_some() {
+            return None;
+        }
+        let mut alone = experiment.clone();
+        alone.features.retain(|name, _| *name == trial.features);
+        alone.models.retain(|name, _| *name == trial.model);
+        alone.seeds = vec![trial.seed];
+        // A network that monitors a metric of its decisions is another network with another threshold.
+        let monitors_decisions = spec.as_network().is_some_and(|network| network.training().monitors_decisions());
+        let EvaluateSpec { task, cutoff, cutoffs, at_most, at_least_one, .. } = alone.evaluate;
+        alone.evaluate = match monitors_decisions {
+            true => EvaluateSpec { task, cutoff, cutoffs, at_most, at_least_one, ..EvaluateSpec::default() },
+            false => EvaluateSpec { task, ..EvaluateSpec::default() },
+        };
+        Some(self.signature(&alone))
     }
 
     /// The signature without the keys that only affect finished trials: runs with an equal one have equal trials.

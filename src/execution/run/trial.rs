@@ -4,8 +4,10 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::Result;
+use indexmap::IndexMap;
 use serde_json::json;
 
+use super::reuse::EarlierFit;
 use super::scoring::{FinishedTrials, headline};
 use super::select::Selection;
 use super::trial_data::TrialData;
@@ -41,8 +43,16 @@ impl Run<'_> {
         let (train, validation) = (data.training_set(&splits.train)?, data.clips(&splits.validation)?);
         let callback = WriteEpochs { run: self, trial, done: &done.trials, history: Mutex::default() };
         let clock = Instant::now();
-        let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
-        let fit_seconds = clock.elapsed().as_secs_f64();
+        let fitted = match self.earlier_fit(trial, splits, selection)? {
+            Some(earlier) => Fitted::earlier(earlier),
+            None => {
+                let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
+                let notes = model.notes().into_iter().collect();
+                let epochs = callback.history.into_inner().expect("no callback panics");
+                Fitted { model, notes, epochs, seconds: clock.elapsed().as_secs_f64() }
+            }
+        };
+        let Fitted { model, notes, epochs, seconds: fit_seconds } = fitted;
         let clock = Instant::now();
         let subsets = splits.evaluated().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
@@ -56,8 +66,8 @@ impl Run<'_> {
             trained_on: class_counts(train.labels(), train.n_classes()),
             windows_hash: self.dir.write_windows(trial, &records)?,
             splits: records,
-            epochs: callback.history.into_inner().expect("no callback panics"),
-            notes: model.notes().into_iter().collect(),
+            epochs,
+            notes,
             fit_seconds,
             predict_seconds,
         };
@@ -144,6 +154,20 @@ impl Run<'_> {
             versions: Versions::now(feature, spec, self.experiment.evaluate.task),
         };
         self.dir.write_model(trial, &model.tensors()?, &record)
+    }
+}
+
+/// A fitted model, and what its fit recorded.
+struct Fitted {
+    model: Box<dyn Classifier>,
+    notes: IndexMap<String, String>,
+    epochs: Vec<Epoch>,
+    seconds: f64,
+}
+
+impl Fitted {
+    fn earlier(EarlierFit { model, record }: EarlierFit) -> Fitted {
+        Fitted { model, notes: record.notes, epochs: record.epochs, seconds: record.fit_seconds }
     }
 }
 

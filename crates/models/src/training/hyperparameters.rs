@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use timbre_core::registry::Fault;
 
+use super::early_stopping::LOSS;
+
 /// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -281,6 +283,11 @@ fn state_defaults(schema: &mut Schema) {
 }
 
 impl Training {
+    /// Whether decisions, and with them the thresholds, choose the best epoch.
+    pub fn monitors_decisions(&self) -> bool {
+        self.monitor != LOSS
+    }
+
     /// The faults of the keys, for a network with this number of parameter groups.
     pub fn faults(&self, groups: usize) -> Vec<Fault> {
         let mut faults = Vec::new();

@@ -1,5 +1,7 @@
 //! Shows the configuration, its differences from the parent file, and the environment of the run.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use timbre_core::text::{count, escape_xml};
 
@@ -114,6 +116,12 @@ pub fn environment(run: &ReportData) -> String {
     if let Some(from) = &record.reused {
         let trials = count(from.trials.len(), "trial");
         pairs.push(("Reused".to_owned(), format!("{trials} from {}", from.run.display())));
+    }
+    let fitted_in: BTreeSet<String> = record.fitted_in.values().map(|run| run.display().to_string()).collect();
+    if !fitted_in.is_empty() {
+        let models = count(record.fitted_in.len(), "model");
+        let runs = fitted_in.into_iter().collect::<Vec<_>>().join(", ");
+        pairs.push(("Fitted".to_owned(), format!("{models} in {runs}, evaluated here")));
     }
     for (name, value) in record.environment.as_object().into_iter().flatten() {
         let words = match value {

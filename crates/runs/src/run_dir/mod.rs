@@ -332,6 +332,8 @@ mod tests {
             training: None,
             arguments: None,
             reused: None,
+            fits: IndexMap::new(),
+            fitted_in: IndexMap::new(),
             warnings: Vec::new(),
             cache: CacheRecord::default(),
             seconds: IndexMap::new(),

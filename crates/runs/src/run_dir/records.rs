@@ -1,5 +1,7 @@
 //! The records that a run folder stores: `run.json` and `units/<trial>.json`.
 
+use std::path::PathBuf;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -185,6 +187,12 @@ pub struct RunRecord {
     /// Trials copied from another run.
     #[serde(default, rename = "taken_over", skip_serializing_if = "Option::is_none")]
     pub reused: Option<ReusedTrials>,
+    /// What decides the fitted model of each trial, as one hash; only where models are saved.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub fits: IndexMap<String, String>,
+    /// The run whose model a trial used instead of a fit of its own.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub fitted_in: IndexMap<String, PathBuf>,
     /// What a reader of the results should know, found before any recording was decoded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -19,18 +19,27 @@ pub struct ReusedTrials {
 }
 
 impl RunDir {
+    /// Copies the learning curves of a network, and what else its training wrote.
+    pub fn copy_network_files(&self, from: &Path, trial: &Trial) -> Result<()> {
+        copy_folder(&network_folder(from, trial), &network_folder(self.path(), trial))
+    }
+
     /// Copies a finished trial of another run: the files of its network, its model, and last its record.
     pub fn copy_trial(&self, from: &Path, trial: &Trial) -> Result<()> {
-        for folder in [network_folder, model_folder] {
-            let (source, target) = (folder(from, trial), folder(self.path(), trial));
-            if source.is_dir() {
-                fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
-                copy_files(&source, &target, |_| true)?;
-            }
-        }
+        self.copy_network_files(from, trial)?;
+        copy_folder(&model_folder(from, trial), &model_folder(self.path(), trial))?;
         let prefix = format!("{trial}.");
         copy_files(&trials_folder(from), &trials_folder(self.path()), |name| name.starts_with(&prefix))
     }
+}
+
+/// Copies the files of a folder, if there is one.
+fn copy_folder(source: &Path, target: &Path) -> Result<()> {
+    if !source.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(target).with_context(|| format!("cannot create {}", target.display()))?;
+    copy_files(source, target, |_| true)
 }
 
 /// Copies the files whose name passes `wanted`; JSON files last, because they mark the copy as complete.

@@ -1,0 +1,94 @@
+//! Fits that are used by other runs: what judges a model fits nothing again.
+
+use serde_json::Value;
+
+use crate::test_dir::{TestDir, text};
+
+const EXPERIMENT: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 8
+test_recordings = 12
+training_share_of_test = 0.5
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+[models.logistic]
+[models.cnn_small]
+filters = [4, 8]
+epochs = 2
+batch_size = 16
+[evaluate]
+task = "multi_label"
+bootstrap = 50
+"#;
+
+/// The output of a run on stderr, and its record.
+fn run(dir: &TestDir, more: &[&str]) -> (String, Value) {
+    let output = dir.done(&[&["run", "fits.toml", "--device", "cpu", "--json"], more].concat());
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = summary["run"].as_str().unwrap();
+    (text(&output.stderr), serde_json::from_str(&dir.read(&format!("{run}/run.json"))).unwrap())
+}
+
+/// The models that were not fitted by this run.
+fn from_others(record: &Value) -> Vec<&str> {
+    record["fitted_in"].as_object().map_or(Vec::new(), |fits| fits.keys().map(String::as_str).collect())
+}
+
+/// Everything that a run measures, without times.
+fn results(record: &Value) -> &Value {
+    &record["results"]
+}
+
+#[test]
+fn evaluation_keys_fit_nothing_again_and_give_the_results_of_a_fit() {
+    let dir = TestDir::with(&[("fits.toml", EXPERIMENT)]);
+    let (_, first) = run(&dir, &[]);
+    assert!(from_others(&first).is_empty());
+    let windows: &[&str] = &["--set", "evaluate.mode=windows", "--set", "evaluate.window_fraction=0.4"];
+    for keys in [&["--set", "evaluate.cutoff=0.3"], windows] {
+        let (printed, judged) = run(&dir, keys);
+        assert!(printed.contains("fitted in the same way"), "{printed}");
+        assert_eq!(from_others(&judged), ["mel.logistic.s1", "mel.cnn_small.s1"]);
+        let (_, fitted) = run(&dir, &[keys, &["--fresh"]].concat());
+        assert!(from_others(&fitted).is_empty());
+        assert_eq!(results(&judged), results(&fitted));
+        assert_ne!(results(&judged), results(&first));
+    }
+}
+
+#[test]
+fn only_what_has_changed_is_fitted() {
+    let dir = TestDir::with(&[("fits.toml", EXPERIMENT)]);
+    run(&dir, &[]);
+    // Another model, another feature, and a changed key of one model.
+    let even =
+        ["kind=mel", "n_fft=1024", "hop_length=1000", "n_mels=32"].map(|key| format!("--set=features.even.{key}"));
+    let (_, more) = run(&dir, &[&["--set=models.knn.k=3"][..], &even.each_ref().map(String::as_str)].concat());
+    assert_eq!(from_others(&more), ["mel.logistic.s1", "mel.cnn_small.s1"]);
+    let (_, slower) = run(&dir, &["--set", "models.cnn_small.learning_rate=0.01"]);
+    assert_eq!(from_others(&slower), ["mel.logistic.s1"]);
+    // Other recordings for training.
+    let (_, other) = run(&dir, &["--set", "split.validation=0.3"]);
+    assert!(from_others(&other).is_empty());
+}
+
+#[test]
+fn a_network_that_monitors_decisions_is_fitted_for_other_thresholds() {
+    let experiment = EXPERIMENT.replace("epochs = 2", "epochs = 2\nmonitor = \"f1_micro\"");
+    let dir = TestDir::with(&[("fits.toml", &experiment)]);
+    run(&dir, &[]);
+    let (_, other) = run(&dir, &["--set", "evaluate.cutoff=0.3"]);
+    assert_eq!(from_others(&other), ["mel.logistic.s1"]);
+    // Windows have no part in the training.
+    let (_, windows) = run(&dir, &["--set", "evaluate.mode=windows"]);
+    assert_eq!(from_others(&windows), ["mel.logistic.s1", "mel.cnn_small.s1"]);
+}
