@@ -25,6 +25,7 @@ mod data_irmas;
 mod data_split;
 mod doctor;
 mod ensembles;
+mod evaluate;
 mod exports;
 mod feature_files;
 mod features_golden;

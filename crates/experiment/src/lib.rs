@@ -32,7 +32,8 @@ pub use evaluate::{EvaluateSpec, Mode};
 pub use grid::{AxisValues, ExpandedGrid, Point, expand_grid, point_name};
 pub use read::loader::is_valid_name;
 pub use resolve::{
-    Arguments, Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, resolve,
+    Arguments, Request, ResolvedExperiment, data_set, data_set_names, load_for_rerun, load_from_run, load_to_evaluate,
+    resolve,
 };
 
 /// An experiment: data, features, models, and how they are evaluated.
@@ -56,6 +57,9 @@ pub struct Experiment {
     /// Save the fitted models in the run folder. Default: true.
     #[serde(default = "yes")]
     pub save_models: bool,
+    /// A finished run whose saved models are evaluated: nothing is fitted. Its recordings for training take no part. `timbre evaluate` sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models_from: Option<String>,
     /// The data set: by name (`use = "irmas"`, whose keys can be overridden here), or defined here. Default: `demo`.
     pub data: DataSpec,
     /// How recordings are decoded.

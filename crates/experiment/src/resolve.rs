@@ -54,6 +54,15 @@ pub struct ResolvedExperiment {
     pub notes: Vec<String>,
 }
 
+impl ResolvedExperiment {
+    /// An experiment that no file holds: that of a run, changed. `comment` says how.
+    pub fn of_changed(experiment: Experiment, comment: &str) -> Result<ResolvedExperiment> {
+        let resolved_toml = toml::to_string(&experiment).context("the experiment cannot be written as TOML")?;
+        let written = format!("# {comment}\n{resolved_toml}");
+        Ok(ResolvedExperiment { experiment, written, resolved_toml, arguments: None, notes: Vec::new() })
+    }
+}
+
 /// Reads, merges and checks an experiment without its grid. Reports all errors at once.
 pub fn resolve(request: &Request) -> Result<ResolvedExperiment, ConfigErrors> {
     let mut merged = Merged::read(request)?;
@@ -179,16 +188,32 @@ impl<'a> Merged<'a> {
 /// The experiment of a run, from its `config.resolved.toml`. `set` may override `evaluate.search.KEY=VALUE`. Other checks were
 /// made when it ran.
 pub fn load_from_run(resolved: &Path, set: &[String]) -> Result<Experiment, ConfigErrors> {
+    load_changed(resolved, set, keep_search)
+}
+
+/// The experiment of a run, whose models are to be evaluated again: `set` may override keys of `evaluate` and `split`, and `max_unusable`.
+pub fn load_to_evaluate(resolved: &Path, set: &[String]) -> Result<Experiment, ConfigErrors> {
+    load_changed(resolved, set, |settings, loader| {
+        for (key, entry) in settings.table().into_iter().flatten() {
+            if !["evaluate", "split", "max_unusable"].contains(&key.as_str()) {
+                let help = "only evaluate.*, split.* and max_unusable can be set for models that are fitted already";
+                loader.errors.add(entry.key, format!("`{key}` had a part in the fit"), help);
+            }
+        }
+    })
+}
+
+fn load_changed(
+    resolved: &Path,
+    set: &[String],
+    refuse: impl Fn(&mut Node, &mut Loader),
+) -> Result<Experiment, ConfigErrors> {
     let mut loader = Loader::new(Path::new("."));
     let path = resolved.display().to_string();
     let Some((_, mut tree)) = loader.experiment(&path) else { return Err(loader.errors.finish()) };
-    // The resolved file defines the data set; its own file may have changed since.
-    if let Some(data) = tree.table_mut().and_then(|table| table.get_mut("data")).and_then(|data| data.node.table_mut())
-    {
-        data.shift_remove("use");
-    }
+    // The resolved file defines the data set; the file of the set, which may have changed since, is not merged.
     if let Some(mut settings) = assignments(&mut loader, set) {
-        keep_search(&mut settings, &mut loader);
+        refuse(&mut settings, &mut loader);
         merge(&mut tree, settings, &mut loader.notes);
     }
     let strict = schema::strict();

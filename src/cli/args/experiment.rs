@@ -3,6 +3,30 @@
 use clap::Args;
 
 use crate::cli::project::name_from_here;
+use timbre_models::device::DeviceChoice;
+
+/// Arguments of `timbre evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// A run, or one of its models: `resnet/latest`, `resnet/latest:mel.resnet18`.
+    #[arg(value_name = "RUN[:MODEL]", value_parser = name_from_here)]
+    pub run: String,
+    /// Evaluate on another data set, by its name or as a folder: on every recording that the models were not trained on. Without it,
+    /// on the recordings of the run; `--set evaluate.KEY=VALUE` then changes thresholds, windows and aggregation.
+    #[arg(long, value_name = "NAME", value_parser = name_from_here)]
+    pub data: Option<String>,
+    /// Device of the networks: auto, cpu, cuda, wgpu.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
+    /// Print one JSON object at the end and nothing else on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Evaluate again even if the same evaluation is finished.
+    #[arg(long)]
+    pub fresh: bool,
+    #[command(flatten)]
+    pub pool: ThreadArgs,
+}
 
 /// The experiment and its data set.
 #[derive(Debug, Args)]

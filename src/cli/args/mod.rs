@@ -15,7 +15,7 @@ mod runs;
 
 pub use comparison::{Annotate, BaselineArgs, BaselineCommand, CompareArgs, FigureArgs};
 pub use data::{AugmentPreviewArgs, CacheCommand, DataCommand};
-pub use experiment::{ExperimentArgs, GridArgs, ThreadArgs};
+pub use experiment::{EvaluateArgs, ExperimentArgs, GridArgs, ThreadArgs};
 pub use inference::{OutputFormat, PredictOutputArgs, ServeArgs, WindowArgs};
 pub use runs::{ConfirmArgs, ExportCommand, GcArgs, ReproduceArgs, RmArgs, RunsArgs};
 
@@ -140,6 +140,9 @@ pub enum Command {
         #[command(flatten)]
         grid_args: GridArgs,
     },
+    /// Evaluate the saved models of a run on other recordings, or with other thresholds and windows. Fits nothing, and writes a run of its own:
+    /// `timbre compare` tests the two against each other.
+    Evaluate(EvaluateArgs),
     /// Follow a running experiment from another terminal.
     Watch {
         /// The experiment [default: the one that is running].

@@ -32,6 +32,7 @@ mod compare;
 mod data;
 mod diff;
 mod doctor;
+mod evaluate;
 mod export;
 mod grid;
 mod housekeeping;
@@ -84,6 +85,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus> {
         Command::Run { target, pool, device, json, fresh, grid_args, .. } => {
             run::run(common, &target, &pool, device, json, fresh, &grid_args)
         }
+        Command::Evaluate(wanted) => evaluate::evaluate(common, &wanted),
         Command::Watch { experiment } => watch::watch(common, experiment.as_deref()),
         Command::Check { target } => plan::check(common, &target),
         Command::Plan { target, json } => plan::plan(common, &target, json),

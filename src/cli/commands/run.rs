@@ -13,7 +13,7 @@ use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
 };
-use timbre_experiment::{ExpandedGrid, Experiment};
+use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
 use timbre_runs::{
     run_dir::{SCHEMA, Status, unusable_file},
@@ -38,8 +38,13 @@ pub fn run(
         return grid::run(common, &expanded, &settings, grid_args, json, &again(common, target));
     }
     grid::refuse(&expanded, grid_args)?;
-    let latest_before = RunIdentity::of_latest(&settings.runs, &expanded.name);
-    let outcome = run::run(&expanded.points[0].rounds[0], &settings)?;
+    run_one(&expanded.points[0].rounds[0], &settings, json)
+}
+
+/// Runs one experiment, and prints its score grid or one JSON object.
+pub(super) fn run_one(resolved: &ResolvedExperiment, settings: &Settings, json: bool) -> Result<ExitStatus> {
+    let latest_before = RunIdentity::of_latest(&settings.runs, &resolved.experiment.name);
+    let outcome = run::run(resolved, settings)?;
     if json {
         print_data(&format!("{}\n", summary(&outcome)))?;
     } else {

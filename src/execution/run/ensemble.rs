@@ -23,7 +23,10 @@ impl Run<'_> {
     pub(super) fn fuse(&self, trial: &Trial, spec: &Ensemble, done: &FinishedTrials) -> Result<TrialRecord> {
         let clock = Instant::now();
         let members = self.members(trial, spec, done)?;
-        let (fusion, mut notes) = self.fusion(spec, &members)?;
+        let (fusion, mut notes) = match &self.data.models_from {
+            Some(source) => source.fusion(trial).map(|(fusion, record)| (fusion, record.notes))?,
+            None => self.fusion(spec, &members)?,
+        };
         let fit_seconds = clock.elapsed().as_secs_f64();
         let clock = Instant::now();
         let splits: Vec<SplitRecord> = members[0]

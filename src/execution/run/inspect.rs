@@ -17,7 +17,10 @@ use timbre_core::{
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_experiment::Experiment;
 use timbre_inputs::{
-    data::{ClipRecord, Subset, some_of, split::Splits},
+    data::{
+        ClipRecord, Subset, some_of,
+        split::{SplitSpec, Splits},
+    },
     features::FeatureSpec,
 };
 use timbre_runs::run_dir::Trial;
@@ -90,8 +93,14 @@ impl PreparedDataset {
             ));
         }
         warnings.extend(self.left_out());
-        let training = splits.iter().map(|(&seed, split)| (seed, split.train.as_slice()));
-        warnings.extend(self.missing_classes("training", &clips, training.collect()));
+        warnings.extend(self.unknown_labels.clone());
+        match &self.models_from {
+            Some(_) => warnings.extend(self.left_out_as_seen(experiment, &clips, &splits)),
+            None => {
+                let training = splits.iter().map(|(&seed, split)| (seed, split.train.as_slice()));
+                warnings.extend(self.missing_classes("training", &clips, training.collect()));
+            }
+        }
         let test = splits.iter().map(|(&seed, split)| (seed, split.test.as_slice()));
         warnings.extend(self.missing_classes("test", &clips, test.collect()));
         warnings.extend(self.short_clips(experiment, &clips));
@@ -131,6 +140,28 @@ impl PreparedDataset {
                 if left.len() == 1 { "1 recording takes".to_owned() } else { format!("{} recordings take", left.len()) },
                 counts.join(" and "),
                 some_of(3, left.iter().map(|record| record.id.as_str()))
+            )
+        })
+    }
+
+    /// The test recordings that had a part in the training of the models, where that is not what the split says.
+    fn left_out_as_seen(
+        &self,
+        experiment: &Experiment,
+        clips: &[usize],
+        splits: &IndexMap<u64, Splits>,
+    ) -> Option<String> {
+        let used: BTreeSet<usize> = splits.values().flat_map(|split| split.test.iter().copied()).collect();
+        let seen: Vec<usize> = match experiment.split {
+            SplitSpec::TestOnly(_) => (0..clips.len()).filter(|row| !used.contains(row)).collect(),
+            _ => return None,
+        };
+        let names = seen.iter().map(|&row| self.set.records[clips[row]].id.as_str());
+        (!seen.is_empty()).then(|| {
+            format!(
+                "{} left out, because the models were trained or chosen on them: {}",
+                if seen.len() == 1 { "1 recording is".to_owned() } else { format!("{} recordings are", seen.len()) },
+                some_of(3, names)
             )
         })
     }
@@ -220,7 +251,8 @@ impl PreparedDataset {
     ) -> Vec<(Trial, String)> {
         let why = |trial: &Trial| {
             let spec = experiment.models[&trial.model].as_kind();
-            let small = spec.size_faults(splits[&trial.seed].train.len()).into_iter().next();
+            let fitted = self.models_from.is_none();
+            let small = spec.size_faults(splits[&trial.seed].train.len()).into_iter().next().filter(|_| fitted);
             let small = small.map(|fault| format!("models.{}.{}: {}", trial.model, fault.key, fault.sentence));
             let unequal = || unequal.get(trial.features.as_str()).filter(|found| found.is_certain);
             small.or_else(|| Some(unequal()?.sentence.clone()))

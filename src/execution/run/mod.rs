@@ -39,6 +39,7 @@ mod artifacts;
 pub mod augmentation_preview;
 pub mod environment;
 mod feature_files;
+mod model_source;
 
 pub use artifacts::{NoArtifacts, RunArtifacts};
 pub use feature_files::FeatureFormat;

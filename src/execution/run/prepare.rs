@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::inspect::Length;
+use super::model_source::ModelSource;
 use super::settings::Settings;
 use timbre_core::{
     error::{ExitStatus, UserError},
@@ -36,6 +37,10 @@ pub struct PreparedDataset {
     /// Whether the set is still to be generated: its recordings have names, but no contents.
     pub is_planned: bool,
     pub data_hash: String,
+    /// The run whose models are evaluated.
+    pub(super) models_from: Option<ModelSource>,
+    /// Labels that the models do not know.
+    pub(super) unknown_labels: Option<String>,
     /// Hashes of the files that models start from, by the name of the model.
     pub(super) model_files: BTreeMap<String, String>,
     /// Hashes of the recordings that augmentations read.
@@ -64,7 +69,18 @@ impl PreparedDataset {
         Self::of_set(set, experiment, settings, is_planned)
     }
 
-    fn of_set(set: DataSet, experiment: &Experiment, settings: &Settings, is_planned: bool) -> Result<PreparedDataset> {
+    fn of_set(
+        mut set: DataSet,
+        experiment: &Experiment,
+        settings: &Settings,
+        is_planned: bool,
+    ) -> Result<PreparedDataset> {
+        let models_from = ModelSource::open(experiment, &settings.runs)?;
+        if models_from.is_none() && matches!(experiment.split, SplitSpec::TestOnly(_)) {
+            let sentence = "split.kind is \"test_only\", which leaves nothing to train on: name a run with `models_from`, or use `timbre evaluate`";
+            bail!(UserError::usage(sentence.to_owned()));
+        }
+        let known = models_from.as_ref().map(|source| source.name_classes(&mut set, experiment.evaluate.task));
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
             bail!(UserError::usage(sentence));
         }
@@ -76,6 +92,8 @@ impl PreparedDataset {
             Task::SingleLabel => set.records[i].labels.len() == 1,
             Task::MultiLabel => true,
         };
+        let is_known = |&i: &usize| known.as_ref().is_none_or(|known| known.is_known[i]);
+        let (of_subset, _): (Vec<usize>, Vec<usize>) = of_subset.into_iter().partition(is_known);
         let eligible: Vec<usize> = of_subset.iter().copied().filter(has_usable_labels).collect();
         if eligible.is_empty() {
             bail!(UserError::new(
@@ -105,7 +123,9 @@ impl PreparedDataset {
             set,
             eligible,
             data_hash,
-            model_files: model_files(experiment)?,
+            model_files: model_files(experiment, models_from.as_ref())?,
+            models_from,
+            unknown_labels: known.and_then(|known| known.warning),
             augment_files: augment_files(experiment, &mut hashes_on_disk, settings)?,
             contents,
             example_caches: Arc::default(),
@@ -130,6 +150,9 @@ impl PreparedDataset {
 
     /// Experiments with an equal key can share one prepared data set.
     pub fn sharing_key(experiment: &Experiment) -> String {
+        if experiment.models_from.is_some() {
+            return json!(experiment).to_string();
+        }
         let files: Vec<_> = experiment.models.iter().map(|(name, spec)| (name, spec.as_kind().files())).collect();
         let files: Vec<_> = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
         let is_holdout = matches!(experiment.split, SplitSpec::Holdout(_));
@@ -174,13 +197,30 @@ impl PreparedDataset {
         experiment: &Experiment,
         clips: &[usize],
         records: &[ClipRecord],
-        seed: u64,
+        number: u64,
     ) -> Result<Splits> {
         let by_reference: Vec<&ClipRecord> = records.iter().collect();
-        let seed = Seed::new(seed).child("split");
-        let splits = split::split(&by_reference, self.set.classes.len(), &experiment.split, seed)
+        let seed = Seed::new(number).child("split");
+        let mut splits = split::split(&by_reference, self.set.classes.len(), &experiment.split, seed)
             .map_err(|error| self.blame_copies(error, clips, records))
             .map_err(UserError::from_cause)?;
+        if let Some(source) = &self.models_from {
+            let content = |row: &usize| self.contents[&clips[*row]].as_ref().map(hex).unwrap_or_default();
+            splits.validation.retain(|row| source.may_validate(&content(row), number));
+            for rows in [&mut splits.test, &mut splits.held_out] {
+                rows.retain(|row| source.may_test(&content(row), number));
+            }
+            if splits.test.is_empty() {
+                bail!(UserError::new(
+                    ExitStatus::NothingSelected,
+                    format!(
+                        "the models of {} were trained on every test recording of `{}`",
+                        source.name(),
+                        self.set.name
+                    )
+                ));
+            }
+        }
         // Whether a data set declares a validation subset is not known from the configuration alone.
         let needs = |(name, spec): (&String, &ModelSpec)| {
             let (key, word) = spec.as_kind().as_ensemble()?.needs_validation()?;
@@ -191,7 +231,9 @@ impl PreparedDataset {
             ))
         };
         match experiment.models.iter().find_map(needs) {
-            Some(sentence) if splits.validation.is_empty() => bail!(UserError::usage(sentence)),
+            Some(sentence) if splits.validation.is_empty() && self.models_from.is_none() => {
+                bail!(UserError::usage(sentence))
+            }
             _ => Ok(splits),
         }
     }
@@ -246,7 +288,7 @@ pub fn make_demo(data: &DataSpec, settings: &Settings) -> Result<()> {
 }
 
 /// Hashes the files that models start from or replay: their content is part of the signature.
-fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
+fn model_files(experiment: &Experiment, models_from: Option<&ModelSource>) -> Result<BTreeMap<String, String>> {
     let files = experiment.models.iter().flat_map(|(name, spec)| {
         let files = spec.as_kind().files();
         // The first file of a model has the name of the model.
@@ -259,7 +301,9 @@ fn model_files(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
             .map_err(UserError::from_cause)?;
         Ok((key, blake3::hash(&bytes).to_hex().to_string()))
     };
-    files.map(hash).collect()
+    // No model has a name with a space.
+    let source = models_from.map(|source| Ok(("models from".to_owned(), source.hash().to_owned())));
+    files.map(hash).chain(source).collect()
 }
 
 /// Hashes the background recordings in the order in which they can be drawn. A file whose size and times have not changed

@@ -67,7 +67,7 @@ impl PreparedDataset {
     /// which are made of finished trials.
     pub fn fit_signature(&self, experiment: &Experiment, trial: &Trial) -> Option<String> {
         let spec = experiment.models[&trial.model].as_kind();
-        if spec.as_ensemble().is_some() {
+        if spec.as_ensemble().is_some() || self.models_from.is_some() {
             return None;
         }
         let mut alone = experiment.clone();

@@ -38,21 +38,14 @@ impl Run<'_> {
     ) -> Result<TrialRecord> {
         let (experiment, extraction, dataset) = (self.experiment, self.extraction, self.data);
         let data = TrialData { experiment, extraction, dataset, trial, selection };
-        // Early stopping uses the clips of the validation subset, also where the final evaluation uses windows: an epoch should
-        // not take longer, and it chooses an epoch, not a threshold.
-        let (train, validation) = (data.training_set(&splits.train)?, data.clips(&splits.validation)?);
-        let callback = WriteEpochs { run: self, trial, done: &done.trials, history: Mutex::default() };
-        let clock = Instant::now();
-        let fitted = match self.earlier_fit(trial, splits, selection)? {
-            Some(earlier) => Fitted::earlier(earlier),
-            None => {
-                let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
-                let notes = model.notes().into_iter().collect();
-                let epochs = callback.history.into_inner().expect("no callback panics");
-                Fitted { model, notes, epochs, seconds: clock.elapsed().as_secs_f64() }
+        let fitted = match &self.data.models_from {
+            Some(source) => {
+                let (model, record) = source.model(trial, &self.settings.device)?;
+                Fitted::earlier(EarlierFit { model, record })
             }
+            None => self.fit_or_restore(trial, splits, &data, done)?,
         };
-        let Fitted { model, notes, epochs, seconds: fit_seconds } = fitted;
+        let Fitted { model, trained_on, notes, epochs, seconds: fit_seconds } = fitted;
         let clock = Instant::now();
         let subsets = splits.evaluated().into_iter().filter(|(_, rows)| !rows.is_empty());
         let records: Vec<SplitRecord> =
@@ -63,7 +56,7 @@ impl Run<'_> {
         }
         let finished = TrialRecord {
             trial: trial.clone(),
-            trained_on: class_counts(train.labels(), train.n_classes()),
+            trained_on,
             windows_hash: self.dir.write_windows(trial, &records)?,
             splits: records,
             epochs,
@@ -80,6 +73,32 @@ impl Run<'_> {
             json!({ "unit": trial.to_string(), "fit_seconds": fit_seconds, "seconds": seconds, "epochs": epochs, "notes": finished.notes }),
         );
         Ok(finished)
+    }
+
+    /// Fits the model, unless another run has fitted it in the same way.
+    fn fit_or_restore(
+        &self,
+        trial: &Trial,
+        splits: &Splits,
+        data: &TrialData,
+        done: &FinishedTrials,
+    ) -> Result<Fitted> {
+        if let Some(earlier) = self.earlier_fit(trial, splits, data.selection)? {
+            return Ok(Fitted::earlier(earlier));
+        }
+        // Early stopping uses the clips of the validation subset, also where the final evaluation uses windows: an epoch should
+        // not take longer, and it chooses an epoch, not a threshold.
+        let (train, validation) = (data.training_set(&splits.train)?, data.clips(&splits.validation)?);
+        let callback = WriteEpochs { run: self, trial, done: &done.trials, history: Mutex::default() };
+        let clock = Instant::now();
+        let model = self.fit(trial, &train, (!validation.is_empty()).then_some(&validation), &callback)?;
+        Ok(Fitted {
+            trained_on: class_counts(train.labels(), train.n_classes()),
+            notes: model.notes().into_iter().collect(),
+            epochs: callback.history.into_inner().expect("no callback panics"),
+            seconds: clock.elapsed().as_secs_f64(),
+            model,
+        })
     }
 
     fn fit(
@@ -160,6 +179,7 @@ impl Run<'_> {
 /// A fitted model, and what its fit recorded.
 struct Fitted {
     model: Box<dyn Classifier>,
+    trained_on: Vec<usize>,
     notes: IndexMap<String, String>,
     epochs: Vec<Epoch>,
     seconds: f64,
@@ -167,7 +187,8 @@ struct Fitted {
 
 impl Fitted {
     fn earlier(EarlierFit { model, record }: EarlierFit) -> Fitted {
-        Fitted { model, notes: record.notes, epochs: record.epochs, seconds: record.fit_seconds }
+        let TrialRecord { trained_on, notes, epochs, fit_seconds: seconds, .. } = record;
+        Fitted { model, trained_on, notes, epochs, seconds }
     }
 }
 

@@ -23,6 +23,7 @@ pub enum SplitSpec {
     Holdout(Holdout),
     Official(Official),
     Folds(Folds),
+    TestOnly(TestOnly),
 }
 
 /// Holds out a share of the training recordings, in whole songs.
@@ -82,6 +83,11 @@ impl Default for Folds {
     }
 }
 
+/// Every recording is a test recording: for the models of another run (`models_from`), on recordings that they were not trained on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestOnly {}
+
 impl Default for SplitSpec {
     fn default() -> Self {
         SplitSpec::Holdout(Holdout::default())
@@ -89,7 +95,7 @@ impl Default for SplitSpec {
 }
 
 impl SplitSpec {
-    pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds"];
+    pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds", "test_only"];
 
     /// The kind in a TOML file.
     pub fn kind(&self) -> &'static str {
@@ -97,6 +103,7 @@ impl SplitSpec {
             SplitSpec::Holdout(_) => "holdout",
             SplitSpec::Official(_) => "official",
             SplitSpec::Folds(_) => "folds",
+            SplitSpec::TestOnly(_) => "test_only",
         }
     }
 
@@ -106,6 +113,7 @@ impl SplitSpec {
             SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
             SplitSpec::Official(_) => true,
             SplitSpec::Folds(folds) => !folds.validation.is_empty(),
+            SplitSpec::TestOnly(_) => false,
         }
     }
 
@@ -114,6 +122,7 @@ impl SplitSpec {
         let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         match self {
+            SplitSpec::TestOnly(_) => {}
             SplitSpec::Official(official) => {
                 let (validation, held_out) = (official.validation, official.held_out);
                 if !(0.0..1.0).contains(&validation) {
@@ -193,6 +202,7 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
             records.iter().zip(held).map(set).collect()
         }
         SplitSpec::Folds(folds) => by_fold(records, folds)?,
+        SplitSpec::TestOnly(_) => vec![Some(SplitSet::Test); records.len()],
     };
     check_songs_are_whole(records, &sets)?;
     let mut splits = Splits::default();
@@ -355,11 +365,11 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
     let wants_validation = match spec {
         SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
         SplitSpec::Folds(folds) => !folds.validation.is_empty(),
-        SplitSpec::Official(_) => false,
+        SplitSpec::Official(_) | SplitSpec::TestOnly(_) => false,
     };
     let wants_held_out = matches!(spec, SplitSpec::Official(official) if official.held_out > 0.0);
     let empty = match () {
-        _ if splits.train.is_empty() => "train on",
+        _ if splits.train.is_empty() && !matches!(spec, SplitSpec::TestOnly(_)) => "train on",
         _ if splits.test.is_empty() => "test on",
         _ if wants_validation && splits.validation.is_empty() => "validate on",
         _ if wants_held_out && splits.held_out.is_empty() => "hold out",
@@ -374,6 +384,7 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
             "the set declares no such subset: use the split `holdout`, or read that subset too".to_owned()
         }
         SplitSpec::Folds(_) => "name other folds".to_owned(),
+        SplitSpec::TestOnly(_) => "use another data set".to_owned(),
         SplitSpec::Holdout(_) => format!(
             "songs are held out as a whole, and a class keeps its last song for training; there are {} songs: use more recordings \
              (`limit_per_class`), a larger share, or check the `group` of the data set",

@@ -41,7 +41,9 @@ pub use removal::{
     remove, repair_latest, temporary_files, usage,
 };
 pub use reused_trials::ReusedTrials;
-pub use saved_models::{EnsembleRecord, ModelRecord, Versions, has_model, models, read_ensemble, read_model};
+pub use saved_models::{
+    EnsembleRecord, ModelRecord, Versions, has_model, model_files, models, read_ensemble, read_model,
+};
 pub use seed_means::{TrialMean, replicates, reported_split, trial_means};
 pub use thresholds::{SearchRecord, SearchedSplit, SearchedTrial, ThresholdFile, read_search, read_threshold_plot};
 

@@ -141,6 +141,12 @@ pub fn has_model(run: &Path, trial: &Trial) -> bool {
     description_file(&model_folder(run, trial)).is_file()
 }
 
+/// The files of the saved model of a trial.
+pub fn model_files(run: &Path, trial: &Trial) -> [PathBuf; 2] {
+    let folder = model_folder(run, trial);
+    [description_file(&folder), weights_file(&folder)]
+}
+
 fn description_file(folder: &Path) -> PathBuf {
     folder.join("model.json")
 }

@@ -1,0 +1,115 @@
+//! `timbre evaluate`: saved models on other recordings and with other evaluation keys.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::test_dir::{TestDir, text};
+
+const EXPERIMENT: &str = r#"
+seeds = [1, 2]
+[data]
+use = "demo"
+clips_per_class = 8
+test_recordings = 12
+training_share_of_test = 0.5
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+[models.logistic]
+[models.knn]
+[models.both]
+kind = "ensemble"
+members = ["logistic", "knn"]
+weights = "search"
+[evaluate]
+task = "multi_label"
+bootstrap = 50
+"#;
+
+fn evaluate(dir: &TestDir, arguments: &[&str]) -> (String, Value) {
+    let output = dir.done(&[&["evaluate"], arguments, &["--json"]].concat());
+    (text(&output.stderr), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn rows<'a>(summary: &'a Value, model: &str, split: &str) -> Vec<&'a Value> {
+    let all = summary["results"].as_array().unwrap().iter();
+    all.filter(|row| row["model"] == model && row["split"] == split).collect()
+}
+
+#[test]
+fn models_are_evaluated_with_other_keys_as_a_run_with_these_keys_does() {
+    let dir = TestDir::with(&[("multi.toml", EXPERIMENT)]);
+    let first = dir.run("multi.toml", &[]);
+    let keys = ["--set", "evaluate.mode=windows", "--set", "evaluate.cutoff=0.4"];
+    let (_, evaluated) = evaluate(&dir, &[&["multi/latest"], &keys[..]].concat());
+    let fitted = dir.run("multi.toml", &[&keys[..], &["--fresh"]].concat());
+    // The ensemble keeps the weights that its run found with its own keys.
+    for model in ["logistic", "knn"] {
+        for split in ["validation", "test"] {
+            let (here, there) = (rows(&evaluated, model, split), rows(&fitted, model, split));
+            assert!(here.len() == 2 && here == there, "{model} on the {split} split: {here:?}\n{there:?}");
+        }
+    }
+    assert_eq!(rows(&evaluated, "both", "test").len(), 2);
+    assert!(evaluated["run"].as_str().unwrap().starts_with("runs/multi_evaluated/"), "{evaluated}");
+
+    // One model, of both seeds; one trial; an ensemble with its members.
+    let (_, of_model) = evaluate(&dir, &["multi/latest:mel.knn"]);
+    assert_eq!((rows(&of_model, "knn", "test").len(), rows(&of_model, "logistic", "test").len()), (2, 0));
+    let (_, of_trial) = evaluate(&dir, &["multi/latest:mel.knn.s2"]);
+    assert_eq!(rows(&of_trial, "knn", "test").len(), 1);
+    let (_, of_ensemble) = evaluate(&dir, &["multi/latest:+.both.s1"]);
+    assert_eq!(rows(&of_ensemble, "both", "test").len(), 1);
+
+    // The two evaluations are compared clip by clip, and differ in these keys alone.
+    let compared =
+        text(&dir.done(&["compare", first["run"].as_str().unwrap(), evaluated["run"].as_str().unwrap()]).stdout);
+    assert!(compared.contains("evaluate.cutoff") && !compared.contains("data.use"), "{compared}");
+    let of_knn = |line: &&str| line.starts_with("2 ") && line.contains(" knn ");
+    let paired = compared.lines().find(of_knn).unwrap();
+    assert!(["open", "better", "worse", "same"].iter().any(|verdict| paired.contains(verdict)), "{compared}");
+}
+
+#[test]
+fn models_are_evaluated_on_another_set_without_the_recordings_that_they_were_trained_on() {
+    let single = EXPERIMENT
+        .replace("multi_label", "single_label")
+        .replace("kind = \"official\"\nvalidation = 0.2", "kind = \"holdout\"\nvalidation = 0.2");
+    let dir = TestDir::with(&[("single.toml", &single)]);
+    let summary = dir.run("single.toml", &[]);
+    let run = summary["run"].as_str().unwrap();
+    let made = dir.recordings().join("IRMAS-TrainingData");
+    // Classes in another order, one that the models do not know, and copies of recordings for training and for testing.
+    for (class, name) in [("voi", "voi"), ("cel", "cel"), ("flu", "harp")] {
+        fs::create_dir_all(dir.path(&format!("mine/{name}"))).unwrap();
+        for file in fs::read_dir(made.join(class)).unwrap().flatten() {
+            fs::copy(file.path(), dir.path(&format!("mine/{name}")).join(file.file_name())).unwrap();
+        }
+    }
+    let (printed, evaluated) = evaluate(&dir, &["single/latest:mel.knn.s1", "--data", "./mine"]);
+    let table = dir.read(&format!("{run}/recordings.csv"));
+    let tested = table
+        .lines()
+        .filter(|line| ["cel", "voi"].iter().any(|class| line.contains(&format!("TrainingData/{class}/"))));
+    let header: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let at = header.iter().position(|name| *name == "split_s1").expect("the seeds differ");
+    let new = tested.filter(|line| line.split(',').nth(at) == Some("test")).count();
+    assert!(new > 0, "{table}");
+    assert_eq!(rows(&evaluated, "knn", "test")[0]["n"], new, "{printed}");
+    assert!(printed.contains("do not know harp"), "{printed}");
+    assert!(printed.contains("left out, because the models were trained or chosen on them"), "{printed}");
+    let predicted = dir.read(&format!("{}/per_class.csv", evaluated["run"].as_str().unwrap()));
+    assert!(predicted.contains("cel") && !predicted.contains("harp"), "{predicted}");
+
+    let again = dir.timbre(&["evaluate", "single/latest", "--data", "./mine", "--set", "models.knn.k=3"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("had a part in the fit"), "{}", text(&again.stderr));
+}
