@@ -67,8 +67,8 @@ bench: build ## benchmark against librosa and scikit-learn (see benches/peers)
 data: build ## list the data sets, and whether they are on disk
 	@$(TIMBRE) data list
 
-serve: build ## RUN=quickstart/latest:mel.logistic.s1 [ADDR=127.0.0.1:8080] [WINDOWS=1]: serve a model (web page and API)
-	@test -n '$(RUN)' || { echo 'RUN is missing, e.g. make serve RUN=quickstart/latest:mel.logistic.s1. Models:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
+serve: build ## RUN=quickstart [ADDR=127.0.0.1:8080] [WINDOWS=1]: serve a model (web page and API)
+	@test -n '$(RUN)' || { echo 'RUN is missing, e.g. make serve RUN=quickstart, or RUN=quickstart/latest:mel.logistic.s1. Models:'; ls -d runs/*/latest/models/* 2>/dev/null | sed 's|^runs/\(.*\)/models/|  \1:|' | grep . || echo '  none yet: make experiment EXP=quickstart'; exit 2; }
 	@$(TIMBRE) serve $(foreach run,$(RUN),'$(run)') $(if $(ADDR),--addr '$(ADDR)') $(if $(WINDOWS),--windows)
 
 doctor: build ## [DEVICE=wgpu]: show devices, memory, data sets and disk space of this machine

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::test_dir::{TWO_MODELS, TestDir, text};
 
 /// A small demo set: large enough for every class in every subset.
-const SMALL: [&str; 2] = ["data.clips_per_class=10", "data.test_recordings=2"];
+const SMALL: [&str; 3] = ["data.clips_per_class=10", "data.test_recordings=2", "split.validation=0.0"];
 
 impl TestDir {
     /// `timbre run quickstart` on the small set, its runs in `runs`.
@@ -266,7 +266,7 @@ fn folder_of_clips(dir: &TestDir, name: &str) -> PathBuf {
 fn experiment_on_folder(dir: &TestDir, name: &str, root: &Path, more: &str) {
     let song = r"\](\d+)__\d+\.wav$";
     let text = format!(
-        "extends = \"quickstart.toml\"\n{more}\n[data]\nkind = \"folder\"\nroot = '{}'\ngroup = '{song}'\n",
+        "extends = \"quickstart.toml\"\n{more}\n[data]\nkind = \"folder\"\nroot = '{}'\ngroup = '{song}'\n[split]\nkind = \"holdout\"\nvalidation = 0.0\n",
         root.display()
     );
     fs::write(dir.path(name), text).unwrap();

@@ -30,11 +30,19 @@ fn every_saved_model_predicts_the_bits_of_its_run() {
         }
         assert!(predicted >= 20, "{model}: {predicted} clips");
     }
-    // Without a validation split no model is chosen.
+    // Without a validation split no model is chosen; with the one of the quickstart the best on it.
     let output = trained.timbre(&["predict", "quickstart", path_text(&trained.recordings_of("cel")[0])]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     let sentence = text(&output.stderr);
     assert!(sentence.contains("quickstart:bandwidth.average.s1") && sentence.contains("mel.knn.s1"), "{sentence}");
+    let small = ["--set", "data.clips_per_class=10", "--set", "data.test_recordings=2"];
+    assert!(trained.timbre(&[&["run", "quickstart", "-q"], &small[..]].concat()).status.success());
+    let output = trained.timbre(&["predict", "quickstart", path_text(&trained.recordings_of("cel")[0])]);
+    assert!(
+        output.status.success() && text(&output.stderr).contains("model: fft.logistic.s1"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

@@ -25,10 +25,11 @@ impl Trained {
         Trained { dir }
     }
 
-    /// The fifteen models of the quickstart; its split has no validation part.
+    /// The fifteen models of the quickstart, without a validation subset.
     pub fn quickstart() -> Trained {
         let dir = TestDir::new();
-        let small = ["--set", "data.clips_per_class=10", "--set", "data.test_recordings=2"];
+        let small = ["data.clips_per_class=10", "data.test_recordings=2", "split.validation=0.0"];
+        let small = small.map(|set| ["--set", set]).concat();
         dir.done(&[&["run", "quickstart", "-q"], &small[..]].concat());
         Trained { dir }
     }
