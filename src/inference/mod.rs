@@ -81,6 +81,11 @@ pub struct RunScores {
     pub rows: Vec<ResultRow>,
 }
 
+/// The model that `serve RUN` and `predict RUN` use: the only one, or the best on the validation split.
+pub fn default_model(run: &Path, record: &RunRecord) -> Option<String> {
+    model_choice::choose(record, &run_dir::models(run), None, "").ok()
+}
+
 /// Identifies a model: its run and its name in the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelName {

@@ -9,14 +9,16 @@ use super::latest::RunIdentity;
 use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
 use crate::cli::args::{ExperimentArgs, FeatureFormat, GlobalArgs, GridArgs, ThreadArgs};
 use crate::execution::run::{self, RunOutcome, Settings};
+use crate::inference;
 use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
 };
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
+use timbre_reports::run_report;
 use timbre_runs::{
-    run_dir::{SCHEMA, Status, unusable_file},
+    run_dir::{self, ReportFile, SCHEMA, Status, unusable_file},
     tables::ScoreGrid,
 };
 
@@ -134,7 +136,22 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     if let Some(change) = change {
         printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
     }
-    printer.message(&format!("{path}\nNext: timbre compare {path}"));
+    if !record.results.is_empty()
+        && let Ok(sentence) = run_report::conclusion(&outcome.path)
+    {
+        printer.message(&sentence);
+    }
+    let shown = if run_dir::has_report(&outcome.path) {
+        outcome.path.join(ReportFile::Html.name())
+    } else {
+        outcome.path.clone()
+    };
+    printer.message(&shown.display().to_string());
+    match (record.status, inference::default_model(&outcome.path, record)) {
+        (Status::Done, Some(_)) => printer.message(&format!("Next: timbre serve {path}")),
+        (Status::Done, None) => printer.message(&format!("Next: timbre compare {path}")),
+        _ => {}
+    }
 }
 
 pub fn features(

@@ -68,6 +68,15 @@ pub fn run_report(run: &Path, find: FindRecording) -> Result<Report> {
     fitting.with_context(|| format!("the page would be larger than {LARGEST} bytes"))
 }
 
+/// How the best model of a run compares with the best trivial baseline, in one sentence.
+pub fn conclusion(run: &Path) -> Result<String> {
+    Ok(sentence(&conclusion::conclude(&ReportData::read(run)?)))
+}
+
+fn sentence(conclusion: &Conclusion) -> String {
+    format!("{}: {}", conclusion.headline, conclusion.sentence)
+}
+
 fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, models: usize, budget: usize) -> Report {
     let units = run.shown(models);
     let shown: Vec<(&TrialRecord, ScoredSplit)> =
@@ -107,7 +116,7 @@ fn with_level(run: &ReportData, conclusion: &Conclusion, find: FindRecording, mo
     Report {
         html: page.html(),
         markdown: markdown::markdown(run, conclusion, shown.first().map(|(_, scored)| scored)),
-        sentence: format!("{}: {}", conclusion.headline, conclusion.sentence),
+        sentence: sentence(conclusion),
         playable,
         missing,
         figures: files(run, best.as_ref(), &shown, &figures, searched),
