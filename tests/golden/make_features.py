@@ -1,13 +1,13 @@
 """Writes tests/golden/features: signals, and their features by librosa 0.11 and Pillow.
 
-    python tests/golden/make_features.py        (needs librosa 0.11, numpy, Pillow)
+    python tests/golden/make_features.py        (needs librosa 0.11, numpy, scipy, Pillow)
 
 index.json   signals: name -> offset, length; cases: name, signal, spec (as in an experiment), unit, shape, kept columns, offset
 signals.f32  the inputs, concatenated, little-endian f32
 arrays.f32   the kept columns of each result, concatenated, row-major
 
-The results are computed from the stored f32 samples. `unit` selects the comparison: "db" absolute, "float" relative. The
-sample rate is 22050 Hz throughout.
+The results are computed from the stored f32 samples. `unit` selects the comparison: "db" absolute, "float" relative to the
+value, "absolute" relative to the largest value of the row, "peak" to that of the array. The sample rate is 22050 Hz throughout.
 """
 
 import json
@@ -16,11 +16,20 @@ import warnings
 
 import librosa
 import numpy as np
+import scipy.fft
+import scipy.stats
 from PIL import Image
 
 RATE = 22050
 FOLDER = pathlib.Path(__file__).parent / "features"
 STFT_KEYS = {"n_fft", "hop_length", "win_length", "window", "center", "pad_mode"}
+
+
+def beats():
+    """Three seconds of decaying tones, 132 a minute."""
+    t = np.arange(3 * RATE) / RATE
+    since = t % (60 / 132)
+    return 0.5 * np.exp(-12 * since) * np.sin(2 * np.pi * 330 * since)
 
 
 def make_signals():
@@ -38,6 +47,7 @@ def make_signals():
         "quiet": 1e-6 * mixture[4000:9000],
         "short": mixture[2000:2701],  # shorter than a frame
         "silence": np.zeros(1500),
+        "beats": beats(),
     }
 
 
@@ -72,6 +82,35 @@ MFCCS = [
 ]
 
 
+# Features with one row, and others without an estimate over the whole clip.
+SERIES = {
+    "rolloff": [{}, {"roll_percent": 0.95, "n_fft": 1024, "hop_length": 256, "window": "hamming"}],
+    "flatness": [{}, {"power": 1.0}, {"power": 3.0, "amin": 1e-8, "n_fft": 512, "hop_length": 200}],
+    "contrast": [{}, {"n_bands": 4, "fmin": 100.0, "quantile": 0.1, "n_fft": 4096}, {"linear": True}],
+    "entropy": [{}, {"norm": False, "n_fft": 1024}],
+    "flux": [{}, {"norm": "l1", "hop_length": 256}, {"half_rectify": True}],
+    "zcr": [{}, {"frame_length": 1000, "hop_length": 300}, {"frame_length": 600, "hop_length": 150, "center": False}],
+    "rms": [{}, {"frame_length": 1001, "hop_length": 300}, {"frame_length": 600, "hop_length": 150, "center": False}],
+    "onset_strength": [
+        {},
+        {"lag": 2, "max_size": 3, "n_mels": 64},
+        {"max_size": 4, "detrend": True, "fmax": 8000.0},
+        {"n_fft": 512, "hop_length": 128, "n_mels": 32, "center": False},
+    ],
+    "poly": [{}, {"order": 3, "n_fft": 1024}, {"order": 0}],
+}
+
+OF_MAGNITUDES = {"rolloff", "flatness", "contrast", "entropy", "flux", "chroma", "tonnetz", "poly", "lfcc"}
+
+CHROMAS = [
+    {},
+    {"tuning": 0.0},
+    {"tuning": -0.2, "norm": "l2", "n_fft": 4096, "base_c": False},
+    {"n_chroma": 24, "norm": "l1", "octwidth": 1.0, "ctroct": 4.0},
+    {"tuning": 0.0, "octwidth": 0.0, "norm": "none"},
+]
+
+
 def cases():
     specs = [("mixture", {"kind": "raw"})]
     specs += [(signal, {"kind": "fft"}) for signal in ("mixture", "tone", "click", "short", "silence")]
@@ -100,6 +139,36 @@ def cases():
     specs += [("mixture", {"kind": "stft", "resize": [96, 40]}), ("mixture", {"kind": "mfcc", "resize": [32, 32]})]
     specs += [("tone", {"kind": "stft", "db": True, "resize": [128, 128]})]
     specs += [("mixture", {"kind": "mel", "n_mels": 40, "resize": [20, 13], **both})]
+    signals = ("mixture", "tone", "click", "quiet", "short", "silence")
+    for kind, variants in SERIES.items():
+        for keys in variants:
+            # A click has the same magnitude in all bins, but for rounding.
+            left_out = {"short"} if not keys.get("center", True) else {"click"} if keys.get("linear") else set()
+            specs += [(signal, {"kind": kind, **keys}) for signal in signals if signal not in left_out]
+    # A click and silence have no tuning: their peaks are rounding noise.
+    for keys in CHROMAS:
+        specs += [(signal, {"kind": "chroma", **keys}) for signal in ("mixture", "tone", "quiet", "short")]
+    specs += [(signal, {"kind": "tonnetz"}) for signal in ("mixture", "tone", "quiet")]
+    specs += [("mixture", {"kind": "tonnetz", "tuning": 0.1, "n_fft": 4096})]
+    for keys in ({}, {"win_length": 20}, {"win_length": 31, "norm": "l2", "hop_length": 256}, {"win_length": 10, "center": False}):
+        specs += [("mixture", {"kind": "tempogram", **keys})]
+    for keys in ({}, {"n_lfcc": 13, "n_filter": 40, "fmin": 100.0, "fmax": 8000.0, "n_fft": 1024}, {"top_db": 0.0}):
+        specs += [(signal, {"kind": "lfcc", **keys}) for signal in ("mixture", "tone", "silence")]
+    for keys in ({"n_fft": 512}, {"n_fft": 400, "win_length": 301, "hop_length": 100, "pad_mode": "reflect", "lifter": 20}):
+        specs += [("mixture", {"kind": "modgd", **keys})]
+    specs += [("mixture", {"kind": "modgd", "n_fft": 256, "alpha": 1.0, "gamma": 0.5, "center": False})]
+    specs += [("beats", {"kind": kind}) for kind in ("tempo", "onset_strength")]
+    specs += [("beats", {"kind": "tempo", "start_bpm": 60.0, "std_bpm": 0.5, "hop_length": 256})]
+    for of in ({"kind": "mfcc", "n_mfcc": 13}, {"kind": "zcr", "hop_length": 128}):
+        specs += [("mixture", {"kind": "delta", "of": of, **keys}) for keys in ({}, {"order": 2}, {"width": 5})]
+    specs += [("tone", {"kind": "delta", "of": {"kind": "rms", "hop_length": 1024}})]
+    parts = [{"kind": "rms", **both}, {"kind": "centroid", "summary": ["median"]}, {"kind": "zcr"}]
+    specs += [("mixture", {"kind": "concat", "of": parts})]
+    specs += [("mixture", {"kind": "stack", "of": [{"kind": "rms"}, {"kind": "centroid"}, {"kind": "chroma"}]})]
+    every = {"summary": ["var", "sum", "min", "max", "median", "q25", "q75", "skewness", "kurtosis"]}
+    specs += [("mixture", {"kind": kind, **every}) for kind in ("rms", "centroid", "mfcc")]
+    for normalize in ("clip", "row"):
+        specs += [("mixture", {"kind": "mel", "normalize": normalize}), ("mixture", {"kind": "rms", "normalize": normalize})]
     return specs
 
 
@@ -107,11 +176,112 @@ def decibels(convert, image, spec):
     return convert(image, ref=1.0, top_db=spec.get("top_db", 80.0) or None)
 
 
+def norm_of(spec, default="inf"):
+    return {"inf": np.inf, "l1": 1, "l2": 2, "none": None}[spec.get("norm", default)]
+
+
+def onsets(y, stft, spec):
+    mels = {"n_mels": spec.get("n_mels", 128), "fmin": spec.get("fmin", 0.0), "fmax": spec.get("fmax", RATE / 2)}
+    levels = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=RATE, **stft, **mels))
+    keys = {key: spec[key] for key in ("lag", "max_size", "detrend") if key in spec}
+    frame = {"n_fft": stft["n_fft"], "hop_length": stft["hop_length"], "center": stft.get("center", True)}
+    return librosa.onset.onset_strength(S=levels, sr=RATE, **frame, **keys)
+
+
+def modgd(y, stft, spec):
+    """The formula, frame by frame."""
+    n_fft, window = stft["n_fft"], librosa.filters.get_window(stft.get("window", "hann"), stft.get("win_length") or stft["n_fft"])
+    if stft.get("center", True):
+        y = np.pad(y, n_fft // 2, mode=stft.get("pad_mode", "constant"))
+    frames = librosa.util.frame(y, frame_length=n_fft, hop_length=stft["hop_length"]).T
+    frames = frames * librosa.util.pad_center(window, size=n_fft)
+    x, ramp = np.fft.rfft(frames), np.fft.rfft(frames * np.arange(n_fft))
+    cepstrum = np.fft.irfft(np.log(np.maximum(np.abs(x), 1e-10)), n_fft)
+    lifter = spec.get("lifter", 8)
+    cepstrum[:, lifter : n_fft - lifter + 1] = 0
+    smooth = np.exp(np.fft.rfft(cepstrum).real)
+    delay = (x.real * ramp.real + x.imag * ramp.imag) / smooth ** (2 * spec.get("gamma", 0.9))
+    return (np.sign(delay) * np.abs(delay) ** spec.get("alpha", 0.4)).T
+
+
+def new(y, spec, stft):
+    """The features that share no code with the first seven."""
+    kind = spec["kind"]
+    own = {k: v for k, v in spec.items() if k not in STFT_KEYS | {"kind", "summary", "normalize", "norm"}}
+    frame = {k: v for k, v in spec.items() if k in ("frame_length", "hop_length", "center")}
+    # f64, so that what cancels is not rounding noise.
+    magnitudes = np.abs(librosa.stft(y.astype(np.float64), **stft)) if kind in OF_MAGNITUDES else None
+    if kind == "rolloff":
+        return librosa.feature.spectral_rolloff(S=magnitudes, sr=RATE, n_fft=stft["n_fft"], **own), "float"
+    if kind == "flatness":
+        return librosa.feature.spectral_flatness(S=magnitudes, **own), "float"
+    if kind == "contrast":
+        image = librosa.feature.spectral_contrast(S=magnitudes, sr=RATE, n_fft=stft["n_fft"], **own)
+        return image, "absolute" if spec.get("linear") else "db"
+    if kind == "entropy":
+        power = magnitudes.astype(np.float32).astype(np.float64) ** 2
+        bits = scipy.stats.entropy(power, base=2, axis=0)[None, :]
+        bits = np.where(power.sum(0) > 0, bits, 0.0)
+        return bits / np.log2(len(power)) if spec.get("norm", True) else bits, "float"
+    if kind == "flux":
+        change = np.diff(magnitudes, axis=1)
+        change = np.maximum(change, 0) if spec.get("half_rectify") else change
+        order = {"l1": 1, "l2": 2}[spec.get("norm", "l2")]
+        return np.concatenate([[0.0], np.linalg.norm(change, ord=order, axis=0)])[None, :], "absolute"
+    if kind == "zcr":
+        return librosa.feature.zero_crossing_rate(y, **frame), "float"
+    if kind == "rms":
+        return librosa.feature.rms(y=y, **frame, dtype=np.float64), "float"
+    if kind == "chroma":
+        own["octwidth"] = own.get("octwidth", 2) or None
+        return librosa.feature.chroma_stft(S=magnitudes**2, sr=RATE, n_fft=stft["n_fft"], norm=norm_of(spec), **own), "float"
+    if kind == "tonnetz":
+        chroma = librosa.feature.chroma_stft(S=magnitudes**2, sr=RATE, n_fft=stft["n_fft"], tuning=spec.get("tuning"))
+        return librosa.feature.tonnetz(chroma=chroma, sr=RATE), "absolute"
+    if kind == "onset_strength":
+        return onsets(y, stft, spec)[None, :], "db"
+    if kind == "lfcc":
+        filters = spec.get("n_filter", 128)
+        edges = np.linspace(spec.get("fmin", 0.0), spec.get("fmax", RATE / 2), filters + 2)
+        hz, step = librosa.fft_frequencies(sr=RATE, n_fft=stft["n_fft"]), edges[1] - edges[0]
+        bank = np.maximum(0, 1 - np.abs(hz[None, :] - edges[1:-1, None]) / step)
+        levels = librosa.power_to_db(bank @ magnitudes**2, top_db=spec.get("top_db", 80.0) or None)
+        return scipy.fft.dct(levels, axis=0, norm="ortho")[: spec.get("n_lfcc", 40)], "db"
+    if kind == "modgd":
+        return modgd(y.astype(np.float64), stft, spec), "absolute"
+    if kind == "poly":
+        return librosa.feature.poly_features(S=magnitudes, sr=RATE, n_fft=stft["n_fft"], **own), "float"
+    if kind in ("tempogram", "tempo"):
+        hop = {"hop_length": spec.get("hop_length", 512)}
+        envelope = onsets(y, {"n_fft": 2048, **hop}, {}).astype(np.float64)
+        if kind == "tempo":
+            keys = {k: v for k, v in spec.items() if k in ("start_bpm", "std_bpm")}
+            return librosa.feature.tempo(onset_envelope=envelope, sr=RATE, **hop, **keys)[None, :], "float"
+        keys = {k: v for k, v in spec.items() if k in ("win_length", "center", "window")}
+        image = librosa.feature.tempogram(onset_envelope=envelope, sr=RATE, norm=norm_of(spec), **hop, **keys)
+        return image, "peak"
+    if kind == "delta":
+        image, unit = compute(y, spec["of"])
+        mode = "interp" if image.shape[1] >= spec.get("width", 9) else "nearest"
+        keys = {"width": spec.get("width", 9), "order": spec.get("order", 1), "mode": mode}
+        return librosa.feature.delta(image.astype(np.float64), **keys), "db" if unit == "db" else "absolute"
+    parts = [compute(y, part)[0] for part in spec["of"]]
+    return np.concatenate([part.reshape(-1, 1) for part in parts]) if kind == "concat" else np.concatenate(parts), "float"
+
+
+STATISTICS = {
+    "q25": lambda image: np.quantile(image, 0.25, axis=1),
+    "q75": lambda image: np.quantile(image, 0.75, axis=1),
+    "skewness": lambda image: scipy.stats.skew(image, axis=1),
+    "kurtosis": lambda image: scipy.stats.kurtosis(image, axis=1),
+}
+
+
 def compute(y, spec):
     """The whole matrix and its unit."""
     kind = spec["kind"]
     stft = {"n_fft": 2048, "hop_length": 512, **{k: v for k, v in spec.items() if k in STFT_KEYS}}
-    keys = {k: v for k, v in spec.items() if k not in STFT_KEYS | {"kind", "db", "top_db", "resize", "summary"}}
+    keys = {k: v for k, v in spec.items() if k not in STFT_KEYS | {"kind", "db", "top_db", "resize", "summary", "normalize"}}
     for norm in ("norm", "mel_norm"):
         if keys.get(norm) == "none":
             keys[norm] = None
@@ -134,13 +304,23 @@ def compute(y, spec):
         image = librosa.feature.spectral_centroid(y=y, sr=RATE, **stft)
     elif kind == "bandwidth":
         image = librosa.feature.spectral_bandwidth(y=y, sr=RATE, **stft, **keys)
+    else:
+        image, unit = new(y, spec, stft)
     if "resize" in spec:
         height, width = spec["resize"]
         picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
         assert picture.mode == "F"
         image = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    if "normalize" in spec:
+        image = image.astype(np.float64)
+        axis = 1 if spec["normalize"] == "row" else None
+        image = (image - image.mean(axis=axis, keepdims=True)) / image.std(axis=axis, keepdims=True)
+        unit = "absolute"
     if "summary" in spec:
-        image = np.concatenate([getattr(np, s)(image.astype(np.float64), axis=1) for s in spec["summary"]])[:, None]
+        image = image.astype(np.float64)
+        image = np.concatenate([STATISTICS.get(s, lambda image: getattr(np, s)(image, axis=1))(image) for s in spec["summary"]])
+        image = image[:, None]
+        unit = "absolute" if "skewness" in spec["summary"] else unit
     return image, unit
 
 

@@ -2,7 +2,9 @@
 //!
 //! Decibels (and mfcc, which are sums of decibels) are compared absolutely, within 1e-3 dB. Floats are compared relatively,
 //! element by element, within 1e-4. Elements below 1e-9 of the largest of their array are compared with 1e-4 of that 1e-9,
-//! because there both sides contain only the rounding of their own f64 transform.
+//! because there both sides contain only the rounding of their own f64 transform. Values in which larger ones cancel, such as
+//! derivatives, are compared with the largest of their row ("absolute"), or a thousandth of the largest of the array; those of a
+//! tempogram with the largest of the array ("peak").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +43,8 @@ struct Case {
 enum Unit {
     Float,
     Db,
+    Absolute,
+    Peak,
 }
 
 const LARGEST_RELATIVE_ERROR: f64 = 1e-4;
@@ -70,13 +74,16 @@ fn error(case: &Case, clip: &Clip, golden: &[f32]) -> f64 {
     let largest = golden.iter().map(|&g| f64::from(g.abs())).fold(0.0, f64::max);
     let mut worst = 0.0f64;
     for (row, expected) in golden.chunks_exact(kept.len()).enumerate() {
+        let largest_of_row = expected.iter().map(|&g| f64::from(g.abs())).fold(0.0, f64::max);
         for (&col, &expected) in kept.iter().zip(expected) {
             let (found, expected) = (f64::from(matrix.values[row * case.cols + col]), f64::from(expected));
             let difference = (found - expected).abs();
             assert!(!difference.is_nan(), "{:?}: {found} at row {row}, column {col}", case.spec);
             worst = worst.max(match case.unit {
                 Unit::Db => difference,
-                Unit::Float if difference == 0.0 => 0.0,
+                _ if difference == 0.0 => 0.0,
+                Unit::Peak => difference / largest,
+                Unit::Absolute => difference / largest_of_row.max(1e-3 * largest),
                 Unit::Float => difference / expected.abs().max(ROUNDING_FLOOR * largest),
             });
         }

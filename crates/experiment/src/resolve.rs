@@ -13,6 +13,7 @@ use crate::check::semantic_checks;
 use crate::errors::ConfigErrors;
 use crate::read::loader::{self, Loader};
 use crate::read::merge::{Removal, kinds_by_name, merge, merge_section};
+use crate::read::parts::insert_parts;
 use crate::read::source::Origin;
 use crate::read::tree::{self, Entry, Node, Table, Value, kind_of, parse_assignment};
 use timbre_inputs::data::{DataSpec, split::SplitSpec};
@@ -164,6 +165,7 @@ impl<'a> Merged<'a> {
         imply_kinds(&mut tree);
         let (complete, strict) = (self.loader.complete, schema::strict());
         let errors = &mut self.loader.errors;
+        insert_parts(&mut tree, errors);
         Checker { root: strict, errors, complete }.check(&tree, strict, "experiment");
         self.by_schema = errors.count();
         semantic_checks::check(&tree, complete, errors);

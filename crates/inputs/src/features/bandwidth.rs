@@ -3,12 +3,9 @@
 //!
 //! A silent frame gets 0, as in librosa.
 
-use anyhow::Result;
-
+use crate::features::Fault;
 use crate::features::centroid::{sum_of, total_and_centroid};
-use crate::features::framewise::{PostProcess, stft_faults};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::stft::StftPlan;
+use crate::features::framewise::{Image, OfSpectrogram, from_magnitudes};
 
 framewise_spec! {
     /// The spread of the spectrum of each frame about its centroid in Hz: one row, one column per frame.
@@ -21,87 +18,40 @@ framewise_spec! {
     }
 }
 
-impl Kind for Bandwidth {
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let mut faults = stft_faults(&self.stft());
-        faults.extend(self.post().faults());
-        if !(self.p > 0.0 && self.p.is_finite()) {
-            faults.push(Fault::new(
-                "p",
-                format!("an exponent of {} is not possible; choose 2 for a standard deviation", self.p),
-            ));
-        }
-        faults
+of_spectrogram!("bandwidth", Bandwidth);
+
+impl OfSpectrogram for Bandwidth {
+    fn own_faults(&self, _sample_rate: u32) -> Vec<Fault> {
+        let possible = self.p > 0.0 && self.p.is_finite();
+        let sentence = || format!("an exponent of {} is not possible; choose 2 for a standard deviation", self.p);
+        Fault::of_keys([("p", (!possible).then(sentence))])
+    }
+
+    fn image(&self, sample_rate: u32) -> Image {
+        let (frequencies, p, norm) = (self.stft().frequencies(sample_rate), self.p, self.norm);
+        Box::new(move |spectrogram| {
+            from_magnitudes(spectrogram, 1, |magnitudes, out| {
+                out[0] = bandwidth(magnitudes, &frequencies, p, norm) as f32
+            })
+        })
     }
 }
 
-impl FeatureKind for Bandwidth {
-    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
-        self.post().shape(1, self.stft().frames(samples))
-    }
-
-    fn frame_length(&self) -> Option<usize> {
-        Some(self.n_fft)
-    }
-
-    fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        ensure_valid("bandwidth", self.faults(sample_rate))?;
-        Ok(Box::new(BandwidthSeries {
-            plan: StftPlan::new(self.stft()),
-            frequencies: self.stft().frequencies(sample_rate),
-            sample_rate,
-            p: self.p,
-            norm: self.norm,
-            post: self.post(),
-        }))
-    }
-}
-
-impl Bandwidth {
-    fn post(&self) -> PostProcess {
-        PostProcess::new(None, &self.summary)
-    }
-}
-
-struct BandwidthSeries {
-    plan: StftPlan,
-    frequencies: Vec<f64>,
-    sample_rate: u32,
-    p: f64,
-    norm: bool,
-    post: PostProcess,
-}
-
-impl BandwidthSeries {
-    fn bandwidth(&self, magnitudes: &[f32]) -> f64 {
-        let Some((total, centroid)) = total_and_centroid(magnitudes, &self.frequencies) else { return 0.0 };
-        let spread = if self.p == 2.0 {
-            sum_of(magnitudes, &self.frequencies, |frequency| (frequency - centroid) * (frequency - centroid))
-        } else {
-            sum_of(magnitudes, &self.frequencies, |frequency| (frequency - centroid).abs().powf(self.p))
-        };
-        let spread = if self.norm { spread / total } else { spread };
-        if self.p == 2.0 { spread.sqrt() } else { spread.powf(1.0 / self.p) }
-    }
-}
-
-impl Extractor for BandwidthSeries {
-    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        clip.ensure_sample_rate(self.sample_rate)?;
-        let spectrogram = clip.spectrogram(&self.plan)?;
-        let mut magnitudes = vec![0.0; spectrogram.bins];
-        let mut series = Vec::with_capacity(spectrogram.frames);
-        for frame in spectrogram.power.chunks_exact(spectrogram.bins) {
-            magnitudes.iter_mut().zip(frame).for_each(|(magnitude, power)| *magnitude = power.sqrt());
-            series.push(self.bandwidth(&magnitudes) as f32);
-        }
-        Ok(self.post.apply(1, spectrogram.frames, series))
-    }
+fn bandwidth(magnitudes: &[f32], frequencies: &[f64], p: f64, norm: bool) -> f64 {
+    let Some((total, centroid)) = total_and_centroid(magnitudes, frequencies) else { return 0.0 };
+    let spread = if p == 2.0 {
+        sum_of(magnitudes, frequencies, |frequency| (frequency - centroid) * (frequency - centroid))
+    } else {
+        sum_of(magnitudes, frequencies, |frequency| (frequency - centroid).abs().powf(p))
+    };
+    let spread = if norm { spread / total } else { spread };
+    if p == 2.0 { spread.sqrt() } else { spread.powf(1.0 / p) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{ClipAnalysis, FeatureKind};
     use timbre_signal::audio::Clip;
 
     #[test]

@@ -3,48 +3,23 @@
 //!
 //! A silent frame has no centroid and gets 0, as in librosa.
 
-use anyhow::Result;
-
-use crate::features::framewise::{PostProcess, stft_faults};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
-use timbre_signal::dsp::stft::StftPlan;
+use crate::features::framewise::{Image, OfSpectrogram, from_magnitudes};
 
 framewise_spec! {
     /// The spectral centroid of each frame in Hz: one row, one column per frame.
     pub struct Centroid {}
 }
 
-impl Kind for Centroid {
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let mut faults = stft_faults(&self.stft());
-        faults.extend(self.post().faults());
-        faults
-    }
-}
+of_spectrogram!("centroid", Centroid);
 
-impl FeatureKind for Centroid {
-    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
-        self.post().shape(1, self.stft().frames(samples))
-    }
-
-    fn frame_length(&self) -> Option<usize> {
-        Some(self.n_fft)
-    }
-
-    fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        ensure_valid("centroid", self.faults(sample_rate))?;
-        Ok(Box::new(CentroidSeries {
-            plan: StftPlan::new(self.stft()),
-            frequencies: self.stft().frequencies(sample_rate),
-            sample_rate,
-            post: self.post(),
-        }))
-    }
-}
-
-impl Centroid {
-    fn post(&self) -> PostProcess {
-        PostProcess::new(None, &self.summary)
+impl OfSpectrogram for Centroid {
+    fn image(&self, sample_rate: u32) -> Image {
+        let frequencies = self.stft().frequencies(sample_rate);
+        Box::new(move |spectrogram| {
+            from_magnitudes(spectrogram, 1, |magnitudes, out| {
+                out[0] = total_and_centroid(magnitudes, &frequencies).map_or(0.0, |(_, centroid)| centroid as f32);
+            })
+        })
     }
 }
 
@@ -72,31 +47,10 @@ pub(super) fn sum_of(magnitudes: &[f32], frequencies: &[f64], weight: impl Fn(f6
     sums.iter().sum::<f64>() + rest
 }
 
-struct CentroidSeries {
-    plan: StftPlan,
-    frequencies: Vec<f64>,
-    sample_rate: u32,
-    post: PostProcess,
-}
-
-impl Extractor for CentroidSeries {
-    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        clip.ensure_sample_rate(self.sample_rate)?;
-        let spectrogram = clip.spectrogram(&self.plan)?;
-        let mut magnitudes = vec![0.0; spectrogram.bins];
-        let mut series = Vec::with_capacity(spectrogram.frames);
-        for frame in spectrogram.power.chunks_exact(spectrogram.bins) {
-            magnitudes.iter_mut().zip(frame).for_each(|(magnitude, power)| *magnitude = power.sqrt());
-            series
-                .push(total_and_centroid(&magnitudes, &self.frequencies).map_or(0.0, |(_, centroid)| centroid as f32));
-        }
-        Ok(self.post.apply(1, spectrogram.frames, series))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{ClipAnalysis, FeatureKind};
     use proptest::prelude::*;
     use timbre_signal::audio::Clip;
 

@@ -76,7 +76,7 @@ impl FeatureKind for Mel {
 
 impl Mel {
     fn post(&self) -> PostProcess {
-        PostProcess::new(self.resize, &self.summary)
+        self.post_of(self.resize)
     }
 
     /// The filter bank that these keys describe.

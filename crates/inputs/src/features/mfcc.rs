@@ -93,7 +93,7 @@ impl FeatureKind for Mfcc {
 
 impl Mfcc {
     fn post(&self) -> PostProcess {
-        PostProcess::new(self.resize, &self.summary)
+        self.post_of(self.resize)
     }
 
     fn bank(&self, sample_rate: u32) -> MelSpec {

@@ -27,6 +27,22 @@ pub mod mel;
 mod mfcc;
 mod centroid;
 mod bandwidth;
+mod rolloff;
+mod flatness;
+mod contrast;
+mod entropy;
+mod flux;
+mod zcr;
+mod rms;
+mod chroma;
+mod tonnetz;
+mod onset_strength;
+mod tempogram;
+mod poly;
+mod lfcc;
+mod modgd;
+mod delta;
+mod concat;
 
 registry! {
     /// A feature: `kind` selects it, the other keys belong to the kind.
@@ -38,6 +54,24 @@ registry! {
         "mfcc" => mfcc::Mfcc,
         "centroid" => centroid::Centroid,
         "bandwidth" => bandwidth::Bandwidth,
+        "rolloff" => rolloff::Rolloff,
+        "flatness" => flatness::Flatness,
+        "contrast" => contrast::Contrast,
+        "entropy" => entropy::Entropy,
+        "flux" => flux::Flux,
+        "zcr" => zcr::Zcr,
+        "rms" => rms::Rms,
+        "chroma" => chroma::Chroma,
+        "tonnetz" => tonnetz::Tonnetz,
+        "onset_strength" => onset_strength::OnsetStrength,
+        "tempogram" => tempogram::Tempogram,
+        "tempo" => tempogram::Tempo,
+        "poly" => poly::Poly,
+        "lfcc" => lfcc::Lfcc,
+        "modgd" => modgd::Modgd,
+        "delta" => delta::Delta,
+        "concat" => concat::Concat,
+        "stack" => concat::Stack,
     }
 }
 
@@ -208,7 +242,11 @@ mod tests {
     use super::*;
     use crate::fingerprint::{self, Fingerprint};
 
-    fn spec(json: serde_json::Value) -> FeatureSpec {
+    /// The spec; `concat` and `stack`, which need parts, get some.
+    fn spec(mut json: serde_json::Value) -> FeatureSpec {
+        if json["kind"] == "concat" || json["kind"] == "stack" {
+            json["of"] = json!([{ "kind": "centroid" }, { "kind": "rms" }]);
+        }
         serde_json::from_value(json).unwrap()
     }
 

@@ -53,7 +53,7 @@ impl FeatureKind for Stft {
 
 impl Stft {
     fn post(&self) -> PostProcess {
-        PostProcess::new(self.resize, &self.summary)
+        self.post_of(self.resize)
     }
 }
 
