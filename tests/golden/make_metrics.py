@@ -45,6 +45,8 @@ def case(rng):
             "f1_weighted": metrics.f1_score(truth, decided, average="weighted", zero_division=0),
             "balanced_accuracy": metrics.balanced_accuracy_score(truth, decided),
             "matthews": metrics.matthews_corrcoef(truth, decided),
+            # 0, not NaN, where truth and decisions are all of one class.
+            "cohen_kappa": np.nan_to_num(metrics.cohen_kappa_score(truth, decided)),
         },
         # The sum over the classes of (1 + class) times the score: any swap of two classes changes it.
         "per_class": [float(np.dot(np.arange(1, classes + 1), column)) for column in each],
@@ -122,6 +124,7 @@ def ranked_case(rng):
     own["ranking_loss"] = metrics.label_ranking_loss(truth, scores)
     own["coverage_error"] = metrics.coverage_error(truth, scores)
     own["log_loss"] = log_loss(truth.ravel().astype(int), np.stack([1 - scores.ravel(), scores.ravel()], 1), [0, 1])
+    own["brier"] = np.mean((scores - truth) ** 2)
     own["calibration_error"] = calibration_error(truth.ravel(), scores.ravel())
     return {"classes": classes, "levels": levels, "truth": sets(truth), "scores": text(numbers), "metrics": own}
 
@@ -137,8 +140,15 @@ def single_ranked_case(rng):
     numbers = np.floor(weights * levels)
     scores = (numbers.astype(np.float32) / np.float32(levels)).astype(np.float64)
     decided = scores.argmax(axis=1)
+    marks = np.eye(classes, dtype=int)[truth]
+    areas = [metrics.roc_auc_score(t, s) for t, s in zip(marks.T, scores.T) if 0 < t.sum() < clips]
     own = {
+        # Equal scores count against the model.
+        "top_3_accuracy": np.mean((scores >= scores[np.arange(clips), truth][:, None]).sum(1) <= 3),
+        "average_precision_macro": metrics.average_precision_score(marks, scores, average="macro"),
+        "roc_auc_macro": np.mean(areas) if areas else None,
         "log_loss": log_loss(truth, scores, list(range(classes))),
+        "brier": np.mean(((scores - marks) ** 2).sum(1)),
         "calibration_error": calibration_error(decided == truth, scores.max(axis=1)),
     }
     return {"classes": classes, "levels": levels, "truth": letters(truth), "scores": text(numbers), "metrics": own}

@@ -4,7 +4,7 @@ import { make } from "./dom.js";
 import { icon } from "./icons.js";
 
 /// Metrics that are shares, shown in per cent; the others have their own scale.
-const isShare = (name) => !["log_loss", "matthews", "calibration_error"].includes(name);
+const isShare = (name) => !["log_loss", "brier", "matthews", "cohen_kappa", "calibration_error"].includes(name);
 
 const range = (metrics, name) => [metrics[`${name}_low`], metrics[`${name}_high`]];
 

@@ -120,7 +120,7 @@ const english = {
   metrics: {
     accuracy: "accuracy", balanced_accuracy: "balanced accuracy", precision_macro: "precision, mean of classes", recall_macro: "recall, mean of classes",
     f1_macro: "F1, mean of classes", f1_micro: "F1, all decisions", f1_weighted: "F1, weighted", hamming: "Hamming score", jaccard: "Jaccard index", exact_match: "all labels right",
-    matthews: "Matthews correlation", log_loss: "log loss", calibration_error: "calibration error", map: "mean average precision", roc_auc: "area under ROC",
+    matthews: "Matthews correlation", log_loss: "log loss", calibration_error: "calibration error", cohen_kappa: "Cohen's kappa", top_3_accuracy: "right class among three", brier: "Brier score", map: "mean average precision", roc_auc: "area under ROC",
   },
   names: { cel: "cello", cla: "clarinet", flu: "flute", gac: "acoustic guitar", gel: "electric guitar", org: "organ", pia: "piano", sax: "saxophone", tru: "trumpet", vio: "violin", voi: "voice" },
   /// The server's own sentences are in English.
@@ -247,7 +247,7 @@ const croatian = {
   metrics: {
     accuracy: "točnost", balanced_accuracy: "uravnotežena točnost", precision_macro: "preciznost, prosjek klasa", recall_macro: "odziv, prosjek klasa",
     f1_macro: "F1, prosjek klasa", f1_micro: "F1, sve odluke", f1_weighted: "F1, težinski", hamming: "Hammingova mjera", jaccard: "Jaccardov indeks", exact_match: "sve oznake točne",
-    matthews: "Matthewsova korelacija", log_loss: "logaritamski gubitak", calibration_error: "pogreška kalibracije", map: "srednja prosječna preciznost", roc_auc: "površina pod ROC",
+    matthews: "Matthewsova korelacija", log_loss: "logaritamski gubitak", calibration_error: "pogreška kalibracije", cohen_kappa: "Cohenova kapa", top_3_accuracy: "točna klasa među tri", brier: "Brierova mjera", map: "srednja prosječna preciznost", roc_auc: "površina pod ROC",
   },
   names: { cel: "violončelo", cla: "klarinet", flu: "flauta", gac: "akustična gitara", gel: "električna gitara", org: "orgulje", pia: "klavir", sax: "saksofon", tru: "truba", vio: "violina", voi: "glas" },
   problems: {

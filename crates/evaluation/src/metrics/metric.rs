@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::average_precision::average_precision;
+use super::brier;
 use super::calibration::calibration_error;
 use super::probability_scores::{WeightedScore, macro_mean, mean_over_clips, micro, samples_mean, weighted_mean};
 use super::roc_auc::roc_auc;
@@ -140,10 +141,19 @@ metrics! {
         BalancedAccuracy = "balanced_accuracy" { single: Classes(Tally::balanced_accuracy) }
         /// Single-label: the multi-class correlation of truth and decisions.
         Matthews = "matthews" { single: Classes(Tally::matthews) }
+        /// Single-label: agreement of truth and decisions beyond chance (Cohen's kappa).
+        CohenKappa = "cohen_kappa" { single: Classes(Tally::cohen_kappa) }
+        /// Single-label: the share of recordings whose class is among the three most likely ones.
+        Top3Accuracy = "top_3_accuracy" {
+            single: Probabilities(|t, p| mean_over_clips(|truth, p| ranking::is_among(3, truth[0], p), t, p)),
+        }
         /// Multi-label: average precision over all (recording, class) pairs. Needs no threshold.
         AveragePrecisionMicro = "average_precision_micro" { multi: Probabilities(|t, p| micro(precision, t, p)) }
-        /// Multi-label: mean average precision of the classes ("mAP"). Needs no threshold.
-        AveragePrecisionMacro = "average_precision_macro" { multi: Probabilities(|t, p| macro_mean(precision, t, p)) }
+        /// Mean average precision of the classes ("mAP"). Needs no threshold.
+        AveragePrecisionMacro = "average_precision_macro" {
+            single: Probabilities(|t, p| macro_mean(precision, t, p)),
+            multi: Probabilities(|t, p| macro_mean(precision, t, p)),
+        }
         /// Multi-label: mean average precision of the classes, weighted by their recordings.
         AveragePrecisionWeighted = "average_precision_weighted" {
             multi: Probabilities(|t, p| weighted_mean(precision, t, p)),
@@ -154,8 +164,11 @@ metrics! {
         }
         /// Multi-label: area under the ROC curve over all (recording, class) pairs.
         RocAucMicro = "roc_auc_micro" { multi: Probabilities(|t, p| micro(roc_auc, t, p)) }
-        /// Multi-label: mean area under the ROC curve of the classes.
-        RocAucMacro = "roc_auc_macro" { multi: Probabilities(|t, p| macro_mean(roc_auc, t, p)) }
+        /// Mean area under the ROC curve of the classes, each against the rest.
+        RocAucMacro = "roc_auc_macro" {
+            single: Probabilities(|t, p| macro_mean(roc_auc, t, p)),
+            multi: Probabilities(|t, p| macro_mean(roc_auc, t, p)),
+        }
         /// Multi-label: mean area under the ROC curve of the classes, weighted by their recordings.
         RocAucWeighted = "roc_auc_weighted" { multi: Probabilities(|t, p| weighted_mean(roc_auc, t, p)) }
         /// Multi-label: mean area under the ROC curve of the recordings.
@@ -169,6 +182,10 @@ metrics! {
         "log_loss" {
             single: Probabilities(|t, p| mean_over_clips(|truth, p| log_loss::single_label(truth[0], p), t, p)),
             multi: Probabilities(|t, p| mean_over_clips(log_loss::multi_label, t, p)),
+        }
+        "brier" {
+            single: Probabilities(|t, p| mean_over_clips(brier::sum, t, p)),
+            multi: Probabilities(|t, p| mean_over_clips(brier::mean, t, p)),
         }
         "calibration_error" {
             single: Probabilities(|t, p| calibration_error(Task::SingleLabel, t, p)),
@@ -249,6 +266,6 @@ mod tests {
         }
         let single = ["accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "balanced_accuracy"];
         assert_eq!(names(Task::SingleLabel).take(6).collect::<Vec<_>>(), single);
-        assert_eq!((names(Task::SingleLabel).count(), names(Task::MultiLabel).count()), (9, 31));
+        assert_eq!((names(Task::SingleLabel).count(), names(Task::MultiLabel).count()), (14, 32));
     }
 }

@@ -8,6 +8,7 @@ pub const VERSION: u32 = 2;
 
 pub mod precision_recall_curve;
 pub mod average_precision;
+mod brier;
 pub mod trivial_baseline;
 pub mod bootstrap;
 pub mod sorted_scores;

@@ -18,6 +18,12 @@ pub fn coverage_error(truth: &[usize], scores: &[f32]) -> f64 {
     of_clip(truth, scores)[2]
 }
 
+/// 1 if at most `count` classes have the score of the class or a higher one, otherwise 0.
+pub fn is_among(count: usize, class: usize, scores: &[f32]) -> f64 {
+    let rank = scores.iter().filter(|&&score| score >= scores[class]).count();
+    f64::from(u8::from(rank <= count))
+}
+
 /// The three metrics of a clip. `truth` is ascending.
 fn of_clip(truth: &[usize], scores: &[f32]) -> [f64; 3] {
     if truth.is_empty() {

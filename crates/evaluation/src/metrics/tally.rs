@@ -165,6 +165,15 @@ impl Tally {
         mean(self.classes.iter().filter(|class| class.support > 0).map(ClassCounts::recall))
     }
 
+    /// 0 where truth and decisions are all of one class, and agreement tells nothing.
+    pub(super) fn cohen_kappa(&self) -> f64 {
+        let sum = |term: fn(&ClassCounts) -> u64| self.classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
+        let (hits, n) = (sum(|c| c.hits), sum(|c| c.support));
+        let by_chance = sum(|c| c.support * c.predicted);
+        let most = n.pow(2) - by_chance;
+        if most == 0 { 0.0 } else { (hits * n - by_chance) as f64 / most as f64 }
+    }
+
     pub(super) fn matthews(&self) -> f64 {
         let sum = |term: fn(&ClassCounts) -> u64| self.classes.iter().map(|c| i128::from(term(c))).sum::<i128>();
         let (hits, n) = (sum(|c| c.hits), sum(|c| c.support));

@@ -61,7 +61,7 @@ pub fn multi_label_baselines(train: &[Vec<usize>], truth: &[Vec<usize>], n_class
         let row: Vec<f32> = (0..n_classes).map(|class| if classes.contains(&class) { 1.0 } else { 0.0 }).collect();
         let predictions = Predictions { n_classes, probabilities: row.repeat(truth.len()) };
         let mut ranked = probability_scores(Task::MultiLabel, truth, &predictions);
-        ranked.retain(|name, _| !matches!(name.as_str(), "log_loss" | "calibration_error"));
+        ranked.retain(|name, _| !matches!(name.as_str(), "log_loss" | "brier" | "calibration_error"));
         let mut metrics = multi_label(truth, &vec![classes; truth.len()], n_classes).metrics;
         metrics.extend(ranked);
         TrivialBaseline { name, metrics }
