@@ -2,7 +2,7 @@
 
 Two seeded data sets that resemble audio features (correlated columns of very different scale and offset, overlapping classes):
 `tall` has more rows than columns, `wide` more columns than rows. Writes the features to tests/golden/models/*.f32
-(little-endian, training rows first), scikit-learn's results to models.json, and those of multi-label data to several.json.
+(little-endian, training rows first), scikit-learn's results to models.json, those of multi-label data to several.json, and those of the models of rows in memory to rows.json.
 """
 
 import json
@@ -11,12 +11,20 @@ import warnings
 
 import numpy as np
 import sklearn
-from sklearn.calibration import _SigmoidCalibration
+from sklearn.calibration import CalibratedClassifierCV, _SigmoidCalibration
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import StratifiedKFold
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 HERE = pathlib.Path(__file__).parent / "models"
 CLASSES = 5
@@ -151,6 +159,176 @@ def several(sets):
     (HERE / "several.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
 
 
+def coupled(pairwise):
+    """The probabilities with the least sum of (p_i r_ji - p_j r_ij)^2, which libsvm approaches iteratively."""
+    k = len(pairwise)
+    q = np.array([[-pairwise[j, i] * pairwise[i, j] for j in range(k)] for i in range(k)])
+    for i in range(k):
+        q[i, i] = sum(pairwise[j, i] ** 2 for j in range(k) if j != i)
+    system = np.block([[q, np.ones((k, 1))], [np.ones((1, k)), np.zeros((1, 1))]])
+    return np.linalg.solve(system, np.append(np.zeros(k), 1.0))[:k]
+
+
+def svm(x, y, xt, kernel, c, weights):
+    """SVC, and the probabilities of libsvm with folds that are not random."""
+    gamma = 1 / (x.shape[1] * x.var())
+    keys = {"kernel": kernel, "C": c, "gamma": gamma, "tol": 1e-8}
+    whole = SVC(**keys, class_weight=weights, decision_function_shape="ovo").fit(x, y)
+    # Weights of the whole set, also in its pairs and folds.
+    balanced = {k: len(y) / (CLASSES * (y == k).sum()) if weights else 1.0 for k in range(CLASSES)}
+    pairwise = np.full((len(xt), CLASSES, CLASSES), 0.5)
+    for i in range(CLASSES):
+        for j in range(i + 1, CLASSES):
+            pair = (y == i) | (y == j)
+            a, side = x[pair], (y[pair] == i).astype(int)
+            scores = np.zeros(len(a))
+            of = {1: balanced[i], 0: balanced[j]}
+            for fit, out in StratifiedKFold(5).split(a, side):
+                scores[out] = SVC(**keys, class_weight=of).fit(a[fit], side[fit]).decision_function(a[out])
+            curve = _SigmoidCalibration().fit(scores, side)
+            share = curve.predict(SVC(**keys, class_weight=of).fit(a, side).decision_function(xt))
+            pairwise[:, i, j], pairwise[:, j, i] = share, 1 - share
+    return {
+        "kernel": kernel,
+        "c": c,
+        "class_weight": weights,
+        "decisions": whole.predict(xt).tolist(),
+        "support": int(whole.n_support_.sum()),
+        "probabilities": numbers([coupled(row) for row in pairwise]),
+    }
+
+
+def linear_svm(x, y, xt, c, weights):
+    model = LinearSVC(C=c, tol=1e-9, max_iter=1000000, class_weight=weights)
+    folds = StratifiedKFold(5)
+    sample_weight = None
+    if weights:
+        # The weights of the whole set, also in the folds.
+        model = LinearSVC(C=c, tol=1e-9, max_iter=1000000)
+        sample_weight = len(y) / (len(np.unique(y)) * np.bincount(y))[y]
+    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=folds, ensemble=False)
+    whole = model.fit(x, y, sample_weight=sample_weight)
+    out = {"c": c, "class_weight": weights}
+    out["weights"], out["bias"] = numbers(whole.coef_), numbers(whole.intercept_)
+    if not weights:
+        out["probabilities"] = numbers(calibrated.fit(x, y).predict_proba(xt))
+    return out
+
+
+def trees(x, y, xt):
+    """Trees whose splits do not tie, with their probabilities; forests with the mean of many."""
+    tree = []
+    for criterion, weights in (("gini", None), ("entropy", None), ("gini", "balanced")):
+        for depth in (3, 2, 1):
+            keys = {"criterion": criterion, "max_depth": depth, "min_samples_leaf": 5}
+            models = [DecisionTreeClassifier(**keys, class_weight=weights, random_state=i).fit(x, y) for i in range(10)]
+            shares = [model.predict_proba(xt) for model in models]
+            if all(np.array_equal(shares[0], other) for other in shares):
+                case = {**keys, "class_weight": weights, "probabilities": numbers(shares[0])}
+                tree.append({**case, "importances": numbers(models[0].feature_importances_)})
+                break
+    forests = {}
+    for kind, model in {
+        "random_forest": RandomForestClassifier(1000, min_samples_leaf=3, random_state=0),
+        "extra_trees": ExtraTreesClassifier(1000, min_samples_leaf=3, random_state=0),
+        "bagging": BaggingClassifier(DecisionTreeClassifier(min_samples_leaf=3), 400, random_state=0),
+    }.items():
+        keys = {"n_estimators": model.n_estimators, "min_samples_leaf": 3}
+        forests[kind] = {**keys, "probabilities": numbers(model.fit(x, y).predict_proba(xt))}
+    return tree, forests
+
+
+def boosting(x, y, xt):
+    """Cases in which no two splits tie: tiny differences of the weights do not matter."""
+    out, two = [], y < 2
+    for classes, keys in (
+        (CLASSES, {"max_iterations": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5}),
+        (CLASSES, {"max_iterations": 20, "max_leaf_nodes": 2, "min_samples_leaf": 5}),
+        (CLASSES, {"max_iterations": 10, "max_leaf_nodes": 3, "min_samples_leaf": 10, "learning_rate": 0.3}),
+        (CLASSES, {"max_iterations": 10, "max_depth": 1, "min_samples_leaf": 8, "l2_regularization": 1.0}),
+        (CLASSES, {"max_iterations": 10, "max_leaf_nodes": 3, "min_samples_leaf": 5, "class_weight": "balanced"}),
+        (2, {"max_iterations": 10, "max_leaf_nodes": 3, "min_samples_leaf": 5}),
+        (2, {"max_iterations": 20, "max_leaf_nodes": 2, "min_samples_leaf": 5}),
+    ):
+        theirs = {{"max_iterations": "max_iter"}.get(key, key): value for key, value in keys.items()}
+        a, b = (x, y) if classes == CLASSES else (x[two], y[two])
+
+        def shares(weights):
+            model = HistGradientBoostingClassifier(**theirs, early_stopping=False)
+            return model.fit(a, b, sample_weight=weights).predict_proba(xt)
+
+        probabilities = shares(None)
+        jittered = [shares(1 + 1e-5 * np.random.default_rng(i).random(len(b))) for i in range(4)]
+        if all(np.allclose(probabilities, other, atol=1e-4) for other in jittered):
+            out.append({**keys, "classes": classes, "probabilities": numbers(probabilities)})
+    return out
+
+
+def mixtures(x, y, xt):
+    """One component, which does not depend on a random start."""
+    out = []
+    for covariance, regularization in (("diag", 1e-6), ("full", 0.3)):
+        logs = []
+        for label in range(CLASSES):
+            mixture = GaussianMixture(1, covariance_type=covariance, reg_covar=regularization).fit(x[y == label])
+            logs.append(mixture.score_samples(xt) + np.log((y == label).mean()))
+        shares = np.exp(np.array(logs).T - np.max(logs, axis=0)[:, None])
+        case = {"covariance": covariance, "reg_covar": regularization, "n_components": 1}
+        out.append({**case, "probabilities": numbers(shares / shares.sum(1, keepdims=True))})
+    return out
+
+
+def balanced(x, y, xt):
+    """Logistic regression with class weights, on standardized columns."""
+    out = []
+    for multi in ("ovr", "multinomial"):
+        model = LogisticRegression(C=0.5, tol=1e-10, max_iter=200000, class_weight="balanced")
+        model = OneVsRestClassifier(model) if multi == "ovr" else model
+        case = {"multi": multi, "c": 0.5, "class_weight": "balanced"}
+        out.append({**case, "probabilities": numbers(model.fit(x, y).predict_proba(xt))})
+    return out
+
+
+def rows(sets):
+    """The models that hold their training rows in memory."""
+    out = {"scikit-learn": sklearn.__version__, "sets": []}
+    for name, x, y, xt in sets:
+        scaler = StandardScaler().fit(x)
+        a, at = scaler.transform(x), scaler.transform(xt)
+        case = {"name": name}
+        case["naive_bayes"] = []
+        for smoothing in (1e-9, 1e-2):
+            model = GaussianNB(var_smoothing=smoothing).fit(x, y)
+            logs = model.predict_joint_log_proba(xt)
+            case["naive_bayes"].append({"var_smoothing": smoothing, "decisions": logs.argmax(1).tolist()})
+            case["naive_bayes"][-1]["probabilities"] = numbers(model.predict_proba(xt))
+        variants = (("rbf", 1.0, None), ("linear", 0.1, None), ("rbf", 10.0, "balanced"))
+        case["svm"] = [svm(a, y, at, *variant) for variant in variants]
+        case["linear_svm"] = [linear_svm(a, y, at, *variant) for variant in ((1.0, None), (0.01, None), (0.1, "balanced"))]
+        case["decision_tree"], case["forests"] = trees(x, y, xt)
+        case["l1"] = []
+        for c in (0.1, 0.3):
+            weights = 0
+            for label in range(CLASSES):
+                model = LogisticRegression(C=c, l1_ratio=1, solver="saga", tol=1e-7, max_iter=100000, random_state=0)
+                weights = weights + np.abs(model.fit(a, y == label).coef_[0])
+            case["l1"].append({"c": c, "columns": np.flatnonzero(weights).tolist()})
+        case["hist_gradient_boosting"] = boosting(x, y, xt)
+        case["gmm"] = mixtures(a, y, at)
+        case["logistic"] = balanced(a, y, at)
+        case["preparation"] = []
+        for select, pca in ((10, None), (None, 4), (None, 0.7), (20, 3)):
+            steps = [StandardScaler()]
+            steps += [SelectKBest(f_classif, k=select)] if select else []
+            steps += [PCA(pca, svd_solver="full")] if pca else []
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # The constant column has no F score.
+                pipe = make_pipeline(*steps, GaussianNB()).fit(x, y)
+            case["preparation"].append({"select": select, "pca": pca, "probabilities": numbers(pipe.predict_proba(xt))})
+        out["sets"].append(case)
+    (HERE / "rows.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
+
+
 def main():
     HERE.mkdir(exist_ok=True)
     rng = np.random.default_rng(20)
@@ -203,6 +381,7 @@ def main():
     out["two_classes"] = {"probabilities": numbers(pair.fit(x[two], y[two]).predict_proba(xt))}
     (HERE / "models.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
     several(sets)
+    rows(sets)
 
 
 if __name__ == "__main__":

@@ -155,8 +155,28 @@ fn every_experiment_in_the_repository_resolves() {
 }
 
 #[test]
+fn a_name_in_a_joined_feature_stands_for_its_table() {
+    let text = "[features.mfcc]\nn_mfcc = 13\nsummary = [\"mean\"]\n[features.slope]\nkind = \"delta\"\nof = \"mfcc\"\n\
+                [features.all]\nkind = \"concat\"\nof = [\"mfcc\", \"slope\", { kind = \"zcr\" }]\n[models.knn]\nfeatures = \"all\"\n";
+    let project = Project::new(&[("experiments/x.toml", text)]);
+    let experiment = project.resolve("x").unwrap_or_else(|faults| panic!("{faults}")).experiment;
+    let of = &json(&experiment)["features"]["all"]["of"];
+    assert_eq!((&of[0]["n_mfcc"], &of[1]["of"]["n_mfcc"], &of[2]["kind"]), (&13.into(), &13.into(), &"zcr".into()));
+    let faults = |text: &str| {
+        let project = Project::new(&[("experiments/x.toml", &format!("{text}\n[models.knn]\n"))]);
+        project.resolve("x").unwrap_err().to_string()
+    };
+    let unknown = faults("[features.mfcc]\n[features.all]\nkind = \"stack\"\nof = [\"mfc\"]");
+    assert!(unknown.contains("no feature `mfc`") && unknown.contains("did you mean `mfcc`?"), "{unknown}");
+    let circle = faults("[features.a]\nkind = \"delta\"\nof = \"b\"\n[features.b]\nkind = \"delta\"\nof = \"a\"");
+    assert!(circle.contains("`a` contains itself"), "{circle}");
+    let nested = faults("[features.a]\nkind = \"concat\"\nof = [{ kind = \"mel\", n_mel = 3 }]");
+    assert!(nested.contains("did you mean `n_mels`?"), "{nested}");
+}
+
+#[test]
 fn the_resolved_form_parses_back_to_the_same_experiment() {
-    for exp in ["quickstart", "simple_models"] {
+    for exp in ["quickstart", "simple_models", "eight_features", "svm_ensemble"] {
         let request = Request { exp: exp.into(), root: repository().to_owned(), ..Request::default() };
         let first = resolve(&request).unwrap();
         let typed: Experiment = toml::from_str(&first.resolved_toml).unwrap();

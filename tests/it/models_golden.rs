@@ -196,3 +196,202 @@ fn ties_give_the_shares_of_scikit_learn() {
         assert!(off < 1e-6, "{spec}: {off}");
     }
 }
+
+/// The results of the models that hold their training rows in memory, by set.
+fn row_cases() -> Vec<(Golden, Value)> {
+    let document: Value = serde_json::from_slice(&std::fs::read(folder().join("rows.json")).unwrap()).unwrap();
+    golden_sets().into_iter().zip(document["sets"].as_array().unwrap().clone()).collect()
+}
+
+/// A case as a spec: without its results and the keys that have no value.
+fn spec_of(kind: &str, case: &Value, keys: &[&str]) -> Value {
+    let mut spec = json!({ "kind": kind });
+    for key in keys.iter().filter(|key| !case[**key].is_null()) {
+        spec[*key] = case[*key].clone();
+    }
+    spec
+}
+
+fn tensor(model: &dyn Classifier, name: &str) -> Vec<f32> {
+    let tensors = model.tensors().unwrap();
+    tensors.into_iter().find(|tensor| tensor.name == name).unwrap().into_values().unwrap()
+}
+
+#[test]
+fn naive_bayes_equals_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["naive_bayes"].as_array().unwrap() {
+            let predictions =
+                fit(spec_of("naive_bayes", case, &["var_smoothing"]), &golden.train).predict(&golden.test).unwrap();
+            assert_eq!(predictions.most_likely_classes(), classes_of(&case["decisions"]), "{}", golden.name);
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < 1e-4, "{} {}: {off}", golden.name, case["var_smoothing"]);
+        }
+    }
+}
+
+#[test]
+fn support_vector_machines_decide_and_are_sure_as_in_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["svm"].as_array().unwrap() {
+            let mut spec = spec_of("svm", case, &["kernel", "c", "class_weight"]);
+            spec["tolerance"] = json!(1e-8);
+            let model = fit(spec.clone(), &golden.train);
+            let predictions = model.predict(&golden.test).unwrap();
+            assert_eq!(predictions.most_likely_classes(), classes_of(&case["decisions"]), "{} {spec}", golden.name);
+            // Where votes and coupling disagree, the chosen class is raised to the largest probability.
+            let (ours, theirs) = (&predictions.probabilities, numbers_of(&case["probabilities"]));
+            let off = |row: usize| largest_difference(&ours[row * 5..row * 5 + 5], &theirs[row * 5..row * 5 + 5]);
+            let agree = (0..golden.test.len()).filter(|&row| off(row) < 1e-4).count();
+            assert!(agree * 100 >= golden.test.len() * 85, "{} {spec}: {agree}", golden.name);
+            let vectors = tensor(&*model, "support_vectors").len() / golden.train.dims();
+            assert_eq!(vectors as u64, case["support"].as_u64().unwrap(), "{} {spec}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn linear_support_vector_machines_find_the_minimum_of_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["linear_svm"].as_array().unwrap() {
+            let mut spec = spec_of("linear_svm", case, &["c", "class_weight"]);
+            spec["tolerance"] = json!(1e-7);
+            spec["max_iterations"] = json!(100_000);
+            let model = fit(spec.clone(), &golden.train);
+            let predictions = model.predict(&golden.test).unwrap();
+            for name in ["weights", "bias"] {
+                let theirs = numbers_of(&case[name]);
+                let size = theirs.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+                let off = largest_difference(&tensor(&*model, name), &theirs);
+                assert!(off < 1e-4 * size, "{} {spec}: {name} {off} of {size}", golden.name);
+            }
+            if !case["probabilities"].is_null() {
+                let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+                assert!(off < 1e-3, "{} {spec}: {off}", golden.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn decision_trees_equal_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["decision_tree"].as_array().unwrap() {
+            let spec = spec_of("decision_tree", case, &["criterion", "max_depth", "min_samples_leaf", "class_weight"]);
+            let model = fit(spec.clone(), &golden.train);
+            let off = largest_difference(
+                &model.predict(&golden.test).unwrap().probabilities,
+                &numbers_of(&case["probabilities"]),
+            );
+            assert!(off < 1e-5, "{} {spec}: {off}", golden.name);
+            let off = largest_difference(&tensor(&*model, "importances"), &numbers_of(&case["importances"]));
+            assert!(off < 1e-5, "{} {spec}: importances {off}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn the_mean_of_many_random_trees_is_that_of_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for kind in ["random_forest", "extra_trees", "bagging"] {
+            let case = &cases["forests"][kind];
+            let spec = spec_of(kind, case, &["n_estimators", "min_samples_leaf"]);
+            let predictions = fit(spec, &golden.train).predict(&golden.test).unwrap();
+            // Two forests differ by chance: the share of one tree is nearly 0 or 1, and deviates by 0.4.
+            let deviation = 0.6 / case["n_estimators"].as_f64().unwrap().sqrt();
+            let theirs = numbers_of(&case["probabilities"]);
+            let largest = largest_difference(&predictions.probabilities, &theirs);
+            let squares = predictions.probabilities.iter().zip(&theirs).map(|(&a, b)| (f64::from(a) - b).powi(2));
+            let typical = (squares.sum::<f64>() / theirs.len() as f64).sqrt();
+            assert!(
+                largest < 5.0 * deviation && typical < deviation,
+                "{} {kind}: {largest}, typically {typical}",
+                golden.name
+            );
+        }
+    }
+}
+
+#[test]
+fn selection_and_components_before_a_model_equal_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["preparation"].as_array().unwrap() {
+            let mut spec = spec_of("naive_bayes", case, &["pca"]);
+            spec["standardize"] = json!(true);
+            if !case["select"].is_null() {
+                spec["select"] = json!({ "score": "f_classif", "k": case["select"] });
+            }
+            let predictions = fit(spec.clone(), &golden.train).predict(&golden.test).unwrap();
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < 1e-3, "{} {spec}: {off}", golden.name);
+        }
+    }
+}
+
+/// The cases of a kind against its probabilities.
+fn assert_probabilities(kind: &str, keys: &[&str], most: f64) {
+    for (golden, cases) in row_cases() {
+        for case in cases[kind].as_array().unwrap() {
+            let spec = spec_of(kind, case, keys);
+            let predictions = fit(spec.clone(), &golden.train).predict(&golden.test).unwrap();
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < most, "{} {spec}: {off}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn gradient_boosting_grows_the_trees_of_scikit_learn() {
+    let keys = [
+        "max_iterations",
+        "max_leaf_nodes",
+        "min_samples_leaf",
+        "max_depth",
+        "learning_rate",
+        "l2_regularization",
+        "class_weight",
+    ];
+    let mut compared = [0, 0];
+    for (golden, cases) in row_cases() {
+        for case in cases["hist_gradient_boosting"].as_array().unwrap() {
+            let classes = case["classes"].as_u64().unwrap() as usize;
+            let rows = (0..golden.train.len()).filter(|&row| golden.train.targets()[row] < classes);
+            let rows: Vec<usize> = rows.collect();
+            let (mut values, mut block) = (Vec::new(), Vec::new());
+            for &row in &rows {
+                golden.train.read_rows(row..row + 1, &mut block).unwrap();
+                values.extend_from_slice(&block);
+            }
+            let targets = rows.iter().map(|&row| golden.train.targets()[row]).collect();
+            let train = FeatureSet::from_memory(values, golden.train.dims(), targets, classes);
+            let spec = spec_of("hist_gradient_boosting", case, &keys);
+            let predictions = fit(spec.clone(), &train).predict(&golden.test).unwrap();
+            let off = largest_difference(&predictions.probabilities, &numbers_of(&case["probabilities"]));
+            assert!(off < 1e-4, "{} {classes} classes, {spec}: {off}", golden.name);
+            compared[usize::from(classes == 2)] += 1;
+        }
+    }
+    assert!(compared[0] >= 4 && compared[1] >= 1, "{compared:?}");
+}
+
+#[test]
+fn mixtures_of_one_component_equal_scikit_learn() {
+    assert_probabilities("gmm", &["covariance", "reg_covar", "n_components"], 1e-4);
+}
+
+#[test]
+fn balanced_logistic_regression_equals_scikit_learn() {
+    assert_probabilities("logistic", &["multi", "c", "class_weight"], 1e-4);
+}
+
+#[test]
+fn an_l1_penalty_keeps_the_columns_of_scikit_learn() {
+    for (golden, cases) in row_cases() {
+        for case in cases["l1"].as_array().unwrap() {
+            let select = json!({ "score": "l1", "c": case["c"] });
+            let model = fit(json!({ "kind": "naive_bayes", "standardize": true, "select": select }), &golden.train);
+            let columns: Vec<usize> = tensor(&*model, "select.columns").iter().map(|&column| column as usize).collect();
+            assert_eq!(columns, classes_of(&case["columns"]), "{} {}", golden.name, case["c"]);
+        }
+    }
+}

@@ -9,16 +9,15 @@ use timbre_runs::run_dir::{self, TrialRecord};
 
 use crate::trained_model::{Trained, path_text, text};
 
-#[test]
-fn every_saved_model_predicts_the_bits_of_its_run() {
-    let trained = Trained::quickstart();
-    let (recordings, run) = (trained.recordings(), trained.runs().join("quickstart/latest"));
+/// Every model of the run predicts from its file the bits that the run recorded.
+fn assert_bits(trained: &Trained, experiment: &str, count: usize) {
+    let (recordings, run) = (trained.recordings(), trained.runs().join(experiment).join("latest"));
     let models = run_dir::models(&run);
-    assert_eq!(models.len(), 15, "{models:?}");
+    assert_eq!(models.len(), count, "{models:?}");
     for model in models {
         let unit = fs::read(run.join("units").join(format!("{model}.json"))).unwrap();
         let unit: TrialRecord = serde_json::from_slice(&unit).unwrap();
-        let predictor = Predictor::open(&trained.runs(), &format!("quickstart/latest:{model}")).unwrap();
+        let predictor = Predictor::open(&trained.runs(), &format!("{experiment}/latest:{model}")).unwrap();
         let mut predicted = 0;
         for split in &unit.splits {
             for (i, clip) in split.clips.iter().enumerate() {
@@ -30,6 +29,53 @@ fn every_saved_model_predicts_the_bits_of_its_run() {
         }
         assert!(predicted >= 20, "{model}: {predicted} clips");
     }
+}
+
+#[test]
+fn every_kind_of_classic_model_predicts_from_its_file() {
+    let experiment = r#"
+[data]
+use = "demo"
+clips_per_class = 10
+test_recordings = 2
+[audio]
+clip_seconds = 1.0
+[split]
+kind = "holdout"
+test = 0.2
+[features.both]
+kind = "concat"
+of = [{ kind = "mfcc", summary = ["mean", "std", "median"] }, { kind = "chroma", summary = ["max"] }, { kind = "tempo" }]
+[models.naive_bayes]
+pca = 10
+standardize = true
+[models.gmm]
+n_components = 2
+[models.linear_svm]
+[models.svm]
+[models.decision_tree]
+[models.bagging]
+[models.random_forest]
+n_estimators = 10
+[models.extra_trees]
+n_estimators = 10
+[models.hist_gradient_boosting]
+max_iterations = 5
+[models.mlp]
+max_iterations = 5
+[models.logistic]
+class_weight = "balanced"
+select = { score = "l1", c = 1.0 }
+[evaluate]
+bootstrap = 0
+"#;
+    assert_bits(&Trained::of("classic", experiment), "classic", 11);
+}
+
+#[test]
+fn every_saved_model_predicts_the_bits_of_its_run() {
+    let trained = Trained::quickstart();
+    assert_bits(&trained, "quickstart", 15);
     // Without a validation split no model is chosen; with the one of the quickstart the best on it.
     let output = trained.timbre(&["predict", "quickstart", path_text(&trained.recordings_of("cel")[0])]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));

@@ -22,7 +22,10 @@ mod tests;
 
 use anyhow::{Context, Result};
 
-use classic::{ensemble, knn, logistic, nearest_centroid};
+use classic::{
+    bagging, decision_tree, ensemble, extra_trees, gmm, hist_gradient_boosting, knn, linear_svm, logistic, mlp,
+    naive_bayes, nearest_centroid, random_forest, svm,
+};
 use device::Device;
 
 pub use classifier::{Classifier, FitContext, ModelKind, ValidationCurve};
@@ -39,6 +42,16 @@ networks::model_registry! {
         "average" => nearest_centroid::NearestCentroid,
         "knn" => knn::Knn,
         "logistic" => logistic::Logistic,
+        "linear_svm" => linear_svm::LinearSvm,
+        "svm" => svm::Svm,
+        "naive_bayes" => naive_bayes::NaiveBayes,
+        "decision_tree" => decision_tree::DecisionTree,
+        "bagging" => bagging::Bagging,
+        "random_forest" => random_forest::RandomForest,
+        "extra_trees" => extra_trees::ExtraTrees,
+        "hist_gradient_boosting" => hist_gradient_boosting::HistGradientBoosting,
+        "gmm" => gmm::Gmm,
+        "mlp" => mlp::Mlp,
     }
     networks
     {

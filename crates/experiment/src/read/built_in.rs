@@ -14,8 +14,11 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "cnn_tagging"),
     shipped!("experiments", "conv1d_mfcc"),
     shipped!("experiments", "crnn_tagging"),
+    shipped!("experiments", "eight_features"),
     shipped!("experiments", "ensemble"),
+    shipped!("experiments", "esc_baseline"),
     shipped!("experiments", "grid_quick"),
+    shipped!("experiments", "modgd_fusion"),
     shipped!("experiments", "mono_vs_poly"),
     shipped!("experiments", "quickstart"),
     shipped!("experiments", "resnet"),
@@ -24,6 +27,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "resnet_small"),
     shipped!("experiments", "resnet_windows"),
     shipped!("experiments", "simple_models"),
+    shipped!("experiments", "svm_ensemble"),
     shipped!("experiments", "threshold_grid"),
 ];
 

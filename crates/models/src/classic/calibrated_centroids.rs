@@ -256,7 +256,7 @@ fn left_out(square: f64, spread: f64, count: f64) -> f64 {
 }
 
 /// Slope and offset of the logistic curve from margins to class membership; the slope is not negative.
-fn platt(margins: &[f64], has: &[bool]) -> (f64, f64) {
+pub(super) fn platt(margins: &[f64], has: &[bool]) -> (f64, f64) {
     let n = margins.len() as f64;
     let positives = has.iter().filter(|&&has| has).count() as f64;
     let (high, low) = ((positives + 1.0) / (positives + 2.0), 1.0 / (n - positives + 2.0));

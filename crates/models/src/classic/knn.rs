@@ -5,6 +5,7 @@
 //! training clips the earlier one comes first (scikit-learn's order is that of a partial sort, so it may choose another when a
 //! tie crosses the k-th place), and a clip is at cosine distance 0 from itself exactly (scikit-learn leaves a rounding error
 //! there, which decides who counts under distance weights).
+//! With `class_weight` a vote counts in inverse proportion to the frequency of its class, which scikit-learn does not have.
 //! With several labels per clip the probability of a class is the share of the neighbours that have it, as in
 //! KNeighborsClassifier on an indicator matrix. The threshold decides whether half is enough (for scikit-learn's `predict` it
 //! is not).
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use super::neighbours::Distance;
 use super::neighbours::{Neighbour, nearest};
+use super::preparation::{Preparing, Select};
+use super::reduced;
+use super::row_model::ClassWeight;
 use super::scaling::Scaler;
 use super::{ensure_columns, probability_row};
 use crate::classifier::ensure_trainable;
@@ -58,6 +62,18 @@ pub struct Knn {
     /// Other values of k to score with the same search, for a validation curve. Default: none.
     #[schemars(inner(range(min = 1)))]
     pub curve_k: Vec<usize>,
+    /// "balanced" weights the votes in inverse proportion to the frequency of the class among the training clips. Default: all
+    /// count 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weight: Option<ClassWeight>,
+    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
+    /// all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Select>,
+    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
+    /// they must exceed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pca: Option<f64>,
 }
 
 impl Default for Knn {
@@ -69,7 +85,21 @@ impl Default for Knn {
             metric: Distance::Euclidean,
             weights: Weights::Uniform,
             curve_k: Vec::new(),
+            class_weight: None,
+            select: None,
+            pca: None,
         }
+    }
+}
+
+impl Knn {
+    fn preparing(&self) -> Preparing {
+        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
+    }
+
+    /// The model of the prepared columns.
+    fn of_prepared(&self) -> Knn {
+        Knn { standardize: false, select: None, pca: None, ..self.clone() }
     }
 }
 
@@ -104,13 +134,19 @@ impl ModelKind for Knn {
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::fit(self, &self.preparing(), &self.of_prepared(), train, context);
+        }
         ensure_trainable(self, train)?;
         self.ensure_enough(train.len())?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
-        Ok(Box::new(Fitted { spec: self.clone(), task: context.decision_rule.task, train: train.clone(), scaler }))
+        Ok(Box::new(Fitted::new(self.clone(), context.decision_rule.task, train.clone(), scaler)))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::restore(&self.preparing(), &self.of_prepared(), tensors, n_classes, device);
+        }
         let (rows, dims, values) = take_matrix(&mut tensors, "train")?;
         let (shape, labels) = take_shaped(&mut tensors, "train_labels")?;
         let (task, labels) = match shape[..] {
@@ -123,7 +159,7 @@ impl ModelKind for Knn {
         self.ensure_enough(rows)?;
         let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         let train = FeatureSet::from_matrices(values, [1, dims], labels, n_classes);
-        Ok(Box::new(Fitted { spec: self.clone(), task, train, scaler }))
+        Ok(Box::new(Fitted::new(self.clone(), task, train, scaler)))
     }
 
     /// For several labels the curve is drawn in the headline metric.
@@ -144,6 +180,7 @@ impl ModelKind for Knn {
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             faults.push(Fault::new("curve_k", format!("{} is listed twice: write each value once", pair[0])));
         }
+        faults.extend(self.preparing().faults());
         faults
     }
 }
@@ -167,9 +204,26 @@ struct Fitted {
     task: Task,
     train: FeatureSet,
     scaler: Option<Scaler>,
+    /// What a vote for each class counts, and with several labels one against it.
+    votes: Vec<[f64; 2]>,
 }
 
 impl Fitted {
+    fn new(spec: Knn, task: Task, train: FeatureSet, scaler: Option<Scaler>) -> Self {
+        let mut counts = vec![0.0; train.n_classes()];
+        train.labels().iter().flatten().for_each(|&class| counts[class] += 1.0);
+        let (n, present) = (train.len() as f64, counts.iter().filter(|&&count| count > 0.0).count() as f64);
+        let votes = |&count: &f64| match (spec.class_weight, task) {
+            (None, _) => [1.0, 1.0],
+            (Some(ClassWeight::Balanced), Task::SingleLabel) => [n / (present * count.max(1.0)), 1.0],
+            (Some(ClassWeight::Balanced), Task::MultiLabel) => {
+                [n / (2.0 * count.max(1.0)), n / (2.0 * (n - count).max(1.0))]
+            }
+        };
+        let votes = counts.iter().map(votes).collect();
+        Fitted { spec, task, train, scaler, votes }
+    }
+
     fn search(&self, set: &FeatureSet, count: usize) -> Result<Vec<Vec<Neighbour>>> {
         ensure_columns(set, self.train.dims())?;
         nearest(&self.train, set, self.scaler.as_ref(), self.spec.metric, count)
@@ -195,8 +249,15 @@ impl Fitted {
             self.train.labels()[neighbour.row].iter().for_each(|&class| votes[class] += vote);
         }
         if self.task == Task::MultiLabel {
-            return votes.iter().map(|vote| (vote / total) as f32).collect();
+            let share = |(vote, [with, without]): (&f64, &[f64; 2])| {
+                let (with, without) = (vote * with, (total - vote) * without);
+                (with / (with + without)) as f32
+            };
+            let is_weighted = self.spec.class_weight.is_some();
+            let plain = || votes.iter().map(|vote| (vote / total) as f32).collect();
+            return if is_weighted { votes.iter().zip(&self.votes).map(share).collect() } else { plain() };
         }
+        votes.iter_mut().zip(&self.votes).for_each(|(vote, [weight, _])| *vote *= weight);
         let winner = argmax(&votes);
         let total: f64 = votes.iter().sum();
         votes.iter_mut().for_each(|vote| *vote /= total);

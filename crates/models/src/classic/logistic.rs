@@ -22,8 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use super::dual::{self, Dual};
 use super::newton::{Columns, Link, Problem, Solution, Targets, sigmoid};
+use super::preparation::{Preparing, Select};
 use super::primal::{self, Primal};
 use super::products::dot;
+use super::reduced;
+use super::row_model::ClassWeight;
 use super::scaling::Scaler;
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
@@ -79,6 +82,18 @@ pub struct Logistic {
     /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
     #[schemars(range(min = 1))]
     pub max_iterations: usize,
+    /// "balanced" weights the clips in inverse proportion to the frequency of their class; with
+    /// "ovr", each class against the rest. Default: all count 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weight: Option<ClassWeight>,
+    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
+    /// all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Select>,
+    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
+    /// they must exceed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pca: Option<f64>,
 }
 
 impl Default for Logistic {
@@ -90,7 +105,21 @@ impl Default for Logistic {
             c: 1.0,
             tolerance: 1e-6,
             max_iterations: 100,
+            class_weight: None,
+            select: None,
+            pca: None,
         }
+    }
+}
+
+impl Logistic {
+    fn preparing(&self) -> Preparing {
+        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
+    }
+
+    /// The model of the prepared columns.
+    fn of_prepared(&self) -> Logistic {
+        Logistic { standardize: false, select: None, pca: None, ..self.clone() }
     }
 }
 
@@ -104,6 +133,9 @@ impl ModelKind for Logistic {
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::fit(self, &self.preparing(), &self.of_prepared(), train, context);
+        }
         ensure_trainable(self, train)?;
         if let Some(Fault { key, sentence }) = self.task_faults(&context.decision_rule).into_iter().next() {
             bail!("fit logistic: `{key}`: {sentence}");
@@ -122,7 +154,10 @@ impl ModelKind for Logistic {
         Ok(Box::new(Fitted { output, dims: train.dims(), weights, bias, scaler, notes: fit.notes }))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::restore(&self.preparing(), &self.of_prepared(), tensors, n_classes, device);
+        }
         let (classes, dims, weights) = take_matrix(&mut tensors, "weights")?;
         let bias = take_tensor(&mut tensors, "bias")?;
         ensure!(
@@ -157,6 +192,7 @@ impl ModelKind for Logistic {
         if self.max_iterations == 0 {
             fault("max_iterations", "write 1 or more: at least one step is needed");
         }
+        faults.extend(self.preparing().faults());
         faults
     }
 }
@@ -190,6 +226,18 @@ impl Logistic {
         let targets = Targets::new(train.len(), fitted_classes.len(), |row, column| {
             train.labels()[row].contains(&fitted_classes[column])
         });
+        let targets = match self.class_weight {
+            None => targets,
+            Some(ClassWeight::Balanced) => targets.weighted(|row, column| {
+                let (n, labels) = (train.len() as f64, &train.labels()[row]);
+                if link == Link::Softmax {
+                    return n / (present.len() * clips[labels[0]]) as f64;
+                }
+                let having = clips[fitted_classes[column]];
+                let side = if labels.contains(&fitted_classes[column]) { having } else { train.len() - having };
+                n / (2 * side) as f64
+            }),
+        };
         let (solved, solution, scaler, solver) =
             self.solve(train, link, &targets, fitted_classes.len(), memory_budget)?;
 

@@ -1,17 +1,36 @@
-//! Classic models: nearest centroid, k nearest neighbours, logistic regression and ensembles of models.
+//! Classic models: nearest centroid, k nearest neighbours, logistic regression, naive Bayes, Gaussian mixtures, support
+//! vector machines, trees, forests and boosting, a multilayer perceptron, and ensembles of models.
 
+#[macro_use]
+pub mod row_model;
+pub mod bagging;
+pub mod decision_tree;
 pub mod ensemble;
+pub mod extra_trees;
 pub mod fusion;
+pub mod gmm;
+pub mod hist_gradient_boosting;
 pub mod knn;
+pub mod linear_svm;
 pub mod logistic;
+pub mod mlp;
+pub mod naive_bayes;
 pub mod nearest_centroid;
+pub mod preparation;
+pub mod random_forest;
+pub mod svm;
+pub mod trees;
 
 mod calibrated_centroids;
+mod calibration;
 mod dual;
+mod eigen;
+mod l1;
 mod neighbours;
 mod newton;
 mod primal;
 mod products;
+mod reduced;
 mod scaling;
 
 use anyhow::{Result, ensure};

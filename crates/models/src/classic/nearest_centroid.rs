@@ -15,14 +15,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::calibrated_centroids::CalibratedCentroids;
+use super::preparation::{Preparing, Select};
 use super::products::squared_distance;
+use super::reduced;
 use super::scaling::Scaler;
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
 use crate::device::Device;
 use crate::tensor::{chunk_ranges, take_matrix, take_tensor};
 use crate::{Classifier, FeatureChoice, FitContext, ModelKind, Tensor};
-use timbre_core::labels::Task;
+use timbre_core::{labels::Task, registry::Fault};
 use timbre_evaluation::predictions::{Predictions, argmax};
 use timbre_inputs::dataset::feature_set::FeatureSet;
 
@@ -39,6 +41,25 @@ pub struct NearestCentroid {
     pub features: FeatureChoice,
     /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
     pub standardize: bool,
+    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
+    /// all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Select>,
+    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
+    /// they must exceed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pca: Option<f64>,
+}
+
+impl NearestCentroid {
+    fn preparing(&self) -> Preparing {
+        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
+    }
+
+    /// The model of the prepared columns.
+    fn of_prepared(&self) -> NearestCentroid {
+        NearestCentroid { standardize: false, select: None, pca: None, ..self.clone() }
+    }
 }
 
 impl ModelKind for NearestCentroid {
@@ -51,6 +72,9 @@ impl ModelKind for NearestCentroid {
     }
 
     fn fit(&self, train: &FeatureSet, context: &FitContext) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::fit(self, &self.preparing(), &self.of_prepared(), train, context);
+        }
         ensure_trainable(self, train)?;
         let scaler = self.standardize.then(|| Scaler::fit(train)).transpose()?;
         let Sums { counts, sums, all } = Sums::new(train, scaler.as_ref())?;
@@ -66,7 +90,10 @@ impl ModelKind for NearestCentroid {
         Ok(Box::new(Fitted { dims: train.dims(), counts, centroids, scaler }))
     }
 
-    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, _device: &Device) -> Result<Box<dyn Classifier>> {
+    fn restore(&self, mut tensors: Vec<Tensor>, n_classes: usize, device: &Device) -> Result<Box<dyn Classifier>> {
+        if self.preparing().reduces() {
+            return reduced::restore(&self.preparing(), &self.of_prepared(), tensors, n_classes, device);
+        }
         if tensors.iter().any(|tensor| tensor.name == "slopes") {
             let centroids = CalibratedCentroids::restore(&mut tensors, n_classes)?;
             let scaler = Scaler::take(&mut tensors, self.standardize, centroids.dims())?;
@@ -81,6 +108,10 @@ impl ModelKind for NearestCentroid {
         );
         let scaler = Scaler::take(&mut tensors, self.standardize, dims)?;
         Ok(Box::new(Fitted { dims, counts, centroids, scaler }))
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        self.preparing().faults()
     }
 }
 

@@ -49,16 +49,24 @@ impl Columns {
     }
 }
 
-/// Which rows have the class of which column; column-major like [`Columns`].
+/// Which rows have the class of which column, and how much each counts; column-major like [`Columns`].
 pub struct Targets {
     rows: usize,
     values: Vec<bool>,
+    weights: Vec<f64>,
 }
 
 impl Targets {
     pub fn new(rows: usize, columns: usize, has: impl Fn(usize, usize) -> bool) -> Self {
         let columns = 0..columns;
-        Targets { rows, values: columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect() }
+        let values: Vec<bool> = columns.flat_map(|k| (0..rows).map(move |i| (i, k))).map(|(i, k)| has(i, k)).collect();
+        Targets { rows, weights: vec![1.0; values.len()], values }
+    }
+
+    /// With the weight of the loss of each row in each column. For a softmax a row has the same weight in all columns.
+    pub fn weighted(self, weight: impl Fn(usize, usize) -> f64) -> Self {
+        let weights = (0..self.values.len()).map(|at| weight(at % self.rows, at / self.rows)).collect();
+        Targets { weights, ..self }
     }
 
     fn column(&self, k: usize) -> &[bool] {
@@ -136,9 +144,10 @@ impl Link {
         match self {
             Link::Sigmoid => {
                 for (k, loss) in losses.iter_mut().enumerate() {
-                    for (x, &has) in p.column_mut(k).iter_mut().zip(targets.column(k)) {
+                    let weights = &targets.weights[k * targets.rows..];
+                    for ((x, &has), weight) in p.column_mut(k).iter_mut().zip(targets.column(k)).zip(weights) {
                         let z = if has { -*x } else { *x };
-                        *loss += z.max(0.0) + (-z.abs()).exp().ln_1p();
+                        *loss += weight * (z.max(0.0) + (-z.abs()).exp().ln_1p());
                         *x = sigmoid(*x);
                     }
                 }
@@ -150,7 +159,7 @@ impl Link {
                     let top = (0..count).map(|k| p.values[at(k)]).fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = (0..count).map(|k| (p.values[at(k)] - top).exp()).sum();
                     if let Some(k) = (0..count).find(|&k| targets.values[at(k)]) {
-                        losses[k] += top + sum.ln() - p.values[at(k)];
+                        losses[k] += targets.weights[at(k)] * (top + sum.ln() - p.values[at(k)]);
                     }
                     (0..count).for_each(|k| p.values[at(k)] = (p.values[at(k)] - top).exp() / sum);
                 }
@@ -160,7 +169,7 @@ impl Link {
     }
 
     /// The second derivative of the loss applied to logits `z`.
-    fn curve(self, p: &Columns, mut z: Columns) -> Columns {
+    fn curve(self, p: &Columns, targets: &Targets, mut z: Columns) -> Columns {
         match self {
             Link::Sigmoid => z.values.iter_mut().zip(&p.values).for_each(|(z, &p)| *z *= p * (1.0 - p)),
             Link::Softmax => {
@@ -171,6 +180,7 @@ impl Link {
                 }
             }
         }
+        z.values.iter_mut().zip(&targets.weights).for_each(|(z, weight)| *z *= weight);
         z
     }
 }
@@ -249,6 +259,7 @@ impl<S: Space> Problem<'_, S> {
         for (p, _) in residuals.values.iter_mut().zip(&self.targets.values).filter(|&(_, &has)| has) {
             *p -= 1.0;
         }
+        residuals.values.iter_mut().zip(&self.targets.weights).for_each(|(residual, weight)| *residual *= weight);
         let mut gradient = self.pull(residuals)?;
         let (ones, strength) = (vec![1.0; self.columns], vec![self.strength; self.columns]);
         gradient.coefficients.blend(&strength, &ones, &x.coefficients);
@@ -296,7 +307,7 @@ impl<S: Space> Problem<'_, S> {
                 return Ok((step, taken));
             }
             let logits = direction.logits();
-            let curved = self.link.curve(p, logits.clone());
+            let curved = self.link.curve(p, self.targets, logits.clone());
             let curvatures = (0..k).map(|k| {
                 self.space.inner(&direction, &direction, k) + self.strength * dot64(logits.column(k), curved.column(k))
             });
