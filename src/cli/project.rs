@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use clap::builder::TypedValueParser;
 use timbre_core::error::UserError;
+use timbre_inputs::data::table::is_table;
 
 /// The directory in which the command was started, if it is not the root.
 static STARTED_IN: OnceLock<PathBuf> = OnceLock::new();
@@ -64,7 +65,7 @@ pub fn from_here(path: &Path) -> PathBuf {
 /// Parses an argument that is a name or a path (an experiment, a run, a data set): a path that exists is taken from here.
 pub fn name_from_here(text: &str) -> Result<String, Infallible> {
     let path = text.split_once(':').map_or(text, |(path, _)| path);
-    let is_path = path.contains('/') || path.ends_with(".toml");
+    let is_path = path.contains('/') || path.ends_with(".toml") || is_table(path);
     let exists = STARTED_IN.get().map(|here| here.join(path)).filter(|path| is_path && path.exists());
     Ok(match exists {
         Some(found) => format!("{}{}", found.display(), &text[path.len()..]),

@@ -72,7 +72,7 @@ fn lossy_formats_decode_to_ffmpegs_samples_within_rounding() {
 fn the_header_gives_the_decoded_length() {
     for name in recordings() {
         let recording = decode(&bytes(&name), extension(&name)).expect("a usable file");
-        let header = probe_file(&folder().join(&name)).expect("a usable file");
+        let header = probe_file(&folder().join(&name), None).expect("a usable file");
         assert_eq!((header.sample_rate, header.channels), (recording.sample_rate, recording.channels), "{name}");
         let seconds = recording.samples.len() as f64 / f64::from(recording.sample_rate);
         // AAC pads its last packet, and the header of an MP4 does not count the padding.
@@ -185,7 +185,7 @@ fn each_kind_of_unusable_file_has_its_own_code() {
     assert_eq!(reason(&wav(&[(b"fmt ", &format(1, 1, 7, 16)), (b"data", &[1, 2])])), "corrupt");
     assert_eq!(reason(&wav(&[(b"fmt ", &format(0x161, 1, 8000, 16)), (b"data", &[1, 2])])), "unsupported");
     assert_eq!(
-        load_file(Path::new("no such file.wav"), &AudioSpec::default()).expect_err("absent").code(),
+        load_file(Path::new("no such file.wav"), None, &AudioSpec::default()).expect_err("absent").code(),
         "unreadable"
     );
 }
@@ -341,8 +341,8 @@ fn real_recordings_decode_to_the_lengths_of_their_headers() {
     for class in classes {
         for file in std::fs::read_dir(class.expect("an entry").path()).expect("a folder a class") {
             let path = file.expect("an entry").path();
-            let header = probe_file(&path).expect("a FLAC file");
-            let clip = load_file(&path, &AudioSpec::default()).expect("a FLAC file");
+            let header = probe_file(&path, None).expect("a FLAC file");
+            let clip = load_file(&path, None, &AudioSpec::default()).expect("a FLAC file");
             assert_eq!((header.sample_rate, header.channels, header.codec.as_str()), (44100, 1, "flac"));
             assert_eq!(clip.samples.len(), (header.seconds * 22050.0).ceil() as usize);
             count += 1;
@@ -381,4 +381,57 @@ proptest! {
         }
         let _ = probe(&file, extension(name));
     }
+}
+
+/// An AU file of these samples.
+fn au(encoding: u32, channels: u32, data: &[u8], declared: u32) -> Vec<u8> {
+    let mut file = b".snd".to_vec();
+    [28, declared, encoding, 8000, channels, 0].iter().for_each(|number: &u32| file.extend(number.to_be_bytes()));
+    file.extend(data);
+    file
+}
+
+#[test]
+fn au_files_have_the_samples_of_the_wave_files_with_the_same_content() {
+    let sound = |frames: usize| (0..frames).map(|i| ((i * 7919) % 60_001) as i32 - 30_000).collect::<Vec<i32>>();
+    let samples = sound(500);
+    let expected: Vec<f32> = samples.iter().map(|&s| s as f32 / 32768.0).collect();
+    let data_of = |of: &dyn Fn(i32) -> Vec<u8>| samples.iter().flat_map(|&s| of(s)).collect::<Vec<u8>>();
+    let encodings = [
+        (3, data_of(&|s| (s as i16).to_be_bytes().to_vec())),
+        (4, data_of(&|s| (s << 16).to_be_bytes()[..3].to_vec())),
+        (5, data_of(&|s| (s << 16).to_be_bytes().to_vec())),
+        (6, data_of(&|s| (s as f32 / 32768.0).to_be_bytes().to_vec())),
+        (7, data_of(&|s| (f64::from(s) / 32768.0).to_be_bytes().to_vec())),
+    ];
+    for (encoding, data) in encodings {
+        for declared in [data.len() as u32, u32::MAX] {
+            let recording = decode(&au(encoding, 1, &data, declared), None).unwrap();
+            assert_eq!((recording.samples.as_slice(), recording.sample_rate), (&expected[..], 8000), "{encoding}");
+        }
+        let stereo = decode(&au(encoding, 2, &data, data.len() as u32), None).unwrap();
+        assert_eq!(stereo.samples[0], (expected[0] + expected[1]) / 2.0);
+        assert_eq!((stereo.samples.len(), stereo.channels), (250, 2));
+        assert_eq!(probe(&au(encoding, 1, &data, u32::MAX), None).unwrap().seconds, 500.0 / 8000.0);
+    }
+    assert_eq!(decode(&au(2, 1, &[64, 192], 2), None).unwrap().samples, [0.5, -0.5]);
+    for (name, encoding) in [("mulaw.wav", 1), ("alaw.wav", 27)] {
+        let wav = bytes(name);
+        let at = wav.windows(4).position(|four| four == b"data").unwrap();
+        let size = u32::from_le_bytes(wav[at + 4..at + 8].try_into().unwrap()) as usize;
+        let channels = u32::from(wav[22]);
+        let recording = decode(&au(encoding, channels, &wav[at + 8..at + 8 + size], size as u32), None).unwrap();
+        assert_eq!(recording.samples, golden(name), "{name}");
+    }
+}
+
+#[test]
+fn damaged_au_files_are_refused_with_the_reason() {
+    assert_eq!(reason(b".snd\0\0\0\x18"), "corrupt");
+    assert_eq!(reason(&au(3, 1, &[1; 10], 100)), "truncated");
+    assert_eq!(reason(&au(23, 1, &[1; 10], 10)), "unsupported");
+    assert_eq!(reason(&au(3, 0, &[1; 10], 10)), "corrupt");
+    let mut far = au(3, 1, &[1; 10], 10);
+    far[4..8].copy_from_slice(&9999u32.to_be_bytes());
+    assert_eq!(reason(&far), "corrupt");
 }

@@ -38,7 +38,7 @@ fn recordings_without_a_declared_length_are_decoded_to_their_end() {
 fn the_header_gives_the_length_of_recordings_without_a_declared_length() {
     for (name, _, _, length) in golden_files() {
         let header =
-            probe_file(&folder().join("streams").join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            probe_file(&folder().join("streams").join(&name), None).unwrap_or_else(|error| panic!("{name}: {error}"));
         let seconds = length as f64 / f64::from(header.sample_rate);
         // AAC in MP4 declares the length without the padding of its last packet.
         let bound = if name.ends_with("m4a") { 1024.0 / 88200.0 } else { 1e-9 };
@@ -50,8 +50,8 @@ fn the_header_gives_the_length_of_recordings_without_a_declared_length() {
 fn the_rate_of_aac_in_mp4_comes_from_the_decoder_configuration() {
     for (name, rate) in [("88200.m4a", 88200), ("96000.m4a", 96000)] {
         let path = folder().join("streams").join(name);
-        assert_eq!(probe_file(&path).expect("usable").sample_rate, rate);
-        let clip = load_file(&path, &AudioSpec { sample_rate: rate, ..AudioSpec::default() }).expect("usable");
+        assert_eq!(probe_file(&path, None).expect("usable").sample_rate, rate);
+        let clip = load_file(&path, None, &AudioSpec { sample_rate: rate, ..AudioSpec::default() }).expect("usable");
         assert_eq!(clip.samples.len(), 6144, "{name}");
         let whole = std::fs::read(path).expect("a golden file");
         let code = decode(&whole[..whole.len() * 9 / 10], None).expect_err("cut").code();

@@ -182,27 +182,27 @@ fn a_clip_of_a_recording_too_long_for_memory_is_the_clip_of_the_whole() {
     bytes.extend((0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8));
     let file = written(&bytes);
     let spec = |sample_rate, crop| AudioSpec { clip_seconds: Some(0.5), crop, ..AudioSpec::at(sample_rate) };
-    let recording = decode_file(file.path(), spec(44100, Crop::Start).limits()).expect("usable");
+    let recording = decode_file(file.path(), None, spec(44100, Crop::Start).limits()).expect("usable");
     assert_eq!(recording.samples.len(), n);
     for rate in [44100, 22050, 44099] {
         for crop in [Crop::Start, Crop::Centre] {
             let spec = spec(rate, crop);
-            let clip = load_file(file.path(), &spec).expect("usable");
+            let clip = load_file(file.path(), None, &spec).expect("usable");
             assert!(clip == recording.clone().into_clip(&spec), "{rate}, {crop:?}");
             assert!(load(&bytes, None, &spec).expect("usable") == clip);
         }
     }
     let longer = AudioSpec { clip_seconds: Some(400.0), ..AudioSpec::at(44100) };
-    let clip = load_file(file.path(), &longer).expect("usable");
+    let clip = load_file(file.path(), None, &longer).expect("usable");
     assert!(clip.samples.len() == 400 * 44100 && clip.samples[..n] == recording.samples);
     let shorter = AudioSpec { max_seconds: 300.0, ..longer };
-    let error = load_file(file.path(), &shorter).expect_err("too long");
+    let error = load_file(file.path(), None, &shorter).expect_err("too long");
     assert_eq!(
         (error.code(), error.to_string().contains("300 s (`audio.max_seconds`)")),
         ("too_long", true),
         "{error}"
     );
-    assert_eq!(decode_file(file.path(), shorter.limits()).expect_err("too long").code(), "too_long");
+    assert_eq!(decode_file(file.path(), None, shorter.limits()).expect_err("too long").code(), "too_long");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn only_regular_files_are_decoded_but_a_pipe_may_be_streamed() {
     let pipe = dir.path().join("pipe.wav");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
     let spec = AudioSpec::at(8000);
-    for error in [load_file(&pipe, &spec).map(drop), Stream::open_regular(&pipe, &spec).map(drop)] {
+    for error in [load_file(&pipe, None, &spec).map(drop), Stream::open_regular(&pipe, &spec).map(drop)] {
         assert_eq!(error.expect_err("not a regular file").code(), "unreadable");
     }
     let good = std::fs::read(folder().join("s16le.wav")).expect("a golden file");

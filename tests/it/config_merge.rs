@@ -226,7 +226,11 @@ fn a_single_data_set_accepts_settings_and_reports_errors() {
     let set = ["data.root=/music".to_owned(), "models.knn.k=3".to_owned()];
     let spec = data_set(&nowhere.root(), "mine", &set).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!((spec.kind(), spec.as_kind().common_keys().root.as_deref()), ("irmas", Some("/music")));
-    assert_eq!(data_set_names(&nowhere.root()), ["demo", "demo_shifted", "irmas", "medley_solos", "mine"]);
+    let names = data_set_names(&nowhere.root());
+    assert!(
+        names.is_sorted()
+            && ["demo", "irmas", "mine", "openmic"].iter().all(|name| names.contains(&(*name).to_owned()))
+    );
     let faults = data_set(&nowhere.root(), "irma", &[]).unwrap_err().to_string();
     assert!(faults.contains("no data set `irma`") && faults.contains("did you mean `irmas`?"), "{faults}");
     assert!(data_set(&nowhere.root(), "demo", &["data.rot=/x".into()]).is_err());

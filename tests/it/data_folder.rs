@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use timbre_inputs::data::folder::Folder;
+use timbre_inputs::data::folder::{Folder, LabelFiles};
 use timbre_inputs::data::{CommonKeys, DataDirs, DataKind, DataSet, DataSpec, MissingData, Subset, describe};
 
 fn tree(files: &[&str]) -> TempDir {
@@ -35,13 +35,13 @@ fn classes_are_folders_and_only_recordings_count() {
 
 #[test]
 fn audio_files_in_formats_that_are_not_read_are_counted() {
-    let dir = tree(&["a/1.wav", "a/2.W64", "b/deep/3.au", "b/4.au", "b/5.txt", "b/6.flac"]);
+    let dir = tree(&["a/1.wav", "a/2.W64", "b/deep/3.wv", "b/4.wv", "b/5.txt", "b/6.flac"]);
     let set = load(&dir, Folder::default()).unwrap();
     assert_eq!(set.records.len(), 2);
-    assert!(set.notes.iter().any(|note| note.contains("not read: 2 .au, 1 .w64")), "{:?}", set.notes);
+    assert!(set.notes.iter().any(|note| note.contains("not read: 1 .w64, 2 .wv")), "{:?}", set.notes);
     assert!(load(&tree(&["a/1.wav"]), Folder::default()).unwrap().notes.is_empty());
-    let error = format!("{:#}", load(&tree(&["a/1.au"]), Folder::default()).unwrap_err());
-    assert!(error.contains("only audio files in formats that are not read: 1 .au"), "{error}");
+    let error = format!("{:#}", load(&tree(&["a/1.wv"]), Folder::default()).unwrap_err());
+    assert!(error.contains("only audio files in formats that are not read: 1 .wv"), "{error}");
 }
 
 #[test]
@@ -117,6 +117,52 @@ fn a_class_name_with_a_semicolon_is_refused() {
     let dir = tree(&["a;b/1.wav", "a/1.wav", "b/1.wav"]);
     let fault = format!("{:#}", load(&dir, Folder::default()).unwrap_err());
     assert!(fault.contains("`a;b`") && fault.contains("rename"), "{fault}");
+}
+
+#[test]
+fn label_files_beside_the_recordings_name_any_number_of_classes() {
+    let dir = tree(&["train/x/1.wav", "train/2.flac", "test/3.wav", "train/readme.txt"]);
+    let write = |name: &str, text: &str| fs::write(dir.path().join("set").join(name), text).unwrap();
+    write("train/x/1.txt", "gel\t\r\nvoi\t\r\n\n");
+    write("train/2.txt", "0.5\t2.25\tgrand piano\n3\t4\tvoi\n5\t6\tvoi\n");
+    write("test/3.txt", "");
+    let spec = Folder { part_folders: true, label_files: Some(LabelFiles::Txt), ..Folder::default() };
+    let set = load(&dir, spec.clone()).unwrap();
+    assert_eq!(set.classes.names(), ["gel", "grand piano", "voi"]);
+    let seen: Vec<_> = set.records.iter().map(|r| (r.id.as_str(), &r.labels[..], r.subset)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("test/3.wav", &[][..], Subset::Testing),
+            ("train/2.flac", &[1, 2], Subset::Training),
+            ("train/x/1.wav", &[0, 2], Subset::Training)
+        ]
+    );
+    write("train/lost.txt", "voi");
+    write("train/4.wav", "");
+    let fault = format!("{:#}", load(&dir, spec).unwrap_err());
+    assert!(fault.contains("have no label file (NAME.txt beside NAME.wav) (1):\n  train/4.wav"), "{fault}");
+    assert!(fault.contains("label files have no recording (1):\n  train/lost.txt"), "{fault}");
+    let both = Folder { classes: Some(vec!["a".into()]), label_files: Some(LabelFiles::Txt), ..Folder::default() };
+    assert_eq!(both.faults()[0].key, "classes");
+}
+
+#[test]
+fn jams_files_give_the_values_of_their_tags() {
+    let dir = tree(&["1.wav", "2.wav"]);
+    let write = |name: &str, text: &str| fs::write(dir.path().join("set").join(name), text).unwrap();
+    let new = r#"{"annotations": [
+        {"namespace": "tag_open", "data": [{"time": 0.0, "duration": 3.0, "value": "piano", "confidence": 1.0}]},
+        {"namespace": "beat", "data": [{"time": 0.0, "value": 1}]}]}"#;
+    let old = r#"{"annotations": [{"namespace": "tag_medleydb_instruments", "data": {"value": ["violin", "piano"]}}]}"#;
+    write("1.jams", new);
+    write("2.jams", old);
+    let spec = Folder { label_files: Some(LabelFiles::Jams), ..Folder::default() };
+    let set = load(&dir, spec.clone()).unwrap();
+    assert_eq!(set.classes.names(), ["piano", "violin"]);
+    assert_eq!(set.records.iter().map(|r| r.labels.clone()).collect::<Vec<_>>(), [vec![0], vec![0, 1]]);
+    write("2.jams", "{}");
+    assert!(format!("{:#}", load(&dir, spec).unwrap_err()).contains("2.wav: 2: it has no annotations"));
 }
 
 #[test]

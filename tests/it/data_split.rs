@@ -6,19 +6,11 @@ use proptest::prelude::*;
 use timbre_core::seed::{Seed, shuffle};
 use timbre_inputs::data::{
     ClipRecord, Subset,
-    split::{Folds, Holdout, Official, SplitSpec, Splits, split},
+    split::{CrossValidation, FoldChoice, Folds, Holdout, NamedFolds, Official, SplitSpec, Splits, split},
 };
 
 fn record(id: String, group: String, labels: Vec<usize>) -> ClipRecord {
-    ClipRecord {
-        path: id.clone().into(),
-        id,
-        labels,
-        group,
-        subset: Subset::Training,
-        fold: None,
-        tags: BTreeMap::new(),
-    }
+    ClipRecord { group, ..ClipRecord::new(id.clone(), id, labels) }
 }
 
 fn holdout(test: f64, validation: f64) -> SplitSpec {
@@ -26,7 +18,7 @@ fn holdout(test: f64, validation: f64) -> SplitSpec {
 }
 
 fn run(records: &[ClipRecord], n_classes: usize, spec: &SplitSpec, seed: u64) -> anyhow::Result<Splits> {
-    split(&records.iter().collect::<Vec<_>>(), n_classes, spec, Seed::new(seed))
+    split(&records.iter().collect::<Vec<_>>(), n_classes, spec, Seed::new(seed), seed)
 }
 
 /// Songs of one class each: for every class the sizes of its songs.
@@ -115,6 +107,28 @@ proptest! {
     }
 
     #[test]
+    fn each_song_is_tested_once_and_folds_have_similar_shares_of_each_class(
+        records in songs_of_many_labels(), n in 2usize..5, validation in prop::sample::select(vec![0.0, 0.2]),
+    ) {
+        let spec = SplitSpec::CrossValidation(CrossValidation { folds: FoldChoice::Number(n), validation, seed: None });
+        let folds: Result<Vec<Splits>, _> = (1..=n as u64).map(|seed| run(&records, 4, &spec, seed)).collect();
+        let Ok(folds) = folds else { return Ok(()) };
+        let mut tested: Vec<usize> = folds.iter().flat_map(|fold| fold.test.iter().copied()).collect();
+        tested.sort_unstable();
+        prop_assert_eq!(tested, (0..records.len()).collect::<Vec<_>>());
+        let mut largest: BTreeMap<&str, usize> = BTreeMap::new();
+        records.iter().for_each(|r| *largest.entry(&r.group).or_default() += 1);
+        let largest = *largest.values().max().unwrap() as f64;
+        for fold in &folds {
+            check_records_and_songs_are_in_one_set(&records, fold);
+            // Whole songs of several labels cannot be shared out exactly.
+            let share = records.len() as f64 / n as f64;
+            prop_assert!((fold.test.len() as f64 - share).abs() <= 2.0 * largest, "{} of {share:.1}", fold.test.len());
+        }
+        prop_assert_eq!(run(&records, 4, &spec, n as u64 + 1).unwrap().test, folds[0].test.clone());
+    }
+
+    #[test]
     fn songs_of_other_classes_change_nothing_if_songs_have_one_class(records in songs_of_classes(), seed in 0u64..50) {
         let first: Vec<ClipRecord> = records.iter().filter(|r| r.labels == [0]).cloned().collect();
         let alone = run(&first, 5, &holdout(0.25, 0.0), seed).unwrap();
@@ -199,6 +213,58 @@ fn faults_name_their_key_and_toml_reads_every_kind() {
         assert_eq!(spec.kind(), *kind);
         assert!(toml::from_str::<SplitSpec>(&format!("kind = \"{kind}\"\ntets = 1")).is_err());
     }
+}
+
+#[test]
+fn folds_balance_the_classes_of_recordings_with_several_labels() {
+    let records: Vec<ClipRecord> = (0..60)
+        .map(|i| record(format!("{i:02}"), format!("s{}", i / 2), if i % 6 < 2 { vec![0, 1] } else { vec![1, 2] }))
+        .collect();
+    let spec = SplitSpec::CrossValidation(CrossValidation::default());
+    for seed in 1..=5 {
+        let fold = run(&records, 3, &spec, seed).unwrap();
+        let of = |class: usize| fold.test.iter().filter(|&&i| records[i].labels.contains(&class)).count();
+        assert_eq!((of(0), of(1), of(2)), (4, 12, 8));
+    }
+}
+
+#[test]
+fn a_cross_validation_takes_the_official_folds_or_leaves_one_song_out() {
+    let fold = |i: usize| ["a", "b", "c"][i / 4 % 3];
+    let mut records: Vec<ClipRecord> =
+        ten_songs().into_iter().enumerate().map(|(i, r)| ClipRecord { fold: Some(fold(i).into()), ..r }).collect();
+    records[0].subset = Subset::Testing;
+    records[1].subset = Subset::Testing;
+    let spec =
+        |folds| SplitSpec::CrossValidation(CrossValidation { folds, validation: 0.2, ..CrossValidation::default() });
+    let official = spec(FoldChoice::Named(NamedFolds::Official));
+    let by_reference: Vec<&ClipRecord> = records.iter().collect();
+    assert_eq!(official.number_of_folds(&by_reference), Some(3));
+    for seed in 1..=3 {
+        let split = run(&records, 2, &official, seed).unwrap();
+        check_records_and_songs_are_in_one_set(&records, &split);
+        assert!(split.test.iter().all(|&i| fold(i) == ["a", "b", "c"][seed as usize - 1]));
+        assert!(!split.validation.is_empty());
+    }
+    let songs = spec(FoldChoice::Named(NamedFolds::Songs));
+    assert!(songs.divides_training_alone() && !official.divides_training_alone());
+    assert_eq!(songs.number_of_folds(&by_reference), Some(10));
+    assert_eq!(
+        ids(&records, &run(&records, 2, &songs, 3).unwrap().test).into_iter().collect::<Vec<_>>(),
+        ["08", "09", "10", "11"]
+    );
+    // A song of which a part is declared for testing is not divided.
+    assert_eq!(ids(&records, &run(&records, 2, &songs, 1).unwrap().test).into_iter().collect::<Vec<_>>(), ["02", "03"]);
+    records[2].fold = Some("b".into());
+    let error = run(&records, 2, &official, 1).unwrap_err().to_string();
+    assert!(error.contains("a song is in two sets"), "{error}");
+    records[2].fold = None;
+    assert!(run(&records, 2, &official, 1).unwrap_err().to_string().contains("has no fold"));
+    let many = spec(FoldChoice::Number(11));
+    assert!(run(&records, 2, &many, 1).unwrap_err().to_string().contains("only 10 songs"));
+    assert_eq!(spec(FoldChoice::Number(1)).faults()[0].key, "folds");
+    let toml: SplitSpec = toml::from_str("kind = \"cross_validation\"\nfolds = \"songs\"\nvalidation = 0.2").unwrap();
+    assert_eq!(toml, songs);
 }
 
 #[test]

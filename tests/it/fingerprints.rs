@@ -7,7 +7,6 @@
 #[path = "../../crates/inputs/src/fingerprint.rs"]
 mod fingerprint;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fingerprint::Fingerprint;
@@ -49,7 +48,7 @@ fn decoding() -> Fingerprint {
     for folder in ["audio", "opus"] {
         for path in files_below(&golden.join(folder)) {
             // Some of the files test refusals.
-            if let Ok(clip) = audio::load_file(&path, &spec) {
+            if let Ok(clip) = audio::load_file(&path, None, &spec) {
                 bytes.extend(path.file_name().unwrap().as_encoded_bytes());
                 bytes.extend(le_bytes(&clip.samples));
             }
@@ -75,14 +74,14 @@ fn sliding_windows() -> Fingerprint {
 
 /// Clips of three classes in songs of three.
 fn records() -> Vec<ClipRecord> {
-    let record = |i: usize| ClipRecord {
-        path: format!("{i:03}.wav").into(),
-        id: format!("{i:03}"),
-        labels: if i.is_multiple_of(7) { vec![i % 3, 3] } else { vec![i % 3] },
-        group: format!("song {}", i / 3),
-        subset: if i < 60 { Subset::Training } else { Subset::Testing },
-        fold: Some(format!("{}", i / 3 % 4)),
-        tags: BTreeMap::new(),
+    let record = |i: usize| {
+        let labels = if i.is_multiple_of(7) { vec![i % 3, 3] } else { vec![i % 3] };
+        ClipRecord {
+            group: format!("song {}", i / 3),
+            subset: if i < 60 { Subset::Training } else { Subset::Testing },
+            fold: Some(format!("{}", i / 3 % 4)),
+            ..ClipRecord::new(format!("{i:03}"), format!("{i:03}.wav"), labels)
+        }
     };
     (0..90).map(record).collect()
 }
@@ -97,7 +96,7 @@ fn splits() -> Fingerprint {
     let mut bytes = Vec::new();
     for spec in specs {
         let spec = serde_json::from_value(spec).unwrap();
-        let splits = split::split(&records.iter().collect::<Vec<_>>(), 4, &spec, Seed::new(3)).unwrap();
+        let splits = split::split(&records.iter().collect::<Vec<_>>(), 4, &spec, Seed::new(3), 3).unwrap();
         bytes.extend(format!("{:?}", [splits.train, splits.validation, splits.test]).into_bytes());
     }
     Fingerprint::new("splits", split::VERSION, &bytes)

@@ -61,7 +61,7 @@ fn model() -> Logits {
     let mut features = Vec::new();
     let mut logits = Vec::new();
     for path in &recordings {
-        let clip = audio::load_file(path, &record.audio).unwrap();
+        let clip = audio::load_file(path, None, &record.audio).unwrap();
         let matrix = extractor.extract(&ClipAnalysis::new(&clip)).unwrap();
         assert_eq!((matrix.rows, matrix.cols), (shape.height, shape.width));
         let row = |at: usize| if mean.len() == 1 { 0 } else { at / shape.width };

@@ -17,6 +17,7 @@ use timbre_core::{
 };
 use timbre_evaluation::metrics::{self, ClassScores, DecisionRule, Scores, replicates};
 use timbre_models::Epoch;
+use timbre_signal::audio::Excerpt;
 
 /// The scores of a trial on one subset.
 pub struct ScoredSplit<'a> {
@@ -121,7 +122,7 @@ pub struct Recording {
 /// Whether these recordings have no songs (pairs of path and song): every file then counts as a song of its own.
 pub fn have_no_songs<'a>(recordings: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
     let mut recordings = recordings.into_iter().peekable();
-    recordings.peek().is_some() && recordings.all(|(path, song)| path == song)
+    recordings.peek().is_some() && recordings.all(|(path, song)| Excerpt::split_name(path).0 == song)
 }
 
 /// The word for what a bootstrap draws.

@@ -35,7 +35,7 @@ pub struct ExperimentArgs {
     #[arg(value_name = "EXP", value_parser = name_from_here)]
     pub experiment: String,
 
-    /// Use another data set, e.g. `--data demo`.
+    /// Use another data set: its name (`--data demo`), a folder with one folder a class, or a table (`--data labels.csv`).
     #[arg(long, value_name = "NAME", value_parser = name_from_here)]
     pub data: Option<String>,
 }

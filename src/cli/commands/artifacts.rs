@@ -1,10 +1,10 @@
 //! The plots, threshold files and reports of a run, as `timbre run` writes them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::execution::run::RunArtifacts;
+use crate::execution::run::{AudioSource, RunArtifacts};
 use timbre_core::{files, labels::Classes};
 use timbre_experiment::Experiment;
 use timbre_models::{Epoch, RateCurve};
@@ -53,7 +53,7 @@ impl RunArtifacts for WrittenArtifacts {
             .is_none_or(|spec| thresholds::is_written(run, spec, spec.metric(experiment.evaluate.metric()), trials))
     }
 
-    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<PathBuf>) -> Result<()> {
+    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<()> {
         run_report::write(run, find).map(drop)
     }
 }

@@ -15,10 +15,10 @@ use timbre_core::{
     text::{count, one_line},
 };
 use timbre_experiment::ConfigErrors;
-use timbre_inputs::data::{self, DataSet, DataSpec, MissingData, demo};
+use timbre_inputs::data::{self, ClipRecord, DataSet, DataSpec, MissingData, demo};
 use timbre_inputs::features::cache::{
     Hash,
-    content_hashes::{Unreadable, check_size, hash_file},
+    content_hashes::{Unreadable, check_size, content_of, hash_file},
 };
 use timbre_runs::tables::aligned;
 use timbre_signal::audio::{self, AudioSpec};
@@ -150,7 +150,7 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     let set = load(common, name)?;
     let progress = settings(common, false).printer.start("recordings", set.records.len());
     let read = set.records.par_iter().map(|record| {
-        let checked = checked(&record.path);
+        let checked = checked(record);
         progress.step();
         checked
     });
@@ -185,7 +185,8 @@ fn check(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
 }
 
 /// The hash of a recording, and whether an experiment with the default limits can use it. One block of the file is in memory.
-fn checked(path: &Path) -> (Option<Hash>, Result<(), Unreadable>) {
+fn checked(record: &ClipRecord) -> (Option<Hash>, Result<(), Unreadable>) {
+    let (path, excerpt) = (&record.path, record.excerpt.as_ref());
     let defaults = AudioSpec::default();
     let hash = std::fs::metadata(path)
         .map_err(Unreadable::from)
@@ -193,8 +194,11 @@ fn checked(path: &Path) -> (Option<Hash>, Result<(), Unreadable>) {
         .and_then(|()| Ok(hash_file(path)?));
     match hash {
         Ok(hash) => {
-            let usable = audio::check_file(path, defaults.limits());
-            (Some(hash), usable.map_err(|why| Unreadable { code: why.code(), sentence: why.to_string() }))
+            let usable = audio::check_file(path, excerpt, defaults.limits());
+            (
+                Some(content_of(&hash, excerpt)),
+                usable.map_err(|why| Unreadable { code: why.code(), sentence: why.to_string() }),
+            )
         }
         Err(why) => (None, Err(why)),
     }
@@ -205,7 +209,7 @@ fn describe(common: &GlobalArgs, name: &str) -> Result<ExitStatus> {
     let set = load(common, name)?;
     let counts = data::describe(&set);
     let headers: Vec<Option<audio::Header>> =
-        set.records.par_iter().map(|record| audio::probe_file(&record.path).ok()).collect();
+        set.records.par_iter().map(|record| audio::probe_file(&record.path, record.excerpt.as_ref()).ok()).collect();
     let mut text = about.title.map_or_else(|| format!("{name}\n"), |title| format!("{name}: {title}\n"));
     for (word, fact) in [("licence", about.licence), ("from", about.homepage)] {
         text += &fact.map_or_else(String::new, |fact| format!("{word}: {fact}\n"));

@@ -82,7 +82,7 @@ fn show(common: &GlobalArgs, target: &ExperimentArgs, as_json: bool) -> Result<E
     }
     text += &format!("  read     {clips} clips of `{}` in {} classes", dataset.set.name, dataset.set.classes.len());
     if dataset.set_aside > 0 {
-        text += &format!(" (skipping {} with several labels)", dataset.set_aside);
+        text += &format!(" (skipping {} without exactly one class)", dataset.set_aside);
     }
     text += &format!("\n  compute  {misses} features ({hits} in the cache): {}\n", list(extraction.names()));
     if !experiment.augment.is_empty() {

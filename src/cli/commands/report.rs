@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{ExitStatus, print};
 use crate::cli::args::{FigureArgs, GlobalArgs};
+use crate::execution::run::AudioSource;
 use timbre_core::progress::Printer;
 use timbre_inputs::data::DataDirs;
 use timbre_reports::{
@@ -14,6 +15,7 @@ use timbre_reports::{
     run_report::{self, FigureFile, FindRecording},
 };
 use timbre_runs::run_dir::{self, ReportFile};
+use timbre_signal::audio::Excerpt;
 
 pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures: &FigureArgs) -> Result<ExitStatus> {
     let folder = run_dir::find(&common.runs, run)?;
@@ -24,7 +26,10 @@ pub fn report(common: &GlobalArgs, run: &str, recordings: Option<&Path>, figures
         None => known(common, &folder),
     };
     let find: FindRecording = &|id| match recordings {
-        Some(root) => Some(root.join(id)).filter(|path| path.is_file()),
+        Some(root) => {
+            let (path, excerpt) = Excerpt::split_name(id);
+            Some((root.join(path), excerpt)).filter(|(path, _)| path.is_file())
+        }
         None => known.get(id).cloned(),
     };
     let report = run_report::run_report(&folder, find)?;
@@ -49,12 +54,13 @@ pub fn write_figures(to: &FigureArgs, figures: &[FigureFile], printer: Printer) 
 }
 
 /// The recordings of the data set by id; empty if the data set is missing.
-fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, PathBuf> {
+fn known(common: &GlobalArgs, run: &Path) -> HashMap<String, AudioSource> {
     let Ok(experiment) = timbre_experiment::load_from_run(&run_dir::resolved_config(run), &[]) else {
         return HashMap::new();
     };
     let places = DataDirs { data_dir: PathBuf::from("data"), cache_dir: common.cache.clone() };
     // A set that was removed from the cache is not generated again: the report goes without its sounds.
     let records = experiment.data.load_planned(&places).map_or(Vec::new(), |set| set.records);
-    records.into_iter().filter(|record| record.path.is_file()).map(|record| (record.id, record.path)).collect()
+    let on_disk = records.into_iter().filter(|record| record.path.is_file());
+    on_disk.map(|record| (record.id, (record.path, record.excerpt))).collect()
 }

@@ -13,6 +13,7 @@ use crate::inference;
 use timbre_core::{
     error::UserError,
     progress::{Printer, eprint_line},
+    text::count,
 };
 use timbre_experiment::{ExpandedGrid, Experiment, ResolvedExperiment};
 use timbre_models::device::{Device, DeviceChoice, DeviceUnavailable};
@@ -112,7 +113,10 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
         printer.message(&format!("{unusable} of {all} recordings are unusable: see {}", list.display()));
     }
     if record.data.set_aside > 0 {
-        printer.message(&format!("{} recordings with several labels were skipped", record.data.set_aside));
+        printer.message(&format!(
+            "{} without exactly one class skipped (`evaluate.task = \"multi_label\"` uses any number)",
+            count(record.data.set_aside, "recording")
+        ));
     }
     if record.status == Status::TooManyUnusable {
         printer.message("More than `max_unusable` allows: the run counts as failed (exit code 3).");

@@ -10,6 +10,10 @@ use timbre_core::labels::Classes;
 use timbre_experiment::Experiment;
 use timbre_models::{Epoch, RateCurve};
 use timbre_runs::run_dir::{RunDir, Trial, TrialRecord};
+use timbre_signal::audio::Excerpt;
+
+/// The file of a recording, and the part of it that the recording is.
+pub type AudioSource = (PathBuf, Option<Excerpt>);
 
 /// Every method does nothing by default.
 #[allow(unused_variables)]
@@ -40,8 +44,8 @@ pub trait RunArtifacts: Sync {
         true
     }
 
-    /// Writes the report of a finished run. `find` maps the id of a recording to its path.
-    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<PathBuf>) -> Result<()> {
+    /// Writes the report of a finished run. `find` maps the id of a recording to its file.
+    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<()> {
         Ok(())
     }
 }

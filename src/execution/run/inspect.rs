@@ -92,7 +92,8 @@ impl PreparedDataset {
                 if merged == 1 { "1 song shares".to_owned() } else { format!("{merged} songs share") }
             ));
         }
-        warnings.extend(self.left_out());
+        warnings.extend(self.left_out(experiment));
+        warnings.extend(self.untested_folds(experiment, &clips));
         warnings.extend(self.unknown_labels.clone());
         match &self.models_from {
             Some(_) => warnings.extend(self.left_out_as_seen(experiment, &clips, &splits)),
@@ -125,7 +126,7 @@ impl PreparedDataset {
     }
 
     /// The recordings of other declared subsets, which a hold-out does not use.
-    fn left_out(&self) -> Option<String> {
+    fn left_out(&self, experiment: &Experiment) -> Option<String> {
         let left: Vec<&ClipRecord> = self.left_out.iter().map(|&i| &self.set.records[i]).collect();
         let of = |subset: Subset, word: &str| {
             let n = left.iter().filter(|record| record.subset == subset).count();
@@ -135,9 +136,10 @@ impl PreparedDataset {
             [of(Subset::Validation, "validation"), of(Subset::Testing, "testing")].into_iter().flatten().collect();
         (!left.is_empty()).then(|| {
             format!(
-                "{} no part, because the split `holdout` divides the training recordings alone: {} ({}); `kind = \"official\"` in \
+                "{} no part, because the split `{}` divides the training recordings alone: {} ({}); `kind = \"official\"` in \
                  [split] uses them",
                 if left.len() == 1 { "1 recording takes".to_owned() } else { format!("{} recordings take", left.len()) },
+                experiment.split.kind(),
                 counts.join(" and "),
                 some_of(3, left.iter().map(|record| record.id.as_str()))
             )
@@ -162,6 +164,20 @@ impl PreparedDataset {
                 "{} left out, because the models were trained or chosen on them: {}",
                 if seen.len() == 1 { "1 recording is".to_owned() } else { format!("{} recordings are", seen.len()) },
                 some_of(3, names)
+            )
+        })
+    }
+
+    /// A warning about folds of a cross-validation that no seed tests, or several do.
+    fn untested_folds(&self, experiment: &Experiment, clips: &[usize]) -> Option<String> {
+        let records: Vec<&ClipRecord> = clips.iter().map(|&i| &self.set.records[i]).collect();
+        let all = experiment.split.number_of_folds(&records)?;
+        let seeds = experiment.seeds.len();
+        (seeds != all).then(|| {
+            format!(
+                "{} and {}: seed n tests fold n, so a list of the seeds 1 to {all} tests each fold once",
+                count(all, "fold"),
+                count(seeds, "seed")
             )
         })
     }
@@ -317,7 +333,8 @@ impl PreparedDataset {
                 return self.eligible.iter().filter_map(length).collect();
             }
             let length = |&i: &usize| {
-                let header = audio::probe_file(&self.set.records[i].path).ok()?;
+                let record = &self.set.records[i];
+                let header = audio::probe_file(&record.path, record.excerpt.as_ref()).ok()?;
                 let is_exact = !["mp1", "mp2", "mp3", "aac"].iter().any(|codec| header.codec.starts_with(codec));
                 Some((i, Length { seconds: header.seconds, is_exact }))
             };

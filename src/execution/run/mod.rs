@@ -41,7 +41,7 @@ pub mod environment;
 mod feature_files;
 mod model_source;
 
-pub use artifacts::{NoArtifacts, RunArtifacts};
+pub use artifacts::{AudioSource, NoArtifacts, RunArtifacts};
 pub use feature_files::FeatureFormat;
 pub use settings::Settings;
 
@@ -232,8 +232,8 @@ pub fn write_missing_report(run: &Path, data: &PreparedDataset, settings: &Setti
 /// Returns why the report could not be written.
 fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Option<String> {
     let records = data.eligible.iter().map(|&i| &data.set.records[i]);
-    let paths: HashMap<&str, &Path> = records.map(|r| (r.id.as_str(), r.path.as_path())).collect();
-    let written = settings.artifacts.write_report(run, &|id| paths.get(id).map(|path| path.to_path_buf()));
+    let sources: HashMap<&str, AudioSource> = records.map(|r| (r.id.as_str(), (r.path.clone(), r.excerpt))).collect();
+    let written = settings.artifacts.write_report(run, &|id| sources.get(id).cloned());
     written.err().map(|error| format!("{error:#}"))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::json;
 
 use super::inspect::Length;
@@ -20,7 +20,7 @@ use timbre_experiment::Experiment;
 use timbre_inputs::data::split::{self, DividedSong, SplitSpec, Splits};
 use timbre_inputs::data::{ClipRecord, DataSet, DataSpec, Subset};
 use timbre_inputs::dataset::examples::{ExampleCaches, ExampleSource};
-use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable};
+use timbre_inputs::features::cache::content_hashes::{ContentHashes, Unreadable, content_of};
 use timbre_inputs::features::cache::{Hash, hex};
 use timbre_models::ModelSpec;
 use timbre_runs::tables::{Recording, class_list};
@@ -30,7 +30,7 @@ pub struct PreparedDataset {
     pub set: DataSet,
     /// Recordings that the experiment can use, as indices into the set.
     pub eligible: Vec<usize>,
-    /// Recordings with several labels, which a single-label experiment cannot use.
+    /// Recordings with no label or several, which a single-label experiment cannot use.
     pub set_aside: usize,
     /// Recordings of other declared subsets than training, where the split is a hold-out: indices into the set.
     pub(super) left_out: Vec<usize>,
@@ -84,8 +84,7 @@ impl PreparedDataset {
         if let Some(sentence) = experiment.evaluate.unknown_classes(&set.classes) {
             bail!(UserError::usage(sentence));
         }
-        let in_subset =
-            |r: &ClipRecord| !matches!(experiment.split, SplitSpec::Holdout(_)) || r.subset == Subset::Training;
+        let in_subset = |r: &ClipRecord| !experiment.split.divides_training_alone() || r.subset == Subset::Training;
         let (of_subset, left_out): (Vec<usize>, Vec<usize>) =
             (0..set.records.len()).partition(|&i| in_subset(&set.records[i]));
         let has_usable_labels = |&i: &usize| match experiment.evaluate.task {
@@ -95,25 +94,40 @@ impl PreparedDataset {
         let is_known = |&i: &usize| known.as_ref().is_none_or(|known| known.is_known[i]);
         let (of_subset, _): (Vec<usize>, Vec<usize>) = of_subset.into_iter().partition(is_known);
         let eligible: Vec<usize> = of_subset.iter().copied().filter(has_usable_labels).collect();
+        let several = |clips: &[usize]| match clips.iter().filter(|&&i| set.records[i].labels.len() > 1).count() {
+            0 => "",
+            _ => ": its recordings have several classes (`evaluate.task = \"multi_label\"` uses them)",
+        };
         if eligible.is_empty() {
             bail!(UserError::new(
                 ExitStatus::NothingSelected,
-                format!("the data set `{}` has no recording that this experiment can use", set.name)
+                format!(
+                    "the data set `{}` has no recording that this experiment can use{}",
+                    set.name,
+                    several(&of_subset)
+                )
             ));
         }
         let mut hashes_on_disk = ContentHashes::open(&settings.cache);
-        let paths: Vec<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
+        // Excerpts share files, each of which is read once.
+        let paths: IndexSet<&Path> = eligible.iter().map(|&i| set.records[i].path.as_path()).collect();
         std::fs::create_dir_all(&settings.cache)
             .with_context(|| format!("cannot create the cache {}", settings.cache.display()))?;
         let hashes = if is_planned {
             vec![Err(Unreadable { code: "unreadable", sentence: "not generated yet".to_owned() }); paths.len()]
         } else {
             let progress = settings.printer.start("recordings", paths.len());
-            let hashes = hashes_on_disk.hash_all(&paths, experiment.audio.max_bytes, || settings.step(&progress))?;
+            let files: Vec<&Path> = paths.iter().copied().collect();
+            let hashes = hashes_on_disk.hash_all(&files, experiment.audio.max_bytes, || settings.step(&progress))?;
             progress.finish();
             hashes
         };
-        let contents: HashMap<_, _> = eligible.iter().copied().zip(hashes).collect();
+        let content = |&i: &usize| {
+            let record = &set.records[i];
+            let file = &hashes[paths.get_index_of(record.path.as_path()).expect("every path was hashed")];
+            (i, file.clone().map(|file| content_of(&file, record.excerpt.as_ref())))
+        };
+        let contents: HashMap<_, _> = eligible.iter().map(content).collect();
         let data_hash = manifest_hash(&set, &eligible, &contents);
         let set_aside = of_subset.len() - eligible.len();
         Ok(PreparedDataset {
@@ -155,7 +169,7 @@ impl PreparedDataset {
         }
         let files: Vec<_> = experiment.models.iter().map(|(name, spec)| (name, spec.as_kind().files())).collect();
         let files: Vec<_> = files.into_iter().filter(|(_, files)| !files.is_empty()).collect();
-        let is_holdout = matches!(experiment.split, SplitSpec::Holdout(_));
+        let is_holdout = experiment.split.divides_training_alone();
         let evaluate = &experiment.evaluate;
         let max_bytes = experiment.audio.max_bytes;
         json!([experiment.data, is_holdout, evaluate.task, evaluate.cutoffs, experiment.augment, files, max_bytes])
@@ -201,7 +215,7 @@ impl PreparedDataset {
     ) -> Result<Splits> {
         let by_reference: Vec<&ClipRecord> = records.iter().collect();
         let seed = Seed::new(number).child("split");
-        let mut splits = split::split(&by_reference, self.set.classes.len(), &experiment.split, seed)
+        let mut splits = split::split(&by_reference, self.set.classes.len(), &experiment.split, seed, number)
             .map_err(|error| self.blame_copies(error, clips, records))
             .map_err(UserError::from_cause)?;
         if let Some(source) = &self.models_from {
@@ -271,7 +285,8 @@ impl PreparedDataset {
         let record = &self.set.records[clip];
         let content = *self.contents[&clip].as_ref().expect("its features are in the cache, so it could be read");
         let (song, tags) = (record.group.clone(), record.tags.clone());
-        ExampleSource { path: record.path.clone(), id: record.id.clone(), content, song, tags }
+        let (path, excerpt) = (record.path.clone(), record.excerpt);
+        ExampleSource { path, excerpt, id: record.id.clone(), content, song, tags }
     }
 }
 

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::Settings;
 use super::prepare::PreparedDataset;
-use timbre_core::error::{ExitStatus, UserError};
+use timbre_core::{
+    error::{ExitStatus, UserError},
+    seed::Seed,
+};
 use timbre_experiment::Experiment;
 use timbre_inputs::features::extraction::{
     CachedWindows, Extraction, ExtractionInput, ExtractionResult, RecordingError,
@@ -62,12 +65,14 @@ impl PreparedDataset {
 
     /// The recordings that pass `usable`, up to `limit_per_class`, as indices into the set.
     fn clips(&self, experiment: &Experiment, usable: impl Fn(usize) -> bool) -> Vec<usize> {
-        let Some(limit) = experiment.data.as_kind().common_keys().limit_per_class else {
+        let common = experiment.data.as_kind().common_keys();
+        let Some(limit) = common.limit_per_class else {
             return self.eligible.iter().copied().filter(|&i| usable(i)).collect();
         };
         let by_id: HashMap<&str, usize> = self.eligible.iter().map(|&i| (self.set.records[i].id.as_str(), i)).collect();
         let records: Vec<ClipRecord> = self.eligible.iter().map(|&i| self.set.records[i].clone()).collect();
-        let kept = data::limit_per_class(&records, Some(limit), |r| usable(by_id[r.id.as_str()]));
+        let random = common.limit_seed.map(|seed| Seed::new(seed).child("limit"));
+        let kept = data::limit_per_class(&records, Some(limit), random, |r| usable(by_id[r.id.as_str()]));
         kept.into_iter().map(|k| self.eligible[k]).collect()
     }
 

@@ -290,7 +290,8 @@ export const translator = (language) => {
     percent: (share) => percents.format(share),
     seconds: (s) => `${number(s, s < 10 && s % 1 !== 0 ? 1 : 0)}\u00a0s`,
     list: (names) => new Intl.ListFormat(language).format(names),
-    name: (code, given) => texts.names[code] ?? given ?? code,
+    // The server gives a code of IRMAS its English name; any other class is called by its own name.
+    name: (code, given) => (given === code ? code : (texts.names[code] ?? given ?? code)),
     metric: (name) => texts.metrics[name] ?? name.replaceAll("_", " "),
     problem: ({ code, detail }) => texts.problems[code] ?? (detail ? sentence(detail) : texts.unexpected),
   };

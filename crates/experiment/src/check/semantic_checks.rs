@@ -110,7 +110,7 @@ fn search_split(root: &Table, evaluate: Option<&EvaluateSpec>, errors: &mut Erro
 fn class_names(root: &Table, evaluate: &Entry, errors: &mut ErrorCollector) {
     let own = evaluate.node.table().and_then(|table| table.get("cutoffs")).and_then(|entry| entry.node.table());
     let data = root.get("data").and_then(|entry| read::<DataSpec>(&entry.node));
-    let (Some(own), Some(classes)) = (own, data.and_then(|data| data.as_kind().known_classes())) else { return };
+    let (Some(own), Some(classes)) = (own, data.and_then(|data| data.known_classes())) else { return };
     for (name, entry) in own.iter().filter(|(name, _)| classes.index(name).is_none()) {
         let help = suggest::help(name, classes.names().iter().map(String::as_str), "Classes here");
         errors.add(entry.key, format!("unknown class `{name}`"), &help);

@@ -10,6 +10,7 @@ macro_rules! shipped {
 /// `experiments/NAME.toml`.
 pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "augment_study"),
+    shipped!("experiments", "audioset_five"),
     shipped!("experiments", "cnn_quick"),
     shipped!("experiments", "cnn_tagging"),
     shipped!("experiments", "conv1d_mfcc"),
@@ -17,6 +18,7 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
     shipped!("experiments", "eight_features"),
     shipped!("experiments", "ensemble"),
     shipped!("experiments", "esc_baseline"),
+    shipped!("experiments", "genre_tagging"),
     shipped!("experiments", "grid_quick"),
     shipped!("experiments", "modgd_fusion"),
     shipped!("experiments", "mono_vs_poly"),
@@ -33,10 +35,22 @@ pub const EXPERIMENTS: &[(&str, &str)] = &[
 
 /// `data/NAME.toml`.
 pub const DATA_SETS: &[(&str, &str)] = &[
+    shipped!("data", "audioset"),
     shipped!("data", "demo"),
     shipped!("data", "demo_shifted"),
+    shipped!("data", "esc50"),
+    shipped!("data", "fma_small"),
+    shipped!("data", "gtzan"),
     shipped!("data", "irmas"),
+    shipped!("data", "magnatagatune"),
     shipped!("data", "medley_solos"),
+    shipped!("data", "medleydb"),
+    shipped!("data", "mtg_jamendo"),
+    shipped!("data", "musicnet"),
+    shipped!("data", "nsynth"),
+    shipped!("data", "openmic"),
+    shipped!("data", "philharmonia"),
+    shipped!("data", "tinysol"),
 ];
 
 /// The text of that name.

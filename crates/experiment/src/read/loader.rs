@@ -10,6 +10,7 @@ use crate::read::merge::{Removal, merge};
 use crate::read::source::Origin;
 use crate::read::tree::{Entry, Node, Value, parse};
 use crate::suggest;
+use timbre_inputs::data::table::is_table;
 
 /// A file on disk or built into the program.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,7 +163,10 @@ impl<'a> Loader<'a> {
             return self.read(&Place::Disk(path));
         }
         if is_path(name) && self.root.join(name).is_dir() {
-            return Some(folder_of_classes(&self.root.join(name), at));
+            return Some(data_set_at("folder", "root", &self.root.join(name), at));
+        }
+        if is_table(name) && self.root.join(name).is_file() {
+            return Some(data_set_at("manifest", "path", &self.root.join(name), at));
         }
         if let Some(text) = built_in::find(built_in::DATA_SETS, name) {
             return self.take(format!("data/{name}.toml (built in)"), text.to_owned());
@@ -217,11 +221,11 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The data set of a folder with one subfolder per class, named at `at` by its path.
-fn folder_of_classes(folder: &Path, at: Origin) -> Node {
-    let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+/// The data set at a path, named at `at`: a folder with one subfolder per class, or a table.
+fn data_set_at(kind: &str, key: &str, path: &Path, at: Origin) -> Node {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = |text: String| Entry { key: at, node: Node { value: Value::Text(text), at } };
-    let keys = [("kind", "folder".to_owned()), ("root", root.to_string_lossy().into_owned())];
+    let keys = [("kind", kind.to_owned()), (key, path.to_string_lossy().into_owned())];
     Node { value: Value::Table(keys.map(|(key, value)| (key.to_owned(), text(value))).into_iter().collect()), at }
 }
 

@@ -180,7 +180,7 @@ impl Backgrounds {
         }
         // Decoded without the lock: two threads may decode the same recording once.
         let spec = AudioSpec { sample_rate, clip_seconds: None, ..AudioSpec::default() };
-        let samples = match audio::load_file(path, &spec) {
+        let samples = match audio::load_file(path, None, &spec) {
             Ok(clip) => Some(Arc::new(clip.samples)),
             Err(why @ Unusable::Unreadable { .. }) => bail!("add a background: {}: {why}", path.display()),
             Err(why) => {

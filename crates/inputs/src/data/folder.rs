@@ -1,4 +1,4 @@
-//! Data sets with one folder per class, without label files.
+//! Data sets with one folder per class, or with a label file beside each recording.
 //!
 //! The class is the folder directly below the root (with `part_folders`: below the folder of the subset); deeper folders belong
 //! to it. Files count as recordings by their extension; whether they are is known only after decoding.
@@ -11,8 +11,11 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{files_below, folders_in};
-use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, some_of, sorted_by_id};
+use super::entries::{Entries, Entry};
+use super::walk::{FoundFile, files_below, folders_in};
+use super::{
+    ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, some_of, sorted_by_id, subset_named,
+};
 use timbre_core::{
     labels::Classes,
     registry::Fault,
@@ -20,7 +23,7 @@ use timbre_core::{
 };
 use timbre_signal::audio::{AUDIO_EXTENSIONS, UNREAD_EXTENSIONS};
 
-/// Recordings in folders named after their classes.
+/// Recordings in folders named after their classes, or with label files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folder {
@@ -38,6 +41,10 @@ pub struct Folder {
     pub fold: Option<String>,
     /// Whether the class folders are in folders named training, validation and test (or train, valid, val, dev, testing).
     pub part_folders: bool,
+    /// The classes of a recording are in a file with its name and this ending beside it, and folders name no classes: "txt", one
+    /// class a line (also IRMAS's and Audacity's), or "jams", the values of its tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_files: Option<LabelFiles>,
 }
 
 impl DataKind for Folder {
@@ -50,11 +57,17 @@ impl DataKind for Folder {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.limit_faults();
+        let mut faults = self.common.faults();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
                 faults.push(Fault::new(key, sentence));
             }
+        }
+        if self.classes.is_some() && self.label_files.is_some() {
+            faults.push(Fault::new(
+                "classes",
+                "names folders, and `label_files` none: choose classes with `labels.include`",
+            ));
         }
         if let Some(classes) = &self.classes {
             let distinct: BTreeSet<_> = classes.iter().collect();
@@ -73,6 +86,9 @@ impl DataKind for Folder {
         let root = common.root_below(&dirs.data_dir, "folder");
         if !root.is_dir() {
             return Err(MissingData::new(&name, vec![root.clone()], root, common).into());
+        }
+        if let Some(format) = self.label_files {
+            return self.with_label_files(format, dirs);
         }
         let FolderContent { clips, mut notes, outside, unread } =
             self.content(&root).with_context(|| format!("read data set `{name}` in {root:?}"))?;
@@ -103,18 +119,125 @@ impl DataKind for Folder {
                 group.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
             let fold =
                 fold.of(&clip.file_name).with_context(|| format!("read data set `{name}`, file {:?}", clip.path))?;
+            let own = ClipRecord::new(clip.id, clip.path, vec![label]);
             records.push(ClipRecord {
-                group: song.unwrap_or_else(|| clip.id.clone()),
-                id: clip.id,
-                path: clip.path,
-                labels: vec![label],
+                group: song.unwrap_or_else(|| own.id.clone()),
                 subset: clip.subset,
                 fold,
-                tags: BTreeMap::new(),
+                ..own
             });
         }
         Ok(DataSet { records: sorted_by_id(records, &name)?, name, classes, notes })
     }
+}
+
+impl Folder {
+    fn with_label_files(&self, format: LabelFiles, dirs: &DataDirs) -> Result<DataSet> {
+        let mut set = Entries::begin(&self.common, "folder", dirs, &["."], "its folder")?;
+        let read = |set: &mut Entries| -> Result<()> {
+            let parts = match self.part_folders {
+                true => folders_in(&set.root)?,
+                false => vec![(String::new(), set.root.clone())],
+            };
+            let (group, fold) =
+                (Captured::new("group", self.group.as_deref())?, Captured::new("fold", self.fold.as_deref())?);
+            for (part, path) in parts {
+                let subset = self.part_folders.then(|| subset_of_part(&part)).transpose()?;
+                let above = if part.is_empty() { part } else { format!("{part}/") };
+                let files = files_below(&path)?;
+                let key =
+                    |file: &FoundFile| [file.folders(), &[file.stem_and_extension().0.to_owned()]].concat().join("/");
+                let is_label = |file: &&FoundFile| file.stem_and_extension().1 == format.extension();
+                let mut label_files: BTreeMap<String, &FoundFile> =
+                    files.iter().filter(is_label).map(|file| (key(file), file)).collect();
+                for file in &files {
+                    let (stem, extension) = file.stem_and_extension();
+                    if !AUDIO_EXTENSIONS.contains(&extension.as_str()) {
+                        continue;
+                    }
+                    let path = format!("{above}{}", file.names.join("/"));
+                    let Some(labels) = label_files.remove(&key(file)) else {
+                        let kind =
+                            format!("recordings have no label file (NAME.{} beside NAME.wav)", format.extension());
+                        set.faults.add(&kind, path);
+                        continue;
+                    };
+                    match format.read(&labels.path) {
+                        Ok(labels) => set.entries.push(Entry {
+                            labels,
+                            subset,
+                            group: group.of(file.file_name())?,
+                            fold: fold.of(file.file_name())?,
+                            path,
+                            ..Entry::default()
+                        }),
+                        Err(error) => {
+                            set.faults.add("label files cannot be read", format!("{path}: {stem}: {error:#}"))
+                        }
+                    }
+                }
+                label_files.retain(|name, _| !name.to_lowercase().ends_with("readme"));
+                for name in label_files.keys() {
+                    let name = format!("{above}{name}.{}", format.extension());
+                    set.faults.add("label files have no recording", name);
+                }
+            }
+            Ok(())
+        };
+        read(&mut set).with_context(|| format!("read data set `{}`", set.name))?;
+        set.into_set()
+    }
+}
+
+/// The format of label files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelFiles {
+    /// One class a line. Of Audacity's labels, with times before them, the classes are used and not the times.
+    Txt,
+    /// The values of the annotations whose namespace begins with `tag`.
+    Jams,
+}
+
+impl LabelFiles {
+    fn extension(self) -> &'static str {
+        match self {
+            LabelFiles::Txt => "txt",
+            LabelFiles::Jams => "jams",
+        }
+    }
+
+    fn read(self, path: &Path) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(path)?;
+        match self {
+            LabelFiles::Txt => Ok(text.trim_start_matches('\u{feff}').lines().filter_map(class_of_line).collect()),
+            LabelFiles::Jams => classes_of_jams(&serde_json::from_str(&text)?),
+        }
+    }
+}
+
+fn class_of_line(line: &str) -> Option<String> {
+    let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
+    let class = match cells[..] {
+        [start, end, class, ..] if start.parse::<f64>().is_ok() && end.parse::<f64>().is_ok() => class,
+        _ => line.trim(),
+    };
+    (!class.is_empty()).then(|| class.to_owned())
+}
+
+/// The values are a list of observations, or in older files one list of values.
+fn classes_of_jams(json: &serde_json::Value) -> Result<Vec<String>> {
+    let annotations = json["annotations"].as_array().context("it has no annotations")?;
+    let is_tag = |annotation: &&serde_json::Value| {
+        annotation["namespace"].as_str().is_some_and(|namespace| namespace.starts_with("tag"))
+    };
+    let values = |annotation: &serde_json::Value| -> Vec<String> {
+        let data = &annotation["data"];
+        let observed = data.as_array().into_iter().flatten().map(|observation| &observation["value"]);
+        let observed = observed.chain(data["value"].as_array().into_iter().flatten());
+        observed.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+    };
+    Ok(annotations.iter().filter(is_tag).flat_map(values).collect())
 }
 
 /// A file with the extension of a recording, and the class and subset of its folders.
@@ -143,9 +266,7 @@ impl Folder {
         let mut walked = Walked::default();
         if self.part_folders {
             for (name, path) in folders {
-                let subset = subset_named(&name).with_context(|| {
-                    format!("`part_folders` is set, but {name:?} is not one of training, train, validation, valid, val, dev, test, testing")
-                })?;
+                let subset = subset_of_part(&name)?;
                 walked.add(&path, &format!("{name}/"), subset)?;
             }
         } else {
@@ -240,13 +361,13 @@ impl Walked {
     }
 }
 
-fn subset_named(folder: &str) -> Option<Subset> {
-    match folder.to_lowercase().as_str() {
-        "training" | "train" => Some(Subset::Training),
-        "validation" | "valid" | "val" | "dev" => Some(Subset::Validation),
-        "testing" | "test" => Some(Subset::Testing),
-        _ => None,
-    }
+fn subset_of_part(name: &str) -> Result<Subset> {
+    subset_named(name).with_context(|| {
+        format!(
+            "`part_folders` is set, but {name:?} is not one of training, train, validation, valid, val, dev, test, testing, eval, \
+             evaluation"
+        )
+    })
 }
 
 fn capturing(pattern: &str) -> std::result::Result<Regex, String> {

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{FoundFile, files_below, folders_in, names_of};
-use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, sorted_by_id};
+use super::{ClipRecord, CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset, listed, sorted_by_id};
 use timbre_core::{labels::Classes, registry::Fault};
 
 /// The eleven instruments, in the order of their codes.
@@ -46,9 +46,6 @@ pub fn name(code: &str) -> Option<&'static str> {
 
 const TRAINING_FOLDER: &str = "IRMAS-TrainingData";
 const TESTING_FOLDER: &str = "IRMAS-TestingData-Part";
-
-/// How many names a message lists before it counts the rest.
-const LISTED: usize = 20;
 
 /// The IRMAS data set, or a set in its layout: `IRMAS-TrainingData/cel/…` and `IRMAS-TestingData-Part1/…`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -108,7 +105,7 @@ impl DataKind for Irmas {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.limit_faults();
+        let mut faults = self.common.faults();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         if self.parts.is_empty() {
             fault("parts", "is empty; name `training`, `testing` or both".into());
@@ -279,15 +276,9 @@ fn training_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipRec
             // A clip with a name outside the scheme is its own song, or one with its numbered neighbours.
             None => without_excerpt(stem),
         };
-        records.push(ClipRecord {
-            id: format!("{folder}/{}", file.names.join("/")),
-            path: file.path.clone(),
-            labels: vec![label],
-            group: format!("training/{song}"),
-            subset: Subset::Training,
-            fold: None,
-            tags,
-        });
+        let id = format!("{folder}/{}", file.names.join("/"));
+        let group = format!("training/{song}");
+        records.push(ClipRecord { group, tags, ..ClipRecord::new(id, &file.path, vec![label]) });
     }
     ensure!(
         nameless.is_empty(),
@@ -353,15 +344,9 @@ fn testing_records(found: &[FoundFile], folder: &str, records: &mut Vec<ClipReco
 }
 
 fn testing_record(file: &FoundFile, folder: &str, labels: Vec<usize>) -> ClipRecord {
-    ClipRecord {
-        id: format!("{folder}/{}", file.names.join("/")),
-        path: file.path.clone(),
-        labels,
-        group: format!("testing/{}", without_excerpt(file.stem_and_extension().0)),
-        subset: Subset::Testing,
-        fold: None,
-        tags: BTreeMap::new(),
-    }
+    let group = format!("testing/{}", without_excerpt(file.stem_and_extension().0));
+    let id = format!("{folder}/{}", file.names.join("/"));
+    ClipRecord { group, subset: Subset::Testing, ..ClipRecord::new(id, &file.path, labels) }
 }
 
 fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
@@ -383,14 +368,6 @@ fn orphans(without_labels: &[String], without_recording: &[String]) -> String {
         "\nA recording NAME.wav needs its labels in NAME.txt beside it: unpack the zips again, or remove these files."
     };
     message
-}
-
-fn listed(names: &[String]) -> String {
-    let mut text: String = names.iter().take(LISTED).map(|name| format!("\n  {name}")).collect();
-    if names.len() > LISTED {
-        text += &format!("\n  … and {} more", names.len() - LISTED);
-    }
-    text
 }
 
 /// Reads one code per line, which ends with a tab. A byte order mark, CR and blank lines are ignored.
@@ -447,13 +424,8 @@ mod tests {
     #[test]
     fn a_choice_of_instruments_drops_other_labels_and_recordings_without_any() {
         let record = |id: &str, labels: &[usize]| ClipRecord {
-            id: id.into(),
-            path: id.into(),
-            labels: labels.to_vec(),
-            group: id.into(),
             subset: Subset::Testing,
-            fold: None,
-            tags: BTreeMap::new(),
+            ..ClipRecord::new(id, id, labels.to_vec())
         };
         let records = vec![record("a", &[0, 10]), record("b", &[3]), record("c", &[0])];
         let set = DataSet { name: "x".into(), classes: Classes::new(INSTRUMENTS), records, notes: Vec::new() };

@@ -9,13 +9,30 @@ use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use timbre_core::{error::UserError, labels::Classes, registry::Fault};
+use timbre_core::{error::UserError, labels::Classes, registry::Fault, seed::Seed};
+use timbre_signal::audio::Excerpt;
 
+pub mod audioset;
 pub mod demo;
+mod entries;
+pub mod esc;
+pub mod fma;
 pub mod folder;
+pub mod gtzan;
 pub mod irmas;
+pub mod labels;
+pub mod magnatagatune;
+pub mod manifest;
+pub mod medley_solos;
+pub mod medleydb;
 pub mod missing;
+pub mod mtg_jamendo;
+pub mod musicnet;
+pub mod nsynth;
+pub mod openmic;
+pub mod philharmonia;
 pub mod split;
+pub mod table;
 pub mod walk;
 
 pub use missing::MissingData;
@@ -27,6 +44,19 @@ registry! {
     pub enum DataSpec: DataKind {
         "irmas" => irmas::Irmas,
         "folder" => folder::Folder,
+        "manifest" => manifest::Manifest,
+        "audioset" => audioset::AudioSet,
+        "esc" => esc::Esc,
+        "fma" => fma::Fma,
+        "gtzan" => gtzan::Gtzan,
+        "magnatagatune" => magnatagatune::MagnaTagATune,
+        "medley_solos" => medley_solos::MedleySolos,
+        "medleydb" => medleydb::MedleyDb,
+        "mtg_jamendo" => mtg_jamendo::MtgJamendo,
+        "musicnet" => musicnet::MusicNet,
+        "nsynth" => nsynth::NSynth,
+        "openmic" => openmic::OpenMic,
+        "philharmonia" => philharmonia::Philharmonia,
         "demo" => demo::Demo,
     }
 }
@@ -66,12 +96,21 @@ pub trait DataKind {
 impl DataSpec {
     /// Loads the set. Every error is the user's to correct: [`MissingData`], or a [`UserError`].
     pub fn load(&self, dirs: &DataDirs) -> Result<DataSet> {
-        self.as_kind().load(dirs).map_err(unless_missing)
+        self.with_labels(self.as_kind().load(dirs), dirs)
     }
 
     /// [`load`](Self::load) without generating the set.
     pub fn load_planned(&self, dirs: &DataDirs) -> Result<DataSet> {
-        self.as_kind().load_planned(dirs).map_err(unless_missing)
+        self.with_labels(self.as_kind().load_planned(dirs), dirs)
+    }
+
+    /// The classes, if they are known before the recordings are scanned.
+    pub fn known_classes(&self) -> Option<Classes> {
+        self.as_kind().known_classes().filter(|_| self.as_kind().common_keys().labels.is_default())
+    }
+
+    fn with_labels(&self, set: Result<DataSet>, dirs: &DataDirs) -> Result<DataSet> {
+        set.and_then(|set| self.as_kind().common_keys().labels.apply(set, dirs)).map_err(unless_missing)
     }
 }
 
@@ -95,14 +134,20 @@ pub struct CommonKeys {
     /// Name of the set: `data/NAME.toml`.
     #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set. A set of kind
-    /// `demo` without `root` is generated in the cache.
+    /// Folder of the recordings; a relative path starts in the folder `data`. Default: the name of the set; of kind `manifest`, the
+    /// folder of the table. A set of kind `demo` without `root` is generated in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// Only the first so many usable training clips of each class, in bytewise order of their names. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit_per_class: Option<usize>,
+    /// Draws the clips of `limit_per_class` at random by this seed instead of taking the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_seed: Option<u64>,
+    /// Which classes the set has: other names, several as one, only some of them.
+    #[serde(skip_serializing_if = "labels::LabelSpec::is_default")]
+    pub labels: labels::LabelSpec,
     /// Where the set comes from.
     pub about: About,
 }
@@ -118,11 +163,15 @@ impl CommonKeys {
         data_dir.join(self.root.as_deref().or(self.name.as_deref()).unwrap_or(kind))
     }
 
-    fn limit_faults(&self) -> Vec<Fault> {
-        match self.limit_per_class {
-            Some(0) => vec![Fault::new("limit_per_class", "must be at least 1")],
-            _ => Vec::new(),
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.labels.faults();
+        if self.limit_per_class == Some(0) {
+            faults.push(Fault::new("limit_per_class", "must be at least 1"));
         }
+        if self.limit_seed.is_some() && self.limit_per_class.is_none() {
+            faults.push(Fault::new("limit_seed", "is for `limit_per_class`, which is not set"));
+        }
+        faults
     }
 }
 
@@ -168,6 +217,8 @@ pub struct ClipRecord {
     pub id: String,
     /// Path of the file.
     pub path: PathBuf,
+    /// The part of the file, if the recording is not all of it.
+    pub excerpt: Option<Excerpt>,
     /// Indices into the classes of the set, ascending.
     pub labels: Vec<usize>,
     /// Song or performer: clips of one group are never divided by a split.
@@ -178,6 +229,23 @@ pub struct ClipRecord {
     pub fold: Option<String>,
     /// Other properties of the recording (IRMAS: `genre`, `drums`).
     pub tags: BTreeMap<String, String>,
+}
+
+impl ClipRecord {
+    /// A whole file of the training subset that is a song of its own.
+    pub fn new(id: impl Into<String>, path: impl Into<PathBuf>, labels: Vec<usize>) -> ClipRecord {
+        let id = id.into();
+        ClipRecord {
+            path: path.into(),
+            excerpt: None,
+            labels,
+            group: id.clone(),
+            subset: Subset::Training,
+            fold: None,
+            tags: BTreeMap::new(),
+            id,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -205,7 +273,8 @@ pub struct DataSet {
 impl DataSet {
     /// Whether the set names no songs, so that every file counts as a song of its own.
     pub fn has_no_songs(&self) -> bool {
-        !self.records.is_empty() && self.records.iter().all(|record| record.group == record.id)
+        let is_own = |record: &ClipRecord| record.group == Excerpt::split_name(&record.id).0;
+        !self.records.is_empty() && self.records.iter().all(is_own)
     }
 
     /// What a reader of the results should know about the recordings, whatever the experiment.
@@ -218,12 +287,11 @@ impl DataSet {
                 self.name
             ));
         }
-        let mut present: BTreeSet<usize> = BTreeSet::new();
-        self.records.iter().for_each(|record| present.extend(&record.labels));
-        if let (1, Some(&only)) = (present.len(), present.first()) {
+        let first = self.records.first().map_or(&[][..], |record| &record.labels);
+        if let ([only], true) = (first, self.records.iter().all(|record| record.labels == first)) {
             warnings.push(format!(
                 "all recordings are of one class, {}: a model cannot be wrong, and its scores mean nothing",
-                self.classes.name(only)
+                self.classes.name(*only)
             ));
         }
         warnings
@@ -237,18 +305,47 @@ pub fn some_of<'a>(most: usize, names: impl IntoIterator<Item = &'a str>) -> Str
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
+/// Whether a key is left out of the resolved configuration, so that the hash of a run without it stays the same.
+fn is_false(truth: &bool) -> bool {
+    !truth
+}
+
+/// How many names a message lists, one a line, before it counts the rest.
+const LISTED: usize = 20;
+
+/// The first names of a list, one a line.
+fn listed(names: &[String]) -> String {
+    let mut text: String = names.iter().take(LISTED).map(|name| format!("\n  {name}")).collect();
+    if names.len() > LISTED {
+        text += &format!("\n  … and {} more", names.len() - LISTED);
+    }
+    text
+}
+
+/// The subset that a folder or a cell names.
+fn subset_named(word: &str) -> Option<Subset> {
+    match word.trim().to_lowercase().as_str() {
+        "training" | "train" => Some(Subset::Training),
+        "validation" | "valid" | "val" | "dev" => Some(Subset::Validation),
+        "testing" | "test" | "eval" | "evaluation" => Some(Subset::Testing),
+        _ => None,
+    }
+}
+
 /// Indices of the records to use, ascending: of the training subset the first `limit` usable records of each class, in
-/// bytewise order of their ids; of the other subsets every usable record.
+/// bytewise order of their ids, or in a random order; of the other subsets every usable record.
 ///
-/// A record with several labels counts for each of them, and is used while one of them is below the limit.
+/// A record with several labels counts for each of them, and is used while one of them is below the limit. The place of a record
+/// in a random order follows from its id, so another record does not change it.
 pub fn limit_per_class(
     records: &[ClipRecord],
     limit: Option<usize>,
+    random: Option<Seed>,
     usable: impl Fn(&ClipRecord) -> bool,
 ) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..records.len()).filter(|&i| usable(&records[i])).collect();
     let Some(limit) = limit else { return kept };
-    kept.sort_by(|&a, &b| records[a].id.as_bytes().cmp(records[b].id.as_bytes()));
+    kept.sort_by_cached_key(|&i| (random.map(|seed| seed.child(&records[i].id).number()), records[i].id.as_bytes()));
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     kept.retain(|&i| {
         let record = &records[i];
@@ -356,15 +453,7 @@ mod tests {
     use super::*;
 
     fn record(id: &str, label: usize, subset: Subset) -> ClipRecord {
-        ClipRecord {
-            id: id.into(),
-            path: id.into(),
-            labels: vec![label],
-            group: id[..1].into(),
-            subset,
-            fold: None,
-            tags: BTreeMap::new(),
-        }
+        ClipRecord { group: id[..1].into(), subset, ..ClipRecord::new(id, id, vec![label]) }
     }
 
     #[test]
@@ -378,9 +467,26 @@ mod tests {
             record("t/2", 0, Subset::Testing),
             record("t/3", 0, Subset::Testing),
         ];
-        assert_eq!(limit_per_class(&records, Some(2), |_| true), [0, 1, 3, 4, 5, 6], "a/1, a/10 come before a/2");
-        assert_eq!(limit_per_class(&records, Some(2), |r| r.id != "a/1"), [0, 1, 2, 4, 5, 6]);
-        assert_eq!(limit_per_class(&records, None, |r| r.id != "t/2"), [0, 1, 2, 3, 4, 6]);
+        assert_eq!(limit_per_class(&records, Some(2), None, |_| true), [0, 1, 3, 4, 5, 6], "a/1, a/10 come before a/2");
+        assert_eq!(limit_per_class(&records, Some(2), None, |r| r.id != "a/1"), [0, 1, 2, 4, 5, 6]);
+        assert_eq!(limit_per_class(&records, None, None, |r| r.id != "t/2"), [0, 1, 2, 3, 4, 6]);
+    }
+
+    #[test]
+    fn a_random_limit_depends_on_the_seed_and_not_on_the_order_or_on_other_records() {
+        let records: Vec<ClipRecord> = (0..40).map(|n| record(&format!("a/{n:02}"), 0, Subset::Training)).collect();
+        let ids = |records: &[ClipRecord], seed: u64| -> BTreeSet<String> {
+            let kept = limit_per_class(records, Some(10), Some(Seed::new(seed)), |_| true);
+            kept.into_iter().map(|i| records[i].id.clone()).collect()
+        };
+        let first = ids(&records, 1);
+        assert_eq!(first.len(), 10);
+        assert_ne!(first, ids(&records, 2));
+        let mut reversed = records.clone();
+        reversed.reverse();
+        assert_eq!(ids(&reversed, 1), first);
+        let fewer: Vec<ClipRecord> = records[..39].to_vec();
+        assert!(ids(&fewer, 1).intersection(&first).count() >= 9);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! well as whole songs allow. The held-out songs depend only on the seed and the songs, not on the order of the records: each
 //! song derives its place in the queue from its own name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use schemars::JsonSchema;
@@ -24,6 +24,7 @@ pub enum SplitSpec {
     Official(Official),
     Folds(Folds),
     TestOnly(TestOnly),
+    CrossValidation(CrossValidation),
 }
 
 /// Holds out a share of the training recordings, in whole songs.
@@ -88,6 +89,43 @@ impl Default for Folds {
 #[serde(default, deny_unknown_fields)]
 pub struct TestOnly {}
 
+/// Tests on each fold once: seed 1 on the first fold, seed 2 on the second, and so on, so that the tables show each fold as a seed,
+/// and their mean and deviation. With `seeds = [1, 2, 3, 4, 5]` all of five folds are tested.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrossValidation {
+    /// The number of folds of whole songs with similar shares of each class; "official" for the folds of the set; "songs" to
+    /// leave one song out at a time. Default: 5.
+    pub folds: FoldChoice,
+    /// Share of the other recordings for validation, in whole songs. Default: 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation: f64,
+    /// Seed of the assignment of songs to folds, which is the same for all seeds of the run. Default: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// The folds of a cross-validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FoldChoice {
+    Number(#[schemars(range(min = 2))] usize),
+    Named(NamedFolds),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedFolds {
+    Official,
+    Songs,
+}
+
+impl Default for CrossValidation {
+    fn default() -> Self {
+        CrossValidation { folds: FoldChoice::Number(5), validation: 0.0, seed: None }
+    }
+}
+
 impl Default for SplitSpec {
     fn default() -> Self {
         SplitSpec::Holdout(Holdout::default())
@@ -95,7 +133,7 @@ impl Default for SplitSpec {
 }
 
 impl SplitSpec {
-    pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds", "test_only"];
+    pub const KINDS: &'static [&'static str] = &["holdout", "official", "folds", "test_only", "cross_validation"];
 
     /// The kind in a TOML file.
     pub fn kind(&self) -> &'static str {
@@ -104,7 +142,28 @@ impl SplitSpec {
             SplitSpec::Official(_) => "official",
             SplitSpec::Folds(_) => "folds",
             SplitSpec::TestOnly(_) => "test_only",
+            SplitSpec::CrossValidation(_) => "cross_validation",
         }
+    }
+
+    /// Whether only recordings of the declared training subset take part.
+    pub fn divides_training_alone(&self) -> bool {
+        match self {
+            SplitSpec::Holdout(_) => true,
+            SplitSpec::CrossValidation(spec) => spec.folds != FoldChoice::Named(NamedFolds::Official),
+            SplitSpec::Official(_) | SplitSpec::Folds(_) | SplitSpec::TestOnly(_) => false,
+        }
+    }
+
+    /// The number of folds of a cross-validation of these recordings.
+    pub fn number_of_folds(&self, records: &[&ClipRecord]) -> Option<usize> {
+        let SplitSpec::CrossValidation(spec) = self else { return None };
+        let distinct = |names: &mut dyn Iterator<Item = &str>| names.collect::<BTreeSet<_>>().len();
+        Some(match spec.folds {
+            FoldChoice::Number(n) => n,
+            FoldChoice::Named(NamedFolds::Official) => distinct(&mut records.iter().filter_map(|r| r.fold.as_deref())),
+            FoldChoice::Named(NamedFolds::Songs) => distinct(&mut records.iter().map(|r| r.group.as_str())),
+        })
     }
 
     /// Whether there can be validation recordings. The makers of a set may declare some.
@@ -114,6 +173,7 @@ impl SplitSpec {
             SplitSpec::Official(_) => true,
             SplitSpec::Folds(folds) => !folds.validation.is_empty(),
             SplitSpec::TestOnly(_) => false,
+            SplitSpec::CrossValidation(spec) => spec.validation > 0.0,
         }
     }
 
@@ -144,6 +204,14 @@ impl SplitSpec {
                     fault("validation", format!("{validation} is not a share from 0 to below 1"));
                 } else if test < 1.0 && test + validation >= 1.0 {
                     fault("validation", format!("test {test} and validation {validation} leave nothing to train on"));
+                }
+            }
+            SplitSpec::CrossValidation(spec) => {
+                if matches!(spec.folds, FoldChoice::Number(0 | 1)) {
+                    fault("folds", "must be at least 2: each fold is tested with a model of the others".into());
+                }
+                if !(0.0..1.0).contains(&spec.validation) {
+                    fault("validation", format!("{} is not a share from 0 to below 1", spec.validation));
                 }
             }
             SplitSpec::Folds(folds) => {
@@ -184,8 +252,9 @@ enum SplitSet {
     HeldOut,
 }
 
-/// Splits `records`. A hold-out uses the training subset only; `folds` and `official` use all.
-pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: Seed) -> Result<Splits> {
+/// Splits `records`. A hold-out and folds of songs use the training subset only; `folds` and `official` use all. `number` is the
+/// seed of the run as it is written, which chooses the tested fold of a cross-validation.
+pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: Seed, number: u64) -> Result<Splits> {
     if let Some(Fault { key, sentence }) = spec.faults().first() {
         bail!("split the recordings: `{key}` {sentence}");
     }
@@ -203,6 +272,10 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
         }
         SplitSpec::Folds(folds) => by_fold(records, folds)?,
         SplitSpec::TestOnly(_) => vec![Some(SplitSet::Test); records.len()],
+        SplitSpec::CrossValidation(cross) => {
+            let all = spec.number_of_folds(records).unwrap_or(0).max(1) as u64;
+            cross_validation(records, n_classes, cross, seed, (number.wrapping_sub(1) % all) as usize)?
+        }
     };
     check_songs_are_whole(records, &sets)?;
     let mut splits = Splits::default();
@@ -219,16 +292,108 @@ pub fn split(records: &[&ClipRecord], n_classes: usize, spec: &SplitSpec, seed: 
     Ok(splits)
 }
 
-fn by_fold(records: &[&ClipRecord], folds: &Folds) -> Result<Vec<Option<SplitSet>>> {
-    let mut known: Vec<&str> = records.iter().filter_map(|record| record.fold.as_deref()).collect();
-    known.sort_unstable();
-    known.dedup();
+/// The names of the official folds, sorted; every recording must be in one.
+fn official_folds<'a>(records: &[&'a ClipRecord]) -> Result<Vec<&'a str>> {
     if let Some(record) = records.iter().find(|record| record.fold.is_none()) {
         bail!(
-            "split by folds: {:?} has no fold: set the `fold` expression of the data set, or use the split `holdout`",
+            "split by folds: {:?} has no fold: set the `fold` of the data set, or use the split `holdout`",
             record.id
         );
     }
+    let known: BTreeSet<&str> = records.iter().filter_map(|record| record.fold.as_deref()).collect();
+    Ok(known.into_iter().collect())
+}
+
+/// Tests on fold `tested`; of the others, whole songs are held out for validation.
+fn cross_validation(
+    records: &[&ClipRecord],
+    n_classes: usize,
+    spec: &CrossValidation,
+    seed: Seed,
+    tested: usize,
+) -> Result<Vec<Option<SplitSet>>> {
+    let official = match spec.folds {
+        FoldChoice::Named(NamedFolds::Official) => Some(official_folds(records)?),
+        _ => None,
+    };
+    let takes_part = |record: &ClipRecord| official.is_some() || record.subset == Subset::Training;
+    let mut songs = songs_of(records, n_classes, takes_part)?;
+    let fold_of: Vec<usize> = match (&official, spec.folds) {
+        (Some(names), _) => {
+            // A song in several folds is found by the check that follows every split.
+            let fold = |song: &Song| records[song.members[0]].fold.as_deref();
+            songs.iter().map(|song| names.iter().position(|name| Some(*name) == fold(song)).unwrap_or(0)).collect()
+        }
+        (None, FoldChoice::Number(n)) => {
+            ensure!(songs.len() >= n, "split into {n} folds: there are only {} songs", songs.len());
+            assign_to_folds(&songs, n_classes, n, Seed::new(spec.seed.unwrap_or(0)).child("folds"))
+        }
+        (None, FoldChoice::Named(_)) => (0..songs.len()).collect(),
+    };
+    let is_tested = |i: usize, song: usize| match &official {
+        Some(names) => records[i].fold.as_deref() == Some(names[tested]),
+        None => fold_of[song] == tested,
+    };
+    let mut sets = vec![None; records.len()];
+    let mut rest = Vec::new();
+    for (n, song) in songs.drain(..).enumerate() {
+        for &i in &song.members {
+            // A divided song is refused by the check that follows.
+            sets[i] = match (is_tested(i, n), fold_of[n] == tested) {
+                (true, _) => Some(SplitSet::Test),
+                (false, true) => Some(SplitSet::Train),
+                (false, false) => None,
+            };
+        }
+        if fold_of[n] != tested {
+            rest.push(song);
+        }
+    }
+    let whole = class_sums(&rest, n_classes);
+    assign(&mut rest, &whole, spec.validation, SplitSet::Validation, seed.child("cross_validation"));
+    for song in &rest {
+        for &i in &song.members {
+            sets[i].get_or_insert(song.taken.unwrap_or(SplitSet::Train));
+        }
+    }
+    Ok(sets)
+}
+
+/// The fold of each song: the largest songs first, each to the fold in which the classes and the number of recordings come
+/// closest to equal shares. Songs of one size are taken in the order of the seed.
+fn assign_to_folds(songs: &[Song<'_>], n_classes: usize, n: usize, seed: Seed) -> Vec<usize> {
+    let whole = class_sums(songs, n_classes);
+    let recordings: usize = songs.iter().map(|song| song.members.len()).sum();
+    let mut order: Vec<usize> = (0..songs.len()).collect();
+    order.sort_by_cached_key(|&i| {
+        (std::cmp::Reverse(songs[i].members.len()), seed.child(songs[i].name).number(), songs[i].name)
+    });
+    let mut have = vec![vec![0usize; n_classes]; n];
+    let mut sizes = vec![0usize; n];
+    let mut folds = vec![0; songs.len()];
+    for i in order {
+        let song = &songs[i];
+        // The change of the squared distance to an equal share, each class in units of its own size.
+        let change = |have: usize, more: usize, whole: usize| {
+            let distance = have as f64 - whole as f64 / n as f64;
+            more as f64 * (2.0 * distance + more as f64) / whole as f64
+        };
+        let cost = |fold: usize| {
+            let of_classes: f64 =
+                song.classes().map(|class| change(have[fold][class], song.per_class[class], whole[class])).sum();
+            of_classes + change(sizes[fold], song.members.len(), recordings)
+        };
+        let costs: Vec<f64> = (0..n).map(cost).collect();
+        let best = (0..n).min_by(|&a, &b| costs[a].total_cmp(&costs[b])).expect("there are folds");
+        folds[i] = best;
+        sizes[best] += song.members.len();
+        song.classes().for_each(|class| have[best][class] += song.per_class[class]);
+    }
+    folds
+}
+
+fn by_fold(records: &[&ClipRecord], folds: &Folds) -> Result<Vec<Option<SplitSet>>> {
+    let known = official_folds(records)?;
     for fold in folds.test.iter().chain(&folds.validation) {
         ensure!(known.contains(&fold.as_str()), "split by folds: no fold {fold:?}; the folds are {}", known.join(", "));
     }
@@ -248,10 +413,14 @@ struct Song<'a> {
     taken: Option<SplitSet>,
 }
 
-fn hold_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: Seed) -> Result<Vec<Option<SplitSet>>> {
-    let seed = spec.seed.map_or(seed, Seed::new).child("holdout");
+/// The songs of the recordings that take part, by name.
+fn songs_of<'a>(
+    records: &[&'a ClipRecord],
+    n_classes: usize,
+    takes_part: impl Fn(&ClipRecord) -> bool,
+) -> Result<Vec<Song<'a>>> {
     let mut by_name: BTreeMap<&str, Song<'_>> = BTreeMap::new();
-    for (i, record) in records.iter().enumerate().filter(|(_, record)| record.subset == Subset::Training) {
+    for (i, record) in records.iter().enumerate().filter(|(_, record)| takes_part(record)) {
         let song = by_name.entry(&record.group).or_insert_with(|| Song {
             name: &record.group,
             members: Vec::new(),
@@ -264,11 +433,22 @@ fn hold_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: See
             song.per_class[label] += 1;
         }
     }
-    let mut songs: Vec<Song<'_>> = by_name.into_values().collect();
+    Ok(by_name.into_values().collect())
+}
+
+/// The number of recordings of each class.
+fn class_sums(songs: &[Song<'_>], n_classes: usize) -> Vec<usize> {
     let mut whole = vec![0usize; n_classes];
-    for song in &songs {
+    for song in songs {
         song.per_class.iter().zip(&mut whole).for_each(|(n, sum)| *sum += n);
     }
+    whole
+}
+
+fn hold_out(records: &[&ClipRecord], n_classes: usize, spec: &Holdout, seed: Seed) -> Result<Vec<Option<SplitSet>>> {
+    let seed = spec.seed.map_or(seed, Seed::new).child("holdout");
+    let mut songs = songs_of(records, n_classes, |record| record.subset == Subset::Training)?;
+    let whole = class_sums(&songs, n_classes);
     assign(&mut songs, &whole, spec.test, SplitSet::Test, seed.child("test"));
     assign(&mut songs, &whole, spec.validation, SplitSet::Validation, seed.child("validation"));
     let mut sets = vec![None; records.len()];
@@ -366,6 +546,7 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
         SplitSpec::Holdout(holdout) => holdout.validation > 0.0,
         SplitSpec::Folds(folds) => !folds.validation.is_empty(),
         SplitSpec::Official(_) | SplitSpec::TestOnly(_) => false,
+        SplitSpec::CrossValidation(spec) => spec.validation > 0.0,
     };
     let wants_held_out = matches!(spec, SplitSpec::Official(official) if official.held_out > 0.0);
     let empty = match () {
@@ -385,6 +566,7 @@ fn check_sets_are_not_empty(records: &[&ClipRecord], spec: &SplitSpec, splits: &
         }
         SplitSpec::Folds(_) => "name other folds".to_owned(),
         SplitSpec::TestOnly(_) => "use another data set".to_owned(),
+        SplitSpec::CrossValidation(_) => "use fewer folds, or a smaller share for validation".to_owned(),
         SplitSpec::Holdout(_) => format!(
             "songs are held out as a whole, and a class keeps its last song for training; there are {} songs: use more recordings \
              (`limit_per_class`), a larger share, or check the `group` of the data set",

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use timbre_signal::audio::{self, AudioSpec, Recording};
+use timbre_signal::audio::{self, AudioSpec, Excerpt, Recording};
 
 use crate::features::cache::Hash;
 use crate::features::extraction::decode_unchanged;
@@ -19,6 +19,8 @@ pub const MAX_DECODED_BYTES: usize = 2 << 30;
 #[derive(Clone, Debug, Default)]
 pub struct ExampleSource {
     pub path: PathBuf,
+    /// The part of the file, if the recording is not all of it.
+    pub excerpt: Option<Excerpt>,
     /// The name of its random streams; independent of the folder of the data.
     pub id: String,
     /// The hash of its bytes, under which its row of the cache was computed.
@@ -91,8 +93,8 @@ impl Recordings {
     }
 
     pub fn decode(&self, row: usize) -> Result<Recording> {
-        let ExampleSource { path, content, .. } = &self.sources[row];
-        decode_unchanged(path, content, self.audio.limits())?
+        let ExampleSource { path, excerpt, content, .. } = &self.sources[row];
+        decode_unchanged(path, excerpt.as_ref(), content, self.audio.limits())?
             .with_context(|| format!("cannot decode {} any more", path.display()))
     }
 

@@ -145,7 +145,7 @@ mod tests {
         let cached: Vec<f32> = sources
             .iter()
             .flat_map(|source| {
-                let clip = timbre_signal::audio::load_file(&source.path, &audio).unwrap();
+                let clip = timbre_signal::audio::load_file(&source.path, None, &audio).unwrap();
                 extractor.extract(&timbre_inputs::features::ClipAnalysis::new(&clip)).unwrap().values
             })
             .collect();

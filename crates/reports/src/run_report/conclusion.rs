@@ -165,7 +165,7 @@ fn notes(run: &ReportData) -> Vec<String> {
         notes.push(format!("{} unusable (see unusable.jsonl).", count(record.data.unusable, "recording")));
     }
     if record.data.set_aside > 0 {
-        notes.push(format!("{} with several labels not used.", count(record.data.set_aside, "recording")));
+        notes.push(format!("{} without exactly one class not used.", count(record.data.set_aside, "recording")));
     }
     if !record.failures.is_empty() {
         notes.push(format!("{} failed: see the end of this page.", count(record.failures.len(), "trial")));

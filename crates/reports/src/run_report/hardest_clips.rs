@@ -21,8 +21,8 @@ const RATE: u32 = 22050;
 /// Longer recordings have no player: decoding them would take too long for a few seconds.
 const LONGEST: f64 = 600.0;
 
-/// Finds the file of a recording by its id in the tables.
-pub type FindRecording<'a> = &'a dyn Fn(&str) -> Option<PathBuf>;
+/// Finds the file of a recording, and its part of the file, by its id in the tables.
+pub type FindRecording<'a> = &'a dyn Fn(&str) -> Option<(PathBuf, Option<audio::Excerpt>)>;
 
 pub struct HardestClips {
     pub html: String,
@@ -49,7 +49,7 @@ pub fn of_best(run: &ReportData, scored: &ScoredSplit, find: FindRecording, budg
     let (mut left, mut playable, mut missing, mut items) = (budget, 0, 0, String::new());
     for &clip in hardest.iter().take(SEEN) {
         let mut media = String::new();
-        let found = find(&scored.split.clips[clip].path).and_then(|path| excerpt(&path, &spec));
+        let found = find(&scored.split.clips[clip].path).and_then(|(path, part)| excerpt(&path, part.as_ref(), &spec));
         if let Some(excerpt) = found {
             let parts = embedded(&excerpt, spec.crop, &summary(run, scored, clip));
             if parts.len() <= left {
@@ -147,10 +147,10 @@ fn model_input(audio: &AudioSpec, in_windows: bool) -> AudioSpec {
 }
 
 /// Decodes the excerpt. None if the recording cannot be read or is too long.
-fn excerpt(path: &Path, spec: &AudioSpec) -> Option<Excerpt> {
-    let header = audio::probe_file(path).ok().filter(|header| header.seconds <= LONGEST)?;
+fn excerpt(path: &Path, part: Option<&audio::Excerpt>, spec: &AudioSpec) -> Option<Excerpt> {
+    let header = audio::probe_file(path, part).ok().filter(|header| header.seconds <= LONGEST)?;
     let (given, played) = lengths(spec, header.seconds);
-    let sound = audio::load_file(path, &AudioSpec { clip_seconds: Some(played), ..spec.clone() }).ok()?;
+    let sound = audio::load_file(path, part, &AudioSpec { clip_seconds: Some(played), ..spec.clone() }).ok()?;
     Some(Excerpt { sound, of: (given > played).then_some(given) })
 }
 

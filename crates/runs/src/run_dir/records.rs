@@ -230,7 +230,7 @@ pub struct DataRecord {
     pub hash: String,
     pub clips: usize,
     pub unusable: usize,
-    /// Recordings with several labels, which a single-label experiment leaves out.
+    /// Recordings with no label or several, which a single-label experiment leaves out.
     pub set_aside: usize,
 }
 

@@ -14,7 +14,8 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP3, CODEC_ID_OPUS,
 };
 use symphonia::core::errors::Error;
-use symphonia::core::formats::FormatReader;
+use symphonia::core::formats::well_known::FORMAT_ID_FLAC;
+use symphonia::core::formats::{FormatReader, SeekMode, SeekTo};
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
@@ -61,8 +62,7 @@ enum Demuxer<'a> {
 impl<'a> BlockDecoder<'a> {
     pub fn open(source: ByteSource<'a>, extension: Option<&str>) -> Result<BlockDecoder<'a>, Unusable> {
         catch_decoder_panic(|| {
-            if wav::is_wav(&source.read(0, 12)?) {
-                let wav = wav::read(&source)?;
+            if let Some(wav) = wav::read_plain(&source)? {
                 let (sample_rate, channels) = (check_rate(Some(wav.sample_rate))?, wav.channels);
                 let demuxer = match wav.codec {
                     WavCodec::Blocks { .. } => Demuxer::Blocks(Box::new(Blocks::new(wav)?)),
@@ -115,6 +115,23 @@ impl<'a> BlockDecoder<'a> {
             Demuxer::Plain(plain) => plain.wav.frames as usize,
             _ => 0,
         }
+    }
+
+    /// Moves to sample `first`, or to a place before it from which the same samples can be decoded, and returns that place. After
+    /// `None` the decoder cannot be used any more. Nothing may have been returned before.
+    pub fn seek(&mut self, first: usize) -> Result<Option<usize>, Unusable> {
+        catch_decoder_panic(|| {
+            let place = match &mut self.demuxer {
+                Demuxer::Plain(plain) => Some(plain.seek(first)),
+                Demuxer::Blocks(_) => Some(0),
+                Demuxer::Packets(packets) => packets.seek(first),
+            };
+            if let Some(place @ 1..) = place {
+                self.first.clear();
+                (self.frames, self.largest) = (place, 0);
+            }
+            Ok(place)
+        })
     }
 
     /// Appends samples. Returns false at the end, once the whole recording is known to be usable.
@@ -206,13 +223,19 @@ impl<'a> BlockDecoder<'a> {
     }
 }
 
-/// Plain PCM of a WAVE file.
+/// Plain PCM of a WAVE or AU file.
 struct Plain {
     wav: Wav,
     at: u64,
 }
 
 impl Plain {
+    fn seek(&mut self, first: usize) -> usize {
+        let first = (first as u64).min(self.wav.frames);
+        self.at = self.wav.data.start + first * self.wav.frame_bytes();
+        first as usize
+    }
+
     fn step(&mut self, source: &ByteSource, mono: &mut Vec<f32>) -> Result<bool, Unusable> {
         let frame = self.wav.frame_bytes();
         let block = FRAMES_PER_BLOCK.min(BYTES_PER_BLOCK / frame) * frame;
@@ -223,7 +246,7 @@ impl Plain {
     }
 }
 
-/// ADPCM, A-law and mu-law of a WAVE file.
+/// ADPCM, A-law and mu-law of a WAVE or AU file.
 struct Blocks {
     wav: Wav,
     at: u64,
@@ -313,6 +336,19 @@ impl<'a> Packets<'a> {
             shape,
             slack,
         })
+    }
+
+    /// Moves to the packet of a sample and returns its first sample; 0 where the codec needs the packets before. `None` if the
+    /// place cannot be found.
+    fn seek(&mut self, first: usize) -> Option<usize> {
+        if self.format.format_info().format != FORMAT_ID_FLAC || first < self.decoded {
+            return Some(0);
+        }
+        let to = SeekTo::Timestamp { ts: Timestamp::new(first as i64), track_id: self.chosen.track.id };
+        let found = self.format.seek(SeekMode::Accurate, to).ok()?;
+        self.decoder.reset();
+        self.decoded = usize::try_from(found.actual_ts.get()).ok().filter(|&place| place <= first)?;
+        Some(self.decoded)
     }
 
     /// Decodes a packet. Returns false at the end.

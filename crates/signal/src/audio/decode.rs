@@ -23,6 +23,7 @@ use symphonia::core::formats::FormatReader;
 use symphonia::core::units::TimeBase;
 
 use super::block_decoder::BlockDecoder;
+use super::excerpt::{Excerpt, decode_excerpt};
 use super::formats::{self, AudioTrack};
 use super::limits::DecodeLimits;
 use super::opus::{self, OpusHead};
@@ -72,8 +73,11 @@ pub fn decode(bytes: &[u8], extension: Option<&str>) -> Result<Recording, Unusab
     decode_source(ByteSource::Memory(bytes), extension, DecodeLimits::NONE)
 }
 
-/// Decodes a regular file within `limits`. The file itself is read block by block.
-pub fn decode_file(path: &Path, limits: DecodeLimits) -> Result<Recording, Unusable> {
+/// Decodes a regular file, or an excerpt of one, within `limits`. The file itself is read block by block.
+pub fn decode_file(path: &Path, excerpt: Option<&Excerpt>, limits: DecodeLimits) -> Result<Recording, Unusable> {
+    if let Some(excerpt) = excerpt {
+        return decode_excerpt(path, excerpt, limits);
+    }
     decode_source(ByteSource::open_regular(path)?, super::extension(path), limits)
 }
 
@@ -87,8 +91,11 @@ fn decode_source(source: ByteSource, extension: Option<&str>, limits: DecodeLimi
     Ok(Recording { samples, sample_rate: decoder.sample_rate(), channels: decoder.channels() })
 }
 
-/// Checks a regular file as [`decode_file`] does, with one block of it in memory.
-pub fn check_file(path: &Path, limits: DecodeLimits) -> Result<(), Unusable> {
+/// Checks a regular file as [`decode_file`] does, with one block of it, or the excerpt, in memory.
+pub fn check_file(path: &Path, excerpt: Option<&Excerpt>, limits: DecodeLimits) -> Result<(), Unusable> {
+    if let Some(excerpt) = excerpt {
+        return decode_excerpt(path, excerpt, limits).map(drop);
+    }
     let source = ByteSource::open_regular(path)?;
     let mut decoder = BlockDecoder::open(source, super::extension(path))?.with_limits(limits)?;
     let mut block = Vec::new();
@@ -113,10 +120,7 @@ pub fn probe(bytes: &[u8], extension: Option<&str>) -> Result<Header, Unusable> 
 
 pub(super) fn probe_source(source: &ByteSource, extension: Option<&str>) -> Result<Header, Unusable> {
     catch_decoder_panic(|| {
-        if !wav::is_wav(&source.read(0, 12)?) {
-            return probe_any(source, extension);
-        }
-        let wav = wav::read(source)?;
+        let Some(wav) = wav::read_plain(source)? else { return probe_any(source, extension) };
         let sample_rate = check_rate(Some(wav.sample_rate))?;
         Ok(Header {
             seconds: wav.frames as f64 / f64::from(sample_rate),

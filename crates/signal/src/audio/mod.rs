@@ -6,9 +6,11 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod au;
 mod limits;
 mod decode;
 mod block_decoder;
+mod excerpt;
 mod formats;
 mod mp4;
 mod opus;
@@ -21,6 +23,7 @@ pub mod wav_write;
 mod webm;
 
 pub use decode::{Header, Recording, check_file, decode, decode_file, probe};
+pub use excerpt::Excerpt;
 pub use limits::DecodeLimits;
 pub use resample::{ResampleFilter, StreamResampler, resample, resample_range, resampled_len};
 pub use source::NOT_REGULAR;
@@ -31,15 +34,15 @@ pub use unusable::Unusable;
 pub const VERSION: u32 = 3;
 
 /// File extensions of the formats that the decoder reads, in lower case. Files with other extensions are not opened.
-pub const AUDIO_EXTENSIONS: [&str; 21] = [
+pub const AUDIO_EXTENSIONS: [&str; 23] = [
     "wav", "wave", "flac", "ogg", "oga", "mp3", "mp2", "mp1", "aac", "m4a", "m4b", "mp4", "aif", "aiff", "aifc", "caf",
-    "mka", "mkv", "opus", "weba", "webm",
+    "mka", "mkv", "opus", "weba", "webm", "au", "snd",
 ];
 
 /// File extensions of audio formats that the decoder does not read, in lower case.
-pub const UNREAD_EXTENSIONS: [&str; 21] = [
-    "w64", "au", "snd", "wma", "asf", "ape", "wv", "tta", "mpc", "amr", "awb", "3gp", "ac3", "eac3", "dts", "dsf",
-    "dff", "ra", "sph", "voc", "spx",
+pub const UNREAD_EXTENSIONS: [&str; 19] = [
+    "w64", "wma", "asf", "ape", "wv", "tta", "mpc", "amr", "awb", "3gp", "ac3", "eac3", "dts", "dsf", "dff", "ra",
+    "sph", "voc", "spx",
 ];
 
 /// How recordings are read: `[audio]`.
@@ -126,9 +129,12 @@ pub fn load(bytes: &[u8], extension: Option<&str>, spec: &AudioSpec) -> Result<C
     clip_of(Stream::from_bytes(bytes, extension, spec)?, spec)
 }
 
-/// [`load`] from a regular file. Of a long recording only the clip is in memory.
-pub fn load_file(path: &Path, spec: &AudioSpec) -> Result<Clip, Unusable> {
-    clip_of(Stream::open_regular(path, spec)?, spec)
+/// [`load`] from a regular file or an excerpt of one. Of a long recording only the clip is in memory.
+pub fn load_file(path: &Path, excerpt: Option<&Excerpt>, spec: &AudioSpec) -> Result<Clip, Unusable> {
+    match excerpt {
+        Some(_) => Ok(decode_file(path, excerpt, spec.limits())?.into_clip(spec)),
+        None => clip_of(Stream::open_regular(path, spec)?, spec),
+    }
 }
 
 fn clip_of(stream: Stream, spec: &AudioSpec) -> Result<Clip, Unusable> {
@@ -136,9 +142,13 @@ fn clip_of(stream: Stream, spec: &AudioSpec) -> Result<Clip, Unusable> {
     Ok(clip.expect("never cancelled").0)
 }
 
-/// [`probe`] of a regular file.
-pub fn probe_file(path: &Path) -> Result<Header, Unusable> {
-    decode::probe_source(&source::ByteSource::open_regular(path)?, extension(path))
+/// [`probe`] of a regular file; of an excerpt, with its length.
+pub fn probe_file(path: &Path, excerpt: Option<&Excerpt>) -> Result<Header, Unusable> {
+    let whole = decode::probe_source(&source::ByteSource::open_regular(path)?, extension(path))?;
+    Ok(match excerpt {
+        Some(excerpt) => excerpt.header(whole),
+        None => whole,
+    })
 }
 
 fn extension(path: &Path) -> Option<&str> {

@@ -24,6 +24,8 @@ pub enum Unusable {
     Silent { frames: usize },
     #[error("the file has an audio header but no samples")]
     NoSamples,
+    #[error("the excerpt begins at {start} s, and the recording has only {seconds:.3} s")]
+    OutsideRecording { start: f64, seconds: f64 },
     #[error("the file cannot be read: {found}")]
     Unreadable { found: String },
     /// The recording exceeds [`DecodeLimits`](super::DecodeLimits); it may be usable elsewhere.
@@ -48,6 +50,7 @@ impl Unusable {
             Unusable::NotFinite { .. } => "not_finite",
             Unusable::Silent { .. } => "silent",
             Unusable::NoSamples => "no_samples",
+            Unusable::OutsideRecording { .. } => "outside",
             Unusable::Unreadable { .. } => "unreadable",
             Unusable::TooLong { .. } => "too_long",
             Unusable::TooManyChannels { .. } => "too_many_channels",

@@ -17,6 +17,7 @@ use symphonia::core::codecs::audio::well_known::{
     CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS, CODEC_ID_PCM_ALAW, CODEC_ID_PCM_MULAW,
 };
 
+use super::au;
 use super::source::{ByteSource, HeaderReader};
 use super::unusable::Unusable;
 
@@ -25,7 +26,7 @@ const UNKNOWN_SIZES: [u64; 2] = [0xFFFF_FFFF, 0x7FFF_F000];
 /// The 14 bytes after the format tag in the sub-format of an extensible header.
 const SUBFORMAT_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71];
 
-/// The sample format and the position of the samples in a WAVE file.
+/// The sample format and the position of the samples in a WAVE or AU file.
 #[derive(Clone, Debug)]
 pub(super) struct Wav {
     pub codec: WavCodec,
@@ -45,6 +46,12 @@ pub(super) enum WavCodec {
     S32,
     F32,
     F64,
+    S8,
+    S16Be,
+    S24Be,
+    S32Be,
+    F32Be,
+    F64Be,
     /// Decoded by symphonia in blocks of `bytes` bytes, each of `frames` frames.
     Blocks {
         kind: BlockKind,
@@ -63,13 +70,13 @@ pub(super) enum BlockKind {
 
 impl WavCodec {
     /// Bytes of a plain sample; 0 for block codecs.
-    fn bytes_per_sample(self) -> u64 {
+    pub fn bytes_per_sample(self) -> u64 {
         match self {
-            WavCodec::U8 => 1,
-            WavCodec::S16 => 2,
-            WavCodec::S24 => 3,
-            WavCodec::S32 | WavCodec::F32 => 4,
-            WavCodec::F64 => 8,
+            WavCodec::U8 | WavCodec::S8 => 1,
+            WavCodec::S16 | WavCodec::S16Be => 2,
+            WavCodec::S24 | WavCodec::S24Be => 3,
+            WavCodec::S32 | WavCodec::F32 | WavCodec::S32Be | WavCodec::F32Be => 4,
+            WavCodec::F64 | WavCodec::F64Be => 8,
             WavCodec::Blocks { .. } => 0,
         }
     }
@@ -82,6 +89,12 @@ impl WavCodec {
             WavCodec::S32 => "pcm_s32le",
             WavCodec::F32 => "pcm_f32le",
             WavCodec::F64 => "pcm_f64le",
+            WavCodec::S8 => "pcm_s8",
+            WavCodec::S16Be => "pcm_s16be",
+            WavCodec::S24Be => "pcm_s24be",
+            WavCodec::S32Be => "pcm_s32be",
+            WavCodec::F32Be => "pcm_f32be",
+            WavCodec::F64Be => "pcm_f64be",
             WavCodec::Blocks { kind: BlockKind::AdpcmMs, .. } => "adpcm_ms",
             WavCodec::Blocks { kind: BlockKind::AdpcmIma, .. } => "adpcm_ima_wav",
             WavCodec::Blocks { kind: BlockKind::ALaw, .. } => "pcm_alaw",
@@ -90,7 +103,17 @@ impl WavCodec {
     }
 }
 
-pub(super) fn is_wav(bytes: &[u8]) -> bool {
+/// Reads the header of a WAVE or AU file; `None` for another format.
+pub(super) fn read_plain(source: &ByteSource) -> Result<Option<Wav>, Unusable> {
+    let start = source.read(0, 12)?;
+    match () {
+        () if is_wav(&start) => read(source).map(Some),
+        () if au::is_au(&start) => au::read(source).map(Some),
+        () => Ok(None),
+    }
+}
+
+fn is_wav(bytes: &[u8]) -> bool {
     bytes.len() >= 12 && matches!(&bytes[..4], b"RIFF" | b"RF64" | b"BW64") && &bytes[8..12] == b"WAVE"
 }
 
@@ -106,7 +129,7 @@ struct Format {
 const FORMAT_BYTES: u64 = 64;
 
 /// Reads the chunks of a file that [`is_wav`] recognised.
-pub(super) fn read(source: &ByteSource) -> Result<Wav, Unusable> {
+fn read(source: &ByteSource) -> Result<Wav, Unusable> {
     let mut headers = source.header_reader();
     let mut format = None;
     let mut fact = None;
@@ -269,6 +292,14 @@ impl Wav {
             WavCodec::S32 => mix(bytes, channels, mono, |bytes| i32::from_le_bytes(bytes) as f32 / 2_147_483_648.0),
             WavCodec::F32 => mix(bytes, channels, mono, f32::from_le_bytes),
             WavCodec::F64 => mix(bytes, channels, mono, |bytes| f64::from_le_bytes(bytes) as f32),
+            WavCodec::S8 => mix(bytes, channels, mono, |[byte]| f32::from(byte as i8) / 128.0),
+            WavCodec::S16Be => mix(bytes, channels, mono, |bytes| f32::from(i16::from_be_bytes(bytes)) / 32768.0),
+            WavCodec::S24Be => mix(bytes, channels, mono, |[high, middle, low]| {
+                (i32::from_be_bytes([high, middle, low, 0]) >> 8) as f32 / 8_388_608.0
+            }),
+            WavCodec::S32Be => mix(bytes, channels, mono, |bytes| i32::from_be_bytes(bytes) as f32 / 2_147_483_648.0),
+            WavCodec::F32Be => mix(bytes, channels, mono, f32::from_be_bytes),
+            WavCodec::F64Be => mix(bytes, channels, mono, |bytes| f64::from_be_bytes(bytes) as f32),
             WavCodec::Blocks { .. } => {}
         }
     }

@@ -97,7 +97,7 @@ impl DataKind for Demo {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.limit_faults();
+        let mut faults = self.common.faults();
         if !(1..=10000).contains(&self.clips_per_class) {
             faults.push(Fault::new("clips_per_class", format!("{} is not from 1 to 10000", self.clips_per_class)));
         }

@@ -217,7 +217,7 @@ fn a_written_example_has_the_feature_of_the_training_example() {
         let path = set.folder.path().join("example.wav");
         let traced = examples.trace(row, epoch).unwrap();
         timbre_signal::audio::wav_write::write_f32(&path, &traced.samples, 5000).unwrap();
-        let clip = timbre_signal::audio::load_file(&path, &audio(5000, Crop::Centre)).unwrap();
+        let clip = timbre_signal::audio::load_file(&path, None, &audio(5000, Crop::Centre)).unwrap();
         let matrix = mel().as_kind().build(5000).unwrap().extract(&ClipAnalysis::new(&clip)).unwrap();
         let bits: Vec<u32> = matrix.values.iter().chain(&traced.targets).map(|value| value.to_bits()).collect();
         assert!(bits == example(&examples, row, epoch), "row {row} in epoch {epoch}");

@@ -48,7 +48,9 @@ pub fn cached(sources: &[ExampleSource], audio: &AudioSpec, feature: &FeatureSpe
     let extractor = feature.as_kind().build(audio.sample_rate).unwrap();
     let rows: Vec<_> = sources
         .iter()
-        .map(|source| extractor.extract(&ClipAnalysis::new(&audio::load_file(&source.path, audio).unwrap())).unwrap())
+        .map(|source| {
+            extractor.extract(&ClipAnalysis::new(&audio::load_file(&source.path, None, audio).unwrap())).unwrap()
+        })
         .collect();
     let shape = [rows[0].rows, rows[0].cols];
     FeatureSet::from_matrices(rows.into_iter().flat_map(|m| m.values).collect(), shape, vec![vec![0]; sources.len()], 1)

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::Hash;
 use timbre_core::files::{self, FileStamp};
-use timbre_signal::audio::NOT_REGULAR;
+use timbre_signal::audio::{Excerpt, NOT_REGULAR};
 
 /// The known hashes, stored in one file of the cache folder.
 pub struct ContentHashes {
@@ -33,6 +33,13 @@ impl From<io::Error> for Unreadable {
     fn from(error: io::Error) -> Unreadable {
         Unreadable { code: "unreadable", sentence: error.to_string() }
     }
+}
+
+/// The identity of an excerpt of a file with this hash; of a whole file, its hash.
+pub fn content_of(file: &Hash, excerpt: Option<&Excerpt>) -> Hash {
+    let Some(Excerpt { start, end }) = excerpt else { return *file };
+    let end = end.unwrap_or(f64::INFINITY);
+    *blake3::keyed_hash(file, &[start.to_le_bytes(), end.to_le_bytes()].concat()).as_bytes()
 }
 
 /// The hash of a regular file, read piece by piece. Nothing else is opened: a pipe could wait for ever, and a device has no end.

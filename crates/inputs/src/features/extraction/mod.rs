@@ -231,7 +231,7 @@ impl<'a> Extraction<'a> {
         let missed = of_clip.iter().map(|&i| &self.features[i].recipe);
         let missed = missed.chain(of_windows.iter().map(|&i| window_recipe(i)));
         let misses = missed.map(|recipe| cache.explain_miss(content, recipe)).collect();
-        let path = &input.record.path;
+        let (path, excerpt) = (&input.record.path, input.record.excerpt.as_ref());
         // One unusual recording must not end the run: what cannot be computed is remembered, and the rest is computed.
         let no_feature = |recipe: &Recipe, why: anyhow::Error| -> Result<String> {
             let sentence = format!("{why:#}");
@@ -239,8 +239,8 @@ impl<'a> Extraction<'a> {
             Ok(sentence)
         };
         let clip = match self.windowing.as_ref().filter(|_| !of_windows.is_empty()) {
-            None => clip_unchanged(path, content, self.audio)?,
-            Some(windowing) => match decode_unchanged(path, content, self.audio.limits())? {
+            None => clip_unchanged(path, excerpt, content, self.audio)?,
+            Some(windowing) => match decode_unchanged(path, excerpt, content, self.audio.limits())? {
                 Err(why) => Err(why),
                 Ok(recording) => {
                     let recording = windowing.whole(recording);

@@ -1,0 +1,90 @@
+//! Excerpts of recordings: the samples of the whole, from where they begin.
+
+use std::path::{Path, PathBuf};
+
+use timbre_signal::audio::wav_write::write_pcm16;
+use timbre_signal::audio::{AudioSpec, DecodeLimits, Excerpt, check_file, decode_file, load_file, probe_file};
+
+fn excerpt(start: f64, end: Option<f64>) -> Excerpt {
+    Excerpt { start, end }
+}
+
+/// Ten seconds whose samples all differ from their neighbours.
+fn ten_seconds(folder: &Path) -> PathBuf {
+    let path = folder.join("long.wav");
+    let samples: Vec<i16> = (0..80_000i32).map(|i| ((i * 7919) % 60_001 - 30_000) as i16).collect();
+    write_pcm16(&path, &samples, 1, 8000).unwrap();
+    path
+}
+
+#[test]
+fn an_excerpt_in_any_format_has_the_samples_of_the_whole() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut formats = 0;
+    for folder in ["audio", "streams", "opus"] {
+        for entry in std::fs::read_dir(golden.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension == "f32") {
+                continue;
+            }
+            let Ok(whole) = decode_file(&path, None, DecodeLimits::NONE) else { continue };
+            let (rate, frames) = (f64::from(whole.sample_rate), whole.samples.len());
+            for (first, end) in [(0, frames / 3), (frames / 3, frames / 2), (frames * 2 / 3, frames), (1, 2)] {
+                let times = excerpt(first as f64 / rate, (end < frames).then_some(end as f64 / rate));
+                let wanted = &whole.samples[first..end];
+                match decode_file(&path, Some(&times), DecodeLimits::NONE) {
+                    Ok(part) => assert!(part.samples == wanted, "{} from {first} to {end}", path.display()),
+                    Err(why) => assert!(why.code() == "silent" && wanted.iter().all(|s| *s == 0.0), "{path:?}: {why}"),
+                }
+            }
+            formats += 1;
+        }
+    }
+    assert!(formats >= 30, "{formats}");
+}
+
+#[test]
+fn an_excerpt_of_flac_is_found_without_decoding_what_lies_before() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(path) =
+        std::fs::read_dir(home.join("../shared/data/medley_solos/training/piano")).ok().and_then(|files| {
+            files.flatten().map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "flac"))
+        })
+    else {
+        return;
+    };
+    let whole = decode_file(&path, None, DecodeLimits::NONE).unwrap();
+    for first in [0, 1, 4095, 4096, 4097, 50_000, whole.samples.len() - 1] {
+        let times = excerpt(first as f64 / f64::from(whole.sample_rate), None);
+        let part = decode_file(&path, Some(&times), DecodeLimits::NONE).unwrap();
+        assert!(part.samples == whole.samples[first..], "from {first}");
+    }
+}
+
+#[test]
+fn limits_header_and_clip_are_those_of_the_excerpt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = ten_seconds(folder.path());
+    let spec = AudioSpec { sample_rate: 8000, clip_seconds: Some(1.0), max_seconds: 2.0, ..AudioSpec::default() };
+    assert_eq!(load_file(&path, None, &spec).unwrap_err().code(), "too_long");
+    let clip = load_file(&path, Some(&excerpt(4.0, Some(6.0))), &spec).unwrap();
+    let whole = decode_file(&path, None, DecodeLimits::NONE).unwrap().samples;
+    assert!(clip.samples == whole[36_000..44_000], "the middle of the excerpt");
+    assert_eq!(load_file(&path, Some(&excerpt(4.0, None)), &spec).unwrap_err().code(), "too_long");
+    let seconds = |start, end| probe_file(&path, Some(&excerpt(start, end))).unwrap().seconds;
+    assert_eq!((seconds(4.0, Some(6.0)), seconds(4.0, None), seconds(9.0, Some(12.0))), (2.0, 6.0, 1.0));
+}
+
+#[test]
+fn an_excerpt_that_reaches_beyond_the_end_is_what_there_is_and_one_that_begins_there_is_unusable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = ten_seconds(folder.path());
+    let part = decode_file(&path, Some(&excerpt(9.5, Some(12.0))), DecodeLimits::NONE).unwrap();
+    assert_eq!(part.samples.len(), 4000);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio");
+    for path in [path, golden.join("plain.mp3"), golden.join("alaw.wav")] {
+        let why = check_file(&path, Some(&excerpt(3600.0, None)), DecodeLimits::NONE).unwrap_err();
+        assert_eq!(why.code(), "outside", "{why}");
+        assert!(why.to_string().starts_with("the excerpt begins at 3600 s, and the recording has only "), "{why}");
+    }
+}
