@@ -48,10 +48,10 @@ fn audioset_five_trains_on_a_look_alike_without_recordings_that_have_an_organ() 
     let header = "# a\n# b\n# YTID, start_seconds, end_seconds, positive_labels\n";
     let (mut train, mut eval) = (header.to_owned(), header.to_owned());
     for take in 0..6 {
-        for n in 0..7 {
+        for (n, mid) in mids.iter().enumerate() {
             let id = format!("-{n}_{take}");
             let more = if take == 5 && n == 3 { ",/m/5" } else { "" };
-            let row = format!("{id}, 0.000, 10.000, \"{}{more}\"\n", mids[n]);
+            let row = format!("{id}, 0.000, 10.000, \"{mid}{more}\"\n");
             if take < 4 {
                 train += &row
             } else {

@@ -100,7 +100,7 @@ impl ModelSource {
         }
         let left_out = is_known.iter().filter(|known| !**known).count();
         let warning = (dropped > 0).then(|| {
-            let names = timbre_inputs::data::some_of(10, unknown.into_iter());
+            let names = timbre_inputs::data::some_of(10, unknown);
             let left = count(left_out, "recording");
             format!(
                 "the models do not know {names}: these labels are ignored, and {left} without another label left out"

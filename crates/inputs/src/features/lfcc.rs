@@ -48,7 +48,7 @@ impl OfSpectrogram for Lfcc {
         let fmax = self.fmax.unwrap_or(nyquist);
         let step = (fmax - self.fmin) / (self.n_filter as f64 + 1.0);
         let fmin_is_wrong = !(self.fmin >= 0.0 && self.fmin < fmax);
-        let fmax_is_wrong = !(fmax <= nyquist);
+        let fmax_is_wrong = fmax.is_nan() || fmax > nyquist;
         let n_filter = if self.n_filter == 0 || self.n_filter > 4096 {
             Some(format!("{} bands are not possible; choose 1 to 4096", self.n_filter))
         } else {

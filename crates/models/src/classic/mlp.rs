@@ -252,14 +252,13 @@ impl RowClassifier for Layers {
 
     fn tensors(&self, prefix: &str) -> Vec<Tensor> {
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
-        let of_layer = |(layer, (inputs, width, matrix, bias)): (usize, (usize, usize, &[f64], &[f64]))| {
+        let mut tensors = Vec::new();
+        for (layer, (inputs, width, matrix, bias)) in self.shape.layers(&self.weights).enumerate() {
             let name = |part: &str| format!("{prefix}layer{layer}.{part}");
-            [
-                Tensor::new(&name("weights"), vec![inputs, width], narrow(matrix)),
-                Tensor::new(&name("bias"), vec![width], narrow(bias)),
-            ]
-        };
-        self.shape.layers(&self.weights).enumerate().flat_map(of_layer).collect()
+            tensors.push(Tensor::new(&name("weights"), vec![inputs, width], narrow(matrix)));
+            tensors.push(Tensor::new(&name("bias"), vec![width], narrow(bias)));
+        }
+        tensors
     }
 
     fn notes(&self) -> Vec<(String, String)> {

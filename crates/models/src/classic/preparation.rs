@@ -163,6 +163,7 @@ pub struct Rows {
     pub values: Vec<f32>,
 }
 
+#[expect(clippy::len_without_is_empty, reason = "a fit without rows is refused before")]
 impl Rows {
     pub fn len(&self) -> usize {
         self.values.len() / self.dims
