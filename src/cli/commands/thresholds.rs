@@ -11,7 +11,7 @@ use timbre_core::{
 };
 use timbre_evaluation::threshold_search::TuneOn;
 use timbre_reports::thresholds::{ThresholdSearch, TrialThresholds, best_trial, read_trials, report, summary_text};
-use timbre_runs::run_dir::{self, RunDir, ThresholdFile, Trial};
+use timbre_runs::run_dir::{self, RunDir, SplitRecord, ThresholdFile, Trial};
 
 pub fn thresholds(
     common: &GlobalArgs,
@@ -53,13 +53,18 @@ pub fn thresholds(
         bail!(UserError::usage(sentence));
     }
     let wanted = |unit: &Trial| chosen.is_none_or(|name| unit.to_string() == name);
+    let printer = Printer::new(common.quiet);
     let units = read_trials(&folder, &classes)?;
     let known: Vec<String> = units.iter().map(|(unit, _)| unit.to_string()).collect();
-    let found: Vec<TrialThresholds> = units
-        .iter()
-        .filter(|(unit, _)| wanted(unit))
-        .map(|(unit, splits)| search.search_trial(unit, splits))
-        .collect::<Result<_>>()?;
+    let searched: Vec<_> = units.iter().filter(|(unit, _)| wanted(unit)).collect();
+    let progress = printer.start("searching", searched.len());
+    let search_one = |(unit, splits): &(Trial, Vec<SplitRecord>)| {
+        let found = search.search_trial(unit, splits);
+        progress.step();
+        found
+    };
+    let found: Vec<TrialThresholds> = searched.into_iter().map(search_one).collect::<Result<_>>()?;
+    progress.finish();
     if found.is_empty() {
         let sentence = format!("the run has no trial `{}`, only: {}", chosen.unwrap_or_default(), known.join(", "));
         bail!(UserError::usage(sentence));
@@ -71,7 +76,6 @@ pub fn thresholds(
         let text: Vec<String> = found.iter().map(|own| summary_text(&search, own)).collect();
         print(&text.join("\n"))?;
     }
-    let printer = Printer::new(common.quiet);
     let picture = ThresholdFile::Picture { metric: search.metric.name(), trial: None }.name();
     // Values chosen on the test split are not suggested as a next step.
     let best = best_trial(&found, search.metric_at()).filter(|_| spec.tune_on == TuneOn::Validation);

@@ -57,7 +57,9 @@ impl PreparedDataset {
     /// Loads the set and hashes its recordings. A recording whose size and times have not changed is not read again.
     pub fn new(experiment: &Experiment, settings: &Settings) -> Result<PreparedDataset> {
         make_demo(&experiment.data, settings)?;
+        let progress = settings.printer.start("reading data", 1);
         let set = experiment.data.load(&settings.data_dirs())?;
+        progress.finish();
         Self::of_set(set, experiment, settings, false)
     }
 
