@@ -1,5 +1,5 @@
 //! What all features of frames share: the keys of the short-time Fourier transform, and resizing, normalisation and summary
-//! at the end. A feature that is a function of one spectrogram implements [`OfSpectrogram`] and calls `of_spectrogram!`.
+//! at the end. A feature that is a function of one spectrogram implements `OfSpectrogram` and calls `of_spectrogram!`.
 
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;

@@ -38,7 +38,7 @@ row_spec! {
     pub struct Mlp {
         /// Standardize every column to zero mean and unit variance over the training clips first. Default: true.
         pub standardize: bool = true,
-        /// The units of each hidden layer. Default: [100].
+        /// The units of each hidden layer. Default: `[100]`.
         pub hidden_layer_sizes: Vec<usize> = vec![100],
         /// The weight of the squared weights in the loss. Default: 1e-4.
         #[schemars(range(min = 0.0))]
