@@ -1,19 +1,12 @@
 //! Extremely randomized trees (scikit-learn's ExtraTreesClassifier): each column of a random subset is split at a random value;
-//! see `trees.rs`.
+//! see `forest.rs`.
 
-use anyhow::Result;
+use super::forest::{TreeKind, Trees};
+use super::trees::MaxFeatures;
 
-use super::preparation::Preparing;
-use super::row_model::{ClassWeight, Problem, RowModel};
-use super::trees::{Criterion, Forest, Growth, MaxFeatures, grow_forest, tree_faults};
-use crate::Tensor;
-use timbre_core::registry::Fault;
-
-row_spec! {
+tree_model! {
     /// Extremely randomized trees: like a random forest, but the thresholds are random and only the best column is chosen.
     pub struct ExtraTrees {
-        /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
-        pub standardize: bool = false,
         /// The number of trees. Default: 100.
         #[schemars(range(min = 1, max = 100000))]
         pub n_estimators: usize = 100,
@@ -21,50 +14,17 @@ row_spec! {
         pub max_features: MaxFeatures = MaxFeatures::Sqrt,
         /// Whether each tree sees as many clips as there are, drawn with replacement. Default: false.
         pub bootstrap: bool = false,
-        /// How mixed the classes of a node are: "gini" or "entropy". Default: "gini".
-        pub criterion: Criterion = Criterion::Gini,
-        /// The most splits between the root and a leaf. Default: no limit.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(range(min = 1))]
-        pub max_depth: Option<usize> = None,
-        /// The fewest clips of a node that is split. Default: 2.
-        #[schemars(range(min = 2))]
-        pub min_samples_split: usize = 2,
-        /// The fewest clips of a leaf. Default: 1.
-        #[schemars(range(min = 1))]
-        pub min_samples_leaf: usize = 1,
-        /// "balanced" weights the clips in inverse proportion to the frequency of their class. Default: all count 1.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub class_weight: Option<ClassWeight> = None,
-    }
+    },
+    version 1
 }
 
-row_model!(ExtraTrees, version 1);
-
-impl RowModel for ExtraTrees {
-    type Fitted = Forest;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
-
-    fn own_faults(&self) -> Vec<Fault> {
-        tree_faults(Some(self.n_estimators), self.max_depth, self.min_samples_split, self.min_samples_leaf)
-    }
-
-    fn fit_rows(&self, problem: &Problem) -> Result<Forest> {
-        let growth = Growth {
-            criterion: self.criterion,
-            max_depth: self.max_depth,
-            min_samples_split: self.min_samples_split,
-            min_samples_leaf: self.min_samples_leaf,
-            max_features: self.max_features.of(problem.rows.dims),
+impl TreeKind for ExtraTrees {
+    fn trees(&self) -> Trees {
+        Trees {
+            n_estimators: Some(self.n_estimators),
+            max_features: self.max_features,
+            bootstrap: self.bootstrap,
             random_thresholds: true,
-        };
-        grow_forest(problem, self.class_weight, &growth, self.n_estimators, self.bootstrap)
-    }
-
-    fn restore_rows(&self, tensors: &mut Vec<Tensor>, prefix: &str, classes: usize, dims: usize) -> Result<Forest> {
-        Forest::restore(tensors, prefix, classes, dims)
+        }
     }
 }

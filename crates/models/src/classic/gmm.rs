@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::naive_bayes::shares_of_logs;
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::products::squared_distance;
 use super::row_model::{Problem, RowClassifier, RowModel};
 use crate::Tensor;
@@ -63,10 +63,6 @@ row_model!(Gmm, version 1);
 
 impl RowModel for Gmm {
     type Fitted = Mixtures;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let fault = |wrong: bool, sentence: &str| wrong.then(|| sentence.to_owned());

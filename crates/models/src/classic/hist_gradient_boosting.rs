@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::naive_bayes::shares_of_logs;
 use super::newton::sigmoid;
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
 use super::trees::between;
 use crate::Tensor;
@@ -61,10 +61,6 @@ row_model!(HistGradientBoosting, version 1);
 
 impl RowModel for HistGradientBoosting {
     type Fitted = Boosted;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let fault = |wrong: bool, sentence: &str| wrong.then(|| sentence.to_owned());

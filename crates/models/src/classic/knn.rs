@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::neighbours::Distance;
 use super::neighbours::{Neighbour, nearest};
-use super::preparation::{Preparing, Select};
 use super::reduced;
-use super::row_model::ClassWeight;
+use super::row_model::{ClassWeight, Prepared};
 use super::scaling::Scaler;
 use super::{ensure_columns, probability_row};
 use crate::classifier::ensure_trainable;
@@ -43,63 +42,25 @@ pub enum Weights {
     Distance,
 }
 
-/// k nearest neighbours: a clip gets the most frequent class among the most similar training clips.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Knn {
-    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
-    #[serde(skip_serializing_if = "FeatureChoice::is_all")]
-    pub features: FeatureChoice,
-    /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
-    pub standardize: bool,
-    /// The number of neighbours that vote. Default: 5.
-    #[schemars(range(min = 1))]
-    pub k: usize,
-    /// The distance between two clips: "euclidean", "cosine" or "manhattan". Default: "euclidean".
-    pub metric: Distance,
-    /// How much each neighbour counts: "uniform" or "distance" (one over its distance). Default: "uniform".
-    pub weights: Weights,
-    /// Other values of k to score with the same search, for a validation curve. Default: none.
-    #[schemars(inner(range(min = 1)))]
-    pub curve_k: Vec<usize>,
-    /// "balanced" weights the votes in inverse proportion to the frequency of the class among the training clips. Default: all
-    /// count 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class_weight: Option<ClassWeight>,
-    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
-    /// all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub select: Option<Select>,
-    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
-    /// they must exceed. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pca: Option<f64>,
-}
-
-impl Default for Knn {
-    fn default() -> Self {
-        Knn {
-            features: FeatureChoice::default(),
-            standardize: false,
-            k: 5,
-            metric: Distance::Euclidean,
-            weights: Weights::Uniform,
-            curve_k: Vec::new(),
-            class_weight: None,
-            select: None,
-            pca: None,
-        }
-    }
-}
-
-impl Knn {
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
-
-    /// The model of the prepared columns.
-    fn of_prepared(&self) -> Knn {
-        Knn { standardize: false, select: None, pca: None, ..self.clone() }
+row_spec! {
+    /// k nearest neighbours: a clip gets the most frequent class among the most similar training clips.
+    pub struct Knn {
+        /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
+        pub standardize: bool = false,
+        /// The number of neighbours that vote. Default: 5.
+        #[schemars(range(min = 1))]
+        pub k: usize = 5,
+        /// The distance between two clips: "euclidean", "cosine" or "manhattan". Default: "euclidean".
+        pub metric: Distance = Distance::Euclidean,
+        /// How much each neighbour counts: "uniform" or "distance" (one over its distance). Default: "uniform".
+        pub weights: Weights = Weights::Uniform,
+        /// Other values of k to score with the same search, for a validation curve. Default: none.
+        #[schemars(inner(range(min = 1)))]
+        pub curve_k: Vec<usize> = Vec::new(),
+        /// "balanced" weights the votes in inverse proportion to the frequency of the class among the training clips. Default: all
+        /// count 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub class_weight: Option<ClassWeight> = None,
     }
 }
 

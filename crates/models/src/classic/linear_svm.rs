@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::calibrated_centroids::platt;
 use super::calibration::{FOLDS, stratified_folds};
 use super::newton::sigmoid;
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::products::dot;
 use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
 use crate::Tensor;
@@ -51,10 +51,6 @@ row_model!(LinearSvm, version 1);
 
 impl RowModel for LinearSvm {
     type Fitted = Scores;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let c = !(1e-12..=1e12).contains(&self.c);

@@ -22,11 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::dual::{self, Dual};
 use super::newton::{Columns, Link, Problem, Solution, Targets, sigmoid};
-use super::preparation::{Preparing, Select};
 use super::primal::{self, Primal};
 use super::products::dot;
 use super::reduced;
-use super::row_model::ClassWeight;
+use super::row_model::{ClassWeight, Prepared};
 use super::scaling::Scaler;
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
@@ -60,66 +59,28 @@ pub enum MultiClass {
     Multinomial,
 }
 
-/// Logistic regression: one linear score per class, turned into probabilities.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Logistic {
-    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
-    #[serde(skip_serializing_if = "FeatureChoice::is_all")]
-    pub features: FeatureChoice,
-    /// Standardize every column to zero mean and unit variance over the training clips first, so that the penalty treats all
-    /// columns alike whatever their unit. Default: true.
-    pub standardize: bool,
-    /// How several classes are separated: "ovr" (one regression per class, against the rest) or "multinomial" (one softmax over all
-    /// classes). Default: "ovr".
-    pub multi: MultiClass,
-    /// The weight of the training loss against the L2 penalty: smaller values regularize more. Default: 1.0.
-    #[schemars(range(min = 1e-12, max = 1e12))]
-    pub c: f64,
-    /// When to stop: the 2-norm of the gradient of the objective as a share of that at zero weights. Default: 1e-6.
-    #[schemars(range(min = 1e-12, max = 0.1))]
-    pub tolerance: f64,
-    /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
-    #[schemars(range(min = 1))]
-    pub max_iterations: usize,
-    /// "balanced" weights the clips in inverse proportion to the frequency of their class; with
-    /// "ovr", each class against the rest. Default: all count 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class_weight: Option<ClassWeight>,
-    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
-    /// all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub select: Option<Select>,
-    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
-    /// they must exceed. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pca: Option<f64>,
-}
-
-impl Default for Logistic {
-    fn default() -> Self {
-        Logistic {
-            features: FeatureChoice::default(),
-            standardize: true,
-            multi: MultiClass::Ovr,
-            c: 1.0,
-            tolerance: 1e-6,
-            max_iterations: 100,
-            class_weight: None,
-            select: None,
-            pca: None,
-        }
-    }
-}
-
-impl Logistic {
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
-
-    /// The model of the prepared columns.
-    fn of_prepared(&self) -> Logistic {
-        Logistic { standardize: false, select: None, pca: None, ..self.clone() }
+row_spec! {
+    /// Logistic regression: one linear score per class, turned into probabilities.
+    pub struct Logistic {
+        /// Standardize every column to zero mean and unit variance over the training clips first, so that the penalty treats all
+        /// columns alike whatever their unit. Default: true.
+        pub standardize: bool = true,
+        /// How several classes are separated: "ovr" (one regression per class, against the rest) or "multinomial" (one softmax over all
+        /// classes). Default: "ovr".
+        pub multi: MultiClass = MultiClass::Ovr,
+        /// The weight of the training loss against the L2 penalty: smaller values regularize more. Default: 1.0.
+        #[schemars(range(min = 1e-12, max = 1e12))]
+        pub c: f64 = 1.0,
+        /// When to stop: the 2-norm of the gradient of the objective as a share of that at zero weights. Default: 1e-6.
+        #[schemars(range(min = 1e-12, max = 0.1))]
+        pub tolerance: f64 = 1e-6,
+        /// The maximum number of Newton steps. A fit that needs more warns in its notes and in the log. Default: 100.
+        #[schemars(range(min = 1))]
+        pub max_iterations: usize = 100,
+        /// "balanced" weights the clips in inverse proportion to the frequency of their class; with
+        /// "ovr", each class against the rest. Default: all count 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub class_weight: Option<ClassWeight> = None,
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::naive_bayes::shares_of_logs;
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::products::{View, add_product};
 use super::row_model::{Problem, RowClassifier, RowModel};
 use crate::Tensor;
@@ -62,10 +62,6 @@ row_model!(Mlp, version 1);
 
 impl RowModel for Mlp {
     type Fitted = Layers;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let fault = |wrong: bool, sentence: &str| wrong.then(|| sentence.to_owned());

@@ -3,6 +3,8 @@
 
 #[macro_use]
 pub mod row_model;
+#[macro_use]
+pub mod forest;
 pub mod bagging;
 pub mod decision_tree;
 pub mod ensemble;

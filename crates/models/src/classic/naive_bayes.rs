@@ -5,7 +5,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::row_model::{Problem, RowClassifier, RowModel};
 use crate::Tensor;
 use crate::tensor::{take_matrix, take_tensor};
@@ -27,10 +27,6 @@ row_model!(NaiveBayes, version 1);
 
 impl RowModel for NaiveBayes {
     type Fitted = Gaussians;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let possible = (0.0..=1.0).contains(&self.var_smoothing);

@@ -11,13 +11,11 @@
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::calibrated_centroids::CalibratedCentroids;
-use super::preparation::{Preparing, Select};
 use super::products::squared_distance;
 use super::reduced;
+use super::row_model::Prepared;
 use super::scaling::Scaler;
 use super::{ensure_columns, predict_row_by_row, probability_row};
 use crate::classifier::ensure_trainable;
@@ -31,34 +29,12 @@ use timbre_inputs::dataset::feature_set::FeatureSet;
 /// Columns that one thread sums at a time.
 const STRIP: usize = 4096;
 
-/// Nearest centroid: each class is the mean of its training clips, and a clip gets the class with the nearest mean. With several
-/// labels, a class is the more likely, the nearer a clip is to the clips that have it compared to those that lack it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct NearestCentroid {
-    /// The feature, or features, to train on: a name or a list of names. Default: every feature of the experiment.
-    #[serde(skip_serializing_if = "FeatureChoice::is_all")]
-    pub features: FeatureChoice,
-    /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
-    pub standardize: bool,
-    /// Which columns are kept, after standardization: `{ score = "f_classif", k = 100 }` or `{ score = "l1", c = 0.1 }`. Default:
-    /// all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub select: Option<Select>,
-    /// Principal components that replace the columns, after the selection: their number, or below 1 the share of the variance that
-    /// they must exceed. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pca: Option<f64>,
-}
-
-impl NearestCentroid {
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
-
-    /// The model of the prepared columns.
-    fn of_prepared(&self) -> NearestCentroid {
-        NearestCentroid { standardize: false, select: None, pca: None, ..self.clone() }
+row_spec! {
+    /// Nearest centroid: each class is the mean of its training clips, and a clip gets the class with the nearest mean. With several
+    /// labels, a class is the more likely, the nearer a clip is to the clips that have it compared to those that lack it.
+    pub struct NearestCentroid {
+        /// Standardize every column to zero mean and unit variance over the training clips first. Default: false.
+        pub standardize: bool = false,
     }
 }
 

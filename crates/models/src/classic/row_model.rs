@@ -51,11 +51,18 @@ pub struct Problem<'a> {
     pub seed: Seed,
 }
 
-/// A spec that is fitted to rows in memory.
-pub trait RowModel {
-    type Fitted: RowClassifier + 'static;
-
+/// A spec with the keys of a [`Preparing`], made by `row_spec!`.
+pub trait Prepared {
+    /// What happens to the columns before the model.
     fn preparing(&self) -> Preparing;
+
+    /// The model of the prepared columns.
+    fn of_prepared(&self) -> Self;
+}
+
+/// A spec that is fitted to rows in memory.
+pub trait RowModel: Prepared {
+    type Fitted: RowClassifier + 'static;
 
     fn own_faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -86,7 +93,8 @@ pub trait RowClassifier: Send + Sync {
     }
 }
 
-/// Declares the spec of a model of rows: `features`, its own keys with their defaults, then `select` and `pca`.
+/// Declares the spec of a model of rows: `features`, its own keys with their defaults (`standardize` among them), then `select` and
+/// `pca`.
 macro_rules! row_spec {
     ($(#[$meta:meta])* pub struct $Spec:ident {
         $($(#[$key_meta:meta])* pub $key:ident: $Type:ty = $default:expr,)*
@@ -112,6 +120,17 @@ macro_rules! row_spec {
         impl Default for $Spec {
             fn default() -> Self {
                 $Spec { features: Default::default(), $($key: $default,)* select: None, pca: None }
+            }
+        }
+
+        impl $crate::classic::row_model::Prepared for $Spec {
+            fn preparing(&self) -> $crate::classic::preparation::Preparing {
+                let (standardize, select, pca) = (self.standardize, self.select.clone(), self.pca);
+                $crate::classic::preparation::Preparing { standardize, select, pca }
+            }
+
+            fn of_prepared(&self) -> Self {
+                $Spec { standardize: false, select: None, pca: None, ..self.clone() }
             }
         }
     };
@@ -147,7 +166,7 @@ macro_rules! row_model {
             }
 
             fn faults(&self) -> Vec<timbre_core::registry::Fault> {
-                use $crate::classic::row_model::RowModel;
+                use $crate::classic::row_model::{Prepared, RowModel};
                 let mut faults = self.own_faults();
                 faults.extend(self.preparing().faults());
                 faults

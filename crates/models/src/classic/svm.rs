@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::calibrated_centroids::platt;
 use super::calibration::{FOLDS, stratified_folds};
 use super::newton::sigmoid;
-use super::preparation::{Preparing, Rows};
+use super::preparation::Rows;
 use super::products::{PANEL_COLUMNS, View, add_product, dot, squared_distance};
 use super::row_model::{ClassWeight, Problem, RowClassifier, RowModel, row_weights};
 use crate::Tensor;
@@ -84,10 +84,6 @@ row_model!(Svm, version 1);
 
 impl RowModel for Svm {
     type Fitted = Machines;
-
-    fn preparing(&self) -> Preparing {
-        Preparing { standardize: self.standardize, select: self.select.clone(), pca: self.pca }
-    }
 
     fn own_faults(&self) -> Vec<Fault> {
         let c = !(1e-12..=1e12).contains(&self.c);

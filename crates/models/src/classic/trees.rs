@@ -1,32 +1,23 @@
-//! Decision trees: how one is grown and how many vote. The kinds are `decision_tree.rs`,
-//! `bagging.rs`, `random_forest.rs` and `extra_trees.rs`.
+//! How a decision tree is grown. `forest.rs` has what is made of trees.
 //!
 //! Conventions: as scikit-learn's trees (CART, depth first): a split maximizes the decrease of the impurity; its threshold lies
 //! midway between two neighbouring values, and a value equal to the threshold goes left; a node becomes a leaf if it is pure or
 //! no split leaves `min_samples_leaf` clips on both sides. Of equally good splits the first column that was tried wins, of its
 //! thresholds the lowest; scikit-learn tries columns in a random order even when it tries all, so where splits tie it may choose
-//! others. Columns that are constant in a node do not count as tried. Several trees vote with the mean of their shares.
+//! others. Columns that are constant in a node do not count as tried.
 //!
 //! Every random number comes from a seed named after the tree. A tree of a forest is grown by one thread; a tree that tries
 //! every column is grown column by column in parallel. Neither changes a bit.
 //!
 //! Memory: the training rows once more, by columns; the trees themselves.
 
-use anyhow::{Result, ensure};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::preparation::Rows;
-use super::row_model::{ClassWeight, Problem, RowClassifier, row_weights};
-use crate::Tensor;
-use crate::tensor::{take_matrix, take_tensor};
-use timbre_core::{
-    registry::Fault,
-    seed::{uniform, uniform_below},
-};
-use timbre_evaluation::predictions::argmax;
+use timbre_core::seed::{uniform, uniform_below};
 
 /// How mixed the classes of a node are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -103,19 +94,19 @@ impl<'a> TreeData<'a> {
 
 /// A node: with a column it is a split, whose left child follows it; without, a leaf.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Node {
+pub(super) struct Node {
     /// The column, or -1.
-    column: i32,
-    threshold: f32,
+    pub(super) column: i32,
+    pub(super) threshold: f32,
     /// The right child; for a leaf, the row of its shares.
-    next: u32,
+    pub(super) next: u32,
 }
 
 /// One grown tree, and how much each column decreased the impurity.
 pub struct Tree {
-    nodes: Vec<Node>,
-    leaves: Vec<f32>,
-    importances: Vec<f64>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) leaves: Vec<f32>,
+    pub(super) importances: Vec<f64>,
 }
 
 /// A split of a node: how good it is (larger is better), and where.
@@ -402,177 +393,12 @@ fn random_split(
     Some(enough.then(|| Split { score: score(left, right, growth.criterion), column, threshold }))
 }
 
-/// Trees that vote.
-pub struct Forest {
-    dims: usize,
-    classes: usize,
-    /// The first node of each tree.
-    starts: Vec<u32>,
-    nodes: Vec<Node>,
-    /// Row-major, one row per leaf.
-    leaves: Vec<f32>,
-    /// The share of each column in the decrease of the impurity.
-    importances: Vec<f32>,
-}
-
-impl Forest {
-    pub fn new(trees: Vec<Tree>, dims: usize, classes: usize) -> Self {
-        let mut forest = Forest {
-            dims,
-            classes,
-            starts: Vec::new(),
-            nodes: Vec::new(),
-            leaves: Vec::new(),
-            importances: Vec::new(),
-        };
-        let mut importances = vec![0.0; dims];
-        for tree in trees {
-            let (start, leaf) = (forest.nodes.len() as u32, (forest.leaves.len() / classes) as u32);
-            forest.starts.push(start);
-            let moved = |node: &Node| Node { next: node.next + if node.column < 0 { leaf } else { start }, ..*node };
-            forest.nodes.extend(tree.nodes.iter().map(moved));
-            forest.leaves.extend(&tree.leaves);
-            importances.iter_mut().zip(&tree.importances).for_each(|(sum, importance)| *sum += importance);
-        }
-        let total: f64 = importances.iter().sum();
-        let share = |importance: &f64| if total > 0.0 { (importance / total) as f32 } else { 0.0 };
-        forest.importances = importances.iter().map(share).collect();
-        forest
-    }
-
-    fn leaf(&self, start: u32, row: &[f32]) -> &[f32] {
-        let mut at = start as usize;
-        loop {
-            let Node { column, threshold, next } = self.nodes[at];
-            if column < 0 {
-                return &self.leaves[next as usize * self.classes..(next as usize + 1) * self.classes];
-            }
-            at = if row[column as usize] <= threshold { at + 1 } else { next as usize };
-        }
-    }
-
-    pub fn restore(tensors: &mut Vec<Tensor>, prefix: &str, classes: usize, dims: usize) -> Result<Forest> {
-        let mut take = |name: &str| take_tensor(tensors, &format!("{prefix}{name}"));
-        let whole = |values: Vec<f32>| values.into_iter().map(|value| value as u32).collect::<Vec<u32>>();
-        let (starts, columns) = (whole(take("trees")?), take("node_columns")?);
-        let (thresholds, next) = (take("node_thresholds")?, whole(take("node_next")?));
-        let importances = take("importances")?;
-        let (leaf_count, leaf_classes, leaves) = take_matrix(tensors, &format!("{prefix}leaves"))?;
-        let same = columns.len() == thresholds.len() && columns.len() == next.len() && importances.len() == dims;
-        ensure!(same && leaf_classes == classes, "the tensors of the trees differ in their lengths");
-        let nodes: Vec<Node> = columns
-            .iter()
-            .zip(thresholds)
-            .zip(next)
-            .map(|((&column, threshold), next)| Node { column: column as i32, threshold, next })
-            .collect();
-        // Children follow their parents, so that every walk ends.
-        let valid = nodes.iter().enumerate().all(|(at, node)| {
-            if node.column < 0 {
-                (node.next as usize) < leaf_count
-            } else {
-                (node.column as usize) < dims
-                    && node.next as usize > at
-                    && (node.next as usize) < nodes.len()
-                    && at + 1 < nodes.len()
-            }
-        });
-        ensure!(
-            valid && starts.iter().all(|&start| (start as usize) < nodes.len()),
-            "a node of the trees points nowhere"
-        );
-        Ok(Forest { dims, classes, starts, nodes, leaves, importances })
-    }
-}
-
-impl RowClassifier for Forest {
-    fn shares(&self, row: &[f32]) -> (Vec<f64>, usize) {
-        let mut shares = vec![0.0f64; self.classes];
-        for &start in &self.starts {
-            shares.iter_mut().zip(self.leaf(start, row)).for_each(|(sum, &share)| *sum += f64::from(share));
-        }
-        let total: f64 = shares.iter().sum();
-        shares.iter_mut().for_each(|share| *share /= total);
-        let winner = argmax(&shares);
-        (shares, winner)
-    }
-
-    fn tensors(&self, prefix: &str) -> Vec<Tensor> {
-        let list = |name: &str, values: Vec<f32>| Tensor::new(&format!("{prefix}{name}"), vec![values.len()], values);
-        let of_nodes = |number: fn(&Node) -> f32| self.nodes.iter().map(number).collect();
-        let leaves = vec![self.leaves.len() / self.classes, self.classes];
-        vec![
-            list("trees", self.starts.iter().map(|&start| start as f32).collect()),
-            list("node_columns", of_nodes(|node| node.column as f32)),
-            list("node_thresholds", of_nodes(|node| node.threshold)),
-            list("node_next", of_nodes(|node| node.next as f32)),
-            list("importances", self.importances.clone()),
-            Tensor::new(&format!("{prefix}leaves"), leaves, self.leaves.clone()),
-        ]
-    }
-
-    fn notes(&self) -> Vec<(String, String)> {
-        let mean = |count: usize| format!("{:.1}", count as f64 / self.starts.len() as f64);
-        let leaves = self.leaves.len() / self.classes;
-        vec![("trees".to_owned(), self.starts.len().to_string()), ("leaves per tree".to_owned(), mean(leaves))]
-    }
-}
-
-/// Many trees, each with its own random numbers. With `bootstrap` a tree sees as many clips as there are, drawn with
-/// replacement.
-pub fn grow_forest(
-    problem: &Problem,
-    class_weight: Option<ClassWeight>,
-    growth: &Growth,
-    count: usize,
-    bootstrap: bool,
-) -> Result<Forest> {
-    let &Problem { rows, targets, classes, .. } = problem;
-    let data = TreeData::new(rows, targets, classes);
-    let weights = row_weights(class_weight, targets, classes);
-    let tree = |number: usize| {
-        let mut rng = problem.seed.child("tree").child(number).rng();
-        if !bootstrap {
-            return grow(&data, &weights, growth, rng);
-        }
-        let mut drawn = vec![0.0; rows.len()];
-        (0..rows.len()).for_each(|_| drawn[uniform_below(&mut rng, rows.len() as u64) as usize] += 1.0);
-        drawn.iter_mut().zip(&weights).for_each(|(drawn, weight)| *drawn *= weight);
-        grow(&data, &drawn, growth, rng)
-    };
-    let trees: Vec<Tree> = (0..count).into_par_iter().map(tree).collect();
-    ensure_storable(Forest::new(trees, rows.dims, classes))
-}
-
-/// The faults of the keys of trees.
-pub fn tree_faults(count: Option<usize>, max_depth: Option<usize>, split: usize, leaf: usize) -> Vec<Fault> {
-    let trees = count.filter(|count| !(1..=100_000).contains(count));
-    Fault::of_keys([
-        ("n_estimators", trees.map(|_| "write a number of trees from 1 to 100000, such as 100".to_owned())),
-        ("max_depth", (max_depth == Some(0)).then(|| "write 1 or more, or leave the key out for no limit".to_owned())),
-        ("min_samples_split", (split < 2).then(|| "write 2 or more: a single clip cannot be split".to_owned())),
-        ("min_samples_leaf", (leaf < 1).then(|| "write 1 or more: a leaf needs a clip".to_owned())),
-    ])
-}
-
-/// The largest node number that the file format, which stores f32, keeps exactly.
-pub const MOST_NODES: usize = 1 << 24;
-
-/// Fails if the file format cannot keep the node numbers.
-pub fn ensure_storable(forest: Forest) -> Result<Forest> {
-    let nodes = forest.nodes.len();
-    ensure!(
-        nodes <= MOST_NODES,
-        "fit trees: {nodes} nodes are more than a saved model can have ({MOST_NODES}); lower `n_estimators` or `max_depth`, or raise `min_samples_leaf`"
-    );
-    debug_assert!(forest.dims == forest.importances.len());
-    Ok(forest)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::forest::Forest;
+    use super::super::row_model::RowClassifier;
     use super::*;
     use timbre_core::seed::Seed;
 
