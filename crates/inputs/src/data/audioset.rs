@@ -2,7 +2,7 @@
 //!
 //! A row of `…_segments.csv` has a space after each comma, and quotes around the list of its classes. Classes are called by their
 //! English names; `[data.labels]` with `hierarchy = "…/ontology.json"`, `include` and `exclude` chooses among them. Videos
-//! disappear, so nobody has all segments: those that are not on disk are left out and counted.
+//! disappear, so every copy of the set is incomplete: segments that are not on disk are left out and counted.
 
 use std::collections::HashMap;
 
@@ -71,8 +71,8 @@ impl DataKind for AudioSet {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.parts.is_empty() {
             faults.push(Fault::new("parts", "is empty; name `balanced_train`, `unbalanced_train` or `eval`"));
         }

@@ -9,6 +9,7 @@ use super::walk::{files_below, names_of};
 use super::{ClipRecord, CommonKeys, DataDirs, DataSet, MissingData, Subset, listed, some_of, sorted_by_id};
 use timbre_core::{
     labels::Classes,
+    registry::Fault,
     text::{count, one_line},
 };
 use timbre_signal::audio::Excerpt;
@@ -211,6 +212,12 @@ pub struct Sounding {
     pub start: f64,
     pub end: f64,
     pub class: String,
+}
+
+/// The faults of the length of these clips.
+pub fn clip_length_faults(seconds: f64) -> Vec<Fault> {
+    let is_possible = seconds >= 0.1 && seconds.is_finite();
+    Fault::of_keys([("seconds", (!is_possible).then(|| "must be at least 0.1".to_owned()))])
 }
 
 /// Clips of a recording, one after the other to where the last class ends; the shorter rest is left out. A clip has the classes

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::entries::{Entries, Entry};
 use super::table::Table;
 use super::{CommonKeys, DataDirs, DataKind, DataSet};
-use timbre_core::registry::Fault;
 
 const TABLE: &str = "meta/esc50.csv";
 
@@ -31,10 +30,6 @@ impl DataKind for Esc {
 
     fn common_keys(&self) -> &CommonKeys {
         &self.common
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

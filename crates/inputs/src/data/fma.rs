@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::entries::{Entries, Entry};
 use super::table::{Table, csv_rows, list_items};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, subset_named};
-use timbre_core::registry::Fault;
 
 const TRACKS: &str = "fma_metadata/tracks.csv";
 const GENRES: &str = "fma_metadata/genres.csv";
@@ -68,10 +67,6 @@ impl DataKind for Fma {
 
     fn common_keys(&self) -> &CommonKeys {
         &self.common
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

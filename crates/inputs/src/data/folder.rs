@@ -56,8 +56,8 @@ impl DataKind for Folder {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         for (key, pattern) in [("group", &self.group), ("fold", &self.fold)] {
             if let Some(Err(sentence)) = pattern.as_deref().map(capturing) {
                 faults.push(Fault::new(key, sentence));

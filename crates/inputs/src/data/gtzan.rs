@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::entries::{Entries, Entry};
 use super::walk::{files_below, folders_in};
 use super::{CommonKeys, DataDirs, DataKind, DataSet, MissingData, Subset};
-use timbre_core::{labels::Classes, registry::Fault};
+use timbre_core::labels::Classes;
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 const GENRES: [&str; 10] =
@@ -40,10 +40,6 @@ impl DataKind for Gtzan {
 
     fn known_classes(&self) -> Option<Classes> {
         Some(Classes::new(GENRES))
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

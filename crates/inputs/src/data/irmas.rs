@@ -104,8 +104,8 @@ impl DataKind for Irmas {
         })
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: String| faults.push(Fault::new(key, sentence));
         if self.parts.is_empty() {
             fault("parts", "is empty; name `training`, `testing` or both".into());

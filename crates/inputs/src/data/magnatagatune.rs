@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::entries::{Entries, Entry};
 use super::table::csv_rows;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, Subset};
-use timbre_core::registry::Fault;
 
 const TABLE: &str = "annotations_final.csv";
 /// Clips whose files are empty.
@@ -43,10 +42,6 @@ impl DataKind for MagnaTagATune {
 
     fn common_keys(&self) -> &CommonKeys {
         &self.common
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

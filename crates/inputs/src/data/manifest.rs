@@ -22,7 +22,7 @@ pub struct Manifest {
     /// The table: a file that ends in .csv, .tsv, .jsonl or .parquet. A relative path starts in the folder `data`. Recordings are
     /// found from the folder of the table, or from `root`.
     pub path: String,
-    /// The columns of the table. Without it, columns with usual names are used, and which ones is said.
+    /// The columns of the table. Default: columns with usual names, which a note lists.
     #[serde(skip_serializing_if = "Columns::is_default")]
     pub columns: Columns,
     /// How a file is named, where the table has only a part of it: `{}` stands for the cell, as in "audio/{}.wav".
@@ -163,8 +163,8 @@ impl DataKind for Manifest {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         let mut fault = |key: &str, sentence: &str| faults.push(Fault::new(key, sentence));
         if self.path.is_empty() {
             fault("path", "is missing: write the path of a table, such as \"labels.csv\"");

@@ -13,7 +13,7 @@ use super::entries::{Entries, Entry};
 use super::table::Table;
 use super::walk::files_below;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, subset_named};
-use timbre_core::{labels::Classes, registry::Fault};
+use timbre_core::labels::Classes;
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// The instruments by their numbers.
@@ -49,10 +49,6 @@ impl DataKind for MedleySolos {
 
     fn known_classes(&self) -> Option<Classes> {
         Some(Classes::new(INSTRUMENTS))
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

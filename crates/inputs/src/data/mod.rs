@@ -87,9 +87,16 @@ pub trait DataKind {
         None
     }
 
+    /// Invalid keys of this kind, each with a sentence.
+    fn own_faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+
     /// Invalid keys, each with a sentence.
     fn faults(&self) -> Vec<Fault> {
-        Vec::new()
+        let mut faults = self.common_keys().faults();
+        faults.extend(self.own_faults());
+        faults
     }
 }
 

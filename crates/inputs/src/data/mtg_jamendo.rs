@@ -61,8 +61,8 @@ impl DataKind for MtgJamendo {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.split > 4 {
             faults.push(Fault::new("split", "is one of 0 to 4"));
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::entries::{Entries, Entry, Sounding, clips_of};
+use super::entries::{Entries, Entry, Sounding, clip_length_faults, clips_of};
 use super::table::Table;
 use super::walk::files_below;
 use super::{CommonKeys, DataDirs, DataKind, DataSet, Subset};
@@ -60,12 +60,8 @@ impl DataKind for MusicNet {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
-        if !(self.seconds >= 0.1 && self.seconds.is_finite()) {
-            faults.push(Fault::new("seconds", "must be at least 0.1"));
-        }
-        faults
+    fn own_faults(&self) -> Vec<Fault> {
+        clip_length_faults(self.seconds)
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

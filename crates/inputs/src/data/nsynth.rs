@@ -97,8 +97,8 @@ impl DataKind for NSynth {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if self.parts.is_empty() {
             faults.push(Fault::new("parts", "is empty; name `train`, `valid` or `test`"));
         }

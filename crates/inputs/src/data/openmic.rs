@@ -29,7 +29,7 @@ pub struct OpenMic {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub threshold: f64,
     /// One of the instruments: only the clips of which it is known whether they have it. Default: all clips and instruments, and
-    /// an instrument that nobody was asked about counts as absent.
+    /// an instrument without an answer counts as absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instrument: Option<String>,
     /// Whether clips that are not on disk are left out, and counted in a note, instead of being a fault.
@@ -52,8 +52,8 @@ impl DataKind for OpenMic {
         &self.common
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if !(0.0..=1.0).contains(&self.threshold) {
             faults.push(Fault::new("threshold", format!("{} is not a relevance from 0 to 1", self.threshold)));
         }

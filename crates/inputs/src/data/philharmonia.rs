@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::entries::{Entries, Entry};
 use super::walk::files_below;
 use super::{CommonKeys, DataDirs, DataKind, DataSet};
-use timbre_core::registry::Fault;
 use timbre_signal::audio::AUDIO_EXTENSIONS;
 
 /// The Philharmonia samples, in any folders.
@@ -28,10 +27,6 @@ impl DataKind for Philharmonia {
 
     fn common_keys(&self) -> &CommonKeys {
         &self.common
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        self.common.faults()
     }
 
     fn load(&self, dirs: &DataDirs) -> Result<DataSet> {

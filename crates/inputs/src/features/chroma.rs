@@ -155,7 +155,7 @@ impl Chroma {
 const PITCHES: std::ops::Range<f64> = 150.0..4000.0;
 /// Peaks below this share of the largest bin of their frame do not count.
 const PEAK_SHARE: f32 = 0.1;
-/// The number of deviations that are told apart.
+/// The number of distinct deviations.
 const STEPS: usize = 100;
 
 /// The deviation of the tuning in pitch classes: that of the most peaks that are at least as high as their median.

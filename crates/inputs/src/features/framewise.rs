@@ -253,6 +253,93 @@ pub(super) fn stft_faults(stft: &StftSpec) -> Vec<Fault> {
     faults
 }
 
+/// A feature of the samples of each frame, without a transform: one row.
+pub(super) trait OfSamples {
+    /// One value for each frame.
+    fn row(&self, samples: &[f32], frames: Frames) -> Result<Vec<f32>>;
+}
+
+/// Declares the spec of an [`OfSamples`] and implements the traits of a feature for it. `center` has its own documentation, which says how
+/// the clip is padded.
+macro_rules! samplewise_spec {
+    ($kind:literal, $(#[$meta:meta])* pub struct $Spec:ident { $(#[$center_meta:meta])* center }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $Spec {
+            /// Length of a frame in samples. Default 2048.
+            #[schemars(range(min = 2, max = 1048576))]
+            pub frame_length: usize,
+            /// Samples from one frame to the next. Default 512.
+            #[schemars(range(min = 1))]
+            pub hop_length: usize,
+            $(#[$center_meta])*
+            pub center: bool,
+            /// Normalisation within each clip to zero mean and unit variance: "clip" or "row", which are the same here. Default: none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub normalize: Option<$crate::features::framewise::Normalize>,
+            /// Statistics over time that replace the frames. Default: none, the frames are kept.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub summary: Vec<$crate::features::framewise::Statistic>,
+        }
+
+        impl Default for $Spec {
+            fn default() -> Self {
+                $Spec { frame_length: 2048, hop_length: 512, center: true, normalize: None, summary: Vec::new() }
+            }
+        }
+
+        impl $Spec {
+            fn frames(&self) -> $crate::features::framewise::Frames {
+                let $Spec { frame_length, hop_length, center, .. } = *self;
+                $crate::features::framewise::Frames { frame_length, hop_length, center }
+            }
+
+            fn post(&self) -> $crate::features::framewise::PostProcess {
+                $crate::features::framewise::PostProcess::new(None, self.normalize, &self.summary)
+            }
+        }
+
+        impl $crate::features::Kind for $Spec {
+            fn faults(&self, _sample_rate: u32) -> Vec<$crate::features::Fault> {
+                let mut faults = self.frames().faults();
+                faults.extend(self.post().faults());
+                faults
+            }
+        }
+
+        impl $crate::features::FeatureKind for $Spec {
+            fn shape(&self, samples: usize) -> Option<[usize; 2]> {
+                self.post().shape(1, self.frames().count(samples))
+            }
+
+            fn frame_length(&self) -> Option<usize> {
+                Some(self.frame_length)
+            }
+
+            fn build(&self, sample_rate: u32) -> anyhow::Result<Box<dyn $crate::features::Extractor>> {
+                $crate::features::ensure_valid($kind, $crate::features::Kind::faults(self, sample_rate))?;
+                let (frames, post) = (self.frames(), self.post());
+                Ok(Box::new($crate::features::framewise::SampleRow { spec: self.clone(), frames, post }))
+            }
+        }
+    };
+}
+
+/// The extractor of an [`OfSamples`].
+pub(super) struct SampleRow<S> {
+    pub(super) spec: S,
+    pub(super) frames: Frames,
+    pub(super) post: PostProcess,
+}
+
+impl<S: OfSamples + Send + Sync> Extractor for SampleRow<S> {
+    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
+        let row = self.spec.row(clip.samples()?, self.frames)?;
+        Ok(self.post.apply(1, row.len(), row))
+    }
+}
+
 /// The frames of a feature that needs no transform.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frames {

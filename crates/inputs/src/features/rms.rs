@@ -1,86 +1,26 @@
 //! `rms`: the root mean square of the samples of each frame, `librosa.feature.rms`.
 
 use anyhow::Result;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::features::framewise::{Frames, Normalize, PostProcess, Statistic};
-use crate::features::{ClipAnalysis, Extractor, Fault, FeatureKind, FeatureMatrix, Kind, ensure_valid};
+use crate::features::framewise::{Frames, OfSamples};
 
-/// The root mean square of each frame: one row, one column per frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rms {
-    /// Length of a frame in samples. Default 2048.
-    #[schemars(range(min = 2, max = 1048576))]
-    pub frame_length: usize,
-    /// Samples from one frame to the next. Default 512.
-    #[schemars(range(min = 1))]
-    pub hop_length: usize,
-    /// Whether frame t is centred at sample t × hop_length (the clip is padded with zeros) or starts there. Default true.
-    pub center: bool,
-    /// Normalisation within each clip to zero mean and unit variance: "clip" or "row", which are the same here. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalize: Option<Normalize>,
-    /// Statistics over time that replace the frames. Default: none, the frames are kept.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub summary: Vec<Statistic>,
-}
-
-impl Default for Rms {
-    fn default() -> Self {
-        Rms { frame_length: 2048, hop_length: 512, center: true, normalize: None, summary: Vec::new() }
+samplewise_spec! {
+    "rms",
+    /// The root mean square of each frame: one row, one column per frame.
+    pub struct Rms {
+        /// Whether frame t is centred at sample t × hop_length (the clip is padded with zeros) or starts there. Default true.
+        center
     }
 }
 
-impl Rms {
-    fn frames(&self) -> Frames {
-        Frames { frame_length: self.frame_length, hop_length: self.hop_length, center: self.center }
-    }
-
-    fn post(&self) -> PostProcess {
-        PostProcess::new(None, self.normalize, &self.summary)
-    }
-}
-
-impl Kind for Rms {
-    fn faults(&self, _sample_rate: u32) -> Vec<Fault> {
-        let mut faults = self.frames().faults();
-        faults.extend(self.post().faults());
-        faults
-    }
-}
-
-impl FeatureKind for Rms {
-    fn shape(&self, samples: usize) -> Option<[usize; 2]> {
-        self.post().shape(1, self.frames().count(samples))
-    }
-
-    fn frame_length(&self) -> Option<usize> {
-        Some(self.frame_length)
-    }
-
-    fn build(&self, sample_rate: u32) -> Result<Box<dyn Extractor>> {
-        ensure_valid("rms", self.faults(sample_rate))?;
-        Ok(Box::new(Levels { frames: self.frames(), post: self.post() }))
-    }
-}
-
-struct Levels {
-    frames: Frames,
-    post: PostProcess,
-}
-
-impl Extractor for Levels {
-    fn extract(&self, clip: &ClipAnalysis) -> Result<FeatureMatrix> {
-        let samples = clip.samples()?;
+impl OfSamples for Rms {
+    fn row(&self, samples: &[f32], frames: Frames) -> Result<Vec<f32>> {
         let length = samples.len() as isize;
         let level = |[start, end]: [isize; 2]| {
             let inside = &samples[start.clamp(0, length) as usize..end.clamp(0, length) as usize];
-            (sum_of_squares(inside) / self.frames.frame_length as f64).sqrt() as f32
+            (sum_of_squares(inside) / frames.frame_length as f64).sqrt() as f32
         };
-        let levels: Vec<f32> = self.frames.spans(samples.len())?.map(level).collect();
-        Ok(self.post.apply(1, levels.len(), levels))
+        Ok(frames.spans(samples.len())?.map(level).collect())
     }
 }
 
@@ -96,6 +36,7 @@ fn sum_of_squares(samples: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{ClipAnalysis, FeatureKind};
     use timbre_signal::audio::Clip;
 
     #[test]

@@ -96,8 +96,8 @@ impl DataKind for Demo {
         })
     }
 
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = self.common.faults();
+    fn own_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
         if !(1..=10000).contains(&self.clips_per_class) {
             faults.push(Fault::new("clips_per_class", format!("{} is not from 1 to 10000", self.clips_per_class)));
         }
