@@ -204,11 +204,7 @@ impl Predictor {
 
     /// [`open`](Self::open) on another device. Only networks use the device.
     pub fn open_on(runs: &Path, name: &str, device: &Device) -> Result<Predictor> {
-        let (run, model) = match (run_dir::find(runs, name), name.rsplit_once(':')) {
-            (Ok(run), _) => (run, None),
-            (Err(_), Some((run, model))) => (run_dir::find(runs, run)?, Some(model)),
-            (Err(error), None) => return Err(error),
-        };
+        let (run, model) = run_dir::find_with_model(runs, name)?;
         let record = run_dir::read_record(&run)?;
         let run_name = name.rsplit_once(':').filter(|_| model.is_some()).map_or(name, |(run, _)| run);
         let model = model_choice::choose(&record, &run_dir::models(&run), model, run_name)?;

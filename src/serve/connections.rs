@@ -1,7 +1,7 @@
 //! The open connections: limits their number, makes room for a new one, and finishes all of them when the server stops.
 //!
 //! A client that sends nothing, or its head byte by byte, holds a connection until the timeout of the head. At the limit a new
-//! client replaces the one that has been idle for the longest time, so that such clients delay nobody.
+//! client replaces the one that has been idle for the longest time, so that such clients cannot delay others.
 
 use std::collections::BTreeMap;
 use std::pin::pin;

@@ -4,25 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::test_dir::{TestDir, text};
+use crate::test_dir::{OFFICIAL_SPLIT, TestDir, text};
 
-const EXPERIMENT: &str = r#"
-seeds = [1, 2]
-[data]
-use = "demo"
-clips_per_class = 8
-test_recordings = 12
-training_share_of_test = 0.5
-[audio]
-sample_rate = 16000
-clip_seconds = 3.0
-[split]
-kind = "official"
-validation = 0.2
-[features.mel]
-n_fft = 1024
-hop_length = 1024
-n_mels = 32
+const MODELS: &str = r#"
 [models.logistic]
 [models.knn]
 [models.both]
@@ -33,6 +17,10 @@ weights = "search"
 task = "multi_label"
 bootstrap = 50
 "#;
+
+fn experiment() -> String {
+    format!("seeds = [1, 2]{OFFICIAL_SPLIT}{MODELS}")
+}
 
 fn evaluate(dir: &TestDir, arguments: &[&str]) -> (String, Value) {
     let output = dir.done(&[&["evaluate"], arguments, &["--json"]].concat());
@@ -46,7 +34,7 @@ fn rows<'a>(summary: &'a Value, model: &str, split: &str) -> Vec<&'a Value> {
 
 #[test]
 fn models_are_evaluated_with_other_keys_as_a_run_with_these_keys_does() {
-    let dir = TestDir::with(&[("multi.toml", EXPERIMENT)]);
+    let dir = TestDir::with(&[("multi.toml", &experiment())]);
     let first = dir.run("multi.toml", &[]);
     let keys = ["--set", "evaluate.mode=windows", "--set", "evaluate.cutoff=0.4"];
     let (_, evaluated) = evaluate(&dir, &[&["multi/latest"], &keys[..]].concat());
@@ -80,7 +68,7 @@ fn models_are_evaluated_with_other_keys_as_a_run_with_these_keys_does() {
 
 #[test]
 fn models_are_evaluated_on_another_set_without_the_recordings_that_they_were_trained_on() {
-    let single = EXPERIMENT
+    let single = experiment()
         .replace("multi_label", "single_label")
         .replace("kind = \"official\"\nvalidation = 0.2", "kind = \"holdout\"\nvalidation = 0.2");
     let dir = TestDir::with(&[("single.toml", &single)]);

@@ -2,24 +2,9 @@
 
 use serde_json::Value;
 
-use crate::test_dir::{TestDir, text};
+use crate::test_dir::{OFFICIAL_SPLIT, TestDir, text};
 
-const EXPERIMENT: &str = r#"
-[data]
-use = "demo"
-clips_per_class = 8
-test_recordings = 12
-training_share_of_test = 0.5
-[audio]
-sample_rate = 16000
-clip_seconds = 3.0
-[split]
-kind = "official"
-validation = 0.2
-[features.mel]
-n_fft = 1024
-hop_length = 1024
-n_mels = 32
+const MODELS: &str = r#"
 [models.logistic]
 [models.cnn_small]
 filters = [4, 8]
@@ -29,6 +14,10 @@ batch_size = 16
 task = "multi_label"
 bootstrap = 50
 "#;
+
+fn experiment() -> String {
+    format!("{OFFICIAL_SPLIT}{MODELS}")
+}
 
 /// The output of a run on stderr, and its record.
 fn run(dir: &TestDir, more: &[&str]) -> (String, Value) {
@@ -50,7 +39,7 @@ fn results(record: &Value) -> &Value {
 
 #[test]
 fn evaluation_keys_fit_nothing_again_and_give_the_results_of_a_fit() {
-    let dir = TestDir::with(&[("fits.toml", EXPERIMENT)]);
+    let dir = TestDir::with(&[("fits.toml", &experiment())]);
     let (_, first) = run(&dir, &[]);
     assert!(from_others(&first).is_empty());
     let windows: &[&str] = &["--set", "evaluate.mode=windows", "--set", "evaluate.window_fraction=0.4"];
@@ -67,7 +56,7 @@ fn evaluation_keys_fit_nothing_again_and_give_the_results_of_a_fit() {
 
 #[test]
 fn only_what_has_changed_is_fitted() {
-    let dir = TestDir::with(&[("fits.toml", EXPERIMENT)]);
+    let dir = TestDir::with(&[("fits.toml", &experiment())]);
     run(&dir, &[]);
     // Another model, another feature, and a changed key of one model.
     let even =
@@ -83,7 +72,7 @@ fn only_what_has_changed_is_fitted() {
 
 #[test]
 fn a_network_that_monitors_decisions_is_fitted_for_other_thresholds() {
-    let experiment = EXPERIMENT.replace("epochs = 2", "epochs = 2\nmonitor = \"f1_micro\"");
+    let experiment = experiment().replace("epochs = 2", "epochs = 2\nmonitor = \"f1_micro\"");
     let dir = TestDir::with(&[("fits.toml", &experiment)]);
     run(&dir, &[]);
     let (_, other) = run(&dir, &["--set", "evaluate.cutoff=0.3"]);

@@ -41,6 +41,25 @@ test = 0.25
 bootstrap = 0
 "#;
 
+/// The demo set with half of its test recordings for training, and a small mel image; a test adds models.
+pub const OFFICIAL_SPLIT: &str = r#"
+[data]
+use = "demo"
+clips_per_class = 8
+test_recordings = 12
+training_share_of_test = 0.5
+[audio]
+sample_rate = 16000
+clip_seconds = 3.0
+[split]
+kind = "official"
+validation = 0.2
+[features.mel]
+n_fft = 1024
+hop_length = 1024
+n_mels = 32
+"#;
+
 pub struct TestDir {
     folder: tempfile::TempDir,
 }

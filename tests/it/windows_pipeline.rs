@@ -14,26 +14,11 @@ use timbre_models::device::Device;
 use timbre_runs::run_dir;
 use timbre_signal::audio::{self, Clip};
 
-use crate::test_dir::TestDir;
+use crate::test_dir::{OFFICIAL_SPLIT, TestDir};
 
 /// A small network that is trained on part of the long recordings, in random crops; one second is a whole number of frames for
 /// one feature and none for the other.
 const NETWORK: &str = r#"
-[data]
-use = "demo"
-clips_per_class = 8
-test_recordings = 12
-training_share_of_test = 0.5
-[audio]
-sample_rate = 16000
-clip_seconds = 3.0
-[split]
-kind = "official"
-validation = 0.2
-[features.mel]
-n_fft = 1024
-hop_length = 1024
-n_mels = 32
 [features.even]
 kind = "mel"
 n_fft = 1024
@@ -174,7 +159,7 @@ fn score(result: &Value, feature: &str, model: &str, split: &str, metric: &str) 
 
 #[test]
 fn window_predictions_equal_single_predictions_and_votes_are_counted() {
-    let dir = TestDir::with(&[("x.toml", NETWORK)]);
+    let dir = TestDir::with(&[("x.toml", &format!("{OFFICIAL_SPLIT}{NETWORK}"))]);
     let result = dir.run("x.toml", &[]);
     let (run, names) = (dir.path(result["run"].as_str().unwrap()), classes(&result, &dir));
     let cutoffs: Vec<f64> = names.iter().map(|name| if name == "voi" { 0.5 } else { 0.53 }).collect();

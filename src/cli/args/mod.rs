@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::project::{PathFromHere, name_from_here};
+use crate::execution::run::FeatureFormat;
 use timbre_models::device::DeviceChoice;
 
 mod comparison;
@@ -70,13 +71,6 @@ pub struct GlobalArgs {
     /// Increase verbosity (repeat for more).
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-}
-
-/// The format of `timbre features --out`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FeatureFormat {
-    Npy,
-    Parquet,
 }
 
 /// What `timbre list` lists.

@@ -24,11 +24,7 @@ pub fn evaluate(common: &GlobalArgs, wanted: &EvaluateArgs) -> Result<ExitStatus
 
 /// The experiment of the run, with its models instead of fits.
 fn experiment_of(common: &GlobalArgs, wanted: &EvaluateArgs) -> Result<ResolvedExperiment> {
-    let (run, model) = match (run_dir::find(&common.runs, &wanted.run), wanted.run.rsplit_once(':')) {
-        (Ok(run), _) => (run, None),
-        (Err(_), Some((run, model))) => (run_dir::find(&common.runs, run)?, Some(model)),
-        (Err(error), None) => return Err(error),
-    };
+    let (run, model) = run_dir::find_with_model(&common.runs, &wanted.run)?;
     // `latest` is another run tomorrow.
     let run = std::fs::read_link(&run).map_or(run.clone(), |target| run.with_file_name(target));
     let record = run_dir::read_record(&run)?;

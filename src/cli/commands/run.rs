@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::latest::RunIdentity;
 use super::{ExitStatus, again, expand_grid, grid, listen_for_signals, print, print_data, settings, start_threads};
-use crate::cli::args::{ExperimentArgs, FeatureFormat, GlobalArgs, GridArgs, ThreadArgs};
-use crate::execution::run::{self, RunOutcome, Settings};
+use crate::cli::args::{ExperimentArgs, GlobalArgs, GridArgs, ThreadArgs};
+use crate::execution::run::{self, FeatureFormat, RunOutcome, Settings};
 use crate::inference;
 use timbre_core::{
     error::UserError,
@@ -140,9 +140,8 @@ fn print_outcome(outcome: &RunOutcome, printer: Printer, latest_before: Option<R
     if let Some(change) = change {
         printer.message(&format!("`latest` of {} now points to a run {change}", record.experiment));
     }
-    if !record.results.is_empty()
-        && let Ok(sentence) = run_report::conclusion(&outcome.path)
-    {
+    let computed = || run_report::conclusion(&outcome.path).ok().filter(|_| !record.results.is_empty());
+    if let Some(sentence) = outcome.conclusion.clone().filter(|_| !record.results.is_empty()).or_else(computed) {
         printer.message(&sentence);
     }
     let shown = if run_dir::has_report(&outcome.path) {
@@ -172,10 +171,6 @@ pub fn features(
                 .to_owned()
         ));
     }
-    let format = match format {
-        FeatureFormat::Npy => run::FeatureFormat::Npy,
-        FeatureFormat::Parquet => run::FeatureFormat::Parquet,
-    };
     let settings = settings(common, false);
     start_threads(pool)?;
     listen_for_signals(&settings.stop)?;

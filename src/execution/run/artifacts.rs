@@ -45,8 +45,9 @@ pub trait RunArtifacts: Sync {
     }
 
     /// Writes the report of a finished run. `find` maps the id of a recording to its file.
-    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<()> {
-        Ok(())
+    /// Returns its conclusion.
+    fn write_report(&self, run: &Path, find: &dyn Fn(&str) -> Option<AudioSource>) -> Result<Option<String>> {
+        Ok(None)
     }
 }
 

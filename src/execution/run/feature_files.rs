@@ -20,11 +20,11 @@ use timbre_runs::tables::{self, Recording};
 use super::Settings;
 
 /// The format of the matrices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FeatureFormat {
-    /// One array per feature: recordings × bands × frames.
+    // One array per feature: recordings × bands × frames.
     Npy,
-    /// One table per feature: a row per recording with its matrix as a list.
+    // One table per feature: a row per recording with its matrix as a list.
     Parquet,
 }
 

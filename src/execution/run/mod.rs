@@ -46,7 +46,7 @@ pub use feature_files::FeatureFormat;
 pub use settings::Settings;
 
 use prepare::PreparedDataset;
-use reuse::EarlierFits;
+use reuse::EarlierWork;
 use scoring::FinishedTrials;
 use select::Selection;
 
@@ -61,6 +61,8 @@ pub struct RunOutcome {
     pub reused: bool,
     /// Why the report could not be written. The run counts as finished all the same.
     pub report_error: Option<String>,
+    /// The conclusion of the report, if this call wrote it.
+    pub conclusion: Option<String>,
 }
 
 /// Runs an experiment, or returns its finished run.
@@ -88,8 +90,8 @@ pub fn run_prepared(
             let outcome = finished_before(path, *record, experiment, hits);
             // The report contains the status of the run.
             let is_current = run_dir::has_report(&outcome.path) && outcome.record.status == status_before;
-            let report_error = if is_current { None } else { write_report(&outcome.path, data, settings) };
-            return Ok(RunOutcome { report_error, ..outcome });
+            let report = if is_current { Ok(None) } else { write_report(&outcome.path, data, settings) };
+            return Ok(outcome.with_report(report));
         }
         // A file was removed, or `save_models` was switched on: the run makes what is missing.
         Opened::Finished { path, .. } => RunDir::lock(path)?,
@@ -97,16 +99,19 @@ pub fn run_prepared(
     };
     dir.write_config(&resolved.written, &resolved.resolved_toml)?;
     tables::write_recordings(&dir, data, None)?;
+    let earlier = EarlierWork::new(data.training_signature(experiment), fit_signatures(experiment, data));
     let mut record = new_record(experiment, settings, data, signature);
-    record.training = Some(data.training_signature(experiment));
+    record.training = Some(earlier.training().to_owned());
+    if experiment.save_models {
+        record.fits.clone_from(earlier.fits());
+    }
     record.arguments.clone_from(&resolved.arguments);
     // An earlier start of this run may have copied trials; they are not copied again.
     record.reused = run_dir::read_record(dir.path()).ok().and_then(|earlier| earlier.reused);
     record.seconds.insert("data".into(), started.elapsed().as_secs_f64());
     dir.write_record(&record)?;
     dir.log("started", json!({ "signature": record.signature, "clips": data.eligible.len() }));
-    let earlier_fits = EarlierFits::default();
-    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier_fits };
+    let run = Run { experiment, settings, data, extraction: &extraction, cache: &cache, dir: &dir, earlier };
     let result = run.execute(&mut record);
     // The reason for every error that follows from it.
     let result = dir.ensure_exists().and(result);
@@ -120,9 +125,10 @@ pub fn run_prepared(
             dir.log("ended", json!({ "status": record.status }));
             // The report is a function of the complete folder, so it comes last.
             let clock = Instant::now();
-            let report_error = write_report(dir.path(), data, settings);
-            dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": report_error }));
-            Ok(RunOutcome { path: dir.path().to_owned(), record, reused: false, report_error })
+            let report = write_report(dir.path(), data, settings);
+            dir.log("report", json!({ "seconds": clock.elapsed().as_secs_f64(), "error": report.as_ref().err() }));
+            let path = dir.path().to_owned();
+            Ok(RunOutcome { path, record, reused: false, report_error: None, conclusion: None }.with_report(report))
         }
         Err(error) => {
             record.status = if error.is::<Cancelled>() { Status::Stopped } else { Status::Failed };
@@ -190,7 +196,7 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
         training: None,
         arguments: None,
         reused: None,
-        fits: fit_signatures(experiment, data),
+        fits: IndexMap::new(),
         fitted_in: IndexMap::new(),
         warnings: Vec::new(),
         cache: CacheRecord::default(),
@@ -201,10 +207,10 @@ fn new_record(experiment: &Experiment, settings: &Settings, data: &PreparedDatas
     }
 }
 
-/// The signatures of the fits, where other runs can use the models.
+/// The signatures of the fits, by trial.
 fn fit_signatures(experiment: &Experiment, data: &PreparedDataset) -> IndexMap<String, String> {
     let one = |trial: &Trial| Some((trial.to_string(), data.fit_signature(experiment, trial)?));
-    if experiment.save_models { trials_of(experiment).iter().filter_map(one).collect() } else { IndexMap::new() }
+    trials_of(experiment).iter().filter_map(one).collect()
 }
 
 /// The signature does not contain `max_unusable`: each start applies its own limit.
@@ -225,16 +231,26 @@ pub fn write_missing_report(run: &Path, data: &PreparedDataset, settings: &Setti
     match RunDir::lock(run.to_owned()) {
         Err(error) if error.is::<Busy>() => None,
         Err(error) => Some(format!("{error:#}")),
-        Ok(_lock) => write_report(run, data, settings),
+        Ok(_lock) => write_report(run, data, settings).err(),
     }
 }
 
-/// Returns why the report could not be written.
-fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> Option<String> {
+/// The conclusion of a report, or why it could not be written.
+type WrittenReport = Result<Option<String>, String>;
+
+impl RunOutcome {
+    fn with_report(self, report: WrittenReport) -> RunOutcome {
+        match report {
+            Ok(conclusion) => RunOutcome { conclusion, ..self },
+            Err(why) => RunOutcome { report_error: Some(why), ..self },
+        }
+    }
+}
+
+fn write_report(run: &Path, data: &PreparedDataset, settings: &Settings) -> WrittenReport {
     let records = data.eligible.iter().map(|&i| &data.set.records[i]);
     let sources: HashMap<&str, AudioSource> = records.map(|r| (r.id.as_str(), (r.path.clone(), r.excerpt))).collect();
-    let written = settings.artifacts.write_report(run, &|id| sources.get(id).cloned());
-    written.err().map(|error| format!("{error:#}"))
+    settings.artifacts.write_report(run, &|id| sources.get(id).cloned()).map_err(|error| format!("{error:#}"))
 }
 
 /// The outcome of a run that was finished before: nothing is computed, and `latest` points to it.
@@ -247,7 +263,7 @@ fn finished_before(path: PathBuf, mut record: RunRecord, experiment: &Experiment
     }
     let _ = run_dir::make_latest(&path);
     record.cache = CacheRecord { hits, misses: 0 };
-    RunOutcome { path, record, reused: true, report_error: None }
+    RunOutcome { path, record, reused: true, report_error: None, conclusion: None }
 }
 
 /// Whether a finished run has all files that the experiment asks for.
@@ -269,7 +285,7 @@ struct Run<'a> {
     extraction: &'a Extraction<'a>,
     cache: &'a FeatureCache,
     dir: &'a RunDir,
-    earlier_fits: EarlierFits,
+    earlier: EarlierWork,
 }
 
 impl Run<'_> {
@@ -307,7 +323,7 @@ impl Run<'_> {
             self.dir.write_record(record)?;
         }
         let done = self.run_trials(&selection, &splits, record)?;
-        record.fitted_in = self.earlier_fits.used();
+        record.fitted_in = self.earlier.used();
         record.seconds.insert("models".into(), clock.elapsed().as_secs_f64());
         let clock = Instant::now();
         let classes = &self.data.set.classes;

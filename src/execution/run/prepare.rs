@@ -94,7 +94,7 @@ impl PreparedDataset {
             Task::MultiLabel => true,
         };
         let is_known = |&i: &usize| known.as_ref().is_none_or(|known| known.is_known[i]);
-        let (of_subset, _): (Vec<usize>, Vec<usize>) = of_subset.into_iter().partition(is_known);
+        let of_subset: Vec<usize> = of_subset.into_iter().filter(is_known).collect();
         let eligible: Vec<usize> = of_subset.iter().copied().filter(has_usable_labels).collect();
         let several = |clips: &[usize]| match clips.iter().filter(|&&i| set.records[i].labels.len() > 1).count() {
             0 => "",

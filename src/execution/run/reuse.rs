@@ -22,17 +22,37 @@ use timbre_models::Classifier;
 use timbre_runs::run_dir::{self, ReusedTrials, RunRecord, Table, Trial, TrialRecord};
 use timbre_runs::tables;
 
-/// The fits of other runs, read when the first is needed, and those that were used.
-#[derive(Default)]
-pub struct EarlierFits {
-    /// The newest run first.
-    all: OnceLock<Vec<(PathBuf, IndexMap<String, String>)>>,
+/// What other runs may have done for this one.
+pub struct EarlierWork {
+    /// The signature of all trials.
+    training: String,
+    /// The signatures of the fits, by trial.
+    fits: IndexMap<String, String>,
+    /// The runs with one of these signatures, the newest first; read once, when the first is needed.
+    related: OnceLock<Vec<(PathBuf, RunRecord)>>,
+    /// The runs whose models were used, by trial.
     used: Mutex<IndexMap<String, PathBuf>>,
 }
 
-impl EarlierFits {
+impl EarlierWork {
+    pub fn new(training: String, fits: IndexMap<String, String>) -> EarlierWork {
+        EarlierWork { training, fits, related: OnceLock::new(), used: Mutex::default() }
+    }
+
+    pub fn training(&self) -> &str {
+        &self.training
+    }
+
+    pub fn fits(&self) -> &IndexMap<String, String> {
+        &self.fits
+    }
+
     pub fn used(&self) -> IndexMap<String, PathBuf> {
         self.used.lock().expect("no trial panics here").clone()
+    }
+
+    fn is_related(&self, record: &str) -> bool {
+        record.contains(&self.training) || self.fits.values().any(|fit| record.contains(fit))
     }
 }
 
@@ -45,27 +65,28 @@ pub struct EarlierFit {
 impl Run<'_> {
     /// Copies the missing trials from the newest finished run that has some of them; none with `--fresh`.
     pub(super) fn reuse_trials(&self, record: &RunRecord) -> Result<Option<ReusedTrials>> {
-        let Some(training) = record.training.as_deref().filter(|_| !self.settings.fresh) else { return Ok(None) };
+        if self.settings.fresh {
+            return Ok(None);
+        }
         let all = trials_of(self.experiment);
         let missing: Vec<&Trial> = all.iter().filter(|trial| self.finished(trial).is_none()).collect();
-        for run in self.other_runs() {
-            let Some(other) = run_dir::read_record_containing(&run, training) else { continue };
-            if other.training.as_deref() != Some(training)
+        for (run, other) in self.related_runs() {
+            if other.training.as_ref() != Some(&self.earlier.training)
                 || !other.status.is_final()
                 || other.signature == record.signature
             {
                 continue;
             }
             let is_complete = |trial: &&&Trial| {
-                let has_model = !self.experiment.save_models || run_dir::has_model(&run, trial);
-                has_model && run_dir::read_trial(&run, trial).is_some_and(|found| found.trial == ***trial)
+                let has_model = !self.experiment.save_models || run_dir::has_model(run, trial);
+                has_model && run_dir::read_trial(run, trial).is_some_and(|found| found.trial == ***trial)
             };
             let trials: Vec<&&Trial> = missing.iter().filter(is_complete).collect();
             if trials.is_empty() {
                 continue;
             }
             for trial in &trials {
-                self.dir.copy_trial(&run, trial)?;
+                self.dir.copy_trial(run, trial)?;
             }
             self.settings.printer.message(&format!(
                 "Reusing {} of {} models from {} (--fresh fits them again)",
@@ -74,18 +95,24 @@ impl Run<'_> {
                 run.display()
             ));
             let trials = trials.iter().map(ToString::to_string).collect();
-            return Ok(Some(ReusedTrials { run, signature: other.signature, trials }));
+            let (run, signature) = (run.clone(), other.signature.clone());
+            return Ok(Some(ReusedTrials { run, signature, trials }));
         }
         Ok(None)
     }
 
-    /// All other runs, the newest first.
-    fn other_runs(&self) -> Vec<PathBuf> {
-        let mut runs = run_dir::all(&self.settings.runs);
-        // The name of a run folder begins with its time, in every experiment.
-        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
-        runs.retain(|run| run != self.dir.path());
-        runs
+    /// The other runs that may have done some of the work, the newest first.
+    fn related_runs(&self) -> &[(PathBuf, RunRecord)] {
+        self.earlier.related.get_or_init(|| {
+            let mut runs = run_dir::all(&self.settings.runs);
+            // The name of a run folder begins with its time, in every experiment.
+            runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
+            runs.retain(|run| run != self.dir.path());
+            let read = |run: PathBuf| {
+                run_dir::read_record_if(&run, |text| self.earlier.is_related(text)).map(|record| (run, record))
+            };
+            runs.into_iter().filter_map(read).collect()
+        })
     }
 
     /// The model of this trial from the newest run that fitted it with the same configuration on the same recordings; none with
@@ -96,16 +123,10 @@ impl Run<'_> {
         splits: &Splits,
         selection: &Selection,
     ) -> Result<Option<EarlierFit>> {
-        let (name, Some(wanted)) = (trial.to_string(), self.data.fit_signature(self.experiment, trial)) else {
-            return Ok(None);
-        };
-        if self.settings.fresh {
-            return Ok(None);
-        }
-        let read = |run: PathBuf| run_dir::read_record_containing(&run, "\"fits\"").map(|record| (run, record.fits));
-        let all = self.earlier_fits.all.get_or_init(|| self.other_runs().into_iter().filter_map(read).collect());
-        for (run, fits) in all {
-            if fits.get(&name) != Some(&wanted) || !run_dir::has_model(run, trial) {
+        let name = trial.to_string();
+        let Some(wanted) = self.earlier.fits.get(&name).filter(|_| !self.settings.fresh) else { return Ok(None) };
+        for (run, other) in self.related_runs() {
+            if other.fits.get(&name) != Some(wanted) || !run_dir::has_model(run, trial) {
                 continue;
             }
             // Unusable recordings of another feature or of windows can change what a model is trained on.
@@ -114,7 +135,7 @@ impl Run<'_> {
             let Ok((saved, tensors)) = run_dir::read_model(run, &name) else { continue };
             let model = saved.model.restore(tensors, self.data.set.classes.len(), &self.settings.device)?;
             self.dir.copy_network_files(run, trial)?;
-            let mut used = self.earlier_fits.used.lock().expect("no trial panics here");
+            let mut used = self.earlier.used.lock().expect("no trial panics here");
             if !used.values().any(|before| before == run) {
                 let sentence = "Using models of {} that were fitted in the same way (--fresh fits them again)";
                 self.settings.printer.message(&sentence.replace("{}", &run.display().to_string()));

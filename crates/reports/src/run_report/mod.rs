@@ -4,7 +4,7 @@
 //! tables or is computed by `metrics`. The page is one file: it loads nothing from the network and has only a small script of its own,
 //! without which everything is readable.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use timbre_core::text::{count, escape_xml};
 
 use anyhow::{Context, Result};
@@ -131,12 +131,11 @@ impl Report {
     }
 }
 
-/// Builds the report of a run and writes it into the run folder.
-pub fn write(run: &Path, find: FindRecording) -> Result<PathBuf> {
+/// Builds the report of a run and writes it into the run folder. Returns its conclusion.
+pub fn write(run: &Path, find: FindRecording) -> Result<String> {
     run_report(run, find)
-        .and_then(|report| report.write(run))
-        .with_context(|| format!("cannot write the report of {}", run.display()))?;
-    Ok(run.join(ReportFile::Html.name()))
+        .and_then(|report| report.write(run).map(|()| report.sentence))
+        .with_context(|| format!("cannot write the report of {}", run.display()))
 }
 
 fn lead(run: &ReportData, conclusion: &Conclusion) -> String {

@@ -44,6 +44,15 @@ pub fn newest(experiment: &Path) -> Option<PathBuf> {
     run_folders(experiment).into_iter().rev().find(|run| has_record(run))
 }
 
+/// Finds the folder of `RUN` or `RUN:MODEL`, and the name of the model.
+pub fn find_with_model<'a>(runs: &Path, name: &'a str) -> Result<(PathBuf, Option<&'a str>)> {
+    match (find(runs, name), name.rsplit_once(':')) {
+        (Ok(run), _) => Ok((run, None)),
+        (Err(_), Some((run, model))) => Ok((find(runs, run)?, Some(model))),
+        (Err(error), None) => Err(error),
+    }
+}
+
 /// Finds the folder of a run by its name: a path, `experiment/latest`, or a unique prefix of a signature.
 pub fn find(runs: &Path, name: &str) -> Result<PathBuf> {
     for path in [PathBuf::from(name), runs.join(name)] {

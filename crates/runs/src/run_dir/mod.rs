@@ -31,7 +31,7 @@ pub use file_names::{
     written_config,
 };
 pub use in_progress::is_in_progress;
-pub use lookup::{all, find, newest, of_signature, read_run_folders, run_folders};
+pub use lookup::{all, find, find_with_model, newest, of_signature, read_run_folders, run_folders};
 pub use records::{
     CacheRecord, ClipTruth, CurvePoint, DataRecord, NO_FEATURES, ResultRow, RunRecord, SplitRecord, Status, Trial,
     TrialRecord,
@@ -284,11 +284,11 @@ pub fn read_record(run: &Path) -> Result<RunRecord> {
     parse_record(&path, &bytes)
 }
 
-/// Reads the record of a run if the file contains `text`. Of thousands of runs only these few are parsed.
-pub fn read_record_containing(run: &Path, text: &str) -> Option<RunRecord> {
+/// Reads the record of a run if its text is `wanted`. Of thousands of runs only these few are parsed.
+pub fn read_record_if(run: &Path, wanted: impl Fn(&str) -> bool) -> Option<RunRecord> {
     let path = record_file(run);
     let record = fs::read_to_string(&path).ok()?;
-    record.contains(text).then(|| parse_record(&path, record.as_bytes()).ok()).flatten()
+    wanted(&record).then(|| parse_record(&path, record.as_bytes()).ok()).flatten()
 }
 
 fn parse_record(path: &Path, bytes: &[u8]) -> Result<RunRecord> {
