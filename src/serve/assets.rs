@@ -28,13 +28,16 @@ pub const ASSETS: &[Asset] = assets! {
     "/dom.js" SCRIPT "dom.js"
     "/icons.js" SCRIPT "icons.js"
     "/lane.js" SCRIPT "lane.js"
+    "/meaning.js" SCRIPT "meaning.js"
     "/player.js" SCRIPT "player.js"
     "/recorder.js" SCRIPT "recorder.js"
+    "/rows.js" SCRIPT "rows.js"
     "/rule.js" SCRIPT "rule.js"
     "/save.js" SCRIPT "save.js"
     "/send.js" SCRIPT "send.js"
     "/spectrogram.js" SCRIPT "spectrogram.js"
     "/texts.js" SCRIPT "texts.js"
+    "/wav.js" SCRIPT "wav.js"
 };
 
 #[cfg(test)]

@@ -24,13 +24,14 @@ export const startBrowser = (args = []) => {
 };
 
 /// Opens a tab in a new context with `options` (viewport, colorScheme, locale, permissions, …). Its `complaints` are the errors and
-/// warnings of the console and the exceptions of the page.
-export const openTab = async (browser, url, options = {}) => {
+/// warnings of the console and the exceptions of the page. `before` is called with the tab before it is opened.
+export const openTab = async (browser, url, { before = null, ...options } = {}) => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
   const tab = await context.newPage();
   tab.complaints = [];
   tab.on("console", (message) => ["error", "warning"].includes(message.type()) && tab.complaints.push(message.text()));
   tab.on("pageerror", (error) => tab.complaints.push(String(error)));
+  await before?.(tab);
   await tab.goto(url);
   return tab;
 };

@@ -87,6 +87,8 @@ test("the sliders decide as the server does, without a request", async () => {
   await hasResults(tab);
   const asked = [];
   tab.on("request", (request) => asked.push(request.url()));
+  assert.equal(await tab.isVisible("#cutoff"), false, "the most likely class needs no threshold");
+  await tab.getByRole("radio", { name: "All above a threshold for long enough" }).check();
   for (const [cutoff, fraction] of [[0.05, 0], [0.3, 0.26], [0.02, 0.5], [0.99, 0.9]]) {
     await slide(tab, "cutoff", cutoff);
     await slide(tab, "fraction", fraction);
@@ -96,7 +98,7 @@ test("the sliders decide as the server does, without a request", async () => {
     const { instruments } = await response.json();
     const expected = instruments.filter((one) => one.decided).map((one) => one.code);
     assert.deepEqual(await named(tab), expected.length ? expected : ["neutral"], `${cutoff} ${fraction}`);
-    assert.match(await live(tab), expected.length ? /: .+ \d+%/ : /no class meets/);
+    assert.match(await live(tab), expected.length ? /: .+ \(in \d+% of the recording\)/ : /no class\. .*The highest is/);
   }
   await shot(tab, "no-instrument-decided");
   assert.deepEqual(asked.filter((url) => !url.startsWith("blob:")), []);
@@ -119,8 +121,9 @@ test("results can be saved as JSON and CSV", async () => {
   assert.equal(saved.instruments.length, 11);
   assert.deepEqual(saved.decision.instruments.filter((one) => one.decided).map((one) => one.code), await named(tab));
   const lines = (await save("save_csv"))[1].trim().split("\r\n");
-  assert.equal(lines[0], "recording,code,name,confidence,cutoff,decided");
+  assert.equal(lines[0], "recording,code,name,score,rule,threshold,window_threshold,decided,in_part");
   assert.equal(lines.length, 12);
+  assert.match(lines[1], /,most_likely,,,true,false$/);
   const windows = (await save("save_windows"))[1].trim().split("\r\n");
   assert.equal(windows.length, saved.timeline.starts.length + 1);
 });
@@ -172,7 +175,7 @@ test("a request in progress is shown and can be cancelled", async () => {
     await route.continue().catch(() => {});
   });
   await tab.setInputFiles("#file", model.clips("gel")[0]);
-  await tab.locator(".card .waves").waitFor();
+  await tab.locator(".card .dots").waitFor();
   await shot(tab, "waiting");
   await tab.getByRole("button", { name: "Cancel" }).click();
   await tab.locator(".card .trouble", { hasText: "Cancelled." }).waitFor();
@@ -190,6 +193,8 @@ test("the page can be used with the keyboard alone", async () => {
   assert.deepEqual(seen, ["#main", "#listen", "#record", "#about", "language", "theme", "file"]);
   await tab.setInputFiles("#file", model.clips("cel")[0]);
   await hasResults(tab);
+  await tab.focus("#kinds input:checked");
+  await tab.keyboard.press("ArrowDown");
   await tab.focus("#cutoff");
   for (let i = 0; i < 60; i++) await tab.keyboard.press("ArrowRight");
   assert.match(await tab.getAttribute("#cutoff", "aria-valuetext"), /%$/);
@@ -228,6 +233,7 @@ describe("both themes, both languages, wide and narrow", () => {
           await tab.setInputFiles("#file", [model.longRecordings()[0]]);
           await hasResults(tab);
           await drawn(tab);
+          await tab.check("#kinds input[value=share]");
           await slide(tab, "cutoff", 0.15);
           await look("answer");
           await tab.click('nav a[href="#record"]');
@@ -308,7 +314,7 @@ describe("several models", () => {
       await tab.selectOption("#model", choice);
       await tab.setInputFiles("#file", model.clips("tru")[0]);
       await hasResults(tab, n + 1);
-      assert.match(await tab.locator(".card footer").first().textContent(), new RegExp(choice.replaceAll(".", "\\.")));
+      assert.match(await tab.locator(".card .trust").first().textContent(), new RegExp(choice.replaceAll(".", "\\.")));
     }
     await tab.click('nav a[href="#about"]');
     assert.equal(await tab.locator("#about .model").count(), 3);

@@ -51,7 +51,7 @@ test("a recorded instrument is named", async () => {
     assert.match(sent.name, /^Recording .*\.webm$/);
     assert.equal(sent.kind, "audio/webm;codecs=opus");
     assert.equal(await tab.locator(".card .named .icon").first().getAttribute("data-code"), code);
-    assert.match(await tab.textContent("#live"), /^Recording .*%/);
+    assert.match(await tab.textContent("#live"), /^Recording .*%\)/);
     await tab.waitForFunction(() => document.querySelector(".picture:not(.is-working) canvas")?.width > 300);
     await shot(tab, "recorded");
     // The recording can be played.

@@ -35,7 +35,7 @@ const codes = ({ classes }) => classes.map(({ code }) => code).join();
 
 const modelSection = (model, translator, hasSameClasses) => {
   const { text } = translator;
-  const classes = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code)), translator.name(code, name)));
+  const classes = model.classes.map(({ code, name }) => make("li", {}, make("span", { class: "round" }, icon(code, name)), translator.name(code, name)));
   const origin = [`${text("model")} ${model.model}`, model.experiment, model.data && `${text("data")}: ${model.data}`, model.signature && `${text("signature")} ${model.signature.slice(0, 8)}`];
   return make(
     "section",

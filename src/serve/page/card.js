@@ -2,16 +2,22 @@
 
 import { make } from "./dom.js";
 import { icon } from "./icons.js";
-import { confidenceLane, ticks, timeLane } from "./lane.js";
+import { heading, scoreText, trust, warning, whyNothing } from "./meaning.js";
 import { Player } from "./player.js";
-import { decide } from "./rule.js";
+import { Rows } from "./rows.js";
+import { decide, inPart, overridesOf } from "./rule.js";
 import * as files from "./save.js";
 import { clock } from "./texts.js";
+import { wav } from "./wav.js";
 
 let cards = 0;
 
+/// Problems after which the same recording may be sent again.
+const RETRY = ["offline", "cancelled", "full", "too_slow", "broken_off", "failed", "unexpected", "no_token"];
+
 export class Card {
-  /// `page` provides `translator`, `theme`, `overrides`, `classesOf(id)`, `retry(card)` and `remove(card)`.
+  /// `recording` has a `name` and a `blob`; `isRecorded` if it comes from the microphone. `page` provides `translator`, `theme`,
+  /// `choice`, `models`, `classesOf(id)`, `retry(card)`, `remove(card)` and `set(choice)`.
   constructor(recording, page) {
     Object.assign(this, { recording, page, answer: null, decision: null, problem: null, progress: ["queued"], abort: new AbortController() });
     const id = `card-${++cards}`;
@@ -19,23 +25,33 @@ export class Card {
     this.meta = make("span", { class: "meta" });
     this.close = make("button", { type: "button", class: "close", onclick: () => page.remove(this) }, "×");
     this.state = make("div", { class: "state" });
+    this.heading = make("h3", { class: "heading" });
     this.named = make("ul", { class: "named" });
+    this.warning = make("p", { class: "hint warning" });
+    this.partsHeading = make("h3", { class: "heading" });
+    this.parts = make("ul", { class: "parts" });
+    this.trust = make("p", { class: "hint trust" });
+    this.result = make("div", { class: "result", hidden: true }, this.heading, this.named, this.warning, this.partsHeading, this.parts, this.trust);
     this.summary = make("summary");
     this.player = new Player(recording.blob, page);
-    this.rows = make("ol", { class: "rows" });
+    this.rows = new Rows(page, this.player);
     this.note = make("p", { class: "hint" });
     this.foot = make("footer");
-    this.details = make("details", { hidden: true }, this.summary, make("div", { class: "score" }, this.player.element, this.rows), this.note, this.foot);
-    this.element = make("article", { class: "card", "aria-labelledby": id }, make("header", {}, this.title, this.meta, this.close), this.state, this.named, this.details);
-    this.details.addEventListener("toggle", () => this.details.open && this.answer && this.player.open(this.answer.seconds));
-    this.player.onTime = (time) => this.markNow(time);
+    this.details = make("details", { hidden: true }, this.summary, make("div", { class: "score" }, this.player.element, this.rows.element), this.note, this.foot);
+    this.element = make("article", { class: "card", "aria-labelledby": id }, make("header", {}, this.title, this.meta, this.close), this.state, this.result, this.details);
+    this.details.addEventListener("toggle", () => this.details.open && this.openPlayer());
+    this.player.onTime = (time) => this.rows.markNow(time);
     // The time axis is shown with the spectrogram.
     this.player.onPicture = () => this.updateRows();
   }
 
+  openPlayer() {
+    if (this.answer) this.player.open(this.answer.seconds);
+  }
+
   showProgress(...progress) {
     this.progress = progress;
-    this.update();
+    if (!this.answer && !this.problem) this.updateState();
   }
 
   showProblem(problem) {
@@ -46,7 +62,6 @@ export class Card {
   showResult(answer, isOpen) {
     this.answer = answer;
     this.order = answer.instruments.map((one) => one.code);
-    this.details.hidden = false;
     this.update();
     // Open after the rows exist: the spectrogram takes their width.
     this.details.open = isOpen;
@@ -57,17 +72,23 @@ export class Card {
     this.update();
   }
 
-  /// Draws everything again after a change of language, sliders or theme.
+  get isDone() {
+    return this.answer !== null || this.problem !== null;
+  }
+
+  /// Draws everything again after a change of language, decision rule or theme.
   update() {
-    const { translator } = this.page;
+    const { translator, choice } = this.page;
     this.close.setAttribute("aria-label", translator.text("remove", { name: this.recording.name }));
-    this.element.classList.toggle("is-waiting", !this.answer && !this.problem);
+    this.element.classList.toggle("is-waiting", !this.isDone);
     this.updateState();
-    if (!this.answer) return this.named.replaceChildren();
-    this.decision = decide(this.answer, this.page.overrides, this.page.classesOf(this.answer.model.id));
+    this.result.hidden = this.details.hidden = !this.answer;
+    if (!this.answer) return;
+    this.overrides = overridesOf(this.answer, choice);
+    this.decision = decide(this.answer, this.overrides, this.page.classesOf(this.answer.model.id));
     this.meta.textContent = clock(this.answer.seconds);
     this.summary.textContent = translator.text(this.answer.timeline ? "result_timeline" : "result_classes");
-    this.updateNamed();
+    this.updateResult();
     this.updateRows();
     this.updateFoot();
     this.player.update(this.recording.name);
@@ -78,105 +99,128 @@ export class Card {
     this.state.hidden = this.answer !== null;
     const plain = (key, act) => make("button", { type: "button", class: "plain", onclick: act }, translator.text(key));
     if (this.problem) {
-      const { code } = this.problem;
-      const known = { offline: "offline", cancelled: "cancelled", unexpected: "unexpected" }[code];
-      const mib = Math.floor(this.page.limits.bytes / 2 ** 20);
-      const sentence = code === "too_large_here" ? translator.text("too_large", { mib }) : known ? translator.text(known) : translator.problem(this.problem);
-      const canRetry = ["offline", "cancelled", "full", "too_slow", "broken_off", "failed", "unexpected"].includes(code);
-      this.state.replaceChildren(make("p", { class: "trouble" }, sentence), canRetry ? plain("again", () => this.page.retry(this)) : "");
+      const { code, detail } = this.problem;
+      const details = detail ? make("details", { class: "technical" }, make("summary", {}, translator.text("technical")), make("p", { class: "hint", lang: "en" }, `${code}: ${detail}`)) : "";
+      this.state.replaceChildren(make("p", { class: "trouble" }, this.problemSentence()), RETRY.includes(code) ? plain("again", () => this.page.retry(this)) : "", details);
     } else if (!this.answer) {
       const [key, value] = this.progress;
       const values = key === "sending" ? { percent: translator.percent(value) } : { n: value };
-      const waves = make("span", { class: "waves", "aria-hidden": "true" }, ...Array.from({ length: 5 }, () => make("i")));
-      this.state.replaceChildren(make("p", {}, waves, translator.text(key, values)), plain("cancel", () => this.abort.abort()));
+      const dots = make("span", { class: "dots", "aria-hidden": "true" }, ...Array.from({ length: 3 }, () => make("i")));
+      this.state.replaceChildren(make("p", {}, dots, translator.text(key, values)), plain("cancel", () => this.abort.abort()));
     }
+  }
+
+  problemSentence() {
+    const { translator, limits } = this.page;
+    const values = { mib: Math.floor(limits.bytes / 2 ** 20), minutes: translator.number(limits.seconds / 60) };
+    return translator.problem(this.problem, values);
   }
 
   nameOf(one) {
     return this.page.translator.name(one.code, one.name);
   }
 
-  updateNamed() {
-    const { translator } = this.page;
-    const named = this.decision.instruments.filter((one) => one.decided);
-    const chip = (code, name, below) => make("li", {}, make("span", { class: "round" }, icon(code)), make("span", { class: "what" }, make("b", {}, name), make("small", {}, below)));
-    this.named.replaceChildren(
-      ...(named.length
-        ? named.map((one) => chip(one.code, this.nameOf(one), translator.percent(one.confidence)))
-        : [chip("", translator.text("nothing"), translator.text("nothing_help"))]),
-    );
+  updateResult() {
+    const { translator, models } = this.page;
+    const { decision, answer } = this;
+    const named = decision.instruments.filter((one) => one.decided);
+    const what = (name, below) => make("span", { class: "what" }, make("b", { title: name }, name), make("small", {}, below));
+    const chip = (one, name, ...below) => make("li", {}, make("span", { class: "round" }, icon(one?.code, one?.name)), what(name, ...below));
+    this.heading.textContent = heading(translator, decision, answer);
     this.named.classList.toggle("nothing", !named.length);
+    this.warning.textContent = warning(translator, decision);
+    this.warning.hidden = !this.warning.textContent;
+    this.named.classList.toggle("is-unsure", !this.warning.hidden);
+    if (named.length) this.named.replaceChildren(...named.map((one) => chip(one, this.nameOf(one), scoreText(translator, decision, one))));
+    else {
+      const { sentence, control, setting } = whyNothing(translator, decision, answer);
+      const set = setting === null ? null : make("button", { type: "button", class: "plain", onclick: () => this.page.set({ kind: decision.kind, [control]: setting }) }, translator.text(`set_${control}`, { value: translator.percent(setting) }));
+      const item = chip(null, translator.text("nothing"), sentence);
+      if (set) item.lastChild.append(set);
+      this.named.replaceChildren(item);
+    }
+    const parts = inPart(decision);
+    this.partsHeading.hidden = this.parts.hidden = parts.length === 0;
+    this.partsHeading.textContent = translator.text("heading_part");
+    this.parts.replaceChildren(
+      ...parts.map(({ one, first, seconds }) => {
+        const values = { name: this.nameOf(one), first: clock(first), seconds: translator.duration(seconds) };
+        const play = () => {
+          this.details.open = true;
+          this.player.open(answer.seconds);
+          this.player.playFrom(first);
+        };
+        const button = make("button", { type: "button", "data-code": one.code, "aria-label": translator.text("part_play", values), onclick: play }, icon(one.code, one.name), what(values.name, translator.text("part", values)));
+        return make("li", {}, button);
+      }),
+    );
+    this.trust.textContent = [translator.text("model_answers", { model: answer.model.id ?? answer.model.model }), trust(translator, answer, models)].filter(Boolean).join(" ");
   }
 
+  /// The result in a sentence, for screen readers and the table of several recordings.
   sentence() {
     const { translator } = this.page;
+    const classes = this.classes();
+    const parts = translator.list(inPart(this.decision).map(({ one }) => this.nameOf(one)));
+    const sentences = [
+      translator.text(classes ? "result" : "result_none", { name: this.recording.name, classes: classes || this.named.querySelector("small").textContent }),
+      parts && translator.text("result_part", { classes: parts }),
+      this.warning.textContent,
+    ];
+    return sentences.filter(Boolean).join(" ");
+  }
+
+  /// The named classes with their scores.
+  classes() {
+    const { translator } = this.page;
     const named = this.decision.instruments.filter((one) => one.decided);
-    const classes = translator.list(named.map((one) => `${this.nameOf(one)} ${translator.percent(one.confidence)}`));
-    return translator.text(named.length ? "result" : "result_none", { name: this.recording.name, classes });
+    return translator.list(named.map((one) => `${this.nameOf(one)} (${scoreText(translator, this.decision, one)})`));
   }
 
   updateRows() {
     const { translator } = this.page;
-    const { timeline, seconds } = this.answer;
-    // Rows keep the order of the response, so that they do not jump while a slider moves.
-    const byCode = Object.fromEntries(this.decision.instruments.map((one) => [one.code, one]));
-    const isSingle = this.answer.rule.task === "single_label" && this.page.overrides.cutoff === null && this.page.overrides.fraction === null;
-    const rows = this.order.map((code) => {
-      const one = byCode[code];
-      const segments = this.decision.segments?.filter((segment) => segment.code === code) ?? [];
-      const column = timeline?.codes.indexOf(code);
-      const lane = timeline
-        ? timeLane(timeline.probabilities.map((row) => row[column]), timeline.borders, seconds, segments, one.cutoff)
-        : confidenceLane(one.confidence, isSingle ? null : one.cutoff, one.decided);
-      const when = segments.map(({ start, end }) => translator.text("from_to", { start: clock(start), end: clock(end) })).join(", ");
-      const spoken = [translator.text(one.decided ? "named" : "not_named"), ...(timeline ? [when || translator.text("never_above")] : [])].join(", ");
-      const row = make(
-        "li",
-        { class: one.decided ? "is-named" : null, "data-code": code },
-        make("span", { class: "label" }, icon(code), make("span", {}, this.nameOf(one))),
-        make("span", { class: timeline ? "lane" : "lane is-bar" }, lane),
-        make("span", { class: "value" }, translator.percent(one.confidence)),
-        make("span", { class: "unseen" }, spoken),
-      );
-      row.segments = segments;
-      return row;
-    });
-    this.rows.replaceChildren(...rows);
-    this.rows.setAttribute("aria-label", this.summary.textContent);
-    this.player.setTicks(timeline || this.player.hasPicture ? ticks(seconds, innerWidth < 640 ? 5 : 10) : [], seconds);
+    const { timeline, seconds, used } = this.answer;
+    this.rows.update(this.answer, this.decision, this.order, this.summary.textContent);
+    this.player.setAxis(timeline !== null || this.player.hasPicture, seconds);
     this.note.hidden = timeline !== null;
-    const { used } = this.answer;
     if (!timeline) this.note.textContent = used.share > 0.9999 ? translator.text("clip_whole") : translator.text("clip_note", { seconds: translator.seconds(used.seconds), whole: clock(seconds), start: clock(used.start) });
   }
 
-  markNow(time) {
-    for (const row of this.rows.children) {
-      row.classList.toggle("is-now", time !== null && row.segments.some(({ start, end }) => start <= time && time < end));
-    }
+  /// What the files of the results contain.
+  get saved() {
+    const { recording, answer, decision, overrides } = this;
+    return { name: recording.name, answer, decision, overrides };
   }
 
   updateFoot() {
-    const { translator, overrides } = this.page;
-    const { name } = this.recording;
+    const { translator } = this.page;
+    const { name, blob, isRecorded } = this.recording;
     const stem = name.replace(/\.[^.]*$/, "");
-    const button = (key, ending, kind, text) =>
-      make(
-        "button",
-        { type: "button", "data-save": key, "aria-label": translator.text("save_help", { what: translator.text(key), name }), onclick: () => files.save(`${stem}${ending}`, kind, text()) },
-        translator.text(key),
-      );
+    const button = (key, act, values = {}) => {
+      const what = translator.text(key, values);
+      return make("button", { type: "button", "data-save": key, "aria-label": translator.text("save_help", { what, name }), onclick: act }, what);
+    };
+    const save = (key, ending, kind, text) => button(key, () => files.save(`${stem}${ending}`, kind, text()));
     const ms = translator.number(1000 * this.answer.timings.total);
-    const { experiment, model } = this.answer.model;
-    const took = translator.text("took", { ms, model: this.answer.model.id ?? `${experiment}:${model}` });
+    const hasSegments = this.decision.segments !== null;
+    const asWav = async () => {
+      const bytes = await wav(blob);
+      if (bytes) files.save(`${stem}.wav`, "audio/wav", bytes);
+      else this.page.announce(translator.text("no_picture"));
+    };
     this.foot.replaceChildren(
-      make("span", { class: "hint" }, took),
+      make("span", { class: "hint" }, translator.text("took", { ms })),
       make(
         "span",
         { class: "saves" },
         make("span", { class: "hint" }, translator.text("save")),
-        button("save_json", ".json", "application/json", () => files.json(name, this.answer, this.decision, overrides)),
-        button("save_csv", ".csv", "text/csv", () => files.csv(name, this.decision)),
-        this.answer.timeline ? button("save_windows", ".windows.csv", "text/csv", () => files.windows(name, this.answer.timeline)) : null,
+        isRecorded ? button("save_recording", () => files.save(name, blob.type, blob), { kind: name.split(".").pop().toUpperCase() }) : null,
+        isRecorded ? button("save_wav", asWav) : null,
+        save("save_json", ".json", "application/json", () => files.json([this.saved])),
+        save("save_csv", ".csv", "text/csv", () => files.csv([this.saved])),
+        this.answer.timeline ? save("save_windows", ".windows.csv", "text/csv", () => files.windows(name, this.answer.timeline)) : null,
+        hasSegments ? save("save_audacity", ".txt", "text/plain", () => files.audacity(this.decision)) : null,
+        hasSegments ? save("save_jams", ".jams", "application/json", () => files.jams(this.saved)) : null,
       ),
     );
   }

@@ -1,4 +1,4 @@
-// Instruments, drawn for this page: lines in the colour of the text, and `soft` shapes of the same colour, thinned.
+// Icons of instruments, drawn for this page: lines in the colour of the text, and `soft` shapes of the same colour, thinned.
 
 const soft = (d) => `<path class="soft" d="${d}"/>`;
 const line = (d) => `<path d="${d}"/>`;
@@ -43,19 +43,25 @@ const drawings = {
     both("M21 42v-6h-4.5c-2.2 0-3.5-1.3-3.5-3.5V30l-2.6-1.3L14 22.5C14 13 19 7 26.5 7 34 7 39 12.5 39 20c0 6-3 8.5-3 13v9") +
     line("M13 31.5 17.5 29M9 35l-5 2.5M8.5 30.5 3 30.5M20.5 18.5c.8-1 2.2-1 3 0"),
 };
-const neutral =
-  both("M14.5 37.5a5 4.2 0 1 1-10 0 5 4.2 0 0 1 10 0zM40.5 33.5a5 4.2 0 1 1-10 0 5 4.2 0 0 1 10 0z") + line("M14.5 37.5V12l26-5.5v27M14.5 19l26-5.5");
+const neutral = line("M6 21v6M12 15v18M18 9v30M24 17v14M30 5v38M36 14v20M42 20v8");
 
-/// The icon of an instrument as an `svg` element; two notes for other codes. Hidden from screen readers, because the name is next
-/// to it.
-export const icon = (code) => {
+/// Words in the names of other classes that have a drawing.
+const words = [
+  ["gel", /electric.*guitar/i], ["gac", /guitar/i], ["cel", /\bcello|violoncello/i], ["vio", /\bviolin\b/i], ["cla", /\bclarinet/i], ["flu", /\bflute/i],
+  ["org", /\borgan\b/i], ["pia", /\bpiano\b/i], ["sax", /\bsax(ophone)?\b/i], ["tru", /\btrumpet/i], ["voi", /\b(voice|vocals?|singing|singer|speech)\b/i],
+];
+
+/// The drawing of a class: codes of IRMAS have one if the server knows them by another name, other classes by a word in their name.
+const drawingOf = (code, name) => (name !== code && Object.hasOwn(drawings, code) ? code : words.find(([, word]) => word.test((name ?? "").replaceAll("_", " ")))?.[0]);
+
+/// The icon of a class as an `svg` element; a waveform for other sounds. Hidden from screen readers, because the name is next to it.
+export const icon = (code, name) => {
+  const drawing = drawingOf(code, name);
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 48 48");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("data-code", Object.hasOwn(drawings, code) ? code : "neutral");
-  svg.innerHTML = Object.hasOwn(drawings, code) ? drawings[code] : neutral;
+  svg.setAttribute("data-code", drawing ?? "neutral");
+  svg.innerHTML = drawings[drawing] ?? neutral;
   return svg;
 };
-
-export const drawn = Object.keys(drawings);

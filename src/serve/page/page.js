@@ -4,7 +4,9 @@ import { about } from "./about.js";
 import { Card } from "./card.js";
 import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
+import { whatScore } from "./meaning.js";
 import { Recorder } from "./recorder.js";
+import { kindsOf } from "./rule.js";
 import { headers, predict, Problem } from "./send.js";
 import { chooseLanguage, clock, languages, translator } from "./texts.js";
 
@@ -39,7 +41,8 @@ const page = {
   /// The access token, if the server requires one; kept as long as the tab.
   token: memory.read("token", "sessionStorage"),
   limits: { bytes: Infinity, seconds: 3600, clip_seconds: 600 },
-  overrides: { cutoff: null, fraction: null },
+  /// The decision rule that the person chose; null is the model's own.
+  choice: { kind: null, cutoff: null, fraction: null },
   cards: [],
   announce: (sentence) => (at("live").textContent = sentence),
   modelOf: (id) => page.models?.find((model) => model.id === id) ?? null,
@@ -47,6 +50,10 @@ const page = {
   retry: (card) => {
     card.restart();
     queue();
+  },
+  set: (change) => {
+    setChoice(change);
+    announceResults();
   },
   remove: (card) => {
     card.abort.abort();
@@ -107,34 +114,52 @@ const navigate = (moved) => {
 
 // ---- decision rule
 
+/// The controls follow the first recording with an answer.
 const updateRule = () => {
-  const { translator, overrides } = page;
+  const { translator, choice } = page;
   const first = page.cards.find((card) => card.answer);
   at("rule").hidden = !first;
   if (!first) return;
-  const { answer, decision } = first;
-  const hasWindows = page.cards.some((card) => card.answer?.timeline);
-  at("fraction-row").hidden = !hasWindows;
-  const cutoffs = answer.rule.cutoffs;
-  const same = cutoffs.every((cutoff) => cutoff === cutoffs[0]) ? cutoffs[0] : null;
-  const [cutoff, fraction] = [overrides.cutoff ?? same ?? 0.5, overrides.fraction ?? answer.rule.window_fraction];
-  at("cutoff").value = cutoff;
-  at("fraction").value = fraction ?? 0.26;
-  const isDefault = overrides.cutoff === null && overrides.fraction === null;
-  const isSingle = isDefault && answer.rule.task === "single_label";
-  const value = (override, shown) => (override === null && (isSingle || shown === null) ? translator.text("rule_own") : translator.percent(shown));
-  at("cutoff-value").textContent = value(overrides.cutoff, overrides.cutoff ?? same);
-  at("fraction-value").textContent = value(overrides.fraction, decision.isVote ? fraction : null);
+  const { answer, decision, overrides } = first;
+  const kinds = kindsOf(answer);
+  updateKinds(kinds.length > 1 ? kinds : [], decision.kind);
+  at("cutoff-row").hidden = decision.kind === "top";
+  at("fraction-row").hidden = decision.kind !== "share";
+  const isShare = decision.kind === "share";
+  const what = whatScore(translator, decision);
+  at("cutoff-help").textContent = translator.text(isShare ? "cutoff_help_share" : "cutoff_help_reach", { what });
+  const cutoffs = overrides.cutoff === null ? answer.rule.cutoffs : [overrides.cutoff];
+  const [least, most] = [Math.min(...cutoffs), Math.max(...cutoffs)];
+  const isSame = least === most;
+  at("cutoff").value = (least + most) / 2;
+  at("fraction").value = decision.fraction;
+  at("cutoff-value").textContent = isSame ? translator.percent(least) : translator.text("cutoff_by_class", { from: translator.percent(least), to: translator.percent(most) });
+  at("fraction-value").textContent = translator.percent(decision.fraction);
   for (const id of ["cutoff", "fraction"]) at(id).setAttribute("aria-valuetext", at(`${id}-value`).textContent);
-  const key = isSingle ? "rule_single" : `rule_${decision.isVote ? "vote" : "reach"}${overrides.cutoff === null && same === null ? "_own" : ""}`;
-  at("rule-words").textContent = translator.text(key, { cutoff: translator.percent(cutoff), fraction: translator.percent(decision.fraction ?? fraction ?? 0) });
-  at("rule-reset").hidden = isDefault;
+  const key = decision.kind === "top" ? "rule_top" : `rule_${decision.kind}${isSame ? "" : "_own"}`;
+  at("rule-words").textContent = translator.text(key, { what, cutoff: translator.percent(least), fraction: translator.percent(decision.fraction) });
+  at("rule-reset").hidden = Object.values(choice).every((value) => value === null);
 };
 
-const setOverrides = (change) => {
-  Object.assign(page.overrides, change);
+const updateKinds = (kinds, chosen) => {
+  const group = at("kinds");
+  group.hidden = kinds.length === 0;
+  if (group.dataset.kinds !== kinds.join()) {
+    group.dataset.kinds = kinds.join();
+    const radio = (kind) => make("label", {}, make("input", { type: "radio", name: "kind", value: kind, onchange: () => page.set({ kind }) }), make("span", {}));
+    group.replaceChildren(...kinds.map(radio));
+  }
+  for (const input of group.querySelectorAll("input")) {
+    input.checked = input.value === chosen;
+    input.nextSibling.textContent = page.translator.text(`kind_${input.value}`);
+  }
+};
+
+const setChoice = (change) => {
+  Object.assign(page.choice, change);
   page.cards.forEach((card) => card.answer && card.update());
   updateRule();
+  updateOverview();
 };
 
 /// Announces the result when a slider is released, not at each step.
@@ -144,6 +169,8 @@ const announceResults = () => {
 };
 
 // ---- recordings
+
+const updateOverview = () => {};
 
 const add = (recordings) => {
   const cards = recordings.map((recording) => new Card(recording, page));
@@ -163,7 +190,7 @@ const queue = () => {
 const send = async (card) => {
   card.isSending = true;
   try {
-    if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large_here");
+    if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large");
     const answer = await predict(card.recording, page, (...progress) => card.showProgress(...progress), card.abort.signal);
     card.showResult(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
     page.announce(card.sentence());
@@ -171,7 +198,7 @@ const send = async (card) => {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     card.showProblem(problem);
-    if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.state.firstChild.textContent}`);
+    if (page.cards.includes(card)) page.announce(`${card.recording.name}: ${card.problemSentence()}`);
   } finally {
     card.isSending = false;
     queue();
@@ -234,14 +261,13 @@ at("theme").addEventListener("change", ({ target }) => {
 });
 dark.addEventListener("change", applyTheme);
 for (const id of ["cutoff", "fraction"]) {
-  at(id).addEventListener("input", ({ target }) => setOverrides({ [id]: Number(target.value) }));
+  at(id).addEventListener("input", ({ target }) => setChoice({ [id]: Number(target.value) }));
   at(id).addEventListener("change", announceResults);
 }
 at("rule").addEventListener("submit", (event) => event.preventDefault());
 at("rule-reset").addEventListener("click", () => {
-  setOverrides({ cutoff: null, fraction: null });
-  announceResults();
-  at("cutoff").focus();
+  page.set({ kind: null, cutoff: null, fraction: null });
+  at("rule").querySelector("input:checked, input[type=range]").focus();
 });
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -253,7 +279,7 @@ at("model").addEventListener("change", ({ target }) => (page.model = target.valu
 window.addEventListener("hashchange", () => navigate(true));
 
 const art = document.querySelector(".drop-art");
-art.append(...["vio", "pia", "gac", "sax", "tru"].map(icon));
+art.append(...["vio", "pia", "gac", "sax", "tru"].map((code) => icon(code)));
 applyTheme();
 updateTexts();
 navigate(false);

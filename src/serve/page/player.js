@@ -1,11 +1,12 @@
 // The player of a recording: audio, spectrogram and position.
 
 import { make } from "./dom.js";
-import { analyse, height, paint, samplesOf } from "./spectrogram.js";
+import { ticks } from "./lane.js";
+import { analyse, framesOf, height, paint } from "./spectrogram.js";
 import { clock } from "./texts.js";
 
-/// Longest recording with a spectrogram, in seconds: more would exhaust the memory of a phone.
-const MAX_SPECTROGRAM = 1200;
+/// Pixels between two marks of the time axis.
+const TICK = 64;
 const MARKS = [100, 500, 2000, 8000];
 
 export class Player {
@@ -23,6 +24,8 @@ export class Player {
     this.top = make("div", { class: "top" }, make("div", { class: "label" }, this.button, this.clock, this.marks), this.picturePlace);
     this.element = make("div", { class: "player" }, this.top, this.trouble, make("div", { class: "top" }, make("span", { class: "label" }), this.axis), this.audio);
     this.seek.addEventListener("input", () => this.goTo(Number(this.seek.value)));
+    // The axis has room for other times after a phone is turned.
+    new ResizeObserver(() => this.drawAxis()).observe(this.axis);
     for (const kind of ["play", "pause", "ended"]) this.audio.addEventListener(kind, () => this.updatePosition());
     this.audio.addEventListener("play", () => this.animate());
   }
@@ -40,13 +43,13 @@ export class Player {
     this.address = URL.createObjectURL(this.blob);
     this.audio.src = this.address;
     this.update(this.name);
-    const samples = seconds > MAX_SPECTROGRAM ? null : await samplesOf(this.blob);
-    if (samples) {
-      const wide = Math.min(1400, Math.max(240, Math.round(this.picturePlace.clientWidth * Math.min(devicePixelRatio, 2))));
-      this.picture = await analyse(samples, wide, () => this.state !== "closed");
+    const frames = await framesOf(this.blob, seconds);
+    if (frames.at) {
+      const wide = Math.min(frames.most, Math.max(240, Math.round(this.picturePlace.clientWidth * Math.min(devicePixelRatio, 2))));
+      this.picture = await analyse(frames.at, wide, () => this.state !== "closed");
     }
     if (this.state === "closed") return;
-    this.state = seconds > MAX_SPECTROGRAM ? "long" : samples ? "ready" : "undecodable";
+    this.state = frames.state;
     this.update(this.name);
     this.onPicture();
   }
@@ -63,7 +66,7 @@ export class Player {
     const { translator, theme } = this.page;
     this.canvas.setAttribute("aria-label", translator.text(theme === "dark" ? "spectrogram" : "spectrogram_light", { name }));
     this.seek.setAttribute("aria-label", translator.text("position"));
-    const problem = { long: "long_picture", undecodable: "no_picture" }[this.state];
+    const problem = { coarse: "coarse_picture", long: "long_picture", undecodable: "no_picture" }[this.state];
     this.trouble.hidden = !problem;
     this.trouble.textContent = problem ? translator.text(problem) : "";
     this.top.hidden = this.state === "undecodable";
@@ -81,23 +84,39 @@ export class Player {
     this.updatePosition();
   }
 
-  setTicks(times, seconds) {
+  setAxis(isShown, seconds) {
+    Object.assign(this, { axisSeconds: seconds });
+    this.axis.parentElement.hidden = !isShown;
+    this.drawAxis();
+  }
+
+  drawAxis() {
+    const [seconds, wide] = [this.axisSeconds, this.axis.clientWidth];
+    if (!seconds || !wide) return;
     this.axis.replaceChildren(
-      ...times.map((time) => {
+      ...ticks(seconds, Math.max(2, Math.floor(wide / TICK))).map((time) => {
         const tick = make("i", {}, time % 1 ? `0:0${time}` : clock(time));
         tick.style.left = `${(100 * time) / seconds}%`;
-        if (time / seconds > 0.96) tick.className = "last";
+        if (wide * (1 - time / seconds) < TICK / 3) tick.className = "last";
         return tick;
       }),
     );
-    this.axis.parentElement.hidden = times.length === 0;
   }
 
   toggle() {
     if (!this.audio.paused) return this.audio.pause();
+    if (this.at >= this.seconds - 0.05) this.goTo(0);
+    this.play();
+  }
+
+  playFrom(time) {
+    this.goTo(time);
+    this.play();
+  }
+
+  play() {
     // Only one recording plays at a time.
     for (const other of document.querySelectorAll("audio")) if (other !== this.audio) other.pause();
-    if (this.at >= this.seconds - 0.05) this.goTo(0);
     this.audio.play().catch(() => {
       this.state = "undecodable";
       this.update(this.name);

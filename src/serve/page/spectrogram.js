@@ -1,5 +1,7 @@
 // The spectrogram of a recording, computed in the browser: decoded by WebAudio, STFT, mel bands, decibels.
 
+import { decoded } from "./wav.js";
+
 const RATE = 22050;
 const SIZE = 2048;
 const BANDS = 112;
@@ -12,16 +14,78 @@ const hertz = (m) => 700 * (10 ** (m / 2595) - 1);
 /// Vertical position of a frequency, from 0 to 1.
 export const height = (hz) => (mel(hz) - mel(LOWEST)) / (mel(HIGHEST) - mel(LOWEST));
 
+/// Longest recording that is decoded as a whole, in seconds: more would exhaust the memory of a phone.
+const MAX_WHOLE = 1200;
+/// Columns of a picture; of a long recording one short piece is decoded for each.
+const [MOST, MOST_PIECES] = [1400, 480];
+
 /// The samples of a recording in mono; null if the browser cannot decode it.
-export const samplesOf = async (blob) => {
-  try {
-    const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await blob.arrayBuffer());
-    const mono = decoded.getChannelData(0).slice();
-    for (let c = 1; c < decoded.numberOfChannels; c++) decoded.getChannelData(c).forEach((x, i) => (mono[i] += x));
-    return mono;
-  } catch {
-    return null;
+const samplesOf = async (blob) => {
+  const sound = await decoded(blob, RATE);
+  if (!sound) return null;
+  const mono = sound.getChannelData(0).slice();
+  for (let c = 1; c < sound.numberOfChannels; c++) sound.getChannelData(c).forEach((x, i) => (mono[i] += x));
+  return mono;
+};
+
+/// The SIZE samples around `middle`.
+const around = (samples, middle) => Float32Array.from({ length: SIZE }, (_, i) => samples[middle - SIZE / 2 + i] ?? 0);
+
+/// Where a spectrogram gets its samples: `at(share)` are those around that share of the recording. `most` is the largest number of
+/// columns. `state` is `ready`, `coarse` (in pieces), `long` (too long to be decoded, and not of a kind that can be cut) or
+/// `undecodable`.
+export const framesOf = async (blob, seconds) => {
+  if (seconds <= MAX_WHOLE) {
+    const samples = await samplesOf(blob);
+    return samples ? { state: "ready", most: MOST, at: (share) => around(samples, Math.round(share * samples.length)) } : { state: "undecodable" };
   }
+  const pieces = (await piecesOfWav(blob)) ?? (await piecesOfMp3(blob, seconds));
+  if (!pieces || !(await samplesOf(pieces(0.5)))) return { state: "long" };
+  const at = async (share) => {
+    const samples = await samplesOf(pieces(share));
+    return around(samples ?? [], Math.round((samples?.length ?? 0) / 2));
+  };
+  return { state: "coarse", most: MOST_PIECES, at };
+};
+
+/// A piece of a WAV file around a share of it, as a WAV file; null if the file is of another kind.
+const piecesOfWav = async (blob) => {
+  const head = new DataView(await blob.slice(0, 4096).arrayBuffer());
+  const text = (at) => String.fromCharCode(...[0, 1, 2, 3].map((i) => head.getUint8(at + i)));
+  if (head.byteLength < 44 || text(0) !== "RIFF" || text(8) !== "WAVE") return null;
+  let block = 0;
+  let rate = 0;
+  for (let at = 12; at + 8 <= head.byteLength; at += 8 + head.getUint32(at + 4, true) + (head.getUint32(at + 4, true) % 2)) {
+    if (text(at) === "fmt " && at + 24 <= head.byteLength) [rate, block] = [head.getUint32(at + 12, true), head.getUint16(at + 20, true)];
+    if (text(at) !== "data" || !block) continue;
+    const [begin, length] = [at + 8, Math.min(head.getUint32(at + 4, true), blob.size - at - 8)];
+    const size = Math.ceil((2 * SIZE * rate) / RATE) * block;
+    return (share) => {
+      const from = Math.max(0, Math.min(length - size, share * length - size / 2));
+      const start = begin + Math.floor(from / block) * block;
+      const header = head.buffer.slice(0, begin);
+      new DataView(header).setUint32(4, begin - 8 + size, true);
+      new DataView(header).setUint32(at + 4, size, true);
+      return new Blob([header, blob.slice(start, start + size)]);
+    };
+  }
+  return null;
+};
+
+/// A piece of an MP3 file around a share of it: any piece of some frames can be decoded. With a variable bit rate the times are
+/// approximate. Null if the file is of another kind.
+const piecesOfMp3 = async (blob, seconds) => {
+  const head = new Uint8Array(await blob.slice(0, 10).arrayBuffer());
+  const hasTag = head[0] === 0x49 && head[1] === 0x44 && head[2] === 0x33;
+  const begin = hasTag ? 10 + head.slice(6, 10).reduce((size, byte) => size * 128 + byte, 0) : 0;
+  const [first, second] = new Uint8Array(await blob.slice(begin, begin + 2).arrayBuffer());
+  if (first !== 0xff || (second & 0xe6) !== 0xe2) return null;
+  // Half a second: the first frames need bits of frames before them.
+  const size = Math.ceil((0.5 * (blob.size - begin)) / seconds);
+  return (share) => {
+    const start = Math.floor(begin + Math.max(0, share * (blob.size - begin) - size / 2));
+    return blob.slice(start, start + size);
+  };
 };
 
 /// Iterative radix-2 FFT, in place.
@@ -50,8 +114,8 @@ const transform = (real, imaginary, turns) => {
   }
 };
 
-/// `columns` by BANDS loudnesses from 0 (silent) to 1 (the loudest of the recording), lowest band first.
-export const analyse = async (samples, columns, isWanted = () => true) => {
+/// `columns` by BANDS loudnesses from 0 (silent) to 1 (the loudest of the recording), lowest band first. `at` is that of `framesOf`.
+export const analyse = async (at, columns, isWanted = () => true) => {
   const turns = { cos: new Float32Array(SIZE / 2), sin: new Float32Array(SIZE / 2) };
   turns.cos.forEach((_, k) => ((turns.cos[k] = Math.cos((2 * Math.PI * k) / SIZE)), (turns.sin[k] = Math.sin((2 * Math.PI * k) / SIZE))));
   const hann = Float32Array.from({ length: SIZE }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / SIZE));
@@ -61,8 +125,9 @@ export const analyse = async (samples, columns, isWanted = () => true) => {
   const [real, imaginary] = [new Float32Array(SIZE), new Float32Array(SIZE)];
   let rested = performance.now();
   for (let column = 0; column < columns; column++) {
-    const middle = Math.round(((column + 0.5) / columns) * samples.length);
-    for (let i = 0; i < SIZE; i++) real[i] = (samples[middle - SIZE / 2 + i] ?? 0) * hann[i];
+    const samples = await at((column + 0.5) / columns);
+    if (!isWanted()) return null;
+    for (let i = 0; i < SIZE; i++) real[i] = samples[i] * hann[i];
     imaginary.fill(0);
     transform(real, imaginary, turns);
     for (let band = 0; band < BANDS; band++) {
@@ -77,7 +142,6 @@ export const analyse = async (samples, columns, isWanted = () => true) => {
     }
     if (performance.now() - rested > 12) {
       await new Promise((go) => setTimeout(go));
-      if (!isWanted()) return null;
       rested = performance.now();
     }
   }
