@@ -1,4 +1,4 @@
-// Contrast of text (WCAG 2.2, 1.4.3). Runs in the page.
+// Contrast of text (WCAG 2.2, 1.4.3) and of marks (1.4.11). Runs in the page.
 
 /// Visible texts below the contrast of level AA, each with its ratio.
 export const unreadable = () => {
@@ -33,4 +33,17 @@ export const unreadable = () => {
     if (ratio < least) found.push(`${ratio.toFixed(2)}: ${walker.currentNode.textContent.trim().slice(0, 40)}`);
   }
   return found;
+};
+
+/// The contrast of two opaque colours.
+export const contrastOf = (colours) => {
+  const light = (colour) => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [R, G, B] = [...canvas.getImageData(0, 0, 1, 1).data].map((c) => ((c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * R + 0.7152 * G + 0.0722 * B;
+  };
+  const [a, b] = colours.map(light).sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
 };

@@ -1,15 +1,14 @@
 // What the page says about an answer: present throughout, in part, nothing, no better than an even guess; and what its numbers are.
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { decide, inPart, isEvenGuess, kindsOf, overridesOf, shortfall } from "../../src/serve/page/rule.js";
 import { answer, made } from "./answers.mjs";
 import { openTab, serve, shot, startBrowser } from "./browser.mjs";
 import { unreadable } from "./contrast.mjs";
+import { toneFile } from "./tone.mjs";
 import { trained } from "./trained.mjs";
 
 /// Ten seconds: a guitar in the first two and the last one, a dog all the time, a bell never.
@@ -76,17 +75,7 @@ after(async () => {
   await server?.stop();
 });
 
-/// Ten seconds of a tone.
-const tone = join(tmpdir(), "timbre-tone.wav");
-const samples = Int16Array.from({ length: 80_000 }, (_, i) => 8000 * Math.sin(i / 5));
-const header = Buffer.alloc(44);
-header.write("RIFF", 0);
-header.writeUInt32LE(36 + samples.byteLength, 4);
-header.write("WAVEfmt ", 8);
-[[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, 8000, 4], [28, 16000, 4], [32, 2, 2], [34, 16, 2]].forEach(([at, value, bytes]) => header.writeUIntLE(value, at, bytes));
-header.write("data", 36);
-header.writeUInt32LE(samples.byteLength, 40);
-writeFileSync(tone, Buffer.concat([header, Buffer.from(samples.buffer)]));
+const tone = toneFile(10, undefined, "timbre-tone.wav");
 
 /// A tab with the result of a made-up answer.
 const opened = async (response, { changes, ...options } = {}) => {
