@@ -27,6 +27,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/card.js" SCRIPT "card.js"
     "/dom.js" SCRIPT "dom.js"
     "/icons.js" SCRIPT "icons.js"
+    "/kept.js" SCRIPT "kept.js"
     "/lane.js" SCRIPT "lane.js"
     "/meaning.js" SCRIPT "meaning.js"
     "/player.js" SCRIPT "player.js"
@@ -37,6 +38,7 @@ pub const ASSETS: &[Asset] = assets! {
     "/send.js" SCRIPT "send.js"
     "/spectrogram.js" SCRIPT "spectrogram.js"
     "/texts.js" SCRIPT "texts.js"
+    "/trim.js" SCRIPT "trim.js"
     "/wav.js" SCRIPT "wav.js"
 };
 

@@ -1,6 +1,7 @@
 // Recording with Chromium's fake microphone: one that plays a file, none, and one that is denied.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { openTab, serve, shot, startBrowser } from "./browser.mjs";
@@ -97,5 +98,96 @@ test("a page on another host without HTTPS explains why it has no microphone", a
     await tab.evaluate(() => Object.defineProperty(window, "isSecureContext", { value: false }));
     await tab.getByRole("button", { name: "Start recording" }).click();
     await tab.getByText(/only to pages on the same computer or over HTTPS/).waitFor();
+  });
+});
+
+/// Starts recording and stops after some seconds with the button of a name.
+const recorded = async (tab, stop, seconds = 3) => {
+  await tab.getByRole("button", { name: "Start recording" }).click();
+  await tab.waitForFunction((seconds) => document.getElementById("record-clock").textContent >= `0:0${seconds}`, seconds);
+  await tab.getByRole("button", { name: stop }).click();
+};
+const downloaded = async (tab, key) => {
+  const [download] = await Promise.all([tab.waitForEvent("download"), tab.click(`[data-save="${key}"]`)]);
+  return [download.suggestedFilename(), readFileSync(await download.path())];
+};
+
+test("a recording is saved as the browser made it and as WAV", async () => {
+  await recording([FAKE, ALLOW], async (tab) => {
+    await recorded(tab, "Stop and analyse");
+    await tab.locator(".card .named li").first().waitFor();
+    const [name, bytes] = await downloaded(tab, "save_recording");
+    assert.match(name, /^Recording \d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d\.webm$/);
+    // The first bytes of Matroska.
+    assert.deepEqual([...bytes.subarray(0, 4)], [0x1a, 0x45, 0xdf, 0xa3]);
+    const [wavName, sound] = await downloaded(tab, "save_wav");
+    assert.equal(wavName, name.replace("webm", "wav"));
+    assert.equal(sound.toString("latin1", 0, 4) + sound.toString("latin1", 8, 16), "RIFFWAVEfmt ");
+    const [channels, rate, bits, size] = [sound.readUInt16LE(22), sound.readUInt32LE(24), sound.readUInt16LE(34), sound.readUInt32LE(40)];
+    assert.deepEqual([rate, bits, sound.length], [48000, 16, 44 + size]);
+    const seconds = size / (2 * channels * rate);
+    assert.ok(seconds > 2.5 && seconds < 5, `${seconds} s`);
+    // Chromium's fake microphone beeps.
+    const samples = new Int16Array(sound.buffer.slice(sound.byteOffset + 44, sound.byteOffset + 44 + size));
+    assert.ok(samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0) > 1000);
+    // The server hears the same recording in both.
+    const { seconds: whole } = JSON.parse((await downloaded(tab, "save_json"))[1]);
+    assert.ok(Math.abs(whole - seconds) < 0.1, `${whole} ${seconds}`);
+  });
+});
+
+test("a recording and its result survive a reload until they are removed", async () => {
+  await recording([FAKE, ALLOW], async (tab) => {
+    await recorded(tab, "Stop and analyse");
+    await tab.locator(".card .named li").first().waitFor();
+    const before = await tab.textContent(".card .named");
+    const name = await tab.textContent(".card h2");
+    await tab.waitForFunction(
+      () =>
+        new Promise((resolve) => {
+          const opened = indexedDB.open("timbre", 1);
+          opened.onsuccess = () => (opened.result.transaction("recordings").objectStore("recordings").getAll().onsuccess = ({ target }) => (opened.result.close(), resolve(Boolean(target.result[0]?.answer))));
+        }),
+    );
+    const asked = [];
+    tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+    await tab.reload();
+    await tab.locator(".card .named li").first().waitFor();
+    assert.equal(await tab.textContent(".card .named"), before);
+    assert.equal(await tab.textContent(".card h2"), name);
+    assert.deepEqual(asked, [], "the answer is kept too");
+    await tab.click(".card summary");
+    await tab.getByRole("button", { name: "Play", exact: true }).click();
+    await tab.waitForFunction(() => document.querySelector("audio").currentTime > 0.1);
+    await tab.getByRole("button", { name: /^Remove Recording/ }).click();
+    await tab.waitForTimeout(300);
+    await tab.reload();
+    await tab.waitForFunction(() => document.querySelector("#model option"));
+    await tab.waitForTimeout(300);
+    assert.equal(await tab.locator(".card").count(), 0);
+  });
+});
+
+test("a part of a recording can be chosen, heard and sent", async () => {
+  await recording([FAKE, ALLOW], async (tab) => {
+    const asked = [];
+    tab.on("request", (request) => request.method() === "POST" && asked.push(request.url()));
+    await recorded(tab, "Stop and choose a part");
+    await tab.waitForFunction(() => document.activeElement.id === "trim-title");
+    await tab.focus("#trim-start");
+    for (let i = 0; i < 10; i++) await tab.keyboard.press("ArrowRight");
+    assert.match(await tab.textContent("#trim-words"), /^From 1\.0\ss to /);
+    await shot(tab, "trim");
+    await tab.setViewportSize({ width: 390, height: 844 });
+    await shot(tab, "trim-390");
+    await tab.getByRole("button", { name: "Play the part" }).click();
+    await tab.getByRole("button", { name: "Pause" }).click();
+    assert.deepEqual(asked, [], "nothing is sent before the part is chosen");
+    const long = Number((await tab.textContent("#trim-words")).match(/: ([\d.]+)/)[1]);
+    await tab.getByRole("button", { name: "Analyse the part" }).click();
+    await tab.locator(".card .named li").first().waitFor();
+    assert.match(await tab.textContent(".card h2"), /\.wav$/);
+    const { seconds } = JSON.parse((await downloaded(tab, "save_json"))[1]);
+    assert.ok(Math.abs(seconds - long) < 0.1, `${seconds} ${long}`);
   });
 });

@@ -16,7 +16,7 @@ let cards = 0;
 const RETRY = ["offline", "cancelled", "full", "too_slow", "broken_off", "failed", "unexpected", "no_token"];
 
 export class Card {
-  /// `recording` has a `name` and a `blob`; `isRecorded` if it comes from the microphone. `page` provides `translator`, `theme`,
+  /// `recording` has a `name` and a `blob`; `isRecorded` if it comes from the microphone; `classes` are those of the model of a kept answer. `page` provides `translator`, `theme`,
   /// `choice`, `models`, `classesOf(id)`, `retry(card)`, `remove(card)` and `set(choice)`.
   constructor(recording, page) {
     Object.assign(this, { recording, page, answer: null, decision: null, problem: null, progress: ["queued"], abort: new AbortController() });
@@ -85,7 +85,7 @@ export class Card {
     this.result.hidden = this.details.hidden = !this.answer;
     if (!this.answer) return;
     this.overrides = overridesOf(this.answer, choice);
-    this.decision = decide(this.answer, this.overrides, this.page.classesOf(this.answer.model.id));
+    this.decision = decide(this.answer, this.overrides, this.page.classesOf(this.answer.model.id) ?? this.recording.classes);
     this.meta.textContent = clock(this.answer.seconds);
     this.summary.textContent = translator.text(this.answer.timeline ? "result_timeline" : "result_classes");
     this.updateResult();

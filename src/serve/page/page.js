@@ -5,9 +5,11 @@ import { Card } from "./card.js";
 import { at, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { whatScore } from "./meaning.js";
+import { forget, keep, kept } from "./kept.js";
 import { Recorder } from "./recorder.js";
 import { kindsOf } from "./rule.js";
 import { headers, predict, Problem } from "./send.js";
+import { Trim } from "./trim.js";
 import { chooseLanguage, clock, languages, translator } from "./texts.js";
 
 /// Concurrent uploads: more would only wait in the server.
@@ -58,6 +60,7 @@ const page = {
   remove: (card) => {
     card.abort.abort();
     card.player.close();
+    card.recording.keeping?.then(() => forget(card.recording.id));
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     card.element.remove();
     page.cards.splice(page.cards.indexOf(card), 1);
@@ -79,6 +82,7 @@ const updateTexts = () => {
   const mib = Number.isFinite(page.limits.bytes) ? Math.floor(page.limits.bytes / 2 ** 20) : 64;
   at("formats").textContent = translator.text("formats", { mib });
   recorder.update();
+  trim.update();
   page.cards.forEach((card) => card.update());
   updateRule();
   updateAbout();
@@ -172,13 +176,15 @@ const announceResults = () => {
 
 const updateOverview = () => {};
 
-const add = (recordings) => {
+/// Adds cards; a recording with an `answer` is not sent.
+const add = (recordings, answer = null) => {
   const cards = recordings.map((recording) => new Card(recording, page));
   page.cards.unshift(...cards);
   at("cards").prepend(...cards.map((card) => card.element));
   at("answers").hidden = false;
-  cards.forEach((card) => card.update());
+  cards.forEach((card) => (answer ? card.showResult(answer, false) : card.update()));
   queue();
+  return cards;
 };
 
 const queue = () => {
@@ -192,6 +198,7 @@ const send = async (card) => {
   try {
     if (card.recording.blob.size > page.limits.bytes) throw new Problem("too_large");
     const answer = await predict(card.recording, page, (...progress) => card.showProgress(...progress), card.abort.signal);
+    keepRecording(card, answer);
     card.showResult(answer, page.cards.filter((other) => other.answer).length === 0 || page.cards[0] === card);
     page.announce(card.sentence());
     updateRule();
@@ -207,10 +214,35 @@ const send = async (card) => {
 
 const addFiles = (files) => files.length && add([...files].map((file) => ({ name: file.name, blob: file })));
 
-const recorder = new Recorder(page, (blob, ending) => {
-  const time = new Date().toLocaleTimeString(page.translator.language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-  add([{ name: `${page.translator.text("recording_name", { time: time.replaceAll(":", ".") })}.${ending}`, blob }]);
-});
+// ---- microphone
+
+const addRecorded = (blob, extension) => {
+  const now = new Date();
+  const date = `${now.toLocaleDateString("sv")} ${now.toLocaleTimeString("sv").replaceAll(":", ".")}`;
+  const [card] = add([{ name: `${page.translator.text("recording_name", { time: date })}.${extension}`, blob, isRecorded: true }]);
+  keepRecording(card);
+};
+
+/// Keeps a recording of the microphone in the browser, with its answer if there is one.
+const keepRecording = async ({ recording }, answer = null) => {
+  if (!recording.isRecorded) return;
+  // The answer waits for the id of the recording.
+  recording.keeping = (recording.keeping ?? Promise.resolve()).then(async () => {
+    const { id, name, blob } = recording;
+    recording.id = await keep({ ...(id != null && { id }), name, blob, answer, classes: answer && page.classesOf(answer.model.id) });
+  });
+};
+
+/// Shows the recordings of the microphone that the browser kept.
+const restore = async () => {
+  const recordings = await kept();
+  for (const { answer, ...recording } of recordings.reverse()) add([{ ...recording, isRecorded: true, keeping: Promise.resolve() }], answer);
+  updateRule();
+  updateOverview();
+};
+
+const trim = new Trim(page, addRecorded, () => page.announce(page.translator.text("record_discarded")));
+const recorder = new Recorder(page, (blob, extension, isToTrim) => (isToTrim ? trim.open(blob, extension) : addRecorded(blob, extension)));
 
 /// Loads the list of models, and asks for the access token if the server requires one.
 const loadModels = async () => {
@@ -284,3 +316,4 @@ applyTheme();
 updateTexts();
 navigate(false);
 await loadModels();
+await restore();

@@ -16,13 +16,16 @@ const trouble = (error) =>
   ({ NotAllowedError: "mic_denied", SecurityError: "mic_denied", NotFoundError: "mic_none", OverconstrainedError: "mic_none" })[error.name] ?? "mic_busy";
 
 export class Recorder {
-  /// `page` provides `translator` and `announce(sentence)`; `onRecorded(blob, extension)` receives the recording.
+  /// `page` provides `translator` and `announce(sentence)`; `onRecorded(blob, extension, isToTrim)` receives the recording.
   constructor(page, onRecorded) {
-    Object.assign(this, { page, onRecorded, state: "idle", trouble: null, discarded: false, levels: [] });
+    Object.assign(this, { page, onRecorded, state: "idle", trouble: null, end: "send", levels: [] });
     [this.button, this.label, this.stateText, this.clock] = ["record-button", "record-words", "record-state", "record-clock"].map(at);
+    this.caption = at("record-caption");
     [this.level, this.levelText, this.discard, this.troubleText, this.trace] = ["level", "level-words", "record-discard", "mic-trouble", "trace"].map(at);
     this.button.addEventListener("click", () => (this.state === "on" ? this.stop() : this.start()));
-    this.discard.addEventListener("click", () => this.stop(true));
+    this.discard.addEventListener("click", () => this.stop("discard"));
+    this.trim = at("record-trim");
+    this.trim.addEventListener("click", () => this.stop("trim"));
   }
 
   update() {
@@ -30,7 +33,8 @@ export class Recorder {
     this.button.className = `is-${this.state}`;
     this.label.textContent = translator.text(this.state === "on" ? "record_stop" : "record_start");
     this.stateText.textContent = translator.text({ idle: "record_idle", asking: "record_asking", on: "record_on" }[this.state]);
-    this.discard.hidden = this.state !== "on";
+    this.discard.hidden = this.trim.hidden = this.state !== "on";
+    this.caption.textContent = this.label.textContent;
     this.troubleText.textContent = this.trouble ? translator.text(this.trouble) : "";
     if (this.state === "on") return;
     this.levelText.textContent = "\u00a0";
@@ -59,7 +63,7 @@ export class Recorder {
     const context = new AudioContext();
     const analyser = new AnalyserNode(context, { fftSize: 2048 });
     context.createMediaStreamSource(stream).connect(analyser);
-    Object.assign(this, { recorder, analyser, discarded: false, levels: [], begun: performance.now() });
+    Object.assign(this, { recorder, analyser, end: "send", levels: [], begun: performance.now() });
     recorder.addEventListener("dataavailable", ({ data }) => data.size && pieces.push(data));
     recorder.addEventListener("stop", () => {
       const seconds = (performance.now() - this.begun) / 1000;
@@ -68,9 +72,9 @@ export class Recorder {
       this.setState("idle", this.lost ? "mic_lost" : null);
       this.lost = false;
       this.showLevel(0);
-      if (this.discarded) return this.page.announce(this.page.translator.text("record_discarded"));
+      if (this.end === "discard") return this.page.announce(this.page.translator.text("record_discarded"));
       if (seconds < SHORTEST || !pieces.length) return this.setState("idle", "record_short");
-      this.onRecorded(new Blob(pieces, { type: recorder.mimeType }), extension);
+      this.onRecorded(new Blob(pieces, { type: recorder.mimeType }), extension, this.end === "trim");
     });
     stream.getAudioTracks()[0].addEventListener("ended", () => {
       this.lost = true;
@@ -82,8 +86,9 @@ export class Recorder {
     this.watch();
   }
 
-  stop(discarded = false) {
-    this.discarded = discarded;
+  /// `end` is what happens to the recording: `send`, `trim` or `discard`.
+  stop(end = "send") {
+    this.end = end;
     if (this.recorder?.state === "recording") this.recorder.stop();
   }
 

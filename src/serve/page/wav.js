@@ -13,16 +13,17 @@ export const decoded = async (blob, rate = RATE) => {
   }
 };
 
-/// A WAV file with the seconds from `start` to `end`; null if the browser cannot decode the recording.
-export const wav = async (blob, start = 0, end = Infinity) => {
+/// The recording as a WAV file; null if the browser cannot decode it.
+export const wav = async (blob) => {
   const sound = await decoded(blob);
-  if (!sound) return null;
-  const [from, to] = [start, Math.min(end, sound.duration)].map((time) => Math.round(time * sound.sampleRate));
-  const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c));
-  return encode(channels, sound.sampleRate, from, Math.min(to, sound.length));
+  return sound && encode(sound);
 };
 
-const encode = (channels, rate, from, to) => {
+/// The seconds from `start` to `end` of decoded sound as a WAV file.
+export const encode = (sound, start = 0, end = sound.duration) => {
+  const { sampleRate: rate } = sound;
+  const [from, to] = [start, end].map((time) => Math.min(sound.length, Math.round(time * rate)));
+  const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c));
   const block = 2 * channels.length;
   const bytes = block * (to - from);
   const view = new DataView(new ArrayBuffer(HEADER + bytes));
